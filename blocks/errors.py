@@ -1,0 +1,148 @@
+"""Every error Waybill raises, as types; pure.
+
+Owns the one root and the split that drives retries: a `Transient` condition may pass by itself and is tried again, a
+`Permanent` one never is. Only these types decide; no message is ever parsed. A message says what failed, on which
+object, what was expected and found, and what to do next; it never carries a secret or the content of a document.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class WaybillError(Exception):
+    """Root of all errors. Keyword arguments become attributes and survive pickling (workers send errors home)."""
+
+    def __init__(self, message: str, **context: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = context
+        for name, value in context.items():
+            setattr(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.message, self.context))
+
+
+def _rebuild(kind: type[WaybillError], message: str, context: dict[str, Any]) -> WaybillError:
+    return kind(message, **context)
+
+
+class Transient(WaybillError):
+    """The same call may succeed later: retried with a bound."""
+
+
+class Permanent(WaybillError):
+    """The same call will fail again: told at once, never retried."""
+
+
+# Use and configuration ------------------------------------------------------------------------------------------------
+
+
+class InvalidSettings(Permanent):
+    """The environment or a block holds a value that cannot work."""
+
+
+class InvalidOptions(Permanent):
+    """Stage options or command arguments that do not fit their schema."""
+
+
+class SourceNotFound(Permanent):
+    """A source that names no readable file."""
+
+
+# Storage and catalogue ------------------------------------------------------------------------------------------------
+
+
+class StorageUnavailable(Transient):
+    """The storage did not answer or failed half-way; nothing was made visible."""
+
+
+class StorageFull(Permanent):
+    """No room left for the blob; nothing was made visible."""
+
+
+class KeyExists(Permanent):
+    """Another writer has published under this key; its blob stands."""
+
+
+class UnsafeKey(Permanent):
+    """A storage key that would leave the root or that no storage can hold."""
+
+
+class BlobMissing(Permanent):
+    """The storage has no blob under this key."""
+
+
+class ContentMismatch(Permanent):
+    """Size or sha256 differ from what was declared or recorded."""
+
+
+class ArtifactNotFound(Permanent):
+    """No available artifact with this id."""
+
+
+class CatalogUnavailable(Transient):
+    """Postgres did not answer or dropped the connection."""
+
+
+# Documents and stages -------------------------------------------------------------------------------------------------
+
+
+class UnsupportedType(Permanent):
+    """The content is of a type that no converter reads."""
+
+
+class TooLarge(Permanent):
+    """The file is larger than the configured limit."""
+
+
+class EmptyDocument(Permanent):
+    """The file holds no bytes, or nothing but white space."""
+
+
+class NoText(Permanent):
+    """The document was read, and there is no text in it (a scan needs OCR)."""
+
+
+class EncryptedDocument(Permanent):
+    """The document wants a password."""
+
+
+class UnreadableDocument(Permanent):
+    """Damaged, or not what its type says."""
+
+
+class StageInputMissing(Permanent):
+    """A stage was asked for, but the output it reads was never made."""
+
+
+class StageTimedOut(Permanent):
+    """The worker process used up its time and was ended."""
+
+
+class StageOutOfMemory(Permanent):
+    """The worker process reached its memory limit."""
+
+
+class StageCrashed(Permanent):
+    """The worker process died; the document is suspect."""
+
+
+class StageFailed(Permanent):
+    """A stage raised something unforeseen: a defect of the stage, told with the exception's type."""
+
+
+class LanguageModelUnavailable(Transient):
+    """The model server did not answer, or asked for patience."""
+
+
+class LanguageModelRefused(Permanent):
+    """The model server rejects the request or keeps giving unusable answers."""
+
+
+# The local stack ------------------------------------------------------------------------------------------------------
+
+
+class StackUnavailable(Permanent):
+    """Postgres or the Prefect server could not be started or reached."""

@@ -1,0 +1,1 @@
+"""What one step does: the stages, and the work every stage shares. Imports only ``blocks``."""
