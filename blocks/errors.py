@@ -86,6 +86,10 @@ class CatalogUnavailable(Transient):
     """Postgres did not answer or dropped the connection."""
 
 
+class CatalogRefused(Permanent):
+    """Postgres rejects the statement or its data; the same again will be rejected again."""
+
+
 # Documents and stages -------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,125 @@
+"""Brings a Postgres database to the schema of this version.
+
+Owns the extensions, the order of the migrations and the lock that lets only one process run them. The schema itself is
+raw SQL in ``migrations/versions/NNNN_name.py``, one file per step, each built on the one before; nothing else describes
+it. Refuses a database that a newer version has migrated.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from blocks.errors import InvalidSettings
+from blocks.postgres import connect, is_missing_extension, postgres_errors
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+VERSION_TABLE = "waybill_schema_version"
+# pgvector holds the embeddings, pg_trgm finds titles by a part of them, unaccent lets "muller" find "Müller".
+EXTENSIONS = ("vector", "pg_trgm", "unaccent")
+
+# Any fixed number does; it only has to be one that no other program takes for its advisory lock ("waybill" in ASCII).
+_LOCK_KEY = 0x77617962696C6C
+# Another process that is migrating needs a second, on a large database perhaps minutes; past that it hangs.
+_LOCK_WAIT_SECONDS = 300
+
+
+def migrate(database_url: str) -> None:
+    """Upgrade the database to the newest schema; a few milliseconds when it is there already.
+
+    Everything happens in one transaction under an advisory lock: processes that start together wait for the first one
+    and then find nothing to do, and a failure leaves the database as it was. Raises `InvalidSettings` when an
+    extension or a right is missing or the schema is newer than this version, and `CatalogUnavailable`.
+    """
+    with connect(database_url) as connection, postgres_errors("read the schema version"):
+        if installed_version(connection) == newest_version():
+            return
+    _upgrade(database_url)
+
+
+@cache
+def known_versions() -> tuple[str, ...]:
+    """Revision ids in order, from the file names: reading them costs no import of Alembic, which takes 0.3 s."""
+    return tuple(sorted(file.name.split("_", 1)[0] for file in (MIGRATIONS / "versions").glob("[0-9]*_*.py")))
+
+
+def newest_version() -> str:
+    """The revision that `migrate` brings a database to."""
+    return known_versions()[-1]
+
+
+def installed_version(connection: psycopg.Connection[Any]) -> str | None:
+    """The revision of the database, None before the first migration. Raises `InvalidSettings` when it is unknown."""
+    row = connection.execute("select to_regclass(%s) is not null", [VERSION_TABLE]).fetchone()
+    if row is None or not row[0]:
+        return None
+    row = connection.execute(SQL("select version_num from {}").format(Identifier(VERSION_TABLE))).fetchone()
+    version = None if row is None else str(row[0])
+    if version is not None and version not in known_versions():
+        raise InvalidSettings(
+            f"the database has schema version {version}, this Waybill knows none after {newest_version()}; "
+            "use the newer Waybill that migrated it, or another database"
+        )
+    return version
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for *connection*; the caller commits."""
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    # The option goes through configparser, where a bare % in an installation path would start an interpolation.
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def create_extensions(connection: psycopg.Connection[Any], names: tuple[str, ...] = EXTENSIONS) -> None:
+    """Create what is missing of *names*. Raises `InvalidSettings` when the server has none or the role has no right."""
+    for name in names:
+        # Asked first: "create extension if not exists" wants the right to create even where there is nothing to do.
+        if connection.execute("select 1 from pg_extension where extname = %s", [name]).fetchone():
+            continue
+        try:
+            connection.execute(SQL("create extension if not exists {}").format(Identifier(name)))
+        except psycopg.errors.InsufficientPrivilege as exc:
+            raise InvalidSettings(
+                f"the database role may not create the extension {name}; run as an administrator, once, in this "
+                f"database: create extension {name}"
+            ) from exc
+        except psycopg.Error as exc:
+            if not is_missing_extension(exc):
+                raise
+            raise InvalidSettings(
+                f"the Postgres server does not have the extension {name}; install it there "
+                "(pgvector for vector, the contrib package for the others)"
+            ) from exc
+
+
+def _upgrade(database_url: str) -> None:
+    from alembic import command
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.pool import NullPool
+
+    # The connection is opened by `connect`, so every URL that libpq reads works and SQLAlchemy parses none.
+    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(database_url), poolclass=NullPool)
+    with postgres_errors("migrate the database"):
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(f"set local lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
+                connection.execute(text(f"select pg_advisory_xact_lock({_LOCK_KEY})"))
+                create_extensions(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
+                command.upgrade(alembic_config(connection), "head")
+        except DBAPIError as exc:
+            if isinstance(exc.orig, psycopg.Error):
+                raise exc.orig from exc
+            raise

@@ -1,0 +1,107 @@
+"""How this project reaches Postgres, and what a failure there means.
+
+Owns opening a connection from a URL and the one translation of psycopg's errors into ours: what may pass by itself
+(server down, connection dropped, deadlock, server full or shutting down) is `CatalogUnavailable`, a wrong URL,
+password, database or schema is `InvalidSettings`, and everything else is `CatalogRefused`. Only SQLSTATE classes
+decide (PostgreSQL manual, appendix A), never a message. Knows no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict
+
+from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
+
+# A server on the same network answers in milliseconds; ten seconds is a server that is not there. libpq itself waits
+# for the kernel, which is minutes.
+CONNECT_TIMEOUT_SECONDS = 10
+
+# Invalid authorization (28), unknown database (3D), unknown schema (3F), missing rights (42501) and missing relations
+# or functions (42P01, 42883, 42704: never migrated, or an extension is missing) are cured by a person, not by time.
+_SETTINGS_CLASSES = ("28", "3D", "3F")
+_SETTINGS_STATES = ("42501", "42P01", "42883", "42704")
+# A standby that has not been promoted yet, or a server in recovery: psycopg files it under InternalError.
+_READ_ONLY_TRANSACTION = "25006"
+# "Program limit exceeded" (a tsvector over 1 MB, say) is an OperationalError in psycopg, and the same again next time.
+_PROGRAM_LIMIT_CLASS = "54"
+
+
+@contextmanager
+def postgres_errors(action: str) -> Generator[None]:
+    """Translate psycopg's errors inside the block; *action* says what failed and on which object ("ingest abc123").
+
+    Raises `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`; all have the attribute `sqlstate` (or None).
+    """
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translated(exc, action) from exc
+
+
+def translated(exc: psycopg.Error, action: str) -> WaybillError:
+    """The error of ours that stands for *exc*. Only Postgres's own words about itself are passed on, never a value."""
+    state = exc.sqlstate or ""
+    context: dict[str, Any] = {"sqlstate": exc.sqlstate}
+    reason = f"{type(exc).__name__}, SQLSTATE {state or 'unknown'}"
+    if state[:2] in _SETTINGS_CLASSES or state in _SETTINGS_STATES:
+        return InvalidSettings(
+            f"cannot {action}: {reason}: {exc.diag.message_primary}; "
+            "check WAYBILL_DATABASE_URL, the role's rights, and that the database was migrated",
+            **context,
+        )
+    passing = isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)) or state == _READ_ONLY_TRANSACTION
+    if passing and state[:2] != _PROGRAM_LIMIT_CLASS:
+        # Messages of these classes are the server's or libpq's words on the connection: host, port and database only.
+        return CatalogUnavailable(f"cannot {action} now: {str(exc).strip() or reason}; is Postgres up?", **context)
+    return CatalogRefused(f"cannot {action}: Postgres refuses it ({reason})", **context)
+
+
+def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+    """A new connection to *database_url* (a ``postgresql://`` URL or a libpq connection string).
+
+    Raises `CatalogUnavailable` when the server does not answer within `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings`
+    when the URL cannot be read.
+    """
+    check_url(database_url)
+    with postgres_errors("connect to Postgres"):
+        return psycopg.connect(
+            database_url, autocommit=autocommit, **_connect_arguments(database_url), application_name="waybill"
+        )
+
+
+async def connect_async(database_url: str, *, autocommit: bool = False) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    """The same as `connect`, for an event loop."""
+    check_url(database_url)
+    with postgres_errors("connect to Postgres"):
+        return await psycopg.AsyncConnection.connect(
+            database_url, autocommit=autocommit, **_connect_arguments(database_url), application_name="waybill"
+        )
+
+
+def check_url(database_url: str) -> None:
+    """Raise `InvalidSettings` when libpq cannot read *database_url*. It is not repeated: it holds a password."""
+    try:
+        conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        # `from None`: libpq's message quotes the string, and with it the password.
+        raise InvalidSettings(
+            "the database URL is not one that libpq reads; give it as postgresql://USER:PASSWORD@HOST:PORT/DATABASE "
+            "or, for a Unix socket, postgresql://USER@/DATABASE?host=/DIRECTORY"
+        ) from None
+
+
+def is_missing_extension(exc: psycopg.Error) -> bool:
+    """Whether the server has no such extension on its disk (58P01 before PostgreSQL 15, 0A000 since)."""
+    return isinstance(exc, (pg.FeatureNotSupported, pg.UndefinedFile))
+
+
+def _connect_arguments(database_url: str) -> dict[str, Any]:
+    if "connect_timeout" in conninfo_to_dict(database_url):
+        return {}
+    return {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
