@@ -1,0 +1,6 @@
+"""The catalogue: one row per file in custody, in Postgres."""
+
+from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, StageMark
+from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
+
+__all__ = ["KINDS", "Artifact", "Catalog", "Connection", "Draft", "Kind", "Page", "StageMark", "Unfinished"]

@@ -1,0 +1,286 @@
+"""The catalogue: who has what, in Postgres.
+
+Owns the connection pool and the typed calls over `blocks.catalog.queries`. Every call takes the caller's connection, so
+that several writes commit together. Refuses to touch storage: bytes are the business of `blocks.custody`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString, Self, cast
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from blocks.catalog import queries
+from blocks.catalog.artifact import Artifact, Draft, Kind
+from blocks.errors import ArtifactNotFound, CatalogUnavailable, InvalidOptions
+from blocks.postgres import check_url, postgres_errors
+
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
+
+# A flow runs a few shards at once and each has one write under way per document that is being stored; more connections
+# would only queue inside Postgres.
+POOL_CONNECTIONS = 8
+# Longer than a restart of Postgres takes, shorter than a person's patience.
+CONNECT_TIMEOUT_SECONDS = 15.0
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of a listing, newest first. `next` continues it, `None` at the end."""
+
+    artifacts: list[Artifact]
+    next: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfinished:
+    """A row that a dead run left between two states."""
+
+    file_id: UUID
+    state: str
+    location: str
+
+
+class Catalog:
+    """Typed access to the artifacts table. Open it with ``async with Catalog.open(url) as catalog``."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database_url: str) -> AsyncGenerator[Self]:
+        """Connect; raises `CatalogUnavailable` when Postgres does not answer within `CONNECT_TIMEOUT_SECONDS`."""
+        check_url(database_url)
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            database_url,
+            min_size=1,
+            max_size=POOL_CONNECTIONS,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            kwargs={"row_factory": dict_row},
+            connection_class=cast("type[Connection]", psycopg.AsyncConnection),
+            open=False,
+        )
+        try:
+            await pool.open(wait=True, timeout=CONNECT_TIMEOUT_SECONDS)
+        except PoolTimeout as exc:
+            await pool.close()
+            raise CatalogUnavailable(
+                f"Postgres did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s; check WAYBILL_DATABASE_URL"
+            ) from exc
+        try:
+            yield cls(pool)
+        finally:
+            await pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back on any error."""
+        try:
+            with postgres_errors("use the catalogue"):
+                async with self._pool.connection() as connection:
+                    yield connection
+        except (PoolTimeout, PoolClosed) as exc:
+            raise CatalogUnavailable("no connection to the catalogue was free in time; is Postgres up?") from exc
+
+    # Writing ----------------------------------------------------------------------------------------------------------
+
+    async def reserve(self, connection: Connection, *, file_id: UUID, location: str, draft: Draft) -> None:
+        """Write the `pending` row that announces a blob at *location* (row first)."""
+        stage = draft.stage
+        await _run(
+            connection,
+            queries.RESERVE,
+            {
+                "file_id": file_id,
+                "kind": draft.kind,
+                "filename": draft.filename,
+                "source_file": draft.source_file,
+                "document_sha256": draft.document_sha256,
+                "stage": stage.number if stage else None,
+                "stage_name": stage.name if stage else None,
+                "stage_key": stage.key if stage else None,
+                "run_id": draft.run_id,
+                "media_type": draft.media_type,
+                "location": location,
+                "metadata": Jsonb(dict(draft.metadata)),
+                "report": Jsonb(dict(draft.report)),
+                "keep_for": draft.keep_for,
+            },
+        )
+
+    async def make_available(
+        self,
+        connection: Connection,
+        *,
+        file_id: UUID,
+        size: int,
+        sha256: str,
+        stored_size: int,
+        stored_sha256: str,
+        keep_for: timedelta,
+    ) -> Artifact:
+        """Turn the `pending` row into the artifact it announced (row last). Expiry counts from now by Postgres' clock.
+
+        Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
+        """
+        cursor = await _run(
+            connection,
+            queries.MAKE_AVAILABLE,
+            {
+                "file_id": file_id,
+                "size": size,
+                "sha256": sha256,
+                "stored_size": stored_size,
+                "stored_sha256": stored_sha256,
+                "keep_for": keep_for,
+            },
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise ArtifactNotFound(f"file {file_id} is no longer pending; process the document again", file_id=file_id)
+        return _artifact(row)
+
+    async def forget_pending(self, connection: Connection, file_id: UUID) -> None:
+        """Remove a `pending` row whose blob never came to be; any other row is left alone."""
+        await _run(connection, queries.FORGET_PENDING, {"file_id": file_id})
+
+    async def record_use(
+        self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
+    ) -> None:
+        """Note that a run delivered *artifact* for *source_file*. Idempotent."""
+        await _run(
+            connection,
+            queries.RECORD_USE,
+            {"run_id": run_id, "file_id": artifact.file_id, "source_file": source_file, "reused": reused},
+        )
+
+    async def begin_deletion(self, connection: Connection, file_id: UUID) -> str:
+        """Tombstone a row and return its location. Idempotent; raises `ArtifactNotFound` when there is nothing."""
+        cursor = await _run(connection, queries.TOMBSTONE, {"file_id": file_id})
+        row = await cursor.fetchone()
+        if row is None:
+            raise _not_found(file_id)
+        return str(row["location"])
+
+    async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
+        """Mark a tombstone as done, after its blob is gone. Idempotent."""
+        await _run(connection, queries.FINISH_DELETION, {"file_id": file_id})
+
+    # Reading ----------------------------------------------------------------------------------------------------------
+
+    async def get(self, connection: Connection, file_id: UUID) -> Artifact:
+        """The artifact, or `ArtifactNotFound` when it never was, has expired or was deleted."""
+        cursor = await _run(connection, queries.GET, {"file_id": file_id})
+        row = await cursor.fetchone()
+        if row is None:
+            raise _not_found(file_id)
+        return _artifact(row)
+
+    async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
+        """The newest available output for each of *stage_keys* that has one and will not expire within the hour."""
+        cursor = await _run(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
+        return {row["stage_key"]: _artifact(row) for row in await cursor.fetchall()}
+
+    async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
+        """The upload that holds this content under this source already, if any."""
+        cursor = await _run(connection, queries.FIND_UPLOAD, {"source_file": source_file, "sha256": sha256})
+        row = await cursor.fetchone()
+        return _artifact(row) if row else None
+
+    async def list_artifacts(
+        self,
+        connection: Connection,
+        *,
+        source: str | None = None,
+        stage: int | None = None,
+        run_id: UUID | None = None,
+        kind: Kind | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> Page:
+        """One page of what is available, newest first. *after* is the `Page.next` of the page before."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
+        statement = queries.list_statement(
+            source=source is not None, stage=stage is not None, run=run_id is not None, kind=kind is not None,
+            after=after is not None,
+        )  # fmt: skip
+        # One more than asked for tells whether there is a next page.
+        values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
+        if after is not None:
+            values["after_created_at"], values["after_file_id"] = _read_cursor(after)
+        cursor = await _run(connection, statement, values)
+        artifacts = [_artifact(row) for row in await cursor.fetchall()]
+        more = len(artifacts) > limit
+        artifacts = artifacts[:limit]
+        return Page(artifacts=artifacts, next=_write_cursor(artifacts[-1]) if more else None)
+
+    async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
+        """What *run_id* left pending or half deleted. Only for runs that are known to be dead."""
+        cursor = await _run(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
+        return [Unfinished(**row) for row in await cursor.fetchall()]
+
+    async def statistics(self, connection: Connection) -> Row:
+        """Counts and bytes of what is available, in all, by kind and by stage, with oldest and newest."""
+        cursor = await _run(connection, queries.STATISTICS, {})
+        groups = await cursor.fetchall()
+        states = await (await _run(connection, queries.STATES, {})).fetchall()
+        kinds = sorted({str(group["kind"]) for group in groups})
+        return {
+            "total": _summarise(groups),
+            "by_kind": {kind: _summarise([g for g in groups if g["kind"] == kind]) for kind in kinds},
+            "by_stage": {str(g["stage"]): _summarise([g]) for g in groups if g["stage"] is not None},
+            "by_state": {str(row["state"]): int(row["count"]) for row in states},
+        }
+
+
+async def _run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
+    # Statements are constants of `queries`; values always travel beside them.
+    return await connection.execute(cast("LiteralString", statement), values)
+
+
+def _artifact(row: Row) -> Artifact:
+    return Artifact(**row)
+
+
+def _not_found(file_id: UUID) -> ArtifactNotFound:
+    return ArtifactNotFound(
+        f"no file {file_id}: it never was, has expired or was deleted; 'waybill files list' shows what there is",
+        file_id=file_id,
+    )
+
+
+def _summarise(groups: Sequence[Row]) -> Row:
+    oldest = min((g["oldest"] for g in groups), default=None)
+    newest = max((g["newest"] for g in groups), default=None)
+    return {
+        "count": sum(int(g["count"]) for g in groups),
+        "bytes": sum(int(g["bytes"]) for g in groups),
+        "oldest": oldest.isoformat() if oldest else None,
+        "newest": newest.isoformat() if newest else None,
+    }
+
+
+def _write_cursor(artifact: Artifact) -> str:
+    return base64.urlsafe_b64encode(f"{artifact.created_at.isoformat()} {artifact.file_id}".encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        created_at, file_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return datetime.fromisoformat(created_at), UUID(file_id)
+    except (ValueError, binascii.Error) as exc:
+        raise InvalidOptions("the page cursor is not one that Waybill gave; start from the first page") from exc

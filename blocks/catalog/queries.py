@@ -1,0 +1,121 @@
+"""The catalogue's SQL, readable in one place; pure.
+
+Every statement runs on the caller's connection. Times are the database's: `clock_timestamp()`, never an application's
+clock, decides what has expired.
+"""
+
+from __future__ import annotations
+
+_COLUMNS = """
+    file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
+    size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at
+"""
+
+# What may be read: an expired file is gone for readers even while its bytes still lie there.
+_READABLE = "state = 'available' and expires_at > clock_timestamp()"
+
+RESERVE = """
+    insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
+                           run_id, media_type, location, metadata, report, expires_at)
+    values (%(file_id)s, 'pending', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
+            %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(location)s, %(metadata)s, %(report)s,
+            clock_timestamp() + %(keep_for)s)
+"""
+
+# The only way from pending to available: with the hashes of what was written.
+MAKE_AVAILABLE = f"""
+    update artifacts
+       set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
+           stored_sha256 = %(stored_sha256)s, created_at = clock_timestamp(),
+           expires_at = clock_timestamp() + %(keep_for)s
+     where file_id = %(file_id)s and state = 'pending'
+    returning {_COLUMNS}
+"""
+
+FORGET_PENDING = "delete from artifacts where file_id = %(file_id)s and state = 'pending'"
+
+RECORD_USE = """
+    insert into run_outputs (run_id, file_id, source_file, reused)
+    values (%(run_id)s, %(file_id)s, %(source_file)s, %(reused)s)
+    on conflict (run_id, file_id, source_file) do nothing
+"""
+
+GET = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and {_READABLE}"
+
+# An output that is about to expire is not reused: it would be gone while the run still builds on it.
+FIND_REUSABLE = f"""
+    select distinct on (stage_key) {_COLUMNS}
+      from artifacts
+     where state = 'available' and stage_key = any(%(stage_keys)s)
+       and expires_at > clock_timestamp() + interval '1 hour'
+     order by stage_key, created_at desc
+"""
+
+FIND_UPLOAD = f"""
+    select {_COLUMNS} from artifacts
+     where state = 'available' and kind = 'upload' and source_file = %(source_file)s and sha256 = %(sha256)s
+       and expires_at > clock_timestamp() + interval '1 hour'
+     order by created_at desc
+     limit 1
+"""
+
+TOMBSTONE = """
+    update artifacts set state = 'deleting'
+     where file_id = %(file_id)s and state in ('available', 'deleting')
+    returning location
+"""
+
+FINISH_DELETION = """
+    update artifacts set state = 'deleted', deleted_at = clock_timestamp()
+     where file_id = %(file_id)s and state = 'deleting'
+"""
+
+UNFINISHED_OF_RUN = """
+    select file_id, state, location from artifacts
+     where run_id = %(run_id)s and state in ('pending', 'deleting')
+"""
+
+STATISTICS = """
+    select kind, stage, count(*) as count, sum(size)::bigint as bytes,
+           min(created_at) as oldest, max(created_at) as newest
+      from artifacts
+     where state = 'available'
+     group by kind, stage
+     order by kind, stage
+"""
+
+STATES = "select state, count(*) as count from artifacts group by state order by state"
+
+# A source is known by its path or URL, or by its last part alone. Its files are those of the documents it has held:
+# outputs that were made under another name for the same content belong to it too, uploads under other names do not.
+_OF_SOURCE = """
+    document_sha256 = any(array(
+        select document_sha256 from artifacts where state = 'available' and source_file = %(source)s
+        union
+        select document_sha256 from artifacts where state = 'available' and source_name = %(source)s))
+    and (kind <> 'upload' or source_file = %(source)s or source_name = %(source)s)
+"""
+
+_OF_RUN = "file_id in (select file_id from run_outputs where run_id = %(run_id)s)"
+
+
+def list_statement(*, source: bool, stage: bool, run: bool, kind: bool, after: bool) -> str:
+    """The listing for the filters that are given, newest first, one page by key set (never by offset)."""
+    conditions = [_READABLE]
+    if source:
+        conditions.append(_OF_SOURCE)
+    if stage:
+        conditions.append("stage = %(stage)s")
+    if run:
+        conditions.append(_OF_RUN)
+    if kind:
+        conditions.append("kind = %(kind)s")
+    if after:
+        conditions.append("(created_at, file_id) < (%(after_created_at)s, %(after_file_id)s)")
+    where = " and ".join(f"({condition})" for condition in conditions)
+    return f"""
+        select {_COLUMNS} from artifacts
+         where {where}
+         order by created_at desc, file_id desc
+         limit %(limit)s
+    """

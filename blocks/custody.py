@@ -1,0 +1,168 @@
+"""Custody: the one way in and out for files.
+
+Storage and catalogue as one operation, row first and row last: a `pending` row, then the blob, then `available`;
+tombstone, then the blob goes, then `deleted`. A crash leaves an orphan blob that a row announces, never a row that
+points at nothing and never a readable half-file. `recover_run` clears up after a run that is known to be dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID, uuid4
+
+from blocks.catalog import Artifact, Catalog, Draft
+from blocks.errors import ArtifactNotFound, ContentMismatch, WaybillError
+from blocks.storage import Backend, Blob, Digest, Expected, new_key, read_chunks
+
+
+class Custody:
+    """Files in custody: one catalogue and one storage.
+
+    Does not decide what to keep or for how long; the caller says so in the `Draft`.
+    """
+
+    def __init__(self, *, catalog: Catalog, backend: Backend, new_id: Callable[[], UUID] = uuid4) -> None:
+        self.catalog = catalog
+        self._backend = backend
+        self._new_id = new_id
+
+    async def take(self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None) -> Artifact:
+        """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
+
+        Raises `ContentMismatch` when the content is not what was declared, `StorageFull`, `StorageUnavailable`,
+        `CatalogUnavailable`. After an error nothing is readable and, unless the catalogue is gone, no row remains.
+        """
+        file_id = self._new_id()
+        key = new_key(draft.kind, file_id)
+        async with self.catalog.transaction() as connection:
+            await self.catalog.reserve(connection, file_id=file_id, location=key, draft=draft)
+        try:
+            blob = await asyncio.to_thread(self._publish, key, content, expected)
+            return await self._make_available(file_id, draft, blob)
+        except BaseException:
+            # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later.
+            with suppress(WaybillError):
+                await asyncio.shield(self._give_up(file_id, key))
+            raise
+
+    async def get(self, file_id: UUID) -> Artifact:
+        """The artifact. Raises `ArtifactNotFound`."""
+        async with self.catalog.transaction() as connection:
+            return await self.catalog.get(connection, file_id)
+
+    async def fetch(self, artifact: Artifact, target: Path) -> None:
+        """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
+
+        Raises `ContentMismatch` when the stored bytes are not those that were stored, `BlobMissing`.
+        """
+        await asyncio.to_thread(self._fetch, artifact, target)
+
+    async def read(self, artifact: Artifact) -> bytes:
+        """The whole content, verified; for small files only. Raises like `fetch`."""
+        return await asyncio.to_thread(lambda: b"".join(self._verified(artifact)))
+
+    async def verify(self, artifact: Artifact) -> None:
+        """Read the stored bytes and compare. Raises `ContentMismatch` or `BlobMissing`."""
+        await asyncio.to_thread(lambda: _exhaust(self._verified(artifact)))
+
+    async def remove(self, file_id: UUID) -> None:
+        """Delete the file: tombstone, blob, `deleted`. Idempotent until done; raises `ArtifactNotFound` after."""
+        async with self.catalog.transaction() as connection:
+            key = await self.catalog.begin_deletion(connection, file_id)
+        await self._finish_removal(file_id, key)
+
+    async def recover_run(self, run_id: UUID) -> int:
+        """Clear up what a dead run left between two states; returns how many rows. The run must no longer live."""
+        async with self.catalog.transaction() as connection:
+            unfinished = await self.catalog.unfinished_of_run(connection, run_id)
+        for row in unfinished:
+            if row.state == "deleting":
+                await self._finish_removal(row.file_id, row.location)
+            else:
+                await self._give_up(row.file_id, row.location)
+        return len(unfinished)
+
+    def locate(self, artifact: Artifact) -> str:
+        """Where the stored bytes lie: a path or a URL."""
+        return self._backend.locate(artifact.location)
+
+    async def _make_available(self, file_id: UUID, draft: Draft, blob: Blob) -> Artifact:
+        async with self.catalog.transaction() as connection:
+            artifact = await self.catalog.make_available(
+                connection,
+                file_id=file_id,
+                size=blob.size,
+                sha256=blob.sha256,
+                stored_size=blob.size,
+                stored_sha256=blob.sha256,
+                keep_for=draft.keep_for,
+            )
+            if draft.run_id is not None:
+                await self.catalog.record_use(
+                    connection, run_id=draft.run_id, artifact=artifact, source_file=draft.source_file, reused=False
+                )
+        return artifact
+
+    async def _give_up(self, file_id: UUID, key: str) -> None:
+        """Undo a reservation: first the blob, then the row that knows where it lies.
+
+        The blob is kept when the row has become available after all: a commit whose answer was lost has happened.
+        """
+        async with self.catalog.transaction() as connection:
+            with suppress(ArtifactNotFound):
+                await self.catalog.get(connection, file_id)
+                return
+        await asyncio.to_thread(self._backend.delete, key, interrupted=True)
+        async with self.catalog.transaction() as connection:
+            await self.catalog.forget_pending(connection, file_id)
+
+    async def _finish_removal(self, file_id: UUID, key: str) -> None:
+        # A blob that is missing already is what we want: another sweep, or the same one before it was killed.
+        await asyncio.to_thread(self._backend.delete, key, interrupted=True)
+        async with self.catalog.transaction() as connection:
+            await self.catalog.finish_deletion(connection, file_id)
+
+    def _publish(self, key: str, content: Path | bytes, expected: Expected | None) -> Blob:
+        if isinstance(content, bytes):
+            return self._backend.publish(key, [content], expected=expected)
+        with content.open("rb") as stream:
+            return self._backend.publish(key, read_chunks(stream), expected=expected)
+
+    def _verified(self, artifact: Artifact) -> Iterable[bytes]:
+        digest = Digest(Expected(size=artifact.size, sha256=artifact.sha256))
+        with self._backend.open(artifact.location) as stream:
+            try:
+                yield from digest.through(read_chunks(stream))
+            except ContentMismatch as exc:
+                raise ContentMismatch(
+                    f"the stored bytes of file {artifact.file_id} have changed: {exc}; restore {artifact.location} "
+                    "from a backup, or remove the file and process its source again",
+                    file_id=artifact.file_id,
+                ) from exc
+
+    def _fetch(self, artifact: Artifact, target: Path) -> None:
+        with whole_file(target) as stream:
+            for chunk in self._verified(artifact):
+                stream.write(chunk)
+
+
+@contextmanager
+def whole_file(target: Path) -> Generator[BinaryIO]:
+    """Write a local file that appears whole or not at all; an error leaves what was there before."""
+    partial = target.with_name(f".{target.name[:180]}.{os.getpid()}.partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            yield stream
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _exhaust(chunks: Iterable[bytes]) -> None:
+    for _ in chunks:
+        pass

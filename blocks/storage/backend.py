@@ -1,0 +1,123 @@
+"""What a place for blobs must do, and which back end serves which URL.
+
+Two back ends: `LocalBackend` for a folder, where publishing is atomic by hard link, and `FsspecBackend` for any other
+file system that fsspec opens, where it is safe because keys are random, used once and read only through the catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
+
+from blocks.errors import ContentMismatch, InvalidSettings
+
+# One read, one hash update and one write per MiB: large enough for full disk speed, small beside any memory limit.
+CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """What was written: size in bytes and sha256 (hex) of the stored bytes, taken in the pass that wrote them."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What the writer declared: size in bytes and sha256 (hex), each checked when given."""
+
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Backend(Protocol):
+    """A place for blobs. All calls block; callers on an event loop use a thread."""
+
+    def publish(
+        self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+    ) -> Blob:
+        """Write *chunks* under *key*, visible whole or not at all.
+
+        Raises `KeyExists` when the key is taken (unless *replace*), `ContentMismatch` when the bytes are not what was
+        declared, `StorageFull`, `StorageUnavailable`, and whatever the iterator raises; in every case nothing becomes
+        visible and no temporary file stays.
+        """
+        ...
+
+    def open(self, key: str) -> BinaryIO:
+        """Open for reading. Raises `BlobMissing`."""
+        ...
+
+    def delete(self, key: str, *, interrupted: bool = False) -> bool:
+        """Remove the blob; False when there was none. *interrupted*: also what a dead writer of this key left."""
+        ...
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """Every visible key below *prefix*, unsorted."""
+        ...
+
+    def leftovers(self, prefix: str = "") -> Iterator[str]:
+        """Keys whose writers were interrupted and left something behind that is not a blob."""
+        ...
+
+    def locate(self, key: str) -> str:
+        """Where the stored bytes lie: a path or a URL, for people."""
+        ...
+
+
+class Digest:
+    """Hashes and counts chunks on their way through, and compares them with what was declared."""
+
+    def __init__(self, expected: Expected | None = None) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._expected = expected or Expected()
+
+    def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield *chunks* unchanged. Raises `ContentMismatch` at the end, so that the writer discards what it has."""
+        for chunk in chunks:
+            self._hash.update(chunk)
+            self._size += len(chunk)
+            yield chunk
+        self._check()
+
+    @property
+    def blob(self) -> Blob:
+        return Blob(size=self._size, sha256=self._hash.hexdigest())
+
+    def _check(self) -> None:
+        found, expected = self.blob, self._expected
+        if expected.size is not None and found.size != expected.size:
+            raise ContentMismatch(
+                f"expected {expected.size} bytes and got {found.size}; the source changed or was cut short"
+            )
+        if expected.sha256 is not None and found.sha256 != expected.sha256:
+            raise ContentMismatch(f"expected sha256 {expected.sha256} and got {found.sha256}; the source changed")
+
+
+def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream's bytes in pieces of `CHUNK_BYTES`."""
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+
+
+def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
+    """The back end for *url*: a path or ``file://`` URL, or any URL that fsspec knows.
+
+    Raises `InvalidSettings` for a scheme that fsspec does not know or whose driver is not installed.
+    """
+    from blocks.storage.any_filesystem import FsspecBackend
+    from blocks.storage.local import LocalBackend
+
+    parts = urlsplit(url)
+    if "://" not in url or parts.scheme in {"file", "local"}:
+        path = url.split("://", 1)[1] if "://" in url else url
+        if not path:
+            raise InvalidSettings("the storage URL names no folder; give a path or file:///folder")
+        return LocalBackend(Path(path).expanduser().absolute())
+    return FsspecBackend(url, dict(options or {}))

@@ -1,0 +1,47 @@
+"""Storage keys: which strings may name a blob; pure.
+
+A key is a relative path of plain segments under the store's root. Waybill makes its own keys from random ids; what
+arrives from elsewhere (Prefect's result keys) passes the same gate, so no key ever leaves the root.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from uuid import UUID
+
+from blocks.errors import UnsafeKey
+
+# S3 takes 1,024 bytes of key, and a root prefix has to fit in front of it.
+MAX_KEY_BYTES = 900
+# The longest file name of ext4, XFS, APFS and NTFS is 255 bytes; the temporary name adds a suffix of 33.
+MAX_SEGMENT_BYTES = 220
+
+_KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "transfers", "export": "exports"}
+
+
+def new_key(kind: str, file_id: UUID) -> str:
+    """``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so no folder grows past listing."""
+    text = file_id.hex
+    return f"{_KIND_FOLDERS[kind]}/{text[:2]}/{text}"
+
+
+def check_key(key: str) -> tuple[str, ...]:
+    """The segments of *key*. Raises `UnsafeKey` for anything that is absolute, climbs, hides a control character or
+    is too long to be stored everywhere."""
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError as exc:
+        raise UnsafeKey("a storage key must be valid Unicode") from exc
+    if not encoded or len(encoded) > MAX_KEY_BYTES:
+        raise UnsafeKey(f"a storage key has 1 to {MAX_KEY_BYTES} bytes, not {len(encoded)}")
+    segments = tuple(key.split("/"))
+    for segment in segments:
+        if segment in {"", ".", ".."}:
+            raise UnsafeKey(f"the storage key {key!r} is absolute or climbs; keys are plain relative paths")
+        if "\\" in segment or any(unicodedata.category(char) in {"Cc", "Cs"} for char in segment):
+            raise UnsafeKey(f"the storage key {key!r} holds a control character or a backslash")
+        if len(segment.encode()) > MAX_SEGMENT_BYTES:
+            raise UnsafeKey(
+                f"a part of a storage key has at most {MAX_SEGMENT_BYTES} bytes, not {len(segment.encode())}"
+            )
+    return segments
