@@ -82,6 +82,10 @@ class ArtifactNotFound(Permanent):
     """No available artifact with this id."""
 
 
+class RunNotFound(Permanent):
+    """Prefect knows no run with this id."""
+
+
 class CatalogUnavailable(Transient):
     """Postgres did not answer or dropped the connection."""
 
@@ -135,6 +139,10 @@ class StageCrashed(Permanent):
 
 class StageFailed(Permanent):
     """A stage raised something unforeseen: a defect of the stage, told with the exception's type."""
+
+
+class EmbeddingModelUnavailable(Permanent):
+    """The embedding model cannot be found, built or read on this machine."""
 
 
 class LanguageModelUnavailable(Transient):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blocks.errors import InvalidSettings
 
@@ -38,12 +38,19 @@ class Settings(BaseSettings):
     stage_memory_mib: int = Field(default=512, ge=128)
     # Above this a single document is refused before anything is stored.
     max_file_mib: int = Field(default=1024, ge=1)
+    # Further stages as package.module:ATTRIBUTE, separated by commas.
+    extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
     retention_days: int = Field(default=30, ge=1)
 
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("extra_stages", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @property
     def scratch(self) -> Path:
@@ -54,6 +61,13 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Where the embedding model is built once."""
         return self.home / "models"
+
+    @property
+    def required_database_url(self) -> str:
+        """The catalogue's address. Raises `InvalidSettings` when neither the stack nor the environment gives one."""
+        if self.database_url is None:
+            raise InvalidSettings("WAYBILL_DATABASE_URL is not set; start 'waybill up' or name a Postgres database")
+        return self.database_url.get_secret_value()
 
     @property
     def resolved_storage_url(self) -> str:

@@ -2,5 +2,6 @@
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, StageMark
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
+from blocks.catalog.key_locks import KeyLocks
 
-__all__ = ["KINDS", "Artifact", "Catalog", "Connection", "Draft", "Kind", "Page", "StageMark", "Unfinished"]
+__all__ = ["KINDS", "Artifact", "Catalog", "Connection", "Draft", "KeyLocks", "Kind", "Page", "StageMark", "Unfinished"]

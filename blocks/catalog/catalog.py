@@ -115,8 +115,8 @@ class Catalog:
                 "run_id": draft.run_id,
                 "media_type": draft.media_type,
                 "location": location,
-                "metadata": Jsonb(dict(draft.metadata)),
-                "report": Jsonb(dict(draft.report)),
+                "metadata": Jsonb(_without_nul(draft.metadata)),
+                "report": Jsonb(_without_nul(draft.report)),
                 "keep_for": draft.keep_for,
             },
         )
@@ -254,6 +254,17 @@ async def _run(connection: Connection, statement: str, values: Mapping[str, Any]
 
 def _artifact(row: Row) -> Artifact:
     return Artifact(**row)
+
+
+def _without_nul(value: Any) -> Any:
+    """*value* without U+0000, which Postgres refuses in text and jsonb; documents put it into titles."""
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, Mapping):
+        return {_without_nul(str(key)): _without_nul(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nul(item) for item in cast("Sequence[Any]", value)]
+    return value
 
 
 def _not_found(file_id: UUID) -> ArtifactNotFound:
