@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "waybill_schema_version"
-# pgvector holds the embeddings, pg_trgm finds titles by a part of them, unaccent lets "muller" find "Müller".
-EXTENSIONS = ("vector", "pg_trgm", "unaccent")
+# pgvector holds the embeddings, pg_trgm finds titles and file names by a part of them.
+EXTENSIONS = ("vector", "pg_trgm")
 
 # Any fixed number does; it only has to be one that no other program takes for its advisory lock ("waybill" in ASCII).
 _LOCK_KEY = 0x77617962696C6C
@@ -100,7 +100,7 @@ def create_extensions(connection: psycopg.Connection[Any], names: tuple[str, ...
                 raise
             raise InvalidSettings(
                 f"the Postgres server does not have the extension {name}; install it there "
-                "(pgvector for vector, the contrib package for the others)"
+                "(pgvector for vector, the contrib package for pg_trgm)"
             ) from exc
 
 

@@ -6,12 +6,6 @@ revision = "0002"
 down_revision = "0001"
 
 _UP = (
-    # Words as people type them: lower case, without accents, no stemming. It serves every language, names above all.
-    "create text search configuration waybill_words (copy = pg_catalog.simple)",
-    """
-    alter text search configuration waybill_words
-        alter mapping for word, hword, hword_part, numword, numhword with unaccent, simple
-    """,
     """
     create table indexed_documents (
         document_id      bigint primary key generated always as identity,
@@ -31,7 +25,7 @@ _UP = (
     """,
     "comment on table indexed_documents is 'One row per document content that search knows, whatever run brought it.'",
     "comment on column indexed_documents.created is 'As the document says it, often only a year or a day.'",
-    "comment on column indexed_documents.stemmer is 'Text search configuration of the language; waybill_words if none.'",
+    "comment on column indexed_documents.stemmer is 'Text search configuration of the language; simple if there is none.'",
     "comment on column indexed_documents.stage_key is 'The ingestion that wrote the present rows.'",
     # Lets search learn the few stemmers in use without reading every document.
     "create index indexed_documents_by_stemmer on indexed_documents (stemmer)",
@@ -56,7 +50,7 @@ _UP = (
     "comment on column indexed_chunks.start_offset is 'In characters of the Markdown that was chunked.'",
     """
     comment on column indexed_chunks.words is
-        'Weight A: words of the text, B: their stems, C: title and headings. Made from the text without accents.'
+        'Weight A: words of the text, B: their stems, C: title and headings. Made of the text without accents.'
     """,
     "comment on column indexed_chunks.fingerprint is 'Hash of all that the row is made from: equal means unchanged.'",
     "create index indexed_chunks_by_words on indexed_chunks using gin (words)",
@@ -106,7 +100,6 @@ _DOWN = (
     "drop table indexed_facts",
     "drop table indexed_chunks",
     "drop table indexed_documents",
-    "drop text search configuration waybill_words",
 )
 
 

@@ -1,0 +1,89 @@
+"""What the index is given of one document; pure.
+
+Ordinals count from 0 without gaps in the order of the sequences; offsets are in characters of the chunked Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The width of the embedding column; another model's vectors need a migration.
+EMBEDDING_DIMENSIONS = 384
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentHead:
+    """The document itself. `sha256` (hex) of its content is its identity; `language` is a BCP 47 tag such as ``de``."""
+
+    sha256: str
+    title: str
+    source: str
+    media_type: str
+    stage_key: str
+    language: str | None = None
+    pages: int | None = None
+    created: str | None = None
+    summary: str = ""
+    embedding_model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """One passage. `embedding` has the shape (`EMBEDDING_DIMENSIONS`,) and finite values, or is None."""
+
+    chunk_id: str
+    text: str
+    start: int
+    end: int
+    tokens: int
+    heading_path: Sequence[str] = ()
+    embedding: NDArray[np.float32] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """A statement with the quote it rests on. `chunk` is the ordinal of the chunk that holds the quote, or None."""
+
+    fact_id: str
+    type: str
+    statement: str
+    quote: str
+    start: int | None = None
+    end: int | None = None
+    confidence: float | None = None
+    chunk: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entity:
+    """A name and the chunks (by ordinal) it occurs in."""
+
+    text: str
+    type: str
+    count: int
+    chunks: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyword:
+    """A key phrase; `score` orders the phrases of one document, nothing else."""
+
+    text: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedDocument:
+    """Everything the index holds of one document."""
+
+    head: DocumentHead
+    chunks: Sequence[Chunk]
+    facts: Sequence[Fact] = ()
+    entities: Sequence[Entity] = ()
+    keywords: Sequence[Keyword] = ()

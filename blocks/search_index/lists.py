@@ -1,0 +1,109 @@
+"""The lists that hang on a document: facts, entities, keywords.
+
+Each is a table of (document_id, ordinal, columns...). Owns how such a table is brought to hold a given list while rows
+that are right already stay untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import tuple_row
+from psycopg.sql import SQL, Composed, Identifier
+
+from blocks.search_index.document import IndexedDocument
+from blocks.search_index.row import Changes, storable
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListTable:
+    """A table and the Postgres types of its columns after `document_id` and `ordinal`."""
+
+    name: str
+    columns: Mapping[str, str]
+
+    def statement(self, template: SQL) -> Composed:
+        names = SQL(", ").join(Identifier(column) for column in self.columns)
+        return template.format(table=Identifier(self.name), columns=names)
+
+
+FACTS = ListTable(
+    name="indexed_facts",
+    columns={
+        "fact_id": "text",
+        "type": "text",
+        "statement": "text",
+        "quote": "text",
+        "start_offset": "int4",
+        "end_offset": "int4",
+        "confidence": "float8",
+        "chunk_ordinal": "int4",
+    },
+)
+ENTITIES = ListTable(
+    name="indexed_entities", columns={"text": "text", "type": "text", "count": "int4", "chunk_ordinals": "int4[]"}
+)
+KEYWORDS = ListTable(name="indexed_keywords", columns={"text": "text", "score": "float8"})
+
+_SELECT = SQL("select ordinal, {columns} from {table} where document_id = %s")
+_DELETE = SQL("delete from {table} where document_id = %s and ordinal = any(%s)")
+_COPY = SQL("copy {table} (document_id, ordinal, {columns}) from stdin (format binary)")
+
+
+def put_list(
+    connection: Connection[Any], table: ListTable, document_id: int, rows: Sequence[tuple[Any, ...]]
+) -> Changes:
+    """Make *table* hold exactly *rows* for the document, numbered in the order given."""
+    cursor = connection.cursor(row_factory=tuple_row)
+    found = cursor.execute(table.statement(_SELECT), [document_id]).fetchall()
+    stored = {ordinal: tuple(values) for ordinal, *values in found}
+    wanted = dict(enumerate(rows))
+    stale = [ordinal for ordinal, row in wanted.items() if stored.get(ordinal) != row]
+    outdated = [ordinal for ordinal, row in stored.items() if wanted.get(ordinal) != row]
+    if outdated:
+        connection.execute(table.statement(_DELETE), [document_id, outdated])
+    if stale:
+        with connection.cursor().copy(table.statement(_COPY)) as copy:
+            copy.set_types(["int8", "int4", *table.columns.values()])
+            for ordinal in stale:
+                copy.write_row((document_id, ordinal, *wanted[ordinal]))
+    updated = sum(ordinal in stored for ordinal in stale)
+    return Changes(
+        inserted=len(stale) - updated,
+        updated=updated,
+        unchanged=len(wanted) - len(stale),
+        removed=len(outdated) - updated,
+    )
+
+
+def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
+    """Rows of `FACTS`."""
+    return [
+        (
+            storable(fact.fact_id),
+            storable(fact.type),
+            storable(fact.statement),
+            storable(fact.quote),
+            fact.start,
+            fact.end,
+            fact.confidence,
+            fact.chunk,
+        )
+        for fact in document.facts
+    ]
+
+
+def entity_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
+    """Rows of `ENTITIES`."""
+    return [
+        (storable(entity.text), storable(entity.type), entity.count, list(entity.chunks))
+        for entity in document.entities
+    ]
+
+
+def keyword_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
+    """Rows of `KEYWORDS`."""
+    return [(storable(keyword.text), keyword.score) for keyword in document.keywords]

@@ -1,0 +1,150 @@
+"""Finds passages in the index, by words and by meaning.
+
+Three rankings are made by Postgres in one statement: full text (words and stems, all words before any word), cosine
+distance of embeddings, and likeness of title and file name. They are joined by reciprocal rank fusion: a passage scores
+the sum of 1 / (k + its position) over the rankings that have it, with k = 60 (G. V. Cormack, C. L. A. Clarke,
+S. Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009). Ranks
+need no common scale, which word scores and distances do not have.
+
+Refuses queries without a word in them. Makes no embeddings: the caller brings the query's vector, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, scalar_row
+
+from blocks.errors import InvalidOptions
+from blocks.postgres import postgres_errors
+from blocks.search_index import queries
+from blocks.search_index.document import EMBEDDING_DIMENSIONS
+from blocks.search_index.row import storable
+from blocks.search_index.words import has_words, is_exact, searchable_text, spelling_variants, words_of
+
+DEFAULT_HITS = 10
+# One page of hits is for a person or a model's context; more would be an export.
+MAX_HITS = 100
+# Room for a passage of several pages whose like is looked for; every word of it costs look-ups in every language.
+MAX_QUERY_CHARACTERS = 20_000
+
+# From the paper: large enough that the first place of one ranking does not outvote agreement of two.
+_RRF_K = 60
+# How deep each ranking goes into the fusion; a passage far down in two rankings can still win over one list's tenth.
+_MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
+# Words so common that more chunks than this hold them do not tell passages apart, and scoring them all takes seconds.
+_MAX_MATCHES = 20_000
+# A query's first words carry it; a pasted page would look up hundreds.
+_MAX_TERMS = 64
+# Longer than any title; what is beyond cannot be one.
+_MAX_NAME_CHARACTERS = 200
+# For D, C, B, A as Postgres orders them: the word as typed counts more than its stem, and that as much as a heading.
+_WEIGHTS = [0.0, 0.5, 0.5, 1.0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchHit:
+    """A passage that was found. Positions are in characters of the chunked Markdown.
+
+    `found_by` names the rankings that had it: ``words``, ``vector``, ``name``. `similarity` is the cosine of its vector
+    and the query's where the vector ranking had it; `score` orders hits of one search and means nothing beyond it.
+    """
+
+    sha256: str
+    title: str
+    source: str
+    chunk_id: str
+    ordinal: int
+    heading_path: list[str]
+    text: str
+    start: int
+    end: int
+    score: float
+    found_by: list[str]
+    similarity: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """How much the index holds; `size_bytes` with its own indexes."""
+
+    documents: int
+    chunks: int
+    vectors: int
+    facts: int
+    entities: int
+    keywords: int
+    size_bytes: int
+
+
+async def search(
+    connection: AsyncConnection[Any], *, text: str, vector: Sequence[float] | None = None, limit: int = DEFAULT_HITS
+) -> list[SearchHit]:
+    """The best passages for *text*, best first, at most *limit*; one exchange with the server.
+
+    *vector* is the query's embedding (`EMBEDDING_DIMENSIONS` values); without it words and names alone decide. In
+    *text*, ``"a phrase"`` must occur, ``-word`` must not, and ``or`` offers a choice; any other character is harmless.
+    Words are found with and without accents, in any inflection that the language of a document has a stemmer for, and
+    a few words out of many are enough. Raises `InvalidOptions` for a text without words, a wrong limit or vector, and
+    `CatalogUnavailable` or `InvalidSettings`.
+    """
+    parameters = _parameters(text, vector, limit)
+    with postgres_errors("search the index"):
+        async with connection.pipeline(), connection.transaction():
+            await connection.execute(queries.SEARCH_DEPTH, {"candidates": parameters["candidates"]})
+            # Never as a prepared statement: the plan depends on whether there is a vector, and on the limit.
+            cursor = connection.cursor(row_factory=class_row(SearchHit))
+            await cursor.execute(queries.SEARCH, parameters, prepare=False)
+            return await cursor.fetchall()
+
+
+async def has_document(connection: AsyncConnection[Any], document_sha256: str, stage_key: str) -> bool:
+    """Whether the index holds this document as the ingestion with *stage_key* wrote it."""
+    with postgres_errors(f"look up document {document_sha256[:12]} in the index"):
+        cursor = connection.cursor(row_factory=scalar_row)
+        await cursor.execute(queries.HAS_DOCUMENT, {"sha256": document_sha256, "stage_key": stage_key})
+        return bool(await cursor.fetchone())
+
+
+async def statistics(connection: AsyncConnection[Any]) -> Statistics:
+    """Counts of all rows and the room they take."""
+    with postgres_errors("count the index"):
+        cursor = connection.cursor(row_factory=class_row(Statistics))
+        row = await (await cursor.execute(queries.STATISTICS)).fetchone()
+        assert row is not None  # noqa: S101 (an aggregate returns its row)
+        return row
+
+
+def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:
+    if not has_words(text):
+        raise InvalidOptions("the search text holds no word; give at least one letter or digit")
+    if len(text) > MAX_QUERY_CHARACTERS:
+        raise InvalidOptions(
+            f"the search text has {len(text)} characters, at most {MAX_QUERY_CHARACTERS} are read; give what matters"
+        )
+    if not 1 <= limit <= MAX_HITS:
+        raise InvalidOptions(f"a search gives 1 to {MAX_HITS} hits, not {limit}")
+    if vector is not None and len(vector) != EMBEDDING_DIMENSIONS:
+        raise InvalidOptions(f"the query's vector has {len(vector)} dimensions, the index {EMBEDDING_DIMENSIONS}")
+    asked = searchable_text(text)
+    words = words_of(text, _MAX_TERMS)
+    return {
+        "text": asked,
+        "spellings": spelling_variants(text),
+        "words": list(words),
+        "typed_words": list(words.values()),
+        "name": storable(text).strip()[:_MAX_NAME_CHARACTERS],
+        "exact": is_exact(asked),
+        "vector": None if vector is None else f"[{','.join(str(float(value)) for value in vector)}]",
+        "limit": limit,
+        "candidates": max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * limit),
+        "max_matches": _MAX_MATCHES,
+        "rrf_k": _RRF_K,
+        "weights": _WEIGHTS,
+    }

@@ -1,0 +1,110 @@
+"""Text as full-text search should see it; pure.
+
+Postgres's parser takes URLs, host names, e-mail addresses and file paths for single words, drops what looks like an XML
+tag, and takes a whole sentence of a script without spaces for one word. People look for parts. The same rules are
+applied to what is indexed and to what is asked, so both sides cut alike.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Postgres's configuration of each language that has a stemmer there, by ISO 639-1 code (PostgreSQL manual, 12.6;
+# `select cfgname from pg_ts_config`). A server that is too old for one falls back to `NO_STEMMER`.
+_STEMMERS = {
+    "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
+    "et": "estonian", "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi",
+    "hu": "hungarian", "hy": "armenian", "id": "indonesian", "it": "italian", "lt": "lithuanian", "nb": "norwegian",
+    "ne": "nepali", "nl": "dutch", "nn": "norwegian", "no": "norwegian", "pt": "portuguese", "ro": "romanian",
+    "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+
+# Words as they are, in lower case. Every language has them in the index; without a stemmer it has nothing else.
+NO_STEMMER = "simple"
+
+# A tsvector may have 1 MB (PostgreSQL manual, 12.11), which holds both forms of every word and their positions. 50,000
+# characters stay below it whatever they are; a chunk has about 1,000.
+MAX_SEARCHABLE_CHARACTERS = 50_000
+
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+# An accent on a Latin or Greek letter. Elsewhere a mark makes another letter (й, が), for stemmers and people alike.
+_ACCENT = re.compile("([A-Za-z\u0370-\u03ff])[\u0300-\u036f]+")
+# Letters that Unicode does not decompose.
+_FOLDED = str.maketrans({
+    "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
+    "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ı": "i", "ё": "е", "Ё": "Е",
+})  # fmt: skip
+# Separators that Postgres would keep inside one word, and the brackets of what it would drop as a tag.
+_SEPARATORS = re.compile(r"[\x00\ud800-\udfff/\\<>@_]|(?<=\w)-(?=\w)|(?<=[^\W\d_])\.(?=[^\W\d_])")
+# Scripts written without spaces: Thai, Lao, Myanmar, Khmer, kana and Han with its extensions.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003347f]+"
+)
+# Spelling without umlaut keys (DIN 5007 variant 2; å and ø alike).
+_SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa"})
+_DIGRAPH = re.compile(r"([aou])e", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+# The operators of websearch_to_tsquery that narrow: "a phrase", -word.
+_TAKEN_AT_ITS_WORD = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
+
+
+def searchable_text(text: str) -> str:
+    """*text* without accents and with spaces where a word ends, at most `MAX_SEARCHABLE_CHARACTERS` long.
+
+    A run of a script without spaces becomes its overlapping pairs of characters ("東京都" -> "東京 京都"), the usual
+    way to search such text without a dictionary. Query operators (``"``, a leading ``-``, ``or``) pass unchanged.
+    """
+    folded = fold_accents(_INVISIBLE.sub("", text[:MAX_SEARCHABLE_CHARACTERS]))
+    return _UNSPACED.sub(_pairs, _SEPARATORS.sub(" ", folded))[:MAX_SEARCHABLE_CHARACTERS]
+
+
+def fold_accents(text: str) -> str:
+    """*text* in Unicode's compatibility form with plain Latin and Greek letters: "Größe" -> "Grosse", "ﬁn" -> "fin"."""
+    if text.isascii():
+        return text
+    decomposed = unicodedata.normalize("NFKD", text.translate(_FOLDED))
+    return unicodedata.normalize("NFC", _ACCENT.sub(r"\1", decomposed))
+
+
+def spelling_variants(query: str) -> list[str]:
+    """*query* as searchable text, in each way its umlauts may be written: "Müller" is also "Mueller" and "Muller"."""
+    plain = searchable_text(query)
+    spelled_out = searchable_text(unicodedata.normalize("NFC", query).translate(_SPELLED_OUT))
+    return list(dict.fromkeys([plain, spelled_out, _DIGRAPH.sub(r"\1", plain)]))
+
+
+def words_of(query: str, limit: int) -> dict[str, str]:
+    """The first *limit* different words of *query* as searchable text, each with the word as it was typed.
+
+    What was typed decides whether it is a stop word: "für" is one, "fur" is none.
+    """
+    words: dict[str, str] = {}
+    for typed in _WORD.findall(unicodedata.normalize("NFC", query)):
+        for variant in spelling_variants(typed):
+            words.setdefault(variant.strip(), typed)
+        if len(words) >= limit:
+            break
+    return words
+
+
+def stemmer_for(language: str | None) -> str:
+    """The name of Postgres's text search configuration for a BCP 47 tag; `NO_STEMMER` where there is none."""
+    return _STEMMERS.get(re.split(r"[-_]", language or "", maxsplit=1)[0].lower(), NO_STEMMER)
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to look for: a letter or a digit of any script."""
+    return any(char.isalnum() for char in text)
+
+
+def is_exact(text: str) -> bool:
+    """Whether a query quotes a phrase or excludes a word, and so wants to be taken at its word."""
+    return _TAKEN_AT_ITS_WORD.search(text) is not None
+
+
+def _pairs(run: re.Match[str]) -> str:
+    chars = run.group()
+    pairs = [chars[i : i + 2] for i in range(len(chars) - 1)] or [chars]
+    return f" {' '.join(pairs)} "

@@ -1,0 +1,431 @@
+"""Hybrid search on real Postgres: what is found, in which order, and what odd queries do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import psycopg
+import pytest
+
+from blocks.errors import InvalidOptions
+from blocks.search_index import (
+    MAX_HITS,
+    Chunk,
+    DocumentHead,
+    IndexedDocument,
+    SearchHit,
+    has_document,
+    remove_document,
+    replace_document,
+    search,
+    statistics,
+)
+from blocks.search_index.document import EMBEDDING_DIMENSIONS
+
+WHOLE = "0" * 64
+
+
+def direction(*weights: float) -> np.ndarray:
+    """A unit vector whose first coordinates have these proportions: a meaning made to measure."""
+    vector = np.zeros(EMBEDDING_DIMENSIONS, np.float32)
+    vector[: len(weights)] = weights
+    return vector / np.linalg.norm(vector)
+
+
+def document(
+    *passages: str | tuple[str, np.ndarray | None],
+    title: str = "Untitled",
+    language: str | None = "en",
+    source: str | None = None,
+    headings: Sequence[str] = (),
+) -> IndexedDocument:
+    chunks = []
+    for number, passage in enumerate(passages):
+        text, vector = passage if isinstance(passage, tuple) else (passage, None)
+        chunks.append(
+            Chunk(
+                chunk_id=f"c{number}",
+                text=text,
+                start=number * 1000,
+                end=number * 1000 + len(text),
+                tokens=len(text.split()),
+                heading_path=tuple(headings),
+                embedding=vector,
+            )
+        )
+    head = DocumentHead(
+        sha256=hashlib.sha256(repr((title, passages)).encode()).hexdigest(),
+        title=title,
+        source=source or f"{title.lower()}.pdf",
+        media_type="application/pdf",
+        stage_key=WHOLE,
+        language=language,
+    )
+    return IndexedDocument(head=head, chunks=chunks)
+
+
+def put(url: str, *documents: IndexedDocument) -> None:
+    with psycopg.connect(url) as connection:
+        for item in documents:
+            replace_document(connection, item)
+
+
+async def find(url: str, text: str, vector: Sequence[float] | None = None, limit: int = 10) -> list[SearchHit]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return await search(connection, text=text, vector=vector, limit=limit)
+
+
+async def titles(url: str, text: str) -> list[str]:
+    return [hit.title for hit in await find(url, text)]
+
+
+# What a hit tells -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_hit_says_where_it_was_found(database_url: str) -> None:
+    put(
+        database_url,
+        document("Nothing of note.", "The harbour fee is 40 euros.", title="Fees", headings=("Port", "Charges")),
+    )
+    (hit,) = await find(database_url, "harbour")
+    assert (hit.title, hit.source, hit.heading_path) == ("Fees", "fees.pdf", ["Port", "Charges"])
+    assert (hit.ordinal, hit.chunk_id, hit.start, hit.end) == (1, "c1", 1000, 1028)
+    assert hit.text == "The harbour fee is 40 euros."
+    assert hit.found_by == ["words"]
+    assert hit.similarity is None
+    assert 0 < hit.score < 1
+
+
+async def test_a_hit_of_the_vector_tells_its_similarity(database_url: str) -> None:
+    put(database_url, document(("cranes and quays", direction(1, 1)), title="Port"))
+    (hit,) = await find(database_url, "loading", direction(1, 0).tolist())
+    assert hit.found_by == ["vector"]
+    assert hit.similarity == pytest.approx(0.7071, abs=1e-3)
+
+
+async def test_an_empty_index_gives_no_hits(database_url: str) -> None:
+    assert await find(database_url, "anything", direction(1).tolist()) == []
+
+
+async def test_an_index_without_vectors_is_searched_by_words(database_url: str) -> None:
+    put(database_url, document("a bill of lading", title="Bill"))
+    hits = await find(database_url, "lading", direction(1).tolist())
+    assert [hit.found_by for hit in hits] == [["words"]]
+
+
+async def test_a_vector_of_zeros_is_not_a_neighbour_of_anything(database_url: str) -> None:
+    put(database_url, document(("silent", np.zeros(EMBEDDING_DIMENSIONS, np.float32)), title="Zero"))
+    assert await find(database_url, "loud", direction(1).tolist()) == []
+
+
+async def test_equal_scores_come_in_the_same_order_every_time(database_url: str) -> None:
+    put(database_url, document(*["the same words"] * 30, title="Echo"))
+    first = await find(database_url, "same words", limit=20)
+    assert [hit.ordinal for hit in first] == list(range(20))
+    assert await find(database_url, "same words", limit=20) == first
+
+
+# Languages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def library(database_url: str) -> str:
+    """A small library in several languages; each document differs from the others in its subject."""
+    put(
+        database_url,
+        document(
+            "Die Häuser am Fluss gehören Frau Jürgensen. Der Mietvertrag wurde gekündigt.",
+            "Größe und Gewicht der Ladung stehen im Frachtbrief.",
+            title="Mietvertrag",
+            language="de",
+        ),
+        document(
+            "Les navires étaient chargés à Besançon. L'école reçoit des élèves.",
+            "La facture de Mme Jürgensen reste impayée.",
+            title="Navires",
+            language="fr",
+        ),
+        document(
+            "The ships were running late. Their cargoes had been inspected by Mr O'Neill.",
+            "Contact claims@harbour.example or see https://harbour.example/claims/late_delivery.html for refunds.",
+            title="Delays",
+            language="en",
+        ),
+        document("El señor Muñoz pagó las facturas en Málaga.", title="Facturas", language="es"),
+        document("Корабли прибыли в порт. Груз проверен.", title="Корабли", language="ru"),
+        document("東京都の港に船が着いた。", title="東京", language="ja"),
+        document("Statek przypłynął do Łodzi.", title="Statek", language="pl"),
+    )
+    return database_url
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("Haus", "Mietvertrag"),
+        ("Mietverträge", "Mietvertrag"),
+        ("groesse", "Mietvertrag"),
+        ("GRÖSSE", "Mietvertrag"),
+        ("Grosse", "Mietvertrag"),
+        ("navire chargé", "Navires"),
+        ("eleve", "Navires"),
+        ("ecole", "Navires"),
+        ("Besancon", "Navires"),
+        ("ship cargo", "Delays"),
+        ("inspecting", "Delays"),
+        ("O'Neill", "Delays"),
+        ("Munoz", "Facturas"),
+        ("factura", "Facturas"),
+        ("корабль", "Корабли"),
+        ("東京", "東京"),
+        ("の港に", "東京"),
+        ("Lodzi", "Statek"),
+    ],
+)
+async def test_words_are_found_in_their_language(library: str, query: str, expected: str) -> None:
+    assert (await titles(library, query))[0] == expected
+
+
+@pytest.mark.parametrize("query", ["Jürgensen", "Jurgensen", "Juergensen", "jürgensen", "JÜRGENSEN"])
+async def test_a_name_is_found_in_every_spelling_and_language(library: str, query: str) -> None:
+    assert set(await titles(library, query)) == {"Mietvertrag", "Navires"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "Which invoice of Mrs Jürgensen has not been paid?",
+        "Welche Rechnung von Frau Jürgensen wurde nicht bezahlt?",
+        "¿Qué factura de la señora Jürgensen no está pagada?",
+    ],
+)
+async def test_a_question_in_another_language_finds_the_name(library: str, query: str) -> None:
+    assert {"Mietvertrag", "Navires"} <= set(await titles(library, query))
+
+
+@pytest.mark.parametrize("query", ["claims harbour", "late delivery", "claims@harbour.example", "late_delivery.html"])
+async def test_parts_of_addresses_are_words(library: str, query: str) -> None:
+    assert (await find(library, query))[0].ordinal == 1
+
+
+async def test_a_question_whose_words_do_not_all_occur_still_finds_the_passage(library: str) -> None:
+    hits = await find(library, "Who is the inspector that looked at the cargoes of the ships on Monday?")
+    assert hits[0].title == "Delays"
+
+
+async def test_a_passage_with_all_words_comes_before_one_with_many_of_some(database_url: str) -> None:
+    put(
+        database_url,
+        document("penalty penalty penalty penalty", title="Some"),
+        document("a penalty falls due on late delivery of the goods", title="All"),
+    )
+    assert await titles(database_url, "penalty late delivery") == ["All", "Some"]
+
+
+async def test_the_word_as_typed_comes_before_its_inflections(database_url: str) -> None:
+    put(
+        database_url,
+        document("he runs the port office daily", title="Stem"),
+        document("running the port office daily", title="Exact"),
+    )
+    assert await titles(database_url, "running") == ["Exact", "Stem"]
+
+
+async def test_title_and_headings_count_as_words_of_their_passages(database_url: str) -> None:
+    put(
+        database_url,
+        document("Revenue was 4 million.", title="Quarterly report", headings=("Shipping",)),
+        document("Revenue was 3 million.", title="Memo"),
+    )
+    assert (await titles(database_url, "shipping revenue"))[0] == "Quarterly report"
+    assert (await titles(database_url, "quarterly revenue"))[0] == "Quarterly report"
+
+
+@pytest.mark.parametrize("query", ["quarterly-report-2024.pdf", "quarterly report", "quartely report"])
+async def test_a_document_is_found_by_its_file_name_also_with_a_typing_error(database_url: str, query: str) -> None:
+    put(
+        database_url,
+        document("Alpha.", "Beta.", title="Q4", source="scans/quarterly-report-2024.pdf"),
+        document("Gamma.", title="Other", source="scans/minutes.pdf"),
+    )
+    hits = await find(database_url, query)
+    assert [(hit.title, hit.ordinal, hit.found_by) for hit in hits] == [("Q4", 0, ["name"])]
+
+
+# Fusion ---------------------------------------------------------------------------------------------------------------
+
+
+def reciprocal_ranks(url_hits: list[list[SearchHit]], wanted: list[str]) -> float:
+    ranks = [[hit.title for hit in hits].index(title) + 1 for hits, title in zip(url_hits, wanted, strict=True)]
+    return sum(1 / rank for rank in ranks) / len(ranks)
+
+
+async def test_hybrid_beats_words_alone_and_vectors_alone(database_url: str) -> None:
+    """Four questions: words fail on synonyms, vectors on part numbers, and each lists something else before."""
+    put(
+        database_url,
+        document(("The vessel berthed at dawn.", direction(1, 0, 0.1)), title="Arrival"),
+        document(("Boat paint comes in blue; the boat shines.", direction(0.2, 0, 1)), title="Paint"),
+        document(("Part AX-7741 is a bilge pump.", direction(0, 1, 0.3)), title="Pump 7741"),
+        document(("Part AX-7742 is a bilge pump.", direction(0, 1, 0.2)), title="Pump 7742"),
+        document(("Part AX-7743 is a bilge pump.", direction(0, 1, 0.1)), title="Pump 7743"),
+    )
+    questions = [
+        ("when did the boat come in at dawn", direction(1, 0, 0.2), "Arrival"),
+        ("AX-7741", direction(0, 1, 0), "Pump 7741"),
+        ("pump AX-7742", direction(0, 1, 0), "Pump 7742"),
+        ("vessel arrival", direction(1, 0, 0.3), "Arrival"),
+    ]
+    wanted = [title for _, _, title in questions]
+    hybrid = [await find(database_url, text, vector.tolist()) for text, vector, _ in questions]
+    vectors_only = [await find(database_url, "zzz", vector.tolist()) for _, vector, _ in questions]
+    words_only = [await find(database_url, text) for text, _, _ in questions]
+    assert reciprocal_ranks(hybrid, wanted) == 1.0
+    assert reciprocal_ranks(vectors_only, wanted) < 1.0
+    assert words_only[0][0].title != "Arrival"
+
+
+async def test_the_score_is_reciprocal_rank_fusion(database_url: str) -> None:
+    put(
+        database_url,
+        document(("anchor chain", direction(1, 0)), title="Both"),
+        document(("anchor", direction(0, 1)), title="Far"),
+    )
+    hits = await find(database_url, "anchor chain", direction(1, 0.1).tolist())
+    assert [(hit.title, sorted(hit.found_by)) for hit in hits] == [
+        ("Both", ["vector", "words"]),
+        ("Far", ["vector", "words"]),
+    ]
+    assert hits[0].score == pytest.approx(1 / 61 + 1 / 61)
+    assert hits[1].score == pytest.approx(1 / 62 + 1 / 62)
+
+
+async def test_more_neighbours_than_the_default_depth_of_the_vector_index_are_found(database_url: str) -> None:
+    rng = np.random.default_rng(7)
+    vectors = rng.standard_normal((300, EMBEDDING_DIMENSIONS)).astype(np.float32)
+    put(database_url, document(*[("x", vector) for vector in vectors], title="Many"))
+    with psycopg.connect(database_url) as connection:
+        connection.execute("analyze indexed_chunks")
+    hits = await find(database_url, "nothing", vectors[0].tolist(), limit=MAX_HITS)
+    assert len(hits) == MAX_HITS
+    assert hits[0].ordinal == 0
+
+
+# Query syntax ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def phrases(database_url: str) -> str:
+    put(
+        database_url,
+        document(("red apple pie", direction(1, 0.1)), title="Phrase"),
+        document(("apple of red colour, and a pie", direction(1, 0.2)), title="Scattered"),
+        document(("green pear", direction(1, 0)), title="Pear"),
+    )
+    return database_url
+
+
+async def test_a_quoted_phrase_must_occur(phrases: str) -> None:
+    hits = await find(phrases, '"red apple"', direction(1).tolist())
+    assert [hit.title for hit in hits] == ["Phrase"]
+
+
+async def test_an_excluded_word_must_not_occur_in_any_ranking(phrases: str) -> None:
+    hits = await find(phrases, "pie -colour", direction(1).tolist())
+    assert [hit.title for hit in hits] == ["Phrase"]
+
+
+async def test_or_offers_a_choice(phrases: str) -> None:
+    assert set(await titles(phrases, '"red apple" or pear')) == {"Phrase", "Pear"}
+
+
+async def test_exclusions_alone_find_nothing(phrases: str) -> None:
+    assert await find(phrases, "-apple", direction(1).tolist()) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'apple "',
+        '"""apple',
+        "apple & | ! ( ) <-> :* :A",
+        "apple' or '1'='1",
+        "apple'; drop table indexed_chunks; --",
+        "apple \\' \\\\",
+        "apple %s %(text)s %% $1 {}",
+        "apple\x00\ud800",
+        "((((((((apple",
+        "or or or apple",
+        "apple" + " pie" * 4_000,
+        "apple " + "x" * 10_000,
+        "apple " + "é漢" * 3_000,
+        "!!!apple???",
+        "-- -apple- apple",
+    ],
+    ids=lambda query: query[:20].encode("ascii", "backslashreplace").decode(),
+)
+async def test_odd_queries_are_only_text(phrases: str, query: str) -> None:
+    hits = await find(phrases, query)
+    assert all(isinstance(hit, SearchHit) for hit in hits)
+    assert len(await find(phrases, "apple")) == 2
+
+
+@pytest.mark.parametrize("query", ["", "   ", "\n\t", "?!", '"" - & |', "🚢", "\x00", "…"])
+async def test_a_query_without_words_is_refused(phrases: str, query: str) -> None:
+    with pytest.raises(InvalidOptions, match="no word"):
+        await find(phrases, query)
+
+
+async def test_an_endless_query_is_refused(phrases: str) -> None:
+    with pytest.raises(InvalidOptions, match="at most"):
+        await find(phrases, "apple " * 10_000)
+
+
+@pytest.mark.parametrize("limit", [0, -1, MAX_HITS + 1])
+async def test_a_limit_out_of_range_is_refused(phrases: str, limit: int) -> None:
+    with pytest.raises(InvalidOptions, match="hits"):
+        await find(phrases, "apple", limit=limit)
+
+
+async def test_a_vector_of_another_model_is_refused(phrases: str) -> None:
+    with pytest.raises(InvalidOptions, match="dimensions"):
+        await find(phrases, "apple", [1.0, 0.0])
+
+
+async def test_stop_words_alone_are_searched_as_words(database_url: str) -> None:
+    put(database_url, document("to be or not to be", title="Hamlet"), document("something else", title="Other"))
+    assert await titles(database_url, "to be or not to be") == ["Hamlet"]
+
+
+# Around the search ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_removed_document_is_found_no_more(database_url: str) -> None:
+    item = document("a lonely word", title="Gone")
+    put(database_url, item)
+    with psycopg.connect(database_url) as connection:
+        assert remove_document(connection, item.head.sha256)
+        assert not remove_document(connection, item.head.sha256)
+    assert await find(database_url, "lonely") == []
+
+
+async def test_the_index_knows_a_document_by_content_and_ingestion(database_url: str) -> None:
+    item = document("text", title="Known")
+    put(database_url, item)
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        assert await has_document(connection, item.head.sha256, WHOLE)
+        assert not await has_document(connection, item.head.sha256, "1" * 64)
+        assert not await has_document(connection, "1" * 64, WHOLE)
+
+
+async def test_statistics_count_what_is_there(database_url: str) -> None:
+    put(database_url, document(("one", direction(1)), "two", title="Counted"))
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        counted = await statistics(connection)
+    assert replace(counted, size_bytes=0) == type(counted)(
+        documents=1, chunks=2, vectors=1, facts=0, entities=0, keywords=0, size_bytes=0
+    )
+    assert counted.size_bytes > 0
