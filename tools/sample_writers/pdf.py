@@ -139,6 +139,6 @@ def _table(head: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> TableFlo
 
 def _widths(head: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[float]:
     """Column widths in points that share the line in proportion to the longest cell, within reason."""
-    longest = [min(max(len(row[column]) for row in (head, *rows)), 42) + 4 for column in range(len(head))]
+    longest = [min(max(len(row[column]) for row in (head, *rows)), 42) + 6 for column in range(len(head))]
     available = A4[0] - 2 * _MARGIN - 2 * _FRAME_PADDING
     return [available * length / sum(longest) for length in longest]
