@@ -37,8 +37,8 @@ _HEADINGS = {
     ),
 }
 _MARGIN = 25 * mm
-# What reportlab's frame keeps free on each side of the text, in points.
-_FRAME_PADDING = 6
+# How much narrower than the page's text area a table is, in points: the frame's own padding and some air.
+_TABLE_INSET = 40
 
 
 class _Bookmark(Flowable):
@@ -139,6 +139,6 @@ def _table(head: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> TableFlo
 
 def _widths(head: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> list[float]:
     """Column widths in points that share the line in proportion to the longest cell, within reason."""
-    longest = [min(max(len(row[column]) for row in (head, *rows)), 42) + 6 for column in range(len(head))]
-    available = A4[0] - 2 * _MARGIN - 2 * _FRAME_PADDING
+    longest = [min(max(len(row[column]) for row in (head, *rows)), 42) + 7 for column in range(len(head))]
+    available = A4[0] - 2 * _MARGIN - _TABLE_INSET
     return [available * length / sum(longest) for length in longest]
