@@ -1,0 +1,189 @@
+"""The local stack as several commands of one home see it: started, shared, left, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from stack_driver import StackCommand, end_everything, processes_of
+
+from blocks.settings import Settings
+from waybill.stack import running_stack
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cluster for the whole module; making it is what takes the time."""
+    return tmp_path_factory.mktemp("stack") / "home"
+
+
+@pytest.fixture
+def home(shared_home: Path) -> Iterator[Path]:
+    """A home in which nothing runs before the test, and nothing may run after it."""
+    yield shared_home
+    left = end_everything(shared_home)
+    assert left == [], "processes were left behind"
+
+
+def query(url: str, statement: str) -> Any:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(statement.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def postgres_pid(url: str) -> int:
+    return int(query(url, "select pg_read_file('postmaster.pid')").split()[0])
+
+
+def call_prefect(api_url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    request = urllib.request.Request(
+        f"{api_url}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_a_first_start_gives_a_migrated_database_and_the_end_leaves_no_process_and_no_socket(home: Path) -> None:
+    with running_stack(Settings(home=home), prefect=False) as stack:
+        assert stack.started == ("postgres",)
+        assert stack.prefect_api_url is None
+        assert query(stack.database_url, "select count(*) from artifacts") == 0
+        assert query(stack.database_url, "show fsync") == "on"
+        assert query(stack.database_url, "show listen_addresses") == ""
+        assert any("postgres" in line for line in processes_of(home))
+    assert processes_of(home) == []
+    assert list(home.rglob(".s.PGSQL*")) == []
+
+
+def test_what_was_written_is_there_at_the_next_start(home: Path) -> None:
+    with running_stack(Settings(home=home), prefect=False) as stack, psycopg.connect(stack.database_url) as connection:
+        connection.execute("create table kept as select 42 as number")
+    with running_stack(Settings(home=home), prefect=False) as stack:
+        assert query(stack.database_url, "select number from kept") == 42
+
+
+def test_the_home_is_closed_to_others(home: Path) -> None:
+    with running_stack(Settings(home=home), prefect=False):
+        for directory in (home, home / "postgres", home / "logs"):
+            assert stat.S_IMODE(directory.stat().st_mode) & 0o007 == 0
+        files = [path for path in home.iterdir() if path.is_file()]
+        assert files
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_the_environment_points_to_the_stack_inside_and_is_as_before_outside(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_RUNNER_POLL_FREQUENCY", "7")
+    monkeypatch.delenv("WAYBILL_DATABASE_URL", raising=False)
+    before = dict(os.environ)
+    with running_stack(Settings(home=home), prefect=False) as stack:
+        assert os.environ["WAYBILL_DATABASE_URL"] == stack.database_url
+        assert os.environ["WAYBILL_HOME"] == str(home)
+        assert os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] == "false"
+        assert os.environ["PREFECT_RUNNER_POLL_FREQUENCY"] == "7", "what the user has set stays"
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("name", ["x" * 150, "mit Leerzeichen, Komma und Ümläut 漢字 %41 'q' \"q\""])
+def test_a_home_with_a_long_or_unusual_path_works(tmp_path: Path, name: str) -> None:
+    home = tmp_path / name
+    with running_stack(Settings(home=home), prefect=False) as stack:
+        assert query(stack.database_url, "select count(*) from artifacts") == 0
+    assert processes_of(home) == []
+
+
+def test_a_second_command_shares_and_the_last_one_out_stops(home: Path) -> None:
+    with StackCommand(home) as first, StackCommand(home) as second:
+        one = first.answer()
+        two = second.answer()
+        assert sorted([one["started"], two["started"]]) == [[], ["postgres"]]
+        pid = postgres_pid(one["database_url"])
+        assert first.leave() == 0
+        assert postgres_pid(two["database_url"]) == pid
+        assert second.leave() == 0
+    assert processes_of(home) == []
+
+
+def test_commands_that_start_and_end_at_the_same_moment_get_one_server_and_leave_none(home: Path) -> None:
+    with StackCommand(home) as a, StackCommand(home) as b, StackCommand(home) as c, StackCommand(home) as d:
+        commands = [a, b, c, d]
+        urls = {command.answer()["database_url"] for command in commands}
+        assert len(urls) == 1
+        assert len([line for line in processes_of(home) if f"-D {home}" in line]) == 1
+        for command in commands:
+            assert command.process.stdin is not None
+            command.process.stdin.close()
+        assert [command.process.wait(30) for command in commands] == [0, 0, 0, 0]
+    assert processes_of(home) == []
+
+
+def test_a_database_that_the_user_names_is_migrated_used_and_left_running(
+    tmp_path: Path, empty_database_url: str
+) -> None:
+    settings = Settings(home=tmp_path / "home", database_url=empty_database_url)  # pyright: ignore[reportArgumentType]
+    with running_stack(settings, prefect=False) as stack:
+        assert stack.started == ()
+        assert stack.database_url == empty_database_url
+        assert query(empty_database_url, "select count(*) from artifacts") == 0
+    assert query(empty_database_url, "select 1") == 1
+    assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_a_port_that_is_taken_is_named_and_nothing_is_started(home: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with StackCommand(home, "--prefect", f"--port={port}") as command:
+            answer = command.answer()
+            assert command.process.wait(30) == 1
+    assert answer["error"] == "StackUnavailable"
+    assert f"port {port} on 127.0.0.1 is taken" in answer["message"]
+    assert processes_of(home) == []
+
+
+def test_a_prefect_server_that_does_not_answer_is_named_and_nothing_is_started(home: Path) -> None:
+    with StackCommand(home, "--prefect", PREFECT_API_URL="http://user:secret@127.0.0.1:1/api") as command:
+        answer = command.answer()
+    assert answer["error"] == "StackUnavailable"
+    assert "http://127.0.0.1:1/api" in answer["message"]
+    assert "secret" not in answer["message"]
+    assert processes_of(home) == []
+
+
+def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(home: Path, tmp_path: Path) -> None:
+    with StackCommand(home, "--prefect", "--records") as first:
+        stack = first.answer()
+        assert stack["started"] == ["postgres", "prefect"]
+        assert first.answer() == {"records": 25}
+
+        # Another home that names this server uses it, and starts none.
+        with StackCommand(
+            tmp_path / "other", "--prefect",
+            PREFECT_API_URL=stack["prefect_api_url"], WAYBILL_DATABASE_URL=stack["database_url"],
+        ) as guest:  # fmt: skip
+            answer = guest.answer()
+            assert answer["started"] == []
+            assert answer["prefect_ui_url"] == stack["prefect_ui_url"]
+            assert guest.leave() == 0
+        # Left right after the flow: the records are still on their way.
+        assert first.leave() == 0
+    assert processes_of(home) == []
+
+    with StackCommand(home, "--prefect") as second:
+        api = second.answer()["prefect_api_url"]
+        completed = {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+        assert call_prefect(api, "/task_runs/count", completed) == 25
+        assert second.leave() == 0

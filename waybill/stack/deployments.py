@@ -1,0 +1,59 @@
+"""The deployments of this project, as ``prefect.yaml`` describes them.
+
+That file is the only place where deployments are named: `prefect deploy --all` reads it for a work pool, and `waybill
+up` reads it through this module to serve the same flows without one. Owns finding the file and checking what is read.
+Never imports Prefect.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from blocks.errors import StackUnavailable
+
+_FILE = "prefect.yaml"
+
+
+class Deployment(BaseModel):
+    """One entry of ``deployments``. Work pool and pull steps are for `prefect deploy` and not read here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    entrypoint: str
+    version: str | None = None
+    description: str | None = None
+    tags: list[str] = []
+    parameters: dict[str, Any] = {}
+    # As Prefect's `Schedule` takes them: cron, interval or rrule, timezone, active, parameters, slug.
+    schedules: list[dict[str, Any]] = []
+    # A number, or limit and collision_strategy.
+    concurrency_limit: int | dict[str, Any] | None = None
+    enforce_parameter_schema: bool = True
+
+
+class _ProjectFile(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    deployments: list[Deployment]
+
+
+def project_directory() -> Path:
+    """The directory that holds ``prefect.yaml`` and ``flows/``."""
+    return Path(__file__).resolve().parents[2]
+
+
+def read_deployments(project: Path) -> list[Deployment]:
+    """What *project* deploys. Raises `StackUnavailable` when the file is missing or cannot be understood."""
+    import yaml
+
+    path = project / _FILE
+    try:
+        return _ProjectFile.model_validate(yaml.safe_load(path.read_bytes())).deployments
+    except OSError as exc:
+        raise StackUnavailable(f"cannot read {path}: {exc.strerror}; run waybill from its source directory") from exc
+    except (yaml.YAMLError, ValidationError) as exc:
+        raise StackUnavailable(f"{path} does not describe deployments: {exc}") from exc

@@ -1,0 +1,122 @@
+"""The environment that Prefect reads, for this process and for the server it starts.
+
+Owns the tuned settings, why each is as it is, and putting the environment back when the stack is left. A variable that
+the user has set stays as it is; only the addresses are ours. Prefect reads all of this when it is first imported, so
+this module never imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from blocks.settings import export_to_environment, inherited_environment
+
+_CLIENT_DEFAULTS = {
+    # Nothing is sent to Prefect's makers.
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Quiet on the terminal only: the handler that brings a run's log lines into the UI still gets all of them.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
+    # From trigger to flow body in 2-4 s; Prefect's defaults look every 10 and 15 s.
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    # A run whose process was killed is noticed after two missed heartbeats.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+}
+
+_SERVER_DEFAULTS = {
+    # Fewer and larger writes: a fifth of the time per task run. With the defaults of 1 and 20, a burst of some thousand
+    # task runs overflows the server's queue of 10,000 messages, and their records are lost.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "1",
+    # Relative, so that the UI finds the API on whatever port it is served from.
+    "PREFECT_SERVER_UI_API_URL": "/api",
+    # The newer UI asks an analytics host in the internet.
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",
+    # Kept in files, the slots of a concurrency limit outlive a killed server; in memory they leak.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+
+def client_environment(
+    *, database_url: str, home: Path, api_url: str | None, own_server: bool
+) -> dict[str, str | None]:
+    """What this process and its children need to find the catalogue and, where there is one, the Prefect server.
+
+    With our own server, Prefect's files go under the home, and a profile or key that the user has for another server
+    is not used. A server that the user has named keeps the user's own Prefect configuration. None means: not set.
+    """
+    given = inherited_environment()
+    found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
+    found |= {
+        "WAYBILL_HOME": str(home),
+        "WAYBILL_DATABASE_URL": database_url,
+        # Without a server, Prefect would quietly start one of its own on SQLite.
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    }
+    if api_url is not None:
+        found["PREFECT_API_URL"] = api_url
+    if own_server:
+        found |= _own_prefect_files(home)
+    return found
+
+
+def server_environment(*, home: Path, prefect_database_url: str, api_url: str) -> dict[str, str]:
+    """The whole environment of the Prefect server's process."""
+    given = inherited_environment()
+    defaults = _CLIENT_DEFAULTS | _SERVER_DEFAULTS | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+    changes = {
+        **{name: value for name, value in defaults.items() if name not in given},
+        **_own_prefect_files(home),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect_database_url,
+        # The process will make no second app, which lets Prefect leave out work at the start.
+        "PREFECT__SERVER_FINAL": "1",
+    }
+    return {name: value for name, value in (given | changes).items() if value is not None}
+
+
+def prefect_database_url() -> str | None:
+    """The database that the user has named for a Prefect server, in SQLAlchemy's spelling, if any."""
+    given = inherited_environment()
+    # Prefect reads both names, the first one first.
+    return given.get("PREFECT_SERVER_DATABASE_CONNECTION_URL") or given.get("PREFECT_API_DATABASE_CONNECTION_URL")
+
+
+@contextmanager
+def exported(values: Mapping[str, str | None]) -> Generator[None]:
+    """Set *values* (None: remove) inside of the block and put back what was there before."""
+    before = inherited_environment()
+    _set(values)
+    try:
+        yield
+    finally:
+        _set({name: before.get(name) for name in values})
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+    export_to_environment(**{name: value for name, value in values.items() if value is not None})
+    if "prefect" in sys.modules:
+        # It was imported before the stack was started, and has read its settings already.
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
+def _own_prefect_files(home: Path) -> dict[str, str | None]:
+    directory = home / "prefect"
+    return {
+        "PREFECT_HOME": str(directory),
+        "PREFECT_PROFILES_PATH": str(directory / "profiles.toml"),
+        "PREFECT_API_KEY": None,
+    }

@@ -1,0 +1,64 @@
+"""A Prefect server that the user has named in `PREFECT_API_URL`: checked, never started or stopped."""
+
+from __future__ import annotations
+
+import base64
+import urllib.error
+import urllib.request
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from blocks.errors import StackUnavailable
+from blocks.settings import inherited_environment
+
+# A server across an ocean answers in a second or two.
+_ANSWER_SECONDS = 10.0
+
+
+def check_prefect_api(api_url: str) -> None:
+    """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the environment's credentials.
+
+    Credentials that only the user's Prefect profile holds are not tried; the first call of Prefect itself tells.
+    """
+    if urlsplit(api_url).scheme not in {"http", "https"}:
+        raise StackUnavailable("PREFECT_API_URL must be an http or https address, such as http://127.0.0.1:4200/api")
+    # Not /health: that answers without credentials. This is the cheapest call that does not.
+    request = urllib.request.Request(f"{api_url.rstrip('/')}/flows/count", data=b"{}", headers=_headers())  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS):  # noqa: S310
+            return
+    except urllib.error.HTTPError as exc:
+        if exc.code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            if not request.has_header("Authorization"):
+                return
+            what = "it refuses the credentials; set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+        else:
+            what = f"it answers {exc.code}; a Prefect API address usually ends in /api"
+        raise StackUnavailable(f"the Prefect server of PREFECT_API_URL ({_shown(api_url)}): {what}") from exc
+    except (OSError, ValueError) as exc:
+        raise StackUnavailable(
+            f"the Prefect server of PREFECT_API_URL ({_shown(api_url)}) cannot be reached: "
+            f"{getattr(exc, 'reason', exc)}; start it, or unset PREFECT_API_URL to have one started"
+        ) from exc
+
+
+def ui_url_of(api_url: str) -> str | None:
+    """Where the UI of a self-hosted server is: the API's address without its last part. None when it cannot be told."""
+    trimmed = api_url.rstrip("/")
+    return trimmed.removesuffix("/api") if trimmed.endswith("/api") else None
+
+
+def _headers() -> dict[str, str]:
+    given = inherited_environment()
+    headers = {"Content-Type": "application/json"}
+    if key := given.get("PREFECT_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    elif login := given.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+    return headers
+
+
+def _shown(url: str) -> str:
+    """*url* without a password that it may hold."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,61 @@
+"""The directory that everything local lives in, and the logs in it.
+
+Owns creating the home with rights for its owner alone, and log files that are cut back when a server starts.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from blocks.errors import StackUnavailable
+
+# Errors of the last runs fit in many times over; two of them per server is all that a home ever keeps.
+_LOG_LIMIT_BYTES = 1024 * 1024
+# What a terminal shows without scrolling; the last lines are those that say why a server went down.
+_TAIL_LINES = 12
+_TAIL_BYTES = 4096
+
+
+def prepare_home(home: Path) -> None:
+    """Create *home* for its owner alone, and take from an existing one what others may do in it.
+
+    Raises `StackUnavailable` when the directory cannot be made.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(home.stat().st_mode)
+        if mode & stat.S_IRWXO:
+            home.chmod(mode & ~stat.S_IRWXO)
+    except OSError as exc:
+        raise StackUnavailable(
+            f"cannot use {home} as the home: {exc.strerror}; set WAYBILL_HOME to a directory that this user owns"
+        ) from exc
+
+
+def open_log(home: Path, name: str) -> BinaryIO:
+    """Open ``logs/NAME.log`` for appending (0600); one that has grown past 1 MiB becomes ``NAME.log.1`` first."""
+    path = log_path(home, name)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
+        path.replace(path.with_name(f"{path.name}.1"))
+    path.touch(mode=0o600)
+    return path.open("ab")
+
+
+def log_path(home: Path, name: str) -> Path:
+    """Where the server called *name* writes."""
+    return home / "logs" / f"{name}.log"
+
+
+def log_tail(home: Path, name: str) -> str:
+    """The last lines of a log, indented for an error message; says so when there are none."""
+    path = log_path(home, name)
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()[-_TAIL_LINES:]
+    except OSError:
+        lines = []
+    return "".join(f"\n    {line}" for line in lines or ["(its log is empty)"]) + f"\n  (all of it: {path})"

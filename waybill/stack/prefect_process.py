@@ -1,0 +1,79 @@
+"""The process of the local Prefect server; run as ``python -m waybill.stack.prefect_process``.
+
+Owns what happens inside that process: Prefect is imported while Postgres still starts, the app begins when the parent
+says on stdin that the database is there, and it ends only after the task-run records that it still holds in memory are
+written. Serves on a socket that the parent has bound, so no other program can take the port in between. Refuses to
+outlive a parent that dies before it has said so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+import uvicorn
+
+from waybill.stack.prefect_server import GO
+
+# Prefect's queue drains at some hundred records a second; a burst of thousands right before the end takes this long.
+_DRAIN_SECONDS = 20.0
+# Depths that stand still for this long belong to records that cannot be written: the rest is not waited for.
+_STUCK_SECONDS = 2.0
+_LOOK_SECONDS = 0.1
+# Browsers keep their connections open; a request that is under way gets this long.
+_OPEN_REQUESTS_SECONDS = 3
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that lets Prefect write what it has accepted before its services are stopped.
+
+    Prefect stops its services by cancelling them, and what waits in their in-memory queues is lost: the UI would show
+    tasks as running for ever.
+    """
+
+    async def main_loop(self) -> None:
+        """Serve until a signal asks for the end, then go on serving until the queues are empty."""
+        await super().main_loop()
+        began = changed = time.monotonic()
+        depth = -1
+        while (now := time.monotonic()) - began < _DRAIN_SECONDS and now - changed < _STUCK_SECONDS:
+            if self.force_exit or (depth == 0 and now - changed >= 2 * _LOOK_SECONDS):
+                return
+            if depth != (depth := _waiting_messages()):
+                changed = now
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def main() -> None:
+    """Serve on the file descriptor of the command line until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    # Read by nobody here: it shows whose server this is, to people and to the next waybill command.
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--fd", required=True, type=int, help="the bound socket to listen on")
+    arguments = parser.parse_args()
+
+    from prefect.server.api.server import create_app
+
+    if sys.stdin.buffer.readline() != GO:
+        sys.exit("the waybill command that started this server ended before the database was there")
+    config = uvicorn.Config(
+        create_app(final=True),
+        fd=arguments.fd,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=_OPEN_REQUESTS_SECONDS,
+    )
+    DrainingServer(config).run()
+
+
+def _waiting_messages() -> int:
+    """How many messages Prefect's in-memory queues have taken and not yet handled."""
+    from prefect.server.utilities.messaging.memory import METRICS
+
+    return sum(topic["published"] - topic["consumed"] for topic in METRICS.values())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The Prefect server of one home: started, found again after a killed command, checked and stopped.
+
+Owns the server's process, its port and the record of both (``stack.json``). A record names a process by pid and start
+time and is written only once the server answers; a server without a record is found by its command line. Never
+imports Prefect: the server is a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, cast
+
+from blocks.errors import StackUnavailable
+from waybill.stack.environment import server_environment
+from waybill.stack.home import log_tail, open_log
+from waybill.stack.processes import POLL_SECONDS, ProcessId, end, find, identify, is_running, spawn
+
+HOST = "127.0.0.1"
+# The line on its stdin that tells the server's process that the database is there.
+GO = b"go\n"
+_MODULE = "waybill.stack.prefect_process"
+_LOG = "prefect-server"
+
+# A first start imports for 4 s and migrates for 2; machines that are slow or busy get ten times that.
+_START_TIMEOUT_SECONDS = 90.0
+# A busy server answers in milliseconds; one that hangs is replaced.
+_ANSWER_SECONDS = 5.0
+# Longer than the server needs to write what it holds in memory (20 s) and to finish open requests (3 s).
+_STOP_SECONDS = 30.0
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefectServer:
+    """A server that answered once; *database* identifies where its data lie without telling the password."""
+
+    process: ProcessId
+    port: int
+    database: str
+
+    @property
+    def ui_url(self) -> str:
+        """What a person opens in a browser."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """What `PREFECT_API_URL` holds for it."""
+        return f"{self.ui_url}/api"
+
+    def is_ready(self) -> bool:
+        """Whether this very process runs, answers and reaches its database."""
+        return is_running(self.process) and _ready(self.port, _ANSWER_SECONDS)
+
+
+class StartingServer:
+    """A server process that has imported Prefect, or is about to, and waits for its database."""
+
+    def __init__(self, home: Path, child: subprocess.Popen[bytes], port: int, database: str) -> None:
+        self._home = home
+        self._child = child
+        self._pipe = cast("IO[bytes]", child.stdin)
+        self._port = port
+        self._database = database
+
+    def release(self) -> None:
+        """Tell it that the database is there."""
+        # A process that has died already is reported by `wait`, with its log.
+        with contextlib.suppress(BrokenPipeError), self._pipe:
+            self._pipe.write(GO)
+
+    def wait(self) -> PrefectServer:
+        """Wait until it answers, and record it. Raises `StackUnavailable` with the end of its log."""
+        deadline = time.monotonic() + _START_TIMEOUT_SECONDS
+        while not _ready(self._port, _ANSWER_SECONDS):
+            if self._child.poll() is not None:
+                raise StackUnavailable(f"the Prefect server did not start; its last words:{log_tail(self._home, _LOG)}")
+            if time.monotonic() > deadline:
+                raise StackUnavailable(
+                    f"the Prefect server gave no answer in {_START_TIMEOUT_SECONDS:.0f} s; its last words:"
+                    f"{log_tail(self._home, _LOG)}"
+                )
+            time.sleep(POLL_SECONDS)
+        process = identify(self._child.pid)
+        if process is None:
+            raise StackUnavailable(f"the Prefect server ended at once; its last words:{log_tail(self._home, _LOG)}")
+        server = PrefectServer(process=process, port=self._port, database=self._database)
+        _write_record(self._home, server)
+        return server
+
+    def abandon(self) -> None:
+        """End it. Without the word on its stdin it would end by itself, but only after its import."""
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.close()
+        self._child.kill()
+        self._child.wait()
+
+
+def launch(home: Path, *, prefect_database_url: str, port: int | None, fallback: bool) -> StartingServer:
+    """Start a server process on *port* (None: any free one), which then waits for `StartingServer.release`.
+
+    With *fallback*, a port that is taken is exchanged for a free one. Raises `StackUnavailable` when it is taken.
+    """
+    _record_path(home).unlink(missing_ok=True)
+    (home / "prefect").mkdir(mode=0o700, exist_ok=True)
+    with _listen(port, fallback=fallback) as listener, open_log(home, _LOG) as log:
+        bound = int(listener.getsockname()[1])
+        child = spawn(
+            [sys.executable, "-m", _MODULE, "--home", str(home), "--fd", str(listener.fileno())],
+            log=log,
+            # Prefect reads prefect.toml, .env and pyproject.toml of the directory it is started in.
+            cwd=home / "prefect",
+            env=server_environment(
+                home=home, prefect_database_url=prefect_database_url, api_url=f"http://{HOST}:{bound}/api"
+            ),
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+        )
+    return StartingServer(home, child, bound, fingerprint(prefect_database_url))
+
+
+def recorded_server(home: Path) -> PrefectServer | None:
+    """What the record of *home* says; None when there is none, or it is damaged."""
+    try:
+        found = json.loads(_record_path(home).read_text())["prefect_server"]
+        process = ProcessId(pid=int(found["process"]["pid"]), started=str(found["process"]["started"]))
+        return PrefectServer(process=process, port=int(found["port"]), database=str(found["database"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def stop_server(home: Path) -> None:
+    """End the server of *home* and wait; also one that has no record. Raises `StackUnavailable` when it hangs."""
+    recorded = recorded_server(home)
+    if recorded is not None and is_running(recorded.process):
+        processes = [recorded.process]
+    else:
+        # The command that started it was killed before it could write the record, or the record is damaged.
+        processes = find(f"{_MODULE} --home {home} --fd ")
+    for process in processes:
+        if not end(process, (signal.SIGTERM, _STOP_SECONDS)):
+            raise StackUnavailable(f"the Prefect server (process {process.pid}) does not end")
+    _record_path(home).unlink(missing_ok=True)
+
+
+def fingerprint(prefect_database_url: str) -> str:
+    """Tells two databases apart without giving the password away."""
+    return hashlib.sha256(prefect_database_url.encode()).hexdigest()[:16]
+
+
+def _listen(port: int | None, *, fallback: bool) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # A server that was stopped a moment ago leaves connections in TIME_WAIT; they do not hold the port.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port or 0))
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        if exc.errno not in {errno.EADDRINUSE, errno.EACCES}:
+            raise
+        if fallback:
+            return _listen(None, fallback=False)
+        why = "is taken by another program" if exc.errno == errno.EADDRINUSE else "is reserved for the system"
+        raise StackUnavailable(f"port {port} on {HOST} {why}; give another one with --ui-port") from exc
+    return listener
+
+
+def _ready(port: int, seconds: float) -> bool:
+    """Whether Prefect says that it is up and reaches its database."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
+    try:
+        connection.request("GET", "/api/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _record_path(home: Path) -> Path:
+    return home / "stack.json"
+
+
+def _write_record(home: Path, server: PrefectServer) -> None:
+    draft = home / "stack.json.new"
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump({"prefect_server": asdict(server)}, file, indent=2)
+    draft.replace(_record_path(home))

@@ -1,0 +1,145 @@
+"""The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.serve``.
+
+Owns registering what ``prefect.yaml`` describes, putting runs that an earlier serving process left behind back into
+the queue, and running Prefect's runner until it is told to stop. Ends by itself when the command that started it is
+gone. Only ever one per home: `waybill up` sees to that, which is why a run that is still "running" at the start has no
+process any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from waybill.stack.deployments import Deployment, project_directory, read_deployments
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.deployments.runner import RunnerDeployment
+
+# What Prefect's API gives at most in one answer.
+_PAGE = 200
+# Written to the ready pipe once the runner is about to poll.
+READY = b"ready\n"
+
+
+def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Serve every deployment of *project* until SIGTERM or SIGINT; *on_ready* is called before the first poll.
+
+    Flow runs are processes in this process's group. On the way out they are ended and stay "Running", so that the next
+    serving process goes on with them. Raises `StackUnavailable` when ``prefect.yaml`` cannot be read.
+    """
+    asyncio.run(_serve(project, read_deployments(project), on_ready))
+
+
+async def _serve(project: Path, deployments: list[Deployment], on_ready: Callable[[], None]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.runner import Runner
+
+    # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
+    runner = Runner(name="waybill", pause_on_shutdown=True)
+    ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
+    async with get_client() as client:
+        await resume_interrupted_runs(client, ids)
+    running = asyncio.create_task(runner.start())
+    # Runs the task up to its first wait: by then the runner has set its own handler, which would leave its work undone.
+    await asyncio.sleep(0)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    on_ready()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDeployment:
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.runner.storage import LocalStorage
+    from prefect.schedules import Schedule
+
+    limit = deployment.concurrency_limit
+    served = await RunnerDeployment.afrom_storage(
+        # A storage, though the code is here: with it the deployment's directory is written anew at each start, so a
+        # checkout may move.
+        storage=LocalStorage(path=str(project)),
+        entrypoint=deployment.entrypoint,
+        name=deployment.name,
+        version=deployment.version,
+        description=deployment.description,
+        tags=deployment.tags,
+        parameters=deployment.parameters,
+        schedules=[Schedule(**schedule) for schedule in deployment.schedules],
+        concurrency_limit=ConcurrencyLimitConfig.model_validate(limit) if isinstance(limit, dict) else limit,
+        enforce_parameter_schema=deployment.enforce_parameter_schema,
+        paused=False,
+    )
+    # Said explicitly, so that a deployment that `prefect deploy` gave to a work pool comes back to this process.
+    served.work_pool_name = None
+    served.work_queue_name = None
+    return served
+
+
+async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> int:
+    """Put runs that were under way when their process was killed back into the queue; how many there were.
+
+    What they had stored is reused, so they go on where they stopped. One that was being cancelled becomes cancelled.
+    Call it only while no process runs flows of these deployments.
+    """
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import AwaitingRetry, Cancelled
+
+    under_way = FlowRunFilter.model_validate(
+        {
+            "deployment_id": {"any_": deployment_ids},
+            "state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}},
+        }
+    )
+    count = 0
+    while runs := await client.read_flow_runs(flow_run_filter=under_way, limit=_PAGE):
+        for run in runs:
+            if run.state_type is StateType.CANCELLING:
+                state = Cancelled(message="The process that ran it was ended before it could confirm.")
+            else:
+                state = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
+            # Forced: the rules would count this as a retry of a flow that has none left.
+            await client.set_flow_run_state(run.id, state, force=True)
+        count += len(runs)
+    return count
+
+
+def main() -> None:
+    """Serve the deployments of ``--project`` until a signal, or until stdin is closed because the parent is gone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    # Read by nobody here: it shows whose process this is.
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--project", type=Path, default=project_directory())
+    parser.add_argument("--ready-fd", type=int, required=True, help="pipe to write to once runs are taken")
+    arguments = parser.parse_args()
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+    serve_deployments(arguments.project, on_ready=lambda: _say_ready(arguments.ready_fd))
+
+
+def _say_ready(pipe: int) -> None:
+    os.write(pipe, READY)
+    os.close(pipe)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of stdin, which comes when the parent closes it or dies, even by SIGKILL."""
+    # Not through sys.stdin, whose lock a waiting thread would keep from the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

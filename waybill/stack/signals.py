@@ -1,0 +1,82 @@
+"""Signals that end a command unwind it, so that the stack is left in order.
+
+Owns turning SIGTERM and SIGHUP into `SystemExit` while a stack is in use, and holding signals back while it is being
+stopped. Touches no handler that somebody else has set, and does nothing outside of the main thread, where Python allows
+no handlers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+
+# SIGINT raises KeyboardInterrupt by itself.
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def unwinding_on_signals() -> Generator[None]:
+    """Inside of the block, SIGTERM and SIGHUP raise `SystemExit` with the shell's code for the signal (143, 129)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def unwind(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # A forked worker has inherited this handler. It must die of the signal, not unwind the command's stack.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        raise SystemExit(128 + number)
+
+    # Default ones only: `nohup` ignores SIGHUP on purpose, and the handler of an outer block already does this.
+    ours = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, unwind)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def noting_signals() -> Generator[threading.Event]:
+    """Inside of the block, SIGINT, SIGTERM and SIGHUP set the event that is given, and do nothing else.
+
+    For a command whose work is to wait until somebody ends it. Main thread only.
+    """
+    asked = threading.Event()
+    with _handling(lambda _number, _frame: asked.set()):
+        yield asked
+
+
+@contextmanager
+def holding_signals() -> Generator[None]:
+    """Inside of the block, ending signals wait; they are delivered at its end. For work that is short and bounded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    try:
+        with _handling(lambda number, _frame: arrived.append(number)):
+            yield
+    finally:
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, *_ENDING)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None stands for a handler that was not set from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)

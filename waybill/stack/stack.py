@@ -1,0 +1,241 @@
+"""The local stack of a home: what runs, who started it, and when it stops.
+
+Owns the order of starting (Prefect is imported while Postgres starts), the decision between starting, sharing and
+taking over what a killed command left, and "the last one out turns off the lights". Servers that the user has named in
+`WAYBILL_DATABASE_URL` and `PREFECT_API_URL` are used and never stopped. Never imports Prefect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blocks.errors import StackUnavailable
+from blocks.settings import Settings, prefect_api_url
+from waybill.stack.databases import database_beside, sqlalchemy_url
+from waybill.stack.drain import send_pending_records
+from waybill.stack.environment import client_environment, exported, prefect_database_url
+from waybill.stack.external import check_prefect_api, ui_url_of
+from waybill.stack.home import prepare_home
+from waybill.stack.lease import Lease
+from waybill.stack.postgres import EmbeddedPostgres
+from waybill.stack.prefect_server import (
+    PrefectServer,
+    StartingServer,
+    fingerprint,
+    launch,
+    recorded_server,
+    stop_server,
+)
+from waybill.stack.processes import is_running
+from waybill.stack.signals import holding_signals, unwinding_on_signals
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StackAddresses:
+    """Where everything is; *started* names what this process started ("postgres", "prefect")."""
+
+    database_url: str
+    prefect_api_url: str | None
+    prefect_ui_url: str | None
+    home: Path
+    started: tuple[str, ...]
+
+
+@contextmanager
+def running_stack(
+    settings: Settings, *, prefect: bool = True, ui_port: int | None = None, on_step: OnStep | None = None
+) -> Generator[StackAddresses]:
+    """Have Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
+
+    Sets `WAYBILL_*` and `PREFECT_*` in the environment, which Prefect reads when it is first imported: import it
+    inside of the block. What is running is shared with other commands of the same home; whoever leaves last stops it.
+    *ui_port* asks for a port of the Prefect server; without it a free one is taken. *on_step* is told what is going on.
+    SIGTERM and SIGHUP unwind the block. Raises `StackUnavailable`, and `InvalidSettings` for a database that cannot be
+    used.
+    """
+    with open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step) as stack:
+        yield stack.addresses
+
+
+@contextmanager
+def open_stack(
+    settings: Settings, *, prefect: bool = True, ui_port: int | None = None, on_step: OnStep | None = None
+) -> Generator[Stack]:
+    """The same as `running_stack`, for a caller that keeps the servers running (`Stack.repair`)."""
+    prepare_home(settings.home)
+    owner = os.getpid()
+    with unwinding_on_signals(), contextlib.closing(Lease(settings.home)) as lease:
+        stack = Stack(settings, lease, prefect=prefect, ui_port=ui_port, on_step=on_step or (lambda _: None))
+        stack.join()
+        try:
+            with exported(stack.environment()):
+                try:
+                    yield stack
+                finally:
+                    if os.getpid() == owner:
+                        with holding_signals():
+                            send_pending_records()
+        finally:
+            # A forked worker that unwinds this far has nothing to do with the servers.
+            if os.getpid() == owner:
+                with holding_signals():
+                    stack.leave()
+
+
+class Stack:
+    """One command's view of the servers of a home."""
+
+    def __init__(
+        self, settings: Settings, lease: Lease, *, prefect: bool, ui_port: int | None, on_step: OnStep
+    ) -> None:
+        self._home = settings.home
+        self._given_database = settings.database_url.get_secret_value() if settings.database_url else None
+        self._given_api = prefect_api_url() if prefect else None
+        self._own_server = prefect and self._given_api is None
+        self._ui_port = ui_port
+        self._lease = lease
+        self._on_step = on_step
+        self._postgres = EmbeddedPostgres(settings.home)
+        self._database_url = self._given_database or self._postgres.url("waybill")
+        self._server: PrefectServer | None = None
+        self._started: list[str] = []
+
+    @property
+    def addresses(self) -> StackAddresses:
+        """Where everything is now."""
+        if self._server is not None:
+            api, ui = self._server.api_url, self._server.ui_url
+        else:
+            api, ui = self._given_api, self._given_api and ui_url_of(self._given_api)
+        return StackAddresses(
+            database_url=self._database_url,
+            prefect_api_url=api,
+            prefect_ui_url=ui,
+            home=self._home,
+            started=tuple(self._started),
+        )
+
+    def environment(self) -> dict[str, str | None]:
+        """What this process and its children need to find the servers."""
+        return client_environment(
+            database_url=self._database_url,
+            home=self._home,
+            api_url=self.addresses.prefect_api_url,
+            own_server=self._own_server,
+        )
+
+    def join(self) -> None:
+        """Become a user of the stack, starting what does not run. A failure leaves what others use as it was."""
+        with self._lease.changing(self._on_step):
+            self._lease.join()
+            try:
+                self._ensure()
+            except BaseException:
+                with holding_signals():
+                    self._stop_if_alone()
+                raise
+
+    def is_intact(self) -> bool:
+        """Whether the servers still run. A server that is only slow is left alone."""
+        return self._is_postgres_up() and (self._server is None or is_running(self._server.process))
+
+    def repair(self) -> None:
+        """Start again what has died, on the same port. Raises `StackUnavailable`."""
+        with self._lease.changing(self._on_step):
+            self._ensure()
+
+    def leave(self) -> None:
+        """Stop being a user; the last one stops the servers."""
+        with self._lease.changing(self._on_step):
+            self._stop_if_alone()
+
+    def _ensure(self) -> None:
+        if self._given_api is not None:
+            check_prefect_api(self._given_api)
+        starting = self._find_or_launch_server() if self._own_server else None
+        try:
+            self._ensure_databases()
+            if starting is not None:
+                starting.release()
+            self._migrate()
+            if starting is not None:
+                self._on_step("starting Prefect")
+                self._server = starting.wait()
+                self._note_started("prefect")
+        except BaseException:
+            if starting is not None:
+                starting.abandon()
+            raise
+
+    def _find_or_launch_server(self) -> StartingServer | None:
+        """Take the running server over, or begin to start one, which then waits for its database."""
+        database = self._prefect_database()
+        found = recorded_server(self._home)
+        if found is not None and self._is_postgres_up() and found.is_ready() and self._may_keep(found, database):
+            self._server = found
+            return None
+        stop_server(self._home)
+        # The port of a server that died is what other commands of this home still hold as its address.
+        port = self._ui_port or (found.port if found is not None else None)
+        return launch(self._home, prefect_database_url=database, port=port, fallback=self._ui_port is None)
+
+    def _may_keep(self, found: PrefectServer, database: str) -> bool:
+        if found.database == fingerprint(database) and self._ui_port in (None, found.port):
+            return True
+        if self._lease.is_alone():
+            return False
+        if found.database != fingerprint(database):
+            raise StackUnavailable(
+                f"another waybill command is using {self._home} with another database; wait for its end, or give this "
+                "one a WAYBILL_HOME of its own"
+            )
+        self._on_step(f"another waybill command has started Prefect already, on port {found.port}")
+        return True
+
+    def _prefect_database(self) -> str:
+        """SQLAlchemy's URL of the Prefect server's database; one beside a given catalogue is created."""
+        named = prefect_database_url()
+        if named is not None:
+            return named
+        if self._given_database is not None:
+            return sqlalchemy_url(database_beside(self._given_database))
+        return sqlalchemy_url(self._postgres.url("prefect"))
+
+    def _is_postgres_up(self) -> bool:
+        return self._given_database is not None or self._postgres.is_up()
+
+    def _ensure_databases(self) -> None:
+        if self._given_database is not None:
+            return
+        if self._postgres.ensure(self._on_step):
+            self._note_started("postgres")
+        for name in ("waybill", "prefect"):
+            self._postgres.create_database(name)
+
+    def _migrate(self) -> None:
+        # Imports SQLAlchemy where there is something to do; commands that only want addresses need none of it.
+        from blocks.catalog.migrate import migrate
+
+        migrate(self._database_url)
+
+    def _note_started(self, name: str) -> None:
+        if name not in self._started:
+            self._started.append(name)
+
+    def _stop_if_alone(self) -> None:
+        try:
+            if self._lease.is_alone():
+                # Prefect first: it writes what it still holds.
+                try:
+                    stop_server(self._home)
+                finally:
+                    self._postgres.stop()
+        finally:
+            self._lease.leave()
