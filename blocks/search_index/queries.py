@@ -71,6 +71,10 @@ HAS_DOCUMENT: LiteralString = """
     select exists (select from indexed_documents where sha256 = %(sha256)s and stage_key = %(stage_key)s)
 """
 
+HAS_VECTORS: LiteralString = """
+    select exists (select from indexed_documents where embedding_model = %(embedding_model)s)
+"""
+
 STATISTICS: LiteralString = """
     select (select count(*) from indexed_documents) as documents,
            (select count(*) from indexed_chunks) as chunks,
@@ -83,8 +87,11 @@ STATISTICS: LiteralString = """
            ]) name)::bigint as size_bytes
 """
 
-# pgvector looks no further than this many neighbours (default 40), so it must reach the number of candidates.
-SEARCH_DEPTH: LiteralString = "select set_config('hnsw.ef_search', %(candidates)s::text, true)"
+# pgvector looks no further than this many neighbours (default 40), so it must reach the number of candidates. Compiling
+# the search to machine code would cost more than it takes.
+SEARCH_SETTINGS: LiteralString = """
+    select set_config('hnsw.ef_search', %(candidates)s::text, true), set_config('jit', 'off', true)
+"""
 
 # Three rankings, by words, by vector and by name, joined by reciprocal rank fusion.
 SEARCH: LiteralString = """

@@ -97,7 +97,7 @@ async def search(
     parameters = _parameters(text, vector, limit)
     with postgres_errors("search the index"):
         async with connection.pipeline(), connection.transaction():
-            await connection.execute(queries.SEARCH_DEPTH, {"candidates": parameters["candidates"]})
+            await connection.execute(queries.SEARCH_SETTINGS, {"candidates": parameters["candidates"]})
             # Never as a prepared statement: the plan depends on whether there is a vector, and on the limit.
             cursor = connection.cursor(row_factory=class_row(SearchHit))
             await cursor.execute(queries.SEARCH, parameters, prepare=False)
@@ -112,6 +112,14 @@ async def has_document(connection: AsyncConnection[Any], document_sha256: str, s
         return bool(await cursor.fetchone())
 
 
+async def has_vectors(connection: AsyncConnection[Any], embedding_model: str) -> bool:
+    """Whether any document has vectors of *embedding_model*, so that a query's vector of that model is of use."""
+    with postgres_errors("look for vectors in the index"):
+        cursor = connection.cursor(row_factory=scalar_row)
+        await cursor.execute(queries.HAS_VECTORS, {"embedding_model": embedding_model})
+        return bool(await cursor.fetchone())
+
+
 async def statistics(connection: AsyncConnection[Any]) -> Statistics:
     """Counts of all rows and the room they take."""
     with postgres_errors("count the index"):
@@ -121,7 +129,8 @@ async def statistics(connection: AsyncConnection[Any]) -> Statistics:
         return row
 
 
-def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:
+def check_query(text: str, limit: int) -> None:
+    """Raise `InvalidOptions` for what `search` would refuse, before anything is spent on it."""
     if not has_words(text):
         raise InvalidOptions("the search text holds no word; give at least one letter or digit")
     if len(text) > MAX_QUERY_CHARACTERS:
@@ -130,6 +139,10 @@ def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[s
         )
     if not 1 <= limit <= MAX_HITS:
         raise InvalidOptions(f"a search gives 1 to {MAX_HITS} hits, not {limit}")
+
+
+def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:
+    check_query(text, limit)
     if vector is not None and len(vector) != EMBEDDING_DIMENSIONS:
         raise InvalidOptions(f"the query's vector has {len(vector)} dimensions, the index {EMBEDDING_DIMENSIONS}")
     asked = searchable_text(text)

@@ -46,6 +46,7 @@ _UNSPACED = re.compile(
 _SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa"})
 _DIGRAPH = re.compile(r"([aou])e", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
+_EXCLUSION = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\w\S*)')
 # The operators of websearch_to_tsquery that narrow: "a phrase", -word.
 _TAKEN_AT_ITS_WORD = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
 
@@ -102,6 +103,11 @@ def has_words(text: str) -> bool:
 def is_exact(text: str) -> bool:
     """Whether a query quotes a phrase or excludes a word, and so wants to be taken at its word."""
     return _TAKEN_AT_ITS_WORD.search(text) is not None
+
+
+def meaning_of(query: str) -> str:
+    """*query* without its operators and without what it excludes: what an embedding should be made of."""
+    return _EXCLUSION.sub(" ", query).replace('"', " ").strip() or query
 
 
 def _pairs(run: re.Match[str]) -> str:

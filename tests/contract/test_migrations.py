@@ -27,7 +27,7 @@ from blocks.catalog.migrate import (
 from blocks.errors import CatalogUnavailable, InvalidSettings
 
 if TYPE_CHECKING:
-    from conftest import Postgres
+    from tests.conftest import Postgres
 
 # Everything a migration can make, by name and definition, so that two schemas can be compared.
 _SCHEMA = """

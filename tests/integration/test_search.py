@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
 
-from blocks.errors import InvalidOptions
+from blocks.embedding import EMBEDDING_MODEL, embed
+from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.search_index import (
     MAX_HITS,
     Chunk,
@@ -24,6 +26,7 @@ from blocks.search_index import (
     statistics,
 )
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
+from tasks.search import search_documents
 
 WHOLE = "0" * 64
 
@@ -429,3 +432,56 @@ async def test_statistics_count_what_is_there(database_url: str) -> None:
         documents=1, chunks=2, vectors=1, facts=0, entities=0, keywords=0, size_bytes=0
     )
     assert counted.size_bytes > 0
+
+
+# With the embedding model ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+def embedded(models: Path, *texts: str, title: str) -> IndexedDocument:
+    item = document(*zip(texts, embed(texts, models=models), strict=True), title=title)
+    return replace(item, head=replace(item.head, embedding_model=EMBEDDING_MODEL))
+
+
+async def test_a_question_finds_the_answer_that_shares_no_word_with_it(database_url: str, models: Path) -> None:
+    put(
+        database_url,
+        embedded(
+            models,
+            "The vessel was damaged by fire in the engine room.",
+            "Crew wages are due on the last day of each month.",
+            "Bananas must be kept at thirteen degrees.",
+            title="Report",
+        ),
+    )
+    hits = await search_documents(database_url, "When do sailors receive their salary?", 3, models=models)
+    assert hits[0].text.startswith("Crew wages")
+    assert "vector" in hits[0].found_by
+    hits = await search_documents(database_url, "fruit -wages", 3, models=models)
+    assert all("wages" not in hit.text for hit in hits)
+
+
+async def test_an_index_without_vectors_needs_no_model(database_url: str, tmp_path: Path) -> None:
+    put(database_url, document("a bill of lading", title="Bill"))
+    hits = await search_documents(database_url, "lading", models=tmp_path / "none")
+    assert [hit.title for hit in hits] == ["Bill"]
+    assert not (tmp_path / "none").exists()
+
+
+async def test_a_refused_search_connects_to_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptions, match="no word"):
+        await search_documents("postgresql://nobody@/none?host=/nowhere", "???", models=tmp_path)
+
+
+async def test_a_server_that_is_down_is_a_passing_condition(tmp_path: Path) -> None:
+    with pytest.raises(CatalogUnavailable):
+        await search_documents("postgresql://nobody@/none?host=/nowhere", "text", models=tmp_path)
+
+
+async def test_a_database_that_was_never_migrated_is_told(empty_database_url: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="migrated"):
+        await search_documents(empty_database_url, "text", models=tmp_path)
