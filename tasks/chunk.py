@@ -1,0 +1,170 @@
+"""Stage 3, the chunker: Markdown into passages that can be found again, each with its place and its vector.
+
+Owns the stage's options and the form of its output, `NAME.chunks.json`:
+
+    {"schema": "waybill.chunks/1",
+     "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
+     "summary": "...", "tokens": 812, "options": {...},
+     "embedding_model": "all-MiniLM-L6-v2/int8.1", "dimensions": 384,
+     "chunks": [{"id", "ordinal", "start", "end", "text", "tokens", "heading_path", "embedding"}]}
+
+`start` and `end` count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
+``markdown[start:end] == text``. A YAML header is read for `document` and not chunked. `tokens` are the embedding
+model's. `id` is the first 32 hex digits of the sha256 of the document's sha256, the place and the text: stable for as
+long as the same text stands in the same place of the same document. `embedding` has six decimals and is there only if
+the option `embeddings` is on, as are `embedding_model` and `dimensions` (else null). What a document does not say is
+null. The summary is extractive: the document's own sentences.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from pydantic import Field, model_validator
+
+from blocks.embedding_model import DIMENSIONS, EMBEDDING_MODEL
+from blocks.errors import EmptyDocument, UnreadableDocument
+from tasks.chunking.chunks import Chunk, Tokenizer, chunks, embedding_inputs
+from tasks.chunking.front_matter import FrontMatter, read_front_matter
+from tasks.chunking.packing import Limits
+from tasks.chunking.summary import summarise
+from tasks.contract import DocumentInfo, Read, Services, Stage, StageInput, StageOptions, StageOutput
+
+SCHEMA = "waybill.chunks/1"
+
+# The embedding model reads 254 tokens of text (`blocks.embedding_tokenizer.MAX_TOKENS`); four to spare for separators.
+DEFAULT_MAX_TOKENS = 250
+EMBEDDED_MAX_TOKENS = 254
+# 128 bits: no two passages of any catalogue share an id.
+ID_HEX_DIGITS = 32
+# The int8 model's own error is a hundred times larger than what is cut off here, and the file is a third smaller.
+EMBEDDING_DECIMALS = 6
+
+
+class ChunkOptions(StageOptions):
+    """Sizes are in tokens of the embedding model."""
+
+    max_tokens: int = Field(
+        default=DEFAULT_MAX_TOKENS,
+        ge=32,
+        le=8192,
+        description="Most tokens of a chunk, the headings above it included. With embeddings at most 254.",
+    )
+    min_tokens: int = Field(
+        default=40, ge=0, description="Smaller chunks are avoided where the document's sections allow it."
+    )
+    overlap_tokens: int = Field(
+        default=0, ge=0, description="Tokens of the chunk before that a chunk repeats within a section."
+    )
+    merge_small_sections: bool = Field(
+        default=False, description="Let a section smaller than min_tokens share a chunk with the section after it."
+    )
+    embeddings: bool = Field(default=True, description="Compute a vector for each chunk; search by meaning needs it.")
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> ChunkOptions:
+        if self.embeddings and self.max_tokens > EMBEDDED_MAX_TOKENS:
+            raise ValueError(f"with embeddings max_tokens is at most {EMBEDDED_MAX_TOKENS}: the model reads no further")
+        if 2 * max(self.min_tokens, self.overlap_tokens) > self.max_tokens:
+            raise ValueError("min_tokens and overlap_tokens are at most half of max_tokens")
+        return self
+
+
+def run(given: StageInput, options: ChunkOptions) -> StageOutput:
+    """Chunk the Markdown. Raises `UnreadableDocument`, `EmptyDocument` or `EmbeddingModelUnavailable`."""
+    # Here, so that the parent process, which only reads the declaration below, loads no tokenizer.
+    from blocks.embedding_tokenizer import count_tokens, token_offsets
+
+    path = given.first("markdown-optimizer", "markdown-conversion")
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as exc:
+        raise UnreadableDocument(f"the Markdown of {given.document.name} is not UTF-8 at byte {exc.start}") from None
+    header = read_front_matter(text)
+    limits = Limits(
+        most=options.max_tokens,
+        least=options.min_tokens,
+        overlap=options.overlap_tokens,
+        merge_small_sections=options.merge_small_sections,
+    )
+    made = list(chunks(text, header.body_start, limits, Tokenizer(count_tokens, token_offsets)))
+    if not made:
+        raise EmptyDocument(f"the Markdown of {given.document.name} has no text below its header; nothing to chunk")
+    vectors = _embed(made, header, given.services) if options.embeddings else None
+    summary = summarise(text, header.body_start, header.fields.get("language"))
+    tokens = sum(chunk.tokens for chunk in made)
+    content = {
+        "schema": SCHEMA,
+        "document": _document(given.document, header, made),
+        "summary": summary,
+        "tokens": tokens,
+        "options": options.model_dump(),
+        "embedding_model": EMBEDDING_MODEL if options.embeddings else None,
+        "dimensions": DIMENSIONS if options.embeddings else None,
+        "chunks": _records(made, given.document.sha256, vectors),
+    }
+    metadata = {"chunks": len(made), "tokens": tokens, "embedding_model": content["embedding_model"]}
+    return StageOutput(content=orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), metadata=metadata)
+
+
+def _embed(made: Sequence[Chunk], header: FrontMatter, services: Services) -> Any:
+    from blocks.embedding import count_tokens, embed
+
+    inputs = embedding_inputs(made, header.fields.get("title", ""), count_tokens, EMBEDDED_MAX_TOKENS)
+    return embed(inputs, models=services.home / "models").round(EMBEDDING_DECIMALS)
+
+
+def _document(document: DocumentInfo, header: FrontMatter, made: Sequence[Chunk]) -> dict[str, Any]:
+    """What is known of the document. The header's words first: they are part of the input, and so of the stage key."""
+    fields = header.fields
+    first_heading = next((chunk.heading_path[0] for chunk in made if chunk.heading_path), None)
+    return {
+        "title": fields.get("title", first_heading),
+        "source": fields.get("source", document.name),
+        "sha256": document.sha256,
+        "type": fields.get("type", document.media_type),
+        "pages": header.pages,
+        "language": fields.get("language"),
+        "created": fields.get("created"),
+    }
+
+
+def _records(made: Sequence[Chunk], document_sha256: str, vectors: Any) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    for ordinal, chunk in enumerate(made):
+        record = {
+            "id": _chunk_id(document_sha256, chunk),
+            "ordinal": ordinal,
+            "start": chunk.start,
+            "end": chunk.end,
+            "text": chunk.text,
+            "tokens": chunk.tokens,
+            "heading_path": chunk.heading_path,
+        }
+        records.append(record if vectors is None else {**record, "embedding": vectors[ordinal]})
+    return records
+
+
+def _chunk_id(document_sha256: str, chunk: Chunk) -> str:
+    identity = f"{document_sha256}\n{chunk.start}\n{chunk.end}\n{chunk.text}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:ID_HEX_DIGITS]
+
+
+def _identity(options: ChunkOptions, _services: Services) -> Mapping[str, str]:
+    return {"embedding_model": EMBEDDING_MODEL} if options.embeddings else {}
+
+
+CHUNK: Stage[ChunkOptions] = Stage(
+    number=3,
+    name="chunker",
+    version="1",
+    suffix=".chunks.json",
+    media_type="application/json",
+    reads=(Read(any_of=("markdown-optimizer", "markdown-conversion")),),
+    options=ChunkOptions,
+    run=run,
+    identity=_identity,
+)

@@ -1,0 +1,242 @@
+"""Blocks into chunks: what belongs together, within a number of tokens.
+
+Owns which blocks share a chunk. A chunk begins at a heading wherever there is one, holds whole blocks while they fit,
+and never runs on into a section of the same or a higher level (unless small sections are to be merged). What is left
+of a section after full chunks is evened out with the chunk before it, so that slivers are rare. A heading does not
+stand at the end of a chunk, away from what it is the heading of, where that can be helped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from tasks.chunking.pieces import Cutter, Piece
+from tasks.chunking.scanner import Block, Kind, scan_blocks
+
+# The headings above a chunk are embedded with it and so take room from its text: at most one part in this many.
+CONTEXT_SHARE = 5
+# Between two headings stands a separator, and a line end between the last one and the text: about one token each.
+SEPARATOR_TOKENS = 1
+# Blocks are counted in batches, for the tokenizer's sake.
+BATCH_BLOCKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in tokens. `most` bounds a chunk's text and its headings together; below `least` it is a sliver."""
+
+    most: int
+    least: int
+    overlap: int = 0
+    merge_small_sections: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    level: int
+    title: str
+    tokens: int
+
+
+Path = tuple[Heading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A chunk's place ``[start, end)``. `headings` are in force at its first text; of these `above` are not in it."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    above: tuple[str, ...]
+    continues: bool
+    """Whether it goes on with the section in which the chunk before it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A piece in a chunk, with the headings in force there (a heading's own included)."""
+
+    piece: Piece
+    kind: Kind
+    path: Path
+
+    @property
+    def above(self) -> Path:
+        return self.path[:-1] if self.kind == "heading" else self.path
+
+
+@dataclass(slots=True)
+class _Chunk:
+    entries: list[_Entry] = field(default_factory=list[_Entry])
+    continues: bool = False
+    weight: int = 0
+
+    def append(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        self.weight += entry.piece.weight
+
+    def take_last(self) -> _Entry:
+        entry = self.entries.pop()
+        self.weight -= entry.piece.weight
+        return entry
+
+    def put_first(self, entry: _Entry) -> None:
+        self.entries.insert(0, entry)
+        self.weight += entry.piece.weight
+
+    @property
+    def level(self) -> int:
+        """The level of the section that the chunk begins in; 0 before the first heading."""
+        path = self.entries[0].path if self.entries else ()
+        return path[-1].level if path else 0
+
+    def take_dangling_headings(self) -> list[_Entry]:
+        """Remove and give back the headings at the end that have no text below them yet."""
+        dangling: list[_Entry] = []
+        while self.entries and self.entries[-1].kind == "heading":
+            dangling.insert(0, self.take_last())
+        return dangling
+
+
+def pack(text: str, body_start: int, limits: Limits, cutter: Cutter) -> Iterator[Draft]:
+    """The chunks of *text* from *body_start* on, in order, without overlap; every non-blank character is in one."""
+    packer = _Packer(text, limits, cutter)
+    blocks = scan_blocks(text, body_start)
+    while batch := list(islice(blocks, BATCH_BLOCKS)):
+        pieces = cutter.weigh_all(((block.start, block.end) for block in batch), limits.most)
+        for block, piece in zip(batch, pieces, strict=True):
+            yield from packer.add(block, piece)
+    yield from packer.end_section()
+
+
+class _Packer:
+    """Holds the chunk being filled and, while that goes on with the same section, the one before it."""
+
+    def __init__(self, text: str, limits: Limits, cutter: Cutter) -> None:
+        self._text = text
+        self._limits = limits
+        self._cutter = cutter
+        self._path: Path = ()
+        self._open = _Chunk()
+        self._before: _Chunk | None = None
+
+    def add(self, block: Block, piece: Piece) -> Iterator[Draft]:
+        if block.kind == "heading":
+            if not self._may_run_on(block, piece):
+                yield from self.end_section()
+            parents = tuple(heading for heading in self._path if heading.level < block.level)
+            self._path = (*parents, Heading(block.level, block.title, piece.weight))
+        room = self._room_when_fresh()
+        fits = self._fits(piece)
+        sliver = bool(self._open.entries) and self._open.weight < self._limits.least
+        if not fits and (sliver or piece.weight > room):
+            for part in self._cutter.cut((block.start, block.end), block.kind, room):
+                yield from self._append(
+                    _Entry(part, "paragraph" if block.kind == "heading" else block.kind, self._path)
+                )
+        else:
+            yield from self._append(_Entry(piece, block.kind, self._path))
+
+    def end_section(self) -> Iterator[Draft]:
+        """Close the open chunk; what follows begins another."""
+        if self._before is not None:
+            if self._open.weight < self._limits.least:
+                self._even_out(self._before, self._open)
+            yield from self._draft(self._before)
+        yield from self._draft(self._open)
+        self._before, self._open = None, _Chunk()
+
+    def _may_run_on(self, block: Block, piece: Piece) -> bool:
+        """Whether the open chunk goes on across this heading: only as a sliver, and only downwards."""
+        chunk = self._open
+        if not chunk.entries or chunk.continues or chunk.weight >= self._limits.least:
+            return False
+        return (block.level > chunk.level or self._limits.merge_small_sections) and self._fits(piece)
+
+    def _append(self, entry: _Entry) -> Iterator[Draft]:
+        if self._open.entries and not self._fits(entry.piece):
+            yield from self._roll_over(entry.piece)
+        self._open.append(entry)
+
+    def _roll_over(self, piece: Piece) -> Iterator[Draft]:
+        """Go on with the same section in a new chunk, which takes dangling headings along if they fit with *piece*."""
+        dangling = self._open.take_dangling_headings()
+        if sum(entry.piece.weight for entry in dangling) + piece.weight > self._room(self._path, continues=True):
+            for entry in dangling:
+                self._open.append(entry)
+            dangling = []
+        if self._open.entries:
+            if self._before is not None:
+                yield from self._draft(self._before)
+            self._before, self._open = self._open, _Chunk(continues=True)
+        for entry in dangling:
+            self._open.append(entry)
+
+    def _fits(self, piece: Piece) -> bool:
+        chunk = self._open
+        above = chunk.entries[0].above if chunk.entries else self._path
+        return chunk.weight + piece.weight <= self._room(above, continues=chunk.continues)
+
+    def _room(self, above: Path, *, continues: bool) -> int:
+        """Tokens of text that a chunk takes below the headings *above*."""
+        headings = sum(heading.tokens + SEPARATOR_TOKENS for heading in above)
+        room = self._limits.most - min(headings, self._limits.most // CONTEXT_SHARE)
+        return room - self._limits.overlap if continues else room
+
+    def _room_when_fresh(self) -> int:
+        """Tokens that a piece may have so as to fit a new chunk, if possible together with dangling headings."""
+        room = self._room(self._path, continues=True)
+        dangling = 0
+        for entry in reversed(self._open.entries):
+            if entry.kind != "heading":
+                break
+            dangling += entry.piece.weight
+        return room - dangling if dangling < room // 2 else room
+
+    def _even_out(self, full: _Chunk, sliver: _Chunk) -> None:
+        """Move text from the end of *full* to the front of *sliver* until that is none, or *full* would be one."""
+        least = self._limits.least
+        last = full.entries[-1]
+        if last.piece.weight > least:  # too much to move whole
+            full.take_last()
+            span = (last.piece.start, last.piece.end)
+            for part in self._cutter.cut(span, last.kind, self._limits.most):
+                full.append(_Entry(part, last.kind, last.path))
+        while len(full.entries) > 1 and sliver.weight < least:
+            entry = full.entries[-1]
+            room = self._room(entry.above, continues=True)
+            if full.weight - entry.piece.weight < least or sliver.weight + entry.piece.weight > room:
+                break
+            sliver.put_first(full.take_last())
+        for heading in reversed(full.take_dangling_headings()):
+            sliver.put_first(heading)
+
+    def _draft(self, chunk: _Chunk) -> Iterator[Draft]:
+        if not chunk.entries:
+            return
+        start, end = trimmed(self._text, chunk.entries[0].piece.start, chunk.entries[-1].piece.end)
+        if start == end:
+            return
+        first_text = next((entry for entry in chunk.entries if entry.kind != "heading"), chunk.entries[-1])
+        yield Draft(
+            start=start,
+            end=end,
+            headings=_titles(first_text.path),
+            above=_titles(chunk.entries[0].above),
+            continues=chunk.continues,
+        )
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without white space at its end and without blank lines at its beginning; indentation stays."""
+    content = text[start:end]
+    end = start + len(content.rstrip())
+    blank = len(content) - len(content.lstrip())
+    return min(start + max(content.rfind("\n", 0, blank), content.rfind("\r", 0, blank)) + 1, end), end
+
+
+def _titles(path: Iterable[Heading]) -> tuple[str, ...]:
+    return tuple(heading.title for heading in path if heading.title)

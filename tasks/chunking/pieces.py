@@ -1,0 +1,189 @@
+"""A block that is too large, cut where it hurts least.
+
+Owns the order of cuts: rows of a table, groups and then lines of code, items of a list, sentences of prose; then words,
+then characters. Every cut is a place in the text: pieces lie end to end and nothing is added, dropped or rewritten.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from tasks.chunking.scanner import Kind
+
+# A chunk may not hold more characters than this times its tokens: WordPiece counts a word over 100 characters as one
+# token and an accent as none, so tokens alone would let a line of base64 through whole. Prose has 4 to 6.
+MAX_CHARACTERS_PER_TOKEN = 20
+
+# Where to begin looking for what fits.
+TYPICAL_CHARACTERS_PER_TOKEN = 4
+
+# Words are counted in runs of about this many characters: fine enough to fill a chunk, few enough to count quickly.
+RUN_CHARACTERS = 160
+# Pieces are counted in batches: large enough for the tokenizer's batch call, small enough to stay in the cache.
+BATCH_PIECES = 256
+# How far a cut moves back so as not to part a letter from its accents or a family of joined emoji.
+MAX_CLUSTER_CHARACTERS = 32
+
+Span = tuple[int, int]
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_ITEM = re.compile(r"[ \t]*(?:[-+*]|\d{1,9}[.)])(?=[ \t])")
+_BLANK_LINE = re.compile(r"(?<=[\r\n])[ \t]*(?:\r\n|\r|\n)")
+_WORD = re.compile(r"\s*\S+\s*")
+# White space after the end of a sentence and at most one closing sign; or, where there is none, the full-width signs.
+_SENTENCE_GAP = re.compile(r"(?:(?<=[.!?…؟।۔])|(?<=[.!?…؟।۔][\"'”’»)\]*_]))\s+|(?<=[。！？])(?![。！？」』”’）\s])")
+_JOINERS = "\u200d\ufe0e\ufe0f"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters ``[start, end)`` of the text. `weight` is the tokens, or more where the characters are many."""
+
+    start: int
+    end: int
+    weight: int
+
+
+def weigh(tokens: int, characters: int) -> int:
+    """The size that limits a chunk: its tokens, but not less than its characters allow."""
+    return max(tokens, characters // MAX_CHARACTERS_PER_TOKEN)
+
+
+class Cutter:
+    """Cuts spans of one text into pieces of at most a given weight."""
+
+    def __init__(self, text: str, count_tokens: CountTokens) -> None:
+        self._text = text
+        self._count_tokens = count_tokens
+
+    def cut(self, span: Span, kind: Kind, limit: int) -> Iterator[Piece]:
+        """Pieces that together are *span*, each of weight *limit* or less; as large as the kind's cuts allow."""
+        return self._cut(span, _CUTS[kind], limit)
+
+    def weigh_all(self, spans: Iterable[Span], limit: int) -> Iterator[Piece]:
+        """Each span with its weight. What is too long for *limit* by its characters alone is not tokenised."""
+        waiting = iter(spans)
+        while batch := list(islice(waiting, BATCH_PIECES)):
+            long = [(end - start) // MAX_CHARACTERS_PER_TOKEN > limit for start, end in batch]
+            texts = [self._text[start:end] for (start, end), skip in zip(batch, long, strict=True) if not skip]
+            counts = iter(self._count_tokens(texts))
+            for (start, end), skip in zip(batch, long, strict=True):
+                yield Piece(start, end, weigh(0 if skip else next(counts), end - start))
+
+    def _cut(self, span: Span, cuts: Sequence[Cut], limit: int) -> Iterator[Piece]:
+        if not cuts:
+            yield from self._windows(span, limit)
+            return
+        for piece in self.weigh_all(cuts[0](self._text, span), limit):
+            if piece.weight <= limit:
+                yield piece
+            else:
+                yield from self._cut((piece.start, piece.end), cuts[1:], limit)
+
+    def _windows(self, span: Span, limit: int) -> Iterator[Piece]:
+        """The last resort, inside a word: as many characters as fit, at least one."""
+        start, stop = span
+        reach = limit * TYPICAL_CHARACTERS_PER_TOKEN
+        while start < stop:
+            end = min(start + reach, stop)
+            weight = self._weight(start, end)
+            while weight > limit and end > start + 1:
+                end = self._whole_cluster(start, start + max(1, (end - start) * limit // (weight + 1)))
+                weight = self._weight(start, end)
+            yield Piece(start, end, weight)
+            # Neighbours are alike: twice what fitted is enough to find out whether more would.
+            reach = min(2 * (end - start), limit * MAX_CHARACTERS_PER_TOKEN)
+            start = end
+
+    def _weight(self, start: int, end: int) -> int:
+        return weigh(self._count_tokens([self._text[start:end]])[0], end - start)
+
+    def _whole_cluster(self, start: int, end: int) -> int:
+        """*end*, or the nearest place before it that parts no combined character."""
+        for place in range(end, max(start, end - MAX_CLUSTER_CHARACTERS), -1):
+            following, before = self._text[place : place + 1], self._text[place - 1]
+            joined = following and (unicodedata.combining(following) or following in _JOINERS)
+            if not joined and before != "\u200d":
+                return place
+        return end
+
+
+Cut = Callable[[str, Span], Iterator[Span]]
+
+
+def _lines(text: str, span: Span) -> Iterator[Span]:
+    return (line.span() for line in _LINE.finditer(text, *span))
+
+
+def _items(text: str, span: Span) -> Iterator[Span]:
+    """The items of a list: cut before each marker that stands as far left as the list's first."""
+    start = span[0]
+    margin: int | None = None
+    for line_start, _ in _lines(text, span):
+        marker = _ITEM.match(text, line_start, span[1])
+        if marker is None:
+            continue
+        indent = len(marker[0].expandtabs()) - len(marker[0].lstrip())
+        margin = indent if margin is None else min(margin, indent)
+        if indent == margin and line_start > start:
+            yield start, line_start
+            start = line_start
+    yield start, span[1]
+
+
+def _markers(text: str, span: Span) -> Iterator[Span]:
+    """Cut before every line that begins an item, nested ones too."""
+    start = span[0]
+    for line_start, _ in _lines(text, span):
+        if line_start > start and _ITEM.match(text, line_start, span[1]):
+            yield start, line_start
+            start = line_start
+    yield start, span[1]
+
+
+def _groups(text: str, span: Span) -> Iterator[Span]:
+    """Lines of code that stand together: cut after blank lines."""
+    start = span[0]
+    for blank in _BLANK_LINE.finditer(text, *span):
+        if blank.end() < span[1]:
+            yield start, blank.end()
+            start = blank.end()
+    yield start, span[1]
+
+
+def _sentences(text: str, span: Span) -> Iterator[Span]:
+    start = span[0]
+    for gap in _SENTENCE_GAP.finditer(text, *span):
+        if start < gap.end() < span[1]:
+            yield start, gap.end()
+            start = gap.end()
+    yield start, span[1]
+
+
+def _words(text: str, span: Span) -> Iterator[Span]:
+    """Runs of whole words of about `RUN_CHARACTERS`; a longer word is a run of its own."""
+    start = end = span[0]
+    for word in _WORD.finditer(text, *span):
+        if word.end() - start > RUN_CHARACTERS and end > start:
+            yield start, end
+            start = end
+        end = word.end()
+    yield start, span[1]
+
+
+_PROSE: tuple[Cut, ...] = (_sentences, _words)
+_CUTS: dict[Kind, tuple[Cut, ...]] = {
+    "paragraph": _PROSE,
+    "heading": _PROSE,
+    "quote": _PROSE,
+    "html": (_lines, *_PROSE),
+    "list": (_items, _markers, *_PROSE),
+    "table": (_lines, _words),
+    "code": (_groups, _lines, _words),
+    "rule": (_words,),
+}

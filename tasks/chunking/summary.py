@@ -1,0 +1,68 @@
+"""A short extractive summary of a document: sentences of its own, picked and not written.
+
+Owns which sentences: of the prose at the beginning, those that hold most of the key phrases, an early one before a
+late one. In the document's order, as plain words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+
+from tasks.chunking.scanner import scan_blocks
+from tasks.text.key_phrases import KeyPhrase, key_phrases
+from tasks.text.plain import plain_text
+from tasks.text.sentences import language_code, sentence_spans
+
+# What a document is about stands at its beginning; more would cost time in proportion.
+READ_CHARACTERS = 16 * 1024
+MAX_SENTENCES = 3
+MAX_SUMMARY_CHARACTERS = 600
+# Shorter ones say nothing by themselves, longer ones are lists or tables that lost their shape.
+MIN_SENTENCE_CHARACTERS = 30
+MAX_SENTENCE_CHARACTERS = 300
+# Chinese and Japanese say in a third of the signs what alphabets do.
+DENSE_LANGUAGES = ("zh", "ja", "ko")
+PHRASES = 20
+# The first sentence counts half as much again as one at the end of what is read.
+POSITION_BONUS = 0.5
+
+
+def summarise(text: str, body_start: int, language: str | None) -> str:
+    """At most three sentences and 600 characters; the first words where nothing is a sentence; empty for no words."""
+    tag = (language or "en").lower()
+    prose = list(_prose(text[body_start : body_start + READ_CHARACTERS]))
+    words = "\n".join(prose)
+    shortest = MIN_SENTENCE_CHARACTERS // (3 if tag[:2] in DENSE_LANGUAGES else 1)
+    sentences = [
+        paragraph[start:end]
+        for paragraph in prose
+        for start, end in sentence_spans(paragraph, language_code(tag))
+        if shortest <= end - start <= MAX_SENTENCE_CHARACTERS and paragraph[end - 1] != ":"
+    ]
+    if not sentences:
+        return words[:MAX_SENTENCE_CHARACTERS].rsplit("\n", 1)[0].strip()
+    return " ".join(_best(sentences, key_phrases(words, tag[:2], PHRASES)))
+
+
+def _prose(text: str) -> Iterator[str]:
+    for block in scan_blocks(text):
+        if block.kind == "paragraph":
+            yield plain_text(text[block.start : block.end])
+
+
+def _best(sentences: Sequence[str], phrases: Sequence[KeyPhrase]) -> Iterator[str]:
+    def score(index: int) -> float:
+        sentence = sentences[index].lower()
+        hits = sum(phrase.score for phrase in phrases if phrase.text.lower() in sentence)
+        # The root keeps long sentences from winning by length alone.
+        return (hits / sqrt(len(sentence))) * (1 + POSITION_BONUS * (1 - index / len(sentences)))
+
+    ranked = sorted(range(len(sentences)), key=lambda index: (-score(index), index))
+    chosen: list[int] = []
+    left = MAX_SUMMARY_CHARACTERS
+    for index in ranked:
+        if len(sentences[index]) < left and len(chosen) < MAX_SENTENCES:
+            chosen.append(index)
+            left -= len(sentences[index]) + 1
+    return (sentences[index] for index in sorted(chosen))

@@ -1,0 +1,1 @@
+"""Language in Markdown: sentences, plain words, key phrases. Pure; shared by the stages that read text."""

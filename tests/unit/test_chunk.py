@@ -1,0 +1,404 @@
+"""The chunker: sizes, places, headings, and the output that later stages and users read."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from blocks.embedding import EMBEDDING_MODEL, count_tokens, embed, ensure_model
+from blocks.embedding_tokenizer import token_offsets
+from blocks.errors import EmptyDocument, UnreadableDocument
+from tasks.chunk import CHUNK, ChunkOptions, run
+from tasks.chunking.chunks import Chunk, Tokenizer, chunks, embedding_inputs
+from tasks.chunking.front_matter import read_front_matter
+from tasks.chunking.packing import Limits
+from tasks.chunking.pieces import MAX_CHARACTERS_PER_TOKEN
+from tasks.contract import DocumentInfo, Services, StageInput
+
+TOKENIZER = Tokenizer(count_tokens, token_offsets)
+WORDS = "custody artifact ledger release carrier manifest courier depot parcel receipt".split()  # noqa: SIM905
+
+
+def prose(words: int, seed: int = 0) -> str:
+    chosen = random.Random(seed).choices(WORDS, k=words)
+    sentences = [" ".join(chosen[start : start + 9]).capitalize() + "." for start in range(0, words, 9)]
+    return " ".join(sentences)
+
+
+def chunked(text: str, *, most: int = 250, least: int = 40, overlap: int = 0, merge: bool = False) -> list[Chunk]:
+    limits = Limits(most=most, least=least, overlap=overlap, merge_small_sections=merge)
+    return list(chunks(text, read_front_matter(text).body_start, limits, TOKENIZER))
+
+
+def texts(text: str, **sizes: Any) -> list[str]:
+    return [chunk.text for chunk in chunked(text, **sizes)]
+
+
+# Places ---------------------------------------------------------------------------------------------------------------
+
+PARTS = st.one_of(
+    st.text(max_size=40),
+    st.text(alphabet=st.characters(categories=["L", "M", "N", "P", "Z", "Cf"]), max_size=60),
+    st.sampled_from(
+        [
+            "# Title\n",
+            "\n## Part ##\n",
+            "Line\n---\n",
+            "\n\n",
+            "\r\n",
+            "\r",
+            "\x0c",
+            "\x85",
+            "\u2028",
+            "```\n",
+            "- item\n",
+            "| a | b |\n|---|---|\n",
+            "| 1 | 2 |\n" * 30,
+            "word " * 90,
+            "x" * 700,
+            "中文。" * 120,
+            "e\u0301" * 90,
+            "👩‍👩‍👧" * 40,
+            "A sentence. " * 40,
+            "> quote\n",
+            "    code\n",
+            "<!-- ",
+            "-->\n",
+            "\ufeff",
+            "---\ntitle: A\n---\n",
+            "1) x\n",
+            "!?" * 90,
+        ]
+    ),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    text=st.lists(PARTS, max_size=12).map("".join),
+    most=st.sampled_from([32, 50, 250]),
+    overlap=st.sampled_from([0, 10]),
+    merge=st.booleans(),
+)
+def test_chunks_are_exact_bounded_and_complete(text: str, most: int, overlap: int, merge: bool) -> None:
+    made = chunked(text, most=most, least=most // 4, overlap=overlap, merge=merge)
+    body_start = read_front_matter(text).body_start
+    covered = [False] * len(text)
+    for chunk in made:
+        assert text[chunk.start : chunk.end] == chunk.text
+        assert chunk.start >= body_start and chunk.text.strip()
+        assert chunk.tokens == count_tokens([chunk.text])[0] <= most
+        assert len(chunk.text) < (most + 1) * MAX_CHARACTERS_PER_TOKEN
+        covered[chunk.start : chunk.end] = [True] * len(chunk.text)
+    assert all(covered[place] or text[place].isspace() for place in range(body_start, len(text)))
+    for before, after in pairwise(made):
+        assert before.start < after.start and before.end < after.end
+        assert overlap or before.end <= after.start
+
+
+def test_offsets_count_characters_of_the_text_with_its_header_and_line_ends() -> None:
+    text = "---\r\ntitle: Ü\r\n---\r\n# Größe\r\n\r\n😀 text\r\n"
+    (chunk,) = chunked(text)
+    assert (chunk.start, chunk.end) == (text.index("#"), text.index("text") + 4)
+    assert chunk.text == "# Größe\r\n\r\n😀 text"
+
+
+# Headings -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chunk_begins_at_each_heading_and_knows_the_headings_above() -> None:
+    text = f"# A\n\n{prose(60)}\n\n## B\n\n{prose(60)}\n\n### C\n\n{prose(60)}\n\n## D\n\n{prose(60)}\n"
+    assert [chunk.heading_path for chunk in chunked(text)] == [("A",), ("A", "B"), ("A", "B", "C"), ("A", "D")]
+    assert [chunk.text.splitlines()[0] for chunk in chunked(text)] == ["# A", "## B", "### C", "## D"]
+
+
+def test_sections_of_the_same_level_never_share_a_chunk() -> None:
+    text = "## A\n\nshort\n\n## B\n\nshort\n\n# C\n\nshort\n"
+    assert texts(text) == ["## A\n\nshort", "## B\n\nshort", "# C\n\nshort"]
+
+
+def test_a_bare_title_goes_with_its_first_section_and_is_found_under_it() -> None:
+    (chunk,) = chunked("# Title\n\n## Part\n\nThe text.\n")
+    assert chunk.heading_path == ("Title", "Part") and chunk.above == ()
+
+
+def test_small_sections_share_a_chunk_when_asked_to() -> None:
+    text = "## A\n\nshort\n\n## B\n\nshort\n\n# C\n\nshort\n"
+    assert len(chunked(text, merge=True)) == 1
+
+
+def test_a_heading_does_not_stand_alone_at_the_end_of_a_chunk() -> None:
+    text = f"# A\n\nIntroduction.\n\n## B\n\n{prose(130)}\n\n### C\n\n{prose(150)}\n"
+    for chunk in chunked(text):
+        assert not chunk.text.splitlines()[-1].startswith("#")
+
+
+def test_headings_lose_their_markup_in_the_path() -> None:
+    (chunk,) = chunked("# The **bold** [link](http://a.b) `code` ##\n\ntext")
+    assert chunk.heading_path == ("The bold link code",)
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+
+def test_whole_paragraphs_fill_a_chunk() -> None:
+    paragraphs = [prose(60, seed) for seed in range(9)]
+    made = texts("\n\n".join(paragraphs))
+    assert [paragraph for text in made for paragraph in text.split("\n\n")] == paragraphs
+    assert len(made) < len(paragraphs)
+
+
+def test_a_long_paragraph_is_cut_after_sentences() -> None:
+    assert all(text.endswith(".") for text in texts(prose(2000)))
+
+
+def test_a_paragraph_without_sentences_is_cut_between_words() -> None:
+    text = " ".join(WORDS * 200)
+    assert [word for part in texts(text) for word in part.split()] == text.split()
+
+
+def test_a_table_is_cut_between_rows() -> None:
+    rows = [f"| parcel {number} | depot {number % 7} | {number * 3} kg |" for number in range(200)]
+    text = "\n".join(["| what | where | weight |", "|---|---|---|", *rows])
+    lines = [line for part in texts(text) for line in part.splitlines()]
+    assert lines == text.splitlines()
+
+
+def test_code_is_cut_between_lines_and_keeps_its_indentation() -> None:
+    code = "\n".join(f"    if value[{number}] == expected:  # {prose(5)}" for number in range(80))
+    parts = texts(f"```python\n{code}\n```")
+    assert "\n".join(parts) == f"```python\n{code}\n```"
+    assert all(part.startswith("    if") for part in parts[1:])
+
+
+def test_a_list_is_cut_before_items() -> None:
+    items = [f"- {prose(40, seed)}\n  - {prose(10, seed)}" for seed in range(12)]
+    parts = texts("\n".join(items))
+    assert all(part.startswith("- ") for part in parts) and len(parts) > 1
+
+
+def test_a_combined_character_is_not_parted() -> None:
+    family = "👩\u200d👩\u200d👧"
+    for part in texts(family * 3000, most=50):
+        assert len(part) % len(family) == 0
+    for part in texts("中\u0301" * 400, most=50):
+        assert part.startswith("中") and part.endswith("\u0301")
+
+
+def test_no_sliver_remains_of_a_section() -> None:
+    for words in range(150, 420, 15):
+        assert min(count_tokens(texts(f"# A\n\n{prose(words)}\n\n{prose(8)}"))) >= 40
+
+
+def test_overlap_repeats_whole_words_of_the_same_section_only() -> None:
+    text = f"# A\n\n{prose(900)}\n\n# B\n\n{prose(900)}\n"
+    made = chunked(text, overlap=30)
+    repeated = [text[after.start : before.end] for before, after in pairwise(made) if after.start < before.end]
+    assert len(repeated) >= 4
+    assert all(15 <= count_tokens([part])[0] <= 30 for part in repeated)
+    assert all(text[after.start - 1].isspace() for after in made[1:])
+    assert any(chunk.text.startswith("# B") for chunk in made)
+
+
+# What the embedding reads ---------------------------------------------------------------------------------------------
+
+
+def test_the_embedding_reads_the_headings_that_the_text_does_not_show() -> None:
+    made = chunked(f"# A\n\n## B\n\n{prose(400)}")
+    first, second, *_ = embedding_inputs(made, "Title", count_tokens, 254)
+    assert first == made[0].text and second == f"A > B\n{made[1].text}"
+
+
+def test_without_headings_the_title_is_read_if_there_is_room() -> None:
+    made = chunked("Just text.")
+    assert embedding_inputs(made, "Title", count_tokens, 254) == ["Title\nJust text."]
+    assert embedding_inputs(made, "Title " * 300, count_tokens, 254) == ["Just text."]
+
+
+def test_the_embedding_never_reads_past_the_model() -> None:
+    heading = " ".join(WORDS * 12)
+    text = f"# {heading}\n\n## {heading}\n\n### Parcels\n\n{prose(900)}"
+    made = chunked(text)
+    inputs = embedding_inputs(made, "", count_tokens, 254)
+    assert max(count_tokens(inputs)) <= 254
+    below = [given for given, chunk in zip(inputs, made, strict=True) if chunk.heading_path[-1] == "Parcels"]
+    assert len(below) >= 4 and all("Parcels" in given for given in below)
+
+
+# The stage ------------------------------------------------------------------------------------------------------------
+
+MARKDOWN = (
+    f"---\ntitle: Ledger\nsource: ledger.docx\nsha256: {'b' * 64}\ntype: application/x\npages: 3\nlanguage: en\n---\n"
+    + (f"# Parcels\n\nThe depot keeps every parcel in custody until it goes. {prose(300)}\n")
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    ensure_model(folder / "models")
+    return folder
+
+
+def stage_input(home: Path, tmp_path: Path, content: bytes, name: str = "markdown-conversion") -> StageInput:
+    path = tmp_path / "input.md"
+    path.write_bytes(content)
+    document = DocumentInfo(
+        name="ledger.docx", sha256="a" * 64, size_bytes=1, media_type="application/msword", source="/tmp/ledger.docx"
+    )
+    return StageInput(document=document, files={name: path}, services=Services(home=home))
+
+
+def output(home: Path, tmp_path: Path, markdown: str, **options: Any) -> dict[str, Any]:
+    made = run(stage_input(home, tmp_path, markdown.encode()), ChunkOptions(**options))
+    return json.loads(made.content)
+
+
+def test_the_output_has_the_documented_form(home: Path, tmp_path: Path) -> None:
+    found = output(home, tmp_path, MARKDOWN)
+    assert found["schema"] == "waybill.chunks/1"
+    assert found["document"] == {
+        "title": "Ledger",
+        "source": "ledger.docx",
+        "sha256": "a" * 64,
+        "type": "application/x",
+        "pages": 3,
+        "language": "en",
+        "created": None,
+    }
+    assert found["summary"].split(". ")[0] in MARKDOWN
+    assert (found["embedding_model"], found["dimensions"]) == (EMBEDDING_MODEL, 384)
+    assert found["tokens"] == sum(chunk["tokens"] for chunk in found["chunks"])
+    assert found["options"]["max_tokens"] == 250
+    for ordinal, chunk in enumerate(found["chunks"]):
+        assert chunk["ordinal"] == ordinal and chunk["heading_path"] == ["Parcels"]
+        assert MARKDOWN[chunk["start"] : chunk["end"]] == chunk["text"]
+        assert sum(value**2 for value in chunk["embedding"]) == pytest.approx(1, abs=1e-3)
+    assert len({chunk["id"] for chunk in found["chunks"]}) == len(found["chunks"])
+
+
+def test_a_chunk_is_found_again_by_its_vector(home: Path, tmp_path: Path) -> None:
+    text = f"{MARKDOWN}\n## Opening hours\n\nWe open at nine in the morning and close at noon on Saturdays.\n"
+    found = output(home, tmp_path, text)["chunks"]
+    (question,) = embed(["When can I come on the weekend?"], models=home / "models")
+    best = max(found, key=lambda chunk: sum(a * b for a, b in zip(question.tolist(), chunk["embedding"], strict=True)))
+    assert "Saturdays" in best["text"]
+
+
+def test_the_same_input_gives_the_same_bytes(home: Path, tmp_path: Path) -> None:
+    given_input = stage_input(home, tmp_path, MARKDOWN.encode())
+    assert run(given_input, ChunkOptions()).content == run(given_input, ChunkOptions()).content
+
+
+def test_ids_stay_while_text_and_place_stay(home: Path, tmp_path: Path) -> None:
+    before = output(home, tmp_path, MARKDOWN, embeddings=False)["chunks"]
+    after = output(home, tmp_path, MARKDOWN + "\n# More\n\nOne more section.\n", embeddings=False)["chunks"]
+    assert [chunk["id"] for chunk in after[: len(before)]] == [chunk["id"] for chunk in before]
+
+
+def test_the_optimised_markdown_is_preferred(home: Path, tmp_path: Path) -> None:
+    both = stage_input(home, tmp_path, b"# Optimised", "markdown-optimizer")
+    plain = tmp_path / "plain.md"
+    plain.write_text("# Converted")
+    files = {"markdown-conversion": plain, **both.files}
+    made = run(StageInput(document=both.document, files=files, services=both.services), ChunkOptions(embeddings=False))
+    assert json.loads(made.content)["chunks"][0]["text"] == "# Optimised"
+
+
+def test_without_embeddings_no_model_is_built(tmp_path: Path) -> None:
+    found = output(tmp_path / "no-home", tmp_path, "Text.", embeddings=False)
+    assert found["embedding_model"] is None and found["dimensions"] is None
+    assert "embedding" not in found["chunks"][0]
+    assert not (tmp_path / "no-home").exists()
+
+
+def test_what_the_document_does_not_say_is_null_and_a_heading_is_a_title(home: Path, tmp_path: Path) -> None:
+    document = output(home, tmp_path, "## First\n\nText.", embeddings=False)["document"]
+    assert document["title"] == "First" and document["source"] == "ledger.docx"
+    assert document["language"] is document["pages"] is document["created"] is None
+
+
+@pytest.mark.parametrize("content", [b"", b" \n\t\n", b"---\ntitle: Only a header\n---\n \n"])
+def test_a_document_without_text_is_refused(home: Path, tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(EmptyDocument):
+        run(stage_input(home, tmp_path, content), ChunkOptions())
+
+
+def test_bytes_that_are_not_utf8_are_refused_without_quoting_them(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableDocument, match="byte 2") as caught:
+        run(stage_input(home, tmp_path, b"ab\xff\xfesecret"), ChunkOptions())
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("language", ["de", "fr-CH", "zh", "ja", "ar", "xx", "eng", "", "\x00"])
+def test_a_summary_is_made_in_any_language(home: Path, tmp_path: Path, language: str) -> None:
+    body = "Die Bundesregierung hat am Montag ein Gesetz beschlossen. 机器学习是人工智能的一个子集。\n"
+    found = output(home, tmp_path, f"---\nlanguage: '{language}'\n---\n{body}", embeddings=False)
+    assert found["summary"] and len(found["summary"]) <= 600
+
+
+def test_a_summary_is_the_documents_own_sentences_in_order(home: Path, tmp_path: Path) -> None:
+    text = "\n\n".join(prose(60, seed) for seed in range(8))
+    summary = output(home, tmp_path, text, embeddings=False)["summary"]
+    places = [text.index(sentence + ".") for sentence in summary.rstrip(".").split(". ")]
+    assert 1 <= len(places) <= 3 and places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_tokens": 255},
+        {"max_tokens": 31},
+        {"max_tokens": 100, "min_tokens": 51},
+        {"overlap_tokens": 126},
+        {"min_tokens": -1},
+        {"unknown": 1},
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ChunkOptions(**options)
+
+
+def test_larger_chunks_are_possible_without_embeddings(home: Path, tmp_path: Path) -> None:
+    assert len(output(home, tmp_path, prose(900), embeddings=False, max_tokens=4000)["chunks"]) == 1
+
+
+def test_the_embedding_model_is_part_of_the_stages_identity(home: Path) -> None:
+    assert CHUNK.identity is not None
+    services = Services(home=home)
+    assert CHUNK.identity(ChunkOptions(), services) == {"embedding_model": EMBEDDING_MODEL}
+    assert CHUNK.identity(ChunkOptions(embeddings=False), services) == {}
+
+
+HOSTILE = {
+    "one word": "a" * 300_000,
+    "one line": "word " * 60_000,
+    "no spaces": "中" * 100_000,
+    "punctuation": "." * 100_000,
+    "quotes": ">" * 300_000,
+    "headings": "# a\n" * 20_000,
+    "open fence": "```\n" + "x\n" * 100_000,
+    "table": "|a|b|\n|-|-|\n" + "|c|d|\n" * 40_000,
+    "wide table": "|" * 100_000 + "\n" + "|-" * 100_000,
+    "spaces": " " * 300_000 + "x",
+    "accents": "\u0301" * 100_000,
+    "dashes": "- " * 100_000 + "x",
+    "blank code": "```\n" + "\n" * 100_000 + "x",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_takes_time_in_proportion(name: str) -> None:
+    started = time.process_time()
+    assert chunked(HOSTILE[name])
+    assert time.process_time() - started < 5  # measured 0.1 to 0.7
