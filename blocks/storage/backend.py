@@ -44,8 +44,8 @@ class Backend(Protocol):
         """Write *chunks* under *key*, visible whole or not at all.
 
         Raises `KeyExists` when the key is taken (unless *replace*), `ContentMismatch` when the bytes are not what was
-        declared, `StorageFull`, `StorageUnavailable`, and whatever the iterator raises; in every case nothing becomes
-        visible and no temporary file stays.
+        declared, `StorageFull`, `StorageUnavailable`, `InvalidSettings` when this account may not write there, and
+        whatever the iterator raises; in every case nothing becomes visible and no temporary file stays.
         """
         ...
 
@@ -58,7 +58,10 @@ class Backend(Protocol):
         ...
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """Every visible key below *prefix*, unsorted."""
+        """Every visible key below the folder *prefix*, unsorted. Foreign files that no key could name are left out.
+
+        Raises `StorageUnavailable` when a part cannot be listed: a short list would look like lost blobs.
+        """
         ...
 
     def leftovers(self, prefix: str = "") -> Iterator[str]:
@@ -71,19 +74,27 @@ class Backend(Protocol):
 
 
 class Digest:
-    """Hashes and counts chunks on their way through, and compares them with what was declared."""
+    """Hashes and counts chunks on their way through, and compares them with what was declared.
+
+    `source_error` is what the source of the chunks raised, if it did: an error of the source is not the storage's.
+    """
 
     def __init__(self, expected: Expected | None = None) -> None:
         self._hash = hashlib.sha256()
         self._size = 0
         self._expected = expected or Expected()
+        self.source_error: BaseException | None = None
 
     def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """Yield *chunks* unchanged. Raises `ContentMismatch` at the end, so that the writer discards what it has."""
-        for chunk in chunks:
-            self._hash.update(chunk)
-            self._size += len(chunk)
-            yield chunk
+        try:
+            for chunk in chunks:
+                self._hash.update(chunk)
+                self._size += len(chunk)
+                yield chunk
+        except BaseException as exc:
+            self.source_error = exc
+            raise
         self._check()
 
     @property
@@ -109,7 +120,8 @@ def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
 def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
     """The back end for *url*: a path or ``file://`` URL, or any URL that fsspec knows.
 
-    Raises `InvalidSettings` for a scheme that fsspec does not know or whose driver is not installed.
+    Raises `InvalidSettings` for a scheme that fsspec does not know, whose driver is not installed or does not take the
+    options, and `StorageUnavailable` when a driver that connects at once cannot.
     """
     from blocks.storage.any_filesystem import FsspecBackend
     from blocks.storage.local import LocalBackend
@@ -117,7 +129,7 @@ def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
     parts = urlsplit(url)
     if "://" not in url or parts.scheme in {"file", "local"}:
         path = url.split("://", 1)[1] if "://" in url else url
-        if not path:
+        if not path or "\0" in path:
             raise InvalidSettings("the storage URL names no folder; give a path or file:///folder")
         return LocalBackend(Path(path).expanduser().absolute())
     return FsspecBackend(url, dict(options or {}))

@@ -13,8 +13,10 @@ from blocks.errors import UnsafeKey
 
 # S3 takes 1,024 bytes of key, and a root prefix has to fit in front of it.
 MAX_KEY_BYTES = 900
-# The longest file name of ext4, XFS, APFS and NTFS is 255 bytes; the temporary name adds a suffix of 33.
+# The longest file name of ext4, XFS, APFS and NTFS is 255 bytes; a temporary name is 26 bytes longer than the blob's.
 MAX_SEGMENT_BYTES = 220
+# A temporary file begins with a dot and ends with this, and no key may look like one.
+PARTIAL_SUFFIX = ".partial"
 
 _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "transfers", "export": "exports"}
 
@@ -40,8 +42,19 @@ def check_key(key: str) -> tuple[str, ...]:
             raise UnsafeKey(f"the storage key {key!r} is absolute or climbs; keys are plain relative paths")
         if "\\" in segment or any(unicodedata.category(char) in {"Cc", "Cs"} for char in segment):
             raise UnsafeKey(f"the storage key {key!r} holds a control character or a backslash")
+        if segment.startswith(".") and segment.endswith(PARTIAL_SUFFIX):
+            raise UnsafeKey(f"the storage key {key!r} looks like a temporary file")
         if len(segment.encode()) > MAX_SEGMENT_BYTES:
             raise UnsafeKey(
                 f"a part of a storage key has at most {MAX_SEGMENT_BYTES} bytes, not {len(segment.encode())}"
             )
     return segments
+
+
+def is_key(name: str) -> bool:
+    """Whether *name* is a storage key; foreign files in a store may have any name."""
+    try:
+        check_key(name)
+    except UnsafeKey:
+        return False
+    return True

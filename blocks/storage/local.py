@@ -2,8 +2,8 @@
 
 The sequence: a temporary file in the *final* folder (O_EXCL), write, fsync, `link` to the final name, fsync the folder,
 unlink the temporary name. `link` refuses an existing name, so of two writers exactly one wins; a crash at any point
-leaves either the whole blob or none. Every path is walked from the root by directory descriptors with O_NOFOLLOW, so a
-symbolic link planted inside the store leads nowhere.
+leaves either the whole blob or none. Paths are walked by `blocks.storage.folders`, so a symbolic link planted inside
+the store leads nowhere.
 """
 
 from __future__ import annotations
@@ -18,17 +18,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.errors import BlobMissing, KeyExists, StorageFull, StorageUnavailable, UnsafeKey, WaybillError
+from blocks.errors import (
+    BlobMissing,
+    InvalidSettings,
+    KeyExists,
+    StorageFull,
+    StorageUnavailable,
+    UnsafeKey,
+    WaybillError,
+)
 from blocks.storage.backend import Blob, Digest, Expected
-from blocks.storage.key import check_key
+from blocks.storage.folders import files_below, folder_below
+from blocks.storage.key import PARTIAL_SUFFIX, check_key, is_key
 
-# The owner alone writes and reads; the group may walk, so that a backup user can be let in.
-FOLDER_MODE = 0o750
+# Of use to the owner alone; the umask cannot add to it.
 FILE_MODE = 0o600
-# Begins with a dot and ends with this, so that no temporary file can be taken for a blob.
-PARTIAL_SUFFIX = ".partial"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+# What opening answers where a link, or a file in place of a folder, lies in the way.
+_FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
 # File systems without hard links answer with one of these.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -44,18 +53,19 @@ class LocalBackend:
     ) -> Blob:
         """See `Backend.publish`. The blob and its folder entry are on disk when this returns."""
         *folders, name = check_key(key)
-        with _translated(f"store {key}"), self._folder(folders, create=True) as folder:
+        digest = Digest(expected)
+        with _translated(f"store {key}", digest), folder_below(self._root, folders, create=True) as folder:
             partial = f".{name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
             descriptor = os.open(
                 partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder
             )
             try:
-                blob = _write(descriptor, chunks, Digest(expected))
+                blob = _write(descriptor, chunks, digest)
                 if replace:
                     os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.fsync(folder)
                 else:
                     _link(folder, partial, name, key)
-                os.fsync(folder)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(partial, dir_fd=folder)
@@ -64,8 +74,13 @@ class LocalBackend:
     def open(self, key: str) -> BinaryIO:
         """See `Backend.open`."""
         *folders, name = check_key(key)
-        with _translated(f"read {key}"), self._folder(folders) as folder:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+        with _translated(f"read {key}"):
+            try:
+                with folder_below(self._root, folders) as folder:
+                    # O_NONBLOCK: a FIFO that somebody planted must not hang the reader.
+                    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            except FileNotFoundError as exc:
+                raise BlobMissing(f"cannot read {key}: there is no such blob", key=key) from exc
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
                 raise UnsafeKey(f"{key} is not a regular file; remove it from the storage folder")
@@ -76,7 +91,7 @@ class LocalBackend:
         *folders, name = check_key(key)
         with _translated(f"delete {key}"):
             try:
-                with self._folder(folders) as folder:
+                with folder_below(self._root, folders) as folder:
                     if interrupted:
                         _unlink_partials(folder, name)
                     os.unlink(name, dir_fd=folder)
@@ -88,14 +103,14 @@ class LocalBackend:
     def keys(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.keys`. Symbolic links are not followed and not listed."""
         for folder, name in self._walk(prefix):
-            if _blob_name_of_partial(name) is None:
+            if is_key(f"{folder}{name}"):
                 yield f"{folder}{name}"
 
     def leftovers(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.leftovers`: the keys of temporary files."""
         for folder, name in self._walk(prefix):
             blob_name = _blob_name_of_partial(name)
-            if blob_name is not None:
+            if blob_name is not None and is_key(f"{folder}{blob_name}"):
                 yield f"{folder}{blob_name}"
 
     def locate(self, key: str) -> str:
@@ -103,29 +118,14 @@ class LocalBackend:
         return str(self._root.joinpath(*check_key(key)))
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, str]]:
-        start = self._root.joinpath(*check_key(prefix.rstrip("/"))) if prefix else self._root
-        for folder, _, names in os.walk(start, followlinks=False):
-            inside = Path(folder).relative_to(self._root).as_posix()
-            for name in names:
-                if not Path(folder, name).is_symlink():
-                    yield ("" if inside == "." else f"{inside}/", name)
-
-    @contextmanager
-    def _folder(self, segments: list[str], *, create: bool = False) -> Generator[int]:
-        """A descriptor of the folder below the root; links on the way are refused, missing folders made if asked."""
-        if create:
-            self._root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        current = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            for segment in segments:
-                if create:
-                    _make_folder(current, segment)
-                following = os.open(segment, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
-                os.close(current)
-                current = following
-            yield current
-        finally:
-            os.close(current)
+        """Folder (with a slash at its end) and name of every regular file below *prefix*."""
+        segments = check_key(prefix.rstrip("/")) if prefix else ()
+        with _translated(f"list {prefix or 'the storage'}"):
+            try:
+                with folder_below(self._root, segments) as start:
+                    yield from files_below(start, "".join(f"{segment}/" for segment in segments))
+            except FileNotFoundError:
+                return  # nothing was ever stored there
 
 
 def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
@@ -141,15 +141,20 @@ def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
 
 
 def _link(folder: int, partial: str, name: str, key: str) -> None:
-    """Give the temporary file its final name, or raise `KeyExists`."""
+    """Give the temporary file its final name, durably, or raise `KeyExists`."""
     try:
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError as exc:
-        raise KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key) from exc
+        raise _taken(key) from exc
     except OSError as exc:
         if exc.errno not in _NO_LINKS:
             raise
         _claim_and_rename(folder, partial, name, key)
+    try:
+        os.fsync(folder)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)  # what is not on disk must not be seen
+        raise
 
 
 def _claim_and_rename(folder: int, partial: str, name: str, key: str) -> None:
@@ -160,24 +165,25 @@ def _claim_and_rename(folder: int, partial: str, name: str, key: str) -> None:
     try:
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder))
     except FileExistsError as exc:
-        raise KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key) from exc
-    os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
-
-
-def _make_folder(parent: int, name: str) -> None:
+        raise _taken(key) from exc
     try:
-        os.mkdir(name, FOLDER_MODE, dir_fd=parent)
-    except FileExistsError:
-        return
-    # The new entry must survive a power cut, or the blob inside it would be lost with it.
-    os.fsync(parent)
+        os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)
+        raise
+
+
+def _taken(key: str) -> KeyExists:
+    return KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key)
 
 
 def _unlink_partials(folder: int, name: str) -> None:
     with os.scandir(folder) as entries:
         partials = [entry.name for entry in entries if _blob_name_of_partial(entry.name) == name]
     for partial in partials:
-        os.unlink(partial, dir_fd=folder)
+        # The writer, or somebody else who clears up, may have been quicker; the blob itself is still to go.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial, dir_fd=folder)
 
 
 def _blob_name_of_partial(entry: str) -> str | None:
@@ -189,17 +195,19 @@ def _blob_name_of_partial(entry: str) -> str | None:
 
 
 @contextmanager
-def _translated(action: str) -> Generator[None]:
+def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
     try:
         yield
     except WaybillError:
         raise
-    except FileNotFoundError as exc:
-        raise BlobMissing(f"cannot {action}: there is no such blob") from exc
     except OSError as exc:
+        if digest is not None and exc is digest.source_error:
+            raise
         reason = f"cannot {action}: {exc.strerror}"
         if exc.errno in _FULL:
             raise StorageFull(f"{reason}; free some space and start again") from exc
-        if exc.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}:
+        if exc.errno in _FOREIGN:
             raise UnsafeKey(f"{reason}; a link or a foreign file lies in the storage folder") from exc
+        if exc.errno in _FORBIDDEN:
+            raise InvalidSettings(f"{reason}; give this account the right to read and write there") from exc
         raise StorageUnavailable(reason) from exc

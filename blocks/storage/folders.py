@@ -1,0 +1,92 @@
+"""Folders of a local store, walked by descriptors so that nobody can lead the way out of it.
+
+Every step below the root is opened relative to the step before with O_NOFOLLOW: a symbolic link planted inside the
+store is refused, also when it appears between two steps. The root itself may be reached through links; it is the
+operator's. Raises plain `OSError`; the back end says what they mean.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from blocks.storage.key import MAX_KEY_BYTES
+
+# The owner alone writes and reads; the group may walk, so that a backup user can be let in. Set whatever the umask is.
+FOLDER_MODE = 0o750
+
+_OPEN = os.O_RDONLY | os.O_DIRECTORY
+
+
+@contextmanager
+def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -> Generator[int]:
+    """A descriptor of the folder *segments* below *root*; what is missing on the way is made if asked."""
+    if create:
+        _make_root(root)
+    current = os.open(root, _OPEN)
+    try:
+        for segment in segments:
+            following = _make(current, segment) if create else _open(current, segment)
+            os.close(current)
+            current = following
+        yield current
+    finally:
+        os.close(current)
+
+
+def files_below(folder: int, inside: str) -> Iterator[tuple[str, str]]:
+    """Folder (*inside* and on, each with a slash at its end) and name of every regular file below *folder*."""
+    # Nothing of ours lies deeper than a key is long; a foreign tree may be deeper than the stack.
+    if len(inside) > MAX_KEY_BYTES:
+        return
+    with os.scandir(folder) as entries:
+        listed = list(entries)
+    for entry in listed:
+        if entry.is_file(follow_symlinks=False):
+            yield inside, entry.name
+        elif entry.is_dir(follow_symlinks=False):
+            try:
+                below = _open(folder, entry.name)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            try:
+                yield from files_below(below, f"{inside}{entry.name}/")
+            finally:
+                os.close(below)
+
+
+def _make_root(root: Path) -> None:
+    """Make the root and what is missing above it. One that exists keeps its mode: it is its owner's to set."""
+    if root.is_dir():
+        return
+    _make_root(root.parent)
+    parent = os.open(root.parent, _OPEN)
+    try:
+        os.close(_make(parent, root.name))
+    finally:
+        os.close(parent)
+
+
+def _make(parent: int, name: str) -> int:
+    """A descriptor of the folder *name*, made when it is missing."""
+    try:
+        os.mkdir(name, FOLDER_MODE, dir_fd=parent)
+    except FileExistsError:
+        return _open(parent, name)
+    folder = _open(parent, name)
+    try:
+        # The umask may have taken rights away; a group that is handed down (setgid) is the owner's wish and stays.
+        os.fchmod(folder, FOLDER_MODE | (os.fstat(folder).st_mode & stat.S_ISGID))
+        # The new entry must survive a power cut, or the blob inside it would be lost with it.
+        os.fsync(parent)
+    except BaseException:
+        os.close(folder)
+        raise
+    return folder
+
+
+def _open(parent: int, name: str) -> int:
+    return os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=parent)

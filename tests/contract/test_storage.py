@@ -1,0 +1,557 @@
+"""One suite for every storage back end: whole or not at all, exactly one winner, nothing outside the root.
+
+The local back end is tested a second time on a file system without hard links, which here is `os.link` that refuses.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from blocks.errors import (
+    BlobMissing,
+    ContentMismatch,
+    InvalidSettings,
+    KeyExists,
+    StorageUnavailable,
+    UnsafeKey,
+)
+from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
+from tests.unit.test_storage_keys import HOSTILE_KEYS
+
+MIB = 2**20
+KEY = "outputs/3f/3f2a"
+
+
+def refuse_link(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.fixture(params=["local", "local-without-links", "memory"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    if request.param == "memory":
+        root = f"/{uuid4().hex}"
+        yield open_backend(f"memory:/{root}")
+        filesystem = fsspec.filesystem("memory")
+        if filesystem.exists(root):
+            filesystem.rm(root, recursive=True)
+        return
+    if request.param == "local-without-links":
+        monkeypatch.setattr(os, "link", refuse_link)
+    yield open_backend(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Backend:
+    return open_backend(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o022)
+    try:
+        yield os.umask
+    finally:
+        os.umask(before)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every entry below *folder*, links not followed, with its content."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            content = f"-> {path.readlink()}"
+        else:
+            content = path.read_bytes().hex() if stat.S_ISREG(mode) else stat.filemode(mode)
+        found[str(path.relative_to(folder))] = content
+    return found
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def read(backend: Backend, key: str) -> bytes:
+    with backend.open(key) as stream:
+        return b"".join(read_chunks(stream))
+
+
+def nothing_stays(backend: Backend, key: str = KEY) -> None:
+    assert list(backend.keys()) == []
+    assert list(backend.leftovers()) == []
+    with pytest.raises(BlobMissing):
+        backend.open(key)
+
+
+# In and out -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+def test_what_is_published_is_read_back(backend: Backend, size: int) -> None:
+    content = os.urandom(size)
+    pieces = [content[start : start + 300_000] for start in range(0, size, 300_000)]
+    blob = backend.publish(KEY, pieces)
+    assert (blob.size, blob.sha256) == (size, hashlib.sha256(content).hexdigest())
+    assert read(backend, KEY) == content
+    assert list(backend.keys()) == [KEY]
+    assert list(backend.leftovers()) == []
+
+
+def test_two_readers_of_one_blob_do_not_disturb_each_other(backend: Backend) -> None:
+    backend.publish(KEY, [b"0123456789"])
+    with backend.open(KEY) as first, backend.open(KEY) as second:
+        assert first.read(4) == b"0123"
+        assert second.read(4) == b"0123"
+        assert first.read() == b"456789"
+        second.seek(8)
+        assert second.read() == b"89"
+
+
+def test_a_reader_that_has_begun_finishes_although_the_blob_is_deleted(backend: Backend) -> None:
+    backend.publish(KEY, [b"0123456789"])
+    with backend.open(KEY) as stream:
+        assert stream.read(2) == b"01"
+        backend.delete(KEY)
+        assert stream.read() == b"23456789"
+
+
+def test_keys_lists_every_blob_below_a_folder(backend: Backend) -> None:
+    keys = {f"{folder}/{number:02x}/blob" for folder in ("outputs", "uploads", "outputs2") for number in range(10)}
+    for key in keys:
+        backend.publish(key, [b"x"])
+    assert set(backend.keys()) == keys
+    assert set(backend.keys("outputs")) == {key for key in keys if key.startswith("outputs/")}
+    assert set(backend.keys("outputs/")) == set(backend.keys("outputs"))
+    assert list(backend.keys("outputs/00")) == ["outputs/00/blob"]
+    assert list(backend.keys("exports")) == []
+
+
+def test_a_store_that_was_never_written_to_is_empty(backend: Backend) -> None:
+    nothing_stays(backend)
+    assert backend.delete(KEY) is False
+    assert backend.delete(KEY, interrupted=True) is False
+
+
+def test_deleting_again_is_told_and_harmless(backend: Backend) -> None:
+    backend.publish(KEY, [b"x"])
+    assert backend.delete(KEY) is True
+    assert backend.delete(KEY) is False
+    nothing_stays(backend)
+
+
+def test_a_location_is_told_to_people(backend: Backend) -> None:
+    location = backend.locate(KEY)
+    assert location.endswith(f"/{KEY}")
+    assert location.startswith(("/", "memory://"))
+
+
+def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> None:
+    backend.publish(KEY, [b"old and longer"], replace=True)
+    backend.publish(KEY, [b"new"], replace=True)
+    assert read(backend, KEY) == b"new"
+    assert list(backend.keys()) == [KEY]
+
+
+# Whole or not at all --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after_mib", range(21))
+def test_an_error_after_any_mib_leaves_nothing(backend: Backend, after_mib: int) -> None:
+    class SourceBroke(Exception):
+        pass
+
+    def chunks() -> Iterator[bytes]:
+        yield from [bytes(MIB)] * after_mib
+        raise SourceBroke
+
+    with pytest.raises(SourceBroke):
+        backend.publish(KEY, chunks(), expected=Expected(size=20 * MIB))
+    nothing_stays(backend)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), FileExistsError(17, "there"), OSError(5, "I/O error")])
+def test_an_error_of_the_source_is_not_taken_for_one_of_the_storage(backend: Backend, error: OSError) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        raise error
+
+    with pytest.raises(OSError) as caught:
+        backend.publish(KEY, chunks())
+    assert caught.value is error
+    nothing_stays(backend)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected(size=9),
+        Expected(size=11),
+        Expected(size=0),
+        Expected(sha256="0" * 64),
+        Expected(size=10, sha256=hashlib.sha256(b"012345678x").hexdigest()),
+        Expected(size=11, sha256=hashlib.sha256(b"0123456789").hexdigest()),
+    ],
+)
+def test_content_that_is_not_what_was_declared_is_refused(backend: Backend, expected: Expected) -> None:
+    with pytest.raises(ContentMismatch):
+        backend.publish(KEY, [b"01234", b"56789"], expected=expected)
+    nothing_stays(backend)
+
+
+def test_content_that_is_what_was_declared_is_stored(backend: Backend) -> None:
+    expected = Expected(size=10, sha256=hashlib.sha256(b"0123456789").hexdigest())
+    assert backend.publish(KEY, [b"01234", b"56789"], expected=expected).size == 10
+
+
+def test_a_key_that_failed_can_be_written_again(backend: Backend) -> None:
+    with pytest.raises(ContentMismatch):
+        backend.publish(KEY, [b"short"], expected=Expected(size=10))
+    backend.publish(KEY, [b"right"])
+    assert read(backend, KEY) == b"right"
+
+
+def test_a_replacement_that_fails_keeps_the_earlier_blob(local: Backend) -> None:
+    local.publish(KEY, [b"earlier"], replace=True)
+    with pytest.raises(ContentMismatch):
+        local.publish(KEY, [b"later"], replace=True, expected=Expected(size=1))
+    assert read(local, KEY) == b"earlier"
+    assert list(local.leftovers()) == []
+
+
+@pytest.mark.parametrize("failing_call", [1, 2])
+def test_a_blob_that_did_not_reach_the_disk_is_not_seen(
+    local: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing_call: int
+) -> None:
+    local.publish("outputs/3f/other", [b"the folders are there"])
+    calls = 0
+
+    def failing(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == failing_call:  # the first is the file's, the second its folder's
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageUnavailable):
+        local.publish(KEY, [b"content"])
+    assert files(tmp_path) == ["store/outputs/3f/other"]
+
+
+def test_without_links_a_rename_that_fails_gives_the_name_back(
+    local: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "link", refuse_link)
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(StorageUnavailable):
+        local.publish(KEY, [b"content"])
+    assert files(tmp_path) == []
+
+
+# Two writers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_is_never_used_twice(backend: Backend) -> None:
+    backend.publish(KEY, [b"first"])
+    with pytest.raises(KeyExists) as caught:
+        backend.publish(KEY, [b"second"])
+    assert caught.value.context == {"key": KEY}
+    assert read(backend, KEY) == b"first"
+    assert list(backend.leftovers()) == []
+
+
+def test_of_several_threads_exactly_one_wins(backend: Backend) -> None:
+    writers = 4
+    with ThreadPoolExecutor(writers) as pool:
+        for number in range(25):
+            key = f"outputs/{number:02x}/blob"
+            start = Barrier(writers)
+
+            def write(writer: int, key: str = key, start: Barrier = start) -> str:
+                start.wait()
+                try:
+                    backend.publish(key, [f"{writer}".encode() * 1000] * 3)
+                except KeyExists:
+                    return "lost"
+                return f"{writer}"
+
+            outcomes = list(pool.map(write, range(writers)))
+            winners = [outcome for outcome in outcomes if outcome != "lost"]
+            assert len(winners) == 1
+            assert read(backend, key) == winners[0].encode() * 3000
+    assert list(backend.leftovers()) == []
+
+
+def test_a_late_loser_does_not_take_the_winners_blob_away(backend: Backend) -> None:
+    """The second writer begins while the first is still writing, and fails when it ends."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        with pytest.raises((KeyExists, ContentMismatch)):
+            backend.publish(KEY, [b"second"], expected=Expected(size=1))
+        yield b" and last"
+
+    backend.publish(KEY, chunks())
+    assert read(backend, KEY) == b"first and last"
+
+
+_RACE = """
+import errno, os, sys
+from blocks.errors import KeyExists
+from blocks.storage import open_backend
+if sys.argv[3] == "without-links":
+    def refuse(*_, **__): raise OSError(errno.EPERM, "Operation not permitted")
+    os.link = refuse
+backend = open_backend(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+won = []
+for number in range(40):
+    try:
+        backend.publish(f"outputs/{number:02x}/blob", [sys.argv[2].encode() * 2000])
+        won.append(number)
+    except KeyExists:
+        pass
+print(*won)
+"""
+
+
+@pytest.mark.parametrize("links", ["with-links", "without-links"])
+def test_of_several_processes_exactly_one_wins_each_key(local: Backend, tmp_path: Path, links: str) -> None:
+    root = str(tmp_path / "store")
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RACE, root, name, links], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for name in "abc"
+    ]
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+    outputs = {name: writer.communicate("go\n", timeout=60)[0] for name, writer in zip("abc", writers, strict=True)}
+    winner_of: dict[int, str] = {}
+    for name, output in outputs.items():
+        for number in map(int, output.split()):
+            assert number not in winner_of, "two writers won the same key"
+            winner_of[number] = name
+    assert len(winner_of) == 40
+    for number, name in winner_of.items():
+        assert read(local, f"outputs/{number:02x}/blob") == name.encode() * 2000
+    assert list(local.leftovers()) == []
+
+
+# Nothing outside the root ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
+def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, key: str) -> None:
+    (tmp_path / "outside").write_bytes(b"untouched")
+    backend.publish("outputs/blob", [b"inside"])
+    before = tree(tmp_path)
+    for attempt in (
+        lambda: backend.publish(key, [b"evil"]),
+        lambda: backend.publish(key, [b"evil"], replace=True),
+        lambda: backend.open(key),
+        lambda: backend.delete(key),
+        lambda: backend.delete(key, interrupted=True),
+        lambda: backend.locate(key),
+    ):
+        with pytest.raises(UnsafeKey):
+            attempt()
+    if key:
+        with pytest.raises(UnsafeKey):
+            list(backend.keys(f"{key}/x"))
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["outputs", "outputs/3f"])
+def test_a_folder_that_is_a_link_leads_nowhere(local: Backend, tmp_path: Path, place: str) -> None:
+    outside = tmp_path / "outside"
+    (outside / "3f").mkdir(parents=True)
+    for name in ("3f/3f2a", "3f2a", ".3f2a.0123456789abcdef.partial"):
+        (outside / name).write_bytes(b"secret")
+    link = tmp_path / "store" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    before = tree(tmp_path)
+    for attempt in (
+        lambda: local.publish(KEY, [b"evil"]),
+        lambda: local.publish(KEY, [b"evil"], replace=True),
+        lambda: local.publish("outputs/3f/new/blob", [b"evil"]),
+        lambda: local.open(KEY),
+        lambda: local.delete(KEY),
+        lambda: local.delete(KEY, interrupted=True),
+        lambda: list(local.keys(place)),
+        lambda: list(local.leftovers(place)),
+    ):
+        with pytest.raises(UnsafeKey):
+            attempt()
+    assert list(local.keys()) == []
+    assert list(local.leftovers()) == []
+    assert tree(tmp_path) == before
+
+
+def test_a_blob_that_is_a_link_is_neither_read_nor_written_through(local: Backend, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    blob = tmp_path / "store" / KEY
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(outside)
+    with pytest.raises(UnsafeKey):
+        local.open(KEY)
+    with pytest.raises(KeyExists):
+        local.publish(KEY, [b"evil"])
+    assert list(local.keys()) == []
+    local.publish(KEY, [b"in place of the link"], replace=True)
+    assert read(local, KEY) == b"in place of the link"
+    blob.unlink()
+    blob.symlink_to(outside)
+    local.delete(KEY)
+    assert not blob.is_symlink()
+    assert outside.read_bytes() == b"secret"
+
+
+def test_without_links_too_a_planted_link_is_not_written_through(
+    local: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", refuse_link)
+    blob = tmp_path / "store" / KEY
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(tmp_path / "outside")
+    with pytest.raises(KeyExists):
+        local.publish(KEY, [b"evil"])
+    assert not (tmp_path / "outside").exists()
+
+
+def test_a_pipe_or_folder_in_place_of_a_blob_is_refused_and_hangs_nobody(local: Backend, tmp_path: Path) -> None:
+    folder = tmp_path / "store/outputs/3f"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "3f2a")
+    with pytest.raises(UnsafeKey):
+        local.open(KEY)
+    (folder / "3f2b").mkdir()
+    with pytest.raises(UnsafeKey):
+        local.open("outputs/3f/3f2b")
+    with pytest.raises(UnsafeKey):
+        local.delete("outputs/3f/3f2b")
+    assert list(local.keys()) == []
+
+
+def test_a_file_in_place_of_a_folder_is_refused(local: Backend, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/outputs").write_bytes(b"foreign")
+    for attempt in (lambda: local.publish(KEY, [b"x"]), lambda: local.open(KEY), lambda: local.delete(KEY)):
+        with pytest.raises(UnsafeKey):
+            attempt()
+
+
+def test_foreign_names_in_the_store_are_not_listed_as_keys(local: Backend, tmp_path: Path) -> None:
+    local.publish(KEY, [b"x"])
+    folder = os.fsencode(tmp_path / "store/outputs/3f")
+    for name in (b"line\nbreak", b"\xff\xfe", b"back\\slash", b"x" * 240, b".y.0123456789abcdef.partial"):
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"foreign")
+    deep = tmp_path / "store/deep" / "/".join("d" * 40)
+    deep.mkdir(parents=True)
+    assert list(local.keys()) == [KEY]
+    assert list(local.leftovers()) == ["outputs/3f/y"]
+
+
+def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    backend = open_backend(str(tmp_path / "link"))
+    backend.publish(KEY, [b"x"])
+    assert list(backend.keys()) == [KEY]
+    assert (tmp_path / "disk" / KEY).is_file()
+
+
+# Modes, leftovers, URLs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077, 0o027])
+@pytest.mark.parametrize("links", [True, False])
+def test_folders_are_0750_and_files_0600_whatever_the_umask(
+    tmp_path: Path, umask: Callable[[int], int], monkeypatch: pytest.MonkeyPatch, mask: int, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_link)
+    umask(mask)
+    open_backend(str(tmp_path / "new" / "store")).publish(KEY, [b"x"])
+    for path in (tmp_path / "new").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o600), path
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o750
+
+
+def test_a_root_that_exists_keeps_its_mode_and_hands_its_group_down(local: Backend, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o2770)
+    local.publish(KEY, [b"x"])
+    assert stat.S_IMODE(root.stat().st_mode) == 0o2770
+    assert stat.S_IMODE((root / "outputs").stat().st_mode) == 0o2750
+
+
+def test_what_a_dead_writer_left_is_found_and_removed_with_its_key(local: Backend, tmp_path: Path) -> None:
+    local.publish("outputs/3f/neighbour", [b"stays"])
+    folder = tmp_path / "store/outputs/3f"
+    (folder / ".3f2a.0123456789abcdef.partial").write_bytes(b"half")
+    (folder / ".3f2a.fedcba9876543210.partial").write_bytes(b"half again")
+    (folder / ".3f2ab.0123456789abcdef.partial").write_bytes(b"of another key")
+    assert sorted(local.leftovers()) == [KEY, KEY, "outputs/3f/3f2ab"]
+    assert list(local.keys()) == ["outputs/3f/neighbour"]
+    assert local.delete(KEY) is False
+    assert len(list(local.leftovers())) == 3
+    local.delete(KEY, interrupted=True)
+    assert list(local.leftovers()) == ["outputs/3f/3f2ab"]
+    assert files(folder) == [".3f2ab.0123456789abcdef.partial", "neighbour"]
+
+
+def test_an_interrupted_delete_takes_the_blob_too(backend: Backend) -> None:
+    backend.publish(KEY, [b"x"])
+    assert backend.delete(KEY, interrupted=True) is True
+    nothing_stays(backend)
+
+
+@pytest.mark.parametrize("url", ["", "file://", "nosuchscheme://x", "a\x00b"])
+def test_a_url_that_names_no_storage_is_refused(url: str) -> None:
+    with pytest.raises(InvalidSettings):
+        open_backend(url)
+
+
+def test_options_that_a_driver_does_not_take_are_told_by_name_only() -> None:
+    with pytest.raises(InvalidSettings, match="account, password") as caught:
+        open_backend("reference://x", {"password": "hunter2", "account": "me"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_driver_that_connects_at_once_and_cannot_is_a_passing_condition() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(StorageUnavailable, match="Connection refused"):
+        open_backend(f"ftp://127.0.0.1:{port}/store")
+
+
+def test_a_file_url_and_a_path_are_the_same_folder(tmp_path: Path) -> None:
+    open_backend(f"file://{tmp_path}/store").publish(KEY, [b"x"])
+    assert read(open_backend(str(tmp_path / "store")), KEY) == b"x"
+
+
+def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"a file")
+    with pytest.raises(UnsafeKey):
+        open_backend(str(tmp_path / "store")).publish(KEY, [b"x"])

@@ -1,0 +1,106 @@
+"""Storage keys: what may name a blob, and that nothing else may."""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blocks.catalog import KINDS
+from blocks.errors import UnsafeKey
+from blocks.storage import check_key, new_key
+from blocks.storage.key import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, is_key
+
+HOSTILE_KEYS = {
+    "empty": "",
+    "dot": ".",
+    "dot dot": "..",
+    "climbs": "../outside",
+    "climbs inside": "outputs/../../outside",
+    "climbs at the end": "outputs/..",
+    "dot inside": "outputs/./blob",
+    "absolute": "/etc/passwd",
+    "absolute twice": "//etc/passwd",
+    "slash": "/",
+    "trailing slash": "outputs/",
+    "double slash": "outputs//blob",
+    "NUL": "outputs/a\x00b",
+    "newline": "outputs/a\nb",
+    "carriage return": "outputs/a\rb",
+    "escape": "outputs/\x1b[2J",
+    "delete": "outputs/a\x7f",
+    "C1 control": "outputs/a\x85b",
+    "backslash": "outputs\\blob",
+    "backslash climbs": "..\\outside",
+    "lone surrogate": "outputs/\udcff",
+    "1,024 bytes": "a/" * 511 + "aa",
+    "one long segment": "a" * 1024,
+    "segment too long in UTF-8": "é" * (MAX_SEGMENT_BYTES // 2 + 1),
+    "a temporary file": "outputs/.blob.0123456789abcdef.partial",
+}
+
+
+@pytest.mark.parametrize("key", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
+def test_a_hostile_key_is_refused(key: str) -> None:
+    with pytest.raises(UnsafeKey):
+        check_key(key)
+    assert not is_key(key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a",
+        "outputs/3f/3f2a",
+        "Ünïcode/文書",
+        "with space",
+        "...",
+        "..a",
+        ".hidden",
+        "a" * MAX_SEGMENT_BYTES,
+        "~",
+        "*?[x]",
+    ],
+)
+def test_a_plain_relative_path_is_a_key(key: str) -> None:
+    assert "/".join(check_key(key)) == key
+    assert is_key(key)
+
+
+def test_the_longest_key_is_accepted_and_one_byte_more_is_not() -> None:
+    longest = "/".join(["a" * 99] * 9)
+    assert len(longest) == MAX_KEY_BYTES - 1
+    check_key(longest + "a")
+    with pytest.raises(UnsafeKey):
+        check_key(longest + "aa")
+
+
+@given(st.text(st.one_of(st.sampled_from("./\\\x00\n~:"), st.characters()), max_size=40))
+def test_whatever_is_accepted_stays_below_the_root(key: str) -> None:
+    try:
+        segments = check_key(key)
+    except UnsafeKey:
+        return
+    assert posixpath.normpath(f"/root/{key}") == f"/root/{key}"
+    assert segments and all(segment not in {"", ".", ".."} and "/" not in segment for segment in segments)
+    assert not any(unicodedata.category(char) == "Cc" for char in key)
+    key.encode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_key_is_a_key_in_the_folder_of_its_kind(kind: str) -> None:
+    file_id = uuid4()
+    folder, spread, name = check_key(new_key(kind, file_id))
+    assert name == file_id.hex
+    assert spread == name[:2]
+    others = {new_key(other, file_id).split("/")[0] for other in KINDS if other != kind}
+    assert folder not in others
+    assert folder != "prefect-results"
+
+
+def test_equal_ids_give_equal_keys() -> None:
+    assert new_key("upload", UUID(int=255)) == "uploads/00/000000000000000000000000000000ff"
