@@ -114,7 +114,7 @@ readings (query) as (  -- the query in each spelling, and stemmed in each langua
 ),
 terms (word) as (  -- its words, without those that say nothing in one of the languages
     select word
-      from unnest(%(words)s::text[], %(typed_words)s::text[]) asked (word, typed)
+      from unnest(%(words)s::text[], %(typed_words)s::text[]) given (word, typed)
      where not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
 ),
 asked (all_words, any_word) as materialized (

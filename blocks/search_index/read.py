@@ -35,10 +35,10 @@ MAX_QUERY_CHARACTERS = 20_000
 _RRF_K = 60
 # How deep each ranking goes into the fusion; a passage far down in two rankings can still win over one list's tenth.
 _MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
-# Words so common that more chunks than this hold them do not tell passages apart, and scoring them all takes seconds.
-_MAX_MATCHES = 20_000
-# A query's first words carry it; a pasted page would look up hundreds.
-_MAX_TERMS = 64
+# Words so common that more chunks than this hold them do not tell passages apart; scoring this many takes 60 ms.
+_MAX_MATCHES = 10_000
+# Of a pasted page the first words carry the subject; each more is looked up in every language.
+_MAX_TERMS = 32
 # Longer than any title; what is beyond cannot be one.
 _MAX_NAME_CHARACTERS = 200
 # For D, C, B, A as Postgres orders them: the word as typed counts more than its stem, and that as much as a heading.

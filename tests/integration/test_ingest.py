@@ -30,6 +30,10 @@ SHA256 = hashlib.sha256(b"the document").hexdigest()
 KEY, OTHER_KEY = "a" * 64, "b" * 64
 DEADLINE_SECONDS = 30
 
+_INGESTION_WAITS = """
+    select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
+"""
+
 # Ingests the files of a folder in a process of its own, as a worker does.
 WORKER = """
 import sys
@@ -386,10 +390,12 @@ def test_a_process_that_is_killed_half_way_leaves_the_old_rows_whole(
     facts = json.loads((folder / "facts.json").read_text())
     (folder / "facts.json").write_text(json.dumps({**facts, "keywords": [{"text": "new", "score": 1.0}]}))
     with psycopg.connect(database_url) as blocker:
-        blocker.execute(f"lock table {table} in share mode")  # readers pass, the ingestion stops here
+        blocker.execute(
+            SQL("lock table {} in share mode").format(Identifier(table))
+        )  # readers pass, the ingestion stops here
         process = worker(folder, database_url, OTHER_KEY)
         print(file=process.stdin, flush=True)
-        wait_until(database_url, "select count(*) = 1 from pg_stat_activity where wait_event_type = 'Lock'")
+        wait_until(database_url, _INGESTION_WAITS)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=DEADLINE_SECONDS)
         assert rows(database_url) == before
@@ -413,7 +419,12 @@ def test_a_connection_that_was_dropped_is_opened_again(run: Ingest, database_url
     chunks = chunks_file(CLAUSES)
     run(chunks)
     with psycopg.connect(database_url) as connection:
-        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()")
+        connection.execute(
+            """
+            select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid()
+            """
+        )
     assert json.loads(run(chunks).content)["chunks"] == 3
     assert len(ingest._connections) == 1
 
