@@ -57,8 +57,10 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
         )
     passing = isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)) or state == _READ_ONLY_TRANSACTION
     if passing and state[:2] != _PROGRAM_LIMIT_CLASS:
-        # Messages of these classes are the server's or libpq's words on the connection: host, port and database only.
-        return CatalogUnavailable(f"cannot {action} now: {str(exc).strip() or reason}; is Postgres up?", **context)
+        # Only the first line of the server's message: the lines after it may quote the row. Where there is none, libpq
+        # speaks of the connection: host, port and database.
+        told = exc.diag.message_primary or str(exc).strip() or reason
+        return CatalogUnavailable(f"cannot {action} now: {told}; is Postgres up?", **context)
     return CatalogRefused(f"cannot {action}: Postgres refuses it ({reason})", **context)
 
 
