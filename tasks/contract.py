@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from blocks.language_model_settings import LanguageModelSettings
+
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
@@ -41,16 +43,6 @@ class DocumentInfo:
     media_type: str
     source: str
     modified_at: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageModelSettings:
-    """An OpenAI-compatible server, as the `language-model` block gives it. The key never reaches options or keys."""
-
-    base_url: str
-    model: str
-    api_key: str = field(repr=False)
-    timeout_seconds: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

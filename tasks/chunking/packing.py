@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from tasks.chunking.pieces import Cutter, Piece
-from tasks.chunking.scanner import Block, Kind, scan_blocks
+from tasks.text.scanner import Block, Kind, scan_blocks
 
 # The headings above a chunk are embedded with it and so take room from its text: at most one part in this many.
 CONTEXT_SHARE = 5

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from tasks.chunking.scanner import Kind
+from tasks.text.scanner import Kind
 
 # A chunk may not hold more characters than this times its tokens: WordPiece counts a word over 100 characters as one
 # token and an accent as none, so tokens alone would let a line of base64 through whole. Prose has 4 to 6.

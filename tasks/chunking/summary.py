@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import sqrt
 
-from tasks.chunking.scanner import scan_blocks
 from tasks.text.key_phrases import KeyPhrase, key_phrases
 from tasks.text.plain import plain_text
+from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
 
 # What a document is about stands at its beginning; more would cost time in proportion.

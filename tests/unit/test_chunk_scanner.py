@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tasks.chunking.front_matter import MAX_HEADER_CHARACTERS, read_front_matter
-from tasks.chunking.scanner import Block, scan_blocks
+from tasks.text.scanner import Block, scan_blocks
 
 
 def kinds(text: str) -> list[str]:
