@@ -78,7 +78,7 @@ def _alias_bomb() -> str:
 
 def _laughing_xml() -> str:
     entities = "".join(f'<!ENTITY l{level} "{f"&l{level - 1};" * 10}">' for level in range(1, 10))
-    return f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY l0 "ha">{entities}]><d>&l9;</d>'
+    return f'<?xml version="1.0"?><!DOCTYPE d [<!ENTITY l0 "ha">{entities}]><d>{MARK} &l9;</d>'
 
 
 def _mixed_encodings() -> bytes:
@@ -97,8 +97,6 @@ def _lone_surrogates() -> str:
         f'"source":["{MARK} \\ud800 and \\udfff and \\u0000"]}}],"metadata":{{}},"nbformat":4,"nbformat_minor":5}}'
     )
 
-
-_LF_LESS = DAMAGED + LIMITS
 
 TEXT_CASES: tuple[HostileCase, ...] = (
     # Nothing in it
@@ -132,6 +130,7 @@ TEXT_CASES: tuple[HostileCase, ...] = (
         content(f"{MARK} \x1b[2J\x1b]0;title\x07 \u202e dlrow \u200b\ufeff\u2028 \x7f\x85 end\n".encode()),
         "terminal commands and marks that turn the direction of text",
         MARK,
+        errors=DAMAGED,
     ),
     succeeds(
         "stacked-accents",
@@ -195,7 +194,9 @@ TEXT_CASES: tuple[HostileCase, ...] = (
         MARK,
         errors=DAMAGED + EMPTY,
     ),
-    succeeds("deep-mail", "deep.eml", _made(_deep_mail), "1,000 multiparts in each other", MARK, errors=_LF_LESS),
+    succeeds(
+        "deep-mail", "deep.eml", _made(_deep_mail), "1,000 multiparts in each other", MARK, errors=DAMAGED + LIMITS
+    ),
     succeeds(
         "unknown-charset-mail",
         "unknown-charset.eml",
@@ -251,7 +252,15 @@ TEXT_CASES: tuple[HostileCase, ...] = (
         errors=DAMAGED,
     ),
     # XML, JSON, RTF
-    fails("billion-laughs-xml", "billion-laughs.xml", content(_laughing_xml().encode()), "2 GB of ha", _LF_LESS),
+    succeeds(
+        "billion-laughs-xml",
+        "billion-laughs.xml",
+        content(_laughing_xml().encode()),
+        "entities that unfold to 2 GB; harmless where nothing unfolds them",
+        MARK,
+        errors=DAMAGED + LIMITS,
+        never="ha" * 1000,
+    ),
     succeeds(
         "external-entity-xml",
         "external-entity.xml",
@@ -279,6 +288,13 @@ TEXT_CASES: tuple[HostileCase, ...] = (
         MARK,
         errors=DAMAGED,
     ),
-    fails("broken-notebook", "broken.ipynb", content(b'{"cells": [{"cell_type": "markd'), "cut off JSON", DAMAGED),
+    succeeds(
+        "broken-notebook",
+        "broken.ipynb",
+        content(f'{{"cells": [{{"cell_type": "markdown", "source": ["{MARK}\\n", "and th'.encode()),
+        "JSON that breaks off",
+        MARK,
+        errors=DAMAGED,
+    ),
     succeeds("deep-rtf", "deep.rtf", _made(_rtf_depth), "100,000 nested groups", MARK, errors=DAMAGED + LIMITS),
 )
