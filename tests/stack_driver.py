@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,17 @@ class StackCommand:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+
+@contextmanager
+def private_directory() -> Iterator[Path]:
+    """A fresh directory for homes. Not pytest's: every pytest that starts takes the rights away that Postgres, run by
+    root under another account, needs to pass through it."""
+    path = Path(tempfile.mkdtemp(prefix="waybill-stack-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
 
 
 def processes_of(home: Path) -> list[str]:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import stat
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
-from stack_driver import StackCommand, end_everything, processes_of
+from stack_driver import StackCommand, end_everything, private_directory, processes_of
 
 from blocks.settings import Settings
 from waybill.stack import running_stack
 
 
 @pytest.fixture(scope="module")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_home() -> Iterator[Path]:
     """One cluster for the whole module; making it is what takes the time."""
-    return tmp_path_factory.mktemp("stack") / "home"
+    with private_directory() as directory:
+        yield directory / "home"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for a test that needs a home of its own."""
+    with private_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
@@ -44,14 +51,10 @@ def postgres_pid(url: str) -> int:
     return int(query(url, "select pg_read_file('postmaster.pid')").split()[0])
 
 
-def call_prefect(api_url: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    request = urllib.request.Request(
-        f"{api_url}{path}",
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer)
+def call_prefect(api_url: str, path: str, body: dict[str, Any]) -> Any:
+    answer = httpx.post(f"{api_url}{path}", json=body, timeout=10)
+    answer.raise_for_status()
+    return answer.json()
 
 
 def test_a_first_start_gives_a_migrated_database_and_the_end_leaves_no_process_and_no_socket(home: Path) -> None:
@@ -97,8 +100,8 @@ def test_the_environment_points_to_the_stack_inside_and_is_as_before_outside(
 
 
 @pytest.mark.parametrize("name", ["x" * 150, "mit Leerzeichen, Komma und Ümläut 漢字 %41 'q' \"q\""])
-def test_a_home_with_a_long_or_unusual_path_works(tmp_path: Path, name: str) -> None:
-    home = tmp_path / name
+def test_a_home_with_a_long_or_unusual_path_works(directory: Path, name: str) -> None:
+    home = directory / name
     with running_stack(Settings(home=home), prefect=False) as stack:
         assert query(stack.database_url, "select count(*) from artifacts") == 0
     assert processes_of(home) == []

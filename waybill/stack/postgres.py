@@ -27,7 +27,17 @@ from blocks.errors import CatalogUnavailable, StackUnavailable
 from blocks.postgres import connect
 from waybill.stack.account import ServerAccount, server_account
 from waybill.stack.home import log_tail, open_log
-from waybill.stack.processes import POLL_SECONDS, ProcessId, command_line, end, find, identify, is_running, spawn
+from waybill.stack.processes import (
+    POLL_SECONDS,
+    ProcessId,
+    command_line,
+    end,
+    find,
+    identify,
+    is_running,
+    is_taken,
+    spawn,
+)
 
 # What differs from PostgreSQL's defaults, written into postgresql.conf when the cluster is made, so that a person can
 # change it there or with ALTER SYSTEM.
@@ -169,7 +179,7 @@ class EmbeddedPostgres:
     def _start(self, binaries: Path, account: ServerAccount | None, deadline: float) -> None:
         leftovers_until = time.monotonic() + _LEFTOVER_WORKERS_SECONDS
         while True:
-            self._discard_stale_pid_file()
+            self._discard_stale_lock_files()
             process = self._launch(binaries, account)
             if self._becomes_ready(process, deadline):
                 return
@@ -206,20 +216,22 @@ class EmbeddedPostgres:
             time.sleep(POLL_SECONDS)
         return False
 
-    def _discard_stale_pid_file(self) -> None:
-        """Remove a pid file over which Postgres would refuse to start though no server of this cluster runs.
+    def _discard_stale_lock_files(self) -> None:
+        """Remove lock files over which Postgres would refuse to start though no server of this cluster runs.
 
-        That is one that was cut short, or one whose pid now belongs to another program. One whose process is gone is
-        left to Postgres, which looks at the cluster's shared memory before it goes on.
+        Those are files that were cut short, or whose pid is taken: by another program, or by the server's own exit
+        status that its parent has not collected. A pid that is free is left to Postgres, which looks at the cluster's
+        shared memory before it goes on (as it does, by the directory, where there is no file).
         """
-        try:
-            stale = identify(int(self._pid_file.read_text().split("\n", 1)[0])) is not None
-        except OSError:
-            return
-        except ValueError:
-            stale = True
-        if stale:
-            self._pid_file.unlink(missing_ok=True)
+        for path in (self._pid_file, self._socket_directory() / f"{_SOCKET_NAME}.lock"):
+            try:
+                stale = is_taken(int(path.read_text().split("\n", 1)[0]))
+            except OSError:
+                continue
+            except ValueError:
+                stale = True
+            if stale:
+                path.unlink(missing_ok=True)
 
     def _socket_directory(self) -> Path:
         path = self._data

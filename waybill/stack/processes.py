@@ -57,6 +57,17 @@ def is_running(process: ProcessId) -> bool:
     return identify(process.pid) == process
 
 
+def is_taken(pid: int) -> bool:
+    """Whether the kernel would not give *pid* to a new process, be it that only an exit status is left of the old."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def command_line(pid: int) -> str:
     """The arguments of *pid* joined by spaces; empty when it is gone or belongs to the kernel."""
     if _ON_LINUX:
