@@ -1,0 +1,62 @@
+# Two commands on a fresh machine: `make run` and `make test`. Both set up .venv first.
+# Packages come from wherever pip is configured to look; no index is named here.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help install run up test check bench chaos clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python on the path that is new enough; `make PYTHON=/path/to/python run` takes another.
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
+# Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
+STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
+
+help:
+	@echo "make run     process the documents in samples/ and show what was made"
+	@echo "make up      keep Postgres, Prefect and the deployments running until Ctrl-C"
+	@echo "make test    the whole test suite"
+	@echo "make check   linters, types, import directions, sizes"
+	@echo "make bench   the benchmarks"
+	@echo "make chaos   only the tests that kill and damage things"
+	@echo "make clean   remove .venv and caches (documents and catalogue in .waybill stay)"
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed and none was found; install one, or say which: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+run: install
+	$(BIN)/waybill process samples/
+
+up: install
+	$(BIN)/waybill up
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/size_report.py
+
+bench: install
+	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+
+chaos: install
+	$(BIN)/python -m pytest tests/fault
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
