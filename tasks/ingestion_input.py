@@ -73,15 +73,17 @@ class _Fact(_Part):
     statement: str
     type: str
     quote: str
+    score: Score | None = None
+    confidence: Score | None = None
     chunk_id: str | None = None
     start: Count | None = None
     end: Count | None = None
-    confidence: Score | None = None
 
 
 class _Entity(_Part):
     text: str
     type: str
+    value: str | None = None
     count: Count
     chunk_ids: list[str] = []
 
@@ -152,10 +154,11 @@ def read_facts(path: Path, chunks: list[Chunk]) -> FactsRead:
                 type=fact.type,
                 statement=fact.statement,
                 quote=fact.quote,
-                start=fact.start,
-                end=fact.end,
+                score=fact.score,
                 confidence=fact.confidence,
                 chunk=ordinals.get(fact.chunk_id or ""),
+                start=fact.start,
+                end=fact.end,
             )
             for fact in file.facts
         ],
@@ -163,6 +166,7 @@ def read_facts(path: Path, chunks: list[Chunk]) -> FactsRead:
             Entity(
                 text=entity.text,
                 type=entity.type,
+                value=entity.value,
                 count=entity.count,
                 chunks=[ordinals[chunk_id] for chunk_id in entity.chunk_ids if chunk_id in ordinals],
             )

@@ -1,6 +1,7 @@
 """What the index is given of one document; pure.
 
-Ordinals count from 0 without gaps in the order of the sequences; offsets are in characters of the chunked Markdown.
+Ordinals count from 0 without gaps in the order of the sequences. Offsets of chunks are in characters of the Markdown,
+offsets of quotes in characters of the chunk.
 """
 
 from __future__ import annotations
@@ -48,25 +49,27 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """A statement with the quote it rests on. `chunk` is the ordinal of the chunk that holds the quote, or None."""
+    """A statement and the quote it rests on: characters ``[start, end)`` of the chunk with ordinal `chunk`."""
 
     fact_id: str
     type: str
     statement: str
     quote: str
-    start: int | None = None
-    end: int | None = None
+    score: float | None = None
     confidence: float | None = None
     chunk: int | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entity:
-    """A name and the chunks (by ordinal) it occurs in."""
+    """A name, its normal form if it has one, and the chunks (by ordinal) it occurs in."""
 
     text: str
     type: str
     count: int
+    value: str | None = None
     chunks: Sequence[int] = ()
 
 

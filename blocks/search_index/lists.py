@@ -37,14 +37,16 @@ FACTS = ListTable(
         "type": "text",
         "statement": "text",
         "quote": "text",
-        "start_offset": "int4",
-        "end_offset": "int4",
+        "score": "float8",
         "confidence": "float8",
         "chunk_ordinal": "int4",
+        "start_offset": "int4",
+        "end_offset": "int4",
     },
 )
 ENTITIES = ListTable(
-    name="indexed_entities", columns={"text": "text", "type": "text", "count": "int4", "chunk_ordinals": "int4[]"}
+    name="indexed_entities",
+    columns={"text": "text", "type": "text", "value": "text", "count": "int4", "chunk_ordinals": "int4[]"},
 )
 KEYWORDS = ListTable(name="indexed_keywords", columns={"text": "text", "score": "float8"})
 
@@ -87,10 +89,11 @@ def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
             storable(fact.type),
             storable(fact.statement),
             storable(fact.quote),
-            fact.start,
-            fact.end,
+            fact.score,
             fact.confidence,
             fact.chunk,
+            fact.start,
+            fact.end,
         )
         for fact in document.facts
     ]
@@ -99,7 +102,13 @@ def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
 def entity_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
     """Rows of `ENTITIES`."""
     return [
-        (storable(entity.text), storable(entity.type), entity.count, list(entity.chunks))
+        (
+            storable(entity.text),
+            storable(entity.type),
+            None if entity.value is None else storable(entity.value),
+            entity.count,
+            list(entity.chunks),
+        )
         for entity in document.entities
     ]
 

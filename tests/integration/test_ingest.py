@@ -103,7 +103,7 @@ def facts_file(chunks: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "method": "extractive",
         "model": None,
         "keywords": [{"text": "demurrage", "score": 0.25}, {"text": "laytime", "score": 0.1}],
-        "entities": [{"text": "Ms Jürgensen", "type": "person", "count": 2, "chunk_ids": [first["id"]]}],
+        "entities": [{"text": "Ms Jürgensen", "type": "person", "value": None, "count": 2, "chunk_ids": [first["id"]]}],
         "facts": [
             {
                 "id": "f0",
@@ -113,7 +113,8 @@ def facts_file(chunks: dict[str, Any], **changes: Any) -> dict[str, Any]:
                 "quote": first["text"],
                 "start": 0,
                 "end": len(first["text"]),
-                "confidence": 0.1 + 0.2,  # no short decimal: it has to come back bit for bit
+                "confidence": None,
+                "score": 0.1 + 0.2,  # no short decimal: it has to come back bit for bit
             }
         ],
         **changes,
@@ -182,8 +183,8 @@ def test_everything_of_a_document_is_in_the_index(run: Ingest, database_url: str
     assert [row[3] for row in found["indexed_chunks"]][1] == ["Clauses", "Clause 1"]
     stored = json.loads(found["indexed_chunks"][2][8])
     assert np.allclose(stored, chunks["chunks"][2]["embedding"])
-    assert found["indexed_facts"][0][2:] == ("f0", "statement", CLAUSES[0], CLAUSES[0], 0, 32, 0.1 + 0.2, 0)
-    assert found["indexed_entities"][0][2:] == ("Ms Jürgensen", "person", 2, [0])
+    assert found["indexed_facts"][0][2:] == ("f0", "statement", CLAUSES[0], CLAUSES[0], 0.1 + 0.2, None, 0, 0, 32)
+    assert found["indexed_entities"][0][2:] == ("Ms Jürgensen", "person", None, 2, [0])
     assert [row[2:] for row in found["indexed_keywords"]] == [("demurrage", 0.25), ("laytime", 0.1)]
     assert json.loads(output.content) == {
         "schema": "waybill.ingestion/1",
@@ -232,7 +233,7 @@ def test_facts_of_another_chunking_are_kept_without_their_chunk(run: Ingest, dat
     output = run(new, facts_file(old))
     assert output.warnings[0].startswith("1 facts come from another chunking")
     found = rows(database_url)
-    assert found["indexed_facts"][0][-1] is None
+    assert found["indexed_facts"][0][8] is None
     assert found["indexed_entities"][0][-1] == []
 
 
@@ -307,7 +308,7 @@ async def test_another_chunking_replaces_the_old_one_wholly(run: Ingest, databas
     assert output.metadata["rows"]["chunks"] == {"inserted": 0, "updated": 1, "unchanged": 0, "removed": 3}
     found = rows(database_url)
     assert [row[4] for row in found["indexed_chunks"]] == ["Everything about the vessel in one clause."]
-    assert [row[-1] for row in found["indexed_facts"]] == [0]
+    assert [row[8] for row in found["indexed_facts"]] == [0]
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         assert await search(connection, text="albatrosses") == []
         assert await has_document(connection, SHA256, OTHER_KEY)

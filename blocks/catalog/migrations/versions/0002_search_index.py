@@ -63,14 +63,18 @@ _UP = (
         type           text not null,
         statement      text not null,
         quote          text not null,
-        start_offset   integer,
-        end_offset     integer,
+        score          double precision,
         confidence     double precision,
         chunk_ordinal  integer,
+        start_offset   integer,
+        end_offset     integer,
         primary key (document_id, ordinal),
         foreign key (document_id, chunk_ordinal) references indexed_chunks on delete cascade
     )
     """,
+    "comment on column indexed_facts.score is 'Orders the facts of one document.'",
+    "comment on column indexed_facts.confidence is 'A language model''s own guess; null for facts found by rules.'",
+    "comment on column indexed_facts.start_offset is 'Of the quote, in characters of its chunk.'",
     "create index indexed_facts_by_chunk on indexed_facts (document_id, chunk_ordinal)",
     """
     create table indexed_entities (
@@ -78,11 +82,13 @@ _UP = (
         ordinal         integer not null check (ordinal >= 0),
         text            text not null,
         type            text not null,
+        value           text,
         count           integer not null check (count >= 0),
         chunk_ordinals  integer[] not null,
         primary key (document_id, ordinal)
     )
     """,
+    "comment on column indexed_entities.value is 'Normal form: ISO 8601 for a date, the long form of an acronym.'",
     """
     create table indexed_keywords (
         document_id  bigint not null references indexed_documents on delete cascade,
