@@ -1,0 +1,1 @@
+"""How each family of documents becomes Markdown: one file per way of reading."""

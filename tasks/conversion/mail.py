@@ -1,0 +1,162 @@
+"""E-mail messages: who wrote to whom, when, about what, the text, and the names of what was attached.
+
+Owns the choice of a message's text (RFC 2046: the richest alternative that can be read) and the decoding of its headers
+(RFC 2047). Attachments are listed and not read: each is a document of its own with an identity of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from email import policy
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from email.message import Message as _Message
+from email.parser import BytesParser
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from blocks.errors import UnreadableDocument, WaybillError
+from tasks.conversion.encodings import guess_legacy_codec
+from tasks.conversion.reading import Reading, clean_text, single_line
+
+Message: TypeAlias = "_Message[str, str]"
+
+CONVERTER = "waybill-mail 1"
+
+_SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+# A forwarded message in a forwarded message is still a conversation; further down it is a loop or an attack.
+_MAX_FORWARDS = 3
+# Distribution lists run to thousands of addresses that nobody searches for.
+_MAX_HEADER_CHARACTERS = 1_000
+# Decoding encoded words takes more than linear time; no honest header is this long.
+_MAX_RAW_HEADER_CHARACTERS = 20_000
+_MAX_FILE_NAME_CHARACTERS = 200
+_MARKUP = re.compile(r"([\\`*\[\]<])")
+
+
+@dataclass(kw_only=True)
+class _Content:
+    """What has been found in a message so far."""
+
+    blocks: list[str] = field(default_factory=list[str])
+    attachments: list[str] = field(default_factory=list[str])
+
+
+class _MailReader:
+    """Walks one message's parts; it opens nothing but the message's own file."""
+
+    def __init__(self, path: Path, shown: str, exclude_selectors: Sequence[str]) -> None:
+        self._path = path
+        self._shown = shown
+        self._exclude_selectors = exclude_selectors
+
+    def content(self, message: Message, forwards: int = 0) -> _Content:
+        found = _Content(blocks=[_header_list(message)])
+        self._collect(message, found, forwards)
+        if found.attachments:
+            listed = "\n".join(f"- {name}" for name in found.attachments)
+            found.blocks.append(f"**Attachments:**\n\n{listed}")
+        return found
+
+    def _collect(self, part: Message, found: _Content, forwards: int) -> None:
+        kind = part.get_content_type()
+        children = cast("list[Message]", part.get_payload()) if part.is_multipart() else []
+        if kind == "message/rfc822" and children and forwards < _MAX_FORWARDS:
+            inner = children[0]
+            subject = _escaped(_header(inner, "Subject")) or "without subject"
+            found.blocks.append(f"## Forwarded message: {subject}")
+            found.blocks += self.content(inner, forwards + 1).blocks
+        elif kind == "multipart/alternative" and part.is_multipart():
+            self._collect_richest(children, found, forwards)
+        elif part.is_multipart() and kind.startswith("multipart/"):
+            for child in children:
+                self._collect(child, found, forwards)
+        elif part.get_content_disposition() == "attachment" or part.get_filename() or not kind.startswith("text/"):
+            found.attachments.append(_attachment_line(part, kind))
+        else:
+            found.blocks.append(self._text(part, kind))
+
+    def _collect_richest(self, alternatives: list[Message], found: _Content, forwards: int) -> None:
+        """The last alternative that gives any text: senders put the richest one last (RFC 2046 section 5.1.4)."""
+        for part in reversed(alternatives):
+            attempt = _Content()
+            self._collect(part, attempt, forwards)
+            if any(block.strip() for block in attempt.blocks):
+                found.blocks += attempt.blocks
+                found.attachments += attempt.attachments
+                return
+
+    def _text(self, part: Message, kind: str) -> str:
+        text = clean_text(_decoded(part))
+        if kind != "text/html" or not text.strip():
+            return text.strip("\n")
+        from tasks.conversion.web_page import html_to_markdown
+
+        try:
+            reading = html_to_markdown(text, self._path, self._shown, self._exclude_selectors)
+        except WaybillError:
+            return ""  # another alternative may be readable, and headers and attachments are worth having
+        return reading.body.strip("\n")
+
+
+def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
+    """The message as Markdown. Raises `UnreadableDocument` for parts nested beyond all measure."""
+    try:
+        with path.open("rb") as file:
+            message = BytesParser(policy=policy.compat32).parse(file)
+        content = _MailReader(path, shown, exclude_selectors).content(message)
+    except RecursionError as exc:
+        raise UnreadableDocument(
+            f"{shown!r} is a message whose parts are nested too deeply to be read; send the inner message by itself"
+        ) from exc
+    subject = _header(message, "Subject")
+    heading = [f"# {_escaped(subject)}"] if subject else []
+    return Reading(
+        body="\n\n".join(block for block in [*heading, *content.blocks] if block.strip()) + "\n",
+        converter=CONVERTER,
+        title=subject or None,
+        created=_header(message, "Date") or None,
+    )
+
+
+def _header_list(message: Message) -> str:
+    values = {name: _header(message, name)[:_MAX_HEADER_CHARACTERS] for name in _SHOWN_HEADERS}
+    return "\n".join(f"- **{name}:** {_escaped(value)}" for name, value in values.items() if value)
+
+
+def _header(message: Message, name: str) -> str:
+    """A header's text on one line; empty when it is absent, as it stands when its encoding is broken."""
+    values = [str(value) for key, value in message.raw_items() if key.lower() == name.lower()]
+    return _decoded_words(", ".join(values))
+
+
+def _decoded_words(raw: str) -> str:
+    """RFC 2047 encoded words decoded; raw 8-bit text, which RFC 6532 allows, read as UTF-8."""
+    raw = raw[:_MAX_RAW_HEADER_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return single_line(str(make_header(decode_header(raw))))
+    except (HeaderParseError, LookupError, ValueError):
+        return single_line(raw)
+
+
+def _escaped(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _attachment_line(part: Message, kind: str) -> str:
+    name = _decoded_words(part.get_filename() or "")
+    return f"{_escaped(name[:_MAX_FILE_NAME_CHARACTERS]) or 'unnamed'} ({kind})"
+
+
+def _decoded(part: Message) -> str:
+    """A text part's text: by its declared charset, else UTF-8, else by statistics."""
+    payload = part.get_payload(decode=True)
+    data = payload if isinstance(payload, bytes) else b""
+    for codec in (part.get_content_charset() or "utf-8", "utf-8"):
+        try:
+            return data.decode(codec)
+        except (LookupError, ValueError):
+            continue
+    return data.decode(guess_legacy_codec(data[: 32 << 10]), "replace")

@@ -1,0 +1,45 @@
+"""Plain text, source code and structured data: kept word for word.
+
+Owns the decision that these are not rewritten: text goes into Markdown as it is, code and data go into a code block,
+where their signs mean nothing. Refuses to convert XML or JSON into headings: nothing would find its way back.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from blocks.filetype import FileType
+from blocks.filetype.types import SOURCE_CODE
+from tasks.conversion.encodings import find_encoding
+from tasks.conversion.reading import Reading, clean_text
+
+CONVERTER = "waybill-text 1"
+
+_BACKTICKS = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
+
+
+def read_plain_text(path: Path, encoding: str | None) -> Reading:
+    """The text as it is, in UTF-8 with plain line feeds."""
+    text, warnings = load_text(path, encoding)
+    return Reading(body=text, converter=CONVERTER, warnings=warnings)
+
+
+def read_code(path: Path, file_type: FileType, encoding: str | None) -> Reading:
+    """The text in one fenced code block whose info string names the language."""
+    text, warnings = load_text(path, encoding)
+    language = SOURCE_CODE.get(file_type.extension, file_type.extension)
+    return Reading(body=as_code_block(text, language) if text.strip() else "", converter=CONVERTER, warnings=warnings)
+
+
+def load_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
+    """The file's text, decoded and cleaned, and what to tell about the decoding."""
+    found = find_encoding(path, encoding)
+    return clean_text(path.read_bytes().decode(found.codec, "replace")), found.warnings
+
+
+def as_code_block(text: str, language: str) -> str:
+    """*text* in a fence longer than any fence inside of it (CommonMark 4.5)."""
+    longest = max((len(run) for run in _BACKTICKS.findall(text)), default=2)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}\n"

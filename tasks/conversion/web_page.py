@@ -1,0 +1,115 @@
+"""HTML pages: encoding, title, date and declared language here; the text through the converter.
+
+Owns what a browser would find out before parsing: the character encoding (WHATWG encoding sniffing, byte order mark
+first, then a declaration in the first kilobytes), and the few facts in the page's head.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from blocks.filetype import TYPES, FileType
+from tasks.conversion.encodings import find_encoding
+from tasks.conversion.html_structure import MAX_DEPTH, Structure, examine, with_end_tags
+from tasks.conversion.reading import Reading, single_line
+from tasks.conversion.xberg_reader import extract
+
+# Where pages keep their head; some inline a lot of script before the title.
+_HEAD_BYTES = 256 << 10
+# The standard asks for the declaration within 1,024 bytes; real pages are late now and then.
+_DECLARATION_BYTES = 8 << 10
+
+_CHARSET = re.compile(rb"<meta[^<>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+_XML_ENCODING = re.compile(rb"^\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{2,40})", re.IGNORECASE)
+_TITLE = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{1,10000})", re.IGNORECASE)
+_LANGUAGE = re.compile(r"<html\s[^<>]{0,1000}?\blang\s*=\s*[\"']?([a-zA-Z]{2})\b", re.IGNORECASE)
+_META = re.compile(r"<meta\s([^<>]{1,2000})>", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([\w:.-]{1,40})\s*=\s*(?:"([^"]{0,1000})"|'([^']{0,1000})'|([^\s"'>]{1,1000}))""")
+# In the order of how surely they mean the day of publication.
+_DATE_NAMES = (
+    *("article:published_time", "datepublished", "dcterms.created", "dc.date.created", "citation_publication_date"),
+    *("dcterms.date", "dc.date", "date", "pubdate"),
+)
+
+
+def read_web_page(path: Path, file_type: FileType, shown: str, exclude_selectors: Sequence[str]) -> Reading:
+    """The page's text. Raises what `extract` raises."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    codec, warnings = _encoding(path, head)
+    if codec == "utf-8":
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as page:
+            structure = examine(page)
+        # Whole pages are loaded only where they must be changed: the library reads the file itself otherwise.
+        data = path.read_bytes() if structure.omits_end_tags else None
+    else:
+        data = path.read_bytes().decode(codec, "replace").encode("utf-8", "replace")
+        structure = examine(data)
+    reading = _extract(path, file_type, shown, exclude_selectors, data, structure)
+    text = head.decode(codec, "replace")
+    title, language = _TITLE.search(text), _LANGUAGE.search(text)
+    return replace(
+        reading,
+        title=single_line(html.unescape(title[1])) if title else None,
+        language=language[1].lower() if language else None,
+        created=_published(text),
+        warnings=(*warnings, *reading.warnings),
+    )
+
+
+def html_to_markdown(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
+    """The Markdown of HTML that is part of another document at *path*. Raises what `extract` raises."""
+    data = text.encode("utf-8", "replace")
+    return _extract(path, TYPES["html"], shown, exclude_selectors, data, examine(data))
+
+
+def _extract(
+    path: Path,
+    file_type: FileType,
+    shown: str,
+    exclude_selectors: Sequence[str],
+    data: bytes | None,
+    structure: Structure,
+) -> Reading:
+    if data is not None and structure.omits_end_tags:
+        data = with_end_tags(data)
+    reading = extract(path, file_type, shown, data=data, exclude_selectors=exclude_selectors).reading
+    if structure.depth < MAX_DEPTH:
+        return reading
+    told = f"the page is nested {structure.depth} levels deep; text below level {MAX_DEPTH} was left out"
+    return replace(reading, warnings=(*reading.warnings, told))
+
+
+def _encoding(path: Path, head: bytes) -> tuple[str, tuple[str, ...]]:
+    found = find_encoding(path)
+    if not found.warnings:  # valid UTF-8, or marked as UTF-16: certain, whatever the page declares
+        return found.codec, ()
+    declared = _CHARSET.search(head, 0, _DECLARATION_BYTES) or _XML_ENCODING.search(head, 0, _DECLARATION_BYTES)
+    if declared is not None:
+        try:
+            codec = codecs.lookup(declared[1].decode("ascii")).name
+        except LookupError:
+            return found.codec, found.warnings
+        # Browsers read Latin-1 as Windows-1252, and pages rely on it.
+        codec = {"iso8859-1": "cp1252", "ascii": "cp1252"}.get(codec, codec)
+        if codec not in {"utf-8", "utf-16", "utf-32"}:
+            return codec, ()
+    return found.codec, found.warnings
+
+
+def _published(text: str) -> str | None:
+    dates: dict[str, str] = {}
+    for meta in _META.finditer(text):
+        attributes = {
+            name.lower(): double or single or bare for name, double, single, bare in _ATTRIBUTE.findall(meta[1])
+        }
+        name = attributes.get("property") or attributes.get("name") or attributes.get("itemprop") or ""
+        if attributes.get("content"):
+            dates.setdefault(name.lower(), attributes["content"])
+    return next((dates[name] for name in _DATE_NAMES if name in dates), None)

@@ -1,0 +1,177 @@
+"""Reads binary and markup formats through the xberg library.
+
+Owns how xberg is called and how its failures become ours. It is told to use no cache, no OCR and no network, so that it
+writes nothing beside its result and the same bytes give the same text. Its messages are read in this file only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import xberg
+
+from blocks.errors import EncryptedDocument, TooLarge, UnreadableDocument, UnsupportedType, WaybillError
+from blocks.filetype import FileType
+from tasks.conversion.html_structure import MAX_DEPTH
+from tasks.conversion.reading import Reading, clean_text, single_line
+
+CONVERTER = f"xberg {xberg.__version__}"
+
+# These hold no text for readers, whatever the options say.
+_NEVER_TEXT = ("script", "style", "noscript", "template")
+# A reason is one line in the library's own words. Readers of text quote the text, so theirs is not passed on.
+_MAX_REASON_CHARACTERS = 120
+_FAMILIES_WITH_REASON = frozenset({"pdf", "office", "book", "database", "image"})
+# A table is bounded by the worker's memory; the library's 100,000 cells refuse ordinary exports.
+_MAX_TABLE_CELLS = 5_000_000
+# Deflate cannot do more than 1,032 to 1, and even tables reach 200 to 1: what counts is the size (500 MB stay refused).
+_MAX_COMPRESSION_RATIO = 1_100
+# More would bury the one that matters.
+_MAX_WARNINGS = 5
+# Remarks about what was asked not to be read.
+_IGNORED_WARNING_SOURCES = frozenset({"exif", "ocr"})
+
+_PAGED = frozenset({"pdf", "office"})
+# Rules that separate nothing, in front of the first slide.
+_LEADING_RULES = re.compile(r"\A(?:\s*-{3,}[ \t]*\n)+")
+# Images inside of a document cannot be linked to from its Markdown; their description can be kept.
+_EMBEDDED_IMAGE = re.compile(r"\\?!\[([^\]\n]{0,500})\]\((?!https?:|data:)[^)\n]{0,500}\)")
+_GENERIC_DESCRIPTION = re.compile(
+    r"(?:picture|image|graphic|grafik|bild|object|notebook cell \d+ output)?[ _-]*\d*"
+    r"|\S+\.(?:png|jpe?g|gif|emf|wmf|svg)",
+    re.IGNORECASE,
+)
+# xberg puts a note's text on an indented line of its own, where Markdown takes it for something else.
+_FOOTNOTE = re.compile(r"^(\[\^[^\]\n]{1,60}\]:)\n {4}(?=\S)", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """xberg's result: the whole, and its pages or slides one by one where they were asked for."""
+
+    reading: Reading
+    page_texts: tuple[str, ...] = ()
+
+
+def extract(
+    path: Path,
+    file_type: FileType,
+    shown: str,
+    *,
+    data: bytes | None = None,
+    exclude_selectors: Sequence[str] = (),
+    page_by_page: bool = False,
+) -> Extraction:
+    """Convert the file at *path* (or *data* in its place). *shown* names the document in messages.
+
+    Raises `EncryptedDocument`, `UnsupportedType`, `TooLarge`, `UnreadableDocument`.
+    """
+    source = xberg.ExtractInput(
+        kind="uri" if data is None else "bytes",
+        uri=str(path) if data is None else None,
+        bytes=data,
+        mime_type=file_type.media_type,
+    )
+    config = _configuration(exclude_selectors, page_by_page)
+    try:
+        result = asyncio.run(xberg.extract(source, config))
+    except MemoryError:  # the worker's business
+        raise
+    except BaseException as exc:
+        # A Rust panic arrives as a BaseException of its own that can be recognised by name only.
+        if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
+            raise _translated(str(exc), file_type, shown) from exc
+        raise
+    if result.errors or not result.results:
+        message = result.errors[0].message if result.errors else "no result"
+        raise _translated(message, file_type, shown)
+    document = result.results[0]
+    pages = tuple(clean_text(page.content) for page in document.pages or ()) if page_by_page else ()
+    return Extraction(reading=_reading(document, file_type), page_texts=pages)
+
+
+def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xberg.ExtractionConfig:
+    return xberg.ExtractionConfig(
+        output_format="markdown",
+        use_cache=False,
+        disable_ocr=True,  # without it xberg tries to download language data, and the document fails
+        enable_quality_processing=False,
+        max_archive_depth=0,
+        html_options=xberg.ConversionOptions(
+            extract_metadata=False,  # would put a header of its own in front, in broken YAML
+            compact_tables=True,
+            inline_data_media="alt_text_only",
+            exclude_selectors=[*_NEVER_TEXT, *exclude_selectors],
+            # Its clean-up would also drop <header> with the page's H1 in it; the selectors say what goes.
+            preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
+            max_depth=MAX_DEPTH,
+        ),
+        security_limits=xberg.SecurityLimits(
+            max_table_cells=_MAX_TABLE_CELLS, max_compression_ratio=_MAX_COMPRESSION_RATIO
+        ),
+        pages=xberg.PageConfig(extract_pages=True) if page_by_page else None,
+    )
+
+
+def _reading(document: xberg.ExtractedDocument, file_type: FileType) -> Reading:
+    metadata = document.metadata
+    body = clean_text(document.content)
+    if file_type.family != "web":
+        body = _EMBEDDED_IMAGE.sub(_description, body)
+        body = _FOOTNOTE.sub(r"\1 ", _LEADING_RULES.sub("", body))
+    return Reading(
+        body=body,
+        converter=CONVERTER,
+        title=metadata.title,
+        created=metadata.created_at,
+        language=metadata.language,
+        pages=(document.counts.pages or None) if file_type.family in _PAGED else None,
+        warnings=_warnings(document),
+    )
+
+
+def _description(image: re.Match[str]) -> str:
+    text = image[1].strip()
+    return "" if _GENERIC_DESCRIPTION.fullmatch(text) else text
+
+
+def _warnings(document: xberg.ExtractedDocument) -> tuple[str, ...]:
+    told = [
+        single_line(warning.message)[:200]
+        for warning in document.processing_warnings
+        if warning.source not in _IGNORED_WARNING_SOURCES
+    ]
+    pdf = document.metadata.format.pdf if document.metadata.format else None
+    if pdf is not None:
+        told += _page_warning(pdf.scanned_pages, "look like scans; text in them needs OCR")
+        told += _page_warning(pdf.fabricated_text_pages, "have fonts without a character map; their text may be wrong")
+        told += _page_warning(pdf.implausible_text_pages, "read like no language; their text may be wrong")
+    return tuple(told[:_MAX_WARNINGS])
+
+
+def _page_warning(pages: Sequence[int] | None, what: str) -> list[str]:
+    if not pages:
+        return []
+    listed = ", ".join(map(str, pages[:10])) + (" and more" if len(pages) > 10 else "")
+    return [f"pages {listed} {what}"]
+
+
+def _translated(message: str, file_type: FileType, shown: str) -> WaybillError:
+    lowered = message.lower()
+    if "password" in lowered or "encrypt" in lowered:
+        return EncryptedDocument(
+            f"{shown!r} is a password-protected {file_type.label}; save it without a password and send it again"
+        )
+    if lowered.startswith("unsupported format"):
+        return UnsupportedType(f"{shown!r} was taken for {file_type.label}, which the converter does not read")
+    known = file_type.family in _FAMILIES_WITH_REASON
+    reason = f" ({single_line(message)[:_MAX_REASON_CHARACTERS]})" if known else ""
+    if "security" in lowered or "limit" in lowered or "bomb" in lowered:
+        return TooLarge(f"{shown!r} ({file_type.label}) unpacks to more than a document may hold{reason}")
+    return UnreadableDocument(
+        f"{shown!r} could not be read as {file_type.label}{reason}; check that it opens and send it again"
+    )
