@@ -8,16 +8,28 @@ points at nothing and never a readable half-file. `recover_run` clears up after 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-from collections.abc import Callable, Generator, Iterable
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
 from blocks.catalog import Artifact, Catalog, Draft
-from blocks.errors import ArtifactNotFound, ContentMismatch, WaybillError
+from blocks.errors import (
+    CatalogRefused,
+    ContentMismatch,
+    KeyExists,
+    SourceNotFound,
+    StorageFull,
+    StorageUnavailable,
+    TargetUnwritable,
+    WaybillError,
+)
 from blocks.storage import Backend, Blob, Digest, Expected, new_key, read_chunks
+from blocks.threads import StopCheck, in_thread, to_its_end
 
 
 class Custody:
@@ -34,20 +46,21 @@ class Custody:
     async def take(self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None) -> Artifact:
         """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
 
-        Raises `ContentMismatch` when the content is not what was declared, `StorageFull`, `StorageUnavailable`,
-        `CatalogUnavailable`. After an error nothing is readable and, unless the catalogue is gone, no row remains.
+        Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
+        `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
+        caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
         """
         file_id = self._new_id()
         key = new_key(draft.kind, file_id)
-        async with self.catalog.transaction() as connection:
-            await self.catalog.reserve(connection, file_id=file_id, location=key, draft=draft)
+        await self._reserve(file_id, key, draft)
         try:
-            blob = await asyncio.to_thread(self._publish, key, content, expected)
+            blob = await in_thread(lambda check: self._publish(key, content, expected, check))
             return await self._make_available(file_id, draft, blob)
-        except BaseException:
-            # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later.
+        except BaseException as error:
+            # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
+            # another writer has put under the key is not ours to remove.
             with suppress(WaybillError):
-                await asyncio.shield(self._give_up(file_id, key))
+                await to_its_end(self._give_up(file_id, key, written=not isinstance(error, KeyExists)))
             raise
 
     async def get(self, file_id: UUID) -> Artifact:
@@ -58,17 +71,18 @@ class Custody:
     async def fetch(self, artifact: Artifact, target: Path) -> None:
         """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
 
-        Raises `ContentMismatch` when the stored bytes are not those that were stored, `BlobMissing`.
+        Raises `ContentMismatch` when the stored bytes are not those that were stored, `BlobMissing`,
+        `StorageUnavailable`, `StorageFull` when there is no room for the copy, `TargetUnwritable`.
         """
-        await asyncio.to_thread(self._fetch, artifact, target)
+        await in_thread(lambda check: self._fetch(artifact, target, check))
 
     async def read(self, artifact: Artifact) -> bytes:
         """The whole content, verified; for small files only. Raises like `fetch`."""
-        return await asyncio.to_thread(lambda: b"".join(self._verified(artifact)))
+        return await in_thread(lambda check: b"".join(self._verified(artifact, check)))
 
     async def verify(self, artifact: Artifact) -> None:
-        """Read the stored bytes and compare. Raises `ContentMismatch` or `BlobMissing`."""
-        await asyncio.to_thread(lambda: _exhaust(self._verified(artifact)))
+        """Read the stored bytes and compare. Raises `ContentMismatch`, `BlobMissing` or `StorageUnavailable`."""
+        await in_thread(lambda check: _exhaust(self._verified(artifact, check)))
 
     async def remove(self, file_id: UUID) -> None:
         """Delete the file: tombstone, blob, `deleted`. Idempotent until done; raises `ArtifactNotFound` after."""
@@ -91,6 +105,21 @@ class Custody:
         """Where the stored bytes lie: a path or a URL."""
         return self._backend.locate(artifact.location)
 
+    async def _reserve(self, file_id: UUID, key: str, draft: Draft) -> None:
+        """Write the `pending` row. One that was committed although the answer got lost is taken back."""
+        announced = False
+        try:
+            async with self.catalog.transaction() as connection:
+                announced = True
+                await self.catalog.reserve(connection, file_id=file_id, location=key, draft=draft)
+        except CatalogRefused:
+            raise  # there is no row, or it is not ours
+        except BaseException:
+            if announced:
+                with suppress(WaybillError):
+                    await to_its_end(self._give_up(file_id, key, written=False))
+            raise
+
     async def _make_available(self, file_id: UUID, draft: Draft, blob: Blob) -> Artifact:
         async with self.catalog.transaction() as connection:
             artifact = await self.catalog.make_available(
@@ -108,17 +137,17 @@ class Custody:
                 )
         return artifact
 
-    async def _give_up(self, file_id: UUID, key: str) -> None:
-        """Undo a reservation: first the blob, then the row that knows where it lies.
+    async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:
+        """Undo a reservation: first the blob (if *written* by us), then the row that knows where it lies.
 
-        The blob is kept when the row has become available after all: a commit whose answer was lost has happened.
+        The blob is kept when the row has become available after all: a commit whose answer was lost has happened. The
+        row stays locked meanwhile, so such a commit cannot come in between.
         """
         async with self.catalog.transaction() as connection:
-            with suppress(ArtifactNotFound):
-                await self.catalog.get(connection, file_id)
+            if await self.catalog.lock_state(connection, file_id) not in {None, "pending"}:
                 return
-        await asyncio.to_thread(self._backend.delete, key, interrupted=True)
-        async with self.catalog.transaction() as connection:
+            if written:
+                await asyncio.to_thread(self._backend.delete, key, interrupted=True)
             await self.catalog.forget_pending(connection, file_id)
 
     async def _finish_removal(self, file_id: UUID, key: str) -> None:
@@ -127,17 +156,21 @@ class Custody:
         async with self.catalog.transaction() as connection:
             await self.catalog.finish_deletion(connection, file_id)
 
-    def _publish(self, key: str, content: Path | bytes, expected: Expected | None) -> Blob:
+    def _publish(self, key: str, content: Path | bytes, expected: Expected | None, check: StopCheck) -> Blob:
         if isinstance(content, bytes):
             return self._backend.publish(key, [content], expected=expected)
-        with content.open("rb") as stream:
-            return self._backend.publish(key, read_chunks(stream), expected=expected)
+        try:
+            stream = content.open("rb")
+        except OSError as exc:
+            raise SourceNotFound(f"cannot open {content.name}: {exc.strerror}") from exc
+        with stream:
+            return self._backend.publish(key, _source_chunks(stream, content, check), expected=expected)
 
-    def _verified(self, artifact: Artifact) -> Iterable[bytes]:
+    def _verified(self, artifact: Artifact, check: StopCheck) -> Iterable[bytes]:
         digest = Digest(Expected(size=artifact.size, sha256=artifact.sha256))
         with self._backend.open(artifact.location) as stream:
             try:
-                yield from digest.through(read_chunks(stream))
+                yield from digest.through(_stored_chunks(stream, artifact, check))
             except ContentMismatch as exc:
                 raise ContentMismatch(
                     f"the stored bytes of file {artifact.file_id} have changed: {exc}; restore {artifact.location} "
@@ -145,22 +178,50 @@ class Custody:
                     file_id=artifact.file_id,
                 ) from exc
 
-    def _fetch(self, artifact: Artifact, target: Path) -> None:
-        with whole_file(target) as stream:
-            for chunk in self._verified(artifact):
-                stream.write(chunk)
+    def _fetch(self, artifact: Artifact, target: Path, check: StopCheck) -> None:
+        try:
+            with whole_file(target) as stream:
+                for chunk in self._verified(artifact, check):
+                    stream.write(chunk)
+        except OSError as exc:  # the target's: those of the storage are errors of ours by now
+            if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise StorageFull(f"cannot write {target}: {exc.strerror}; free some space and start again") from exc
+            raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
 
 
 @contextmanager
 def whole_file(target: Path) -> Generator[BinaryIO]:
-    """Write a local file that appears whole or not at all; an error leaves what was there before."""
-    partial = target.with_name(f".{target.name[:180]}.{os.getpid()}.partial")
+    """Write a local file (0600) that appears whole or not at all; an error leaves what was there before.
+
+    For copies of what is in custody: nothing waits for the disk, so a power cut may lose the file. Raises `OSError`.
+    """
+    # A name that nobody can foresee: in a shared folder somebody might have put a link there.
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
             yield stream
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _source_chunks(stream: BinaryIO, path: Path, check: StopCheck) -> Iterator[bytes]:
+    try:
+        for chunk in read_chunks(stream):
+            check()
+            yield chunk
+    except OSError as exc:
+        raise SourceNotFound(f"cannot read {path.name} to its end: {exc.strerror}") from exc
+
+
+def _stored_chunks(stream: BinaryIO, artifact: Artifact, check: StopCheck) -> Iterator[bytes]:
+    try:
+        for chunk in read_chunks(stream):
+            check()
+            yield chunk
+    except OSError as exc:
+        reason = exc.strerror or type(exc).__name__
+        raise StorageUnavailable(f"cannot read the stored bytes of file {artifact.file_id}: {reason}") from exc
 
 
 def _exhaust(chunks: Iterable[bytes]) -> None:

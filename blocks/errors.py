@@ -51,6 +51,10 @@ class SourceNotFound(Permanent):
     """A source that names no readable file."""
 
 
+class TargetUnwritable(Permanent):
+    """A file outside of custody, into which content was to be copied, cannot be written."""
+
+
 # Storage and catalogue ------------------------------------------------------------------------------------------------
 
 

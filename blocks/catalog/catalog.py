@@ -6,10 +6,11 @@ that several writes commit together. Refuses to touch storage: bytes are the bus
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, Self, cast
@@ -17,13 +18,13 @@ from uuid import UUID
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Draft, Kind
-from blocks.errors import ArtifactNotFound, CatalogUnavailable, InvalidOptions
-from blocks.postgres import check_url, postgres_errors
+from blocks.catalog.facts import as_jsonb
+from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
+from blocks.postgres import check_url, connect_async, postgres_errors
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
@@ -33,6 +34,8 @@ Connection = psycopg.AsyncConnection[Row]
 POOL_CONNECTIONS = 8
 # Longer than a restart of Postgres takes, shorter than a person's patience.
 CONNECT_TIMEOUT_SECONDS = 15.0
+# Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
+CHECK_TIMEOUT_SECONDS = 1.0
 MAX_PAGE = 1000
 
 
@@ -77,6 +80,8 @@ class Catalog:
             await pool.open(wait=True, timeout=CONNECT_TIMEOUT_SECONDS)
         except PoolTimeout as exc:
             await pool.close()
+            # The pool has tried again and again and kept the reason to itself: a wrong password, say.
+            await (await connect_async(database_url)).close()
             raise CatalogUnavailable(
                 f"Postgres did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s; check WAYBILL_DATABASE_URL"
             ) from exc
@@ -92,8 +97,15 @@ class Catalog:
             with postgres_errors("use the catalogue"):
                 async with self._pool.connection() as connection:
                     yield connection
-        except (PoolTimeout, PoolClosed) as exc:
-            raise CatalogUnavailable("no connection to the catalogue was free in time; is Postgres up?") from exc
+        except CatalogUnavailable:
+            await self._replace_broken_connections()
+            raise
+
+    async def _replace_broken_connections(self) -> None:
+        """What cut one connection has cut all: one call fails after a restart of Postgres, not one for each of them."""
+        with suppress(psycopg.Error, TimeoutError):
+            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+                await self._pool.check()
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -115,8 +127,8 @@ class Catalog:
                 "run_id": draft.run_id,
                 "media_type": draft.media_type,
                 "location": location,
-                "metadata": Jsonb(_without_nul(draft.metadata)),
-                "report": Jsonb(_without_nul(draft.report)),
+                "metadata": as_jsonb(draft.metadata, "metadata"),
+                "report": as_jsonb(draft.report, "report"),
                 "keep_for": draft.keep_for,
             },
         )
@@ -152,6 +164,16 @@ class Catalog:
         if row is None:
             raise ArtifactNotFound(f"file {file_id} is no longer pending; process the document again", file_id=file_id)
         return _artifact(row)
+
+    async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
+        """The row's state, None without a row; nobody changes it until the caller's transaction ends.
+
+        Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
+        """
+        await _run(connection, queries.LOCK_PATIENCE, {})
+        cursor = await _run(connection, queries.LOCK_STATE, {"file_id": file_id})
+        row = await cursor.fetchone()
+        return str(row["state"]) if row else None
 
     async def forget_pending(self, connection: Connection, file_id: UUID) -> None:
         """Remove a `pending` row whose blob never came to be; any other row is left alone."""
@@ -196,7 +218,7 @@ class Catalog:
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
         """The upload that holds this content under this source already, if any."""
-        cursor = await _run(connection, queries.FIND_UPLOAD, {"source_file": source_file, "sha256": sha256})
+        cursor = await _run(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
         row = await cursor.fetchone()
         return _artifact(row) if row else None
 
@@ -249,22 +271,15 @@ class Catalog:
 
 async def _run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
     # Statements are constants of `queries`; values always travel beside them.
-    return await connection.execute(cast("LiteralString", statement), values)
+    try:
+        with postgres_errors("use the catalogue"):
+            return await connection.execute(cast("LiteralString", statement), values)
+    except UnicodeEncodeError as exc:
+        raise CatalogRefused("a name or path holds a character that is no valid Unicode (a lone surrogate)") from exc
 
 
 def _artifact(row: Row) -> Artifact:
     return Artifact(**row)
-
-
-def _without_nul(value: Any) -> Any:
-    """*value* without U+0000, which Postgres refuses in text and jsonb; documents put it into titles."""
-    if isinstance(value, str):
-        return value.replace("\x00", "")
-    if isinstance(value, Mapping):
-        return {_without_nul(str(key)): _without_nul(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nul(item) for item in cast("Sequence[Any]", value)]
-    return value
 
 
 def _not_found(file_id: UUID) -> ArtifactNotFound:
@@ -291,7 +306,10 @@ def _write_cursor(artifact: Artifact) -> str:
 
 def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
-        created_at, file_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(created_at), UUID(file_id)
+        created_text, file_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        created_at = datetime.fromisoformat(created_text)
+        if created_at.tzinfo is None:
+            raise ValueError("a time without its zone")
+        return created_at, UUID(file_id)
     except (ValueError, binascii.Error) as exc:
         raise InvalidOptions("the page cursor is not one that Waybill gave; start from the first page") from exc

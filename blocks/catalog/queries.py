@@ -14,6 +14,9 @@ _COLUMNS = """
 # What may be read: an expired file is gone for readers even while its bytes still lie there.
 _READABLE = "state = 'available' and expires_at > clock_timestamp()"
 
+# A B-tree takes keys of up to 2.7 kB, and a path or a signed URL may be longer: the index holds the beginning.
+_SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
+
 RESERVE = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
                            run_id, media_type, location, metadata, report, expires_at)
@@ -31,6 +34,12 @@ MAKE_AVAILABLE = f"""
      where file_id = %(file_id)s and state = 'pending'
     returning {_COLUMNS}
 """
+
+# Held to the end of the transaction. Waits for one that is about to change the row, also when its client is gone.
+LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"
+
+# A commit takes milliseconds; a transaction whose client has vanished from the network may stay for hours.
+LOCK_PATIENCE = "set local lock_timeout = '10s'"
 
 FORGET_PENDING = "delete from artifacts where file_id = %(file_id)s and state = 'pending'"
 
@@ -53,7 +62,7 @@ FIND_REUSABLE = f"""
 
 FIND_UPLOAD = f"""
     select {_COLUMNS} from artifacts
-     where state = 'available' and kind = 'upload' and source_file = %(source_file)s and sha256 = %(sha256)s
+     where state = 'available' and kind = 'upload' and {_SAME_SOURCE} and sha256 = %(sha256)s
        and expires_at > clock_timestamp() + interval '1 hour'
      order by created_at desc
      limit 1
@@ -88,9 +97,9 @@ STATES = "select state, count(*) as count from artifacts group by state order by
 
 # A source is known by its path or URL, or by its last part alone. Its files are those of the documents it has held:
 # outputs that were made under another name for the same content belong to it too, uploads under other names do not.
-_OF_SOURCE = """
+_OF_SOURCE = f"""
     document_sha256 = any(array(
-        select document_sha256 from artifacts where state = 'available' and source_file = %(source)s
+        select document_sha256 from artifacts where state = 'available' and {_SAME_SOURCE}
         union
         select document_sha256 from artifacts where state = 'available' and source_name = %(source)s))
     and (kind <> 'upload' or source_file = %(source)s or source_name = %(source)s)

@@ -13,7 +13,7 @@ _UP = (
         kind             text not null check (kind in ('stage_output', 'upload', 'transfer', 'export')),
         filename         text not null,
         source_file      text not null,
-        source_name      text not null generated always as (regexp_replace(source_file, '^.*/', '')) stored,
+        source_name      text not null generated always as (left(regexp_replace(source_file, '^.*/', ''), 512)) stored,
         document_sha256  text not null check (length(document_sha256) = 64),
         stage            smallint check (stage > 0),
         stage_name       text,
@@ -42,9 +42,11 @@ _UP = (
     "comment on column artifacts.document_sha256 is 'Content hash of the document this file was made from; for an upload its own.'",
     "comment on column artifacts.stage_key is 'sha256 of stage name, stage version, canonical options and input hashes: equal keys give equal outputs.'",
     "comment on column artifacts.location is 'Storage key, made by Waybill and never used twice.'",
-    # Every list is answered from one of these in the order it is shown: newest first, file_id as the tie-break.
+    "comment on column artifacts.source_name is 'The last part of the path or URL, which names a source when its path is not known.'",
+    # Every list is answered from one of these in the order it is shown: newest first, file_id as the tie-break. A B-tree
+    # takes keys of up to 2.7 kB, and a path or a signed URL may be longer: of a source the beginning is indexed.
     "create index artifacts_by_time on artifacts (created_at desc, file_id desc) where state = 'available'",
-    "create index artifacts_by_source on artifacts (source_file, created_at desc, file_id desc) where state = 'available'",
+    "create index artifacts_by_source on artifacts (left(source_file, 512), created_at desc, file_id desc) where state = 'available'",
     "create index artifacts_by_source_name on artifacts (source_name, created_at desc, file_id desc) where state = 'available'",
     "create index artifacts_by_stage on artifacts (stage, created_at desc, file_id desc) where state = 'available'",
     "create index artifacts_by_kind on artifacts (kind, created_at desc, file_id desc) where state = 'available'",

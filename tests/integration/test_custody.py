@@ -1,0 +1,526 @@
+"""Custody on real storage and a real Postgres: what goes in comes out, and what was changed does not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, StageMark
+from blocks.custody import Custody
+from blocks.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    CatalogRefused,
+    CatalogUnavailable,
+    ContentMismatch,
+    KeyExists,
+    SourceNotFound,
+    StorageUnavailable,
+    TargetUnwritable,
+    UnsafeKey,
+)
+from blocks.storage import CHUNK_BYTES, Backend, Expected, new_key, open_backend
+
+CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A custody with what lies under it, for looking at from outside."""
+
+    custody: Custody
+    catalog: Catalog
+    backend: Backend
+    folder: Path
+
+    async def states(self) -> dict[str, int]:
+        async with self.catalog.transaction() as connection:
+            return (await self.catalog.statistics(connection))["by_state"]
+
+    def nothing_lies_in_the_storage(self) -> bool:
+        on_disk = [path for path in self.folder.rglob("*") if not path.is_dir()]
+        return not list(self.backend.keys()) and not list(self.backend.leftovers()) and not on_disk
+
+    def stored(self, artifact: Artifact) -> Path:
+        return Path(self.custody.locate(artifact))
+
+
+@pytest.fixture
+async def catalog(database_url: str) -> AsyncIterator[Catalog]:
+    async with Catalog.open(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
+    url = str(tmp_path / "store") if request.param == "local" else f"memory://{uuid4().hex}"
+    backend = open_backend(url)
+    return Place(Custody(catalog=catalog, backend=backend), catalog, backend, tmp_path / "store")
+
+
+@pytest.fixture
+def local(catalog: Catalog, tmp_path: Path) -> Place:
+    backend = open_backend(str(tmp_path / "store"))
+    return Place(Custody(catalog=catalog, backend=backend), catalog, backend, tmp_path / "store")
+
+
+def draft(*, kind: Kind = "upload", run_id: UUID | None = None, keep_for: timedelta = timedelta(days=1)) -> Draft:
+    return Draft(
+        kind=kind,
+        filename="report.pdf",
+        source_file="/docs/report.pdf",
+        document_sha256="d" * 64,
+        media_type="application/pdf",
+        keep_for=keep_for,
+        stage=StageMark(number=1, name="convert", key="k" * 64) if kind == "stage_output" else None,
+        run_id=run_id,
+    )
+
+
+# In and out -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"x", CONTENT[:CHUNK_BYTES], CONTENT], ids=len)
+async def test_what_goes_in_comes_out(place: Place, tmp_path: Path, content: bytes) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    for given in (source, content):
+        artifact = await place.custody.take(draft(), given)
+        assert artifact.sha256 == artifact.stored_sha256 == hashlib.sha256(content).hexdigest()
+        assert artifact.size == artifact.stored_size == len(content)
+        assert await place.custody.get(artifact.file_id) == artifact
+        assert await place.custody.read(artifact) == content
+        await place.custody.verify(artifact)
+        await place.custody.fetch(artifact, tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == content
+    assert await place.states() == {"available": 2}
+
+
+@pytest.mark.parametrize("kind", ["upload", "stage_output", "transfer", "export"])
+async def test_each_kind_lies_in_its_folder_under_its_id(place: Place, kind: Kind) -> None:
+    artifact = await place.custody.take(draft(kind=kind), b"x")
+    assert artifact.location == new_key(kind, artifact.file_id)
+    assert list(place.backend.keys()) == [artifact.location]
+    assert place.custody.locate(artifact).endswith(artifact.location)
+
+
+async def test_a_run_is_noted_with_what_it_made(place: Place) -> None:
+    run_id = uuid4()
+    artifact = await place.custody.take(draft(run_id=run_id), b"x")
+    async with place.catalog.transaction() as connection:
+        assert (await place.catalog.list_artifacts(connection, run_id=run_id)).artifacts == [artifact]
+
+
+async def test_many_files_at_once(place: Place) -> None:
+    contents = [f"{number}".encode() * 1000 for number in range(60)]
+    artifacts = await asyncio.gather(*(place.custody.take(draft(), content) for content in contents))
+    assert await asyncio.gather(*(place.custody.read(artifact) for artifact in artifacts)) == contents
+    assert await place.states() == {"available": 60}
+    assert len(list(place.backend.keys())) == 60
+
+
+async def test_many_readers_of_one_file_at_once(place: Place, tmp_path: Path) -> None:
+    artifact = await place.custody.take(draft(), CONTENT)
+    await asyncio.gather(*(place.custody.fetch(artifact, tmp_path / f"{number}") for number in range(8)))
+    assert all((tmp_path / f"{number}").read_bytes() == CONTENT for number in range(8))
+
+
+async def test_expiry_hides_a_file_that_still_lies_there(place: Place) -> None:
+    artifact = await place.custody.take(draft(keep_for=timedelta(0)), b"x")
+    with pytest.raises(ArtifactNotFound):
+        await place.custody.get(artifact.file_id)
+    assert await place.states() == {"available": 1}
+
+
+# What is refused on the way in ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected(size=len(CONTENT) - 1),
+        Expected(size=len(CONTENT) + 1),
+        Expected(sha256=hashlib.sha256(b"other").hexdigest()),
+        Expected(size=len(CONTENT), sha256=hashlib.sha256(CONTENT[:-1]).hexdigest()),
+    ],
+)
+async def test_content_that_is_not_what_was_declared_leaves_nothing(
+    place: Place, tmp_path: Path, expected: Expected
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    for given in (source, CONTENT):
+        with pytest.raises(ContentMismatch):
+            await place.custody.take(draft(), given, expected=expected)
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_a_source_that_cannot_be_opened_or_read_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for source in (tmp_path / "missing", tmp_path / "folder", tmp_path / "missing/deeper", Path("/proc/self/mem")):
+        with pytest.raises(SourceNotFound, match=source.name):
+            await place.custody.take(draft(), source)
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_a_draft_that_the_catalogue_refuses_stores_nothing(place: Place) -> None:
+    with pytest.raises(CatalogRefused):
+        await place.custody.take(replace(draft(), source_file="a\x00b"), b"x")
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: Place) -> None:
+    first = await place.custody.take(draft(), b"first")
+    again = Custody(catalog=place.catalog, backend=place.backend, new_id=lambda: first.file_id)
+    with pytest.raises(CatalogRefused):
+        await again.take(draft(), b"second")
+    assert await place.custody.read(first) == b"first"
+    assert await place.states() == {"available": 1}
+
+
+async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> None:
+    file_id = uuid4()
+    place.backend.publish(new_key("upload", file_id), [b"another writer's"])
+    with pytest.raises(KeyExists):
+        await Custody(catalog=place.catalog, backend=place.backend, new_id=lambda: file_id).take(draft(), b"ours")
+    with place.backend.open(new_key("upload", file_id)) as stream:
+        assert stream.read() == b"another writer's"
+    assert await place.states() == {}
+
+
+# What is found on the way out -----------------------------------------------------------------------------------------
+
+
+def flip(position: int) -> Callable[[bytes], bytes]:
+    return lambda content: content[:position] + bytes([content[position] ^ 1]) + content[position:][1:]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "first byte flipped": flip(0),
+    "middle byte flipped": flip(len(CONTENT) // 2),
+    "last byte flipped": flip(len(CONTENT) - 1),
+    "cut by one byte": lambda content: content[:-1],
+    "cut at a chunk boundary": lambda content: content[: 2 * CHUNK_BYTES],
+    "one byte appended": lambda content: content + b"\x00",
+    "emptied": lambda _: b"",
+    "two chunks swapped": lambda content: (
+        content[CHUNK_BYTES : 2 * CHUNK_BYTES] + content[:CHUNK_BYTES] + content[2 * CHUNK_BYTES :]
+    ),
+    "another file's": lambda content: b"\x00" * len(content),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+async def test_any_change_to_the_stored_bytes_is_found(
+    local: Place, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    artifact = await local.custody.take(draft(), CONTENT)
+    local.stored(artifact).write_bytes(damage(CONTENT))
+    await nothing_comes_out(local, artifact, tmp_path / "out", ContentMismatch)
+
+
+async def test_a_blob_that_is_gone_is_told(place: Place, tmp_path: Path) -> None:
+    artifact = await place.custody.take(draft(), CONTENT)
+    place.backend.delete(artifact.location)
+    await nothing_comes_out(place, artifact, tmp_path / "out", BlobMissing)
+
+
+@pytest.mark.parametrize("plant", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/hostname")])
+async def test_something_else_in_place_of_the_blob_is_told(
+    local: Place, tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    artifact = await local.custody.take(draft(), CONTENT)
+    local.stored(artifact).unlink()
+    plant(local.stored(artifact))
+    await nothing_comes_out(local, artifact, tmp_path / "out", UnsafeKey)
+
+
+async def test_a_disk_that_cannot_be_read_is_a_passing_condition(local: Place, tmp_path: Path) -> None:
+    """A file that opens and gives EIO when read: this process's own memory at address 0."""
+    artifact = await local.custody.take(draft(), CONTENT)
+
+    class Dying(type(local.backend)):  # type: ignore[misc]
+        def open(self, key: str) -> Any:
+            del key
+            return Path("/proc/self/mem").open("rb")
+
+    dying = Place(Custody(catalog=local.catalog, backend=Dying(tmp_path)), local.catalog, local.backend, local.folder)
+    await nothing_comes_out(dying, artifact, tmp_path / "out", StorageUnavailable)
+
+
+async def nothing_comes_out(place: Place, artifact: Artifact, folder: Path, error: type[Exception]) -> None:
+    prepare(folder)
+    with pytest.raises(error):
+        await place.custody.verify(artifact)
+    with pytest.raises(error):
+        await place.custody.read(artifact)
+    for target in (folder / "new", folder / "earlier"):
+        with pytest.raises(error):
+            await place.custody.fetch(artifact, target)
+    assert names_in(folder) == ["earlier"]
+    assert (folder / "earlier").read_bytes() == b"earlier"
+
+
+def prepare(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "earlier").write_bytes(b"earlier")
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def test_a_fetched_file_is_its_owners_alone_and_replaces_an_earlier_one(place: Place, tmp_path: Path) -> None:
+    artifact = await place.custody.take(draft(), b"new")
+    target = tmp_path / "target"
+    target.write_bytes(b"old and longer")
+    target.chmod(0o644)
+    await place.custody.fetch(artifact, target)
+    assert target.read_bytes() == b"new"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["文" * 85, "x" * 255, "-rf", " "])
+async def test_any_name_that_the_file_system_takes_can_be_fetched_to(place: Place, tmp_path: Path, name: str) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    await place.custody.fetch(artifact, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"x"
+
+
+async def test_a_link_in_the_place_of_the_target_is_replaced_and_not_written_through(
+    place: Place, tmp_path: Path
+) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    (tmp_path / "elsewhere").write_bytes(b"untouched")
+    (tmp_path / "target").symlink_to(tmp_path / "elsewhere")
+    await place.custody.fetch(artifact, tmp_path / "target")
+    assert (tmp_path / "elsewhere").read_bytes() == b"untouched"
+
+
+async def test_a_target_that_cannot_be_written_is_told(place: Place, tmp_path: Path) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "folder", tmp_path / "missing/x", tmp_path / "file/x", tmp_path / ("x" * 256)):
+        with pytest.raises(TargetUnwritable, match=str(target)):
+            await place.custody.fetch(artifact, target)
+    assert {name for name in names_in(tmp_path) if name != "store"} == {"file", "folder"}
+
+
+# Removal --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_removed_file_is_gone_and_its_row_remembers_it(place: Place) -> None:
+    artifact = await place.custody.take(draft(), CONTENT)
+    await place.custody.remove(artifact.file_id)
+    assert place.nothing_lies_in_the_storage()
+    assert await place.states() == {"deleted": 1}
+    for call in (place.custody.get, place.custody.remove):
+        with pytest.raises(ArtifactNotFound):
+            await call(artifact.file_id)
+    with pytest.raises(BlobMissing):
+        await place.custody.read(artifact)
+
+
+async def test_a_missing_blob_is_no_obstacle_to_removal(place: Place) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    place.backend.delete(artifact.location)
+    await place.custody.remove(artifact.file_id)
+    assert await place.states() == {"deleted": 1}
+
+
+async def test_several_who_remove_one_file_at_once_remove_it_once(place: Place) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    results = await asyncio.gather(*(place.custody.remove(artifact.file_id) for _ in range(5)), return_exceptions=True)
+    assert all(result is None or isinstance(result, ArtifactNotFound) for result in results)
+    assert None in results
+    assert await place.states() == {"deleted": 1}
+
+
+async def test_an_unknown_file_cannot_be_removed(place: Place) -> None:
+    with pytest.raises(ArtifactNotFound):
+        await place.custody.remove(uuid4())
+
+
+# What a crash leaves --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["pending", "deleting"])
+@pytest.mark.parametrize("blob", ["none", "half", "two halves", "whole", "whole and half", "empty"])
+async def test_recovery_converges_from_every_point_of_a_crash(local: Place, state: str, blob: str) -> None:
+    """Rows as a killed run leaves them, with each thing that may lie on the disk at that point."""
+    run_id, file_id = uuid4(), uuid4()
+    bystander = await local.custody.take(draft(run_id=run_id), b"stays")
+    key = new_key("upload", file_id)
+    async with local.catalog.transaction() as connection:
+        await local.catalog.reserve(connection, file_id=file_id, location=key, draft=draft(run_id=run_id))
+        if state == "deleting":
+            await local.catalog.make_available(
+                connection, file_id=file_id, size=1, sha256="a" * 64, stored_size=1, stored_sha256="a" * 64,
+                keep_for=timedelta(days=1),
+            )  # fmt: skip
+            await local.catalog.begin_deletion(connection, file_id)
+    path = local.folder / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "whole" in blob or blob == "empty":
+        path.write_bytes(b"" if blob == "empty" else CONTENT)
+    for number in range({"half": 1, "two halves": 2, "whole and half": 1}.get(blob, 0)):
+        (path.parent / f".{path.name}.{number:016x}.partial").write_bytes(CONTENT[:100])
+
+    assert await local.custody.recover_run(run_id) == 1
+    assert await local.custody.recover_run(run_id) == 0
+    assert await local.states() == ({"available": 1} | ({"deleted": 1} if state == "deleting" else {}))
+    assert list(local.backend.keys()) == [bystander.location]
+    assert list(local.backend.leftovers()) == []
+    assert await local.custody.read(bystander) == b"stays"
+
+
+async def test_two_recoveries_at_once_do_each_row_once(place: Place) -> None:
+    run_id = uuid4()
+    for _ in range(10):
+        file_id = uuid4()
+        async with place.catalog.transaction() as connection:
+            await place.catalog.reserve(
+                connection, file_id=file_id, location=new_key("upload", file_id), draft=draft(run_id=run_id)
+            )
+        place.backend.publish(new_key("upload", file_id), [b"x"])
+    await asyncio.gather(*(place.custody.recover_run(run_id) for _ in range(4)))
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_the_recovery_of_one_run_leaves_others_alone(place: Place) -> None:
+    file_id = uuid4()
+    async with place.catalog.transaction() as connection:
+        await place.catalog.reserve(connection, file_id=file_id, location="x/y", draft=draft(run_id=uuid4()))
+    assert await place.custody.recover_run(uuid4()) == 0
+    assert await place.states() == {"pending": 1}
+
+
+class ForgetfulCatalog(Catalog):
+    """Loses the answer of one commit: the transaction is done, and the caller is told that the connection broke."""
+
+    forget: int = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        async with super().transaction() as connection:
+            yield connection
+        self.forget -= 1
+        if self.forget == 0:
+            raise CatalogUnavailable("the connection broke while the commit was under way")
+
+
+async def test_a_lost_answer_to_the_last_commit_keeps_the_file(place: Place, database_url: str) -> None:
+    async with ForgetfulCatalog.open(database_url) as forgetful:
+        forgetful.forget = 2
+        custody = Custody(catalog=forgetful, backend=place.backend)
+        with pytest.raises(CatalogUnavailable):
+            await custody.take(draft(), CONTENT)
+    async with place.catalog.transaction() as connection:
+        page = await place.catalog.list_artifacts(connection)
+    assert await place.custody.read(page.artifacts[0]) == CONTENT
+    assert await place.states() == {"available": 1}
+
+
+async def test_a_lost_answer_to_the_first_commit_leaves_no_row(place: Place, database_url: str) -> None:
+    async with ForgetfulCatalog.open(database_url) as forgetful:
+        forgetful.forget = 1
+        with pytest.raises(CatalogUnavailable):
+            await Custody(catalog=forgetful, backend=place.backend).take(draft(), CONTENT)
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_a_commit_that_is_still_under_way_is_waited_for_before_anything_is_undone(local: Place) -> None:
+    """The writer's connection is gone, its transaction is not: whoever clears up must see how it ends."""
+    run_id, file_id = uuid4(), uuid4()
+    key = new_key("upload", file_id)
+    async with local.catalog.transaction() as connection:
+        await local.catalog.reserve(connection, file_id=file_id, location=key, draft=draft(run_id=run_id))
+    blob = local.backend.publish(key, [CONTENT])
+    async with local.catalog.transaction() as connection:
+        artifact = await local.catalog.make_available(
+            connection, file_id=file_id, size=blob.size, sha256=blob.sha256, stored_size=blob.size,
+            stored_sha256=blob.sha256, keep_for=timedelta(days=1),
+        )  # fmt: skip
+        recovery = asyncio.create_task(local.custody.recover_run(run_id))
+        done, _ = await asyncio.wait([recovery], timeout=0.3)
+        assert not done
+        assert list(local.backend.keys()) == [key]
+    await recovery
+    assert await local.custody.read(artifact) == CONTENT
+
+
+async def test_a_row_that_was_given_up_meanwhile_ends_the_write_without_a_trace(place: Place, tmp_path: Path) -> None:
+    """A recovery that took the run for dead has removed the row while the bytes were being written."""
+
+    class Recovered(Custody):
+        async def _make_available(self, *arguments: Any) -> Artifact:
+            async with self.catalog.transaction() as connection:
+                await self.catalog.forget_pending(connection, arguments[0])
+            return await super()._make_available(*arguments)
+
+    with pytest.raises(ArtifactNotFound, match="no longer pending"):
+        await Recovered(catalog=place.catalog, backend=place.backend).take(draft(), CONTENT)
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
+# Memory ---------------------------------------------------------------------------------------------------------------
+
+_IN_AND_OUT = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from blocks.catalog import Catalog, Draft
+from blocks.custody import Custody
+from blocks.storage import open_backend
+
+def peak_kib():
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
+
+async def main(url, store, source, target):
+    draft = Draft(kind="upload", filename="x", source_file="x", document_sha256="d" * 64, media_type="x/y",
+                  keep_for=timedelta(days=1))
+    async with Catalog.open(url) as catalog:
+        custody = Custody(catalog=catalog, backend=open_backend(store))
+        await custody.take(draft, b"x")
+        before = peak_kib()
+        artifact = await custody.take(draft, source)
+        await custody.fetch(artifact, target)
+        await custody.verify(artifact)
+        print(artifact.size, peak_kib() - before)
+
+asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])))
+"""
+
+
+def test_a_large_file_goes_in_and_out_with_at_most_64_mib_of_memory(database_url: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    with source.open("wb") as stream:
+        stream.truncate(384 * 2**20)
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_AND_OUT, database_url, str(tmp_path / "store"), str(source), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    size, extra_kib = map(int, done.stdout.split())
+    assert size == (tmp_path / "out").stat().st_size == 384 * 2**20
+    assert extra_kib < 64 * 1024
