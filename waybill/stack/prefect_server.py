@@ -60,9 +60,16 @@ class PrefectServer:
         """What `PREFECT_API_URL` holds for it."""
         return f"{self.ui_url}/api"
 
-    def is_ready(self) -> bool:
-        """Whether this very process runs, answers and reaches its database."""
-        return is_running(self.process) and _ready(self.port, _ANSWER_SECONDS)
+    def is_ready(self, *, within_seconds: float) -> bool:
+        """Whether this very process runs and, asked for that long, answers and reaches its database."""
+        deadline = time.monotonic() + within_seconds
+        while is_running(self.process):
+            if _ready(self.port, _ANSWER_SECONDS):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return False
 
 
 class StartingServer:

@@ -34,6 +34,11 @@ from waybill.stack.prefect_server import (
 from waybill.stack.processes import is_running
 from waybill.stack.signals import holding_signals, unwinding_on_signals
 
+# A server that a killed command has left answers at once, or is not worth waiting for.
+_ORPHAN_SECONDS = 5.0
+# One that others keep busy on a loaded machine may take its time.
+_BUSY_SECONDS = 60.0
+
 OnStep = Callable[[str], None]
 
 
@@ -144,7 +149,8 @@ class Stack:
 
     def is_intact(self) -> bool:
         """Whether the servers still run. A server that is only slow is left alone."""
-        return self._is_postgres_up() and (self._server is None or is_running(self._server.process))
+        postgres_runs = self._given_database is not None or self._postgres.is_running()
+        return postgres_runs and (self._server is None or is_running(self._server.process))
 
     def repair(self) -> None:
         """Start again what has died, on the same port. Raises `StackUnavailable`."""
@@ -178,7 +184,7 @@ class Stack:
         """Take the running server over, or begin to start one, which then waits for its database."""
         database = self._prefect_database()
         found = recorded_server(self._home)
-        if found is not None and self._is_postgres_up() and found.is_ready() and self._may_keep(found, database):
+        if found is not None and self._is_postgres_up() and self._may_keep(found, database):
             self._server = found
             return None
         stop_server(self._home)
@@ -187,16 +193,24 @@ class Stack:
         return launch(self._home, prefect_database_url=database, port=port, fallback=self._ui_port is None)
 
     def _may_keep(self, found: PrefectServer, database: str) -> bool:
-        if found.database == fingerprint(database) and self._ui_port in (None, found.port):
-            return True
+        """Whether to use the recorded server. One that others use is never replaced while it runs."""
+        fits = found.database == fingerprint(database)
         if self._lease.is_alone():
+            return fits and self._ui_port in (None, found.port) and found.is_ready(within_seconds=_ORPHAN_SECONDS)
+        if not found.is_ready(within_seconds=_BUSY_SECONDS):
+            if is_running(found.process):
+                raise StackUnavailable(
+                    f"the Prefect server that other waybill commands use (process {found.process.pid}) gave no answer "
+                    f"in {_BUSY_SECONDS:.0f} s; try again when they are done"
+                )
             return False
-        if found.database != fingerprint(database):
+        if not fits:
             raise StackUnavailable(
                 f"another waybill command is using {self._home} with another database; wait for its end, or give this "
                 "one a WAYBILL_HOME of its own"
             )
-        self._on_step(f"another waybill command has started Prefect already, on port {found.port}")
+        if self._ui_port not in (None, found.port):
+            self._on_step(f"another waybill command has started Prefect already, on port {found.port}")
         return True
 
     def _prefect_database(self) -> str:

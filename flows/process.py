@@ -1,0 +1,159 @@
+"""process-documents: documents through the stages, every output in custody.
+
+One run for any number of documents. Documents travel in shards; each stage is one task per shard; a document that fails
+is told in the summary and stops nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
+
+from prefect import State, flow, get_run_logger
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from prefect.tasks import Task
+from pydantic import Field
+
+from blocks.errors import InvalidOptions, StageFailed, WaybillError
+from blocks.settings import Settings, current_settings
+from flows.progress import reported
+from flows.run_resources import open_run
+from flows.summary import markdown_summary
+from tasks.contract import StageOptions
+from tasks.intake import display_name, forget_files
+from tasks.registry import option_name, options_model, select_stages
+from tasks.run_context import Document, RunContext, Shard
+from tasks.sources import expand
+from tasks.stage import stage_task, take_custody
+
+if TYPE_CHECKING:
+
+    class ProcessOptions(StageOptions):
+        """One field per stage; made from the registry at run time, so that a new stage has its place in the form."""
+
+else:
+    ProcessOptions = options_model()
+
+# Up to this many documents each is a shard of its own, so that a person sees every document by name in the run.
+NAMED_DOCUMENTS = 16
+# How many documents of such small shards travel at the same time: enough to keep the workers busy.
+NAMED_AT_ONCE = 8
+
+
+def run_name() -> str:
+    """``report.pdf``, or ``report.pdf and 2 more`` for several sources."""
+    parameters = cast("dict[str, Any] | None", flow_run.parameters) or {}
+    sources = cast("Sequence[str]", parameters.get("sources") or [])
+    if not sources:
+        return "no documents"
+    first = display_name(str(sources[0])) if PurePosixPath(str(sources[0])).name else str(sources[0])
+    return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
+
+
+@flow(name="process-documents", flow_run_name=run_name, persist_result=False)
+async def process_documents(
+    sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],
+    stages: Annotated[
+        list[int] | None, Field(description="Numbers of the stages to run; all when left out.", examples=[[1, 2, 3]])
+    ] = None,
+    options: Annotated[ProcessOptions | None, Field(description="Options for each stage.")] = None,
+    reuse: Annotated[bool, Field(description="Take outputs that were made before from the same content.")] = True,
+) -> State[dict[str, Any]]:
+    """Take documents into custody, bring each through the stages, keep every output, and tell what was made.
+
+    Outputs that exist for the same content, options and stage version are reused. The run fails when any document
+    fails; the others are completed all the same.
+    """
+    started = time.perf_counter()
+    settings = current_settings()
+    chosen = select_stages(stages)
+    documents = [
+        Document(index=index, source=source, label=display_name(source.text))
+        for index, source in enumerate(await asyncio.to_thread(expand, sources))
+    ]
+    if not documents:
+        raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
+    given = options or ProcessOptions()
+    by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
+    run_id = UUID(str(cast("str", flow_run.id)))
+    async with (
+        open_run(settings, run_id=run_id, stages=chosen, options=by_stage, reuse=reuse) as context,
+        reported(documents, len(chosen)),
+    ):
+        await _process_in_shards(documents, context, settings)
+    return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
+
+
+async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:
+    shards, at_once = plan_shards(documents, context, settings)
+    lanes = asyncio.Semaphore(at_once)
+
+    async def travel(shard: Shard) -> None:
+        async with lanes:
+            await _process_shard(shard)
+
+    await asyncio.gather(*(travel(shard) for shard in shards))
+
+
+def plan_shards(documents: list[Document], context: RunContext, settings: Settings) -> tuple[list[Shard], int]:
+    """Shards of even size and how many of them travel at the same time."""
+    if len(documents) <= NAMED_DOCUMENTS:
+        return [Shard([document], context) for document in documents], NAMED_AT_ONCE
+    count = max(-(-len(documents) // settings.shard_size), settings.shards_at_once)
+    return [Shard(documents[start::count], context) for start in range(count)], settings.shards_at_once
+
+
+async def _process_shard(shard: Shard) -> None:
+    """Custody, then each stage in turn, for whoever is still alive."""
+    try:
+        _settle(shard, await _final_state(take_custody, shard, shard.label), "custody")
+        for stage in shard.context.stages:
+            if not shard.alive:
+                return
+            _settle(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
+    finally:
+        for document in shard.documents:
+            forget_files(document)
+
+
+async def _final_state(step: Task[..., Any], *arguments: Any) -> State[None]:
+    """The task's state after its last retry; an error of the task is data here, not an exception."""
+    return await cast("Awaitable[State[None]]", step(*arguments, return_state=True))
+
+
+def _settle(shard: Shard, state: State[None], where: str) -> None:
+    """After the last retry: a document without the step's result has failed with whatever stopped the task."""
+    cause = state.data if isinstance(state.data, WaybillError) else None
+    for document in shard.alive:
+        missing = document.upload is None if where == "custody" else where not in document.outputs
+        if missing:
+            document.fail(cause or StageFailed(f"the task ended as {state.name}: {state.message}"), where=where)
+
+
+async def _finish(
+    documents: list[Document], stage_names: list[str], run_id: UUID, seconds: float
+) -> State[dict[str, Any]]:
+    failed = [document for document in documents if document.failed]
+    for document in failed:
+        get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
+    await acreate_markdown_artifact(
+        key="process-summary",
+        markdown=markdown_summary(documents, stage_names, seconds),
+        description="What became of each document",
+    )
+    report = {
+        "run_id": str(run_id),
+        "state": "failed" if failed else "completed",
+        "seconds": round(seconds, 3),
+        "documents": [document.as_json() for document in documents],
+    }
+    message = f"{len(documents) - len(failed)} of {len(documents)} documents completed"
+    if not failed:
+        return Completed(message=message, data=report)
+    return Failed(message=f"{message}; failed: {', '.join(d.label for d in failed[:10])}", data=report)

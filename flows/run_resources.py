@@ -1,0 +1,115 @@
+"""Opening what a run works with: catalogue, storage, worker processes, scratch folder, and its lease.
+
+Prefect blocks named ``waybill`` win over the environment. Also the place where a new run clears up after dead ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import get_client, get_run_logger
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from blocks.catalog import Catalog, KeyLocks
+from blocks.custody import Custody
+from blocks.language_model import LanguageModel
+from blocks.lease import dead_runs, run_lease
+from blocks.settings import Settings
+from blocks.storage.block import ArtifactStore
+from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
+from tasks.pool import WorkerPool
+from tasks.run_context import RunContext
+
+# The name under which a deployment's blocks are looked up.
+BLOCK_NAME = "waybill"
+
+
+@asynccontextmanager
+async def open_run(
+    settings: Settings,
+    *,
+    run_id: UUID,
+    stages: tuple[Stage[Any], ...],
+    options: Mapping[str, StageOptions],
+    reuse: bool,
+) -> AsyncGenerator[RunContext]:
+    """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`."""
+    database_url = settings.required_database_url
+    store = await load_store(settings)
+    services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
+    scratch = settings.scratch / str(run_id)
+    with run_lease(settings.home, run_id):
+        async with (
+            Catalog.open(database_url) as catalog,
+            KeyLocks.open(database_url) as locks,
+            WorkerPool.open(settings, services) as pool,
+        ):
+            custody = Custody(catalog=catalog, backend=store.backend)
+            await clear_up_dead_runs(settings, custody)
+            scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                yield RunContext(
+                    run_id=run_id,
+                    custody=custody,
+                    locks=locks,
+                    pool=pool,
+                    services=services,
+                    scratch=scratch,
+                    stages=stages,
+                    options=options,
+                    reuse=reuse,
+                    keep_for=timedelta(days=settings.retention_days),
+                    max_file_bytes=settings.max_file_mib * 2**20,
+                )
+            finally:
+                _remove_folder(scratch)
+
+
+async def load_store(settings: Settings) -> ArtifactStore:
+    """The `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
+    try:
+        return await ArtifactStore.aload(BLOCK_NAME)
+    except ValueError:  # Prefect's word for "no such block document"
+        return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
+
+
+async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
+    """Undo what killed runs left half done, and tell Prefect that they crashed."""
+    for run_id in dead_runs(settings.home):
+        rows = await custody.recover_run(run_id)
+        await asyncio.to_thread(_remove_folder, settings.scratch / str(run_id))
+        await _tell_crashed(run_id)
+        get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
+
+
+async def _tell_crashed(run_id: UUID) -> None:
+    """A process that is killed cannot report; without this its run would show as Running for ever."""
+    async with get_client() as client:
+        try:
+            run = await client.read_flow_run(run_id)
+        except ObjectNotFound:
+            return  # another Prefect database than the one it ran on
+        if run.state is not None and run.state.type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
+            message = "The process that ran this was killed. Run the same again: it continues from what is stored."
+            await client.set_flow_run_state(run_id, Crashed(message=message), force=True)
+
+
+async def _load_language_model() -> LanguageModelSettings | None:
+    try:
+        block = await LanguageModel.aload(BLOCK_NAME)
+    except ValueError:
+        return None
+    return block.settings()
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""Taking custody of a document: look at it, decide whether it may come in, store it as an upload.
+
+Owns the identity of a document (sha256 of its content), its type (by content, not by name) and the limits that hold
+before anything is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
+
+from blocks.catalog import Artifact, Draft
+from blocks.custody import whole_file
+from blocks.errors import EmptyDocument, SourceNotFound, StorageUnavailable, TooLarge
+from blocks.filetype import sniff
+from blocks.naming import clean_display_name
+from blocks.storage import Expected, read_chunks
+from tasks.contract import SOURCE, DocumentInfo
+from tasks.run_context import Delivery, Document, RunContext
+
+
+async def take_in(document: Document, context: RunContext) -> None:
+    """Fill in `info` and `upload` of *document*; a known source with the same content is not stored again.
+
+    Raises `SourceNotFound`, `EmptyDocument`, `TooLarge`, `UnsupportedType` and other refusals before anything is
+    stored, and what `Custody.take` raises.
+    """
+    source = document.source
+    if source.file_id is not None:
+        await _take_from_custody(document, await context.custody.get(source.file_id), context)
+        return
+    path = source.path or context.scratch / f"{document.index}-download"
+    if source.url is not None:
+        await asyncio.to_thread(_download, source.url, path, context.max_file_bytes)
+    info = await asyncio.to_thread(examine, path, source.text, context.max_file_bytes)
+    draft = Draft(
+        kind="upload",
+        filename=info.name,
+        source_file=info.source,
+        document_sha256=info.sha256,
+        media_type=info.media_type,
+        keep_for=context.keep_for,
+        run_id=context.run_id,
+        metadata={"modified_at": info.modified_at.isoformat() if info.modified_at else None},
+    )
+    document.info = info
+    document.upload = await _store_once(draft, path, info, context)
+
+
+async def _store_once(draft: Draft, path: Path, info: DocumentInfo, context: RunContext) -> Delivery:
+    catalog = context.custody.catalog
+    async with catalog.transaction() as connection:
+        known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
+        if known is not None:
+            await catalog.record_use(
+                connection, run_id=context.run_id, artifact=known, source_file=info.source, reused=True
+            )
+            return Delivery(artifact=known, reused=True, seconds=0.0)
+    # The declared hash makes a file that changes while it is being read a failure instead of a wrong identity.
+    artifact = await context.custody.take(draft, path, expected=Expected(size=info.size_bytes, sha256=info.sha256))
+    return Delivery(artifact=artifact, reused=False, seconds=0.0)
+
+
+async def _take_from_custody(document: Document, artifact: Artifact, context: RunContext) -> None:
+    document.info = DocumentInfo(
+        name=artifact.filename,
+        sha256=artifact.sha256,
+        size_bytes=artifact.size,
+        media_type=artifact.media_type,
+        source=artifact.source_file,
+    )
+    document.label = artifact.filename
+    document.upload = Delivery(artifact=artifact, reused=True, seconds=0.0)
+    catalog = context.custody.catalog
+    async with catalog.transaction() as connection:
+        await catalog.record_use(
+            connection, run_id=context.run_id, artifact=artifact, source_file=artifact.source_file, reused=True
+        )
+
+
+def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:
+    """Identity, type and limits of a local file. *source* is how it is told: a path or URL. Raises refusals."""
+    name = display_name(source)
+    with _regular_file(path, name) as stream:
+        found = os.fstat(stream.fileno())
+        if found.st_size > max_file_bytes:
+            raise _too_large(name, max_file_bytes)
+        digest, size = hashlib.sha256(), 0
+        for chunk in read_chunks(stream):
+            digest.update(chunk)
+            size += len(chunk)
+    if size == 0:
+        raise EmptyDocument(f"{name} is empty")
+    kind = sniff(path, name)
+    return DocumentInfo(
+        name=name,
+        sha256=digest.hexdigest(),
+        size_bytes=size,
+        media_type=kind.media_type,
+        source=source,
+        modified_at=datetime.fromtimestamp(int(found.st_mtime), UTC),
+    )
+
+
+def display_name(source: str) -> str:
+    """What to call a source: the last part of its path, cleaned; a URL's query is no part of the name."""
+    last = unquote(urlsplit(source).path) if "://" in source else source
+    return clean_display_name(PurePosixPath(last).name or source)
+
+
+@contextmanager
+def _regular_file(path: Path, name: str) -> Generator[BinaryIO]:
+    """Open a regular file for reading. O_NONBLOCK: a FIFO without a writer must not hang the run."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        raise SourceNotFound(f"cannot open {name}: {exc.strerror}") from exc
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SourceNotFound(f"{name} is not a regular file")
+        yield stream
+
+
+def _download(url: str, target: Path, max_file_bytes: int) -> None:
+    """Copy a remote source to the scratch folder, refusing it as soon as it is over the limit."""
+    name = display_name(url)
+    try:
+        filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
+        size = 0
+        with cast("BinaryIO", filesystem.open(path, "rb")) as stream, whole_file(target) as local:
+            for chunk in read_chunks(stream):
+                size += len(chunk)
+                if size > max_file_bytes:
+                    raise _too_large(name, max_file_bytes)
+                local.write(chunk)
+    except FileNotFoundError as exc:
+        raise SourceNotFound(f"there is nothing at {url}") from exc
+    except OSError as exc:
+        raise StorageUnavailable(f"cannot read {url}: {exc.strerror or type(exc).__name__}") from exc
+
+
+def _too_large(name: str, max_file_bytes: int) -> TooLarge:
+    return TooLarge(f"{name} is larger than {max_file_bytes // 2**20} MiB; raise WAYBILL_MAX_FILE_MIB to allow it")
+
+
+async def source_file(document: Document, context: RunContext) -> Path:
+    """A local copy of the document's content from custody, verified; made once per run."""
+    if SOURCE not in document.files:
+        if document.upload is None:
+            raise SourceNotFound(f"{document.label} was never taken into custody")
+        target = context.scratch / f"{document.index}-source"
+        await context.custody.fetch(document.upload.artifact, target)
+        document.files[SOURCE] = target
+    return document.files[SOURCE]
+
+
+def forget_files(document: Document) -> None:
+    """Remove the document's local copies; what matters is in custody."""
+    for path in document.files.values():
+        with suppress(FileNotFoundError):
+            path.unlink()
+    document.files.clear()

@@ -1,0 +1,124 @@
+"""What the tasks of one run share, and the state of the documents they work on.
+
+Plain mutable objects of one process, handed from task to task: the record that lasts is the catalogue's. Prefect sees
+them as opaque parameters, so nothing here is copied, hashed or sent to its server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from blocks.catalog import Artifact, KeyLocks
+from blocks.custody import Custody
+from blocks.errors import Transient, WaybillError
+from tasks.contract import DocumentInfo, Services, Stage, StageOptions
+from tasks.pool import WorkerPool
+from tasks.sources import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One file a run delivered for a document: made now or found made already."""
+
+    artifact: Artifact
+    reused: bool
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The artifact as ``process --json`` shows it."""
+        return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4)}
+
+
+@dataclass(kw_only=True, eq=False)
+class Document:
+    """One document on its way through a run. `index` is its place in the run and names its scratch files."""
+
+    index: int
+    source: Source
+    label: str
+    info: DocumentInfo | None = None
+    upload: Delivery | None = None
+    outputs: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+    # Local copies, by the name of the stage that made them; gone with the run's scratch folder.
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+    error: WaybillError | None = None
+    failed_in: str | None = None
+    task_run_ids: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the document has failed for good. A transient error counts until it is retried."""
+        return self.error is not None
+
+    def fail(self, error: WaybillError, *, where: str) -> None:
+        """Record that the document goes no further in this run."""
+        self.error, self.failed_in = error, where
+
+    def deliveries(self) -> list[Delivery]:
+        """The upload and every output, in stage order."""
+        return [*([self.upload] if self.upload else []), *self.outputs.values()]
+
+    def as_json(self) -> dict[str, Any]:
+        """The document as ``process --json`` shows it."""
+        return {
+            "source": self.source.text,
+            "sha256": self.info.sha256 if self.info else None,
+            "state": "failed" if self.failed else "completed",
+            "error": f"{self.failed_in}: {self.error.message}" if self.error else None,
+            "error_type": type(self.error).__name__ if self.error else None,
+            "artifacts": [delivery.as_json() for delivery in self.deliveries()],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunContext:
+    """What one run works with."""
+
+    run_id: UUID
+    custody: Custody
+    locks: KeyLocks
+    pool: WorkerPool
+    services: Services
+    scratch: Path
+    stages: tuple[Stage[Any], ...]
+    options: Mapping[str, StageOptions]
+    reuse: bool
+    keep_for: timedelta
+    max_file_bytes: int
+    # Outputs being made in this run, by stage key: the same content under two names is worked on once.
+    in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
+
+
+class Shard:
+    """The documents that one stage task works on together, and the run they belong to.
+
+    A plain class, not a dataclass: Prefect walks through dataclasses that are given to a task.
+    """
+
+    def __init__(self, documents: list[Document], context: RunContext) -> None:
+        self.documents = documents
+        self.context = context
+
+    @property
+    def alive(self) -> list[Document]:
+        """Those that have not failed."""
+        return [document for document in self.documents if not document.failed]
+
+    @property
+    def label(self) -> str:
+        """The document's name, or how many there are: what a person sees in the name of a task run."""
+        if len(self.documents) == 1:
+            return self.documents[0].label
+        return f"({len(self.documents)} documents)"
+
+    def forget_transient_errors(self, *, where: str) -> None:
+        """Let documents that failed in *where* with an error that may pass take part in it again."""
+        for document in self.documents:
+            if document.failed_in == where and isinstance(document.error, Transient):
+                document.error = document.failed_in = None

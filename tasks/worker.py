@@ -1,0 +1,128 @@
+"""What happens inside a worker process: one stage on one document, within limits.
+
+A worker knows no Prefect, no catalogue and no storage. It reads local files, writes one local file, and sends home a
+small result. It ends itself when the process that started it dies, so a killed run leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, WaybillError
+from tasks.contract import DocumentInfo, Services, StageInput
+from tasks.registry import stage_named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One stage on one document: where to read, where to write."""
+
+    stage_name: str
+    stage_key: str
+    document: DocumentInfo
+    files: Mapping[str, Path]
+    options: Mapping[str, Any]
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job sends home; the output itself is in `Job.target`."""
+
+    seconds: float
+    peak_memory_bytes: int
+    metadata: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Process:
+    services: Services | None = None
+
+
+_process = _Process()
+
+
+def start(services: Services, memory_bytes: int) -> None:
+    """Prepare this process for jobs: limits, signals, and a watch on the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers itself
+    _limit_memory(memory_bytes)
+    _die_with_forkserver()
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
+    _process.services = services
+
+
+def execute(job: Job) -> JobResult:
+    """Run the job and write its output. Raises one of `blocks.errors`, whatever the stage or its libraries raised."""
+    if _process.services is None:
+        raise StageFailed("the worker process was not started with tasks.worker.start")
+    stage = stage_named(job.stage_name)
+    started = time.perf_counter()
+    try:
+        options = stage.options.model_validate(job.options)
+        given = StageInput(document=job.document, files=job.files, services=_process.services, stage_key=job.stage_key)
+        output = stage.run(given, options)
+        job.target.write_bytes(output.content)
+    except WaybillError:
+        raise
+    except ValidationError as exc:
+        raise InvalidOptions(f"the options of {job.stage_name} do not fit: {exc.error_count()} errors") from exc
+    except MemoryError as exc:
+        raise StageOutOfMemory(
+            f"{job.document.name} needs more memory than a worker may use; raise WAYBILL_STAGE_MEMORY_MIB"
+        ) from exc
+    except Exception as exc:
+        # The message of a foreign exception may quote the document, so only its type goes home.
+        raise StageFailed(
+            f"{job.stage_name} failed on {job.document.name} with an unforeseen {type(exc).__name__}"
+        ) from exc
+    return JobResult(
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=_peak_memory_bytes(),
+        metadata=output.metadata,
+        warnings=output.warnings,
+    )
+
+
+def _limit_memory(limit_bytes: int) -> None:
+    """Bound private writable memory. Linux only: elsewhere the kernel does not enforce RLIMIT_DATA on mappings."""
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        allowed = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+
+
+def _die_with_forkserver() -> None:
+    """Ask the kernel to kill this process when the forkserver ends, which ends with the flow's process.
+
+    The watching thread below needs the interpreter lock, which native code may hold for ever. Linux only; see prctl(2).
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # nothing to tidy: outputs count only once the parent has stored them
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

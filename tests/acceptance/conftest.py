@@ -1,0 +1,83 @@
+"""The command line as a user has it: one `waybill up` for the session, commands as processes beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_START_SECONDS = 90
+_STOP_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """``waybill`` in a home of its own."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
+        return {**kept, "WAYBILL_HOME": str(self.home), "COLUMNS": "200"}
+
+    def run(self, *arguments: object, expect: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; the exit code must be *expect*."""
+        done = subprocess.run(
+            [sys.executable, "-m", "waybill", *map(str, arguments)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=170,
+            **options,
+        )
+        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def json(self, *arguments: object, expect: int = 0) -> dict[str, Any]:
+        """Run a command with ``--json``; standard output must be exactly one object."""
+        found = json.loads(self.run(*arguments, "--json", expect=expect).stdout)
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture(scope="session")
+def waybill() -> Iterator[CommandLine]:
+    """Commands on a running stack; at the end `up` must stop cleanly and leave no process."""
+    home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
+    command_line = CommandLine(home)
+    log = home / "up.log"
+    with log.open("w") as output:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "waybill", "up", "--ui-port", str(_free_port())],
+            env=command_line.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + _START_SECONDS
+    while "Ctrl-C" not in log.read_text():
+        assert up.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.1)
+    yield command_line
+    up.send_signal(signal.SIGINT)
+    assert up.wait(timeout=_STOP_SECONDS) == 0, log.read_text()
+    shutil.rmtree(home)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,253 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import CommandLine
+
+SAMPLES = Path("samples")
+CHOSEN = ("rack-bar-wear.eml", "snow-clearance-handbook.md", "lauigraben-viaduct-report.docx")
+OUTPUT_SUFFIXES = {1: ".md", 2: ".opt.md", 3: ".chunks.json", 4: ".facts.json", 5: ".ingestion.json"}
+
+
+@pytest.fixture(scope="module")
+def processed(waybill: CommandLine) -> dict[str, Any]:
+    """The report of a run over three samples."""
+    return waybill.json("process", *(SAMPLES / name for name in CHOSEN))
+
+
+def artifact_of(report: dict[str, Any], document: str, stage: int) -> dict[str, Any]:
+    (found,) = [
+        artifact
+        for entry in report["documents"]
+        if entry["source"].endswith(document)
+        for artifact in entry["artifacts"]
+        if artifact["stage"] == stage
+    ]
+    return dict(found)
+
+
+def test_process_gives_five_outputs_a_document(processed: dict[str, Any]) -> None:
+    assert processed["state"] == "completed"
+    assert len(processed["documents"]) == len(CHOSEN)
+    for document in processed["documents"]:
+        assert document["state"] == "completed"
+        assert document["error"] is None
+        assert Path(document["source"]).is_absolute()
+        upload, *outputs = document["artifacts"]
+        assert upload["kind"] == "upload"
+        assert upload["sha256"] == document["sha256"]
+        stem = Path(document["source"]).stem
+        assert {a["stage"]: a["filename"] for a in outputs} == {n: stem + s for n, s in OUTPUT_SUFFIXES.items()}
+        for artifact in outputs:
+            assert artifact["kind"] == "stage_output"
+            assert artifact["size"] > 0
+            assert len(artifact["sha256"]) == 64
+            created, expires = (datetime.fromisoformat(artifact[k]) for k in ("created_at", "expires_at"))
+            assert 29 <= (expires - created).days <= 30
+
+
+def test_a_second_run_reuses_everything(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    again = waybill.json("process", *(SAMPLES / name for name in CHOSEN))
+    assert all(a["reused"] for document in again["documents"] for a in document["artifacts"])
+    ids = [a["file_id"] for document in processed["documents"] for a in document["artifacts"]]
+    assert [a["file_id"] for document in again["documents"] for a in document["artifacts"]] == ids
+
+
+def test_changed_options_run_again_from_their_stage_on(
+    waybill: CommandLine, processed: dict[str, Any], tmp_path: Path
+) -> None:
+    options = tmp_path / "options.json"
+    options.write_text(json.dumps({"chunker": {"max_tokens": 120}}))
+    report = waybill.json("process", SAMPLES / CHOSEN[0], "--options", options)
+    reused = {a["stage"]: a["reused"] for a in report["documents"][0]["artifacts"]}
+    assert reused == {None: True, 1: True, 2: True, 3: False, 4: False, 5: False}
+    # The first options again: their chunks are reused, but the index holds the others by now and is written anew.
+    back = waybill.json("process", SAMPLES / CHOSEN[0])
+    reused = {a["stage"]: a["reused"] for a in back["documents"][0]["artifacts"]}
+    assert reused == {None: True, 1: True, 2: True, 3: True, 4: True, 5: False}
+    assert processed["state"] == "completed"
+
+
+def test_stages_can_be_chosen_and_missing_ones_are_told(waybill: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "short.md"
+    path.write_text("# A heading\n\nSome words about the chosen stages.\n")
+    report = waybill.json("process", path, "--stages", "1-2")
+    assert [a["stage"] for a in report["documents"][0]["artifacts"]] == [None, 1, 2]
+    failed = waybill.json("process", path, "--stages", "5", expect=1)
+    assert failed["state"] == "failed"
+    assert failed["documents"][0]["error_type"] == "StageInputMissing"
+    without_optimizer = waybill.json("process", path, "--stages", "1,3-5")
+    assert [a["stage"] for a in without_optimizer["documents"][0]["artifacts"]] == [None, 1, 3, 4, 5]
+
+
+def test_the_table_for_people_names_outputs_and_what_to_do_next(
+    waybill: CommandLine, processed: dict[str, Any]
+) -> None:
+    text = waybill.run("process", SAMPLES / CHOSEN[0]).stdout
+    for expected in (
+        "rack-bar-wear.chunks.json",
+        "3 chunker",
+        "reused",
+        "1 of 1 documents completed",
+        "waybill search",
+    ):
+        assert expected in text
+    assert processed["state"] == "completed"
+
+
+def test_search_answers_with_source_heading_and_score(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    found = waybill.json("search", "how much did the rack bar wear in section C", "-k", "3")
+    assert 1 <= len(found["results"]) <= 3
+    first = found["results"][0]
+    assert first["source"].endswith("rack-bar-wear.eml")
+    assert "4.7 mm" in " ".join(result["text"] for result in found["results"])
+    assert first["score"] > 0
+    assert isinstance(first["heading_path"], list)
+    assert "rack-bar-wear" in waybill.run("search", "rack bar wear").stdout
+    assert processed["state"] == "completed"
+
+
+def test_files_are_listed_by_source_stage_run_and_kind(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    by_name = waybill.json("files", "list", "--source", CHOSEN[2])["files"]
+    assert {f["stage"] for f in by_name} == {None, 1, 2, 3, 4, 5}
+    assert all(f["source_file"].endswith(CHOSEN[2]) and "metadata" in f for f in by_name)
+    assert by_name == waybill.json("files", "list", "--source", SAMPLES / CHOSEN[2])["files"]
+    of_run = waybill.json("files", "list", "--run", processed["run_id"])["files"]
+    assert len(of_run) == 18
+    assert all(f["stage"] == 3 for f in waybill.json("files", "list", "--stage", "3")["files"])
+    uploads = waybill.json("files", "list", "--kind", "upload")["files"]
+    assert {f["kind"] for f in uploads} == {"upload"}
+
+
+def test_lists_are_paged_without_gaps(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    seen: list[str] = []
+    page = waybill.json("files", "list", "--run", processed["run_id"], "--limit", "7")
+    while True:
+        seen += [f["file_id"] for f in page["files"]]
+        if page["next"] is None:
+            break
+        page = waybill.json("files", "list", "--run", processed["run_id"], "--limit", "7", "--after", page["next"])
+    assert len(seen) == len(set(seen)) == 18
+
+
+def test_show_get_and_views(waybill: CommandLine, processed: dict[str, Any], tmp_path: Path) -> None:
+    chunks = artifact_of(processed, CHOSEN[1], 3)
+    shown = waybill.json("files", "show", chunks["file_id"])
+    assert shown["stored_sha256"] == shown["sha256"] == chunks["sha256"]
+    assert Path(shown["location"]).stat().st_size == shown["stored_size"] == chunks["size"]
+    assert shown["report"]["options"]["max_tokens"] == 250
+
+    got = waybill.json("files", "get", chunks["file_id"], "-o", tmp_path)
+    assert Path(got["path"]).name == "snow-clearance-handbook.chunks.json"
+    assert json.loads(Path(got["path"]).read_text())["chunks"]
+    waybill.run("files", "get", chunks["file_id"], "-o", tmp_path, expect=2)  # not overwritten by accident
+    waybill.run("files", "get", chunks["file_id"], "-o", tmp_path, "--force")
+
+    for view, name in (("meta", "stage3.meta.json"), ("report", "stage3.report.json")):
+        got = waybill.json("files", "get", chunks["file_id"], "--view", view, "-o", tmp_path)
+        assert Path(got["path"]).name == f"snow-clearance-handbook.{name}"
+        assert json.loads(Path(got["path"]).read_text())["stage_name"] == "chunker"
+
+
+def test_put_verify_damage_and_rm(waybill: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "kept.txt"
+    path.write_text("A text to be kept.\n")
+    put = waybill.json("files", "put", path)
+    assert put["kind"] == "upload"
+    assert put["source_file"] == str(path)
+    waybill.run("files", "verify", put["file_id"])
+
+    location = Path(waybill.json("files", "show", put["file_id"])["location"])
+    location.chmod(0o600)
+    location.write_text("A text to be kepT.\n")
+    damaged = waybill.json("files", "verify", put["file_id"], expect=1)
+    assert damaged["files"][0]["state"] == "damaged"
+    target = tmp_path / "copy.txt"
+    waybill.run("files", "get", put["file_id"], "-o", target, expect=1)
+    assert not target.exists()
+
+    waybill.run("files", "rm", put["file_id"])
+    assert not location.exists()
+    gone = waybill.json("files", "show", put["file_id"], expect=1)
+    assert gone["error"]["code"] == "ArtifactNotFound"
+    waybill.run("files", "rm", put["file_id"], expect=1)
+
+
+def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "later.md"
+    path.write_text("# Later\n\nTo be processed from custody.\n")
+    put = waybill.json("files", "put", path)
+    path.unlink()
+    report = waybill.json("process", f"waybill:{put['file_id']}", "--stages", "1-2")
+    assert report["documents"][0]["artifacts"][1]["filename"] == "later.md"
+
+
+def test_status_and_history_come_from_prefect(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    status = waybill.json("status", processed["run_id"])
+    assert (status["task_id"], status["status"], status["progress"]) == (processed["run_id"], "completed", 1.0)
+    history = waybill.json("status", processed["run_id"], "--history")
+    assert [e["status"] for e in history["history"]] == ["completed", "running", "pending"]
+    assert history["event_count"] == 3
+    unknown = waybill.json("status", "00000000-0000-4000-8000-000000000000", expect=1)
+    assert unknown["error"]["code"] == "RunNotFound"
+
+
+def test_stats_count_files_and_what_can_be_searched(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    stats = waybill.json("stats")
+    assert stats["total"]["count"] >= 18
+    assert stats["by_kind"]["stage_output"]["bytes"] > 0
+    assert set(stats["by_state"]) <= {"available", "deleted"}
+    assert stats["search_index"]["vectors"] == stats["search_index"]["chunks"] > 0
+    assert processed["state"] == "completed"
+
+
+def test_a_failing_document_gives_exit_code_1_and_its_reason(waybill: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "good.md").write_text("# Good\n\nA sound document.\n")
+    (tmp_path / "empty.pdf").touch()
+    report = waybill.json("process", tmp_path, "--stages", "1-2", expect=1)
+    assert {Path(d["source"]).name: d["state"] for d in report["documents"]} == {
+        "good.md": "completed",
+        "empty.pdf": "failed",
+    }
+    assert "empty.pdf is empty" in waybill.run("process", tmp_path, "--stages", "1-2", expect=1).stderr
+
+
+def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp_path: Path) -> None:
+    """Started over Prefect's API as another program would; the deployment is served by `up`."""
+    import time
+
+    import httpx
+
+    state = json.loads((waybill.home / "stack.json").read_text()) if (waybill.home / "stack.json").exists() else None
+    api = _api_address(waybill, state)
+    path = tmp_path / "served.md"
+    path.write_text("# Served\n\nA document for the deployment.\n")
+    deployment = httpx.get(f"{api}/deployments/name/process-documents/waybill").raise_for_status().json()
+    run = (
+        httpx.post(
+            f"{api}/deployments/{deployment['id']}/create_flow_run",
+            json={"parameters": {"sources": [str(path)], "stages": [1, 2]}},
+        )
+        .raise_for_status()
+        .json()
+    )
+    deadline = time.monotonic() + 60
+    while (status := waybill.json("status", run["id"]))["status"] not in {"completed", "failed", "crashed"}:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.5)
+    assert status["status"] == "completed", status
+    assert len(waybill.json("files", "list", "--run", run["id"])["files"]) == 3
+
+
+def _api_address(waybill: CommandLine, state: object) -> str:
+    del state
+    text = (waybill.home / "up.log").read_text()
+    (line,) = [line for line in text.splitlines() if "Prefect API" in line]
+    return line.split()[-1]

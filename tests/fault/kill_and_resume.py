@@ -1,0 +1,151 @@
+"""kill -9 of ``waybill process`` at random moments, then the same command again, until it ends by itself.
+
+The final catalogue, blobs and search index must equal those of an undisturbed run. Run as a program for the long form:
+``python -m tests.fault.kill_and_resume --documents 50 --kills 10``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from blocks.settings import Settings
+from tests.corpus.generated import write_documents
+from waybill.stack import running_stack
+
+# What a file is, without what differs by nature from run to run (ids, times, how long it took).
+_FILES = """
+    select kind, stage, stage_name, stage_key, filename, source_file, document_sha256, media_type, size, sha256
+      from artifacts where state = 'available' order by source_file, kind desc, stage
+"""
+_COUNTS = "select state, count(*) from artifacts group by state"
+_LOCATIONS = "select location from artifacts where state = 'available'"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that must be equal at the end."""
+
+    files: list[tuple[Any, ...]]
+    index: dict[str, list[tuple[Any, ...]]]
+
+
+def undisturbed(documents: Path, home: Path) -> tuple[Outcome, float]:
+    """One run from beginning to end; its outcome and how many seconds it took."""
+    started = time.monotonic()
+    finish(documents, home)
+    return outcome(home), time.monotonic() - started
+
+
+def disturbed(documents: Path, home: Path, *, kills: int, within_seconds: float, chance: random.Random) -> Outcome:
+    """The same run, killed *kills* times, each at a moment between its start and *within_seconds*."""
+    for number in range(kills):
+        delay = chance.uniform(0.5, within_seconds)
+        command = subprocess.Popen(_command(documents), env=_environment(home), stdout=subprocess.DEVNULL)
+        try:
+            command.wait(timeout=delay)
+            print(f"kill {number + 1}: ended by itself before {delay:.1f} s", file=sys.stderr)
+        except subprocess.TimeoutExpired:
+            os.kill(command.pid, signal.SIGKILL)
+            command.wait()
+            print(f"kill {number + 1}: after {delay:.1f} s", file=sys.stderr)
+    finish(documents, home)
+    return outcome(home)
+
+
+def finish(documents: Path, home: Path) -> dict[str, Any]:
+    """The command, left alone; it must end well."""
+    done = subprocess.run(_command(documents), env=_environment(home), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["state"] == "completed"
+    return report
+
+
+def outcome(home: Path) -> Outcome:
+    """Catalogue and search index; checks on the way that storage and catalogue agree and nothing is left over."""
+    with (
+        running_stack(Settings(home=home), prefect=False) as addresses,
+        psycopg.connect(addresses.database_url) as connection,
+    ):
+        assert [state for state, _ in connection.execute(_COUNTS).fetchall()] == ["available"]
+        locations = {row[0] for row in connection.execute(_LOCATIONS).fetchall()}
+        root = home / "artifacts"
+        blobs = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+        assert blobs == locations, f"orphans: {blobs - locations}; missing: {locations - blobs}"
+        for folder in ("scratch", "leases"):
+            assert list((home / folder).iterdir()) == [], f"{folder} is not empty"
+        return Outcome(files=connection.execute(_FILES).fetchall(), index=_index(connection))
+
+
+def _index(connection: psycopg.Connection[Any]) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the search index by the content's hash, but for surrogate ids and when it was written."""
+    columns = """
+        select table_name, array_agg(column_name::text order by ordinal_position) from information_schema.columns
+         where table_schema = 'public' and table_name like 'indexed%'
+           and column_name not in ('document_id', 'ingested_at', 'sha256')
+         group by table_name
+    """
+    tables = connection.execute(columns).fetchall()
+    assert len(tables) >= 5, tables
+    rows: dict[str, list[tuple[Any, ...]]] = {}
+    for table, names in tables:
+        wanted = ", ".join(f"t.{name}" for name in names)
+        source = f"{table} t join indexed_documents d on d.document_id = t.document_id"
+        rows[table] = connection.execute(
+            f"select d.sha256, {wanted} from {source} order by 1, 2, 3".encode()
+        ).fetchall()
+        assert rows[table], f"{table} is empty"
+    return rows
+
+
+def _command(documents: Path) -> list[str]:
+    return [sys.executable, "-m", "waybill", "process", str(documents), "--json"]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
+    return {**inherited, "WAYBILL_HOME": str(home)}
+
+
+def compare(documents: int, kills: int, seed: int) -> None:
+    """The whole experiment, in a temporary folder. Raises AssertionError when anything differs."""
+    chance = random.Random(seed)
+    print(f"seed {seed}", file=sys.stderr)
+    base = Path(tempfile.mkdtemp(prefix="waybill-kill-"))
+    sources = base / "documents"
+    sources.mkdir()
+    write_documents(sources, documents)
+    # Built beforehand, so that a kill hits the documents' work and not only the making of the embedding model.
+    expected, seconds = undisturbed(sources, base / "calm")
+    shutil.copytree(base / "calm" / "models", base / "killed" / "models")
+    found = disturbed(sources, base / "killed", kills=kills, within_seconds=seconds, chance=chance)
+    assert found.files == expected.files
+    assert found.index == expected.index
+    rows = sum(len(rows) for rows in found.index.values())
+    print(
+        f"{kills} kills, {documents} documents: {len(found.files)} files and {rows} index rows equal", file=sys.stderr
+    )
+    shutil.rmtree(base)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--documents", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    arguments = parser.parse_args()
+    compare(arguments.documents, arguments.kills, arguments.seed)

@@ -1,0 +1,102 @@
+"""A real Prefect server for the session, and a Waybill home of its own for each test."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
+
+from blocks.settings import Settings, current_settings
+from tasks.registry import all_stages
+
+# A process of its own: the stack sets the environment of the process that enters it.
+_SERVER = """
+import json, sys
+from pathlib import Path
+from blocks.settings import Settings
+from waybill.stack import running_stack
+with running_stack(Settings(home=Path(sys.argv[1]))) as addresses:
+    print(json.dumps(addresses.prefect_api_url), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """The API address of a Prefect server on embedded Postgres."""
+    home = Path(tempfile.mkdtemp(prefix="waybill-prefect-"))
+    with subprocess.Popen(
+        [sys.executable, "-c", _SERVER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        address = json.loads(process.stdout.readline())
+        # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
+        quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+        with temporary_settings(updates={PREFECT_API_URL: address, **quiet}):
+            yield address
+        process.communicate()
+    shutil.rmtree(home)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a run of this test sees."""
+
+    home: Path
+    database_url: str
+    documents: Path
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        """A document in the folder ``documents``."""
+        path = self.documents / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+
+@pytest.fixture
+def workspace(
+    prefect_server: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workspace]:
+    """A fresh home and catalogue in the environment, two workers, and the hostile stage as number 6."""
+    del prefect_server
+    home = tmp_path / "home"
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for name, value in {
+        "WAYBILL_HOME": str(home),
+        "WAYBILL_DATABASE_URL": database_url,
+        "WAYBILL_WORKERS": "2",
+        "WAYBILL_STAGE_TIMEOUT_SECONDS": "30",
+        "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE",
+        "PYTHONPATH": str(Path.cwd()),
+    }.items():
+        monkeypatch.setenv(name, value)
+    _forget_environment()
+    yield Workspace(home=home, database_url=database_url, documents=documents)
+    monkeypatch.undo()
+    _forget_environment()
+
+
+@pytest.fixture
+def settings(workspace: Workspace) -> Settings:
+    """The settings of the workspace."""
+    del workspace
+    return current_settings()
+
+
+def _forget_environment() -> None:
+    current_settings.cache_clear()
+    all_stages.cache_clear()

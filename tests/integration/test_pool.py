@@ -1,0 +1,139 @@
+"""Worker processes: whatever a document does there costs only that document."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from blocks.errors import (
+    StageCrashed,
+    StageFailed,
+    StageOutOfMemory,
+    StageTimedOut,
+    WaybillError,
+)
+from blocks.settings import Settings, current_settings
+from tasks.contract import SOURCE, DocumentInfo, Services
+from tasks.pool import WorkerPool
+from tasks.registry import all_stages
+from tasks.worker import Job
+
+
+@pytest_asyncio.fixture
+async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerPool]:
+    monkeypatch.setenv("WAYBILL_EXTRA_STAGES", "tests.stages.hostile:HOSTILE")
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    current_settings.cache_clear()
+    all_stages.cache_clear()
+    settings = Settings(home=tmp_path, workers=2, stage_timeout_seconds=2.0, stage_memory_mib=256)
+    async with WorkerPool.open(settings, Services(home=tmp_path)) as opened:
+        yield opened
+    monkeypatch.undo()
+    current_settings.cache_clear()
+    all_stages.cache_clear()
+
+
+def job(folder: Path, text: str) -> Job:
+    source = folder / f"{text}.txt"
+    source.write_text(text)
+    document = DocumentInfo(
+        name=source.name, sha256="0" * 64, size_bytes=1, media_type="text/plain", source=str(source)
+    )
+    return Job(
+        stage_name="hostile",
+        stage_key="k",
+        document=document,
+        files={SOURCE: source},
+        options={},
+        target=folder / f"{text}.out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected"),
+    [
+        ("hang", StageTimedOut),
+        ("spin", StageTimedOut),
+        ("eat", StageOutOfMemory),
+        ("abort", StageOutOfMemory),
+        ("exit", StageCrashed),
+        ("raise", StageFailed),
+    ],
+)
+async def test_a_hostile_document_costs_only_itself(
+    pool: WorkerPool, tmp_path: Path, behaviour: str, expected: type[WaybillError]
+) -> None:
+    healthy = [job(tmp_path, f"healthy {number}") for number in range(6)]
+    results = await asyncio.gather(
+        pool.run(job(tmp_path, behaviour)), *(pool.run(one) for one in healthy), return_exceptions=True
+    )
+    assert isinstance(results[0], expected)
+    assert f"{behaviour}.txt" in str(results[0])
+    assert "secret" not in str(results[0])
+    assert all(not isinstance(result, BaseException) for result in results[1:])
+    assert [one.target.read_text() for one in healthy] == [f"HEALTHY {number}" for number in range(6)]
+
+
+async def test_a_job_reports_its_time_memory_and_metadata(pool: WorkerPool, tmp_path: Path) -> None:
+    result = await pool.run(job(tmp_path, "abc"))
+    assert result.metadata == {"letters": 3}
+    assert 0 <= result.seconds < 2
+    assert 2**20 < result.peak_memory_bytes < 2**30
+
+
+async def test_the_time_limit_does_not_count_waiting_in_the_queue(pool: WorkerPool, tmp_path: Path) -> None:
+    jobs = [pool.run(job(tmp_path, "hang" if number < 2 else f"quick {number}")) for number in range(8)]
+    results = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(result, StageTimedOut) for result in results] == [True, True] + [False] * 6
+
+
+_OWNER = """
+import asyncio, sys
+from pathlib import Path
+from tests.integration.test_pool import job
+from tasks.pool import WorkerPool
+from tasks.contract import Services
+from blocks.settings import Settings
+
+async def main():
+    home = Path(sys.argv[1])
+    settings = Settings(home=home, workers=2, stage_timeout_seconds=60)
+    async with WorkerPool.open(settings, Services(home=home)) as pool:
+        await asyncio.gather(pool.run(job(home, "hang")), pool.run(job(home, "spin")))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_workers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(_OWNER)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path.cwd()),
+        "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE",
+    }
+    with subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL
+    ) as owner:
+        family = psutil.Process(owner.pid)
+        deadline = time.monotonic() + 20
+        # The forkserver, its resource tracker, and two workers that are busy.
+        while len(family.children(recursive=True)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = family.children(recursive=True)
+        assert len(children) >= 4
+        os.kill(owner.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []

@@ -1,0 +1,235 @@
+"""process-documents on a real Prefect server and catalogue: custody, reuse, failures, retries, what people see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.states import State
+
+from blocks.errors import InvalidOptions, SourceNotFound
+from flows.process import ProcessOptions, process_documents
+from tests.integration.conftest import Workspace
+
+# The hostile stage alone reads the source itself and takes a millisecond: most of these tests are about the flow.
+LIGHT = [6]
+
+
+async def process(*sources: object, stages: list[int] | None = None, **more: Any) -> tuple[State[Any], dict[str, Any]]:
+    """Run the flow; its state and its report."""
+    run = process_documents(sources=[str(s) for s in sources], stages=stages or LIGHT, return_state=True, **more)
+    state = await cast("Awaitable[State[Any]]", run)
+    report = await state.aresult(raise_on_failure=False)
+    if isinstance(report, BaseException):
+        raise report
+    return state, report
+
+
+def rows(workspace: Workspace, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(workspace.database_url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+async def task_states(run_id: str) -> dict[str, str]:
+    """Names of the run's task runs and their states; records reach the server a moment late."""
+    async with get_client() as client:
+        for _ in range(100):
+            found = await client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id)])), limit=200
+            )
+            states = {run.name: run.state.name if run.state else "" for run in found}
+            if states and all(name not in {"Running", "Pending", ""} for name in states.values()):
+                return states
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"task runs did not settle: {states}")
+
+
+def outputs(report: dict[str, Any]) -> list[tuple[str, bool]]:
+    return [
+        (artifact["filename"], artifact["reused"])
+        for document in report["documents"]
+        for artifact in document["artifacts"]
+        if artifact["kind"] == "stage_output"
+    ]
+
+
+async def test_every_output_is_in_custody_and_told(workspace: Workspace) -> None:
+    path = workspace.write("a.txt", "hello")
+    state, report = await process(path)
+    assert state.is_completed()
+    assert report["state"] == "completed"
+    (document,) = report["documents"]
+    assert document["source"] == str(path)
+    upload, output = document["artifacts"]
+    assert (upload["kind"], output["kind"], output["stage"]) == ("upload", "stage_output", 6)
+    blob = workspace.home / "artifacts" / "outputs" / output["file_id"][:2] / output["file_id"].replace("-", "")
+    assert blob.read_text() == "HELLO"
+    assert rows(workspace, "select distinct state from artifacts") == [("available",)]
+    assert list((workspace.home / "scratch").iterdir()) == []
+    assert list((workspace.home / "leases").iterdir()) == []
+
+
+async def test_one_failing_document_stops_no_other_and_fails_the_run(workspace: Workspace) -> None:
+    for name, text in {"good.txt": "fine", "bad.txt": "raise", "dead.txt": "abort", "empty.txt": ""}.items():
+        workspace.write(name, text)
+    state, report = await process(workspace.documents)
+    assert state.is_failed()
+    assert report["state"] == "failed"
+    by_name = {document["source"].rsplit("/", 1)[1]: document for document in report["documents"]}
+    assert {name: d["state"] for name, d in by_name.items()} == {
+        "good.txt": "completed",
+        "bad.txt": "failed",
+        "dead.txt": "failed",
+        "empty.txt": "failed",
+    }
+    assert by_name["empty.txt"]["error_type"] == "EmptyDocument"
+    assert by_name["empty.txt"]["artifacts"] == []
+    assert by_name["dead.txt"]["error"].startswith("hostile: ")
+    assert rows(workspace, "select count(*) from artifacts where state <> 'available'") == [(0,)]
+
+
+async def test_the_same_content_is_processed_once_across_runs_and_names(workspace: Workspace) -> None:
+    first = workspace.write("first.txt", "same content")
+    await process(first)
+    second = workspace.write("second.txt", "same content")
+    _, report = await process(first, second)
+    assert outputs(report) == [("first.hostile.txt", True), ("first.hostile.txt", True)]
+    assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(1,)]
+    assert rows(workspace, "select count(*) from artifacts where kind = 'upload'") == [(2,)]
+
+
+async def test_twins_in_one_run_are_worked_on_once(workspace: Workspace) -> None:
+    for number in range(30):  # more than fit into shards of one, so that twins meet in a shard and across shards
+        workspace.write(f"twin{number:02}.txt", "same content")
+    _, report = await process(workspace.documents)
+    assert sorted(reused for _, reused in outputs(report)) == [False] + [True] * 29
+    assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(1,)]
+
+
+async def test_two_runs_at_once_make_each_output_once(workspace: Workspace) -> None:
+    for number in range(20):
+        workspace.write(f"d{number}.txt", f"content {number}")
+    reports = await asyncio.gather(process(workspace.documents), process(workspace.documents))
+    assert [report["state"] for _, report in reports] == ["completed", "completed"]
+    assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(20,)]
+
+
+async def test_no_reuse_makes_every_output_anew(workspace: Workspace) -> None:
+    path = workspace.write("a.txt", "hello")
+    await process(path)
+    _, report = await process(path, reuse=False)
+    assert outputs(report) == [("a.hostile.txt", False)]
+
+
+async def test_deleted_and_expired_outputs_are_made_again(workspace: Workspace) -> None:
+    path = workspace.write("a.txt", "hello")
+    await process(path)
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("update artifacts set expires_at = clock_timestamp() + interval '30 minutes'")
+    _, report = await process(path)
+    assert outputs(report) == [("a.hostile.txt", False)]
+
+
+async def test_a_reused_stage_shows_as_reused_and_names_say_document_and_stage(workspace: Workspace) -> None:
+    path = workspace.write("report.txt", "hello")
+    _, first = await process(path)
+    assert await task_states(first["run_id"]) == {
+        "0-custody report.txt": "Completed",
+        "6-hostile report.txt": "Completed",
+    }
+    _, second = await process(path)
+    assert await task_states(second["run_id"]) == {"0-custody report.txt": "Reused", "6-hostile report.txt": "Reused"}
+    async with get_client() as client:
+        run = await client.read_flow_run(UUID(second["run_id"]))
+    assert run.name == "report.txt"
+
+
+async def test_a_transient_error_is_retried_and_only_for_the_document_that_had_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.stage.run_stage.retry_delay_seconds", [0.1])
+    workspace.write("shaky.txt", "transient")
+    for number in range(20):
+        workspace.write(f"calm{number}.txt", f"calm {number}")
+    state, report = await process(workspace.documents)
+    assert state.is_completed()
+    assert len(outputs(report)) == 21
+    assert rows(workspace, "select count(*) from artifacts where kind = 'stage_output'") == [(21,)]
+
+
+async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_links(workspace: Workspace) -> None:
+    workspace.write("fine.txt", "fine")
+    workspace.write("<img src=x>|bad.txt", "raise")
+    _, report = await process(workspace.documents)
+    async with get_client() as client:
+        artifacts = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(report["run_id"])]))
+        )
+    by_type = {artifact.type: artifact for artifact in artifacts}
+    assert set(by_type) == {"progress", "markdown"}
+    assert by_type["progress"].data == 100.0
+    summary = str(by_type["markdown"].data)
+    assert "1 of 2 documents completed" in summary
+    assert "](/runs/task-run/" in summary
+    assert "<img" not in summary
+
+
+async def test_the_run_says_which_block_keeps_the_files_and_a_persons_block_wins(workspace: Workspace) -> None:
+    from blocks.storage.block import ArtifactStore
+    from waybill.registration import register_blocks
+
+    elsewhere = workspace.home / "elsewhere"
+    await ArtifactStore(url=str(elsewhere)).asave("waybill", overwrite=True)
+    try:
+        from blocks.settings import current_settings
+
+        await register_blocks(current_settings())  # leaves a person's block alone
+        await process(workspace.write("a.txt", "hello"))
+        assert len(list(elsewhere.glob("*/*/*"))) == 2
+    finally:
+        await ArtifactStore.adelete("waybill")
+
+
+@pytest.mark.parametrize(
+    ("sources", "stages", "expected"),
+    [([], [6], InvalidOptions), (["/nowhere/*.pdf"], [6], SourceNotFound), (["README.md"], [99], InvalidOptions)],
+)
+async def test_a_run_that_cannot_begin_says_why(
+    workspace: Workspace, sources: list[str], stages: list[int], expected: type[Exception]
+) -> None:
+    del workspace
+    with pytest.raises(expected):
+        await process(*sources, stages=stages)
+
+
+async def test_a_stage_without_its_input_fails_clearly(workspace: Workspace) -> None:
+    state, report = await process(workspace.write("a.txt", "hello"), stages=[3])
+    assert state.is_failed()
+    assert report["documents"][0]["error_type"] == "StageInputMissing"
+    assert "markdown-conversion" in report["documents"][0]["error"]
+
+
+async def test_a_file_in_custody_can_be_processed_by_its_id(workspace: Workspace) -> None:
+    _, first = await process(workspace.write("a.txt", "hello"))
+    upload = first["documents"][0]["artifacts"][0]
+    (workspace.documents / "a.txt").unlink()
+    _, report = await process(f"waybill:{upload['file_id']}", reuse=False)
+    assert outputs(report) == [("a.hostile.txt", False)]
+
+
+def test_the_parameters_make_a_form() -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    schema = parameter_schema(process_documents).model_dump_for_openapi()
+    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse"}
+    text = json.dumps(schema)
+    for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens"):
+        assert field in text
+    assert json.loads(ProcessOptions().model_dump_json())["chunker"]

@@ -1,0 +1,1 @@
+"""Stages that tests add through WAYBILL_EXTRA_STAGES."""

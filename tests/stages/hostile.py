@@ -1,0 +1,50 @@
+"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise. For tests of the limits."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from blocks.errors import CatalogUnavailable
+from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
+
+
+class HostileOptions(StageOptions):
+    """None: the document decides."""
+
+
+def run(given: StageInput, options: HostileOptions) -> StageOutput:
+    """Obey the document."""
+    del options
+    text = given.first(SOURCE).read_text()
+    if "hang" in text:
+        time.sleep(3600)
+    if "spin" in text:
+        while True:
+            pass
+    if "eat" in text:
+        return StageOutput(content=bytes(bytearray(8 * 2**30)))
+    if "abort" in text:
+        os.abort()
+    if "exit" in text:
+        os._exit(7)
+    if "raise" in text:
+        raise ZeroDivisionError("secret content of the document")
+    if "transient" in text:
+        marker = given.services.home / "seen-once"
+        if not marker.exists():
+            marker.touch()
+            raise CatalogUnavailable("not now")
+    return StageOutput(content=text.upper().encode(), metadata={"letters": len(text)})
+
+
+HOSTILE = Stage(
+    number=6,
+    name="hostile",
+    version="1",
+    suffix=".hostile.txt",
+    media_type="text/plain",
+    reads=(Read(any_of=(SOURCE,)),),
+    options=HostileOptions,
+    run=run,
+)

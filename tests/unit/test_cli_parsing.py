@@ -1,0 +1,51 @@
+"""How commands read what a person types."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from blocks.errors import InvalidOptions
+from waybill.cli import run
+from waybill.commands.process import read_stages
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("1-5", [1, 2, 3, 4, 5]), ("3", [3]), ("1,3-5", [1, 3, 4, 5]), (" 2 , 1 ", [1, 2]), ("2-2", [2])],
+)
+def test_stage_ranges_are_read(text: str, numbers: list[int]) -> None:
+    assert read_stages(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "5-1", "0", "99", "1..3", "1-5000", "¹"])
+def test_other_stage_texts_are_refused(text: str) -> None:
+    with pytest.raises(InvalidOptions):
+        read_stages(text)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["process"],
+        ["process", "/nowhere/at/all.pdf"],
+        ["process", "README.md", "--stages", "9"],
+        ["files", "show", "not-an-id"],
+        ["files", "list", "--kind", "sock"],
+        ["search", "x", "-k", "0"],
+        ["frobnicate"],
+        ["status", "not-an-id"],
+    ],
+)
+def test_wrong_use_exits_with_2_and_says_what_to_do(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*arguments, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["error"]["message"]
+    assert captured.err.startswith("waybill: ")
+
+
+def test_every_command_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["process"], ["up"], ["status"], ["search"], ["stats"], ["files"], ["files", "list"]):
+        assert run([*arguments, "--help"]) == 0
+        assert len(capsys.readouterr().out) > 100

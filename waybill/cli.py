@@ -1,0 +1,76 @@
+"""The `waybill` command: one module per group of commands, put together here.
+
+Owns the exit codes (0 all done, 1 some or all failed, 2 wrong use) and how errors are told. Heavy libraries are
+imported by the commands that need them, so that ``waybill --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from blocks.errors import InvalidOptions, InvalidSettings, SourceNotFound, WaybillError
+from waybill.commands import files, process, search, status, up
+from waybill.output import print_error
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+# Conditions that the person at the keyboard put there and can put right.
+_WRONG_USE = (InvalidOptions, InvalidSettings, SourceNotFound)
+
+app = typer.Typer(
+    name="waybill",
+    help="Takes documents through processing stages and keeps every output in custody.\n\n"
+    "Start with 'waybill process FILE', then 'waybill search TEXT' and 'waybill files list'. "
+    "'waybill up' keeps the database, the Prefect server and its UI running.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("process")(process.process)
+app.command("up")(up.up)
+app.command("status")(status.status)
+app.command("search")(search.search)
+app.command("stats")(files.stats)
+app.add_typer(files.app, name="files")
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """Options that stand before a command."""
+    if show:
+        from waybill import __version__
+
+        typer.echo(f"waybill {__version__}")
+        raise typer.Exit(EXIT_DONE)
+
+
+def main() -> None:
+    """Entry point of the console script; never shows a traceback for a condition that Waybill knows."""
+    # A terminated command ends like an interrupted one: the run is told and what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        result = app(list(arguments), standalone_mode=False, prog_name="waybill")
+    except TyperException as error:
+        print_error(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
+        return EXIT_WRONG_USE
+    except WaybillError as error:
+        print_error(error, as_json=as_json)
+        return EXIT_WRONG_USE if isinstance(error, _WRONG_USE) else EXIT_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        print_error(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
+        return EXIT_INTERRUPTED
+    return result if isinstance(result, int) else EXIT_DONE

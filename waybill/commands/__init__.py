@@ -1,0 +1,1 @@
+"""The commands of ``waybill``, one module per group."""

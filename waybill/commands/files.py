@@ -1,0 +1,294 @@
+"""``waybill files ...`` and ``waybill stats``: what is in custody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from blocks.errors import ContentMismatch, InvalidOptions, StorageFull, WaybillError
+from blocks.naming import clean_display_name
+from waybill.commands.session import read_id, with_custody
+from waybill.output import human_size, human_time, print_json, print_notice, print_table
+
+if TYPE_CHECKING:
+    from blocks.catalog import Artifact, Page
+    from blocks.custody import Custody
+    from blocks.settings import Settings
+
+app = typer.Typer(help="List, show, get, add, remove and verify files in custody.", no_args_is_help=True)
+
+FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
+FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+View = Literal["content", "meta", "report"]
+
+
+@app.command("list")
+def list_files(
+    source: Annotated[
+        str | None, typer.Option(help="Only files made from this source: its path or URL, or its name alone.")
+    ] = None,
+    stage: Annotated[int | None, typer.Option(min=1, help="Only outputs of this stage.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only files that this run made or reused.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: stage_output, upload, transfer or export.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many files on one page.")] = 100,
+    after: Annotated[str | None, typer.Option(help="Continue a list: the 'next' of the page before.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List files, newest first. Examples: waybill files list --source report.pdf / waybill files list --stage 3"""
+    from blocks.catalog import KINDS, Kind
+
+    if kind is not None and kind not in KINDS:
+        raise InvalidOptions(f"there is no kind {kind!r}; known are {', '.join(KINDS)}")
+    run_id = read_id(run) if run is not None else None
+
+    async def work(custody: Custody, _: Settings) -> Page:
+        async with custody.catalog.transaction() as connection:
+            return await custody.catalog.list_artifacts(
+                connection,
+                source=_source_as_stored(source),
+                stage=stage,
+                run_id=run_id,
+                kind=cast("Kind | None", kind),
+                limit=limit,
+                after=after,
+            )
+
+    page = with_custody(work)
+    if as_json:
+        print_json({"files": [artifact.listing() for artifact in page.artifacts], "next": page.next})
+        return 0
+    print_table(
+        ("id", "name", "kind", "stage", "size", "made", "expires", "source"),
+        [_row(artifact) for artifact in page.artifacts],
+        numeric=("size",),
+    )
+    if page.next:
+        print_notice(f"more: waybill files list ... --after {page.next}")
+    return 0
+
+
+@app.command()
+def show(file_id: FileId, as_json: AsJson = False) -> int:
+    """Show everything the catalogue knows of a file, where its stored bytes lie, and how its stage went."""
+    wanted = read_id(file_id)
+
+    async def work(custody: Custody, _: Settings) -> tuple[Artifact, str]:
+        artifact = await custody.get(wanted)
+        return artifact, custody.locate(artifact)
+
+    artifact, location = with_custody(work)
+    shown = {**artifact.metadata_view(), "location": location, "report": dict(artifact.report)}
+    if as_json:
+        print_json(shown)
+        return 0
+    for key, value in shown.items():
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+        typer.echo(f"{key:16} {text}")
+    return 0
+
+
+@app.command()
+def get(
+    file_id: FileId,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="A file or folder to write to; - for standard output.")
+    ] = None,
+    view: Annotated[
+        str, typer.Option(help="content; or meta or report, the JSON views of a stage output.")
+    ] = "content",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Copy a file out of custody, verified against its sha256. Nothing is written when the check fails."""
+    wanted = read_id(file_id)
+    if view not in {"content", "meta", "report"}:
+        raise InvalidOptions(f"--view takes content, meta or report, not {view!r}")
+    if output == "-" and as_json:
+        raise InvalidOptions("--json and --output - both want standard output; choose one")
+
+    async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
+        artifact = await custody.get(wanted)
+        if output == "-":
+            content = await custody.read(artifact) if view == "content" else _view(artifact, view)
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+            return artifact, None
+        target = _target(artifact, output, cast("View", view), force=force)
+        try:
+            if view == "content":
+                await custody.fetch(artifact, target)
+            else:
+                await asyncio.to_thread(target.write_bytes, _view(artifact, view))
+        except OSError as exc:
+            raise StorageFull(f"cannot write {target}: {exc.strerror}") from exc
+        return artifact, target
+
+    artifact, target = with_custody(work)
+    if as_json:
+        print_json({**artifact.summary(), "path": str(target)})
+    elif target is not None:
+        typer.echo(str(target))
+    return 0
+
+
+@app.command()
+def put(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to take into custody.")],
+    as_json: AsJson = False,
+) -> int:
+    """Take a file into custody without processing it. Process it later with: waybill process waybill:ID"""
+
+    async def work(custody: Custody, settings: Settings) -> Artifact:
+        from blocks.catalog import Draft
+        from blocks.storage import Expected
+        from tasks.intake import examine
+
+        source = str(path.expanduser().absolute())
+        info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
+        draft = Draft(
+            kind="upload",
+            filename=info.name,
+            source_file=info.source,
+            document_sha256=info.sha256,
+            media_type=info.media_type,
+            keep_for=timedelta(days=settings.retention_days),
+        )
+        return await custody.take(draft, Path(source), expected=Expected(size=info.size_bytes, sha256=info.sha256))
+
+    artifact = with_custody(work)
+    if as_json:
+        print_json(artifact.listing())
+    else:
+        typer.echo(f"{artifact.file_id}  {artifact.filename}  {human_size(artifact.size)}")
+    return 0
+
+
+@app.command()
+def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
+    """Remove files for good: the bytes go, the catalogue keeps that they were there."""
+    return _each("removed", file_ids, lambda custody, artifact: custody.remove(artifact.file_id), as_json=as_json)
+
+
+@app.command()
+def verify(file_ids: FileIds, as_json: AsJson = False) -> int:
+    """Read the stored bytes of files and compare them with the hashes taken when they were stored."""
+    return _each("verified", file_ids, lambda custody, artifact: custody.verify(artifact), as_json=as_json)
+
+
+def stats(as_json: AsJson = False) -> int:
+    """Show how much is in custody, by kind and by stage, and how much can be searched."""
+
+    async def work(custody: Custody, _: Settings) -> dict[str, Any]:
+        from blocks.search_index import statistics
+
+        async with custody.catalog.transaction() as connection:
+            counted = await custody.catalog.statistics(connection)
+            return {**counted, "search_index": asdict(await statistics(connection))}
+
+    found = with_custody(work)
+    if as_json:
+        print_json(found)
+        return 0
+    rows = [("all", found["total"]), *found["by_kind"].items()]
+    rows += [(f"stage {number}", group) for number, group in found["by_stage"].items()]
+    print_table(
+        ("what", "files", "bytes", "oldest", "newest"),
+        [
+            (
+                name,
+                f"{group['count']:,}",
+                human_size(group["bytes"]),
+                human_time(group["oldest"]) if group["oldest"] else "",
+                human_time(group["newest"]) if group["newest"] else "",
+            )
+            for name, group in rows
+        ],
+        numeric=("files", "bytes"),
+    )
+    typer.echo("search index: " + ", ".join(f"{value:,} {key}" for key, value in found["search_index"].items()))
+    return 0
+
+
+def _each(verb: str, file_ids: list[str], act: Any, *, as_json: bool) -> int:
+    """Do one thing to each file; a failure is told and does not keep the others from it."""
+    wanted = [read_id(file_id) for file_id in file_ids]
+
+    async def work(custody: Custody, _: Settings) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        for file_id in wanted:
+            try:
+                artifact = await custody.get(file_id)
+                await act(custody, artifact)
+            except WaybillError as error:
+                state = "damaged" if isinstance(error, ContentMismatch) else "failed"
+                results.append({"file_id": str(file_id), "state": state, "error": error.message})
+            else:
+                results.append({**artifact.summary(), "state": verb, "error": None})
+        return results
+
+    results = with_custody(work)
+    failed = [result for result in results if result["error"]]
+    if as_json:
+        print_json({"files": results, verb: len(results) - len(failed), "failed": len(failed)})
+    for result in results:
+        if result["error"]:
+            print_notice(f"{result['file_id']}: {result['state']}: {result['error']}")
+        elif not as_json:
+            typer.echo(f"{result['file_id']}  {result['filename']}  {verb}")
+    return 1 if failed else 0
+
+
+def _row(artifact: Artifact) -> tuple[str, ...]:
+    return (
+        str(artifact.file_id),
+        artifact.filename,
+        artifact.kind,
+        f"{artifact.stage} {artifact.stage_name}" if artifact.stage else "",
+        human_size(artifact.size),
+        human_time(artifact.created_at.isoformat()),
+        human_time(artifact.expires_at.isoformat()),
+        artifact.source_file,
+    )
+
+
+def _source_as_stored(source: str | None) -> str | None:
+    """A local path is catalogued whole; a bare name is left as it is and matches by name."""
+    if source is None or "://" in source or "/" not in source:
+        return source
+    return str(Path(source).expanduser().absolute())
+
+
+def _view(artifact: Artifact, view: str) -> bytes:
+    content = artifact.metadata_view() if view == "meta" else artifact.report_view()
+    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def _target(artifact: Artifact, output: str | None, view: View, *, force: bool) -> Path:
+    """Where to write: the name given, or the file's own clean name in the folder given or in this one."""
+    name = clean_display_name(_view_name(artifact, view))
+    target = Path(output).expanduser() if output is not None else Path(name)
+    if target.is_dir():
+        target = target / name
+    if target.exists() and not force:
+        raise InvalidOptions(f"{target} is there already; give another name with -o, or --force to overwrite it")
+    return target
+
+
+def _view_name(artifact: Artifact, view: View) -> str:
+    from blocks.naming import metadata_view_name, report_view_name
+
+    if view == "content":
+        return artifact.filename
+    if artifact.stage is None:
+        raise InvalidOptions("only stage outputs have a meta and a report view; 'files show' tells all about a file")
+    source_name = clean_display_name(artifact.source_file)
+    named = metadata_view_name if view == "meta" else report_view_name
+    return named(source_name, artifact.stage)

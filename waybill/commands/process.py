@@ -1,0 +1,184 @@
+"""``waybill process``: documents through the stages, in this process, on the stack that is there or is started."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
+from waybill.commands.session import stack_session
+from waybill.output import human_size, print_json, print_notice, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from waybill.stack import StackAddresses
+
+# With more documents than this the table would scroll away; failures and sums are shown instead.
+MAX_DOCUMENTS_IN_TABLE = 40
+
+
+def process(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or fsspec URLs.")],
+    stages: Annotated[
+        str | None, typer.Option(metavar="1-5", help="Stages to run, such as 1-3 or 1,3-5. All when left out.")
+    ] = None,
+    options: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help='Options by stage: {"chunker": {"max_tokens": 200}}.')
+    ] = None,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Make every output anew.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Bring documents through the stages and keep every output.
+
+    Outputs made before from the same content with the same options are reused. A document that fails is told and stops
+    no other. Run the same again after an interruption: it continues from what is stored.
+
+    Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
+    """
+    numbers = read_stages(stages) if stages is not None else None
+    given = _read_options(options) if options is not None else {}
+    _check_sources(sources)
+    with stack_session(prefect=True) as (settings, addresses):
+        from waybill.registration import register_blocks
+
+        parameters: dict[str, Any] = {
+            "sources": [_absolute(source) for source in sources],
+            "stages": numbers,
+            "options": given,
+            "reuse": not no_reuse,
+        }
+        started = time.perf_counter()
+        asyncio.run(register_blocks(settings))
+        with progress_bar("processing") as show:
+            report = asyncio.run(_run_flow(parameters, show))
+        report["seconds"] = round(time.perf_counter() - started, 3)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report, addresses)
+    return 0 if report["state"] == "completed" else 1
+
+
+async def _run_flow(parameters: dict[str, Any], show: Any) -> dict[str, Any]:
+    from flows.process import process_documents
+    from flows.progress import Progress, progress_listener
+
+    def listen(progress: Progress) -> None:
+        failed = f", {progress.failed} failed" if progress.failed else ""
+        show(progress.percent, f"{progress.finished} of {progress.documents} documents{failed}")
+
+    progress_listener.set(listen)
+    state = await cast("Awaitable[Any]", process_documents(**parameters, return_state=True))
+    result = await state.aresult(raise_on_failure=False)
+    if isinstance(result, dict):
+        return cast("dict[str, Any]", result)
+    if isinstance(result, WaybillError):
+        raise result
+    raise WaybillError(f"the run ended as {state.name}: {state.message}")
+
+
+def read_stages(text: str) -> list[int]:
+    """``1-3,5`` -> [1, 2, 3, 5]. Raises `InvalidOptions`."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise InvalidOptions(f"--stages takes numbers and ranges such as 1-5 or 1,3-5, not {text!r}")
+        numbers.update(range(int(first), int(last or first) + 1))
+    if not numbers or len(numbers) > 100:
+        raise InvalidOptions(f"--stages takes numbers and ranges such as 1-5 or 1,3-5, not {text!r}")
+    from tasks.registry import select_stages
+
+    return [stage.number for stage in select_stages(sorted(numbers))]
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    """The options file, checked against the stages' schema. Keys are stage names, with ``-`` or ``_``."""
+    from pydantic import ValidationError
+
+    from tasks.registry import options_model
+
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise InvalidOptions(f"cannot read {path}: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise InvalidOptions(f"{path} is not JSON: {exc}") from exc
+    if not isinstance(raw, dict):
+        raise InvalidOptions(f"{path} must hold an object with one entry per stage")
+    named = {str(key).replace("-", "_"): value for key, value in cast("dict[Any, Any]", raw).items()}
+    try:
+        options_model().model_validate(named)
+    except ValidationError as exc:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        raise InvalidOptions(f"{path} does not fit the stages' options: {problems}") from exc
+    return named
+
+
+def _check_sources(sources: list[str]) -> None:
+    """A mistyped path is found before anything is started."""
+    from tasks.sources import names_nothing
+
+    missing = [source for source in sources if names_nothing(source)]
+    if missing:
+        raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")
+
+
+def _absolute(source: str) -> str:
+    """The flow may run elsewhere than in this folder, so local paths are given whole."""
+    return source if "://" in source or source.startswith("waybill:") else str(Path(source).expanduser().absolute())
+
+
+def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
+    documents: list[dict[str, Any]] = report["documents"]
+    if len(documents) <= MAX_DOCUMENTS_IN_TABLE:
+        print_table(
+            ("document", "stage", "output", "size", "seconds", "reused"),
+            [row for document in documents for row in _rows(document)],
+            numeric=("size", "seconds"),
+        )
+    failed = [document for document in documents if document["state"] == "failed"]
+    for document in failed:
+        print_notice(f"failed: {document['source']}: {document['error']}")
+    artifacts = [artifact for document in documents for artifact in document["artifacts"]]
+    reused = sum(1 for artifact in artifacts if artifact["reused"])
+    typer.echo(
+        f"\n{len(documents) - len(failed)} of {len(documents)} documents completed in {report['seconds']:.1f} s; "
+        f"{len(artifacts) - reused} files made, {reused} reused."
+    )
+    typer.echo(
+        f"Files:   waybill files list --run {report['run_id']}\n"
+        f"Search:  waybill search 'your question'\n"
+        f"Run:     waybill up, then {_run_page(addresses, report['run_id'])}"
+    )
+
+
+def _run_page(addresses: StackAddresses, run_id: str) -> str:
+    # A server that this command started is gone in a moment; `waybill up` serves the same history on its usual port.
+    ours = "prefect" in addresses.started or addresses.prefect_ui_url is None
+    base = "http://127.0.0.1:4200" if ours else addresses.prefect_ui_url
+    return f"{base}/runs/flow-run/{run_id}"
+
+
+def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    name = Path(document["source"]).name
+    rows = [
+        (
+            name,
+            f"{artifact['stage']} {artifact['stage_name']}",
+            artifact["filename"],
+            human_size(artifact["size"]),
+            "" if artifact["reused"] else f"{artifact['seconds']:.2f}",
+            "reused" if artifact["reused"] else "",
+        )
+        for artifact in document["artifacts"]
+        if artifact["kind"] == "stage_output"
+    ]
+    if document["state"] == "failed":
+        rows.append((name, "failed", "", "", "", ""))
+    return rows

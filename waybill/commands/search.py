@@ -1,0 +1,40 @@
+"""``waybill search``: ask all ingested documents at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from waybill.commands.session import stack_session
+from waybill.output import print_json, print_notice
+
+
+def search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="A question or some words, in any language.")],
+    limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=100, help="How many passages to show.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Find passages by words and by meaning (full-text and vector search, combined by rank).
+
+    Example: waybill search 'when was the lamp replaced' -k 3
+    """
+    with stack_session(prefect=False) as (settings, _):
+        from tasks.search import search_documents
+
+        hits = asyncio.run(
+            search_documents(settings.required_database_url, text=text, limit=limit, models=settings.models)
+        )
+    if as_json:
+        print_json({"query": text, "count": len(hits), "results": [hit.as_dict() for hit in hits]})
+        return 0
+    if not hits:
+        print_notice("nothing found; 'waybill stats' shows what is ingested")
+    for rank, hit in enumerate(hits, start=1):
+        where = " > ".join(hit.heading_path)
+        typer.echo(f"{rank}. {hit.title}  ({hit.source})  score {hit.score:.4f}")
+        if where:
+            typer.echo(f"   {where}")
+        typer.echo(f"   {' '.join(hit.text.split())[:300]}\n")
+    return 0

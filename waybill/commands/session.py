@@ -1,0 +1,64 @@
+"""What commands share: the stack they need, for as long as they need it, and the catalogue on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from blocks.errors import InvalidOptions
+from blocks.settings import Settings, current_settings
+from waybill.output import steps_shown
+
+if TYPE_CHECKING:
+    from blocks.custody import Custody
+    from waybill.stack import StackAddresses
+
+ResultT = TypeVar("ResultT")
+
+
+@contextmanager
+def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]]:
+    """Postgres and, where asked, a Prefect server: those that run already, or started and stopped for this command.
+
+    Yields the settings as they are once the stack has set its addresses.
+    """
+    from waybill.stack import running_stack
+
+    with ExitStack() as until_done:
+        with steps_shown() as show:
+            addresses = until_done.enter_context(running_stack(current_settings(), prefect=prefect, on_step=show))
+        yield current_settings(), addresses
+
+
+@asynccontextmanager
+async def open_custody(settings: Settings) -> AsyncGenerator[Custody]:
+    """Catalogue and storage as the environment names them, without Prefect."""
+    from blocks.catalog import Catalog
+    from blocks.custody import Custody
+    from blocks.storage import open_backend
+
+    backend = open_backend(settings.resolved_storage_url, settings.storage_options)
+    async with Catalog.open(settings.required_database_url) as catalog:
+        yield Custody(catalog=catalog, backend=backend)
+
+
+def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]]) -> ResultT:
+    """Run *work* on the catalogue and storage, on a stack without Prefect."""
+
+    async def run(settings: Settings) -> ResultT:
+        async with open_custody(settings) as custody:
+            return await work(custody, settings)
+
+    with stack_session(prefect=False) as (settings, _):
+        return asyncio.run(run(settings))
+
+
+def read_id(text: str) -> UUID:
+    """A file or run id as typed. Raises `InvalidOptions`."""
+    try:
+        return UUID(text)
+    except ValueError as exc:
+        raise InvalidOptions(f"{text!r} is not an id; ids look like 0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a") from exc

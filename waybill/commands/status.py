@@ -1,0 +1,40 @@
+"""``waybill status``: what Prefect knows of a run."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from waybill.commands.session import read_id, stack_session
+from waybill.output import human_time, print_json, print_table
+
+
+def status(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, as 'process' prints it.")],
+    history: Annotated[bool, typer.Option("--history", help="Every state change, newest first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Show how far a run is and what happened to it. Prefect's own history answers; nothing is kept twice."""
+    wanted = read_id(run_id)
+    with stack_session(prefect=True):
+        from waybill.run_status import read_history, read_status
+
+        answer: dict[str, Any] = asyncio.run(read_history(wanted) if history else read_status(wanted))
+    if as_json:
+        print_json(answer)
+    elif history:
+        print_table(
+            ("time", "status", "progress", "message"),
+            [
+                (human_time(e["timestamp"]), e["status"], f"{e['progress']:.0%}", e["message"] or "")
+                for e in answer["history"]
+            ],
+            numeric=("progress",),
+        )
+    else:
+        for key, value in answer.items():
+            if value not in (None, ""):
+                typer.echo(f"{key:10} {value}")
+    return 0

@@ -1,0 +1,28 @@
+"""Putting Waybill's block types, and the block that follows the environment, into Prefect.
+
+Idempotent. A block that a person saved under the same name is left as it is and wins over the environment.
+"""
+
+from __future__ import annotations
+
+from blocks.language_model import LanguageModel
+from blocks.settings import Settings
+from blocks.storage.block import ArtifactStore
+from flows.run_resources import BLOCK_NAME
+
+
+async def register_blocks(settings: Settings) -> None:
+    """Register the block types and save ``artifact-store/waybill`` from the environment unless a person owns it."""
+    await ArtifactStore.aregister_type_and_schema()
+    await LanguageModel.aregister_type_and_schema()
+    wanted = ArtifactStore.model_validate(
+        {"url": settings.resolved_storage_url, "options": settings.storage_options, "managed": True}
+    )
+    try:
+        found = await ArtifactStore.aload(BLOCK_NAME)
+    except ValueError:  # Prefect's word for "no such block document"
+        await wanted.asave(BLOCK_NAME)
+        return
+    same = found.url == wanted.url and found.options.get_secret_value() == wanted.options.get_secret_value()
+    if found.managed and not same:
+        await wanted.asave(BLOCK_NAME, overwrite=True)

