@@ -38,7 +38,8 @@ def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
     Languages without a list of stop words are taken for English. Method: SingleRank (Wan and Xiao 2008).
     """
     textrank: Any = import_module("rapid_textrank")
-    sample = text[:MAX_TEXT_CHARACTERS]
+    # Lists of stop words have the typewriter's apostrophe only.
+    sample = text[:MAX_TEXT_CHARACTERS].replace("’", "'")
     longest = MAX_PHRASE_CHARACTERS if language in CHARACTER_LANGUAGES else MAX_PHRASE_WORDS
     config = textrank.TextRankConfig(
         top_n=limit * SURPLUS, max_phrase_length=longest, score_aggregation="mean", language=language
@@ -47,7 +48,7 @@ def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
     lowered = sample.lower()
     phrases: dict[str, KeyPhrase] = {}
     for phrase in found:
-        written = _as_written(phrase.text, lowered)
+        written = _as_written(phrase.text, text, lowered)
         key = phrase.lemma.lower()  # one of "stage" and "stages"
         if written and key not in phrases and len(phrases) < limit:
             phrases[key] = KeyPhrase(written, float(phrase.score))
@@ -55,11 +56,16 @@ def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
     return [KeyPhrase(phrase.text, round(phrase.score / best, 4)) for phrase in phrases.values()]
 
 
-def _as_written(phrase: str, lowered: str) -> str:
-    """*phrase* if the text has it, else without the spaces that the tokenizer put in, else nothing."""
+def _as_written(phrase: str, text: str, lowered: str) -> str:
+    """*phrase* as *text* has it, if need be without the spaces that the tokenizer put in; else nothing."""
     joined = phrase.replace(" ", "")
     if not any(char.isalpha() for char in joined):
         return ""
     if phrase.isascii() and len(phrase) < MIN_PHRASE_CHARACTERS:
         return ""
-    return next((form for form in (phrase, joined) if form.lower() in lowered), "")
+    for form in (phrase, joined):
+        place = lowered.find(form.lower())
+        if place >= 0:
+            written = text[place : place + len(form)]
+            return written if written.lower().replace("’", "'") == form.lower() else form
+    return ""

@@ -13,7 +13,7 @@ _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\s[^()]*)?\)|\[[^\
 _AUTOLINK = re.compile(r"<((?:https?|mailto):[^<>\s]*)>")
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--[^<>]*>")
 # Signs of emphasis stand at the edge of a word; inside one ("snake_case", "2*3") they are text.
-_EMPHASIS = re.compile(r"(?<!\w)(?:\*{1,3}|_{1,3}|~~)(?=\S)|(?<=\S)(?:\*{1,3}|_{1,3}|~~)(?!\w)")
+_EMPHASIS = re.compile(r"(?<![\w\\])(?:\*{1,3}|_{1,3}|~~)(?=\S)|(?<=\S)(?<!\\)(?:\*{1,3}|_{1,3}|~~)(?!\w)")
 _CODE = re.compile(r"`+")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 

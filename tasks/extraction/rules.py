@@ -1,0 +1,173 @@
+"""The extractive way: mentions and statements by rules, without a model.
+
+Owns the order in which the kinds of mention claim text, which sentences are worth keeping, and how they rank. A
+sentence is kept for what it holds: an amount, a date, a name, a definition. What it says is not understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from tasks.extraction import vocabulary
+from tasks.extraction.amounts import amounts
+from tasks.extraction.dates import dates
+from tasks.extraction.evidence import Fact, Found
+from tasks.extraction.gazetteer import Gazetteer
+from tasks.extraction.mentions import Mention, within, without_overlaps
+from tasks.extraction.names import acronyms, names
+from tasks.extraction.passages import Passage
+from tasks.extraction.references import references
+from tasks.text.key_phrases import KeyPhrase
+from tasks.text.plain import plain_text
+from tasks.text.prose import prose_spans, without_quote_signs
+from tasks.text.scanner import scan_blocks
+from tasks.text.sentences import language_code, sentence_spans
+
+# A capitalised word in mid-sentence is a name if it comes back; once, it may be emphasis or a slip.
+MIN_WORD_REPEATS = 2
+
+# Shorter sentences are captions and answers, longer ones lists that lost their shape.
+MIN_STATEMENT_CHARACTERS = 20
+MAX_STATEMENT_CHARACTERS = 500
+# Chinese and Japanese say in a third of the signs what alphabets do.
+MIN_DENSE_CHARACTERS = 7
+
+# What a mention adds to a sentence's rank: amounts and dates can be checked, names alone say little. Each kind counts
+# once. A user's own names are what the user looks for.
+_WEIGHTS = {
+    "money": 1.2,
+    "percent": 1.0,
+    "quantity": 1.0,
+    "date": 1.0,
+    "person": 0.7,
+    "organisation": 0.7,
+    "name": 0.4,
+    "acronym": 0.3,
+    "email": 0.3,
+    "citation": 0.2,
+    "url": 0.1,
+}
+_GAZETTEER_WEIGHT = 1.0
+_DEFINITION_WEIGHT = 1.5
+_PHRASE_WEIGHT = 0.5
+# A sentence that leans on the one before ("This is...") says less by itself.
+_LEANING_SHARE = 0.7
+
+_AMOUNTS = ("money", "percent", "quantity")
+_POINTERS = ("email", "url", "citation")
+_DEFINITION = re.compile(vocabulary.DEFINITIONS, re.I)
+_LEANING = re.compile(
+    r"(?:this|that|these|those|it|they|he|she|such|dies\w*|das|es|sie|er|ce\w*|cela|il|elle|ils|esto|eso|él|ella)\b",
+    re.I,
+)
+_DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+
+
+def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazetteer) -> list[Found]:
+    """Every mention of the passages, in order; the same place in two overlapping passages counts once."""
+    found = [
+        Found(passage, mention)
+        for passage in passages
+        for mention in without_overlaps(_candidates(passage.text, language, gazetteer))
+    ]
+    repeats = Counter(one.quote for one in found if one.mention.type in ("word", "name"))
+    seen: set[tuple[int, int]] = set()
+    kept: list[Found] = []
+    for one in found:
+        if one.mention.type == "word":
+            if repeats[one.quote] < MIN_WORD_REPEATS:
+                continue
+            one = replace(one, mention=replace(one.mention, type="name"))  # noqa: PLW2901 (confirmed by repetition)
+        if one.place not in seen:
+            seen.add(one.place)
+            kept.append(one)
+    return kept
+
+
+def _candidates(text: str, language: str, gazetteer: Gazetteer) -> Iterator[Mention]:
+    """Who comes first has the text: the user's names, then what is certain by its form, then what is likely."""
+    yield from gazetteer.find(text)
+    yield from references(text)
+    readers: tuple[Callable[[str], Iterator[Mention]], ...] = (
+        lambda part: amounts(part, language),
+        lambda part: dates(part, language),
+        lambda part: names(part, language),
+        acronyms,
+    )
+    parts = [
+        (block.start, text[block.start : block.end])
+        for block in scan_blocks(text)
+        if block.kind not in ("code", "heading", "html")
+    ]
+    for read in readers:
+        for offset, part in parts:
+            for mention in read(part):
+                yield replace(mention, start=mention.start + offset, end=mention.end + offset)
+
+
+def select_facts(
+    passages: Sequence[Passage], found: Sequence[Found], phrases: Sequence[KeyPhrase], language: str, limit: int
+) -> list[Fact]:
+    """The *limit* best statements of the passages, in the document's order; equal ones once."""
+    by_passage: dict[str, list[Mention]] = {}
+    for one in found:
+        by_passage.setdefault(one.passage.id, []).append(one.mention)
+    statements: dict[str, Fact] = {}
+    for passage in passages:
+        for fact in _statements(passage, by_passage.get(passage.id, []), phrases, language):
+            statements.setdefault(fact.statement.casefold(), fact)
+    ranked = sorted(statements.values(), key=lambda fact: (-(fact.score or 0), fact.place))[:limit]
+    best = max((fact.score or 0 for fact in ranked), default=1) or 1
+    return sorted(
+        (replace(fact, score=round((fact.score or 0) / best, 3)) for fact in ranked), key=lambda fact: fact.place
+    )
+
+
+def _statements(
+    passage: Passage, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase], language: str
+) -> Iterator[Fact]:
+    for start, end in prose_spans(passage.text):
+        prose = passage.text[start:end]
+        # Finding sentences is what costs time here, so only prose that could hold a statement is taken apart.
+        if not any(within(mentions, start, end)) and not _DEFINITION.search(prose):
+            continue
+        for first, last in sentence_spans(prose, language_code(language)):
+            inside = list(within(mentions, start + first, start + last))
+            fact = _statement(passage, start + first, start + last, inside, phrases)
+            if fact is not None:
+                yield fact
+
+
+def _statement(
+    passage: Passage, start: int, end: int, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase]
+) -> Fact | None:
+    quote = passage.text[start:end]
+    statement = plain_text(without_quote_signs(quote))
+    least = MIN_DENSE_CHARACTERS if _DENSE.search(statement) else MIN_STATEMENT_CHARACTERS
+    if not least <= len(statement) <= MAX_STATEMENT_CHARACTERS or statement[-1] in "?？:" or "|" in statement:
+        return None
+    kinds = {mention.type for mention in mentions}
+    defines = bool(_DEFINITION.search(statement))
+    kind = _kind(kinds, defines=defines)
+    if kind is None:
+        return None
+    lowered = statement.lower()
+    score = sum(_WEIGHTS.get(one, _GAZETTEER_WEIGHT) for one in kinds) + _DEFINITION_WEIGHT * defines
+    score += _PHRASE_WEIGHT * min(1.0, sum(phrase.score for phrase in phrases if phrase.text.lower() in lowered))
+    if _LEANING.match(statement):
+        score *= _LEANING_SHARE
+    return Fact(passage=passage, start=start, end=end, type=kind, statement=statement, score=score)
+
+
+def _kind(kinds: set[str], *, defines: bool) -> str | None:
+    """What a sentence is kept for; None when it holds nothing, or nothing but a pointer elsewhere."""
+    if defines:
+        return "definition"
+    if kinds & set(_AMOUNTS):
+        return "quantity"
+    if "date" in kinds:
+        return "date"
+    return "entity" if kinds - set(_POINTERS) else None

@@ -1,0 +1,244 @@
+"""Stage 4, the fact generator: what a document names and says, each with the passage and the words it rests on.
+
+Owns the stage's options, the choice between its two ways, and the form of its output, `NAME.facts.json`:
+
+    {"schema": "waybill.facts/1",
+     "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
+     "method": "extractive" | "language-model", "model": null | "name@address",
+     "keywords": [{"text", "score"}],
+     "entities": [{"text", "type", "value", "count", "chunk_ids", "mentions": [{"chunk_id", "start", "end", "quote"}]}],
+     "facts": [{"id", "statement", "type", "chunk_id", "quote", "start", "end", "score", "confidence"}]}
+
+`start` and `end` count characters of the chunk's text, and ``chunk_text[start:end] == quote`` always: what does not
+pass this check is dropped and counted (metadata `dropped_unquoted`).
+
+The extractive way is what its name says: it finds names, amounts, dates and references by rules and picks sentences of
+the document that hold them. `type` of a fact is `definition`, `quantity`, `date` or `entity`; `score` ranks it, 0 to 1.
+Types of entities: `person`, `organisation`, `name` (some other name), `acronym`, `date`, `money`, `percent`,
+`quantity`, `email`, `url`, `citation`, and those of the user's gazetteer. `value` is a normal form, if there is one:
+ISO 8601 for dates, "3500000 USD" for amounts, the long form of an acronym.
+
+The language model way lets a model state facts in its own words; `confidence` is then the model's own guess. The
+document is data to it, not instruction, and whatever a document talks it into, a fact without its quote is not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import orjson
+from pydantic import Field, field_validator
+
+from blocks.errors import InvalidOptions
+from tasks.contract import LanguageModelSettings, Read, Services, Stage, StageInput, StageOptions, StageOutput
+from tasks.extraction.evidence import Fact, Found
+from tasks.extraction.gazetteer import Gazetteer
+from tasks.extraction.passages import Passage, Passages, read_passages
+from tasks.extraction.rules import find_mentions, select_facts
+from tasks.text.key_phrases import MAX_TEXT_CHARACTERS, KeyPhrase, key_phrases
+from tasks.text.plain import plain_text
+from tasks.text.prose import prose_spans
+
+SCHEMA = "waybill.facts/1"
+
+# Names as rules guess them: left to the model where there is one.
+GUESSED_TYPES = ("person", "organisation", "name")
+# Statements are ranked by this many key phrases, however many keywords are asked for.
+RANKING_PHRASES = 20
+# 128 bits, as for chunks.
+ID_HEX_DIGITS = 32
+# Every mention counts in `count` and `chunk_ids`; this many are shown, so that a page number named on each of a
+# thousand pages does not fill the file.
+MAX_SHOWN_MENTIONS = 20
+# A gazetteer is held in memory by each worker; this many names take about 50 MB.
+MAX_GAZETTEER_NAMES = 100_000
+
+PlacedT = TypeVar("PlacedT", Fact, Found)
+
+
+class FactOptions(StageOptions):
+    """How facts are found, and how many."""
+
+    method: Literal["auto", "extractive", "language-model"] = Field(
+        default="auto", description="auto: with the language model if the language-model block is there, else by rules."
+    )
+    max_facts: int = Field(default=200, ge=1, le=10_000, description="Most statements that are kept, the best first.")
+    max_keywords: int = Field(default=20, ge=0, le=200)
+    gazetteer: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description='Names to look for, by type: {"product": ["Waybill", "Prefect"]}.'
+    )
+    batch_tokens: int = Field(
+        default=3000, ge=256, le=100_000, description="Tokens of passages that one request to the language model holds."
+    )
+    structured_output: Literal["tool", "native", "prompted"] = Field(
+        default="tool",
+        description="How the model is made to answer in form: native or prompted where tools are refused.",
+    )
+
+    @field_validator("gazetteer")
+    @classmethod
+    def _is_small_enough(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if sum(map(len, value.values())) > MAX_GAZETTEER_NAMES:
+            raise ValueError(f"the gazetteer may hold {MAX_GAZETTEER_NAMES} names")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Findings:
+    """What either way gives back."""
+
+    found: Sequence[Found]
+    facts: Sequence[Fact]
+    dropped_unquoted: int = 0
+
+
+def run(given: StageInput, options: FactOptions) -> StageOutput:
+    """Find the facts. Raises `UnreadableDocument` or `InvalidOptions`, and with a model what `read_with_model` does."""
+    model = _model(options, given.services)
+    passages = read_passages(given.first("chunker"), given.document.name)
+    phrases = key_phrases(_sample(passages.chunks), passages.language[:2], max(options.max_keywords, RANKING_PHRASES))
+    findings = _extract(passages, phrases, options) if model is None else _ask(passages, options, model)
+    found = [one for one in findings.found if _is_quoted(one.passage, one.mention.start, one.mention.end, one.quote)]
+    facts = [fact for fact in findings.facts if _is_quoted(fact.passage, fact.start, fact.end, fact.quote)]
+    dropped = len(findings.found) - len(found) + len(findings.facts) - len(facts) + findings.dropped_unquoted
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "document": passages.document,
+        "method": "extractive" if model is None else "language-model",
+        "model": None if model is None else _model_name(model),
+        "keywords": [{"text": phrase.text, "score": phrase.score} for phrase in phrases[: options.max_keywords]],
+        "entities": _entities(found),
+        "facts": [_fact(fact, given.document.sha256) for fact in facts],
+    }
+    counts = {name: len(content[name]) for name in ("keywords", "entities", "facts")}
+    metadata = {"method": content["method"], "model": content["model"], **counts, "dropped_unquoted": dropped}
+    return StageOutput(content=orjson.dumps(content), metadata=metadata)
+
+
+def _model(options: FactOptions, services: Services) -> LanguageModelSettings | None:
+    """The language model to use, or None for the extractive way. Raises `InvalidOptions`."""
+    if options.method == "extractive":
+        return None
+    if options.method == "language-model" and services.language_model is None:
+        raise InvalidOptions(
+            "the option method is language-model, but none is configured: save a Prefect block of type language-model "
+            "(base_url, model, api_key), or choose the method extractive"
+        )
+    return services.language_model
+
+
+def _model_name(model: LanguageModelSettings) -> str:
+    return f"{model.model}@{model.base_url}"
+
+
+def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOptions) -> _Findings:
+    found = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
+    facts = select_facts(passages.chunks, found, phrases, passages.language, options.max_facts)
+    return _Findings(found=found, facts=facts)
+
+
+def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings) -> _Findings:
+    """The model's facts and names, and beside them what rules find by its form alone: dates, amounts, references."""
+    # Loading it takes two seconds and 90 MB, which only those who have a model should pay.
+    from tasks.extraction.language_model import read_with_model
+
+    reading = read_with_model(passages.chunks, model, options.batch_tokens, options.structured_output)
+    by_rule = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
+    found = [*reading.found, *(one for one in by_rule if one.mention.type not in GUESSED_TYPES)]
+    best = sorted(_once(reading.facts), key=lambda fact: (-(fact.confidence or 0), fact.place))[: options.max_facts]
+    return _Findings(
+        found=sorted(_once(found), key=lambda one: one.place),
+        facts=sorted(best, key=lambda fact: fact.place),
+        dropped_unquoted=reading.dropped_unquoted,
+    )
+
+
+def _once(items: Iterable[PlacedT]) -> list[PlacedT]:
+    """The first item of each place: overlapping passages hold the same words, and models repeat themselves."""
+    by_place: dict[object, PlacedT] = {}
+    for item in items:
+        by_place.setdefault((item.place, getattr(item, "statement", "")), item)
+    return list(by_place.values())
+
+
+def _is_quoted(passage: Passage, start: int, end: int, quote: str) -> bool:
+    """The last check before anything is written down: these words stand in this passage, in this place."""
+    return 0 <= start < end <= len(passage.text) and passage.text[start:end] == quote and bool(quote.strip())
+
+
+def _sample(chunks: Sequence[Passage]) -> str:
+    """As much plain prose as key phrases are taken from, evenly from the whole document."""
+    size = sum(len(chunk.text) for chunk in chunks)
+    step = max(1, -(-size // MAX_TEXT_CHARACTERS))
+    return "\n".join(
+        plain_text(chunk.text[start:end]) for chunk in chunks[::step] for start, end in prose_spans(chunk.text)
+    )
+
+
+def _entities(found: Iterable[Found]) -> list[dict[str, Any]]:
+    """One entry for each thing that is named, most often named first; the same thing has the same type and value."""
+    groups: dict[tuple[str, str], list[Found]] = {}
+    for one in found:
+        groups.setdefault((one.mention.type, _identity_of(one)), []).append(one)
+    entities = [_entity(kind, group) for (kind, _), group in groups.items()]
+    return sorted(entities, key=lambda entity: (-entity["count"], entity["type"], entity["text"]))
+
+
+def _identity_of(one: Found) -> str:
+    by_value = one.mention.value if one.mention.type != "acronym" else ""
+    return by_value or " ".join(one.quote.casefold().split())
+
+
+def _entity(kind: str, group: Sequence[Found]) -> dict[str, Any]:
+    spellings = Counter(" ".join(one.quote.split()) for one in group)
+    values = [one.mention.value for one in group if one.mention.value]
+    return {
+        "text": max(spellings, key=lambda spelling: (spellings[spelling], spelling)),
+        "type": kind,
+        "value": values[0] if values else None,
+        "count": len(group),
+        "chunk_ids": list(dict.fromkeys(one.passage.id for one in group)),
+        "mentions": [
+            {"chunk_id": one.passage.id, "start": one.mention.start, "end": one.mention.end, "quote": one.quote}
+            for one in group[:MAX_SHOWN_MENTIONS]
+        ],
+    }
+
+
+def _fact(fact: Fact, document_sha256: str) -> dict[str, Any]:
+    identity = f"{document_sha256}\n{fact.passage.id}\n{fact.start}\n{fact.end}\n{fact.statement}"
+    return {
+        "id": hashlib.sha256(identity.encode()).hexdigest()[:ID_HEX_DIGITS],
+        "statement": fact.statement,
+        "type": fact.type,
+        "chunk_id": fact.passage.id,
+        "quote": fact.quote,
+        "start": fact.start,
+        "end": fact.end,
+        "score": fact.score,
+        "confidence": fact.confidence,
+    }
+
+
+def _identity(options: FactOptions, services: Services) -> Mapping[str, str]:
+    model = _model(options, services)
+    if model is None:
+        return {"method": "extractive"}
+    return {"method": "language-model", "model": _model_name(model)}
+
+
+FACTS: Stage[FactOptions] = Stage(
+    number=4,
+    name="fact-generator",
+    version="1",
+    suffix=".facts.json",
+    media_type="application/json",
+    reads=(Read(any_of=("chunker",)),),
+    options=FactOptions,
+    run=run,
+    identity=_identity,
+)
