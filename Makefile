@@ -8,9 +8,12 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The first Python on the path that is new enough; `make PYTHON=/path/to/python run` takes another.
-PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
-	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo "$$name"; break; }; done)
+# 3.11 and 3.12 first: for later ones the package rapid-textrank has no wheel and is compiled, which takes a Rust
+# toolchain. `make PYTHON=/path/to/python run` takes any from 3.11 on.
+PYTHON ?= $(shell \
+	usable() { "$$1" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= ($$2))" >/dev/null 2>&1; }; \
+	for name in python3 python3.12 python3.11; do usable $$name '3, 12' && { echo $$name; exit; }; done; \
+	for name in python3 python3.14 python3.13; do usable $$name '3, 99' && { echo $$name; exit; }; done)
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
@@ -29,9 +32,10 @@ $(STAMP): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed and none was found; install one, or say which: make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "setting up $(VENV) with $$("$(PYTHON)" -V): about a minute, and 1.3 GB"
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 

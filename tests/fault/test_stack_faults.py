@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ import psutil
 import psycopg
 import pytest
 from stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually, private_directory, processes_of
+
+from waybill.stack.postgres_socket import socket_directory
 
 _PROJECT = """
 name: test
@@ -171,6 +174,30 @@ def test_a_stale_or_damaged_pid_file_does_not_stop_postgres_from_starting(home: 
     use_and_leave(home)
     (home / "postgres" / "postmaster.pid").write_text(content)
     assert use_and_leave(home)["started"] == ["postgres"]
+
+
+def test_a_home_that_was_deleted_under_a_running_server_is_made_anew(directory: Path) -> None:
+    home = directory / "home"
+    with StackCommand(home) as command:
+        command.answer()
+        command.kill()
+    shutil.rmtree(home)
+    assert use_and_leave(home)["started"] == ["postgres"]
+
+
+def test_a_socket_directory_that_a_stranger_has_made_is_refused(directory: Path) -> None:
+    home = directory / ("x" * 150)
+    sockets = socket_directory(home / "postgres")
+    sockets.mkdir(mode=0o777)
+    try:
+        sockets.chmod(0o777)
+        with StackCommand(home) as command:
+            answer = command.answer()
+    finally:
+        sockets.rmdir()
+    assert answer["error"] == "StackUnavailable"
+    assert str(sockets) in answer["message"]
+    assert processes_of(home) == []
 
 
 def test_a_directory_that_is_no_cluster_is_named_and_not_touched(directory: Path) -> None:

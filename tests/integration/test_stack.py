@@ -14,8 +14,10 @@ import psycopg
 import pytest
 from stack_driver import StackCommand, end_everything, private_directory, processes_of
 
+from blocks.errors import StackUnavailable
 from blocks.settings import Settings
 from waybill.stack import running_stack
+from waybill.stack.databases import database_beside, sqlalchemy_url
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +144,48 @@ def test_a_database_that_the_user_names_is_migrated_used_and_left_running(
         assert query(empty_database_url, "select count(*) from artifacts") == 0
     assert query(empty_database_url, "select 1") == 1
     assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_prefect_gets_a_database_beside_the_one_that_the_user_names(postgres: Any, empty_database_url: str) -> None:
+    name = query(empty_database_url, "select current_database()") + "_prefect"
+    try:
+        for _ in range(2):
+            assert query(database_beside(empty_database_url), "select current_database()") == name
+    finally:
+        postgres.execute(f"drop database {name}")
+
+
+def test_a_role_that_may_not_create_databases_is_told_what_to_do(postgres: Any, empty_database_url: str) -> None:
+    postgres.execute("create role modest login")
+    try:
+        with pytest.raises(StackUnavailable, match=r"_prefect; have an administrator create it .* PREFECT_API_URL"):
+            database_beside(empty_database_url.replace("postgres:@", "modest@"))
+    finally:
+        postgres.execute("drop role modest")
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "expected"),
+    [
+        (
+            "postgresql://ann:p%40ss%2Fword@db.example:5433/docs?sslmode=require&connect_timeout=3",
+            "postgresql+asyncpg://ann:p%40ss%2Fword@db.example:5433/docs?ssl=require",
+        ),
+        (
+            "host='/run/my postgres' port=5433 dbname=docs",
+            "postgresql+asyncpg:///docs?host=%2Frun%2Fmy+postgres&port=5433",
+        ),
+        ("postgresql://ann@[::1]:5433/a%20b", "postgresql+asyncpg://ann@[::1]:5433/a%20b"),
+    ],
+)
+def test_a_postgres_address_is_spelled_the_way_prefect_reads_it(conninfo: str, expected: str) -> None:
+    assert sqlalchemy_url(conninfo) == expected
+
+
+@pytest.mark.parametrize("option", ["sslrootcert=/ca.pem", "options=-csearch_path%3Dx", "target_session_attrs=any"])
+def test_an_option_that_prefects_driver_does_not_know_is_refused_and_named(option: str) -> None:
+    with pytest.raises(StackUnavailable, match=option.split("=")[0]):
+        sqlalchemy_url(f"postgresql://ann:secret@db/docs?{option}")
 
 
 def test_a_port_that_is_taken_is_named_and_nothing_is_started(home: Path) -> None:

@@ -47,6 +47,14 @@ def server_account(*reached: Path) -> ServerAccount | None:
     return ServerAccount(uid=entry.pw_uid, gid=entry.pw_gid, groups=groups)
 
 
+def server_uid() -> int:
+    """The user id that the server's files belong to; -1 while root's server account does not exist yet."""
+    if os.geteuid() != 0:
+        return os.geteuid()
+    entry = _entry()
+    return -1 if entry is None else entry.pw_uid
+
+
 def _entry() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(_NAME)

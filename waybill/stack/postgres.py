@@ -1,25 +1,14 @@
 """Embedded Postgres: one cluster in the home, reached through a Unix socket only.
 
-Owns its data directory, its start, its adoption after a killed command, and its stop. The server itself is the
-authority on whether it runs: a connection that works is a server that runs. Listens on no network address, and the
-socket lies in a directory that only the owner can pass, which is why the socket needs no password. Knows no table and
-no schema.
+Owns its start, its adoption after a killed command, and its stop. The server itself is the authority on whether it
+runs: a connection that works is a server that runs. Listens on no network address. Knows no table and no schema.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-import re
-import shutil
 import signal
-import stat
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,6 +16,14 @@ from blocks.errors import CatalogUnavailable, StackUnavailable
 from blocks.postgres import connect
 from waybill.stack.account import ServerAccount, server_account
 from waybill.stack.home import log_tail, open_log
+from waybill.stack.postgres_cluster import cannot_run, make_cluster, postgres_binaries, remove_drafts
+from waybill.stack.postgres_socket import (
+    SOCKET_NAME,
+    is_private,
+    make_socket_directory,
+    remove_socket_directory,
+    socket_directory,
+)
 from waybill.stack.processes import (
     POLL_SECONDS,
     ProcessId,
@@ -59,11 +56,12 @@ class EmbeddedPostgres:
 
     def url(self, database: str) -> str:
         """The ``postgresql://`` URL of *database*; the server need not run."""
-        return f"postgresql://postgres@/{database}?host={quote(str(self._socket_directory()), safe='/')}"
+        return f"postgresql://postgres@/{database}?host={quote(str(socket_directory(self._data)), safe='/')}"
 
     def is_up(self) -> bool:
         """Whether the server answers now."""
-        if not (self._socket_directory() / _SOCKET_NAME).exists():
+        directory = socket_directory(self._data)
+        if not is_private(directory) or not (directory / SOCKET_NAME).exists():
             return False
         try:
             connect(self.url("postgres")).close()
@@ -75,13 +73,13 @@ class EmbeddedPostgres:
         """Have the server up and answering; True when this call started it. Raises `StackUnavailable`."""
         if self.is_up():
             return False
-        binaries = _binaries()
+        binaries = postgres_binaries()
         account = server_account(self._home, binaries)
         if not (self._data / "PG_VERSION").exists():
             # A server whose directory was deleted under it lives on for up to a minute.
             self.stop()
             on_step("making a Postgres cluster")
-            self._initialise(binaries, account)
+            make_cluster(self._data, account)
         on_step("starting Postgres")
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         running = self._recorded_process()
@@ -115,9 +113,8 @@ class EmbeddedPostgres:
             raise StackUnavailable(
                 f"Postgres (process {process.pid}) does not end; the disk under {self._data} may hang"
             )
-        if self._socket_directory() != self._data:
-            shutil.rmtree(self._socket_directory(), ignore_errors=True)
-        self._remove_drafts()
+        remove_socket_directory(self._data)
+        remove_drafts(self._data)
 
     def _process(self) -> ProcessId | None:
         """The running postmaster of this cluster: by its own pid file, or by its arguments where that file is gone."""
@@ -153,7 +150,7 @@ class EmbeddedPostgres:
             time.sleep(POLL_SECONDS)
 
     def _launch(self, binaries: Path, account: ServerAccount | None) -> ProcessId:
-        sockets = self._make_socket_directory(account)
+        sockets = make_socket_directory(self._data, account)
         options = account.process_options() if account else {}
         with open_log(self._home, "postgres") as log:
             try:
@@ -162,7 +159,7 @@ class EmbeddedPostgres:
                     log=log, cwd=Path("/"), **options,
                 )  # fmt: skip
             except OSError as exc:
-                raise _cannot_run(binaries, exc) from exc
+                raise cannot_run(binaries, exc) from exc
         return identify(child.pid) or ProcessId(pid=child.pid, started="ended")
 
     def _becomes_ready(self, process: ProcessId, deadline: float) -> bool:
@@ -182,7 +179,7 @@ class EmbeddedPostgres:
         status that its parent has not collected. A pid that is free is left to Postgres, which looks at the cluster's
         shared memory before it goes on (as it does, by the directory, where there is no file).
         """
-        for path in (self._pid_file, self._socket_directory() / f"{_SOCKET_NAME}.lock"):
+        for path in (self._pid_file, socket_directory(self._data) / f"{SOCKET_NAME}.lock"):
             try:
                 stale = is_taken(int(path.read_text().split("\n", 1)[0]))
             except OSError:

@@ -31,7 +31,7 @@ _CONFIGURATION = {
     # the start instead (the kernel gives pages only once they are used).
     "min_dynamic_shared_memory": "192MB",
     "maintenance_work_mem": "128MB",
-    # Prefect's server holds up to 30 connections, each command and each gateway process ten.
+    # Prefect's server holds up to 15, its runner and every flow run, command and gateway some more each.
     "max_connections": "120",
 }
 # A cluster that is being made; whatever is found under such a name belongs to a command that was killed.
@@ -47,7 +47,7 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
     remove_drafts(data)
     # A new name each time: the initdb of a killed command may still be writing into its own.
     draft = Path(tempfile.mkdtemp(prefix=_DRAFT_PREFIX, dir=data.parent))
-        if account is not None:
+    if account is not None:
         os.chown(draft, account.uid, account.gid)
     options = account.process_options() if account else {}
     settings = [part for name, value in _CONFIGURATION.items() for part in ("-c", f"{name}={value}")]
@@ -61,16 +61,17 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
             capture_output=True, text=True, errors="replace", check=False, cwd="/", **options,
         )  # fmt: skip
     except OSError as exc:
-        raise _cannot_run(binaries, exc) from exc
+        raise cannot_run(binaries, exc) from exc
     if result.returncode != 0:
         shutil.rmtree(draft, ignore_errors=True)
-        raise StackUnavailable(f"no Postgres cluster could be made under {self._home}: {result.stderr.strip()}")
+        raise StackUnavailable(f"no Postgres cluster could be made under {data.parent}: {result.stderr.strip()}")
     try:
-        draft.replace(self._data)
+        draft.replace(data)
     except OSError as exc:
+        shutil.rmtree(draft, ignore_errors=True)
         # Never cleared away: whatever lies there may be all that is left of a catalogue.
         raise StackUnavailable(
-            f"{self._data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
+            f"{data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
         ) from exc
 
 

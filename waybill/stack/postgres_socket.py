@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 
 from blocks.errors import StackUnavailable
-from waybill.stack.account import ServerAccount
+from waybill.stack.account import ServerAccount, server_uid
 
 # Bytes in the address of a Unix socket: 108 on Linux, 104 on macOS, one of them for the end mark.
 _SOCKET_PATH_LIMIT_BYTES = 103
@@ -28,34 +28,47 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+-]*")
 _SHORT_DIRECTORY = Path("/tmp")  # noqa: S108
 
 
-
 def socket_directory(data: Path) -> Path:
     """Where the server of the cluster *data* has its socket; the same for every command."""
-    def _socket_directory(self) -> Path:
-        path = self._data
-        if _PLAIN_PATH.fullmatch(str(path)) and len(str(path / _SOCKET_NAME)) <= _SOCKET_PATH_LIMIT_BYTES:
-            return path
-        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        return _SHORT_DIRECTORY / f"waybill-{os.geteuid()}-{digest}"
+    if _PLAIN_PATH.fullmatch(str(data)) and len(str(data / SOCKET_NAME)) <= _SOCKET_PATH_LIMIT_BYTES:
+        return data
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return _SHORT_DIRECTORY / f"waybill-{os.geteuid()}-{digest}"
 
 
-
-    def _make_socket_directory(self, account: ServerAccount | None) -> Path:
-        path = self._socket_directory()
-        if path == self._data:
-            return path
-        owner = account.uid if account else os.geteuid()
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-            if account is not None:
-                os.chown(path, account.uid, account.gid)
-        found = path.lstat()
-        # The directory for temporary files is everybody's: a stranger's directory would hand our database to them.
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise StackUnavailable(
-                f"{path}, where the database socket goes, belongs to somebody else or is open to others; "
-                "remove it, or use a shorter WAYBILL_HOME without special characters"
-            )
+def make_socket_directory(data: Path, account: ServerAccount | None) -> Path:
+    """Create the directory where it is not the cluster's own. Raises `StackUnavailable` when somebody else has it."""
+    path = socket_directory(data)
+    if path == data:
         return path
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+        if account is not None:
+            os.chown(path, account.uid, account.gid)
+    if not is_private(path):
+        raise StackUnavailable(
+            f"{path}, where the database socket goes, belongs to somebody else or is open to others; "
+            "remove it, or use a shorter WAYBILL_HOME without special characters"
+        )
+    return path
 
 
+def remove_socket_directory(data: Path) -> None:
+    """Remove the directory of a server that has ended, where it is not the cluster's own."""
+    path = socket_directory(data)
+    if path != data and is_private(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def is_private(directory: Path) -> bool:
+    """Whether *directory* is the server's own and nobody else's.
+
+    The short directories lie where everybody can make some: a stranger's would have our commands talk to a stranger's
+    server.
+    """
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    open_to_others = found.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == server_uid() and not open_to_others
