@@ -67,6 +67,7 @@ class FactOptions(StageOptions):
         default="auto", description="auto: with the language model if the language-model block is there, else by rules."
     )
     max_facts: int = Field(default=200, ge=1, le=10_000, description="Most statements that are kept, the best first.")
+    max_entities: int = Field(default=5000, ge=1, le=100_000, description="Most entities, the most often named first.")
     max_keywords: int = Field(default=20, ge=0, le=200)
     gazetteer: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description='Names to look for, by type: {"product": ["Waybill", "Prefect"]}.'
@@ -111,7 +112,7 @@ def run(given: StageInput, options: FactOptions) -> StageOutput:
         "method": "extractive" if model is None else "language-model",
         "model": None if model is None else _model_name(model),
         "keywords": [{"text": phrase.text, "score": phrase.score} for phrase in phrases[: options.max_keywords]],
-        "entities": _entities(found),
+        "entities": _entities(found)[: options.max_entities],
         "facts": [_fact(fact, given.document.sha256) for fact in facts],
     }
     counts = {name: len(content[name]) for name in ("keywords", "entities", "facts")}

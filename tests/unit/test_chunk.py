@@ -1,28 +1,22 @@
-"""The chunker: sizes, places, headings, and the output that later stages and users read."""
+"""Chunks: their places, sizes and headings, and what the embedding reads of them."""
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from blocks.embedding import EMBEDDING_MODEL, count_tokens, embed, ensure_model
+from blocks.embedding import count_tokens
 from blocks.embedding_tokenizer import token_offsets
-from blocks.errors import EmptyDocument, UnreadableDocument
-from tasks.chunk import CHUNK, ChunkOptions, run
 from tasks.chunking.chunks import Chunk, Tokenizer, chunks, embedding_inputs
 from tasks.chunking.front_matter import read_front_matter
 from tasks.chunking.packing import Limits
 from tasks.chunking.pieces import MAX_CHARACTERS_PER_TOKEN
-from tasks.contract import DocumentInfo, Services, StageInput
 
 TOKENIZER = Tokenizer(count_tokens, token_offsets)
 WORDS = "custody artifact ledger release carrier manifest courier depot parcel receipt".split()  # noqa: SIM905
@@ -232,152 +226,6 @@ def test_the_embedding_never_reads_past_the_model() -> None:
     assert max(count_tokens(inputs)) <= 254
     below = [given for given, chunk in zip(inputs, made, strict=True) if chunk.heading_path[-1] == "Parcels"]
     assert len(below) >= 4 and all("Parcels" in given for given in below)
-
-
-# The stage ------------------------------------------------------------------------------------------------------------
-
-MARKDOWN = (
-    f"---\ntitle: Ledger\nsource: ledger.docx\nsha256: {'b' * 64}\ntype: application/x\npages: 3\nlanguage: en\n---\n"
-    + (f"# Parcels\n\nThe depot keeps every parcel in custody until it goes. {prose(300)}\n")
-)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    ensure_model(folder / "models")
-    return folder
-
-
-def stage_input(home: Path, tmp_path: Path, content: bytes, name: str = "markdown-conversion") -> StageInput:
-    path = tmp_path / "input.md"
-    path.write_bytes(content)
-    document = DocumentInfo(
-        name="ledger.docx", sha256="a" * 64, size_bytes=1, media_type="application/msword", source="/tmp/ledger.docx"
-    )
-    return StageInput(document=document, files={name: path}, services=Services(home=home))
-
-
-def output(home: Path, tmp_path: Path, markdown: str, **options: Any) -> dict[str, Any]:
-    made = run(stage_input(home, tmp_path, markdown.encode()), ChunkOptions(**options))
-    return json.loads(made.content)
-
-
-def test_the_output_has_the_documented_form(home: Path, tmp_path: Path) -> None:
-    found = output(home, tmp_path, MARKDOWN)
-    assert found["schema"] == "waybill.chunks/1"
-    assert found["document"] == {
-        "title": "Ledger",
-        "source": "ledger.docx",
-        "sha256": "a" * 64,
-        "type": "application/x",
-        "pages": 3,
-        "language": "en",
-        "created": None,
-    }
-    assert found["summary"].split(". ")[0] in MARKDOWN
-    assert (found["embedding_model"], found["dimensions"]) == (EMBEDDING_MODEL, 384)
-    assert found["tokens"] == sum(chunk["tokens"] for chunk in found["chunks"])
-    assert found["options"]["max_tokens"] == 250
-    for ordinal, chunk in enumerate(found["chunks"]):
-        assert chunk["ordinal"] == ordinal and chunk["heading_path"] == ["Parcels"]
-        assert MARKDOWN[chunk["start"] : chunk["end"]] == chunk["text"]
-        assert sum(value**2 for value in chunk["embedding"]) == pytest.approx(1, abs=1e-3)
-    assert len({chunk["id"] for chunk in found["chunks"]}) == len(found["chunks"])
-
-
-def test_a_chunk_is_found_again_by_its_vector(home: Path, tmp_path: Path) -> None:
-    text = f"{MARKDOWN}\n## Opening hours\n\nWe open at nine in the morning and close at noon on Saturdays.\n"
-    found = output(home, tmp_path, text)["chunks"]
-    (question,) = embed(["When can I come on the weekend?"], models=home / "models")
-    best = max(found, key=lambda chunk: sum(a * b for a, b in zip(question.tolist(), chunk["embedding"], strict=True)))
-    assert "Saturdays" in best["text"]
-
-
-def test_the_same_input_gives_the_same_bytes(home: Path, tmp_path: Path) -> None:
-    given_input = stage_input(home, tmp_path, MARKDOWN.encode())
-    assert run(given_input, ChunkOptions()).content == run(given_input, ChunkOptions()).content
-
-
-def test_ids_stay_while_text_and_place_stay(home: Path, tmp_path: Path) -> None:
-    before = output(home, tmp_path, MARKDOWN, embeddings=False)["chunks"]
-    after = output(home, tmp_path, MARKDOWN + "\n# More\n\nOne more section.\n", embeddings=False)["chunks"]
-    assert [chunk["id"] for chunk in after[: len(before)]] == [chunk["id"] for chunk in before]
-
-
-def test_the_optimised_markdown_is_preferred(home: Path, tmp_path: Path) -> None:
-    both = stage_input(home, tmp_path, b"# Optimised", "markdown-optimizer")
-    plain = tmp_path / "plain.md"
-    plain.write_text("# Converted")
-    files = {"markdown-conversion": plain, **both.files}
-    made = run(StageInput(document=both.document, files=files, services=both.services), ChunkOptions(embeddings=False))
-    assert json.loads(made.content)["chunks"][0]["text"] == "# Optimised"
-
-
-def test_without_embeddings_no_model_is_built(tmp_path: Path) -> None:
-    found = output(tmp_path / "no-home", tmp_path, "Text.", embeddings=False)
-    assert found["embedding_model"] is None and found["dimensions"] is None
-    assert "embedding" not in found["chunks"][0]
-    assert not (tmp_path / "no-home").exists()
-
-
-def test_what_the_document_does_not_say_is_null_and_a_heading_is_a_title(home: Path, tmp_path: Path) -> None:
-    document = output(home, tmp_path, "## First\n\nText.", embeddings=False)["document"]
-    assert document["title"] == "First" and document["source"] == "ledger.docx"
-    assert document["language"] is document["pages"] is document["created"] is None
-
-
-@pytest.mark.parametrize("content", [b"", b" \n\t\n", b"---\ntitle: Only a header\n---\n \n"])
-def test_a_document_without_text_is_refused(home: Path, tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(EmptyDocument):
-        run(stage_input(home, tmp_path, content), ChunkOptions())
-
-
-def test_bytes_that_are_not_utf8_are_refused_without_quoting_them(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnreadableDocument, match="byte 2") as caught:
-        run(stage_input(home, tmp_path, b"ab\xff\xfesecret"), ChunkOptions())
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("language", ["de", "fr-CH", "zh", "ja", "ar", "xx", "eng", "", "\x00"])
-def test_a_summary_is_made_in_any_language(home: Path, tmp_path: Path, language: str) -> None:
-    body = "Die Bundesregierung hat am Montag ein Gesetz beschlossen. 机器学习是人工智能的一个子集。\n"
-    found = output(home, tmp_path, f"---\nlanguage: '{language}'\n---\n{body}", embeddings=False)
-    assert found["summary"] and len(found["summary"]) <= 600
-
-
-def test_a_summary_is_the_documents_own_sentences_in_order(home: Path, tmp_path: Path) -> None:
-    text = "\n\n".join(prose(60, seed) for seed in range(8))
-    summary = output(home, tmp_path, text, embeddings=False)["summary"]
-    places = [text.index(sentence + ".") for sentence in summary.rstrip(".").split(". ")]
-    assert 1 <= len(places) <= 3 and places == sorted(places)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"max_tokens": 255},
-        {"max_tokens": 31},
-        {"max_tokens": 100, "min_tokens": 51},
-        {"overlap_tokens": 126},
-        {"min_tokens": -1},
-        {"unknown": 1},
-    ],
-)
-def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        ChunkOptions(**options)
-
-
-def test_larger_chunks_are_possible_without_embeddings(home: Path, tmp_path: Path) -> None:
-    assert len(output(home, tmp_path, prose(900), embeddings=False, max_tokens=4000)["chunks"]) == 1
-
-
-def test_the_embedding_model_is_part_of_the_stages_identity(home: Path) -> None:
-    assert CHUNK.identity is not None
-    services = Services(home=home)
-    assert CHUNK.identity(ChunkOptions(), services) == {"embedding_model": EMBEDDING_MODEL}
-    assert CHUNK.identity(ChunkOptions(embeddings=False), services) == {}
 
 
 HOSTILE = {

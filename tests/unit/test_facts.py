@@ -148,6 +148,11 @@ def test_many_mentions_are_counted_and_some_are_shown(tmp_path: Path) -> None:
     assert entity["count"] == 50 and len(entity["mentions"]) == MAX_SHOWN_MENTIONS
 
 
+def test_the_entities_that_are_named_most_are_kept(tmp_path: Path) -> None:
+    entities = facts_of(tmp_path, "It is 5 kg, or 6 kg, or 5 kg, or 7 kg.", max_entities=1)["entities"]
+    assert [entity["text"] for entity in entities] == ["5 kg"]
+
+
 def test_overlapping_passages_count_once(tmp_path: Path) -> None:
     text = " ".join(f"The car number {number} weighs {number} tonnes in all." for number in range(200))
     plain, overlapping = (json.loads(make(tmp_path, text, overlap=overlap)[0].content) for overlap in (0, 40))
