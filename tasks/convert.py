@@ -22,7 +22,7 @@ from tasks.conversion.plain_text import read_code, read_plain_text
 from tasks.conversion.reading import Reading
 from tasks.conversion.table import read_table
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")
 _SLIDES = frozenset({"pptx", "ppsx", "potx", "pptm", "potm"})
 _KEPT_TEXT = frozenset({"text", "markdown", "code", "table"})
 

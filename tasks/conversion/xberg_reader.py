@@ -21,8 +21,8 @@ from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"
 
-# These hold no text for readers, whatever the options say.
-_NEVER_TEXT = ("script", "style", "noscript", "template")
+# These hold no text for readers, whatever the options say (a drawing would come out as "SVG Image").
+_NEVER_TEXT = ("script", "style", "noscript", "template", "svg")
 # A reason is one line in the library's own words. Readers of text quote the text, so theirs is not passed on.
 _MAX_REASON_CHARACTERS = 120
 _FAMILIES_WITH_REASON = frozenset({"pdf", "office", "book", "database", "image"})

@@ -1,0 +1,1 @@
+"""How Markdown is repaired and normalised without losing a word: one file per kind of change."""

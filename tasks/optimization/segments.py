@@ -1,0 +1,104 @@
+"""Cuts a Markdown document into pieces that mean the same alone as together; pure.
+
+Owns the places where that is true. Formatting piece by piece confines what goes wrong to the piece it happens in, and
+keeps each call small. Link reference definitions (CommonMark 4.7) belong to the whole document: they stay where they
+are, and every piece is read with all of them known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+Kind = Literal["prose", "table", "verbatim"]
+
+# Enough for lists within lists within quotes; the parser drops what is nested deeper without a word.
+MAX_NESTING = 60
+_LISTS = frozenset({"bullet_list_open", "ordered_list_open"})
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Lines of the document, without empty lines around them. `tokens` counts the block tokens in it."""
+
+    text: str
+    kind: Kind
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The pieces in order, and the reference definitions of the whole document as markdown-it's `env` holds them."""
+
+    pieces: tuple[Segment, ...]
+    references: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Block:
+    start: int
+    end: int
+    type: str
+    tokens: int
+
+
+def cut(text: str) -> Segments:
+    """Cut *text* by its top-level blocks. Raises `RecursionError` for hostile nesting."""
+    parser = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}).enable("table")
+    parser.core.ruler.disable(["inline", "text_join"])
+    env: dict[str, Any] = {}
+    blocks = _blocks(parser.parse(text, env))
+    lines = text.split("\n")
+    pieces: list[Segment] = []
+    at = 0
+    for group in _groups(blocks, lines):
+        start, end = group[0].start, group[-1].end
+        pieces += _verbatim(lines[at:start])  # what no block covers is definitions
+        piece = "\n".join(lines[start:end]).strip("\n")
+        kind: Kind = "table" if group[0].type == "table_open" else "prose"
+        if piece.lstrip(" ").startswith("[^"):  # footnotes: the formatter knows none and would escape them
+            kind = "verbatim"
+        pieces.append(Segment(piece.rstrip(), kind, sum(block.tokens for block in group)))
+        at = end
+    pieces += _verbatim(lines[at:])
+    return Segments(tuple(piece for piece in pieces if piece.text.strip()), env.get("references", {}))
+
+
+def _blocks(tokens: list[Token]) -> list[_Block]:
+    blocks: list[_Block] = []
+    first = 0
+    for index, token in enumerate(tokens):
+        if token.level == 0 and token.nesting >= 0 and token.map is not None:
+            first = index
+            blocks.append(_Block(token.map[0], token.map[1], token.type, 1))
+        elif blocks:
+            block = blocks[-1]
+            blocks[-1] = _Block(block.start, block.end, block.type, index - first + 1)
+    return blocks
+
+
+def _groups(blocks: list[_Block], lines: list[str]) -> list[list[_Block]]:
+    """Neighbours that may change each other's meaning stay together."""
+    groups: list[list[_Block]] = []
+    for block in blocks:
+        if groups and _belong_together(groups[-1][-1], block, lines):
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+    return groups
+
+
+def _belong_together(before: _Block, after: _Block, lines: list[str]) -> bool:
+    """After a list: another list would melt into it, and what is indented would fall into its last item."""
+    if before.type not in _LISTS:
+        return False
+    return after.type in _LISTS or lines[after.start][:1] in (" ", "\t")
+
+
+def _verbatim(lines: list[str]) -> list[Segment]:
+    text = "\n".join(lines).strip("\n")
+    return [Segment(text.strip(), "verbatim")] if text.strip() else []
