@@ -155,7 +155,8 @@ def _statement(
     if kind is None:
         return None
     lowered = statement.lower()
-    score = sum(_WEIGHTS.get(one, _GAZETTEER_WEIGHT) for one in kinds) + _DEFINITION_WEIGHT * defines
+    # In order: a sum of floats taken in a set's order differs in its last digit from process to process.
+    score = sum(_WEIGHTS.get(one, _GAZETTEER_WEIGHT) for one in sorted(kinds)) + _DEFINITION_WEIGHT * defines
     score += _PHRASE_WEIGHT * min(1.0, sum(phrase.score for phrase in phrases if phrase.text.lower() in lowered))
     if _LEANING.match(statement):
         score *= _LEANING_SHARE
