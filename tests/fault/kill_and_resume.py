@@ -121,6 +121,13 @@ def _environment(home: Path) -> dict[str, str]:
     return {**inherited, "WAYBILL_HOME": str(home)}
 
 
+def assert_equal(what: str, expected: list[tuple[Any, ...]], found: list[tuple[Any, ...]]) -> None:
+    """Say which rows differ; a failure that cannot be read cannot be mended."""
+    missing = [row for row in expected if row not in found]
+    extra = [row for row in found if row not in expected]
+    assert expected == found, f"{what}: missing {missing[:3]}, extra {extra[:3]} ({len(missing)}, {len(extra)} in all)"
+
+
 def compare(documents: int, kills: int, seed: int) -> None:
     """The whole experiment, in a temporary folder. Raises AssertionError when anything differs."""
     chance = random.Random(seed)
@@ -133,8 +140,9 @@ def compare(documents: int, kills: int, seed: int) -> None:
     expected, seconds = undisturbed(sources, base / "calm")
     shutil.copytree(base / "calm" / "models", base / "killed" / "models")
     found = disturbed(sources, base / "killed", kills=kills, within_seconds=seconds, chance=chance)
-    assert found.files == expected.files
-    assert found.index == expected.index
+    assert_equal("files", expected.files, found.files)
+    for table, rows in expected.index.items():
+        assert_equal(table, rows, found.index[table])
     rows = sum(len(rows) for rows in found.index.values())
     print(
         f"{kills} kills, {documents} documents: {len(found.files)} files and {rows} index rows equal", file=sys.stderr
