@@ -6,14 +6,16 @@ Owns the stage's options and the form of its output, `NAME.chunks.json`:
      "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
      "summary": "...", "tokens": 812, "options": {...},
      "embedding_model": "all-MiniLM-L6-v2/int8.1", "dimensions": 384,
-     "chunks": [{"id", "ordinal", "start", "end", "text", "tokens", "heading_path", "embedding"}]}
+     "chunks": [{"id", "ordinal", "start", "end", "text", "tokens", "heading_path", "context", "embedding"}]}
 
 `start` and `end` count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
 ``markdown[start:end] == text``. A YAML header is read for `document` and not chunked. `tokens` are the embedding
 model's. `id` is the first 32 hex digits of the sha256 of the document's sha256, the place and the text: stable for as
-long as the same text stands in the same place of the same document. `embedding` has six decimals and is there only if
-the option `embeddings` is on, as are `embedding_model` and `dimensions` (else null). What a document does not say is
-null. The summary is extractive: the document's own sentences.
+long as the same text stands in the same place of the same document. `heading_path` are the headings in force at its
+first text. `context` is what a reader of the chunk alone would miss: title and headings that are not in the text, and
+the header row if the text goes on with a table; the embedding reads it, a line end, and the text. `embedding` has six
+decimals and is there only if the option `embeddings` is on, as are `embedding_model` and `dimensions` (else null).
+What a document does not say is null. The summary is extractive: the document's own sentences.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from pydantic import Field, model_validator
 
 from blocks.embedding_model import DIMENSIONS, EMBEDDING_MODEL
 from blocks.errors import EmptyDocument, UnreadableDocument
-from tasks.chunking.chunks import Chunk, Tokenizer, chunks, embedding_inputs
+from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import FrontMatter, read_front_matter
 from tasks.chunking.packing import Limits
 from tasks.chunking.summary import summarise
@@ -51,7 +53,7 @@ class ChunkOptions(StageOptions):
         default=DEFAULT_MAX_TOKENS,
         ge=32,
         le=8192,
-        description="Most tokens of a chunk, the headings above it included. With embeddings at most 254.",
+        description="Most tokens of a chunk, its context (title, headings) included. With embeddings at most 254.",
     )
     min_tokens: int = Field(
         default=40, ge=0, description="Smaller chunks are avoided where the document's sections allow it."
@@ -84,16 +86,20 @@ def run(given: StageInput, options: ChunkOptions) -> StageOutput:
     except UnicodeDecodeError as exc:
         raise UnreadableDocument(f"the Markdown of {given.document.name} is not UTF-8 at byte {exc.start}") from None
     header = read_front_matter(text)
+    title = header.fields.get("title", "")
     limits = Limits(
         most=options.max_tokens,
         least=options.min_tokens,
         overlap=options.overlap_tokens,
+        title=sum(count_tokens([title])),
         merge_small_sections=options.merge_small_sections,
     )
     made = list(chunks(text, header.body_start, limits, Tokenizer(count_tokens, token_offsets)))
     if not made:
         raise EmptyDocument(f"the Markdown of {given.document.name} has no text below its header; nothing to chunk")
-    vectors = _embed(made, header, given.services) if options.embeddings else None
+    room = EMBEDDED_MAX_TOKENS if options.embeddings else max(options.max_tokens, EMBEDDED_MAX_TOKENS)
+    above = contexts(made, title, count_tokens, room)
+    vectors = _embed(made, above, given.services) if options.embeddings else None
     summary = summarise(text, header.body_start, header.fields.get("language"))
     tokens = sum(chunk.tokens for chunk in made)
     content = {
@@ -104,16 +110,16 @@ def run(given: StageInput, options: ChunkOptions) -> StageOutput:
         "options": options.model_dump(),
         "embedding_model": EMBEDDING_MODEL if options.embeddings else None,
         "dimensions": DIMENSIONS if options.embeddings else None,
-        "chunks": _records(made, given.document.sha256, vectors),
+        "chunks": _records(made, above, given.document.sha256, vectors),
     }
     metadata = {"chunks": len(made), "tokens": tokens, "embedding_model": content["embedding_model"]}
     return StageOutput(content=orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), metadata=metadata)
 
 
-def _embed(made: Sequence[Chunk], header: FrontMatter, services: Services) -> Any:
-    from blocks.embedding import count_tokens, embed
+def _embed(made: Sequence[Chunk], above: Sequence[str], services: Services) -> Any:
+    from blocks.embedding import embed
 
-    inputs = embedding_inputs(made, header.fields.get("title", ""), count_tokens, EMBEDDED_MAX_TOKENS)
+    inputs = [f"{line}\n{chunk.text}" if line else chunk.text for chunk, line in zip(made, above, strict=True)]
     return embed(inputs, models=services.home / "models").round(EMBEDDING_DECIMALS)
 
 
@@ -132,7 +138,7 @@ def _document(document: DocumentInfo, header: FrontMatter, made: Sequence[Chunk]
     }
 
 
-def _records(made: Sequence[Chunk], document_sha256: str, vectors: Any) -> list[dict[str, Any]]:
+def _records(made: Sequence[Chunk], above: Sequence[str], document_sha256: str, vectors: Any) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for ordinal, chunk in enumerate(made):
         record = {
@@ -143,6 +149,7 @@ def _records(made: Sequence[Chunk], document_sha256: str, vectors: Any) -> list[
             "text": chunk.text,
             "tokens": chunk.tokens,
             "heading_path": chunk.heading_path,
+            "context": above[ordinal],
         }
         records.append(record if vectors is None else {**record, "embedding": vectors[ordinal]})
     return records

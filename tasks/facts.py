@@ -13,7 +13,8 @@ Owns the stage's options, the choice between its two ways, and the form of its o
 pass this check is dropped and counted (metadata `dropped_unquoted`).
 
 The extractive way is what its name says: it finds names, amounts, dates and references by rules and picks sentences of
-the document that hold them. `type` of a fact is `definition`, `quantity`, `date` or `entity`; `score` ranks it, 0 to 1.
+the document that hold them, and rows of its tables. `type` of a fact is `definition`, `quantity`, `date`, `entity` or
+`row`; `score` ranks it, 0 to 1.
 Types of entities: `person`, `organisation`, `name` (some other name), `acronym`, `date`, `money`, `percent`,
 `quantity`, `email`, `url`, `citation`, and those of the user's gazetteer. `value` is a normal form, if there is one:
 ISO 8601 for dates, "3500000 USD" for amounts, the long form of an acronym.
@@ -42,6 +43,7 @@ from tasks.extraction.rules import find_mentions, select_facts
 from tasks.text.key_phrases import MAX_TEXT_CHARACTERS, KeyPhrase, key_phrases
 from tasks.text.plain import plain_text
 from tasks.text.prose import prose_spans
+from tasks.text.tables import table_rows
 
 SCHEMA = "waybill.facts/1"
 
@@ -172,12 +174,13 @@ def _is_quoted(passage: Passage, start: int, end: int, quote: str) -> bool:
 
 
 def _sample(chunks: Sequence[Passage]) -> str:
-    """As much plain prose as key phrases are taken from, evenly from the whole document."""
+    """As much plain text as key phrases are taken from, evenly from the whole document: prose, or tables without it."""
     size = sum(len(chunk.text) for chunk in chunks)
     step = max(1, -(-size // MAX_TEXT_CHARACTERS))
-    return "\n".join(
-        plain_text(chunk.text[start:end]) for chunk in chunks[::step] for start, end in prose_spans(chunk.text)
-    )
+    sampled = chunks[::step]
+    prose = [plain_text(chunk.text[start:end]) for chunk in sampled for start, end in prose_spans(chunk.text)]
+    rows = (row for chunk in sampled for row in table_rows(chunk.text, chunk.table_header))
+    return "\n".join(prose) or "\n".join("; ".join(value for _, value in row.cells) for row in rows)
 
 
 def _entities(found: Iterable[Found]) -> list[dict[str, Any]]:

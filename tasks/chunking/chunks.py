@@ -31,9 +31,15 @@ class Tokenizer:
     offsets: Callable[[str], Sequence[Span]]
 
 
+Counted = tuple[Draft, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Characters ``[start, end)`` of the document. `above` are the headings in force that are not in the text."""
+    """Characters ``[start, end)`` of the document. `above` are the headings in force that are not in the text.
+
+    `table_header` is the header row of the table that the text begins in the middle of.
+    """
 
     start: int
     end: int
@@ -41,76 +47,86 @@ class Chunk:
     tokens: int
     heading_path: tuple[str, ...]
     above: tuple[str, ...]
+    table_header: str
 
 
 def chunks(text: str, body_start: int, limits: Limits, tokenizer: Tokenizer) -> Iterator[Chunk]:
     """The chunks of *text* in order, each with ``text[start:end]`` as its text and at most `limits.most` tokens."""
+    exact = _exact(text, pack(text, body_start, limits, Cutter(text, tokenizer.count)), limits.most, tokenizer)
+    for draft, tokens in _with_overlap(text, exact, limits, tokenizer) if limits.overlap else exact:
+        yield Chunk(
+            start=draft.start,
+            end=draft.end,
+            text=text[draft.start : draft.end],
+            tokens=tokens,
+            heading_path=tuple(map(plain_text, draft.headings)),
+            above=tuple(map(plain_text, draft.above)),
+            table_header=draft.table_header,
+        )
+
+
+def contexts(made: Sequence[Chunk], title: str, count: CountTokens, room: int) -> list[str]:
+    """What each chunk should be read with: title and headings above it, and the header row if it goes on with a table.
+
+    A line each; the topmost headings give way where context and text are more than *room* tokens, then the header row.
+    The embedding reads it too: with headings the first answer was the right one for 43 % of 551 questions on library
+    documentation, without them for 39 %.
+    """
+    ways = [list(_ways(chunk, title)) for chunk in made]
+    prefixes = sorted({prefix for way in ways for prefix in way})
+    tokens = dict(zip(prefixes, count(prefixes), strict=True))
+    return [
+        next((prefix for prefix in way if tokens[prefix] + chunk.tokens <= room), "")
+        for chunk, way in zip(made, ways, strict=True)
+    ]
+
+
+def _ways(chunk: Chunk, title: str) -> Iterator[str]:
+    """Contexts from the fullest to the least, which is empty."""
+    headings = chunk.above if not title or title in chunk.heading_path else (title, *chunk.above)
+    lines = [SEPARATOR.join(headings[first:]) for first in range(len(headings) + 1)]
+    if chunk.table_header:
+        yield from (f"{line}\n{chunk.table_header}" if line else chunk.table_header for line in lines)
+    yield from lines
+
+
+def _exact(text: str, drafts: Iterator[Draft], most: int, tokenizer: Tokenizer) -> Iterator[Counted]:
+    """The drafts with their true number of tokens; one that has more than *most* is cut again.
+
+    Sums of pieces fall short where a cut inside a word, or a control character, changes how words are told apart.
+    """
     cutter = Cutter(text, tokenizer.count)
-    drafts = _with_overlap(text, pack(text, body_start, limits, cutter), limits.overlap, tokenizer)
     while batch := list(islice(drafts, BATCH_DRAFTS)):
         counts = tokenizer.count([text[draft.start : draft.end] for draft in batch])
         for draft, tokens in zip(batch, counts, strict=True):
-            if weigh(tokens, draft.end - draft.start) <= limits.most:
-                yield _chunk(text, draft, tokens)
-            else:
-                yield from _cut_again(text, draft, limits.most, cutter, tokenizer.count)
+            if weigh(tokens, draft.end - draft.start) <= most:
+                yield draft, tokens
+                continue
+            for piece in cutter.cut((draft.start, draft.end), "paragraph", most):
+                start, end = trimmed(text, piece.start, piece.end)
+                if start < end:
+                    yield replace(draft, start=start, end=end), tokenizer.count([text[start:end]])[0]
 
 
-def embedding_inputs(made: Sequence[Chunk], title: str, count: CountTokens, room: int) -> list[str]:
-    """What the embedding reads of each chunk: the headings above it, or the document's title if it has none, then its
-    text. Headings give way from the top where both are more than *room* tokens. Headings help: with them the first
-    answer was the right one for 43 % of 551 questions on library documentation, without them for 39 %.
-    """
-    ways = [_ways(chunk, title) for chunk in made]
-    prefixes = sorted({prefix for way in ways for prefix in way})
-    tokens = dict(zip(prefixes, count(prefixes), strict=True))
-    inputs: list[str] = []
-    for chunk, way in zip(made, ways, strict=True):
-        prefix = next((prefix for prefix in way if tokens[prefix] + chunk.tokens <= room), "")
-        inputs.append(f"{prefix}\n{chunk.text}" if prefix else chunk.text)
-    return inputs
-
-
-def _ways(chunk: Chunk, title: str) -> list[str]:
-    """The headings as one line, whole and then without the topmost, and so on."""
-    headings = chunk.above or ((title,) if title and not chunk.heading_path else ())
-    return [SEPARATOR.join(headings[first:]) for first in range(len(headings))]
-
-
-def _chunk(text: str, draft: Draft, tokens: int) -> Chunk:
-    return Chunk(
-        start=draft.start,
-        end=draft.end,
-        text=text[draft.start : draft.end],
-        tokens=tokens,
-        heading_path=tuple(map(plain_text, draft.headings)),
-        above=tuple(map(plain_text, draft.above)),
-    )
-
-
-def _cut_again(text: str, draft: Draft, most: int, cutter: Cutter, count: CountTokens) -> Iterator[Chunk]:
-    """Sums of pieces fall short where a cut inside a word, or a control character, changes how words are told apart."""
-    for piece in cutter.cut((draft.start, draft.end), "paragraph", most):
-        start, end = trimmed(text, piece.start, piece.end)
-        if start < end:
-            yield _chunk(text, replace(draft, start=start, end=end), count([text[start:end]])[0])
-
-
-def _with_overlap(text: str, drafts: Iterator[Draft], overlap: int, tokenizer: Tokenizer) -> Iterator[Draft]:
-    """Let each draft that goes on with a section begin with the last words of the one before."""
+def _with_overlap(text: str, drafts: Iterator[Counted], limits: Limits, tokenizer: Tokenizer) -> Iterator[Counted]:
+    """Let each draft that goes on with a section begin with the last words of the one before, if both fit."""
     before: Draft | None = None
-    for draft in drafts:
-        if overlap and before and draft.continues:
-            yield replace(draft, start=_overlap_start(text, before, draft, overlap, tokenizer))
+    for draft, tokens in drafts:
+        start = draft.start
+        if before and draft.continues:
+            start = _overlap_start(text, before, draft, limits.overlap, tokenizer)
+        total = tokenizer.count([text[start : draft.end]])[0] if start < draft.start else tokens
+        if weigh(total, draft.end - start) <= limits.most:
+            yield replace(draft, start=start), total
         else:
-            yield draft
+            yield draft, tokens
         before = draft
 
 
 def _overlap_start(text: str, before: Draft, draft: Draft, overlap: int, tokenizer: Tokenizer) -> int:
-    """Where the last *overlap* tokens in front of *draft* begin, at the start of a word."""
+    """Where the last *overlap* tokens in front of *draft* begin, at the start of a word; never all of *before*."""
     earliest = max(before.start, draft.start - overlap * MAX_CHARACTERS_PER_TOKEN // 2)
     offsets = tokenizer.offsets(text[earliest : draft.start])
     first = earliest + offsets[-overlap][0] if len(offsets) > overlap else earliest
-    word = _WORD_START.search(text, max(first - 1, earliest), draft.start)
+    word = _WORD_START.search(text, max(first - 1, before.start + 1), draft.start)
     return word.start() if word else draft.start

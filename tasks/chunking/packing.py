@@ -9,13 +9,14 @@ stand at the end of a chunk, away from what it is the heading of, where that can
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from tasks.chunking.pieces import Cutter, Piece
-from tasks.text.scanner import Block, Kind, scan_blocks
+from tasks.text.scanner import LINE_END, Block, Kind, scan_blocks
 
-# The headings above a chunk are embedded with it and so take room from its text: at most one part in this many.
+# The title and the headings above a chunk are embedded with it and so take room from its text: at most one part in this
+# many. The same goes for the header row of a table; a larger one is left out.
 CONTEXT_SHARE = 5
 # Between two headings stands a separator, and a line end between the last one and the text: about one token each.
 SEPARATOR_TOKENS = 1
@@ -25,11 +26,15 @@ BATCH_BLOCKS = 256
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in tokens. `most` bounds a chunk's text and its headings together; below `least` it is a sliver."""
+    """Sizes in tokens. `most` bounds a chunk's text and its context together; below `least` it is a sliver.
+
+    `title` is what the document's title takes, which is part of every chunk's context.
+    """
 
     most: int
     least: int
     overlap: int = 0
+    title: int = 0
     merge_small_sections: bool = False
 
 
@@ -45,23 +50,31 @@ Path = tuple[Heading, ...]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A chunk's place ``[start, end)``. `headings` are in force at its first text; of these `above` are not in it."""
+    """A chunk's place ``[start, end)``. `headings` are in force at its first text; of these `above` are not in it.
+
+    `table_header` is the header row of the table that it begins in the middle of. `continues` says whether it goes on
+    with the section in which the chunk before it ends.
+    """
 
     start: int
     end: int
     headings: tuple[str, ...]
     above: tuple[str, ...]
+    table_header: str
     continues: bool
-    """Whether it goes on with the section in which the chunk before it ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A piece in a chunk, with the headings in force there (a heading's own included)."""
+    """A piece in a chunk, with the headings in force there (a heading's own included).
+
+    `header` is the header row of the table that the piece is a later part of.
+    """
 
     piece: Piece
     kind: Kind
     path: Path
+    header: Piece | None = None
 
     @property
     def above(self) -> Path:
@@ -129,16 +142,31 @@ class _Packer:
                 yield from self.end_section()
             parents = tuple(heading for heading in self._path if heading.level < block.level)
             self._path = (*parents, Heading(block.level, block.title, piece.weight))
-        room = self._room_when_fresh()
-        fits = self._fits(piece)
         sliver = bool(self._open.entries) and self._open.weight < self._limits.least
-        if not fits and (sliver or piece.weight > room):
-            for part in self._cutter.cut((block.start, block.end), block.kind, room):
-                yield from self._append(
-                    _Entry(part, "paragraph" if block.kind == "heading" else block.kind, self._path)
-                )
-        else:
+        if self._fits(piece) or (not sliver and piece.weight <= self._room_when_fresh()):
             yield from self._append(_Entry(piece, block.kind, self._path))
+        else:
+            yield from self._add_parts(block)
+
+    def _add_parts(self, block: Block) -> Iterator[Draft]:
+        """Add a block in parts: it is too large for a chunk, or what came before it is too small for one."""
+        room = self._room_when_fresh()
+        header = self._table_header(block, room)
+        if header:
+            room -= header.weight
+        kind: Kind = "paragraph" if block.kind == "heading" else block.kind
+        for part in self._cutter.cut((block.start, block.end), block.kind, room):
+            begins = part.start == block.start
+            yield from self._append(_Entry(part, kind, self._path, None if begins else header))
+
+    def _table_header(self, block: Block, room: int) -> Piece | None:
+        """The header row of a table, if it leaves most of the room to the rows."""
+        if block.kind != "table":
+            return None
+        line = LINE_END.search(self._text, block.start, block.end)
+        span = (block.start, line.start() if line else block.end)
+        (header,) = self._cutter.weigh_all([span], self._limits.most)
+        return header if header.weight <= min(self._limits.most // CONTEXT_SHARE, room // 2) else None
 
     def end_section(self) -> Iterator[Draft]:
         """Close the open chunk; what follows begins another."""
@@ -158,13 +186,13 @@ class _Packer:
 
     def _append(self, entry: _Entry) -> Iterator[Draft]:
         if self._open.entries and not self._fits(entry.piece):
-            yield from self._roll_over(entry.piece)
+            yield from self._roll_over(entry)
         self._open.append(entry)
 
-    def _roll_over(self, piece: Piece) -> Iterator[Draft]:
-        """Go on with the same section in a new chunk, which takes dangling headings along if they fit with *piece*."""
+    def _roll_over(self, new: _Entry) -> Iterator[Draft]:
+        """Go on with the same section in a new chunk, which takes dangling headings along if they fit with *new*."""
         dangling = self._open.take_dangling_headings()
-        if sum(entry.piece.weight for entry in dangling) + piece.weight > self._room(self._path, continues=True):
+        if sum(entry.piece.weight for entry in dangling) + new.piece.weight > self._room(new, continues=True):
             for entry in dangling:
                 self._open.append(entry)
             dangling = []
@@ -177,18 +205,20 @@ class _Packer:
 
     def _fits(self, piece: Piece) -> bool:
         chunk = self._open
-        above = chunk.entries[0].above if chunk.entries else self._path
-        return chunk.weight + piece.weight <= self._room(above, continues=chunk.continues)
+        first = chunk.entries[0] if chunk.entries else _Entry(piece, "paragraph", self._path)
+        return chunk.weight + piece.weight <= self._room(first, continues=chunk.continues)
 
-    def _room(self, above: Path, *, continues: bool) -> int:
-        """Tokens of text that a chunk takes below the headings *above*."""
-        headings = sum(heading.tokens + SEPARATOR_TOKENS for heading in above)
+    def _room(self, first: _Entry, *, continues: bool) -> int:
+        """Tokens of text that a chunk takes that begins with *first*: what title, headings and table header leave."""
+        headings = self._limits.title + sum(heading.tokens + SEPARATOR_TOKENS for heading in first.above)
         room = self._limits.most - min(headings, self._limits.most // CONTEXT_SHARE)
+        if first.header:
+            room -= first.header.weight
         return room - self._limits.overlap if continues else room
 
     def _room_when_fresh(self) -> int:
         """Tokens that a piece may have so as to fit a new chunk, if possible together with dangling headings."""
-        room = self._room(self._path, continues=True)
+        room = self._room(_Entry(Piece(0, 0, 0), "paragraph", self._path), continues=True)
         dangling = 0
         for entry in reversed(self._open.entries):
             if entry.kind != "heading":
@@ -204,10 +234,10 @@ class _Packer:
             full.take_last()
             span = (last.piece.start, last.piece.end)
             for part in self._cutter.cut(span, last.kind, self._limits.most):
-                full.append(_Entry(part, last.kind, last.path))
+                full.append(replace(last, piece=part))
         while len(full.entries) > 1 and sliver.weight < least:
             entry = full.entries[-1]
-            room = self._room(entry.above, continues=True)
+            room = self._room(entry, continues=True)
             if full.weight - entry.piece.weight < least or sliver.weight + entry.piece.weight > room:
                 break
             sliver.put_first(full.take_last())
@@ -217,7 +247,8 @@ class _Packer:
     def _draft(self, chunk: _Chunk) -> Iterator[Draft]:
         if not chunk.entries:
             return
-        start, end = trimmed(self._text, chunk.entries[0].piece.start, chunk.entries[-1].piece.end)
+        first = chunk.entries[0]
+        start, end = trimmed(self._text, first.piece.start, chunk.entries[-1].piece.end)
         if start == end:
             return
         first_text = next((entry for entry in chunk.entries if entry.kind != "heading"), chunk.entries[-1])
@@ -225,7 +256,8 @@ class _Packer:
             start=start,
             end=end,
             headings=_titles(first_text.path),
-            above=_titles(chunk.entries[0].above),
+            above=_titles(first.above),
+            table_header=self._text[first.header.start : first.header.end].strip() if first.header else "",
             continues=chunk.continues,
         )
 

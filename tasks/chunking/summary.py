@@ -13,6 +13,7 @@ from tasks.text.key_phrases import KeyPhrase, key_phrases
 from tasks.text.plain import plain_text
 from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
+from tasks.text.tables import cells
 
 # What a document is about stands at its beginning; more would cost time in proportion.
 READ_CHARACTERS = 16 * 1024
@@ -29,9 +30,10 @@ POSITION_BONUS = 0.5
 
 
 def summarise(text: str, body_start: int, language: str | None) -> str:
-    """At most three sentences and 600 characters; the first words where nothing is a sentence; empty for no words."""
+    """At most three sentences and 600 characters; where there are none the first words, or a table's columns."""
     tag = (language or "en").lower()
-    prose = list(_prose(text[body_start : body_start + READ_CHARACTERS]))
+    beginning = text[body_start : body_start + READ_CHARACTERS]
+    prose = list(_prose(beginning))
     words = "\n".join(prose)
     shortest = MIN_SENTENCE_CHARACTERS // (3 if tag[:2] in DENSE_LANGUAGES else 1)
     sentences = [
@@ -41,7 +43,9 @@ def summarise(text: str, body_start: int, language: str | None) -> str:
         if shortest <= end - start <= MAX_SENTENCE_CHARACTERS and paragraph[end - 1] != ":"
     ]
     if not sentences:
-        return words[:MAX_SENTENCE_CHARACTERS].rsplit("\n", 1)[0].strip()
+        return (words[:MAX_SENTENCE_CHARACTERS].rsplit("\n", 1)[0] or _columns(beginning))[
+            :MAX_SENTENCE_CHARACTERS
+        ].strip()
     return " ".join(_best(sentences, key_phrases(words, tag[:2], PHRASES)))
 
 
@@ -49,6 +53,11 @@ def _prose(text: str) -> Iterator[str]:
     for block in scan_blocks(text):
         if block.kind == "paragraph":
             yield plain_text(text[block.start : block.end])
+
+
+def _columns(text: str) -> str:
+    first = next((block for block in scan_blocks(text) if block.kind == "table"), None)
+    return ", ".join(cells(text[first.start : first.end].splitlines()[0])) if first else ""
 
 
 def _best(sentences: Sequence[str], phrases: Sequence[KeyPhrase]) -> Iterator[str]:

@@ -19,7 +19,10 @@ _EMBEDDING = re.compile(rb',"embedding":\[[^\]]*\]')
 
 
 class Passage(BaseModel):
-    """One chunk. `start` is the place of its text in the document; places in `text` count from 0."""
+    """One chunk. `start` is the place of its text in the document; places in `text` count from 0.
+
+    `context` is what stands above the text: headings, and the header row of a table that goes on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -29,6 +32,13 @@ class Passage(BaseModel):
     text: str
     tokens: int
     heading_path: tuple[str, ...] = ()
+    context: str = ""
+
+    @property
+    def table_header(self) -> str:
+        """The header row of the table that the text begins in the middle of, if it does."""
+        last = self.context.rpartition("\n")[2]
+        return last if "|" in last else ""
 
 
 class Passages(BaseModel):

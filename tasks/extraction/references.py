@@ -18,7 +18,8 @@ _URL = re.compile(r"(?<![\w/])(?:https?://|www\.)[^\s<>\"'`|\\^{}\[\]«»“”]
 _AFTER_URL = ".,;:!?*_…。，）"
 
 _DOI = re.compile(r"(?<![\w./])10\.\d{4,9}/[^\s<>\"'`\]]{1,200}")
-_NUMBERED = re.compile(r"(?<![\w\]\\!])\[(?:\d{1,4}(?:\s?[,;–-]\s?\d{1,4}){0,9})\](?![(\[:])")
+# Up to six numbers below 1000: longer ones are lists of figures.
+_NUMBERED = re.compile(r"(?<![\w\]\\!])\[(?:[1-9]\d{0,2}(?:\s?[,;–-]\s?[1-9]\d{0,2}){0,5})\](?![(\[:])")
 _AUTHOR = r"[A-ZÀ-Þ][\w'’-]{1,40}"
 _AUTHOR_YEAR = re.compile(
     rf"\({_AUTHOR}(?:(?:,|,? (?:and|und|et|y|&)) {_AUTHOR}){{0,3}}(?:,? et al\.?)?,? (?:1[5-9]|20)\d\d[a-z]?"

@@ -1,7 +1,8 @@
 """The extractive way: mentions and statements by rules, without a model.
 
 Owns the order in which the kinds of mention claim text, which sentences are worth keeping, and how they rank. A
-sentence is kept for what it holds: an amount, a date, a name, a definition. What it says is not understood.
+sentence is kept for what it holds: an amount, a date, a name, a definition; a table's row, if it holds a number. What
+they say is not understood.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tasks.text.plain import plain_text
 from tasks.text.prose import prose_spans, without_quote_signs
 from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
+from tasks.text.tables import table_rows
 
 # A capitalised word in mid-sentence is a name if it comes back; once, it may be emphasis or a slip.
 MIN_WORD_REPEATS = 2
@@ -55,6 +57,9 @@ _DEFINITION_WEIGHT = 1.5
 _PHRASE_WEIGHT = 0.5
 # A sentence that leans on the one before ("This is...") says less by itself.
 _LEANING_SHARE = 0.7
+# A row of a table says something, but prose says what matters: rows come after all but the poorest sentences.
+_ROW_WEIGHT = 0.2
+_ROW_SHARE = 0.25
 
 _AMOUNTS = ("money", "percent", "quantity")
 _POINTERS = ("email", "url", "citation")
@@ -129,6 +134,11 @@ def select_facts(
 def _statements(
     passage: Passage, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase], language: str
 ) -> Iterator[Fact]:
+    for row in table_rows(passage.text, passage.table_header):
+        kinds = {mention.type for mention in within(mentions, row.start, row.end)}
+        if (statement := str(row)) and any(map(str.isdigit, statement)):
+            score = _ROW_WEIGHT + _ROW_SHARE * _worth(kinds)
+            yield Fact(passage, row.start, row.end, type="row", statement=statement, score=score)
     for start, end in prose_spans(passage.text):
         prose = passage.text[start:end]
         # Finding sentences is what costs time here, so only prose that could hold a statement is taken apart.
@@ -161,6 +171,10 @@ def _statement(
     if _LEANING.match(statement):
         score *= _LEANING_SHARE
     return Fact(passage=passage, start=start, end=end, type=kind, statement=statement, score=score)
+
+
+def _worth(kinds: set[str]) -> float:
+    return sum(_WEIGHTS.get(kind, _GAZETTEER_WEIGHT) for kind in kinds)
 
 
 def _kind(kinds: set[str], *, defines: bool) -> str | None:

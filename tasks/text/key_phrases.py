@@ -1,12 +1,15 @@
-"""Key phrases of a text by TextRank; pure.
+"""Key phrases of a text, by TextRank where words can be told apart; pure.
 
 Owns the use of rapid-textrank and its traps: it takes quadratic time on monotonous text, joins words across commas into
-phrases that nobody wrote, and writes Chinese and Japanese with a space between characters. Only phrases that stand in
-the text as they are given are kept.
+phrases that nobody wrote, and takes Chinese and Japanese apart into characters. Only phrases that stand in the text as
+they are given are kept. Japanese is left to the count of its words in Chinese characters and katakana, because with
+every inflection counted as a word its endings would come first.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -15,13 +18,15 @@ from typing import Any
 MAX_TEXT_CHARACTERS = 64 * 1024
 # Four-word phrases are mostly two phrases that met by chance.
 MAX_PHRASE_WORDS = 3
-# These are taken apart into characters, which then count as words.
-CHARACTER_LANGUAGES = ("zh", "ja")
-MAX_PHRASE_CHARACTERS = 8
+# In Chinese each character counts as a word.
+MAX_CHINESE_CHARACTERS = 8
 # This many times as many are asked for as are wanted, because some are dropped.
 SURPLUS = 4
-# A lone letter or digit is no key to anything, except in scripts where it is a word.
+# A lone letter, syllable or sign is no key to anything.
 MIN_PHRASE_CHARACTERS = 3
+MIN_DENSE_CHARACTERS = 2
+
+_JAPANESE_WORD = re.compile(r"[\u4e00-\u9fff\u3005\u30f6]{2,8}|[\u30a1-\u30fa\u30fc]{2,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +42,37 @@ def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
 
     Languages without a list of stop words are taken for English. Method: SingleRank (Wan and Xiao 2008).
     """
+    sample = text[:MAX_TEXT_CHARACTERS]
+    phrases = _japanese(sample, limit) if language == "ja" else _ranked(sample, language, limit)
+    best = max((phrase.score for phrase in phrases), default=1.0) or 1.0
+    return [KeyPhrase(phrase.text, round(phrase.score / best, 4)) for phrase in phrases]
+
+
+def _ranked(text: str, language: str, limit: int) -> list[KeyPhrase]:
     textrank: Any = import_module("rapid_textrank")
-    # Lists of stop words have the typewriter's apostrophe only.
-    sample = text[:MAX_TEXT_CHARACTERS].replace("’", "'")
-    longest = MAX_PHRASE_CHARACTERS if language in CHARACTER_LANGUAGES else MAX_PHRASE_WORDS
     config = textrank.TextRankConfig(
-        top_n=limit * SURPLUS, max_phrase_length=longest, score_aggregation="mean", language=language
+        top_n=limit * SURPLUS,
+        max_phrase_length=MAX_CHINESE_CHARACTERS if language == "zh" else MAX_PHRASE_WORDS,
+        score_aggregation="mean",
+        language=language,
     )
-    found = textrank.SingleRank(config=config).extract_keywords(sample).phrases
-    lowered = sample.lower()
+    plain = text.replace("’", "'")  # lists of stop words have the typewriter's apostrophe only
+    found = textrank.SingleRank(config=config).extract_keywords(plain).phrases
+    lowered = plain.lower()
     phrases: dict[str, KeyPhrase] = {}
     for phrase in found:
         written = _as_written(phrase.text, text, lowered)
         key = phrase.lemma.lower()  # one of "stage" and "stages"
         if written and key not in phrases and len(phrases) < limit:
             phrases[key] = KeyPhrase(written, float(phrase.score))
-    best = max((phrase.score for phrase in phrases.values()), default=1.0) or 1.0
-    return [KeyPhrase(phrase.text, round(phrase.score / best, 4)) for phrase in phrases.values()]
+    return list(phrases.values())
+
+
+def _japanese(text: str, limit: int) -> list[KeyPhrase]:
+    counts = Counter(_JAPANESE_WORD.findall(text))
+    weights = {word: count * (len(word) - 1) for word, count in counts.items()}
+    ranked = sorted(weights, key=lambda word: (-weights[word], word))[:limit]
+    return [KeyPhrase(word, float(weights[word])) for word in ranked]
 
 
 def _as_written(phrase: str, text: str, lowered: str) -> str:
@@ -61,7 +80,7 @@ def _as_written(phrase: str, text: str, lowered: str) -> str:
     joined = phrase.replace(" ", "")
     if not any(char.isalpha() for char in joined):
         return ""
-    if phrase.isascii() and len(phrase) < MIN_PHRASE_CHARACTERS:
+    if len(joined) < (MIN_PHRASE_CHARACTERS if joined.isascii() else MIN_DENSE_CHARACTERS):
         return ""
     for form in (phrase, joined):
         place = lowered.find(form.lower())

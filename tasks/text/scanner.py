@@ -24,6 +24,8 @@ MAX_TITLE_CHARACTERS = 200
 TAB_STOP = 4
 CODE_INDENT = 4  # CommonMark 4.4
 
+LINE_END = re.compile(r"\r\n|\r|\n")
+
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _ATX = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blocks.embedding import count_tokens
 from blocks.embedding_tokenizer import token_offsets
-from tasks.chunking.chunks import Chunk, Tokenizer, chunks, embedding_inputs
+from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import read_front_matter
 from tasks.chunking.packing import Limits
 from tasks.chunking.pieces import MAX_CHARACTERS_PER_TOKEN
@@ -80,7 +80,7 @@ PARTS = st.one_of(
 @given(
     text=st.lists(PARTS, max_size=12).map("".join),
     most=st.sampled_from([32, 50, 250]),
-    overlap=st.sampled_from([0, 10]),
+    overlap=st.sampled_from([0, 10, 16]),
     merge=st.booleans(),
 )
 def test_chunks_are_exact_bounded_and_complete(text: str, most: int, overlap: int, merge: bool) -> None:
@@ -203,26 +203,46 @@ def test_overlap_repeats_whole_words_of_the_same_section_only() -> None:
     assert any(chunk.text.startswith("# B") for chunk in made)
 
 
-# What the embedding reads ---------------------------------------------------------------------------------------------
+# Context --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_embedding_reads_the_headings_that_the_text_does_not_show() -> None:
+def with_context(made: list[Chunk], title: str = "", room: int = 254) -> list[str]:
+    above = contexts(made, title, count_tokens, room)
+    return [f"{line}\n{chunk.text}" for line, chunk in zip(above, made, strict=True)]
+
+
+def test_the_context_is_the_headings_that_the_text_does_not_show() -> None:
     made = chunked(f"# A\n\n## B\n\n{prose(400)}")
-    first, second, *_ = embedding_inputs(made, "Title", count_tokens, 254)
-    assert first == made[0].text and second == f"A > B\n{made[1].text}"
+    assert contexts(made, "", count_tokens, 254)[:2] == ["", "A > B"]
 
 
-def test_without_headings_the_title_is_read_if_there_is_room() -> None:
-    made = chunked("Just text.")
-    assert embedding_inputs(made, "Title", count_tokens, 254) == ["Title\nJust text."]
-    assert embedding_inputs(made, "Title " * 300, count_tokens, 254) == ["Just text."]
+def test_the_title_comes_first_unless_it_is_a_heading_too() -> None:
+    made = chunked(f"# A\n\n{prose(200)}")
+    assert contexts(made, "Title", count_tokens, 254) == ["Title"]
+    assert contexts(made, "A", count_tokens, 254) == [""]
+    assert contexts(made, "Title " * 300, count_tokens, 254) == [""]
 
 
-def test_the_embedding_never_reads_past_the_model() -> None:
+def test_a_table_that_goes_on_is_read_with_its_header_row() -> None:
+    rows = "".join(f"| {number} | Tannwald | {number * 7} |\n" for number in range(80))
+    made = chunked(f"# Stations\n\n| Number | Place | Metres |\n|---|---|---|\n{rows}")
+    first, *others = contexts(made, "", count_tokens, 254)
+    assert first == "" and len(others) >= 2
+    assert set(others) == {"Stations\n| Number | Place | Metres |"}
+    assert max(count_tokens(with_context(made))) <= 254
+
+
+def test_a_header_row_that_would_fill_a_chunk_is_left_out() -> None:
+    header = "| " + " | ".join(WORDS * 12) + " |"
+    rows = ("|" + " 1 |" * 120 + "\n") * 5
+    made = chunked(f"{header}\n{'|---' * 120}|\n{rows}")
+    assert {chunk.table_header for chunk in made} == {""}
+
+
+def test_context_and_text_never_go_past_the_model_and_the_nearest_heading_stays() -> None:
     heading = " ".join(WORDS * 12)
-    text = f"# {heading}\n\n## {heading}\n\n### Parcels\n\n{prose(900)}"
-    made = chunked(text)
-    inputs = embedding_inputs(made, "", count_tokens, 254)
+    made = chunked(f"# {heading}\n\n## {heading}\n\n### Parcels\n\n{prose(900)}")
+    inputs = with_context(made, title=heading)
     assert max(count_tokens(inputs)) <= 254
     below = [given for given, chunk in zip(inputs, made, strict=True) if chunk.heading_path[-1] == "Parcels"]
     assert len(below) >= 4 and all("Parcels" in given for given in below)

@@ -69,6 +69,7 @@ def test_the_output_has_the_documented_form(home: Path, tmp_path: Path) -> None:
     assert found["options"]["max_tokens"] == 250
     for ordinal, chunk in enumerate(found["chunks"]):
         assert chunk["ordinal"] == ordinal and chunk["heading_path"] == ["Parcels"]
+        assert chunk["context"] == ("Ledger > Parcels" if ordinal else "Ledger")
         assert MARKDOWN[chunk["start"] : chunk["end"]] == chunk["text"]
         assert sum(value**2 for value in chunk["embedding"]) == pytest.approx(1, abs=1e-3)
     assert len({chunk["id"] for chunk in found["chunks"]}) == len(found["chunks"])
@@ -139,6 +140,11 @@ def test_a_summary_is_the_documents_own_sentences_in_order(home: Path, tmp_path:
     summary = output(home, tmp_path, text, embeddings=False)["summary"]
     places = [text.index(sentence + ".") for sentence in summary.rstrip(".").split(". ")]
     assert 1 <= len(places) <= 3 and places == sorted(places)
+
+
+def test_a_table_alone_is_summed_up_by_its_columns(home: Path, tmp_path: Path) -> None:
+    table = "| Year | Passengers |\n|---|---|\n| 2024 | 468500 |\n"
+    assert output(home, tmp_path, table, embeddings=False)["summary"] == "Year, Passengers"
 
 
 @pytest.mark.parametrize(

@@ -96,10 +96,23 @@ def test_sentences_are_kept_for_what_they_hold(tmp_path: Path) -> None:
         ("date", "Dr. Odile Brac became "),
         ("quantity", "The new workshop cost "),
         ("entity", "The World Health Organ"),
+        ("row", "Year: 2023; Length: 12"),
     ]
     assert facts[0]["statement"].endswith("carried 468,500 people in 2024.")
     assert "**468,500 people**" in facts[0]["quote"]
     assert max(fact["score"] for fact in facts) == 1 and all(fact["confidence"] is None for fact in facts)
+
+
+def test_rows_of_a_table_are_kept_with_their_columns_also_where_a_passage_begins_in_the_middle(tmp_path: Path) -> None:
+    rows = "".join(f"| Car {number} | {number * 3} t |  |\n" for number in range(90))
+    output, texts = make(tmp_path, f"# Cars\n\n| Name | Weight | Note |\n|---|---|---|\n{rows}")
+    found = json.loads(output.content)
+    assert_quoted(found, texts)
+    assert [fact["statement"] for fact in found["facts"]] == [
+        f"Name: Car {number}; Weight: {number * 3} t" for number in range(90)
+    ]
+    assert {fact["type"] for fact in found["facts"]} == {"row"} and len(texts) > 2
+    assert found["keywords"]
 
 
 def test_entities_have_a_type_a_value_and_a_count(tmp_path: Path) -> None:

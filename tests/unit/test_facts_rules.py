@@ -21,6 +21,7 @@ from tasks.text.key_phrases import key_phrases
 from tasks.text.plain import plain_text
 from tasks.text.prose import prose_spans
 from tasks.text.sentences import MAX_TEXT_CHARACTERS, sentence_spans
+from tasks.text.tables import table_rows
 
 
 def told(text: str, mentions: Iterable[Mention]) -> list[tuple[str, str, str]]:
@@ -145,7 +146,10 @@ def test_references_end_where_people_mean_them_to(text: str, kind: str, found: s
     assert [(one, quote) for one, quote, _ in told(text, references(text))] == [(kind, found)]
 
 
-@pytest.mark.parametrize("text", ["[1](http://)", "[4]: note", "a@b", "@name", "x[1]", "[x]", "http://", "(see 2020)"])
+@pytest.mark.parametrize(
+    "text",
+    ["[1](http://)", "[2019, 2020]", "[0, 18]", "[4]: note", "a@b", "@name", "x[1]", "[x]", "http://", "(see 2020)"],
+)
 def test_link_signs_and_handles_are_no_references(text: str) -> None:
     assert told(text, references(text)) == []
 
@@ -321,7 +325,30 @@ def test_chinese_key_phrases_are_written_together() -> None:
     assert any("学习" in phrase.text for phrase in key_phrases(text, "zh", 5))
 
 
+def test_japanese_key_phrases_are_words_and_no_endings() -> None:
+    text = "鉄道は1931年に開通しました。鉄道のグリースを使います。グリースは沢を汚しません。"
+    assert [phrase.text for phrase in key_phrases(text, "ja", 2)] == ["グリース", "鉄道"]
+
+
+@pytest.mark.parametrize(
+    ("text", "header", "rows"),
+    [
+        ("| a | b |\n|---|---|\n| 1 | **2** |\n", "", [("| 1 | **2** |", "a: 1; b: 2")]),
+        ("a | b\n-|-\n1 | \n", "", [("1 |", "a: 1")]),
+        ("| 1 | 2 | 3 |\n| 4 |\n", "| a | b |", [("| 1 | 2 | 3 |", "a: 1; b: 2; 3"), ("| 4 |", "a: 4")]),
+        ("| x \\| y |\n", "| a |", [("| x \\| y |", "a: x | y")]),
+        ("| 1 | 2 |\n", "", []),
+        ("text\n\n| 1 |\n", "| a |", []),
+    ],
+)
+def test_rows_of_tables_have_their_place_and_the_names_of_their_columns(
+    text: str, header: str, rows: list[tuple[str, str]]
+) -> None:
+    assert [(text[row.start : row.end], str(row)) for row in table_rows(text, header)] == rows
+
+
 HOSTILE = ["A" * 50_000, "A " * 25_000, "Aa of " * 8000, "a@" * 25_000, "http://" * 7000, "[1," * 16_000, "1 " * 25_000]
+HOSTILE += ["|" * 50_000, "|a|\n|-|\n" + "|b" * 20_000, "\\|" * 20_000]
 HOSTILE += ["$5 " * 16_000, "1.1," * 12_000, "1 may " * 8000, "10.1234/" * 6000, "http://" + ")" * 50_000, " " * 50_000]
 HOSTILE += ["*_`" * 16_000, "<!--" * 12_000, "[](" * 16_000, "(Aa, " * 10_000, "Aa'" * 16_000, "1 123 " * 8000]
 READERS: list[Callable[[str], object]] = [
@@ -332,6 +359,7 @@ READERS: list[Callable[[str], object]] = [
     lambda text: list(references(text)),
     plain_text,
     sentence_spans,
+    lambda text: list(table_rows(text, "| a |")),
 ]
 
 

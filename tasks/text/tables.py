@@ -1,0 +1,60 @@
+"""Rows of Markdown tables with their exact place, each with the names of its columns; pure.
+
+Owns reading a pipe table (GFM 4.10) row by row, also one whose header row stands elsewhere because the text was cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tasks.text.plain import plain_text
+from tasks.text.scanner import scan_blocks
+
+_LINE = re.compile(r"[^\r\n]+")
+_UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
+_DELIMITER_ROW = re.compile(r"[|:\- \t]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Characters ``[start, end)`` of the text: one row. `cells` are plain words by the name of their column."""
+
+    start: int
+    end: int
+    cells: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        """The row as words: "Year: 2024; Passengers: 468500". Empty cells are left out."""
+        return "; ".join(f"{name}: {value}" if name else value for name, value in self.cells if value)
+
+
+def table_rows(text: str, header_row: str = "") -> Iterator[Row]:
+    """The body rows of the tables in *text*; *header_row* is that of a table that *text* begins in the middle of."""
+    for block in scan_blocks(text):
+        lines = _LINE.finditer(text, block.start, block.end)
+        if block.kind == "table":
+            names = cells(next(lines)[0])
+        elif block.kind == "paragraph" and header_row and not text[: block.start].strip():
+            names = cells(header_row)
+        else:
+            continue
+        for line in lines:
+            if "|" in line[0] and not _DELIMITER_ROW.fullmatch(line[0]):
+                yield _row(line, names)
+
+
+def cells(row: str) -> list[str]:
+    """The cells of a row as plain words; the outer pipes are optional, an escaped pipe is text."""
+    parts = _UNESCAPED_PIPE.split(row.strip())
+    inner = parts[1 if not parts[0].strip() else 0 : -1 if len(parts) > 1 and not parts[-1].strip() else None]
+    return [plain_text(part.replace("\\|", "|")) for part in inner]
+
+
+def _row(line: re.Match[str], names: Sequence[str]) -> Row:
+    values = cells(line[0])
+    named = [*names, *[""] * len(values)][: len(values)]
+    content = line[0].strip()
+    start = line.start() + line[0].index(content)
+    return Row(start, start + len(content), tuple(zip(named, values, strict=True)))
