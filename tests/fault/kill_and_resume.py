@@ -51,19 +51,28 @@ def undisturbed(documents: Path, home: Path) -> tuple[Outcome, float]:
 
 
 def disturbed(documents: Path, home: Path, *, kills: int, within_seconds: float, chance: random.Random) -> Outcome:
-    """The same run, killed *kills* times, each at a moment between its start and *within_seconds*."""
-    for number in range(kills):
+    """The same run, killed *kills* times, each at a moment between its start and *within_seconds*.
+
+    A run that ends before its moment does not count; the more is stored, the sooner it ends, so the moments move up.
+    """
+    done = 0
+    while done < kills:
         delay = chance.uniform(0.5, within_seconds)
         command = subprocess.Popen(_command(documents), env=_environment(home), stdout=subprocess.DEVNULL)
         try:
             command.wait(timeout=delay)
-            print(f"kill {number + 1}: ended by itself before {delay:.1f} s", file=sys.stderr)
+            within_seconds = delay
         except subprocess.TimeoutExpired:
             os.kill(command.pid, signal.SIGKILL)
             command.wait()
-            print(f"kill {number + 1}: after {delay:.1f} s", file=sys.stderr)
+            done += 1
+            print(f"kill {done}: after {delay:.1f} s, {_stored(home)} files stored", file=sys.stderr)
     finish(documents, home)
     return outcome(home)
+
+
+def _stored(home: Path) -> int:
+    return sum(1 for path in (home / "artifacts").rglob("*") if path.is_file())
 
 
 def finish(documents: Path, home: Path) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def _index(connection: psycopg.Connection[Any]) -> dict[str, list[tuple[Any, ...
         wanted = ", ".join(f"t.{name}" for name in names)
         source = f"{table} t join indexed_documents d on d.document_id = t.document_id"
         rows[table] = connection.execute(
-            f"select d.sha256, {wanted} from {source} order by 1, 2, 3".encode()
+            f"select d.sha256, {wanted} from {source} order by 1, 2, 3".encode()  # noqa: S608 (names from the schema)
         ).fetchall()
         assert rows[table], f"{table} is empty"
     return rows
