@@ -144,7 +144,7 @@ async def _finish(
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
     await acreate_markdown_artifact(
         key="process-summary",
-        markdown=markdown_summary(documents, stage_names, seconds),
+        markdown=markdown_summary(documents, stage_names, run_id=run_id, seconds=seconds),
         description="What became of each document",
     )
     report = {

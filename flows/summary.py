@@ -6,6 +6,7 @@ Owns the Markdown only; pure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from tasks.run_context import Delivery, Document
 
@@ -15,7 +16,7 @@ MAX_ROWS = 200
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
 
 
-def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], seconds: float) -> str:
+def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], *, run_id: UUID, seconds: float) -> str:
     """A Markdown page: counts, failures first, then a table with a link to each stage's task run."""
     failed = [document for document in documents if document.failed]
     rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
@@ -29,8 +30,12 @@ def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], 
         lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
     lines += ["## Documents", "", *_table(rows, stage_names)]
     if len(rows) < len(documents):
-        lines += ["", f"{len(documents) - len(rows)} more; `waybill files list --run RUN_ID` lists everything."]
-    lines += ["", "Get a file with `waybill files get FILE_ID`, ask all documents with `waybill search TEXT`."]
+        lines += ["", f"{len(documents) - len(rows)} more are not shown."]
+    lines += [
+        "",
+        f"The files: `waybill files list --run {run_id}`, then `waybill files get ID`. "
+        "Ask all documents: `waybill search 'your question'`.",
+    ]
     return "\n".join(lines)
 
 
@@ -55,8 +60,7 @@ def _stage_cell(document: Document, name: str) -> str:
         return "failed" if document.failed_in == name else ""
     text = "reused" if delivery.reused else f"{delivery.seconds:.2f} s"
     task_run_id = document.task_run_ids.get(name)
-    linked = f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
-    return f"{linked} `{delivery.artifact.file_id}`"
+    return f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
 
 
 def _failure(document: Document) -> str:
