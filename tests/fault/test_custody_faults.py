@@ -89,34 +89,39 @@ def draft(run_id: UUID | None = None) -> Draft:
 
 
 class _Stream(io.RawIOBase):
-    """Zeros, and something that happens in the thread that reads, after so many MiB."""
+    """20 MiB of zeros, and something that happens in the thread that reads, after so many; slow from then on."""
 
     def __init__(self, after_mib: int, happen: Callable[[], None]) -> None:
-        self._left = SIZE_MIB
-        self._until = after_mib
+        self.reads = 0
+        self._after_mib = after_mib
         self._happen = happen
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         del size
-        if self._until == 0:
+        if self.reads == self._after_mib:
             self._happen()
-        self._until -= 1
-        self._left -= 1
-        return bytes(MIB) if self._left >= 0 else b""
+        elif self.reads > self._after_mib:
+            time.sleep(0.02)
+        self.reads += 1
+        return bytes(MIB) if self.reads <= SIZE_MIB else b""
 
 
 class Source(type(Path())):  # type: ignore[misc]
-    """A file of 20 MiB to which something happens while it is being read."""
+    """A file to which something happens when it has been opened, or after so many MiB have been read."""
 
-    def happening(self, after_mib: int, happen: Callable[[], None]) -> Source:
-        self._stream = _Stream(after_mib, happen)
-        return self
+    stream: _Stream
+    on_open: Callable[[], None] | None = None
+
+    @classmethod
+    def happening(cls, after_mib: int, happen: Callable[[], None]) -> Source:
+        source = cls("report.pdf")
+        source.stream = _Stream(after_mib, happen)
+        return source
 
     def open(self, *_: Any, **__: Any) -> Any:
-        return self._stream
+        if self.on_open:
+            self.on_open()
+        return self.stream
 
 
 # Errors and cancellations ---------------------------------------------------------------------------------------------
@@ -128,7 +133,7 @@ async def test_a_source_that_fails_at_any_mib_leaves_nothing(place: Place) -> No
 
     for after_mib in EVERY_MIB:
         with pytest.raises(SourceNotFound, match="Input/output error"):
-            await place.custody.take(draft(), Source("report.pdf").happening(after_mib, fail))
+            await place.custody.take(draft(), Source.happening(after_mib, fail))
         assert await place.states() == {}, after_mib
         assert place.files() == [], after_mib
 
@@ -136,7 +141,7 @@ async def test_a_source_that_fails_at_any_mib_leaves_nothing(place: Place) -> No
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_write_that_is_cancelled_at_any_mib_is_over_when_its_caller_goes_on(place: Place, times: int) -> None:
     for after_mib in EVERY_MIB:
-        writing = cancelled_in_the_middle(place, after_mib, times)
+        writing, source = cancelled_in_the_middle(place, after_mib, times)
         started = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
             await writing
@@ -144,32 +149,51 @@ async def test_a_write_that_is_cancelled_at_any_mib_is_over_when_its_caller_goes
         # Looked at once, not after a while: nothing may go on in the background.
         assert place.files() == [], after_mib
         assert await place.states() == {}, after_mib
+        reads = source.stream.reads
+        await asyncio.sleep(0.03)
+        assert source.stream.reads == reads, after_mib
 
 
-def cancelled_in_the_middle(place: Place, after_mib: int, times: int) -> asyncio.Task[Artifact]:
+def cancelled_in_the_middle(place: Place, after_mib: int, times: int) -> tuple[asyncio.Task[Artifact], Source]:
     """A write that is cancelled, *times* in a row, while its thread reads."""
     loop, told = asyncio.get_running_loop(), Event()
 
     def cancel() -> None:
-        for _ in range(times):
-            writing.cancel()
+        for number in range(times):
+            loop.call_later(number * 0.001, writing.cancel)
         told.set()
 
     def happen() -> None:
         loop.call_soon_threadsafe(cancel)
         assert told.wait(10)
 
-    writing = asyncio.create_task(place.custody.take(draft(), Source("report.pdf").happening(after_mib, happen)))
-    return writing
+    source = Source.happening(after_mib, happen)
+    writing = asyncio.create_task(place.custody.take(draft(), source))
+    return writing, source
 
 
-async def test_a_write_that_is_cancelled_before_its_thread_has_begun_leaves_nothing(place: Place) -> None:
-    for _ in range(30):
+async def test_a_write_that_is_cancelled_before_its_first_byte_does_not_begin_afterwards(place: Place) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_open() -> None:
+        loop.call_soon_threadsafe(writing.cancel)
+        time.sleep(0.3)  # longer than clearing up takes, if it did not wait
+
+    source = Source.happening(SIZE_MIB, lambda: None)
+    source.on_open = on_open
+    writing = asyncio.create_task(place.custody.take(draft(), source))
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await asyncio.sleep(0.3)
+    assert place.files() == []
+    assert await place.states() == {}
+
+
+async def test_a_write_that_is_cancelled_between_any_two_steps_leaves_all_or_nothing(place: Place) -> None:
+    for steps in range(60):
         writing = asyncio.create_task(place.custody.take(draft(), b"x" * MIB))
-        for _ in range(30):
+        for _ in range(steps):
             await asyncio.sleep(0)
-            if writing.done():
-                break
         writing.cancel()
         with suppress(asyncio.CancelledError):
             await writing
@@ -429,7 +453,7 @@ async def test_a_catalogue_that_goes_away_in_the_middle_of_a_write_leaves_a_row_
     async with Catalog.open(database_url) as catalog:
         place = Place(Custody(catalog=catalog, backend=open_backend(str(folder))), catalog, folder)
         with pytest.raises(CatalogUnavailable):
-            await place.custody.take(draft(run_id), Source("report.pdf").happening(7, go_away))
+            await place.custody.take(draft(run_id), Source.happening(7, go_away))
     postgres.execute(f"alter database {name} allow_connections true")
     assert not [name for name in place.files() if name.endswith(".partial")]
     async with Catalog.open(database_url) as catalog:
