@@ -109,6 +109,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.pdf import read_pdf
 
         return read_pdf(path, file_type, shown)
+    if file_type.family == "notebook":
+        from tasks.conversion.notebook import read_notebook
+
+        return read_notebook(path, file_type, shown)
     if file_type.extension in _SLIDES:
         from tasks.conversion.slides import read_slides
 

@@ -71,7 +71,7 @@ def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
             "words_before": before,
             "words_after": _count_words(result),
             "pieces": formatted.pieces if formatted else 0,
-            "pieces_kept_for_words": formatted.kept_for_words if formatted else 0,
+            "pieces_kept_for_proof": formatted.kept_for_proof if formatted else 0,
             "pieces_kept_for_size": formatted.kept_for_size if formatted else 0,
             "joined_words": repaired.joined_words,
             "removed_running_lines": repaired.removed_lines,
@@ -109,17 +109,17 @@ def _pdf_pages(front_matter: str) -> int:
 def _guard(formatted: Formatted | None) -> str:
     if formatted is None:
         return "skipped"
-    return "kept-original" if formatted.kept_for_words else "passed"
+    return "kept-original" if formatted.kept_for_proof else "passed"
 
 
 def _warnings(formatted: Formatted | None, size_bytes: int, options: OptimizeOptions) -> tuple[str, ...]:
     if formatted is None:
         return (f"not formatted: {size_bytes} bytes are more than max_format_bytes ({options.max_format_bytes})",)
     told: list[str] = []
-    if formatted.kept_for_words:
+    if formatted.kept_for_proof:
         told.append(
-            f"{formatted.kept_for_words} of {formatted.pieces} pieces stay as they were, "
-            "because formatting would have changed their words"
+            f"{formatted.kept_for_proof} of {formatted.pieces} pieces stay as they were, "
+            "because formatting would have changed their words or their structure"
         )
     if formatted.kept_for_size:
         told.append(f"{formatted.kept_for_size} of {formatted.pieces} pieces stay as they were for their size")

@@ -179,7 +179,7 @@ def _by_looks(text: str, *, ignore_mail: bool) -> str:
 def _looks_like_mail(text: str) -> bool:
     """RFC 5322 section 2.2: header fields up to the first empty line, some of which only messages have."""
     found = set[str]()
-    lines = text[:_MARKUP_WINDOW_CHARACTERS].splitlines()
+    lines = text.splitlines()
     for line in lines[1:] if lines and lines[0].startswith("From ") else lines:
         if not line.strip():
             break

@@ -30,14 +30,14 @@ _HEADING_LINE_CHARACTERS = 600
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*$")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])?")
-_EMPHASIS = re.compile(r"(?<!\w)(\*\*|__|\*|_|~~|`)(?=\S)(.+?)(?<=\S)\1(?!\w)")
+_EMPHASIS = re.compile(r"(?<![\w\\])(\*\*|__|\*|_|~~|`)(?=\S)(.+?)(?<=[^\s\\])\1(?!\w)")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 # What authoring programs write where nobody entered a title.
 _PLACEHOLDER_TITLES = frozenset(
     {"", "untitled", "(anonymous)", "(unspecified)", "anonymous", "unspecified", "document", "unknown", "none", "title"}
     | {"powerpoint presentation", "powerpoint-präsentation", "présentation powerpoint", "word document", "slide 1"}
 )
-_PROGRAM_PREFIX = re.compile(r"^microsoft (?:office )?(?:word|powerpoint|excel) - ", re.IGNORECASE)
+_PROGRAM_PREFIX = re.compile(r"^microsoft (?:office )?(?:word|powerpoint|excel) -\s*", re.IGNORECASE)
 _PDF_DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?")
 _YEAR_OR_MONTH = re.compile(r"\d{4}(?:-\d\d)?")
 

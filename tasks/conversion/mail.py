@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email import policy
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message as _Message
 from email.parser import BytesParser
@@ -33,6 +33,10 @@ _MAX_HEADER_CHARACTERS = 1_000
 # Decoding encoded words takes more than linear time; no honest header is this long.
 _MAX_RAW_HEADER_CHARACTERS = 20_000
 _MAX_FILE_NAME_CHARACTERS = 200
+# What the standard library's parser is known to raise on malformed parameters and encodings.
+_PARSER_FAILURES = (MessageError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_WORD = re.compile(r"[^\W_]")
+_IMAGE = re.compile(r"!\[[^\]\n]{0,500}\]\([^)\n]{0,2000}\)")
 _MARKUP = re.compile(r"([\\`*\[\]<])")
 
 
@@ -73,7 +77,7 @@ class _MailReader:
         elif part.is_multipart() and kind.startswith("multipart/"):
             for child in children:
                 self._collect(child, found, forwards)
-        elif part.get_content_disposition() == "attachment" or part.get_filename() or not kind.startswith("text/"):
+        elif part.get_content_disposition() == "attachment" or part.get_filename() or not _is_text(kind):
             found.attachments.append(_attachment_line(part, kind))
         else:
             found.blocks.append(self._text(part, kind))
@@ -83,7 +87,7 @@ class _MailReader:
         for part in reversed(alternatives):
             attempt = _Content()
             self._collect(part, attempt, forwards)
-            if any(block.strip() for block in attempt.blocks):
+            if any(_WORD.search(_IMAGE.sub("", block)) for block in attempt.blocks):
                 found.blocks += attempt.blocks
                 found.attachments += attempt.attachments
                 return
@@ -111,6 +115,10 @@ def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Readi
         raise UnreadableDocument(
             f"{shown!r} is a message whose parts are nested too deeply to be read; send the inner message by itself"
         ) from exc
+    except _PARSER_FAILURES as exc:
+        raise UnreadableDocument(
+            f"{shown!r} is no well-formed e-mail message ({type(exc).__name__}); export it again"
+        ) from exc
     subject = _header(message, "Subject")
     heading = [f"# {_escaped(subject)}"] if subject else []
     return Reading(
@@ -137,8 +145,13 @@ def _decoded_words(raw: str) -> str:
     raw = raw[:_MAX_RAW_HEADER_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     try:
         return single_line(str(make_header(decode_header(raw))))
-    except (HeaderParseError, LookupError, ValueError):
+    except (MessageError, LookupError, ValueError):
         return single_line(raw)
+
+
+def _is_text(kind: str) -> bool:
+    """A multipart message without its boundary cannot be taken apart, but it can be shown."""
+    return kind.startswith(("text/", "multipart/"))
 
 
 def _escaped(text: str) -> str:

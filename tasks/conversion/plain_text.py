@@ -16,6 +16,7 @@ from tasks.conversion.reading import Reading, clean_text
 
 CONVERTER = "waybill-text 1"
 
+_WORD = re.compile(r"[^\W_]")
 _BACKTICKS = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
 
 
@@ -29,7 +30,8 @@ def read_code(path: Path, file_type: FileType, encoding: str | None) -> Reading:
     """The text in one fenced code block whose info string names the language."""
     text, warnings = load_text(path, encoding)
     language = SOURCE_CODE.get(file_type.extension, file_type.extension)
-    return Reading(body=as_code_block(text, language) if text.strip() else "", converter=CONVERTER, warnings=warnings)
+    body = as_code_block(text, language) if _WORD.search(text) else ""  # the info string must not pass for text
+    return Reading(body=body, converter=CONVERTER, warnings=warnings)
 
 
 def load_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _LINE_ENDS = re.compile(r"\r\n?|\x85|\u2028|\x0b")
-_PAGE_BREAK = re.compile(r"[ \t]*\x0c[ \t]*")
+_PAGE_BREAK = re.compile(r"\x0c")
 # ECMA-48 control sequences: colours in logs and notebook tracebacks.
 _TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\))")
 # C1 controls stay: they are what Windows-1252 quotes look like after a wrong decoding, and stage 2 repairs those.

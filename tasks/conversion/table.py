@@ -32,7 +32,7 @@ _NO_CELL_BOUND = (1 << 31) - 1
 _ROWS_PER_PART = 5_000
 
 _EXCEL_HINT = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
-_PIPE = re.compile(r"(\\*)\|")
+_PIPE = re.compile(r"(?<!\\)(\\*+)\|")
 _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 
 

@@ -1,8 +1,8 @@
-"""Normalises Markdown through mdformat, and proves for each piece that no word was lost.
+"""Normalises Markdown through mdformat, and proves for each piece that it still says the same.
 
-Owns the proof: a formatted piece counts only if it holds the same words as before and if formatting it once more
-changes nothing; otherwise the piece stays as it was. mdformat's own ways that would change words (renumbering, padding
-numbers with zeros) are replaced here.
+Owns the proof: a formatted piece counts only if it holds the same words as before, is parsed into the same structure,
+and does not change when it is formatted once more; otherwise the piece stays as it was. mdformat's own ways that would
+change words (renumbering, padding numbers with zeros) are replaced here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import mdformat.plugins
 from markdown_it import MarkdownIt
 from mdformat.renderer import MDRenderer, RenderContext, RenderTreeNode
 
+from tasks.optimization.meaning import meaning
 from tasks.optimization.segments import MAX_NESTING, Segment, cut
 from tasks.optimization.table import normalise_table
 
@@ -35,11 +36,11 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 
 @dataclass(frozen=True)
 class Formatted:
-    """The text, how many pieces it has, how many stayed because words would have been lost, how many for their size."""
+    """The text, how many pieces it has, how many stayed because the proof failed, how many for their size."""
 
     text: str
     pieces: int
-    kept_for_words: int
+    kept_for_proof: int
     kept_for_size: int
 
 
@@ -48,14 +49,14 @@ def format_markdown(text: str) -> Formatted:
     try:
         segments = cut(text)
     except RecursionError:
-        return Formatted(text, pieces=1, kept_for_words=0, kept_for_size=1)
+        return Formatted(text, pieces=1, kept_for_proof=0, kept_for_size=1)
     formatter = _Formatter(segments.references)
     done = [formatter.format(piece) for piece in segments.pieces]
     joined = "\n\n".join(done)
     return Formatted(
         text=f"{joined}\n" if joined else "",
         pieces=len(done),
-        kept_for_words=formatter.kept_for_words,
+        kept_for_proof=formatter.kept_for_proof,
         kept_for_size=formatter.kept_for_size,
     )
 
@@ -71,7 +72,7 @@ class _Formatter:
     def __init__(self, references: Mapping[str, Any]) -> None:
         self._references = references
         self._parser = _parser()
-        self.kept_for_words = 0
+        self.kept_for_proof = 0
         self.kept_for_size = 0
 
     def format(self, piece: Segment) -> str:
@@ -84,27 +85,28 @@ class _Formatter:
             return piece.text
         formatted = self._stable(piece.text)
         if formatted is None:
-            self.kept_for_words += 1
+            self.kept_for_proof += 1
             return piece.text
         return formatted
 
     def _stable(self, text: str) -> str | None:
-        """The formatted text if it has the same words and is its own formatted form; None otherwise."""
+        """The formatted text if it passes the proof; None otherwise."""
         try:
-            once = self._render(text)
+            once, meant = self._render(text)
             if once == text:
                 return text
-            if self._render(once) != once:
-                return None
+            twice, means = self._render(once)
         except (RecursionError, ValueError, AssertionError, KeyError, IndexError):  # the formatter's own failures
             return None
-        return once if self._same_words(text, once) else None
+        return once if twice == once and meant == means and self._same_words(text, once) else None
 
-    def _render(self, text: str) -> str:
+    def _render(self, text: str) -> tuple[str, str]:
+        """The normal form of *text*, and what *text* means."""
         env: dict[str, Any] = {"references": dict(self._references)}
         tokens = self._parser.parse(text, env)
+        meant = meaning(tokens)
         renderer = cast(Any, MDRenderer())
-        return cast(str, renderer.render(tokens, self._parser.options, env, finalize=False)).strip("\n")
+        return cast(str, renderer.render(tokens, self._parser.options, env, finalize=False)).strip("\n"), meant
 
     def _same_words(self, before: str, after: str) -> bool:
         """Equal counts of every word, where a list numbered ``1. 1. 1.`` counts as it is read: 1, 2, 3."""
