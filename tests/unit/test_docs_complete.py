@@ -1,0 +1,67 @@
+"""The documentation leaves nothing out and names nothing that is not there: options, variables, formats, errors."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from blocks import errors
+from blocks.settings import Settings
+from docs.stage_tables import stages_with_a_table, with_current_tables
+from tasks.registry import BUILT_IN
+
+DOCS = Path("docs")
+# Decided by the machine or by another variable; the page says so in words.
+DESCRIBED_DEFAULTS = {"home", "database_url", "storage_url", "workers", "extra_stages"}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def variable_rows() -> dict[str, str]:
+    """Variable -> default, from the table of the configuration page."""
+    rows = re.findall(r"^\| `(WAYBILL_\w+)` \| (.*?) \|", page("configuration.md"), re.MULTILINE)
+    assert len(dict(rows)) == len(rows), "a variable is listed twice"
+    return dict(rows)
+
+
+def test_the_tables_of_the_stages_page_are_those_of_the_code() -> None:
+    assert with_current_tables(page("stages.md")) == page("stages.md"), "run: .venv/bin/python docs/stage_tables.py"
+
+
+def test_every_stage_has_its_options_on_the_page() -> None:
+    assert stages_with_a_table(page("stages.md")) == [stage.name for stage in BUILT_IN]
+
+
+def test_every_variable_is_documented_and_every_documented_variable_exists() -> None:
+    assert list(variable_rows()) == [f"WAYBILL_{name.upper()}" for name in Settings.model_fields]
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - DESCRIBED_DEFAULTS))
+def test_the_documented_default_is_the_real_one(name: str) -> None:
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    assert float(default) == float(shown) if (shown := documented(name))[0].isdigit() else json.loads(shown) == default
+
+
+def documented(name: str) -> str:
+    return variable_rows()[f"WAYBILL_{name.upper()}"].strip("`")
+
+
+def test_every_variable_that_any_page_names_exists() -> None:
+    known = {f"WAYBILL_{name.upper()}" for name in Settings.model_fields}
+    for path in (Path("README.md"), *DOCS.rglob("*.md")):
+        named = set(re.findall(r"\bWAYBILL_[A-Z_]+[A-Z]", path.read_text(encoding="utf-8")))
+        assert named <= known, f"{path} names {named - known}"
+
+
+def test_every_error_type_is_documented() -> None:
+    concrete = {
+        name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, errors.WaybillError)
+    } - {"WaybillError", "Transient", "Permanent"}
+    told = set(re.findall(r"`([A-Z]\w+)`", page("stages.md") + page("command-line.md")))
+    assert concrete <= told, f"not documented: {concrete - told}"
