@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import Field
 
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
-from tasks.optimization.formatting import FORMATTER, Formatted, format_markdown
 from tasks.optimization.hyphenation import join_cut_words
 from tasks.optimization.repair import collapse_empty_lines, normalise_line_ends, repair_characters
 from tasks.optimization.running_lines import remove_running_lines
+
+if TYPE_CHECKING:
+    from tasks.optimization.formatting import Formatted
 
 _FRONT_MATTER = re.compile(r"---\n.*?^---\n\n?", re.DOTALL | re.MULTILINE)
 _WORD = re.compile(r"[^\W_]+")
@@ -39,9 +41,9 @@ class OptimizeOptions(StageOptions):
         default=True, description="PDF: remove page numbers, and running heads and feet but for their first occurrence."
     )
     max_format_bytes: int = Field(
-        default=4 << 20,
+        default=2 << 20,
         ge=0,
-        description="Larger texts get the repairs only and are not formatted: formatting takes 1 to 2 seconds per MB.",
+        description="Larger texts get the repairs only and are not formatted: formatting takes 1 to 10 seconds per MB.",
     )
 
 
@@ -54,6 +56,8 @@ class _Repaired:
 
 def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
     """The Markdown of stage 1 in normal form. Optimising the result again gives the result."""
+    from tasks.optimization.formatting import FORMATTER, format_markdown  # 60 ms, which only the worker has to pay
+
     text = given.first("markdown-conversion").read_bytes().decode("utf-8", "replace")
     header = _FRONT_MATTER.match(text)
     front_matter = header[0].rstrip("\n") + "\n" if header else ""

@@ -35,7 +35,14 @@ _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 # What authoring programs write where nobody entered a title.
 _PLACEHOLDER_TITLES = frozenset(
     {"", "untitled", "(anonymous)", "(unspecified)", "anonymous", "unspecified", "document", "unknown", "none", "title"}
-    | {"powerpoint presentation", "powerpoint-präsentation", "présentation powerpoint", "word document", "slide 1"}
+    | {
+        "presentation",
+        "powerpoint presentation",
+        "powerpoint-präsentation",
+        "présentation powerpoint",
+        "word document",
+        "slide 1",
+    }
 )
 _PROGRAM_PREFIX = re.compile(r"^microsoft (?:office )?(?:word|powerpoint|excel) -\s*", re.IGNORECASE)
 _PDF_DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?")
@@ -80,7 +87,7 @@ class Header:
 def make_header(reading: Reading, document: DocumentInfo, file_type: FileType, language: str | None) -> Header:
     """The header of *document*. *language* is what the text was found to be; a declared one stands in for it."""
     return Header(
-        title=_title(reading, document),
+        title=_title(reading, document, file_type),
         source=clean_display_name(document.name),
         sha256=document.sha256,
         type=file_type.extension,
@@ -90,8 +97,10 @@ def make_header(reading: Reading, document: DocumentInfo, file_type: FileType, l
     )
 
 
-def _title(reading: Reading, document: DocumentInfo) -> str:
-    for candidate in (_PROGRAM_PREFIX.sub("", single_line(reading.title or "")), first_heading(reading.body)):
+def _title(reading: Reading, document: DocumentInfo, file_type: FileType) -> str:
+    # In plain text a line with a hash in front is a comment as often as a heading.
+    heading = "" if file_type.family == "text" else first_heading(reading.body)
+    for candidate in (_PROGRAM_PREFIX.sub("", single_line(reading.title or "")), heading):
         if candidate.lower() not in _PLACEHOLDER_TITLES:
             return _shortened(candidate)
     return _shortened(document_stem(document.name))

@@ -147,7 +147,7 @@ def _warnings(document: xberg.ExtractedDocument) -> tuple[str, ...]:
     ]
     pdf = document.metadata.format.pdf if document.metadata.format else None
     if pdf is not None:
-        told += _page_warning(pdf.scanned_pages, "look like scans; text in them needs OCR")
+        told += _page_warning(pdf.scanned_pages, "look like scans; their text may be missing or incomplete without OCR")
         told += _page_warning(pdf.fabricated_text_pages, "have fonts without a character map; their text may be wrong")
         told += _page_warning(pdf.implausible_text_pages, "read like no language; their text may be wrong")
     return tuple(told[:_MAX_WARNINGS])
