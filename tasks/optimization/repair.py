@@ -10,11 +10,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import ftfy
-
-# Quotes, entities and full-width letters are how the author wrote; only what came about by accident is repaired.
-_FTFY = ftfy.TextFixerConfig(uncurl_quotes=False, unescape_html=False, fix_character_width=False)
-
 # Soft hyphens, zero-width spaces, word joiners and stray byte order marks: invisible, and they cut words in two for a
 # search. Zero-width (non-)joiners stay: Persian, Indic scripts and emoji are spelled with them.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
@@ -37,8 +32,12 @@ class Part:
 
 def repair_characters(text: str) -> str:
     """*text* with mojibake, ligatures, control characters and decomposed letters repaired (ftfy), NFC."""
+    import ftfy  # 50 ms, and whoever only asks for the stage's options does not need it
+
+    # Quotes, entities and full-width letters are how the author wrote; only what came about by accident is repaired.
+    config = ftfy.TextFixerConfig(uncurl_quotes=False, unescape_html=False, fix_character_width=False)
     for _ in range(_MAX_ROUNDS):
-        text = ftfy.fix_text(_INVISIBLE.sub("", text), config=_FTFY)
+        text = ftfy.fix_text(_INVISIBLE.sub("", text), config=config)
         if _INVISIBLE.search(text) is None:
             break
     return text
