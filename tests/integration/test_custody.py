@@ -413,13 +413,13 @@ async def test_the_recovery_of_one_run_leaves_others_alone(place: Place) -> None
 
 
 class ForgetfulCatalog(Catalog):
-    """Loses the answer of one commit: the transaction is done, and the caller is told that the connection broke."""
+    """Loses the answer of one commit: it has happened, and the caller is told that the connection broke."""
 
     forget: int = 0
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Connection]:
-        async with super().transaction() as connection:
+    async def connection(self) -> AsyncGenerator[Connection]:
+        async with super().connection() as connection:
             yield connection
         self.forget -= 1
         if self.forget == 0:
