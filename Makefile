@@ -23,7 +23,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   linters, types, import directions, sizes"
 	@echo "make bench   the benchmarks"
-	@echo "make chaos   only the tests that kill and damage things"
+	@echo "make chaos   the tests that kill and damage things, and the long one of them"
 	@echo "make clean   remove .venv and caches (documents and catalogue in .waybill stay)"
 
 install: $(STAMP)
@@ -56,10 +56,11 @@ check: install
 	$(BIN)/python .ci/size_report.py
 
 bench: install
-	for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+	for file in benchmarks/[a-z]*.py; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
 
 chaos: install
 	$(BIN)/python -m pytest tests/fault
+	$(BIN)/python -m tests.fault.kill_and_resume --documents 50 --kills 10
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -63,10 +63,10 @@ class Custody:
                 await to_its_end(self._give_up(file_id, key, written=not isinstance(error, KeyExists)))
             raise
 
-    async def get(self, file_id: UUID) -> Artifact:
-        """The artifact. Raises `ArtifactNotFound`."""
-        async with self.catalog.transaction() as connection:
-            return await self.catalog.get(connection, file_id)
+    async def get(self, file_id: UUID, *, even_expired: bool = False) -> Artifact:
+        """The artifact. Raises `ArtifactNotFound`, also for an expired one unless *even_expired*."""
+        async with self.catalog.connection() as connection:
+            return await self.catalog.get(connection, file_id, even_expired=even_expired)
 
     async def fetch(self, artifact: Artifact, target: Path) -> None:
         """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
@@ -109,7 +109,7 @@ class Custody:
         """Write the `pending` row. One that was committed although the answer got lost is taken back."""
         announced = False
         try:
-            async with self.catalog.transaction() as connection:
+            async with self.catalog.connection() as connection:
                 announced = True
                 await self.catalog.reserve(connection, file_id=file_id, location=key, draft=draft)
         except CatalogRefused:
@@ -121,8 +121,8 @@ class Custody:
             raise
 
     async def _make_available(self, file_id: UUID, draft: Draft, blob: Blob) -> Artifact:
-        async with self.catalog.transaction() as connection:
-            artifact = await self.catalog.make_available(
+        async with self.catalog.connection() as connection:
+            return await self.catalog.make_available(
                 connection,
                 file_id=file_id,
                 size=blob.size,
@@ -131,11 +131,6 @@ class Custody:
                 stored_sha256=blob.sha256,
                 keep_for=draft.keep_for,
             )
-            if draft.run_id is not None:
-                await self.catalog.record_use(
-                    connection, run_id=draft.run_id, artifact=artifact, source_file=draft.source_file, reused=False
-                )
-        return artifact
 
     async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:
         """Undo a reservation: first the blob (if *written* by us), then the row that knows where it lies.

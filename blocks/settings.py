@@ -29,7 +29,7 @@ class Settings(BaseSettings):
 
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
     # small enough that the progress of a batch is visible.
-    shard_size: int = Field(default=25, ge=1, le=500)
+    shard_size: int = Field(default=40, ge=1, le=500)
     # Two shards under way keep the workers busy while one of them waits for the disk or the catalogue.
     shards_at_once: int = Field(default=2, ge=1, le=32)
     workers: int = Field(default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)), ge=1, le=64)

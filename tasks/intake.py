@@ -59,7 +59,7 @@ async def take_in(document: Document, context: RunContext) -> None:
 
 async def _store_once(draft: Draft, path: Path, info: DocumentInfo, context: RunContext) -> Delivery:
     catalog = context.custody.catalog
-    async with catalog.transaction() as connection:
+    async with catalog.connection() as connection:
         known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
         if known is not None:
             await catalog.record_use(
@@ -82,7 +82,7 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
     document.label = artifact.filename
     document.upload = Delivery(artifact=artifact, reused=True, seconds=0.0)
     catalog = context.custody.catalog
-    async with catalog.transaction() as connection:
+    async with catalog.connection() as connection:
         await catalog.record_use(
             connection, run_id=context.run_id, artifact=artifact, source_file=artifact.source_file, reused=True
         )

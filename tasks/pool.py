@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import AsyncGenerator
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as JobTimeoutError
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
@@ -60,9 +61,9 @@ class WorkerPool:
         The time limit counts from when a worker takes the job up, not from when it is queued.
         """
         limit_seconds = self._settings.stage_timeout_seconds
-        future: Future[JobResult] = self._pool.schedule(execute, args=(job,), timeout=limit_seconds)
         name = job.document.name
         try:
+            future: Future[JobResult] = self._pool.schedule(execute, args=(job,), timeout=limit_seconds)
             return await asyncio.wrap_future(future)
         except JobTimeoutError as exc:
             raise StageTimedOut(
@@ -71,6 +72,10 @@ class WorkerPool:
             ) from exc
         except ProcessExpired as exc:
             raise self._died(job, exc.exitcode) from exc
+        except (BrokenExecutor, RuntimeError) as exc:
+            # Not the document's doing: no worker comes up. A program without an ``if __name__ == "__main__"`` around
+            # its run does this, because each worker imports the program's main module.
+            raise StageCrashed(f"no worker process can be started for {job.stage_name} ({exc})") from exc
 
     def _died(self, job: Job, exit_code: int | None) -> StageCrashed | StageOutOfMemory:
         name, limit_mib = job.document.name, self._settings.stage_memory_mib

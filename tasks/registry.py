@@ -31,10 +31,10 @@ BUILT_IN: tuple[AnyStage, ...] = (CONVERT, OPTIMIZE, CHUNK, FACTS, INGEST)
 def all_stages() -> tuple[AnyStage, ...]:
     """Every known stage by rising number. Raises `InvalidSettings` when two share a number or a name."""
     stages = sorted((*BUILT_IN, *map(_load, current_settings().extra_stages)), key=lambda stage: stage.number)
-    for label, values in (("number", [s.number for s in stages]), ("name", [s.name for s in stages])):
-        doubled = {value for value in values if values.count(value) > 1}
+    for label, values in (("number", [str(s.number) for s in stages]), ("name", [s.name for s in stages])):
+        doubled = [value for value in values if values.count(value) > 1]
         if doubled:
-            raise InvalidSettings(f"two stages share the {label} {doubled.pop()!r}; give each its own")
+            raise InvalidSettings(f"two stages share the {label} {doubled[0]}; give each its own")
     return tuple(stages)
 
 
@@ -73,7 +73,7 @@ def options_model() -> type[StageOptions]:
         )
         for stage in all_stages()
     }
-    return cast("type[StageOptions]", create_model("ProcessOptions", __base__=StageOptions, **fields))
+    return create_model("ProcessOptions", __base__=StageOptions, **fields)
 
 
 def _load(reference: str) -> AnyStage:

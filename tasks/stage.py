@@ -108,7 +108,7 @@ def _plan(stage: Stage[Any], documents: list[Document], context: RunContext) -> 
 async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunContext) -> None:
     """Give each document the output that an earlier run has made under the same key, where it still holds."""
     catalog = context.custody.catalog
-    async with catalog.transaction() as connection:
+    async with catalog.connection() as connection:
         known = await catalog.find_reusable(connection, list(set(keys.values())))
         for document, key in keys.items():
             artifact = known.get(key)
@@ -247,7 +247,7 @@ async def _input_files(stage: Stage[Any], document: Document, context: RunContex
 
 async def _record_twin(info: DocumentInfo, artifact: Artifact, context: RunContext) -> None:
     catalog = context.custody.catalog
-    async with catalog.transaction() as connection:
+    async with catalog.connection() as connection:
         await catalog.record_use(
             connection, run_id=context.run_id, artifact=artifact, source_file=info.source, reused=True
         )

@@ -60,6 +60,7 @@ _process = _Process()
 def start(services: Services, memory_bytes: int) -> None:
     """Prepare this process for jobs: limits, signals, and a watch on the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers itself
+    _spare_memory()
     _limit_memory(memory_bytes)
     _die_with_forkserver()
     threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
@@ -96,6 +97,18 @@ def execute(job: Job) -> JobResult:
         metadata=output.metadata,
         warnings=output.warnings,
     )
+
+
+def _spare_memory() -> None:
+    """Let the C library give large blocks back at once: a large workbook then fits where it did not.
+
+    glibc raises its threshold for them by itself with every block that is freed; setting it pins it. See mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_mmap_threshold, m_arena_max = -3, -8
+        mallopt(m_mmap_threshold, 256 * 1024)
+        mallopt(m_arena_max, 2)
 
 
 def _limit_memory(limit_bytes: int) -> None:

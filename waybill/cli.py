@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import typer
 from typer.exceptions import TyperException
@@ -54,9 +55,13 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """Entry point of the console script; never shows a traceback for a condition that Waybill knows."""
-    # A terminated command ends like an interrupted one: the run is told and what was started is stopped.
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A terminated command ends like an interrupted one: the run is told and what was started is stopped."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def run(arguments: Sequence[str]) -> int:

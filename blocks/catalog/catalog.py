@@ -74,7 +74,7 @@ class Catalog:
             min_size=1,
             max_size=POOL_CONNECTIONS,
             timeout=CONNECT_TIMEOUT_SECONDS,
-            kwargs={"row_factory": dict_row},
+            kwargs={"row_factory": dict_row, "autocommit": True},
             configure=_configure,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
             open=False,
@@ -94,8 +94,8 @@ class Catalog:
             await pool.close()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Connection]:
-        """A connection in a transaction: committed at the end, rolled back on any error."""
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A connection on which each statement commits by itself: one exchange with the server instead of three."""
         try:
             with postgres_errors("use the catalogue"):
                 async with self._pool.connection() as connection:
@@ -103,6 +103,14 @@ class Catalog:
         except CatalogUnavailable:
             await self._replace_broken_connections()
             raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """A connection in a transaction: committed at the end, rolled back on any error."""
+        async with self.connection() as connection:
+            with postgres_errors("use the catalogue"):
+                async with connection.transaction():
+                    yield connection
 
     async def _replace_broken_connections(self) -> None:
         """What cut one connection has cut all: one call fails after a restart of Postgres, not one for each of them."""
@@ -147,8 +155,9 @@ class Catalog:
         stored_sha256: str,
         keep_for: timedelta,
     ) -> Artifact:
-        """Turn the `pending` row into the artifact it announced (row last). Expiry counts from now by Postgres' clock.
+        """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
 
+        One statement, so it is atomic on any connection. Expiry counts from now by Postgres' clock.
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
         cursor = await _run(
@@ -206,9 +215,10 @@ class Catalog:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    async def get(self, connection: Connection, file_id: UUID) -> Artifact:
-        """The artifact, or `ArtifactNotFound` when it never was, has expired or was deleted."""
-        cursor = await _run(connection, queries.GET, {"file_id": file_id})
+    async def get(self, connection: Connection, file_id: UUID, *, even_expired: bool = False) -> Artifact:
+        """The artifact, or `ArtifactNotFound` when it never was, has expired (unless *even_expired*) or was deleted."""
+        statement = queries.GET_STORED if even_expired else queries.GET
+        cursor = await _run(connection, statement, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
             raise _not_found(file_id)

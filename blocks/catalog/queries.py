@@ -25,14 +25,20 @@ RESERVE = """
             clock_timestamp() + %(keep_for)s)
 """
 
-# The only way from pending to available: with the hashes of what was written.
+# The only way from pending to available: with the hashes of what was written. What a run makes, it has delivered.
 MAKE_AVAILABLE = f"""
-    update artifacts
-       set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
-           stored_sha256 = %(stored_sha256)s, created_at = clock_timestamp(),
-           expires_at = clock_timestamp() + %(keep_for)s
-     where file_id = %(file_id)s and state = 'pending'
-    returning {_COLUMNS}
+    with made as (
+        update artifacts
+           set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
+               stored_sha256 = %(stored_sha256)s, created_at = clock_timestamp(),
+               expires_at = clock_timestamp() + %(keep_for)s
+         where file_id = %(file_id)s and state = 'pending'
+        returning {_COLUMNS}
+    ), delivered as (
+        insert into run_outputs (run_id, file_id, source_file, reused)
+        select run_id, file_id, source_file, false from made where run_id is not null
+    )
+    select * from made
 """
 
 # Held to the end of the transaction. Waits for one that is about to change the row, also when its client is gone.
@@ -50,6 +56,9 @@ RECORD_USE = """
 """
 
 GET = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and {_READABLE}"
+
+# Expired files too: their bytes lie there until they are removed.
+GET_STORED = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 
 # An output that is about to expire is not reused: it would be gone while the run still builds on it.
 FIND_REUSABLE = f"""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import CommandLine
@@ -221,12 +223,7 @@ def test_a_failing_document_gives_exit_code_1_and_its_reason(waybill: CommandLin
 
 def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp_path: Path) -> None:
     """Started over Prefect's API as another program would; the deployment is served by `up`."""
-    import time
-
-    import httpx
-
-    state = json.loads((waybill.home / "stack.json").read_text()) if (waybill.home / "stack.json").exists() else None
-    api = _api_address(waybill, state)
+    api = _api_address(waybill)
     path = tmp_path / "served.md"
     path.write_text("# Served\n\nA document for the deployment.\n")
     deployment = httpx.get(f"{api}/deployments/name/process-documents/waybill").raise_for_status().json()
@@ -246,8 +243,7 @@ def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp
     assert len(waybill.json("files", "list", "--run", run["id"])["files"]) == 3
 
 
-def _api_address(waybill: CommandLine, state: object) -> str:
-    del state
+def _api_address(waybill: CommandLine) -> str:
     text = (waybill.home / "up.log").read_text()
     (line,) = [line for line in text.splitlines() if "Prefect API" in line]
     return line.split()[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +44,7 @@ def list_files(
     as_json: AsJson = False,
 ) -> int:
     """List files, newest first. Examples: waybill files list --source report.pdf / waybill files list --stage 3"""
-    from blocks.catalog import KINDS, Kind
+    from blocks.catalog import KINDS
 
     if kind is not None and kind not in KINDS:
         raise InvalidOptions(f"there is no kind {kind!r}; known are {', '.join(KINDS)}")
@@ -56,7 +57,7 @@ def list_files(
                 source=_source_as_stored(source),
                 stage=stage,
                 run_id=run_id,
-                kind=cast("Kind | None", kind),
+                kind=kind,
                 limit=limit,
                 after=after,
             )
@@ -173,14 +174,22 @@ def put(
 
 @app.command()
 def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
-    """Remove files for good: the bytes go, the catalogue keeps that they were there."""
-    return _each("removed", file_ids, lambda custody, artifact: custody.remove(artifact.file_id), as_json=as_json)
+    """Remove files for good, expired ones too: the bytes go, the catalogue keeps that they were there."""
+
+    async def remove(custody: Custody, artifact: Artifact) -> None:
+        await custody.remove(artifact.file_id)
+
+    return _each("removed", file_ids, remove, even_expired=True, as_json=as_json)
 
 
 @app.command()
 def verify(file_ids: FileIds, as_json: AsJson = False) -> int:
     """Read the stored bytes of files and compare them with the hashes taken when they were stored."""
-    return _each("verified", file_ids, lambda custody, artifact: custody.verify(artifact), as_json=as_json)
+
+    async def verify_one(custody: Custody, artifact: Artifact) -> None:
+        await custody.verify(artifact)
+
+    return _each("verified", file_ids, verify_one, as_json=as_json)
 
 
 def stats(as_json: AsJson = False) -> int:
@@ -217,7 +226,14 @@ def stats(as_json: AsJson = False) -> int:
     return 0
 
 
-def _each(verb: str, file_ids: list[str], act: Any, *, as_json: bool) -> int:
+def _each(
+    verb: str,
+    file_ids: list[str],
+    act: Callable[[Custody, Artifact], Awaitable[None]],
+    *,
+    as_json: bool,
+    even_expired: bool = False,
+) -> int:
     """Do one thing to each file; a failure is told and does not keep the others from it."""
     wanted = [read_id(file_id) for file_id in file_ids]
 
@@ -225,7 +241,7 @@ def _each(verb: str, file_ids: list[str], act: Any, *, as_json: bool) -> int:
         results: list[dict[str, Any]] = []
         for file_id in wanted:
             try:
-                artifact = await custody.get(file_id)
+                artifact = await custody.get(file_id, even_expired=even_expired)
                 await act(custody, artifact)
             except WaybillError as error:
                 state = "damaged" if isinstance(error, ContentMismatch) else "failed"
