@@ -11,13 +11,13 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID, uuid4
 
-from blocks.catalog import Artifact, Catalog, Draft
+from blocks.catalog import Artifact, Catalog, Draft, Reservation
 from blocks.errors import (
     CatalogRefused,
     ContentMismatch,
@@ -50,18 +50,62 @@ class Custody:
         `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
         caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
         """
-        file_id = self._new_id()
-        key = new_key(draft.kind, file_id)
-        await self._reserve(file_id, key, draft)
+        (reservation,) = await self.reserve([draft])
+        return await self.fill(reservation, content, expected=expected)
+
+    async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
+        """Announce files: all rows or none. Each reservation is then filled or released.
+
+        A process that dies in between leaves `pending` rows for `recover_run`. Raises `CatalogUnavailable` and
+        `CatalogRefused`; then nothing is reserved, also when only the answer to the commit was lost.
+        """
+        ids = [self._new_id() for _ in drafts]
+        reservations = [
+            Reservation(file_id=file_id, location=new_key(draft.kind, file_id), draft=draft)
+            for file_id, draft in zip(ids, drafts, strict=True)
+        ]
+        announced = False
+        try:
+            async with self.catalog.connection() as connection:
+                announced = True
+                await self.catalog.reserve(connection, reservations)
+        except CatalogRefused:
+            raise  # there is no row, or it is not ours
+        except BaseException:
+            if announced:
+                with suppress(WaybillError):
+                    await to_its_end(self.release(reservations))
+            raise
+        return reservations
+
+    async def fill(
+        self,
+        reservation: Reservation,
+        content: Path | bytes,
+        *,
+        expected: Expected | None = None,
+        draft: Draft | None = None,
+    ) -> Artifact:
+        """Store the content of a reserved file; *draft* adds what was not known before (metadata, report).
+
+        Raises like `take`; after an error the reservation is gone.
+        """
+        file_id, key = reservation.file_id, reservation.location
         try:
             blob = await in_thread(lambda check: self._publish(key, content, expected, check))
-            return await self._make_available(file_id, draft, blob)
+            return await self._make_available(file_id, draft or reservation.draft, blob)
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
             # another writer has put under the key is not ours to remove.
             with suppress(WaybillError):
                 await to_its_end(self._give_up(file_id, key, written=not isinstance(error, KeyExists)))
             raise
+
+    async def release(self, reservations: Sequence[Reservation]) -> None:
+        """Give back reservations that nobody has begun to fill; one that was filled is left alone. Idempotent."""
+        if reservations:
+            async with self.catalog.connection() as connection:
+                await self.catalog.forget_pending(connection, *(one.file_id for one in reservations))
 
     async def get(self, file_id: UUID, *, even_expired: bool = False) -> Artifact:
         """The artifact. Raises `ArtifactNotFound`, also for an expired one unless *even_expired*."""
@@ -105,21 +149,6 @@ class Custody:
         """Where the stored bytes lie: a path or a URL."""
         return self._backend.locate(artifact.location)
 
-    async def _reserve(self, file_id: UUID, key: str, draft: Draft) -> None:
-        """Write the `pending` row. One that was committed although the answer got lost is taken back."""
-        announced = False
-        try:
-            async with self.catalog.connection() as connection:
-                announced = True
-                await self.catalog.reserve(connection, file_id=file_id, location=key, draft=draft)
-        except CatalogRefused:
-            raise  # there is no row, or it is not ours
-        except BaseException:
-            if announced:
-                with suppress(WaybillError):
-                    await to_its_end(self._give_up(file_id, key, written=False))
-            raise
-
     async def _make_available(self, file_id: UUID, draft: Draft, blob: Blob) -> Artifact:
         async with self.catalog.connection() as connection:
             return await self.catalog.make_available(
@@ -130,6 +159,8 @@ class Custody:
                 stored_size=blob.size,
                 stored_sha256=blob.sha256,
                 keep_for=draft.keep_for,
+                metadata=draft.metadata,
+                report=draft.report,
             )
 
     async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:

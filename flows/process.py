@@ -105,7 +105,9 @@ def plan_shards(documents: list[Document], context: RunContext, settings: Settin
     """Shards of even size and how many of them travel at the same time."""
     if len(documents) <= NAMED_DOCUMENTS:
         return [Shard([document], context) for document in documents], NAMED_AT_ONCE
-    count = max(-(-len(documents) // settings.shard_size), settings.shards_at_once)
+    # A multiple of the lanes, so that no lane is empty while the last shard still travels.
+    lanes = settings.shards_at_once
+    count = -(-len(documents) // (settings.shard_size * lanes)) * lanes
     return [Shard(documents[start::count], context) for start in range(count)], settings.shards_at_once
 
 

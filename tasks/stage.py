@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from blocks.catalog import Artifact, Draft, StageMark
-from blocks.errors import StageInputMissing, Transient, WaybillError
+from blocks.catalog import Artifact, Draft, Reservation, StageMark
+from blocks.errors import CatalogRefused, StageInputMissing, Transient, WaybillError
 from blocks.naming import stage_output_name
 from tasks.contract import SOURCE, DocumentInfo, Stage
 from tasks.intake import source_file, take_in
@@ -125,19 +126,40 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
 async def _produce_all(stage: Stage[Any], keys: Mapping[Document, str], held: set[str], context: RunContext) -> None:
     """Make what is missing; what another run is making under a lock is waited for."""
 
+    missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
+    reserved = await _reserve(stage, {key: document for document, key in missing if key in held}, context)
+
     async def one(document: Document, key: str) -> None:
         while key not in held and stage.name not in document.outputs:
             await asyncio.sleep(OTHER_RUN_POLL_SECONDS)
             held.update(await context.locks.try_acquire({key} - held))
             await _reuse(stage, {document: key}, context)
         if stage.name not in document.outputs:
-            await _produce(stage, document, key, context)
+            await _produce(stage, document, key, reserved, context)
 
-    missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
-    await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
+    try:
+        await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
+    finally:
+        await context.custody.release(list(reserved.values()))
 
 
-async def _produce(stage: Stage[Any], document: Document, key: str, context: RunContext) -> None:
+async def _reserve(stage: Stage[Any], by_key: Mapping[str, Document], context: RunContext) -> dict[str, Reservation]:
+    """Announce the outputs of a shard in one statement; those that this run is making already are left out."""
+    drafts = {
+        key: _draft(stage, document.info, key, context)
+        for key, document in by_key.items()
+        if key not in context.in_progress and document.info is not None
+    }
+    try:
+        reservations = await context.custody.reserve(list(drafts.values())) if drafts else []
+    except CatalogRefused:
+        return {}  # one of them cannot be catalogued; alone, each fails or passes for itself
+    return dict(zip(drafts, reservations, strict=True))
+
+
+async def _produce(
+    stage: Stage[Any], document: Document, key: str, reserved: dict[str, Reservation], context: RunContext
+) -> None:
     """Make the output, or take over the one that this run is making for the same content under another name."""
     if document.info is None:
         raise StageInputMissing(f"{document.label} was never taken into custody")
@@ -150,7 +172,7 @@ async def _produce(stage: Stage[Any], document: Document, key: str, context: Run
     made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
     context.in_progress[key] = made
     try:
-        delivery = await _run_and_store(stage, document, document.info, key, context)
+        delivery = await _run_and_store(stage, document, document.info, key, reserved, context)
     except BaseException as error:
         # A second try may succeed, so a failure is handed to those who wait now and then forgotten.
         del context.in_progress[key]
@@ -165,7 +187,12 @@ async def _produce(stage: Stage[Any], document: Document, key: str, context: Run
 
 
 async def _run_and_store(
-    stage: Stage[Any], document: Document, info: DocumentInfo, key: str, context: RunContext
+    stage: Stage[Any],
+    document: Document,
+    info: DocumentInfo,
+    key: str,
+    reserved: dict[str, Reservation],
+    context: RunContext,
 ) -> Delivery:
     options = context.options[stage.name]
     target = context.scratch / f"{document.index}{stage.suffix}"
@@ -178,7 +205,20 @@ async def _run_and_store(
         target=target,
     )
     result = await context.pool.run(job)
-    draft = Draft(
+    # Reserved with the shard, or by itself where that was not possible. Taken out only now: what is left is released.
+    if key in reserved:
+        reservation = reserved.pop(key)
+    else:
+        (reservation,) = await context.custody.reserve([_draft(stage, info, key, context)])
+    draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
+    artifact = await context.custody.fill(reservation, target, draft=draft)
+    document.files[stage.name] = target
+    return Delivery(artifact=artifact, reused=False, seconds=result.seconds)
+
+
+def _draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunContext) -> Draft:
+    """What is known of an output before it is made."""
+    return Draft(
         kind="stage_output",
         filename=stage_output_name(info.name, stage.suffix),
         source_file=info.source,
@@ -187,12 +227,7 @@ async def _run_and_store(
         keep_for=context.keep_for,
         stage=StageMark(number=stage.number, name=stage.name, key=key),
         run_id=context.run_id,
-        metadata=result.metadata,
-        report=_report(stage, job, result),
     )
-    artifact = await context.custody.take(draft, target)
-    document.files[stage.name] = target
-    return Delivery(artifact=artifact, reused=False, seconds=result.seconds)
 
 
 def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:

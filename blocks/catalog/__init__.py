@@ -1,7 +1,19 @@
 """The catalogue: one row per file in custody, in Postgres."""
 
-from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, StageMark
+from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
 from blocks.catalog.key_locks import KeyLocks
 
-__all__ = ["KINDS", "Artifact", "Catalog", "Connection", "Draft", "KeyLocks", "Kind", "Page", "StageMark", "Unfinished"]
+__all__ = [
+    "KINDS",
+    "Artifact",
+    "Catalog",
+    "Connection",
+    "Draft",
+    "KeyLocks",
+    "Kind",
+    "Page",
+    "Reservation",
+    "StageMark",
+    "Unfinished",
+]

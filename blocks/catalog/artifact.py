@@ -41,6 +41,15 @@ class Draft:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """A place for one file: its id, the storage key made for it, and what was said of it."""
+
+    file_id: UUID
+    location: str
+    draft: Draft
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """One available file. `size` and `sha256` are of the content, `stored_*` of the bytes as they lie in storage."""
 

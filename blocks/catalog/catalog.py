@@ -23,8 +23,8 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.catalog import queries
-from blocks.catalog.artifact import Artifact, Draft, Kind
-from blocks.catalog.facts import as_jsonb
+from blocks.catalog.artifact import Artifact, Kind, Reservation
+from blocks.catalog.facts import as_json
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
 from blocks.postgres import check_url, connect_async, postgres_errors
 
@@ -120,29 +120,9 @@ class Catalog:
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
-    async def reserve(self, connection: Connection, *, file_id: UUID, location: str, draft: Draft) -> None:
-        """Write the `pending` row that announces a blob at *location* (row first)."""
-        stage = draft.stage
-        await _run(
-            connection,
-            queries.RESERVE,
-            {
-                "file_id": file_id,
-                "kind": draft.kind,
-                "filename": draft.filename,
-                "source_file": draft.source_file,
-                "document_sha256": draft.document_sha256,
-                "stage": stage.number if stage else None,
-                "stage_name": stage.name if stage else None,
-                "stage_key": stage.key if stage else None,
-                "run_id": draft.run_id,
-                "media_type": draft.media_type,
-                "location": location,
-                "metadata": as_jsonb(draft.metadata, "metadata"),
-                "report": as_jsonb(draft.report, "report"),
-                "keep_for": draft.keep_for,
-            },
-        )
+    async def reserve(self, connection: Connection, reservations: Sequence[Reservation]) -> None:
+        """Write the `pending` rows that announce blobs (row first), all in one statement or none."""
+        await _run(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
 
     async def make_available(
         self,
@@ -154,10 +134,13 @@ class Catalog:
         stored_size: int,
         stored_sha256: str,
         keep_for: timedelta,
+        metadata: Mapping[str, Any] | None = None,
+        report: Mapping[str, Any] | None = None,
     ) -> Artifact:
         """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
 
-        One statement, so it is atomic on any connection. Expiry counts from now by Postgres' clock.
+        One statement, so it is atomic on any connection. Expiry counts from now by Postgres' clock. *metadata* and
+        *report* replace those of the reservation where given.
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
         cursor = await _run(
@@ -170,6 +153,8 @@ class Catalog:
                 "stored_size": stored_size,
                 "stored_sha256": stored_sha256,
                 "keep_for": keep_for,
+                "metadata": as_json(metadata, "metadata") if metadata is not None else None,
+                "report": as_json(report, "report") if report is not None else None,
             },
         )
         row = await cursor.fetchone()
@@ -187,9 +172,9 @@ class Catalog:
         row = await cursor.fetchone()
         return str(row["state"]) if row else None
 
-    async def forget_pending(self, connection: Connection, file_id: UUID) -> None:
-        """Remove a `pending` row whose blob never came to be; any other row is left alone."""
-        await _run(connection, queries.FORGET_PENDING, {"file_id": file_id})
+    async def forget_pending(self, connection: Connection, *file_ids: UUID) -> None:
+        """Remove `pending` rows whose blobs never came to be; any other row is left alone."""
+        await _run(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
 
     async def record_use(
         self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
@@ -285,6 +270,33 @@ class Catalog:
 async def _configure(connection: Connection) -> None:
     # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
     set_json_loads(orjson.loads, connection)
+
+
+def _reservation_rows(reservations: Sequence[Reservation]) -> str:
+    """What `queries.RESERVE` reads. Raises `CatalogRefused` for text that is not valid Unicode."""
+    rows = [
+        {
+            "file_id": one.file_id,
+            "kind": one.draft.kind,
+            "filename": one.draft.filename,
+            "source_file": one.draft.source_file,
+            "document_sha256": one.draft.document_sha256,
+            "stage": one.draft.stage.number if one.draft.stage else None,
+            "stage_name": one.draft.stage.name if one.draft.stage else None,
+            "stage_key": one.draft.stage.key if one.draft.stage else None,
+            "run_id": one.draft.run_id,
+            "media_type": one.draft.media_type,
+            "location": one.location,
+            "metadata": orjson.Fragment(as_json(one.draft.metadata, "metadata")),
+            "report": orjson.Fragment(as_json(one.draft.report, "report")),
+            "keep_for_seconds": one.draft.keep_for.total_seconds(),
+        }
+        for one in reservations
+    ]
+    try:
+        return orjson.dumps(rows).decode()
+    except TypeError as exc:
+        raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
 
 
 async def _run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:

@@ -10,16 +10,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from psycopg.types.json import Jsonb
-
 from blocks.errors import CatalogRefused
 
 # Facts are some kilobytes, and a page of a list carries those of up to a thousand files.
 MAX_FACTS_BYTES = 1024 * 1024
 
 
-def as_jsonb(facts: Mapping[str, Any], what: str) -> Jsonb:
-    """*facts* for a jsonb column. Raises `CatalogRefused` when they are not JSON or longer than `MAX_FACTS_BYTES`."""
+def as_json(facts: Mapping[str, Any], what: str) -> str:
+    """*facts* as JSON text that Postgres takes. Raises `CatalogRefused` when they are not JSON or longer than
+    `MAX_FACTS_BYTES`."""
     try:
         text = json.dumps(_storable(facts), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as exc:
@@ -27,7 +26,7 @@ def as_jsonb(facts: Mapping[str, Any], what: str) -> Jsonb:
     size = len(text.encode())
     if size > MAX_FACTS_BYTES:
         raise CatalogRefused(f"the {what} of a file may have {MAX_FACTS_BYTES} bytes of JSON, not {size}")
-    return Jsonb(facts, dumps=lambda _: text)
+    return text
 
 
 def _storable(value: Any) -> Any:

@@ -17,12 +17,16 @@ _READABLE = "state = 'available' and expires_at > clock_timestamp()"
 # A B-tree takes keys of up to 2.7 kB, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
 
+# Any number of rows in one statement: the rows travel as one JSON array.
 RESERVE = """
     insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
                            run_id, media_type, location, metadata, report, expires_at)
-    values (%(file_id)s, 'pending', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
-            %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(location)s, %(metadata)s, %(report)s,
-            clock_timestamp() + %(keep_for)s)
+    select file_id, 'pending', kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
+           run_id, media_type, location, metadata, report, clock_timestamp() + make_interval(secs => keep_for_seconds)
+      from jsonb_to_recordset(%(rows)s::jsonb) as row (
+           file_id uuid, kind text, filename text, source_file text, document_sha256 text, stage smallint,
+           stage_name text, stage_key text, run_id uuid, media_type text, location text, metadata jsonb, report jsonb,
+           keep_for_seconds double precision)
 """
 
 # The only way from pending to available: with the hashes of what was written. What a run makes, it has delivered.
@@ -31,7 +35,8 @@ MAKE_AVAILABLE = f"""
         update artifacts
            set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
                stored_sha256 = %(stored_sha256)s, created_at = clock_timestamp(),
-               expires_at = clock_timestamp() + %(keep_for)s
+               expires_at = clock_timestamp() + %(keep_for)s,
+               metadata = coalesce(%(metadata)s::jsonb, metadata), report = coalesce(%(report)s::jsonb, report)
          where file_id = %(file_id)s and state = 'pending'
         returning {_COLUMNS}
     ), delivered as (
@@ -47,7 +52,7 @@ LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update
 # A commit takes milliseconds; a transaction whose client has vanished from the network may stay for hours.
 LOCK_PATIENCE = "set local lock_timeout = '10s'"
 
-FORGET_PENDING = "delete from artifacts where file_id = %(file_id)s and state = 'pending'"
+FORGET_PENDING = "delete from artifacts where file_id = any(%(file_ids)s) and state = 'pending'"
 
 RECORD_USE = """
     insert into run_outputs (run_id, file_id, source_file, reused)

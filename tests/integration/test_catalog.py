@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Draft, Kind, StageMark, queries
+from blocks.catalog import Artifact, Catalog, Draft, Kind, Reservation, StageMark, queries
 from blocks.catalog import catalog as catalog_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 
@@ -58,7 +58,7 @@ async def announce(catalog: Catalog, wanted: Draft) -> UUID:
     """A `pending` row."""
     file_id = uuid4()
     async with catalog.transaction() as connection:
-        await catalog.reserve(connection, file_id=file_id, location=f"x/{file_id.hex}", draft=wanted)
+        await catalog.reserve(connection, [Reservation(file_id=file_id, location=f"x/{file_id.hex}", draft=wanted)])
     return file_id
 
 
@@ -166,7 +166,7 @@ async def test_a_tombstone_hides_the_file_at_once_and_can_be_set_again_until_it_
 async def test_an_error_rolls_everything_back(catalog: Catalog) -> None:
     with pytest.raises(RuntimeError):
         async with catalog.transaction() as connection:
-            await catalog.reserve(connection, file_id=uuid4(), location="x", draft=draft())
+            await catalog.reserve(connection, [Reservation(file_id=uuid4(), location="x", draft=draft())])
             raise RuntimeError
     async with catalog.transaction() as connection:
         assert (await catalog.statistics(connection))["by_state"] == {}

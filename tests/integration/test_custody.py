@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, StageMark
+from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark
 from blocks.custody import Custody
 from blocks.errors import (
     ArtifactNotFound,
@@ -368,7 +368,9 @@ async def test_recovery_converges_from_every_point_of_a_crash(local: Place, stat
     bystander = await local.custody.take(draft(run_id=run_id), b"stays")
     key = new_key("upload", file_id)
     async with local.catalog.transaction() as connection:
-        await local.catalog.reserve(connection, file_id=file_id, location=key, draft=draft(run_id=run_id))
+        await local.catalog.reserve(
+            connection, [Reservation(file_id=file_id, location=key, draft=draft(run_id=run_id))]
+        )
         if state == "deleting":
             await local.catalog.make_available(
                 connection, file_id=file_id, size=1, sha256="a" * 64, stored_size=1, stored_sha256="a" * 64,
@@ -395,9 +397,8 @@ async def test_two_recoveries_at_once_do_each_row_once(place: Place) -> None:
     for _ in range(10):
         file_id = uuid4()
         async with place.catalog.transaction() as connection:
-            await place.catalog.reserve(
-                connection, file_id=file_id, location=new_key("upload", file_id), draft=draft(run_id=run_id)
-            )
+            reservation = Reservation(file_id=file_id, location=new_key("upload", file_id), draft=draft(run_id=run_id))
+            await place.catalog.reserve(connection, [reservation])
         place.backend.publish(new_key("upload", file_id), [b"x"])
     await asyncio.gather(*(place.custody.recover_run(run_id) for _ in range(4)))
     assert await place.states() == {}
@@ -407,7 +408,9 @@ async def test_two_recoveries_at_once_do_each_row_once(place: Place) -> None:
 async def test_the_recovery_of_one_run_leaves_others_alone(place: Place) -> None:
     file_id = uuid4()
     async with place.catalog.transaction() as connection:
-        await place.catalog.reserve(connection, file_id=file_id, location="x/y", draft=draft(run_id=uuid4()))
+        await place.catalog.reserve(
+            connection, [Reservation(file_id=file_id, location="x/y", draft=draft(run_id=uuid4()))]
+        )
     assert await place.custody.recover_run(uuid4()) == 0
     assert await place.states() == {"pending": 1}
 
@@ -452,7 +455,9 @@ async def test_a_commit_that_is_still_under_way_is_waited_for_before_anything_is
     run_id, file_id = uuid4(), uuid4()
     key = new_key("upload", file_id)
     async with local.catalog.transaction() as connection:
-        await local.catalog.reserve(connection, file_id=file_id, location=key, draft=draft(run_id=run_id))
+        await local.catalog.reserve(
+            connection, [Reservation(file_id=file_id, location=key, draft=draft(run_id=run_id))]
+        )
     blob = local.backend.publish(key, [CONTENT])
     async with local.catalog.transaction() as connection:
         artifact = await local.catalog.make_available(
@@ -524,3 +529,24 @@ def test_a_large_file_goes_in_and_out_with_at_most_64_mib_of_memory(database_url
     size, extra_kib = map(int, done.stdout.split())
     assert size == (tmp_path / "out").stat().st_size == 384 * 2**20
     assert extra_kib < 64 * 1024
+
+
+async def test_reservations_are_made_together_filled_one_by_one_and_the_rest_released(place: Place) -> None:
+    reservations = await place.custody.reserve([draft() for _ in range(3)])
+    assert await place.states() == {"pending": 3}
+    filled = await place.custody.fill(
+        reservations[0], CONTENT, draft=replace(reservations[0].draft, metadata={"known": "later"})
+    )
+    assert filled.metadata == {"known": "later"}
+    await place.custody.release(reservations)  # the filled one is left alone
+    assert await place.states() == {"available": 1}
+    assert await place.custody.read(filled) == CONTENT
+    with pytest.raises(ArtifactNotFound):
+        await place.custody.fill(reservations[1], CONTENT)
+    assert await place.states() == {"available": 1}
+
+
+async def test_one_draft_that_cannot_be_catalogued_leaves_no_row_of_its_batch(place: Place) -> None:
+    with pytest.raises(CatalogRefused):
+        await place.custody.reserve([draft(), replace(draft(), source_file="a\x00b")])
+    assert await place.states() == {}
