@@ -20,8 +20,15 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually, private_directory, processes_of
 
+from tests.stack_driver import (
+    PATIENCE_SECONDS,
+    StackCommand,
+    end_everything,
+    eventually,
+    private_directory,
+    processes_of,
+)
 from waybill.stack.postgres_socket import socket_directory
 
 _PROJECT = """

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from stack_driver import StackCommand, end_everything, private_directory, processes_of
 
 from blocks.errors import StackUnavailable
 from blocks.settings import Settings
+from tests.stack_driver import StackCommand, end_everything, private_directory, processes_of
 from waybill.stack import running_stack
 from waybill.stack.databases import database_beside, sqlalchemy_url
 
