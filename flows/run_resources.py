@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import get_client, get_run_logger
 from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Crashed
 
 from blocks.catalog import Catalog, KeyLocks
 from blocks.custody import Custody
+from blocks.errors import WaybillError
 from blocks.language_model import LanguageModel
 from blocks.lease import dead_runs, run_lease
 from blocks.settings import Settings
@@ -83,12 +85,17 @@ async def load_store(settings: Settings) -> ArtifactStore:
 
 
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
-    """Undo what killed runs left half done, and tell Prefect that they crashed."""
+    """Undo what killed runs left half done, and tell Prefect that they crashed. Never fails the run that calls it."""
     for run_id in dead_runs(settings.home):
-        rows = await custody.recover_run(run_id)
         await asyncio.to_thread(_remove_folder, settings.scratch / str(run_id))
-        await _tell_crashed(run_id)
-        get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
+        try:
+            rows = await custody.recover_run(run_id)
+            await _tell_crashed(run_id)
+        except (WaybillError, PrefectException, httpx.HTTPError) as error:
+            # Its unfinished rows stay invisible; what they announce lies there until somebody looks at this line.
+            get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
+        else:
+            get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
 
 
 async def _tell_crashed(run_id: UUID) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -21,11 +21,12 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.catalog import Artifact, Draft
 from blocks.custody import whole_file
-from blocks.errors import EmptyDocument, SourceNotFound, StorageUnavailable, TooLarge
+from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
 from blocks.storage import Expected, read_chunks
 from tasks.contract import SOURCE, DocumentInfo
+from tasks.remote_sources import without_password
 from tasks.run_context import Delivery, Document, RunContext
 
 
@@ -40,8 +41,17 @@ async def take_in(document: Document, context: RunContext) -> None:
         await _take_from_custody(document, await context.custody.get(source.file_id), context)
         return
     path = source.path or context.scratch / f"{document.index}-download"
-    if source.url is not None:
-        await asyncio.to_thread(_download, source.url, path, context.max_file_bytes)
+    try:
+        if source.url is not None:
+            await asyncio.to_thread(_download, source.url, path, context.max_file_bytes)
+        await _take_local(document, path, context)
+    finally:
+        if source.url is not None:
+            path.unlink(missing_ok=True)  # custody has it, or nobody wants it
+
+
+async def _take_local(document: Document, path: Path, context: RunContext) -> None:
+    source = document.source
     info = await asyncio.to_thread(examine, path, source.text, context.max_file_bytes)
     draft = Draft(
         kind="upload",
@@ -133,20 +143,32 @@ def _regular_file(path: Path, name: str) -> Generator[BinaryIO]:
 
 def _download(url: str, target: Path, max_file_bytes: int) -> None:
     """Copy a remote source to the scratch folder, refusing it as soon as it is over the limit."""
-    name = display_name(url)
+    size = 0
     try:
-        filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
-        size = 0
-        with cast("BinaryIO", filesystem.open(path, "rb")) as stream, whole_file(target) as local:
-            for chunk in read_chunks(stream):
+        with whole_file(target) as local:
+            for chunk in _remote_chunks(url):
                 size += len(chunk)
                 if size > max_file_bytes:
-                    raise _too_large(name, max_file_bytes)
+                    raise _too_large(display_name(url), max_file_bytes)
                 local.write(chunk)
+    except OSError as exc:  # the scratch folder's: those of the source are errors of ours by now
+        raise StorageFull(f"cannot keep a copy of {display_name(url)} in {target.parent}: {exc.strerror}") from exc
+
+
+def _remote_chunks(url: str) -> Iterator[bytes]:
+    """The bytes behind *url*. Drivers raise what they like, so whatever it is becomes an error of ours here."""
+    shown = without_password(url)
+    try:
+        filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
+        with cast("BinaryIO", filesystem.open(path, "rb")) as stream:
+            yield from read_chunks(stream)
     except FileNotFoundError as exc:
-        raise SourceNotFound(f"there is nothing at {url}") from exc
-    except OSError as exc:
-        raise StorageUnavailable(f"cannot read {url}: {exc.strerror or type(exc).__name__}") from exc
+        raise SourceNotFound(f"there is nothing at {shown}") from exc
+    except (ValueError, ImportError) as exc:
+        raise SourceNotFound(f"no driver reads {shown} ({type(exc).__name__})") from exc
+    except Exception as exc:
+        reason = getattr(exc, "strerror", None) or type(exc).__name__
+        raise StorageUnavailable(f"cannot read {shown}: {reason}") from exc
 
 
 def _too_large(name: str, max_file_bytes: int) -> TooLarge:

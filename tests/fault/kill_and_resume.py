@@ -43,30 +43,21 @@ class Outcome:
     index: dict[str, list[tuple[Any, ...]]]
 
 
-def undisturbed(documents: Path, home: Path) -> tuple[Outcome, float]:
-    """One run from beginning to end; its outcome and how many seconds it took."""
-    started = time.monotonic()
-    finish(documents, home)
-    return outcome(home), time.monotonic() - started
+def disturbed(documents: Path, home: Path, *, kills: int, files: int, chance: random.Random) -> Outcome:
+    """The same run, killed *kills* times at random moments of its work.
 
-
-def disturbed(documents: Path, home: Path, *, kills: int, within_seconds: float, chance: random.Random) -> Outcome:
-    """The same run, killed *kills* times, each at a moment between its start and *within_seconds*.
-
-    A run that ends before its moment does not count; the more is stored, the sooner it ends, so the moments move up.
+    A moment is a number of stored files out of all *files*, and up to 0.2 s after it was reached; the first one may be
+    before anything is stored. So each kill hits documents on their way, however long the command takes to start.
     """
-    done = 0
-    while done < kills:
-        delay = chance.uniform(0.5, within_seconds)
+    for number, moment in enumerate(sorted(chance.sample(range(files - 1), kills)), start=1):
         command = subprocess.Popen(_command(documents), env=_environment(home), stdout=subprocess.DEVNULL)
-        try:
-            command.wait(timeout=delay)
-            within_seconds = delay
-        except subprocess.TimeoutExpired:
-            os.kill(command.pid, signal.SIGKILL)
-            command.wait()
-            done += 1
-            print(f"kill {done}: after {delay:.1f} s, {_stored(home)} files stored", file=sys.stderr)
+        while _stored(home) < moment:
+            assert command.poll() is None, f"the run ended before {moment} files were stored"
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.2))
+        os.kill(command.pid, signal.SIGKILL)
+        command.wait()
+        print(f"kill {number}: with {_stored(home)} of {files} files stored", file=sys.stderr)
     finish(documents, home)
     return outcome(home)
 
@@ -146,9 +137,10 @@ def compare(documents: int, kills: int, seed: int) -> None:
     sources.mkdir()
     write_documents(sources, documents)
     # Built beforehand, so that a kill hits the documents' work and not only the making of the embedding model.
-    expected, seconds = undisturbed(sources, base / "calm")
+    finish(sources, base / "calm")
+    expected = outcome(base / "calm")
     shutil.copytree(base / "calm" / "models", base / "killed" / "models")
-    found = disturbed(sources, base / "killed", kills=kills, within_seconds=seconds, chance=chance)
+    found = disturbed(sources, base / "killed", kills=kills, files=len(expected.files), chance=chance)
     assert_equal("files", expected.files, found.files)
     for table, rows in expected.index.items():
         assert_equal(table, rows, found.index[table])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from blocks.errors import ContentMismatch, InvalidOptions, StorageFull, WaybillError
+from blocks.errors import ContentMismatch, InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_size, human_time, print_json, print_notice, print_table
@@ -123,13 +123,10 @@ def get(
             sys.stdout.buffer.flush()
             return artifact, None
         target = _target(artifact, output, cast("View", view), force=force)
-        try:
-            if view == "content":
-                await custody.fetch(artifact, target)
-            else:
-                await asyncio.to_thread(target.write_bytes, _view(artifact, view))
-        except OSError as exc:
-            raise StorageFull(f"cannot write {target}: {exc.strerror}") from exc
+        if view == "content":
+            await custody.fetch(artifact, target)
+        else:
+            await asyncio.to_thread(_write, target, _view(artifact, view))
         return artifact, target
 
     artifact, target = with_custody(work)
@@ -285,6 +282,13 @@ def _source_as_stored(source: str | None) -> str | None:
 def _view(artifact: Artifact, view: str) -> bytes:
     content = artifact.metadata_view() if view == "meta" else artifact.report_view()
     return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def _write(target: Path, content: bytes) -> None:
+    try:
+        target.write_bytes(content)
+    except OSError as exc:
+        raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
 
 
 def _target(artifact: Artifact, output: str | None, view: View, *, force: bool) -> Path:

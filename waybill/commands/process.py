@@ -131,7 +131,9 @@ def _check_sources(sources: list[str]) -> None:
 
 def _absolute(source: str) -> str:
     """The flow may run elsewhere than in this folder, so local paths are given whole."""
-    return source if "://" in source or source.startswith("waybill:") else str(Path(source).expanduser().absolute())
+    from tasks.sources import local_path
+
+    return source if "://" in source or source.startswith("waybill:") else str(local_path(source).absolute())
 
 
 def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
