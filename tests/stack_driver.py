@@ -155,4 +155,7 @@ def _make_records(count: int) -> None:
 
 
 if __name__ == "__main__":
+    # Whoever starts the tests in the background of a shell, or under nohup, has these ignored, and so would we.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     _run()

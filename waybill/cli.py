@@ -6,7 +6,6 @@ imported by the commands that need them, so that ``waybill --help`` answers at o
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -59,9 +58,13 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, frame: FrameType | None) -> None:
     """A terminated command ends like an interrupted one: the run is told and what was started is stopped."""
-    os.kill(os.getpid(), signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)  # an event loop's own while one runs: it cancels the flow
+    else:
+        raise KeyboardInterrupt  # SIGINT is ignored in the background of a shell, SIGTERM must not be
 
 
 def run(arguments: Sequence[str]) -> int:

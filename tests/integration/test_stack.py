@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,9 @@ import pytest
 from blocks.errors import StackUnavailable
 from blocks.settings import Settings
 from tests.stack_driver import StackCommand, end_everything, private_directory, processes_of
-from waybill.stack import running_stack
+from waybill.stack import prefect_server, running_stack
 from waybill.stack.databases import database_beside, sqlalchemy_url
+from waybill.stack.processes import identify
 
 
 @pytest.fixture(scope="module")
@@ -234,3 +239,24 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(h
         completed = {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
         assert call_prefect(api, "/task_runs/count", completed) == 25
         assert second.leave() == 0
+
+
+def test_a_stop_that_is_killed_half_way_leaves_no_server_to_be_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server drains for a moment and still answers; whoever took it over would lose it under its feet."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        process = identify(server.pid)
+        assert process is not None
+        record = {"process": asdict(process), "port": 1, "database": "x"}
+        (tmp_path / "stack.json").write_text(json.dumps({"prefect_server": record}))
+        assert prefect_server.recorded_server(tmp_path) is not None
+
+        def killed(*_: object) -> bool:
+            raise SystemExit(137)
+
+        monkeypatch.setattr(prefect_server, "end", killed)
+        with pytest.raises(SystemExit):
+            prefect_server.stop_server(tmp_path)
+        assert prefect_server.recorded_server(tmp_path) is None
+        server.communicate(b"\n")

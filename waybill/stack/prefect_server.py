@@ -156,10 +156,12 @@ def stop_server(home: Path) -> None:
     else:
         # The command that started it was killed before it could write the record, or the record is damaged.
         processes = find(f"{_MODULE} --home {home} --fd ")
+    # First the record: should this command be killed while the server drains, the next one must not take over a server
+    # that still answers and is about to be gone. Without a record it is ended, and waited for.
+    _record_path(home).unlink(missing_ok=True)
     for process in processes:
         if not end(process, (signal.SIGTERM, _STOP_SECONDS)):
             raise StackUnavailable(f"the Prefect server (process {process.pid}) does not end")
-    _record_path(home).unlink(missing_ok=True)
 
 
 def fingerprint(prefect_database_url: str) -> str:
