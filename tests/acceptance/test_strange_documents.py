@@ -7,6 +7,7 @@ within 1.5 GB.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from tests.corpus.fetch_foreign import fetch_foreign
 from tests.corpus.foreign import count_by_format, find_foreign_documents
 from tests.corpus.hostile import HOSTILE
 from tests.corpus.hostile_case import HostileCase, Outcome
+from tests.corpus.hostile_folders import hostile_folder, write_hostile_names
 
 MAX_MEMORY_BYTES = 1_500_000_000
 SAMPLE_INTERVAL_SECONDS = 0.5
@@ -123,6 +125,27 @@ def test_real_documents_from_elsewhere_give_five_outputs_each(waybill: CommandLi
     assert outcomes == {"completed": len(report["documents"])}, failures
     for document in report["documents"]:
         assert [a["stage"] for a in document["artifacts"]] == [None, 1, 2, 3, 4, 5], document
+
+
+def test_any_file_name_is_carried_through(waybill: CommandLine, tmp_path: Path) -> None:
+    paths = write_hostile_names(tmp_path)
+    report = waybill.json("process", tmp_path, "--stages", "1-2")
+    assert {document["error"] for document in report["documents"]} == {None}
+    assert len(report["documents"]) == sum(1 for path in paths if not path.name.startswith("."))
+    for document in report["documents"]:
+        for artifact in document["artifacts"]:
+            assert not set(artifact["filename"]) & set("/\\\n\0")
+
+
+def test_a_folder_gives_its_documents_and_nothing_that_hangs(waybill: CommandLine, tmp_path: Path) -> None:
+    with hostile_folder(tmp_path) as folder:
+        done = waybill.run("process", tmp_path, "--stages", "1", "--json", expect=0 if os.geteuid() == 0 else 1)
+    found = {document["source"]: document for document in json.loads(done.stdout)["documents"]}
+    assert {str(path) for path in folder.documents} <= set(found)
+    assert all(found[str(path)]["state"] == "completed" for path in folder.documents)
+    # Loops, pipes, sockets and hidden files are no documents; what is behind a closed door is root's alone.
+    closed = str(folder.folder / "closed")
+    assert not {str(path) for path in folder.others if str(path) != closed} & set(found)
 
 
 def _problem(waybill: CommandLine, case: HostileCase, document: dict[str, Any]) -> str | None:
