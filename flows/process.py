@@ -108,7 +108,7 @@ def plan_shards(documents: list[Document], context: RunContext, settings: Settin
     # A multiple of the lanes, so that no lane is empty while the last shard still travels.
     lanes = settings.shards_at_once
     count = -(-len(documents) // (settings.shard_size * lanes)) * lanes
-    return [Shard(documents[start::count], context) for start in range(count)], settings.shards_at_once
+    return [Shard(documents[start::count], context) for start in range(count)], lanes
 
 
 async def _process_shard(shard: Shard) -> None:

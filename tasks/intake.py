@@ -91,11 +91,7 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
     )
     document.label = artifact.filename
     document.upload = Delivery(artifact=artifact, reused=True, seconds=0.0)
-    catalog = context.custody.catalog
-    async with catalog.connection() as connection:
-        await catalog.record_use(
-            connection, run_id=context.run_id, artifact=artifact, source_file=artifact.source_file, reused=True
-        )
+    await context.record_reuse(artifact, artifact.source_file)
 
 
 def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:

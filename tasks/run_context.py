@@ -94,6 +94,14 @@ class RunContext:
     # Outputs being made in this run, by stage key: the same content under two names is worked on once.
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 
+    async def record_reuse(self, artifact: Artifact, source_file: str) -> None:
+        """Note that this run delivers, for *source_file*, a file that was there already. Idempotent."""
+        catalog = self.custody.catalog
+        async with catalog.connection() as connection:
+            await catalog.record_use(
+                connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
+            )
+
 
 class Shard:
     """The documents that one stage task works on together, and the run they belong to.

@@ -125,7 +125,6 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
 
 async def _produce_all(stage: Stage[Any], keys: Mapping[Document, str], held: set[str], context: RunContext) -> None:
     """Make what is missing; what another run is making under a lock is waited for."""
-
     missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
     reserved = await _reserve(stage, {key: document for document, key in missing if key in held}, context)
 
@@ -166,7 +165,7 @@ async def _produce(
     twin = context.in_progress.get(key)
     if twin is not None:
         artifact = await asyncio.shield(twin)
-        await _record_twin(document.info, artifact, context)
+        await context.record_reuse(artifact, document.info.source)
         document.outputs[stage.name] = Delivery(artifact=artifact, reused=True, seconds=0.0)
         return
     made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
@@ -278,14 +277,6 @@ async def _input_files(stage: Stage[Any], document: Document, context: RunContex
             document.files[name] = target
         files[name] = document.files[name]
     return files
-
-
-async def _record_twin(info: DocumentInfo, artifact: Artifact, context: RunContext) -> None:
-    catalog = context.custody.catalog
-    async with catalog.connection() as connection:
-        await catalog.record_use(
-            connection, run_id=context.run_id, artifact=artifact, source_file=info.source, reused=True
-        )
 
 
 async def _guarded(document: Document, where: str, work: Awaitable[None]) -> None:
