@@ -98,6 +98,33 @@ class CatalogRefused(Permanent):
     """Postgres rejects the statement or its data; the same again will be rejected again."""
 
 
+# Encryption and links ------------------------------------------------------------------------------------------------
+
+
+class InvalidKey(Permanent):
+    """A recipient, identity or key file that is not well formed."""
+
+
+class MalformedAgeFile(Permanent):
+    """Not an age file, or one that breaks the format."""
+
+
+class NoMatchingIdentity(Permanent):
+    """None of the keys at hand opens this file."""
+
+
+class AuthenticationFailed(Permanent):
+    """An authentication tag does not fit: the encrypted bytes were changed, cut short or moved."""
+
+
+class LinkInvalid(Permanent):
+    """A link that was not signed here, was altered, or is for something else."""
+
+
+class LinkExpired(Permanent):
+    """A link whose time is over."""
+
+
 # Documents and stages -------------------------------------------------------------------------------------------------
 
 

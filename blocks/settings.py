@@ -27,6 +27,15 @@ class Settings(BaseSettings):
     storage_url: str | None = None
     storage_options: dict[str, Any] = Field(default_factory=dict)
 
+    # Encryption of what is stored. The key pair is made once, in the home, unless these name another.
+    encrypt: bool = True
+    storage_recipient: str | None = None
+    storage_identity_file: Path | None = None
+    # What signs links; a file, so that several machines can be given the same.
+    link_keys_file: Path | None = None
+    # Where the gateway can be reached from outside; links begin with it.
+    public_url: str = "http://127.0.0.1:8000"
+
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
     # small enough that the progress of a batch is visible.
     shard_size: int = Field(default=40, ge=1, le=500)
@@ -42,10 +51,10 @@ class Settings(BaseSettings):
     extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
     retention_days: int = Field(default=30, ge=1)
 
-    @field_validator("home", mode="after")
+    @field_validator("home", "storage_identity_file", "link_keys_file", mode="after")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
 
     @field_validator("extra_stages", mode="before")
     @classmethod
@@ -61,6 +70,14 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Where the embedding model is built once."""
         return self.home / "models"
+
+    @property
+    def resolved_storage_identity_file(self) -> Path:
+        return self.storage_identity_file or self.home / "storage-identity"
+
+    @property
+    def resolved_link_keys_file(self) -> Path:
+        return self.link_keys_file or self.home / "link-keys"
 
     @property
     def required_database_url(self) -> str:
