@@ -1,0 +1,32 @@
+"""Lengths of time as people type them: ``90s``, ``15m``, ``1h``, ``7d``; pure.
+
+Owns one number and one unit, and nothing cleverer: no months, whose length varies, no fractions and no sums.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from blocks.errors import InvalidOptions
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Seven digits of days are more than any calendar has, and fit into a timedelta.
+_FORM = re.compile(r"([0-9]{1,7})([smhd])")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read ``15m``; at least a second. Raises `InvalidOptions`."""
+    found = _FORM.fullmatch(text.strip())
+    if found is None or int(found[1]) == 0:
+        raise InvalidOptions(
+            f"{text!r} is not a length of time; write a whole number above 0 and s, m, h or d: 90s, 15m, 1h, 7d"
+        )
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest text that `parse_duration` reads back: ``3600 s`` is ``1h``. Fractions of a second are left out."""
+    seconds = int(duration.total_seconds())
+    unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
