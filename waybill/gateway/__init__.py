@@ -1,0 +1,1 @@
+"""The HTTP front door: signed links to files in custody."""

@@ -1,0 +1,28 @@
+"""The name under which a browser or curl saves a file; pure.
+
+Owns `Content-Disposition` (RFC 6266). Always an attachment: what somebody uploaded is never shown as a page of this
+host. Names in the catalogue are cleaned; this cleans again, since the header must hold whatever the catalogue does.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from urllib.parse import quote
+
+from blocks.naming import clean_display_name
+
+# attr-char of RFC 8187 section 3.2.1, without letters and digits, which `quote` never touches.
+_PLAIN = "!#$&+-.^_`|~"
+# Without the percent sign, which some clients decode in the plain form (RFC 6266 appendix D), and without what a client
+# that does not understand quotes would take for the next parameter.
+_NOT_PLAIN_NAME = re.compile(r"[^A-Za-z0-9 !#$&'()+,\-.@\[\]^_`{}~]")
+
+
+def content_disposition(filename: str) -> str:
+    """``attachment`` with the name twice: in ASCII for old clients, and as it is (RFC 8187) for all others."""
+    name = clean_display_name(filename)
+    decomposed = unicodedata.normalize("NFKD", name)
+    letters = "".join(char for char in decomposed if not unicodedata.combining(char))
+    ascii_name = _NOT_PLAIN_NAME.sub("_", letters)
+    return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe=_PLAIN)}"
