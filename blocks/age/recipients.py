@@ -1,0 +1,79 @@
+"""Who a file is for: wrapping its file key in a header, and getting it out again.
+
+Implements C2SP age.md, "Recipient stanza" and what "Native recipient types" says on mixing them. "Not my key" means to
+try the next identity; everything else is final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from blocks.age import hybrid, scrypt
+from blocks.age.header import MAX_STANZAS, Header, Stanza, make_header, parse_header
+from blocks.errors import InvalidKey, NoMatchingIdentity
+
+
+class Recipient(Protocol):
+    """Somebody to seal for."""
+
+    def wrap(self, file_key: bytes) -> list[Stanza]:
+        """Stanzas from which this recipient, and nobody else, gets the file key."""
+        ...
+
+
+class Identity(Protocol):
+    """Somebody who opens."""
+
+    def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
+        """The file key from the stanza that is for this identity; None when there is none.
+
+        Raises `MalformedAgeFile` (part="header") for stanzas of its type that break the type's rules.
+        """
+        ...
+
+
+def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
+    """A header from which each of *recipients* gets the file key.
+
+    Raises `InvalidKey` when there is none or there are too many, and for mixtures that would undo what one of them
+    promises.
+    """
+    stanzas = [stanza for recipient in recipients for stanza in recipient.wrap(file_key)]
+    if not 1 <= len(stanzas) <= MAX_STANZAS:
+        raise InvalidKey(f"a file has 1 to {MAX_STANZAS} recipients, not {len(stanzas)}")
+    types = {stanza.type for stanza in stanzas}
+    if scrypt.TYPE in types and len(stanzas) > 1:
+        # Who opens it with the passphrase takes it to be from somebody who knows the passphrase.
+        raise InvalidKey("a passphrase must be the only recipient of a file")
+    if hybrid.TYPE in types and len(types) > 1:
+        # The file would be as weak as its weakest stanza, while its owner counts on the strongest.
+        raise InvalidKey("post-quantum recipients (age1pq1...) cannot share a file with others")
+    return make_header(stanzas, file_key)
+
+
+def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
+    """The file key, from the first of *identities* that has a stanza; the header is authenticated with it.
+
+    Raises `NoMatchingIdentity`, `AuthenticationFailed` (part="header") when the header was changed, and
+    `MalformedAgeFile` (part="header") for stanzas that break the rules.
+    """
+    scrypt.refuse_mixed_scrypt(header.stanzas)
+    for identity in identities:
+        if (file_key := identity.unwrap(header.stanzas)) is not None:
+            header.authenticate(file_key)
+            return file_key
+    raise NoMatchingIdentity(
+        f"none of the {len(identities)} keys at hand opens this file, which is sealed for "
+        f"{len(header.stanzas)} recipients; name the identity of one of them"
+    )
+
+
+def rewrap(header_bytes: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> bytes:
+    """A header for *recipients* in place of *header_bytes*; the payload behind it stays as it is.
+
+    Who could open the old header and kept a copy of it can open the payload still. Raises like `parse_header`,
+    `open_header` and `wrap_for`.
+    """
+    file_key = open_header(parse_header(header_bytes), identities)
+    return wrap_for(recipients, file_key).encode()

@@ -1,0 +1,62 @@
+"""Whole age files as streams: seal and unseal.
+
+Implements C2SP age.md, "Encrypted file format": header, nonce, payload. Does not open, name or close anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+from blocks.age.file_key import TAG_BYTES, new_file_key
+from blocks.age.header import header_length, malformed_header, parse_header
+from blocks.age.recipients import Identity, Recipient, open_header, wrap_for
+from blocks.age.stream import CHUNK_BYTES, NONCE_BYTES, decrypt_payload, encrypt_payload
+
+
+def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[bytes]:
+    """The age file of *chunks*, which may have any size: header and nonce, then pieces of about 1 MiB.
+
+    Every piece is a fresh object. Nothing is read or computed before the first piece is asked for. Raises `InvalidKey`
+    for recipients that cannot be used, or not together.
+    """
+    file_key, nonce = new_file_key(), secrets.token_bytes(NONCE_BYTES)
+    yield wrap_for(recipients, file_key).encode() + nonce
+    yield from encrypt_payload(chunks, file_key=file_key, nonce=nonce)
+
+
+def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:
+    """The content of an age file, in pieces of about 1 MiB; only what is authenticated is released.
+
+    The content is complete only when the iterator has ended without an error: what is wrong may come last. Raises
+    `MalformedAgeFile`, `NoMatchingIdentity` and `AuthenticationFailed`, each (but the second) with the part that is
+    wrong: "header" or "payload". Lets errors of *chunks* pass.
+    """
+    remaining = iter(chunks)
+    beginning, length = _take_header(remaining)
+    file_key = open_header(parse_header(bytes(beginning[:length])), identities)
+    while len(beginning) < length + NONCE_BYTES:
+        chunk = next(remaining, None)
+        if chunk is None:
+            raise malformed_header("the file ends before the payload's nonce")
+        beginning += chunk
+    nonce, first = bytes(beginning[length : length + NONCE_BYTES]), bytes(beginning[length + NONCE_BYTES :])
+    yield from decrypt_payload(chain([first], remaining), file_key=file_key, nonce=nonce)
+
+
+def sealed_size(plain_size: int, header_size: int) -> int:
+    """The bytes of an age file for *plain_size* bytes of content and a header of *header_size* bytes."""
+    chunk_count = max(1, -(-plain_size // CHUNK_BYTES))
+    return header_size + NONCE_BYTES + plain_size + chunk_count * TAG_BYTES
+
+
+def _take_header(chunks: Iterator[bytes]) -> tuple[bytearray, int]:
+    """The first bytes of *chunks*, through the header's end or further, and the header's length."""
+    beginning = bytearray()
+    for chunk in chunks:
+        searched = len(beginning)
+        beginning += chunk
+        if (length := header_length(beginning, searched=searched)) is not None:
+            return beginning, length
+    raise malformed_header("the file ends before the header does" if beginning else "the file is empty")

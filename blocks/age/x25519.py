@@ -1,0 +1,142 @@
+"""X25519 keys: whoever has the public one seals, whoever has the secret one opens.
+
+Implements C2SP age.md, "The X25519 recipient type". Texts of secret keys never appear in a repr or a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from blocks.age.bech32 import decode_bech32, encode_bech32
+from blocks.age.canonical_base64 import decode_base64, encode_base64
+from blocks.age.file_key import WRAPPED_KEY_BYTES, derive_key, unwrap_file_key, wrap_file_key
+from blocks.age.header import Stanza, malformed_header
+from blocks.errors import InvalidKey
+
+TYPE = "X25519"
+_RECIPIENT_PREFIX = "age"
+_IDENTITY_PREFIX = "age-secret-key-"
+_KEY_BYTES = 32  # RFC 7748 section 5
+_FIELD_PRIME = 2**255 - 19  # RFC 7748 section 4.1
+_INFO = b"age-encryption.org/v1/X25519"  # "X25519 recipient stanza"
+
+
+class X25519Recipient:
+    """A public key."""
+
+    def __init__(self, public_key: bytes) -> None:
+        """Raises `InvalidKey` for bytes that no secret key belongs to."""
+        if len(public_key) != _KEY_BYTES:
+            raise InvalidKey(f"an X25519 recipient has {_KEY_BYTES} bytes, this one has {len(public_key)}")
+        # A file for a value that is not reduced could be opened by nobody: the identity salts with the reduced one.
+        if int.from_bytes(public_key, "little") >= _FIELD_PRIME:
+            raise InvalidKey("this X25519 recipient is no coordinate of the curve; was it made by age-keygen?")
+        self._public_bytes = public_key
+        self._public_key = X25519PublicKey.from_public_bytes(public_key)
+        # A point of low order gives every sender the same shared secret, zero: all the world could open the file.
+        if _shared_secret(X25519PrivateKey.generate(), self._public_key) is None:
+            raise InvalidKey("this X25519 recipient is a point of low order, which protects nothing")
+
+    @classmethod
+    def from_text(cls, text: str) -> X25519Recipient:
+        """The recipient of an ``age1...`` text. Raises `InvalidKey`."""
+        decoded = decode_bech32(text)
+        # Public keys are written in lower case only, so that two different texts are two different keys.
+        if decoded is None or decoded[0] != _RECIPIENT_PREFIX or text != text.lower():
+            raise InvalidKey("not an X25519 recipient: expected age1 and 58 more characters, all as they were printed")
+        return cls(decoded[1])
+
+    @property
+    def text(self) -> str:
+        """``age1...``"""
+        return encode_bech32(_RECIPIENT_PREFIX, self._public_bytes)
+
+    def wrap(self, file_key: bytes) -> list[Stanza]:
+        """One stanza, with an ephemeral key of its own."""
+        ephemeral = X25519PrivateKey.generate()
+        share = ephemeral.public_key().public_bytes_raw()
+        secret = ephemeral.exchange(self._public_key)  # not zero: the constructor has tried
+        wrap_key = derive_key(secret, salt=share + self._public_bytes, info=_INFO)
+        return [Stanza((TYPE, encode_base64(share)), wrap_file_key(wrap_key, file_key))]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, X25519Recipient) and other._public_bytes == self._public_bytes
+
+    def __hash__(self) -> int:
+        return hash((TYPE, self._public_bytes))
+
+    def __repr__(self) -> str:
+        return f"X25519Recipient({self.text!r})"
+
+
+class X25519Identity:
+    """A secret key. Its repr shows the recipient only."""
+
+    def __init__(self, secret_key: bytes) -> None:
+        """Raises `InvalidKey` for anything but 32 bytes."""
+        if len(secret_key) != _KEY_BYTES:
+            raise InvalidKey(f"an X25519 identity has {_KEY_BYTES} bytes, this one has {len(secret_key)}")
+        self._secret_key = X25519PrivateKey.from_private_bytes(secret_key)
+        self._public_bytes = self._secret_key.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> X25519Identity:
+        """A new identity from the system's random numbers."""
+        return cls(X25519PrivateKey.generate().private_bytes_raw())
+
+    @classmethod
+    def from_text(cls, text: str) -> X25519Identity:
+        """The identity of an ``AGE-SECRET-KEY-1...`` text. Raises `InvalidKey`, which never repeats the text."""
+        decoded = decode_bech32(text)
+        if decoded is None or decoded[0] != _IDENTITY_PREFIX or text != text.upper():
+            raise InvalidKey("not an X25519 identity: expected AGE-SECRET-KEY-1 and 58 more characters, all as printed")
+        return cls(decoded[1])
+
+    @property
+    def text(self) -> str:
+        """``AGE-SECRET-KEY-1...``: the secret itself."""
+        return encode_bech32(_IDENTITY_PREFIX, self._secret_key.private_bytes_raw()).upper()
+
+    @property
+    def recipient(self) -> X25519Recipient:
+        return X25519Recipient(self._public_bytes)
+
+    def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
+        """The file key, or None when no stanza is for this identity.
+
+        Raises `MalformedAgeFile` (part="header") for X25519 stanzas, also for others' keys, that break the rules.
+        """
+        # All are read before one is opened: whether a file is well formed must not depend on who opens it.
+        for share, body in [_read(stanza) for stanza in stanzas if stanza.type == TYPE]:
+            secret = _shared_secret(self._secret_key, X25519PublicKey.from_public_bytes(share))
+            if secret is None:
+                # A share of low order would give every identity the same secret, and fits many keys at once.
+                raise malformed_header("an X25519 stanza holds a point of low order")
+            wrap_key = derive_key(secret, salt=share + self._public_bytes, info=_INFO)
+            if (file_key := unwrap_file_key(wrap_key, body)) is not None:
+                return file_key
+        return None
+
+    def __repr__(self) -> str:
+        return f"X25519Identity(recipient={self.recipient.text!r})"
+
+
+def _read(stanza: Stanza) -> tuple[bytes, bytes]:
+    """The ephemeral share and the wrapped key of an X25519 stanza."""
+    share = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
+    if share is None or len(share) != _KEY_BYTES:
+        raise malformed_header(f"an X25519 stanza does not hold one share of {_KEY_BYTES} bytes")
+    # Before anything is decrypted: longer bodies can be made to fit several keys (a partitioning oracle).
+    if len(stanza.body) != WRAPPED_KEY_BYTES:
+        raise malformed_header(f"an X25519 stanza wraps a key of {len(stanza.body)} bytes instead of 32")
+    return share, stanza.body
+
+
+def _shared_secret(secret_key: X25519PrivateKey, public_key: X25519PublicKey) -> bytes | None:
+    """X25519; None when the result is all zero, which `cryptography` reports as an error."""
+    try:
+        return secret_key.exchange(public_key)
+    except ValueError:
+        return None
