@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     encrypt: bool = True
     storage_recipient: str | None = None
     storage_identity_file: Path | None = None
+    # What 'waybill age' seals and opens with where no key is named. Nothing else uses it.
+    passphrase: SecretStr | None = None
     # What signs links; a file, so that several machines can be given the same.
     link_keys_file: Path | None = None
     # Where the gateway can be reached from outside; links begin with it.

@@ -63,9 +63,11 @@ def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
         if (file_key := identity.unwrap(header.stanzas)) is not None:
             header.authenticate(file_key)
             return file_key
+    if any(stanza.type == scrypt.TYPE for stanza in header.stanzas):
+        raise NoMatchingIdentity("this file is sealed with a passphrase, and no passphrase at hand is the right one")
     raise NoMatchingIdentity(
-        f"none of the {len(identities)} keys at hand opens this file, which is sealed for "
-        f"{len(header.stanzas)} recipients; name the identity of one of them"
+        f"none of the keys at hand ({len(identities)}) opens this file, which has {len(header.stanzas)} recipients; "
+        "name the identity of one of them"
     )
 
 
