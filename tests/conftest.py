@@ -1,4 +1,5 @@
-"""Fixtures that several folders share: a real Postgres for the session, a fresh database for each test."""
+"""Fixtures that several folders share: a real Postgres and a real S3 server for the session, a fresh database and a
+fresh bucket for each test."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ import psycopg
 import pytest
 
 from blocks.catalog.migrate import migrate
+from tests.s3 import S3Server, running_s3_server
 
 # Each test's database is a copy of this one: 8 ms, where migrating takes about half a second.
 _TEMPLATE = "waybill_template"
@@ -70,6 +72,19 @@ def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh database without any schema."""
     yield from _database(postgres, "template1")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """OpenStack Swift with its S3 API; installed on first use, started once, ended and removed at the end."""
+    with running_s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server) -> str:
+    """The name of a fresh bucket. It goes with the server."""
+    return s3_server.new_bucket()
 
 
 def _database(postgres: Postgres, template: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Blobs on any file system that fsspec opens (memory, SFTP, object stores).
+"""Blobs on any file system that fsspec opens (memory, SFTP, object stores other than S3).
 
 fsspec's ``open(path, "wb")`` is not atomic anywhere: an error inside the block still commits what was written. So a
 failed write is removed again, a finished one is read back and compared, and a key is random and used once: until the
@@ -13,6 +13,7 @@ import io
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
@@ -78,6 +79,11 @@ class FsspecBackend:
         with self._translated(f"read {key}"):
             return self._open_to_read(self._path(key))
 
+    def size(self, key: str) -> int:
+        """See `Backend.size`."""
+        with self._translated(f"look at {key}"):
+            return int(self._filesystem.size(self._path(key)))
+
     def delete(self, key: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again. An interrupted write here is the blob itself."""
         del interrupted
@@ -101,14 +107,26 @@ class FsspecBackend:
             if is_key(key):
                 yield key
 
-    def leftovers(self, prefix: str = "") -> Iterator[str]:
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
         """None: an interrupted write is a blob without a row here, which the comparison with the catalogue finds."""
-        del prefix
+        del prefix, older_than
         yield from ()
+
+    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """Nothing to do, see `leftovers`."""
+        del older_than
+        check_key(key)
+        return 0
 
     def locate(self, key: str) -> str:
         """The URL of the stored bytes."""
         return f"{self._scheme}://{self._path(key).lstrip('/')}"
+
+    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """None: what the drivers offer differs too much to be promised."""
+        del expires_in, filename, media_type
+        check_key(key)
+        return None
 
     def _open_new(self, path: str) -> Any:
         """A writer for a name that is free, exclusive where the driver can be. Raises `FileExistsError`."""

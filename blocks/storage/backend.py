@@ -1,7 +1,8 @@
 """What a place for blobs must do, and which back end serves which URL.
 
-Two back ends: `LocalBackend` for a folder, where publishing is atomic by hard link, and `FsspecBackend` for any other
-file system that fsspec opens, where it is safe because keys are random, used once and read only through the catalogue.
+Three back ends: `LocalBackend` for a folder, where publishing is atomic by hard link; `S3Backend` for a bucket, where
+it is by the request that completes an upload; and `FsspecBackend` for any other file system that fsspec opens, where it
+is safe because keys are random, used once and read only through the catalogue.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
@@ -36,7 +38,7 @@ class Expected:
 
 
 class Backend(Protocol):
-    """A place for blobs. All calls block; callers on an event loop use a thread."""
+    """A place for blobs. All calls block, and may be made from several threads; callers on an event loop use one."""
 
     def publish(
         self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
@@ -50,7 +52,14 @@ class Backend(Protocol):
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """Open for reading. Raises `BlobMissing`."""
+        """Open for reading; seekable, for one thread at a time. Raises `BlobMissing`.
+
+        A reader that has begun reads on although the blob is deleted, or fails; it never ends early.
+        """
+        ...
+
+    def size(self, key: str) -> int:
+        """The size of the stored blob in bytes, without reading it. Raises `BlobMissing`."""
         ...
 
     def delete(self, key: str, *, interrupted: bool = False) -> bool:
@@ -64,12 +73,27 @@ class Backend(Protocol):
         """
         ...
 
-    def leftovers(self, prefix: str = "") -> Iterator[str]:
-        """Keys whose writers were interrupted and left something behind that is not a blob."""
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """Keys below the folder *prefix* whose writers were interrupted and left something behind that is not a blob.
+
+        A write that is under way looks the same: *older_than* leaves out what was begun in the last so much time.
+        """
+        ...
+
+    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """Remove what interrupted writers of this key left, but not the blob; returns how many there were.
+
+        A writer that is still at it fails then. Idempotent.
+        """
         ...
 
     def locate(self, key: str) -> str:
         """Where the stored bytes lie: a path or a URL, for people."""
+        ...
+
+    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """A URL by which anybody can download the stored bytes for a while, named *filename*; None when the storage has
+        no such thing. Does not look whether the blob is there."""
         ...
 
 
@@ -118,7 +142,7 @@ def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
-    """The back end for *url*: a path or ``file://`` URL, or any URL that fsspec knows.
+    """The back end for *url*: a path or ``file://`` URL, ``s3://BUCKET/PREFIX``, or any URL that fsspec knows.
 
     Raises `InvalidSettings` for a scheme that fsspec does not know, whose driver is not installed or does not take the
     options, and `StorageUnavailable` when a driver that connects at once cannot.
@@ -132,4 +156,8 @@ def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
         if not path or "\0" in path:
             raise InvalidSettings("the storage URL names no folder; give a path or file:///folder")
         return LocalBackend(Path(path).expanduser().absolute())
+    if parts.scheme in {"s3", "s3a"}:
+        from blocks.storage.s3 import S3Backend  # s3fs takes half a second to import
+
+        return S3Backend(url, dict(options or {}))
     return FsspecBackend(url, dict(options or {}))

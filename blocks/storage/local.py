@@ -8,13 +8,15 @@ the store leads nowhere.
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import math
 import os
 import secrets
 import stat
+import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -67,7 +69,7 @@ class LocalBackend:
                 else:
                     _link(folder, partial, name, key)
             finally:
-                with contextlib.suppress(FileNotFoundError):
+                with suppress(FileNotFoundError):
                     os.unlink(partial, dir_fd=folder)
         return blob
 
@@ -80,11 +82,24 @@ class LocalBackend:
                     # O_NONBLOCK: a FIFO that somebody planted must not hang the reader.
                     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             except FileNotFoundError as exc:
-                raise BlobMissing(f"cannot read {key}: there is no such blob", key=key) from exc
+                raise _missing("read", key) from exc
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
-                raise UnsafeKey(f"{key} is not a regular file; remove it from the storage folder")
+                raise _foreign(key)
             return os.fdopen(descriptor, "rb")
+
+    def size(self, key: str) -> int:
+        """See `Backend.size`."""
+        *folders, name = check_key(key)
+        with _translated(f"look at {key}"):
+            try:
+                with folder_below(self._root, folders) as folder:
+                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError as exc:
+                raise _missing("look at", key) from exc
+            if not stat.S_ISREG(found.st_mode):
+                raise _foreign(key)
+            return found.st_size
 
     def delete(self, key: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
@@ -93,12 +108,22 @@ class LocalBackend:
             try:
                 with folder_below(self._root, folders) as folder:
                     if interrupted:
-                        _unlink_partials(folder, name)
+                        _unlink_partials(folder, name, math.inf)
                     os.unlink(name, dir_fd=folder)
                     os.fsync(folder)
             except FileNotFoundError:
                 return False
         return True
+
+    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """See `Backend.abort`: temporary files."""
+        *folders, name = check_key(key)
+        with _translated(f"clear up after {key}"):
+            try:
+                with folder_below(self._root, folders) as folder:
+                    return _unlink_partials(folder, name, _written_before(older_than))
+            except FileNotFoundError:
+                return 0
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.keys`. Symbolic links are not followed and not listed."""
@@ -106,16 +131,26 @@ class LocalBackend:
             if is_key(f"{folder}{name}"):
                 yield f"{folder}{name}"
 
-    def leftovers(self, prefix: str = "") -> Iterator[str]:
-        """See `Backend.leftovers`: the keys of temporary files."""
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """See `Backend.leftovers`: the keys of temporary files. Their age is the time since they were last written."""
+        written_before = _written_before(older_than)
         for folder, name in self._walk(prefix):
             blob_name = _blob_name_of_partial(name)
-            if blob_name is not None and is_key(f"{folder}{blob_name}"):
-                yield f"{folder}{blob_name}"
+            if blob_name is None or not is_key(f"{folder}{blob_name}"):
+                continue
+            with suppress(FileNotFoundError):  # its writer was quicker
+                if (self._root / folder / name).lstat().st_mtime <= written_before:
+                    yield f"{folder}{blob_name}"
 
     def locate(self, key: str) -> str:
         """The path of the stored bytes."""
         return str(self._root.joinpath(*check_key(key)))
+
+    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """None: a folder has no URL that others could follow."""
+        del expires_in, filename, media_type
+        check_key(key)
+        return None
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Folder (with a slash at its end) and name of every regular file below *prefix*."""
@@ -177,13 +212,32 @@ def _taken(key: str) -> KeyExists:
     return KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key)
 
 
-def _unlink_partials(folder: int, name: str) -> None:
+def _missing(action: str, key: str) -> BlobMissing:
+    return BlobMissing(f"cannot {action} {key}: there is no such blob", key=key)
+
+
+def _foreign(key: str) -> UnsafeKey:
+    return UnsafeKey(f"{key} is not a regular file; remove it from the storage folder")
+
+
+def _written_before(older_than: timedelta) -> float:
+    """The latest time of last writing, in seconds since the epoch, of what is older than that."""
+    return time.time() - older_than.total_seconds() if older_than else math.inf
+
+
+def _unlink_partials(folder: int, name: str, written_before: float) -> int:
     with os.scandir(folder) as entries:
-        partials = [entry.name for entry in entries if _blob_name_of_partial(entry.name) == name]
+        partials = [
+            entry.name
+            for entry in entries
+            if _blob_name_of_partial(entry.name) == name
+            and entry.stat(follow_symlinks=False).st_mtime <= written_before
+        ]
     for partial in partials:
         # The writer, or somebody else who clears up, may have been quicker; the blob itself is still to go.
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             os.unlink(partial, dir_fd=folder)
+    return len(partials)
 
 
 def _blob_name_of_partial(entry: str) -> str | None:

@@ -30,6 +30,7 @@ from blocks.errors import (
     UnsafeKey,
 )
 from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
+from tests.s3 import S3Server
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
 MIB = 2**20
@@ -40,8 +41,12 @@ def refuse_link(*_: object, **__: object) -> None:
     raise OSError(errno.EPERM, "Operation not permitted")
 
 
-@pytest.fixture(params=["local", "local-without-links", "memory"])
+@pytest.fixture(params=["local", "local-without-links", "memory", "s3"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        yield open_backend(f"s3://{server.new_bucket()}/store", server.options)
+        return
     if request.param == "memory":
         root = f"/{uuid4().hex}"
         yield open_backend(f"memory:/{root}")
@@ -156,7 +161,7 @@ def test_deleting_again_is_told_and_harmless(backend: Backend) -> None:
 def test_a_location_is_told_to_people(backend: Backend) -> None:
     location = backend.locate(KEY)
     assert location.endswith(f"/{KEY}")
-    assert location.startswith(("/", "memory://"))
+    assert location.startswith(("/", "memory://", "s3://"))
 
 
 def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> None:

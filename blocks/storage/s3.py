@@ -1,0 +1,224 @@
+"""Blobs in a bucket of an S3 server, below a prefix.
+
+A blob becomes visible whole, in one step, by the request that completes it (`blocks.storage.s3_upload`), and only when
+its name is free: that request carries ``If-None-Match: *``, so of several writers exactly one wins. Nothing is cached:
+every question is answered by the server. Refuses names outside of the prefix.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, unquote
+
+from blocks.errors import BlobMissing, InvalidSettings, KeyExists, UnsafeKey, WaybillError
+from blocks.storage.backend import CHUNK_BYTES, Blob, Digest, Expected
+from blocks.storage.key import MAX_KEY_BYTES, check_key, is_key
+from blocks.storage.s3_connection import Patience, S3Connection
+from blocks.storage.s3_failure import S3Failure
+from blocks.storage.s3_reader import S3Reader
+from blocks.storage.s3_upload import S3Upload, Taken
+
+# The longest name that S3 takes, in bytes of UTF-8.
+_MAX_NAME_BYTES = 1024
+# The longest time that S3 lets a presigned URL live.
+_MAX_PRESIGNED = timedelta(days=7)
+
+
+class S3Backend:
+    """A bucket, or what lies below a prefix in it, as a `Backend`. The bucket must exist."""
+
+    def __init__(self, url: str, options: dict[str, Any], *, patience: Patience | None = None) -> None:
+        """Make no call yet. Raises `InvalidSettings` for a URL without a bucket and options that s3fs does not take."""
+        self._bucket, self._prefix = _place(url)
+        self._connection = S3Connection(options, patience or Patience())
+
+    def publish(
+        self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+    ) -> Blob:
+        """See `Backend.publish`. An object of unknown size may need more memory than one whose size is declared, from
+        8 GiB on."""
+        name = self._name(key)
+        digest = Digest(expected)
+        total = expected.size if expected else None
+        with self._translated(f"store {key}", digest):
+            upload = S3Upload(self._connection, self._bucket, name, exclusive=not replace, total=total)
+            try:
+                for chunk in digest.through(chunks):
+                    upload.write(chunk)
+                upload.commit()
+            except BaseException as exc:
+                if not upload.discard():
+                    exc.add_note("what was sent could not be taken back and stays until it is swept")
+                if isinstance(exc, Taken):
+                    raise _taken(key) from exc
+                raise
+        return digest.blob
+
+    def open(self, key: str) -> BinaryIO:
+        """See `Backend.open`. Reads ahead by at most 8 MiB."""
+        where = self._where(key)
+        with self._translated(f"read {key}", missing=key):
+            raw = S3Reader(self._connection, where, key)
+        return cast("BinaryIO", io.BufferedReader(raw, CHUNK_BYTES))
+
+    def size(self, key: str) -> int:
+        """See `Backend.size`."""
+        where = self._where(key)
+        with self._translated(f"look at {key}", missing=key):
+            return int(self._connection.call("head_object", **where)["ContentLength"])
+
+    def delete(self, key: str, *, interrupted: bool = False) -> bool:
+        """See `Backend.delete`. Safe to call again."""
+        where = self._where(key)
+        if interrupted:
+            self.abort(key)
+        with self._translated(f"delete {key}"):
+            try:
+                self._connection.call("head_object", **where)
+            except S3Failure as failure:
+                if failure.missing:
+                    return False
+                raise
+            self._connection.call("delete_object", **where)
+        return True
+
+    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """See `Backend.abort`: its multipart uploads."""
+        name, aborted = self._name(key), 0
+        with self._translated(f"clear up after {key}"):
+            for upload, age in self._uploads(name):
+                if upload["Key"] == name and age >= older_than:
+                    try:
+                        self._connection.call("abort_multipart_upload", Bucket=self._bucket, **upload)
+                    except S3Failure as failure:
+                        if not failure.upload_gone:
+                            raise
+                    aborted += 1
+        return aborted
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """See `Backend.keys`."""
+        place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
+        with self._translated(f"list {prefix or 'the storage'}"):
+            while True:
+                page = self._connection.call("list_objects_v2", **place)
+                for entry in page.get("Contents", ()):
+                    key = entry["Key"][len(self._prefix) :]
+                    if is_key(key):
+                        yield key
+                if not page.get("IsTruncated"):
+                    return
+                place["ContinuationToken"] = page["NextContinuationToken"]
+
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """See `Backend.leftovers`: the keys of multipart uploads that were neither completed nor aborted. MinIO tells
+        of them only to those who name the key."""
+        with self._translated(f"list {prefix or 'the storage'}"):
+            for upload, age in self._uploads(self._folder(prefix)):
+                key = upload["Key"][len(self._prefix) :]
+                if age >= older_than and is_key(key):
+                    yield key
+
+    def locate(self, key: str) -> str:
+        """The URL of the stored bytes."""
+        return f"s3://{self._bucket}/{self._name(key)}"
+
+    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """See `Backend.presign`. S3 lets no URL live for more than 7 days; one signed with temporary credentials ends
+        with them. None where a plain GET would not do: without credentials, or with a key of the customer's own."""
+        where = self._where(key)
+        if self._connection.anonymous or "SSECustomerKey" in self._connection.additional:
+            return None
+        seconds = int(min(expires_in, _MAX_PRESIGNED).total_seconds())
+        with self._translated(f"sign a link to {key}"):
+            return self._connection.presigned(
+                "get_object",
+                max(1, seconds),
+                **where,
+                ResponseContentDisposition=content_disposition(filename),
+                ResponseContentType=media_type,
+            )
+
+    def _uploads(self, start: str) -> Iterator[tuple[dict[str, Any], timedelta]]:
+        """Key and id of every unfinished multipart upload whose name begins with *start*, with its age."""
+        # Names that XML cannot hold would make the whole list unreadable; botocore decodes other lists by itself.
+        place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": start, "EncodingType": "url"}
+        while True:
+            page = self._connection.call("list_multipart_uploads", **place)
+            now = _server_time(page)
+            for entry in page.get("Uploads", ()):
+                yield {"Key": unquote(entry["Key"]), "UploadId": entry["UploadId"]}, now - entry["Initiated"]
+            if not page.get("IsTruncated"):
+                return
+            place["KeyMarker"] = unquote(page["NextKeyMarker"])
+            place["UploadIdMarker"] = page["NextUploadIdMarker"]
+
+    def _folder(self, prefix: str) -> str:
+        return (
+            self._prefix + "".join(f"{segment}/" for segment in check_key(prefix.rstrip("/")))
+            if prefix
+            else self._prefix
+        )
+
+    def _where(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._name(key)}
+
+    def _name(self, key: str) -> str:
+        check_key(key)
+        return f"{self._prefix}{key}"
+
+    @contextmanager
+    def _translated(self, action: str, digest: Digest | None = None, *, missing: str | None = None) -> Generator[None]:
+        try:
+            yield
+        except S3Failure as failure:
+            if missing is not None and failure.missing:
+                raise BlobMissing(f"cannot {action}: there is no such blob", key=missing) from failure
+            error = failure.told(action)
+            raise type(error)("; ".join([error.message, *getattr(failure, "__notes__", ())])) from failure
+        except WaybillError:
+            raise
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Bucket and prefix of *url*; the prefix is empty or ends with a slash."""
+    bucket, _, path = url.split("://", 1)[1].partition("/")
+    prefix = path.strip("/")
+    if not bucket or "@" in bucket:
+        raise InvalidSettings("the storage URL is s3://BUCKET/PREFIX; credentials belong in the storage options")
+    if not prefix:
+        return bucket, ""
+    try:
+        check_key(prefix)
+    except UnsafeKey as exc:
+        raise InvalidSettings(f"the prefix in the storage URL cannot be used: {exc}") from exc
+    room = _MAX_NAME_BYTES - MAX_KEY_BYTES - 1
+    if len(prefix.encode()) > room:
+        raise InvalidSettings(
+            f"the prefix in the storage URL has {len(prefix.encode())} bytes; S3 leaves {room} for it"
+        )
+    return bucket, f"{prefix}/"
+
+
+def _server_time(answer: dict[str, Any]) -> datetime:
+    """The server's clock, by which ages count; ours may be wrong."""
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return parsedate_to_datetime(date)
+    except ValueError:
+        return datetime.now(UTC)
+
+
+def content_disposition(filename: str) -> str:
+    """A header that offers the content as a download named *filename* (RFC 6266: ASCII, and in full after RFC 8187)."""
+    plain = "".join(char if " " <= char <= "~" and char not in '"\\%' else "_" for char in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+def _taken(key: str) -> KeyExists:
+    return KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key)

@@ -1,0 +1,148 @@
+"""What a failed S3 call means: passing or final, and which of our errors it is.
+
+S3 says so by an error code and an HTTP status, the way there by exceptions of botocore and aiohttp. Messages name the
+code and the operation only: what a server writes beside it may quote access keys or signed headers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import aiohttp
+from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+)
+from botocore.parsers import ResponseParserError  # pyright: ignore[reportMissingTypeStubs]
+
+from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, WaybillError
+
+# What comes with a 4xx status and still passes: the body did not arrive as it was sent, or two requests met.
+_PASSING_CODES = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "Throttling",
+    "XAmzContentSHA256Mismatch",
+}
+_PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+# Codes of servers that have quotas (Ceph, MinIO, Swift); S3 itself is never full.
+_FULL_CODES = {
+    "EntityTooLarge",
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "QuotaExceededException",
+    "StorageFull",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+}
+_PASSING_TYPES = (
+    aiohttp.ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseParserError,
+    ResponseStreamingError,
+    OSError,  # TimeoutError too
+)
+_MEANING = {
+    "InvalidAccessKeyId": "the server does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the session token has expired; get new credentials",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "NoSuchBucket": "there is no such bucket; create it, or correct the storage URL",
+    "PermanentRedirect": "the bucket is in another region; name it in client_kwargs: region_name",
+    "AuthorizationHeaderMalformed": "the bucket is in another region; name it in client_kwargs: region_name",
+}
+
+
+class S3Failure(Exception):
+    """A call that failed, after as many attempts as its patience allowed."""
+
+    def __init__(self, operation: str, cause: Exception) -> None:
+        # s3fs turns what the server said into an OSError, and keeps it as the cause.
+        said = cause.__cause__ if isinstance(cause.__cause__, ClientError) else cause
+        response = cast("dict[str, Any]", said.response) if isinstance(said, ClientError) else {}  # pyright: ignore[reportUnknownMemberType]
+        self.operation = operation
+        self.attempts = 1
+        self.code = str(response.get("Error", {}).get("Code", "")) or type(said).__name__
+        self.status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        self.answered = bool(response)
+        self._cause = said
+        super().__init__(f"{operation}: {self.code}")
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same call may succeed in a moment."""
+        if self.full:
+            return False
+        if self.answered:
+            return self.code in _PASSING_CODES or self.status in _PASSING_STATUSES
+        return isinstance(self._cause, _PASSING_TYPES)
+
+    @property
+    def full(self) -> bool:
+        return self.status == 507 or self.code in _FULL_CODES
+
+    @property
+    def missing(self) -> bool:
+        return self.status == 404 and self.code not in {"NoSuchBucket", "NoSuchUpload"}
+
+    @property
+    def upload_gone(self) -> bool:
+        return self.code == "NoSuchUpload"
+
+    @property
+    def condition_failed(self) -> bool:
+        return self.status == 412
+
+    @property
+    def range_unsatisfiable(self) -> bool:
+        return self.status == 416
+
+    def told(self, action: str) -> WaybillError:
+        """The error for people; *action* says what was to be done."""
+        said = f"cannot {action}: the S3 server answered {self.code}" if self.answered else f"cannot {action}"
+        if self.full:
+            return StorageFull(f"{said}: no room, or no right to so much of it; free some space and start again")
+        if self.passing:
+            tried = "" if self.attempts == 1 else f" ({self.attempts} attempts)"
+            what = "" if self.answered else f": {_CONNECTION.get(self.code, self.code)}"
+            return StorageUnavailable(f"{said}{what}{tried}; try again later")
+        if isinstance(self._cause, BotoCoreError):
+            return InvalidSettings(f"{said}: {_without_values(self._cause)}; see the storage options")
+        meaning = _MEANING.get(self.code) or _MEANING_OF_STATUS.get(self.status, "see the storage options")
+        return InvalidSettings(f"{said}: {meaning}" if self.answered else f"{said}: {self.code}; {meaning}")
+
+
+_MEANING_OF_STATUS = {
+    401: "these credentials are not accepted; see the storage options",
+    403: "these credentials do not have the right to do this in this bucket",
+    404: "there is no such bucket; create it, or correct the storage URL",
+}
+_CONNECTION = {
+    "ConnectTimeoutError": "the server cannot be reached",
+    "EndpointConnectionError": "the server cannot be reached",
+    "ConnectionClosedError": "the connection broke",
+    "ReadTimeoutError": "the server did not answer in time",
+    "TimeoutError": "no byte has moved for too long",
+}
+
+
+def _without_values(cause: BotoCoreError) -> str:
+    """The kind of a client-side error, with its text where it is known to quote nothing."""
+    name = type(cause).__name__
+    return {
+        "NoCredentialsError": "no credentials were found; give key and secret, or set up what AWS's own tools read",
+        "PartialCredentialsError": "the credentials are incomplete; give both key and secret",
+        "ProfileNotFound": "the AWS profile that is named does not exist",
+    }.get(name, name)

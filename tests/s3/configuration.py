@@ -1,0 +1,109 @@
+"""The files that four Swift servers on loopback need: rings and one configuration file each."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+BACK_ENDS = ("account", "container", "object")
+ACCESS_KEY = "test:tester"
+SECRET_KEY = "testing"
+
+_SWIFT = """\
+[swift-hash]
+swift_hash_path_prefix = waybill
+swift_hash_path_suffix = tests
+[storage-policy:0]
+name = gold
+default = yes
+[swift-constraints]
+max_header_size = 16384
+"""
+
+_BACK_END = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+swift_dir = {folder}/etc
+devices = {folder}/node
+mount_check = false
+user = {user}
+log_address = /dev/null
+fallocate_reserve = 0
+disable_fallocate = true
+[pipeline:main]
+pipeline = {name}-server
+[app:{name}-server]
+use = egg:swift#{name}
+mb_per_sync = 8192
+[{name}-replicator]
+[{name}-updater]
+[{name}-auditor]
+"""
+
+# s3api takes 1,000 parts unless told otherwise; S3 takes 10,000.
+_PROXY = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+swift_dir = {folder}/etc
+user = {user}
+log_address = /dev/null
+[pipeline:main]
+pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk s3api tempauth copy slo dlo versioned_writes \
+symlink proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+allow_account_management = true
+account_autocreate = true
+[filter:tempauth]
+use = egg:swift#tempauth
+user_test_tester = testing .admin
+[filter:s3api]
+use = egg:swift#s3api
+location = us-east-1
+s3_acl = false
+check_bucket_owner = false
+allow_multipart_uploads = true
+dns_compliant_bucket_names = false
+max_upload_part_num = 10000
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:1
+"""
+_PLAIN_FILTERS = (
+    "catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy", "slo", "dlo", "versioned_writes",
+    "symlink",
+)  # fmt: skip
+
+
+def write_configuration(folder: Path, environment: Path, ports: Mapping[str, int]) -> None:
+    """Lay out *folder* for servers that listen on *ports* (account, container, object, proxy)."""
+    (folder / "etc").mkdir()
+    (folder / "node/d1").mkdir(parents=True)
+    values = {"folder": folder, "user": getpass.getuser()}
+    (folder / "etc/swift.conf").write_text(_SWIFT)
+    for name in BACK_ENDS:
+        (folder / f"etc/{name}.conf").write_text(_BACK_END.format(name=name, port=ports[name], **values))
+        _make_ring(folder / "etc", environment, name, ports[name])
+    filters = "".join(f"[filter:{name}]\nuse = egg:swift#{name}\n" for name in _PLAIN_FILTERS)
+    (folder / "etc/proxy.conf").write_text(_PROXY.format(port=ports["proxy"], **values) + filters)
+
+
+def _make_ring(folder: Path, environment: Path, name: str, port: int) -> None:
+    device = ["--region", "1", "--zone", "1", "--ip", "127.0.0.1", "--port", str(port)]
+    for action in (
+        ["create", "4", "1", "0"],
+        ["add", *device, "--device", "d1", "--weight", "1"],
+        ["rebalance"],
+    ):
+        subprocess.run(
+            [str(environment / "bin/python"), str(environment / "bin/swift-ring-builder"), f"{name}.builder", *action],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+        )
