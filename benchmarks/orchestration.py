@@ -94,12 +94,14 @@ async def loop_with_custody(documents: Path, home: Path) -> None:
     """The bare loop, with each document and each output stored, hashed and catalogued."""
     from blocks.catalog import Catalog
     from blocks.custody import Custody
+    from blocks.keys import load_storage_keys
     from blocks.settings import current_settings
     from blocks.storage import open_backend
 
     settings = current_settings()
     async with Catalog.open(settings.required_database_url) as catalog:
-        custody = Custody(catalog=catalog, backend=open_backend(settings.resolved_storage_url))
+        keys = load_storage_keys(settings)
+        custody = Custody(catalog=catalog, backend=open_backend(settings.resolved_storage_url), keys=keys)
         await _loop(documents, home, custody=custody)
 
 

@@ -82,8 +82,16 @@ class ContentMismatch(Permanent):
     """Size or sha256 differ from what was declared or recorded."""
 
 
+class MalformedManifest(Permanent):
+    """A manifest beside a blob that cannot be read, or that does not describe this blob."""
+
+
 class ArtifactNotFound(Permanent):
     """No available artifact with this id."""
+
+
+class ArtifactGone(ArtifactNotFound):
+    """There was an artifact with this id; it has expired or was deleted."""
 
 
 class RunNotFound(Permanent):
@@ -107,6 +115,10 @@ class InvalidKey(Permanent):
 
 class MalformedAgeFile(Permanent):
     """Not an age file, or one that breaks the format."""
+
+
+class RotationUnderWay(Transient):
+    """Another process is moving the stored files to another key."""
 
 
 class NoMatchingIdentity(Permanent):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from prefect.states import Crashed
 from blocks.catalog import Catalog, KeyLocks
 from blocks.custody import Custody
 from blocks.errors import WaybillError
+from blocks.keys import StorageKeys, load_storage_keys
+from blocks.keys.block import KeyPair
 from blocks.language_model import LanguageModel
 from blocks.lease import dead_runs, run_lease
 from blocks.settings import Settings
@@ -47,6 +50,7 @@ async def open_run(
     """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`."""
     database_url = settings.required_database_url
     store = await load_store(settings)
+    keys = await load_keys(settings)
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
     scratch = settings.scratch / str(run_id)
     with run_lease(settings.home, run_id):
@@ -55,7 +59,12 @@ async def open_run(
             KeyLocks.open(database_url) as locks,
             WorkerPool.open(settings, services) as pool,
         ):
-            custody = Custody(catalog=catalog, backend=store.backend)
+            custody = Custody(
+                catalog=catalog,
+                backend=store.backend,
+                keys=keys,
+                reload_keys=lambda: load_storage_keys(settings),
+            )
             await clear_up_dead_runs(settings, custody)
             scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
@@ -82,6 +91,20 @@ async def load_store(settings: Settings) -> ArtifactStore:
         return await ArtifactStore.aload(BLOCK_NAME)
     except ValueError:  # Prefect's word for "no such block document"
         return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
+
+
+async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
+    """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
+
+    With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
+    is missing is made in the home, and *on_created* told where. Raises `InvalidSettings`.
+    """
+    try:
+        block = await KeyPair.aload(BLOCK_NAME)
+    except ValueError:
+        return await asyncio.to_thread(load_storage_keys, settings, on_created=on_created)
+    keys = block.storage_keys()
+    return keys if settings.encrypt else replace(keys, recipient=None)
 
 
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:

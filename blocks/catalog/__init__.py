@@ -1,6 +1,6 @@
 """The catalogue: one row per file in custody, in Postgres."""
 
-from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark
+from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
 from blocks.catalog.key_locks import KeyLocks
 
@@ -15,5 +15,6 @@ __all__ = [
     "Page",
     "Reservation",
     "StageMark",
+    "Stored",
     "Unfinished",
 ]

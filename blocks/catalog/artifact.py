@@ -50,8 +50,24 @@ class Reservation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What was written: `size` and `sha256` are of the content, `stored_*` of the bytes as they lie in storage.
+
+    `encrypted_for` is the age recipient, None where the stored bytes are the content; `header_sha256` is the hash of
+    the age header, which seals the file's own key.
+    """
+
+    size: int
+    sha256: str
+    stored_size: int
+    stored_sha256: str
+    encrypted_for: str | None = None
+    header_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One available file. `size` and `sha256` are of the content, `stored_*` of the bytes as they lie in storage."""
+    """One available file. For sizes, hashes and encryption see `Stored`."""
 
     file_id: UUID
     kind: Kind
@@ -72,6 +88,11 @@ class Artifact:
     report: Mapping[str, Any]
     created_at: datetime
     expires_at: datetime
+    encrypted_for: str | None = None
+    header_sha256: str | None = None
+    verified_at: datetime | None = None
+    damaged_at: datetime | None = None
+    damage: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """The public fields that every answer about this artifact carries; JSON types only."""
@@ -95,6 +116,7 @@ class Artifact:
             "source_file": self.source_file,
             "run_id": str(self.run_id) if self.run_id else None,
             "metadata": dict(self.metadata),
+            "damaged": self.damage,
         }
 
     def metadata_view(self) -> dict[str, Any]:
@@ -105,6 +127,9 @@ class Artifact:
             "stage_key": self.stage_key,
             "stored_size": self.stored_size,
             "stored_sha256": self.stored_sha256,
+            "encrypted_for": self.encrypted_for,
+            "verified_at": self.verified_at.isoformat() if self.verified_at else None,
+            "damaged_at": self.damaged_at.isoformat() if self.damaged_at else None,
         }
 
     def report_view(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
 from blocks.catalog.facts import as_json
-from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
+from blocks.errors import ArtifactGone, ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
 from blocks.postgres import check_url, connect_async, postgres_errors
 
 Row = dict[str, Any]
@@ -39,6 +40,12 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
 MAX_PAGE = 1000
+
+# What only the writing of a file tells.
+_MEASURED = (
+    "file_id", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for", "header_sha256", "created_at",
+    "expires_at",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,7 @@ class Unfinished:
 
     file_id: UUID
     state: str
-    location: str
+    locations: list[str]
 
 
 class Catalog:
@@ -63,6 +70,8 @@ class Catalog:
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
+        # What Postgres' clock said, and when by ours: the difference tells its time later without asking again.
+        self._clock: tuple[datetime, float] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -122,103 +131,97 @@ class Catalog:
 
     async def reserve(self, connection: Connection, reservations: Sequence[Reservation]) -> None:
         """Write the `pending` rows that announce blobs (row first), all in one statement or none."""
-        await _run(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
+        cursor = await run(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
+        row = await cursor.fetchone()
+        self._clock = (row["now"], time.monotonic()) if row else None
 
-    async def make_available(
-        self,
-        connection: Connection,
-        *,
-        file_id: UUID,
-        size: int,
-        sha256: str,
-        stored_size: int,
-        stored_sha256: str,
-        keep_for: timedelta,
-        metadata: Mapping[str, Any] | None = None,
-        report: Mapping[str, Any] | None = None,
-    ) -> Artifact:
+    async def now(self) -> datetime:
+        """Postgres' time. Counted on from the last reservation, so that it costs no exchange with the server; the
+        computer's own clock, which may be wrong, plays no part."""
+        if self._clock is None:
+            async with self.connection() as connection:
+                row = await (await run(connection, queries.NOW, {})).fetchone()
+            self._clock = (cast("Row", row)["now"], time.monotonic())
+        then, counted_from = self._clock
+        return then + timedelta(seconds=time.monotonic() - counted_from)
+
+    async def make_available(self, connection: Connection, artifact: Artifact) -> Artifact:
         """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
 
-        One statement, so it is atomic on any connection. Expiry counts from now by Postgres' clock. *metadata* and
-        *report* replace those of the reservation where given.
+        One statement, so it is atomic on any connection. What was not known at the reservation is taken from
+        *artifact*: sizes and hashes, times, metadata and report.
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
-        cursor = await _run(
-            connection,
-            queries.MAKE_AVAILABLE,
-            {
-                "file_id": file_id,
-                "size": size,
-                "sha256": sha256,
-                "stored_size": stored_size,
-                "stored_sha256": stored_sha256,
-                "keep_for": keep_for,
-                "metadata": as_json(metadata, "metadata") if metadata is not None else None,
-                "report": as_json(report, "report") if report is not None else None,
-            },
-        )
+        values = {name: getattr(artifact, name) for name in _MEASURED}
+        facts = {name: as_json(getattr(artifact, name), name) for name in ("metadata", "report")}
+        cursor = await run(connection, queries.MAKE_AVAILABLE, {**values, **facts})
         row = await cursor.fetchone()
         if row is None:
-            raise ArtifactNotFound(f"file {file_id} is no longer pending; process the document again", file_id=file_id)
-        return _artifact(row)
+            raise ArtifactNotFound(
+                f"file {artifact.file_id} is no longer pending; process the document again", file_id=artifact.file_id
+            )
+        return read_artifact(row)
 
     async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
         """The row's state, None without a row; nobody changes it until the caller's transaction ends.
 
         Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
         """
-        await _run(connection, queries.LOCK_PATIENCE, {})
-        cursor = await _run(connection, queries.LOCK_STATE, {"file_id": file_id})
+        await run(connection, queries.LOCK_PATIENCE, {})
+        cursor = await run(connection, queries.LOCK_STATE, {"file_id": file_id})
         row = await cursor.fetchone()
         return str(row["state"]) if row else None
 
     async def forget_pending(self, connection: Connection, *file_ids: UUID) -> None:
         """Remove `pending` rows whose blobs never came to be; any other row is left alone."""
-        await _run(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
+        await run(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
 
     async def record_use(
         self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
     ) -> None:
         """Note that a run delivered *artifact* for *source_file*. Idempotent."""
-        await _run(
+        await run(
             connection,
             queries.RECORD_USE,
             {"run_id": run_id, "file_id": artifact.file_id, "source_file": source_file, "reused": reused},
         )
 
-    async def begin_deletion(self, connection: Connection, file_id: UUID) -> str:
-        """Tombstone a row and return its location. Idempotent; raises `ArtifactNotFound` when there is nothing."""
-        cursor = await _run(connection, queries.TOMBSTONE, {"file_id": file_id})
+    async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
+        """Tombstone a row and return where bytes of it lie. Idempotent; `ArtifactNotFound` when there is nothing."""
+        cursor = await run(connection, queries.TOMBSTONE, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
             raise _not_found(file_id)
-        return str(row["location"])
+        return list(row["locations"])
 
     async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
         """Mark a tombstone as done, after its blob is gone. Idempotent."""
-        await _run(connection, queries.FINISH_DELETION, {"file_id": file_id})
+        await run(connection, queries.FINISH_DELETION, {"file_id": file_id})
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def get(self, connection: Connection, file_id: UUID, *, even_expired: bool = False) -> Artifact:
-        """The artifact, or `ArtifactNotFound` when it never was, has expired (unless *even_expired*) or was deleted."""
+        """The artifact. Raises `ArtifactNotFound` when it never was or is not whole yet.
+
+        Raises `ArtifactGone`, which is one too, when it has expired (unless *even_expired*) or was deleted.
+        """
         statement = queries.GET_STORED if even_expired else queries.GET
-        cursor = await _run(connection, statement, {"file_id": file_id})
+        cursor = await run(connection, statement, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
-            raise _not_found(file_id)
-        return _artifact(row)
+            raise await _why_not_found(connection, file_id)
+        return read_artifact(row)
 
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
         """The newest available output for each of *stage_keys* that has one and will not expire within the hour."""
-        cursor = await _run(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
-        return {row["stage_key"]: _artifact(row) for row in await cursor.fetchall()}
+        cursor = await run(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
+        return {row["stage_key"]: read_artifact(row) for row in await cursor.fetchall()}
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
         """The upload that holds this content under this source already, if any."""
-        cursor = await _run(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
+        cursor = await run(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
         row = await cursor.fetchone()
-        return _artifact(row) if row else None
+        return read_artifact(row) if row else None
 
     async def list_artifacts(
         self,
@@ -242,22 +245,22 @@ class Catalog:
         values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
         if after is not None:
             values["after_created_at"], values["after_file_id"] = _read_cursor(after)
-        cursor = await _run(connection, statement, values)
-        artifacts = [_artifact(row) for row in await cursor.fetchall()]
+        cursor = await run(connection, statement, values)
+        artifacts = [read_artifact(row) for row in await cursor.fetchall()]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
         return Page(artifacts=artifacts, next=_write_cursor(artifacts[-1]) if more else None)
 
     async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
         """What *run_id* left pending or half deleted. Only for runs that are known to be dead."""
-        cursor = await _run(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
+        cursor = await run(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
         return [Unfinished(**row) for row in await cursor.fetchall()]
 
     async def statistics(self, connection: Connection) -> Row:
         """Counts and bytes of what is available, in all, by kind and by stage, with oldest and newest."""
-        cursor = await _run(connection, queries.STATISTICS, {})
+        cursor = await run(connection, queries.STATISTICS, {})
         groups = await cursor.fetchall()
-        states = await (await _run(connection, queries.STATES, {})).fetchall()
+        states = await (await run(connection, queries.STATES, {})).fetchall()
         kinds = sorted({str(group["kind"]) for group in groups})
         return {
             "total": _summarise(groups),
@@ -299,7 +302,8 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
         raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
 
 
-async def _run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
+async def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
+    """Execute one statement of `queries`. Raises `CatalogUnavailable` and `CatalogRefused`."""
     # Statements are constants of `queries`; values always travel beside them.
     try:
         with postgres_errors("use the catalogue"):
@@ -308,8 +312,18 @@ async def _run(connection: Connection, statement: str, values: Mapping[str, Any]
         raise CatalogRefused("a name or path holds a character that is no valid Unicode (a lone surrogate)") from exc
 
 
-def _artifact(row: Row) -> Artifact:
+def read_artifact(row: Row) -> Artifact:
+    """The artifact of one row of `queries`."""
     return Artifact(**row)
+
+
+async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
+    cursor = await run(connection, queries.WAS_THERE, {"file_id": file_id})
+    if await cursor.fetchone() is None:
+        return _not_found(file_id)
+    return ArtifactGone(
+        f"file {file_id} has expired or was deleted; process its source again to have it made anew", file_id=file_id
+    )
 
 
 def _not_found(file_id: UUID) -> ArtifactNotFound:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 _COLUMNS = """
     file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
-    size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at
+    size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
+    encrypted_for, header_sha256, verified_at, damaged_at, damage
 """
 
 # What may be read: an expired file is gone for readers even while its bytes still lie there.
@@ -17,16 +18,20 @@ _READABLE = "state = 'available' and expires_at > clock_timestamp()"
 # A B-tree takes keys of up to 2.7 kB, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
 
-# Any number of rows in one statement: the rows travel as one JSON array.
+# Any number of rows in one statement: the rows travel as one JSON array. Answers with the time.
 RESERVE = """
-    insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
-                           run_id, media_type, location, metadata, report, expires_at)
-    select file_id, 'pending', kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
-           run_id, media_type, location, metadata, report, clock_timestamp() + make_interval(secs => keep_for_seconds)
-      from jsonb_to_recordset(%(rows)s::jsonb) as row (
-           file_id uuid, kind text, filename text, source_file text, document_sha256 text, stage smallint,
-           stage_name text, stage_key text, run_id uuid, media_type text, location text, metadata jsonb, report jsonb,
-           keep_for_seconds double precision)
+    with reserved as (
+        insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
+                               stage_key, run_id, media_type, location, metadata, report, expires_at)
+        select file_id, 'pending', kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
+               run_id, media_type, location, metadata, report,
+               clock_timestamp() + make_interval(secs => keep_for_seconds)
+          from jsonb_to_recordset(%(rows)s::jsonb) as row (
+               file_id uuid, kind text, filename text, source_file text, document_sha256 text, stage smallint,
+               stage_name text, stage_key text, run_id uuid, media_type text, location text, metadata jsonb,
+               report jsonb, keep_for_seconds double precision)
+    )
+    select clock_timestamp() as now
 """
 
 # The only way from pending to available: with the hashes of what was written. What a run makes, it has delivered.
@@ -34,9 +39,9 @@ MAKE_AVAILABLE = f"""
     with made as (
         update artifacts
            set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
-               stored_sha256 = %(stored_sha256)s, created_at = clock_timestamp(),
-               expires_at = clock_timestamp() + %(keep_for)s,
-               metadata = coalesce(%(metadata)s::jsonb, metadata), report = coalesce(%(report)s::jsonb, report)
+               stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
+               header_sha256 = %(header_sha256)s, created_at = %(created_at)s, expires_at = %(expires_at)s,
+               metadata = %(metadata)s::jsonb, report = %(report)s::jsonb
          where file_id = %(file_id)s and state = 'pending'
         returning {_COLUMNS}
     ), delivered as (
@@ -65,19 +70,23 @@ GET = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and {_READA
 # Expired files too: their bytes lie there until they are removed.
 GET_STORED = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 
-# An output that is about to expire is not reused: it would be gone while the run still builds on it.
+# Whether a file that cannot be read has ever been one.
+WAS_THERE = "select state from artifacts where file_id = %(file_id)s and state <> 'pending'"
+
+# An output that is about to expire is not reused: it would be gone while the run still builds on it. Nor is one whose
+# bytes are damaged: it is made again.
 FIND_REUSABLE = f"""
     select distinct on (stage_key) {_COLUMNS}
       from artifacts
      where state = 'available' and stage_key = any(%(stage_keys)s)
-       and expires_at > clock_timestamp() + interval '1 hour'
+       and expires_at > clock_timestamp() + interval '1 hour' and damaged_at is null
      order by stage_key, created_at desc
 """
 
 FIND_UPLOAD = f"""
     select {_COLUMNS} from artifacts
      where state = 'available' and kind = 'upload' and {_SAME_SOURCE} and sha256 = %(sha256)s
-       and expires_at > clock_timestamp() + interval '1 hour'
+       and expires_at > clock_timestamp() + interval '1 hour' and damaged_at is null
      order by created_at desc
      limit 1
 """
@@ -85,18 +94,104 @@ FIND_UPLOAD = f"""
 TOMBSTONE = """
     update artifacts set state = 'deleting'
      where file_id = %(file_id)s and state in ('available', 'deleting')
-    returning location
+    returning array_remove(array[location, spare_location], null) as locations
 """
 
 FINISH_DELETION = """
-    update artifacts set state = 'deleted', deleted_at = clock_timestamp()
+    update artifacts set state = 'deleted', deleted_at = clock_timestamp(), spare_location = null
      where file_id = %(file_id)s and state = 'deleting'
 """
 
 UNFINISHED_OF_RUN = """
-    select file_id, state, location from artifacts
+    select file_id, state, array_remove(array[location, spare_location], null) as locations from artifacts
      where run_id = %(run_id)s and state in ('pending', 'deleting')
 """
+
+# Upkeep: verification, moves, restoring -----------------------------------------------------------------------------
+
+# The marks hold for the bytes that were read: a file that has moved meanwhile keeps what it had.
+MARK_VERIFIED = """
+    update artifacts set verified_at = clock_timestamp(), damaged_at = null, damage = null
+     where file_id = %(file_id)s and location = %(location)s and state = 'available'
+"""
+
+MARK_DAMAGED = """
+    update artifacts set damaged_at = coalesce(damaged_at, clock_timestamp()), damage = %(damage)s
+     where file_id = %(file_id)s and location = %(location)s and state = 'available'
+"""
+
+# The longest unverified first; what was never verified before all else. A key set, since verifying changes the order.
+TO_VERIFY = f"""
+    select {_COLUMNS} from artifacts
+     where {_READABLE} and (verified_at is null or verified_at < %(before)s)
+       and (coalesce(verified_at, 'epoch'), file_id) > (%(after_verified_at)s, %(after_file_id)s)
+     order by coalesce(verified_at, 'epoch'), file_id
+     limit %(limit)s
+"""
+
+# Expired files too: their bytes lie there until they are removed.
+NOT_ENCRYPTED_FOR = f"""
+    select {_COLUMNS} from artifacts
+     where state = 'available' and encrypted_for is distinct from %(recipient)s and file_id > %(after)s
+     order by file_id
+     limit %(limit)s
+"""
+
+BY_RECIPIENT = """
+    select encrypted_for, count(*) as files, sum(stored_size)::bigint as bytes,
+           count(*) filter (where damaged_at is null) as sound
+      from artifacts
+     where state = 'available'
+     group by encrypted_for
+"""
+
+# A move names its new key first, so that a crash leaves nothing that no row knows.
+BEGIN_MOVE = """
+    update artifacts set spare_location = %(spare_location)s
+     where file_id = %(file_id)s and location = %(location)s and state = 'available' and spare_location is null
+    returning file_id
+"""
+
+# From here on readers find the new bytes; the old key is the spare one.
+SWITCH_MOVE = """
+    update artifacts
+       set location = spare_location, spare_location = location, size = %(size)s, sha256 = %(sha256)s,
+           stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
+           header_sha256 = %(header_sha256)s, verified_at = clock_timestamp(), damaged_at = null, damage = null
+     where file_id = %(file_id)s and spare_location = %(spare_location)s and state = 'available'
+    returning file_id
+"""
+
+END_MOVE = """
+    update artifacts set spare_location = null where file_id = %(file_id)s and spare_location = %(spare_location)s
+"""
+
+INTERRUPTED_MOVES = """
+    select file_id, spare_location from artifacts where spare_location is not null order by file_id
+"""
+
+# A row that is there already knows more than its manifest.
+RESTORE = """
+    with restored as (
+        insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
+                               stage_key, run_id, media_type, size, sha256, stored_size, stored_sha256, location,
+                               metadata, report, created_at, expires_at, encrypted_for, header_sha256)
+        values (%(file_id)s, 'available', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
+                %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(size)s, %(sha256)s, %(stored_size)s,
+                %(stored_sha256)s, %(location)s, %(metadata)s, %(report)s, %(created_at)s, %(expires_at)s,
+                %(encrypted_for)s, %(header_sha256)s)
+        on conflict do nothing
+        returning file_id, run_id, source_file
+    ), delivered as (
+        insert into run_outputs (run_id, file_id, source_file, reused)
+        select run_id, file_id, source_file, false from restored where run_id is not null
+    )
+    select file_id from restored
+"""
+
+KNOWN_FILES = "select file_id, location from artifacts where file_id = any(%(file_ids)s)"
+
+NOW = "select clock_timestamp() as now"
 
 STATISTICS = """
     select kind, stage, count(*) as count, sum(size)::bigint as bytes,

@@ -1,7 +1,7 @@
 """Where blobs lie: keys, back ends, and the `artifact-store` block (`blocks.storage.block`, which imports Prefect)."""
 
 from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, open_backend, read_chunks
-from blocks.storage.key import check_key, new_key
+from blocks.storage.key import check_key, key_folder, new_key
 
 __all__ = [
     "CHUNK_BYTES",
@@ -10,6 +10,7 @@ __all__ = [
     "Digest",
     "Expected",
     "check_key",
+    "key_folder",
     "new_key",
     "open_backend",
     "read_chunks",

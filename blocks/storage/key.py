@@ -24,7 +24,12 @@ _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "tr
 def new_key(kind: str, file_id: UUID) -> str:
     """``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so no folder grows past listing."""
     text = file_id.hex
-    return f"{_KIND_FOLDERS[kind]}/{text[:2]}/{text}"
+    return f"{key_folder(kind)}/{text[:2]}/{text}"
+
+
+def key_folder(kind: str) -> str:
+    """The folder that all keys of *kind* begin with."""
+    return _KIND_FOLDERS[kind]
 
 
 def check_key(key: str) -> tuple[str, ...]:

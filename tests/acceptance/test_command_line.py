@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,11 @@ def test_lists_are_paged_without_gaps(waybill: CommandLine, processed: dict[str,
 def test_show_get_and_views(waybill: CommandLine, processed: dict[str, Any], tmp_path: Path) -> None:
     chunks = artifact_of(processed, CHOSEN[1], 3)
     shown = waybill.json("files", "show", chunks["file_id"])
-    assert shown["stored_sha256"] == shown["sha256"] == chunks["sha256"]
-    assert Path(shown["location"]).stat().st_size == shown["stored_size"] == chunks["size"]
+    assert (shown["sha256"], shown["size"]) == (chunks["sha256"], chunks["size"])
+    as_stored = Path(shown["location"]).read_bytes()
+    assert (shown["stored_sha256"], shown["stored_size"]) == (sha256(as_stored).hexdigest(), len(as_stored))
+    assert as_stored.startswith(b"age-encryption.org/v1\n")
+    assert shown["encrypted_for"] == waybill.run("keys", "storage").stdout.strip()
     assert shown["report"]["options"]["max_tokens"] == 250
 
     got = waybill.json("files", "get", chunks["file_id"], "-o", tmp_path)
@@ -168,7 +172,7 @@ def test_put_verify_damage_and_rm(waybill: CommandLine, tmp_path: Path) -> None:
 
     location = Path(waybill.json("files", "show", put["file_id"])["location"])
     location.chmod(0o600)
-    location.write_text("A text to be kepT.\n")
+    location.write_bytes(location.read_bytes()[:-1] + b"!")
     damaged = waybill.json("files", "verify", put["file_id"], expect=1)
     assert damaged["files"][0]["state"] == "damaged"
     target = tmp_path / "copy.txt"

@@ -27,6 +27,7 @@ import pytest
 import typer
 import yaml
 
+from tests import stored
 from waybill.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +170,11 @@ class Reader:
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
 
+    def outputs(self) -> list[bytes]:
+        """The content of every stage output that the pages' commands have made."""
+        home = self.root / ".waybill"
+        return [stored.content(home, blob) for blob in stored.blobs(home)]
+
     def _step(self, page: Path, line: int, kind: str, text: str) -> str:
         text = text.replace(":4200", f":{self.port}").replace('"/srv/', f'"{self.root}/srv/')
         if kind == "python":
@@ -303,8 +309,7 @@ def fields(value: Any, inside: str = "") -> set[str]:
 )
 def test_the_fields_of_an_output_are_those_on_the_page(reader: Reader, section: str, schema: str) -> None:
     real: set[str] = set()
-    for blob in (reader.root / ".waybill" / "artifacts" / "outputs").glob("*/*"):
-        content = blob.read_bytes()
+    for content in reader.outputs():
         if content.startswith(b"{"):
             output = json.loads(content)
             real |= fields(output) if output["schema"] == f"waybill.{schema}" else set()
@@ -315,9 +320,9 @@ def test_the_fields_of_an_output_are_those_on_the_page(reader: Reader, section: 
 def test_the_yaml_header_is_as_described(reader: Reader) -> None:
     example = yaml.safe_load(blocks(page("stages.md"), "yaml")[0][2].strip().strip("-"))
     headers = [
-        yaml.safe_load(blob.read_text(encoding="utf-8").split("---\n", 2)[1])
-        for blob in (reader.root / ".waybill" / "artifacts" / "outputs").glob("*/*")
-        if blob.read_bytes().startswith(b"---\n")
+        yaml.safe_load(content.decode().split("---\n", 2)[1])
+        for content in reader.outputs()
+        if content.startswith(b"---\n")
     ]
     assert list(example) in [list(header) for header in headers]
     assert set(example) == described_fields("1 markdown-conversion") - {"original_NAME"}

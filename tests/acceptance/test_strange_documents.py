@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import stored
 from tests.acceptance.conftest import CommandLine
 from tests.corpus.fetch_foreign import fetch_foreign
 from tests.corpus.foreign import count_by_format, find_foreign_documents
@@ -162,8 +163,7 @@ def _problem(waybill: CommandLine, case: HostileCase, document: dict[str, Any]) 
         return f"completed with the outputs of {stages}"
     if case.contains is None and case.never is None:
         return None
-    file_id = document["artifacts"][1]["file_id"].replace("-", "")
-    text = (waybill.home / "artifacts" / "outputs" / file_id[:2] / file_id).read_text()
+    text = stored.output(waybill.home, document["artifacts"][1]["file_id"]).decode()
     if case.contains is not None and case.contains not in text:
         return f"the text lacks {case.contains!r}"
     if case.never is not None and case.never in text:

@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg
 
+from blocks.custody.manifest import manifest_key
 from blocks.settings import Settings
 from tests.corpus.generated import write_documents
 from waybill.stack import running_stack
@@ -85,7 +86,8 @@ def outcome(home: Path) -> Outcome:
         locations = {row[0] for row in connection.execute(_LOCATIONS).fetchall()}
         root = home / "artifacts"
         blobs = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-        assert blobs == locations, f"orphans: {blobs - locations}; missing: {locations - blobs}"
+        expected = locations | {manifest_key(location) for location in locations}
+        assert blobs == expected, f"orphans: {blobs - expected}; missing: {expected - blobs}"
         for folder in ("scratch", "leases"):
             assert list((home / folder).iterdir()) == [], f"{folder} is not empty"
         return Outcome(files=connection.execute(_FILES).fetchall(), index=_index(connection))

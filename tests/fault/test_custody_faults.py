@@ -26,9 +26,11 @@ import pytest
 from blocks.catalog import Artifact, Catalog, Draft
 from blocks.catalog import catalog as catalog_module
 from blocks.custody import Custody
+from blocks.custody.manifest import manifest_key
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.lease import dead_runs
 from blocks.storage import open_backend
+from tests.storage_keys import ENCRYPTED, IDENTITY
 
 if TYPE_CHECKING:
     from conftest import Postgres
@@ -64,6 +66,11 @@ def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
+def files_of(artifacts: list[Artifact]) -> list[str]:
+    """What lies in the storage for *artifacts* and nothing else."""
+    return sorted(key for one in artifacts for key in (one.location, manifest_key(one.location)))
+
+
 @pytest.fixture
 async def catalog(database_url: str) -> AsyncIterator[Catalog]:
     async with Catalog.open(database_url) as opened:
@@ -73,7 +80,7 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
 @pytest.fixture
 def place(catalog: Catalog, tmp_path: Path) -> Place:
     folder = tmp_path / "store"
-    return Place(Custody(catalog=catalog, backend=open_backend(str(folder))), catalog, folder)
+    return Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
 
 
 def draft(run_id: UUID | None = None) -> Draft:
@@ -199,7 +206,7 @@ async def test_a_write_that_is_cancelled_between_any_two_steps_leaves_all_or_not
             await writing
     found = await place.available()
     assert await place.states() in ({}, {"available": len(found)})
-    assert place.files() == sorted(artifact.location for artifact in found)
+    assert place.files() == files_of(found)
 
 
 async def test_a_fetch_that_is_cancelled_leaves_no_file_and_no_thread(place: Place, tmp_path: Path) -> None:
@@ -229,14 +236,16 @@ import asyncio, json, os, signal, sys, threading, time
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
-import blocks.custody
+from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
-from blocks.custody import Custody
+from blocks.custody import Custody, writing
+from blocks.keys import StorageKeys
 from blocks.lease import run_lease
 from blocks.storage import open_backend
 
 url, store, home, how = sys.argv[1:5]
 points = json.loads(sys.argv[5])
+keys = StorageKeys(recipient=X25519Identity.from_text(sys.argv[6]).recipient)
 reader, writer = os.pipe()
 told = threading.Event()
 
@@ -245,7 +254,7 @@ def here(run_id):
     told.wait(60)
 
 def watched(run_id, point):
-    link, read_chunks = os.link, blocks.custody.read_chunks
+    link, read_chunks = os.link, writing.read_chunks
     def chunks(stream):
         for number, chunk in enumerate(read_chunks(stream)):
             if number == point:
@@ -267,7 +276,7 @@ def watched(run_id, point):
             if point == "after the last commit":
                 await asyncio.to_thread(here, run_id)
             return artifact
-    blocks.custody.read_chunks, os.link = chunks, linked
+    writing.read_chunks, os.link = chunks, linked
     return Watched
 
 async def write(run_id, point):
@@ -277,7 +286,8 @@ async def write(run_id, point):
     # Gives the loop a wake-up descriptor: a signal that comes just before the loop goes to sleep would not wake it.
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: None)
     async with Catalog.open(url) as catalog:
-        await custody_class(catalog=catalog, backend=open_backend(store)).take(draft, Path(store).parent / "source")
+        custody = custody_class(catalog=catalog, backend=open_backend(store), keys=keys)
+        await custody.take(draft, Path(store).parent / "source")
 
 def unwind(*_):
     told.set()
@@ -320,7 +330,17 @@ async def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(
     points = [*EVERY_MIB, *LATER_POINTS]
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-c", _WRITERS, database_url, str(place.folder), str(tmp_path), how, json.dumps(points)],
+        [
+            sys.executable,
+            "-c",
+            _WRITERS,
+            database_url,
+            str(place.folder),
+            str(tmp_path),
+            how,
+            json.dumps(points),
+            IDENTITY.text,
+        ],
         capture_output=True,
         text=True,
     )
@@ -337,14 +357,14 @@ async def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(
     assert str(whole.run_id) == ends[-1][1]
     if how == "SIGTERM-unwinding":  # the process had the time to clear up after itself
         assert await place.states() == {"available": 1}
-        assert place.files() == [whole.location]
+        assert place.files() == files_of([whole])
     else:
         assert await place.states() == {"available": 1, "pending": len(points) - 1}
 
     recovered = [run_id for run_id in dead_runs(tmp_path) if await place.custody.recover_run(run_id) >= 0]
     assert {str(run_id) for run_id in recovered} == {run_id for _, run_id, _, _ in ends}
     assert await place.states() == {"available": 1}
-    assert place.files() == [whole.location]
+    assert place.files() == files_of([whole])
     await place.custody.verify(whole)
     assert list(dead_runs(tmp_path)) == []
 
@@ -374,7 +394,7 @@ if _can_mount():
         catalog: Catalog, small_disk: Path, tmp_path: Path
     ) -> None:
         folder = small_disk / "store"
-        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder))), catalog, folder)
+        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
         source = tmp_path / "source"
         source.write_bytes(bytes(SIZE_MIB * MIB))
         for given in (source, bytes(SIZE_MIB * MIB)):
@@ -404,13 +424,14 @@ from pathlib import Path
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody
 from blocks.errors import StorageFull
+from blocks.keys.storage_keys import PLAIN
 from blocks.storage import open_backend
 
 async def main(url, store, source):
     draft = Draft(kind="upload", filename="x", source_file="x", document_sha256="d" * 64, media_type="x/y",
                   keep_for=timedelta(days=1))
     async with Catalog.open(url) as catalog:
-        custody = Custody(catalog=catalog, backend=open_backend(store))
+        custody = Custody(catalog=catalog, backend=open_backend(store), keys=PLAIN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 2**20, 8 * 2**20))
         try:
             await custody.take(draft, source)
@@ -451,13 +472,13 @@ async def test_a_catalogue_that_goes_away_in_the_middle_of_a_write_leaves_a_row_
         postgres.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")  # noqa: S608
 
     async with Catalog.open(database_url) as catalog:
-        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder))), catalog, folder)
+        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
         with pytest.raises(CatalogUnavailable):
             await place.custody.take(draft(run_id), Source.happening(7, go_away))
     postgres.execute(f"alter database {name} allow_connections true")
     assert not [name for name in place.files() if name.endswith(".partial")]
     async with Catalog.open(database_url) as catalog:
-        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder))), catalog, folder)
+        place = Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
         assert await place.states() == {"pending": 1}
         assert await place.custody.recover_run(run_id) == 1
         assert await place.states() == {}
@@ -470,7 +491,7 @@ async def test_a_catalogue_that_is_not_there_from_the_beginning_stores_nothing(
     monkeypatch.setattr(catalog_module, "CONNECT_TIMEOUT_SECONDS", 0.5)
     name = database_url.split("/")[3].split("?")[0]
     async with Catalog.open(database_url) as catalog:
-        custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")))
+        custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")), keys=ENCRYPTED)
         postgres.execute(f"alter database {name} allow_connections false")
         with psycopg.connect(postgres.url()) as connection:
             connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])

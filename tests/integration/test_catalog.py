@@ -9,6 +9,7 @@ import random
 import re
 import string
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,7 +17,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Draft, Kind, Reservation, StageMark, queries
+from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries
 from blocks.catalog import catalog as catalog_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 
@@ -62,19 +63,42 @@ async def announce(catalog: Catalog, wanted: Draft) -> UUID:
     return file_id
 
 
+async def fill(catalog: Catalog, connection: Connection, file_id: UUID, wanted: Draft, *, size: int = 10) -> Artifact:
+    """Turn a `pending` row into what custody would have made of it."""
+    now = await catalog.now()
+    artifact = Artifact(
+        file_id=file_id,
+        kind=wanted.kind,
+        filename=wanted.filename,
+        source_file=wanted.source_file,
+        document_sha256=wanted.document_sha256,
+        stage=wanted.stage.number if wanted.stage else None,
+        stage_name=wanted.stage.name if wanted.stage else None,
+        stage_key=wanted.stage.key if wanted.stage else None,
+        run_id=wanted.run_id,
+        media_type=wanted.media_type,
+        size=size,
+        sha256=wanted.document_sha256,
+        stored_size=size + 200,
+        stored_sha256=sha(f"stored {file_id}"),
+        location=f"x/{file_id.hex}",
+        metadata=wanted.metadata,
+        report=wanted.report,
+        created_at=now,
+        expires_at=now + wanted.keep_for,
+        encrypted_for="age1recipient",
+        header_sha256=sha(f"header {file_id}"),
+    )
+    made = await catalog.make_available(connection, artifact)
+    assert made == replace(artifact, metadata=made.metadata, report=made.report)
+    return made
+
+
 async def store(catalog: Catalog, wanted: Draft, *, size: int = 10) -> Artifact:
     """An available artifact, as custody would make it, without the bytes."""
     file_id = await announce(catalog, wanted)
     async with catalog.transaction() as connection:
-        artifact = await catalog.make_available(
-            connection,
-            file_id=file_id,
-            size=size,
-            sha256=wanted.document_sha256,
-            stored_size=size,
-            stored_sha256=wanted.document_sha256,
-            keep_for=wanted.keep_for,
-        )
+        artifact = await fill(catalog, connection, file_id, wanted, size=size)
         if wanted.run_id:
             await catalog.record_use(
                 connection, run_id=wanted.run_id, artifact=artifact, source_file=wanted.source_file, reused=False
@@ -124,19 +148,16 @@ async def test_expiry_counts_from_when_the_file_became_available(catalog: Catalo
     file_id = await announce(catalog, draft(keep_for=timedelta(seconds=1)))
     await execute(catalog, "update artifacts set expires_at = now() - interval '1 day', created_at = now()")
     async with catalog.transaction() as connection:
-        artifact = await catalog.make_available(
-            connection, file_id=file_id, size=1, sha256=sha("x"), stored_size=1, stored_sha256=sha("x"), keep_for=DAY
-        )
+        artifact = await fill(catalog, connection, file_id, draft())
     assert await listed(catalog) == [artifact.file_id]
 
 
 async def test_a_row_becomes_available_once_and_only_from_pending(catalog: Catalog) -> None:
     artifact = await store(catalog, draft())
-    measured: dict[str, Any] = {"size": 1, "sha256": sha("x"), "stored_size": 1, "stored_sha256": sha("x")}
     for file_id in (artifact.file_id, uuid4()):
         with pytest.raises(ArtifactNotFound, match="no longer pending"):
             async with catalog.transaction() as connection:
-                await catalog.make_available(connection, file_id=file_id, keep_for=DAY, **measured)
+                await fill(catalog, connection, file_id, draft())
 
 
 async def test_forgetting_takes_pending_rows_only(catalog: Catalog) -> None:
@@ -152,7 +173,7 @@ async def test_a_tombstone_hides_the_file_at_once_and_can_be_set_again_until_it_
     artifact = await store(catalog, draft())
     for _ in range(2):
         async with catalog.transaction() as connection:
-            assert await catalog.begin_deletion(connection, artifact.file_id) == artifact.location
+            assert await catalog.begin_deletion(connection, artifact.file_id) == [artifact.location]
     assert await listed(catalog) == []
     for _ in range(2):
         async with catalog.transaction() as connection:
@@ -174,14 +195,13 @@ async def test_an_error_rolls_everything_back(catalog: Catalog) -> None:
 
 async def test_the_state_of_a_row_waits_for_whoever_is_changing_it(catalog: Catalog) -> None:
     file_id = await announce(catalog, draft())
-    measured: dict[str, Any] = {"size": 1, "sha256": sha("x"), "stored_size": 1, "stored_sha256": sha("x")}
 
     async def look() -> str | None:
         async with catalog.transaction() as connection:
             return await catalog.lock_state(connection, file_id)
 
     async with catalog.transaction() as connection:
-        await catalog.make_available(connection, file_id=file_id, keep_for=DAY, **measured)
+        await fill(catalog, connection, file_id, draft())
         looking = asyncio.create_task(look())
         done, _ = await asyncio.wait([looking], timeout=0.2)
         assert not done

@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +20,7 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark
 from blocks.custody import Custody
+from blocks.custody.manifest import is_manifest_key, manifest_key
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -33,6 +34,7 @@ from blocks.errors import (
     UnsafeKey,
 )
 from blocks.storage import CHUNK_BYTES, Backend, Expected, new_key, open_backend
+from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
 CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
 
@@ -54,6 +56,13 @@ class Place:
         on_disk = [path for path in self.folder.rglob("*") if not path.is_dir()]
         return not list(self.backend.keys()) and not list(self.backend.leftovers()) and not on_disk
 
+    def blobs(self) -> list[str]:
+        """The keys of what is stored; each has its manifest beside it."""
+        keys = list(self.backend.keys())
+        blobs = sorted(key for key in keys if not is_manifest_key(key))
+        assert sorted(keys) == sorted([*blobs, *map(manifest_key, blobs)])
+        return blobs
+
     def stored(self, artifact: Artifact) -> Path:
         return Path(self.custody.locate(artifact))
 
@@ -64,17 +73,17 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
         yield opened
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "local-plain", "memory"])
 def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
-    url = str(tmp_path / "store") if request.param == "local" else f"memory://{uuid4().hex}"
-    backend = open_backend(url)
-    return Place(Custody(catalog=catalog, backend=backend), catalog, backend, tmp_path / "store")
+    url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path / "store")
+    backend, keys = open_backend(url), PLAIN if request.param == "local-plain" else ENCRYPTED
+    return Place(Custody(catalog=catalog, backend=backend, keys=keys), catalog, backend, tmp_path / "store")
 
 
-@pytest.fixture
-def local(catalog: Catalog, tmp_path: Path) -> Place:
-    backend = open_backend(str(tmp_path / "store"))
-    return Place(Custody(catalog=catalog, backend=backend), catalog, backend, tmp_path / "store")
+@pytest.fixture(params=["encrypted", "plain"])
+def local(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
+    backend, keys = open_backend(str(tmp_path / "store")), PLAIN if request.param == "plain" else ENCRYPTED
+    return Place(Custody(catalog=catalog, backend=backend, keys=keys), catalog, backend, tmp_path / "store")
 
 
 def draft(*, kind: Kind = "upload", run_id: UUID | None = None, keep_for: timedelta = timedelta(days=1)) -> Draft:
@@ -90,6 +99,17 @@ def draft(*, kind: Kind = "upload", run_id: UUID | None = None, keep_for: timede
     )
 
 
+def artifact_of(file_id: UUID, key: str, *, run_id: UUID, size: int = 1, sha256: str = "a" * 64) -> Artifact:
+    """What is written into a row for a file that is stored as it is."""
+    now = datetime.now(UTC)
+    return Artifact(
+        file_id=file_id, kind="upload", filename="report.pdf", source_file="/docs/report.pdf",
+        document_sha256="d" * 64, stage=None, stage_name=None, stage_key=None, run_id=run_id,
+        media_type="application/pdf", size=size, sha256=sha256, stored_size=size, stored_sha256=sha256, location=key,
+        metadata={}, report={}, created_at=now, expires_at=now + timedelta(days=1),
+    )  # fmt: skip
+
+
 # In and out -----------------------------------------------------------------------------------------------------------
 
 
@@ -99,8 +119,11 @@ async def test_what_goes_in_comes_out(place: Place, tmp_path: Path, content: byt
     source.write_bytes(content)
     for given in (source, content):
         artifact = await place.custody.take(draft(), given)
-        assert artifact.sha256 == artifact.stored_sha256 == hashlib.sha256(content).hexdigest()
-        assert artifact.size == artifact.stored_size == len(content)
+        assert (artifact.size, artifact.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        with place.backend.open(artifact.location) as stream:
+            stored = stream.read()
+        assert (artifact.stored_size, artifact.stored_sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+        assert (stored == content) == (place.custody.keys.recipient is None)
         assert await place.custody.get(artifact.file_id) == artifact
         assert await place.custody.read(artifact) == content
         await place.custody.verify(artifact)
@@ -113,7 +136,7 @@ async def test_what_goes_in_comes_out(place: Place, tmp_path: Path, content: byt
 async def test_each_kind_lies_in_its_folder_under_its_id(place: Place, kind: Kind) -> None:
     artifact = await place.custody.take(draft(kind=kind), b"x")
     assert artifact.location == new_key(kind, artifact.file_id)
-    assert list(place.backend.keys()) == [artifact.location]
+    assert place.blobs() == [artifact.location]
     assert place.custody.locate(artifact).endswith(artifact.location)
 
 
@@ -129,7 +152,7 @@ async def test_many_files_at_once(place: Place) -> None:
     artifacts = await asyncio.gather(*(place.custody.take(draft(), content) for content in contents))
     assert await asyncio.gather(*(place.custody.read(artifact) for artifact in artifacts)) == contents
     assert await place.states() == {"available": 60}
-    assert len(list(place.backend.keys())) == 60
+    assert len(place.blobs()) == 60
 
 
 async def test_many_readers_of_one_file_at_once(place: Place, tmp_path: Path) -> None:
@@ -186,7 +209,7 @@ async def test_a_draft_that_the_catalogue_refuses_stores_nothing(place: Place) -
 
 async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: Place) -> None:
     first = await place.custody.take(draft(), b"first")
-    again = Custody(catalog=place.catalog, backend=place.backend, new_id=lambda: first.file_id)
+    again = Custody(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: first.file_id)
     with pytest.raises(CatalogRefused):
         await again.take(draft(), b"second")
     assert await place.custody.read(first) == b"first"
@@ -196,8 +219,9 @@ async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: P
 async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> None:
     file_id = uuid4()
     place.backend.publish(new_key("upload", file_id), [b"another writer's"])
+    custody = Custody(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: file_id)
     with pytest.raises(KeyExists):
-        await Custody(catalog=place.catalog, backend=place.backend, new_id=lambda: file_id).take(draft(), b"ours")
+        await custody.take(draft(), b"ours")
     with place.backend.open(new_key("upload", file_id)) as stream:
         assert stream.read() == b"another writer's"
     assert await place.states() == {}
@@ -230,7 +254,8 @@ async def test_any_change_to_the_stored_bytes_is_found(
     local: Place, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     artifact = await local.custody.take(draft(), CONTENT)
-    local.stored(artifact).write_bytes(damage(CONTENT))
+    stored = local.stored(artifact)
+    stored.write_bytes(damage(stored.read_bytes()))
     await nothing_comes_out(local, artifact, tmp_path / "out", ContentMismatch)
 
 
@@ -259,7 +284,8 @@ async def test_a_disk_that_cannot_be_read_is_a_passing_condition(local: Place, t
             del key
             return Path("/proc/self/mem").open("rb")
 
-    dying = Place(Custody(catalog=local.catalog, backend=Dying(tmp_path)), local.catalog, local.backend, local.folder)
+    custody = Custody(catalog=local.catalog, backend=Dying(tmp_path), keys=ENCRYPTED)
+    dying = Place(custody, local.catalog, local.backend, local.folder)
     await nothing_comes_out(dying, artifact, tmp_path / "out", StorageUnavailable)
 
 
@@ -333,7 +359,7 @@ async def test_a_removed_file_is_gone_and_its_row_remembers_it(place: Place) -> 
     for call in (place.custody.get, place.custody.remove):
         with pytest.raises(ArtifactNotFound):
             await call(artifact.file_id)
-    with pytest.raises(BlobMissing):
+    with pytest.raises(ArtifactNotFound):
         await place.custody.read(artifact)
 
 
@@ -372,10 +398,7 @@ async def test_recovery_converges_from_every_point_of_a_crash(local: Place, stat
             connection, [Reservation(file_id=file_id, location=key, draft=draft(run_id=run_id))]
         )
         if state == "deleting":
-            await local.catalog.make_available(
-                connection, file_id=file_id, size=1, sha256="a" * 64, stored_size=1, stored_sha256="a" * 64,
-                keep_for=timedelta(days=1),
-            )  # fmt: skip
+            await local.catalog.make_available(connection, artifact_of(file_id, key, run_id=run_id))
             await local.catalog.begin_deletion(connection, file_id)
     path = local.folder / key
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -387,7 +410,7 @@ async def test_recovery_converges_from_every_point_of_a_crash(local: Place, stat
     assert await local.custody.recover_run(run_id) == 1
     assert await local.custody.recover_run(run_id) == 0
     assert await local.states() == ({"available": 1} | ({"deleted": 1} if state == "deleting" else {}))
-    assert list(local.backend.keys()) == [bystander.location]
+    assert local.blobs() == [bystander.location]
     assert list(local.backend.leftovers()) == []
     assert await local.custody.read(bystander) == b"stays"
 
@@ -432,7 +455,7 @@ class ForgetfulCatalog(Catalog):
 async def test_a_lost_answer_to_the_last_commit_keeps_the_file(place: Place, database_url: str) -> None:
     async with ForgetfulCatalog.open(database_url) as forgetful:
         forgetful.forget = 2
-        custody = Custody(catalog=forgetful, backend=place.backend)
+        custody = Custody(catalog=forgetful, backend=place.backend, keys=place.custody.keys)
         with pytest.raises(CatalogUnavailable):
             await custody.take(draft(), CONTENT)
     async with place.catalog.transaction() as connection:
@@ -445,7 +468,7 @@ async def test_a_lost_answer_to_the_first_commit_leaves_no_row(place: Place, dat
     async with ForgetfulCatalog.open(database_url) as forgetful:
         forgetful.forget = 1
         with pytest.raises(CatalogUnavailable):
-            await Custody(catalog=forgetful, backend=place.backend).take(draft(), CONTENT)
+            await Custody(catalog=forgetful, backend=place.backend, keys=ENCRYPTED).take(draft(), CONTENT)
     assert await place.states() == {}
     assert place.nothing_lies_in_the_storage()
 
@@ -460,10 +483,8 @@ async def test_a_commit_that_is_still_under_way_is_waited_for_before_anything_is
         )
     blob = local.backend.publish(key, [CONTENT])
     async with local.catalog.transaction() as connection:
-        artifact = await local.catalog.make_available(
-            connection, file_id=file_id, size=blob.size, sha256=blob.sha256, stored_size=blob.size,
-            stored_sha256=blob.sha256, keep_for=timedelta(days=1),
-        )  # fmt: skip
+        wanted = artifact_of(file_id, key, run_id=run_id, size=blob.size, sha256=blob.sha256)
+        artifact = await local.catalog.make_available(connection, wanted)
         recovery = asyncio.create_task(local.custody.recover_run(run_id))
         done, _ = await asyncio.wait([recovery], timeout=0.3)
         assert not done
@@ -478,11 +499,11 @@ async def test_a_row_that_was_given_up_meanwhile_ends_the_write_without_a_trace(
     class Recovered(Custody):
         async def _make_available(self, *arguments: Any) -> Artifact:
             async with self.catalog.transaction() as connection:
-                await self.catalog.forget_pending(connection, arguments[0])
+                await self.catalog.forget_pending(connection, arguments[0].file_id)
             return await super()._make_available(*arguments)
 
     with pytest.raises(ArtifactNotFound, match="no longer pending"):
-        await Recovered(catalog=place.catalog, backend=place.backend).take(draft(), CONTENT)
+        await Recovered(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED).take(draft(), CONTENT)
     assert await place.states() == {}
     assert place.nothing_lies_in_the_storage()
 
@@ -493,18 +514,21 @@ _IN_AND_OUT = """
 import asyncio, sys
 from datetime import timedelta
 from pathlib import Path
+from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody
+from blocks.keys import StorageKeys
 from blocks.storage import open_backend
 
 def peak_kib():
     return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line).split()[1])
 
-async def main(url, store, source, target):
+async def main(url, store, source, target, identities):
+    keys = StorageKeys(recipient=identities[0].recipient if identities else None, identities=tuple(identities))
     draft = Draft(kind="upload", filename="x", source_file="x", document_sha256="d" * 64, media_type="x/y",
                   keep_for=timedelta(days=1))
     async with Catalog.open(url) as catalog:
-        custody = Custody(catalog=catalog, backend=open_backend(store))
+        custody = Custody(catalog=catalog, backend=open_backend(store), keys=keys)
         await custody.take(draft, b"x")
         before = peak_kib()
         artifact = await custody.take(draft, source)
@@ -512,16 +536,29 @@ async def main(url, store, source, target):
         await custody.verify(artifact)
         print(artifact.size, peak_kib() - before)
 
-asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4])))
+identities = [X25519Identity.from_text(text) for text in sys.argv[5:]]
+asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), identities))
 """
 
 
-def test_a_large_file_goes_in_and_out_with_at_most_64_mib_of_memory(database_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("identities", [[], [IDENTITY.text]], ids=["plain", "encrypted"])
+def test_a_large_file_goes_in_and_out_with_at_most_64_mib_of_memory(
+    database_url: str, tmp_path: Path, identities: list[str]
+) -> None:
     source = tmp_path / "source"
     with source.open("wb") as stream:
         stream.truncate(384 * 2**20)
     done = subprocess.run(
-        [sys.executable, "-c", _IN_AND_OUT, database_url, str(tmp_path / "store"), str(source), str(tmp_path / "out")],
+        [
+            sys.executable,
+            "-c",
+            _IN_AND_OUT,
+            database_url,
+            str(tmp_path / "store"),
+            str(source),
+            str(tmp_path / "out"),
+            *identities,
+        ],
         capture_output=True,
         text=True,
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import stored
 from tests.integration.conftest import Workspace
 
 EXAMPLES = Path("docs/examples").absolute()
@@ -62,8 +63,7 @@ def test_the_sample_stage_runs_in_a_worker_and_its_output_is_kept(reader: Reader
     first, counted = reader.process(str(path), "--stages", "1,6", "--options", str(options))
     assert (first["filename"], counted["filename"]) == ("notes.md", "notes.words.json")
     assert (counted["stage"], counted["stage_name"], counted["reused"]) == (6, "word-count", False)
-    blob = workspace.home / "artifacts" / "outputs" / counted["file_id"][:2] / counted["file_id"].replace("-", "")
-    assert json.loads(blob.read_text()) == {
+    assert json.loads(stored.output(workspace.home, counted["file_id"])) == {
         "schema": "example.words/1",
         "words": 5,
         "different_words": 4,

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from blocks.errors import ContentMismatch, InvalidOptions, TargetUnwritable, WaybillError
+from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
+from waybill.commands import verify
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_size, human_time, print_json, print_notice, print_table
 
@@ -176,17 +177,10 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
     async def remove(custody: Custody, artifact: Artifact) -> None:
         await custody.remove(artifact.file_id)
 
-    return _each("removed", file_ids, remove, even_expired=True, as_json=as_json)
+    return _each("removed", file_ids, remove, as_json=as_json)
 
 
-@app.command()
-def verify(file_ids: FileIds, as_json: AsJson = False) -> int:
-    """Read the stored bytes of files and compare them with the hashes taken when they were stored."""
-
-    async def verify_one(custody: Custody, artifact: Artifact) -> None:
-        await custody.verify(artifact)
-
-    return _each("verified", file_ids, verify_one, as_json=as_json)
+app.command("verify")(verify.verify)
 
 
 def stats(as_json: AsJson = False) -> int:
@@ -223,26 +217,18 @@ def stats(as_json: AsJson = False) -> int:
     return 0
 
 
-def _each(
-    verb: str,
-    file_ids: list[str],
-    act: Callable[[Custody, Artifact], Awaitable[None]],
-    *,
-    as_json: bool,
-    even_expired: bool = False,
-) -> int:
-    """Do one thing to each file; a failure is told and does not keep the others from it."""
+def _each(verb: str, file_ids: list[str], act: Callable[[Custody, Artifact], Awaitable[None]], *, as_json: bool) -> int:
+    """Do one thing to each file, expired ones too; a failure is told and does not keep the others from it."""
     wanted = [read_id(file_id) for file_id in file_ids]
 
     async def work(custody: Custody, _: Settings) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
         for file_id in wanted:
             try:
-                artifact = await custody.get(file_id, even_expired=even_expired)
+                artifact = await custody.get(file_id, even_expired=True)
                 await act(custody, artifact)
             except WaybillError as error:
-                state = "damaged" if isinstance(error, ContentMismatch) else "failed"
-                results.append({"file_id": str(file_id), "state": state, "error": error.message})
+                results.append({"file_id": str(file_id), "state": "failed", "error": error.message})
             else:
                 results.append({**artifact.summary(), "state": verb, "error": None})
         return results

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from blocks.errors import InvalidOptions
 from blocks.settings import Settings, current_settings
-from waybill.output import steps_shown
+from waybill.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
     from blocks.custody import Custody
+    from blocks.keys import StorageKeys
     from waybill.stack import StackAddresses
 
 ResultT = TypeVar("ResultT")
@@ -35,14 +37,30 @@ def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]
 
 @asynccontextmanager
 async def open_custody(settings: Settings) -> AsyncGenerator[Custody]:
-    """Catalogue and storage as the environment names them, without Prefect."""
+    """Catalogue, storage and keys as the environment names them, without Prefect."""
     from blocks.catalog import Catalog
     from blocks.custody import Custody
     from blocks.storage import open_backend
 
+    keys = storage_keys(settings)
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
     async with Catalog.open(settings.required_database_url) as catalog:
-        yield Custody(catalog=catalog, backend=backend)
+        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
+
+
+def storage_keys(settings: Settings) -> StorageKeys:
+    """The keys that the environment names; whoever is there when a key pair is made is told to keep it safe."""
+    from blocks.keys import load_storage_keys
+
+    return load_storage_keys(settings, on_created=tell_of_key)
+
+
+def tell_of_key(path: Path) -> None:
+    """Say that a key pair was made, and what that asks of whoever runs this."""
+    print_notice(
+        f"made the storage key {path}: stored files are encrypted for it. Keep a copy of it elsewhere; without it "
+        "nothing that is stored can be read."
+    )
 
 
 def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]]) -> ResultT:

@@ -1,0 +1,299 @@
+"""Custody: the one way in and out for files.
+
+Storage, encryption and catalogue as one operation, row first and row last: a `pending` row, then the blob, then its
+manifest, then `available`; tombstone, then the blob goes, then its manifest, then `deleted`. A crash leaves an orphan
+blob that a row announces, never a row that points at nothing and never a readable half-file. `recover_run` clears up
+after a run that is known to be dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from blocks.catalog import Artifact, Catalog, Draft, Reservation, Stored
+from blocks.catalog.upkeep import mark_damaged, mark_verified
+from blocks.custody.local_copy import whole_file
+from blocks.custody.manifest import manifest_key, write_manifest
+from blocks.custody.reading import Content, content_pieces, require_key, verify_stored
+from blocks.custody.writing import store
+from blocks.errors import (
+    BlobMissing,
+    CatalogRefused,
+    ContentMismatch,
+    KeyExists,
+    StorageFull,
+    TargetUnwritable,
+    WaybillError,
+)
+from blocks.keys import StorageKeys
+from blocks.storage import Backend, Expected, new_key
+from blocks.threads import StopCheck, in_thread, to_its_end
+
+T = TypeVar("T")
+
+
+class Custody:
+    """Files in custody: one catalogue, one storage and its keys.
+
+    Does not decide what to keep or for how long; the caller says so in the `Draft`.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        backend: Backend,
+        keys: StorageKeys,
+        reload_keys: Callable[[], StorageKeys] | None = None,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self.catalog = catalog
+        self.backend = backend
+        self.keys = keys
+        self._reload_keys = reload_keys
+        self._new_id = new_id
+
+    async def take(self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None) -> Artifact:
+        """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
+
+        Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
+        `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
+        caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
+        """
+        (reservation,) = await self.reserve([draft])
+        return await self.fill(reservation, content, expected=expected)
+
+    async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
+        """Announce files: all rows or none. Each reservation is then filled or released.
+
+        A process that dies in between leaves `pending` rows for `recover_run`. Raises `CatalogUnavailable` and
+        `CatalogRefused`; then nothing is reserved, also when only the answer to the commit was lost.
+        """
+        ids = [self._new_id() for _ in drafts]
+        reservations = [
+            Reservation(file_id=file_id, location=new_key(draft.kind, file_id), draft=draft)
+            for file_id, draft in zip(ids, drafts, strict=True)
+        ]
+        announced = False
+        try:
+            async with self.catalog.connection() as connection:
+                announced = True
+                await self.catalog.reserve(connection, reservations)
+        except CatalogRefused:
+            raise  # there is no row, or it is not ours
+        except BaseException:
+            if announced:
+                with suppress(WaybillError):
+                    await to_its_end(self.release(reservations))
+            raise
+        return reservations
+
+    async def fill(
+        self,
+        reservation: Reservation,
+        content: Path | bytes,
+        *,
+        expected: Expected | None = None,
+        draft: Draft | None = None,
+    ) -> Artifact:
+        """Store the content of a reserved file; *draft* adds what was not known before (metadata, report).
+
+        Raises like `take`; after an error the reservation is gone.
+        """
+        key, recipient = reservation.location, self.keys.recipient
+        try:
+            stored = await in_thread(
+                lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
+            )
+            return await self._make_available(reservation, draft or reservation.draft, stored)
+        except BaseException as error:
+            # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
+            # another writer has put under the key is not ours to remove.
+            with suppress(WaybillError):
+                await to_its_end(self._give_up(reservation.file_id, key, written=not isinstance(error, KeyExists)))
+            raise
+
+    async def release(self, reservations: Sequence[Reservation]) -> None:
+        """Give back reservations that nobody has begun to fill; one that was filled is left alone. Idempotent."""
+        if reservations:
+            async with self.catalog.connection() as connection:
+                await self.catalog.forget_pending(connection, *(one.file_id for one in reservations))
+
+    async def get(self, file_id: UUID, *, even_expired: bool = False) -> Artifact:
+        """The artifact. Raises `ArtifactNotFound`, also for an expired one unless *even_expired*."""
+        async with self.catalog.connection() as connection:
+            return await self.catalog.get(connection, file_id, even_expired=even_expired)
+
+    async def fetch(self, artifact: Artifact, target: Path) -> None:
+        """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
+
+        Raises `ContentMismatch` when the stored bytes are not those that were stored, `BlobMissing`,
+        `NoMatchingIdentity` when the key for them is not here, `StorageUnavailable`, `StorageFull` when there is no
+        room for the copy, `TargetUnwritable`.
+        """
+
+        async def copy(found: Artifact) -> None:
+            await in_thread(lambda check: self._fetch(found, target, check))
+
+        await self._reading(artifact, copy)
+
+    async def read(self, artifact: Artifact) -> bytes:
+        """The whole content, verified; for small files only. Raises like `fetch`."""
+
+        async def join(found: Artifact) -> bytes:
+            return await in_thread(lambda check: b"".join(content_pieces(self.backend, self.keys, found, check)))
+
+        return await self._reading(artifact, join)
+
+    @asynccontextmanager
+    async def open_content(self, artifact: Artifact) -> AsyncGenerator[Content]:
+        """The content for reading in ranges, open for the length of the block. Raises like `fetch`."""
+
+        async def opened(found: Artifact) -> Content:
+            require_key(self.keys, found)
+            return await in_thread(lambda _: Content.open(self.backend, self.keys, found))
+
+        content = await self._reading(artifact, opened)
+        try:
+            yield content
+        except ContentMismatch as damage:
+            await self.mark_damaged(content.artifact, damage)
+            raise
+        finally:
+            await asyncio.to_thread(content.close)
+
+    async def verify(self, artifact: Artifact) -> bool:
+        """Read all stored bytes and compare hashes and tags; the catalogue notes what was found.
+
+        Returns whether the content was checked too: without the key for it only the stored bytes can be. Raises
+        `ContentMismatch`, `BlobMissing` or `StorageUnavailable`.
+        """
+
+        async def compare(found: Artifact) -> bool:
+            complete = await in_thread(lambda check: verify_stored(self.backend, self.keys, found, check))
+            async with self.catalog.connection() as connection:
+                await mark_verified(connection, found)
+            return complete
+
+        return await self._reading(artifact, compare)
+
+    async def remove(self, file_id: UUID) -> None:
+        """Delete the file: tombstone, blob, `deleted`. Idempotent until done; raises `ArtifactNotFound` after."""
+        async with self.catalog.transaction() as connection:
+            keys = await self.catalog.begin_deletion(connection, file_id)
+        await self._finish_removal(file_id, keys)
+
+    async def recover_run(self, run_id: UUID) -> int:
+        """Clear up what a dead run left between two states; returns how many rows. The run must no longer live."""
+        async with self.catalog.transaction() as connection:
+            unfinished = await self.catalog.unfinished_of_run(connection, run_id)
+        for row in unfinished:
+            if row.state == "deleting":
+                await self._finish_removal(row.file_id, row.locations)
+            else:
+                await self._give_up(row.file_id, *row.locations)
+        return len(unfinished)
+
+    def locate(self, artifact: Artifact) -> str:
+        """Where the stored bytes lie: a path or a URL."""
+        return self.backend.locate(artifact.location)
+
+    async def _reading(self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]]) -> T:
+        """Do something with the stored bytes; damage that shows is noted in the catalogue.
+
+        Bytes that are missing may just have moved: then the catalogue says where they are now. A key that is missing
+        may have been made since this process read its keys.
+        """
+        if self._reload_keys is not None and not self.keys.opens(artifact.encrypted_for):
+            self.keys = await asyncio.to_thread(self._reload_keys)
+        try:
+            try:
+                return await act(artifact)
+            except BlobMissing:
+                current = await self.get(artifact.file_id, even_expired=True)
+                if current.location == artifact.location:
+                    raise
+                artifact = current
+                return await act(artifact)
+        except (ContentMismatch, BlobMissing) as damage:
+            await self.mark_damaged(artifact, damage)
+            raise
+
+    async def mark_damaged(self, artifact: Artifact, damage: WaybillError) -> None:
+        """Note in the catalogue what is wrong with the stored bytes; a catalogue that is away now is told next time."""
+        with suppress(WaybillError):
+            async with self.catalog.connection() as connection:
+                await mark_damaged(connection, artifact, damage.message)
+
+    async def _make_available(self, reservation: Reservation, draft: Draft, stored: Stored) -> Artifact:
+        created_at = await self.catalog.now()
+        artifact = Artifact(
+            file_id=reservation.file_id,
+            kind=draft.kind,
+            filename=draft.filename,
+            source_file=draft.source_file,
+            document_sha256=draft.document_sha256,
+            stage=draft.stage.number if draft.stage else None,
+            stage_name=draft.stage.name if draft.stage else None,
+            stage_key=draft.stage.key if draft.stage else None,
+            run_id=draft.run_id,
+            media_type=draft.media_type,
+            location=reservation.location,
+            metadata=draft.metadata,
+            report=draft.report,
+            created_at=created_at,
+            expires_at=created_at + draft.keep_for,
+            **asdict(stored),
+        )
+        await in_thread(lambda _: self.publish_manifest(artifact))
+        async with self.catalog.connection() as connection:
+            return await self.catalog.make_available(connection, artifact)
+
+    def publish_manifest(self, artifact: Artifact) -> None:
+        """Write the manifest beside the blob. Blocks. Raises what `Backend.publish` raises."""
+        self.backend.publish(manifest_key(artifact.location), [write_manifest(artifact, self.keys.recipient)])
+
+    def delete_stored(self, key: str) -> None:
+        """Remove the blob, then its manifest, and what an interrupted writer left of either. Blocks. Idempotent.
+
+        In this order, so that no manifest ever stands for a blob that is still to go.
+        """
+        self.backend.delete(key, interrupted=True)
+        self.backend.delete(manifest_key(key), interrupted=True)
+
+    async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:
+        """Undo a reservation: first the blob (if *written* by us), then the row that knows where it lies.
+
+        The blob is kept when the row has become available after all: a commit whose answer was lost has happened. The
+        row stays locked meanwhile, so such a commit cannot come in between.
+        """
+        async with self.catalog.transaction() as connection:
+            if await self.catalog.lock_state(connection, file_id) not in {None, "pending"}:
+                return
+            if written:
+                await asyncio.to_thread(self.delete_stored, key)
+            await self.catalog.forget_pending(connection, file_id)
+
+    async def _finish_removal(self, file_id: UUID, keys: Sequence[str]) -> None:
+        # A blob that is missing already is what we want: another sweep, or the same one before it was killed.
+        for key in keys:
+            await asyncio.to_thread(self.delete_stored, key)
+        async with self.catalog.transaction() as connection:
+            await self.catalog.finish_deletion(connection, file_id)
+
+    def _fetch(self, artifact: Artifact, target: Path, check: StopCheck) -> None:
+        try:
+            with whole_file(target) as stream:
+                for piece in content_pieces(self.backend, self.keys, artifact, check):
+                    stream.write(piece)
+        except OSError as exc:  # the target's: those of the storage are errors of ours by now
+            if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+                raise StorageFull(f"cannot write {target}: {exc.strerror}; free some space and start again") from exc
+            raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc

@@ -1,0 +1,114 @@
+"""The catalogue from storage alone: a row for every manifest whose blob is there.
+
+For the day the database is lost. Adds rows and changes none, so it may be interrupted, called again, and called on a
+catalogue that is only partly lost. Restores what a manifest holds; which runs found a file made already, and the search
+index, are not in the storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blocks.catalog import KINDS, Artifact
+from blocks.catalog.upkeep import known_files, restore
+from blocks.custody.custody import Custody
+from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_key, manifest_key, read_manifest
+from blocks.errors import MalformedManifest, WaybillError
+from blocks.storage import key_folder
+from blocks.threads import StopCheck, in_thread
+
+# Manifests are small, and on an object store each is a round trip: several at once, few enough for any server.
+MANIFESTS_AT_ONCE = 8
+
+Outcome = Literal["restored", "known", "failed"]
+
+
+@dataclass(kw_only=True)
+class Rebuilt:
+    """What was found: counts, and each problem with its key and what is wrong."""
+
+    restored: int = 0
+    known: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    blobs_without_manifest: list[str] = field(default_factory=list[str])
+
+
+async def rebuild(
+    custody: Custody, *, accept_plain: bool, dry_run: bool, on_progress: Callable[[int, int], None]
+) -> Rebuilt:
+    """Write a row for each manifest in the storage that has none; *dry_run*: only find out which.
+
+    Manifests that are not encrypted are taken in where encryption is off, or with *accept_plain*. *on_progress* hears
+    how many of how many manifests of a kind are done. Raises `StorageUnavailable` when the storage cannot be listed.
+    """
+    found = Rebuilt()
+    accept_plain = accept_plain or custody.keys.recipient is None
+    for kind in KINDS:
+        keys = set(await in_thread(lambda check, kind=kind: _listed(custody, key_folder(kind), check)))
+        manifests = sorted(key for key in keys if is_manifest_key(key))
+        found.blobs_without_manifest += sorted(
+            key for key in keys if not is_manifest_key(key) and manifest_key(key) not in keys
+        )
+        limit = asyncio.Semaphore(MANIFESTS_AT_ONCE)
+
+        async def one(key: str, keys: set[str] = keys, limit: asyncio.Semaphore = limit) -> None:
+            async with limit:
+                await _take_in(custody, key, keys, found, accept_plain=accept_plain, dry_run=dry_run)
+
+        for start in range(0, len(manifests), _BATCH):
+            await asyncio.gather(*(one(key) for key in manifests[start : start + _BATCH]))
+            on_progress(min(start + _BATCH, len(manifests)), len(manifests))
+    found.failed.sort()
+    return found
+
+
+# Tasks made at a time; a store may hold millions of manifests.
+_BATCH = 256
+
+
+async def _take_in(
+    custody: Custody, key: str, keys: set[str], found: Rebuilt, *, accept_plain: bool, dry_run: bool
+) -> None:
+    try:
+        artifact = await in_thread(lambda _: _read(custody, key, accept_plain=accept_plain))
+        if manifest_key(artifact.location) != key:
+            raise MalformedManifest(f"it describes another file, at {artifact.location}")
+        if artifact.location not in keys:
+            raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
+        is_new = await _restore(custody, artifact, dry_run=dry_run)
+    except WaybillError as error:
+        found.failed.append((key, error.message))
+        return
+    if is_new:
+        found.restored += 1
+    else:
+        found.known += 1
+
+
+async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:
+    async with custody.catalog.connection() as connection:
+        if dry_run:
+            return not await known_files(connection, [artifact.file_id])
+        return await restore(connection, artifact)
+
+
+def _listed(custody: Custody, folder: str, check: StopCheck) -> list[str]:
+    keys: list[str] = []
+    for key in custody.backend.keys(folder):
+        check()
+        keys.append(key)
+    return keys
+
+
+def _read(custody: Custody, key: str, *, accept_plain: bool) -> Artifact:
+    with custody.backend.open(key) as stream:
+        try:
+            content = stream.read(MAX_MANIFEST_BYTES + 1)
+        except OSError as exc:
+            raise MalformedManifest(f"it cannot be read: {exc.strerror or type(exc).__name__}") from exc
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise MalformedManifest(f"it is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
+    return read_manifest(content, custody.keys, accept_plain=accept_plain)

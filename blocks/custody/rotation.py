@@ -1,0 +1,139 @@
+"""Moving stored files to the current key: new header, same payload.
+
+A file's payload is encrypted with a key of its own, which the header wraps for the recipient. So a rotation writes a
+new header and copies the payload as it is, to another place in the storage: readers find the old bytes until the new
+ones are whole, and then the old ones go, with what the old identity could open. Each move is announced in the file's
+row (`spare_location`), so that one that was interrupted leaves nothing unknown. Files that were stored as they are get
+encrypted in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from uuid import uuid4
+
+from blocks.age import rewrap
+from blocks.catalog import Artifact, KeyLocks, Stored
+from blocks.catalog.upkeep import begin_move, end_move, interrupted_moves, not_encrypted_for, switch_move
+from blocks.custody.custody import Custody
+from blocks.custody.reading import changes_told, header_pieces, require_key, stored_pieces
+from blocks.custody.writing import store_pieces
+from blocks.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    ContentMismatch,
+    InvalidOptions,
+    RotationUnderWay,
+    WaybillError,
+)
+from blocks.keys import StorageRecipient
+from blocks.read_ahead import read_ahead
+from blocks.storage import Digest, Expected, new_key
+from blocks.threads import StopCheck, in_thread, to_its_end
+
+_LOCK = "waybill:rotate-storage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What became of one file: `error` is None when it is encrypted for the current key now."""
+
+    artifact: Artifact
+    error: WaybillError | None = None
+
+
+async def rotate(custody: Custody, locks: KeyLocks, *, on_moved: Callable[[Moved], None]) -> None:
+    """Bring every stored file that is not encrypted for the current key there; a failure stops no other file.
+
+    May be interrupted at any point and called again. Raises `InvalidOptions` when encryption is off and
+    `RotationUnderWay` when another process is at it.
+    """
+    recipient = custody.keys.recipient
+    if recipient is None:
+        raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no key to move the files to")
+    if not await locks.try_acquire({_LOCK}):
+        raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
+    try:
+        await _clear_interrupted(custody)
+        async for artifact in not_encrypted_for(custody.catalog, recipient.text):
+            try:
+                if await _move(custody, artifact, recipient):
+                    on_moved(Moved(artifact=artifact))
+            except WaybillError as error:
+                on_moved(Moved(artifact=artifact, error=error))
+    finally:
+        await locks.release({_LOCK})
+
+
+async def _clear_interrupted(custody: Custody) -> None:
+    """Remove what moves that were interrupted left: half-written new bytes, or old ones that were no longer needed."""
+    async with custody.catalog.connection() as connection:
+        spares = await interrupted_moves(connection)
+    for file_id, spare_location in spares:
+        await asyncio.to_thread(custody.delete_stored, spare_location)
+        async with custody.catalog.connection() as connection:
+            await end_move(connection, file_id, spare_location)
+
+
+async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
+    """Store the file anew under another key and let go of the old one. False when it is being removed meanwhile."""
+    require_key(custody.keys, artifact)
+    target = new_key(artifact.kind, uuid4())
+    async with custody.catalog.connection() as connection:
+        if not await begin_move(connection, artifact, target):
+            return False
+    try:
+        stored = await in_thread(lambda check: _store_anew(custody, artifact, target, recipient, check))
+        await in_thread(lambda _: custody.publish_manifest(replace(artifact, location=target, **asdict(stored))))
+        async with custody.catalog.connection() as connection:
+            switched = await switch_move(connection, artifact.file_id, target, stored)
+    except BaseException as error:
+        # Readers still find the old bytes. What cannot be undone now, the next rotation undoes.
+        with suppress(WaybillError):
+            await to_its_end(_let_go(custody, artifact, target))
+        if isinstance(error, (ContentMismatch, BlobMissing)):
+            await custody.mark_damaged(artifact, error)
+        raise
+    await to_its_end(_let_go(custody, artifact, artifact.location if switched else target))
+    return switched
+
+
+async def _let_go(custody: Custody, artifact: Artifact, spare_location: str) -> None:
+    """Remove the bytes that readers do not use, and the note of them."""
+    with suppress(ArtifactNotFound):  # the file went meanwhile, and all its bytes may go
+        current = await custody.get(artifact.file_id, even_expired=True)
+        if current.location == spare_location:
+            return  # the answer to the switch was lost, and it has happened
+    await asyncio.to_thread(custody.delete_stored, spare_location)
+    async with custody.catalog.connection() as connection:
+        await end_move(connection, artifact.file_id, spare_location)
+
+
+def _store_anew(
+    custody: Custody, artifact: Artifact, target: str, recipient: StorageRecipient, check: StopCheck
+) -> Stored:
+    """Store the file's bytes under *target*, encrypted for *recipient*; the old ones are compared with their hash."""
+    backend = custody.backend
+    old = Digest(Expected(size=artifact.stored_size, sha256=artifact.stored_sha256))
+    with changes_told(artifact), backend.open(artifact.location) as stream:
+        if artifact.encrypted_for is None:
+            pieces = old.through(stored_pieces(stream, artifact, check))
+            return store_pieces(backend, target, pieces, recipient=recipient, expected=None)
+        (old_header,) = header_pieces(stream, artifact)
+        header = rewrap(old_header, custody.keys.identities, [recipient])
+        old_bytes = old.through(chain([old_header], stored_pieces(stream, artifact, check)))
+        next(old_bytes)  # the payload stays, its header does not
+        blob = backend.publish(target, read_ahead(chain([header], old_bytes)))
+    return Stored(
+        size=artifact.size,
+        sha256=artifact.sha256,
+        stored_size=blob.size,
+        stored_sha256=blob.sha256,
+        encrypted_for=recipient.text,
+        header_sha256=hashlib.sha256(header).hexdigest(),
+    )

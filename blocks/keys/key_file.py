@@ -1,0 +1,139 @@
+"""The identity file in the home: made once, only ever added to.
+
+Owns the file's form (that of ``age-keygen``, so the ``age`` command reads it), its mode (0600) and the race of two
+processes that both need the first key. The identity that stands first is the one to write for; those after it open
+what was written before a rotation. Refuses a file that everybody can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blocks.age import X25519Identity, identity_file, parse_identities, parse_recipient
+from blocks.errors import InvalidKey, InvalidSettings
+from blocks.keys.storage_keys import StorageIdentity, StorageKeys, StorageRecipient
+from blocks.settings import Settings
+
+
+def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
+    """The keys that the environment asks for; a missing key pair is made, and *on_created* is told where.
+
+    Raises `InvalidSettings` when the file cannot be read, is open to everybody or is not an identity file, or when
+    `WAYBILL_STORAGE_RECIPIENT` is no recipient.
+    """
+    path = settings.resolved_storage_identity_file
+    identities = _read(path)
+    if not settings.encrypt:
+        return StorageKeys(recipient=None, identities=identities)
+    if settings.storage_recipient is not None:
+        return StorageKeys(recipient=_given_recipient(settings.storage_recipient), identities=identities)
+    if not identities:
+        if settings.storage_identity_file is not None:
+            raise InvalidSettings(
+                f"WAYBILL_STORAGE_IDENTITY_FILE names {path}, which does not exist; put the identity file there, or "
+                "unset the variable to have a key pair made in the home"
+            )
+        identities = _create(path, on_created)
+    return StorageKeys(recipient=identities[0].recipient, identities=identities)
+
+
+def add_identity(path: Path, *, now: datetime | None = None) -> X25519Identity:
+    """Make a new identity and put it first in the file; the earlier ones stay below it. Returns the new one.
+
+    The file is replaced in one step, so a crash leaves the old one or the new one. Raises `InvalidSettings`.
+    """
+    earlier = _text(path) or ""
+    identity = X25519Identity.generate()
+    _replace(path, identity_file(identity, now or datetime.now(UTC)) + earlier)
+    return identity
+
+
+def _given_recipient(text: str) -> StorageRecipient:
+    try:
+        return parse_recipient(text.strip())
+    except InvalidKey as exc:
+        raise InvalidSettings(f"WAYBILL_STORAGE_RECIPIENT is not an age recipient (age1...): {exc}") from exc
+
+
+def _read(path: Path) -> tuple[StorageIdentity, ...]:
+    """The identities of the file, none where there is no file."""
+    text = _text(path)
+    if text is None:
+        return ()
+    try:
+        return tuple(parse_identities(text))
+    except InvalidKey as exc:
+        raise InvalidSettings(
+            f"{path} is not an identity file as age-keygen makes it: {exc}; restore it from a backup, or remove it to "
+            "have a new key pair made (what is stored for the old one cannot be read then)"
+        ) from exc
+
+
+def _text(path: Path) -> str | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise InvalidSettings(f"cannot read the identity file {path}: {exc.strerror}") from exc
+    with os.fdopen(descriptor, encoding="utf-8") as stream:
+        if os.fstat(descriptor).st_mode & stat.S_IRWXO:
+            raise InvalidSettings(f"everybody on this machine can read {path}, a secret key; run: chmod 600 {path}")
+        try:
+            return stream.read()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise InvalidSettings(f"cannot read the identity file {path}: {type(exc).__name__}") from exc
+
+
+def _create(path: Path, on_created: Callable[[Path], None]) -> tuple[StorageIdentity, ...]:
+    """Make the first key pair. Of processes that do so at once one wins, and the others use its key."""
+    identity = X25519Identity.generate()
+    with _temporary(path, identity_file(identity, datetime.now(UTC))) as written:
+        try:
+            os.link(written, path)  # refuses a name that is taken, and shows the file only whole
+        except FileExistsError:
+            return _read(path)
+        except OSError:
+            written.replace(path)  # a file system without hard links; there two first processes must not race
+        _sync_folder(path.parent)
+    on_created(path)
+    return (identity,)
+
+
+def _replace(path: Path, text: str) -> None:
+    with _temporary(path, text) as written:
+        written.replace(path)
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, text: str) -> Generator[Path]:
+    """A file beside *path* with *text*, on disk; gone afterwards if it still has its own name."""
+    written = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as exc:
+        written.unlink(missing_ok=True)
+        raise InvalidSettings(f"cannot write the identity file {path}: {exc.strerror}") from exc
+    try:
+        yield written
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""``waybill catalog ...``: the catalogue itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.session import with_custody
+from waybill.output import print_json, print_notice, progress_bar
+
+if TYPE_CHECKING:
+    from blocks.custody import Custody
+    from blocks.custody.rebuild import Rebuilt
+    from blocks.settings import Settings
+
+app = typer.Typer(help="Restore the catalogue from what lies in the storage.", no_args_is_help=True)
+
+# Of a long list of problems the first ones are shown; --json has them all.
+MAX_PROBLEMS_SHOWN = 20
+
+
+@app.callback()
+def group() -> None:
+    """Restore the catalogue from what lies in the storage."""
+
+
+@app.command()
+def rebuild(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be restored.")] = False,
+    accept_plain: Annotated[
+        bool,
+        typer.Option(
+            "--accept-plain",
+            help="Take in manifests that are not encrypted although encryption is on; anybody who can write to the "
+            "storage could have made them.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Restore the catalogue from the manifests beside the stored files, with the storage's key.
+
+    Adds the rows that are missing and changes none, so it may be run at any time and again. The search index is not
+    restored: process the sources again, and their outputs are reused. Afterwards: waybill files verify --all
+    """
+
+    async def work(custody: Custody, _: Settings) -> Rebuilt:
+        from blocks.custody.rebuild import rebuild as rebuild_catalog
+
+        with progress_bar("rebuilding") as show:
+
+            def note(done: int, total: int) -> None:
+                show(100 * done / max(total, 1), f"{done} of {total} manifests")
+
+            return await rebuild_catalog(custody, accept_plain=accept_plain, dry_run=dry_run, on_progress=note)
+
+    found = with_custody(work)
+    if as_json:
+        print_json(
+            {
+                "restored": found.restored,
+                "known": found.known,
+                "failed": [{"key": key, "error": error} for key, error in found.failed],
+                "blobs_without_manifest": found.blobs_without_manifest,
+                "dry_run": dry_run,
+            }
+        )
+    else:
+        typer.echo(
+            f"{found.restored:,} {'to restore' if dry_run else 'restored'}, {found.known:,} known already, "
+            f"{len(found.failed):,} failed, {len(found.blobs_without_manifest):,} stored files without a manifest"
+        )
+    problems = [f"{key}: {error}" for key, error in found.failed]
+    problems += [f"{key}: no manifest beside it" for key in found.blobs_without_manifest]
+    for problem in problems[:MAX_PROBLEMS_SHOWN]:
+        print_notice(problem)
+    if len(problems) > MAX_PROBLEMS_SHOWN:
+        print_notice(f"and {len(problems) - MAX_PROBLEMS_SHOWN:,} more; --json has them all")
+    return 1 if found.failed else 0

@@ -1,0 +1,140 @@
+"""``waybill keys ...``: the storage's key pair."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blocks.errors import InvalidOptions, NoMatchingIdentity
+from blocks.settings import current_settings
+from waybill.commands.session import storage_keys, with_custody
+from waybill.output import human_size, print_json, print_notice, progress_bar
+
+if TYPE_CHECKING:
+    from blocks.catalog.upkeep import RecipientUse
+    from blocks.custody import Custody
+    from blocks.custody.rotation import Moved
+    from blocks.keys import StorageKeys
+    from blocks.settings import Settings
+
+app = typer.Typer(help="Show and rotate the keys of the storage and of links.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.command()
+def storage(
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Print the secret key too, as an identity file; keep it safe.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Print the recipient that stored files are encrypted for; a key pair that is missing is made.
+
+    With --identity: an identity file as the 'age' command reads it. Store it away, or open a stored file with it:
+    waybill keys storage --identity > key.txt / age --decrypt -i key.txt STORED-FILE
+    """
+    settings = current_settings()
+    keys = storage_keys(settings)
+    if identity and not keys.identities:
+        raise NoMatchingIdentity(
+            "only the public key is here (WAYBILL_STORAGE_RECIPIENT); there is no secret one to show"
+        )
+    if as_json:
+        print_json(
+            {
+                "recipient": keys.encrypted_for,
+                "identity_file": str(settings.resolved_storage_identity_file) if keys.identities else None,
+                **({"identities": [one.text for one in keys.identities]} if identity else {}),
+            }
+        )
+    elif identity:
+        typer.echo(settings.resolved_storage_identity_file.read_text(encoding="utf-8"), nl=False)
+    elif keys.encrypted_for is None:
+        typer.echo("encryption is off (WAYBILL_ENCRYPT): files are stored as they are")
+    else:
+        typer.echo(keys.encrypted_for)
+    return 0
+
+
+@app.command("rotate-storage")
+def rotate_storage(as_json: AsJson = False) -> int:
+    """Make a new storage key and move every stored file to it; the old key opens none of them afterwards.
+
+    Only the header of a file changes; its payload is copied as it is. Run the same again after an interruption: it
+    finishes what was begun before another key is made. With WAYBILL_STORAGE_RECIPIENT no key is made, and files move
+    to that recipient. The old identity stays in the identity file, for backups that still need it.
+    """
+    started = time.perf_counter()
+    tally = _Tally()
+
+    async def work(custody: Custody, settings: Settings) -> tuple[StorageKeys, bool]:
+        from blocks.catalog import KeyLocks
+        from blocks.catalog.upkeep import by_recipient
+        from blocks.custody.rotation import rotate
+
+        if custody.keys.recipient is None:
+            raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
+        async with custody.catalog.connection() as connection:
+            used = await by_recipient(connection)
+        is_new = settings.storage_recipient is None and not _is_unfinished(custody.keys, used)
+        if is_new:
+            custody.keys = _with_new_key(custody.keys, settings)
+        total = sum(use.files for use in used if use.encrypted_for != custody.keys.encrypted_for)
+        with progress_bar("rotating") as show:
+
+            def note(one: Moved) -> None:
+                tally.add(one)
+                done = tally.moved + len(tally.failed)
+                show(100 * done / max(total, done), f"{done} of {total} files")
+
+            async with KeyLocks.open(settings.required_database_url) as locks:
+                await rotate(custody, locks, on_moved=note)
+        return custody.keys, is_new
+
+    keys, is_new = with_custody(work)
+    seconds = time.perf_counter() - started
+    if as_json:
+        answer = {"recipient": keys.encrypted_for, "new_key": is_new, **vars(tally), "seconds": round(seconds, 3)}
+        print_json(answer)
+    else:
+        typer.echo(
+            f"{tally.moved:,} files ({human_size(tally.bytes)}) moved to {keys.encrypted_for} in {seconds:.1f} s, "
+            f"{len(tally.failed):,} failed"
+        )
+    for one in tally.failed:
+        print_notice(f"{one['file_id']}: {one['error']}")
+    return 1 if tally.failed else 0
+
+
+@dataclass
+class _Tally:
+    """What a rotation has done so far."""
+
+    moved: int = 0
+    bytes: int = 0
+    failed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add(self, one: Moved) -> None:
+        if one.error is not None:
+            self.failed.append({**one.artifact.summary(), "error": one.error.message})
+            return
+        self.moved += 1
+        self.bytes += one.artifact.stored_size
+
+
+def _is_unfinished(keys: StorageKeys, used: list[RecipientUse]) -> bool:
+    """Whether an earlier rotation was interrupted: sound files are still encrypted for an older key of ours."""
+    older = {one.recipient.text for one in keys.identities} - {keys.encrypted_for}
+    return any(use.encrypted_for in older and use.sound for use in used)
+
+
+def _with_new_key(keys: StorageKeys, settings: Settings) -> StorageKeys:
+    from blocks.keys import add_identity
+
+    identity = add_identity(settings.resolved_storage_identity_file)
+    print_notice(f"made a new key in {settings.resolved_storage_identity_file}; keep a copy of the file elsewhere")
+    return replace(keys, recipient=identity.recipient, identities=(identity, *keys.identities))

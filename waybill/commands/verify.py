@@ -1,0 +1,127 @@
+"""``waybill files verify``: are the stored bytes still those that were stored?"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blocks.errors import ArtifactNotFound, InvalidOptions
+from waybill.commands.session import read_id, with_custody
+from waybill.output import human_size, print_json, print_notice, progress_bar
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from blocks.catalog import Artifact
+    from blocks.custody import Custody
+    from blocks.custody.verification import Finding
+    from blocks.settings import Settings
+
+
+def verify(
+    file_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="File ids, as 'files list' shows them.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every available file.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="This many files: those that were not verified for the longest time.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Read stored bytes and compare them with the hashes and authentication tags taken when they were stored.
+
+    What is damaged is marked in the catalogue, is not reused, and is made again by the next run. Without the secret
+    key the stored bytes are compared all the same, by their own hash.
+
+    Examples: waybill files verify ID / waybill files verify --sample 100 / waybill files verify --all
+    """
+    wanted = [read_id(file_id) for file_id in file_ids or []]
+    if sum((bool(wanted), everything, sample is not None)) != 1:
+        raise InvalidOptions("name files by their ids, or say --all, or --sample N")
+    tally = _Tally(each_shown=bool(wanted))
+
+    async def work(custody: Custody, _: Settings) -> None:
+        from blocks.catalog.upkeep import longest_unverified
+        from blocks.custody.verification import verify_many
+
+        chosen = _named(custody, wanted, tally) if wanted else longest_unverified(custody.catalog, sample)
+        total = len(wanted) or sample or await _count(custody)
+        with progress_bar("verifying") as show:
+            async for finding in verify_many(custody, chosen):
+                tally.add(finding)
+                done = tally.counts.total()
+                show(100 * done / max(total, done), f"{done} of {total} files")
+
+    started = time.perf_counter()
+    with_custody(work)
+    return tally.report(seconds=time.perf_counter() - started, as_json=as_json)
+
+
+async def _named(custody: Custody, wanted: list[UUID], tally: _Tally) -> AsyncIterator[Artifact]:
+    for file_id in wanted:
+        try:
+            yield await custody.get(file_id)
+        except ArtifactNotFound as error:
+            tally.add_unknown(file_id, error)
+
+
+async def _count(custody: Custody) -> int:
+    async with custody.catalog.connection() as connection:
+        return int((await custody.catalog.statistics(connection))["total"]["count"])
+
+
+@dataclass
+class _Tally:
+    """What was found so far. Of many files only those with something wrong are kept; *each_shown* keeps all."""
+
+    each_shown: bool
+    counts: Counter[str] = field(default_factory=Counter[str])
+    stored_bytes_only: int = 0
+    read_bytes: int = 0
+    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add(self, finding: Finding) -> None:
+        self.counts[finding.outcome] += 1
+        if finding.outcome == "verified":
+            self.read_bytes += finding.artifact.stored_size
+            self.stored_bytes_only += not finding.content_checked
+        if self.each_shown or finding.error is not None:
+            self.told.append(
+                {
+                    **finding.artifact.summary(),
+                    "state": finding.outcome,
+                    "content_checked": finding.content_checked,
+                    "error": finding.error.message if finding.error else None,
+                }
+            )
+
+    def add_unknown(self, file_id: UUID, error: ArtifactNotFound) -> None:
+        self.counts["failed"] += 1
+        self.told.append({"file_id": str(file_id), "state": "failed", "error": error.message})
+
+    def report(self, *, seconds: float, as_json: bool) -> int:
+        """Tell it; the exit code."""
+        counts = {outcome: self.counts[outcome] for outcome in ("verified", "damaged", "failed")}
+        if as_json:
+            sums = {"stored_bytes_only": self.stored_bytes_only, "bytes": self.read_bytes, "seconds": round(seconds, 3)}
+            print_json({"files": self.told, **counts, **sums})
+        for one in self.told:
+            if one["error"]:
+                print_notice(f"{one['file_id']}: {one['state']}: {one['error']}")
+            elif not as_json:
+                typer.echo(f"{one['file_id']}  {one['filename']}  {one['state']}")
+        if not as_json:
+            read = f"{human_size(self.read_bytes)} in {seconds:.1f} s"
+            typer.echo(
+                f"{counts['verified']:,} verified ({read}), {counts['damaged']:,} damaged, {counts['failed']:,} failed"
+            )
+        if self.stored_bytes_only:
+            print_notice(
+                f"{self.stored_bytes_only:,} of them by their stored bytes alone: the key that opens them is not here"
+            )
+        return 1 if counts["damaged"] or counts["failed"] else 0
