@@ -99,7 +99,7 @@ def test_any_range_is_what_a_slice_is(data: st.DataObject) -> None:
     under_way = [(reader.read_range(start, stop), bytearray(), PLAIN[start:stop]) for start, stop in ranges]
     for turn in zip_longest(*(pieces for pieces, _, _ in under_way), fillvalue=b""):
         for (_, taken, _), piece in zip(under_way, turn, strict=True):
-            taken += piece
+            taken.extend(piece)
     for _, taken, expected in under_way:
         assert taken == expected
 

@@ -41,6 +41,8 @@ _STANDARD = "-"
 _PIECE_BYTES = 1 << 20
 # A hundred thousand keys. Who names the wrong file, a disk image perhaps, is told so instead of waited for.
 _KEY_FILE_BYTES = 8 << 20
+# What the age command accepts: 4 GiB and a quarter of a minute at most. Whoever waits for it can interrupt it.
+_MAX_LOG_N = 22
 # Control characters of both sets (C0 without tab and line ends, DEL, C1), which terminals obey.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -135,7 +137,7 @@ def _identities(paths: Sequence[Path]) -> Sequence[Identity]:
 
     identities: list[Identity] = [identity for path in paths for identity in _read_keys(path, parse_identities)]
     if (passphrase := current_settings().passphrase) is not None:
-        identities.append(ScryptIdentity(passphrase.get_secret_value()))
+        identities.append(ScryptIdentity(passphrase.get_secret_value(), max_log_n=_MAX_LOG_N))
     if not identities:
         raise InvalidOptions("with what? name an identity file with -i, or set WAYBILL_PASSPHRASE")
     return identities
