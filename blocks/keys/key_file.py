@@ -20,6 +20,9 @@ from blocks.errors import InvalidKey, InvalidSettings
 from blocks.keys.storage_keys import StorageIdentity, StorageKeys, StorageRecipient
 from blocks.settings import Settings
 
+# A key pair takes 200 bytes (a post-quantum one more); a thousand rotations fit, somebody's video does not.
+MAX_FILE_BYTES = 1024 * 1024
+
 
 def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
     """The keys that the environment asks for; a missing key pair is made, and *on_created* is told where.
@@ -77,18 +80,16 @@ def _read(path: Path) -> tuple[StorageIdentity, ...]:
 
 def _text(path: Path) -> str | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_mode & stat.S_IRWXO:
+                raise InvalidSettings(f"everybody on this machine can read {path}, a secret key; run: chmod 600 {path}")
+            return stream.read(MAX_FILE_BYTES).decode()
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise InvalidSettings(f"cannot read the identity file {path}: {exc.strerror}") from exc
-    with os.fdopen(descriptor, encoding="utf-8") as stream:
-        if os.fstat(descriptor).st_mode & stat.S_IRWXO:
-            raise InvalidSettings(f"everybody on this machine can read {path}, a secret key; run: chmod 600 {path}")
-        try:
-            return stream.read()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise InvalidSettings(f"cannot read the identity file {path}: {type(exc).__name__}") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidSettings(f"{path} is not an identity file: it is not text") from exc
 
 
 def _create(path: Path, on_created: Callable[[Path], None]) -> tuple[StorageIdentity, ...]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark
+from blocks.catalog import Artifact, Catalog, Connection, Kind, Reservation
 from blocks.custody import Custody
-from blocks.custody.manifest import is_manifest_key, manifest_key
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -33,38 +32,11 @@ from blocks.errors import (
     TargetUnwritable,
     UnsafeKey,
 )
-from blocks.storage import CHUNK_BYTES, Backend, Expected, new_key, open_backend
+from blocks.storage import CHUNK_BYTES, Expected, new_key
+from tests.integration.custody_place import Place, draft
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
 CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A custody with what lies under it, for looking at from outside."""
-
-    custody: Custody
-    catalog: Catalog
-    backend: Backend
-    folder: Path
-
-    async def states(self) -> dict[str, int]:
-        async with self.catalog.transaction() as connection:
-            return (await self.catalog.statistics(connection))["by_state"]
-
-    def nothing_lies_in_the_storage(self) -> bool:
-        on_disk = [path for path in self.folder.rglob("*") if not path.is_dir()]
-        return not list(self.backend.keys()) and not list(self.backend.leftovers()) and not on_disk
-
-    def blobs(self) -> list[str]:
-        """The keys of what is stored; each has its manifest beside it."""
-        keys = list(self.backend.keys())
-        blobs = sorted(key for key in keys if not is_manifest_key(key))
-        assert sorted(keys) == sorted([*blobs, *map(manifest_key, blobs)])
-        return blobs
-
-    def stored(self, artifact: Artifact) -> Path:
-        return Path(self.custody.locate(artifact))
 
 
 @pytest.fixture
@@ -75,28 +47,13 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
 
 @pytest.fixture(params=["local", "local-plain", "memory"])
 def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
-    url = f"memory://{uuid4().hex}" if request.param == "memory" else str(tmp_path / "store")
-    backend, keys = open_backend(url), PLAIN if request.param == "local-plain" else ENCRYPTED
-    return Place(Custody(catalog=catalog, backend=backend, keys=keys), catalog, backend, tmp_path / "store")
+    url = f"memory://{uuid4().hex}" if request.param == "memory" else None
+    return Place.at(catalog, tmp_path / "store", PLAIN if request.param == "local-plain" else ENCRYPTED, url)
 
 
 @pytest.fixture(params=["encrypted", "plain"])
 def local(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
-    backend, keys = open_backend(str(tmp_path / "store")), PLAIN if request.param == "plain" else ENCRYPTED
-    return Place(Custody(catalog=catalog, backend=backend, keys=keys), catalog, backend, tmp_path / "store")
-
-
-def draft(*, kind: Kind = "upload", run_id: UUID | None = None, keep_for: timedelta = timedelta(days=1)) -> Draft:
-    return Draft(
-        kind=kind,
-        filename="report.pdf",
-        source_file="/docs/report.pdf",
-        document_sha256="d" * 64,
-        media_type="application/pdf",
-        keep_for=keep_for,
-        stage=StageMark(number=1, name="convert", key="k" * 64) if kind == "stage_output" else None,
-        run_id=run_id,
-    )
+    return Place.at(catalog, tmp_path / "store", PLAIN if request.param == "plain" else ENCRYPTED)
 
 
 def artifact_of(file_id: UUID, key: str, *, run_id: UUID, size: int = 1, sha256: str = "a" * 64) -> Artifact:

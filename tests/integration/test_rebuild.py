@@ -1,0 +1,195 @@
+"""The catalogue from storage alone: every row comes back as it was, and nothing that nobody stored comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from blocks.age import X25519Identity, seal
+from blocks.catalog import KINDS, Catalog
+from blocks.custody.manifest import manifest_key
+from blocks.custody.rebuild import Rebuilt, rebuild
+from blocks.keys import StorageKeys
+from tests.integration.custody_place import Place, draft
+from tests.storage_keys import IDENTITY, PLAIN
+
+# All that a manifest has to bring back; marks of verification are made anew.
+COLUMNS = """
+    file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
+    size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at, encrypted_for,
+    header_sha256, deleted_at, spare_location
+"""
+
+
+@pytest.fixture
+async def catalog(database_url: str) -> AsyncIterator[Catalog]:
+    async with Catalog.open(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["local", "memory"])
+def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
+    url = f"memory://{uuid4().hex}" if request.param == "memory" else None
+    return Place.at(catalog, tmp_path / "store", url=url)
+
+
+@pytest.fixture
+def local(catalog: Catalog, tmp_path: Path) -> Place:
+    return Place.at(catalog, tmp_path / "store")
+
+
+async def rebuilt(place: Place, *, accept_plain: bool = False, dry_run: bool = False) -> Rebuilt:
+    return await rebuild(place.custody, accept_plain=accept_plain, dry_run=dry_run, on_progress=lambda *_: None)
+
+
+async def lose(place: Place, where: str = "true") -> None:
+    async with place.catalog.connection() as connection:
+        await connection.execute(f"delete from artifacts where {where}".encode())  # noqa: S608
+
+
+async def test_a_lost_catalogue_comes_back_equal(place: Place) -> None:
+    run_id = uuid4()
+    for kind in KINDS:
+        wanted = replace(
+            draft(kind=kind, run_id=run_id),
+            filename="文 report.pdf",
+            metadata={"title": "T\x00", "pages": [1, 2.5, None], "deep": {"a": {"b": "😀"}}},
+            report={"seconds": 0.25, "warnings": ["w"]},
+        )
+        await place.custody.take(wanted, os.urandom(1000))
+    await place.custody.take(draft(keep_for=timedelta(0)), b"expired")
+    before = await place.rows(COLUMNS)
+    await lose(place)
+
+    assert (await rebuilt(place, dry_run=True)).restored == 5
+    assert await place.rows(COLUMNS) == []
+    found = await rebuilt(place)
+    assert (found.restored, found.known, found.failed, found.blobs_without_manifest) == (5, 0, [], [])
+    assert await place.rows(COLUMNS) == before
+    async with place.catalog.connection() as connection:
+        page = await place.catalog.list_artifacts(connection, run_id=run_id)
+    assert len(page.artifacts) == 4
+    for artifact in page.artifacts:
+        assert await place.custody.verify(artifact) is True
+    again = await rebuilt(place)
+    assert (again.restored, again.known) == (0, 5)
+
+
+async def test_what_is_known_already_is_not_touched(place: Place) -> None:
+    kept, lost, removed = [await place.custody.take(draft(), f"{n}".encode()) for n in range(3)]
+    with place.backend.open(manifest_key(removed.location)) as stream:
+        manifest = stream.read()
+    await place.custody.remove(removed.file_id)
+    # A crash between the two deletions can leave a manifest; it must not bring the file back.
+    place.backend.publish(manifest_key(removed.location), [manifest])
+    place.backend.publish(removed.location, [b"and even the blob"])
+    async with place.catalog.connection() as connection:
+        await connection.execute("update artifacts set filename = 'renamed' where file_id = %s", [kept.file_id])
+    await lose(place, f"file_id = '{lost.file_id}'")
+    found = await rebuilt(place)
+    assert (found.restored, found.known, found.failed) == (1, 2, [])
+    assert (await place.custody.get(kept.file_id)).filename == "renamed"
+    assert await place.states() == {"available": 2, "deleted": 1}
+
+
+async def test_two_rebuilds_at_once_restore_each_file_once(place: Place) -> None:
+    for number in range(40):
+        await place.custody.take(draft(), f"{number}".encode())
+    await lose(place)
+    results = await asyncio.gather(*(rebuilt(place) for _ in range(3)))
+    assert sum(result.restored for result in results) == 40
+    assert [failed for result in results for failed in result.failed] == []
+
+
+async def test_blobs_and_manifests_without_each_other_are_told(local: Place) -> None:
+    whole, no_manifest, no_blob = [await local.custody.take(draft(), f"{n}".encode()) for n in range(3)]
+    local.backend.delete(manifest_key(no_manifest.location))
+    local.backend.delete(no_blob.location)
+    await lose(local)
+    found = await rebuilt(local)
+    assert found.restored == 1
+    assert found.blobs_without_manifest == [no_manifest.location]
+    ((key, error),) = found.failed
+    assert key == manifest_key(no_blob.location)
+    assert "is gone" in error
+    assert await local.custody.read(await local.custody.get(whole.file_id)) == b"0"
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+HOSTILE: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:-1],
+    "empty": lambda _: b"",
+    "flipped": flipped,
+    "not encrypted": lambda _: b'{"waybill_manifest": 1}',
+    "for another key": lambda _: b"".join(seal([b"{}"], [X25519Identity.generate().recipient])),
+    "of another version": lambda _: b"".join(seal([b'{"waybill_manifest": 2}'], [IDENTITY.recipient])),
+    "not JSON": lambda _: b"".join(seal([b"\xff{"], [IDENTITY.recipient])),
+    "endless": lambda _: b"x" * (16 * 2**20 + 1),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE)
+async def test_a_manifest_that_cannot_be_trusted_restores_nothing(
+    local: Place, change: Callable[[bytes], bytes]
+) -> None:
+    artifact = await local.custody.take(draft(), b"x")
+    path = local.folder / manifest_key(artifact.location)
+    path.write_bytes(change(path.read_bytes()))
+    await lose(local)
+    found = await rebuilt(local)
+    assert [key for key, _ in found.failed] == [manifest_key(artifact.location)]
+    assert await local.rows("file_id") == []
+
+
+async def test_a_manifest_in_another_files_place_restores_nothing(local: Place) -> None:
+    first, second = await local.custody.take(draft(), b"1"), await local.custody.take(draft(), b"2")
+    (local.folder / manifest_key(second.location)).write_bytes(
+        (local.folder / manifest_key(first.location)).read_bytes()
+    )
+    await lose(local)
+    found = await rebuilt(local)
+    assert (found.restored, [key for key, _ in found.failed]) == (1, [manifest_key(second.location)])
+    assert [row for (row,) in await local.rows("file_id")] == [first.file_id]
+
+
+async def test_plain_manifests_count_where_encryption_is_off_or_when_asked_for(local: Place) -> None:
+    plain = local.with_keys(PLAIN)
+    artifact = await plain.custody.take(draft(), b"x")
+    manifest = json.loads((local.folder / manifest_key(artifact.location)).read_bytes())
+    assert manifest["file_id"] == str(artifact.file_id)
+    before = await local.rows(COLUMNS)
+    for custody, accept in ((plain, False), (local, True)):
+        await lose(local)
+        assert (await rebuilt(custody, accept_plain=accept)).restored == 1
+        assert await local.rows(COLUMNS) == before
+    await lose(local)
+    assert (await rebuilt(local)).restored == 0
+
+
+async def test_foreign_files_in_the_storage_are_left_alone(local: Place) -> None:
+    await local.custody.take(draft(), b"x")
+    (local.folder / "notes.txt.waybill").write_text("a person's own")
+    (local.folder / "prefect-results").mkdir()
+    (local.folder / "prefect-results/x.waybill").write_text("a result")
+    await lose(local)
+    found = await rebuilt(local)
+    assert (found.restored, found.failed) == (1, [])
+
+
+async def test_an_older_key_still_opens_its_manifests(local: Place) -> None:
+    await local.custody.take(draft(), b"x")
+    new = X25519Identity.generate()
+    await lose(local)
+    keys = StorageKeys(recipient=new.recipient, identities=(new, IDENTITY))
+    assert (await rebuilt(local.with_keys(keys))).restored == 1

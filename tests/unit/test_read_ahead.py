@@ -1,0 +1,80 @@
+"""Steps in threads behave like the plain iterator: order, content, errors, and nothing left running."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from blocks.read_ahead import INLINE_BYTES, PIECES_AHEAD, read_ahead
+
+MIB = 2**20
+
+
+def pieces(count: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield bytes([number % 256]) * MIB
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
+@pytest.mark.parametrize("count", [0, 1, INLINE_BYTES // MIB, INLINE_BYTES // MIB + 1, 40])
+def test_the_pieces_are_the_same_and_in_order(count: int) -> None:
+    assert list(read_ahead(read_ahead(pieces(count)))) == list(pieces(count))
+    assert threads() == []
+
+
+def test_little_is_passed_on_without_a_thread() -> None:
+    seen: list[str] = []
+
+    def watched() -> Iterator[bytes]:
+        seen.append(threading.current_thread().name)
+        yield b"little"
+
+    assert list(read_ahead(watched())) == [b"little"]
+    assert seen == [threading.current_thread().name]
+
+
+@pytest.mark.parametrize("count", [0, 2, 20])
+def test_what_the_producer_raises_comes_after_the_pieces_before_it(count: int) -> None:
+    class Broke(Exception):
+        pass
+
+    error = Broke("here")
+
+    def breaking() -> Iterator[bytes]:
+        yield from pieces(count)
+        raise error
+
+    seen = 0
+    with pytest.raises(Broke) as caught:
+        for _ in read_ahead(breaking()):
+            seen += 1
+    assert seen == count
+    assert caught.value is error
+    assert threads() == []
+
+
+@pytest.mark.parametrize("taken", [1, 10])
+def test_a_consumer_that_stops_ends_the_producer_and_closes_it(taken: int) -> None:
+    made, closed = [], threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        try:
+            while True:
+                made.append(1)
+                yield bytes(MIB)
+        finally:
+            closed.set()
+
+    stream = read_ahead(endless())
+    for _ in range(taken):
+        next(stream)
+    stream.close()
+    assert closed.wait(5)
+    assert threads() == []
+    # Bounded: a producer without a consumer does not go on.
+    assert len(made) <= taken + PIECES_AHEAD + 3
