@@ -37,6 +37,8 @@ class Settings(BaseSettings):
     link_keys_file: Path | None = None
     # Where the gateway can be reached from outside; links begin with it.
     public_url: str = "http://127.0.0.1:8000"
+    # Send downloads of files that lie unencrypted on S3 there, instead of through the gateway.
+    presigned_redirects: bool = False
 
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
     # small enough that the progress of a batch is visible.

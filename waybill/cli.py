@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from blocks.errors import InvalidOptions, InvalidSettings, SourceNotFound, WaybillError
-from waybill.commands import files, process, search, status, up
+from waybill.commands import age, catalog, files, gateway, keys, process, search, share, status, up
 from waybill.output import print_error
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -36,10 +36,16 @@ app = typer.Typer(
 )
 app.command("process")(process.process)
 app.command("up")(up.up)
+app.command("gateway")(gateway.gateway)
 app.command("status")(status.status)
 app.command("search")(search.search)
 app.command("stats")(files.stats)
+files.app.command("share")(share.share)
 app.add_typer(files.app, name="files")
+app.add_typer(age.app, name="age")
+keys.app.command("rotate-links")(share.rotate_links)
+app.add_typer(keys.app, name="keys")
+app.add_typer(catalog.app, name="catalog")
 
 
 @app.callback(invoke_without_command=True)

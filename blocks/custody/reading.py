@@ -8,6 +8,7 @@ content gets its last piece only when the sha256 of all of it is right.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -65,13 +66,14 @@ class Content:
         self.artifact = artifact
         self._stream = stream
         self._sealed: SealedReader | None = None
-        if artifact.encrypted_for is not None:
-            with changes_told(artifact):
+        with changes_told(artifact):
+            if artifact.encrypted_for is not None:
                 header_pieces(stream, artifact)
                 stream.seek(0)
                 self._sealed = SealedReader(stream, keys.identities)
-                if self._sealed.size != artifact.size:
-                    raise ContentMismatch(f"expected {artifact.size} bytes and got {self._sealed.size}")
+            size = self._sealed.size if self._sealed else stream.seek(0, os.SEEK_END)
+            if size != artifact.size:
+                raise ContentMismatch(f"expected {artifact.size} bytes and got {size}")
 
     @classmethod
     def open(cls, backend: Backend, keys: StorageKeys, artifact: Artifact) -> Self:

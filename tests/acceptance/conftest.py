@@ -24,9 +24,10 @@ _STOP_SECONDS = 60
 
 @dataclass(frozen=True)
 class CommandLine:
-    """``waybill`` in a home of its own."""
+    """``waybill`` in a home of its own, and where its gateway answers."""
 
     home: Path
+    gateway: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -57,11 +58,12 @@ class CommandLine:
 def waybill() -> Iterator[CommandLine]:
     """Commands on a running stack; at the end `up` must stop cleanly and leave no process."""
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
-    command_line = CommandLine(home)
+    port = _free_port()
+    command_line = CommandLine(home, f"http://127.0.0.1:{port}")
     log = home / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(
-            [sys.executable, "-m", "waybill", "up", "--ui-port", str(_free_port())],
+            [sys.executable, "-m", "waybill", "up", "--port", str(port), "--ui-port", str(_free_port())],
             env=command_line.environment,
             stdout=output,
             stderr=subprocess.STDOUT,

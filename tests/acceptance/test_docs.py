@@ -205,7 +205,7 @@ def reader() -> Iterator[Reader]:
     log = root / "up.log"
     with log.open("wb") as written:
         up = subprocess.Popen(
-            ["waybill", "up", "--ui-port", str(port)],
+            ["waybill", "up", "--port", "0", "--ui-port", str(port)],
             cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=written,
         )  # fmt: skip
     try:

@@ -255,7 +255,7 @@ class Up:
         script = (
             "import sys; from pathlib import Path; from blocks.settings import load_settings; "
             "from waybill.stack.up import run_up; "
-            f"sys.exit(run_up(load_settings(), ui_port={port}, project=Path({str(project)!r})))"
+            f"sys.exit(run_up(load_settings(), port=0, ui_port={port}, project=Path({str(project)!r})))"
         )
         self.output = project / "up.txt"
         with self.output.open("ab") as output:
@@ -325,7 +325,7 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         assert marks.read_text().count("done") == 1
 
         os.kill(recorded_pid(home / "serve.json"), signal.SIGKILL)
-        up.says("the flows are served again")
+        up.says("the serving process is back")
         until.unlink()
         trigger(free_port, marks, until)
         eventually(lambda: began(marks) == 3, "the next run begins")

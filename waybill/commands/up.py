@@ -8,19 +8,24 @@ from typing import Annotated
 import typer
 
 from blocks.settings import current_settings
+from waybill.commands.gateway import Host, Port
 from waybill.output import print_notice
 
 
 def up(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     ui_port: Annotated[int, typer.Option(min=1, max=65535, help="Where Prefect's UI and API listen.")] = 4200,
 ) -> int:
-    """Keep Postgres, the Prefect server with its UI, and the deployments of prefect.yaml running until Ctrl-C.
+    """Keep Postgres, the Prefect server with its UI, the deployments of prefect.yaml and the gateway running.
+
+    Until Ctrl-C. --host and --port are the gateway's, which answers signed links: see 'waybill files share'.
 
     Other commands use what runs here. Safe to start twice: the second says where the first one is.
     """
     from waybill.stack.up import run_up
 
-    return run_up(current_settings(), ui_port=ui_port, on_ready=_register, say=print_notice)
+    return run_up(current_settings(), host=host, port=port, ui_port=ui_port, on_ready=_register, say=print_notice)
 
 
 def _register() -> None:

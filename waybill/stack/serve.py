@@ -8,17 +8,15 @@ process any more.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import os
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from waybill.stack.child import child_arguments, end_with_parent, say_ready
 from waybill.stack.deployments import Deployment, project_directory, read_deployments
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
 # What Prefect's API gives at most in one answer.
 _PAGE = 200
-# Written to the ready pipe once the runner is about to poll.
-READY = b"ready\n"
 
 
 def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -118,27 +114,11 @@ async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UU
 
 def main() -> None:
     """Serve the deployments of ``--project`` until a signal, or until stdin is closed because the parent is gone."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    # Read by nobody here: it shows whose process this is.
-    parser.add_argument("--home", required=True)
+    parser = child_arguments(__doc__)
     parser.add_argument("--project", type=Path, default=project_directory())
-    parser.add_argument("--ready-fd", type=int, required=True, help="pipe to write to once runs are taken")
     arguments = parser.parse_args()
-    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
-    serve_deployments(arguments.project, on_ready=lambda: _say_ready(arguments.ready_fd))
-
-
-def _say_ready(pipe: int) -> None:
-    os.write(pipe, READY)
-    os.close(pipe)
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of stdin, which comes when the parent closes it or dies, even by SIGKILL."""
-    # Not through sys.stdin, whose lock a waiting thread would keep from the interpreter's shutdown.
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+    end_with_parent()
+    serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,31 @@
 """`waybill up`: everything, until somebody ends it.
 
-Owns being the only `up` of a home, and keeping the servers and the serving process running. A second `up` with the same
-home changes nothing: it says where the first one is and ends with success, so that it may be called "to be sure".
+Owns being the only `up` of a home, and keeping the servers, the serving process and the gateway running. A second `up`
+with the same home changes nothing: it says where the first one is and ends with success, so that it may be called "to
+be sure".
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
+from waybill.gateway.listener import announced, listen
 from waybill.stack.deployments import project_directory
 from waybill.stack.home import prepare_home
+from waybill.stack.kept_process import KeptProcess, end_recorded
 from waybill.stack.lease import SoleHolder
 from waybill.stack.prefect_server import recorded_server
-from waybill.stack.served import ServedFlows
+from waybill.stack.served import GATEWAY, flows_program, gateway_program
 from waybill.stack.signals import holding_signals, noting_signals
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 
-# How soon a dead server or serving process is noticed; one look takes a few milliseconds.
+# How soon a dead server or process is noticed; one look takes a few milliseconds.
 _LOOK_SECONDS = 1.0
 # A server that does not come up again is tried for as long as `up` runs, but not in a tight loop.
 _REPAIR_PAUSE_SECONDS = 10.0
@@ -31,43 +34,59 @@ _REPAIR_PAUSE_SECONDS = 10.0
 def run_up(
     settings: Settings,
     *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
     ui_port: int = 4200,
     on_ready: Callable[[], None] | None = None,
     project: Path | None = None,
     say: OnStep = print,
 ) -> int:
-    """Run the stack and serve the deployments of *project* until SIGINT, SIGTERM or SIGHUP; the exit code.
+    """Run the stack, serve the deployments of *project* and answer HTTP until SIGINT, SIGTERM or SIGHUP; the exit code.
 
-    *on_ready* runs once Postgres and Prefect answer and before flows are served: the place to register blocks.
-    What dies is started again; interrupted flow runs go on. Raises `StackUnavailable` when the first start fails.
+    *host* and *port* are the gateway's. *on_ready* runs once Postgres and Prefect answer and before flows are served:
+    the place to register blocks. What dies is started again; interrupted flow runs go on. Raises `StackUnavailable`
+    when the first start fails, and `InvalidSettings` when the gateway cannot listen there.
     """
     prepare_home(settings.home)
     with contextlib.closing(SoleHolder(settings.home / "up.lock")) as holder:
         if not holder.try_take():
             say(_already_running(settings.home))
             return 0
-        with open_stack(settings, ui_port=ui_port, on_step=say) as stack:
+        # The gateway of an `up` that was killed a moment ago may still hold the port.
+        end_recorded(settings.home, GATEWAY)
+        with (
+            # First the port: a taken one is told before anything is started.
+            listen(host, port) as listener,
+            announced(settings, listener) as gateway_url,
+            open_stack(settings, ui_port=ui_port, on_step=say) as stack,
+        ):
             if on_ready is not None:
                 on_ready()
-            served = ServedFlows(settings.home, project or project_directory(), say)
+            programs = flows_program(project or project_directory()), gateway_program(listener)
+            kept = [KeptProcess(settings.home, program, say) for program in programs]
             say("serving the flows")
             try:
-                served.start()
+                for process in kept:
+                    process.launch()
+                for process in kept:
+                    process.wait_until_ready()
                 with noting_signals() as asked_to_end:
-                    say(_addresses(stack.addresses))
-                    _keep_running(stack, served, asked_to_end, say)
+                    say(_addresses(stack.addresses, gateway_url))
+                    _keep_running(stack, kept, asked_to_end, say)
                     say("stopping")
             finally:
                 with holding_signals():
-                    served.stop()
+                    for process in reversed(kept):
+                        process.stop()
     return 0
 
 
-def _keep_running(stack: Stack, served: ServedFlows, asked_to_end: Event, say: OnStep) -> None:
+def _keep_running(stack: Stack, kept: Sequence[KeptProcess], asked_to_end: Event, say: OnStep) -> None:
     repair_at = 0.0
     while not asked_to_end.wait(_LOOK_SECONDS):
         if stack.is_intact():
-            served.keep_running()
+            for process in kept:
+                process.keep_running()
         elif time.monotonic() >= repair_at:
             say("a server has ended; starting it again")
             try:
@@ -78,8 +97,12 @@ def _keep_running(stack: Stack, served: ServedFlows, asked_to_end: Event, say: O
                 repair_at = time.monotonic() + _REPAIR_PAUSE_SECONDS
 
 
-def _addresses(addresses: StackAddresses) -> str:
-    lines = [f"waybill is up in {addresses.home}", f"  Prefect API   {addresses.prefect_api_url}"]
+def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
+    lines = [
+        f"waybill is up in {addresses.home}",
+        f"  gateway       {gateway_url}",
+        f"  Prefect API   {addresses.prefect_api_url}",
+    ]
     if addresses.prefect_ui_url is not None:
         lines.append(f"  Prefect UI    {addresses.prefect_ui_url}")
     return "\n".join([*lines, "  end it with Ctrl-C"])

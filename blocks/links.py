@@ -1,0 +1,96 @@
+"""Links to files: an address that works with plain curl, for one file, until a time.
+
+Owns the form of a download link, which begins with `WAYBILL_PUBLIC_URL`, and what it promises: never longer than the
+file stays. A link carries its right in itself; whoever has it may read that file, so it is treated like a password and
+never logged. Signing is the business of `blocks.tokens`, keys that of `blocks.link_keys`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from blocks.catalog import Artifact
+from blocks.durations import format_duration
+from blocks.errors import InvalidOptions
+from blocks.gateway_address import check_public_url, public_url
+from blocks.link_keys import LinkKeys
+from blocks.settings import Settings
+from blocks.storage import Backend
+from blocks.tokens import DOWNLOAD, MAX_LIFETIME, Clock, Grant, check, issue, utc_now
+
+DOWNLOAD_PATH = "/api/v1/files/download"
+
+# S3 refuses a presigned URL that is to last longer.
+MAX_DIRECT_LIFETIME = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """An address to give away, until when it works, and whether that is earlier than what was asked for."""
+
+    url: str = field(repr=False)
+    expires_at: datetime
+    capped: bool
+
+
+class Links:
+    """Makes and checks links. *base_url* is where the gateway can be reached from outside."""
+
+    def __init__(self, keys: LinkKeys, base_url: str, *, clock: Clock = utc_now) -> None:
+        self._keys = keys
+        self._base = check_public_url(base_url)
+        self._clock = clock
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Links as the environment has them. Raises `InvalidSettings`."""
+        return cls(LinkKeys(settings.resolved_link_keys_file), public_url(settings))
+
+    def require_keys(self) -> None:
+        """Make sure that there are keys, and that they can be used. Raises `InvalidSettings`, `StorageFull`."""
+        self._keys.signing_key()
+
+    def to_download(self, artifact: Artifact, lifetime: timedelta) -> Link:
+        """A link to the content of *artifact*. It ends with the file, if that is earlier.
+
+        Raises `InvalidOptions` for a lifetime of more than `MAX_LIFETIME` or a file that is about to expire, and
+        `InvalidSettings` when there are no keys to sign with.
+        """
+        if lifetime > MAX_LIFETIME:
+            raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; ask for less")
+        wanted = self._clock() + lifetime
+        token, grant = issue(
+            key=self._keys.signing_key(),
+            scope=DOWNLOAD,
+            subject=str(artifact.file_id),
+            expires_at=min(wanted, artifact.expires_at),
+            clock=self._clock,
+        )
+        url = f"{self._base}{DOWNLOAD_PATH}/{artifact.file_id}?token={token}"
+        return Link(url=url, expires_at=grant.expires_at, capped=artifact.expires_at < wanted)
+
+    def check_download(self, token: str, file_id: UUID) -> Grant:
+        """What *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        keys = self._keys.verifying_keys()
+        return check(token, keys=keys, scope=DOWNLOAD, subject=str(file_id), clock=self._clock)
+
+
+def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, clock: Clock = utc_now) -> Link | None:
+    """A link that the storage itself has signed, so that the bytes do not pass through Waybill.
+
+    None where there can be none: the file is stored encrypted, or the storage signs no links. Such a link cannot be
+    revoked with Waybill's keys. Blocks. Raises `InvalidOptions` for a lifetime of more than `MAX_DIRECT_LIFETIME`.
+    """
+    if lifetime > MAX_DIRECT_LIFETIME:
+        raise InvalidOptions(f"a direct link lasts for {format_duration(MAX_DIRECT_LIFETIME)} at most; ask for less")
+    if artifact.encrypted_for is not None:
+        return None
+    now = clock()
+    lasting = min(lifetime, artifact.expires_at - now)
+    url = backend.presign(
+        artifact.location, expires_in=lasting, filename=artifact.filename, media_type=artifact.media_type
+    )
+    return None if url is None else Link(url=url, expires_at=now + lasting, capped=lasting < lifetime)

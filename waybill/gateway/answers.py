@@ -1,0 +1,135 @@
+"""How the gateway says no: one shape for every error, and headers that every answer carries.
+
+Owns which condition is which status. What went wrong inside is logged; a client learns its kind and nothing of paths,
+hosts or code. The shape is ``{"error": {"code", "message", "detail"}}``, also for unknown paths and malformed requests.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from blocks.errors import (
+    ArtifactGone,
+    ArtifactNotFound,
+    BlobMissing,
+    ContentMismatch,
+    LinkExpired,
+    LinkInvalid,
+    Transient,
+    WaybillError,
+)
+
+log = logging.getLogger("waybill.gateway")
+
+SAFE_HEADERS = {
+    # The URL is the right to read: no cache may keep the answer, and no other site may learn the URL.
+    "Cache-Control": "private, no-store",
+    "Referrer-Policy": "no-referrer",
+    # Whatever was uploaded, a browser neither guesses another type nor runs anything in it.
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
+
+# What a client may try again: long enough for a restart of a database, short enough for a person.
+_RETRY_AFTER_SECONDS = "5"
+
+_DAMAGED = "what is stored of this file is damaged, so it cannot be given out"
+
+# Status, and what the client is told; None for the error's own words.
+_ANSWERS: dict[type[WaybillError], tuple[int, str | None]] = {
+    LinkInvalid: (403, None),
+    LinkExpired: (410, None),
+    ArtifactGone: (410, "this file has expired or was deleted"),
+    ArtifactNotFound: (404, "there is no such file"),
+    ContentMismatch: (500, _DAMAGED),
+    BlobMissing: (500, _DAMAGED),
+    Transient: (503, "storage or catalogue do not answer; try again in a moment"),
+    WaybillError: (500, "the gateway cannot do this; its log says why"),
+}
+
+
+class Refusal(Exception):
+    """An answer that is known at this place already."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        detail: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.answer = error_answer(status, code, message, detail=detail, headers=headers)
+
+
+def error_answer(
+    status: int,
+    code: str,
+    message: str,
+    *,
+    detail: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """An error in the one shape. *code* is for programs, *message* for people."""
+    body = {"error": {"code": code, "message": message, "detail": dict(detail or {})}}
+    return JSONResponse(body, status_code=status, headers={**SAFE_HEADERS, **(headers or {})})
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Have every error that leaves a route of *app* answered in the one shape."""
+    app.add_exception_handler(Refusal, _refusal)
+    app.add_exception_handler(WaybillError, _waybill_error)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    return cast("Refusal", error).answer
+
+
+async def _waybill_error(_: Request, error: Exception) -> Response:
+    error = cast("WaybillError", error)
+    status, told = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    headers: dict[str, str] = {}
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s: %s", type(error).__name__, error.message)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    return error_answer(status, type(error).__name__, told or error.message, headers=headers)
+
+
+async def _malformed(_: Request, error: Exception) -> Response:
+    # Without what was sent: it may hold a token.
+    problems = [
+        {"where": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
+        for problem in cast("RequestValidationError", error).errors()
+    ]
+    return error_answer(422, "InvalidRequest", "the request does not have the right form", detail={"errors": problems})
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    error = cast("HTTPException", error)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = {404: "there is nothing at this path", 405: "this path does not take this method"}
+    return error_answer(
+        error.status_code,
+        phrase.title().replace(" ", ""),
+        message.get(error.status_code, phrase.lower()),
+        headers=error.headers,
+    )
+
+
+async def _unforeseen(_: Request, __: Exception) -> Response:
+    # The server logs it, with its traceback, after this answer.
+    return error_answer(500, "InternalError", "something unforeseen went wrong; the gateway's log says what")

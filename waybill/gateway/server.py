@@ -1,0 +1,126 @@
+"""The gateway's server process: uvicorn on a socket that is given, until it is asked to end.
+
+Owns what uvicorn says and does not say: no access log, whose lines would hold tokens, no `Server` header, and one line
+for an answer that had to be broken off. Requests under way at the end get a few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from blocks.custody import Custody
+from blocks.errors import WaybillError
+from blocks.links import Links
+from blocks.settings import Settings
+from waybill.gateway.app import create_app
+
+# Reading threads. A download holds one only while a piece is made for it, so these serve many times as many clients;
+# Python's default on two cores, six, would be used up by a storage that hangs.
+_THREADS = 32
+# Small files and the rest of large ones on a fast line; what takes longer is broken off, and resumed by the client.
+_STOP_SECONDS = 5
+# A client that sends no further request on its connection.
+_IDLE_SECONDS = 30
+
+
+def run_gateway(
+    settings: Settings,
+    opening: AbstractAsyncContextManager[Custody],
+    listener: socket.socket,
+    *,
+    asked_to_end: Callable[[], bool],
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer on *listener*, from the custody that *opening* gives, until *asked_to_end* says so. Blocks.
+
+    Raises `InvalidSettings` and `CatalogUnavailable` before *on_ready* is called.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It announces starts and ends; what it has to say is from WARNING on.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(broken_answers_in_one_line)
+    asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready))
+
+
+def broken_answers_in_one_line(record: logging.LogRecord) -> bool:
+    """A log filter: what custody raised half-way through an answer, or the end of the gateway, needs no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    # Starlette wraps what it has a handler for but can no longer answer.
+    cause = error.__cause__ if isinstance(error, RuntimeError) else error
+    if isinstance(cause, (WaybillError, asyncio.CancelledError)):
+        why = cause.message if isinstance(cause, WaybillError) else "the gateway was ended"
+        record.msg, record.args, record.exc_info = "broke off an answer: %s: %s", (type(cause).__name__, why), None
+    return True
+
+
+async def _serve(
+    settings: Settings,
+    opening: AbstractAsyncContextManager[Custody],
+    listener: socket.socket,
+    asked_to_end: Callable[[], bool],
+    on_ready: Callable[[], None],
+) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway"))
+    links = Links.of(settings)
+    # Now, so that keys that cannot be used are told at the start and not to the first client.
+    await asyncio.to_thread(links.require_keys)
+    async with opening as custody:
+        app = create_app(custody, links, presigned_redirects=settings.presigned_redirects)
+        await GatewayServer(app, asked_to_end, on_ready).serve(sockets=[listener])
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 without an access log.
+
+    uvicorn's own switch sets the logger up, once, and whatever configures logging after that may undo it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.access_log = False
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn with its signals left to whoever runs it."""
+
+    def __init__(
+        self, app: object, asked_to_end: Callable[[], bool], on_ready: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,  # pyright: ignore[reportArgumentType] - any ASGI application
+                http=_Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_IDLE_SECONDS,
+                timeout_graceful_shutdown=_STOP_SECONDS,
+            )
+        )
+        self._asked_to_end = asked_to_end
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals alone: the command that runs this knows what they mean."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to end."""
+        return self._asked_to_end() or await super().on_tick(counter)

@@ -1,0 +1,38 @@
+"""A kept process's side of the agreement with `waybill up`: say when it is ready, end when the parent is gone."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+
+# Written to the ready pipe.
+READY = b"ready\n"
+
+
+def child_arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser for what every kept process is given."""
+    parser = argparse.ArgumentParser(description=description)
+    # Read by nobody: it shows whose process this is.
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--ready-fd", type=int, required=True, help="pipe to write to once the work is done")
+    return parser
+
+
+def say_ready(pipe: int) -> None:
+    """Tell the parent that the work is being done from now on."""
+    os.write(pipe, READY)
+    os.close(pipe)
+
+
+def end_with_parent() -> None:
+    """Get SIGTERM when stdin ends, which comes when the parent closes it or dies, even by SIGKILL."""
+    threading.Thread(target=_wait_for_end_of_stdin, name="end-with-parent", daemon=True).start()
+
+
+def _wait_for_end_of_stdin() -> None:
+    # Not through sys.stdin, whose lock a waiting thread would keep from the interpreter's shutdown.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

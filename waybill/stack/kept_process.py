@@ -1,0 +1,169 @@
+"""A process that `waybill up` keeps running: started, watched, started again, ended with everything it has started.
+
+Owns the process and its group, and a record of it (``NAME.json``), so that what survives when both `up` and the
+process are killed is ended before the next one begins. Knows nothing of what the process does; its side of the
+agreement is `waybill.stack.child`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+from blocks.errors import StackUnavailable
+from blocks.settings import inherited_environment
+from waybill.stack.home import log_tail, open_log
+from waybill.stack.processes import ProcessId, end, end_group, identify, is_running, reap, spawn
+
+# Importing Prefect, the flows and their libraries takes 2-4 s; slow or busy machines get ten times that.
+_START_TIMEOUT_SECONDS = 60.0
+# A runner ends within a second, and its flow runs get the rest to let go of what they hold. The gateway gives half of
+# it to requests that are under way.
+_STOP_SECONDS = 10.0
+# A process that dies at once is not started more often than this, and one that has run this long has recovered.
+_LONGEST_PAUSE_SECONDS = 60.0
+_FIRST_PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What to run. *name* is that of its log and record; *module* takes ``--home``, ``--ready-fd`` and *arguments*."""
+
+    name: str
+    called: str
+    module: str
+    arguments: Sequence[str] = ()
+    cwd: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    pass_fds: Sequence[int] = ()
+
+
+class KeptProcess:
+    """At most one process of a home that runs *program*."""
+
+    def __init__(self, home: Path, program: Program, on_step: Callable[[str], None]) -> None:
+        self._home = home
+        self._program = program
+        self._on_step = on_step
+        self._process: ProcessId | None = None
+        self._ready: IO[bytes] | None = None
+        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._started_at = 0.0
+        self._not_before = 0.0
+
+    def launch(self) -> None:
+        """Start it, without waiting; to be followed by `wait_until_ready` or `stop`."""
+        end_recorded(self._home, self._program.name)
+        reading, writing = os.pipe()
+        self._ready = os.fdopen(reading, "rb")
+        try:
+            self._spawn(writing)
+        finally:
+            os.close(writing)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it does its work. Raises `StackUnavailable` with the end of its log."""
+        if self._ready is None:
+            raise ValueError("it has not been launched")
+        with self._ready as ready:
+            self._ready = None
+            select.select([ready], [], [], _START_TIMEOUT_SECONDS)
+            os.set_blocking(ready.fileno(), False)
+            is_ready = bool(ready.read(1))
+        if not is_ready:
+            self.stop()
+            last_words = log_tail(self._home, self._program.name)
+            raise StackUnavailable(f"{self._program.called} does not start; its last words:{last_words}")
+
+    def keep_running(self) -> None:
+        """Start the process again if it has ended, with growing pauses if it keeps ending."""
+        reap()
+        now = time.monotonic()
+        if self._process is not None and is_running(self._process):
+            if now - self._started_at > _LONGEST_PAUSE_SECONDS:
+                self._pause_seconds = _FIRST_PAUSE_SECONDS
+        elif self._process is not None:
+            self._process = None
+            self._pause(f"{self._program.called} has ended")
+        elif now >= self._not_before:
+            try:
+                self.launch()
+                self.wait_until_ready()
+            except StackUnavailable as exc:
+                self._pause(exc.message)
+            else:
+                self._on_step(f"{self._program.called} is back")
+
+    def stop(self) -> None:
+        """End the process and what it has started."""
+        if self._ready is not None:
+            self._ready.close()
+            self._ready = None
+        if self._process is None:
+            return
+        # The process only: what it runs it ends itself, and knows that it did.
+        end(self._process, (signal.SIGTERM, _STOP_SECONDS))
+        self._process = None
+        end_recorded(self._home, self._program.name)
+
+    def _spawn(self, ready_fd: int) -> None:
+        program = self._program
+        with open_log(self._home, program.name) as log:
+            child = spawn(
+                [
+                    sys.executable, "-m", program.module,
+                    "--home", str(self._home), "--ready-fd", str(ready_fd), *program.arguments,
+                ],
+                log=log,
+                cwd=program.cwd,
+                env=inherited_environment(**program.environment),
+                # Never written to: that it closes tells the child that this process is gone.
+                stdin=subprocess.PIPE,
+                pass_fds=[ready_fd, *program.pass_fds],
+            )  # fmt: skip
+        self._started_at = time.monotonic()
+        self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
+        _write_record(self._home, program.name, self._process)
+
+    def _pause(self, why: str) -> None:
+        self._on_step(f"{why}; starting it again in {self._pause_seconds:.0f} s")
+        self._not_before = time.monotonic() + self._pause_seconds
+        self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+
+
+def end_recorded(home: Path, name: str) -> None:
+    """End what an `up` that was killed has left of *name*. Nobody else may be keeping it running."""
+    leader = _recorded(home, name)
+    if leader is None:
+        return
+    # A process whose parent was killed a moment ago is about to end by itself.
+    end(leader, (signal.SIGTERM, _STOP_SECONDS))
+    end_group(leader, seconds=1.0)
+    _record_path(home, name).unlink(missing_ok=True)
+
+
+def _write_record(home: Path, name: str, process: ProcessId) -> None:
+    path = _record_path(home, name)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(asdict(process)))
+
+
+def _record_path(home: Path, name: str) -> Path:
+    return home / f"{name}.json"
+
+
+def _recorded(home: Path, name: str) -> ProcessId | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads(_record_path(home, name).read_text())
+        return ProcessId(pid=int(found["pid"]), started=str(found["started"]))
+    return None
