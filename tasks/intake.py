@@ -24,7 +24,7 @@ from blocks.custody import whole_file
 from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
-from blocks.storage import Expected, read_chunks
+from blocks.storage import Digest, Expected, read_chunks
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.remote_sources import without_password
 from tasks.run_context import Delivery, Document, RunContext
@@ -65,6 +65,11 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
     )
     document.info = info
     document.upload = await _store_once(draft, path, info, context)
+    if not context.custody.can_read(document.upload.artifact):
+        # With the public key alone nothing comes back out of custody, so the stages get a copy of what went in.
+        copy = context.scratch / f"{document.index}-source"
+        await asyncio.to_thread(_copy, path, copy, info)
+        document.files[SOURCE] = copy
 
 
 async def _store_once(draft: Draft, path: Path, info: DocumentInfo, context: RunContext) -> Delivery:
@@ -122,6 +127,17 @@ def display_name(source: str) -> str:
     """What to call a source: the last part of its path, cleaned; a URL's query is no part of the name."""
     last = unquote(urlsplit(source).path) if "://" in source else source
     return clean_display_name(PurePosixPath(last).name or source)
+
+
+def _copy(path: Path, target: Path, info: DocumentInfo) -> None:
+    """Copy a source that was examined; raises `ContentMismatch` when it has changed since."""
+    digest = Digest(Expected(size=info.size_bytes, sha256=info.sha256))
+    try:
+        with whole_file(target) as copy, _regular_file(path, info.name) as stream:
+            for piece in digest.through(read_chunks(stream)):
+                copy.write(piece)
+    except OSError as exc:
+        raise StorageFull(f"cannot keep a copy of {info.name} in {target.parent}: {exc.strerror}") from exc
 
 
 @contextmanager

@@ -113,7 +113,8 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
         known = await catalog.find_reusable(connection, list(set(keys.values())))
         for document, key in keys.items():
             artifact = known.get(key)
-            if artifact is None or document.info is None:
+            # What cannot be read is of no use to the stages after this one: it is made anew.
+            if artifact is None or document.info is None or not context.custody.can_read(artifact):
                 continue
             if stage.has_effect is not None and not await stage.has_effect(connection, document.info.sha256, key):
                 continue

@@ -131,6 +131,10 @@ class Custody:
         async with self.catalog.connection() as connection:
             return await self.catalog.get(connection, file_id, even_expired=even_expired)
 
+    def can_read(self, artifact: Artifact) -> bool:
+        """Whether the key for the content is at hand; a machine that only takes in has the public one alone."""
+        return self.keys.opens(artifact.encrypted_for)
+
     async def fetch(self, artifact: Artifact, target: Path) -> None:
         """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
 
