@@ -34,16 +34,17 @@ def dearmor(chunks: Iterable[bytes]) -> Iterator[bytes]:
     line_end = _read_begin(buffer, remaining)
     # The mark of the last line cannot be base64, so the first one ends the body.
     while (mark := buffer.find(b"-")) < 0:
-        if decoded := _decode_lines(buffer, line_end):
+        # The last line so far stays: only if nothing follows it may it be padded.
+        if decoded := _decode_lines(buffer, max(0, len(buffer) - 1), line_end, padded=False):
             yield decoded
         if not _fill(buffer, remaining):
             raise _malformed("it ends before its last line")
-    body = buffer[:mark]
-    del buffer[:mark]
-    if decoded := _decode_lines(body, line_end):
+    rest_bytes = mark % (_COLUMNS + len(line_end))
+    if decoded := _decode_lines(buffer, mark, line_end, padded=not rest_bytes):
         yield decoded
-    if body:
-        yield _decode_last_line(bytes(body), line_end)
+    if rest_bytes:
+        yield _decode_last_line(bytes(buffer[:rest_bytes]), line_end)
+        del buffer[:rest_bytes]
     _read_end(buffer, remaining)
 
 
@@ -66,21 +67,21 @@ def _read_begin(buffer: bytearray, chunks: Iterator[bytes]) -> bytes:
             raise _malformed("its first line does not end where it should")
 
 
-def _decode_lines(buffer: bytearray, line_end: bytes) -> bytes:
-    """Take all full lines from *buffer* and return what they hold; a short line stays."""
+def _decode_lines(buffer: bytearray, stop: int, line_end: bytes, *, padded: bool) -> bytes:
+    """Take all full lines before *stop* from *buffer* and return what they hold; the last may be *padded*."""
     line_bytes = _COLUMNS + len(line_end)
-    count = len(buffer) // line_bytes
+    count = stop // line_bytes
     lines = bytes(buffer[: count * line_bytes])
     text = lines.translate(None, line_end)
     # As many line endings as lines, each where a line of 64 columns ends.
-    for place, byte in enumerate(line_end):
-        if lines[_COLUMNS + place :: line_bytes] != bytes([byte]) * count:
-            raise _malformed("a line has not 64 columns")
-    if len(text) != count * _COLUMNS:
-        raise _malformed("a line has not 64 columns")
+    well_placed = all(
+        lines[_COLUMNS + place :: line_bytes] == bytes([byte]) * count for place, byte in enumerate(line_end)
+    )
+    if not well_placed or len(text) != count * _COLUMNS:
+        raise _malformed("a line that is not the last has not 64 columns")
     decoded = _decode_canonical(text)
-    if len(decoded) * 4 != len(text) * 3:
-        raise _malformed("a full line is padded")  # only the last may be: what follows would be a second content
+    if not padded and len(decoded) * 4 != len(text) * 3:
+        raise _malformed("a line that is not the last is padded")
     del buffer[: count * line_bytes]
     return decoded
 

@@ -17,7 +17,8 @@ from blocks.age.file_key import derive_key
 from blocks.errors import AuthenticationFailed, MalformedAgeFile
 
 VERSION_LINE = b"age-encryption.org/v1\n"
-# The format has no limit, but each stanza costs a key exchange for each identity at hand: about 30 ms for 512.
+# The format has no limit, but each stanza costs a key exchange for each identity at hand: 16 ms
+# for 512 of X25519, 54 ms for post-quantum ones.
 MAX_STANZAS = 512
 # 512 stanzas of the largest native type (mlkem768x25519, 1.6 kB) and some room. Whoever sends an endless header makes
 # a reader hold this much and no more.

@@ -25,7 +25,7 @@ from blocks.errors import InvalidOptions
 
 
 class SealedReader:
-    """The content of one age file on a stream that can seek. Keeps about 2 MiB, whatever the file's size.
+    """The content of one age file on a stream that can seek. Keeps about 3 MiB, whatever the file's size.
 
     For one thread at a time; several ranges may be read in turns. Neither opens nor closes the stream, and lets its
     errors pass.

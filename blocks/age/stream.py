@@ -7,6 +7,7 @@ chunks, because handing bytes from step to step in 64 KiB pieces costs more than
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -84,33 +85,51 @@ def decrypt_payload(chunks: Iterable[bytes], *, file_key: bytes, nonce: bytes) -
     cipher = PayloadCipher(file_key, nonce)
     number, ended = 0, False
     for group, _ in regroup(chunks, GROUP_CHUNKS * SEALED_CHUNK_BYTES):
-        opened_bytes = 0
-        failure: AuthenticationFailed | MalformedAgeFile | None = None
-        for place, start in enumerate(range(0, len(group), SEALED_CHUNK_BYTES)):
-            sealed = group[start : start + SEALED_CHUNK_BYTES]
-            if ended:
-                # Somebody appended to a file that was complete.
-                failure = payload_changed(number, "there are bytes after the last chunk")
-                break
-            # Only the last chunk may be short, so a full one is tried as what nearly all are first.
-            size = cipher.open_chunk(number, sealed, last=False, place=place) if _is_full(sealed) else None
-            if size is None:
-                size, ended = cipher.open_chunk(number, sealed, last=True, place=place), True
-            if size is None:
-                failure = payload_changed(number, "its tag does not fit")
-                break
-            if size == 0 and number > 0:
-                failure = empty_last_chunk()
-                break
-            opened_bytes += size
-            number += 1
-        if opened_bytes:
-            yield cipher.opened(0, opened_bytes)
-        if failure is not None:
-            raise failure
+        opened = _open_group(cipher, number, group, ended=ended)
+        if opened.plain:
+            yield opened.plain
+        if opened.failure is not None:
+            raise opened.failure
+        number, ended = number + opened.count, opened.ended
     if not ended:
         # Whole chunks were cut off: each that is left is authentic, and still the content is not.
         raise payload_changed(number, "the file ends before its last chunk")
+
+
+@dataclass(frozen=True)
+class _OpenedGroup:
+    """What is authentic of a group, how many chunks that is, whether the last of the file is among them."""
+
+    plain: bytes
+    count: int
+    ended: bool
+    failure: AuthenticationFailed | MalformedAgeFile | None = None
+
+
+def _open_group(cipher: PayloadCipher, first: int, group: memoryview, *, ended: bool) -> _OpenedGroup:
+    opened_bytes = 0
+    failure: AuthenticationFailed | MalformedAgeFile | None = None
+    number = first
+    for start in range(0, len(group), SEALED_CHUNK_BYTES):
+        if ended:
+            # Somebody appended to a file that was complete.
+            failure = payload_changed(number, "there are bytes after the last chunk")
+            break
+        sealed = group[start : start + SEALED_CHUNK_BYTES]
+        # Only the last chunk may be short; a full one is tried first as what nearly all are.
+        is_full = len(sealed) == SEALED_CHUNK_BYTES
+        size = cipher.open_chunk(number, sealed, last=False, place=number - first) if is_full else None
+        if size is None:
+            size, ended = cipher.open_chunk(number, sealed, last=True, place=number - first), True
+        if size is None:
+            failure = payload_changed(number, "its tag does not fit")
+            break
+        if size == 0 and number > 0:
+            failure = empty_last_chunk()
+            break
+        opened_bytes += size
+        number += 1
+    return _OpenedGroup(cipher.opened(0, opened_bytes), number - first, ended, failure)
 
 
 def regroup(chunks: Iterable[bytes], group_bytes: int) -> Iterator[tuple[memoryview, bool]]:
@@ -147,10 +166,6 @@ def empty_last_chunk() -> MalformedAgeFile:
 
 def _chunk_nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(_COUNTER_BYTES, "big") + (b"\x01" if last else b"\x00")
-
-
-def _is_full(sealed: memoryview) -> bool:
-    return len(sealed) == SEALED_CHUNK_BYTES
 
 
 def _appended(held: memoryview | bytearray, view: memoryview) -> memoryview | bytearray:

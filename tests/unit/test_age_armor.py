@@ -77,6 +77,50 @@ def test_arbitrary_bytes_give_our_error_or_nothing_strange(junk: bytes) -> None:
         assert junk.strip() in {armored(content).strip(), armored(content, b"\r\n").strip()}
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_every_length_of_a_last_line_is_read(line_end: bytes) -> None:
+    for size in range(200):
+        content = bytes(range(size))
+        text = armored(content, line_end)
+        for piece_bytes in (1, 65, len(text)):
+            assert b"".join(dearmor(cut(text, [piece_bytes] * (len(text) // piece_bytes)))) == content
+
+
+_LINE = b"A" * 64
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"A" * 4 + b"\n" + b"A" * 4 + b"\n",
+        b"A" * 4 + b"\n" + _LINE + b"\n",
+        b"A" * 60 + b"\n\n\n\n\n" + _LINE + b"\n",
+        b"A" * 63 + b"=\n" + _LINE + b"\n",
+        b"A" * 63 + b"=\n" + b"A" * 4 + b"\n",
+        b"A" * 62 + b"==\n" + b"A" * 4 + b"\n",
+        b"A" * 68 + b"\n",
+        b"AAAA",
+        _LINE,
+        _LINE + b"\nAAAA",
+        _LINE + b"\n\n",
+        b"AA==\n=\n",
+        b"AAA\n",
+        b"AB==\n",
+        b"A" * 61 + b"B==\n",
+        b"====\n",
+        b"\n",
+        b" AAAA\n",
+        b"AAAA \n",
+        b"AAAA\r\n",
+    ],
+)
+@pytest.mark.parametrize("piece_bytes", [1, 1000])
+def test_bodies_that_would_be_written_otherwise_are_refused(body: bytes, piece_bytes: int) -> None:
+    text = BEGIN + b"\n" + body + END + b"\n"
+    with pytest.raises(MalformedAgeFile):
+        b"".join(dearmor(cut(text, [piece_bytes] * (len(text) // piece_bytes))))
+
+
 def test_mixed_line_ends_are_refused() -> None:
     text = armored(bytes(200), b"\r\n")
     with pytest.raises(MalformedAgeFile):

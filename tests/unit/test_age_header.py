@@ -85,6 +85,52 @@ def test_the_end_of_a_header_is_found_wherever_it_is_cut(header: Header, payload
         searched = len(beginning)
 
 
+MAC_LINE = b"--- " + b"A" * 43 + b"\n"
+GOOD = b"age-encryption.org/v1\n-> a\n\n" + MAC_LINE
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        GOOD.replace(b"---", b"--+"),
+        GOOD.replace(b"---", b"->"),
+        GOOD.replace(b"---", b""),
+        GOOD.replace(b"v1", b"v2"),
+        GOOD.replace(b"v1\n", b"v1\r\n"),
+        GOOD.replace(b"-> a\n\n", b""),
+        GOOD.replace(b"-> a\n\n", b"-> a\n"),
+        GOOD.replace(b"-> a\n\n", b"-> a\n\n\n"),
+        GOOD.replace(b"-> a", b"->"),
+        GOOD.replace(b"-> a", b"-> "),
+        GOOD.replace(b"-> a", b"->  a"),
+        GOOD.replace(b"-> a", b"-> a "),
+        GOOD.replace(b"-> a", b"-> \xe4"),
+        GOOD.replace(b"-> a\n\n", b"-> a\n" + b"A" * 68 + b"\n"),
+        GOOD.replace(b"-> a\n\n", b"-> a\n" + b"A" * 64 + b"\n"),
+        GOOD.replace(b"-> a\n\n", b"-> a\nAA==\n"),
+        GOOD.replace(b"-> a\n\n", b"-> a\nAB\n"),
+        GOOD[:-1],
+        GOOD + b"\n",
+        GOOD + MAC_LINE,
+        GOOD.replace(b"A\n", b"B\n"),
+        GOOD.replace(b"-> a", b"-> " + b"a" * MAX_HEADER_BYTES),
+        b"age-encryption.org/v1\n",
+        b"",
+    ],
+)
+def test_malformed_headers_are_refused(encoded: bytes) -> None:
+    assert parse_header(GOOD).encode() == GOOD
+    with pytest.raises(MalformedAgeFile):
+        parse_header(encoded)
+
+
+def test_a_last_line_that_is_too_long_is_not_read_to_its_end() -> None:
+    beginning = GOOD[: -len(MAC_LINE)]
+    assert header_length(beginning + MAC_LINE[:-1]) is None
+    with pytest.raises(MalformedAgeFile):
+        header_length(beginning + MAC_LINE[:-1] + b"A")
+
+
 @pytest.mark.parametrize("line", [b"-> a\n\n", b"-" * 100, b"-> a\n" + b"A" * 64 + b"\n", b"x"])
 def test_an_endless_header_is_given_up(line: bytes) -> None:
     taken = 0

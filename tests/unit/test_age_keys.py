@@ -20,6 +20,7 @@ from blocks.age import (
     X25519Identity,
     X25519Recipient,
     identity_file,
+    open_header,
     parse_identities,
     parse_identity,
     parse_recipient,
@@ -27,9 +28,11 @@ from blocks.age import (
     seal,
     unseal,
 )
-from blocks.age.bech32 import decode_bech32, encode_bech32
+from blocks.age.bech32 import _ALPHABET as ALPHABET
+from blocks.age.bech32 import _expanded, _polymod, decode_bech32, encode_bech32
 from blocks.age.canonical_base64 import decode_base64, encode_base64
 from blocks.age.file_key import derive_key, wrap_file_key
+from blocks.age.header import make_header
 from blocks.errors import InvalidKey, MalformedAgeFile, NoMatchingIdentity
 
 # The examples of C2SP age.md, "The X25519 recipient type".
@@ -94,6 +97,63 @@ def test_whatever_bech32_accepts_it_writes_again(text: str, place: int, by: str)
     for candidate in (text, PUBLIC[:place] + by + PUBLIC[place + 1 :], PUBLIC[:place] + by + PUBLIC[place:]):
         if (decoded := decode_bech32(candidate)) is not None:
             assert encode_bech32(*decoded) == candidate.lower()
+
+
+def checked(prefix: str, data: str) -> str:
+    """The Bech32 text of *data*, one character for five bits, however the bits are used."""
+    values = [ALPHABET.index(character) for character in data]
+    remainder = _polymod([*_expanded(prefix), *values, 0, 0, 0, 0, 0, 0]) ^ 1
+    return f"{prefix}1{data}" + "".join(ALPHABET[remainder >> shift & 31] for shift in range(25, -1, -5))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (checked("age", "qq"), b"\x00"),
+        (checked("age", "qp"), None),
+        (checked("age", "qy"), b"\x01"),
+        (checked("age", "qqq"), None),
+        (checked("age", "q"), None),
+        (checked("age", "qqqqqqqq"), bytes(5)),
+        (checked("age", ""), b""),
+        (checked("a ge", "qq"), None),
+        (checked("a\x7fge", "qq"), None),
+        (checked("", "qq"), None),
+        (checked("age", "q" * 8000), None),
+    ],
+)
+def test_bech32_has_one_text_for_each_key_and_an_end(text: str, value: bytes | None) -> None:
+    assert decode_bech32(text) == (("age", value) if value is not None else None)
+
+
+# BIP 173, "Test vectors".
+@pytest.mark.parametrize(
+    "text",
+    ["A12UEL5L", "a12uel5l", "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw", "?1ezyfcl", f"1{'1' + 'q' * 82}c8247j"],
+)
+def test_published_valid_bech32_is_read(text: str) -> None:
+    assert decode_bech32(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x201nwldj5",
+        "\x7f1axkwrx",
+        "\x801eym55h",
+        "pzry9x0s0muk",
+        "1pzry9x0s0muk",
+        "x1b4n0q5v",
+        "li1dgmt3",
+        "de1lg7wt\xff",
+        "A1G7SGD8",
+        "10a06t8",
+        "1qzzfhee",
+        "A12uEL5L",
+    ],
+)
+def test_published_invalid_bech32_is_refused(text: str) -> None:
+    assert decode_bech32(text) is None
 
 
 @PROPERTY
@@ -197,6 +257,9 @@ def test_a_passphrase_is_never_mixed_with_anything() -> None:
     mixed_stanzas = [*passphrase.wrap(bytes(16)), *key.recipient.wrap(bytes(16))]
     with pytest.raises(MalformedAgeFile, match="only recipient"):
         ScryptIdentity("x").unwrap(mixed_stanzas)
+    # Also for the one who has the key, and would not have looked at the passphrase.
+    with pytest.raises(MalformedAgeFile, match="only recipient"):
+        open_header(make_header(mixed_stanzas, bytes(16)), [key])
 
 
 def test_a_post_quantum_file_is_not_weakened_by_another_recipient() -> None:

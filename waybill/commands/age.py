@@ -39,8 +39,9 @@ KeyT = TypeVar("KeyT")
 _STANDARD = "-"
 # What `blocks.age` works on at once; smaller pieces would be put together there.
 _PIECE_BYTES = 1 << 20
-# A hundred thousand keys. Who names the wrong file, a disk image perhaps, is told so instead of waited for.
-_KEY_FILE_BYTES = 8 << 20
+# As many of the longest keys as a file may have recipients are half of this. Who names the wrong file, a disk image
+# perhaps, is told so at once.
+_KEY_FILE_BYTES = 2 << 20
 # What the age command accepts: 4 GiB and a quarter of a minute at most. Whoever waits for it can interrupt it.
 _MAX_LOG_N = 22
 # Control characters of both sets (C0 without tab and line ends, DEL, C1), which terminals obey.
