@@ -24,11 +24,11 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
-from blocks.errors import InvalidSettings
+from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.gateway_address import note_gateway, public_url
 from blocks.keys import StorageKeys
 from blocks.link_keys import LinkKeys
-from blocks.links import DOWNLOAD_PATH, Links
+from blocks.links import DOWNLOAD_PATH, Links, direct_link
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
 from blocks.storage.local import LocalBackend
@@ -379,6 +379,8 @@ async def test_a_link_never_outlives_its_file(gateway: Gateway) -> None:
     assert link.expires_at == artifact.expires_at.replace(microsecond=0)
     assert not gateway.links.to_download(artifact, timedelta(minutes=4)).capped
     assert link.url not in repr(link)
+    with pytest.raises(InvalidOptions, match="30d at most"):
+        gateway.links.to_download(artifact, timedelta(days=31))
 
 
 async def test_a_rotation_leaves_links_alone_and_a_revocation_ends_them_at_once(gateway: Gateway) -> None:
@@ -597,6 +599,28 @@ async def test_with_redirects_on_plain_files_on_s3_come_from_there(
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(CONTENT)))
     # A redirect is for those who may read only.
     assert (await gateway.get(f"{link}x")).status_code == 403
+
+
+async def test_a_direct_link_is_the_storages_own_and_ends_with_the_file(
+    start: Start, s3_server: S3Server, s3_bucket: str
+) -> None:
+    backend = open_backend(f"s3://{s3_bucket}/files", s3_server.options)
+    gateway = await start(keys=PLAIN, backend=backend)
+    artifact = await gateway.put(keep_for=timedelta(hours=2))
+    link = await asyncio.to_thread(direct_link, backend, artifact, HOUR)
+    assert link is not None and not link.capped
+    assert timedelta(minutes=59) < link.expires_at - datetime.now(UTC) <= HOUR
+    answer = await gateway.get(link.url)
+    assert (answer.content, answer.headers["content-type"]) == (CONTENT, "application/pdf")
+    longer = await asyncio.to_thread(direct_link, backend, artifact, 3 * HOUR)
+    assert longer is not None and longer.capped
+    assert longer.expires_at <= artifact.expires_at
+    with pytest.raises(InvalidOptions, match="7d"):
+        direct_link(backend, artifact, timedelta(days=8))
+    sealed = await start(keys=ENCRYPTED, backend=backend)
+    assert direct_link(backend, await sealed.put(), HOUR) is None
+    local = await start(keys=PLAIN)
+    assert direct_link(local.custody.backend, await local.put(), HOUR) is None
 
 
 async def test_nobody_is_sent_to_bytes_that_only_waybill_can_open(
