@@ -111,13 +111,14 @@ def test_each_of_several_recipients_opens_the_file(other: tuple[Encrypt, Decrypt
         assert decrypt(ours, identity) == plain
 
 
-@pytest.mark.parametrize("size", [0, 1, 23, 24, 25, 65_536, 100_000])
-def test_their_armor_is_read(other: tuple[Encrypt, Decrypt], size: int) -> None:
+def test_their_armor_is_read_whatever_is_left_for_its_last_line(other: tuple[Encrypt, Decrypt]) -> None:
     encrypt, _ = other
-    identity, plain = X25519Identity.generate(), content(size)
-    armored = encrypt(plain, [identity], True)
-    assert is_armored(armored)
-    assert opened(armored, [identity]) == plain
+    identity = X25519Identity.generate()
+    for size in (*range(48), 65_536, 100_000):  # a line holds 48 bytes
+        plain = content(size)
+        armored = encrypt(plain, [identity], True)
+        assert is_armored(armored)
+        assert opened(armored, [identity]) == plain
 
 
 def test_a_rewrapped_file_of_theirs_is_theirs_to_read(other: tuple[Encrypt, Decrypt]) -> None:

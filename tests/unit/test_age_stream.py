@@ -212,6 +212,14 @@ def test_a_file_that_was_cut_is_refused_before_any_range_is_read() -> None:
         SealedReader(io.BytesIO(whole_chunks), [IDENTITY])
 
 
+def test_what_is_appended_while_it_is_read_is_not_part_of_the_file() -> None:
+    stream = io.BytesIO(SEALED)
+    reader = SealedReader(stream, [IDENTITY])
+    stream.seek(0, io.SEEK_END)
+    stream.write(b"more")
+    assert b"".join(reader.read_range(0, reader.size)) == PLAIN
+
+
 def test_a_stream_that_shrinks_while_it_is_read_is_told() -> None:
     stream = io.BytesIO(SEALED)
     reader = SealedReader(stream, [IDENTITY])
