@@ -35,11 +35,12 @@ def settings_are_read_afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a plain file, the same sealed, and a key."""
+    """A folder to work in, with a plain file, the same sealed, a key, and a picture."""
     monkeypatch.chdir(tmp_path)
     Path("plain").write_bytes(PLAIN)
     Path("sealed.age").write_bytes(b"".join(seal([PLAIN], [IDENTITY.recipient])))
     Path("key.txt").write_text(identity_file(IDENTITY, datetime.now(UTC)))
+    Path("image").write_bytes(b"\xff\xd8\xff\xe0")
     return tmp_path
 
 
@@ -61,7 +62,7 @@ def test_a_file_goes_to_a_file_and_back(folder: Path) -> None:
     assert stat.S_IMODE(Path("out.age").stat().st_mode) == 0o600
     assert run(["age", "decrypt", "-i", "key.txt", "-o", "back", "out.age"]) == 0
     assert Path("back").read_bytes() == PLAIN
-    assert {path.name for path in folder.iterdir()} == {"plain", "sealed.age", "key.txt", "out.age", "back"}
+    assert {path.name for path in folder.iterdir()} == {"plain", "sealed.age", "key.txt", "image", "out.age", "back"}
 
 
 @pytest.mark.parametrize("dash", [[], ["-"]])
@@ -161,13 +162,14 @@ def test_a_file_that_is_there_is_replaced_only_by_force(folder: Path) -> None:
         (["decrypt", "sealed.age"], 2, "WAYBILL_PASSPHRASE"),
         (["encrypt", "-r", "age1nonsense", "plain"], 2, "-r: not an X25519 recipient"),
         (["encrypt", "-R", "nowhere", "plain"], 2, "nowhere"),
-        (["encrypt", "-R", "plain", "plain"], 1, "not text"),
+        (["encrypt", "-R", "plain", "plain"], 1, "too large"),
         (["encrypt", "-R", "key.txt", "plain"], 1, "line 3"),
         (["encrypt", "-r", RECIPIENT, "nowhere"], 2, "nowhere"),
         (["encrypt", "-r", RECIPIENT, "."], 2, "directory"),
         (["encrypt", "-r", RECIPIENT, "-o", "no/such/folder", "plain"], 1, "no/such/folder"),
         (["decrypt", "-i", "nowhere", "sealed.age"], 2, "nowhere"),
-        (["decrypt", "-i", "plain", "sealed.age"], 1, "not text"),
+        (["decrypt", "-i", "plain", "sealed.age"], 1, "too large"),
+        (["decrypt", "-i", "image", "sealed.age"], 1, "not text"),
         (["decrypt", "-i", "key.txt", "nowhere"], 2, "nowhere"),
         (["decrypt", "-i", "key.txt", "plain"], 1, "not a well-formed age file"),
         (["decrypt", "-i", "key.txt", "/dev/null"], 1, "empty"),
