@@ -102,7 +102,7 @@ class Content:
             pieces = self._sealed.read_range(start, stop) if self._sealed else self._plain_range(start, stop)
             if start == 0 and stop == self.size:
                 digest = Digest(Expected(size=self.size, sha256=self.artifact.sha256))
-                pieces = _hold_back_last(digest.through(pieces))
+                pieces = _hold_back_last(digest.through(read_ahead(pieces)))
             yield from pieces
 
     def _plain_range(self, start: int, stop: int) -> Iterator[bytes]:

@@ -7,13 +7,14 @@ index, are not in the storage.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
 
 from blocks.catalog import KINDS, Artifact
 from blocks.catalog.upkeep import known_files, restore
+from blocks.custody.at_once import a_few_at_once
 from blocks.custody.custody import Custody
 from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_key, manifest_key, read_manifest
 from blocks.errors import MalformedManifest, WaybillError
@@ -22,8 +23,6 @@ from blocks.threads import StopCheck, in_thread
 
 # Manifests are small, and on an object store each is a round trip: several at once, few enough for any server.
 MANIFESTS_AT_ONCE = 8
-
-Outcome = Literal["restored", "known", "failed"]
 
 
 @dataclass(kw_only=True)
@@ -52,25 +51,23 @@ async def rebuild(
         found.blobs_without_manifest += sorted(
             key for key in keys if not is_manifest_key(key) and manifest_key(key) not in keys
         )
-        limit = asyncio.Semaphore(MANIFESTS_AT_ONCE)
-
-        async def one(key: str, keys: set[str] = keys, limit: asyncio.Semaphore = limit) -> None:
-            async with limit:
-                await _take_in(custody, key, keys, found, accept_plain=accept_plain, dry_run=dry_run)
-
-        for start in range(0, len(manifests), _BATCH):
-            await asyncio.gather(*(one(key) for key in manifests[start : start + _BATCH]))
-            on_progress(min(start + _BATCH, len(manifests)), len(manifests))
+        read = partial(_take_in, custody, keys, found, accept_plain=accept_plain, dry_run=dry_run)
+        done = 0
+        async with aclosing(a_few_at_once(MANIFESTS_AT_ONCE, _each(manifests), read)) as outcomes:
+            async for _ in outcomes:
+                done += 1
+                on_progress(done, len(manifests))
     found.failed.sort()
     return found
 
 
-# Tasks made at a time; a store may hold millions of manifests.
-_BATCH = 256
+async def _each(keys: Sequence[str]) -> AsyncIterator[str]:
+    for key in keys:
+        yield key
 
 
 async def _take_in(
-    custody: Custody, key: str, keys: set[str], found: Rebuilt, *, accept_plain: bool, dry_run: bool
+    custody: Custody, keys: set[str], found: Rebuilt, key: str, *, accept_plain: bool, dry_run: bool
 ) -> None:
     try:
         artifact = await in_thread(lambda _: _read(custody, key, accept_plain=accept_plain))

@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import chain
 from uuid import uuid4
 
 from blocks.age import rewrap
 from blocks.catalog import Artifact, KeyLocks, Stored
 from blocks.catalog.upkeep import begin_move, end_move, interrupted_moves, not_encrypted_for, switch_move
+from blocks.custody.at_once import a_few_at_once
 from blocks.custody.custody import Custody
 from blocks.custody.reading import changes_told, header_pieces, require_key, stored_pieces
 from blocks.custody.writing import store_pieces
@@ -37,6 +39,9 @@ from blocks.storage import Digest, Expected, new_key
 from blocks.threads import StopCheck, in_thread, to_its_end
 
 _LOCK = "waybill:rotate-storage"
+
+# Small files are mostly waiting for the storage and the catalogue; large ones keep the disk busy by themselves.
+FILES_AT_ONCE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +65,22 @@ async def rotate(custody: Custody, locks: KeyLocks, *, on_moved: Callable[[Moved
         raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
     try:
         await _clear_interrupted(custody)
-        async for artifact in not_encrypted_for(custody.catalog, recipient.text):
-            try:
-                if await _move(custody, artifact, recipient):
-                    on_moved(Moved(artifact=artifact))
-            except WaybillError as error:
-                on_moved(Moved(artifact=artifact, error=error))
+        artifacts = not_encrypted_for(custody.catalog, recipient.text)
+        moves = a_few_at_once(FILES_AT_ONCE, artifacts, partial(_moved, custody, recipient))
+        async with aclosing(moves):
+            async for moved in moves:
+                if moved is not None:
+                    on_moved(moved)
     finally:
         await locks.release({_LOCK})
+
+
+async def _moved(custody: Custody, recipient: StorageRecipient, artifact: Artifact) -> Moved | None:
+    """Move one file; None when it is being removed meanwhile."""
+    try:
+        return Moved(artifact=artifact) if await _move(custody, artifact, recipient) else None
+    except WaybillError as error:
+        return Moved(artifact=artifact, error=error)
 
 
 async def _clear_interrupted(custody: Custody) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from blocks.catalog import Artifact
+from blocks.custody.at_once import a_few_at_once
 from blocks.custody.custody import Custody
 from blocks.errors import ArtifactNotFound, BlobMissing, ContentMismatch, WaybillError
 
@@ -38,27 +40,10 @@ async def verify_one(custody: Custody, artifact: Artifact) -> Finding:
     return Finding(artifact=artifact, outcome="verified", content_checked=complete)
 
 
-async def verify_many(custody: Custody, artifacts: AsyncIterable[Artifact]) -> AsyncIterator[Finding]:
+async def verify_many(custody: Custody, artifacts: AsyncIterable[Artifact]) -> AsyncGenerator[Finding]:
     """Verify *artifacts*, `FILES_AT_ONCE` at a time; findings come as they are made. A file that went is left out."""
-    at_work: set[asyncio.Task[Finding]] = set()
-    try:
-        async for artifact in artifacts:
-            if len(at_work) == FILES_AT_ONCE:
-                done, at_work = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if _is_there(task.result()):
-                        yield task.result()
-            at_work.add(asyncio.create_task(verify_one(custody, artifact)))
-        for task in asyncio.as_completed(at_work):
-            finding = await task
-            if _is_there(finding):
+    async with aclosing(a_few_at_once(FILES_AT_ONCE, artifacts, partial(verify_one, custody))) as findings:
+        async for finding in findings:
+            # A file that was removed between the list and the look is no finding.
+            if not isinstance(finding.error, ArtifactNotFound):
                 yield finding
-    finally:
-        for task in at_work:
-            task.cancel()
-        await asyncio.gather(*at_work, return_exceptions=True)
-
-
-def _is_there(finding: Finding) -> bool:
-    """A file that was removed between the list and the look is no finding."""
-    return not isinstance(finding.error, ArtifactNotFound)
