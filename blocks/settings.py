@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     home: Path = Path(".waybill")
     database_url: SecretStr | None = None
     storage_url: str | None = None
-    storage_options: dict[str, Any] = Field(default_factory=dict)
+    # May hold credentials.
+    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     # Encryption of what is stored. The key pair is made once, in the home, unless these name another.
     encrypt: bool = True
