@@ -17,6 +17,9 @@ PYTHON ?= $(shell \
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
+# Another implementation to be tested against. Only as root, as in a container: nobody is asked for a password.
+INSTALL_AGE := { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq age || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq age; }; }; } >/dev/null 2>&1
+
 help:
 	@echo "make run     process the documents in samples/ and show what was made"
 	@echo "make up      keep Postgres, Prefect and the deployments running until Ctrl-C"
@@ -46,6 +49,7 @@ up: install
 	$(BIN)/waybill up
 
 test: install
+	@command -v age >/dev/null || $(INSTALL_AGE) || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
 	$(BIN)/python -m pytest
 
 check: install

@@ -14,14 +14,14 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from blocks.errors import InvalidOptions, InvalidSettings, SourceNotFound, WaybillError
+from blocks.errors import InvalidKey, InvalidOptions, InvalidSettings, SourceNotFound, WaybillError
 from waybill.commands import age, catalog, files, gateway, keys, process, search, share, status, up
 from waybill.output import print_error
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Conditions that the person at the keyboard put there and can put right.
-_WRONG_USE = (InvalidOptions, InvalidSettings, SourceNotFound)
+_WRONG_USE = (InvalidKey, InvalidOptions, InvalidSettings, SourceNotFound)
 
 app = typer.Typer(
     name="waybill",

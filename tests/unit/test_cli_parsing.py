@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 
 from blocks.errors import InvalidOptions
-from waybill.cli import run
+from waybill.cli import app, run
 from waybill.commands.process import read_stages
 
 
@@ -34,6 +37,10 @@ def test_other_stage_texts_are_refused(text: str) -> None:
         ["files", "show", "not-an-id"],
         ["files", "list", "--kind", "sock"],
         ["search", "x", "-k", "0"],
+        ["files", "verify"],
+        ["files", "verify", "--all", "--sample", "3"],
+        ["files", "verify", "--sample", "0"],
+        ["age", "encrypt", "-r", "age1nonsense"],
         ["frobnicate"],
         ["status", "not-an-id"],
     ],
@@ -45,7 +52,16 @@ def test_wrong_use_exits_with_2_and_says_what_to_do(arguments: list[str], capsys
     assert captured.err.startswith("waybill: ")
 
 
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command and group there is."""
+    yield words
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*words, name))
+
+
 def test_every_command_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["process"], ["up"], ["status"], ["search"], ["stats"], ["files"], ["files", "list"]):
+    found = list(commands(typer.main.get_command(app)))
+    assert len(found) > 20
+    for arguments in found:
         assert run([*arguments, "--help"]) == 0
         assert len(capsys.readouterr().out) > 100
