@@ -55,6 +55,15 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
+def curl() -> str:
+    """The curl command; what it shows is tested with another client too."""
+    found = shutil.which("curl")
+    if found is None:
+        pytest.skip("the curl command is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
 def template_database(postgres: Postgres) -> str:
     """A migrated, empty database that others are copied from; nobody may stay connected to it."""
     postgres.execute(f"create database {_TEMPLATE}")

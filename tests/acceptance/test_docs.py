@@ -34,7 +34,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
-    "quickstart.md", "command-line.md", "encryption.md", "storage.md", "stages.md", "configuration.md", "README.md",
+    "quickstart.md", "command-line.md", "encryption.md", "storage.md", "stages.md", "links.md", "configuration.md",
+    "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 150
@@ -251,7 +252,7 @@ def test_the_quickstart_works_as_printed(reader: Reader) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["README.md", "stages.md", "storage.md", "configuration.md"])
+@pytest.mark.parametrize("name", ["README.md", "stages.md", "storage.md", "configuration.md", "links.md"])
 def test_the_commands_of_a_page_work_as_printed(reader: Reader, name: str) -> None:
     reader.printed(name)
 

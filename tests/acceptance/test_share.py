@@ -45,12 +45,12 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def test_a_shared_link_works_with_plain_curl(waybill: CommandLine, file_id: str, tmp_path: Path) -> None:
+def test_a_shared_link_works_with_plain_curl(waybill: CommandLine, curl: str, file_id: str, tmp_path: Path) -> None:
     done = waybill.run("files", "share", file_id)
     (link,) = done.stdout.splitlines()
     assert link.startswith(f"{waybill.gateway}/api/v1/files/download/{file_id}?token=")
     assert "works until" in done.stderr
-    subprocess.run(["curl", "-fsSOJ", link], cwd=tmp_path, check=True, timeout=PATIENCE_SECONDS)
+    subprocess.run([curl, "-fsSOJ", link], cwd=tmp_path, check=True, timeout=PATIENCE_SECONDS)
     assert (tmp_path / "snow clearance.md").read_text() == TEXT
 
 
