@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,9 +27,16 @@ class Place:
     folder: Path
 
     @classmethod
-    def at(cls, catalog: Catalog, folder: Path, keys: StorageKeys = ENCRYPTED, url: str | None = None) -> Place:
-        """On the storage *url*, by default the local *folder*."""
-        backend = open_backend(url or str(folder))
+    def at(
+        cls,
+        catalog: Catalog,
+        folder: Path,
+        keys: StorageKeys = ENCRYPTED,
+        url: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> Place:
+        """On the storage *url* with its *options*, by default the local *folder*."""
+        backend = open_backend(url or str(folder), options)
         return cls(Custody(catalog=catalog, backend=backend, keys=keys), catalog, backend, folder)
 
     def with_keys(self, keys: StorageKeys) -> Place:
@@ -56,6 +64,14 @@ class Place:
         blobs = sorted(key for key in keys if not is_manifest_key(key))
         assert sorted(keys) == sorted([*blobs, *map(manifest_key, blobs)])
         return blobs
+
+    def stored_bytes(self, artifact: Artifact) -> bytes:
+        with self.backend.open(artifact.location) as stream:
+            return stream.read()
+
+    def rewrite(self, artifact: Artifact, content: bytes) -> None:
+        """Put other bytes in the place of those that are stored, as somebody could who holds the storage."""
+        self.backend.publish(artifact.location, [content], replace=True)
 
     def stored(self, artifact: Artifact) -> Path:
         return Path(self.custody.locate(artifact))

@@ -45,8 +45,12 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
         yield opened
 
 
-@pytest.fixture(params=["local", "local-plain", "memory"])
+@pytest.fixture(params=["local", "local-plain", "memory", "s3"])
 def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
+    if request.param == "s3":
+        server = request.getfixturevalue("s3_server")
+        url = f"s3://{request.getfixturevalue('s3_bucket')}/custody"
+        return Place.at(catalog, tmp_path / "store", ENCRYPTED, url, server.options)
     url = f"memory://{uuid4().hex}" if request.param == "memory" else None
     return Place.at(catalog, tmp_path / "store", PLAIN if request.param == "local-plain" else ENCRYPTED, url)
 

@@ -41,6 +41,15 @@ def place(catalog: Catalog, tmp_path: Path) -> Place:
     return Place.at(catalog, tmp_path / "store")
 
 
+@pytest.fixture(params=["local", "s3"])
+def anywhere(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
+    if request.param == "local":
+        return Place.at(catalog, tmp_path / "store")
+    server = request.getfixturevalue("s3_server")
+    url = f"s3://{request.getfixturevalue('s3_bucket')}/custody"
+    return Place.at(catalog, tmp_path / "store", url=url, options=server.options)
+
+
 async def take(place: Place, content: bytes = CONTENT) -> Artifact:
     return await place.custody.take(draft(), content)
 
@@ -168,11 +177,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 async def test_any_change_is_found_before_a_wrong_byte_is_released(
-    place: Place, tmp_path: Path, damage: Callable[[bytes], bytes]
+    anywhere: Place, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
+    place = anywhere
     artifact = await take(place)
-    stored = place.stored(artifact)
-    stored.write_bytes(damage(stored.read_bytes()))
+    place.rewrite(artifact, damage(place.stored_bytes(artifact)))
     with pytest.raises(ContentMismatch):
         await place.custody.fetch(artifact, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -190,13 +199,13 @@ async def test_any_change_is_found_before_a_wrong_byte_is_released(
     assert "have changed" in (damaged.damage or "")
 
 
-async def test_two_files_whose_bytes_were_exchanged_are_both_found_whatever_is_read_of_them(place: Place) -> None:
+async def test_two_files_whose_bytes_were_exchanged_are_both_found_whatever_is_read_of_them(anywhere: Place) -> None:
     """Both are sound age files for the right key and of the same size; only the catalogue knows which is which."""
+    place = anywhere
     first, second = await take(place), await take(place, CONTENT[::-1])
-    one, two = place.stored(first), place.stored(second)
-    ours = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(ours)
+    one, two = place.stored_bytes(first), place.stored_bytes(second)
+    place.rewrite(first, two)
+    place.rewrite(second, one)
     for artifact in (first, second):
         with pytest.raises(ContentMismatch, match="header"):
             async with place.custody.open_content(artifact) as content:
