@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.age import read_header, seal
+from blocks.age import read_header, seal, sealed_size
 from blocks.catalog import Stored
 from blocks.errors import SourceNotFound
 from blocks.keys import StorageRecipient
@@ -57,32 +57,26 @@ def store_pieces(
     if recipient is None:
         blob = backend.publish(key, read_ahead(pieces), expected=expected)
         return Stored(size=blob.size, sha256=blob.sha256, stored_size=blob.size, stored_sha256=blob.sha256)
-    digest, header = Digest(expected), HeaderNote()
-    sealed = header.of(seal(read_ahead(digest.through(pieces)), [recipient]))
-    blob = backend.publish(key, read_ahead(sealed))
+    digest = Digest(expected)
+    sealed = seal(read_ahead(digest.through(pieces)), [recipient])
+    first = next(sealed)  # the header and no content
+    _, header = read_header(io.BytesIO(first))
+    blob = backend.publish(key, read_ahead(chain([first], sealed)), expected=_sealed(expected, len(header)))
     return Stored(
         size=digest.blob.size,
         sha256=digest.blob.sha256,
         stored_size=blob.size,
         stored_sha256=blob.sha256,
         encrypted_for=recipient.text,
-        header_sha256=header.sha256,
+        header_sha256=hashlib.sha256(header).hexdigest(),
     )
 
 
-@dataclass
-class HeaderNote:
-    """The hash of the age header of a file that passes by."""
-
-    sha256: str = ""
-
-    def of(self, sealed: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield *sealed* unchanged; its first piece holds the header."""
-        for piece in sealed:
-            if not self.sha256:
-                _, header = read_header(io.BytesIO(piece))
-                self.sha256 = hashlib.sha256(header).hexdigest()
-            yield piece
+def _sealed(expected: Expected | None, header_size: int) -> Expected | None:
+    """What is to be expected of the sealed bytes; storage that is told the size beforehand can plan for it."""
+    if expected is None or expected.size is None:
+        return None
+    return Expected(size=sealed_size(expected.size, header_size))
 
 
 def _source_pieces(stream: BinaryIO, path: Path, check: StopCheck) -> Iterator[bytes]:
