@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, cast
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
+from blocks.download_name import content_disposition
 from blocks.errors import BlobMissing, InvalidSettings, KeyExists, UnsafeKey, WaybillError
 from blocks.storage.backend import CHUNK_BYTES, Blob, Digest, Expected
 from blocks.storage.key import MAX_KEY_BYTES, check_key, is_key
@@ -60,7 +61,7 @@ class S3Backend:
         return digest.blob
 
     def open(self, key: str) -> BinaryIO:
-        """See `Backend.open`. Reads ahead by at most 8 MiB."""
+        """See `Backend.open`. Holds at most 17 MiB of the object."""
         where = self._where(key)
         with self._translated(f"read {key}", missing=key):
             raw = S3Reader(self._connection, where, key)
@@ -92,7 +93,7 @@ class S3Backend:
         name, aborted = self._name(key), 0
         with self._translated(f"clear up after {key}"):
             for upload, age in self._uploads(name):
-                if upload["Key"] == name and age >= older_than:
+                if upload["Key"] == name and _is_old(age, older_than):
                     try:
                         self._connection.call("abort_multipart_upload", Bucket=self._bucket, **upload)
                     except S3Failure as failure:
@@ -121,7 +122,7 @@ class S3Backend:
         with self._translated(f"list {prefix or 'the storage'}"):
             for upload, age in self._uploads(self._folder(prefix)):
                 key = upload["Key"][len(self._prefix) :]
-                if age >= older_than and is_key(key):
+                if _is_old(age, older_than) and is_key(key):
                     yield key
 
     def locate(self, key: str) -> str:
@@ -151,12 +152,14 @@ class S3Backend:
         while True:
             page = self._connection.call("list_multipart_uploads", **place)
             now = _server_time(page)
-            for entry in page.get("Uploads", ()):
+            uploads = page.get("Uploads", ())
+            for entry in uploads:
                 yield {"Key": unquote(entry["Key"]), "UploadId": entry["UploadId"]}, now - entry["Initiated"]
-            if not page.get("IsTruncated"):
+            if not page.get("IsTruncated") or not uploads:
                 return
-            place["KeyMarker"] = unquote(page["NextKeyMarker"])
-            place["UploadIdMarker"] = page["NextUploadIdMarker"]
+            # Swift leaves the markers empty when a page holds one upload.
+            place["KeyMarker"] = unquote(page.get("NextKeyMarker") or uploads[-1]["Key"])
+            place["UploadIdMarker"] = page.get("NextUploadIdMarker") or uploads[-1]["UploadId"]
 
     def _folder(self, prefix: str) -> str:
         return (
@@ -205,6 +208,11 @@ def _place(url: str) -> tuple[str, str]:
     return bucket, f"{prefix}/"
 
 
+def _is_old(age: timedelta, older_than: timedelta) -> bool:
+    """Servers give ages in whole seconds; what was begun just now may seem to come from the future."""
+    return not older_than or age >= older_than
+
+
 def _server_time(answer: dict[str, Any]) -> datetime:
     """The server's clock, by which ages count; ours may be wrong."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
@@ -212,12 +220,6 @@ def _server_time(answer: dict[str, Any]) -> datetime:
         return parsedate_to_datetime(date)
     except ValueError:
         return datetime.now(UTC)
-
-
-def content_disposition(filename: str) -> str:
-    """A header that offers the content as a download named *filename* (RFC 6266: ASCII, and in full after RFC 8187)."""
-    plain = "".join(char if " " <= char <= "~" and char not in '"\\%' else "_" for char in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _taken(key: str) -> KeyExists:

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 import aiobotocore.session  # pyright: ignore[reportMissingTypeStubs]
@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig  # pyright: ignore[reportMissingTypeStu
 from s3fs import S3FileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import InvalidSettings
-from blocks.storage.s3_failure import S3Failure
+from blocks.storage.s3_failure import RangesIgnored, S3Failure
 
 T = TypeVar("T")
 
@@ -38,19 +38,21 @@ class Patience:
 
     # No byte moved in either direction: the connection is dead. Servers that are merely busy answer within this.
     stall: float = 10.0
+    # The same while an upload is completed: a server may put together thousands of parts before it says a word.
+    completion_stall: float = 120.0
     # Counted from the first failure; a call is always tried twice. Six attempts at the pauses below.
     retry: float = 8.0
     first_pause: float = 0.25
     longest_pause: float = 2.0
 
-    def within(self, *, retry: float | None = None, stall: float | None = None) -> Patience:
-        """The same with other limits, never longer ones for retries."""
-        return Patience(
-            stall=self.stall if stall is None else stall,
-            retry=self.retry if retry is None else min(retry, self.retry),
-            first_pause=self.first_pause,
-            longest_pause=self.longest_pause,
-        )
+    @property
+    def for_completion(self) -> Patience:
+        return replace(self, stall=self.completion_stall)
+
+    @property
+    def for_clearing(self) -> Patience:
+        """To clear up may take no longer than to fail."""
+        return replace(self, retry=self.retry / 2)
 
 
 class Body(io.BytesIO):
@@ -188,7 +190,7 @@ class _Client:
             body.seek(0)
         answer = cast("dict[str, Any]", await self._filesystem._call_s3(operation, **parameters))
         if "Body" in answer:
-            answer["Body"] = await _received(answer, progress)
+            answer["Body"] = await _received(answer, parameters["Range"], progress)
         return answer
 
     async def _botocore_client(self, bucket: str) -> Any:
@@ -219,21 +221,23 @@ class _Progress:
         return self._at if self._body is None else max(self._at, self._body.moved_at)
 
 
-async def _received(answer: dict[str, Any], progress: _Progress) -> bytes:
-    """The whole body, as long as its length says. Raises `OSError` for one that was cut."""
+async def _received(answer: dict[str, Any], asked: str, progress: _Progress) -> bytearray:
+    """The body for the range *asked*, as long as it says. Raises `OSError` for one that was cut."""
     stream, expected = answer["Body"], int(answer["ContentLength"])
-    content = bytearray()
+    first, _, last = asked.removeprefix("bytes=").partition("-")
     try:
+        if expected > int(last) - int(first) + 1:
+            raise RangesIgnored
+        content, received = bytearray(expected), 0
         while piece := await stream.read(_RECEIVE_BYTES):
             progress.moved()
-            content += piece
-            if len(content) > expected:
-                break
+            content[received : received + len(piece)] = piece
+            received += len(piece)
     finally:
         stream.close()
-    if len(content) != expected:
+    if received != expected:
         raise ConnectionError("the answer was cut")
-    return bytes(content)
+    return content
 
 
 def _without_asking(params: dict[str, Any], **_: Any) -> None:

@@ -16,6 +16,7 @@ from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
     IncompleteReadError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as BotocoreConnectionError  # pyright: ignore[reportMissingTypeStubs]
 from botocore.parsers import ResponseParserError  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, WaybillError
@@ -47,6 +48,7 @@ _FULL_CODES = {
     "XMinioStorageFull",
 }
 _PASSING_TYPES = (
+    BotocoreConnectionError,
     aiohttp.ClientError,
     HTTPClientError,
     IncompleteReadError,
@@ -63,6 +65,10 @@ _MEANING = {
     "PermanentRedirect": "the bucket is in another region; name it in client_kwargs: region_name",
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it in client_kwargs: region_name",
 }
+
+
+class RangesIgnored(Exception):
+    """More was given than was asked for; to take it might need any amount of memory."""
 
 
 class S3Failure(Exception):
@@ -118,6 +124,8 @@ class S3Failure(Exception):
             tried = "" if self.attempts == 1 else f" ({self.attempts} attempts)"
             what = "" if self.answered else f": {_CONNECTION.get(self.code, self.code)}"
             return StorageUnavailable(f"{said}{what}{tried}; try again later")
+        if isinstance(self._cause, RangesIgnored):
+            return InvalidSettings(f"{said}: the server does not give parts of objects; use another one")
         if isinstance(self._cause, BotoCoreError):
             return InvalidSettings(f"{said}: {_without_values(self._cause)}; see the storage options")
         meaning = _MEANING.get(self.code) or _MEANING_OF_STATUS.get(self.status, "see the storage options")

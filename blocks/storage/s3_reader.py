@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 # What is asked for first, and after every jump: the headers and last pieces of encrypted files are smaller, and it is
-# hardly slower than less. Sequential reading goes up to the larger size, at which S3 is as fast as it gets on one
-# connection; two such blocks (one is read, one is on its way) are 8 MiB, and a moment of copying adds one more.
+# hardly slower than less. Sequential reading goes up to the larger size, from where on a request costs little beside
+# its bytes, and asks for the next blocks while one is read: together at most 16 MiB.
 FIRST_BLOCK_BYTES = 256 * 1024
 LARGEST_BLOCK_BYTES = 4 * 1024 * 1024
+BLOCKS_AHEAD = 3
 _GROWTH = 4
 
 
@@ -37,9 +39,10 @@ class S3Reader(io.RawIOBase):
         self._where = where
         self._key = key
         self._position = 0
-        self._start, self._block = 0, b""
+        self._start, self._block = 0, bytearray()
         self._next_bytes = FIRST_BLOCK_BYTES
-        self._ahead: tuple[int, Future[dict[str, Any]]] | None = None
+        # Blocks on their way, in order and without gaps: where each begins and ends.
+        self._ahead: deque[tuple[int, int, Future[dict[str, Any]]]] = deque()
         self._begin()
 
     def _begin(self) -> None:
@@ -87,32 +90,34 @@ class S3Reader(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             self._forget_what_is_ahead()
-            self._block = b""
+            self._block = bytearray()
         super().close()
 
     def _turn_to(self, position: int) -> None:
-        """Make the block at *position* the current one, and ask for the one after it while reading goes on."""
+        """Make the block at *position* the current one, and ask for those after it while reading goes on."""
         sequential = position == self._start + len(self._block)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == position:
-            self._start, self._block = position, self._arrived(position, ahead[1])
-        else:
-            if ahead is not None:
-                ahead[1].cancel()
+        if not self._ahead or self._ahead[0][0] != position:
+            self._forget_what_is_ahead()
             if not sequential:
                 self._next_bytes = FIRST_BLOCK_BYTES
-            self._start, self._block = position, self._arrived(position, self._ask(position))
-        if sequential:
-            following = position + len(self._block)
-            if following < self.size:
-                self._ahead = following, self._ask(following)
+            self._ask(position)
+        self._block = bytearray()  # before the next is taken: they are not needed together
+        start, _, asked = self._ahead.popleft()
+        self._start, self._block = start, self._arrived(start, asked)
+        following = self._ahead[-1][1] if self._ahead else start + len(self._block)
+        while sequential and len(self._ahead) < BLOCKS_AHEAD and following < self.size:
+            following = self._ask(following)
 
-    def _ask(self, start: int) -> Future[dict[str, Any]]:
-        end = min(start + self._next_bytes, self.size) - 1
+    def _ask(self, start: int) -> int:
+        """Ask for the block at *start*; returns where it ends."""
+        end = min(start + self._next_bytes, self.size)
         self._next_bytes = min(self._next_bytes * _GROWTH, LARGEST_BLOCK_BYTES)
-        return self._connection.start("get_object", **self._where, Range=f"bytes={start}-{end}", IfMatch=self._etag)
+        block = f"bytes={start}-{end - 1}"
+        asked = self._connection.start("get_object", **self._where, Range=block, IfMatch=self._etag)
+        self._ahead.append((start, end, asked))
+        return end
 
-    def _arrived(self, start: int, asked: Future[dict[str, Any]]) -> bytes:
+    def _arrived(self, start: int, asked: Future[dict[str, Any]]) -> bytearray:
         try:
             answer = asked.result()
         except S3Failure as failure:
@@ -121,15 +126,14 @@ class S3Reader(io.RawIOBase):
             if failure.condition_failed or failure.range_unsatisfiable:
                 raise StorageUnavailable(f"{self._key} was replaced while it was read; read it again") from failure
             raise failure.told(f"read {self._key}") from failure
-        content: bytes = answer["Body"]
+        content: bytearray = answer["Body"]
         if str(answer.get("ContentRange", "")).partition("-")[0] != f"bytes {start}" or not content:
             raise StorageUnavailable(f"the S3 server gave another part of {self._key} than it was asked for")
         return content
 
     def _forget_what_is_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead[1].cancel()
-            self._ahead = None
+        while self._ahead:
+            self._ahead.popleft()[2].cancel()
 
 
 def _whole_size(answer: dict[str, Any]) -> int:

@@ -35,10 +35,6 @@ DOUBLE_AFTER_PARTS = 1000
 IN_FLIGHT_BYTES = 24 * MIB
 # The object itself says which write made it, so that an answer that was lost can be asked for again.
 WRITE_MARK = "waybill-write"
-# To clear up may take no longer than to fail.
-_ABORT_RETRY_SECONDS = 4.0
-# A server may put together thousands of parts before it says a word.
-_COMPLETION_SECONDS = 120.0
 # S3 says that parts which arrive while an upload is aborted may survive, and that it is to be aborted again.
 _ABORTS = 5
 
@@ -167,7 +163,7 @@ class S3Upload:
         try:
             self._connection.call(
                 "complete_multipart_upload",
-                patience=self._connection.patience.within(stall=_COMPLETION_SECONDS),
+                patience=self._connection.patience.for_completion,
                 **(self._upload or {}),
                 **self._condition,
                 MultipartUpload={"Parts": parts},
@@ -188,11 +184,14 @@ class S3Upload:
     # When something fails ---------------------------------------------------------------------------------------------
 
     def _explain(self, failure: S3Failure) -> None:
-        """Return if the write succeeded all the same: its answer was lost, and the next attempt found its object."""
+        """Return if the write succeeded all the same: its answer was lost, and the next attempt found its object.
+
+        The next attempt may be nobody's that we know of: aiohttp repeats a PUT by itself when a kept connection breaks.
+        """
         if not (failure.condition_failed or failure.upload_gone):
             self._sent = failure.passing or failure.attempts > 1  # else it was refused for certain
             raise failure
-        if failure.attempts > 1 and self._is_there():
+        if self._is_there():
             return
         if failure.condition_failed:
             self._sent = False
@@ -202,9 +201,7 @@ class S3Upload:
     def _is_there(self) -> bool:
         """Whether the object that lies there is of this write. Raises `S3Failure`."""
         try:
-            head = self._connection.call(
-                "head_object", patience=self._connection.patience.within(retry=_ABORT_RETRY_SECONDS), **self._where
-            )
+            head = self._connection.call("head_object", patience=self._connection.patience.for_clearing, **self._where)
         except S3Failure as failure:
             if failure.missing:
                 return False
@@ -248,5 +245,5 @@ class S3Upload:
         return False
 
     def _clearing(self, operation: str, **parameters: Any) -> None:
-        patience = self._connection.patience.within(retry=_ABORT_RETRY_SECONDS)
+        patience = self._connection.patience.for_clearing
         self._connection.call(operation, patience=patience, **{**self._where, **parameters})

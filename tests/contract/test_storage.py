@@ -12,8 +12,10 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 from uuid import uuid4
@@ -169,6 +171,49 @@ def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> 
     backend.publish(KEY, [b"new"], replace=True)
     assert read(backend, KEY) == b"new"
     assert list(backend.keys()) == [KEY]
+
+
+def test_a_size_is_told_without_reading(backend: Backend) -> None:
+    for size in (0, 1, 3 * CHUNK_BYTES + 1):
+        backend.publish(f"outputs/{size}", [bytes(size)])
+        assert backend.size(f"outputs/{size}") == size
+    with pytest.raises(BlobMissing):
+        backend.size(KEY)
+
+
+def test_a_reader_can_go_to_any_byte(backend: Backend) -> None:
+    content = os.urandom(3 * CHUNK_BYTES + 17)
+    backend.publish(KEY, [content])
+    with backend.open(KEY) as stream:
+        assert stream.seekable()
+        for position, length in ((0, 5), (len(content) - 17, 100), (700_000, 2_000_000), (1, 1), (len(content), 1)):
+            assert stream.seek(position) == position
+            assert stream.read(length) == content[position : position + length]
+        assert stream.seek(-3, os.SEEK_END) == stream.tell() == len(content) - 3
+        assert stream.read() == content[-3:]
+        assert stream.seek(len(content) + 5) == len(content) + 5
+        assert stream.read() == b""
+
+
+@pytest.mark.parametrize("key", ["outputs/Ü b.txt", "outputs/100%41", "outputs/a?b=c&d#e+f", "outputs/'\"<>", "a/文書"])
+def test_a_key_may_hold_any_printable_character(backend: Backend, key: str) -> None:
+    backend.publish(key, [b"x"])
+    assert list(backend.keys()) == [key]
+    assert (read(backend, key), backend.size(key)) == (b"x", 1)
+    assert backend.delete(key, interrupted=True) is True
+    assert list(backend.keys()) == []
+
+
+def test_what_is_left_over_can_be_removed_without_the_blob(backend: Backend) -> None:
+    backend.publish(KEY, [b"stays"])
+    assert backend.abort(KEY) == 0
+    assert backend.abort("outputs/never/written") == 0
+    assert read(backend, KEY) == b"stays"
+
+
+def test_a_url_for_others_is_made_only_where_the_storage_has_such(backend: Backend) -> None:
+    url = backend.presign(KEY, expires_in=timedelta(minutes=1), filename="x.txt", media_type="text/plain")
+    assert (url is not None) == backend.locate(KEY).startswith("s3://")
 
 
 # Whole or not at all --------------------------------------------------------------------------------------------------
@@ -375,6 +420,9 @@ def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, key: st
         lambda: backend.delete(key),
         lambda: backend.delete(key, interrupted=True),
         lambda: backend.locate(key),
+        lambda: backend.size(key),
+        lambda: backend.abort(key),
+        lambda: backend.presign(key, expires_in=timedelta(1), filename="x", media_type="x/y"),
     ):
         with pytest.raises(UnsafeKey):
             attempt()
@@ -447,8 +495,9 @@ def test_a_pipe_or_folder_in_place_of_a_blob_is_refused_and_hangs_nobody(local: 
     folder = tmp_path / "store/outputs/3f"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "3f2a")
-    with pytest.raises(UnsafeKey):
-        local.open(KEY)
+    for attempt in (local.open, local.size):
+        with pytest.raises(UnsafeKey):
+            attempt(KEY)
     (folder / "3f2b").mkdir()
     with pytest.raises(UnsafeKey):
         local.open("outputs/3f/3f2b")
@@ -524,6 +573,22 @@ def test_what_a_dead_writer_left_is_found_and_removed_with_its_key(local: Backen
     local.delete(KEY, interrupted=True)
     assert list(local.leftovers()) == ["outputs/3f/3f2ab"]
     assert files(folder) == [".3f2ab.0123456789abcdef.partial", "neighbour"]
+
+
+def test_what_is_left_over_tells_its_age(local: Backend, tmp_path: Path) -> None:
+    folder = tmp_path / "store/outputs/3f"
+    folder.mkdir(parents=True)
+    for name, age_seconds in (("old", 7200), ("young", 60)):
+        partial = folder / f".{name}.0123456789abcdef.partial"
+        partial.write_bytes(b"half")
+        os.utime(partial, (time.time() - age_seconds,) * 2)
+    hour = timedelta(hours=1)
+    assert sorted(local.leftovers()) == ["outputs/3f/old", "outputs/3f/young"]
+    assert list(local.leftovers(older_than=hour)) == ["outputs/3f/old"]
+    assert local.abort("outputs/3f/young", older_than=hour) == 0
+    assert local.abort("outputs/3f/old", older_than=hour) == 1
+    assert local.abort("outputs/3f/young") == 1
+    assert files(folder) == []
 
 
 def test_an_interrupted_delete_takes_the_blob_too(backend: Backend) -> None:

@@ -22,6 +22,8 @@ default = yes
 max_header_size = 16384
 """
 
+# On a busy machine a list that is not brought up to date in time would never be: the server that does it later does not
+# run here. So nobody gives up on a neighbour.
 _BACK_END = """\
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -39,6 +41,9 @@ pipeline = {name}-server
 [app:{name}-server]
 use = egg:swift#{name}
 mb_per_sync = 8192
+conn_timeout = 30
+node_timeout = 60
+container_update_timeout = 60
 [{name}-replicator]
 [{name}-updater]
 [{name}-auditor]
@@ -59,6 +64,9 @@ symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 allow_account_management = true
+conn_timeout = 30
+node_timeout = 60
+recoverable_node_timeout = 60
 account_autocreate = true
 [filter:tempauth]
 use = egg:swift#tempauth

@@ -29,6 +29,7 @@ class Request:
     method: str
     key: str
     query: dict[str, list[str]]
+    headers: dict[str, str]
 
     @property
     def operation(self) -> str:
@@ -64,6 +65,7 @@ class Fault:
     refuse_with: tuple[int, str] | None = None  # status and code, once the body has been read
     cut_request_after_bytes: int | None = None  # of the body; the connection is closed
     cut_answer_after_bytes: int | None = None  # of the body; the connection is closed
+    flip_byte_of_request: bool = False  # the first of the body
     lose_answer: bool = False  # the server does what it is asked to; nobody hears of it
     hold_up_seconds: float = 0.0  # before the request is passed on
     then: Callable[[], None] | None = None  # called first
@@ -160,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         _, _, key = unquote(parts.path).lstrip("/").partition("/")
-        request = Request(self.command, key, parse_qs(parts.query, keep_blank_values=True))
+        request = Request(self.command, key, parse_qs(parts.query, keep_blank_values=True), dict(self.headers.items()))
         fault = self.proxy.fault_for(request)
         if fault.then is not None:
             fault.then()
@@ -200,8 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
                     server.putheader(name, value)
             server.putheader("Connection", "close")
             server.endheaders()
-            for piece in self._body():
-                server.send(piece)
+            for number, piece in enumerate(self._body()):
+                flipped = fault.flip_byte_of_request and not number
+                server.send(bytes([piece[0] ^ 1]) + piece[1:] if flipped else piece)
             answer = server.getresponse()
             if fault.lose_answer:
                 answer.read()

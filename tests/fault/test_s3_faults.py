@@ -1,0 +1,480 @@
+"""An S3 server that refuses, breaks off, forgets to answer or goes silent, and writers that are ended in the middle."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExists, StorageFull, StorageUnavailable
+from blocks.storage import Expected, read_chunks
+from blocks.storage.s3 import S3Backend
+from blocks.storage.s3_connection import Patience
+from tests.s3 import S3Server
+from tests.s3.fault_proxy import (
+    BLACK_HOLE,
+    SERVICE_UNAVAILABLE,
+    Fault,
+    FaultProxy,
+    Request,
+    running_fault_proxy,
+)
+
+MIB = 2**20
+# Two parts, and four blocks of reading.
+SIZE_MIB = 11
+KEY = "outputs/3f/3f2a"
+# The bars: a process that is told to end, and a write to a server that answers 503 for ever.
+MAX_END_SECONDS = 5
+MAX_REFUSED_SECONDS = 30
+# Seconds where the product waits for many times as long.
+SHORT = Patience(retry=0.4, first_pause=0.05, longest_pause=0.2)
+# A machine that is busy is silent too, for a while; so there is time for several more attempts.
+SOON_SILENT = Patience(stall=0.7, completion_stall=0.7, retry=1.0, first_pause=0.05, longest_pause=0.2)
+LARGE = [os.urandom(MIB) for _ in range(SIZE_MIB)]
+SMALL = [b"small"]
+
+WRITING = ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+
+
+def content_for(operation: str) -> list[bytes]:
+    return SMALL if operation == "PutObject" else LARGE
+
+
+@dataclass(frozen=True)
+class Place:
+    """The same bucket twice: through the proxy, which fails, and directly, for looking at what is there."""
+
+    url: str
+    proxy: FaultProxy
+    options: dict[str, Any]
+    backend: S3Backend
+    direct: S3Backend
+
+    def nothing_stays(self) -> None:
+        assert list(self.direct.keys()) == []
+        assert list(self.direct.leftovers()) == []
+
+    def soon_silent(self) -> S3Backend:
+        return S3Backend(self.url, self.options, patience=SOON_SILENT)
+
+    def read(self) -> bytes:
+        with self.backend.open(KEY) as stream:
+            return b"".join(read_chunks(stream))
+
+
+@pytest.fixture
+def place(s3_server: S3Server, s3_bucket: str) -> Iterator[Place]:
+    url = f"s3://{s3_bucket}/store"
+    with running_fault_proxy(s3_server.address) as proxy:
+        options = {**s3_server.options, "endpoint_url": proxy.address}
+        yield Place(url, proxy, options, S3Backend(url, options, patience=SHORT), S3Backend(url, s3_server.options))
+
+
+# Refused --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", WRITING)
+def test_a_request_that_is_refused_twice_succeeds(place: Place, operation: str) -> None:
+    place.proxy.inject(operation, SERVICE_UNAVAILABLE, times=2)
+    content = content_for(operation)
+    place.backend.publish(KEY, content)
+    assert place.read() == b"".join(content)
+    assert list(place.direct.leftovers()) == []
+    assert place.proxy.count(operation) >= 3
+
+
+@pytest.mark.parametrize("operation", WRITING)
+def test_a_request_that_is_always_refused_fails_in_bounded_time_and_leaves_nothing(
+    place: Place, operation: str
+) -> None:
+    place.proxy.inject(operation, SERVICE_UNAVAILABLE)
+    with pytest.raises(StorageUnavailable, match="ServiceUnavailable") as caught:
+        place.backend.publish(KEY, content_for(operation))
+    assert "could not be taken back" not in str(caught.value)
+    place.nothing_stays()
+    place.proxy.heal()
+    place.backend.publish(KEY, SMALL)
+
+
+def test_a_server_that_refuses_everything_for_ever_is_given_up_within_30_seconds(place: Place) -> None:
+    """With the patience that the product has, and with the upload already begun."""
+    started = 0.0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal started
+        yield from LARGE[:9]
+        started = time.monotonic()
+        place.proxy.inject(lambda _: True, SERVICE_UNAVAILABLE)
+        yield from LARGE[9:]
+
+    backend = S3Backend(place.url, place.options)
+    with pytest.raises(StorageUnavailable, match=r"attempts.*could not be taken back"):
+        backend.publish(KEY, chunks())
+    with pytest.raises(StorageUnavailable):  # as custody does after a write that failed
+        backend.delete(KEY, interrupted=True)
+    assert time.monotonic() - started < MAX_REFUSED_SECONDS
+    assert list(place.direct.leftovers()) == [KEY]
+    assert list(place.direct.keys()) == []
+    place.proxy.heal()
+    assert backend.delete(KEY, interrupted=True) is False
+    place.nothing_stays()
+
+
+def test_an_abort_that_is_refused_twice_still_happens(place: Place) -> None:
+    place.proxy.inject("UploadPart", SERVICE_UNAVAILABLE)
+    place.proxy.inject("AbortMultipartUpload", SERVICE_UNAVAILABLE, times=2)
+    with pytest.raises(StorageUnavailable):
+        place.backend.publish(KEY, LARGE)
+    place.nothing_stays()
+
+
+def test_a_failed_write_ends_its_interpreter_at_once(place: Place) -> None:
+    place.proxy.inject("UploadPart", SERVICE_UNAVAILABLE)
+    program = (
+        "import json, sys\n"
+        "from blocks.storage.s3 import S3Backend\n"
+        "from blocks.storage.s3_connection import Patience\n"
+        "backend = S3Backend(sys.argv[1], json.loads(sys.argv[2]), patience=Patience(retry=0.5))\n"
+        "try:\n"
+        "    backend.publish('outputs/x', [bytes(2**20)] * 20)\n"
+        "finally:\n"
+        "    print('failed', flush=True)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, place.url, json.dumps(place.options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "failed\n"
+    started = time.monotonic()
+    _, said = process.communicate(timeout=MAX_END_SECONDS)
+    assert time.monotonic() - started < MAX_END_SECONDS
+    assert process.returncode == 1
+    assert said.strip().splitlines()[-1].startswith("blocks.errors.StorageUnavailable")
+    assert "Unclosed" not in said
+    place.nothing_stays()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (507, "InsufficientStorage", StorageFull),
+        (403, "QuotaExceeded", StorageFull),
+        (413, "EntityTooLarge", StorageFull),
+        (403, "AccessDenied", InvalidSettings),
+        (403, "RequestTimeTooSkewed", InvalidSettings),
+        (400, "ExpiredToken", InvalidSettings),
+        (400, "InvalidStorageClass", InvalidSettings),
+        (301, "PermanentRedirect", InvalidSettings),
+        (501, "NotImplemented", InvalidSettings),
+    ],
+)
+def test_a_condition_that_does_not_pass_is_told_at_once(
+    place: Place, status: int, code: str, expected: type[Exception]
+) -> None:
+    operation = "UploadPart" if status == 507 else "PutObject"
+    place.proxy.inject(operation, Fault(refuse_with=(status, code)))
+    with pytest.raises(expected, match=code) as caught:
+        place.backend.publish(KEY, content_for(operation))
+    assert "could not be taken back" not in str(caught.value)
+    assert place.proxy.count("PutObject") <= 1
+    place.nothing_stays()
+
+
+# Cut, changed and lost on the way -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])
+@pytest.mark.parametrize(
+    "fault", [Fault(cut_request_after_bytes=3), Fault(flip_byte_of_request=True)], ids=["cut", "changed"]
+)
+def test_a_body_that_does_not_arrive_as_it_was_sent_is_sent_again(place: Place, operation: str, fault: Fault) -> None:
+    place.proxy.inject(operation, fault, times=2)
+    content = content_for(operation)
+    place.backend.publish(KEY, content)
+    assert place.read() == b"".join(content)
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart"])
+def test_a_body_that_is_always_changed_on_the_way_is_never_stored(place: Place, operation: str) -> None:
+    place.proxy.inject(operation, Fault(flip_byte_of_request=True))
+    with pytest.raises(StorageUnavailable):
+        place.backend.publish(KEY, content_for(operation))
+    place.nothing_stays()
+
+
+@pytest.mark.parametrize("replace", [False, True])
+@pytest.mark.parametrize("operation", ["PutObject", "UploadPart", "CompleteMultipartUpload"])
+def test_a_write_whose_answer_is_lost_is_known_for_its_own(place: Place, operation: str, replace: bool) -> None:
+    """The second attempt meets what the first has stored, and must not take it for another writer's."""
+    place.proxy.inject(operation, Fault(lose_answer=True), times=1)
+    content = content_for(operation)
+    assert place.backend.publish(KEY, content, replace=replace).size == sum(map(len, content))
+    assert place.read() == b"".join(content)
+    assert list(place.direct.leftovers()) == []
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "CompleteMultipartUpload"])
+def test_a_write_that_nothing_is_heard_of_is_taken_back(place: Place, operation: str) -> None:
+    place.proxy.inject(operation, Fault(lose_answer=True), times=1)
+    place.proxy.inject(operation, SERVICE_UNAVAILABLE)
+    with pytest.raises(StorageUnavailable):
+        place.backend.publish(KEY, content_for(operation))
+    place.nothing_stays()
+
+
+@pytest.mark.parametrize("operation", ["PutObject", "CompleteMultipartUpload"])
+def test_a_lost_answer_does_not_make_another_writers_object_ours(place: Place, operation: str) -> None:
+    place.direct.publish(KEY, [b"of another writer"])
+    place.proxy.inject(operation, Fault(lose_answer=True), times=1)
+    with pytest.raises(KeyExists):
+        place.backend.publish(KEY, content_for(operation))
+    assert place.read() == b"of another writer"
+    assert list(place.direct.leftovers()) == []
+
+
+# Silence --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", [*WRITING, "HeadObject"])
+def test_a_server_that_goes_silent_once_is_asked_again(place: Place, operation: str) -> None:
+    place.proxy.inject(operation, BLACK_HOLE, times=1)
+    started = time.monotonic()
+    place.soon_silent().publish(KEY, LARGE if operation == "HeadObject" else content_for(operation))
+    assert time.monotonic() - started < 10 * SOON_SILENT.stall
+    assert list(place.direct.leftovers()) == []
+
+
+@pytest.mark.parametrize("operation", WRITING)
+def test_a_server_that_stays_silent_is_given_up(place: Place, operation: str) -> None:
+    place.proxy.inject(operation, BLACK_HOLE)
+    started = time.monotonic()
+    with pytest.raises(StorageUnavailable, match="no byte has moved"):
+        place.soon_silent().publish(KEY, content_for(operation))
+    assert time.monotonic() - started < 10 * SOON_SILENT.stall
+    place.nothing_stays()
+
+
+def test_a_server_that_is_not_there_is_told(place: Place) -> None:
+    backend = S3Backend(place.url, {**place.options, "endpoint_url": "http://127.0.0.1:1"}, patience=SHORT)
+    for attempt in (lambda: backend.publish(KEY, SMALL), lambda: backend.open(KEY), lambda: list(backend.keys())):
+        with pytest.raises(StorageUnavailable, match="cannot be reached"):
+            attempt()
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("which", "fault"),
+    [
+        (0, SERVICE_UNAVAILABLE),
+        (3, SERVICE_UNAVAILABLE),
+        *((which, Fault(cut_answer_after_bytes=100_000)) for which in (0, 1, 3)),
+    ],
+)
+def test_a_read_that_is_broken_off_twice_goes_on(place: Place, which: int, fault: Fault) -> None:
+    place.direct.publish(KEY, LARGE)
+    seen: list[str] = []
+
+    def chosen(request: Request) -> bool:
+        block = request.headers.get("Range", "")
+        if block not in seen:
+            seen.append(block)
+        return request.operation == "GetObject" and seen.index(block) == which
+
+    place.proxy.inject(chosen, fault, times=2)
+    assert place.read() == b"".join(LARGE)
+
+
+@pytest.mark.parametrize("cut_after_bytes", [0, 1, 100_000])
+def test_a_read_that_is_always_broken_off_fails_and_never_ends_early(place: Place, cut_after_bytes: int) -> None:
+    place.direct.publish(KEY, LARGE)
+    with place.backend.open(KEY) as stream:
+        begun = stream.read(1000)
+        place.proxy.inject("GetObject", Fault(cut_answer_after_bytes=cut_after_bytes))
+        with pytest.raises(StorageUnavailable):
+            while piece := stream.read(MIB):
+                begun += piece
+        assert b"".join(LARGE).startswith(begun)
+        assert len(begun) < SIZE_MIB * MIB
+        with pytest.raises(StorageUnavailable):
+            stream.read()
+
+
+def test_a_read_of_a_silent_server_fails_in_bounded_time(place: Place) -> None:
+    place.direct.publish(KEY, LARGE)
+    with place.soon_silent().open(KEY) as stream:
+        place.proxy.inject("GetObject", BLACK_HOLE)
+        started = time.monotonic()
+        with pytest.raises(StorageUnavailable):
+            stream.read()
+        assert time.monotonic() - started < 10 * SOON_SILENT.stall
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed_with_its_successor(place: Place) -> None:
+    place.direct.publish(KEY, LARGE)
+    with place.backend.open(KEY) as stream:
+        stream.read(1)
+        place.direct.publish(KEY, LARGE[::-1], replace=True)
+        with pytest.raises(StorageUnavailable, match="replaced while it was read"):
+            stream.read()
+
+
+def test_a_large_object_that_is_deleted_while_it_is_read_fails_loudly(place: Place) -> None:
+    place.direct.publish(KEY, LARGE)
+    with place.backend.open(KEY) as stream:
+        stream.read(1)
+        place.direct.delete(KEY)
+        with pytest.raises(BlobMissing, match="deleted while it was read"):
+            stream.read()
+
+
+def test_a_list_that_breaks_off_is_no_short_list(place: Place) -> None:
+    for number in range(5):
+        place.direct.publish(f"outputs/{number}", SMALL)
+    paged = {**place.options, "s3_additional_kwargs": {"MaxKeys": 2}}
+    backend = S3Backend(place.url, paged, patience=SHORT)
+    place.proxy.inject(lambda request: "continuation-token" in request.query, SERVICE_UNAVAILABLE)
+    listed = backend.keys()
+    assert [next(listed), next(listed)] == ["outputs/0", "outputs/1"]
+    with pytest.raises(StorageUnavailable):
+        next(listed)
+
+
+# Two writers, wrong content -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("winner", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("loser", [SMALL, LARGE], ids=["small", "large"])
+def test_of_two_writers_at_once_the_first_to_complete_wins(
+    place: Place, winner: list[bytes], loser: list[bytes]
+) -> None:
+    def chunks() -> Iterator[bytes]:
+        *first, last = loser
+        yield from first
+        place.direct.publish(KEY, winner)
+        yield last
+
+    with pytest.raises(KeyExists):
+        place.backend.publish(KEY, chunks())
+    assert place.read() == b"".join(winner)
+    assert list(place.direct.leftovers()) == []
+
+
+@pytest.mark.parametrize(
+    "expected", [Expected(size=SIZE_MIB * MIB + 1), Expected(size=SIZE_MIB * MIB - 1), Expected(sha256="0" * 64)]
+)
+def test_a_large_source_that_is_not_what_was_declared_leaves_nothing(place: Place, expected: Expected) -> None:
+    with pytest.raises(ContentMismatch):
+        place.backend.publish(KEY, LARGE, expected=expected)
+    assert place.proxy.count("CreateMultipartUpload") == 1
+    place.nothing_stays()
+
+
+def test_no_secret_is_told_or_logged(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "S3cr3tAccessKeyOfNobody"
+    options = {**place.options, "secret": secret}
+    with caplog.at_level(logging.DEBUG):
+        for attempt in (
+            lambda backend: backend.publish(KEY, SMALL),
+            lambda backend: backend.open(KEY),
+            lambda backend: backend.size(KEY),
+            lambda backend: list(backend.leftovers()),
+        ):
+            with pytest.raises(InvalidSettings) as caught:
+                attempt(S3Backend(place.url, options, patience=SHORT))
+            assert secret not in repr(caught.value)
+        with pytest.raises(InvalidSettings) as caught:
+            S3Backend(place.url, {**options, "no_such_option": 1})
+        assert secret not in str(caught.value)
+    assert secret not in caplog.text
+    assert secret not in repr(S3Backend(place.url, options))
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+# One process that has imported everything forks a writer for each point, waits until it is there, and signals it.
+_WRITERS = """
+import json, os, signal, sys, time
+from blocks.storage import open_backend
+from blocks.storage.s3_upload import S3Upload
+
+url, options, how, points = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+reader, writer = os.pipe()
+
+def here():
+    os.write(writer, b"x")
+    while True:  # in short steps: a signal that comes just before a step begins does not wake it
+        time.sleep(0.01)
+
+def chunks(point):
+    for number in range(20):
+        if number == point:
+            here()
+        yield bytes(2**20)
+    if point == 20:
+        here()
+
+def child(point):
+    commit = S3Upload.commit
+    def committed(upload):
+        commit(upload)
+        if point == "after the commit":
+            here()
+    S3Upload.commit = committed
+    if how == "SIGTERM-unwinding":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    open_backend(url, options).publish(f"outputs/{point}", chunks(point))
+
+for point in points:
+    pid = os.fork()
+    if pid == 0:
+        child(point)  # and out through the interpreter's own end
+        sys.exit(1)
+    os.read(reader, 1)
+    os.kill(pid, signal.SIGKILL if how == "SIGKILL" else signal.SIGTERM)
+    started = time.monotonic()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(json.dumps([point, status, time.monotonic() - started]), flush=True)
+"""
+POINTS: list[int | str] = [0, 4, 8, 9, 12, 16, 17, 20, "after the commit"]
+# The first part is on its way when the ninth MiB comes, and nothing lies on the server before.
+BEGUN = {f"outputs/{point}" for point in (9, 12, 16, 17, 20)}
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGTERM-unwinding"])
+def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(place: Place, how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITERS, place.url, json.dumps(place.options), how, json.dumps(POINTS)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = {"SIGKILL": -signal.SIGKILL, "SIGTERM": -signal.SIGTERM, "SIGTERM-unwinding": 143}[how]
+    assert [status for _, status, _ in ends] == [expected] * len(POINTS)
+    assert [end for end in ends if end[-1] >= MAX_END_SECONDS] == []
+
+    if how == "SIGTERM-unwinding":  # the process had the time to clear up after itself, also what it had just committed
+        place.nothing_stays()
+        return
+    assert list(place.direct.keys()) == ["outputs/after the commit"]
+    assert place.direct.size("outputs/after the commit") == 20 * MIB
+    assert set(place.direct.leftovers()) == BEGUN
+    for key in BEGUN:
+        assert place.direct.delete(key, interrupted=True) is False
+    assert list(place.direct.leftovers()) == []
+    assert list(place.direct.keys()) == ["outputs/after the commit"]
