@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,17 @@ class CommandLine:
     """``waybill`` in a home of its own, and where its gateway answers."""
 
     home: Path
-    gateway: str
+    gateway: str = ""
+    added: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
-        return {**kept, "WAYBILL_HOME": str(self.home), "COLUMNS": "200"}
+        return {**kept, "WAYBILL_HOME": str(self.home), "COLUMNS": "200", **self.added}
+
+    def with_environment(self, **added: object) -> CommandLine:
+        """The same home with further variables."""
+        return replace(self, added={**self.added, **{name: str(value) for name, value in added.items()}})
 
     def run(self, *arguments: object, expect: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; the exit code must be *expect*."""
@@ -75,6 +80,15 @@ def waybill() -> Iterator[CommandLine]:
     yield command_line
     up.send_signal(signal.SIGINT)
     assert up.wait(timeout=_STOP_SECONDS) == 0, log.read_text()
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def alone() -> Iterator[CommandLine]:
+    """Commands on a home of its own, where nothing runs between them."""
+    # Not pytest's tmp_path: its names are longer than the path of a socket may be.
+    home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
+    yield CommandLine(home)
     shutil.rmtree(home)
 
 

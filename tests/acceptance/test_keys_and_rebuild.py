@@ -1,0 +1,142 @@
+"""Keys, verification, rotation and a lost database, as a person types them, in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.age import parse_identities, unseal
+from tests.acceptance.conftest import CommandLine
+from tests.s3 import S3Server
+
+SAMPLES = Path("samples")
+
+
+def put(waybill: CommandLine, folder: Path, name: str, text: str) -> dict[str, Any]:
+    path = folder / name
+    path.write_text(text)
+    return waybill.json("files", "put", path)
+
+
+def listed(waybill: CommandLine) -> list[dict[str, Any]]:
+    return waybill.json("files", "list")["files"]
+
+
+def test_a_lost_database_comes_back_from_the_storage(alone: CommandLine, tmp_path: Path) -> None:
+    told = " ".join(alone.run("files", "put", SAMPLES / "visitor-guide.html").stderr.split())
+    assert f"made the storage key {alone.home}/storage-identity" in told
+    assert "Keep a copy" in told
+    put(alone, tmp_path, "letter.txt", "A letter.\n")
+    before = listed(alone)
+    shutil.rmtree(alone.home / "postgres")
+    assert listed(alone) == []
+
+    foreseen = alone.json("catalog", "rebuild", "--dry-run")
+    assert (foreseen["restored"], foreseen["dry_run"]) == (2, True)
+    assert listed(alone) == []
+    rebuilt = alone.json("catalog", "rebuild")
+    assert {**rebuilt, "dry_run": None} == {
+        "restored": 2, "known": 0, "failed": [], "blobs_without_manifest": [], "dry_run": None,
+    }  # fmt: skip
+    assert listed(alone) == before
+    verified = alone.json("files", "verify", "--all")
+    assert (verified["verified"], verified["damaged"], verified["files"]) == (2, 0, [])
+
+
+def test_without_the_key_nothing_is_rebuilt_or_read_and_nothing_is_lost(alone: CommandLine, tmp_path: Path) -> None:
+    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
+    identity = alone.home / "storage-identity"
+    kept = identity.read_text()
+    identity.unlink()
+    answer = alone.json("files", "get", one["file_id"], "-o", tmp_path / "out", expect=1)
+    assert answer["error"]["code"] == "NoMatchingIdentity"
+    assert not (tmp_path / "out").exists()
+    verified = alone.json("files", "verify", one["file_id"])
+    assert (verified["verified"], verified["stored_bytes_only"]) == (1, 1)
+    rebuilt = alone.json("catalog", "rebuild", expect=1)
+    assert (rebuilt["restored"], len(rebuilt["failed"])) == (0, 1)
+
+    identity.write_text(identity.read_text() + kept)  # the new key that was made meanwhile, and the old one again
+    alone.run("files", "get", one["file_id"], "-o", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "A letter.\n"
+
+
+def test_a_rotation_takes_the_old_key_its_power(alone: CommandLine, tmp_path: Path) -> None:
+    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
+    old = parse_identities(alone.run("keys", "storage", "--identity").stdout)
+    rotated = alone.json("keys", "rotate-storage")
+    assert (rotated["moved"], rotated["failed"], rotated["new_key"]) == (1, [], True)
+    assert alone.run("keys", "storage").stdout.strip() == rotated["recipient"] != old[0].recipient.text
+
+    new = parse_identities(alone.run("keys", "storage", "--identity").stdout)
+    assert [key.text for key in new[1:]] == [key.text for key in old]
+    shown = alone.json("files", "show", one["file_id"])
+    assert shown["encrypted_for"] == rotated["recipient"]
+    stored = Path(shown["location"]).read_bytes()
+    assert b"".join(unseal([stored], new[:1])) == b"A letter.\n"
+    assert old[0].recipient.text not in alone.run("keys", "storage", "--json").stdout
+    assert [path.suffix for path in sorted((alone.home / "artifacts").glob("*/*/*"))] == ["", ".waybill"]
+
+
+def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
+    alone.run("keys", "storage")
+    (alone.home / "storage-identity").chmod(0o644)
+    answer = alone.json("files", "list", expect=2)
+    assert answer["error"]["code"] == "InvalidSettings"
+    assert "chmod 600" in answer["error"]["message"]
+
+
+@pytest.mark.timeout(300)
+def test_the_public_key_alone_processes_and_the_secret_one_reads_it(alone: CommandLine, tmp_path: Path) -> None:
+    recipient = alone.run("keys", "storage").stdout.strip()
+    identity = tmp_path / "identity"
+    (alone.home / "storage-identity").rename(identity)
+    writer = alone.with_environment(WAYBILL_STORAGE_RECIPIENT=recipient)
+    report = writer.json("process", SAMPLES / "visitor-guide.html", "--stages", "1-3")
+    assert report["state"] == "completed"
+    assert not (alone.home / "storage-identity").exists()
+    chunks = report["documents"][0]["artifacts"][-1]
+    refused = writer.json("files", "get", chunks["file_id"], "-o", tmp_path / "out", expect=1)
+    assert refused["error"]["code"] == "NoMatchingIdentity"
+
+    reader = alone.with_environment(WAYBILL_STORAGE_IDENTITY_FILE=identity)
+    reader.run("files", "get", chunks["file_id"], "-o", tmp_path / "out")
+    assert json.loads((tmp_path / "out").read_text())["chunks"]
+
+
+@pytest.mark.timeout(300)
+def test_the_whole_job_on_s3(alone: CommandLine, s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    """All stages, reuse, verification, rotation and a lost database, with nothing stored on this machine."""
+    options = json.dumps(s3_server.options)
+    waybill = alone.with_environment(WAYBILL_STORAGE_URL=f"s3://{s3_bucket}/custody", WAYBILL_STORAGE_OPTIONS=options)
+    sources = (SAMPLES / "visitor-guide.html", SAMPLES / "rack-bar-wear.eml")
+    report = waybill.json("process", *sources)
+    assert report["state"] == "completed"
+    assert [len(document["artifacts"]) for document in report["documents"]] == [6, 6]
+    assert not (alone.home / "artifacts").exists()
+    again = waybill.json("process", *sources)
+    assert {artifact["reused"] for document in again["documents"] for artifact in document["artifacts"]} == {True}
+
+    upload = report["documents"][0]["artifacts"][0]
+    shown = waybill.json("files", "show", upload["file_id"])
+    assert shown["location"].startswith(f"s3://{s3_bucket}/custody/uploads/")
+    waybill.run("files", "get", upload["file_id"], "-o", tmp_path / "guide.html")
+    assert (tmp_path / "guide.html").read_bytes() == sources[0].read_bytes()
+    assert waybill.json("keys", "rotate-storage")["moved"] == 12
+    before = listed(waybill)
+    shutil.rmtree(alone.home / "postgres")
+    assert waybill.json("catalog", "rebuild")["restored"] == 12
+    assert listed(waybill) == before
+    assert waybill.json("files", "verify", "--all")["verified"] == 12
+
+    waybill.run("files", "rm", upload["file_id"])
+    client = s3_server.client()
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
+    client.close()
+    assert len(keys) == 22  # eleven files and their manifests
+    assert all(key.startswith("custody/") for key in keys)
+    assert s3_server.secret_key not in waybill.run("files", "list").stdout
