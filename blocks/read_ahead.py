@@ -20,8 +20,8 @@ PIECES_AHEAD = 4
 _LOOK_UP_SECONDS = 0.1
 
 
-def read_ahead(pieces: Iterable[bytes]) -> Generator[bytes]:
-    """Yield *pieces*; after the first `INLINE_BYTES` of them they are produced in a thread.
+def read_ahead(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generator[bytes]:
+    """Yield *pieces*; after the first `INLINE_BYTES` of them they are produced in a thread, which keeps *ahead* ready.
 
     What the producer raises is raised here, after the pieces before it. When the consumer stops early, so does the
     producer, after the piece it is at; its thread has ended by then.
@@ -31,11 +31,11 @@ def read_ahead(pieces: Iterable[bytes]) -> Generator[bytes]:
         yield piece
         inline_bytes += len(piece)
         if inline_bytes >= INLINE_BYTES:
-            yield from _in_thread(remaining)
+            yield from _in_thread(remaining, ahead)
 
 
-def _in_thread(pieces: Iterator[bytes]) -> Generator[bytes]:
-    ready: queue.Queue[bytes | _End] = queue.Queue(PIECES_AHEAD)
+def _in_thread(pieces: Iterator[bytes], ahead: int) -> Generator[bytes]:
+    ready: queue.Queue[bytes | _End] = queue.Queue(ahead)
     unwanted = threading.Event()
 
     def hand_over(item: bytes | _End) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from typing import BinaryIO, Self
 
@@ -101,9 +101,16 @@ class Content:
         with changes_told(self.artifact):
             pieces = self._sealed.read_range(start, stop) if self._sealed else self._plain_range(start, stop)
             if start == 0 and stop == self.size:
-                digest = Digest(Expected(size=self.size, sha256=self.artifact.sha256))
-                pieces = _hold_back_last(digest.through(read_ahead(pieces)))
-            yield from pieces
+                yield from self._compared(pieces)
+            else:
+                yield from pieces
+
+    def _compared(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        digest = Digest(Expected(size=self.size, sha256=self.artifact.sha256))
+        # One piece ahead is enough for hashing and decrypting to overlap; whoever reads may be slow, and many. Closed
+        # by name, because a reader that stops early must not leave the thread behind until garbage is collected.
+        with closing(read_ahead(pieces, ahead=1)) as overlapped:
+            yield from _hold_back_last(digest.through(overlapped))
 
     def _plain_range(self, start: int, stop: int) -> Iterator[bytes]:
         self._stream.seek(start)

@@ -116,6 +116,8 @@ class Digest:
                 self._hash.update(chunk)
                 self._size += len(chunk)
                 yield chunk
+        except GeneratorExit:
+            raise  # the reader stops early; kept, it would keep this frame and its source alive in a cycle
         except BaseException as exc:
             self.source_error = exc
             raise

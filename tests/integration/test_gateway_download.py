@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -539,11 +540,12 @@ async def test_what_nobody_foresaw_is_an_answer_without_a_traceback(gateway: Gat
 # Clients --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("keys", [ENCRYPTED, PLAIN], ids=["encrypted", "plain"])
 async def test_a_slow_client_is_not_read_ahead_of_and_one_that_leaves_ends_the_reading(
-    start: Start, tmp_path: Path
+    start: Start, tmp_path: Path, keys: StorageKeys
 ) -> None:
     backend = WatchedBackend(tmp_path / "watched")
-    gateway = await start(backend=backend, keys=PLAIN)
+    gateway = await start(backend=backend, keys=keys)
     size = 96 * MIB
     artifact = await gateway.put(os.urandom(MIB) * 96)
     parts = urlsplit(gateway.link(artifact))
@@ -562,6 +564,7 @@ async def test_a_slow_client_is_not_read_ahead_of_and_one_that_leaves_ends_the_r
     writer.transport.abort()
     await eventually(lambda: backend.open_files == 0, "the file is closed")
     assert backend.bytes_read <= seen + 2 * MIB
+    await eventually(lambda: "read-ahead" not in {thread.name for thread in threading.enumerate()}, "no thread is left")
 
 
 async def test_the_end_of_the_gateway_breaks_what_is_under_way(start: Start) -> None:

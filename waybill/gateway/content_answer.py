@@ -1,8 +1,9 @@
 """The content of a file on its way to a client, in constant memory and off the event loop.
 
-One piece of about a MiB is sent while a thread makes the next. Nothing is read ahead of a slow client, and no thread
-waits for one. The first piece is made before the status is sent, so that what cannot be read is told with a status;
-what goes wrong later breaks the connection: a client sees fewer bytes than were announced, never a clean end.
+One piece of about a MiB is sent while a thread makes the next. A slow client holds a few pieces in memory and none of
+the threads that serve the others. The first piece is made before the status is sent, so that what cannot be read is
+told with a status; what goes wrong later breaks the connection: a client sees fewer bytes than were announced, never a
+clean end.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ class ContentAnswer(Response):
             self._custody.open_content(self._artifact) as content,
             aclosing(_in_threads(content.read_range(self._start, self._stop))) as pieces,
         ):
-            piece = await anext(pieces, b"")
+            piece = await anext(pieces, None)
             gone = asyncio.create_task(_until_gone(receive))
             try:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                while piece:
+                while piece is not None:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     if gone.done():
                         return  # nobody reads on: the server drops what is sent, and this would go on to the end
-                    piece = await anext(pieces, b"")
+                    piece = await anext(pieces, None)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             finally:
                 gone.cancel()
