@@ -29,6 +29,7 @@ from blocks.errors import (
     UnsafeKey,
     WaybillError,
 )
+from blocks.read_ahead import read_ahead
 from blocks.storage.backend import Blob, Digest, Expected
 from blocks.storage.folders import files_below, folder_below
 from blocks.storage.key import PARTIAL_SUFFIX, check_key, is_key
@@ -165,7 +166,7 @@ class LocalBackend:
 
 def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
     try:
-        for chunk in digest.through(chunks):
+        for chunk in read_ahead(digest.through(chunks)):
             view = memoryview(chunk)
             while view:
                 view = view[os.write(descriptor, view) :]
