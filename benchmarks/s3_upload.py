@@ -61,7 +61,6 @@ def write_source(path: Path, mib: int) -> str:
 def measure(server: S3Server, source: Path, rounds: int, sha256: str) -> dict[str, list[dict[str, float]]]:
     """Seconds and risen peak of each way, in turn, each into a bucket of its own that is emptied again."""
     results: dict[str, list[dict[str, float]]] = {WAYBILL: [], BOTO3: []}
-    client = server.client()
     for number in range(rounds):
         for way in (WAYBILL, BOTO3) if number % 2 == 0 else (BOTO3, WAYBILL):
             bucket = server.new_bucket()
@@ -69,8 +68,7 @@ def measure(server: S3Server, source: Path, rounds: int, sha256: str) -> dict[st
             results[way].append(outcome)
             print(f"round {number} {way}: {outcome}", file=sys.stderr)
             outcome["read_seconds"] = compare(server, bucket, sha256)
-            client.delete_object(Bucket=bucket, Key=KEY)
-    client.close()
+            server.administrator.delete_object(Bucket=bucket, Key=KEY)
     return results
 
 

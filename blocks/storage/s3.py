@@ -10,10 +10,8 @@ from __future__ import annotations
 import io
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
-from urllib.parse import unquote
 
 from blocks.download_name import content_disposition
 from blocks.errors import BlobMissing, InvalidSettings, KeyExists, UnsafeKey, WaybillError
@@ -22,6 +20,7 @@ from blocks.storage.key import MAX_KEY_BYTES, check_key, is_key
 from blocks.storage.s3_connection import Patience, S3Connection
 from blocks.storage.s3_failure import S3Failure
 from blocks.storage.s3_reader import S3Reader
+from blocks.storage.s3_unfinished import abort_uploads, unfinished_uploads
 from blocks.storage.s3_upload import S3Upload, Taken
 
 # The longest name that S3 takes, in bytes of UTF-8.
@@ -90,17 +89,9 @@ class S3Backend:
 
     def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: its multipart uploads."""
-        name, aborted = self._name(key), 0
+        name = self._name(key)
         with self._translated(f"clear up after {key}"):
-            for upload, age in self._uploads(name):
-                if upload["Key"] == name and _is_old(age, older_than):
-                    try:
-                        self._connection.call("abort_multipart_upload", Bucket=self._bucket, **upload)
-                    except S3Failure as failure:
-                        if not failure.upload_gone:
-                            raise
-                    aborted += 1
-        return aborted
+            return abort_uploads(self._connection, self._bucket, name, older_than=older_than)
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.keys`."""
@@ -119,10 +110,11 @@ class S3Backend:
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
         """See `Backend.leftovers`: the keys of multipart uploads that were neither completed nor aborted. MinIO tells
         of them only to those who name the key."""
+        start = self._folder(prefix)
         with self._translated(f"list {prefix or 'the storage'}"):
-            for upload, age in self._uploads(self._folder(prefix)):
+            for upload in unfinished_uploads(self._connection, self._bucket, start, older_than=older_than):
                 key = upload["Key"][len(self._prefix) :]
-                if _is_old(age, older_than) and is_key(key):
+                if is_key(key):
                     yield key
 
     def locate(self, key: str) -> str:
@@ -144,22 +136,6 @@ class S3Backend:
                 ResponseContentDisposition=content_disposition(filename),
                 ResponseContentType=media_type,
             )
-
-    def _uploads(self, start: str) -> Iterator[tuple[dict[str, Any], timedelta]]:
-        """Key and id of every unfinished multipart upload whose name begins with *start*, with its age."""
-        # Names that XML cannot hold would make the whole list unreadable; botocore decodes other lists by itself.
-        place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": start, "EncodingType": "url"}
-        while True:
-            page = self._connection.call("list_multipart_uploads", **place)
-            now = _server_time(page)
-            uploads = page.get("Uploads", ())
-            for entry in uploads:
-                yield {"Key": unquote(entry["Key"]), "UploadId": entry["UploadId"]}, now - entry["Initiated"]
-            if not page.get("IsTruncated") or not uploads:
-                return
-            # Swift leaves the markers empty when a page holds one upload.
-            place["KeyMarker"] = unquote(page.get("NextKeyMarker") or uploads[-1]["Key"])
-            place["UploadIdMarker"] = page.get("NextUploadIdMarker") or uploads[-1]["UploadId"]
 
     def _folder(self, prefix: str) -> str:
         return (
@@ -206,20 +182,6 @@ def _place(url: str) -> tuple[str, str]:
             f"the prefix in the storage URL has {len(prefix.encode())} bytes; S3 leaves {room} for it"
         )
     return bucket, f"{prefix}/"
-
-
-def _is_old(age: timedelta, older_than: timedelta) -> bool:
-    """Servers give ages in whole seconds; what was begun just now may seem to come from the future."""
-    return not older_than or age >= older_than
-
-
-def _server_time(answer: dict[str, Any]) -> datetime:
-    """The server's clock, by which ages count; ours may be wrong."""
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
-    try:
-        return parsedate_to_datetime(date)
-    except ValueError:
-        return datetime.now(UTC)
 
 
 def _taken(key: str) -> KeyExists:

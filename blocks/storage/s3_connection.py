@@ -89,7 +89,7 @@ class S3Connection:
     def call(self, operation: str, *, patience: Patience | None = None, **parameters: Any) -> dict[str, Any]:
         """Do *operation* (botocore's name of it) and return its answer; a body of the answer comes as bytes.
 
-        Raises `S3Failure`.
+        ``ResponseMetadata["RetryAttempts"]`` of the answer counts the attempts that failed. Raises `S3Failure`.
         """
         return self.start(operation, patience=patience, **parameters).result()
 
@@ -147,7 +147,9 @@ class _Client:
             attempts += 1
             try:
                 async with self._slots:
-                    return await self._attempt(operation, patience.stall, parameters)
+                    answer = await self._attempt(operation, patience.stall, parameters)
+                answer["ResponseMetadata"]["RetryAttempts"] = attempts - 1
+                return answer
             except Exception as exc:
                 failure = S3Failure(operation, exc)
                 failure.attempts = attempts

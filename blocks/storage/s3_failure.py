@@ -120,6 +120,8 @@ class S3Failure(Exception):
         said = f"cannot {action}: the S3 server answered {self.code}" if self.answered else f"cannot {action}"
         if self.full:
             return StorageFull(f"{said}: no room, or no right to so much of it; free some space and start again")
+        if self.upload_gone:
+            return StorageUnavailable(f"{said}: somebody else has ended this upload; start again")
         if self.passing:
             tried = "" if self.attempts == 1 else f" ({self.attempts} attempts)"
             what = "" if self.answered else f": {_CONNECTION.get(self.code, self.code)}"

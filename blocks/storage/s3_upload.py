@@ -19,6 +19,7 @@ from typing import Any
 from blocks.errors import StorageUnavailable
 from blocks.storage.s3_connection import Body, S3Connection
 from blocks.storage.s3_failure import S3Failure
+from blocks.storage.s3_unfinished import abort_uploads
 from blocks.storage.turns import turn
 
 MIB = 1024 * 1024
@@ -72,7 +73,8 @@ class S3Upload:
         self._idle: list[Body] = []
         self._body = Body()
         self._room = part_size(1, total)
-        self._sent = False
+        self._sent = False  # the object may be there
+        self._lost_uploads = False  # there may be uploads whose id was lost with an answer
 
     def write(self, chunk: bytes) -> None:
         """Take *chunk*; returns when there is room for the next. Raises `S3Failure`."""
@@ -92,11 +94,13 @@ class S3Upload:
             while self._running:
                 self._take_results()
         finish = self._put if self._upload is None else self._complete
-        if not self._condition:
+        if self._condition:
+            with turn(f"{self._where['Bucket']}/{self._where['Key']}"):
+                finish()
+        else:
             finish()
-            return
-        with turn(f"{self._where['Bucket']}/{self._where['Key']}"):
-            finish()
+        if self._lost_uploads:
+            self._abort_lost()
 
     def discard(self) -> bool:
         """Take everything back; whether that could be done. Raises nothing but what ends the process."""
@@ -106,6 +110,8 @@ class S3Upload:
             gone = self._abort()
         if self._sent:
             gone = self._withdraw() and gone
+        if self._lost_uploads:
+            gone = self._abort_lost() and gone
         self._idle.clear()
         return gone
 
@@ -123,9 +129,7 @@ class S3Upload:
 
     def _send_part(self, *, last: bool = False) -> None:
         if self._upload is None:
-            self._upload = self._where | {
-                "UploadId": self._connection.call("create_multipart_upload", **self._object)["UploadId"]
-            }
+            self._upload = self._begin()
         number = len(self._parts) + len(self._running) + 1
         body = self._body
         body.truncate()
@@ -139,6 +143,16 @@ class S3Upload:
             self._take_results()
         self._body = self._idle.pop() if self._idle else Body()
         self._body.seek(0)
+
+    def _begin(self) -> dict[str, Any]:
+        self._lost_uploads = True
+        try:
+            answer = self._connection.call("create_multipart_upload", **self._object)
+        except S3Failure as failure:
+            self._lost_uploads = failure.passing or failure.attempts > 1  # else it was refused for certain
+            raise
+        self._lost_uploads = answer["ResponseMetadata"]["RetryAttempts"] > 0
+        return {**self._where, "UploadId": answer["UploadId"]}
 
     async def _part(self, upload: dict[str, Any], number: int, body: Body) -> dict[str, Any]:
         sending = asyncio.ensure_future(
@@ -243,6 +257,19 @@ class S3Upload:
             except S3Failure:
                 return True  # gone, or not to be asked about; it was aborted
         return False
+
+    def _abort_lost(self) -> bool:
+        """Abort every upload of this name. Another writer of it, if there ever is one, fails and may start again."""
+        try:
+            abort_uploads(
+                self._connection,
+                self._where["Bucket"],
+                self._where["Key"],
+                patience=self._connection.patience.for_clearing,
+            )
+        except S3Failure:
+            return False
+        return True
 
     def _clearing(self, operation: str, **parameters: Any) -> None:
         patience = self._connection.patience.for_clearing

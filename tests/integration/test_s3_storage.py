@@ -37,10 +37,8 @@ def store(s3_server: S3Server, s3_bucket: str) -> Backend:
 
 
 @pytest.fixture
-def client(s3_server: S3Server) -> Iterator[Any]:
-    client = s3_server.client()
-    yield client
-    client.close()
+def client(s3_server: S3Server) -> Any:
+    return s3_server.administrator
 
 
 @pytest.fixture

@@ -202,9 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
                     server.putheader(name, value)
             server.putheader("Connection", "close")
             server.endheaders()
-            for number, piece in enumerate(self._body()):
-                flipped = fault.flip_byte_of_request and not number
-                server.send(bytes([piece[0] ^ 1]) + piece[1:] if flipped else piece)
+            self._send_body(server, fault)
             answer = server.getresponse()
             if fault.lose_answer:
                 answer.read()
@@ -212,6 +210,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._hand_back(answer, fault)
         finally:
             server.close()
+
+    def _send_body(self, server: http.client.HTTPConnection, fault: Fault) -> None:
+        refused = False
+        for number, piece in enumerate(self._body()):
+            flipped = fault.flip_byte_of_request and not number
+            try:
+                if not refused:
+                    server.send(bytes([piece[0] ^ 1]) + piece[1:] if flipped else piece)
+            except OSError:
+                refused = True  # it has answered without reading on; the client is to get that answer
 
     def _hand_back(self, answer: http.client.HTTPResponse, fault: Fault) -> None:
         self.send_response_only(answer.status, answer.reason)

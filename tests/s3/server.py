@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -51,7 +52,7 @@ class S3Server:
         return {"endpoint_url": self.address, "key": self.access_key, "secret": self.secret_key}
 
     def client(self) -> Any:
-        """A boto3 client, for looking at the server from outside of what is tested."""
+        """A new boto3 client, for looking at the server from outside of what is tested; to be closed."""
         import boto3
 
         return boto3.client(
@@ -65,12 +66,13 @@ class S3Server:
     def new_bucket(self) -> str:
         """The name of a fresh, empty bucket."""
         name = f"bucket-{uuid4().hex[:12]}"
-        client = self.client()
-        try:
-            client.create_bucket(Bucket=name)
-        finally:
-            client.close()
+        self.administrator.create_bucket(Bucket=name)
         return name
+
+    @cached_property
+    def administrator(self) -> Any:
+        """The client of this object itself, kept as long as the server runs."""
+        return self.client()
 
 
 @contextmanager
@@ -85,9 +87,11 @@ def running_s3_server() -> Generator[S3Server]:
             write_configuration(folder, environment, ports)
             processes = [_start(environment, folder, name) for name in (*BACK_ENDS, "proxy")]
             if _became_ready(processes, ports["proxy"]):
-                yield S3Server(
+                server = S3Server(
                     address=f"http://127.0.0.1:{ports['proxy']}", pids=tuple(process.pid for process in processes)
                 )
+                yield server
+                server.administrator.close()
                 return
             if attempt == _ATTEMPTS:
                 raise RuntimeError(f"the S3 server for tests does not start:\n{_what_they_said(folder)}")
@@ -138,7 +142,8 @@ def _became_ready(processes: list[subprocess.Popen[bytes]], port: int) -> bool:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=1):
                 pass
             server = S3Server(address=f"http://127.0.0.1:{port}")
-            server.client().list_buckets()
+            server.administrator.list_buckets()
+            server.administrator.close()
         except Exception:  # noqa: BLE001 -- whatever it says while it starts
             time.sleep(0.05)
         else:
