@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from blocks.download_name import content_disposition
-from blocks.errors import BlobMissing, InvalidSettings, KeyExists, UnsafeKey, WaybillError
+from blocks.errors import BlobMissing, InvalidSettings, KeyExists, StorageUnavailable, UnsafeKey
 from blocks.storage.backend import CHUNK_BYTES, Blob, Digest, Expected
 from blocks.storage.key import MAX_KEY_BYTES, check_key, is_key
 from blocks.storage.s3_connection import Patience, S3Connection
@@ -160,8 +160,10 @@ class S3Backend:
                 raise BlobMissing(f"cannot {action}: there is no such blob", key=missing) from failure
             error = failure.told(action)
             raise type(error)("; ".join([error.message, *getattr(failure, "__notes__", ())])) from failure
-        except WaybillError:
-            raise
+        except (KeyError, ValueError) as exc:
+            if digest is not None and exc is digest.source_error:
+                raise
+            raise StorageUnavailable(f"cannot {action}: the S3 server gave an answer that makes no sense") from exc
 
 
 def _place(url: str) -> tuple[str, str]:

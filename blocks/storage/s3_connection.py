@@ -77,6 +77,10 @@ class S3Connection:
         self._clients: dict[int, _Client] = {}
         self._client()  # wrong options are told now, not at the first write
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles connect anew."""
+        return S3Connection, (self._options, self.patience)
+
     @property
     def additional(self) -> Mapping[str, Any]:
         """What the options add to every call, such as a storage class."""
@@ -182,6 +186,8 @@ class _Client:
         except BaseException:
             trying.cancel()
             await asyncio.wait([trying])  # its connection is closed when it ends, and not before
+            if not trying.cancelled():
+                trying.exception()  # has been seen
             raise
         return trying.result()
 

@@ -6,6 +6,7 @@ code and the operation only: what a server writes beside it may quote access key
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import aiohttp
@@ -36,7 +37,9 @@ _PASSING_CODES = {
     "Throttling",
     "XAmzContentSHA256Mismatch",
 }
-_PASSING_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+_PASSING_STATUSES = {408, 425, 429}
+# What the server cannot do at all; every other 5xx is its moment of weakness.
+_FINAL_SERVER_STATUSES = {501, 505, 507}
 # Codes of servers that have quotas (Ceph, MinIO, Swift); S3 itself is never full.
 _FULL_CODES = {
     "EntityTooLarge",
@@ -67,6 +70,10 @@ _MEANING = {
 }
 
 
+# Anything longer or stranger is not repeated to people.
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
 class RangesIgnored(Exception):
     """More was given than was asked for; to take it might need any amount of memory."""
 
@@ -80,7 +87,8 @@ class S3Failure(Exception):
         response = cast("dict[str, Any]", said.response) if isinstance(said, ClientError) else {}  # pyright: ignore[reportUnknownMemberType]
         self.operation = operation
         self.attempts = 1
-        self.code = str(response.get("Error", {}).get("Code", "")) or type(said).__name__
+        code = str(response.get("Error", {}).get("Code", ""))
+        self.code = code if _CODE.fullmatch(code) else type(said).__name__
         self.status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         self.answered = bool(response)
         self._cause = said
@@ -92,7 +100,8 @@ class S3Failure(Exception):
         if self.full:
             return False
         if self.answered:
-            return self.code in _PASSING_CODES or self.status in _PASSING_STATUSES
+            weak = self.status >= 500 and self.status not in _FINAL_SERVER_STATUSES
+            return weak or self.code in _PASSING_CODES or self.status in _PASSING_STATUSES
         return isinstance(self._cause, _PASSING_TYPES)
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -426,6 +428,11 @@ def test_a_forked_process_goes_on_with_connections_of_its_own(store: Backend) ->
     child.join(10)
     assert child.exitcode == 0
     assert read(store, "outputs/child") == b"of the child"
+
+
+def test_a_copy_of_the_storage_connects_anew(store: Backend) -> None:
+    store.publish(KEY, [b"x"])
+    assert read(pickle.loads(pickle.dumps(store))) == read(copy.deepcopy(store)) == b"x"  # noqa: S301
 
 
 def test_what_another_has_changed_is_seen_at_once(s3_server: S3Server, s3_bucket: str, store: Backend) -> None:
