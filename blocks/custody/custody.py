@@ -108,6 +108,7 @@ class Custody:
         Raises like `take`; after an error the reservation is gone.
         """
         key, recipient = reservation.location, self.keys.recipient
+        stored: Stored | None = None
         try:
             stored = await in_thread(
                 lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
@@ -116,8 +117,9 @@ class Custody:
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
             # another writer has put under the key is not ours to remove.
+            ours = stored is not None or not isinstance(error, KeyExists)
             with suppress(WaybillError):
-                await to_its_end(self._give_up(reservation.file_id, key, written=not isinstance(error, KeyExists)))
+                await to_its_end(self._give_up(reservation.file_id, key, written=ours))
             raise
 
     async def release(self, reservations: Sequence[Reservation]) -> None:

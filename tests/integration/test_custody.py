@@ -20,6 +20,7 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Kind, Reservation
 from blocks.custody import Custody
+from blocks.custody.manifest import manifest_key
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -185,6 +186,17 @@ async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> Non
         await custody.take(draft(), b"ours")
     with place.backend.open(new_key("upload", file_id)) as stream:
         assert stream.read() == b"another writer's"
+    assert await place.states() == {}
+
+
+async def test_a_manifest_that_lies_there_already_leaves_no_blob_without_a_row(place: Place) -> None:
+    file_id = uuid4()
+    place.backend.publish(manifest_key(new_key("upload", file_id)), [b"somebody's"])
+    keys = place.custody.keys
+    custody = Custody(catalog=place.catalog, backend=place.backend, keys=keys, new_id=lambda: file_id)
+    with pytest.raises(KeyExists):
+        await custody.take(draft(), b"ours")
+    assert place.nothing_lies_in_the_storage()
     assert await place.states() == {}
 
 
@@ -478,6 +490,7 @@ from pathlib import Path
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody
+from blocks.custody.manifest import manifest_key
 from blocks.keys import StorageKeys
 from blocks.storage import open_backend
 
