@@ -182,7 +182,7 @@ def test_put_verify_damage_and_rm(waybill: CommandLine, tmp_path: Path) -> None:
     waybill.run("files", "rm", put["file_id"])
     assert not location.exists()
     gone = waybill.json("files", "show", put["file_id"], expect=1)
-    assert gone["error"]["code"] == "ArtifactNotFound"
+    assert gone["error"]["code"] == "ArtifactGone"
     waybill.run("files", "rm", put["file_id"], expect=1)
 
 
