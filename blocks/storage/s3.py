@@ -41,7 +41,7 @@ class S3Backend:
         self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
     ) -> Blob:
         """See `Backend.publish`. An object of unknown size may need more memory than one whose size is declared, from
-        8 GiB on."""
+        12 GiB on."""
         name = self._name(key)
         digest = Digest(expected)
         total = expected.size if expected else None

@@ -31,7 +31,7 @@ from tests.s3.fault_proxy import (
 
 MIB = 2**20
 # Two parts, and four blocks of reading.
-SIZE_MIB = 11
+SIZE_MIB = 14
 KEY = "outputs/3f/3f2a"
 # The bars: a process that is told to end, and a write to a server that answers 503 for ever.
 MAX_END_SECONDS = 5
@@ -112,10 +112,10 @@ def test_a_server_that_refuses_everything_for_ever_is_given_up_within_30_seconds
 
     def chunks() -> Iterator[bytes]:
         nonlocal started
-        yield from LARGE[:9]
+        yield from LARGE[:13]
         started = time.monotonic()
         place.proxy.inject(lambda _: True, SERVICE_UNAVAILABLE)
-        yield from LARGE[9:]
+        yield from LARGE[13:]
 
     backend = S3Backend(place.url, place.options)
     with pytest.raises(StorageUnavailable, match=r"attempts.*could not be taken back"):
@@ -246,9 +246,9 @@ def test_a_lost_answer_does_not_make_another_writers_object_ours(place: Place, o
 
 def test_an_upload_that_somebody_else_ends_can_be_started_again(place: Place) -> None:
     def chunks() -> Iterator[bytes]:
-        yield from LARGE[:9]
+        yield from LARGE[:13]
         assert place.direct.abort(KEY) == 1
-        yield from LARGE[9:]
+        yield from LARGE[13:]
 
     with pytest.raises(StorageUnavailable, match="start again"):
         place.backend.publish(KEY, chunks())
@@ -460,9 +460,9 @@ for point in points:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     print(json.dumps([point, status, time.monotonic() - started]), flush=True)
 """
-POINTS: list[int | str] = [0, 4, 8, 9, 12, 16, 17, 20, "after the commit"]
-# The first part is on its way when the ninth MiB comes, and nothing lies on the server before.
-BEGUN = {f"outputs/{point}" for point in (9, 12, 16, 17, 20)}
+POINTS: list[int | str] = [0, 6, 11, 12, 13, 14, 16, 18, 20, "after the commit"]
+# The first part is on its way when the 13th MiB comes, and nothing lies on the server before.
+BEGUN = {f"outputs/{point}" for point in (13, 14, 16, 18, 20)}
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGTERM-unwinding"])
