@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,7 +21,6 @@ import pytest
 
 from blocks.errors import BlobMissing, InvalidSettings
 from blocks.storage import Backend, Expected, open_backend, read_chunks
-from blocks.storage.s3 import S3Backend
 from blocks.storage.s3_upload import MAX_PART_BYTES, MAX_PARTS, PART_BYTES, part_size
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import FaultProxy, running_fault_proxy, wait_until
@@ -411,22 +408,31 @@ def test_several_readers_of_one_large_object_jump_about(store: Backend) -> None:
         assert all(pool.map(jump, range(8)))
 
 
-def _in_child(backend: S3Backend, answers: Any) -> None:
-    backend.publish("outputs/child", [b"of the child"])
-    answers.put(read(backend, "outputs/parent"))
+# In a process of its own: a fork of the tests' own would take along whatever they have running.
+_FORKING = """
+import json, os, sys
+from blocks.storage import open_backend
+store = open_backend(sys.argv[1], json.loads(sys.argv[2]))
+store.publish("outputs/parent", [b"of the parent"])
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        store.publish("outputs/child", [b"of the child"])
+        with store.open("outputs/parent") as stream:
+            code = 0 if stream.read() == b"of the parent" else 2
+    finally:
+        os._exit(code)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
-def test_a_forked_process_goes_on_with_connections_of_its_own(store: Backend) -> None:
-    store.publish("outputs/parent", [b"of the parent"])
-    context = multiprocessing.get_context("fork")
-    answers = context.Queue()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that threads do not survive the fork is what is tested
-        child = context.Process(target=_in_child, args=(store, answers))
-        child.start()
-    assert answers.get(timeout=30) == b"of the parent"
-    child.join(10)
-    assert child.exitcode == 0
+def test_a_forked_process_goes_on_with_connections_of_its_own(store: Backend, s3_server: S3Server) -> None:
+    url, options = store.locate("x").removesuffix("/x"), json.dumps(s3_server.options)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _FORKING, url, options], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
     assert read(store, "outputs/child") == b"of the child"
 
 
