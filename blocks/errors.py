@@ -137,6 +137,29 @@ class LinkExpired(Permanent):
     """A link whose time is over."""
 
 
+# Webhooks -------------------------------------------------------------------------------------------------------------
+
+
+class InvalidWebhookUrl(Permanent):
+    """An address that no webhook can be sent to, whatever the network is like."""
+
+
+class AddressRefused(Permanent):
+    """An address inside of a network that webhooks must not reach."""
+
+
+class EndpointNotFound(Permanent):
+    """No webhook endpoint with this id."""
+
+
+class DeliveryNotFound(Permanent):
+    """No delivery with this id."""
+
+
+class EventNotFound(Permanent):
+    """No event with this id."""
+
+
 # Documents and stages -------------------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,40 @@ over what is read here. No secret has a default.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from blocks.errors import InvalidSettings
+from blocks.durations import parse_duration
+from blocks.errors import InvalidOptions, InvalidSettings
+
+PrivateNetworks = tuple[IPv4Network | IPv6Network, ...]
+
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_EVERY_NETWORK = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+# Words that stand for networks; pydantic's own words for yes and no, so that the variable can be used as a switch.
+_NETWORK_WORDS: dict[str, PrivateNetworks] = {
+    "loopback": _LOOPBACK,
+    **dict.fromkeys(("off", "false", "no", "0"), ()),
+    **dict.fromkeys(("on", "true", "yes", "1"), _EVERY_NETWORK),
+}
+
+# At once, then with growing pauses: a receiver that is deployed anew is back in seconds, one that broke on a Friday
+# evening is repaired on Monday. Three days and four hours in all.
+DEFAULT_WEBHOOK_SCHEDULE = (
+    timedelta(0),
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
+)
+# A typing error must not make an endpoint hear the same thing for ever.
+_MAX_ATTEMPTS = 100
 
 
 class Settings(BaseSettings):
@@ -41,6 +67,15 @@ class Settings(BaseSettings):
     # Send downloads of files that lie unencrypted on S3 there, instead of through the gateway.
     presigned_redirects: bool = False
 
+    # Webhooks. Private networks that they may reach: off, on (every one), loopback, or networks such as 10.0.0.0/8.
+    allow_private_webhooks: Annotated[PrivateNetworks, NoDecode] = ()
+    # What their secrets are sealed with; a file, so that several machines can be given the same.
+    webhook_identity_file: Path | None = None
+    # How long after it was due, and after each failure, an attempt is made; after the last one it is dead.
+    webhook_schedule: Annotated[tuple[timedelta, ...], NoDecode] = DEFAULT_WEBHOOK_SCHEDULE
+    # How long 'waybill process' waits at its end for webhooks that are due.
+    webhook_drain_seconds: float = Field(default=10.0, ge=0, le=3600)
+
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
     # small enough that the progress of a batch is visible.
     shard_size: int = Field(default=40, ge=1, le=500)
@@ -56,7 +91,7 @@ class Settings(BaseSettings):
     extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
     retention_days: int = Field(default=30, ge=1)
 
-    @field_validator("home", "storage_identity_file", "link_keys_file", mode="after")
+    @field_validator("home", "storage_identity_file", "link_keys_file", "webhook_identity_file", mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -65,6 +100,33 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allow_private_webhooks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found: list[IPv4Network | IPv6Network] = []
+        for part in value.lower().split(","):
+            word = part.strip()
+            try:
+                found += _NETWORK_WORDS[word] if word in _NETWORK_WORDS else [ip_network(word)]
+            except ValueError as exc:
+                raise ValueError("write off, on, loopback, or networks such as 10.0.0.0/8,fd00::/8") from exc
+        return tuple(found)
+
+    @field_validator("webhook_schedule", mode="before")
+    @classmethod
+    def _schedule(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = tuple(_pause(part.strip()) for part in value.split(","))
+        except InvalidOptions as exc:
+            raise ValueError("write the pause before each attempt, such as 0,5s,5m,2h") from exc
+        if len(found) > _MAX_ATTEMPTS:
+            raise ValueError(f"{_MAX_ATTEMPTS} attempts at most")
+        return found
 
     @property
     def scratch(self) -> Path:
@@ -85,6 +147,10 @@ class Settings(BaseSettings):
         return self.link_keys_file or self.home / "link-keys"
 
     @property
+    def resolved_webhook_identity_file(self) -> Path:
+        return self.webhook_identity_file or self.home / "webhook-identity"
+
+    @property
     def required_database_url(self) -> str:
         """The catalogue's address. Raises `InvalidSettings` when neither the stack nor the environment gives one."""
         if self.database_url is None:
@@ -94,6 +160,10 @@ class Settings(BaseSettings):
     @property
     def resolved_storage_url(self) -> str:
         return self.storage_url or str(self.home / "artifacts")
+
+
+def _pause(text: str) -> timedelta:
+    return timedelta(0) if text in {"0", "0s"} else parse_duration(text)
 
 
 def load_settings() -> Settings:

@@ -7,8 +7,6 @@ that several writes commit together. Refuses to touch storage: bytes are the bus
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +25,7 @@ from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
 from blocks.catalog.facts import as_json
 from blocks.errors import ArtifactGone, ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
+from blocks.page_cursor import read_cursor, write_cursor
 from blocks.postgres import check_url, connect_async, postgres_errors
 
 Row = dict[str, Any]
@@ -244,12 +243,14 @@ class Catalog:
         # One more than asked for tells whether there is a next page.
         values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
         if after is not None:
-            values["after_created_at"], values["after_file_id"] = _read_cursor(after)
+            values["after_created_at"], values["after_file_id"] = read_cursor(after)
         cursor = await run(connection, statement, values)
         artifacts = [read_artifact(row) for row in await cursor.fetchall()]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
-        return Page(artifacts=artifacts, next=_write_cursor(artifacts[-1]) if more else None)
+        return Page(
+            artifacts=artifacts, next=write_cursor(artifacts[-1].created_at, artifacts[-1].file_id) if more else None
+        )
 
     async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
         """What *run_id* left pending or half deleted. Only for runs that are known to be dead."""
@@ -342,18 +343,3 @@ def _summarise(groups: Sequence[Row]) -> Row:
         "oldest": oldest.isoformat() if oldest else None,
         "newest": newest.isoformat() if newest else None,
     }
-
-
-def _write_cursor(artifact: Artifact) -> str:
-    return base64.urlsafe_b64encode(f"{artifact.created_at.isoformat()} {artifact.file_id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        created_text, file_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        created_at = datetime.fromisoformat(created_text)
-        if created_at.tzinfo is None:
-            raise ValueError("a time without its zone")
-        return created_at, UUID(file_id)
-    except (ValueError, binascii.Error) as exc:
-        raise InvalidOptions("the page cursor is not one that Waybill gave; start from the first page") from exc

@@ -46,6 +46,14 @@ def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] 
     return StorageKeys(recipient=identities[0].recipient, identities=identities)
 
 
+def identities_of_its_own(path: Path, *, may_create: bool) -> tuple[StorageIdentity, ...]:
+    """The identities in a file beside that of the storage; the first one is made unless *may_create* is off.
+
+    Of processes that do so at once one wins, and all get its key. Raises `InvalidSettings`.
+    """
+    return _read(path) or (_create(path, lambda _: None) if may_create else ())
+
+
 def add_identity(path: Path, *, now: datetime | None = None) -> X25519Identity:
     """Make a new identity and put it first in the file; the earlier ones stay below it. Returns the new one.
 

@@ -1,0 +1,17 @@
+"""The outbox: what consumers are to be told, in Postgres, from the event to the last attempt."""
+
+from blocks.outbox.event import Event, PayloadLink, computed_event_id, sequence_of, state_event_id
+from blocks.outbox.outbox import RecordedEvent, add_event_for, add_events, recent_events, whole_body
+
+__all__ = [
+    "Event",
+    "PayloadLink",
+    "RecordedEvent",
+    "add_event_for",
+    "add_events",
+    "computed_event_id",
+    "recent_events",
+    "sequence_of",
+    "state_event_id",
+    "whole_body",
+]

@@ -1,0 +1,285 @@
+"""Deliveries: one event for one endpoint, from due to delivered or dead, and the log of every attempt.
+
+Owns the lease: whoever has acquired an endpoint is the only one that sends to it, for `lease` unless it renews. Decides
+nothing about when to try again or whom to leave alone; the dispatcher does. Every call takes the caller's connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from blocks.catalog import Connection
+from blocks.catalog.catalog import MAX_PAGE, run
+from blocks.errors import DeliveryNotFound, InvalidOptions
+from blocks.outbox import queries
+from blocks.outbox.endpoints import EndpointState
+from blocks.page_cursor import read_cursor, write_cursor
+
+DeliveryState = Literal["pending", "delivered", "dead"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcquiredEndpoint:
+    """An endpoint that this dispatcher may send to for the length of its lease."""
+
+    endpoint_id: UUID
+    url: str
+    secret_id: UUID
+    failures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewedEndpoint:
+    """An endpoint whose lease goes on, as it is now: somebody may have changed, disabled or removed it."""
+
+    endpoint_id: UUID
+    url: str
+    secret_id: UUID | None
+    state: EndpointState
+
+
+@dataclass(frozen=True, kw_only=True)
+class DueDelivery:
+    """What is to be sent: `attempts` have been made in this round; `body` is the very bytes."""
+
+    delivery_id: UUID
+    endpoint_id: UUID
+    event_id: str
+    event_type: str
+    attempts: int
+    due_at: datetime
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one attempt, and what follows: delivered, dead, or pending again after `pause`."""
+
+    delivery_id: UUID
+    state: DeliveryState
+    pause: timedelta
+    started_at: datetime
+    milliseconds: float
+    status: int | None
+    peer: str | None
+    error: str | None
+    answer: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryRecord:
+    """One line of the delivery log."""
+
+    delivery_id: UUID
+    event_id: str
+    event_type: str
+    task_id: UUID | None
+    source_file: str | None
+    endpoint_id: UUID
+    url: str
+    state: DeliveryState
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    settled_at: datetime | None
+    last_attempt_at: datetime | None
+    last_status: int | None
+    last_milliseconds: float | None
+    last_peer: str | None
+    last_error: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The delivery as commands and the API show it."""
+        return {name: _shown(value) for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryPage:
+    """One page of the log, newest first. `next` continues it, None at the end."""
+
+    deliveries: list[DeliveryRecord]
+    next: str | None
+
+
+async def acquire(
+    connection: Connection,
+    owner: UUID,
+    *,
+    lease: timedelta,
+    limit: int,
+    endpoint_ids: Collection[UUID] | None = None,
+) -> list[AcquiredEndpoint]:
+    """Take endpoints that have something due and that nobody holds; of *endpoint_ids* only, where given."""
+    values = {
+        "owner": owner,
+        "lease_seconds": lease.total_seconds(),
+        "limit": limit,
+        "endpoint_ids": list(endpoint_ids) if endpoint_ids is not None else None,
+    }
+    return [AcquiredEndpoint(**row) for row in await (await run(connection, queries.ACQUIRE, values)).fetchall()]
+
+
+async def renew(
+    connection: Connection, owner: UUID, endpoint_ids: Collection[UUID], *, lease: timedelta
+) -> list[RenewedEndpoint]:
+    """Hold *endpoint_ids* for another *lease*; those that are missing in the answer belong to somebody else now."""
+    values = {"owner": owner, "lease_seconds": lease.total_seconds(), "endpoint_ids": list(endpoint_ids)}
+    return [RenewedEndpoint(**row) for row in await (await run(connection, queries.RENEW, values)).fetchall()]
+
+
+async def release(connection: Connection, owner: UUID, endpoint_ids: Collection[UUID]) -> None:
+    """Let others send to *endpoint_ids*, and tell them."""
+    await run(connection, queries.RELEASE, {"owner": owner, "endpoint_ids": list(endpoint_ids)})
+
+
+async def due(
+    connection: Connection, owner: UUID, room: Mapping[UUID, int], *, busy: Collection[UUID]
+) -> list[DueDelivery]:
+    """The oldest due deliveries of the endpoints in *room* that *owner* holds, at most as many as each has room for.
+
+    *busy* are those that are being worked on already. Endpoints that are held or disabled give none.
+    """
+    values = {
+        "owner": owner,
+        "endpoint_ids": list(room),
+        "room": list(room.values()),
+        "busy": list(busy),
+    }
+    cursor = await run(connection, queries.DUE, values)
+    return [DueDelivery(**{**row, "body": bytes(row["body"])}) for row in await cursor.fetchall()]
+
+
+async def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Write attempts into the log and what follows from them, all in one statement. One that is settled stays."""
+    await run(
+        connection,
+        queries.SETTLE,
+        {
+            "delivery_ids": [one.delivery_id for one in outcomes],
+            "states": [one.state for one in outcomes],
+            "pause_seconds": [one.pause.total_seconds() for one in outcomes],
+            "started_at": [one.started_at for one in outcomes],
+            "milliseconds": [one.milliseconds for one in outcomes],
+            "statuses": [one.status for one in outcomes],
+            "peers": [one.peer for one in outcomes],
+            "errors": [one.error for one in outcomes],
+            "answers": [one.answer for one in outcomes],
+        },
+    )
+
+
+async def mark_sound(connection: Connection, endpoint_ids: Collection[UUID]) -> None:
+    """Note that *endpoint_ids* have taken something: earlier failures and holds count no more."""
+    await run(connection, queries.MARK_SOUND, {"endpoint_ids": list(endpoint_ids)})
+
+
+async def mark_failing(
+    connection: Connection, endpoint_id: UUID, *, failures: int, pause: timedelta | None, because: str
+) -> None:
+    """Note how many attempts have failed since the last success; with *pause* send nothing there for so long."""
+    values = {
+        "endpoint_id": endpoint_id,
+        "failures": failures,
+        "pause_seconds": pause.total_seconds() if pause is not None else None,
+        "because": because,
+    }
+    await run(connection, queries.MARK_FAILING, values)
+
+
+async def is_under_way(connection: Connection, *, within: timedelta, task_id: UUID | None = None) -> bool:
+    """Whether something is due now or *within* that time at an endpoint that is open; of one run, where given."""
+    values = {"within_seconds": within.total_seconds(), "task_id": task_id}
+    row = await (await run(connection, queries.UNDER_WAY, values)).fetchone()
+    return bool(row and row["under_way"])
+
+
+# The log --------------------------------------------------------------------------------------------------------------
+
+
+async def list_deliveries(
+    connection: Connection,
+    *,
+    endpoint_id: UUID | None = None,
+    state: DeliveryState | None = None,
+    event_id: str | None = None,
+    task_id: UUID | None = None,
+    since: datetime | None = None,
+    limit: int = 100,
+    after: str | None = None,
+) -> DeliveryPage:
+    """One page of the log, newest first. *after* is the `DeliveryPage.next` of the page before."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} deliveries, not {limit}")
+    statement = queries.deliveries_statement(
+        endpoint=endpoint_id is not None, state=state is not None, event=event_id is not None,
+        task=task_id is not None, since=since is not None, after=after is not None,
+    )  # fmt: skip
+    values: dict[str, Any] = {
+        "endpoint_id": endpoint_id, "state": state, "event_id": event_id, "task_id": task_id, "since": since,
+        "limit": limit + 1,
+    }  # fmt: skip
+    if after is not None:
+        values["after_created_at"], values["after_delivery_id"] = read_cursor(after)
+    rows = await (await run(connection, statement, values)).fetchall()
+    records = [DeliveryRecord(**row) for row in rows]
+    more = len(records) > limit
+    records = records[:limit]
+    return DeliveryPage(
+        deliveries=records, next=write_cursor(records[-1].created_at, records[-1].delivery_id) if more else None
+    )
+
+
+async def get_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRecord:
+    """One delivery. Raises `DeliveryNotFound`."""
+    row = await (await run(connection, queries.DELIVERY, {"delivery_id": delivery_id})).fetchone()
+    if row is None:
+        raise DeliveryNotFound(f"no delivery {delivery_id}; 'waybill webhooks deliveries' shows what there is")
+    return DeliveryRecord(**row)
+
+
+async def attempts_of(connection: Connection, delivery_id: UUID) -> list[dict[str, Any]]:
+    """Every attempt of a delivery, oldest first, as commands and the API show it."""
+    rows = await (await run(connection, queries.ATTEMPTS, {"delivery_id": delivery_id})).fetchall()
+    return [{name: _shown(value) for name, value in row.items()} for row in rows]
+
+
+async def replay(
+    connection: Connection,
+    *,
+    states: Sequence[DeliveryState] = ("dead",),
+    delivery_ids: Sequence[UUID] | None = None,
+    endpoint_id: UUID | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> int:
+    """Send deliveries in one of *states* again, with the same id and body, from the beginning of the schedule.
+
+    The other arguments narrow it down; all that are given have to fit. Returns how many.
+    """
+    values = {
+        "states": list(states),
+        "delivery_ids": list(delivery_ids) if delivery_ids is not None else None,
+        "endpoint_id": endpoint_id,
+        "since": since,
+        "until": until,
+    }
+    row = await (await run(connection, queries.REPLAY, values)).fetchone()
+    return int(row["again"]) if row else 0
+
+
+async def delivery_counts(connection: Connection) -> dict[str, dict[str, Any]]:
+    """How many deliveries there are and when the oldest was made, by state."""
+    rows = await (await run(connection, queries.COUNTS, {})).fetchall()
+    return {row["state"]: {"count": int(row["count"]), "oldest": row["oldest"].isoformat()} for row in rows}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        return round(value, 1)
+    return str(value) if isinstance(value, UUID) else value

@@ -1,0 +1,201 @@
+"""Endpoints: where events go, what each wants to be told, and the secrets they are signed with.
+
+An endpoint is registered by a person, follows a Prefect block of the same name, or was given with a run; those of runs
+share one secret. Secrets come and go as sealed bytes: sealing is the business of `blocks.webhooks.secrets`. Every call
+takes the caller's connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from blocks.catalog import Connection
+from blocks.catalog.catalog import run
+from blocks.errors import EndpointNotFound
+from blocks.outbox import queries
+
+Origin = Literal["registered", "block", "run"]
+EndpointState = Literal["enabled", "disabled", "removed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where events go. `event_types` None: everything. `held_until`: it asked for patience, or keeps failing."""
+
+    endpoint_id: UUID
+    origin: Origin
+    name: str | None
+    url: str
+    event_types: list[str] | None
+    description: str
+    secret_id: UUID | None
+    state: EndpointState
+    disabled_because: str | None
+    failures: int
+    held_until: datetime | None
+    held_because: str | None
+    created_at: datetime
+    pending: int = 0
+    dead: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The endpoint as commands and the API show it; never its secret."""
+        return {
+            "endpoint_id": str(self.endpoint_id),
+            "url": self.url,
+            "events": self.event_types,
+            "origin": self.origin,
+            "name": self.name,
+            "description": self.description,
+            "state": self.state,
+            "disabled_because": self.disabled_because,
+            "failures": self.failures,
+            "held_until": self.held_until.isoformat() if self.held_until else None,
+            "held_because": self.held_because,
+            "created_at": self.created_at.isoformat(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedSecret:
+    """A secret as the database has it, and the one before it while that still signs."""
+
+    secret_id: UUID
+    sealed: bytes
+    previous_sealed: bytes | None
+    previous_until: datetime | None
+
+
+async def add_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
+    """Keep a sealed secret under its id."""
+    await run(connection, queries.ADD_SECRET, {"secret_id": secret_id, "sealed": sealed})
+
+
+async def offer_shared_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
+    """Make this the one secret of all addresses that come with runs, unless there is one already."""
+    await run(connection, queries.ADD_SHARED_SECRET, {"secret_id": secret_id, "sealed": sealed})
+
+
+async def shared_secret_id(connection: Connection) -> UUID | None:
+    """The id of the secret of all addresses that come with runs; None before it was made."""
+    row = await (await run(connection, queries.SHARED_SECRET, {})).fetchone()
+    return row["secret_id"] if row else None
+
+
+async def sealed_secrets(connection: Connection, secret_ids: Sequence[UUID]) -> dict[UUID, SealedSecret]:
+    """Those of *secret_ids* that there are, by id."""
+    cursor = await run(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})
+    return {row["secret_id"]: SealedSecret(**row) for row in await cursor.fetchall()}
+
+
+async def rotate_secret(connection: Connection, secret_id: UUID, sealed: bytes, overlap: timedelta) -> datetime:
+    """Sign with a new secret from now on, and with the old one too for *overlap*; until when, by the database."""
+    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
+    row = await (await run(connection, queries.ROTATE_SECRET, values)).fetchone()
+    if row is None:
+        raise EndpointNotFound("this endpoint has no secret any more; it was removed")
+    return row["previous_until"]
+
+
+async def replace_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
+    """Sign with another secret from now on, and with nothing else."""
+    await run(connection, queries.REPLACE_SECRET, {"secret_id": secret_id, "sealed": sealed})
+
+
+async def add_endpoint(
+    connection: Connection,
+    *,
+    endpoint_id: UUID,
+    origin: Origin,
+    url: str,
+    secret_id: UUID,
+    event_types: Sequence[str] | None = None,
+    name: str | None = None,
+    description: str = "",
+) -> Endpoint:
+    """Register where events go; *url* must have been checked. What happened before is not told."""
+    values = {
+        "endpoint_id": endpoint_id,
+        "origin": origin,
+        "name": name,
+        "url": url,
+        "event_types": list(event_types) if event_types is not None else None,
+        "description": description,
+        "secret_id": secret_id,
+    }
+    row = await (await run(connection, queries.ADD_ENDPOINT, values)).fetchone()
+    if row is None:
+        raise AssertionError("unreachable: an insert returns its row")
+    return Endpoint(**row)
+
+
+async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
+    """The endpoint, also a removed one. Raises `EndpointNotFound`."""
+    row = await (await run(connection, queries.ENDPOINT, {"endpoint_id": endpoint_id})).fetchone()
+    if row is None:
+        raise _not_found(endpoint_id)
+    return Endpoint(**row)
+
+
+async def list_endpoints(connection: Connection) -> list[Endpoint]:
+    """Every endpoint that is not removed, oldest first, with how many deliveries wait and how many are dead."""
+    return [Endpoint(**row) for row in await (await run(connection, queries.ENDPOINTS, {})).fetchall()]
+
+
+async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
+    """The endpoints that follow Prefect blocks, by the block's name."""
+    rows = await (await run(connection, queries.ENDPOINTS_OF_BLOCKS, {})).fetchall()
+    return {row["name"]: Endpoint(**row) for row in rows}
+
+
+async def change_endpoint(
+    connection: Connection, endpoint_id: UUID, *, url: str, event_types: Sequence[str] | None, description: str
+) -> None:
+    """Send elsewhere, or tell other things, from now on."""
+    values: Mapping[str, Any] = {
+        "endpoint_id": endpoint_id,
+        "url": url,
+        "event_types": list(event_types) if event_types is not None else None,
+        "description": description,
+    }
+    await run(connection, queries.CHANGE_ENDPOINT, values)
+
+
+async def enable_endpoint(connection: Connection, endpoint_id: UUID) -> None:
+    """Send there again, at once, and begin with what waits. Raises `EndpointNotFound`."""
+    if await (await run(connection, queries.ENABLE, {"endpoint_id": endpoint_id})).fetchone() is None:
+        raise _not_found(endpoint_id)
+
+
+async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: str) -> None:
+    """Send nothing there; what is due waits. Raises `EndpointNotFound`."""
+    values = {"endpoint_id": endpoint_id, "because": because}
+    if await (await run(connection, queries.DISABLE, values)).fetchone() is None:
+        raise _not_found(endpoint_id)
+
+
+async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
+    """Forget the endpoint and its secret; what waited for it is dead, its log stays. Raises `EndpointNotFound`."""
+    found = await get_endpoint(connection, endpoint_id)
+    if await (await run(connection, queries.REMOVE, {"endpoint_id": endpoint_id})).fetchone() is None:
+        raise _not_found(endpoint_id)
+    if found.secret_id is not None:
+        await run(connection, queries.DROP_SECRET, {"secret_id": found.secret_id})
+
+
+async def tell_run_at(connection: Connection, run_id: UUID, url: str, secret_id: UUID) -> None:
+    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent: its first one stays."""
+    endpoint = await (await run(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+    while endpoint is None:
+        values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
+        await run(connection, queries.ADD_RUN_ENDPOINT, values)
+        endpoint = await (await run(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+    await run(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+
+
+def _not_found(endpoint_id: UUID) -> EndpointNotFound:
+    return EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows what there is")

@@ -1,0 +1,102 @@
+"""Events: what happened, as consumers are told; pure.
+
+Owns the body's form ``{"event_type", "timestamp", "task_id", "source_file", "data"}``, the ids that make the same event
+the same however often it is seen, and thinning: a body over `MAX_BODY_BYTES` is sent as a link to the whole, never cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID, uuid5
+
+import orjson
+
+# What consumers and their proxies take without complaint; Standard Webhooks asks for less than 20 kB.
+MAX_BODY_BYTES = 20_000
+
+# Any fixed id does; computed event ids are made below it.
+_NAMESPACE = UUID("6f1f6c1e-54a5-4c3e-9d5b-1d6b3a1e9a77")
+
+# Fields of a thinned event's data that stay, as long as they are short: what a consumer decides by.
+_KEPT_WHEN_THINNED = ("status", "message", "progress", "sequence", "overall_success", "total_execution_time")
+_MAX_KEPT_CHARS = 500
+
+PayloadLink = Callable[[str], str]
+"""Gives the address under which the whole body of an event can be read, for its id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened. *task_id* is the flow run, *occurred_at* has a time zone, *data* is plain JSON."""
+
+    event_id: str
+    event_type: str
+    task_id: UUID | None
+    source_file: str | None
+    occurred_at: datetime
+    data: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bodies:
+    """The bytes to be sent, and the whole of it where those are only a link."""
+
+    body: bytes
+    whole_body: bytes | None
+
+
+def state_event_id(state_id: UUID) -> str:
+    """The id of the event that tells of a Prefect state."""
+    return f"evt_{state_id}"
+
+
+def computed_event_id(*parts: object) -> str:
+    """The same id for the same parts, so that what is told again is recognised."""
+    return f"evt_{uuid5(_NAMESPACE, '/'.join(str(part) for part in parts))}"
+
+
+def sequence_of(occurred_at: datetime) -> int:
+    """A number that grows with time, in microseconds: consumers sort the events of a task by it."""
+    return round(occurred_at.timestamp() * 1_000_000)
+
+
+def render(event: Event, payload_link: PayloadLink) -> Bodies:
+    """The event as JSON bytes; *payload_link* is asked only when it is too long to be sent whole."""
+    whole = _dump(event, event.data)
+    if len(whole) <= MAX_BODY_BYTES:
+        return Bodies(body=whole, whole_body=None)
+    kept = {name: event.data[name] for name in _KEPT_WHEN_THINNED if name in event.data}
+    short = {name: value for name, value in kept.items() if len(str(value)) <= _MAX_KEPT_CHARS}
+    link = {"thinned": True, "payload_bytes": len(whole), "payload_url": payload_link(event.event_id)}
+    return Bodies(body=_dump(event, short | link), whole_body=whole)
+
+
+def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(
+        {
+            "event_type": event.event_type,
+            "timestamp": event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "task_id": str(event.task_id) if event.task_id else None,
+            "source_file": _plain(event.source_file),
+            "data": _plain(data),
+        }
+    )
+
+
+def _plain(value: Any) -> Any:
+    """*value* without what no JSON parser takes everywhere: lone surrogates, NaN and numbers beyond 64 bits."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_plain(str(key)): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in cast("Sequence[Any]", value)]
+    return value

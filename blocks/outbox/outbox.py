@@ -1,0 +1,106 @@
+"""The outbox: events on their way to consumers.
+
+Writing an event takes the caller's connection, so that what happened and that it is told commit together. Sends
+nothing: that is the dispatcher's, which is told by the database as soon as the caller commits. Adding is idempotent by
+the event's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from blocks.catalog import Connection
+from blocks.catalog.catalog import run
+from blocks.errors import EventNotFound
+from blocks.outbox import queries
+from blocks.outbox.event import Event, PayloadLink, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEvent:
+    """An event as it was recorded; *body* is what is sent."""
+
+    event_id: str
+    event_type: str
+    task_id: UUID | None
+    source_file: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    body: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """The event's id and what consumers are told."""
+        return {"event_id": self.event_id, **orjson.loads(self.body)}
+
+
+async def add_events(connection: Connection, events: Sequence[Event], payload_link: PayloadLink) -> int:
+    """Record *events* and what has to be delivered of them; how many were new. Idempotent by event id."""
+    if not events:
+        return 0
+    bodies = [render(event, payload_link) for event in events]
+    cursor = await run(
+        connection,
+        queries.ADD_EVENTS,
+        {
+            "event_ids": [event.event_id for event in events],
+            "event_types": [event.event_type for event in events],
+            "task_ids": [event.task_id for event in events],
+            "source_files": [_storable(event.source_file) for event in events],
+            "occurred_at": [event.occurred_at for event in events],
+            "bodies": [one.body for one in bodies],
+            "whole_bodies": [one.whole_body for one in bodies],
+        },
+    )
+    row = await cursor.fetchone()
+    return int(row["added"]) if row else 0
+
+
+async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
+    """Record *event* for one endpoint only; the id of its delivery."""
+    bodies = render(event, payload_link)
+    values = {
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "task_id": event.task_id,
+        "source_file": _storable(event.source_file),
+        "occurred_at": event.occurred_at,
+        "body": bodies.body,
+        "whole_body": bodies.whole_body,
+        "endpoint_id": endpoint_id,
+    }
+    row = await (await run(connection, queries.ADD_EVENT_FOR, values)).fetchone()
+    if row is None:
+        raise AssertionError("unreachable: a new event always gets its delivery")
+    return row["delivery_id"]
+
+
+async def whole_body(connection: Connection, event_id: str) -> bytes:
+    """Everything an event tells, as JSON. Raises `EventNotFound`."""
+    row = await (await run(connection, queries.WHOLE_BODY, {"event_id": event_id})).fetchone()
+    if row is None:
+        raise EventNotFound(f"no event {event_id}; it never was, or its history has been trimmed")
+    return bytes(row["body"])
+
+
+async def recent_events(
+    connection: Connection, since: timedelta, *, event_types: Sequence[str] | None = None, limit: int = 1000
+) -> list[RecordedEvent]:
+    """The newest events of the time *since*, newest first, at most *limit*; of *event_types* only, where given."""
+    values = {
+        "seconds": since.total_seconds(),
+        "event_types": list(event_types) if event_types is not None else None,
+        "limit": limit,
+    }
+    cursor = await run(connection, queries.RECENT_EVENTS, values)
+    return [RecordedEvent(**{**row, "body": bytes(row["body"])}) for row in await cursor.fetchall()]
+
+
+def _storable(text: str | None) -> str | None:
+    """A path may hold what Postgres does not take as text."""
+    return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -1,0 +1,1 @@
+"""Webhooks: what is signed, where it may go, and one attempt to send it."""

@@ -1,0 +1,253 @@
+"""The outbox in a real Postgres: what is recorded, for whom, once; who may send; what becomes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from blocks.catalog import Catalog
+from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings
+from blocks.outbox import Event, add_event_for, add_events, computed_event_id, recent_events, whole_body
+from blocks.outbox import deliveries as log
+from blocks.outbox import endpoints as book
+from blocks.outbox.event import MAX_BODY_BYTES
+from blocks.settings import Settings
+from blocks.webhooks import registry
+from blocks.webhooks.secrets import SecretBox, secret_bytes
+
+LEASE = timedelta(seconds=15)
+
+
+def link(event_id: str) -> str:
+    return f"http://gateway.example/{event_id}"
+
+
+def event(name: str = "stage_completed", *, run: UUID | None = None, number: object = 0, **data: object) -> Event:
+    return Event(
+        event_id=computed_event_id(run, name, number),
+        event_type=name,
+        task_id=run,
+        source_file="report.pdf",
+        occurred_at=datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC),
+        data=data,
+    )
+
+
+@pytest.fixture
+async def catalog(database_url: str) -> AsyncIterator[Catalog]:
+    async with Catalog.open(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> SecretBox:
+    return SecretBox.of(Settings(home=tmp_path / "home"))
+
+
+async def test_an_event_goes_once_to_every_endpoint_that_wants_it(catalog: Catalog, box: SecretBox) -> None:
+    run = uuid4()
+    async with catalog.transaction() as connection:
+        everything = await registry.register(connection, box, url="https://a.example/all")
+        some = await registry.register(connection, box, url="https://b.example/", event_types=["task_failed"])
+        await registry.tell_run_at(connection, box, run_id=run, url="https://c.example/run")
+        await registry.tell_run_at(connection, box, run_id=run, url="https://c.example/run")
+    async with catalog.connection() as connection:
+        assert await add_events(connection, [event(run=run), event(run=run, number=1)], link) == 2
+        assert await add_events(connection, [event(run=run), event("task_failed", run=uuid4())], link) == 1
+        page = await log.list_deliveries(connection)
+        urls = sorted((one.event_type, one.url) for one in page.deliveries)
+        listed = {one.url: one for one in await book.list_endpoints(connection)}
+    assert urls == [
+        ("stage_completed", "https://a.example/all"),
+        ("stage_completed", "https://a.example/all"),
+        ("stage_completed", "https://c.example/run"),
+        ("stage_completed", "https://c.example/run"),
+        ("task_failed", "https://a.example/all"),
+        ("task_failed", "https://b.example/"),
+    ]
+    assert {url: one.pending for url, one in listed.items()} == {
+        everything.endpoint.url: 3, some.endpoint.url: 1, "https://c.example/run": 2,
+    }  # fmt: skip
+
+
+async def test_what_happened_and_that_it_is_told_commit_together_or_not_at_all(catalog: Catalog) -> None:
+    with pytest.raises(RuntimeError):
+        async with catalog.transaction() as connection:
+            await add_events(connection, [event()], link)
+            raise RuntimeError("the caller fails")
+    async with catalog.connection() as connection:
+        assert await recent_events(connection, timedelta(hours=1)) == []
+
+
+async def test_the_body_is_the_contract_and_a_long_one_becomes_a_link_to_the_whole(catalog: Catalog) -> None:
+    run = uuid4()
+    long = event("stage_chain_completed", run=run, overall_success=True, stages=["x" * 100] * 300)
+    async with catalog.connection() as connection:
+        await add_events(connection, [event(run=run, note="short \ud800"), long], link)
+        by_type = {one.event_type: one for one in await recent_events(connection, timedelta(hours=1))}
+        whole = json.loads(await whole_body(connection, long.event_id))
+        with pytest.raises(EventNotFound):
+            await whole_body(connection, "evt_unknown")
+    short = json.loads(by_type["stage_completed"].body)
+    assert short == {
+        "event_type": "stage_completed",
+        "timestamp": "2026-01-02T03:04:05.600000Z",
+        "task_id": str(run),
+        "source_file": "report.pdf",
+        "data": {"note": "short \N{REPLACEMENT CHARACTER}"},
+    }
+    thin = by_type["stage_chain_completed"].body
+    assert len(thin) < MAX_BODY_BYTES
+    data = json.loads(thin)["data"]
+    assert data.pop("payload_bytes") > MAX_BODY_BYTES
+    assert data == {"overall_success": True, "thinned": True, "payload_url": link(long.event_id)}
+    assert len(whole["data"]["stages"]) == 300
+
+
+async def test_one_owner_at_a_time_sends_to_an_endpoint(catalog: Catalog, box: SecretBox) -> None:
+    first, second = uuid4(), uuid4()
+    async with catalog.connection() as connection:
+        endpoint = (await registry.register(connection, box, url="https://a.example/")).endpoint
+        assert await log.acquire(connection, first, lease=LEASE, limit=10) == []  # nothing is due
+        await add_events(connection, [event(number=number) for number in range(5)], link)
+        (held,) = await log.acquire(connection, first, lease=LEASE, limit=10)
+        assert held.endpoint_id == endpoint.endpoint_id
+        assert await log.acquire(connection, second, lease=LEASE, limit=10) == []
+        room = {endpoint.endpoint_id: 3}
+        batch = await log.due(connection, first, room, busy=[])
+        assert len(batch) == 3
+        rest = await log.due(connection, first, room, busy=[one.delivery_id for one in batch])
+        assert len(rest) == 2
+        assert await log.due(connection, second, room, busy=[]) == []
+        assert await log.renew(connection, second, [endpoint.endpoint_id], lease=LEASE) == []
+        assert len(await log.renew(connection, first, [endpoint.endpoint_id], lease=timedelta(0))) == 1
+        assert len(await log.acquire(connection, second, lease=LEASE, limit=10)) == 1  # the lease has lapsed
+        await log.release(connection, first, [endpoint.endpoint_id])  # no longer its to give back
+        assert len(await log.renew(connection, second, [endpoint.endpoint_id], lease=LEASE)) == 1
+
+
+def outcome(delivery: log.DueDelivery, state: log.DeliveryState, **told: object) -> log.Outcome:
+    values: dict[str, object] = {
+        "pause": timedelta(0), "milliseconds": 12.5, "status": 200, "peer": "203.0.113.7:443", "error": None,
+        "answer": "ok", "started_at": datetime.now(UTC),
+    }  # fmt: skip
+    return log.Outcome(delivery_id=delivery.delivery_id, state=state, **{**values, **told})  # type: ignore[arg-type]
+
+
+async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalog, box: SecretBox) -> None:
+    owner = uuid4()
+    async with catalog.connection() as connection:
+        endpoint = (await registry.register(connection, box, url="https://a.example/")).endpoint
+        await add_events(connection, [event(number=number) for number in range(3)], link)
+        await log.acquire(connection, owner, lease=LEASE, limit=10)
+        room = {endpoint.endpoint_id: 10}
+        good, later, bad = await log.due(connection, owner, room, busy=[])
+        failed = {"status": 500, "error": "HTTP 500"}
+        await log.settle(
+            connection,
+            [
+                outcome(good, "delivered"),
+                outcome(later, "pending", pause=timedelta(minutes=5), **failed),
+                outcome(bad, "dead", **failed),
+            ],
+        )
+        # Told twice, by an owner that was slow: what is settled stays settled.
+        await log.settle(connection, [outcome(good, "dead", **failed)])
+        assert await log.due(connection, owner, room, busy=[]) == []
+        states = {one.delivery_id: one for one in (await log.list_deliveries(connection)).deliveries}
+        assert states[good.delivery_id].state == "delivered"
+        assert (states[later.delivery_id].state, states[later.delivery_id].attempts) == ("pending", 1)
+        assert (await log.list_deliveries(connection, state="dead")).deliveries[0].last_error == "HTTP 500"
+        assert len(await log.attempts_of(connection, bad.delivery_id)) == 1
+        assert await log.replay(connection, endpoint_id=endpoint.endpoint_id) == 1
+        (again,) = await log.due(connection, owner, room, busy=[])
+        assert (again.delivery_id, again.event_id, again.body) == (bad.delivery_id, bad.event_id, bad.body)
+        assert again.attempts == 0
+        assert await log.is_under_way(connection, within=timedelta(0))
+        counts = await log.delivery_counts(connection)
+    assert {state: count["count"] for state, count in counts.items()} == {"delivered": 1, "pending": 2}
+
+
+async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog, box: SecretBox) -> None:
+    owner = uuid4()
+    async with catalog.connection() as connection:
+        endpoint_id = (await registry.register(connection, box, url="https://a.example/")).endpoint.endpoint_id
+        await add_events(connection, [event()], link)
+        await log.acquire(connection, owner, lease=LEASE, limit=10)
+        room = {endpoint_id: 1}
+        await log.mark_failing(connection, endpoint_id, failures=1, pause=None, because="HTTP 500")
+        assert len(await log.due(connection, owner, room, busy=[])) == 1
+        await log.mark_failing(
+            connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="asked for patience"
+        )
+        assert await log.due(connection, owner, room, busy=[]) == []
+        held = await book.get_endpoint(connection, endpoint_id)
+        assert held.held_because == "asked for patience"
+        await log.mark_sound(connection, [endpoint_id])
+        assert len(await log.due(connection, owner, room, busy=[])) == 1
+        await book.disable_endpoint(connection, endpoint_id, "HTTP 410")
+        assert await log.due(connection, owner, room, busy=[]) == []
+        await add_events(connection, [event(number=1)], link)
+        await book.enable_endpoint(connection, endpoint_id)
+        assert len(await log.due(connection, owner, {endpoint_id: 9}, busy=[])) == 2
+        await book.remove_endpoint(connection, endpoint_id)
+        assert {one.state for one in (await log.list_deliveries(connection)).deliveries} == {"dead"}
+        assert await book.list_endpoints(connection) == []
+        with pytest.raises(EndpointNotFound):
+            await book.enable_endpoint(connection, endpoint_id)
+
+
+async def test_dispatchers_are_told_at_the_commit(catalog: Catalog, box: SecretBox, database_url: str) -> None:
+    async with catalog.connection() as connection:
+        endpoint_id = (await registry.register(connection, box, url="https://a.example/")).endpoint.endpoint_id
+    with psycopg.connect(database_url, autocommit=True) as listener:
+        listener.execute("listen waybill_webhooks")
+        async with catalog.connection() as connection:
+            await add_events(connection, [event(), event(number=1)], link)
+        notes = list(listener.notifies(timeout=5, stop_after=1))
+    assert [note.payload for note in notes] == [str(endpoint_id)]
+
+
+async def test_a_test_event_goes_to_its_endpoint_only(catalog: Catalog, box: SecretBox) -> None:
+    async with catalog.connection() as connection:
+        await registry.register(connection, box, url="https://a.example/")
+        picky = (
+            await registry.register(connection, box, url="https://b.example/", event_types=["task_failed"])
+        ).endpoint
+        delivery_id = await add_event_for(connection, event("webhook_test"), picky.endpoint_id, link)
+        (only,) = (await log.list_deliveries(connection)).deliveries
+    assert (only.delivery_id, only.endpoint_id) == (delivery_id, picky.endpoint_id)
+
+
+async def test_secrets_lie_sealed_and_a_rotation_signs_with_two_for_a_while(
+    catalog: Catalog, box: SecretBox, database_url: str, tmp_path: Path
+) -> None:
+    async with catalog.connection() as connection:
+        made = await registry.register(connection, box, url="https://a.example/")
+        secret_id = made.endpoint.secret_id
+        assert secret_id is not None
+        rotated = await registry.rotate(connection, box, secret_id)
+        keys = await registry.signing_keys(connection, box, [secret_id])
+        assert keys[secret_id] == (secret_bytes(rotated.secret), secret_bytes(made.secret))
+        over = await registry.rotate(connection, box, secret_id, overlap=timedelta(0))
+        assert (await registry.signing_keys(connection, box, [secret_id]))[secret_id] == (secret_bytes(over.secret),)
+        shared_id, shared = await registry.shared_secret(connection, box)
+        assert await registry.shared_secret(connection, box) == (shared_id, shared)
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select sealed from webhook_secrets").fetchall()
+        for text in (made.secret, rotated.secret, over.secret, shared):
+            assert not any(text.encode() in bytes(row[0]) or secret_bytes(text) in bytes(row[0]) for row in rows)
+        # One endpoint's secret put into another's row opens nothing.
+        connection.execute("update webhook_secrets set sealed = (select sealed from webhook_secrets where shared)")
+    elsewhere = SecretBox.of(Settings(home=tmp_path / "elsewhere"))
+    async with catalog.connection() as connection:
+        for opener in (box, elsewhere):
+            with pytest.raises(InvalidSettings) as refusal:
+                await registry.open_secret(connection, opener, secret_id)
+            assert "whsec_" not in str(refusal.value)
