@@ -19,9 +19,10 @@ from blocks.gateway_address import check_public_url, public_url
 from blocks.link_keys import LinkKeys
 from blocks.settings import Settings
 from blocks.storage import Backend
-from blocks.tokens import DOWNLOAD, MAX_LIFETIME, Clock, Grant, check, issue, utc_now
+from blocks.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, Clock, Grant, check, issue, utc_now
 
 DOWNLOAD_PATH = "/api/v1/files/download"
+EVENT_PATH = "/api/v1/webhooks/events"
 
 # S3 refuses a presigned URL that is to last longer.
 MAX_DIRECT_LIFETIME = timedelta(days=7)
@@ -71,6 +72,21 @@ class Links:
         )
         url = f"{self._base}{DOWNLOAD_PATH}/{artifact.file_id}?token={token}"
         return Link(url=url, expires_at=grant.expires_at, capped=artifact.expires_at < wanted)
+
+    def to_event(self, event_id: str, lifetime: timedelta) -> Link:
+        """A link to the whole of an event that was too long to be sent. Raises `InvalidOptions`, `InvalidSettings`."""
+        token, grant = issue(
+            key=self._keys.signing_key(),
+            scope=READ_EVENT,
+            subject=event_id,
+            expires_at=self._clock() + lifetime,
+            clock=self._clock,
+        )
+        return Link(url=f"{self._base}{EVENT_PATH}/{event_id}?token={token}", expires_at=grant.expires_at, capped=False)
+
+    def check_event(self, token: str, event_id: str) -> Grant:
+        """What *token* allows with this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        return check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
 
     def check_download(self, token: str, file_id: UUID) -> Grant:
         """What *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""

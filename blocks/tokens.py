@@ -24,6 +24,9 @@ from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
 DOWNLOAD = "download"
 """Scope: read the content of the file that is the subject."""
 
+READ_EVENT = "read-event"
+"""Scope: read the whole of the webhook event that is the subject."""
+
 GATEWAY = "waybill-gateway"
 """Audience of tokens that anybody may show to the gateway. Those for one worker name that worker instead."""
 

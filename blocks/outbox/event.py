@@ -25,8 +25,8 @@ _NAMESPACE = UUID("6f1f6c1e-54a5-4c3e-9d5b-1d6b3a1e9a77")
 _KEPT_WHEN_THINNED = ("status", "message", "progress", "sequence", "overall_success", "total_execution_time")
 _MAX_KEPT_CHARS = 500
 
-PayloadLink = Callable[[str], str]
-"""Gives the address under which the whole body of an event can be read, for its id."""
+PayloadLink = Callable[[str], str | None]
+"""Gives the address under which the whole body of an event can be read, for its id; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
