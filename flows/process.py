@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
@@ -20,12 +21,14 @@ from prefect.states import Completed, Failed
 from prefect.tasks import Task
 from pydantic import Field
 
-from blocks.errors import InvalidOptions, StageFailed, WaybillError
+from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
 from blocks.settings import Settings, current_settings
+from flows.failures import tell_failures, tell_remaining_failures
 from flows.progress import reported
 from flows.run_resources import open_run
 from flows.summary import markdown_summary
 from tasks.contract import StageOptions
+from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
 from tasks.registry import option_name, options_model, select_stages
 from tasks.run_context import Document, RunContext, Shard
@@ -64,6 +67,9 @@ async def process_documents(
     ] = None,
     options: Annotated[ProcessOptions | None, Field(description="Options for each stage.")] = None,
     reuse: Annotated[bool, Field(description="Take outputs that were made before from the same content.")] = True,
+    webhook_url: Annotated[
+        str | None, Field(description="Where this run's state changes are told, beside the registered endpoints.")
+    ] = None,
 ) -> State[dict[str, Any]]:
     """Take documents into custody, bring each through the stages, keep every output, and tell what was made.
 
@@ -83,10 +89,20 @@ async def process_documents(
     by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
     run_id = UUID(str(cast("str", flow_run.id)))
     async with (
-        open_run(settings, run_id=run_id, stages=chosen, options=by_stage, reuse=reuse) as context,
+        open_run(
+            settings,
+            run_id=run_id,
+            attempt=flow_run.run_count,
+            documents=len(documents),
+            stages=chosen,
+            options=by_stage,
+            reuse=reuse,
+            webhook_url=webhook_url,
+        ) as context,
         reported(documents, len(chosen)),
     ):
         await _process_in_shards(documents, context, settings)
+        await tell_remaining_failures(documents, context)
     return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
 
 
@@ -114,11 +130,11 @@ def plan_shards(documents: list[Document], context: RunContext, settings: Settin
 async def _process_shard(shard: Shard) -> None:
     """Custody, then each stage in turn, for whoever is still alive."""
     try:
-        _settle(shard, await _final_state(take_custody, shard, shard.label), "custody")
+        await _settle(shard, await _final_state(take_custody, shard, shard.label), CUSTODY)
         for stage in shard.context.stages:
             if not shard.alive:
                 return
-            _settle(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
+            await _settle(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
     finally:
         for document in shard.documents:
             forget_files(document)
@@ -129,13 +145,15 @@ async def _final_state(step: Task[..., Any], *arguments: Any) -> State[None]:
     return await cast("Awaitable[State[None]]", step(*arguments, return_state=True))
 
 
-def _settle(shard: Shard, state: State[None], where: str) -> None:
+async def _settle(shard: Shard, state: State[None], where: str) -> None:
     """After the last retry: a document without the step's result has failed with whatever stopped the task."""
     cause = state.data if isinstance(state.data, WaybillError) else None
     for document in shard.alive:
-        missing = document.upload is None if where == "custody" else where not in document.outputs
+        missing = document.upload is None if where == CUSTODY else where not in document.outputs
         if missing:
             document.fail(cause or StageFailed(f"the task ended as {state.name}: {state.message}"), where=where)
+    with suppress(Transient):  # told at the end of the run
+        await tell_failures(shard.documents, shard.context)
 
 
 async def _finish(

@@ -30,7 +30,11 @@ from blocks.language_model import LanguageModel
 from blocks.lease import dead_runs, run_lease
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
+from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.registry import tell_run_at
+from blocks.webhooks.secrets import SecretBox
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
+from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
 from tasks.run_context import RunContext
 
@@ -43,11 +47,17 @@ async def open_run(
     settings: Settings,
     *,
     run_id: UUID,
+    attempt: int,
+    documents: int,
     stages: tuple[Stage[Any], ...],
     options: Mapping[str, StageOptions],
     reuse: bool,
+    webhook_url: str | None,
 ) -> AsyncGenerator[RunContext]:
-    """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`."""
+    """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
+
+    *documents* is how many there are, *webhook_url* where this run is told about beside the registered endpoints.
+    """
     database_url = settings.required_database_url
     store = await load_store(settings)
     keys = await load_keys(settings)
@@ -66,6 +76,10 @@ async def open_run(
                 reload_keys=lambda: load_storage_keys(settings),
             )
             await clear_up_dead_runs(settings, custody)
+            if webhook_url is not None:
+                await _note_webhook_url(settings, catalog, run_id, webhook_url)
+            links = EventLinks.of(settings)
+            events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
             scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 yield RunContext(
@@ -80,9 +94,20 @@ async def open_run(
                     reuse=reuse,
                     keep_for=timedelta(days=settings.retention_days),
                     max_file_bytes=settings.max_file_mib * 2**20,
+                    events=events,
+                    links=links,
                 )
             finally:
                 _remove_folder(scratch)
+
+
+async def _note_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:
+    """Let the run's events go to *url*. What cannot be noted is told in the run's log: no webhook fails a run."""
+    try:
+        async with catalog.transaction() as connection:
+            await tell_run_at(connection, SecretBox.of(settings), run_id=run_id, url=url)
+    except WaybillError as error:
+        get_run_logger().error("nothing of this run is told to its webhook_url: %s", error.message)
 
 
 async def load_store(settings: Settings) -> ArtifactStore:

@@ -19,11 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
-from blocks.catalog import Artifact, Draft
+from blocks.catalog import Artifact, Connection, Draft
 from blocks.custody import whole_file
 from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
+from blocks.outbox import Event
 from blocks.storage import Digest, Expected, read_chunks
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.remote_sources import without_password
@@ -64,7 +65,7 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
         metadata={"modified_at": info.modified_at.isoformat() if info.modified_at else None},
     )
     document.info = info
-    document.upload = await _store_once(draft, path, info, context)
+    document.upload = await _store_once(document, draft, path, info, context)
     if not context.custody.can_read(document.upload.artifact):
         # With the public key alone nothing comes back out of custody, so the stages get a copy of what went in.
         copy = context.scratch / f"{document.index}-source"
@@ -72,18 +73,36 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
         document.files[SOURCE] = copy
 
 
-async def _store_once(draft: Draft, path: Path, info: DocumentInfo, context: RunContext) -> Delivery:
+async def _store_once(
+    document: Document, draft: Draft, path: Path, info: DocumentInfo, context: RunContext
+) -> Delivery:
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
         known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
-        if known is not None:
-            await catalog.record_use(
-                connection, run_id=context.run_id, artifact=known, source_file=info.source, reused=True
-            )
-            return Delivery(artifact=known, reused=True, seconds=0.0)
+    if known is not None:
+        return await _reused(document, known, info.source, context)
+    events: list[Event] = []
+
+    async def tell(connection: Connection, artifact: Artifact) -> None:
+        events.extend(context.events.taken(document, artifact.created_at))
+        await context.tell(connection, events)
+
     # The declared hash makes a file that changes while it is being read a failure instead of a wrong identity.
-    artifact = await context.custody.take(draft, path, expected=Expected(size=info.size_bytes, sha256=info.sha256))
+    expected = Expected(size=info.size_bytes, sha256=info.sha256)
+    artifact = await context.custody.take(draft, path, expected=expected, also=tell)
+    context.events.told(events)
     return Delivery(artifact=artifact, reused=False, seconds=0.0)
+
+
+async def _reused(document: Document, artifact: Artifact, source: str, context: RunContext) -> Delivery:
+    """Deliver, for *source*, what is in custody already."""
+    catalog = context.custody.catalog
+    events = context.events.taken(document, await catalog.now())
+    async with catalog.transaction() as connection:
+        await context.record_reuse(connection, artifact, source)
+        await context.tell(connection, events)
+    context.events.told(events)
+    return Delivery(artifact=artifact, reused=True, seconds=0.0)
 
 
 async def _take_from_custody(document: Document, artifact: Artifact, context: RunContext) -> None:
@@ -95,8 +114,7 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
         source=artifact.source_file,
     )
     document.label = artifact.filename
-    document.upload = Delivery(artifact=artifact, reused=True, seconds=0.0)
-    await context.record_reuse(artifact, artifact.source_file)
+    document.upload = await _reused(document, artifact, artifact.source_file, context)
 
 
 def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:

@@ -7,19 +7,24 @@ them as opaque parameters, so nothing here is copied, hashed or sent to its serv
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from blocks.catalog import Artifact, KeyLocks
+from blocks.catalog import Artifact, Connection, KeyLocks
 from blocks.custody import Custody
 from blocks.errors import Transient, WaybillError
+from blocks.outbox import Event, add_events
+from blocks.webhooks.event_links import EventLinks
 from tasks.contract import DocumentInfo, Services, Stage, StageOptions
 from tasks.pool import WorkerPool
 from tasks.sources import Source
+
+if TYPE_CHECKING:
+    from tasks.document_events import DocumentEvents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +54,7 @@ class Document:
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     error: WaybillError | None = None
     failed_in: str | None = None
+    failure_told: bool = False
     task_run_ids: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
@@ -91,16 +97,20 @@ class RunContext:
     reuse: bool
     keep_for: timedelta
     max_file_bytes: int
+    events: DocumentEvents
+    links: EventLinks
     # Outputs being made in this run, by stage key: the same content under two names is worked on once.
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 
-    async def record_reuse(self, artifact: Artifact, source_file: str) -> None:
+    async def record_reuse(self, connection: Connection, artifact: Artifact, source_file: str) -> None:
         """Note that this run delivers, for *source_file*, a file that was there already. Idempotent."""
-        catalog = self.custody.catalog
-        async with catalog.connection() as connection:
-            await catalog.record_use(
-                connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
-            )
+        await self.custody.catalog.record_use(
+            connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
+        )
+
+    async def tell(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Record what consumers are told, in the caller's transaction. Idempotent by the events' ids."""
+        await add_events(connection, events, self.links.to_payload)
 
 
 class Shard:

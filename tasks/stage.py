@@ -19,10 +19,12 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from blocks.catalog import Artifact, Draft, Reservation, StageMark
+from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
 from blocks.errors import CatalogRefused, StageInputMissing, Transient, WaybillError
 from blocks.naming import stage_output_name
+from blocks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo, Stage
+from tasks.document_events import CUSTODY
 from tasks.intake import source_file, take_in
 from tasks.run_context import Delivery, Document, RunContext, Shard
 from tasks.stage_key import stage_key
@@ -41,7 +43,7 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
 
 
 @task(
-    name="custody",
+    name=CUSTODY,
     task_run_name="0-custody {label}",
     retries=len(RETRY_DELAYS_SECONDS),
     retry_delay_seconds=RETRY_DELAYS_SECONDS,
@@ -51,11 +53,11 @@ def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
 )
 async def take_custody(shard: Shard, label: str) -> State[None]:
     """Store each document of the shard as an upload, or find it stored already."""
-    shard.forget_transient_errors(where="custody")
+    shard.forget_transient_errors(where=CUSTODY)
     todo = [document for document in shard.alive if document.upload is None]
-    await asyncio.gather(*(_guarded(document, "custody", take_in(document, shard.context)) for document in todo))
+    await asyncio.gather(*(_guarded(document, CUSTODY, take_in(document, shard.context)) for document in todo))
     reused = sum(1 for document in shard.alive if document.upload and document.upload.reused)
-    return _verdict(shard, "custody", reused)
+    return _verdict(shard, CUSTODY, reused)
 
 
 def stage_task(stage: Stage[Any]) -> Task[..., Any]:
@@ -111,6 +113,12 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
         known = await catalog.find_reusable(connection, list(set(keys.values())))
+    if not known:
+        return
+    found: dict[Document, Delivery] = {}
+    events: list[Event] = []
+    now = await catalog.now()
+    async with catalog.transaction() as connection:
         for document, key in keys.items():
             artifact = known.get(key)
             # What cannot be read is of no use to the stages after this one: it is made anew.
@@ -118,10 +126,13 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
                 continue
             if stage.has_effect is not None and not await stage.has_effect(connection, document.info.sha256, key):
                 continue
-            await catalog.record_use(
-                connection, run_id=context.run_id, artifact=artifact, source_file=document.info.source, reused=True
-            )
-            document.outputs[stage.name] = Delivery(artifact=artifact, reused=True, seconds=0.0)
+            await context.record_reuse(connection, artifact, document.info.source)
+            found[document] = Delivery(artifact=artifact, reused=True, seconds=0.0)
+            events += context.events.completed(document, stage, found[document], now)
+        await context.tell(connection, events)
+    context.events.told(events)
+    for document, delivery in found.items():
+        document.outputs[stage.name] = delivery
 
 
 async def _produce_all(stage: Stage[Any], keys: Mapping[Document, str], held: set[str], context: RunContext) -> None:
@@ -165,9 +176,14 @@ async def _produce(
         raise StageInputMissing(f"{document.label} was never taken into custody")
     twin = context.in_progress.get(key)
     if twin is not None:
-        artifact = await asyncio.shield(twin)
-        await context.record_reuse(artifact, document.info.source)
-        document.outputs[stage.name] = Delivery(artifact=artifact, reused=True, seconds=0.0)
+        delivery = Delivery(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
+        catalog = context.custody.catalog
+        events = context.events.completed(document, stage, delivery, await catalog.now())
+        async with catalog.transaction() as connection:
+            await context.record_reuse(connection, delivery.artifact, document.info.source)
+            await context.tell(connection, events)
+        context.events.told(events)
+        document.outputs[stage.name] = delivery
         return
     made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
     context.in_progress[key] = made
@@ -211,7 +227,15 @@ async def _run_and_store(
     else:
         (reservation,) = await context.custody.reserve([_draft(stage, info, key, context)])
     draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
-    artifact = await context.custody.fill(reservation, target, draft=draft)
+    events: list[Event] = []
+
+    async def tell(connection: Connection, artifact: Artifact) -> None:
+        delivery = Delivery(artifact=artifact, reused=False, seconds=result.seconds)
+        events.extend(context.events.completed(document, stage, delivery, artifact.created_at))
+        await context.tell(connection, events)
+
+    artifact = await context.custody.fill(reservation, target, draft=draft, also=tell)
+    context.events.told(events)
     document.files[stage.name] = target
     return Delivery(artifact=artifact, reused=False, seconds=result.seconds)
 

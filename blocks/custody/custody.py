@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
 
-from blocks.catalog import Artifact, Catalog, Draft, Reservation, Stored
+from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
 from blocks.catalog.upkeep import mark_damaged, mark_verified
 from blocks.custody.local_copy import whole_file
 from blocks.custody.manifest import manifest_key, write_manifest
@@ -37,6 +37,9 @@ from blocks.storage import Backend, Expected, new_key
 from blocks.threads import StopCheck, in_thread, to_its_end
 
 T = TypeVar("T")
+
+Also = Callable[[Connection, Artifact], Awaitable[None]]
+"""What is to be written in the transaction that makes a file available: whoever tells of it tells the truth."""
 
 
 class Custody:
@@ -60,15 +63,18 @@ class Custody:
         self._reload_keys = reload_keys
         self._new_id = new_id
 
-    async def take(self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None) -> Artifact:
+    async def take(
+        self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None, also: Also | None = None
+    ) -> Artifact:
         """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
 
+        *also* writes what has to become true together with the row.
         Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
         `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
         caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
         """
         (reservation,) = await self.reserve([draft])
-        return await self.fill(reservation, content, expected=expected)
+        return await self.fill(reservation, content, expected=expected, also=also)
 
     async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
         """Announce files: all rows or none. Each reservation is then filled or released.
@@ -102,10 +108,11 @@ class Custody:
         *,
         expected: Expected | None = None,
         draft: Draft | None = None,
+        also: Also | None = None,
     ) -> Artifact:
         """Store the content of a reserved file; *draft* adds what was not known before (metadata, report).
 
-        Raises like `take`; after an error the reservation is gone.
+        *also* as with `take`. Raises like `take`; after an error the reservation is gone.
         """
         key, recipient = reservation.location, self.keys.recipient
         stored: Stored | None = None
@@ -113,7 +120,7 @@ class Custody:
             stored = await in_thread(
                 lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
             )
-            return await self._make_available(reservation, draft or reservation.draft, stored)
+            return await self._make_available(reservation, draft or reservation.draft, stored, also)
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
             # another writer has put under the key is not ours to remove.
@@ -238,7 +245,9 @@ class Custody:
             async with self.catalog.connection() as connection:
                 await mark_damaged(connection, artifact, damage.message)
 
-    async def _make_available(self, reservation: Reservation, draft: Draft, stored: Stored) -> Artifact:
+    async def _make_available(
+        self, reservation: Reservation, draft: Draft, stored: Stored, also: Also | None
+    ) -> Artifact:
         created_at = await self.catalog.now()
         artifact = Artifact(
             file_id=reservation.file_id,
@@ -259,8 +268,13 @@ class Custody:
             **asdict(stored),
         )
         await in_thread(lambda _: self.publish_manifest(artifact))
-        async with self.catalog.connection() as connection:
-            return await self.catalog.make_available(connection, artifact)
+        if also is None:
+            async with self.catalog.connection() as connection:
+                return await self.catalog.make_available(connection, artifact)
+        async with self.catalog.transaction() as connection:
+            artifact = await self.catalog.make_available(connection, artifact)
+            await also(connection, artifact)
+        return artifact
 
     def publish_manifest(self, artifact: Artifact) -> None:
         """Write the manifest beside the blob. Blocks. Raises what `Backend.publish` raises."""

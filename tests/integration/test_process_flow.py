@@ -229,7 +229,7 @@ def test_the_parameters_make_a_form() -> None:
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(process_documents).model_dump_for_openapi()
-    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse"}
+    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse", "webhook_url"}
     text = json.dumps(schema)
     for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens"):
         assert field in text

@@ -21,6 +21,7 @@ from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
     ContentMismatch,
+    EventNotFound,
     LinkExpired,
     LinkInvalid,
     Transient,
@@ -49,6 +50,7 @@ _ANSWERS: dict[type[WaybillError], tuple[int, str | None]] = {
     LinkExpired: (410, None),
     ArtifactGone: (410, "this file has expired or was deleted"),
     ArtifactNotFound: (404, "there is no such file"),
+    EventNotFound: (404, "there is no such event, or its history has been trimmed"),
     ContentMismatch: (500, _DAMAGED),
     BlobMissing: (500, _DAMAGED),
     Transient: (503, "storage or catalogue do not answer; try again in a moment"),
@@ -70,6 +72,16 @@ class Refusal(Exception):
     ) -> None:
         super().__init__(message)
         self.answer = error_answer(status, code, message, detail=detail, headers=headers)
+
+
+def no_token(whence: str) -> Refusal:
+    """The answer to whoever comes without a link. *whence* says where links come from."""
+    return Refusal(
+        401,
+        "NotAuthenticated",
+        f"this path wants a link that was made for it; {whence}",
+        headers={"WWW-Authenticate": "Bearer"},  # RFC 9110 section 15.5.2 asks for a challenge
+    )
 
 
 def error_answer(

@@ -9,10 +9,14 @@ from blocks.custody import Custody
 from blocks.links import Links
 from waybill.gateway.answers import SAFE_HEADERS, answer_errors
 from waybill.gateway.downloads import Downloads, download_routes
+from waybill.gateway.event_bodies import event_routes
 
 
 def create_app(custody: Custody, links: Links, *, presigned_redirects: bool = False) -> FastAPI:
-    """Downloads from *custody* by *links*. Opens nothing and closes nothing; that is its caller's."""
+    """Files of *custody* and long events of its catalogue, by *links*.
+
+    Opens nothing and closes nothing; that is its caller's.
+    """
     app = FastAPI(
         title="Waybill",
         # No pages about itself, and no redirects that are built from what the client says this host is called.
@@ -25,6 +29,7 @@ def create_app(custody: Custody, links: Links, *, presigned_redirects: bool = Fa
     )
     answer_errors(app)
     app.include_router(download_routes(Downloads(custody, links, redirects=presigned_redirects)))
+    app.include_router(event_routes(custody.catalog, links))
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:

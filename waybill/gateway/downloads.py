@@ -21,7 +21,7 @@ from blocks.custody import Custody
 from blocks.download_name import content_disposition
 from blocks.links import DOWNLOAD_PATH, Links, direct_link
 from blocks.tokens import Clock, utc_now
-from waybill.gateway.answers import SAFE_HEADERS, Refusal
+from waybill.gateway.answers import SAFE_HEADERS, Refusal, no_token
 from waybill.gateway.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
 from waybill.gateway.content_answer import ContentAnswer
 from waybill.gateway.entity_tags import continues, entity_tag, matches_any
@@ -45,12 +45,7 @@ class Downloads:
     async def answer(self, request: Request, file_id: UUID, token: str | None) -> Response:
         """The answer to one request. Raises `Refusal`, `LinkInvalid`, `LinkExpired`, and what custody raises."""
         if not token:
-            raise Refusal(
-                401,
-                "NotAuthenticated",
-                "this path wants a link that was made for it; see 'waybill files share'",
-                headers={"WWW-Authenticate": "Bearer"},  # RFC 9110 section 15.5.2 asks for a challenge
-            )
+            raise no_token("see 'waybill files share'")
         link = await asyncio.to_thread(self._links.check_download, token, file_id)
         artifact = await self._custody.get(file_id)
         headers = _headers(artifact)

@@ -1,0 +1,205 @@
+"""What consumers are told of the documents of a run: stages, the whole chain, and how far the run is.
+
+Builds events and counts what is done; writes nothing. The caller adds them in the transaction that makes them true
+(`blocks.outbox.add_events`) and then says that it has: what was not committed is built again. Each event's id is
+computed from what happened, so a run that goes on after a crash tells nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from blocks.catalog import Artifact
+from blocks.outbox import Event, computed_event_id, sequence_of
+from blocks.webhooks.event_links import EventLinks
+from tasks.contract import Stage
+from tasks.run_context import Delivery, Document
+
+CUSTODY = "custody"
+# Percent of the run's steps; its end is told by the run's own state.
+MILESTONES = (25, 50, 75)
+# A reason is some words; one that quotes half a document would fill the body.
+_MAX_REASON_CHARS = 1000
+
+
+class DocumentEvents:
+    """Events of one attempt of a run. A step is one document taken into custody or brought through one stage."""
+
+    def __init__(
+        self, *, run_id: UUID, attempt: int, documents: int, stages: Sequence[Stage[Any]], links: EventLinks
+    ) -> None:
+        self._run_id = run_id
+        self._attempt = attempt
+        self._documents = documents
+        self._stages = stages
+        self._links = links
+        self._done: set[tuple[int, str]] = set()
+        self._told: set[str] = set()
+
+    def taken(self, document: Document, at: datetime) -> list[Event]:
+        """The document has come into custody: told only as progress."""
+        self._count(document, CUSTODY)
+        return self._milestones(document, CUSTODY, at)
+
+    def completed(self, document: Document, stage: Stage[Any], delivery: Delivery, at: datetime) -> list[Event]:
+        """The document has come through *stage*, by work or by reuse; with the last stage, through the chain."""
+        self._count(document, stage.name)
+        delivered = {**document.outputs, stage.name: delivery}
+        events = [
+            self._event(
+                "stage_completed",
+                document,
+                at,
+                {
+                    "stage": _stage_data(stage, "completed", delivery.seconds),
+                    "output_files": [self._file(delivery.artifact)],
+                    "metadata": dict(delivery.artifact.metadata),
+                    "context": {**self._context(document), "reused": delivery.reused},
+                },
+                stage.name,
+            ),
+            *self._milestones(document, stage.name, at),
+        ]
+        if all(one.name in delivered for one in self._stages):
+            events.append(self._chain(document, delivered, at))
+        return events
+
+    def failed(self, document: Document, at: datetime) -> list[Event]:
+        """The document goes no further: the stage it failed in, and its chain."""
+        where, reason = document.failed_in or "", _reason(document)
+        self._count(document, CUSTODY, *(stage.name for stage in self._stages))
+        stage = next((one for one in self._stages if one.name == where), None)
+        return [
+            self._event(
+                "stage_failed",
+                document,
+                at,
+                {
+                    "stage": _stage_data(stage, "failed", 0.0, reason, name=where),
+                    "output_files": [],
+                    "metadata": {"error_type": type(document.error).__name__},
+                    "context": self._context(document),
+                },
+                where,
+                self._attempt,
+            ),
+            *self._milestones(document, where, at),
+            self._chain(document, document.outputs, at, reason=reason),
+        ]
+
+    def told(self, events: Sequence[Event]) -> None:
+        """Note that *events* have been committed."""
+        self._told.update(event.event_id for event in events if event.event_type == "task_progress")
+
+    def _chain(
+        self, document: Document, delivered: Mapping[str, Delivery], at: datetime, reason: str | None = None
+    ) -> Event:
+        stages = [_chain_stage(stage, delivered, document.failed_in, reason) for stage in self._stages]
+        data = {
+            "overall_success": reason is None,
+            "total_execution_time": round(sum(stage["execution_time"] for stage in stages), 4),
+            "stages": stages,
+            "output_files": [self._file(delivery.artifact) for delivery in delivered.values()],
+            "metadata": {"error_message": reason},
+            "context": self._context(document),
+        }
+        # A run that is tried again may fail again, and then that is news; success is told once.
+        outcome = ("completed",) if reason is None else ("failed", self._attempt)
+        return self._event("stage_chain_completed", document, at, data, *outcome)
+
+    def _milestones(self, document: Document, where: str, at: datetime) -> list[Event]:
+        """Every milestone that the run has passed and that was not told; several at once when progress jumps."""
+        steps = (len(self._stages) + 1) * self._documents
+        done = len(self._done)
+        events: list[Event] = []
+        for percent in MILESTONES:
+            event_id = computed_event_id(self._run_id, self._attempt, "progress", percent)
+            if 100 * done < percent * steps or event_id in self._told:
+                continue
+            data = {
+                "status": "running",
+                "message": f"{done} of {steps} steps",
+                "progress": percent / 100,
+                "result": None,
+                "error": None,
+                "metadata": {"stage": where, "attempt": self._attempt},
+                "sequence": sequence_of(at),
+            }
+            events.append(
+                Event(
+                    event_id=event_id,
+                    event_type="task_progress",
+                    task_id=self._run_id,
+                    source_file=_source(document) if self._documents == 1 else None,
+                    occurred_at=at,
+                    data=data,
+                )
+            )
+        return events
+
+    def _count(self, document: Document, *steps: str) -> None:
+        self._done.update((document.index, step) for step in steps)
+
+    def _event(
+        self, event_type: str, document: Document, at: datetime, data: Mapping[str, Any], *identity: object
+    ) -> Event:
+        return Event(
+            event_id=computed_event_id(self._run_id, event_type, document.source.text, *identity),
+            event_type=event_type,
+            task_id=self._run_id,
+            source_file=_source(document),
+            occurred_at=at,
+            data={**data, "sequence": sequence_of(at)},
+        )
+
+    def _file(self, artifact: Artifact) -> dict[str, Any]:
+        return {
+            "filename": artifact.filename,
+            "file_id": str(artifact.file_id),
+            "download_url": self._links.to_file(artifact),
+            "size": artifact.size,
+            "sha256": artifact.sha256,
+            "media_type": artifact.media_type,
+            "expires_at": artifact.expires_at.isoformat(),
+        }
+
+    def _context(self, document: Document) -> dict[str, Any]:
+        return {
+            "attempt": self._attempt,
+            "document": document.label,
+            "document_sha256": document.info.sha256 if document.info else None,
+        }
+
+
+def _source(document: Document) -> str:
+    return document.info.source if document.info else document.source.text
+
+
+def _reason(document: Document) -> str:
+    return document.error.message[:_MAX_REASON_CHARS] if document.error else ""
+
+
+def _stage_data(
+    stage: Stage[Any] | None, status: str, seconds: float, reason: str | None = None, *, name: str = CUSTODY
+) -> dict[str, Any]:
+    """Custody is no stage; a document that was refused at the door has failed in number 0."""
+    return {
+        "number": stage.number if stage else 0,
+        "name": stage.name if stage else name,
+        "status": status,
+        "execution_time": round(seconds, 4),
+        "error_message": reason,
+    }
+
+
+def _chain_stage(
+    stage: Stage[Any], delivered: Mapping[str, Delivery], failed_in: str | None, reason: str | None
+) -> dict[str, Any]:
+    if stage.name in delivered:
+        return _stage_data(stage, "completed", delivered[stage.name].seconds)
+    if stage.name == failed_in:
+        return _stage_data(stage, "failed", 0.0, reason)
+    return _stage_data(stage, "skipped", 0.0)

@@ -1,0 +1,115 @@
+"""What a real run records for consumers: stages, chains, progress and failures, each once, with links that work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from blocks.links import Links
+from blocks.settings import current_settings
+from tests.integration.conftest import Workspace
+from tests.integration.test_process_flow import process
+
+
+def told(workspace: Workspace, *event_types: str) -> list[dict[str, Any]]:
+    """The bodies of the events of these types, in the order they were recorded."""
+    with psycopg.connect(workspace.database_url) as connection:
+        rows = connection.execute(
+            "select event_id, body from webhook_events where event_type = any(%s) order by occurred_at, recorded_at",
+            [list(event_types)],
+        ).fetchall()
+    return [{"event_id": event_id, **json.loads(body)} for event_id, body in rows]
+
+
+async def test_a_stage_and_its_chain_are_told_with_a_link_to_each_file(workspace: Workspace) -> None:
+    path = workspace.write("a.txt", "hello")
+    _, report = await process(path)
+    (stage,) = told(workspace, "stage_completed")
+    (chain,) = told(workspace, "stage_chain_completed")
+    output = report["documents"][0]["artifacts"][1]
+    assert (stage["task_id"], stage["source_file"]) == (report["run_id"], str(path))
+    described = stage["data"]["stage"]
+    assert described.pop("execution_time") > 0
+    assert described == {"number": 6, "name": "hostile", "status": "completed", "error_message": None}
+    (file,) = stage["data"]["output_files"]
+    assert (file["file_id"], file["filename"], file["sha256"]) == (
+        output["file_id"], output["filename"], output["sha256"],
+    )  # fmt: skip
+    url, _, token = file["download_url"].partition("?token=")
+    assert url.endswith(output["file_id"])
+    Links.of(current_settings()).check_download(token, UUID(output["file_id"]))
+    assert stage["data"]["context"]["reused"] is False
+    assert chain["data"]["overall_success"] is True
+    assert [one["status"] for one in chain["data"]["stages"]] == ["completed"]
+    assert chain["data"]["sequence"] >= stage["data"]["sequence"]
+
+
+async def test_reuse_is_told_as_well_and_the_same_run_tells_nothing_twice(workspace: Workspace) -> None:
+    path = workspace.write("a.txt", "hello")
+    await process(path)
+    _, again = await process(path)
+    first, second = told(workspace, "stage_completed")
+    assert second["task_id"] == again["run_id"]
+    assert second["data"]["context"]["reused"] is True
+    assert first["event_id"] != second["event_id"]
+    assert len(told(workspace, "stage_chain_completed")) == 2
+
+
+async def test_a_failure_is_told_with_its_reason_and_ends_the_chain(workspace: Workspace) -> None:
+    good, bad = workspace.write("good.txt", "fine"), workspace.write("bad.txt", "raise")
+    empty = workspace.write("empty.txt", "")
+    await process(good, bad, empty)
+    failed = {one["source_file"]: one for one in told(workspace, "stage_failed")}
+    assert set(failed) == {str(bad), str(empty)}
+    assert failed[str(bad)]["data"]["stage"]["name"] == "hostile"
+    assert failed[str(bad)]["data"]["metadata"]["error_type"] == "StageFailed"
+    at_the_door = failed[str(empty)]["data"]["stage"]
+    assert (at_the_door["number"], at_the_door["name"], at_the_door["status"]) == (0, "custody", "failed")
+    assert "empty.txt is empty" in at_the_door["error_message"]
+    chains = {one["source_file"]: one["data"]["overall_success"] for one in told(workspace, "stage_chain_completed")}
+    assert chains == {str(good): True, str(bad): False, str(empty): False}
+
+
+@pytest.mark.parametrize("count", [1, 7])
+async def test_each_milestone_is_told_once(workspace: Workspace, count: int) -> None:
+    paths = [workspace.write(f"{number}.txt", f"text {number}") for number in range(count)]
+    _, report = await process(*paths)
+    progress = told(workspace, "task_progress")
+    assert sorted(one["data"]["progress"] for one in progress) == [0.25, 0.5, 0.75]
+    assert {one["task_id"] for one in progress} == {report["run_id"]}
+    assert {one["source_file"] for one in progress} == {str(paths[0]) if count == 1 else None}
+
+
+async def test_the_same_content_under_two_names_is_told_for_both(workspace: Workspace) -> None:
+    paths = [workspace.write(name, "same") for name in ("a.txt", "b.txt")]
+    await process(*paths)
+    stages = told(workspace, "stage_completed")
+    assert {one["source_file"] for one in stages} == {str(path) for path in paths}
+    assert sorted(one["data"]["context"]["reused"] for one in stages) == [False, True]
+
+
+async def test_what_is_told_and_the_row_commit_together(workspace: Workspace) -> None:
+    # An event that Postgres refuses takes the row with it: nothing is available that was not told.
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("alter table webhook_events add check (event_type <> 'stage_completed')")
+    path = workspace.write("a.txt", "hello")
+    _, report = await process(path)
+    assert report["state"] == "failed"
+    with psycopg.connect(workspace.database_url) as connection:
+        kinds = connection.execute("select kind, state from artifacts").fetchall()
+    assert kinds == [("upload", "available")]
+    assert [one["data"]["stage"]["status"] for one in told(workspace, "stage_failed")] == ["failed"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/hook", "no address", "x" * 100_000])
+async def test_no_webhook_url_fails_a_run(workspace: Workspace, url: str) -> None:
+    path = workspace.write("a.txt", "hello")
+    state, _ = await process(path, webhook_url=url)
+    assert state.is_completed()
+    with psycopg.connect(workspace.database_url) as connection:
+        (count,) = connection.execute("select count(*) from webhook_deliveries").fetchone() or (0,)
+    assert count >= 5
