@@ -85,7 +85,7 @@ async def whole_body(connection: Connection, event_id: str) -> bytes:
     row = await (await run(connection, queries.WHOLE_BODY, {"event_id": event_id})).fetchone()
     if row is None:
         raise EventNotFound(f"no event {event_id}; it never was, or its history has been trimmed")
-    return bytes(row["body"])
+    return row["body"]
 
 
 async def recent_events(
@@ -98,7 +98,7 @@ async def recent_events(
         "limit": limit,
     }
     cursor = await run(connection, queries.RECENT_EVENTS, values)
-    return [RecordedEvent(**{**row, "body": bytes(row["body"])}) for row in await cursor.fetchall()]
+    return [RecordedEvent(**row) for row in await cursor.fetchall()]
 
 
 def _storable(text: str | None) -> str | None:
