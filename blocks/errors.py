@@ -148,6 +148,14 @@ class AddressRefused(Permanent):
     """An address inside of a network that webhooks must not reach."""
 
 
+class HostUnresolved(Transient):
+    """A host name that has no address now, as far as DNS tells."""
+
+
+class SignatureInvalid(Permanent):
+    """A webhook that was not signed with the secret at hand, or was signed too long ago."""
+
+
 class EndpointNotFound(Permanent):
     """No webhook endpoint with this id."""
 
