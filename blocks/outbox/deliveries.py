@@ -112,13 +112,18 @@ async def acquire(
     lease: timedelta,
     limit: int,
     endpoint_ids: Collection[UUID] | None = None,
+    without: Collection[UUID] = (),
 ) -> list[AcquiredEndpoint]:
-    """Take endpoints that have something due and that nobody holds; of *endpoint_ids* only, where given."""
+    """Take endpoints that have something due and that nobody else holds.
+
+    Of *endpoint_ids* only, where given, and none of *without*: those that *owner* knows it has.
+    """
     values = {
         "owner": owner,
         "lease_seconds": lease.total_seconds(),
         "limit": limit,
         "endpoint_ids": list(endpoint_ids) if endpoint_ids is not None else None,
+        "without": list(without),
     }
     return [AcquiredEndpoint(**row) for row in await (await run(connection, queries.ACQUIRE, values)).fetchall()]
 
@@ -131,30 +136,41 @@ async def renew(
     return [RenewedEndpoint(**row) for row in await (await run(connection, queries.RENEW, values)).fetchall()]
 
 
-async def release(connection: Connection, owner: UUID, endpoint_ids: Collection[UUID]) -> None:
-    """Let others send to *endpoint_ids*, and tell them."""
-    await run(connection, queries.RELEASE, {"owner": owner, "endpoint_ids": list(endpoint_ids)})
+async def release(connection: Connection, owner: UUID, endpoint_ids: Collection[UUID] | None = None) -> None:
+    """Let others send to *endpoint_ids*, or to all that *owner* has, and tell them."""
+    values = {"owner": owner, "endpoint_ids": list(endpoint_ids) if endpoint_ids is not None else None}
+    await run(connection, queries.RELEASE, values)
 
 
 async def due(
-    connection: Connection, owner: UUID, room: Mapping[UUID, int], *, busy: Collection[UUID]
+    connection: Connection,
+    owner: UUID,
+    room: Mapping[UUID, int],
+    *,
+    busy: Collection[UUID],
+    first_pause: timedelta = timedelta(0),
 ) -> list[DueDelivery]:
     """The oldest due deliveries of the endpoints in *room* that *owner* holds, at most as many as each has room for.
 
-    *busy* are those that are being worked on already. Endpoints that are held or disabled give none.
+    *busy* are those that are being worked on already; what was never tried is *first_pause* old at least. Endpoints
+    that are held or disabled give none.
     """
     values = {
         "owner": owner,
         "endpoint_ids": list(room),
         "room": list(room.values()),
         "busy": list(busy),
+        "first_pause_seconds": first_pause.total_seconds(),
     }
     cursor = await run(connection, queries.DUE, values)
-    return [DueDelivery(**{**row, "body": bytes(row["body"])}) for row in await cursor.fetchall()]
+    return [DueDelivery(**row) for row in await cursor.fetchall()]
 
 
 async def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Write attempts into the log and what follows from them, all in one statement. One that is settled stays."""
+    """Write attempts into the log and what follows from them, all in one statement. One that is settled stays.
+
+    Idempotent: an attempt is known by its delivery and the moment it began.
+    """
     await run(
         connection,
         queries.SETTLE,

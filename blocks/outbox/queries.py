@@ -196,14 +196,16 @@ _HAS_DUE = """
 """
 
 # The lease is on the endpoint: whoever holds it is the only one that sends there, so that the limit of attempts in
-# flight, the breaker and Retry-After hold for any number of dispatchers. What another one is taking is skipped.
+# flight, the breaker and Retry-After hold for any number of dispatchers. What another one is taking is skipped; what
+# the owner has already may be taken again, since it may have lost the answer.
 ACQUIRE = f"""
     update webhook_endpoints
        set owner = %(owner)s, owned_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
      where endpoint_id in (
            select endpoint_id from webhook_endpoints e
-            where {_OPEN} and (owner is null or owned_until < clock_timestamp())
+            where {_OPEN} and (owner is null or owner = %(owner)s or owned_until < clock_timestamp())
               and (%(endpoint_ids)s::uuid[] is null or endpoint_id = any(%(endpoint_ids)s))
+              and not endpoint_id = any(%(without)s::uuid[])
               and {_HAS_DUE}
             order by endpoint_id
             limit %(limit)s
@@ -221,13 +223,14 @@ RENEW = """
 RELEASE = """
     with released as (
         update webhook_endpoints set owner = null, owned_until = null
-         where endpoint_id = any(%(endpoint_ids)s) and owner = %(owner)s
+         where (%(endpoint_ids)s::uuid[] is null or endpoint_id = any(%(endpoint_ids)s)) and owner = %(owner)s
         returning endpoint_id
     )
     select pg_notify('waybill_webhooks', endpoint_id::text) from released
 """
 
-# The oldest due ones of each endpoint, as many as it has room for, without those that are being worked on here.
+# The oldest due ones of each endpoint, as many as it has room for, without those that are being worked on here. The
+# first pause of the schedule is a setting of whoever sends, so it is not in `due_at`.
 DUE = f"""
     select r.endpoint_id, d.delivery_id, d.event_id, d.attempts, d.due_at, event.event_type, event.body
       from unnest(%(endpoint_ids)s::uuid[], %(room)s::integer[]) as r (endpoint_id, room)
@@ -236,19 +239,25 @@ DUE = f"""
            select delivery_id, event_id, attempts, due_at from webhook_deliveries d
             where d.endpoint_id = r.endpoint_id and state = 'pending' and due_at <= clock_timestamp()
               and not delivery_id = any(%(busy)s::uuid[])
+              and (attempts > 0 or due_at <= clock_timestamp() - make_interval(secs => %(first_pause_seconds)s))
             order by due_at, delivery_id
             limit r.room) d
       join webhook_events event using (event_id)
 """
 
 # What became of attempts, and what that means for their endpoints: everything in one statement. An outcome counts
-# whoever reports it, since what was delivered is delivered; one that is settled stays as it is.
+# whoever reports it, since what was delivered is delivered; one that is settled stays as it is. An attempt that is in
+# the log already is left out: who lost the connection in mid-commit tells again.
 SETTLE = """
-    with outcome as (
+    with told as (
         select * from unnest(%(delivery_ids)s::uuid[], %(states)s::text[], %(pause_seconds)s::float8[],
                              %(started_at)s::timestamptz[], %(milliseconds)s::real[], %(statuses)s::smallint[],
                              %(peers)s::text[], %(errors)s::text[], %(answers)s::text[])
                as o (delivery_id, state, pause_seconds, started_at, milliseconds, status, peer, error, answer)
+    ), outcome as (
+        select * from told
+         where not exists (select 1 from webhook_attempts a
+                            where a.delivery_id = told.delivery_id and a.started_at = told.started_at)
     ), logged as (
         insert into webhook_attempts (delivery_id, started_at, milliseconds, status, peer, error, answer)
         select o.delivery_id, started_at, milliseconds, status, peer, error, answer
@@ -371,10 +380,10 @@ COUNTS = """
 
 # Prefect's history ----------------------------------------------------------------------------------------------------
 
-READ_UNTIL = "select read_until from webhook_history_read"
+HISTORY_READ = "select began_at, read_until from webhook_history_read"
 
 ADVANCE = """
-    update webhook_history_read set read_until = greatest(read_until, %(read_until)s)
+    update webhook_history_read set read_until = %(read_until)s where read_until < %(read_until)s
 """
 
 RUNS_READ = "select run_id, state_id from webhook_runs_read where run_id = any(%(run_ids)s)"
