@@ -271,6 +271,19 @@ class Catalog:
         }
 
 
+@asynccontextmanager
+async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
+    """A connection without a pool, for a process that has one thing to write; each statement commits by itself.
+
+    Raises `CatalogUnavailable` and `InvalidSettings`.
+    """
+    connection = cast("Connection", await connect_async(database_url, autocommit=True))
+    connection.row_factory = dict_row
+    async with connection:
+        with postgres_errors("use the catalogue"):
+            yield connection
+
+
 async def _configure(connection: Connection) -> None:
     # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
     set_json_loads(orjson.loads, connection)

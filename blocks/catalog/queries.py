@@ -204,6 +204,15 @@ STATISTICS = """
 
 STATES = "select state, count(*) as count from artifacts group by state order by state"
 
+# The same document under two names is two documents to whoever sent it.
+RUN_COUNTS = """
+    select count(distinct o.source_file) as documents,
+           count(*) filter (where kind = 'stage_output') as files,
+           count(*) filter (where kind = 'stage_output' and reused) as reused
+      from run_outputs o join artifacts using (file_id)
+     where o.run_id = %(run_id)s
+"""
+
 # A source is known by its path or URL, or by its last part alone. Its files are those of the documents it has held:
 # outputs that were made under another name for the same content belong to it too, uploads under other names do not.
 _OF_SOURCE = f"""

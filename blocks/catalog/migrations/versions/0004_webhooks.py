@@ -115,12 +115,13 @@ _UP = (
     """
     create table webhook_history_read (
         only_row   boolean primary key default true check (only_row),
-        read_until timestamptz not null
+        began_at   timestamptz not null default clock_timestamp(),
+        read_until timestamptz not null default clock_timestamp()
     )
     """,
     "comment on table webhook_history_read is 'Up to where Prefect''s state history was compared with the events.'",
-    # What ran before webhooks were there is not told afterwards.
-    "insert into webhook_history_read (read_until) values (clock_timestamp())",
+    "comment on column webhook_history_read.began_at is 'What ran before webhooks were there is not told afterwards.'",
+    "insert into webhook_history_read default values",
     """
     create table webhook_runs_read (
         run_id   uuid primary key,
