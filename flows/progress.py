@@ -11,8 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 
 from tasks.run_context import Document
 
@@ -61,6 +64,17 @@ def _steps_done(document: Document, steps_each: int) -> int:
     if document.failed:
         return steps_each
     return (1 if document.upload else 0) + len(document.outputs)
+
+
+async def read_progress(client: PrefectClient, run_id: UUID) -> float:
+    """0 to 1: the furthest that any attempt of the run has reported."""
+    artifacts = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
+        )
+    )
+    values = [float(str(artifact.data)) for artifact in artifacts if artifact.data is not None]
+    return max(values, default=0.0) / 100.0
 
 
 @asynccontextmanager

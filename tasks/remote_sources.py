@@ -15,6 +15,12 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from blocks.errors import InvalidOptions, SourceNotFound
 
 _PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
+# Parameters that let whoever has the URL read the file: those of S3, Google, Azure and CloudFront, and usual names.
+_SIGNATURE = re.compile(
+    r"([?&](?:[^=&#\s]*[-_])?(?:signature|sig|credential|security-token|token|accesskeyid|access_?key|api_?key|key-pair-id"
+    r"|policy|secret|password|auth|code)=)[^&#\s]+",
+    re.IGNORECASE,
+)
 # What fsspec takes for a folder there is any page with links on it, and its "glob" follows them; "?" starts a query.
 _WITHOUT_FOLDERS = ("http:", "https:")
 
@@ -55,6 +61,11 @@ def listed(source: str) -> Iterator[str]:
 def without_password(url: str) -> str:
     """*url* as it may be shown and stored: ``sftp://user@host/file``."""
     return _PASSWORD.sub(r"\1@", url)
+
+
+def without_signature(url: str) -> str:
+    """*url* as it may leave the house: the values of parameters that give access are stars."""
+    return _SIGNATURE.sub(r"\1***", url)
 
 
 def _files(filesystem: Any, path: str) -> set[str] | None:

@@ -11,9 +11,6 @@ from uuid import UUID
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
-    ArtifactFilter,
-    ArtifactFilterFlowRunId,
-    ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
     TaskRunFilter,
@@ -25,7 +22,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 from prefect.exceptions import ObjectNotFound
 
 from blocks.errors import RunNotFound
-from flows.progress import PROGRESS_KEY
+from flows.progress import read_progress
 
 # States before the flow's first line: nothing can have been done yet.
 _NOT_BEGUN = {StateType.SCHEDULED, StateType.PENDING}
@@ -35,7 +32,7 @@ async def read_status(run_id: UUID) -> dict[str, Any]:
     """``{"task_id", "status", "progress", "message", "stage", ...}``. Raises `RunNotFound`."""
     async with get_client() as client:
         run = await _read_run(client, run_id)
-        progress = await _progress(client, run_id)
+        progress = await read_progress(client, run_id)
         stage = await _running_task(client, run_id)
     state = run.state
     return {
@@ -57,7 +54,7 @@ async def read_history(run_id: UUID) -> dict[str, Any]:
     async with get_client() as client:
         await _read_run(client, run_id)
         states = await client.read_flow_run_states(run_id)
-        progress = await _progress(client, run_id)
+        progress = await read_progress(client, run_id)
     newest_first = sorted(states, key=lambda state: state.timestamp, reverse=True)
     history = [
         {
@@ -84,16 +81,6 @@ def _progress_of(state: State[Any], progress: float) -> float:
     if state.type in _NOT_BEGUN:
         return 0.0
     return 1.0 if state.type == StateType.COMPLETED else progress
-
-
-async def _progress(client: PrefectClient, run_id: UUID) -> float:
-    artifacts = await client.read_artifacts(
-        artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
-        )
-    )
-    values = [float(str(artifact.data)) for artifact in artifacts if artifact.data is not None]
-    return max(values, default=0.0) / 100.0
 
 
 async def _running_task(client: PrefectClient, run_id: UUID) -> str | None:
