@@ -24,6 +24,7 @@ from pydantic import Field
 from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
 from blocks.settings import Settings, current_settings
 from flows.failures import tell_failures, tell_remaining_failures
+from flows.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
 from flows.progress import reported
 from flows.run_resources import open_run
 from flows.summary import markdown_summary
@@ -59,7 +60,16 @@ def run_name() -> str:
     return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
 
 
-@flow(name="process-documents", flow_run_name=run_name, persist_result=False)
+@flow(
+    name="process-documents",
+    flow_run_name=run_name,
+    persist_result=False,
+    on_running=[on_running],
+    on_completion=[on_completion],
+    on_failure=[on_failure],
+    on_cancellation=[on_cancellation],
+    on_crashed=[on_crashed],
+)
 async def process_documents(
     sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],
     stages: Annotated[
