@@ -26,6 +26,7 @@ from blocks.webhooks.answer import MAX_KEPT_BYTES, clean_line, kept_text
 from blocks.webhooks.connection import (
     MAX_ANSWER_BYTES,
     AnswerTooLong,
+    CannotConnect,
     Connect,
     Exchange,
     VettedBackend,
@@ -34,7 +35,7 @@ from blocks.webhooks.connection import (
 )
 from blocks.webhooks.retry_after import parse_retry_after
 from blocks.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature_header
-from blocks.webhooks.transport import CONNECT_TIMEOUT_SECONDS, MAX_CONNECTIONS, VettedTransport, default_tls
+from blocks.webhooks.transport import MAX_CONNECTIONS, VettedTransport, default_tls
 
 # What Standard Webhooks recommends (15 to 30 s): long for a receiver that takes an event, short for one that hangs.
 TOTAL_TIMEOUT_SECONDS = 20.0
@@ -42,8 +43,8 @@ TOTAL_TIMEOUT_SECONDS = 20.0
 # What can be read at a glance in a table.
 _MAX_ERROR_CHARS = 300
 
-# Raised by the guard, in words that are for people.
-_TOLD_BY_THEMSELVES = (AddressRefused, HostUnresolved)
+# Raised on the way to a connection, with words for the log.
+_TOLD_BY_THEMSELVES = (AddressRefused, HostUnresolved, CannotConnect)
 
 _PRODUCT = f"Waybill/{installed_version('waybill')}"
 
@@ -193,19 +194,9 @@ class EndpointClient:
             return f"the headers of the answer are longer than {MAX_ANSWER_BYTES // 1024} KiB"
         if isinstance(exc, TimeoutError):
             return f"no {'answer' if exchange.peer else 'connection'} within {self._timeout_seconds:g} s"
-        cause = _root(exc)
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"TLS: the certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS failed: {cause.reason or 'the connection was closed'}"
-        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else ""
-        if isinstance(exc, (httpcore.ConnectError, httpcore.ConnectTimeout)):
-            what = "TLS failed" if exchange.peer else "cannot connect"
-            waited = f"no answer within {CONNECT_TIMEOUT_SECONDS:g} s"
-            return f"{what}: {waited if isinstance(exc, httpcore.ConnectTimeout) else reason or 'the connection broke'}"
         if isinstance(exc, httpcore.RemoteProtocolError) and exchange.answer_bytes:
             return f"the answer is not HTTP/1.1: {exc}"
-        return f"the connection broke before an answer came{f': {reason}' if reason else ''}"
+        return "the connection broke before an answer came"
 
 
 def _usable(url: str, guard: AddressGuard) -> tuple[httpx.URL | None, str | None]:
@@ -228,10 +219,3 @@ def _words_for_status(status: int | None) -> str | None:
         phrase = ""
     followed = "; redirects are not followed" if 300 <= status < 400 else ""
     return f"answered {status}{phrase}{followed}"
-
-
-def _root(exc: BaseException) -> BaseException:
-    """The error that httpcore and anyio have wrapped."""
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
-    return exc

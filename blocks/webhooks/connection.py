@@ -7,6 +7,8 @@ mind in between. The name stays what the Host header and TLS say.
 
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -28,6 +30,10 @@ _MAX_ADDRESSES = 4
 
 Connect = Callable[[IPAddress, int, float], Awaitable[httpcore.AsyncNetworkStream]]
 """Opens a TCP connection to an address and port within so many seconds. Raises httpcore's connect errors."""
+
+
+class CannotConnect(Exception):
+    """There is no connection; why, in words for the log."""
 
 
 class AnswerTooLong(Exception):
@@ -64,24 +70,28 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of *host* that can be. Raises `AddressRefused`, `HostUnresolved`, httpcore's."""
+        """Connect to the first address of *host* that can be. Raises `AddressRefused`, `HostUnresolved`, `CannotConnect`.
+
+        The order is the resolver's; there are *timeout* seconds for all of them together.
+        """
         if timeout is None or local_address is not None or socket_options is not None:
             raise AssertionError("unreachable: the transport asks for a time and for nothing else")
         addresses = (await self._guard.addresses(host))[:_MAX_ADDRESSES]
         deadline = time.monotonic() + timeout
-        failure: httpcore.ConnectError | httpcore.ConnectTimeout | None = None
-        for tried, address in enumerate(addresses):
+        failures: list[str] = []
+        for address in addresses:
             # One that does not answer must not use up the time of the next one.
-            share = (deadline - time.monotonic()) / (len(addresses) - tried)
+            share = (deadline - time.monotonic()) / (len(addresses) - len(failures))
+            peer = peer_name(address, port)
             try:
                 stream = await self._connect(address, port, share)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
-                failure = exc
+                failures.append(f"{peer}: {_reason(exc) or 'failed'}")
             else:
                 exchange = current_exchange.get()
-                exchange.peer, exchange.connected = peer_name(address, port), True
-                return MeteredStream(stream, exchange.peer)
-        raise failure or AssertionError("unreachable: the guard gives an address or raises")
+                exchange.peer, exchange.connected = peer, True
+                return MeteredStream(stream, peer)
+        raise CannotConnect(f"cannot connect to {'; '.join(failures)}")
 
 
 class MeteredStream(httpcore.AsyncNetworkStream):
@@ -114,7 +124,16 @@ class MeteredStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
-        return MeteredStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._peer)
+        try:
+            encrypted = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as exc:
+            why = _reason(exc) or "the connection was closed"
+            raise CannotConnect(f"cannot speak TLS with {self._peer}: {why}") from exc
+        except asyncio.CancelledError:
+            # httpcore does not know this connection yet, and would leave it open.
+            await self._stream.aclose()
+            raise
+        return MeteredStream(encrypted, self._peer)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -125,6 +144,20 @@ async def connect_to_address(address: IPAddress, port: int, seconds: float) -> h
     # For type checkers it is the stand-in that httpcore has where anyio is missing.
     backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
     return await backend.connect_tcp(str(address), port, timeout=seconds)
+
+
+def _reason(exc: BaseException) -> str:
+    """What httpcore and anyio have wrapped, in the system's words; empty where it has none."""
+    if isinstance(exc, httpcore.TimeoutException):
+        return "no answer in time"
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted, {exc.verify_message}"
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or "").replace("_", " ").lower()
+    # asyncio writes its own text into strerror.
+    return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else ""
 
 
 def peer_name(address: IPAddress, port: int) -> str:
