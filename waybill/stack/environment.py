@@ -28,6 +28,8 @@ _CLIENT_DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
+_PRIVATE_WEBHOOKS = "WAYBILL_ALLOW_PRIVATE_WEBHOOKS"
+
 _SERVER_DEFAULTS = {
     # Fewer and larger writes: a fifth of the time per task run. With the defaults of 1 and 20, a burst of some thousand
     # task runs overflows the server's queue of 10,000 messages, and their records are lost.
@@ -46,12 +48,13 @@ _SERVER_DEFAULTS = {
 
 
 def client_environment(
-    *, database_url: str, home: Path, api_url: str | None, own_server: bool
+    *, database_url: str, home: Path, api_url: str | None, own_server: bool, own_database: bool
 ) -> dict[str, str | None]:
     """What this process and its children need to find the catalogue and, where there is one, the Prefect server.
 
     With our own server, Prefect's files go under the home, and a profile or key that the user has for another server
-    is not used. A server that the user has named keeps the user's own Prefect configuration. None means: not set.
+    is not used. A server that the user has named keeps the user's own Prefect configuration. On a stack of our own
+    webhooks may go to this machine. None means: not set.
     """
     given = inherited_environment()
     found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
@@ -65,6 +68,9 @@ def client_environment(
         found["PREFECT_API_URL"] = api_url
     if own_server:
         found |= _own_prefect_files(home)
+    if (own_server or own_database) and not given.get(_PRIVATE_WEBHOOKS):
+        # Whoever tries things out on one machine listens on that machine.
+        found[_PRIVATE_WEBHOOKS] = "loopback"
     return found
 
 

@@ -1,4 +1,4 @@
-"""What `waybill up` keeps running beside the servers: the process that runs deployed flows, and the gateway."""
+"""What `waybill up` keeps running beside the servers: deployed flows, the dispatcher of webhooks, and the gateway."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from waybill.stack.kept_process import Program
 
-FLOWS, GATEWAY = "serve", "gateway"
+FLOWS, DISPATCHER, GATEWAY = "serve", "dispatch", "gateway"
 
 
 def flows_program(project: Path) -> Program:
@@ -20,6 +20,11 @@ def flows_program(project: Path) -> Program:
         cwd=project,
         environment={"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"},
     )
+
+
+def dispatcher_program() -> Program:
+    """The dispatcher, and what compares its events with Prefect's history."""
+    return Program(name=DISPATCHER, called="the dispatcher", module="waybill.dispatch_child")
 
 
 def gateway_program(listener: socket.socket) -> Program:

@@ -134,6 +134,7 @@ class Stack:
             home=self._home,
             api_url=self.addresses.prefect_api_url,
             own_server=self._own_server,
+            own_database=self._given_database is None,
         )
 
     def join(self) -> None:

@@ -1,8 +1,8 @@
 """`waybill up`: everything, until somebody ends it.
 
-Owns being the only `up` of a home, and keeping the servers, the serving process and the gateway running. A second `up`
-with the same home changes nothing: it says where the first one is and ends with success, so that it may be called "to
-be sure".
+Owns being the only `up` of a home, and keeping the servers, the dispatcher, the serving process and the gateway
+running. A second `up` with the same home changes nothing: it says where the first one is and ends with success, so that
+it may be called "to be sure".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from waybill.stack.home import prepare_home
 from waybill.stack.kept_process import KeptProcess, end_recorded
 from waybill.stack.lease import SoleHolder
 from waybill.stack.prefect_server import recorded_server
-from waybill.stack.served import GATEWAY, flows_program, gateway_program
+from waybill.stack.served import GATEWAY, dispatcher_program, flows_program, gateway_program
 from waybill.stack.signals import holding_signals, noting_signals
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 
@@ -62,7 +62,8 @@ def run_up(
         ):
             if on_ready is not None:
                 on_ready()
-            programs = flows_program(project or project_directory()), gateway_program(listener)
+            # Ended from the last to the first: what flows have to tell while they end is still sent.
+            programs = dispatcher_program(), flows_program(project or project_directory()), gateway_program(listener)
             kept = [KeptProcess(settings.home, program, say) for program in programs]
             say("serving the flows")
             try:

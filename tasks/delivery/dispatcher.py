@@ -1,0 +1,344 @@
+"""The dispatcher: has every delivery that is due sent, by lanes that it opens, feeds, renews and gives back.
+
+Any number of dispatchers work on one database. Each endpoint belongs to one of them at a time, by a lease in the
+database's time; what a killed one has left is sent by another when the lease lapses. Nothing is lost while the database
+is away: what came of attempts is kept, nothing is begun without a lease, and everything goes on when it is back.
+Decides nothing about single deliveries: that is `tasks.delivery.verdict`. Never imports Prefect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random as chance
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from blocks.catalog import Catalog
+from blocks.errors import Transient, WaybillError
+from blocks.outbox import deliveries
+from blocks.outbox.deliveries import Outcome, RenewedEndpoint
+from blocks.webhooks.address import AddressGuard
+from blocks.webhooks.client import EndpointClient
+from blocks.webhooks.secrets import SecretBox
+from tasks.delivery.keys import SigningKeys
+from tasks.delivery.lane import Client, Lane, LaneParts, lease_clock
+from tasks.delivery.limits import Limits
+from tasks.delivery.listener import Listener
+from tasks.delivery.settler import Settler
+
+_LOG = logging.getLogger("waybill.delivery")
+
+_LOOK_WHILE_DRAINING_SECONDS = 0.05
+
+
+class Dispatcher:
+    """Sends until it is stopped. *schedule* holds the pause before each attempt; *client_for* makes senders by URL."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        box: SecretBox,
+        *,
+        guard: AddressGuard,
+        schedule: Sequence[timedelta],
+        database_url: str,
+        client_for: Callable[[str], Client] | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = lease_clock,
+        random: Callable[[], float] = chance.random,
+    ) -> None:
+        self.owner = uuid4()
+        self._catalog = catalog
+        self._limits = limits or Limits()
+        self._first_pause = schedule[0]
+        self._clock = clock
+        self._keys = SigningKeys(box)
+        self._lanes: dict[UUID, Lane] = {}
+        # Woken endpoints without a lane, and those that somebody with other keys has to send to, until when.
+        self._strangers: set[UUID] = set()
+        self._shunned: dict[UUID, float] = {}
+        self._woken = asyncio.Event()
+        self._poll_at = self._acquire_at = 0.0
+        self._settler = Settler(catalog, self._limits, self._on_settled)
+        self._listener = Listener(database_url, self._limits, self._on_due)
+        self._parts = LaneParts(
+            client_for=client_for or partial(EndpointClient, guard=guard),
+            settler=self._settler,
+            schedule=schedule,
+            limits=self._limits,
+            clock=clock,
+            random=random,
+            wake=self._on_due,
+        )
+        self._asked_to_stop = asyncio.Event()
+        self._stop_within = timedelta(0)
+        self._ended = asyncio.Event()
+        self._ended.set()
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Send what is due until stopped or cancelled; survives a database that goes away.
+
+        Raises `InvalidSettings` when the database cannot be used any more.
+        """
+        self._ended.clear()
+        try:
+            async with _running(self._settler.run(), self._keep_leases()) as lasting:
+                async with _running(self._feed(), self._listener.run()) as feeding:
+                    await _first_of(self._asked_to_stop, [*lasting, *feeding])
+                await self._let_attempts_end()
+        finally:
+            await self._give_back()
+            self._ended.set()
+
+    async def stop(self, *, within: timedelta) -> None:
+        """Begin nothing more, give attempts under way the time *within*, write what came of them, and let others go on.
+
+        Those that take longer are broken off and not counted. Returns when `run` is about to.
+        """
+        self._stop_within = within
+        self._asked_to_stop.set()
+        await self._ended.wait()
+
+    async def drained(self, *, within: timedelta, task_id: UUID | None = None) -> bool:
+        """Wait until nothing is due any more at endpoints that are not held, at most *within*; whether that is so.
+
+        What becomes due in that time is waited for too. With *task_id* only the events of that run count.
+        """
+        ends = self._clock() + within.total_seconds()
+        while True:
+            left = max(0.0, ends - self._clock())
+            with contextlib.suppress(Transient):
+                async with self._catalog.connection() as connection:
+                    under_way = await deliveries.is_under_way(
+                        connection, within=timedelta(seconds=left), task_id=task_id
+                    )
+                if not under_way:
+                    return True
+            if self._clock() >= ends:
+                return False
+            await asyncio.sleep(min(_LOOK_WHILE_DRAINING_SECONDS, left))
+
+    async def _let_attempts_end(self) -> None:
+        for lane in self._lanes.values():
+            lane.shut()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._stop_within.total_seconds()):
+                for lane in self._lanes.values():
+                    await lane.wait_for_attempts()
+
+    async def _give_back(self) -> None:
+        """Break off what is still under way, write the rest, and let others send."""
+        lanes = list(self._lanes.values())
+        await asyncio.gather(*(lane.aclose() for lane in lanes))
+        try:
+            async with asyncio.timeout(self._limits.end_seconds):
+                await self._settler.flush()
+                async with self._catalog.connection() as connection:
+                    await deliveries.release(connection, self.owner)
+        except (WaybillError, TimeoutError) as exc:
+            _LOG.warning("ended without the database, leases lapse by themselves: %s", exc or "no answer")
+        self._lanes.clear()
+
+    # Feeding ----------------------------------------------------------------------------------------------------------
+
+    def _on_due(self, endpoint_id: UUID | None) -> None:
+        lane = self._lanes.get(endpoint_id) if endpoint_id is not None else None
+        if lane is not None:
+            lane.may_have_more = True
+        elif endpoint_id is not None:
+            self._strangers.add(endpoint_id)
+        else:
+            self._poll_at = 0.0
+        self._woken.set()
+
+    def _on_settled(self, outcomes: Sequence[tuple[UUID, Outcome]]) -> None:
+        for endpoint_id, outcome in outcomes:
+            lane = self._lanes.get(endpoint_id)
+            if lane is not None:
+                lane.settled(outcome.delivery_id, outcome.pause if outcome.state == "pending" else None)
+                if lane.is_through:
+                    self._woken.set()
+
+    async def _feed(self) -> None:
+        is_away = False
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._next_look() - self._clock())):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._feed_once()
+            except Transient as exc:
+                if not is_away:
+                    _LOG.warning("feeding=stopped because=%s", exc.message)
+                is_away = True
+                # What a failed question was about is asked again with everything else.
+                self._on_due(None)
+                await asyncio.sleep(self._limits.retry_seconds)
+            else:
+                if is_away:
+                    _LOG.info("feeding=again")
+                is_away = False
+                await asyncio.sleep(self._limits.feed_pause_seconds)
+
+    def _next_look(self) -> float:
+        return min(self._poll_at, self._acquire_at) if self._strangers else self._poll_at
+
+    async def _feed_once(self) -> None:
+        now = self._clock()
+        is_poll = now >= self._poll_at
+        if is_poll:
+            self._poll_at = now + self._limits.poll_seconds
+            self._shunned = {one: until for one, until in self._shunned.items() if until > now}
+        await self._retire(is_poll=is_poll)
+        if is_poll or (self._strangers and now >= self._acquire_at):
+            self._acquire_at = now + self._limits.acquire_pause_seconds
+            strangers, self._strangers = self._strangers, set()
+            await self._acquire(None if is_poll else strangers)
+        await self._read_due(is_poll=is_poll)
+
+    async def _read_due(self, *, is_poll: bool) -> None:
+        hungry = {one: lane for one, lane in self._lanes.items() if (lane.may_have_more or is_poll) and lane.room}
+        if not hungry:
+            return
+        room = {one: lane.room for one, lane in hungry.items()}
+        for lane in hungry.values():
+            lane.may_have_more = False
+        busy = [delivery_id for lane in hungry.values() for delivery_id in lane.busy]
+        try:
+            async with self._catalog.connection() as connection:
+                due = await deliveries.due(connection, self.owner, room, busy=busy, first_pause=self._first_pause)
+        except BaseException:
+            for lane in hungry.values():
+                lane.may_have_more = True
+            raise
+        found: dict[UUID, list[deliveries.DueDelivery]] = {}
+        for one in due:
+            found.setdefault(one.endpoint_id, []).append(one)
+        for endpoint_id, mine in found.items():
+            hungry[endpoint_id].may_have_more |= len(mine) == room[endpoint_id]
+            hungry[endpoint_id].take(mine)
+
+    # Leases -----------------------------------------------------------------------------------------------------------
+
+    async def _acquire(self, endpoint_ids: Collection[UUID] | None) -> None:
+        free = self._limits.lanes - len(self._lanes)
+        if free <= 0:
+            return
+        lease_ends = self._lease_from_now()
+        async with self._catalog.connection() as connection:
+            acquired = await deliveries.acquire(
+                connection,
+                self.owner,
+                lease=timedelta(seconds=self._limits.lease_seconds),
+                limit=free,
+                endpoint_ids=endpoint_ids,
+                without=[*self._lanes, *self._shunned],
+            )
+            if not acquired:
+                return
+            keys = await self._keys.read(connection, [one.secret_id for one in acquired])
+        for one in acquired:
+            if one.secret_id in keys:
+                self._lanes[one.endpoint_id] = Lane(one, self._parts, keys=keys[one.secret_id], lease_ends=lease_ends)
+        await self._shun([one.endpoint_id for one in acquired if one.secret_id not in keys])
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.renew_seconds)
+            try:
+                await self._renew()
+            except Transient as exc:
+                _LOG.warning("leases=not renewed because=%s", exc.message)
+                await asyncio.sleep(self._limits.retry_seconds)
+
+    async def _renew(self) -> None:
+        mine = {one: lane for one, lane in self._lanes.items() if not lane.is_lost}
+        if not mine:
+            return
+        lease_ends = self._lease_from_now()
+        async with self._catalog.connection() as connection:
+            lease = timedelta(seconds=self._limits.lease_seconds)
+            renewed = {
+                one.endpoint_id: one for one in await deliveries.renew(connection, self.owner, mine, lease=lease)
+            }
+            secret_ids = [one.secret_id for one in renewed.values() if one.secret_id is not None]
+            keys = await self._keys.read(connection, secret_ids)
+        for endpoint_id, lane in mine.items():
+            self._apply(lane, renewed.get(endpoint_id), keys, lease_ends)
+        self._woken.set()
+
+    def _apply(
+        self, lane: Lane, now: RenewedEndpoint | None, keys: dict[UUID, tuple[bytes, ...]], lease_ends: float
+    ) -> None:
+        if now is None:
+            _LOG.warning("endpoint=%s belongs to another dispatcher now", lane.endpoint_id)
+            lane.lose()
+        elif now.state != "enabled" or now.secret_id is None:
+            lane.shut()
+        elif now.secret_id not in keys:
+            self._shunned[lane.endpoint_id] = self._clock() + self._limits.shun_seconds
+            lane.shut()
+        else:
+            lane.renew(url=now.url, keys=keys[now.secret_id], lease_ends=lease_ends)
+
+    async def _shun(self, endpoint_ids: Collection[UUID]) -> None:
+        """Leave endpoints that cannot be signed for here to others."""
+        if endpoint_ids:
+            until = self._clock() + self._limits.shun_seconds
+            self._shunned |= dict.fromkeys(endpoint_ids, until)
+            await self._release(endpoint_ids)
+
+    async def _retire(self, *, is_poll: bool) -> None:
+        """Give back what is through, and what has had nothing to do: at once when others wait for its place."""
+        if is_poll:
+            patience = self._limits.idle_seconds if len(self._lanes) < self._limits.lanes else 0.0
+            for lane in self._lanes.values():
+                if lane.idle_seconds > patience:
+                    lane.shut()
+        through = [lane for lane in self._lanes.values() if lane.is_through]
+        if not through:
+            return
+        await self._release([lane.endpoint_id for lane in through if not lane.is_lost])
+        for lane in through:
+            del self._lanes[lane.endpoint_id]
+            await lane.aclose()
+
+    async def _release(self, endpoint_ids: Collection[UUID]) -> None:
+        if endpoint_ids:
+            async with self._catalog.connection() as connection:
+                await deliveries.release(connection, self.owner, endpoint_ids)
+
+    def _lease_from_now(self) -> float:
+        """Until when a lease that is asked for now may be used. Counted from before the question, which may take."""
+        return self._clock() + self._limits.lease_seconds - self._limits.lease_margin_seconds
+
+
+@contextlib.asynccontextmanager
+async def _running(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[list[asyncio.Task[None]]]:
+    """Run *works* beside the block, and cancel them at its end."""
+    tasks = [asyncio.get_running_loop().create_task(one) for one in works]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _first_of(event: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for *event*; when one of *tasks*, which run for ever, fails before, raise what it raised."""
+    waiting = asyncio.get_running_loop().create_task(event.wait())
+    try:
+        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    for task in done & set(tasks):
+        task.result()

@@ -1,0 +1,493 @@
+"""The dispatcher on a real Postgres with real receivers: what is sent when, how often, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from blocks.outbox.deliveries import replay
+from blocks.outbox.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
+from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
+from blocks.webhooks.registry import rotate
+from blocks.webhooks.secrets import SecretBox, secret_bytes
+from blocks.webhooks.signature import sign
+from tasks.delivery import Limits
+from tasks.delivery.beside import dispatching
+from tasks.delivery.breaker import THRESHOLD
+from tests.delivery import OutboxPlace, open_place
+from tests.delivery.outbox_place import until
+from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request, running_receiver
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def place(database_url: str, tmp_path: Path) -> AsyncIterator[OutboxPlace]:
+    async with open_place(database_url, tmp_path / "home") as opened:
+        yield opened
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as running:
+        yield running
+
+
+def signed_with(request: Request, secret: str) -> bool:
+    """Whether one of its signatures is of *secret*, over the very bytes that came."""
+    timestamp = int(request.headers["webhook-timestamp"])
+    expected = sign(secret_bytes(secret), event_id=request.event_id, timestamp=timestamp, body=request.body)
+    return expected in request.headers["webhook-signature"].split()
+
+
+# Sending --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_is_sent_within_milliseconds_of_its_commit(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url())
+    took: list[float] = []
+    async with place.sending(limits=Limits()):
+        for count in range(1, 21):
+            await place.happen()
+            committed = time.monotonic()
+            took.append((await receiver.until(count))[-1].arrived_monotonic - committed)
+        await place.until_states(delivered=20)
+    assert statistics.median(took) < 0.05, took
+
+
+async def test_a_retry_has_the_same_id_and_body_and_a_fresh_timestamp_and_signature(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    registered = await place.register(receiver.url())
+    receiver.answer(Answer(status=500, body=b"not now"), times=1)
+    receiver.answer(Answer(status=503), times=1)
+    (event_id,) = await place.happen(data={"text": "Ümläut \N{SNOWMAN}"})
+    async with place.sending(schedule=[0 * SECOND, SECOND, SECOND]):
+        await place.until_states(delivered=1)
+    requests = receiver.received()
+    assert [request.event_id for request in requests] == [event_id] * 3
+    (stored,) = await place.execute("select body from webhook_events")
+    assert {request.body for request in requests} == {bytes(stored["body"])}
+    assert len({request.headers["webhook-timestamp"] for request in requests}) == 3
+    assert len({request.headers["webhook-signature"] for request in requests}) == 3
+    assert all(signed_with(request, registered.secret) for request in requests)
+    gaps = [b.arrived_monotonic - a.arrived_monotonic for a, b in pairwise(requests)]
+    # Later by a tenth at most, and what a busy machine adds.
+    assert all(1.0 <= gap < 1.4 for gap in gaps), gaps
+    attempts = await place.execute("select status, error, answer, peer from webhook_attempts order by attempt_id")
+    assert [row["status"] for row in attempts] == [500, 503, 204]
+    assert attempts[0]["answer"] == "not now"
+    assert attempts[2]["error"] is None
+
+
+async def test_the_whole_schedule_is_kept_and_then_it_is_dead_and_can_be_replayed(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    await place.register(receiver.url())
+    receiver.answer(Answer(status=500))
+    await place.happen()
+    pauses: list[float] = []
+    async with place.sending(schedule=DEFAULT_WEBHOOK_SCHEDULE, random=lambda: 1.0, limits=Limits(poll_seconds=0.02)):
+        for number in range(1, len(DEFAULT_WEBHOOK_SCHEDULE)):
+            await until(lambda made=number: has_attempts(place, made), f"attempt {number} is settled")
+            (row,) = await place.execute(
+                "update webhook_deliveries d set due_at = clock_timestamp() from webhook_deliveries old"
+                " where old.delivery_id = d.delivery_id"
+                " returning extract(epoch from old.due_at - clock_timestamp())::float8 as pause"
+            )
+            pauses.append(row["pause"])
+        await place.until_states(dead=1)
+        expected = [1.1 * pause.total_seconds() for pause in DEFAULT_WEBHOOK_SCHEDULE[1:]]
+        assert all(0 <= want - got < 1 for want, got in zip(expected, pauses, strict=True)), pauses
+        assert len(receiver.received()) == 10
+        receiver.forget_rules()
+        async with place.catalog.connection() as connection:
+            assert await replay(connection) == 1
+        await place.until_states(delivered=1)
+    assert len({(request.event_id, request.body) for request in receiver.received()}) == 1
+    assert len(receiver.received()) == 11
+
+
+async def has_attempts(place: OutboxPlace, count: int) -> bool:
+    (row,) = await place.execute("select attempts from webhook_deliveries")
+    return row["attempts"] == count
+
+
+async def test_the_pause_before_the_first_attempt_is_kept_too(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url())
+    async with place.sending(schedule=[0.4 * SECOND]):
+        await place.happen()
+        committed = time.monotonic()
+        (request,) = await receiver.until(1)
+    assert request.arrived_monotonic - committed > 0.35
+
+
+async def test_an_address_that_can_never_be_sent_to_is_dead_at_once(place: OutboxPlace) -> None:
+    await place.register("http://10.1.2.3/hook")
+    await place.happen(THRESHOLD + 5)
+    async with place.sending():
+        await place.until_states(dead=THRESHOLD + 5)
+    assert {(one.attempts, one.last_peer) for one in await place.log()} == {(1, None)}
+
+
+async def test_a_dispatcher_that_was_off_sends_what_has_queued_up(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url())
+    ids = await place.happen(300)
+    async with place.sending():
+        await place.until_states(delivered=300)
+    assert Counter(request.event_id for request in receiver.received()) == Counter(ids)
+    assert receiver.most_in_flight <= 4
+
+
+# What receivers ask for -----------------------------------------------------------------------------------------------
+
+
+async def test_retry_after_holds_the_whole_endpoint_and_no_other(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url("/patient"))
+    await place.register(receiver.url("/other"))
+    receiver.answer(Answer(status=429, headers={"Retry-After": "1"}), times=1, when="/patient")
+    async with place.sending(schedule=[0 * SECOND, 0.05 * SECOND]):
+        await place.happen()
+        (refused,) = await receiver.until(1, when="/patient")
+        await until(lambda: is_held(place), "the endpoint is held")
+        await place.happen(20)
+        await receiver.until(21, when="/other")
+        assert len(receiver.received("/patient")) == 1
+        after = (await receiver.until(22, when="/patient"))[1:]
+    assert min(request.arrived_monotonic for request in after) - refused.arrived_monotonic >= 1.0
+
+
+async def is_held(place: OutboxPlace) -> bool:
+    rows = await place.execute("select 1 from webhook_endpoints where held_until > clock_timestamp()")
+    return bool(rows)
+
+
+async def test_a_hold_outlives_its_dispatcher(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url())
+    receiver.answer(Answer(status=503, headers={"Retry-After": "2"}), times=1)
+    await place.happen()
+    async with place.sending():
+        (refused,) = await receiver.until(1)
+    async with place.sending():
+        await place.until_states(delivered=1)
+    assert receiver.received()[1].arrived_monotonic - refused.arrived_monotonic >= 2.0
+
+
+async def test_gone_disables_the_endpoint_and_what_waits_is_sent_when_it_is_enabled(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    endpoint_id = (await place.register(receiver.url())).endpoint.endpoint_id
+    receiver.answer(Answer(status=410), times=1)
+    async with place.sending() as dispatcher:
+        await place.happen()
+        await until(lambda: is_disabled(place), "the endpoint is disabled")
+        await place.happen(5)
+        assert await dispatcher.drained(within=SECOND), "what waits for a person is not waited for"
+        assert await place.states() == {"pending": 6}
+        assert len(receiver.received()) == 1
+        async with place.catalog.connection() as connection:
+            assert (await get_endpoint(connection, endpoint_id)).disabled_because == "it answered 410 Gone"
+            await enable_endpoint(connection, endpoint_id)
+        await place.until_states(delivered=6)
+
+
+async def is_disabled(place: OutboxPlace) -> bool:
+    return bool(await place.execute("select 1 from webhook_endpoints where state = 'disabled'"))
+
+
+# Receivers that fail --------------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that_waits(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    await place.register(receiver.url())
+    receiver.go_down()
+    ids = await place.happen(3000)
+    async with place.sending(schedule=[0 * SECOND, SECOND, SECOND]):
+        await until(lambda: is_held(place), "the endpoint is held")
+        await asyncio.sleep(1.5)
+        (row,) = await place.execute("select count(*) as failed from webhook_attempts")
+        # Those that opened the breaker, those beside them, and one probe for each pause.
+        assert row["failed"] <= THRESHOLD + 8
+        receiver.come_back()
+        await place.until_states(delivered=3000, within=30)
+    received = Counter(request.event_id for request in receiver.received())
+    assert received == Counter(ids)
+    assert receiver.most_in_flight <= 4
+    first, second = receiver.received()[:2]
+    assert receiver.most_in_flight <= 4
+    assert second.arrived_monotonic > first.arrived_monotonic, "a single probe goes first"
+
+
+async def test_a_success_after_a_hold_lets_everything_through_again(place: OutboxPlace, receiver: Receiver) -> None:
+    endpoint_id = (await place.register(receiver.url())).endpoint.endpoint_id
+    receiver.answer(Answer(status=500), times=THRESHOLD + 4)
+    await place.happen(THRESHOLD + 10)
+    async with place.sending(schedule=[0 * SECOND] + [0.1 * SECOND] * 5):
+        await place.until_states(delivered=THRESHOLD + 10)
+    async with place.catalog.connection() as connection:
+        endpoint = await get_endpoint(connection, endpoint_id)
+    assert (endpoint.failures, endpoint.held_until) == (0, None)
+
+
+async def test_a_black_hole_among_32_endpoints_does_not_slow_the_others(place: OutboxPlace, receiver: Receiver) -> None:
+    receiver.answer(BLACK_HOLE, when="/0")
+    for number in range(32):
+        await place.register(receiver.url(f"/{number}"))
+    committed: dict[str, float] = {}
+    async with place.sending():
+        for _ in range(20):
+            for event_id in await place.happen(2):
+                committed[event_id] = time.monotonic()
+            await asyncio.sleep(0.1)
+        await receiver.until(40 * 31, when=lambda request: request.target != "/0")
+        late = [
+            request.arrived_monotonic - committed[request.event_id]
+            for request in receiver.received()
+            if request.target != "/0"
+        ]
+        assert len(receiver.received("/0")) == 4
+    assert statistics.quantiles(late, n=20)[18] < 1.0
+
+
+async def test_no_more_than_four_are_in_flight_at_an_endpoint_with_two_dispatchers(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    receiver.answer(Answer(delay_seconds=0.02))
+    await place.register(receiver.url())
+    async with place.sending(), place.sending():
+        ids = [event_id for _ in range(10) for event_id in await place.happen(10)]
+        await place.until_states(delivered=100)
+    assert receiver.most_in_flight == 4
+    assert Counter(request.event_id for request in receiver.received()) == Counter(ids)
+
+
+# Endpoints that change ------------------------------------------------------------------------------------------------
+
+QUICK_RENEWAL = Limits(lease_seconds=1.5, lease_margin_seconds=0.5, poll_seconds=0.1)
+
+
+async def test_a_rotated_secret_signs_within_seconds_beside_the_old_one(place: OutboxPlace, receiver: Receiver) -> None:
+    made = await place.register(receiver.url())
+    assert made.endpoint.secret_id is not None
+    async with place.sending(limits=QUICK_RENEWAL):
+        await place.happen()
+        await receiver.until(1)
+        async with place.catalog.connection() as connection:
+            rotated = await rotate(connection, place.box, made.endpoint.secret_id)
+        await until(lambda: signs_with(place, receiver, rotated.secret), "the new secret signs", within=3)
+        both = receiver.received()[-1]
+        assert signed_with(both, made.secret)
+        async with place.catalog.connection() as connection:
+            last = await rotate(connection, place.box, made.endpoint.secret_id, overlap=timedelta(0))
+        await until(lambda: signs_with(place, receiver, last.secret), "the last secret signs", within=3)
+    assert len(receiver.received()[-1].headers["webhook-signature"].split()) == 1
+
+
+async def signs_with(place: OutboxPlace, receiver: Receiver, secret: str) -> bool:
+    count = len(receiver.received())
+    await place.happen()
+    return signed_with((await receiver.until(count + 1))[-1], secret)
+
+
+async def test_a_secret_that_cannot_be_opened_is_told_once_and_its_deliveries_wait(
+    place: OutboxPlace, receiver: Receiver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registered = await place.register(receiver.url("/sealed-elsewhere"))
+    elsewhere, mine = place.box, SecretBox.of(Settings(home=tmp_path / "another"))
+    place.box = mine
+    await place.register(receiver.url("/mine"))
+    await place.happen()
+    with caplog.at_level(logging.INFO, "waybill.delivery"):
+        async with place.sending(limits=Limits(poll_seconds=0.05, shun_seconds=0.1)):
+            await receiver.until(1, when="/mine")
+            await asyncio.sleep(0.5)
+    told = [record for record in caplog.records if "cannot be opened" in record.message]
+    assert len(told) == 1
+    assert registered.secret not in caplog.text
+    place.box = elsewhere
+    (waiting,) = [one for one in await place.log() if one.url.endswith("/sealed-elsewhere")]
+    assert (waiting.state, waiting.attempts) == ("pending", 0)
+    assert receiver.received("/sealed-elsewhere") == []
+
+
+async def test_a_changed_address_counts_within_seconds(place: OutboxPlace, receiver: Receiver) -> None:
+    endpoint_id = (await place.register(receiver.url("/old"))).endpoint.endpoint_id
+    async with place.sending(limits=QUICK_RENEWAL):
+        await place.happen()
+        await receiver.until(1, when="/old")
+        async with place.catalog.connection() as connection:
+            await change_endpoint(connection, endpoint_id, url=receiver.url("/new"), event_types=None, description="")
+        await asyncio.sleep(QUICK_RENEWAL.renew_seconds + 0.2)
+        await place.happen()
+        await receiver.until(1, when="/new")
+        await place.until_states(delivered=2)
+    assert len(receiver.received("/old")) == 1
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["disabled", "removed"])
+async def test_an_endpoint_that_is_taken_away_gets_nothing_more(
+    place: OutboxPlace, receiver: Receiver, removed: bool
+) -> None:
+    receiver.answer(Answer(delay_seconds=0.1))
+    endpoint_id = (await place.register(receiver.url())).endpoint.endpoint_id
+    await place.happen(200)
+    async with place.sending(limits=QUICK_RENEWAL):
+        await receiver.until(4)
+        async with place.catalog.transaction() as connection:
+            if removed:
+                await remove_endpoint(connection, endpoint_id)
+            else:
+                await disable_endpoint(connection, endpoint_id, "by hand")
+        await asyncio.sleep(QUICK_RENEWAL.renew_seconds + 0.3)
+        count = len(receiver.received())
+        assert count < 60
+        await asyncio.sleep(0.3)
+        assert len(receiver.received()) == count
+
+
+# The end --------------------------------------------------------------------------------------------------------------
+
+
+async def test_at_a_graceful_stop_attempts_under_way_end_and_another_dispatcher_goes_on_at_once(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    receiver.answer(Answer(delay_seconds=0.3))
+    await place.register(receiver.url())
+    ids = await place.happen(12)
+    async with place.sending(limits=Limits()) as second:
+        first = place.dispatcher()
+        # The first one has it: the second one is stopped before it can begin.
+        await second.stop(within=timedelta(0))
+        running = asyncio.get_running_loop().create_task(first.run())
+        await receiver.until(4)
+        await first.stop(within=5 * SECOND)
+        await running
+        assert await place.states() == {"delivered": 4, "pending": 8}
+    stopped = time.monotonic()
+    async with place.sending(limits=Limits()):
+        after = (await receiver.until(5))[4:]
+        assert after[0].arrived_monotonic - stopped < 0.5
+        await place.until_states(delivered=12)
+    assert Counter(request.event_id for request in receiver.received()) == Counter(ids)
+
+
+async def test_what_is_broken_off_at_the_end_is_not_counted(place: OutboxPlace, receiver: Receiver) -> None:
+    receiver.answer(BLACK_HOLE)
+    await place.register(receiver.url())
+    await place.happen(2)
+    async with place.sending() as dispatcher:
+        await receiver.until(2)
+        began = time.monotonic()
+        await dispatcher.stop(within=0.3 * SECOND)
+        assert 0.25 < time.monotonic() - began < 1.5
+    assert [(one.state, one.attempts) for one in await place.log()] == [("pending", 0)] * 2
+    assert await place.execute("select 1 from webhook_endpoints where owner is not null") == []
+
+
+async def test_a_cancelled_dispatcher_writes_what_it_knows_and_gives_back(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    await place.register(receiver.url())
+    await place.happen(10)
+    running = asyncio.get_running_loop().create_task(place.dispatcher().run())
+    await receiver.until(5)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await place.execute("select 1 from webhook_endpoints where owner is not null") == []
+    async with place.sending():
+        await place.until_states(delivered=10)
+
+
+async def test_an_idle_endpoint_is_given_back(place: OutboxPlace, receiver: Receiver) -> None:
+    await place.register(receiver.url())
+    async with place.sending(limits=Limits(poll_seconds=0.05, idle_seconds=0.2)):
+        await place.happen()
+        await place.until_states(delivered=1)
+        await until(lambda: is_nobodys(place), "the endpoint belongs to nobody")
+        await place.happen()
+        await place.until_states(delivered=2)
+
+
+async def is_nobodys(place: OutboxPlace) -> bool:
+    return not await place.execute("select 1 from webhook_endpoints where owner is not null")
+
+
+async def test_a_drain_waits_for_the_retries_that_come_in_its_time_and_for_nothing_else(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    await place.register(receiver.url())
+    receiver.answer(Answer(status=500), times=1)
+    async with place.sending(schedule=[0 * SECOND, 0.5 * SECOND, 3600 * SECOND]) as dispatcher:
+        assert await dispatcher.drained(within=5 * SECOND)
+        await place.happen()
+        began = time.monotonic()
+        assert await dispatcher.drained(within=5 * SECOND)
+        assert 0.4 < time.monotonic() - began < 2.0
+        assert await place.states() == {"delivered": 1}
+        receiver.answer(BLACK_HOLE)
+        await place.happen()
+        began = time.monotonic()
+        assert not await dispatcher.drained(within=0.3 * SECOND)
+        assert time.monotonic() - began < 1.0
+
+
+async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_for_what_is_due(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "home": place.home,
+            "database_url": place.database_url,
+            "allow_private_webhooks": "loopback",
+            "webhook_drain_seconds": 2,
+        }
+    )
+    await place.register(receiver.url())
+    async with dispatching(settings):
+        await place.happen()
+        await receiver.until(1)
+        # The command's own loop is busy: what happens meanwhile is sent all the same.
+        await place.happen(3)
+        receiver.wait_for(4)
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
+    receiver.answer(BLACK_HOLE)
+    began = time.monotonic()
+    async with dispatching(settings):
+        await place.happen()
+    assert 1.9 < time.monotonic() - began < 4.0
+    assert await is_nobodys(place)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        began = time.monotonic()
+        async with dispatching(settings):
+            raise RuntimeError("interrupted")
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.delivery.beside._END_SECONDS", 0.5)
+    settings = Settings.model_validate(
+        {
+            "home": tmp_path / "home",
+            "database_url": f"postgresql://nobody@/none?host={tmp_path}",
+            "webhook_drain_seconds": 0,
+        }
+    )
+    began = time.monotonic()
+    async with dispatching(settings):
+        pass
+    assert time.monotonic() - began < 3

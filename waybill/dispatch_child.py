@@ -1,0 +1,31 @@
+"""The dispatcher as `waybill up` runs it: a process of its own; run as ``python -m waybill.dispatch_child``.
+
+Sends webhooks. Ends with its parent.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from blocks.errors import WaybillError
+from blocks.settings import current_settings
+from waybill.run_dispatcher import run_dispatcher
+from waybill.stack.child import child_arguments, end_with_parent, say_ready
+from waybill.stack.signals import noting_signals
+
+
+def main() -> int:
+    """Send until a signal comes, or until stdin is closed because the parent is gone; the exit code."""
+    arguments = child_arguments(__doc__).parse_args()
+    with noting_signals() as asked_to_end:
+        end_with_parent()
+        try:
+            run_dispatcher(current_settings(), asked_to_end, on_ready=lambda: say_ready(arguments.ready_fd))
+        except WaybillError as error:
+            print(f"waybill: {error.message}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
