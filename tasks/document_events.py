@@ -16,6 +16,7 @@ from blocks.catalog import Artifact
 from blocks.outbox import Event, computed_event_id, sequence_of
 from blocks.webhooks.event_links import EventLinks
 from tasks.contract import Stage
+from tasks.remote_sources import without_signature
 from tasks.run_context import Delivery, Document
 
 CUSTODY = "custody"
@@ -175,11 +176,12 @@ class DocumentEvents:
 
 
 def _source(document: Document) -> str:
-    return document.info.source if document.info else document.source.text
+    """What was processed, without what would give access to it: events leave the house."""
+    return without_signature(document.info.source if document.info else document.source.text)
 
 
 def _reason(document: Document) -> str:
-    return document.error.message[:_MAX_REASON_CHARS] if document.error else ""
+    return without_signature(document.error.message)[:_MAX_REASON_CHARS] if document.error else ""
 
 
 def _stage_data(
