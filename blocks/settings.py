@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     webhook_identity_file: Path | None = None
     # How long after it was due, and after each failure, an attempt is made; after the last one it is dead.
     webhook_schedule: Annotated[tuple[timedelta, ...], NoDecode] = DEFAULT_WEBHOOK_SCHEDULE
+    # What 'waybill webhooks listen' verifies signatures with. Nothing else uses it.
+    webhook_secret: SecretStr | None = None
     # How long 'waybill process' waits at its end for webhooks that are due.
     webhook_drain_seconds: float = Field(default=10.0, ge=0, le=3600)
 

@@ -14,14 +14,35 @@ from types import FrameType
 import typer
 from typer.exceptions import TyperException
 
-from blocks.errors import InvalidKey, InvalidOptions, InvalidSettings, SourceNotFound, WaybillError
-from waybill.commands import age, catalog, files, gateway, keys, process, search, share, status, up
+from blocks.errors import (
+    AddressRefused,
+    InvalidKey,
+    InvalidOptions,
+    InvalidSettings,
+    InvalidWebhookUrl,
+    SourceNotFound,
+    WaybillError,
+)
+from waybill.commands import (
+    age,
+    catalog,
+    files,
+    gateway,
+    keys,
+    process,
+    search,
+    share,
+    status,
+    up,
+    webhook_deliveries,
+    webhooks,
+)
 from waybill.output import print_error
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Conditions that the person at the keyboard put there and can put right.
-_WRONG_USE = (InvalidKey, InvalidOptions, InvalidSettings, SourceNotFound)
+_WRONG_USE = (AddressRefused, InvalidKey, InvalidOptions, InvalidSettings, InvalidWebhookUrl, SourceNotFound)
 
 app = typer.Typer(
     name="waybill",
@@ -46,6 +67,10 @@ app.add_typer(age.app, name="age")
 keys.app.command("rotate-links")(share.rotate_links)
 app.add_typer(keys.app, name="keys")
 app.add_typer(catalog.app, name="catalog")
+webhooks.app.command("deliveries")(webhook_deliveries.deliveries)
+webhooks.app.command("replay")(webhook_deliveries.replay)
+webhooks.app.command("test")(webhook_deliveries.test)
+app.add_typer(webhooks.app, name="webhooks")
 
 
 @app.callback(invoke_without_command=True)

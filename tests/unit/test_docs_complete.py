@@ -18,7 +18,8 @@ DOCS = Path("docs")
 # Decided by the machine or by another variable; the page says so in words.
 DESCRIBED_DEFAULTS = {
     "home", "database_url", "storage_url", "storage_recipient", "storage_identity_file", "passphrase", "link_keys_file",
-    "workers", "extra_stages",
+    "workers", "extra_stages", "webhook_identity_file", "allow_private_webhooks", "webhook_schedule",
+    "webhook_secret",
 }  # fmt: skip
 
 

@@ -16,6 +16,9 @@ from waybill.commands.session import stack_session
 from waybill.output import human_size, print_json, print_notice, print_table, progress_bar
 
 if TYPE_CHECKING:
+    from prefect import State
+
+    from blocks.settings import Settings
     from waybill.stack import StackAddresses
 
 # With more documents than this the table would scroll away; failures and sums are shown instead.
@@ -31,6 +34,9 @@ def process(
         Path | None, typer.Option(metavar="FILE.json", help='Options by stage: {"chunker": {"max_tokens": 200}}.')
     ] = None,
     no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Make every output anew.")] = False,
+    webhook_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where this run is told about, beside the registered endpoints.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> int:
     """Bring documents through the stages and keep every output.
@@ -46,17 +52,19 @@ def process(
     with stack_session(prefect=True) as (settings, addresses):
         from waybill.registration import register_blocks
 
+        if webhook_url is not None:
+            _check_webhook_url(webhook_url, settings)
         parameters: dict[str, Any] = {
             "sources": [_absolute(source) for source in sources],
             "stages": numbers,
             "options": given,
             "reuse": not no_reuse,
+            "webhook_url": webhook_url,
         }
         started = time.perf_counter()
         asyncio.run(register_blocks(settings))
         with progress_bar("processing") as show:
-            report = asyncio.run(_run_flow(parameters, show))
-        report["seconds"] = round(time.perf_counter() - started, 3)
+            report = asyncio.run(_run_and_tell(parameters, settings, show, started))
     if as_json:
         print_json(report)
     else:
@@ -64,7 +72,23 @@ def process(
     return 0 if report["state"] == "completed" else 1
 
 
-async def _run_flow(parameters: dict[str, Any], show: Any) -> dict[str, Any]:
+async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
+    """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
+    from tasks.delivery.beside import dispatching
+
+    async with dispatching(settings) as delivering:
+        state = await _run_flow(parameters, show)
+        seconds = time.perf_counter() - started
+        delivering.only_of = state.state_details.flow_run_id
+    result = await state.aresult(raise_on_failure=False)
+    if isinstance(result, dict):
+        return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3)}
+    if isinstance(result, WaybillError):
+        raise result
+    raise WaybillError(f"the run ended as {state.name}: {state.message}")
+
+
+async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
     from flows.process import process_documents
     from flows.progress import Progress, progress_listener
 
@@ -73,13 +97,7 @@ async def _run_flow(parameters: dict[str, Any], show: Any) -> dict[str, Any]:
         show(progress.percent, f"{progress.finished} of {progress.documents} documents{failed}")
 
     progress_listener.set(listen)
-    state = await cast("Awaitable[Any]", process_documents(**parameters, return_state=True))
-    result = await state.aresult(raise_on_failure=False)
-    if isinstance(result, dict):
-        return cast("dict[str, Any]", result)
-    if isinstance(result, WaybillError):
-        raise result
-    raise WaybillError(f"the run ended as {state.name}: {state.message}")
+    return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
 
 
 def read_stages(text: str) -> list[int]:
@@ -127,6 +145,13 @@ def _check_sources(sources: list[str]) -> None:
     missing = [source for source in sources if names_nothing(source)]
     if missing:
         raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")
+
+
+def _check_webhook_url(url: str, settings: Settings) -> None:
+    """A mistyped or refused address is told now; the run would only log it."""
+    from blocks.webhooks.address import AddressGuard
+
+    AddressGuard(settings.allow_private_webhooks).check_url(url)
 
 
 def _absolute(source: str) -> str:

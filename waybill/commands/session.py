@@ -14,6 +14,7 @@ from blocks.settings import Settings, current_settings
 from waybill.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
+    from blocks.catalog import Catalog
     from blocks.custody import Custody
     from blocks.keys import StorageKeys
     from waybill.stack import StackAddresses
@@ -69,6 +70,19 @@ def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, Resul
     async def run(settings: Settings) -> ResultT:
         async with open_custody(settings) as custody:
             return await work(custody, settings)
+
+    with stack_session(prefect=False) as (settings, _):
+        return asyncio.run(run(settings))
+
+
+def with_catalog(work: Callable[[Catalog, Settings], Coroutine[None, None, ResultT]]) -> ResultT:
+    """Run *work* on the catalogue, on a stack without Prefect. Needs neither storage nor its keys."""
+
+    async def run(settings: Settings) -> ResultT:
+        from blocks.catalog import Catalog
+
+        async with Catalog.open(settings.required_database_url) as catalog:
+            return await work(catalog, settings)
 
     with stack_session(prefect=False) as (settings, _):
         return asyncio.run(run(settings))

@@ -1,0 +1,239 @@
+"""Webhooks as a user has them: commands, a receiver, and what arrives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.webhooks.secrets import secret_bytes
+from blocks.webhooks.signature import verify
+from tests.acceptance.conftest import CommandLine
+from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request, running_receiver
+
+# Seconds for what takes milliseconds where nothing else runs.
+PATIENCE_SECONDS = 30
+ALL_OF_A_RUN = {"task_started", "task_progress", "stage_completed", "stage_chain_completed", "task_completed"}
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint(waybill: CommandLine, receiver: Receiver) -> Iterator[dict[str, Any]]:
+    """An endpoint for everything; removed afterwards, so that it hears nothing of other tests."""
+    made = waybill.json("webhooks", "add", receiver.url("/everything"), "--description", "for a test")
+    yield made
+    waybill.run("webhooks", "remove", made["endpoint_id"], expect=None)
+
+
+def document(tmp_path: Path, text: str = "# Snow\n\nThe plough leaves at five.\n") -> Path:
+    path = tmp_path / "snow clearance.md"
+    path.write_text(f"{text}\n{time.monotonic_ns()}\n")
+    return path
+
+
+def bodies(requests: list[Request]) -> list[dict[str, Any]]:
+    return [json.loads(request.body) for request in requests]
+
+
+def require_signed(request: Request, *secrets: str) -> None:
+    verify([secret_bytes(one) for one in secrets], request.headers, request.body, now=time.time())
+
+
+def test_an_endpoint_hears_of_a_run_and_its_links_work_with_curl(
+    waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver, curl: str, tmp_path: Path
+) -> None:
+    report = waybill.json("process", document(tmp_path), "--stages", "1-2")
+    # started, 25, 50 and 75 %, two stages, the chain, completed
+    arrived = receiver.wait_for(8, within=PATIENCE_SECONDS)
+    for request in arrived:
+        require_signed(request, endpoint["secret"])
+        assert request.headers["content-type"] == "application/json"
+        assert request.headers["user-agent"].startswith("Waybill/")
+    told = sorted(bodies(arrived), key=lambda body: body["data"]["sequence"])
+    assert {body["event_type"] for body in told} == ALL_OF_A_RUN
+    assert {body["task_id"] for body in told} == {report["run_id"]}
+    assert (told[0]["event_type"], told[-1]["event_type"]) == ("task_started", "task_completed")
+    (file,) = next(body for body in told if body["event_type"] == "stage_completed")["data"]["output_files"]
+    saved = tmp_path / "saved"
+    subprocess.run([curl, "-fsS", "-o", saved, file["download_url"]], check=True, timeout=PATIENCE_SECONDS)
+    assert len(saved.read_bytes()) == file["size"]
+
+
+def test_a_run_alone_tells_its_own_address_before_the_command_ends(
+    alone: CommandLine, receiver: Receiver, tmp_path: Path
+) -> None:
+    report = alone.json("process", document(tmp_path), "--stages", "1", "--webhook-url", receiver.url("/mine"))
+    arrived = bodies(receiver.received("/mine"))
+    assert {body["event_type"] for body in arrived} == ALL_OF_A_RUN
+    assert {body["task_id"] for body in arrived} == {report["run_id"]}
+    secret = alone.json("webhooks", "secret")["secret"]
+    for request in receiver.received("/mine"):
+        require_signed(request, secret)
+    # A later run without an address is not told there.
+    alone.json("process", document(tmp_path), "--stages", "1")
+    assert len(receiver.received("/mine")) == len(arrived)
+
+
+def test_a_failing_run_and_its_documents_are_told(
+    waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.md"
+    empty.touch()
+    waybill.json("process", empty, expect=1)
+
+    def seen() -> dict[str, dict[str, Any]]:
+        return {body["event_type"]: body for body in bodies(receiver.received())}
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while "task_failed" not in seen():
+        assert time.monotonic() < deadline, sorted(seen())
+        time.sleep(0.05)
+    assert "empty.md is empty" in seen()["stage_failed"]["data"]["stage"]["error_message"]
+    assert seen()["stage_chain_completed"]["data"]["overall_success"] is False
+    assert seen()["task_failed"]["data"]["error"]
+    del endpoint
+
+
+def test_an_endpoint_hears_only_what_it_asked_for(waybill: CommandLine, receiver: Receiver, tmp_path: Path) -> None:
+    picky = waybill.json("webhooks", "add", receiver.url(), "--events", "task_completed,stage_failed")
+    assert picky["events"] == ["task_completed", "stage_failed"]
+    waybill.json("process", document(tmp_path), "--stages", "1")
+    (only,) = bodies(receiver.wait_for(1, within=PATIENCE_SECONDS))
+    assert only["event_type"] == "task_completed"
+    waybill.run("webhooks", "remove", picky["endpoint_id"])
+
+
+def test_a_test_says_what_came_back(waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver) -> None:
+    good = waybill.json("webhooks", "test", endpoint["endpoint_id"])
+    assert (good["state"], good["last_status"], good["last_error"]) == ("delivered", 204, None)
+    assert good["last_peer"].startswith("127.0.0.1:")
+    receiver.answer(Answer(status=500, body=b"out of order"))
+    bad = waybill.json("webhooks", "test", endpoint["endpoint_id"], expect=1)
+    assert (bad["state"], bad["last_status"]) == ("pending", 500)
+    shown = waybill.json("webhooks", "deliveries", bad["delivery_id"])
+    assert [attempt["answer"] for attempt in shown["attempts_made"]] == ["out of order"]
+    people = waybill.run("webhooks", "test", endpoint["endpoint_id"], expect=1).stdout
+    assert "500" in people
+
+
+def test_during_a_rotation_both_secrets_verify_and_afterwards_one(
+    waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver
+) -> None:
+    rotated = waybill.json("webhooks", "rotate", endpoint["endpoint_id"])
+    waybill.run("webhooks", "test", endpoint["endpoint_id"])
+    (both,) = receiver.received()
+    require_signed(both, endpoint["secret"])
+    require_signed(both, rotated["secret"])
+    over = waybill.json("webhooks", "rotate", endpoint["endpoint_id"], "--overlap", "0")
+    receiver.forget_requests()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:  # a dispatcher that holds the endpoint looks for changes every few seconds
+        waybill.run("webhooks", "test", endpoint["endpoint_id"])
+        latest = receiver.received()[-1]
+        if len(latest.headers["webhook-signature"].split()) == 1:
+            break
+        assert time.monotonic() < deadline
+    require_signed(latest, over["secret"])
+
+
+def test_what_died_can_be_replayed_with_the_same_id_and_body(
+    alone: CommandLine, receiver: Receiver, tmp_path: Path
+) -> None:
+    once = alone.with_environment(WAYBILL_WEBHOOK_SCHEDULE="0")
+    made = once.json("webhooks", "add", receiver.url(), "--events", "task_completed")
+    receiver.answer(Answer(status=503), times=1)
+    once.json("process", document(tmp_path), "--stages", "1")
+    (dead,) = once.json("webhooks", "deliveries", "--state", "dead")["deliveries"]
+    assert dead["last_status"] == 503
+    (listed,) = once.json("webhooks", "list")["endpoints"]
+    assert (listed["dead"], listed["pending"]) == (1, 0)
+    assert once.json("webhooks", "replay", "--endpoint", made["endpoint_id"])["replayed"] == 1
+    once.json("webhooks", "test", made["endpoint_id"])
+    first, second = [request for request in receiver.received() if request.event_id == dead["event_id"]]
+    assert first.body == second.body
+    assert once.json("webhooks", "deliveries", dead["delivery_id"])["state"] == "delivered"
+    assert once.json("webhooks", "replay", "--since", "1h")["replayed"] == 0
+    assert once.json("webhooks", "replay", dead["delivery_id"])["replayed"] == 1
+
+
+def test_what_waits_for_a_disabled_endpoint_is_sent_when_it_is_enabled(
+    waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver
+) -> None:
+    receiver.answer(Answer(status=410), times=1)
+    gone = waybill.json("webhooks", "test", endpoint["endpoint_id"], expect=1)
+    assert gone["state"] == "pending"
+    listed = {one["endpoint_id"]: one for one in waybill.json("webhooks", "list")["endpoints"]}
+    assert listed[endpoint["endpoint_id"]]["state"] == "disabled"
+    assert waybill.json("webhooks", "enable", endpoint["endpoint_id"])["state"] == "enabled"
+    first, second = receiver.wait_for(2, within=PATIENCE_SECONDS)
+    assert (first.event_id, first.body) == (second.event_id, second.body)
+
+
+def test_a_black_hole_delays_no_run_and_no_other_endpoint(
+    alone: CommandLine, receiver: Receiver, tmp_path: Path
+) -> None:
+    with running_receiver() as hole:
+        hole.answer(BLACK_HOLE)
+        for url in (hole.url(), receiver.url()):
+            alone.json("webhooks", "add", url)
+        report = alone.json("process", document(tmp_path), "--stages", "1")
+    assert report["state"] == "completed"
+    assert {body["event_type"] for body in bodies(receiver.received())} == ALL_OF_A_RUN
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://10.0.0.1/", "AddressRefused"),
+        ("http://169.254.169.254/latest/meta-data", "AddressRefused"),
+        ("http://[::ffff:10.0.0.1]/", "AddressRefused"),
+        ("ftp://example.org/", "InvalidWebhookUrl"),
+        ("https://user:word@example.org/", "InvalidWebhookUrl"),
+        ("no address", "InvalidWebhookUrl"),
+    ],
+)
+def test_an_address_that_must_not_be_reached_is_refused_everywhere(
+    waybill: CommandLine, tmp_path: Path, url: str, code: str
+) -> None:
+    assert waybill.json("webhooks", "add", url, expect=2)["error"]["code"] == code
+    refused = waybill.json("process", document(tmp_path), "--webhook-url", url, expect=2)
+    assert refused["error"]["code"] == code
+
+
+def test_wrong_use_is_told(waybill: CommandLine, receiver: Receiver) -> None:
+    unknown = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
+    for arguments, expect, code in (
+        (("webhooks", "add", receiver.url(), "--events", "everything"), 2, "InvalidOptions"),
+        (("webhooks", "add", receiver.url(), "--secret", "whsec_visible"), 2, "InvalidOptions"),
+        (("webhooks", "test", unknown), 1, "EndpointNotFound"),
+        (("webhooks", "rotate"), 2, "InvalidOptions"),
+        (("webhooks", "deliveries", unknown), 1, "DeliveryNotFound"),
+        (("webhooks", "deliveries", "--state", "lost"), 2, "InvalidOptions"),
+        (("webhooks", "replay"), 2, "InvalidOptions"),
+        (("webhooks", "replay", unknown), 1, "DeliveryNotFound"),
+        (("webhooks", "replay", "--since", "yesterday"), 2, "InvalidOptions"),
+        (("webhooks", "replay", "--since", "2026-01-01T00:00:00"), 2, "InvalidOptions"),
+    ):
+        assert waybill.json(*arguments, expect=expect)["error"]["code"] == code, arguments
+
+
+def test_a_secret_of_ones_own_comes_from_standard_input(waybill: CommandLine, receiver: Receiver) -> None:
+    own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    made = json.loads(
+        waybill.run("webhooks", "add", receiver.url(), "--secret", "-", "--json", input=f"{own}\n").stdout
+    )
+    waybill.run("webhooks", "test", made["endpoint_id"])
+    require_signed(receiver.received()[0], own)
+    waybill.run("webhooks", "remove", made["endpoint_id"])
+    short = waybill.run("webhooks", "add", receiver.url(), "--secret", "-", input="whsec_c2hvcnQ=\n", expect=2)
+    assert "c2hvcnQ" not in short.stderr

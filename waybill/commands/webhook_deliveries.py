@@ -1,0 +1,239 @@
+"""``waybill webhooks deliveries|replay|test``: what was sent, what came back, and sending it again."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import uuid4
+
+import typer
+
+from blocks.durations import parse_duration
+from blocks.errors import InvalidOptions
+from waybill.commands.session import read_id, with_catalog
+from waybill.output import human_time, print_json, print_notice, print_table
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from blocks.catalog import Catalog
+    from blocks.outbox.deliveries import DeliveryPage, DeliveryRecord, DeliveryState
+    from blocks.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+_STATES = ("pending", "delivered", "dead")
+# An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
+_TEST_SECONDS = 45.0
+_TEST_LOOK_SECONDS = 0.1
+
+
+def deliveries(
+    delivery_id: Annotated[
+        str | None, typer.Argument(metavar="[DELIVERY_ID]", help="Show every attempt of this one.")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ID", help="Only those to this endpoint.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those that are pending, delivered or dead.")] = None,
+    run: Annotated[str | None, typer.Option(metavar="ID", help="Only those about this run.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only those of the last 15m, 24h, 7d.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, newest first.")] = 50,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on after the page before ('next').")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Show what was sent to whom and what came back, newest first; of one delivery every attempt."""
+    if delivery_id is not None:
+        return _one(read_id(delivery_id), as_json)
+    if state is not None and state not in _STATES:
+        raise InvalidOptions(f"a delivery is {', '.join(_STATES)}, never {state!r}")
+
+    async def work(catalog: Catalog, _: Settings) -> DeliveryPage:
+        from blocks.outbox.deliveries import list_deliveries
+
+        now = await catalog.now()
+        async with catalog.connection() as connection:
+            return await list_deliveries(
+                connection,
+                endpoint_id=read_id(endpoint) if endpoint is not None else None,
+                state=cast("DeliveryState | None", state),
+                task_id=read_id(run) if run is not None else None,
+                since=now - parse_duration(since) if since is not None else None,
+                limit=limit,
+                after=after,
+            )
+
+    page = with_catalog(work)
+    if as_json:
+        print_json({"deliveries": [one.as_json() for one in page.deliveries], "next": page.next})
+        return 0
+    print_table(
+        ("delivery", "created", "event", "url", "state", "attempts", "status", "ms", "error"),
+        [_row(one) for one in page.deliveries],
+        numeric=("attempts", "status", "ms"),
+    )
+    if page.next:
+        print_notice(f"more: --after {page.next}")
+    return 0
+
+
+def replay(
+    delivery_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[DELIVERY_ID...]", help="As 'webhooks deliveries' shows them.")
+    ] = None,
+    endpoint: Annotated[str | None, typer.Option(metavar="ID", help="Every one to this endpoint.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Every one made since: a time (2026-01-31T08:00Z), or 24h, 7d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="And before: a time, or 1h, 2d ago.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delivered ones too; without it only those that are dead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Send deliveries again, with the same id and body: those named, those of an endpoint, or those of a time.
+
+    Without --all only dead ones, unless they are named. What is still being tried keeps its place in the schedule.
+    """
+    if not delivery_ids and endpoint is None and since is None:
+        raise InvalidOptions("say what to send again: DELIVERY_ID, --endpoint or --since (--until only narrows it)")
+    wanted = [read_id(one) for one in delivery_ids] if delivery_ids else None
+    states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or wanted else ("dead",)
+
+    async def work(catalog: Catalog, _: Settings) -> int:
+        from blocks.outbox import deliveries as log
+
+        now = await catalog.now()
+        async with catalog.transaction() as connection:
+            for one in wanted or ():
+                await log.get_delivery(connection, one)  # a mistyped id is told, not passed over
+            return await log.replay(
+                connection,
+                states=states,
+                delivery_ids=wanted,
+                endpoint_id=read_id(endpoint) if endpoint is not None else None,
+                since=_moment(since, now),
+                until=_moment(until, now),
+            )
+
+    count = with_catalog(work)
+    if as_json:
+        print_json({"replayed": count})
+        return 0
+    typer.echo(f"{count} deliveries are due again")
+    if count:
+        print_notice("they are sent by 'waybill up' or 'waybill dispatch'")
+    return 0
+
+
+def test(
+    endpoint_id: Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")],
+    as_json: AsJson = False,
+) -> int:
+    """Send a test event to an endpoint now and show what came back; exit code 1 when it was not taken."""
+    wanted = read_id(endpoint_id)
+    record = with_catalog(lambda catalog, settings: _test(catalog, settings, wanted))
+    succeeded = record.state == "delivered"
+    if as_json:
+        print_json(record.as_json())
+    elif record.last_attempt_at is None:
+        typer.echo("nothing was sent: the endpoint is held or disabled, or another dispatcher is busy with it")
+    else:
+        outcome = "delivered" if succeeded else f"failed: {record.last_error}"
+        status = record.last_status if record.last_status is not None else "no answer"
+        typer.echo(f"{outcome} ({status}, {record.last_milliseconds or 0:.0f} ms, {record.last_peer or 'no peer'})")
+    return 0 if succeeded else 1
+
+
+async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
+    from blocks.outbox import Event, add_event_for
+    from blocks.outbox.deliveries import get_delivery
+    from blocks.outbox.endpoints import get_endpoint
+    from blocks.webhooks.event_types import TEST_EVENT
+    from tasks.delivery.beside import dispatching
+
+    event = Event(
+        event_id=f"evt_{uuid4()}",
+        event_type=TEST_EVENT,
+        task_id=None,
+        source_file=None,
+        occurred_at=datetime.now(UTC),
+        data={"message": "a test of this endpoint; nothing has happened"},
+    )
+    async with dispatching(settings):
+        async with catalog.transaction() as connection:
+            endpoint = await get_endpoint(connection, endpoint_id)
+            if endpoint.state == "removed":
+                raise InvalidOptions(f"endpoint {endpoint_id} was removed")
+            delivery_id = await add_event_for(connection, event, endpoint_id, lambda _: None)
+        ends = asyncio.get_running_loop().time() + _TEST_SECONDS
+        while True:
+            async with catalog.connection() as connection:
+                record = await get_delivery(connection, delivery_id)
+            if record.last_attempt_at is not None or asyncio.get_running_loop().time() > ends:
+                return record
+            await asyncio.sleep(_TEST_LOOK_SECONDS)
+
+
+def _one(delivery_id: UUID, as_json: bool) -> int:
+    async def work(catalog: Catalog, _: Settings) -> tuple[DeliveryRecord, list[dict[str, Any]]]:
+        from blocks.outbox.deliveries import attempts_of, get_delivery
+
+        async with catalog.connection() as connection:
+            return await get_delivery(connection, delivery_id), await attempts_of(connection, delivery_id)
+
+    record, attempts = with_catalog(work)
+    if as_json:
+        print_json({**record.as_json(), "attempts_made": attempts})
+        return 0
+    typer.echo(f"{record.event_type} {record.event_id} to {record.url}: {record.state}")
+    print_table(
+        ("started", "status", "ms", "peer", "error", "answer"),
+        [
+            (
+                human_time(one["started_at"]),
+                str(one["status"] or ""),
+                f"{one['milliseconds']:.0f}",
+                one["peer"] or "",
+                one["error"] or "",
+                " ".join((one["answer"] or "").split())[:200],
+            )
+            for one in attempts
+        ],
+        numeric=("status", "ms"),
+    )
+    return 0
+
+
+def _row(one: DeliveryRecord) -> tuple[str, ...]:
+    return (
+        str(one.delivery_id),
+        human_time(one.created_at.isoformat()),
+        one.event_type,
+        one.url,
+        one.state,
+        str(one.attempts),
+        str(one.last_status or ""),
+        f"{one.last_milliseconds:.0f}" if one.last_milliseconds is not None else "",
+        one.last_error or "",
+    )
+
+
+def _moment(text: str | None, now: datetime) -> datetime | None:
+    """A point in time as typed: ISO 8601, or how long ago."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return now - _ago(text)
+    if moment.tzinfo is None:
+        raise InvalidOptions(
+            f"{text!r} does not say which time zone; write 2026-01-31T08:00Z or 2026-01-31T08:00+01:00"
+        )
+    return moment
+
+
+def _ago(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except InvalidOptions:
+        raise InvalidOptions(f"{text!r} is no time; write 2026-01-31T08:00Z, or how long ago: 90s, 24h, 7d") from None

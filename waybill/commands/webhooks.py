@@ -1,0 +1,243 @@
+"""``waybill webhooks ...``: where events go, and what they are signed with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blocks.durations import parse_duration
+from blocks.errors import EndpointNotFound, InvalidOptions
+from waybill.commands.session import read_id, with_catalog
+from waybill.output import human_time, print_json, print_notice, print_table
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from blocks.catalog import Catalog
+    from blocks.outbox.endpoints import Endpoint
+    from blocks.settings import Settings
+    from blocks.webhooks.registry import Registered, Rotated
+
+app = typer.Typer(help="Tell other programs what happens: endpoints, secrets, deliveries.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
+
+
+@app.command()
+def add(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where to send: https://host/path.")],
+    events: Annotated[
+        str | None, typer.Option(metavar="LIST", help="What to tell, separated by commas; everything when left out.")
+    ] = None,
+    description: Annotated[str, typer.Option(help="A word for people on what is behind it.")] = "",
+    secret: Annotated[
+        str | None,
+        typer.Option(metavar="-", help="'-' reads a secret of your own (whsec_...) from standard input."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Register where events go from now on, and print the secret that they are signed with: this once.
+
+    Example: waybill webhooks add https://example.org/hook --events task_completed,task_failed
+    """
+    from blocks.webhooks.event_types import check_event_types
+
+    wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
+    own = _own_secret(secret)
+
+    async def work(catalog: Catalog, settings: Settings) -> Registered:
+        from blocks.webhooks.address import AddressGuard
+        from blocks.webhooks.registry import register
+        from blocks.webhooks.secrets import SecretBox
+
+        await AddressGuard(settings.allow_private_webhooks).check(url)
+        async with catalog.transaction() as connection:
+            return await register(
+                connection,
+                SecretBox.of(settings),
+                url=url,
+                event_types=wanted,
+                description=description,
+                secret=own,
+            )
+
+    made = with_catalog(work)
+    if as_json:
+        print_json({**made.endpoint.as_json(), "secret": made.secret})
+        return 0
+    typer.echo(f"endpoint  {made.endpoint.endpoint_id}\nsecret    {made.secret}")
+    print_notice(
+        "Keep the secret where the receiver can read it: it is not shown again ('webhooks rotate' makes a new one). "
+        f"Try it out: waybill webhooks test {made.endpoint.endpoint_id}"
+    )
+    return 0
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> int:
+    """Show the endpoints, what each is told, and how many deliveries wait or are dead."""
+
+    async def work(catalog: Catalog, _: Settings) -> list[Endpoint]:
+        from blocks.outbox.endpoints import list_endpoints
+
+        async with catalog.connection() as connection:
+            return await list_endpoints(connection)
+
+    found = with_catalog(work)
+    if as_json:
+        print_json({"endpoints": [{**one.as_json(), "pending": one.pending, "dead": one.dead} for one in found]})
+        return 0
+    print_table(
+        ("endpoint", "url", "events", "origin", "state", "waiting", "dead"),
+        [
+            (
+                str(one.endpoint_id),
+                one.url,
+                ", ".join(one.event_types) if one.event_types is not None else "all",
+                one.name or one.origin,
+                _state(one),
+                str(one.pending),
+                str(one.dead),
+            )
+            for one in found
+        ],
+        numeric=("waiting", "dead"),
+    )
+    return 0
+
+
+@app.command()
+def enable(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
+    """Send to an endpoint again, beginning with what waits; also one that answered 410 (gone)."""
+    return _change(endpoint_id, "enabled", as_json)
+
+
+@app.command()
+def disable(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
+    """Send nothing to an endpoint for now; what is due waits until it is enabled again."""
+    return _change(endpoint_id, "disabled", as_json)
+
+
+@app.command()
+def remove(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
+    """Forget an endpoint and its secret. What waits for it is never sent; its log stays."""
+    return _change(endpoint_id, "removed", as_json)
+
+
+@app.command()
+def rotate(
+    endpoint_id: Annotated[
+        str | None, typer.Argument(metavar="[ENDPOINT_ID]", help="As 'webhooks list' shows it.")
+    ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="The secret for addresses that are given with a run.")] = False,
+    overlap: Annotated[
+        str, typer.Option(help="How long the old secret signs too: 15m, 24h, 7d; '0' for not at all.")
+    ] = "24h",
+    as_json: AsJson = False,
+) -> int:
+    """Make a new secret and print it. Until the overlap is over everything is signed with both, old and new."""
+    if (endpoint_id is None) == (not runs):
+        raise InvalidOptions("name an endpoint, or give --runs for the secret of addresses that come with a run")
+    wanted = read_id(endpoint_id) if endpoint_id is not None else None
+    from datetime import timedelta
+
+    lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
+
+    async def work(catalog: Catalog, settings: Settings) -> Rotated:
+        from blocks.webhooks import registry
+        from blocks.webhooks.secrets import SecretBox
+
+        box = SecretBox.of(settings)
+        async with catalog.transaction() as connection:
+            if wanted is None:
+                secret_id, _ = await registry.shared_secret(connection, box)
+            else:
+                secret_id = await _secret_of(catalog, wanted)
+            return await registry.rotate(connection, box, secret_id, overlap=lasting)
+
+    made = with_catalog(work)
+    until = made.previous_until.isoformat()
+    if as_json:
+        print_json({"endpoint_id": endpoint_id, "secret": made.secret, "previous_until": until})
+        return 0
+    typer.echo(made.secret)
+    if lasting:
+        print_notice(f"the earlier secret signs too until {human_time(until)}")
+    return 0
+
+
+@app.command()
+def secret(as_json: AsJson = False) -> int:
+    """Print the secret that signs what goes to the address that is given with a run (--webhook-url)."""
+
+    async def work(catalog: Catalog, settings: Settings) -> str:
+        from blocks.webhooks.registry import shared_secret
+        from blocks.webhooks.secrets import SecretBox
+
+        async with catalog.transaction() as connection:
+            return (await shared_secret(connection, SecretBox.of(settings)))[1]
+
+    found = with_catalog(work)
+    if as_json:
+        print_json({"secret": found})
+    else:
+        typer.echo(found)
+    return 0
+
+
+def _own_secret(option: str | None) -> str | None:
+    """A secret from standard input; on the command line every user of the machine could read it."""
+    if option is None:
+        return None
+    if option != "-":
+        raise InvalidOptions("a secret on the command line can be read by others; give '-' and write it to stdin")
+    from blocks.webhooks.secrets import secret_bytes
+
+    found = typer.get_text_stream("stdin").readline().strip()
+    secret_bytes(found)
+    return found
+
+
+def _change(endpoint_id: str, to: str, as_json: bool) -> int:
+    wanted = read_id(endpoint_id)
+
+    async def work(catalog: Catalog, _: Settings) -> Endpoint:
+        from blocks.outbox import endpoints
+
+        async with catalog.transaction() as connection:
+            if to == "enabled":
+                await endpoints.enable_endpoint(connection, wanted)
+            elif to == "disabled":
+                await endpoints.disable_endpoint(connection, wanted, "by hand")
+            else:
+                await endpoints.remove_endpoint(connection, wanted)
+            return await endpoints.get_endpoint(connection, wanted)
+
+    found = with_catalog(work)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        typer.echo(f"{found.url} is {found.state}")
+    return 0
+
+
+async def _secret_of(catalog: Catalog, endpoint_id: UUID) -> UUID:
+    from blocks.outbox.endpoints import get_endpoint
+
+    async with catalog.connection() as connection:
+        endpoint = await get_endpoint(connection, endpoint_id)
+    if endpoint.secret_id is None:
+        raise EndpointNotFound(f"endpoint {endpoint_id} was removed, and its secret with it")
+    if endpoint.origin == "run":
+        raise InvalidOptions("this address was given with a run; all such share one secret: webhooks rotate --runs")
+    return endpoint.secret_id
+
+
+def _state(endpoint: Endpoint) -> str:
+    if endpoint.state == "disabled":
+        return f"disabled: {endpoint.disabled_because}"
+    if endpoint.held_until is not None:
+        return f"held until {human_time(endpoint.held_until.isoformat())}: {endpoint.held_because}"
+    return endpoint.state
