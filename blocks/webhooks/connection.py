@@ -70,9 +70,9 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of *host* that can be. Raises `AddressRefused`, `HostUnresolved`, `CannotConnect`.
+        """Connect to the first address of *host* that answers, in the resolver's order, in *timeout* seconds in all.
 
-        The order is the resolver's; there are *timeout* seconds for all of them together.
+        Raises `AddressRefused`, `HostUnresolved` and `CannotConnect`.
         """
         if timeout is None or local_address is not None or socket_options is not None:
             raise AssertionError("unreachable: the transport asks for a time and for nothing else")
