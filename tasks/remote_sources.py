@@ -17,7 +17,7 @@ from blocks.errors import InvalidOptions, SourceNotFound
 _PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
 # Parameters that let whoever has the URL read the file: those of S3, Google, Azure and CloudFront, and usual names.
 _SIGNATURE = re.compile(
-    r"([?&](?:[^=&#\s]*[-_])?(?:signature|sig|credential|security-token|token|accesskeyid|access_?key|api_?key|key-pair-id"
+    r"([?&](?:[^=&#\s]*[-_])?(?:signature|sig|credential|security-token|token|(?:aws)?accesskeyid|access_?key|api_?key|key-pair-id"
     r"|policy|secret|password|auth|code)=)[^&#\s]+",
     re.IGNORECASE,
 )

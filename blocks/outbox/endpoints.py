@@ -146,6 +146,12 @@ async def list_endpoints(connection: Connection) -> list[Endpoint]:
     return [Endpoint(**row) for row in await (await run(connection, queries.ENDPOINTS, {})).fetchall()]
 
 
+async def lock_blocks(connection: Connection) -> bool:
+    """Be the only one that lets endpoints follow blocks, to the end of the caller's transaction; False: another is."""
+    row = await (await run(connection, queries.LOCK_BLOCKS, {})).fetchone()
+    return bool(row and row["locked"])
+
+
 async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
     """The endpoints that follow Prefect blocks, by the block's name."""
     rows = await (await run(connection, queries.ENDPOINTS_OF_BLOCKS, {})).fetchall()

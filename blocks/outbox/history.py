@@ -48,6 +48,12 @@ async def note_read(connection: Connection, run_id: UUID, state_id: UUID) -> Non
     await run(connection, queries.NOTE_RUN_READ, {"run_id": run_id, "state_id": state_id})
 
 
+async def crashed_runs(connection: Connection, since: timedelta) -> list[UUID]:
+    """Runs that were told as crashed in the time *since*: one that was alive after all still comes to another end."""
+    cursor = await run(connection, queries.CRASHED_RUNS, {"seconds": since.total_seconds()})
+    return [row["task_id"] for row in await cursor.fetchall()]
+
+
 async def forget_runs(connection: Connection, older_than: timedelta) -> None:
     """Forget runs whose state has not changed for so long that nobody looks at them any more."""
     await run(connection, queries.FORGET_RUNS_READ, {"seconds": older_than.total_seconds()})

@@ -129,6 +129,9 @@ ENDPOINTS_OF_BLOCKS = f"""
     select {_ENDPOINT_COLUMNS} from webhook_endpoints where origin = 'block' and state <> 'removed'
 """
 
+# To the end of the transaction; any fixed number does that no other program takes ("webhooks" in ASCII).
+LOCK_BLOCKS = "select pg_try_advisory_xact_lock(8603390863846894451) as locked"
+
 CHANGE_ENDPOINT = """
     update webhook_endpoints set url = %(url)s, event_types = %(event_types)s, description = %(description)s
      where endpoint_id = %(endpoint_id)s
@@ -391,6 +394,13 @@ RUNS_READ = "select run_id, state_id from webhook_runs_read where run_id = any(%
 NOTE_RUN_READ = """
     insert into webhook_runs_read (run_id, state_id) values (%(run_id)s, %(state_id)s)
     on conflict (run_id) do update set state_id = excluded.state_id, read_at = clock_timestamp()
+"""
+
+# The type is written out, as in the index.
+CRASHED_RUNS = """
+    select distinct task_id from webhook_events
+     where event_type = 'task_crashed' and recorded_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+       and task_id is not null
 """
 
 FORGET_RUNS_READ = """

@@ -78,6 +78,8 @@ _UP = (
     "comment on column webhook_events.whole_body is 'What the link in a thinned body leads to.'",
     "create index webhook_events_by_time on webhook_events (recorded_at desc, event_id)",
     "create index webhook_events_by_task on webhook_events (task_id, occurred_at)",
+    # Runs that were told as crashed and may come to another end.
+    "create index webhook_events_crashed on webhook_events (recorded_at) where event_type = 'task_crashed'",
     """
     create table webhook_deliveries (
         delivery_id uuid primary key default gen_random_uuid(),
