@@ -1,6 +1,6 @@
 """The dispatcher as `waybill up` runs it: a process of its own; run as ``python -m waybill.dispatch_child``.
 
-Sends webhooks. Ends with its parent.
+Sends webhooks, tells what hooks have lost, and lets endpoints follow Prefect blocks. Ends with its parent.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 
 from blocks.errors import WaybillError
 from blocks.settings import current_settings
+from flows.reconcile import reconcile_forever
 from waybill.run_dispatcher import run_dispatcher
 from waybill.stack.child import child_arguments, end_with_parent, say_ready
 from waybill.stack.signals import noting_signals
@@ -20,7 +21,13 @@ def main() -> int:
     with noting_signals() as asked_to_end:
         end_with_parent()
         try:
-            run_dispatcher(current_settings(), asked_to_end, on_ready=lambda: say_ready(arguments.ready_fd))
+            settings = current_settings()
+            run_dispatcher(
+                settings,
+                asked_to_end,
+                on_ready=lambda: say_ready(arguments.ready_fd),
+                beside=[lambda: reconcile_forever(settings)],
+            )
         except WaybillError as error:
             print(f"waybill: {error.message}", file=sys.stderr)
             return 1
