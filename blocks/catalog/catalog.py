@@ -36,6 +36,9 @@ Connection = psycopg.AsyncConnection[Row]
 POOL_CONNECTIONS = 8
 # Longer than a restart of Postgres takes, shorter than a person's patience.
 CONNECT_TIMEOUT_SECONDS = 15.0
+# The pool doubles its pauses as long as it tries to reconnect, and would be back as late again as the outage was long.
+# Giving up this early and beginning again keeps them at a second.
+RECONNECT_SECONDS = 2.0
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
 MAX_PAGE = 1000
@@ -82,6 +85,8 @@ class Catalog:
             min_size=1,
             max_size=POOL_CONNECTIONS,
             timeout=CONNECT_TIMEOUT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
+            reconnect_failed=_begin_again,
             kwargs={"row_factory": dict_row, "autocommit": True},
             configure=_configure,
             connection_class=cast("type[Connection]", psycopg.AsyncConnection),
@@ -282,6 +287,11 @@ async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
     async with connection:
         with postgres_errors("use the catalogue"):
             yield connection
+
+
+async def _begin_again(pool: AsyncConnectionPool[Connection]) -> None:
+    # With no connection left, checking them starts another attempt.
+    await pool.check()
 
 
 async def _configure(connection: Connection) -> None:
