@@ -31,9 +31,10 @@ def run_dispatcher(
     database cannot be used any more.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # They tell every request with its URL, whose query may hold a token.
-    for name in ("httpx", "httpcore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # It tells every attempt to reconnect while the database is away; that it is away is told once, by us.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Prefect's client, which the reconciler uses, tells every request.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(_dispatch(settings, asked_to_end, on_ready, beside))
 
 

@@ -29,6 +29,7 @@ from tasks.delivery.keys import SigningKeys
 from tasks.delivery.lane import Client, Lane, LaneParts, lease_clock
 from tasks.delivery.limits import Limits
 from tasks.delivery.listener import Listener
+from tasks.delivery.outage import Outage
 from tasks.delivery.settler import Settler
 
 _LOG = logging.getLogger("waybill.delivery")
@@ -167,7 +168,7 @@ class Dispatcher:
                     self._woken.set()
 
     async def _feed(self) -> None:
-        is_away = False
+        outage = Outage("sending")
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._next_look() - self._clock())):
@@ -176,16 +177,12 @@ class Dispatcher:
             try:
                 await self._feed_once()
             except Transient as exc:
-                if not is_away:
-                    _LOG.warning("feeding=stopped because=%s", exc.message)
-                is_away = True
+                outage.began(exc)
                 # What a failed question was about is asked again with everything else.
                 self._on_due(None)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
-                if is_away:
-                    _LOG.info("feeding=again")
-                is_away = False
+                outage.ended()
                 await asyncio.sleep(self._limits.feed_pause_seconds)
 
     def _next_look(self) -> float:
@@ -251,13 +248,16 @@ class Dispatcher:
         await self._shun([one.endpoint_id for one in acquired if one.secret_id not in keys])
 
     async def _keep_leases(self) -> None:
+        outage = Outage("renewing leases")
         while True:
-            await asyncio.sleep(self._limits.renew_seconds)
             try:
                 await self._renew()
             except Transient as exc:
-                _LOG.warning("leases=not renewed because=%s", exc.message)
+                outage.began(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
+            else:
+                outage.ended()
+                await asyncio.sleep(self._limits.renew_seconds)
 
     async def _renew(self) -> None:
         mine = {one: lane for one, lane in self._lanes.items() if not lane.is_lost}

@@ -6,7 +6,6 @@ Owns one connection that does nothing else. Losing it loses no delivery: whoever
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from uuid import UUID
 
@@ -17,8 +16,7 @@ from blocks.errors import Transient
 from blocks.outbox.queries import CHANNEL
 from blocks.postgres import connect_async, postgres_errors
 from tasks.delivery.limits import Limits
-
-_LOG = logging.getLogger("waybill.delivery")
+from tasks.delivery.outage import Outage
 
 # A silent connection is tried out this often: one that a firewall has forgotten is never closed.
 _SILENCE_SECONDS = 30.0
@@ -35,20 +33,16 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled, on a new connection whenever one is lost."""
-        is_away = False
+        outage = Outage("listening")
         while True:
             try:
                 connection = await connect_async(self._database_url, autocommit=True)
                 async with connection:
-                    if is_away:
-                        _LOG.info("listening=again")
-                    is_away = False
+                    outage.ended()
                     with postgres_errors("listen for webhooks"):
                         await self._listen(connection)
             except (Transient, TimeoutError) as exc:
-                if not is_away:
-                    _LOG.warning("listening=lost because=%s", exc)
-                is_away = True
+                outage.began(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
 
     async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:

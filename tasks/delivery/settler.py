@@ -20,6 +20,7 @@ from blocks.outbox import deliveries
 from blocks.outbox.deliveries import Outcome
 from blocks.outbox.endpoints import disable_endpoint
 from tasks.delivery.limits import Limits
+from tasks.delivery.outage import Outage
 
 _LOG = logging.getLogger("waybill.delivery")
 
@@ -75,20 +76,16 @@ class Settler:
 
     async def run(self) -> None:
         """Write what comes, until cancelled. Survives a database that goes away."""
-        is_away = False
+        outage = Outage("writing outcomes")
         while True:
             await self._filled.wait()
             try:
                 await self.flush()
             except Transient as exc:
-                if not is_away:
-                    _LOG.warning("outcomes=kept count=%d because=%s", len(self._waiting.outcomes), exc.message)
-                is_away = True
+                outage.began(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
-                if is_away:
-                    _LOG.info("outcomes=written")
-                is_away = False
+                outage.ended()
                 await asyncio.sleep(self._limits.settle_pause_seconds)
 
     async def flush(self) -> None:
