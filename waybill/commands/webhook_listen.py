@@ -1,0 +1,83 @@
+"""``waybill webhooks listen``: a receiver for tryouts, until Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from queue import Empty
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blocks.errors import InvalidOptions
+from blocks.settings import current_settings
+from waybill.output import print_notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from waybill.webhook_listener import Arrival, WebhookListener
+
+# How soon Ctrl-C is noticed.
+_POLL_SECONDS = 0.1
+
+
+def listen(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any free one.")] = 8001,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    secret: Annotated[
+        str | None,
+        typer.Option(metavar="-", help="'-' reads the secret from standard input. Without it: WAYBILL_WEBHOOK_SECRET."),
+    ] = None,
+    status: Annotated[
+        int, typer.Option(min=200, max=599, help="What to answer, to try out what Waybill does then: 503, 410.")
+    ] = 204,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each webhook.")] = False,
+) -> int:
+    """Receive webhooks, verify them and print what arrives, until Ctrl-C. For tryouts; any path will do.
+
+    Example: waybill webhooks add http://127.0.0.1:8001/hook
+    """
+    from waybill.stack.signals import noting_signals
+    from waybill.webhook_listener import listening
+
+    keys = _keys(secret)
+    with (
+        noting_signals() as asked_to_end,
+        listening(host, port, keys=keys, status=status) as listener,
+        # Who read along has gone: nobody is left to be told.
+        suppress(BrokenPipeError),
+    ):
+        print_notice(
+            f"listening on {listener.url}, "
+            + ("verifying signatures" if keys else "verifying NOTHING: no secret is given (WAYBILL_WEBHOOK_SECRET)")
+            + "\n  end it with Ctrl-C"
+        )
+        _tell(listener, asked_to_end.is_set, as_json=as_json)
+    return 0
+
+
+def _tell(listener: WebhookListener, asked_to_end: Callable[[], bool], *, as_json: bool) -> None:
+    """Print what arrives, and at the end what has arrived until then."""
+    while not asked_to_end():
+        with suppress(Empty):
+            _print(listener.arrivals.get(timeout=_POLL_SECONDS), as_json=as_json)
+    for _ in range(listener.arrivals.qsize()):
+        _print(listener.arrivals.get_nowait(), as_json=as_json)
+
+
+def _print(arrival: Arrival, *, as_json: bool) -> None:
+    sys.stdout.write(f"{arrival.as_json_line() if as_json else arrival.as_line()}\n")
+    sys.stdout.flush()
+
+
+def _keys(option: str | None) -> Sequence[bytes]:
+    """The secret that there is. Raises `InvalidOptions` and, for a malformed one, `InvalidKey`."""
+    from blocks.webhooks.secrets import secret_bytes
+
+    if option is not None:
+        if option != "-":
+            raise InvalidOptions("a secret on the command line can be read by others; give '-' and write it to stdin")
+        return (secret_bytes(typer.get_text_stream("stdin").readline()),)
+    known = current_settings().webhook_secret
+    return (secret_bytes(known.get_secret_value()),) if known else ()
