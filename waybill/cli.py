@@ -35,6 +35,7 @@ from waybill.commands import (
     status,
     up,
     webhook_deliveries,
+    webhook_listen,
     webhooks,
 )
 from waybill.output import print_error
@@ -70,6 +71,7 @@ app.add_typer(catalog.app, name="catalog")
 webhooks.app.command("deliveries")(webhook_deliveries.deliveries)
 webhooks.app.command("replay")(webhook_deliveries.replay)
 webhooks.app.command("test")(webhook_deliveries.test)
+webhooks.app.command("listen")(webhook_listen.listen)
 app.add_typer(webhooks.app, name="webhooks")
 
 
