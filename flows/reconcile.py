@@ -1,7 +1,7 @@
 """Telling what hooks have lost: once, for a scheduled flow, or all the time, beside the dispatcher of `waybill up`.
 
 Owns how often to look, and going on when Prefect's server or the database is away. What is looked at is the business of
-`flows.reconciler`, and the endpoints that follow Prefect blocks that of `flows.endpoint_blocks`.
+`flows.reconciler`; the endpoints that follow Prefect blocks and the table of deliveries in its UI are kept on the way.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
 from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
 from blocks.settings import Settings
+from flows.delivery_table import keep_table, read_table
 from flows.endpoint_blocks import EndpointBlocks
 from flows.reconciler import FAR_LOOK, NEAR_LOOK, QUICK_LOOK, Look, Reconciled, Reconciler
 from flows.run_telling import Telling
@@ -29,6 +31,7 @@ _LOOK_EVERY_SECONDS = 1.0
 _LOOK_NEAR_EVERY_SECONDS = 30.0
 _LOOK_FAR_EVERY_SECONDS = 3600.0
 _BLOCKS_EVERY_SECONDS = 5.0
+_TABLE_EVERY_SECONDS = 60.0
 # With some hundred runs under way a look takes the server a while: at most a fifth of the time is spent looking.
 _REST = 4
 # A look that does not end: a far one at ten thousand runs takes some seconds.
@@ -36,74 +39,110 @@ _PATIENCE_SECONDS = 120.0
 # A server that is started again is there after some seconds, and one that is gone is not asked every second.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
+# What a server that is away, or going away, makes of a call.
+_AWAY = (WaybillError, PrefectException, httpx.HTTPError, OSError)
+
 _LOG = logging.getLogger("waybill.webhooks")
 
 
 async def reconcile_once(settings: Settings, look: Look = FAR_LOOK) -> Reconciled:
     """Tell what is missing, and let the endpoints follow their blocks. Raises when a server is away."""
-    async with _opened(settings) as (reconciler, blocks):
-        found = await reconciler.reconcile_once(look)
-        await blocks.sync()
+    async with _opened(settings) as opened:
+        found = await opened.reconciler.reconcile_once(look)
+        await opened.blocks.sync()
         return found
 
 
 async def reconcile_forever(settings: Settings) -> None:
     """The same every second, until cancelled; what is away is waited for and told in the log once."""
-    told: str | None = None
+    rounds = Rounds()
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
         try:
             # Prefect's client would try again for half a minute by itself, and be late when the server is back.
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                async with _opened(settings) as (reconciler, blocks):
-                    watch = Watch(reconciler, blocks)
+                async with _opened(settings) as opened:
                     while True:
-                        await watch.look()
-                        if told is not None:
-                            _LOG.warning("reading Prefect's history goes on")
-                        told, pause_seconds = None, _FIRST_PAUSE_SECONDS
-                        await asyncio.sleep(watch.rest_seconds)
-        except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
-            if told != (told := f"{type(error).__name__}: {error}"):
-                _LOG.warning("reading Prefect's history waits: %s", told)
+                        rest_seconds = await rounds.next(opened)
+                        pause_seconds = _FIRST_PAUSE_SECONDS
+                        await asyncio.sleep(rest_seconds)
+        except _AWAY as error:
+            rounds.waits("reading Prefect's history", error)
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
 
-@dataclass
-class Watch:
-    """When to look how far."""
-
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    client: PrefectClient
+    catalog: Catalog
     reconciler: Reconciler
     blocks: EndpointBlocks
-    rest_seconds: float = 0.0
-    _near_at: float = 0.0
-    _far_at: float = 0.0
-    _blocks_at: float = 0.0
-
-    async def look(self) -> None:
-        """One look, as far as it is time for. Raises like `Reconciler.reconcile_once`, and `TimeoutError`."""
-        began = time.monotonic()
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            await self.reconciler.reconcile_once(self._due(began))
-            if began >= self._blocks_at:
-                self._blocks_at = began + _BLOCKS_EVERY_SECONDS
-                await self.blocks.sync()
-        took = time.monotonic() - began
-        self.rest_seconds = max(_LOOK_EVERY_SECONDS - took, _REST * took)
-
-    def _due(self, now: float) -> Look:
-        """The furthest look whose time has come; it stands for the nearer ones too."""
-        if now >= self._far_at:
-            self._far_at, self._near_at = now + _LOOK_FAR_EVERY_SECONDS, now + _LOOK_NEAR_EVERY_SECONDS
-            return FAR_LOOK
-        if now >= self._near_at:
-            self._near_at = now + _LOOK_NEAR_EVERY_SECONDS
-            return NEAR_LOOK
-        return QUICK_LOOK
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncGenerator[tuple[Reconciler, EndpointBlocks]]:
+async def _opened(settings: Settings) -> AsyncGenerator[_Opened]:
     async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
-        yield Reconciler(client, catalog, Telling(settings)), EndpointBlocks(client, catalog, settings)
+        yield _Opened(
+            client=client,
+            catalog=catalog,
+            reconciler=Reconciler(client, catalog, Telling(settings)),
+            blocks=EndpointBlocks(client, catalog, settings),
+        )
+
+
+class Rounds:
+    """What is due in which round, and what was told of trouble. Lives as long as the process, not as a connection."""
+
+    def __init__(self) -> None:
+        self._due_at: dict[str, float] = {}
+        self._trouble: dict[str, str] = {}
+
+    async def next(self, opened: _Opened) -> float:
+        """One round; how many seconds to rest after it. Raises like `Reconciler.reconcile_once`, and `TimeoutError`."""
+        began = time.monotonic()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await opened.reconciler.reconcile_once(self._look(began))
+            self._goes_on("reading Prefect's history")
+            if self._is_due("blocks", _BLOCKS_EVERY_SECONDS, began):
+                await self._on_the_way("endpoints that follow blocks", opened.blocks.sync)
+            if self._is_due("table", _TABLE_EVERY_SECONDS, began):
+                await self._on_the_way("the table of deliveries", lambda: _keep_table(opened))
+        took = time.monotonic() - began
+        return max(_LOOK_EVERY_SECONDS - took, _REST * took)
+
+    def waits(self, what: str, error: Exception) -> None:
+        """Tell that *what* is not done now; once for each reason."""
+        why = f"{type(error).__name__}: {error}"
+        if self._trouble.get(what) != why:
+            self._trouble[what] = why
+            _LOG.warning("%s waits: %s", what, why)
+
+    def _goes_on(self, what: str) -> None:
+        if self._trouble.pop(what, None):
+            _LOG.warning("%s goes on", what)
+
+    async def _on_the_way(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what must not stand in the way of telling."""
+        try:
+            await work()
+        except _AWAY as error:
+            self.waits(what, error)
+        else:
+            self._goes_on(what)
+
+    def _look(self, now: float) -> Look:
+        """The furthest look whose time has come."""
+        far = self._is_due("far", _LOOK_FAR_EVERY_SECONDS, now)
+        near = self._is_due("near", _LOOK_NEAR_EVERY_SECONDS, now)
+        return FAR_LOOK if far else NEAR_LOOK if near else QUICK_LOOK
+
+    def _is_due(self, what: str, every_seconds: float, now: float) -> bool:
+        if now < self._due_at.get(what, 0.0):
+            return False
+        self._due_at[what] = now + every_seconds
+        return True
+
+
+async def _keep_table(opened: _Opened) -> None:
+    await keep_table(opened.client, *await read_table(opened.catalog))

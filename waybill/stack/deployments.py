@@ -16,6 +16,10 @@ from blocks.errors import StackUnavailable
 
 _FILE = "prefect.yaml"
 
+# What `waybill up` does all the time by itself. Served with their schedules off: a run every minute that finds nothing
+# to do is two processes a minute, and three thousand runs a day in a history that people look for their documents in.
+DONE_BY_UP = frozenset({"flows/webhooks.py:deliver_webhooks", "flows/webhooks.py:reconcile_events"})
+
 
 class Deployment(BaseModel):
     """One entry of ``deployments``. Work pool and pull steps are for `prefect deploy` and not read here."""

@@ -13,11 +13,11 @@ import contextlib
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from waybill.stack.child import child_arguments, end_with_parent, say_ready
-from waybill.stack.deployments import Deployment, project_directory, read_deployments
+from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -62,6 +62,7 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
     from prefect.schedules import Schedule
 
     limit = deployment.concurrency_limit
+    idle: dict[str, Any] = {"active": False} if deployment.entrypoint in DONE_BY_UP else {}
     served = await RunnerDeployment.afrom_storage(
         # A storage, though the code is here: with it the deployment's directory is written anew at each start, so a
         # checkout may move.
@@ -72,7 +73,7 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
         description=deployment.description,
         tags=deployment.tags,
         parameters=deployment.parameters,
-        schedules=[Schedule(**schedule) for schedule in deployment.schedules],
+        schedules=[Schedule(**schedule | idle) for schedule in deployment.schedules],
         concurrency_limit=ConcurrencyLimitConfig.model_validate(limit) if isinstance(limit, dict) else limit,
         enforce_parameter_schema=deployment.enforce_parameter_schema,
         paused=False,

@@ -1,0 +1,75 @@
+"""deliver-webhooks and reconcile-events: webhooks for work pools, where nothing runs all the time.
+
+Each run does what there is to do, for less than the minute until the next one. `waybill up` does both all the time by
+itself, and there their schedules are off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Annotated, Any
+
+from prefect import State, flow
+from prefect.states import Completed
+from pydantic import Field
+
+from blocks.catalog import Catalog
+from blocks.settings import current_settings
+from flows.delivery_table import add_table, read_table
+from flows.reconcile import reconcile_once
+from flows.reconciler import Look
+from tasks.delivery.beside import dispatcher_of
+from tasks.delivery.dispatcher import Dispatcher
+
+# Attempts that have begun when the time is over; most receivers answer within this.
+_LAST_ATTEMPTS = timedelta(seconds=5)
+# Together with the start of the process (some seconds) and the last attempts less than the minute to the next run.
+_DEFAULT_SECONDS = 45.0
+
+# One process in an hour has no memory of what it has looked at: the hour before stands for the far look.
+_LOOK = Look(back=timedelta(hours=1), thorough=True)
+
+
+@flow(name="deliver-webhooks", flow_run_name="deliver webhooks", persist_result=False)
+async def deliver_webhooks(
+    seconds: Annotated[float, Field(gt=0, le=3600, description="How long to go on while something is due.")] = (
+        _DEFAULT_SECONDS
+    ),
+) -> State[dict[str, Any]]:
+    """Send what is due, for a bounded time, and show the deliveries in Prefect's UI. Returns at once when nothing is.
+
+    Beside other dispatchers it does no harm: each endpoint is served by one of them at a time.
+    """
+    settings = current_settings()
+    async with Catalog.open(settings.required_database_url) as catalog:
+        drained = await _deliver(dispatcher_of(settings, catalog), timedelta(seconds=seconds))
+        table, told = await read_table(catalog)
+    await add_table(table, told)
+    return Completed(message=told if drained else f"{told}; more is due", data={"drained": drained, "deliveries": told})
+
+
+async def _deliver(dispatcher: Dispatcher, within: timedelta) -> bool:
+    """Run *dispatcher* until nothing is due, at most *within*. Raises what it raises."""
+    running = asyncio.create_task(dispatcher.run())
+    draining = asyncio.create_task(dispatcher.drained(within=within))
+    try:
+        await asyncio.wait([running, draining], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await dispatcher.stop(within=_LAST_ATTEMPTS)
+        await running
+        return draining.done() and draining.result()
+    finally:
+        for task in (running, draining):
+            task.cancel()
+        await asyncio.gather(running, draining, return_exceptions=True)
+
+
+@flow(name="reconcile-events", flow_run_name="reconcile events", persist_result=False)
+async def reconcile_events() -> State[dict[str, Any]]:
+    """Tell what hooks have lost, by Prefect's state history, and let endpoints follow their blocks."""
+    found = await reconcile_once(current_settings(), _LOOK)
+    return Completed(
+        message=f"{found.added} events were missing; {found.read} of {found.runs} runs had changed",
+        data={"added": found.added, "read": found.read, "runs": found.runs},
+    )
