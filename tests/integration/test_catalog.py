@@ -22,6 +22,8 @@ from blocks.catalog import catalog as catalog_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 
 DAY = timedelta(days=1)
+# Fixed, so that a test has the same name in every process.
+FILE_ID = "24a95703-f852-422f-a412-bec4b340ddb3"
 
 
 @pytest.fixture
@@ -349,11 +351,11 @@ def cursor(text: str) -> str:
         "A" * 100_000,
         cursor(""),
         cursor("2026-01-01T00:00:00+00:00"),
-        cursor(f"yesterday {uuid4()}"),
+        cursor(f"yesterday {FILE_ID}"),
         cursor("2026-01-01T00:00:00+00:00 not-an-id"),
-        cursor(f"2026-01-01T00:00:00 {uuid4()}"),
-        cursor(f"2026-01-01T00:00:00+00:00 {uuid4()} more"),
-        cursor(f"99999-01-01T00:00:00+00:00 {uuid4()}"),
+        cursor(f"2026-01-01T00:00:00 {FILE_ID}"),
+        cursor(f"2026-01-01T00:00:00+00:00 {FILE_ID} more"),
+        cursor(f"99999-01-01T00:00:00+00:00 {FILE_ID}"),
         base64.urlsafe_b64encode(b"\xff\xfe").decode(),
     ],
 )

@@ -130,7 +130,9 @@ def test_a_file_that_was_named_and_is_not_there_is_not_made(home: Path) -> None:
     assert not home.exists()
 
 
-@pytest.mark.parametrize("recipient", ["age1nonsense", OTHER.text, "", "ssh-ed25519 AAAA"])
+@pytest.mark.parametrize(
+    "recipient", ["age1nonsense", OTHER.text, "", "ssh-ed25519 AAAA"], ids=["malformed", "secret", "empty", "ssh"]
+)
 def test_a_recipient_that_is_none_is_told_and_a_secret_in_its_place_is_not_repeated(home: Path, recipient: str) -> None:
     with pytest.raises(InvalidSettings, match="WAYBILL_STORAGE_RECIPIENT") as caught:
         load_storage_keys(Settings(home=home, storage_recipient=recipient))
