@@ -1,7 +1,7 @@
 """The `webhook-endpoint` block: an endpoint that is kept in Prefect, by its UI or in code.
 
 Owns the fields and what is wrong with them. Whether the address may be reached is decided where webhooks are sent: the
-machine that a block is saved on may see other networks. The endpoint follows the saved block; nothing is sent from here.
+machine that a block is saved on may see other networks. Endpoints follow saved blocks; nothing is sent from here.
 """
 
 from __future__ import annotations
