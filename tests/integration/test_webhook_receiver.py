@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from tests.webhooks import (
     redirect,
     running_receiver,
 )
+from tests.webhooks.certificate import write_certificate
 
 
 @pytest.fixture
@@ -93,6 +96,12 @@ def test_speaks_tls_with_a_certificate_that_only_who_is_told_believes_in() -> No
         with pytest.raises(httpx.ConnectError):
             httpx.post(receiver.url())
     assert [len(request.body) for request in receiver.requests] == [100_000]
+
+
+def test_its_certificate_can_be_given_to_other_programs(tmp_path: Path) -> None:
+    with running_receiver(tls_names=["127.0.0.1"]) as receiver:
+        believed = ssl.create_default_context(cafile=write_certificate(tmp_path, ["127.0.0.1"]))
+        assert httpx.post(receiver.url(), verify=believed).status_code == 204
 
 
 def test_leaves_no_listener_behind() -> None:

@@ -19,8 +19,8 @@ _DAY = datetime.timedelta(days=1)
 
 
 @lru_cache(maxsize=8)
-def self_signed(names: tuple[str, ...], *, expired: bool = False) -> bytes:
-    """Certificate and key as PEM, for host names and addresses."""
+def self_signed(names: tuple[str, ...], expired: bool) -> bytes:
+    """Certificate and key as PEM, for host names and addresses; the same for the same ones."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     now = datetime.datetime.now(datetime.UTC)
@@ -46,7 +46,7 @@ def server_context(names: Sequence[str], *, expired: bool = False) -> ssl.SSLCon
     """What a server of *names* speaks TLS with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
-        file.write(self_signed(tuple(names), expired=expired))
+        file.write(self_signed(tuple(names), expired))
         file.flush()
         context.load_cert_chain(file.name)
     return context
@@ -54,13 +54,13 @@ def server_context(names: Sequence[str], *, expired: bool = False) -> ssl.SSLCon
 
 def client_context(names: Sequence[str], *, expired: bool = False) -> ssl.SSLContext:
     """What a client has to believe in to speak with that server. It checks names and dates as any other."""
-    return ssl.create_default_context(cadata=_certificate_only(self_signed(tuple(names), expired=expired)))
+    return ssl.create_default_context(cadata=_certificate_only(self_signed(tuple(names), expired)))
 
 
 def write_certificate(folder: Path, names: Sequence[str]) -> Path:
     """The certificate alone in a file, for programs that are told of it by ``SSL_CERT_FILE``."""
     path = folder / "receiver.pem"
-    path.write_text(_certificate_only(self_signed(tuple(names))))
+    path.write_text(_certificate_only(self_signed(tuple(names), False)))
     return path
 
 
