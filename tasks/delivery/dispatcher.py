@@ -1,4 +1,4 @@
-"""The dispatcher: has every delivery that is due sent, by lanes that it opens, feeds, renews and gives back.
+"""The dispatcher: has every delivery that is due sent, by feeding the lanes of the endpoints that it has leases on.
 
 Any number of dispatchers work on one database. Each endpoint belongs to one of them at a time, by a lease in the
 database's time; what a killed one has left is sent by another when the lease lapses. Nothing is lost while the database
@@ -12,21 +12,22 @@ import asyncio
 import contextlib
 import logging
 import random as chance
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from blocks.catalog import Catalog
 from blocks.errors import Transient, WaybillError
 from blocks.outbox import deliveries
-from blocks.outbox.deliveries import Outcome, RenewedEndpoint
+from blocks.outbox.deliveries import Outcome
 from blocks.webhooks.address import AddressGuard
 from blocks.webhooks.client import EndpointClient
 from blocks.webhooks.secrets import SecretBox
 from tasks.delivery.keys import SigningKeys
-from tasks.delivery.lane import Client, Lane, LaneParts, lease_clock
+from tasks.delivery.lane import Client, LaneParts, lease_clock
+from tasks.delivery.leases import Leases
 from tasks.delivery.limits import Limits
 from tasks.delivery.listener import Listener
 from tasks.delivery.outage import Outage
@@ -53,21 +54,17 @@ class Dispatcher:
         clock: Callable[[], float] = lease_clock,
         random: Callable[[], float] = chance.random,
     ) -> None:
-        self.owner = uuid4()
         self._catalog = catalog
         self._limits = limits or Limits()
         self._first_pause = schedule[0]
         self._clock = clock
-        self._keys = SigningKeys(box)
-        self._lanes: dict[UUID, Lane] = {}
-        # Woken endpoints without a lane, and those that somebody with other keys has to send to, until when.
+        # Woken endpoints without a lane.
         self._strangers: set[UUID] = set()
-        self._shunned: dict[UUID, float] = {}
         self._woken = asyncio.Event()
         self._poll_at = self._acquire_at = 0.0
         self._settler = Settler(catalog, self._limits, self._on_settled)
         self._listener = Listener(database_url, self._limits, self._on_due)
-        self._parts = LaneParts(
+        parts = LaneParts(
             client_for=client_for or partial(EndpointClient, guard=guard),
             settler=self._settler,
             schedule=schedule,
@@ -76,6 +73,8 @@ class Dispatcher:
             random=random,
             wake=self._on_due,
         )
+        self._leases = Leases(catalog, SigningKeys(box), parts)
+        self._lanes = self._leases.lanes
         self._asked_to_stop = asyncio.Event()
         self._stop_within = timedelta(0)
         self._ended = asyncio.Event()
@@ -90,7 +89,7 @@ class Dispatcher:
         """
         self._ended.clear()
         try:
-            async with _running(self._settler.run(), self._keep_leases()) as lasting:
+            async with _running(self._settler.run(), self._leases.keep()) as lasting:
                 async with _running(self._feed(), self._listener.run()) as feeding:
                     await _first_of(self._asked_to_stop, [*lasting, *feeding])
                 await self._let_attempts_end()
@@ -136,16 +135,13 @@ class Dispatcher:
 
     async def _give_back(self) -> None:
         """Break off what is still under way, write the rest, and let others send."""
-        lanes = list(self._lanes.values())
-        await asyncio.gather(*(lane.aclose() for lane in lanes))
+        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()))
         try:
             async with asyncio.timeout(self._limits.end_seconds):
                 await self._settler.flush()
-                async with self._catalog.connection() as connection:
-                    await deliveries.release(connection, self.owner)
+                await self._leases.give_back_all()
         except (WaybillError, TimeoutError) as exc:
             _LOG.warning("ended without the database, leases lapse by themselves: %s", exc or "no answer")
-        self._lanes.clear()
 
     # Feeding ----------------------------------------------------------------------------------------------------------
 
@@ -193,12 +189,12 @@ class Dispatcher:
         is_poll = now >= self._poll_at
         if is_poll:
             self._poll_at = now + self._limits.poll_seconds
-            self._shunned = {one: until for one, until in self._shunned.items() if until > now}
-        await self._retire(is_poll=is_poll)
+            self._leases.close_idle()
+        await self._leases.give_back()
         if is_poll or (self._strangers and now >= self._acquire_at):
             self._acquire_at = now + self._limits.acquire_pause_seconds
             strangers, self._strangers = self._strangers, set()
-            await self._acquire(None if is_poll else strangers)
+            await self._leases.acquire(None if is_poll else strangers)
         await self._read_due(is_poll=is_poll)
 
     async def _read_due(self, *, is_poll: bool) -> None:
@@ -211,7 +207,9 @@ class Dispatcher:
         busy = [delivery_id for lane in hungry.values() for delivery_id in lane.busy]
         try:
             async with self._catalog.connection() as connection:
-                due = await deliveries.due(connection, self.owner, room, busy=busy, first_pause=self._first_pause)
+                due = await deliveries.due(
+                    connection, self._leases.owner, room, busy=busy, first_pause=self._first_pause
+                )
         except BaseException:
             for lane in hungry.values():
                 lane.may_have_more = True
@@ -222,103 +220,6 @@ class Dispatcher:
         for endpoint_id, mine in found.items():
             hungry[endpoint_id].may_have_more |= len(mine) == room[endpoint_id]
             hungry[endpoint_id].take(mine)
-
-    # Leases -----------------------------------------------------------------------------------------------------------
-
-    async def _acquire(self, endpoint_ids: Collection[UUID] | None) -> None:
-        free = self._limits.lanes - len(self._lanes)
-        if free <= 0:
-            return
-        lease_ends = self._lease_from_now()
-        async with self._catalog.connection() as connection:
-            acquired = await deliveries.acquire(
-                connection,
-                self.owner,
-                lease=timedelta(seconds=self._limits.lease_seconds),
-                limit=free,
-                endpoint_ids=endpoint_ids,
-                without=[*self._lanes, *self._shunned],
-            )
-            if not acquired:
-                return
-            keys = await self._keys.read(connection, [one.secret_id for one in acquired])
-        for one in acquired:
-            if one.secret_id in keys:
-                self._lanes[one.endpoint_id] = Lane(one, self._parts, keys=keys[one.secret_id], lease_ends=lease_ends)
-        await self._shun([one.endpoint_id for one in acquired if one.secret_id not in keys])
-
-    async def _keep_leases(self) -> None:
-        outage = Outage("renewing leases")
-        while True:
-            try:
-                await self._renew()
-            except Transient as exc:
-                outage.began(exc)
-                await asyncio.sleep(self._limits.retry_seconds)
-            else:
-                outage.ended()
-                await asyncio.sleep(self._limits.renew_seconds)
-
-    async def _renew(self) -> None:
-        mine = {one: lane for one, lane in self._lanes.items() if not lane.is_lost}
-        if not mine:
-            return
-        lease_ends = self._lease_from_now()
-        async with self._catalog.connection() as connection:
-            lease = timedelta(seconds=self._limits.lease_seconds)
-            renewed = {
-                one.endpoint_id: one for one in await deliveries.renew(connection, self.owner, mine, lease=lease)
-            }
-            secret_ids = [one.secret_id for one in renewed.values() if one.secret_id is not None]
-            keys = await self._keys.read(connection, secret_ids)
-        for endpoint_id, lane in mine.items():
-            self._apply(lane, renewed.get(endpoint_id), keys, lease_ends)
-        self._woken.set()
-
-    def _apply(
-        self, lane: Lane, now: RenewedEndpoint | None, keys: dict[UUID, tuple[bytes, ...]], lease_ends: float
-    ) -> None:
-        if now is None:
-            _LOG.warning("endpoint=%s belongs to another dispatcher now", lane.endpoint_id)
-            lane.lose()
-        elif now.state != "enabled" or now.secret_id is None:
-            lane.shut()
-        elif now.secret_id not in keys:
-            self._shunned[lane.endpoint_id] = self._clock() + self._limits.shun_seconds
-            lane.shut()
-        else:
-            lane.renew(url=now.url, keys=keys[now.secret_id], lease_ends=lease_ends)
-
-    async def _shun(self, endpoint_ids: Collection[UUID]) -> None:
-        """Leave endpoints that cannot be signed for here to others."""
-        if endpoint_ids:
-            until = self._clock() + self._limits.shun_seconds
-            self._shunned |= dict.fromkeys(endpoint_ids, until)
-            await self._release(endpoint_ids)
-
-    async def _retire(self, *, is_poll: bool) -> None:
-        """Give back what is through, and what has had nothing to do: at once when others wait for its place."""
-        if is_poll:
-            patience = self._limits.idle_seconds if len(self._lanes) < self._limits.lanes else 0.0
-            for lane in self._lanes.values():
-                if lane.idle_seconds > patience:
-                    lane.shut()
-        through = [lane for lane in self._lanes.values() if lane.is_through]
-        if not through:
-            return
-        await self._release([lane.endpoint_id for lane in through if not lane.is_lost])
-        for lane in through:
-            del self._lanes[lane.endpoint_id]
-            await lane.aclose()
-
-    async def _release(self, endpoint_ids: Collection[UUID]) -> None:
-        if endpoint_ids:
-            async with self._catalog.connection() as connection:
-                await deliveries.release(connection, self.owner, endpoint_ids)
-
-    def _lease_from_now(self) -> float:
-        """Until when a lease that is asked for now may be used. Counted from before the question, which may take."""
-        return self._clock() + self._limits.lease_seconds - self._limits.lease_margin_seconds
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""One endpoint as long as this dispatcher may send to it: its queue, its connections, its breaker.
+"""One endpoint as long as this dispatcher may send to it: its queue and its connections.
 
 Owns the limit of attempts under way, the order (oldest first), and looking at the lease before each send: a process
 that was stopped and goes on must not send what another one owns by then. Reads no database: it is given deliveries, and
@@ -19,9 +19,9 @@ from uuid import UUID
 
 from blocks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome
 from blocks.webhooks.client import Attempt
-from tasks.delivery.breaker import Breaker
+from tasks.delivery.health import Health
 from tasks.delivery.limits import Limits
-from tasks.delivery.settler import EndpointNews, Settler
+from tasks.delivery.settler import Settler
 from tasks.delivery.verdict import Verdict, judge
 
 _LOG = logging.getLogger("waybill.delivery")
@@ -74,13 +74,10 @@ class Lane:
         self._keys = tuple(keys)
         self._lease_ends = lease_ends
         self._client = parts.client_for(acquired.url)
-        self._breaker = Breaker(acquired.failures)
+        self._health = Health(acquired, parts.settler, parts.clock)
         self._queue: deque[DueDelivery] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
-        self._held_until = 0.0
-        # Raised at every hold, so that attempts that had begun before are not mistaken for ones after it.
-        self._holds = 0
         self._idle_since = parts.clock()
 
     # For the dispatcher -----------------------------------------------------------------------------------------------
@@ -90,7 +87,7 @@ class Lane:
         """How many deliveries to read for it now; 0 while it may not send, or has enough."""
         if not self._may_send():
             return 0
-        if self._breaker.is_open:
+        if self._health.wants_probe:
             return 0 if self.busy else 1
         room = self._parts.limits.read_ahead - len(self._queue)
         return room if room * 2 >= self._parts.limits.read_ahead else 0
@@ -114,10 +111,9 @@ class Lane:
         """Its outcome is in the database; with *pause* it is due again after that."""
         self.busy.discard(delivery_id)
         self._idle_since = self._parts.clock()
-        if self._breaker.is_open:
+        if self._health.wants_probe:
             self._wake_if_wanting()
-        # Longer ones are found by the clock, and a second more does not matter to them.
-        if pause is not None and pause.total_seconds() < self._parts.limits.idle_seconds:
+        if pause is not None:
             self._wake_after(pause.total_seconds())
 
     def renew(self, *, url: str, keys: Sequence[bytes], lease_ends: float) -> None:
@@ -160,16 +156,15 @@ class Lane:
     # Sending ----------------------------------------------------------------------------------------------------------
 
     def _may_send(self) -> bool:
-        now = self._parts.clock()
-        return not self.is_shut and now < self._lease_ends and now >= self._held_until
+        return not self.is_shut and self._parts.clock() < self._lease_ends and not self._health.is_held
 
     def _send_next(self) -> None:
-        limit = 1 if self._breaker.is_open else self._parts.limits.in_flight
+        limit = 1 if self._health.wants_probe else self._parts.limits.in_flight
         while self._queue and len(self._in_flight) < limit:
             if not self._may_send():
                 self._forget_queue()
                 return
-            task = asyncio.get_running_loop().create_task(self._attempt(self._queue.popleft(), self._holds))
+            task = asyncio.get_running_loop().create_task(self._attempt(self._queue.popleft(), self._health.holds))
             self._in_flight.add(task)
             task.add_done_callback(self._attempt_ended)
         self._wake_if_wanting()
@@ -196,53 +191,14 @@ class Lane:
                 "delivery=%s event=%s endpoint=%s dead after attempts=%d because=%s",
                 delivery.delivery_id, delivery.event_id, self.endpoint_id, delivery.attempts + 1, attempt.error,
             )  # fmt: skip
-        self._learn(attempt, verdict, delivery.delivery_id, is_news=holds_before == self._holds)
-
-    # What attempts tell of the endpoint -------------------------------------------------------------------------------
-
-    def _learn(self, attempt: Attempt, verdict: Verdict, delivery_id: UUID, *, is_news: bool) -> None:
-        """Draw the conclusions. What began before the endpoint was held (not *is_news*) says nothing about now."""
         if verdict.gone:
-            if not self.is_shut:
-                _LOG.warning("endpoint=%s disabled because=%s", self.endpoint_id, attempt.error)
             self.shut()
-            self._tell(gone="it answered 410 Gone")
-            return
-        if attempt.succeeded:
-            if is_news and self._breaker.succeeded():
-                _LOG.info("endpoint=%s takes deliveries again", self.endpoint_id)
-                self._tell()
-            return
-        if not verdict.counts:
-            return
-        before = self._breaker.failures
-        pause = self._breaker.failed(delivery_id) if is_news else None
-        if verdict.patience and (pause is None or verdict.patience > pause):
-            self._hold(verdict.patience, "it asked for patience (Retry-After)")
-        elif pause is not None:
-            self._hold(pause, f"{self._breaker.failures} deliveries failed in a row; the last: {attempt.error}")
-        elif self._breaker.failures != before:
-            self._tell()
-
-    def _hold(self, pause: timedelta, because: str) -> None:
-        seconds = pause.total_seconds()
-        until = self._parts.clock() + seconds
-        if until <= self._held_until:
-            return
-        self._held_until = until
-        self._holds += 1
-        self._forget_queue()
-        _LOG.warning("endpoint=%s held seconds=%.0f because=%s", self.endpoint_id, seconds, because)
-        self._tell(pause=pause, because=because)
-        if seconds < self._parts.limits.idle_seconds:
-            self._wake_after(seconds)
-
-    def _tell(self, *, pause: timedelta | None = None, because: str = "", gone: str | None = None) -> None:
-        if self.is_lost:
-            # Another dispatcher knows more about it by now.
-            return
-        news = EndpointNews(failures=self._breaker.failures, pause=pause, because=because, gone=gone)
-        self._parts.settler.tell(self.endpoint_id, news)
+        # Of one that is lost another dispatcher knows more by now.
+        if not self.is_lost:
+            held = self._health.learn(attempt, verdict, delivery.delivery_id, holds_before=holds_before)
+            if held is not None:
+                self._forget_queue()
+                self._wake_after(held)
 
     # Asking for more --------------------------------------------------------------------------------------------------
 
@@ -251,7 +207,9 @@ class Lane:
             self._parts.wake(self.endpoint_id)
 
     def _wake_after(self, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds + _WRITING_SECONDS, self._parts.wake, self.endpoint_id)
+        # Longer pauses are found by looking once a second, which does not matter to them.
+        if seconds < self._parts.limits.idle_seconds:
+            asyncio.get_running_loop().call_later(seconds + _WRITING_SECONDS, self._parts.wake, self.endpoint_id)
 
     def _forget_queue(self) -> None:
         """They are as they were in the database, and are read again when their time comes."""
