@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.child import child_arguments, end_with_parent, say_ready
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.filters import FlowRunFilter
     from prefect.deployments.runner import RunnerDeployment
 
+# By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
+WATCHED_FLOWS = ("process-documents", "deliver-webhooks", "reconcile-events")
 # What Prefect's API gives at most in one answer.
 _PAGE = 200
 
@@ -44,6 +48,8 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
     runner = Runner(name="waybill", pause_on_shutdown=True)
     ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
     async with get_client() as client:
+        # First the automation, which forgets what it has expected of the runs that now go on.
+        await watch_heartbeats(client, WATCHED_FLOWS, patience())
         await resume_interrupted_runs(client, ids)
     running = asyncio.create_task(runner.start())
     # Runs the task up to its first wait: by then the runner has set its own handler, which would leave its work undone.
@@ -53,6 +59,8 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
     on_ready()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+    async with get_client() as client:
+        await stop_watching(client)
 
 
 async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDeployment:
@@ -92,16 +100,23 @@ async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UU
     """
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.objects import StateType
+
+    of_ours = {"deployment_id": {"any_": deployment_ids}}
+    under_way = {"state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}}
+    # Taken for crashed while nothing served flows, as they could not be heard.
+    lost = {"state": {"type": {"any_": [StateType.CRASHED]}, "name": {"any_": [LOST]}}}
+    count = 0
+    for these in (under_way, lost):
+        count += await _resume(client, FlowRunFilter.model_validate(of_ours | these))
+    return count
+
+
+async def _resume(client: PrefectClient, these: FlowRunFilter) -> int:
+    from prefect.client.schemas.objects import StateType
     from prefect.states import AwaitingRetry, Cancelled
 
-    under_way = FlowRunFilter.model_validate(
-        {
-            "deployment_id": {"any_": deployment_ids},
-            "state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}},
-        }
-    )
     count = 0
-    while runs := await client.read_flow_runs(flow_run_filter=under_way, limit=_PAGE):
+    while runs := await client.read_flow_runs(flow_run_filter=these, limit=_PAGE):
         for run in runs:
             if run.state_type is StateType.CANCELLING:
                 state = Cancelled(message="The process that ran it was ended before it could confirm.")
