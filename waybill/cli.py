@@ -26,6 +26,7 @@ from blocks.errors import (
 from waybill.commands import (
     age,
     catalog,
+    dispatch,
     files,
     gateway,
     keys,
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command("process")(process.process)
 app.command("up")(up.up)
 app.command("gateway")(gateway.gateway)
+app.command("dispatch")(dispatch.dispatch)
 app.command("status")(status.status)
 app.command("search")(search.search)
 app.command("stats")(files.stats)
