@@ -206,8 +206,9 @@ def _usable(url: str, guard: AddressGuard) -> tuple[httpx.URL | None, str | None
         return httpx.URL(url), None
     except (InvalidWebhookUrl, AddressRefused) as exc:
         return None, exc.message
-    except httpx.InvalidURL as exc:
-        return None, f"no webhook can be sent to this URL: {exc}"
+    except httpx.InvalidURL:
+        # Whose words may quote the query.
+        return None, "no webhook can be sent to this URL: it is malformed"
 
 
 def _words_for_status(status: int | None) -> str | None:
