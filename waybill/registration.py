@@ -9,6 +9,7 @@ from blocks.keys.block import KeyPair
 from blocks.language_model import LanguageModel
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
+from blocks.webhooks.block import WebhookEndpoint
 from flows.run_resources import BLOCK_NAME, load_keys
 from waybill.commands.session import tell_of_key
 
@@ -21,6 +22,7 @@ async def register_blocks(settings: Settings) -> None:
     await ArtifactStore.aregister_type_and_schema()
     await LanguageModel.aregister_type_and_schema()
     await KeyPair.aregister_type_and_schema()
+    await WebhookEndpoint.aregister_type_and_schema()
     await load_keys(settings, on_created=tell_of_key)
     wanted = ArtifactStore.model_validate(
         {"url": settings.resolved_storage_url, "options": settings.storage_options, "managed": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -54,7 +54,7 @@ def deliveries(
             return await list_deliveries(
                 connection,
                 endpoint_id=read_id(endpoint) if endpoint is not None else None,
-                state=cast("DeliveryState | None", state),
+                state=state,
                 task_id=read_id(run) if run is not None else None,
                 since=now - parse_duration(since) if since is not None else None,
                 limit=limit,
