@@ -17,6 +17,10 @@ PYTHON ?= $(shell \
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
+# Most of the suite waits: for servers, for time-outs, for what was killed. Each process has servers of its own, hence
+# not more than four; a file stays in one process, so that what it sets up is set up once.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+
 # Another implementation to be tested against. Only as root, as in a container: nobody is asked for a password.
 INSTALL_AGE := { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq age || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq age; }; }; } >/dev/null 2>&1
 
@@ -50,7 +54,7 @@ up: install
 
 test: install
 	@command -v age >/dev/null || $(INSTALL_AGE) || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 check: install
 	$(BIN)/ruff check .
