@@ -25,6 +25,8 @@ PROGRESS_KEY = "process-progress"
 LISTENER_INTERVAL_SECONDS = 0.1
 # Each update is a request and a row in Prefect's database.
 ARTIFACT_INTERVAL_SECONDS = 2.0
+# What Prefect's API gives at most in one answer.
+_ARTIFACTS_PAGE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +70,27 @@ def _steps_done(document: Document, steps_each: int) -> int:
 
 async def read_progress(client: PrefectClient, run_id: UUID) -> float:
     """0 to 1: the furthest that any attempt of the run has reported."""
-    artifacts = await client.read_artifacts(
-        artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
+    return (await read_progresses(client, [run_id])).get(run_id, 0.0)
+
+
+async def read_progresses(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, float]:
+    """The same for many runs; those that have reported nothing are left out."""
+    furthest: dict[UUID, float] = {}
+    for start in range(0, len(run_ids), _ARTIFACTS_PAGE):
+        these = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=list(run_ids[start : start + _ARTIFACTS_PAGE])),
+            key=ArtifactFilterKey(any_=[PROGRESS_KEY]),
         )
-    )
-    values = [float(str(artifact.data)) for artifact in artifacts if artifact.data is not None]
-    return max(values, default=0.0) / 100.0
+        offset = 0
+        while page := await client.read_artifacts(artifact_filter=these, limit=_ARTIFACTS_PAGE, offset=offset):
+            for artifact in page:
+                if artifact.flow_run_id is not None and artifact.data is not None:
+                    percent = float(str(artifact.data))
+                    furthest[artifact.flow_run_id] = max(furthest.get(artifact.flow_run_id, 0.0), percent / 100.0)
+            if len(page) < _ARTIFACTS_PAGE:
+                break
+            offset += len(page)
+    return furthest
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ async def read_status(run_id: UUID) -> dict[str, Any]:
     return {
         "task_id": str(run_id),
         "status": state.type.value.lower() if state else "unknown",
-        "progress": _progress_of(state, progress) if state else 0.0,
+        "progress": progress_of(state, progress) if state else 0.0,
         "message": state.message if state else None,
         "stage": stage,
         "name": run.name,
@@ -60,7 +60,7 @@ async def read_history(run_id: UUID) -> dict[str, Any]:
         {
             "timestamp": state.timestamp.isoformat(),
             "status": state.type.value.lower(),
-            "progress": _progress_of(state, progress),
+            "progress": progress_of(state, progress),
             "message": state.message,
             "metadata": {"state_id": str(state.id), "state_name": state.name},
         }
@@ -76,7 +76,7 @@ async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
         raise RunNotFound(f"Prefect knows no run {run_id}; 'waybill up' shows all runs in its UI") from exc
 
 
-def _progress_of(state: State[Any], progress: float) -> float:
+def progress_of(state: State[Any], progress: float) -> float:
     """0 to 1: nothing before the run began, everything once it has completed, else what it last reported."""
     if state.type in _NOT_BEGUN:
         return 0.0

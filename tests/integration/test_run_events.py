@@ -44,10 +44,10 @@ async def stand_in(sources: list[str], webhook_url: str | None = None) -> None:
 @pytest.fixture(autouse=True)
 def nothing_ran_before(workspace: Workspace) -> None:
     """The Prefect server is that of the session, with the runs of other tests in it."""
-    _begin_now(workspace)
+    begin_now(workspace)
 
 
-def _begin_now(workspace: Workspace) -> None:
+def begin_now(workspace: Workspace) -> None:
     with psycopg.connect(workspace.database_url) as connection:
         connection.execute(
             "update webhook_history_read set began_at = clock_timestamp(), read_until = clock_timestamp()"
@@ -232,7 +232,7 @@ async def test_what_ran_before_webhooks_were_there_is_not_told(
 ) -> None:
     ended = await new_run(client, Running(), Completed())
     under_way = await new_run(client, Running())
-    _begin_now(workspace)
+    begin_now(workspace)
     assert (await reconciler.reconcile_once()).added == 0
     await put(client, under_way, Completed())
     assert (await reconciler.reconcile_once()).added == 1

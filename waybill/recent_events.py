@@ -1,0 +1,150 @@
+"""What has happened lately, over all runs: their state changes from Prefect's history, their documents from the outbox.
+
+One list, newest first. Run states are read from Prefect, also those that nobody is told of (scheduled, pending); what
+happened to documents is in the outbox alone. Gives no links: those in events open files without a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
+
+from blocks.catalog import Catalog
+from blocks.outbox import RecordedEvent, recent_events
+from blocks.webhooks.event_types import DOCUMENT_EVENTS
+from flows.progress import read_progresses
+from flows.run_events import EVENT_TYPES, TOLD_FLOWS, sources_of, tellable
+from waybill.run_status import progress_of
+
+# What Prefect's API gives at most in one answer.
+_PAGE = 200
+# A list that a person looks through, and some seconds for Prefect's server, which is asked for each run by itself.
+MAX_RUNS = 1000
+MAX_EVENTS = 2000
+_AT_ONCE = 8
+
+_OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
+
+Entry = dict[str, Any]
+
+
+async def read_recent_events(catalog: Catalog, hours: float) -> dict[str, Any]:
+    """``{"events": [...newest first...], "count", "hours", "truncated"}``.
+
+    *truncated*: there are more than `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises `CatalogUnavailable` and what
+    Prefect's client raises.
+    """
+    async with catalog.connection() as connection:
+        now = await catalog.now()
+        recorded = await recent_events(
+            connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=MAX_EVENTS + 1
+        )
+    async with get_client() as client:
+        changes, more_runs = await _state_changes(client, now - timedelta(hours=hours))
+    entries = [*changes, *map(_of_document, recorded)]
+    entries.sort(key=lambda entry: (entry["timestamp"], entry["event_type"] or ""), reverse=True)
+    shown = entries[:MAX_EVENTS]
+    return {
+        "events": shown,
+        "count": len(shown),
+        "hours": hours,
+        "truncated": more_runs or len(shown) < len(entries),
+    }
+
+
+async def _state_changes(client: PrefectClient, since: datetime) -> tuple[list[Entry], bool]:
+    runs: dict[UUID, FlowRun] = {}
+    more = False
+    async for run in _runs(client, since):
+        more = len(runs) == MAX_RUNS and run.id not in runs
+        if more:
+            break
+        runs[run.id] = run
+    return await _changes_of(client, runs, since), more
+
+
+async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun]:
+    """Runs that may have changed their state since then, some of them twice: begun, ended, or still under way."""
+    ours = FlowFilter(name=FlowFilterName(any_=list(TOLD_FLOWS)))
+    for these, sort in (
+        ({"end_time": {"after_": since}}, FlowRunSort.END_TIME_DESC),
+        ({"start_time": {"after_": since}}, FlowRunSort.START_TIME_DESC),
+        ({"start_time": {"is_null_": False}, "end_time": {"is_null_": True}}, FlowRunSort.START_TIME_DESC),
+    ):
+        offset = 0
+        while page := await client.read_flow_runs(
+            flow_filter=ours,
+            flow_run_filter=FlowRunFilter.model_validate(these),
+            sort=sort,
+            limit=_PAGE,
+            offset=offset,
+        ):
+            for run in page:
+                yield run
+            if len(page) < _PAGE:
+                break
+            offset += len(page)
+
+
+async def _changes_of(client: PrefectClient, runs: Mapping[UUID, FlowRun], since: datetime) -> list[Entry]:
+    progress = await read_progresses(client, list(runs))
+    lanes = asyncio.Semaphore(_AT_ONCE)
+
+    async def states_of(run: FlowRun) -> list[Entry]:
+        async with lanes:
+            states = await client.read_flow_run_states(run.id)
+        return [_of_run(run, state, progress.get(run.id, 0.0)) for state in states if state.timestamp >= since]
+
+    found = await asyncio.gather(*(states_of(run) for run in runs.values()))
+    return [entry for entries in found for entry in entries]
+
+
+def _of_run(run: FlowRun, state: State[Any], progress: float) -> Entry:
+    sources = sources_of(run)
+    return {
+        "timestamp": _told(state.timestamp),
+        "event_type": EVENT_TYPES.get(state.type),
+        "task_id": str(run.id),
+        "source_file": tellable(sources[0]) if len(sources) == 1 else None,
+        "status": state.type.value.lower(),
+        "progress": progress_of(state, progress),
+        "message": state.message,
+        "metadata": {"run_name": run.name, "state_id": str(state.id), "state_name": state.name},
+    }
+
+
+def _of_document(event: RecordedEvent) -> Entry:
+    told = cast("Entry", orjson.loads(event.body))
+    data = cast("Entry", told["data"])
+    stage = cast("Entry", data.get("stage") or {})
+    if event.event_type == "stage_chain_completed":
+        status = "completed" if data.get("overall_success") else "failed"
+        message = f"all stages in {data.get('total_execution_time', 0.0):.2f} s"
+    else:
+        status = data.get("status") or stage.get("status") or "completed"
+        message = data.get("message") or stage.get("error_message") or stage.get("name")
+    return {
+        "timestamp": _told(event.occurred_at),
+        "event_type": event.event_type,
+        "task_id": str(event.task_id) if event.task_id else None,
+        "source_file": told["source_file"],
+        "status": status,
+        "progress": data.get("progress"),
+        "message": message,
+        "metadata": {"event_id": event.event_id, "stage": stage.get("name")},
+    }
+
+
+def _told(moment: datetime) -> str:
+    """One zone and one form for all, so that they sort by text."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
