@@ -27,6 +27,7 @@ from waybill.commands import (
     age,
     catalog,
     dispatch,
+    events,
     files,
     gateway,
     keys,
@@ -62,6 +63,7 @@ app.command("up")(up.up)
 app.command("gateway")(gateway.gateway)
 app.command("dispatch")(dispatch.dispatch)
 app.command("status")(status.status)
+app.command("events")(events.events)
 app.command("search")(search.search)
 app.command("stats")(files.stats)
 files.app.command("share")(share.share)
