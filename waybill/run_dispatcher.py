@@ -11,6 +11,7 @@ from typing import Any
 
 from blocks.catalog import Catalog
 from blocks.settings import Settings
+from tasks.delivery.background import end_tasks
 from tasks.delivery.beside import dispatcher_of
 
 # Most receivers answer within this. Together with writing the last outcomes it is less than `waybill up` and container
@@ -55,9 +56,7 @@ async def _dispatch(
             done, _ = await asyncio.wait([running, asked, *others], return_when=asyncio.FIRST_COMPLETED)
             await dispatcher.stop(within=_LAST_ATTEMPTS)
         finally:
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await end_tasks(others)
             # The thread that waits for it has to end with the loop.
             asked_to_end.set()
         await running

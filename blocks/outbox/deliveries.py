@@ -206,11 +206,24 @@ async def mark_failing(
     await run(connection, queries.MARK_FAILING, values)
 
 
-async def is_under_way(connection: Connection, *, within: timedelta, task_id: UUID | None = None) -> bool:
-    """Whether something is due now or *within* that time at an endpoint that is open; of one run, where given."""
-    values = {"within_seconds": within.total_seconds(), "task_id": task_id}
+async def is_under_way(connection: Connection, *, within: timedelta) -> bool:
+    """Whether something is due now or *within* that time at an endpoint that is open."""
+    values = {"within_seconds": within.total_seconds()}
     row = await (await run(connection, queries.UNDER_WAY, values)).fetchone()
     return bool(row and row["under_way"])
+
+
+async def is_awaited(
+    connection: Connection, owner: UUID, *, without: Collection[UUID], task_id: UUID | None = None
+) -> bool:
+    """Whether *owner* should go on: something is due now at an endpoint that takes what it is sent.
+
+    Endpoints *without*, those that fail and those that another dispatcher serves do not count; with *task_id* only the
+    events of that run do.
+    """
+    values = {"owner": owner, "without": list(without), "task_id": task_id}
+    row = await (await run(connection, queries.AWAITED, values)).fetchone()
+    return bool(row and row["awaited"])
 
 
 # The log --------------------------------------------------------------------------------------------------------------

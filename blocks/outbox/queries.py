@@ -296,9 +296,20 @@ UNDER_WAY = f"""
         select 1 from webhook_deliveries d join webhook_endpoints e using (endpoint_id)
          where d.state = 'pending' and d.due_at <= clock_timestamp() + make_interval(secs => %(within_seconds)s)
            and {_OPEN}
+    ) as under_way
+"""
+
+# What a command waits for at its end: due now, at endpoints that have taken what they were sent, and with nobody else
+# to send it.
+AWAITED = f"""
+    select exists (
+        select 1 from webhook_deliveries d join webhook_endpoints e using (endpoint_id)
+         where d.state = 'pending' and d.due_at <= clock_timestamp() and {_OPEN} and e.failures = 0
+           and (e.owner is null or e.owner = %(owner)s or e.owned_until < clock_timestamp())
+           and not e.endpoint_id = any(%(without)s::uuid[])
            and (%(task_id)s::uuid is null
                 or d.event_id in (select event_id from webhook_events where task_id = %(task_id)s))
-    ) as under_way
+    ) as awaited
 """
 
 # The log --------------------------------------------------------------------------------------------------------------

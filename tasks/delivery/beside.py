@@ -82,7 +82,7 @@ class Delivering:
             if not running.done():
                 if self._patience_seconds:
                     within = timedelta(seconds=self._patience_seconds)
-                    await dispatcher.drained(within=within, task_id=self.only_of)
+                    await dispatcher.caught_up(within=within, task_id=self.only_of)
                 await dispatcher.stop(within=_LAST_ATTEMPTS)
             await running
 

@@ -12,19 +12,19 @@ import asyncio
 import contextlib
 import logging
 import random as chance
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
 from uuid import UUID
 
-from blocks.catalog import Catalog
+from blocks.catalog import Catalog, Connection
 from blocks.errors import Transient, WaybillError
 from blocks.outbox import deliveries
 from blocks.outbox.deliveries import Outcome
 from blocks.webhooks.address import AddressGuard
 from blocks.webhooks.client import EndpointClient
 from blocks.webhooks.secrets import SecretBox
+from tasks.delivery.background import first_of, running
 from tasks.delivery.keys import SigningKeys
 from tasks.delivery.lane import Client, LaneParts, lease_clock
 from tasks.delivery.leases import Leases
@@ -36,6 +36,8 @@ from tasks.delivery.settler import Settler
 _LOG = logging.getLogger("waybill.delivery")
 
 _LOOK_WHILE_DRAINING_SECONDS = 0.05
+# An endpoint that says nothing for longer is not waited for by somebody who wants to go home.
+_WORTH_WAITING_SECONDS = 1.0
 
 
 class Dispatcher:
@@ -89,9 +91,9 @@ class Dispatcher:
         """
         self._ended.clear()
         try:
-            async with _running(self._settler.run(), self._leases.keep()) as lasting:
-                async with _running(self._feed(), self._listener.run()) as feeding:
-                    await _first_of(self._asked_to_stop, [*lasting, *feeding])
+            async with running(self._settler.run(), self._leases.keep()) as lasting:
+                async with running(self._feed(), self._listener.run()) as feeding:
+                    await first_of(self._asked_to_stop, [*lasting, *feeding])
                 await self._let_attempts_end()
         finally:
             await self._give_back()
@@ -106,20 +108,38 @@ class Dispatcher:
         self._asked_to_stop.set()
         await self._ended.wait()
 
-    async def drained(self, *, within: timedelta, task_id: UUID | None = None) -> bool:
+    async def drained(self, *, within: timedelta) -> bool:
         """Wait until nothing is due any more at endpoints that are not held, at most *within*; whether that is so.
 
-        What becomes due in that time is waited for too. With *task_id* only the events of that run count.
+        What becomes due in that time is waited for too.
         """
+
+        async def is_done(connection: Connection, left: timedelta) -> bool:
+            return not await deliveries.is_under_way(connection, within=left)
+
+        return await self._until(is_done, within)
+
+    async def caught_up(self, *, within: timedelta, task_id: UUID | None = None) -> bool:
+        """Wait until every endpoint that takes what it is sent has all that is due now, at most *within*.
+
+        One that fails or hangs, or that another dispatcher serves, is not waited for. With *task_id* only the events of
+        that run count. Whether it came to that.
+        """
+
+        async def is_done(connection: Connection, _: timedelta) -> bool:
+            hanging = [one for one, lane in self._lanes.items() if lane.silent_seconds > _WORTH_WAITING_SECONDS]
+            return not await deliveries.is_awaited(connection, self._leases.owner, without=hanging, task_id=task_id)
+
+        return await self._until(is_done, within)
+
+    async def _until(self, is_done: Callable[[Connection, timedelta], Awaitable[bool]], within: timedelta) -> bool:
         ends = self._clock() + within.total_seconds()
         while True:
             left = max(0.0, ends - self._clock())
             with contextlib.suppress(Transient):
                 async with self._catalog.connection() as connection:
-                    under_way = await deliveries.is_under_way(
-                        connection, within=timedelta(seconds=left), task_id=task_id
-                    )
-                if not under_way:
+                    done = await is_done(connection, timedelta(seconds=left))
+                if done:
                     return True
             if self._clock() >= ends:
                 return False
@@ -220,26 +240,3 @@ class Dispatcher:
         for endpoint_id, mine in found.items():
             hungry[endpoint_id].may_have_more |= len(mine) == room[endpoint_id]
             hungry[endpoint_id].take(mine)
-
-
-@contextlib.asynccontextmanager
-async def _running(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[list[asyncio.Task[None]]]:
-    """Run *works* beside the block, and cancel them at its end."""
-    tasks = [asyncio.get_running_loop().create_task(one) for one in works]
-    try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _first_of(event: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for *event*; when one of *tasks*, which run for ever, fails before, raise what it raised."""
-    waiting = asyncio.get_running_loop().create_task(event.wait())
-    try:
-        done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-    for task in done & set(tasks):
-        task.result()

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from blocks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome
 from blocks.webhooks.client import Attempt
+from tasks.delivery.background import end_tasks
 from tasks.delivery.health import Health
 from tasks.delivery.limits import Limits
 from tasks.delivery.settler import Settler
@@ -77,6 +78,7 @@ class Lane:
         self._health = Health(acquired, parts.settler, parts.clock)
         self._queue: deque[DueDelivery] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._silent_since = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._idle_since = parts.clock()
 
@@ -96,6 +98,11 @@ class Lane:
     def idle_seconds(self) -> float:
         """How long there has been nothing to do; 0 while there is."""
         return 0.0 if self.busy else self._parts.clock() - self._idle_since
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long attempts have been under way without one of them ending."""
+        return self._parts.clock() - self._silent_since if self._in_flight else 0.0
 
     def take(self, due: Sequence[DueDelivery]) -> None:
         """Send *due* when it is their turn. What is being worked on already, or may no longer be sent, is left."""
@@ -148,9 +155,7 @@ class Lane:
     async def aclose(self) -> None:
         """Break off what is under way, without counting it, and close the connections."""
         self.shut()
-        for task in self._in_flight:
-            task.cancel()
-        await self.wait_for_attempts()
+        await end_tasks(tuple(self._in_flight))
         await asyncio.gather(self._client.aclose(), *self._closing)
 
     # Sending ----------------------------------------------------------------------------------------------------------
@@ -165,12 +170,15 @@ class Lane:
                 self._forget_queue()
                 return
             task = asyncio.get_running_loop().create_task(self._attempt(self._queue.popleft(), self._health.holds))
+            if not self._in_flight:
+                self._silent_since = self._parts.clock()
             self._in_flight.add(task)
             task.add_done_callback(self._attempt_ended)
         self._wake_if_wanting()
 
     def _attempt_ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
+        self._silent_since = self._parts.clock()
         self._send_next()
 
     async def _attempt(self, delivery: DueDelivery, holds_before: int) -> None:

@@ -114,7 +114,9 @@ class Leases:
         self, lane: Lane, endpoint: RenewedEndpoint | None, keys: dict[UUID, tuple[bytes, ...]], lease_ends: float
     ) -> None:
         if endpoint is None:
-            _LOG.warning("endpoint=%s is no longer ours: removed, or another dispatcher has it", lane.endpoint_id)
+            # One that is shut may have been given back at this moment.
+            if not lane.is_shut:
+                _LOG.warning("endpoint=%s is no longer ours: removed, or another dispatcher has it", lane.endpoint_id)
             lane.lose()
         elif endpoint.state != "enabled" or endpoint.secret_id is None:
             lane.shut()

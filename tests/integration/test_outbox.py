@@ -170,6 +170,10 @@ async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalo
         assert (again.delivery_id, again.event_id, again.body) == (bad.delivery_id, bad.event_id, bad.body)
         assert again.attempts == 0
         assert await log.is_under_way(connection, within=timedelta(0))
+        assert await log.is_awaited(connection, owner, without=[])
+        assert not await log.is_awaited(connection, owner, without=[endpoint.endpoint_id])
+        assert not await log.is_awaited(connection, uuid4(), without=[]), "its owner sends it"
+        assert not await log.is_awaited(connection, owner, without=[], task_id=uuid4())
         counts = await log.delivery_counts(connection)
     assert {state: count["count"] for state, count in counts.items()} == {"delivered": 1, "pending": 2}
 
