@@ -1,7 +1,7 @@
 """The documentation as its readers use it: links lead somewhere, commands work, examples are what is printed.
 
 The pages are run in a folder like the project's root: `make run` has been there and `waybill up` is running. One shell
-per page, its blocks in order. Only port 4200 and folders under ``/srv`` are exchanged for free ones.
+per page, its blocks in order. Only ports 4200 and 8001 and folders under ``/srv`` are exchanged for free ones.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
-    "quickstart.md", "command-line.md", "encryption.md", "storage.md", "stages.md", "links.md", "configuration.md",
-    "README.md",
+    "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
+    "configuration.md", "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 150
@@ -153,6 +153,7 @@ class Reader:
 
     root: Path
     port: int
+    receiver_port: int
     environment: dict[str, str]
     # What each page prints, or why it failed. Two pages at a time: most of it is one process starting after another.
     reading: dict[str, Future[str]] = field(default_factory=dict[str, "Future[str]"])
@@ -181,6 +182,7 @@ class Reader:
 
     def _step(self, page: Path, line: int, kind: str, text: str) -> str:
         text = text.replace(":4200", f":{self.port}").replace('"/srv/', f'"{self.root}/srv/')
+        text = re.sub(r"\b8001\b", str(self.receiver_port), text)
         if kind == "python":
             api = f"PREFECT_API_URL=http://127.0.0.1:{self.port}/api"
             text = f"{api} python - <<'END-OF-PYTHON'\n{text}END-OF-PYTHON\n"
@@ -203,9 +205,10 @@ def reader() -> Iterator[Reader]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     path = f"{root}/.venv/bin:{inherited['PATH']}:{programs}"
     environment = {**inherited, "PATH": path, "HOME": str(user), "COLUMNS": "200"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    with socket.socket() as free, socket.socket() as other:
+        for one in (free, other):
+            one.bind(("127.0.0.1", 0))
+        port, receiver_port = int(free.getsockname()[1]), int(other.getsockname()[1])
     log = root / "up.log"
     with log.open("wb") as written:
         up = subprocess.Popen(
@@ -221,7 +224,7 @@ def reader() -> Iterator[Reader]:
             cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS,
         )  # fmt: skip
         wait_until_told(up, log, "Ctrl-C")
-        found = Reader(root, port, environment)
+        found = Reader(root, port, receiver_port, environment)
         with ThreadPoolExecutor(max_workers=2) as pages:
             found.reading.update({name: pages.submit(found.follow, page(name)) for name in RUN})
             yield found
@@ -252,7 +255,9 @@ def test_the_quickstart_works_as_printed(reader: Reader) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["README.md", "stages.md", "storage.md", "configuration.md", "links.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "stages.md", "storage.md", "configuration.md", "links.md", "webhooks.md"]
+)
 def test_the_commands_of_a_page_work_as_printed(reader: Reader, name: str) -> None:
     reader.printed(name)
 

@@ -73,3 +73,8 @@ def test_every_error_type_is_documented() -> None:
     } - {"WaybillError", "Transient", "Permanent"}
     told = set(re.findall(r"`([A-Z]\w+)`", page("stages.md") + page("command-line.md")))
     assert concrete <= told, f"not documented: {concrete - told}"
+
+
+@pytest.mark.parametrize("example", ["verify_webhook.py", "verify_webhook.mjs"])
+def test_the_ways_to_verify_a_webhook_on_the_page_are_the_files_that_are_tested(example: str) -> None:
+    assert f"\n{page(f'examples/{example}')}```\n" in page("webhooks.md")
