@@ -109,7 +109,7 @@ async def test_two_processes_send_nothing_twice(place: OutboxPlace, receiver: Re
             ids += await place.happen(3)
             await asyncio.sleep(0.08)
         await place.until_states(delivered=8 * len(ids), within=20)
-        owners = await place.execute("select count(distinct started_at) as attempts from webhook_attempts")
+        owners = await place.execute("select count(*) as attempts from webhook_attempts")
         for process in (one, other):
             process.send(signal.SIGTERM)
             assert process.wait() == 0
