@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from prefect import get_run_logger
 
@@ -34,12 +33,12 @@ async def tell_failures(documents: Sequence[Document], context: RunContext) -> N
 
 async def tell_remaining_failures(documents: Sequence[Document], context: RunContext) -> None:
     """The same for what could not be told before, with patience; what still cannot is told in the run's log."""
-    for pause_seconds in RETRY_DELAYS_SECONDS:
+    for pause_seconds in (*RETRY_DELAYS_SECONDS, None):
         try:
-            return await tell_failures(documents, context)
+            await tell_failures(documents, context)
         except Transient as error:
-            get_run_logger().warning("webhooks do not tell of every failed document yet: %s", error.message)
-        await asyncio.sleep(pause_seconds)
-    with suppress(Transient):
-        return await tell_failures(documents, context)
-    get_run_logger().error("webhooks do not tell of every failed document: the catalogue stayed away")
+            get_run_logger().warning("webhooks do not tell of every failed document: %s", error.message)
+        else:
+            return
+        if pause_seconds is not None:
+            await asyncio.sleep(pause_seconds)

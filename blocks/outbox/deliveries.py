@@ -15,7 +15,7 @@ from uuid import UUID
 from blocks.catalog import Connection
 from blocks.catalog.catalog import MAX_PAGE, run
 from blocks.errors import DeliveryNotFound, InvalidOptions
-from blocks.outbox import queries
+from blocks.outbox import log_queries, queries
 from blocks.outbox.endpoints import EndpointState
 from blocks.page_cursor import read_cursor, write_cursor
 
@@ -243,7 +243,7 @@ async def list_deliveries(
     """One page of the log, newest first. *after* is the `DeliveryPage.next` of the page before."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} deliveries, not {limit}")
-    statement = queries.deliveries_statement(
+    statement = log_queries.deliveries_statement(
         endpoint=endpoint_id is not None, state=state is not None, event=event_id is not None,
         task=task_id is not None, since=since is not None, after=after is not None,
     )  # fmt: skip
@@ -264,7 +264,7 @@ async def list_deliveries(
 
 async def get_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRecord:
     """One delivery. Raises `DeliveryNotFound`."""
-    row = await (await run(connection, queries.DELIVERY, {"delivery_id": delivery_id})).fetchone()
+    row = await (await run(connection, log_queries.DELIVERY, {"delivery_id": delivery_id})).fetchone()
     if row is None:
         raise DeliveryNotFound(f"no delivery {delivery_id}; 'waybill webhooks deliveries' shows what there is")
     return DeliveryRecord(**row)
@@ -272,7 +272,7 @@ async def get_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRec
 
 async def attempts_of(connection: Connection, delivery_id: UUID) -> list[dict[str, Any]]:
     """Every attempt of a delivery, oldest first, as commands and the API show it."""
-    rows = await (await run(connection, queries.ATTEMPTS, {"delivery_id": delivery_id})).fetchall()
+    rows = await (await run(connection, log_queries.ATTEMPTS, {"delivery_id": delivery_id})).fetchall()
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 
 
@@ -296,13 +296,13 @@ async def replay(
         "since": since,
         "until": until,
     }
-    row = await (await run(connection, queries.REPLAY, values)).fetchone()
+    row = await (await run(connection, log_queries.REPLAY, values)).fetchone()
     return int(row["again"]) if row else 0
 
 
 async def delivery_counts(connection: Connection) -> dict[str, dict[str, Any]]:
     """How many deliveries there are and when the oldest was made, by state."""
-    rows = await (await run(connection, queries.COUNTS, {})).fetchall()
+    rows = await (await run(connection, log_queries.COUNTS, {})).fetchall()
     return {row["state"]: {"count": int(row["count"]), "oldest": row["oldest"].isoformat()} for row in rows}
 
 

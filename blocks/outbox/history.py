@@ -13,7 +13,7 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.catalog.catalog import run
-from blocks.outbox import queries
+from blocks.outbox import history_queries as queries
 
 
 @dataclass(frozen=True, kw_only=True)
