@@ -15,6 +15,7 @@ from typing import Any, cast
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import PrefectException
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import InvalidOptions, Permanent, WaybillError
@@ -126,10 +127,13 @@ class EndpointBlocks:
             _LOG.error("the block %s/%s tells nobody: %s", BLOCK_TYPE, name, message)
 
 
-async def sync_endpoint_blocks(settings: Settings) -> None:
-    """Let the endpoints follow the blocks once, for a command that is about to tell something."""
-    async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
-        await EndpointBlocks(client, catalog, settings).sync()
+async def try_to_sync_endpoint_blocks(settings: Settings) -> None:
+    """Let the endpoints follow the blocks once, for a command that is about to tell something. Never fails it."""
+    try:
+        async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
+            await EndpointBlocks(client, catalog, settings).sync()
+    except (WaybillError, PrefectException, httpx.HTTPError) as error:
+        _LOG.warning("webhook endpoints do not follow their blocks now: %s", error)
 
 
 async def _read_blocks(client: PrefectClient) -> dict[str, Mapping[str, Any]] | None:

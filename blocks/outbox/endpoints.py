@@ -101,11 +101,6 @@ async def rotate_secret(connection: Connection, secret_id: UUID, sealed: bytes, 
     return row["previous_until"]
 
 
-async def replace_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
-    """Sign with another secret from now on, and with nothing else."""
-    await run(connection, queries.REPLACE_SECRET, {"secret_id": secret_id, "sealed": sealed})
-
-
 async def add_endpoint(
     connection: Connection,
     *,

@@ -98,12 +98,6 @@ ROTATE_SECRET = """
     returning previous_until
 """
 
-REPLACE_SECRET = """
-    update webhook_secrets set sealed = %(sealed)s, previous_sealed = null, previous_until = null,
-           rotated_at = clock_timestamp()
-     where secret_id = %(secret_id)s
-"""
-
 DROP_SECRET = "delete from webhook_secrets where secret_id = %(secret_id)s and not shared"
 
 ADD_ENDPOINT = f"""
@@ -132,8 +126,13 @@ ENDPOINTS_OF_BLOCKS = f"""
 # To the end of the transaction; any fixed number does that no other program takes ("webhooks" in ASCII).
 LOCK_BLOCKS = "select pg_try_advisory_xact_lock(8603390863846894451) as locked"
 
+# What failed elsewhere says nothing about another address.
 CHANGE_ENDPOINT = """
-    update webhook_endpoints set url = %(url)s, event_types = %(event_types)s, description = %(description)s
+    update webhook_endpoints
+       set url = %(url)s, event_types = %(event_types)s, description = %(description)s,
+           failures = case when url = %(url)s then failures else 0 end,
+           held_until = case when url = %(url)s then held_until end,
+           held_because = case when url = %(url)s then held_because end
      where endpoint_id = %(endpoint_id)s
 """
 

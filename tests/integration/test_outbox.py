@@ -193,6 +193,14 @@ async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog,
         assert await log.due(connection, owner, room, busy=[]) == []
         held = await book.get_endpoint(connection, endpoint_id)
         assert held.held_because == "asked for patience"
+        # What failed at one address says nothing about another.
+        same = {"event_types": None, "description": "x"}
+        await book.change_endpoint(connection, endpoint_id, url="https://a.example/", **same)
+        assert (await book.get_endpoint(connection, endpoint_id)).failures == 2
+        await book.change_endpoint(connection, endpoint_id, url="https://moved.example/", **same)
+        assert (await book.get_endpoint(connection, endpoint_id)).failures == 0
+        assert len(await log.due(connection, owner, room, busy=[])) == 1
+        await log.mark_failing(connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="again")
         await log.mark_sound(connection, [endpoint_id])
         assert len(await log.due(connection, owner, room, busy=[])) == 1
         await book.disable_endpoint(connection, endpoint_id, "HTTP 410")

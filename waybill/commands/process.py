@@ -74,8 +74,10 @@ def process(
 
 async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
+    from flows.endpoint_blocks import try_to_sync_endpoint_blocks
     from tasks.delivery.beside import dispatching
 
+    await try_to_sync_endpoint_blocks(settings)
     async with dispatching(settings) as delivering:
         state = await _run_flow(parameters, show)
         seconds = time.perf_counter() - started
