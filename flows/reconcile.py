@@ -36,6 +36,8 @@ _TABLE_EVERY_SECONDS = 60.0
 _REST = 4
 # A look that does not end: a far one at ten thousand runs takes some seconds.
 _PATIENCE_SECONDS = 120.0
+# What a person waits for at the end of a command whose work is done.
+_COMMAND_SECONDS = 5.0
 # A server that is started again is there after some seconds, and one that is gone is not asked every second.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 
@@ -51,6 +53,15 @@ async def reconcile_once(settings: Settings, look: Look = FAR_LOOK) -> Reconcile
         found = await opened.reconciler.reconcile_once(look)
         await opened.blocks.sync()
         return found
+
+
+async def try_to_reconcile(settings: Settings) -> None:
+    """`reconcile_once` with a near look, for a command that is about to end. Never fails it."""
+    try:
+        async with asyncio.timeout(_COMMAND_SECONDS):
+            await reconcile_once(settings, NEAR_LOOK)
+    except _AWAY as error:
+        _LOG.warning("what hooks have lost is told later: %s", error or "there was no answer")
 
 
 async def reconcile_forever(settings: Settings) -> None:

@@ -7,51 +7,36 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import httpx
 import psycopg
 import pytest
-from prefect import flow, get_client
+from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Pending, Running
+from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
 
 from blocks.catalog import Catalog
 from blocks.outbox import history
 from blocks.settings import Settings
 from flows import hooks
-from flows.process import process_documents
-from flows.reconcile import reconcile_forever, reconcile_once
+from flows.reconcile import reconcile_forever, reconcile_once, try_to_reconcile
 from flows.reconciler import FAR_LOOK, QUICK_LOOK, Reconciler
 from flows.run_events import tellable
 from flows.run_telling import Telling, read_history
 from tests.integration.conftest import Workspace
-
-LIGHT = [6]
-
-
-@flow(name="process-documents")
-async def stand_in(sources: list[str], webhook_url: str | None = None) -> None:
-    """Gives runs of the right flow name whose states a test sets itself."""
+from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
 
 
 @pytest.fixture(autouse=True)
 def nothing_ran_before(workspace: Workspace) -> None:
     """The Prefect server is that of the session, with the runs of other tests in it."""
     begin_now(workspace)
-
-
-def begin_now(workspace: Workspace) -> None:
-    with psycopg.connect(workspace.database_url) as connection:
-        connection.execute(
-            "update webhook_history_read set began_at = clock_timestamp(), read_until = clock_timestamp()"
-        )
 
 
 @pytest.fixture
@@ -70,18 +55,6 @@ async def catalog(workspace: Workspace) -> AsyncIterator[Catalog]:
 @pytest.fixture
 def reconciler(client: PrefectClient, catalog: Catalog, settings: Settings) -> Reconciler:
     return Reconciler(client, catalog, Telling(settings))
-
-
-async def new_run(client: PrefectClient, *states: State[Any], **parameters: Any) -> FlowRun:
-    """A run that has been through *states*."""
-    run = await client.create_flow_run(stand_in, parameters={"sources": ["a.pdf"], **parameters}, state=Pending())
-    await put(client, run, *states)
-    return await client.read_flow_run(run.id)
-
-
-async def put(client: PrefectClient, run: FlowRun, *states: State[Any]) -> None:
-    for state in states:
-        await client.set_flow_run_state(run.id, state, force=True)
 
 
 def recorded(workspace: Workspace, run_id: UUID | str) -> list[tuple[str, dict[str, Any]]]:
@@ -105,13 +78,6 @@ def forget_everything(workspace: Workspace) -> None:
         connection.execute("delete from webhook_events")
         connection.execute("delete from webhook_runs_read")
         connection.execute("update webhook_history_read set read_until = began_at")
-
-
-async def process(*sources: Path | str, **more: Any) -> UUID:
-    run = process_documents(sources=[str(source) for source in sources], stages=LIGHT, return_state=True, **more)
-    state = await cast("Awaitable[State[Any]]", run)
-    assert state.state_details.flow_run_id is not None
-    return state.state_details.flow_run_id
 
 
 async def test_hooks_tell_of_a_run_at_once_and_with_the_ids_of_its_states(
@@ -448,6 +414,20 @@ async def test_reconciling_goes_on_when_servers_come_and_go(
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+
+
+async def test_a_command_that_is_about_to_end_tells_what_was_lost_and_never_fails_for_it(
+    workspace: Workspace, client: PrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    run = await new_run(client, Running(), Crashed())
+    with monkeypatch.context() as patch:
+        patch.setattr(PrefectClient, "read_flow_runs", _away)
+        await try_to_reconcile(settings)
+    assert "told later: the server is away" in caplog.text
+    assert types(workspace, run) == []
+    await try_to_reconcile(settings)
+    assert types(workspace, run) == ["started", "crashed"]
 
 
 async def _away(*_: Any, **__: Any) -> None:

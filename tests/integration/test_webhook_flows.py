@@ -32,7 +32,7 @@ from flows.reconciler import Reconciler
 from flows.run_telling import Telling
 from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
-from tests.integration.test_run_events import begin_now, new_run, process
+from tests.integration.prefect_runs import begin_now, new_run, process
 from tests.webhooks.answers import Answer
 from tests.webhooks.receiver import Receiver, running_receiver
 from waybill.recent_events import read_recent_events
