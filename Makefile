@@ -30,7 +30,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make check   linters, types, import directions, sizes"
 	@echo "make bench   the benchmarks"
-	@echo "make chaos   the tests that kill and damage things, and the long one of them"
+	@echo "make chaos   the tests that kill and damage things, and the long ones of them"
 	@echo "make clean   remove .venv and caches (documents and catalogue in .waybill stay)"
 
 install: $(STAMP)
@@ -69,6 +69,7 @@ bench: install
 chaos: install
 	$(BIN)/python -m pytest tests/fault
 	$(BIN)/python -m tests.fault.kill_and_resume --documents 50 --kills 10
+	$(BIN)/python -m tests.fault.webhook_chaos --rounds 30
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -69,12 +69,15 @@ async def on_crashed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
 
 
 async def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    log = flow_run_logger(flow_run, flow)
+    await _try_to_tell(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
+
+
+async def _try_to_tell(log: _Logger, run_id: UUID, what: str) -> None:
     try:
-        if not await bounded(_tell_now(flow_run.id), HOOK_SECONDS):
-            log.warning("webhooks tell of %r later: there was no answer in %.0f s", state.name, HOOK_SECONDS)
+        if not await bounded(_tell_now(run_id), HOOK_SECONDS):
+            log.warning("webhooks tell of %r later: there was no answer in %.0f s", what, HOOK_SECONDS)
     except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
-        log.warning("webhooks tell of %r later: %s", state.name, error)
+        log.warning("webhooks tell of %r later: %s", what, error)
 
 
 async def _tell_now(run_id: UUID) -> None:
@@ -93,9 +96,10 @@ async def _follow(log: _Logger, run_id: UUID) -> None:
                 if await _is_cancelled(client, run_id):
                     break
                 await asyncio.sleep(_FOLLOW_PAUSE_SECONDS)
-        await bounded(_tell_now(run_id), HOOK_SECONDS)
-    except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
-        log.warning("webhooks tell of the cancellation later: %s", error)
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("webhooks tell of the cancellation later: %s", error or "nobody has set it yet")
+    else:
+        await _try_to_tell(log, run_id, "Cancelled")
 
 
 async def _is_cancelled(client: PrefectClient, run_id: UUID) -> bool:
