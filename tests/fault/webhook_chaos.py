@@ -74,6 +74,7 @@ class Counts:
     events: int = 0
     requests: int = 0
     repeated: int = 0
+    taken_twice: int = 0
 
 
 class Stack:
@@ -267,14 +268,21 @@ def check(stack: Stack, receiver: Receiver, runs: Sequence[tuple[str, str]], cou
         counts.repeated += sum(1 for count in arrived.values() if count > 1)
 
 
-def moody(chance: random.Random) -> Callable[[Request], Answer]:
-    """A receiver that refuses or breaks off one request in ten."""
+class Mood:
+    """A receiver that refuses or breaks off one request in ten, and counts what it has taken."""
 
-    def answer(_: Request) -> Answer:
-        roll = chance.random()
-        return RESET if roll < 0.03 else Answer(status=503) if roll < 0.1 else Answer()
+    def __init__(self, chance: random.Random) -> None:
+        self.taken: Counter[str] = Counter()
+        self._chance = chance
 
-    return answer
+    def __call__(self, request: Request) -> Answer:
+        roll = self._chance.random()
+        if roll < 0.03:
+            return RESET
+        if roll < 0.1:
+            return Answer(status=503)
+        self.taken[request.event_id] += 1
+        return Answer()
 
 
 def disturb(rounds: Sequence[Round], *, documents: int, seed: int) -> Counts:
@@ -283,7 +291,8 @@ def disturb(rounds: Sequence[Round], *, documents: int, seed: int) -> Counts:
     print(f"seed {seed}", file=sys.stderr)
     counts = Counts()
     with private_directory() as directory, running_receiver() as receiver:
-        receiver.answer(moody(random.Random(seed)))
+        mood = Mood(random.Random(seed))
+        receiver.answer(mood)
         sources = directory / "documents"
         sources.mkdir()
         write_documents(sources, documents)
@@ -292,6 +301,7 @@ def disturb(rounds: Sequence[Round], *, documents: int, seed: int) -> Counts:
             with running_up(directory / "home", output) as stack:
                 runs = [run for one in rounds for run in disturbed_runs(stack, receiver, sources, one, chance, counts)]
                 check(stack, receiver, runs, counts)
+                counts.taken_twice = sum(1 for count in mood.taken.values() if count > 1)
         except BaseException:
             print(output.read_text(), file=sys.stderr)
             raise
@@ -325,7 +335,9 @@ def main() -> None:
     print(
         f"{counts.rounds} rounds of {arguments.documents} documents; killed: {killed}; ended: {ended}\n"
         f"{counts.states} states told by exactly one event each; {counts.events} events in all, none missing at the "
-        f"receiver\n{counts.requests} requests; {counts.repeated} events came more than once, with the same id and body"
+        f"receiver\n{counts.requests} requests; {counts.repeated} events came more than once, with the same id and "
+        f"body: "
+        f"{counts.repeated - counts.taken_twice} after a refusal, {counts.taken_twice} although they had been taken"
     )
 
 
