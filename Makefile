@@ -18,8 +18,9 @@ PYTHON ?= $(shell \
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
 # Most of the suite waits: for servers, for time-outs, for what was killed. Each process has servers of its own, hence
-# not more than four; a file stays in one process, so that what it sets up is set up once.
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+# not more than four; a file stays in one process, so that what it sets up is set up once. The slow ones come first in the
+# order of the folders, and so no process is left alone with one of them at the end.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Another implementation to be tested against. Only as root, as in a container: nobody is asked for a password.
 INSTALL_AGE := { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq age || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq age; }; }; } >/dev/null 2>&1

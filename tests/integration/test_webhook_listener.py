@@ -152,7 +152,8 @@ async def test_any_body_is_told_in_one_line_of_ascii(verifying: Listener, body: 
 @pytest.mark.parametrize("depth", [100, 900, 950, 980, 990, 1000, 200_000])
 async def test_deep_bodies_do_not_end_it(verifying: Listener, depth: int) -> None:
     assert (await send(verifying.url, body=b"[" * depth + b"]" * depth)).status == 204
-    assert json.loads(verifying.line())["verified"]
+    # Not parsed: what it prints is as deep.
+    assert re.search(r'"verified": ?true', verifying.line())
 
 
 def test_refuses_what_is_no_webhook_and_goes_on(verifying: Listener) -> None:

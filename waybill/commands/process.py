@@ -75,12 +75,15 @@ def process(
 async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
     from flows.endpoint_blocks import try_to_sync_endpoint_blocks
+    from flows.reconcile import try_to_reconcile
     from tasks.delivery.beside import dispatching
 
     await try_to_sync_endpoint_blocks(settings)
     async with dispatching(settings) as delivering:
         state = await _run_flow(parameters, show)
         seconds = time.perf_counter() - started
+        # Also of runs that were killed, which this one has cleared up after.
+        await try_to_reconcile(settings)
         delivering.only_of = state.state_details.flow_run_id
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, dict):

@@ -137,7 +137,10 @@ def rotate(
     ] = "24h",
     as_json: AsJson = False,
 ) -> int:
-    """Make a new secret and print it. Until the overlap is over everything is signed with both, old and new."""
+    """Make a new secret and print it. Until the overlap is over everything is signed with both, old and new.
+
+    Where an endpoint follows a Prefect block that holds a secret, the block wins: change it there.
+    """
     if (endpoint_id is None) == (not runs):
         raise InvalidOptions("name an endpoint, or give --runs for the secret of addresses that come with a run")
     wanted = read_id(endpoint_id) if endpoint_id is not None else None

@@ -29,7 +29,7 @@ def create_app(custody: Custody, links: Links, *, presigned_redirects: bool = Fa
     )
     answer_errors(app)
     app.include_router(download_routes(Downloads(custody, links, redirects=presigned_redirects)))
-    app.include_router(event_routes(custody.catalog, links))
+    app.include_router(event_routes(custody, links))
 
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
