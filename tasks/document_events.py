@@ -37,6 +37,8 @@ class DocumentEvents:
         self._documents = documents
         self._stages = stages
         self._links = links
+        # Links are signed once, for the stage and for the chain.
+        self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
         self._told: set[str] = set()
 
@@ -99,11 +101,14 @@ class DocumentEvents:
         self, document: Document, delivered: Mapping[str, Delivery], at: datetime, reason: str | None = None
     ) -> Event:
         stages = [_chain_stage(stage, delivered, document.failed_in, reason) for stage in self._stages]
+        files = [self._file(one.artifact) for one in delivered.values()]
+        for one in delivered.values():
+            self._files.pop(one.artifact.file_id, None)
         data = {
             "overall_success": reason is None,
             "total_execution_time": round(sum(stage["execution_time"] for stage in stages), 4),
             "stages": stages,
-            "output_files": [self._file(delivery.artifact) for delivery in delivered.values()],
+            "output_files": files,
             "metadata": {"error_message": reason},
             "context": self._context(document),
         }
@@ -157,15 +162,17 @@ class DocumentEvents:
         )
 
     def _file(self, artifact: Artifact) -> dict[str, Any]:
-        return {
-            "filename": artifact.filename,
-            "file_id": str(artifact.file_id),
-            "download_url": self._links.to_file(artifact),
-            "size": artifact.size,
-            "sha256": artifact.sha256,
-            "media_type": artifact.media_type,
-            "expires_at": artifact.expires_at.isoformat(),
-        }
+        if artifact.file_id not in self._files:
+            self._files[artifact.file_id] = {
+                "filename": artifact.filename,
+                "file_id": str(artifact.file_id),
+                "download_url": self._links.to_file(artifact),
+                "size": artifact.size,
+                "sha256": artifact.sha256,
+                "media_type": artifact.media_type,
+                "expires_at": artifact.expires_at.isoformat(),
+            }
+        return self._files[artifact.file_id]
 
     def _context(self, document: Document) -> dict[str, Any]:
         return {

@@ -83,13 +83,13 @@ async def _store_once(
         return await _reused(document, known, info.source, context)
     events: list[Event] = []
 
-    async def tell(connection: Connection, artifact: Artifact) -> None:
+    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         events.extend(context.events.taken(document, artifact.created_at))
-        await context.tell(connection, events)
+        return await context.make_available_and_tell(connection, artifact, events)
 
     # The declared hash makes a file that changes while it is being read a failure instead of a wrong identity.
     expected = Expected(size=info.size_bytes, sha256=info.sha256)
-    artifact = await context.custody.take(draft, path, expected=expected, also=tell)
+    artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
     context.events.told(events)
     return Delivery(artifact=artifact, reused=False, seconds=0.0)
 

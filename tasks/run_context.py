@@ -17,7 +17,7 @@ from uuid import UUID
 from blocks.catalog import Artifact, Connection, KeyLocks
 from blocks.custody import Custody
 from blocks.errors import Transient, WaybillError
-from blocks.outbox import Event, add_events
+from blocks.outbox import Event, add_events, make_available_and_tell
 from blocks.webhooks.event_links import EventLinks
 from tasks.contract import DocumentInfo, Services, Stage, StageOptions
 from tasks.pool import WorkerPool
@@ -107,6 +107,12 @@ class RunContext:
         await self.custody.catalog.record_use(
             connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
         )
+
+    async def make_available_and_tell(
+        self, connection: Connection, artifact: Artifact, events: Sequence[Event]
+    ) -> Artifact:
+        """Make a file available and record what consumers are told of it: both or neither."""
+        return await make_available_and_tell(self.custody.catalog, connection, artifact, events, self.links.to_payload)
 
     async def tell(self, connection: Connection, events: Sequence[Event]) -> None:
         """Record what consumers are told, in the caller's transaction. Idempotent by the events' ids."""

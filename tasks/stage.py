@@ -229,12 +229,12 @@ async def _run_and_store(
     draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
     events: list[Event] = []
 
-    async def tell(connection: Connection, artifact: Artifact) -> None:
+    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         delivery = Delivery(artifact=artifact, reused=False, seconds=result.seconds)
         events.extend(context.events.completed(document, stage, delivery, artifact.created_at))
-        await context.tell(connection, events)
+        return await context.make_available_and_tell(connection, artifact, events)
 
-    artifact = await context.custody.fill(reservation, target, draft=draft, also=tell)
+    artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
     context.events.told(events)
     document.files[stage.name] = target
     return Delivery(artifact=artifact, reused=False, seconds=result.seconds)

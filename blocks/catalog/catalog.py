@@ -149,16 +149,24 @@ class Catalog:
         then, counted_from = self._clock
         return then + timedelta(seconds=time.monotonic() - counted_from)
 
-    async def make_available(self, connection: Connection, artifact: Artifact) -> Artifact:
+    async def make_available(
+        self,
+        connection: Connection,
+        artifact: Artifact,
+        *,
+        statement: str = queries.MAKE_AVAILABLE,
+        more: Mapping[str, Any] | None = None,
+    ) -> Artifact:
         """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
 
-        One statement, so it is atomic on any connection. What was not known at the reservation is taken from
-        *artifact*: sizes and hashes, times, metadata and report.
+        One statement, so it is atomic on any connection; *statement* is another one built on `MADE_AVAILABLE`, with
+        *more* values. What was not known at the reservation is taken from *artifact*: sizes and hashes, times, metadata
+        and report.
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
         values = {name: getattr(artifact, name) for name in _MEASURED}
         facts = {name: as_json(getattr(artifact, name), name) for name in ("metadata", "report")}
-        cursor = await run(connection, queries.MAKE_AVAILABLE, {**values, **facts})
+        cursor = await run(connection, statement, {**values, **facts, **(more or {})})
         row = await cursor.fetchone()
         if row is None:
             raise ArtifactNotFound(

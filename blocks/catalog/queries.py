@@ -35,8 +35,8 @@ RESERVE = """
 """
 
 # The only way from pending to available: with the hashes of what was written. What a run makes, it has delivered.
-MAKE_AVAILABLE = f"""
-    with made as (
+MADE_AVAILABLE = f"""
+    made as (
         update artifacts
            set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
                stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
@@ -48,8 +48,9 @@ MAKE_AVAILABLE = f"""
         insert into run_outputs (run_id, file_id, source_file, reused)
         select run_id, file_id, source_file, false from made where run_id is not null
     )
-    select * from made
 """
+
+MAKE_AVAILABLE = f"with {MADE_AVAILABLE} select * from made"
 
 # Held to the end of the transaction. Waits for one that is about to change the row, also when its client is gone.
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"

@@ -38,8 +38,8 @@ from blocks.threads import StopCheck, in_thread, to_its_end
 
 T = TypeVar("T")
 
-Also = Callable[[Connection, Artifact], Awaitable[None]]
-"""What is to be written in the transaction that makes a file available: whoever tells of it tells the truth."""
+MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
+"""Makes a file available in one statement, as `Catalog.make_available` does; one that does more does all or nothing."""
 
 
 class Custody:
@@ -64,17 +64,22 @@ class Custody:
         self._new_id = new_id
 
     async def take(
-        self, draft: Draft, content: Path | bytes, *, expected: Expected | None = None, also: Also | None = None
+        self,
+        draft: Draft,
+        content: Path | bytes,
+        *,
+        expected: Expected | None = None,
+        make_available: MakeAvailable | None = None,
     ) -> Artifact:
         """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
 
-        *also* writes what has to become true together with the row.
+        *make_available* writes what has to become true together with the row.
         Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
         `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
         caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
         """
         (reservation,) = await self.reserve([draft])
-        return await self.fill(reservation, content, expected=expected, also=also)
+        return await self.fill(reservation, content, expected=expected, make_available=make_available)
 
     async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
         """Announce files: all rows or none. Each reservation is then filled or released.
@@ -108,11 +113,11 @@ class Custody:
         *,
         expected: Expected | None = None,
         draft: Draft | None = None,
-        also: Also | None = None,
+        make_available: MakeAvailable | None = None,
     ) -> Artifact:
         """Store the content of a reserved file; *draft* adds what was not known before (metadata, report).
 
-        *also* as with `take`. Raises like `take`; after an error the reservation is gone.
+        *make_available* as with `take`. Raises like `take`; after an error the reservation is gone.
         """
         key, recipient = reservation.location, self.keys.recipient
         stored: Stored | None = None
@@ -120,7 +125,7 @@ class Custody:
             stored = await in_thread(
                 lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
             )
-            return await self._make_available(reservation, draft or reservation.draft, stored, also)
+            return await self._make_available(reservation, draft or reservation.draft, stored, make_available)
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
             # another writer has put under the key is not ours to remove.
@@ -246,7 +251,7 @@ class Custody:
                 await mark_damaged(connection, artifact, damage.message)
 
     async def _make_available(
-        self, reservation: Reservation, draft: Draft, stored: Stored, also: Also | None
+        self, reservation: Reservation, draft: Draft, stored: Stored, make_available: MakeAvailable | None
     ) -> Artifact:
         created_at = await self.catalog.now()
         artifact = Artifact(
@@ -268,13 +273,8 @@ class Custody:
             **asdict(stored),
         )
         await in_thread(lambda _: self.publish_manifest(artifact))
-        if also is None:
-            async with self.catalog.connection() as connection:
-                return await self.catalog.make_available(connection, artifact)
-        async with self.catalog.transaction() as connection:
-            artifact = await self.catalog.make_available(connection, artifact)
-            await also(connection, artifact)
-        return artifact
+        async with self.catalog.connection() as connection:
+            return await (make_available or self.catalog.make_available)(connection, artifact)
 
     def publish_manifest(self, artifact: Artifact) -> None:
         """Write the manifest beside the blob. Blocks. Raises what `Backend.publish` raises."""

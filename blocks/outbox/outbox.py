@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from blocks.catalog import Connection
+from blocks.catalog import Artifact, Catalog, Connection
 from blocks.catalog.catalog import run
 from blocks.errors import EventNotFound
 from blocks.outbox import queries
@@ -43,22 +43,22 @@ async def add_events(connection: Connection, events: Sequence[Event], payload_li
     """Record *events* and what has to be delivered of them; how many were new. Idempotent by event id."""
     if not events:
         return 0
-    bodies = [render(event, payload_link) for event in events]
-    cursor = await run(
-        connection,
-        queries.ADD_EVENTS,
-        {
-            "event_ids": [event.event_id for event in events],
-            "event_types": [event.event_type for event in events],
-            "task_ids": [event.task_id for event in events],
-            "source_files": [_storable(event.source_file) for event in events],
-            "occurred_at": [event.occurred_at for event in events],
-            "bodies": [one.body for one in bodies],
-            "whole_bodies": [one.whole_body for one in bodies],
-        },
-    )
-    row = await cursor.fetchone()
+    row = await (await run(connection, queries.ADD_EVENTS, _rows(events, payload_link))).fetchone()
     return int(row["added"]) if row else 0
+
+
+async def make_available_and_tell(
+    catalog: Catalog,
+    connection: Connection,
+    artifact: Artifact,
+    events: Sequence[Event],
+    payload_link: PayloadLink,
+) -> Artifact:
+    """`Catalog.make_available` with `add_events`: both or neither, on any connection. Raises like the former."""
+    if not events:
+        return await catalog.make_available(connection, artifact)
+    statement, more = queries.MAKE_AVAILABLE_AND_TELL, _rows(events, payload_link)
+    return await catalog.make_available(connection, artifact, statement=statement, more=more)
 
 
 async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
@@ -99,6 +99,20 @@ async def recent_events(
     }
     cursor = await run(connection, queries.RECENT_EVENTS, values)
     return [RecordedEvent(**row) for row in await cursor.fetchall()]
+
+
+def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:
+    """The events as the arrays that the statements take."""
+    bodies = [render(event, payload_link) for event in events]
+    return {
+        "event_ids": [event.event_id for event in events],
+        "event_types": [event.event_type for event in events],
+        "task_ids": [event.task_id for event in events],
+        "source_files": [_storable(event.source_file) for event in events],
+        "occurred_at": [event.occurred_at for event in events],
+        "bodies": [one.body for one in bodies],
+        "whole_bodies": [one.whole_body for one in bodies],
+    }
 
 
 def _storable(text: str | None) -> str | None:
