@@ -76,15 +76,17 @@ def render(event: Event, payload_link: PayloadLink) -> Bodies:
 
 
 def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(
-        {
-            "event_type": event.event_type,
-            "timestamp": event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-            "task_id": str(event.task_id) if event.task_id else None,
-            "source_file": _plain(event.source_file),
-            "data": _plain(data),
-        }
-    )
+    body = {
+        "event_type": event.event_type,
+        "timestamp": event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "task_id": str(event.task_id) if event.task_id else None,
+        "source_file": event.source_file,
+        "data": data,
+    }
+    try:
+        return orjson.dumps(body)  # NaN becomes null
+    except TypeError:
+        return orjson.dumps(_plain(body))
 
 
 def _plain(value: Any) -> Any:
