@@ -6,14 +6,15 @@ the same however often it is seen, and thinning: a body over `MAX_BODY_BYTES` is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
+
+from blocks.plain_json import cleaned, without_surrogates
 
 # What consumers and their proxies take without complaint; Standard Webhooks asks for less than 20 kB.
 MAX_BODY_BYTES = 20_000
@@ -86,19 +87,13 @@ def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)  # NaN becomes null
     except TypeError:
-        return orjson.dumps(_plain(body))
+        return orjson.dumps(cleaned(body, leaf=_plain))
 
 
 def _plain(value: Any) -> Any:
-    """*value* without what no JSON parser takes everywhere: lone surrogates, NaN and numbers beyond 64 bits."""
+    """A leaf without what no JSON parser takes everywhere: lone surrogates and numbers beyond 64 bits."""
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return without_surrogates(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return str(value)
-    if isinstance(value, Mapping):
-        return {_plain(str(key)): _plain(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in cast("Sequence[Any]", value)]
     return value

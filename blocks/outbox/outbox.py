@@ -20,6 +20,7 @@ from blocks.catalog.catalog import run
 from blocks.errors import EventNotFound
 from blocks.outbox import queries
 from blocks.outbox.event import Event, PayloadLink, render
+from blocks.postgres import storable_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID,
         "event_id": event.event_id,
         "event_type": event.event_type,
         "task_id": event.task_id,
-        "source_file": _storable(event.source_file),
+        "source_file": storable_text(event.source_file),
         "occurred_at": event.occurred_at,
         "body": bodies.body,
         "whole_body": bodies.whole_body,
@@ -108,13 +109,8 @@ def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[
         "event_ids": [event.event_id for event in events],
         "event_types": [event.event_type for event in events],
         "task_ids": [event.task_id for event in events],
-        "source_files": [_storable(event.source_file) for event in events],
+        "source_files": [storable_text(event.source_file) for event in events],
         "occurred_at": [event.occurred_at for event in events],
         "bodies": [one.body for one in bodies],
         "whole_bodies": [one.whole_body for one in bodies],
     }
-
-
-def _storable(text: str | None) -> str | None:
-    """A path may hold what Postgres does not take as text."""
-    return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from blocks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome
+from blocks.postgres import storable_text
 from blocks.webhooks.client import Attempt
 from tasks.delivery.background import end_tasks
 from tasks.delivery.health import Health
@@ -248,14 +249,10 @@ def _outcome(delivery: DueDelivery, attempt: Attempt, verdict: Verdict) -> Outco
         milliseconds=attempt.milliseconds,
         status=attempt.status,
         peer=attempt.peer,
-        error=_storable(attempt.error),
-        answer=_storable(attempt.answer),
+        # Whatever the receiver made of it: one odd answer must not hold up all outcomes.
+        error=storable_text(attempt.error),
+        answer=storable_text(attempt.answer),
     )
-
-
-def _storable(text: str | None) -> str | None:
-    """What Postgres takes as text, whatever the receiver made of it: one odd answer must not hold up all outcomes."""
-    return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _defect(exc: Exception) -> Attempt:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
+from waybill.commands.secret_option import secret_from_stdin
 from waybill.output import print_notice
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def _keys(option: str | None) -> Sequence[bytes]:
     """The secret that there is. Raises `InvalidOptions` and, for a malformed one, `InvalidKey`."""
     from blocks.webhooks.secrets import secret_bytes
 
-    if option is not None:
-        if option != "-":
-            raise InvalidOptions("a secret on the command line can be read by others; give '-' and write it to stdin")
-        return (secret_bytes(typer.get_text_stream("stdin").readline()),)
+    if (given := secret_from_stdin(option)) is not None:
+        return (secret_bytes(given),)
     known = current_settings().webhook_secret
     return (secret_bytes(known.get_secret_value()),) if known else ()

@@ -8,6 +8,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import EndpointNotFound, InvalidOptions
+from waybill.commands.secret_option import secret_from_stdin
 from waybill.commands.session import read_id, with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
 
@@ -45,7 +46,7 @@ def add(
     from blocks.webhooks.event_types import check_event_types
 
     wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
-    own = _own_secret(secret)
+    own = secret_from_stdin(secret)
 
     async def work(catalog: Catalog, settings: Settings) -> Registered:
         from blocks.webhooks.address import AddressGuard
@@ -188,19 +189,6 @@ def secret(as_json: AsJson = False) -> int:
     else:
         typer.echo(found)
     return 0
-
-
-def _own_secret(option: str | None) -> str | None:
-    """A secret from standard input; on the command line every user of the machine could read it."""
-    if option is None:
-        return None
-    if option != "-":
-        raise InvalidOptions("a secret on the command line can be read by others; give '-' and write it to stdin")
-    from blocks.webhooks.secrets import secret_bytes
-
-    found = typer.get_text_stream("stdin").readline().strip()
-    secret_bytes(found)
-    return found
 
 
 def _change(endpoint_id: str, to: str, as_json: bool) -> int:
