@@ -1,5 +1,5 @@
-"""Fixtures that several folders share: a real Postgres and a real S3 server for the session, a fresh database and a
-fresh bucket for each test."""
+"""Fixtures that several folders share: a real Postgres and a real S3 server for the session, a fresh database, a
+fresh bucket and a receiver of webhooks for each test."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 
 from blocks.catalog.migrate import migrate
 from tests.s3 import S3Server, running_s3_server
+from tests.webhooks import Receiver, running_receiver
 
 # Each test's database is a copy of this one: 8 ms, where migrating takes about half a second.
 _TEMPLATE = "waybill_template"
@@ -88,6 +89,13 @@ def s3_server() -> Iterator[S3Server]:
     """OpenStack Swift with its S3 API; installed on first use, started once, ended and removed at the end."""
     with running_s3_server() as server:
         yield server
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks that takes everything until it is told otherwise."""
+    with running_receiver() as running:
+        yield running
 
 
 @pytest.fixture

@@ -22,12 +22,6 @@ ALL_OF_A_RUN = {"task_started", "task_progress", "stage_completed", "stage_chain
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as running:
-        yield running
-
-
-@pytest.fixture
 def endpoint(waybill: CommandLine, receiver: Receiver) -> Iterator[dict[str, Any]]:
     """An endpoint for everything; removed afterwards, so that it hears nothing of other tests."""
     made = waybill.json("webhooks", "add", receiver.url("/everything"), "--description", "for a test")

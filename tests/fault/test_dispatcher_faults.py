@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tests.delivery import DispatcherProcess, OutboxPlace, open_place
 from tests.delivery.outbox_place import until
 from tests.delivery.process import Point
 from tests.stack_driver import StackCommand, end_everything, private_directory
-from tests.webhooks import Answer, Receiver, running_receiver
+from tests.webhooks import Answer, Receiver
 
 SECOND = timedelta(seconds=1)
 # Long enough for a renewal every third of it on a busy machine.
@@ -29,12 +29,6 @@ SHORT_LEASE = {"lease_seconds": 1.5, "lease_margin_seconds": 0.3}
 async def place(database_url: str, tmp_path: Path) -> AsyncIterator[OutboxPlace]:
     async with open_place(database_url, tmp_path / "home") as opened:
         yield opened
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as running:
-        yield running
 
 
 @pytest.mark.parametrize(("point", "received"), [("before the send", 1), ("between answer and record", 2)])

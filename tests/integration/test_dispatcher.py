@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +29,7 @@ from tasks.delivery.beside import dispatching
 from tasks.delivery.breaker import THRESHOLD
 from tests.delivery import OutboxPlace, open_place
 from tests.delivery.outbox_place import until
-from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request, running_receiver
+from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request
 
 SECOND = timedelta(seconds=1)
 
@@ -38,12 +38,6 @@ SECOND = timedelta(seconds=1)
 async def place(database_url: str, tmp_path: Path) -> AsyncIterator[OutboxPlace]:
     async with open_place(database_url, tmp_path / "home") as opened:
         yield opened
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as running:
-        yield running
 
 
 def signed_with(request: Request, secret: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from ipaddress import ip_address, ip_network
@@ -38,12 +38,6 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 KEY, OLD_KEY = b"k" * 32, b"o" * 24
 BODY = '{"event_type":"task_completed","source_file":"Bücher.pdf"}'.encode()
 PUBLIC = "93.184.215.14"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as receiver:
-        yield receiver
 
 
 async def send(url: str, *, keys: Sequence[bytes] = (KEY,), allowed: object = LOOPBACK, **options: object) -> Attempt:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
@@ -33,7 +33,7 @@ from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process
 from tests.webhooks.answers import Answer
-from tests.webhooks.receiver import Receiver, running_receiver
+from tests.webhooks.receiver import Receiver
 from waybill.recent_events import read_recent_events
 from waybill.stack.deployments import DONE_BY_UP, read_deployments
 
@@ -61,12 +61,6 @@ async def following(client: PrefectClient, catalog: Catalog, settings: Settings)
     yield EndpointBlocks(client, catalog, settings, guard=AddressGuard(resolve=resolve))
     for block in await client.read_block_documents_by_type("webhook-endpoint"):
         await client.delete_block_document(block.id)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as opened:
-        yield opened
 
 
 async def save(name: str, **values: Any) -> None:

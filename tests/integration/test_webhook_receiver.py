@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,12 +22,6 @@ from tests.webhooks import (
     running_receiver,
 )
 from tests.webhooks.certificate import write_certificate
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running_receiver() as receiver:
-        yield receiver
 
 
 def test_keeps_what_it_was_sent_byte_for_byte(receiver: Receiver) -> None:

@@ -6,35 +6,20 @@ with Waybill. What is installed is pinned with hashes in `requirements.lock` bes
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.made_once import made_once
+
 _LOCK = Path(__file__).with_name("requirements.lock")
-# In the folder that git ignores and that outlives a test run.
-_HOME = Path(__file__).parents[2] / ".venv"
 # A slow connection and a busy machine; it takes four seconds here.
 _INSTALL_TIMEOUT_SECONDS = 170
 
 
 def swift_environment() -> Path:
     """The environment's folder, ready for use. Safe to call from several processes at once: one of them makes it."""
-    pinned = hashlib.sha256(_LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = _HOME / f"s3-server-{pinned}"
-    ready = folder / ".ready"
-    if ready.exists():
-        return folder
-    _HOME.mkdir(exist_ok=True)
-    with (_HOME / "s3-server.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ready.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # what an interrupted attempt left
-            _install(folder)
-            ready.touch()
-    return folder
+    return made_once("s3-server", _LOCK.read_bytes() + sys.version.encode(), _install)
 
 
 def _install(folder: Path) -> None:
