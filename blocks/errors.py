@@ -94,6 +94,10 @@ class ArtifactGone(ArtifactNotFound):
     """There was an artifact with this id; it has expired or was deleted."""
 
 
+class ArtifactPinned(Permanent):
+    """The file is pinned, so it is not deleted."""
+
+
 class RunNotFound(Permanent):
     """Prefect knows no run with this id."""
 
@@ -104,6 +108,21 @@ class CatalogUnavailable(Transient):
 
 class CatalogRefused(Permanent):
     """Postgres rejects the statement or its data; the same again will be rejected again."""
+
+
+# Runs and access ------------------------------------------------------------------------------------------------------
+
+
+class PrefectUnavailable(Transient):
+    """The Prefect server did not answer, or cannot do now what it was asked for."""
+
+
+class DeploymentMissing(Transient):
+    """The deployment that a run was to be started of is not registered; `waybill up` or `prefect deploy` does it."""
+
+
+class ApiKeyNotFound(Permanent):
+    """No API key with this id."""
 
 
 # Encryption and links ------------------------------------------------------------------------------------------------

@@ -63,15 +63,16 @@ class Links:
         if lifetime > MAX_LIFETIME:
             raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; ask for less")
         wanted = self._clock() + lifetime
+        end = _end_of(artifact, wanted)
         token, grant = issue(
             key=self._keys.signing_key(),
             scope=DOWNLOAD,
             subject=str(artifact.file_id),
-            expires_at=min(wanted, artifact.expires_at),
+            expires_at=end,
             clock=self._clock,
         )
         url = f"{self._base}{DOWNLOAD_PATH}/{artifact.file_id}?token={token}"
-        return Link(url=url, expires_at=grant.expires_at, capped=artifact.expires_at < wanted)
+        return Link(url=url, expires_at=grant.expires_at, capped=end < wanted)
 
     def to_event(self, event_id: str, lifetime: timedelta) -> Link:
         """A link to the whole of an event that was too long to be sent. Raises `InvalidOptions`, `InvalidSettings`."""
@@ -105,8 +106,13 @@ def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, cl
     if artifact.encrypted_for is not None:
         return None
     now = clock()
-    lasting = min(lifetime, artifact.expires_at - now)
+    lasting = _end_of(artifact, now + lifetime) - now
     url = backend.presign(
         artifact.location, expires_in=lasting, filename=artifact.filename, media_type=artifact.media_type
     )
     return None if url is None else Link(url=url, expires_at=now + lasting, capped=lasting < lifetime)
+
+
+def _end_of(artifact: Artifact, wanted: datetime) -> datetime:
+    """When a link that is to work until *wanted* ends: not after its file, but a pinned one stays."""
+    return wanted if artifact.pinned_at is not None else min(wanted, artifact.expires_at)

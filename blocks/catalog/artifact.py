@@ -93,6 +93,8 @@ class Artifact:
     verified_at: datetime | None = None
     damaged_at: datetime | None = None
     damage: str | None = None
+    pinned_at: datetime | None = None
+    pin_note: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """The public fields that every answer about this artifact carries; JSON types only."""
@@ -117,6 +119,7 @@ class Artifact:
             "run_id": str(self.run_id) if self.run_id else None,
             "metadata": dict(self.metadata),
             "damaged": self.damage,
+            "pinned": self.pinned_at is not None,
         }
 
     def metadata_view(self) -> dict[str, Any]:
@@ -130,6 +133,8 @@ class Artifact:
             "encrypted_for": self.encrypted_for,
             "verified_at": self.verified_at.isoformat() if self.verified_at else None,
             "damaged_at": self.damaged_at.isoformat() if self.damaged_at else None,
+            "pinned_at": self.pinned_at.isoformat() if self.pinned_at else None,
+            "pin_note": self.pin_note,
         }
 
     def report_view(self) -> dict[str, Any]:

@@ -24,7 +24,14 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
 from blocks.catalog.facts import as_json
-from blocks.errors import ArtifactGone, ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions
+from blocks.errors import (
+    ArtifactGone,
+    ArtifactNotFound,
+    ArtifactPinned,
+    CatalogRefused,
+    CatalogUnavailable,
+    InvalidOptions,
+)
 from blocks.page_cursor import read_cursor, write_cursor
 from blocks.postgres import check_url, connect_async, postgres_errors
 
@@ -42,11 +49,13 @@ RECONNECT_SECONDS = 2.0
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
 MAX_PAGE = 1000
+# A pin that was taken off by mistake is put on again by the next working day's beginning.
+UNPIN_GRACE = timedelta(days=1)
 
 # What only the writing of a file tells.
 _MEASURED = (
-    "file_id", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for", "header_sha256", "created_at",
-    "expires_at",
+    "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
+    "header_sha256", "created_at", "expires_at",
 )  # fmt: skip
 
 
@@ -160,8 +169,8 @@ class Catalog:
         """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
 
         One statement, so it is atomic on any connection; *statement* is another one built on `MADE_AVAILABLE`, with
-        *more* values. What was not known at the reservation is taken from *artifact*: sizes and hashes, times, metadata
-        and report.
+        *more* values. What was not known at the reservation is taken from *artifact*: type, sizes and hashes, times,
+        metadata and report.
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
         values = {name: getattr(artifact, name) for name in _MEASURED}
@@ -199,16 +208,36 @@ class Catalog:
         )
 
     async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
-        """Tombstone a row and return where bytes of it lie. Idempotent; `ArtifactNotFound` when there is nothing."""
+        """Tombstone a row and return where bytes of it lie. Idempotent.
+
+        Raises `ArtifactPinned`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to delete.
+        """
         cursor = await run(connection, queries.TOMBSTONE, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
-            raise _not_found(file_id)
+            await self.get(connection, file_id)
+            raise ArtifactPinned(f"file {file_id} is pinned; unpin it first", file_id=file_id)
         return list(row["locations"])
 
     async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
         """Mark a tombstone as done, after its blob is gone. Idempotent."""
         await run(connection, queries.FINISH_DELETION, {"file_id": file_id})
+
+    async def pin(self, connection: Connection, file_id: UUID, *, note: str | None = None) -> Artifact:
+        """Keep a file whatever its time, until it is unpinned. Idempotent; the last note stands.
+
+        Raises `ArtifactNotFound`, also as `ArtifactGone` for one whose time is over.
+        """
+        row = await (await run(connection, queries.PIN, {"file_id": file_id, "note": note})).fetchone()
+        if row is None:
+            raise await _why_not_found(connection, file_id)
+        return read_artifact(row)
+
+    async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
+        """Let a file go at its time again, and not within `UNPIN_GRACE`. Idempotent. Raises `ArtifactNotFound`."""
+        values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
+        row = await (await run(connection, queries.UNPIN, values)).fetchone()
+        return read_artifact(row) if row else await self.get(connection, file_id)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,18 @@ from __future__ import annotations
 _COLUMNS = """
     file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
     size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
-    encrypted_for, header_sha256, verified_at, damaged_at, damage
+    encrypted_for, header_sha256, verified_at, damaged_at, damage, pinned_at, pin_note
 """
 
-# What may be read: an expired file is gone for readers even while its bytes still lie there.
-_READABLE = "state = 'available' and expires_at > clock_timestamp()"
+# What may be read: an expired file is gone for readers even while its bytes still lie there. A pinned one stays.
+_READABLE = "state = 'available' and (expires_at > clock_timestamp() or pinned_at is not null)"
+
+# An output that is about to expire is not built upon: it would be gone while the run is still at it. Nor is one whose
+# bytes are damaged: it is made again.
+_REUSABLE = """
+    state = 'available' and damaged_at is null
+    and (expires_at > clock_timestamp() + interval '1 hour' or pinned_at is not null)
+"""
 
 # A B-tree takes keys of up to 2.7 kB, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
@@ -41,6 +48,7 @@ MADE_AVAILABLE = f"""
            set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
                stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
                header_sha256 = %(header_sha256)s, created_at = %(created_at)s, expires_at = %(expires_at)s,
+               document_sha256 = %(document_sha256)s, media_type = %(media_type)s,
                metadata = %(metadata)s::jsonb, report = %(report)s::jsonb
          where file_id = %(file_id)s and state = 'pending'
         returning {_COLUMNS}
@@ -74,28 +82,39 @@ GET_STORED = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and 
 # Whether a file that cannot be read has ever been one.
 WAS_THERE = "select state from artifacts where file_id = %(file_id)s and state <> 'pending'"
 
-# An output that is about to expire is not reused: it would be gone while the run still builds on it. Nor is one whose
-# bytes are damaged: it is made again.
 FIND_REUSABLE = f"""
     select distinct on (stage_key) {_COLUMNS}
       from artifacts
-     where state = 'available' and stage_key = any(%(stage_keys)s)
-       and expires_at > clock_timestamp() + interval '1 hour' and damaged_at is null
+     where stage_key = any(%(stage_keys)s) and {_REUSABLE}
      order by stage_key, created_at desc
 """
 
 FIND_UPLOAD = f"""
     select {_COLUMNS} from artifacts
-     where state = 'available' and kind = 'upload' and {_SAME_SOURCE} and sha256 = %(sha256)s
-       and expires_at > clock_timestamp() + interval '1 hour' and damaged_at is null
+     where kind = 'upload' and {_SAME_SOURCE} and sha256 = %(sha256)s and {_REUSABLE}
      order by created_at desc
      limit 1
 """
 
 TOMBSTONE = """
     update artifacts set state = 'deleting'
-     where file_id = %(file_id)s and state in ('available', 'deleting')
+     where file_id = %(file_id)s and (state = 'deleting' or (state = 'available' and pinned_at is null))
     returning array_remove(array[location, spare_location], null) as locations
+"""
+
+PIN = f"""
+    update artifacts set pinned_at = coalesce(pinned_at, clock_timestamp()), pin_note = %(note)s
+     where file_id = %(file_id)s and {_READABLE}
+    returning {_COLUMNS}
+"""
+
+# Whoever unpins a file whose time is over has some time to think again.
+UNPIN = f"""
+    update artifacts
+       set pinned_at = null, pin_note = null,
+           expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s))
+     where file_id = %(file_id)s and state = 'available' and pinned_at is not null
+    returning {_COLUMNS}
 """
 
 FINISH_DELETION = """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,9 @@ from blocks.storage import Backend, Expected, new_key
 from blocks.threads import StopCheck, in_thread, to_its_end
 
 T = TypeVar("T")
+
+Describe = Callable[[Stored], Awaitable[Draft]]
+"""Says, once the content lies in storage, what file it is; what it raises undoes the writing."""
 
 MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
 """Makes a file available in one statement, as `Catalog.make_available` does; one that does more does all or nothing."""
@@ -109,15 +112,16 @@ class Custody:
     async def fill(
         self,
         reservation: Reservation,
-        content: Path | bytes,
+        content: Path | bytes | Iterable[bytes],
         *,
         expected: Expected | None = None,
-        draft: Draft | None = None,
+        draft: Draft | Describe | None = None,
         make_available: MakeAvailable | None = None,
     ) -> Artifact:
-        """Store the content of a reserved file; *draft* adds what was not known before (metadata, report).
+        """Store the content of a reserved file; *draft* adds what was not known before (type, metadata, report).
 
-        *make_available* as with `take`. Raises like `take`; after an error the reservation is gone.
+        *make_available* as with `take`. Content that comes in pieces is read by a thread, to its end or its error, also
+        when the caller is cancelled. Raises like `take`; after an error the reservation is gone.
         """
         key, recipient = reservation.location, self.keys.recipient
         stored: Stored | None = None
@@ -125,7 +129,8 @@ class Custody:
             stored = await in_thread(
                 lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
             )
-            return await self._make_available(reservation, draft or reservation.draft, stored, make_available)
+            described = await draft(stored) if callable(draft) else draft
+            return await self._make_available(reservation, described or reservation.draft, stored, make_available)
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
             # another writer has put under the key is not ours to remove.

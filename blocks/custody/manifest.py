@@ -57,8 +57,8 @@ class _Manifest(BaseModel):
     header_sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
 
 
-# Marks of verification are the catalogue's own: a restored file has not been verified.
-_LEFT_OUT = ("verified_at", "damaged_at", "damage")
+# Marks that come later are the catalogue's own: a restored file has been neither verified nor pinned.
+_LEFT_OUT = ("verified_at", "damaged_at", "damage", "pinned_at", "pin_note")
 
 
 def manifest_key(location: str) -> str:

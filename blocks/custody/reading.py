@@ -8,14 +8,17 @@ content gets its last piece only when the sha256 of all of it is right.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import chain
 from typing import BinaryIO, Self
 
+from typing_extensions import Buffer
+
 from blocks.age import SealedReader, read_header, unseal
-from blocks.catalog import Artifact
+from blocks.catalog import Artifact, Stored
 from blocks.errors import (
     AuthenticationFailed,
     ContentMismatch,
@@ -120,6 +123,48 @@ class Content:
                 raise ContentMismatch(f"expected {self.size} bytes and got {start}")
             start += len(piece)
             yield piece
+
+
+@contextmanager
+def open_stored(backend: Backend, keys: StorageKeys, location: str, stored: Stored) -> Generator[BinaryIO]:
+    """The content of a blob that no row announces yet, to be looked into; decrypted, seekable, for one thread.
+
+    Only with the key for it at hand. Raises `BlobMissing`, `StorageUnavailable`, and what reading it raises.
+    """
+    with backend.open(location) as stream:
+        if stored.encrypted_for is None:
+            yield stream
+        else:
+            yield io.BufferedReader(_Unsealed(SealedReader(stream, keys.identities)))
+
+
+class _Unsealed(io.RawIOBase):
+    """A sealed file as a stream of its content."""
+
+    def __init__(self, sealed: SealedReader) -> None:
+        self._sealed = sealed
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._sealed.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: Buffer) -> int:
+        target = memoryview(buffer)
+        stop = min(self._at + len(target), self._sealed.size)
+        filled = 0
+        for piece in self._sealed.read_range(min(self._at, stop), stop):
+            target[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        self._at += filled
+        return filled
 
 
 def require_key(keys: StorageKeys, artifact: Artifact) -> None:

@@ -24,7 +24,7 @@ from blocks.threads import StopCheck
 def store(
     backend: Backend,
     key: str,
-    content: Path | bytes,
+    content: Path | bytes | Iterable[bytes],
     *,
     recipient: StorageRecipient | None,
     expected: Expected | None,
@@ -34,8 +34,9 @@ def store(
 
     Raises `SourceNotFound` when the content cannot be read, and what `Backend.publish` raises; then nothing is stored.
     """
-    if isinstance(content, bytes):
-        return store_pieces(backend, key, [content], recipient=recipient, expected=expected)
+    if not isinstance(content, Path):
+        pieces = [content] if isinstance(content, bytes) else content
+        return store_pieces(backend, key, pieces, recipient=recipient, expected=expected)
     try:
         stream = content.open("rb")
     except OSError as exc:

@@ -8,13 +8,14 @@ and a binary type; it only tells apart kinds of text that look the same.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from blocks.errors import EmptyDocument, SourceNotFound, UnsupportedType
 from blocks.filetype import compound_file, text, zip_container
 from blocks.filetype.types import TYPES, FileType, by_extension, supported_summary
 from blocks.naming import clean_display_name
 
-__all__ = ["HEAD_BYTES", "TYPES", "FileType", "by_extension", "sniff", "supported_summary"]
+__all__ = ["HEAD_BYTES", "TYPES", "FileType", "by_extension", "sniff", "sniff_content", "supported_summary"]
 
 # Enough to see past licence comments and mail headers; one read of it takes well under a millisecond.
 HEAD_BYTES = 64 << 10
@@ -85,23 +86,29 @@ def sniff(path: Path, name: str) -> FileType:
     Reads at most some 1.5 MiB of the file, in practice 64 KiB. Raises `EmptyDocument`, `EncryptedDocument`,
     `UnreadableDocument` (a container that was cut off), `UnsupportedType` and `SourceNotFound`.
     """
-    shown = clean_display_name(name)
-    extension = PurePosixPath(shown).suffix.lower().lstrip(".")
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            head = file.read(HEAD_BYTES)
-            if not head or (len(head) == size and not head.strip()):
-                raise EmptyDocument(f"{shown!r} is empty ({size} bytes, nothing but white space); send it again")
-            if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-                return zip_container.identify(file, size, extension, shown)
-            if head.startswith(compound_file.MAGIC):
-                return compound_file.identify(file, shown)
-            file.seek(max(0, size - _TAIL_BYTES))
-            return _identify(head, file.read(_TAIL_BYTES), extension, shown)
+            return sniff_content(file, name)
     except OSError as exc:
+        shown = clean_display_name(name)
         raise SourceNotFound(f"{shown!r} cannot be read: {exc.strerror}; check that the file is there") from exc
+
+
+def sniff_content(file: BinaryIO, name: str) -> FileType:
+    """The same for content that is open already and can seek; its errors pass."""
+    shown = clean_display_name(name)
+    extension = PurePosixPath(shown).suffix.lower().lstrip(".")
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    if not head or (len(head) == size and not head.strip()):
+        raise EmptyDocument(f"{shown!r} is empty ({size} bytes, nothing but white space); send it again")
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return zip_container.identify(file, size, extension, shown)
+    if head.startswith(compound_file.MAGIC):
+        return compound_file.identify(file, shown)
+    file.seek(max(0, size - _TAIL_BYTES))
+    return _identify(head, file.read(_TAIL_BYTES), extension, shown)
 
 
 def _identify(head: bytes, tail: bytes, extension: str, shown: str) -> FileType:
