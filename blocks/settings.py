@@ -67,6 +67,16 @@ class Settings(BaseSettings):
     # Send downloads of files that lie unencrypted on S3 there, instead of through the gateway.
     presigned_redirects: bool = False
 
+    # Requests that one API key may make in a minute, unless it has a limit of its own.
+    requests_per_minute: int = Field(default=6000, ge=1)
+    # Above this nothing is taken in over HTTP; what is to be processed has a limit of its own, max_file_mib.
+    max_upload_mib: int = Field(default=16384, ge=1)
+    # Media types that are taken in over HTTP, such as application/pdf or image/*; none named: what converters read is
+    # processed, and anything is stored.
+    allowed_types: Annotated[tuple[str, ...], NoDecode] = ()
+    # Other sites whose pages may use the API in a browser, such as https://app.example.org.
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
     # Webhooks. Private networks that they may reach: off, on (every one), loopback, or networks such as 10.0.0.0/8.
     allow_private_webhooks: Annotated[PrivateNetworks, NoDecode] = ()
     # What their secrets are sealed with; a file, so that several machines can be given the same.
@@ -98,7 +108,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
 
-    @field_validator("extra_stages", mode="before")
+    @field_validator("extra_stages", "allowed_types", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

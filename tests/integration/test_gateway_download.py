@@ -11,37 +11,35 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qs, urlsplit
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.gateway_address import note_gateway, public_url
 from blocks.keys import StorageKeys
 from blocks.link_keys import LinkKeys
-from blocks.links import DOWNLOAD_PATH, Links, direct_link
+from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
 from blocks.storage.local import LocalBackend
 from blocks.tokens import issue
+from tests.gateway import CONTENT, Gateway, error_of, running_gateway
 from tests.s3 import S3Server
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.app import create_app
 from waybill.gateway.listener import address_of, listen
-from waybill.gateway.server import GatewayServer
 
 MIB = 1024 * 1024
-CONTENT = os.urandom(3 * MIB + 17)
 HOUR = timedelta(hours=1)
 PATIENCE_SECONDS = 20.0
 
@@ -82,60 +80,7 @@ class WatchedBackend(LocalBackend):
         return cast("BinaryIO", Stream())
 
 
-@dataclass(frozen=True)
-class Gateway:
-    """A gateway that answers, with what lies behind it and a client in front of it."""
-
-    url: str
-    server: GatewayServer
-    custody: Custody
-    keys: LinkKeys
-    links: Links
-    client: httpx.AsyncClient
-    database_url: str
-
-    async def put(self, content: bytes = CONTENT, *, name: str = "report.pdf", **given: Any) -> Artifact:
-        options = {"media_type": "application/pdf", "keep_for": timedelta(days=1), **given}
-        draft = Draft(kind="upload", filename=name, source_file=name, document_sha256="d" * 64, **options)
-        return await self.custody.take(draft, content)
-
-    def link(self, artifact: Artifact | UUID, lifetime: timedelta = HOUR, *, scope: str = "download") -> str:
-        """A link, also to what is not there and for longer than it is."""
-        file_id = artifact if isinstance(artifact, UUID) else artifact.file_id
-        token, _ = issue(
-            key=self.keys.signing_key(), scope=scope, subject=str(file_id), expires_at=datetime.now(UTC) + lifetime
-        )
-        return f"{self.url}{DOWNLOAD_PATH}/{file_id}?token={token}"
-
-    async def get(self, url: str, **headers: str) -> httpx.Response:
-        return await self.client.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-    def stored(self, artifact: Artifact) -> Path:
-        return Path(self.custody.locate(artifact))
-
-
 Start = Callable[..., Awaitable[Gateway]]
-
-
-@asynccontextmanager
-async def running(
-    database_url: str, backend: Backend, keys: StorageKeys, key_file: Path, *, redirects: bool = False
-) -> AsyncGenerator[Gateway]:
-    listener = listen("127.0.0.1", 0)
-    ending = asyncio.Event()
-    link_keys = LinkKeys(key_file)
-    url = address_of(listener)
-    links = Links(link_keys, url)
-    async with Catalog.open(database_url) as catalog, httpx.AsyncClient() as client:
-        custody = Custody(catalog=catalog, backend=backend, keys=keys)
-        server = GatewayServer(create_app(custody, links, presigned_redirects=redirects), ending.is_set)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            yield Gateway(url, server, custody, link_keys, links, client, database_url)
-        finally:
-            ending.set()
-            await client.aclose()
-            await serving
 
 
 @pytest.fixture
@@ -146,8 +91,9 @@ async def start(database_url: str, tmp_path: Path) -> AsyncGenerator[Start]:
         async def begin(
             *, keys: StorageKeys = ENCRYPTED, backend: Backend | None = None, redirects: bool = False
         ) -> Gateway:
-            place = backend or open_backend(str(tmp_path / "store"))
-            opening = running(database_url, place, keys, tmp_path / "link-keys", redirects=redirects)
+            opening = running_gateway(
+                database_url, tmp_path / "home", backend=backend, keys=keys, presigned_redirects=redirects
+            )
             return await until_done.enter_async_context(opening)
 
         yield begin
@@ -156,20 +102,6 @@ async def start(database_url: str, tmp_path: Path) -> AsyncGenerator[Start]:
 @pytest.fixture
 async def gateway(start: Start) -> Gateway:
     return await start()
-
-
-def error_of(response: httpx.Response) -> str:
-    """The code of an error, after a look at its shape and at what it must not tell."""
-    body = response.json()
-    assert body.keys() == {"error"}
-    assert body["error"].keys() == {"code", "message", "detail"}
-    assert isinstance(body["error"]["message"], str) and isinstance(body["error"]["detail"], dict)
-    assert response.headers["cache-control"] == "private, no-store"
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert "server" not in response.headers
-    for secret in ("Traceback", ".py", "/store/", "eyJ"):
-        assert secret not in response.text
-    return str(body["error"]["code"])
 
 
 async def in_thread(*command: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -200,6 +132,7 @@ async def test_a_link_gives_exactly_the_content_with_its_type_and_name(start: St
             assert answer.content == (content if method == "GET" else b"")
             headers = dict(answer.headers)
             headers.pop("date")
+            assert len(headers.pop("x-request-id")) == 32
             assert headers == {
                 "content-length": str(len(content)),
                 "content-type": "text/html; charset=utf-8",
@@ -530,7 +463,7 @@ async def test_a_restart_of_the_database_is_told_and_survived(gateway: Gateway) 
 
 async def test_what_nobody_foresaw_is_an_answer_without_a_traceback(gateway: Gateway) -> None:
     link = gateway.link(await gateway.put())
-    app = create_app(cast("Custody", None), gateway.links)
+    app = create_app(replace(gateway.resources, custody=cast("Custody", None)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.get(link)

@@ -13,13 +13,14 @@ import pytest
 
 from blocks.catalog import Catalog
 from blocks.custody import Custody
-from blocks.link_keys import LinkKeys
 from blocks.links import Links
 from blocks.outbox import Event, add_events, recent_events
+from blocks.settings import Settings
 from blocks.storage import open_backend
 from blocks.webhooks.event_links import EventLinks
 from tests.storage_keys import PLAIN
 from waybill.gateway.app import create_app
+from waybill.gateway.resources import open_resources
 
 BASE = "http://gateway.example"
 
@@ -33,8 +34,9 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
 async def test_the_link_in_a_thinned_event_gives_the_whole_of_it_and_nothing_else(
     catalog: Catalog, tmp_path: Path
 ) -> None:
-    links = Links(LinkKeys(tmp_path / "link-keys"), BASE)
     custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")), keys=PLAIN)
+    settings = Settings(home=tmp_path, public_url=BASE)
+    links = Links.of(settings)
     events = [
         Event(
             event_id=f"evt_{uuid4()}",
@@ -52,8 +54,10 @@ async def test_the_link_in_a_thinned_event_gives_the_whole_of_it_and_nothing_els
     data = json.loads(first.body)["data"]
     assert data["thinned"] is True
     url = data["payload_url"]
-    app = create_app(custody, links)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE) as client:
+    async with (
+        open_resources(settings, custody, prefect_api=None) as resources,
+        httpx.AsyncClient(transport=httpx.ASGITransport(create_app(resources)), base_url=BASE) as client,
+    ):
         whole = await client.get(url)
         assert (whole.status_code, whole.headers["content-type"]) == (200, "application/json")
         assert whole.json()["data"] == {"metadata": {"text": "long " * 10_000}}

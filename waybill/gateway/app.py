@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
 
-from blocks.custody import Custody
-from blocks.links import Links
-from waybill.gateway.answers import SAFE_HEADERS, answer_errors
-from waybill.gateway.downloads import Downloads, download_routes
-from waybill.gateway.event_bodies import event_routes
+from waybill import __version__
+from waybill.gateway import downloads, event_bodies, health
+from waybill.gateway.answers import answer_errors
+from waybill.gateway.request_log import RequestLog
+from waybill.gateway.resources import Resources
+
+API = "/api/v1"
 
 
-def create_app(custody: Custody, links: Links, *, presigned_redirects: bool = False) -> FastAPI:
-    """Files of *custody* and long events of its catalogue, by *links*.
-
-    Opens nothing and closes nothing; that is its caller's.
-    """
+def create_app(resources: Resources) -> FastAPI:
+    """The HTTP API on *resources*. Opens nothing and closes nothing; that is its caller's."""
     app = FastAPI(
         title="Waybill",
-        # No pages about itself, and no redirects that are built from what the client says this host is called.
-        openapi_url=None,
+        version=__version__,
+        summary="Documents through processing stages, every output in custody.",
+        openapi_url=f"{API}/openapi.json",
+        # Their pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
+        # No redirects that are built from what the client says this host is called.
         redirect_slashes=False,
         # Traces would carry the tokens of links off this machine: they record the query.
         telemetry={"tracing": False, "logs": False, "auto_configure": False},
     )
+    app.state.resources = resources
     answer_errors(app)
-    app.include_router(download_routes(Downloads(custody, links, redirects=presigned_redirects)))
-    app.include_router(event_routes(custody, links))
-
-    @app.api_route("/health", methods=["GET", "HEAD"])
-    async def health() -> Response:
-        return JSONResponse({"status": "ok"}, headers=SAFE_HEADERS)
-
-    del health  # registered by its decorator
+    app.include_router(downloads.router)
+    app.include_router(event_bodies.router)
+    app.include_router(health.router)
+    app.add_middleware(RequestLog)
     return app

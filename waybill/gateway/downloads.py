@@ -1,7 +1,8 @@
-"""``GET`` and ``HEAD`` of one file by a signed link.
+"""``GET`` and ``HEAD`` of one file, by a signed link or an API key.
 
-Owns the order of the questions: may this link do that (nothing is looked up before), is the file there, does the client
-have it already, which part does it want (RFC 9110 section 13.2.2).
+Owns the order of the questions: may this link or key do that (nothing of the file is looked up before), is the file
+there, does the client have it already, which part does it want (RFC 9110 section 13.2.2). What is given out is in the
+audit log before its first byte.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import RedirectResponse, Response
+from fastapi.security import HTTPAuthorizationCredentials
 
+from blocks.access import READ, record
 from blocks.catalog import Artifact
 from blocks.custody import Custody
 from blocks.download_name import content_disposition
-from blocks.links import DOWNLOAD_PATH, Links, direct_link
-from blocks.tokens import Clock, utc_now
+from blocks.links import DOWNLOAD_PATH, direct_link
+from blocks.tokens import utc_now
+from waybill.gateway.access import Caller
 from waybill.gateway.answers import SAFE_HEADERS, Refusal, no_token
 from waybill.gateway.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
 from waybill.gateway.content_answer import ContentAnswer
+from waybill.gateway.dependencies import API_KEY, Waybill
 from waybill.gateway.entity_tags import continues, entity_tag, matches_any
+from waybill.gateway.resources import Resources
 
 # The client follows at once; S3 asks for the signature at the beginning of an answer only.
 REDIRECT_LIFETIME = timedelta(minutes=5)
@@ -33,49 +39,55 @@ REDIRECT_LIFETIME = timedelta(minutes=5)
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
 
 
-class Downloads:
-    """Answers for one custody. With *redirects*, to the storage itself where that can sign a link to the content."""
-
-    def __init__(self, custody: Custody, links: Links, *, redirects: bool, clock: Clock = utc_now) -> None:
-        self._custody = custody
-        self._links = links
-        self._redirects = redirects
-        self._clock = clock
-
-    async def answer(self, request: Request, file_id: UUID, token: str | None) -> Response:
-        """The answer to one request. Raises `Refusal`, `LinkInvalid`, `LinkExpired`, and what custody raises."""
-        if not token:
-            raise no_token("see 'waybill files share'")
-        link = await asyncio.to_thread(self._links.check_download, token, file_id)
-        artifact = await self._custody.get(file_id)
-        headers = _headers(artifact)
-        part = _wanted(request, artifact, headers)
-        if isinstance(part, Response):
-            return part
-        if request.method == "HEAD":
-            return Response(headers={**headers, "Content-Length": str(artifact.size)})
-        redirect = await self._redirect(artifact, link.expires_at)
-        return redirect or ContentAnswer(self._custody, artifact, part, headers=headers)
-
-    async def _redirect(self, artifact: Artifact, link_ends: datetime) -> Response | None:
-        """To the storage, for a few minutes, and never longer than the link that was shown."""
-        lifetime = min(REDIRECT_LIFETIME, link_ends - self._clock())
-        if not self._redirects or lifetime < timedelta(seconds=1):
-            return None
-        direct = await asyncio.to_thread(direct_link, self._custody.backend, artifact, lifetime)
-        return RedirectResponse(direct.url, status_code=307, headers=SAFE_HEADERS) if direct else None
+router = APIRouter(tags=["files"])
 
 
-def download_routes(downloads: Downloads) -> APIRouter:
-    """The path that links lead to."""
-    router = APIRouter()
+@router.api_route(f"{DOWNLOAD_PATH}/{{file_id}}", methods=["GET", "HEAD"])
+async def download(
+    request: Request,
+    resources: Waybill,
+    _: Annotated[HTTPAuthorizationCredentials | None, Security(API_KEY)],
+    file_id: UUID,
+    token: Annotated[str | None, Query()] = None,
+) -> Response:
+    """The content of a file. Raises `Refusal`, `LinkInvalid`, `LinkExpired`, and what custody raises."""
+    custody = resources.custody
+    caller, until = await _admitted(request, resources, file_id, token)
+    artifact = await custody.get(file_id)
+    headers = _headers(artifact)
+    part = _wanted(request, artifact, headers)
+    if isinstance(part, Response):
+        return part
+    if request.method == "HEAD":
+        return Response(headers={**headers, "Content-Length": str(artifact.size)})
+    detail = {"from": part.start, "to": part.stop} if part else {}
+    async with custody.catalog.connection() as connection:
+        await record(connection, caller.entry("download", file_id=file_id, detail=detail))
+    redirect = await _redirect(custody, artifact, until) if resources.settings.presigned_redirects else None
+    return redirect or ContentAnswer(custody, artifact, part, headers=headers)
 
-    @router.api_route(f"{DOWNLOAD_PATH}/{{file_id}}", methods=["GET", "HEAD"])
-    async def download(request: Request, file_id: UUID, token: Annotated[str | None, Query()] = None) -> Response:
-        return await downloads.answer(request, file_id, token)
 
-    del download  # registered by its decorator
-    return router
+async def _admitted(
+    request: Request, resources: Resources, file_id: UUID, token: str | None
+) -> tuple[Caller, datetime | None]:
+    """Who asks, and until when; None where it is for as long as the key works. A link counts before a key."""
+    if token:
+        grant = await asyncio.to_thread(resources.links.check_download, token, file_id)
+        client = request.client.host if request.client else None
+        request.state.actor = "link"
+        return Caller(actor="link", client=client, key=None), grant.expires_at
+    if "authorization" not in request.headers:
+        raise no_token("see 'waybill files share'; or show an API key")
+    return await resources.gate.admit(request, READ), None
+
+
+async def _redirect(custody: Custody, artifact: Artifact, until: datetime | None) -> Response | None:
+    """To the storage, for a few minutes, and never longer than the link that was shown."""
+    lifetime = min(REDIRECT_LIFETIME, until - utc_now()) if until else REDIRECT_LIFETIME
+    if lifetime < timedelta(seconds=1):
+        return None
+    direct = await asyncio.to_thread(direct_link, custody.backend, artifact, lifetime)
+    return RedirectResponse(direct.url, status_code=307, headers=SAFE_HEADERS) if direct else None
 
 
 def _wanted(request: Request, artifact: Artifact, headers: Mapping[str, str]) -> ByteRange | Response | None:

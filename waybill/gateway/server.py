@@ -19,9 +19,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from blocks.custody import Custody
 from blocks.errors import WaybillError
-from blocks.links import Links
-from blocks.settings import Settings
+from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
+from waybill.gateway.request_log import JsonLines
+from waybill.gateway.resources import open_resources
 
 # Reading threads. A download holds one only while a piece is made for it, so these serve many times as many clients;
 # Python's default on two cores, six, would be used up by a storage that hangs.
@@ -44,7 +45,11 @@ def run_gateway(
 
     Raises `InvalidSettings` and `CatalogUnavailable` before *on_ready* is called.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # One line per request of ours to others would drown the lines of requests to us.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # It announces starts and ends; what it has to say is from WARNING on.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(broken_answers_in_one_line)
@@ -70,12 +75,11 @@ async def _serve(
     on_ready: Callable[[], None],
 ) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway"))
-    links = Links.of(settings)
-    # Now, so that keys that cannot be used are told at the start and not to the first client.
-    await asyncio.to_thread(links.require_keys)
-    async with opening as custody:
-        app = create_app(custody, links, presigned_redirects=settings.presigned_redirects)
-        await GatewayServer(app, asked_to_end, on_ready).serve(sockets=[listener])
+    async with (
+        opening as custody,
+        open_resources(settings, custody, prefect_api=prefect_api_url()) as resources,
+    ):
+        await GatewayServer(create_app(resources), asked_to_end, on_ready).serve(sockets=[listener])
 
 
 class _Protocol(H11Protocol):

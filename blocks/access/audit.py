@@ -1,0 +1,109 @@
+"""The audit log: who did what to which file, written together with what was done. Never a key, a link or content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from blocks.access import queries
+from blocks.catalog import Connection
+from blocks.catalog.catalog import run
+from blocks.errors import InvalidOptions
+from blocks.plain_json import cleaned
+from blocks.postgres import storable_text
+
+ACTIONS = (
+    "upload", "ingest", "download", "delete", "share", "pin", "unpin",
+    "key_created", "key_used", "key_refused", "key_revoked",
+    "endpoint_added", "webhook_replayed", "webhook_tested",
+)  # fmt: skip
+"""What is recorded. `key_used` once an hour for each key and address, `key_refused` each time."""
+
+MAX_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One thing that was done. *actor* is ``key:ID``, ``link`` or ``cli:NAME``; *client* a network address."""
+
+    action: str
+    actor: str
+    file_id: UUID | None = None
+    run_id: UUID | None = None
+    client: str | None = None
+    request_id: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    # Known once it is recorded.
+    entry_id: int | None = None
+    recorded_at: datetime | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "entry_id": self.entry_id,
+            "recorded_at": self.recorded_at.isoformat() if self.recorded_at else None,
+            "action": self.action,
+            "actor": self.actor,
+            "file_id": str(self.file_id) if self.file_id else None,
+            "run_id": str(self.run_id) if self.run_id else None,
+            "client": self.client,
+            "request_id": self.request_id,
+            "detail": dict(self.detail),
+        }
+
+
+async def record(connection: Connection, *entries: AuditEntry) -> None:
+    """Add *entries*, all or none, on the caller's connection."""
+    if not entries:
+        return
+    rows = [
+        {
+            "action": entry.action,
+            "actor": entry.actor,
+            "file_id": entry.file_id,
+            "run_id": entry.run_id,
+            "client": entry.client,
+            "request_id": entry.request_id,
+            "detail": cleaned(entry.detail, leaf=_storable),
+        }
+        for entry in entries
+    ]
+    await run(connection, queries.RECORD, {"rows": orjson.dumps(rows).decode()})
+
+
+async def audited(
+    connection: Connection,
+    *,
+    action: str | None = None,
+    actor: str | None = None,
+    file_id: UUID | None = None,
+    within: timedelta | None = None,
+    limit: int = 100,
+    after: int | None = None,
+) -> list[AuditEntry]:
+    """The log, newest first. *after* is the `entry_id` that a page before ended with. Raises `InvalidOptions`."""
+    if action is not None and action not in ACTIONS:
+        raise InvalidOptions(f"nothing is recorded as {action!r}; there are {', '.join(ACTIONS)}")
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} entries, not {limit}")
+    statement = queries.audited_statement(
+        action=action is not None, actor=actor is not None, file=file_id is not None, hours=within is not None,
+        after=after is not None,
+    )  # fmt: skip
+    values = {
+        "action": action,
+        "actor": actor,
+        "file_id": file_id,
+        "seconds": within.total_seconds() if within is not None else None,
+        "after": after,
+        "limit": limit,
+    }
+    return [AuditEntry(**row) for row in await (await run(connection, statement, values)).fetchall()]
+
+
+def _storable(value: Any) -> Any:
+    return storable_text(value) if isinstance(value, str) else value

@@ -1,0 +1,81 @@
+"""API keys in Postgres. Every call takes the caller's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, cast
+
+from blocks.access import queries
+from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, new_key
+from blocks.catalog import Connection
+from blocks.catalog.catalog import run
+from blocks.errors import ApiKeyNotFound
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A key that was made, and its text, which is known now and never again."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+async def create_key(
+    connection: Connection,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    requests_per_minute: int | None = None,
+    keep_for: timedelta | None = None,
+) -> Made:
+    """Make a key; without *keep_for* it works until it is revoked. Raises `InvalidOptions`."""
+    text, shown = new_key()
+    values = {
+        "key_id": shown.key_id,
+        "name": check_name(name),
+        "secret_sha256": digest(shown.secret),
+        "scopes": check_scopes(scopes),
+        "requests_per_minute": requests_per_minute,
+        "keep_for_seconds": keep_for.total_seconds() if keep_for is not None else None,
+    }
+    row = await (await run(connection, queries.CREATE_KEY, values)).fetchone()
+    return Made(key=_key(cast("Row", row)), text=text)
+
+
+async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
+    """The key with this id, usable or not."""
+    row = await (await run(connection, queries.FIND_KEY, {"key_id": key_id})).fetchone()
+    return _key(row) if row else None
+
+
+async def list_keys(connection: Connection) -> list[ApiKey]:
+    """All keys, newest first, with those that no longer work."""
+    return [_key(row) for row in await (await run(connection, queries.LIST_KEYS, {})).fetchall()]
+
+
+async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
+    """From now on the key opens nothing. Idempotent. Raises `ApiKeyNotFound`."""
+    row = await (await run(connection, queries.REVOKE_KEY, {"key_id": key_id})).fetchone()
+    if row is None:
+        raise ApiKeyNotFound(f"there is no API key {key_id!r}; 'waybill keys list' shows them")
+    return _key(row)
+
+
+async def has_admin_key(connection: Connection) -> bool:
+    """Whether anybody can look after the rest."""
+    row = await (await run(connection, queries.HAS_ADMIN_KEY, {})).fetchone()
+    return bool(cast("Row", row)["found"])
+
+
+async def note_use(connection: Connection, key_id: str) -> None:
+    """Note that the key was used now."""
+    await run(connection, queries.NOTE_USE, {"key_id": key_id})
+
+
+def _key(row: Row) -> ApiKey:
+    known: Row = {**row, "scopes": tuple(row["scopes"])}
+    return ApiKey(**known)

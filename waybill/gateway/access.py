@@ -1,0 +1,152 @@
+"""Who may come in: API keys, what they allow, and how often.
+
+Owns the order of the questions: has the key the form of one (nothing is looked up before), is it a known one that
+still works, has it the scope, does it come too often. A key is looked up for every request, so a revoked one opens
+nothing from the next request on. Limits hold for one gateway process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+
+from blocks.access import ApiKey, AuditEntry, Presented, find_key, note_use, read_presented, record
+from blocks.catalog import Catalog
+from waybill.gateway.answers import Refusal
+from waybill.gateway.rate_limit import RateLimit
+from waybill.gateway.request_log import request_id
+
+# Wrong keys from one address: a program with an old key in its settings comes this far, and somebody who tries keys out
+# gets nowhere with it.
+_WRONG_KEYS_PER_MINUTE = 60
+# How often the same use is noted: what is looked for is who uses a key, and from where.
+_NOTED_EVERY_SECONDS = 3600.0
+# Keys and addresses that are remembered for that; beyond it some are noted earlier than needed.
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks. *actor* as the audit log has it."""
+
+    actor: str
+    client: str | None
+    key: ApiKey | None
+
+    @property
+    def namespace(self) -> str:
+        """What this caller's `Idempotency-Key`s are its own in."""
+        return self.key.key_id if self.key else self.actor
+
+    def entry(
+        self,
+        action: str,
+        *,
+        file_id: UUID | None = None,
+        run_id: UUID | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """What the caller did, for the audit log."""
+        return AuditEntry(
+            action=action,
+            actor=self.actor,
+            file_id=file_id,
+            run_id=run_id,
+            client=self.client,
+            request_id=request_id.get(),
+            detail=dict(detail or {}),
+        )
+
+
+class Gate:
+    """Lets in who has a key. *requests_per_minute* holds for keys that have no limit of their own."""
+
+    def __init__(
+        self, catalog: Catalog, *, requests_per_minute: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._catalog = catalog
+        self._requests_per_minute = requests_per_minute
+        self._clock = clock
+        self._requests = RateLimit(clock)
+        self._wrong_keys = RateLimit(clock)
+        self._noted: dict[tuple[str, str | None], float] = {}
+
+    async def admit(self, request: Request, scope: str) -> Caller:
+        """The caller, who has *scope*. Raises `Refusal` (401, 403, 429) and `CatalogUnavailable`."""
+        client = request.client.host if request.client else None
+        presented = self._presented(request, client)
+        async with self._catalog.connection() as connection:
+            key = await find_key(connection, presented.key_id)
+            if key is None or not presented.is_of(key):
+                self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
+                raise _not_authenticated("this API key is not known here")
+            caller = Caller(actor=f"key:{key.key_id}", client=client, key=key)
+            request.state.actor = caller.actor
+            refusal = self._refusal(key, scope)
+            if refusal is not None:
+                why = "revoked or expired" if not key.usable else f"without the scope {scope}"
+                await record(connection, caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
+                raise refusal
+            if self._is_to_be_noted(key.key_id, client):
+                await note_use(connection, key.key_id)
+                await record(connection, caller.entry("key_used"))
+        wait = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
+        if wait:
+            raise _too_often(wait)
+        return caller
+
+    def _presented(self, request: Request, client: str | None) -> Presented:
+        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+        if not credentials or scheme.lower() != "bearer":
+            raise _not_authenticated("this path wants an API key: 'Authorization: Bearer wb_...'")
+        wait = self._wrong_keys.wait(client or "", _WRONG_KEYS_PER_MINUTE)
+        if wait:
+            raise _too_often(wait)
+        presented = read_presented(credentials.strip())
+        if presented is None:
+            self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
+            raise _not_authenticated("this is not an API key of Waybill")
+        return presented
+
+    def _refusal(self, key: ApiKey, scope: str) -> Refusal | None:
+        if not key.usable:
+            return _not_authenticated("this API key was revoked or has expired")
+        if not key.allows(scope):
+            return Refusal(
+                403,
+                "ScopeMissing",
+                f"this API key has not the scope {scope}",
+                detail={"wanted": scope, "scopes": list(key.scopes)},
+                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
+            )
+        return None
+
+    def _is_to_be_noted(self, key_id: str, client: str | None) -> bool:
+        now, use = self._clock(), (key_id, client)
+        if now - self._noted.get(use, -_NOTED_EVERY_SECONDS) < _NOTED_EVERY_SECONDS:
+            return False
+        if len(self._noted) >= _REMEMBERED:
+            self._noted.clear()
+        self._noted[use] = now
+        return True
+
+
+def _not_authenticated(message: str) -> Refusal:
+    # RFC 6750 section 3: the challenge of the scheme.
+    return Refusal(401, "NotAuthenticated", message, headers={"WWW-Authenticate": "Bearer"})
+
+
+def _too_often(wait_seconds: float) -> Refusal:
+    seconds = max(1, round(wait_seconds + 0.5))
+    return Refusal(
+        429,
+        "TooManyRequests",
+        f"too many requests; come again in {seconds} s",
+        detail={"retry_after_seconds": seconds},
+        headers={"Retry-After": str(seconds)},
+    )

@@ -1,0 +1,41 @@
+"""What the gateway's routes work with, opened once by whoever runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from blocks.custody import Custody
+from blocks.links import Links
+from blocks.settings import Settings
+from waybill.gateway.access import Gate
+from waybill.gateway.prefect_api import PrefectApi
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Custody with its catalogue, links, Prefect, and who may come in."""
+
+    settings: Settings
+    custody: Custody
+    links: Links
+    prefect: PrefectApi
+    gate: Gate
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, custody: Custody, *, prefect_api: str | None) -> AsyncGenerator[Resources]:
+    """Everything on *custody*, and on the Prefect server at *prefect_api* if there is one. Raises `InvalidSettings`."""
+    links = Links.of(settings)
+    # Now, so that keys that cannot be used are told at the start and not to the first client.
+    await asyncio.to_thread(links.require_keys)
+    async with PrefectApi.open(prefect_api) as prefect:
+        yield Resources(
+            settings=settings,
+            custody=custody,
+            links=links,
+            prefect=prefect,
+            gate=Gate(custody.catalog, requests_per_minute=settings.requests_per_minute),
+        )
