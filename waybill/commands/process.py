@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -46,7 +45,7 @@ def process(
 
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
     """
-    numbers = read_stages(stages) if stages is not None else None
+    numbers = _read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
     with stack_session(prefect=True) as (settings, addresses):
@@ -105,42 +104,22 @@ async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
     return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
 
 
-def read_stages(text: str) -> list[int]:
-    """``1-3,5`` -> [1, 2, 3, 5]. Raises `InvalidOptions`."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InvalidOptions(f"--stages takes numbers and ranges such as 1-5 or 1,3-5, not {text!r}")
-        numbers.update(range(int(first), int(last or first) + 1))
-    if not numbers or len(numbers) > 100:
-        raise InvalidOptions(f"--stages takes numbers and ranges such as 1-5 or 1,3-5, not {text!r}")
-    from tasks.registry import select_stages
+def _read_stages(text: str) -> list[int]:
+    from waybill.run_options import read_stages
 
-    return [stage.number for stage in select_stages(sorted(numbers))]
+    return read_stages(text)
 
 
 def _read_options(path: Path) -> dict[str, Any]:
-    """The options file, checked against the stages' schema. Keys are stage names, with ``-`` or ``_``."""
-    from pydantic import ValidationError
-
-    from tasks.registry import options_model
+    """The options file, checked against the stages' schema."""
+    from waybill.run_options import read_options
 
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        return read_options(path.read_text(encoding="utf-8"), str(path))
     except OSError as exc:
         raise InvalidOptions(f"cannot read {path}: {exc.strerror}") from exc
-    except ValueError as exc:
+    except UnicodeDecodeError as exc:
         raise InvalidOptions(f"{path} is not JSON: {exc}") from exc
-    if not isinstance(raw, dict):
-        raise InvalidOptions(f"{path} must hold an object with one entry per stage")
-    named = {str(key).replace("-", "_"): value for key, value in cast("dict[Any, Any]", raw).items()}
-    try:
-        options_model().model_validate(named)
-    except ValidationError as exc:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
-        raise InvalidOptions(f"{path} does not fit the stages' options: {problems}") from exc
-    return named
 
 
 def _check_sources(sources: list[str]) -> None:
