@@ -17,16 +17,23 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from blocks.errors import (
+    AddressRefused,
     ArtifactGone,
     ArtifactNotFound,
+    ArtifactPinned,
     BlobMissing,
     ContentMismatch,
+    DeliveryNotFound,
+    EndpointNotFound,
     EventNotFound,
+    InvalidOptions,
+    InvalidWebhookUrl,
     LinkExpired,
     LinkInvalid,
     Transient,
     WaybillError,
 )
+from blocks.plain_json import without_surrogates
 
 log = logging.getLogger("waybill.gateway")
 
@@ -50,7 +57,14 @@ _ANSWERS: dict[type[WaybillError], tuple[int, str | None]] = {
     LinkExpired: (410, None),
     ArtifactGone: (410, "this file has expired or was deleted"),
     ArtifactNotFound: (404, "there is no such file"),
+    ArtifactPinned: (409, "this file is pinned; unpin it first"),
     EventNotFound: (404, "there is no such event, or its history has been trimmed"),
+    EndpointNotFound: (404, "there is no such endpoint, or it was removed"),
+    DeliveryNotFound: (404, "there is no such delivery, or its history has been trimmed"),
+    InvalidOptions: (422, None),
+    InvalidWebhookUrl: (422, None),
+    # Without the address: it would tell what names mean inside of this network.
+    AddressRefused: (422, "this URL leads into a network that webhooks must not reach"),
     ContentMismatch: (500, _DAMAGED),
     BlobMissing: (500, _DAMAGED),
     Transient: (503, "storage or catalogue do not answer; try again in a moment"),
@@ -82,6 +96,11 @@ def no_token(whence: str) -> Refusal:
         f"this path wants a link that was made for it; {whence}",
         headers={"WWW-Authenticate": "Bearer"},  # RFC 9110 section 15.5.2 asks for a challenge
     )
+
+
+def json_answer(body: Mapping[str, Any], status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that is no error: *body* as JSON."""
+    return JSONResponse(body, status_code=status, headers={**SAFE_HEADERS, **(headers or {})})
 
 
 def error_answer(
@@ -124,7 +143,7 @@ async def _waybill_error(_: Request, error: Exception) -> Response:
 async def _malformed(_: Request, error: Exception) -> Response:
     # Without what was sent: it may hold a token.
     problems = [
-        {"where": ".".join(str(part) for part in problem["loc"]), "problem": problem["msg"]}
+        {"where": without_surrogates(".".join(str(part) for part in problem["loc"])), "problem": problem["msg"]}
         for problem in cast("RequestValidationError", error).errors()
     ]
     return error_answer(422, "InvalidRequest", "the request does not have the right form", detail={"errors": problems})
