@@ -50,6 +50,11 @@ class Links:
         """Links as the environment has them. Raises `InvalidSettings`."""
         return cls(LinkKeys(settings.resolved_link_keys_file), public_url(settings))
 
+    @property
+    def base_url(self) -> str:
+        """Where the gateway can be reached from outside, without a slash at its end."""
+        return self._base
+
     def require_keys(self) -> None:
         """Make sure that there are keys, and that they can be used. Raises `InvalidSettings`, `StorageFull`."""
         self._keys.signing_key()

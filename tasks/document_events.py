@@ -179,6 +179,8 @@ class DocumentEvents:
             "attempt": self._attempt,
             "document": document.label,
             "document_sha256": document.info.sha256 if document.info else None,
+            # What the sender of the document has said of it comes back to whoever is told.
+            "source_metadata": dict(document.upload.artifact.metadata) if document.upload else {},
         }
 
 

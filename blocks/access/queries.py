@@ -38,6 +38,51 @@ RECORD = """
            action text, actor text, file_id uuid, run_id uuid, client text, request_id text, detail jsonb)
 """
 
+# Requests that are made once ------------------------------------------------------------------------------------------
+
+# A few at a time: nobody waits for it.
+FORGET_REQUESTS = """
+    delete from idempotent_requests
+     where ctid = any(array(
+           select ctid from idempotent_requests
+            where created_at < clock_timestamp() - make_interval(secs => %(remembered_seconds)s)
+            order by created_at limit 100 for update skip locked))
+"""
+
+# The first one inserts, and so does whoever comes after a process that let go or was killed.
+CLAIM_REQUEST = """
+    insert into idempotent_requests as known (key_id, idempotency_key, claim, claimed_until)
+    values (%(key_id)s, %(idempotency_key)s, %(claim)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+    on conflict (key_id, idempotency_key) do update
+       set claim = excluded.claim, claimed_until = excluded.claimed_until
+     where known.answer is null and known.claimed_until < clock_timestamp()
+    returning key_id, idempotency_key, claim, created_at, fingerprint, file_id
+"""
+
+ANSWERED_REQUEST = """
+    select fingerprint, answer from idempotent_requests
+     where key_id = %(key_id)s and idempotency_key = %(idempotency_key)s and answer is not null
+"""
+
+_CLAIMED = "key_id = %(key_id)s and idempotency_key = %(idempotency_key)s and claim = %(claim)s"
+
+RENEW_REQUEST = f"""
+    update idempotent_requests set claimed_until = clock_timestamp() + make_interval(secs => %(seconds)s)
+     where {_CLAIMED}
+"""
+
+NOTE_STORED = f"""
+    update idempotent_requests set fingerprint = %(fingerprint)s, file_id = %(file_id)s where {_CLAIMED}
+"""
+
+NOTE_ANSWER = f"""
+    update idempotent_requests set fingerprint = %(fingerprint)s, answer = %(answer)s::jsonb where {_CLAIMED}
+"""
+
+LET_GO_REQUEST = f"update idempotent_requests set claimed_until = clock_timestamp() where {_CLAIMED}"
+
+FORGET_UNDONE_REQUEST = f"delete from idempotent_requests where {_CLAIMED} and file_id is null and answer is null"
+
 
 def audited_statement(*, action: bool, actor: bool, file: bool, hours: bool, after: bool) -> str:
     """The log for the filters that are given, newest first, one page by key set."""

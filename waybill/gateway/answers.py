@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from blocks.errors import (
     AddressRefused,
@@ -24,13 +25,19 @@ from blocks.errors import (
     BlobMissing,
     ContentMismatch,
     DeliveryNotFound,
+    DeploymentMissing,
+    EmptyDocument,
+    EncryptedDocument,
     EndpointNotFound,
     EventNotFound,
     InvalidOptions,
     InvalidWebhookUrl,
     LinkExpired,
     LinkInvalid,
+    PrefectUnavailable,
+    StorageFull,
     Transient,
+    UnreadableDocument,
     WaybillError,
 )
 from blocks.plain_json import without_surrogates
@@ -65,6 +72,12 @@ _ANSWERS: dict[type[WaybillError], tuple[int, str | None]] = {
     InvalidWebhookUrl: (422, None),
     # Without the address: it would tell what names mean inside of this network.
     AddressRefused: (422, "this URL leads into a network that webhooks must not reach"),
+    EmptyDocument: (422, None),
+    EncryptedDocument: (422, None),
+    UnreadableDocument: (422, None),
+    StorageFull: (507, "there is no room left for the file"),
+    PrefectUnavailable: (503, "the Prefect server does not answer; try again in a moment"),
+    DeploymentMissing: (503, "Prefect does not know the deployment that processes documents; is 'waybill up' running?"),
     ContentMismatch: (500, _DAMAGED),
     BlobMissing: (500, _DAMAGED),
     Transient: (503, "storage or catalogue do not answer; try again in a moment"),
@@ -122,6 +135,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(WaybillError, _waybill_error)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -147,6 +161,11 @@ async def _malformed(_: Request, error: Exception) -> Response:
         for problem in cast("RequestValidationError", error).errors()
     ]
     return error_answer(422, "InvalidRequest", "the request does not have the right form", detail={"errors": problems})
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    # Nobody reads it.
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 async def _http(_: Request, error: Exception) -> Response:

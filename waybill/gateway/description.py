@@ -11,6 +11,7 @@ _MEANINGS = {
     401: "No API key, or one that does not work",
     403: "The key has not the scope, or the link is for something else",
     404: "There is no such thing",
+    408: "The request came too slowly",
     409: "In conflict with how things are",
     410: "It was there: expired or deleted",
     412: "Not the content that If-Match names",
@@ -21,6 +22,7 @@ _MEANINGS = {
     429: "Too many requests; Retry-After says when to come again",
     500: "Stored bytes are damaged, or something unforeseen went wrong",
     503: "Database, storage or Prefect do not answer now; Retry-After says when to come again",
+    507: "No room left in the storage",
 }
 
 
@@ -38,6 +40,16 @@ class ErrorAnswer(BaseModel):
     model_config = ConfigDict(title="Error")
 
     error: ErrorDetail
+
+
+def form(*, file_required: bool, **fields: str) -> dict[str, Any]:
+    """For a route's `openapi_extra`: a multipart form of a file and text fields, which are given with an example."""
+    properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
+    properties |= {name: {"type": "string", "examples": [example]} for name, example in fields.items()}
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+    if file_required:
+        schema["required"] = ["file"]
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,0 +1,302 @@
+"""Files into custody over HTTP: what is taken in, what is refused and how, and that nothing is left of what was not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from blocks.custody.manifest import is_manifest_key
+from blocks.keys import StorageKeys
+from tests.gateway import Gateway, error_of, running_gateway
+from tests.storage_keys import ENCRYPTED, PLAIN
+
+UPLOAD = "/api/v1/files/upload"
+MIB = 1024 * 1024
+PDF = b"%PDF-1.7\n" + b"x" * 100
+Start = Callable[..., Awaitable[Gateway]]
+
+
+@pytest.fixture
+async def start(database_url: str, tmp_path: Path) -> AsyncGenerator[Start]:
+    """Starts gateways that end with the test."""
+    async with AsyncExitStack() as until_done:
+
+        async def begin(**options: Any) -> Gateway:
+            opening = running_gateway(database_url, tmp_path / "home", **options)
+            return await until_done.enter_async_context(opening)
+
+        yield begin
+
+
+@pytest.fixture
+async def gateway(start: Start) -> Gateway:
+    return await start()
+
+
+async def upload(gateway: Gateway, content: bytes, name: str = "report.pdf", **fields: str) -> httpx.Response:
+    headers = await gateway.headers("write")
+    return await gateway.client.post(UPLOAD, files={"file": (name, content)}, data=fields, headers=headers)
+
+
+async def raw(gateway: Gateway, body: bytes, content_type: str) -> httpx.Response:
+    headers = {**await gateway.headers("write"), "Content-Type": content_type}
+    return await gateway.client.post(UPLOAD, content=body, headers=headers)
+
+
+async def assert_nothing_is_left(gateway: Gateway) -> None:
+    """No row and no blob, whatever came in."""
+    async with gateway.custody.catalog.connection() as connection:
+        cursor = await connection.execute("select count(*) as rows from artifacts")
+        found = await cursor.fetchone()
+    assert found == {"rows": 0}
+    assert list(gateway.custody.backend.keys()) == []
+    assert list(gateway.custody.backend.leftovers()) == []
+
+
+# What is taken in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [ENCRYPTED, PLAIN], ids=["encrypted", "plain"])
+@pytest.mark.parametrize("size", [1, 64 * 1024, MIB, 9 * MIB + 17])
+async def test_what_is_sent_is_what_is_in_custody(start: Start, keys: StorageKeys, size: int) -> None:
+    gateway = await start(keys=keys)
+    content = os.urandom(size)
+    answer = await upload(gateway, content, "Übersicht 2026.bin", metadata='{"customer": 7}', source_type="mail")
+    assert answer.status_code == 201
+    told = answer.json()
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (told["size"], told["filename"], told["kind"]) == (size, "Übersicht 2026.bin", "upload")
+    assert told["metadata"] == {"customer": 7, "source_type": "mail"}
+    assert answer.headers["location"] == f"{gateway.url}/api/v1/files/metadata/{told['file_id']}"
+    back = await gateway.client.get(f"/api/v1/files/download/{told['file_id']}", headers=await gateway.headers("read"))
+    assert back.content == content
+    (row,) = await gateway.audited("upload")
+    assert (str(row["file_id"]), row["detail"]) == (told["file_id"], {"filename": "Übersicht 2026.bin", "size": size})
+
+
+def office_file() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("[Content_Types].xml", '<Types><Override PartName="/word/document.xml"/></Types>')
+        archive.writestr("_rels/.rels", "<x/>")
+        archive.writestr("word/document.xml", "<x/>" + "y" * 200_000)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("keys", [ENCRYPTED, PLAIN], ids=["encrypted", "plain"])
+@pytest.mark.parametrize(
+    ("content", "name", "media_type"),
+    [
+        (PDF, "letter.txt", "application/pdf"),
+        (b"# A heading\n\nand text\n", "notes.md", "text/markdown"),
+        (office_file(), "a.bin", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        (b"\x7fELF" + bytes(100), "report.pdf", "application/octet-stream"),
+        (b"", "empty.pdf", "application/octet-stream"),
+    ],
+)
+async def test_the_type_is_that_of_the_content_and_not_of_the_name(
+    start: Start, keys: StorageKeys, content: bytes, name: str, media_type: str
+) -> None:
+    gateway = await start(keys=keys)
+    answer = await upload(gateway, content, name)
+    assert (answer.status_code, answer.json()["media_type"].partition(";")[0]) == (201, media_type)
+
+
+async def test_with_the_public_key_alone_files_still_come_in(start: Start) -> None:
+    gateway = await start(keys=StorageKeys(recipient=ENCRYPTED.recipient, identities=()))
+    for content, name, media_type in (
+        (PDF, "a.bin", "application/pdf"),
+        (office_file(), "a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        (PDF + bytes(200_000), "a.bin", "application/pdf"),
+    ):
+        answer = await upload(gateway, content, name)
+        assert (answer.status_code, answer.json()["media_type"]) == (201, media_type)
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("../../etc/passwd", "passwd"),
+        ("/etc/shadow", "shadow"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("C:\\Users\\ada\\report.pdf", "report.pdf"),
+        ("..", "unnamed"),
+        ("a\r\nX-Evil: 1.pdf", "aX-Evil_ 1.pdf"),
+        ("\u202egnp.exe", "gnp.exe"),
+        ("x" * 900 + ".pdf", "x" * 196 + ".pdf"),
+        ('quo"ted.pdf', "quo_ted.pdf"),
+    ],
+)
+async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent: str, kept: str) -> None:
+    answer = await upload(gateway, PDF, sent)
+    assert (answer.status_code, answer.json()["filename"]) == (201, kept)
+    (key,) = [key for key in gateway.custody.backend.keys() if not is_manifest_key(key)]
+    assert kept.partition(".")[0] not in key
+
+
+async def test_many_at_once_all_arrive(gateway: Gateway) -> None:
+    contents = [os.urandom(2 * MIB + number) for number in range(12)]
+    answers = await asyncio.gather(*(upload(gateway, content, f"{n}.bin") for n, content in enumerate(contents)))
+    assert [answer.json()["sha256"] for answer in answers] == [hashlib.sha256(c).hexdigest() for c in contents]
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+def form(*parts: bytes, boundary: bytes = b"xx", end: bytes = b"--xx--\r\n") -> bytes:
+    return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + end
+
+
+FILE = b'Content-Disposition: form-data; name="file"; filename="a.pdf"\r\n\r\n' + PDF
+FORM = "multipart/form-data; boundary=xx"
+MANY = [b'Content-Disposition: form-data; name="metadata"\r\n\r\n{}'] * 1000
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"{}", "application/json", 415, "UnsupportedMediaType"),
+        (b"", "", 415, "UnsupportedMediaType"),
+        (form(FILE), "multipart/form-data", 400, "MalformedForm"),
+        (form(FILE), f"multipart/form-data; boundary={'x' * 71}", 400, "MalformedForm"),
+        (b"no form at all", FORM, 400, "MalformedForm"),
+        (form(FILE, end=b""), FORM, 400, "MalformedForm"),
+        (form(FILE)[:60], FORM, 400, "MalformedForm"),
+        (b"", FORM, 400, "MalformedForm"),
+        (form(b"X: y\r\n\r\nz"), FORM, 400, "MalformedForm"),
+        (form(b"X: " + b"y" * 10_000 + b"\r\n\r\nz"), FORM, 400, "MalformedForm"),
+        (form(b'Content-Disposition: form-data; name="metadata"\r\n\r\n{}'), FORM, 422, "InvalidOptions"),
+        (form(b'Content-Disposition: form-data; name="file"\r\n\r\nx'), FORM, 422, "InvalidOptions"),
+        (form(b'Content-Disposition: form-data; name="other"\r\n\r\nx', FILE), FORM, 422, "InvalidOptions"),
+        (form(FILE, FILE), FORM, 422, "InvalidOptions"),
+        (form(*MANY), FORM, 422, "InvalidOptions"),
+        (form(b'Content-Disposition: form-data; name="metadata"\r\n\r\n' + b"[" * 70_000, FILE), FORM, 413, "FieldTooLarge"),
+        (form(b'Content-Disposition: form-data; name="metadata"\r\n\r\n\xff', FILE), FORM, 422, "InvalidOptions"),
+        (form(b'Content-Disposition: form-data; name="metadata"\r\n\r\n"a\x00"', FILE), FORM, 422, "InvalidOptions"),
+        (form(b'Content-Disposition: form-data; name="file"; filename="' + b"a" * 1100 + b'"\r\n\r\nx'), FORM, 422, "InvalidOptions"),
+    ],
+)  # fmt: skip
+async def test_a_body_that_is_no_proper_form_is_refused_and_nothing_is_kept(
+    gateway: Gateway, body: bytes, content_type: str, status: int, code: str
+) -> None:
+    answer = await raw(gateway, body, content_type)
+    assert (answer.status_code, error_of(answer)) == (status, code)
+    await assert_nothing_is_left(gateway)
+
+
+async def test_a_thousand_parts_are_not_worked_through(gateway: Gateway) -> None:
+    parts = [b'Content-Disposition: form-data; name="n%d"; filename="x"\r\n\r\nx' % number for number in range(1000)]
+    answer = await raw(gateway, form(*parts), FORM)
+    assert (answer.status_code, error_of(answer)) == (422, "InvalidOptions")
+    await assert_nothing_is_left(gateway)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "[]",
+        "7",
+        "not json",
+        '{"a":',
+        "NaN",
+        '{"a": NaN}',
+        '{"a": "' + "x" * 9000 + '"}',
+        '{"a": "\\ud800"}',
+        "[" * 5000,
+    ],
+)
+async def test_metadata_that_is_no_small_json_object_is_refused(gateway: Gateway, metadata: str) -> None:
+    answer = await upload(gateway, PDF, metadata=metadata)
+    assert (answer.status_code, error_of(answer)) == (422, "InvalidOptions")
+    await assert_nothing_is_left(gateway)
+
+
+async def test_metadata_of_any_kind_comes_back(gateway: Gateway) -> None:
+    given = {"text": "ü\u0000\n", "big": 2**63, "nested": [{"a": [None, True, 1.5]}], "": "empty name"}
+    answer = await upload(gateway, PDF, metadata=json.dumps(given))
+    # U+0000 is what Postgres cannot keep.
+    assert (answer.status_code, answer.json()["metadata"]) == (201, {**given, "text": "ü\n"})
+
+
+async def endless(piece: bytes, times: int) -> AsyncGenerator[bytes]:
+    yield b"--xx\r\n" + FILE
+    for _ in range(times):
+        yield piece
+    yield b"\r\n--xx--\r\n"
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["Content-Length", "chunked"])
+async def test_what_is_too_large_is_refused_as_soon_as_that_shows(start: Start, declared: bool) -> None:
+    gateway = await start(max_upload_mib=2)
+    headers = {**await gateway.headers("write"), "Content-Type": FORM}
+    if declared:
+        answer = await upload(gateway, bytes(5 * MIB))
+    else:
+        answer = await gateway.client.post(UPLOAD, content=endless(bytes(MIB), 8), headers=headers)
+    assert (answer.status_code, error_of(answer)) == (413, "TooLarge")
+    await assert_nothing_is_left(gateway)
+    assert (await upload(gateway, bytes(2 * MIB))).status_code == 201
+
+
+async def test_only_types_that_are_allowed_come_in(start: Start) -> None:
+    gateway = await start(allowed_types=("application/pdf", "image/*"))
+    assert (await upload(gateway, PDF)).status_code == 201
+    assert (await upload(gateway, b"\x89PNG\r\n\x1a\n" + bytes(50), "a.pdf")).status_code == 201
+    before = sorted(gateway.custody.backend.keys())
+    for content in (b"text only", b"\x7fELF" + bytes(50)):
+        answer = await upload(gateway, content, "a.pdf")
+        assert (answer.status_code, error_of(answer)) == (415, "TypeNotAllowed")
+    assert sorted(gateway.custody.backend.keys()) == before
+
+
+async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway) -> None:
+    key = await gateway.key("write")
+    host, port = gateway.url.removeprefix("http://").split(":")
+    for sent in (10, 3 * MIB):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {FORM}\r\n"
+            f"Content-Length: {20 * MIB}\r\n\r\n".encode()
+        )
+        writer.write(b"--xx\r\n" + FILE + os.urandom(sent))
+        await writer.drain()
+        await _until_a_row_is_there(gateway)
+        writer.close()
+        del reader
+        for _ in range(1000):
+            if await _rows(gateway) == 0:
+                break
+            await asyncio.sleep(0.01)
+        await assert_nothing_is_left(gateway)
+
+
+async def _until_a_row_is_there(gateway: Gateway) -> None:
+    for _ in range(1000):
+        if await _rows(gateway):
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the upload never began")
+
+
+async def _rows(gateway: Gateway) -> int:
+    async with gateway.custody.catalog.connection() as connection:
+        found = await (await connection.execute("select count(*) as rows from artifacts")).fetchone()
+    assert found is not None
+    return int(found["rows"])
+
+
+async def test_a_key_without_the_scope_is_refused_before_anything_is_read(gateway: Gateway) -> None:
+    answer = await gateway.client.post(UPLOAD, files={"file": ("a.pdf", PDF)}, headers=await gateway.headers("read"))
+    assert (answer.status_code, error_of(answer)) == (403, "ScopeMissing")
+    await assert_nothing_is_left(gateway)

@@ -1,0 +1,188 @@
+"""``POST /ingest/file``: a file into custody, and a run that processes it.
+
+The run is started through Prefect's API with the file's id as its source, as any program may do. What was answered
+with 202 has both; where Prefect fails after the file was stored, the file stays, and the answer names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import orjson
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+
+from blocks.access import record
+from blocks.access.idempotency import Answered, Claim, note_answer, note_stored
+from blocks.catalog import Artifact, Connection
+from blocks.errors import InvalidOptions, Transient
+from tasks.sources import CUSTODY_SCHEME
+from waybill.gateway.access import Caller
+from waybill.gateway.answers import Refusal, json_answer
+from waybill.gateway.dependencies import Waybill, Writer
+from waybill.gateway.description import errors, form
+from waybill.gateway.form_fields import (
+    read_file_id,
+    read_run_options,
+    read_run_stages,
+    read_webhook_url,
+    upload_metadata,
+)
+from waybill.gateway.made_once import made_once, request_taken_over
+from waybill.gateway.received import ReceivedForm, received_form
+from waybill.gateway.resources import Resources
+from waybill.gateway.runs import find_deployment, start_run
+from waybill.gateway.uploads import keep
+
+router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
+
+_FIELDS = {
+    "webhook_url": "https://example.org/hook",
+    "stages": "1-5",
+    "options": '{"chunker": {"max_tokens": 256}}',
+    "source_type": "mail",
+    "metadata": '{"customer": 7}',
+    "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
+}
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A request that is sent again under the same key does its work once, and gets the same answer.",
+        examples=["order-4711"],
+    ),
+]
+
+
+class Ingested(BaseModel):
+    """A run was started."""
+
+    task_id: UUID = Field(description="The run: Prefect's flow run id")
+    status_url: str = Field(examples=["http://127.0.0.1:8000/api/v1/status/0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"])
+    file_id: UUID = Field(description="The upload in custody")
+
+
+@router.post(
+    "/file",
+    status_code=202,
+    response_model=Ingested,
+    responses=errors(400, 404, 408, 409, 410, 413, 415, 500, 507),
+    openapi_extra=form(file_required=False, **_FIELDS),
+)
+async def ingest(
+    request: Request, caller: Writer, resources: Waybill, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Take a file into custody, or name one that is there by `file_id`, and start a run that processes it."""
+    # Before the file is read: without Prefect, or without the deployment, it would be read for nothing.
+    deployment_id = await find_deployment(resources.prefect)
+    async with made_once(resources.custody.catalog, caller.namespace, idempotency_key) as once:
+        started = once if isinstance(once, Claim) else None
+        stored_before = started is not None and started.file_id is not None
+        async with received_form(
+            request,
+            resources,
+            fields=_FIELDS,
+            max_bytes=resources.settings.max_file_mib * 2**20,
+            check_field=lambda name, value: _read(resources, {name: value}),
+            store=not isinstance(once, Answered) and not stored_before,
+        ) as received:
+            wanted = _Wanted(received, resources)
+            if isinstance(once, Answered):
+                wanted.require(once.fingerprint)
+                return _accepted(dict(once.answer), replayed=True)
+            file_id = await _file_of(wanted, resources, caller, started)
+        run_key = started.run_key if started else f"waybill-{uuid4()}"
+        run_id = await _run_of(wanted, resources, deployment_id, file_id, run_key)
+        answer = {
+            "task_id": str(run_id),
+            "status_url": f"{resources.links.base_url}/api/v1/status/{run_id}",
+            "file_id": str(file_id),
+        }
+        async with resources.custody.catalog.transaction() as connection:
+            await record(connection, caller.entry("ingest", file_id=file_id, run_id=run_id))
+            if started is not None:
+                await note_answer(connection, started, wanted.fingerprint, answer)
+        return _accepted(answer, replayed=False)
+
+
+class _Wanted:
+    """What a request asks for. Raises `InvalidOptions` when it names no file, or two."""
+
+    def __init__(self, received: ReceivedForm, resources: Resources) -> None:
+        self.received = received
+        self.run = _read(resources, received.fields)
+        self.file_id: UUID | None = self.run.pop("file_id", None)
+        if (received.content is None) == (self.file_id is None):
+            raise InvalidOptions("send a file, or the file_id of one in custody: curl -F 'file=@report.pdf'")
+        told = {
+            "fields": dict(sorted(received.fields.items())),
+            "filename": received.filename,
+            "sha256": received.content.sha256 if received.content else None,
+        }
+        self.fingerprint = hashlib.sha256(orjson.dumps(told)).hexdigest()
+
+    def require(self, fingerprint: str) -> None:
+        """Raise `Refusal` unless this is the request that was made before."""
+        if fingerprint != self.fingerprint:
+            raise Refusal(
+                422,
+                "IdempotencyKeyReused",
+                "this Idempotency-Key was used for another file or other fields; use a new key for a new request",
+            )
+
+
+def _read(resources: Resources, fields: dict[str, str]) -> dict[str, Any]:
+    """The run's parameters, and `file_id`; only what is given. Raises what the readers raise."""
+    upload_metadata(fields)
+    found: dict[str, Any] = {}
+    if fields.get("file_id", "").strip():
+        found["file_id"] = read_file_id(fields["file_id"].strip())
+    if "stages" in fields:
+        found["stages"] = read_run_stages(fields["stages"])
+    if "options" in fields:
+        found["options"] = read_run_options(fields["options"])
+    if "webhook_url" in fields:
+        found["webhook_url"] = read_webhook_url(fields["webhook_url"], resources.settings)
+    return found
+
+
+async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, started: Claim | None) -> UUID:
+    """The file to be processed, in custody from now on."""
+    if started is not None and started.fingerprint is not None and started.file_id is not None:
+        wanted.require(started.fingerprint)
+        return started.file_id
+    if wanted.file_id is not None:
+        return (await resources.custody.get(wanted.file_id)).file_id
+
+    async def note(connection: Connection, artifact: Artifact) -> None:
+        if started is not None and not await note_stored(connection, started, wanted.fingerprint, artifact.file_id):
+            raise request_taken_over()
+
+    artifact = await keep(wanted.received, resources, caller, convertible=True, action="upload", also=note)
+    return artifact.file_id
+
+
+async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, file_id: UUID, run_key: str) -> UUID:
+    parameters = {"sources": [f"{CUSTODY_SCHEME}{file_id}"], **wanted.run}
+    try:
+        return await start_run(resources.prefect, deployment_id, parameters, run_key=run_key)
+    except Transient as exc:
+        raise Refusal(
+            503,
+            type(exc).__name__,
+            "the file is in custody, but no run could be started; send the request again with its file_id instead of "
+            "the file, or with the same Idempotency-Key",
+            detail={"file_id": str(file_id)},
+            headers={"Retry-After": "5"},
+        ) from exc
+
+
+def _accepted(answer: dict[str, Any], *, replayed: bool) -> Response:
+    headers = {"Location": str(answer["status_url"]), **({"Idempotency-Replayed": "true"} if replayed else {})}
+    return json_answer(answer, status=202, headers=headers)

@@ -1,0 +1,76 @@
+"""``POST /files/upload``: a file into custody, without processing it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from blocks.access import record
+from blocks.catalog import Artifact, Connection
+from blocks.errors import InvalidOptions
+from waybill.gateway.access import Caller
+from waybill.gateway.answers import json_answer
+from waybill.gateway.dependencies import Waybill, Writer
+from waybill.gateway.description import errors, form
+from waybill.gateway.entries import FileEntry
+from waybill.gateway.form_fields import upload_metadata
+from waybill.gateway.received import ReceivedForm, content_type, received_form, upload_draft
+from waybill.gateway.resources import Resources
+
+router = APIRouter(prefix="/api/v1/files", tags=["files"])
+
+_FIELDS = {"metadata": '{"customer": 7}', "source_type": "mail"}
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    response_model=FileEntry,
+    responses=errors(400, 408, 413, 415, 500, 507),
+    openapi_extra=form(file_required=True, **_FIELDS),
+)
+async def upload(request: Request, caller: Writer, resources: Waybill) -> Response:
+    """Take a file into custody; process it later with `POST /ingest/file` and its `file_id`."""
+    settings = resources.settings
+
+    def check(name: str, value: str) -> None:
+        upload_metadata({name: value})
+
+    async with received_form(
+        request, resources, fields=_FIELDS, max_bytes=settings.max_upload_mib * 2**20, check_field=check
+    ) as received:
+        artifact = await keep(received, resources, caller, convertible=False, action="upload")
+    location = f"{resources.links.base_url}/api/v1/files/metadata/{artifact.file_id}"
+    return json_answer(artifact.listing(), status=201, headers={"Location": location})
+
+
+async def keep(
+    received: ReceivedForm, resources: Resources, caller: Caller, *, convertible: bool, action: str, also: Any = None
+) -> Artifact:
+    """Make what came in available, and note who brought it. *also* writes more on the same connection, or raises.
+
+    Raises `InvalidOptions` without a file, `Refusal` and refusals of documents.
+    """
+    incoming, content = received.incoming, received.content
+    if incoming is None or content is None:
+        raise InvalidOptions("the form has no file; send one: curl -F 'file=@report.pdf'")
+    draft = replace(
+        upload_draft(received.filename, resources.settings),
+        document_sha256=content.sha256,
+        media_type=await content_type(received, resources.settings, convertible=convertible),
+        metadata=upload_metadata(received.fields),
+    )
+
+    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
+        async with connection.transaction():
+            made = await resources.custody.catalog.make_available(connection, artifact)
+            detail = {"filename": artifact.filename, "size": artifact.size}
+            await record(connection, caller.entry(action, file_id=artifact.file_id, detail=detail))
+            if also is not None:
+                await also(connection, artifact)
+            return made
+
+    return await incoming.keep(draft, make_available=make_available)
