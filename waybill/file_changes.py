@@ -1,0 +1,103 @@
+"""What is done to files in custody, with its line in the audit log; the same for the command line and the gateway.
+
+Owns that both commit together: nothing is deleted, pinned or given away that the log does not tell. Decides nothing
+about who may do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from blocks.access import AuditEntry, record
+from blocks.catalog import Artifact
+from blocks.custody import Custody
+from blocks.errors import ArtifactGone
+from blocks.links import Link
+
+
+class Actor(Protocol):
+    """Somebody who does something, as the audit log has it."""
+
+    def entry(
+        self,
+        action: str,
+        *,
+        file_id: UUID | None = None,
+        run_id: UUID | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """What was done."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """A file and the link to it that is given away."""
+
+    artifact: Artifact
+    link: Link
+    direct: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """The link as commands and the API give it."""
+        return {
+            "file_id": str(self.artifact.file_id),
+            "url": self.link.url,
+            "expires_at": self.link.expires_at.isoformat(),
+            "direct": self.direct,
+            "capped": self.link.capped,
+        }
+
+
+async def delete_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
+    """Delete a file for good, also an expired one; what it was.
+
+    What an interrupted deletion has left is cleared up, and then gone as well. Raises `ArtifactPinned`,
+    `ArtifactNotFound`, also as `ArtifactGone`, and what storage and catalogue raise.
+    """
+    catalog = custody.catalog
+    artifact: Artifact | None = None
+    async with catalog.transaction() as connection:
+        # Of several at once, the first one has deleted it.
+        if await catalog.lock_state(connection, file_id) != "deleting":
+            artifact = await catalog.get(connection, file_id, even_expired=True)
+            await catalog.begin_deletion(connection, file_id)
+            await record(connection, by.entry("delete", file_id=file_id, detail={"filename": artifact.filename}))
+    with suppress(ArtifactGone):
+        await custody.remove(file_id)
+    if artifact is None:
+        raise ArtifactGone(f"file {file_id} was deleted already", file_id=file_id)
+    return artifact
+
+
+async def pin_file(custody: Custody, file_id: UUID, *, note: str | None, by: Actor) -> Artifact:
+    """Keep a file whatever its time. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
+    async with custody.catalog.transaction() as connection:
+        artifact = await custody.catalog.pin(connection, file_id, note=note)
+        await record(connection, by.entry("pin", file_id=file_id))
+    return artifact
+
+
+async def unpin_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
+    """Let a file go at its time again. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
+    async with custody.catalog.transaction() as connection:
+        artifact = await custody.catalog.unpin(connection, file_id)
+        await record(connection, by.entry("unpin", file_id=file_id))
+    return artifact
+
+
+async def share_file(
+    custody: Custody, file_id: UUID, make_link: Callable[[Artifact], Link], *, direct: bool = False, by: Actor
+) -> Shared:
+    """Give a link away. *make_link* runs in a thread. Raises `ArtifactNotFound` and what *make_link* raises."""
+    artifact = await custody.get(file_id)
+    link = await asyncio.to_thread(make_link, artifact)
+    detail = {"expires_at": link.expires_at.isoformat(), "direct": direct}
+    async with custody.catalog.connection() as connection:
+        await record(connection, by.entry("share", file_id=file_id, detail=detail))
+    return Shared(artifact=artifact, link=link, direct=direct)

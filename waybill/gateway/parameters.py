@@ -1,0 +1,37 @@
+"""What several routes take: pages, lengths of time, and text that the catalogue can hold."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import AfterValidator, Field
+
+from blocks.durations import parse_duration
+from blocks.postgres import storable_text
+
+
+def _storable(text: str) -> str:
+    if storable_text(text) != text:
+        raise ValueError("U+0000 and lone surrogates cannot be stored, so nothing can hold them")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+"""Text that Postgres takes; anything else is the client's mistake, not an error of the database."""
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many on one page.")]
+After = Annotated[str | None, Query(max_length=200, description="Continue a list: the `next` of the page before.")]
+
+# What has to be the same in 30 days is a matter for an account, not for a link or a second secret.
+MAX_DURATION = timedelta(days=30)
+Duration = (
+    Annotated[int, Field(strict=True, ge=1, le=int(MAX_DURATION.total_seconds()), description="Seconds.")]
+    | Annotated[str, Field(pattern=r"^[0-9]{1,7}[smhd]$", description="A whole number and s, m, h or d; 30d at most.")]
+)
+
+
+def duration(given: int | str) -> timedelta:
+    """The length of time that a `Duration` says. Raises `InvalidOptions`."""
+    return timedelta(seconds=given) if isinstance(given, int) else parse_duration(given)
