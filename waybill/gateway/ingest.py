@@ -185,4 +185,5 @@ async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, fi
 
 def _accepted(answer: dict[str, Any], *, replayed: bool) -> Response:
     headers = {"Location": str(answer["status_url"]), **({"Idempotency-Replayed": "true"} if replayed else {})}
-    return json_answer(answer, status=202, headers=headers)
+    # In one order, also when it comes out of the database.
+    return json_answer({name: answer[name] for name in Ingested.model_fields}, status=202, headers=headers)
