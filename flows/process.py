@@ -25,6 +25,7 @@ from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
 from blocks.settings import Settings, current_settings
 from flows.failures import tell_failures, tell_remaining_failures
 from flows.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
+from flows.plan import Plan, note_plan
 from flows.progress import reported
 from flows.run_resources import open_run
 from flows.summary import markdown_summary
@@ -124,7 +125,8 @@ async def _process_in_shards(documents: list[Document], context: RunContext, set
         async with lanes:
             await _process_shard(shard)
 
-    await asyncio.gather(*(travel(shard) for shard in shards))
+    plan = Plan(documents=len(documents), tasks=len(shards) * (len(context.stages) + 1))
+    await asyncio.gather(note_plan(context.run_id, plan), *(travel(shard) for shard in shards))
 
 
 def plan_shards(documents: list[Document], context: RunContext, settings: Settings) -> tuple[list[Shard], int]:

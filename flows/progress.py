@@ -7,10 +7,11 @@ could end at 80 %.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
@@ -45,6 +46,14 @@ class Progress:
         return 100.0 * self.steps_done / self.steps if self.steps else 100.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """*progress* (0 to 1) that an attempt of a run had reported by *at*, by the clock of Prefect's server."""
+
+    at: datetime
+    progress: float
+
+
 # Set by a program that runs the flow in its own process and wants to show a progress bar.
 progress_listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("progress_listener", default=None)
 
@@ -70,12 +79,12 @@ def _steps_done(document: Document, steps_each: int) -> int:
 
 async def read_progress(client: PrefectClient, run_id: UUID) -> float:
     """0 to 1: the furthest that any attempt of the run has reported."""
-    return (await read_progresses(client, [run_id])).get(run_id, 0.0)
+    return furthest((await read_reports(client, [run_id])).get(run_id, ()))
 
 
-async def read_progresses(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, float]:
-    """The same for many runs; those that have reported nothing are left out."""
-    furthest: dict[UUID, float] = {}
+async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, list[Reported]]:
+    """The last report of each attempt, for many runs; those that have reported nothing are left out."""
+    found: dict[UUID, list[Reported]] = {}
     for start in range(0, len(run_ids), _ARTIFACTS_PAGE):
         these = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=list(run_ids[start : start + _ARTIFACTS_PAGE])),
@@ -84,13 +93,18 @@ async def read_progresses(client: PrefectClient, run_ids: Sequence[UUID]) -> dic
         offset = 0
         while page := await client.read_artifacts(artifact_filter=these, limit=_ARTIFACTS_PAGE, offset=offset):
             for artifact in page:
-                if artifact.flow_run_id is not None and artifact.data is not None:
-                    percent = float(str(artifact.data))
-                    furthest[artifact.flow_run_id] = max(furthest.get(artifact.flow_run_id, 0.0), percent / 100.0)
+                if artifact.flow_run_id is not None and artifact.data is not None and artifact.updated is not None:
+                    report = Reported(at=artifact.updated, progress=float(str(artifact.data)) / 100.0)
+                    found.setdefault(artifact.flow_run_id, []).append(report)
             if len(page) < _ARTIFACTS_PAGE:
                 break
             offset += len(page)
-    return furthest
+    return found
+
+
+def furthest(reports: Iterable[Reported]) -> float:
+    """0 to 1: what the best of *reports* says; 0 when there is none."""
+    return max((report.progress for report in reports), default=0.0)
 
 
 @asynccontextmanager

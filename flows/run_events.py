@@ -20,6 +20,8 @@ from tasks.remote_sources import without_password, without_signature
 # Runs of other flows of this project, such as the one that delivers webhooks, are nobody's task; telling of them would
 # make a delivery of every delivery.
 TOLD_FLOWS = ("process-documents",)
+# All flows of this project: of their runs the API gives account, and of nobody else's on the same Prefect server.
+OUR_FLOWS = (*TOLD_FLOWS, "deliver-webhooks", "reconcile-events")
 
 EVENT_TYPES: Mapping[StateType, str] = {
     StateType.RUNNING: "task_started",
@@ -61,10 +63,10 @@ def run_event(run: FlowRun, state: State[Any], standing: Standing) -> Event:
         occurred_at=state.timestamp,
         data={
             "status": state.type.value.lower(),
-            "message": _message(state),
+            "message": told_message(state),
             "progress": round(standing.progress, 3),
             "result": _result(run.id, standing.counts) if standing.counts else None,
-            "error": {"type": state.name, "message": _message(state)} if state.type in _WITH_ERROR else None,
+            "error": {"type": state.name, "message": told_message(state)} if state.type in _WITH_ERROR else None,
             "metadata": {
                 "run_name": run.name,
                 "attempt": standing.attempt,
@@ -94,7 +96,7 @@ def tellable(source: str) -> str:
     return without_signature(without_password(source)) if "://" in source else source
 
 
-def _message(state: State[Any]) -> str:
+def told_message(state: State[Any]) -> str:
     """What Prefect says of the state. An exception's text may quote the URL it choked on."""
     text = without_signature(without_password(state.message or state.name or state.type.value))
     return text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[: _MAX_MESSAGE_CHARS - 1]}…"

@@ -7,30 +7,33 @@ happened to documents is in the outbox alone. Gives no links: those in events op
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from blocks.catalog import Catalog
+from blocks.errors import InvalidOptions
 from blocks.outbox import RecordedEvent, recent_events
 from blocks.webhooks.event_types import DOCUMENT_EVENTS
-from flows.progress import read_progresses
-from flows.run_events import EVENT_TYPES, TOLD_FLOWS, sources_of, tellable
-from waybill.run_status import progress_of
+from flows.progress import read_reports
+from flows.run_events import EVENT_TYPES, OUR_FLOWS, sources_of, tellable
+from waybill.run_history import Entry as Change
+from waybill.run_history import Records, history_of, told_time
 
 # What Prefect's API gives at most in one answer.
 _PAGE = 200
 # A list that a person looks through, and some seconds for Prefect's server, which is asked for each run by itself.
 MAX_RUNS = 1000
 MAX_EVENTS = 2000
+# The longest that history is kept by default is a week; a month is for those who keep it longer.
+MAX_HOURS = 24 * 31
 _AT_ONCE = 8
 
 _OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
@@ -38,22 +41,23 @@ _OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
 Entry = dict[str, Any]
 
 
-async def read_recent_events(catalog: Catalog, hours: float) -> dict[str, Any]:
+async def read_recent_events(
+    catalog: Catalog, client: PrefectClient, hours: float, *, limit: int = MAX_EVENTS
+) -> dict[str, Any]:
     """``{"events": [...newest first...], "count", "hours", "truncated"}``.
 
-    *truncated*: there are more than `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises `CatalogUnavailable` and what
-    Prefect's client raises.
+    *truncated*: there are more than *limit*, which is at most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises
+    `CatalogUnavailable`, `InvalidOptions` and what *client* raises.
     """
+    if not (0 < hours <= MAX_HOURS and 1 <= limit <= MAX_EVENTS):
+        raise InvalidOptions(f"ask for up to {MAX_HOURS} hours and {MAX_EVENTS} events, not for {hours} and {limit}")
     async with catalog.connection() as connection:
         now = await catalog.now()
-        recorded = await recent_events(
-            connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=MAX_EVENTS + 1
-        )
-    async with get_client() as client:
-        changes, more_runs = await _state_changes(client, now - timedelta(hours=hours))
+        recorded = await recent_events(connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=limit + 1)
+    changes, more_runs = await _state_changes(client, now - timedelta(hours=hours), limit)
     entries = [*changes, *map(_of_document, recorded)]
     entries.sort(key=lambda entry: (entry["timestamp"], entry["event_type"] or ""), reverse=True)
-    shown = entries[:MAX_EVENTS]
+    shown = entries[:limit]
     return {
         "events": shown,
         "count": len(shown),
@@ -62,7 +66,8 @@ async def read_recent_events(catalog: Catalog, hours: float) -> dict[str, Any]:
     }
 
 
-async def _state_changes(client: PrefectClient, since: datetime) -> tuple[list[Entry], bool]:
+async def _state_changes(client: PrefectClient, since: datetime, limit: int) -> tuple[list[Entry], bool]:
+    """The newest changes, *limit* at least where there are so many, and whether anything is left out."""
     runs: dict[UUID, FlowRun] = {}
     more = False
     async for run in _runs(client, since):
@@ -70,12 +75,19 @@ async def _state_changes(client: PrefectClient, since: datetime) -> tuple[list[E
         if more:
             break
         runs[run.id] = run
-    return await _changes_of(client, runs, since), more
+    # A run's last change is read with it, and its states one by one. Each of the *limit* runs that changed last has a
+    # change that is newer than all of the other runs', so those can add nothing to the list.
+    last = sorted((run for run in runs.values() if _last_change(run) >= since), key=_last_change, reverse=True)
+    return await _changes_of(client, last[: limit + 1], since), more
+
+
+def _last_change(run: FlowRun) -> datetime:
+    return run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC)
 
 
 async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun]:
     """Runs that may have changed their state since then, some of them twice: begun, ended, or still under way."""
-    ours = FlowFilter(name=FlowFilterName(any_=list(TOLD_FLOWS)))
+    ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
     for these, sort in (
         ({"end_time": {"after_": since}}, FlowRunSort.END_TIME_DESC),
         ({"start_time": {"after_": since}}, FlowRunSort.START_TIME_DESC),
@@ -96,30 +108,31 @@ async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun
             offset += len(page)
 
 
-async def _changes_of(client: PrefectClient, runs: Mapping[UUID, FlowRun], since: datetime) -> list[Entry]:
-    progress = await read_progresses(client, list(runs))
+async def _changes_of(client: PrefectClient, runs: Sequence[FlowRun], since: datetime) -> list[Entry]:
+    reports = await read_reports(client, [run.id for run in runs])
     lanes = asyncio.Semaphore(_AT_ONCE)
 
     async def states_of(run: FlowRun) -> list[Entry]:
         async with lanes:
             states = await client.read_flow_run_states(run.id)
-        return [_of_run(run, state, progress.get(run.id, 0.0)) for state in states if state.timestamp >= since]
+        records = Records(states=states, tasks=(), reported=reports.get(run.id, ()), planned=None)
+        return [_of_run(run, entry) for entry in history_of(records) if entry.at >= since]
 
-    found = await asyncio.gather(*(states_of(run) for run in runs.values()))
+    found = await asyncio.gather(*(states_of(run) for run in runs))
     return [entry for entries in found for entry in entries]
 
 
-def _of_run(run: FlowRun, state: State[Any], progress: float) -> Entry:
+def _of_run(run: FlowRun, change: Change) -> Entry:
     sources = sources_of(run)
     return {
-        "timestamp": _told(state.timestamp),
-        "event_type": EVENT_TYPES.get(state.type),
+        "timestamp": told_time(change.at),
+        "event_type": EVENT_TYPES.get(change.state) if change.state else None,
         "task_id": str(run.id),
         "source_file": tellable(sources[0]) if len(sources) == 1 else None,
-        "status": state.type.value.lower(),
-        "progress": progress_of(state, progress),
-        "message": state.message,
-        "metadata": {"run_name": run.name, "state_id": str(state.id), "state_name": state.name},
+        "status": change.status,
+        "progress": round(change.progress, 3),
+        "message": change.message,
+        "metadata": {"run_name": run.name, **change.metadata},
     }
 
 
@@ -134,7 +147,7 @@ def _of_document(event: RecordedEvent) -> Entry:
         status = data.get("status") or stage.get("status") or "completed"
         message = data.get("message") or stage.get("error_message") or stage.get("name")
     return {
-        "timestamp": _told(event.occurred_at),
+        "timestamp": told_time(event.occurred_at),
         "event_type": event.event_type,
         "task_id": str(event.task_id) if event.task_id else None,
         "source_file": told["source_file"],
@@ -143,8 +156,3 @@ def _of_document(event: RecordedEvent) -> Entry:
         "message": message,
         "metadata": {"event_id": event.event_id, "stage": stage.get("name")},
     }
-
-
-def _told(moment: datetime) -> str:
-    """One zone and one form for all, so that they sort by text."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")

@@ -199,8 +199,9 @@ def test_status_and_history_come_from_prefect(waybill: CommandLine, processed: d
     status = waybill.json("status", processed["run_id"])
     assert (status["task_id"], status["status"], status["progress"]) == (processed["run_id"], "completed", 1.0)
     history = waybill.json("status", processed["run_id"], "--history")
-    assert [e["status"] for e in history["history"]] == ["completed", "running", "pending"]
-    assert history["event_count"] == 3
+    of_run = [e["status"] for e in history["history"] if "state_id" in e["metadata"]]
+    assert of_run == ["completed", "running", "pending"]
+    assert history["event_count"] == len(history["history"]) > 3
     unknown = waybill.json("status", "00000000-0000-4000-8000-000000000000", expect=1)
     assert unknown["error"]["code"] == "RunNotFound"
 

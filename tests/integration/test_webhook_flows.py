@@ -229,13 +229,13 @@ def test_what_waybill_up_does_by_itself_is_named_as_in_prefect_yaml() -> None:
 
 
 async def test_recent_events_are_one_list_of_states_and_documents_newest_first(
-    workspace: Workspace, client: PrefectClient, catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, client: PrefectClient, catalog: Catalog, settings: Settings
 ) -> None:
     documents = [workspace.write("good.txt", "Some words."), workspace.documents / "missing.txt"]
     run_id = str(await process(*documents))
     told_nobody = await new_run(client, Running(), AwaitingRetry())
     await Reconciler(client, catalog, Telling(settings)).reconcile_once()
-    found = await read_recent_events(catalog, 0.5)
+    found = await read_recent_events(catalog, client, 0.5)
     assert found["count"] == len(found["events"])
     assert (found["hours"], found["truncated"]) == (0.5, False)
     times = [entry["timestamp"] for entry in found["events"]]
@@ -253,9 +253,8 @@ async def test_recent_events_are_one_list_of_states_and_documents_newest_first(
     assert "token=" not in json.dumps(found)
     others = [entry["metadata"]["state_name"] for entry in found["events"] if entry["task_id"] == str(told_nobody.id)]
     assert others == ["AwaitingRetry", "Running", "Pending"]
-    assert (await read_recent_events(catalog, 1e-9))["count"] == 0
+    assert (await read_recent_events(catalog, client, 1e-9))["count"] == 0
 
-    monkeypatch.setattr("waybill.recent_events.MAX_EVENTS", 3)
-    few = await read_recent_events(catalog, 0.5)
+    few = await read_recent_events(catalog, client, 0.5, limit=3)
     assert (few["count"], few["truncated"]) == (3, True)
     assert few["events"] == found["events"][:3]

@@ -13,8 +13,10 @@ from waybill.output import human_time, print_json, print_notice, print_table
 if TYPE_CHECKING:
     from blocks.settings import Settings
 
-# The longest that history is kept by default is a week; a month is for those who keep it longer.
+# As `waybill.recent_events.MAX_HOURS`, which is slow to import.
 _MAX_HOURS = 24 * 31
+# A thousand runs are asked for one by one.
+_PREFECT_SECONDS = 60.0
 
 
 def events(
@@ -24,8 +26,8 @@ def events(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> int:
     """Show what has happened to runs and documents, newest first."""
-    with stack_session(prefect=True) as (settings, _):
-        found = asyncio.run(_read(settings, hours))
+    with stack_session(prefect=True) as (settings, addresses):
+        found = asyncio.run(_read(settings, addresses.prefect_api_url, hours))
     if as_json:
         print_json(found)
         return 0
@@ -49,9 +51,14 @@ def events(
     return 0
 
 
-async def _read(settings: Settings, hours: float) -> dict[str, Any]:
+async def _read(settings: Settings, api_url: str | None, hours: float) -> dict[str, Any]:
     from blocks.catalog import Catalog
+    from waybill.gateway.prefect_api import PrefectApi
     from waybill.recent_events import read_recent_events
 
-    async with Catalog.open(settings.required_database_url) as catalog:
-        return await read_recent_events(catalog, hours)
+    async with (
+        Catalog.open(settings.required_database_url) as catalog,
+        PrefectApi.open(api_url) as prefect,
+        prefect.client(seconds=_PREFECT_SECONDS) as client,
+    ):
+        return await read_recent_events(catalog, client, hours)

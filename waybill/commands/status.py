@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -13,15 +14,13 @@ from waybill.output import human_time, print_json, print_table
 
 def status(
     run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, as 'process' prints it.")],
-    history: Annotated[bool, typer.Option("--history", help="Every state change, newest first.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Every state change and stage, newest first.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> int:
     """Show how far a run is and what happened to it. Prefect's own history answers; nothing is kept twice."""
     wanted = read_id(run_id)
-    with stack_session(prefect=True):
-        from waybill.run_status import read_history, read_status
-
-        answer: dict[str, Any] = asyncio.run(read_history(wanted) if history else read_status(wanted))
+    with stack_session(prefect=True) as (_, addresses):
+        answer = asyncio.run(_read(addresses.prefect_api_url, wanted, history))
     if as_json:
         print_json(answer)
     elif history:
@@ -38,3 +37,11 @@ def status(
             if value not in (None, ""):
                 typer.echo(f"{key:10} {value}")
     return 0
+
+
+async def _read(api_url: str | None, run_id: UUID, history: bool) -> dict[str, Any]:
+    from waybill.gateway.prefect_api import PrefectApi
+    from waybill.run_status import read_history, read_status
+
+    async with PrefectApi.open(api_url) as prefect, prefect.client() as client:
+        return await (read_history(client, run_id) if history else read_status(client, run_id))
