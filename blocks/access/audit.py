@@ -20,7 +20,8 @@ from blocks.postgres import storable_text
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin",
     "key_created", "key_used", "key_refused", "key_revoked",
-    "endpoint_added", "webhook_replayed", "webhook_tested",
+    "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
+    "webhook_replayed", "webhook_tested",
 )  # fmt: skip
 """What is recorded. `key_used` once an hour for each key and address, `key_refused` each time."""
 

@@ -59,6 +59,10 @@ class Endpoint:
             "created_at": self.created_at.isoformat(),
         }
 
+    def listing(self) -> dict[str, Any]:
+        """`as_json` with how many deliveries wait and how many are dead, as lists show it."""
+        return {**self.as_json(), "pending": self.pending, "dead": self.dead}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SealedSecret:

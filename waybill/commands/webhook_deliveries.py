@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
+from waybill.commands.account import Account
 from waybill.commands.session import read_id, with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
     from blocks.catalog import Catalog
     from blocks.outbox.deliveries import DeliveryPage, DeliveryRecord, DeliveryState
     from blocks.settings import Settings
+    from waybill.webhook_changes import DeliveryHistory
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 _STATES = ("pending", "delivered", "dead")
 # An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
 _TEST_SECONDS = 45.0
-_TEST_LOOK_SECONDS = 0.1
 
 
 def deliveries(
@@ -99,20 +98,18 @@ def replay(
     states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or wanted else ("dead",)
 
     async def work(catalog: Catalog, _: Settings) -> int:
-        from blocks.outbox import deliveries as log
+        from waybill.webhook_changes import replay_deliveries
 
         now = await catalog.now()
-        async with catalog.transaction() as connection:
-            for one in wanted or ():
-                await log.get_delivery(connection, one)  # a mistyped id is told, not passed over
-            return await log.replay(
-                connection,
-                states=states,
-                delivery_ids=wanted,
-                endpoint_id=read_id(endpoint) if endpoint is not None else None,
-                since=_moment(since, now),
-                until=_moment(until, now),
-            )
+        return await replay_deliveries(
+            catalog,
+            states=states,
+            delivery_ids=wanted,
+            endpoint_id=read_id(endpoint) if endpoint is not None else None,
+            since=_moment(since, now),
+            until=_moment(until, now),
+            by=Account(),
+        )
 
     count = with_catalog(work)
     if as_json:
@@ -144,46 +141,25 @@ def test(
 
 
 async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
-    from blocks.outbox import Event, add_event_for
-    from blocks.outbox.deliveries import get_delivery
-    from blocks.outbox.endpoints import get_endpoint
-    from blocks.webhooks.event_types import TEST_EVENT
     from tasks.delivery.beside import dispatching
+    from waybill.webhook_changes import add_test, first_attempt
 
-    event = Event(
-        event_id=f"evt_{uuid4()}",
-        event_type=TEST_EVENT,
-        task_id=None,
-        source_file=None,
-        occurred_at=datetime.now(UTC),
-        data={"message": "a test of this endpoint; nothing has happened"},
-    )
     async with dispatching(settings):
-        async with catalog.transaction() as connection:
-            endpoint = await get_endpoint(connection, endpoint_id)
-            if endpoint.state == "removed":
-                raise InvalidOptions(f"endpoint {endpoint_id} was removed")
-            delivery_id = await add_event_for(connection, event, endpoint_id, lambda _: None)
-        ends = asyncio.get_running_loop().time() + _TEST_SECONDS
-        while True:
-            async with catalog.connection() as connection:
-                record = await get_delivery(connection, delivery_id)
-            if record.last_attempt_at is not None or asyncio.get_running_loop().time() > ends:
-                return record
-            await asyncio.sleep(_TEST_LOOK_SECONDS)
+        delivery_id = await add_test(catalog, endpoint_id, by=Account())
+        return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
 
 
 def _one(delivery_id: UUID, as_json: bool) -> int:
-    async def work(catalog: Catalog, _: Settings) -> tuple[DeliveryRecord, list[dict[str, Any]]]:
-        from blocks.outbox.deliveries import attempts_of, get_delivery
+    async def work(catalog: Catalog, _: Settings) -> DeliveryHistory:
+        from waybill.webhook_changes import delivery_history
 
-        async with catalog.connection() as connection:
-            return await get_delivery(connection, delivery_id), await attempts_of(connection, delivery_id)
+        return await delivery_history(catalog, delivery_id)
 
-    record, attempts = with_catalog(work)
+    found = with_catalog(work)
     if as_json:
-        print_json({**record.as_json(), "attempts_made": attempts})
+        print_json(found.as_json())
         return 0
+    record = found.record
     typer.echo(f"{record.event_type} {record.event_id} to {record.url}: {record.state}")
     print_table(
         ("started", "status", "ms", "peer", "error", "answer"),
@@ -196,7 +172,7 @@ def _one(delivery_id: UUID, as_json: bool) -> int:
                 one["error"] or "",
                 " ".join((one["answer"] or "").split())[:200],
             )
-            for one in attempts
+            for one in found.attempts
         ],
         numeric=("status", "ms"),
     )

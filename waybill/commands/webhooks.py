@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocks.durations import parse_duration
-from blocks.errors import EndpointNotFound, InvalidOptions
+from blocks.errors import InvalidOptions
+from waybill.commands.account import Account
 from waybill.commands.secret_option import secret_from_stdin
 from waybill.commands.session import read_id, with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from blocks.catalog import Catalog
     from blocks.outbox.endpoints import Endpoint
     from blocks.settings import Settings
     from blocks.webhooks.registry import Registered, Rotated
+    from waybill.webhook_changes import Change
 
 app = typer.Typer(help="Tell other programs what happens: endpoints, secrets, deliveries.", no_args_is_help=True)
 
@@ -45,24 +45,16 @@ def add(
     """
     from blocks.webhooks.event_types import check_event_types
 
+    # Also before anything is started.
     wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
     own = secret_from_stdin(secret)
 
     async def work(catalog: Catalog, settings: Settings) -> Registered:
-        from blocks.webhooks.address import AddressGuard
-        from blocks.webhooks.registry import register
-        from blocks.webhooks.secrets import SecretBox
+        from waybill.webhook_changes import add_endpoint
 
-        await AddressGuard(settings.allow_private_webhooks).check(url)
-        async with catalog.transaction() as connection:
-            return await register(
-                connection,
-                SecretBox.of(settings),
-                url=url,
-                event_types=wanted,
-                description=description,
-                secret=own,
-            )
+        return await add_endpoint(
+            catalog, settings, url=url, events=wanted, description=description, secret=own, by=Account()
+        )
 
     made = with_catalog(work)
     if as_json:
@@ -88,7 +80,7 @@ def list_(as_json: AsJson = False) -> int:
 
     found = with_catalog(work)
     if as_json:
-        print_json({"endpoints": [{**one.as_json(), "pending": one.pending, "dead": one.dead} for one in found]})
+        print_json({"endpoints": [one.listing() for one in found]})
         return 0
     print_table(
         ("endpoint", "url", "events", "origin", "state", "waiting", "dead"),
@@ -150,16 +142,9 @@ def rotate(
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
 
     async def work(catalog: Catalog, settings: Settings) -> Rotated:
-        from blocks.webhooks import registry
-        from blocks.webhooks.secrets import SecretBox
+        from waybill.webhook_changes import rotate_secret
 
-        box = SecretBox.of(settings)
-        async with catalog.transaction() as connection:
-            if wanted is None:
-                secret_id, _ = await registry.shared_secret(connection, box)
-            else:
-                secret_id = await _secret_of(catalog, wanted)
-            return await registry.rotate(connection, box, secret_id, overlap=lasting)
+        return await rotate_secret(catalog, settings, wanted, lasting, by=Account())
 
     made = with_catalog(work)
     until = made.previous_until.isoformat()
@@ -191,20 +176,13 @@ def secret(as_json: AsJson = False) -> int:
     return 0
 
 
-def _change(endpoint_id: str, to: str, as_json: bool) -> int:
+def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     wanted = read_id(endpoint_id)
 
     async def work(catalog: Catalog, _: Settings) -> Endpoint:
-        from blocks.outbox import endpoints
+        from waybill.webhook_changes import change_endpoint
 
-        async with catalog.transaction() as connection:
-            if to == "enabled":
-                await endpoints.enable_endpoint(connection, wanted)
-            elif to == "disabled":
-                await endpoints.disable_endpoint(connection, wanted, "by hand")
-            else:
-                await endpoints.remove_endpoint(connection, wanted)
-            return await endpoints.get_endpoint(connection, wanted)
+        return await change_endpoint(catalog, wanted, to, by=Account())
 
     found = with_catalog(work)
     if as_json:
@@ -212,18 +190,6 @@ def _change(endpoint_id: str, to: str, as_json: bool) -> int:
     else:
         typer.echo(f"{found.url} is {found.state}")
     return 0
-
-
-async def _secret_of(catalog: Catalog, endpoint_id: UUID) -> UUID:
-    from blocks.outbox.endpoints import get_endpoint
-
-    async with catalog.connection() as connection:
-        endpoint = await get_endpoint(connection, endpoint_id)
-    if endpoint.secret_id is None:
-        raise EndpointNotFound(f"endpoint {endpoint_id} was removed, and its secret with it")
-    if endpoint.origin == "run":
-        raise InvalidOptions("this address was given with a run; all such share one secret: webhooks rotate --runs")
-    return endpoint.secret_id
 
 
 def _state(endpoint: Endpoint) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from waybill import __version__
-from waybill.gateway import downloads, event_bodies, files, health, ingest, status, uploads
+from waybill.gateway import downloads, event_bodies, files, health, ingest, status, uploads, webhooks
 from waybill.gateway.answers import answer_errors
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
@@ -36,6 +36,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.include_router(files.router)
     app.include_router(status.router)
     app.include_router(event_bodies.router)
+    app.include_router(webhooks.router)
     app.include_router(health.router)
     app.add_middleware(RequestLog)
     return app

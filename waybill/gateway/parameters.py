@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import AfterValidator, Field
 
-from blocks.durations import parse_duration
+from blocks.durations import format_duration, parse_duration
+from blocks.errors import InvalidOptions
 from blocks.postgres import storable_text
 
 
@@ -26,12 +27,17 @@ After = Annotated[str | None, Query(max_length=200, description="Continue a list
 
 # What has to be the same in 30 days is a matter for an account, not for a link or a second secret.
 MAX_DURATION = timedelta(days=30)
-Duration = (
-    Annotated[int, Field(strict=True, ge=1, le=int(MAX_DURATION.total_seconds()), description="Seconds.")]
-    | Annotated[str, Field(pattern=r"^[0-9]{1,7}[smhd]$", description="A whole number and s, m, h or d; 30d at most.")]
-)
+_MAX_SECONDS = int(MAX_DURATION.total_seconds())
+_Typed = Annotated[
+    str, Field(pattern=r"^[0-9]{1,7}[smhd]$", description="A whole number and s, m, h or d; 30d at most")
+]
+Duration = Annotated[int, Field(strict=True, ge=1, le=_MAX_SECONDS, description="Seconds")] | _Typed
+DurationOrNone = Annotated[int, Field(strict=True, ge=0, le=_MAX_SECONDS, description="Seconds; 0 for none")] | _Typed
 
 
 def duration(given: int | str) -> timedelta:
     """The length of time that a `Duration` says. Raises `InvalidOptions`."""
-    return timedelta(seconds=given) if isinstance(given, int) else parse_duration(given)
+    length = timedelta(seconds=given) if isinstance(given, int) else parse_duration(given)
+    if length > MAX_DURATION:
+        raise InvalidOptions(f"{format_duration(MAX_DURATION)} at most; ask for less")
+    return length
