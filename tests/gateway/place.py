@@ -25,6 +25,7 @@ from blocks.storage import Backend, open_backend
 from blocks.tokens import issue
 from tests.storage_keys import ENCRYPTED
 from waybill.gateway.app import create_app
+from waybill.gateway.http_protocol import TransportLimits
 from waybill.gateway.listener import address_of, listen
 from waybill.gateway.resources import Resources, open_resources
 from waybill.gateway.server import GatewayServer
@@ -101,6 +102,7 @@ async def running_gateway(
     backend: Backend | None = None,
     keys: StorageKeys = ENCRYPTED,
     prefect_api: str | None = None,
+    limits: TransportLimits | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Gateway]:
     """A gateway on the database, on files below *home* unless *backend* names other storage, for this block."""
@@ -112,7 +114,7 @@ async def running_gateway(
     async with Catalog.open(database_url) as catalog, httpx.AsyncClient(base_url=url, timeout=30) as client:
         custody = Custody(catalog=catalog, backend=backend or open_backend(str(home / "store")), keys=keys)
         async with open_resources(given, custody, prefect_api=prefect_api) as resources:
-            server = GatewayServer(create_app(resources), ending.is_set)
+            server = GatewayServer(create_app(resources), ending.is_set, limits=limits)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield Gateway(url, server, resources, client, database_url)

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
+import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
+from waybill.gateway.http_protocol import GatewayProtocol, TransportLimits, told_once
 from waybill.gateway.request_log import JsonLines
 from waybill.gateway.resources import open_resources
 
@@ -29,8 +33,10 @@ from waybill.gateway.resources import open_resources
 _THREADS = 32
 # Small files and the rest of large ones on a fast line; what takes longer is broken off, and resumed by the client.
 _STOP_SECONDS = 5
-# A client that sends no further request on its connection.
-_IDLE_SECONDS = 30
+# Its socket and the file that is read or written for it.
+_DESCRIPTORS_PER_CONNECTION = 2
+# Connections to Postgres and Prefect, what Python and libraries keep open, folders that are walked.
+_OTHER_DESCRIPTORS = 200
 
 
 def run_gateway(
@@ -47,13 +53,30 @@ def run_gateway(
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    limits = _within_descriptors(TransportLimits())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     # One line per request of ours to others would drown the lines of requests to us.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # It announces starts and ends; what it has to say is from WARNING on.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(broken_answers_in_one_line)
-    asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready))
+    logging.getLogger("uvicorn.error").addFilter(told_once)
+    asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready, limits))
+
+
+def _within_descriptors(limits: TransportLimits) -> TransportLimits:
+    """As many connections as the system gives descriptors for, after asking it for more: 1,024 is a common default.
+
+    A server that runs out of them can neither answer nor refuse.
+    """
+    wanted = limits.connections * _DESCRIPTORS_PER_CONNECTION + _OTHER_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    room = max(1, (allowed - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_CONNECTION)
+    return replace(limits, connections=min(limits.connections, room))
 
 
 def broken_answers_in_one_line(record: logging.LogRecord) -> bool:
@@ -73,42 +96,38 @@ async def _serve(
     listener: socket.socket,
     asked_to_end: Callable[[], bool],
     on_ready: Callable[[], None],
+    limits: TransportLimits,
 ) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway"))
     async with (
         opening as custody,
         open_resources(settings, custody, prefect_api=prefect_api_url()) as resources,
     ):
-        await GatewayServer(create_app(resources), asked_to_end, on_ready).serve(sockets=[listener])
-
-
-class _Protocol(H11Protocol):
-    """HTTP/1.1 without an access log.
-
-    uvicorn's own switch sets the logger up, once, and whatever configures logging after that may undo it.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.access_log = False
+        await GatewayServer(create_app(resources), asked_to_end, on_ready, limits=limits).serve(sockets=[listener])
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with its signals left to whoever runs it."""
+    """uvicorn with its signals left to whoever runs it, and *limits* to what clients may drag out."""
 
     def __init__(
-        self, app: object, asked_to_end: Callable[[], bool], on_ready: Callable[[], None] = lambda: None
+        self,
+        app: object,
+        asked_to_end: Callable[[], bool],
+        on_ready: Callable[[], None] = lambda: None,
+        *,
+        limits: TransportLimits | None = None,
     ) -> None:
+        limits = limits or TransportLimits()
         super().__init__(
             uvicorn.Config(
                 app,  # pyright: ignore[reportArgumentType] - any ASGI application
-                http=_Protocol,
+                http=cast("type[GatewayProtocol]", partial(GatewayProtocol, limits=limits)),
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 server_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=_IDLE_SECONDS,
+                timeout_keep_alive=limits.idle_seconds,
                 timeout_graceful_shutdown=_STOP_SECONDS,
             )
         )
@@ -126,5 +145,8 @@ class GatewayServer(uvicorn.Server):
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: whether to end."""
+        """Ten times a second: see to the connections, and whether to end."""
+        now = time.monotonic()
+        for connection in list(self.server_state.connections):
+            cast("GatewayProtocol", connection).look(now)
         return self._asked_to_end() or await super().on_tick(counter)
