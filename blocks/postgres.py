@@ -73,7 +73,7 @@ def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connectio
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
         return psycopg.connect(
-            database_url, autocommit=autocommit, **_connect_arguments(database_url), application_name="waybill"
+            database_url, autocommit=autocommit, **connect_arguments(database_url), application_name="waybill"
         )
 
 
@@ -82,7 +82,7 @@ async def connect_async(database_url: str, *, autocommit: bool = False) -> psyco
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
         return await psycopg.AsyncConnection.connect(
-            database_url, autocommit=autocommit, **_connect_arguments(database_url), application_name="waybill"
+            database_url, autocommit=autocommit, **connect_arguments(database_url), application_name="waybill"
         )
 
 
@@ -108,7 +108,10 @@ def is_missing_extension(exc: psycopg.Error) -> bool:
     return isinstance(exc, (pg.FeatureNotSupported, pg.UndefinedFile))
 
 
-def _connect_arguments(database_url: str) -> dict[str, Any]:
+def connect_arguments(database_url: str, *, longest_seconds: float = CONNECT_TIMEOUT_SECONDS) -> dict[str, Any]:
+    """What bounds the opening of a connection, for libpq: *longest_seconds*, `CONNECT_TIMEOUT_SECONDS` at most, unless
+    the URL says how long."""
     if "connect_timeout" in conninfo_to_dict(database_url):
         return {}
-    return {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+    # libpq counts whole seconds, and takes less than two for two.
+    return {"connect_timeout": min(CONNECT_TIMEOUT_SECONDS, max(2, round(longest_seconds)))}

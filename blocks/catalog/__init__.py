@@ -3,6 +3,7 @@
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
 from blocks.catalog.key_locks import KeyLocks
+from blocks.catalog.pool import Patience
 
 __all__ = [
     "KINDS",
@@ -13,6 +14,7 @@ __all__ = [
     "KeyLocks",
     "Kind",
     "Page",
+    "Patience",
     "Reservation",
     "StageMark",
     "Stored",

@@ -6,10 +6,9 @@ that several writes commit together. Refuses to touch storage: bytes are the bus
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, LiteralString, Self, cast
@@ -18,12 +17,11 @@ from uuid import UUID
 import orjson
 import psycopg
 from psycopg.rows import dict_row
-from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
 from blocks.catalog.facts import as_json
+from blocks.catalog.pool import LONG_PATIENCE, BrokenConnections, Connection, Patience, Pool, Row, open_pool
 from blocks.errors import (
     ArtifactGone,
     ArtifactNotFound,
@@ -33,19 +31,8 @@ from blocks.errors import (
     InvalidOptions,
 )
 from blocks.page_cursor import read_cursor, write_cursor
-from blocks.postgres import check_url, connect_async, postgres_errors
+from blocks.postgres import connect_async, postgres_errors
 
-Row = dict[str, Any]
-Connection = psycopg.AsyncConnection[Row]
-
-# A flow runs a few shards at once and each has one write under way per document that is being stored; more connections
-# would only queue inside Postgres.
-POOL_CONNECTIONS = 8
-# Longer than a restart of Postgres takes, shorter than a person's patience.
-CONNECT_TIMEOUT_SECONDS = 15.0
-# The pool doubles its pauses as long as it tries to reconnect, and would be back as late again as the outage was long.
-# Giving up this early and beginning again keeps them at a second.
-RECONNECT_SECONDS = 2.0
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
 MAX_PAGE = 1000
@@ -79,41 +66,18 @@ class Unfinished:
 class Catalog:
     """Typed access to the artifacts table. Open it with ``async with Catalog.open(url) as catalog``."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._broken = BrokenConnections(pool)
         # What Postgres' clock said, and when by ours: the difference tells its time later without asking again.
         self._clock: tuple[datetime, float] | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database_url: str) -> AsyncGenerator[Self]:
-        """Connect; raises `CatalogUnavailable` when Postgres does not answer within `CONNECT_TIMEOUT_SECONDS`."""
-        check_url(database_url)
-        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            database_url,
-            min_size=1,
-            max_size=POOL_CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_SECONDS,
-            reconnect_timeout=RECONNECT_SECONDS,
-            reconnect_failed=_begin_again,
-            kwargs={"row_factory": dict_row, "autocommit": True},
-            configure=_configure,
-            connection_class=cast("type[Connection]", psycopg.AsyncConnection),
-            open=False,
-        )
-        try:
-            await pool.open(wait=True, timeout=CONNECT_TIMEOUT_SECONDS)
-        except PoolTimeout as exc:
-            await pool.close()
-            # The pool has tried again and again and kept the reason to itself: a wrong password, say.
-            await (await connect_async(database_url)).close()
-            raise CatalogUnavailable(
-                f"Postgres did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s; check WAYBILL_DATABASE_URL"
-            ) from exc
-        try:
+    async def open(cls, database_url: str, patience: Patience = LONG_PATIENCE) -> AsyncGenerator[Self]:
+        """Connect; with *patience* for everything after that. Raises what `open_pool` raises."""
+        async with open_pool(database_url, patience) as pool:
             yield cls(pool)
-        finally:
-            await pool.close()
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -123,7 +87,7 @@ class Catalog:
                 async with self._pool.connection() as connection:
                     yield connection
         except CatalogUnavailable:
-            await self._replace_broken_connections()
+            await self._broken.replace(within_seconds=CHECK_TIMEOUT_SECONDS)
             raise
 
     @asynccontextmanager
@@ -133,12 +97,6 @@ class Catalog:
             with postgres_errors("use the catalogue"):
                 async with connection.transaction():
                     yield connection
-
-    async def _replace_broken_connections(self) -> None:
-        """What cut one connection has cut all: one call fails after a restart of Postgres, not one for each of them."""
-        with suppress(psycopg.Error, TimeoutError):
-            async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-                await self._pool.check()
 
     # Writing ----------------------------------------------------------------------------------------------------------
 
@@ -324,16 +282,6 @@ async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
     async with connection:
         with postgres_errors("use the catalogue"):
             yield connection
-
-
-async def _begin_again(pool: AsyncConnectionPool[Connection]) -> None:
-    # With no connection left, checking them starts another attempt.
-    await pool.check()
-
-
-async def _configure(connection: Connection) -> None:
-    # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
-    set_json_loads(orjson.loads, connection)
 
 
 def _reservation_rows(reservations: Sequence[Reservation]) -> str:

@@ -23,8 +23,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Draft
-from blocks.catalog import catalog as catalog_module
+from blocks.catalog import Artifact, Catalog, Draft, Patience
 from blocks.custody import Custody
 from blocks.custody.manifest import manifest_key
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
@@ -40,6 +39,7 @@ SIZE_MIB = 20
 EVERY_MIB = range(SIZE_MIB + 1)
 # The bar: a process that is told to end is gone within this time.
 MAX_END_SECONDS = 5
+IMPATIENT = Patience(connection_seconds=0.5)
 
 
 @dataclass(frozen=True)
@@ -461,17 +461,16 @@ async def test_a_file_size_limit_is_told_and_nothing_stays(place: Place, databas
 
 
 async def test_a_catalogue_that_goes_away_in_the_middle_of_a_write_leaves_a_row_that_is_recovered(
-    postgres: Postgres, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, database_url: str, tmp_path: Path
 ) -> None:
     name = database_url.split("/")[3].split("?")[0]
     folder, run_id = tmp_path / "store", uuid4()
-    monkeypatch.setattr(catalog_module, "CONNECT_TIMEOUT_SECONDS", 0.5)
 
     def go_away() -> None:
         postgres.execute(f"alter database {name} allow_connections false")
         postgres.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")  # noqa: S608
 
-    async with Catalog.open(database_url) as catalog:
+    async with Catalog.open(database_url, IMPATIENT) as catalog:
         place = Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
         with pytest.raises(CatalogUnavailable):
             await place.custody.take(draft(run_id), Source.happening(7, go_away))
@@ -486,11 +485,10 @@ async def test_a_catalogue_that_goes_away_in_the_middle_of_a_write_leaves_a_row_
 
 
 async def test_a_catalogue_that_is_not_there_from_the_beginning_stores_nothing(
-    postgres: Postgres, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, database_url: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(catalog_module, "CONNECT_TIMEOUT_SECONDS", 0.5)
     name = database_url.split("/")[3].split("?")[0]
-    async with Catalog.open(database_url) as catalog:
+    async with Catalog.open(database_url, IMPATIENT) as catalog:
         custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")), keys=ENCRYPTED)
         postgres.execute(f"alter database {name} allow_connections false")
         with psycopg.connect(postgres.url()) as connection:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries
-from blocks.catalog import catalog as catalog_module
+from blocks.catalog import pool as pool_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 
 DAY = timedelta(days=1)
@@ -574,14 +574,14 @@ async def test_the_public_views_are_json_with_the_promised_fields(catalog: Catal
 async def test_a_database_that_is_not_there_is_told_by_its_name(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog_module, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT_SECONDS", 0.3)
     with pytest.raises(CatalogUnavailable, match='database "no_such_database" does not exist'):
         async with Catalog.open(re.sub("/test_[0-9a-f]+", "/no_such_database", database_url)):
             pass
 
 
 async def test_a_server_that_does_not_answer_is_a_passing_condition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog_module, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(pool_module, "CONNECT_TIMEOUT_SECONDS", 0.3)
     with pytest.raises(CatalogUnavailable):
         async with Catalog.open("postgresql://postgres@/waybill?host=/nowhere/at/all"):
             pass
@@ -600,7 +600,7 @@ async def test_after_a_restart_of_postgres_one_call_fails_and_not_one_for_each_c
         async with catalog.transaction() as connection:
             await connection.execute("select pg_sleep(0.05)")
 
-    everyone = catalog_module.POOL_CONNECTIONS
+    everyone = pool_module.POOL_CONNECTIONS
     await asyncio.gather(*(use() for _ in range(everyone)))
     with psycopg.connect(database_url) as connection:
         cut = connection.execute(

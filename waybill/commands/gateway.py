@@ -18,6 +18,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on
 def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     """Answer signed links (see 'waybill files share') until Ctrl-C, without Prefect. 'waybill up' does this too."""
     from waybill.gateway.listener import announced, listen
+    from waybill.gateway.resources import PATIENCE
     from waybill.gateway.server import run_gateway
     from waybill.stack.home import prepare_home
     from waybill.stack.signals import noting_signals
@@ -32,7 +33,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     ):
         run_gateway(
             settings,
-            open_custody(settings),
+            open_custody(settings, PATIENCE),
             listener,
             asked_to_end=asked_to_end.is_set,
             on_ready=lambda: print_notice(f"the gateway listens on {url}\n  end it with Ctrl-C"),

@@ -14,7 +14,7 @@ from blocks.settings import Settings, current_settings
 from waybill.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
-    from blocks.catalog import Catalog
+    from blocks.catalog import Catalog, Patience
     from blocks.custody import Custody
     from blocks.keys import StorageKeys
     from waybill.stack import StackAddresses
@@ -37,15 +37,19 @@ def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]
 
 
 @asynccontextmanager
-async def open_custody(settings: Settings) -> AsyncGenerator[Custody]:
-    """Catalogue, storage and keys as the environment names them, without Prefect."""
+async def open_custody(settings: Settings, patience: Patience | None = None) -> AsyncGenerator[Custody]:
+    """Catalogue, storage and keys as the environment names them, without Prefect.
+
+    *patience* with the catalogue is that of a run, which rather waits, unless another one is given.
+    """
     from blocks.catalog import Catalog
+    from blocks.catalog.pool import LONG_PATIENCE
     from blocks.custody import Custody
     from blocks.storage import open_backend
 
     keys = storage_keys(settings)
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
-    async with Catalog.open(settings.required_database_url) as catalog:
+    async with Catalog.open(settings.required_database_url, patience or LONG_PATIENCE) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
 
 

@@ -11,6 +11,7 @@ import sys
 from blocks.errors import WaybillError
 from blocks.settings import current_settings
 from waybill.commands.session import open_custody
+from waybill.gateway.resources import PATIENCE
 from waybill.gateway.server import run_gateway
 from waybill.stack.child import child_arguments, end_with_parent, say_ready
 from waybill.stack.signals import noting_signals
@@ -27,7 +28,7 @@ def main() -> int:
         try:
             run_gateway(
                 settings,
-                open_custody(settings),
+                open_custody(settings, PATIENCE),
                 socket.socket(fileno=arguments.listen_fd),
                 asked_to_end=asked_to_end.is_set,
                 on_ready=lambda: say_ready(arguments.ready_fd),

@@ -7,11 +7,16 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from blocks.catalog import Patience
 from blocks.custody import Custody
 from blocks.links import Links
 from blocks.settings import Settings
 from waybill.gateway.access import Gate
 from waybill.gateway.prefect_api import PrefectApi
+
+# Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
+# A connection is free within milliseconds, and no statement of the gateway takes a second.
+PATIENCE = Patience(connection_seconds=3.0, answer_seconds=5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
