@@ -1,0 +1,283 @@
+"""A client for Waybill's HTTP API, on httpx alone: this file may be copied into any program.
+
+    with Client("http://127.0.0.1:8000", api_key) as waybill:
+        run = waybill.ingest("report.pdf", stages="1-3", idempotency_key="order-4711")
+        waybill.wait(run["task_id"])
+        for file in waybill.files_by_source("report.pdf"):
+            waybill.download(file["file_id"], file["filename"])
+
+Answers are the API's JSON objects as they are. What the API refuses is `ApiError`. Requests that may be repeated are
+tried again, for as long as `patience_seconds`, when the connection fails or the API says that it cannot answer now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import httpx
+
+Answer = dict[str, Any]
+T = TypeVar("T")
+
+# What passes by itself: too many requests, and something behind the API that is away for a moment.
+_PASSING = frozenset({429, 503})
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+_ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
+
+
+class ApiError(Exception):
+    """The API's refusal. `code` is for programs; `retry_after` in seconds, where the API says when to come again."""
+
+    def __init__(self, status: int, code: str, message: str, detail: Mapping[str, Any], retry_after: float | None):
+        super().__init__(f"{status} {code}: {message}")
+        self.status, self.code, self.message = status, code, message
+        self.detail, self.retry_after = dict(detail), retry_after
+
+
+class Damaged(Exception):
+    """A download that is not what the catalogue says; nothing was kept of it."""
+
+
+class Client:
+    """One gateway, with one API key. Not for several threads at once."""
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        api_key: str | None = None,
+        *,
+        timeout_seconds: float = 30.0,
+        patience_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.Client(
+            base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=timeout_seconds, transport=transport
+        )
+        self._patience_seconds = patience_seconds
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    # Runs -------------------------------------------------------------------------------------------------------------
+
+    def ingest(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        file_id: str | None = None,
+        stages: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        webhook_url: str | None = None,
+        source_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """Send the file at *path*, or name one in custody, and start a run on it: ``{"task_id", "status_url", ...}``.
+
+        Tried again under one `Idempotency-Key`, by default a random one, so that there is one run.
+        """
+        fields = _fields(
+            file_id=file_id,
+            stages=stages,
+            options=options,
+            webhook_url=webhook_url,
+            source_type=source_type,
+            metadata=metadata,
+        )
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._again(lambda: self._send_form("/ingest/file", path, fields, headers))
+
+    def status(self, task_id: str) -> Answer:
+        """How far a run is."""
+        return self._get(f"/status/{task_id}")
+
+    def history(self, task_id: str) -> Iterator[Answer]:
+        """What happened to a run, newest first."""
+        return self._pages(f"/status/{task_id}/history", "history")
+
+    def recent_events(self, hours: float = 24) -> list[Answer]:
+        """What happened lately, over all runs, newest first."""
+        return cast("list[Answer]", self._get("/status/events/recent", hours=hours)["events"])
+
+    def wait(self, task_id: str, *, timeout_seconds: float = 600.0, every_seconds: float = 0.5) -> Answer:
+        """Wait until a run has ended, and return its status. Raises `TimeoutError`."""
+        until = time.monotonic() + timeout_seconds
+        while (status := self.status(task_id))["status"] not in _ENDED:
+            if time.monotonic() > until:
+                raise TimeoutError(f"run {task_id} is still {status['status']} after {timeout_seconds:.0f} s")
+            time.sleep(every_seconds)
+        return status
+
+    # Files ------------------------------------------------------------------------------------------------------------
+
+    def upload(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        source_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Take a file into custody without processing it. Not tried again: it would be there twice."""
+        return self._send_form("/files/upload", path, _fields(source_type=source_type, metadata=metadata), {})
+
+    def files_by_source(self, source_file: str) -> Iterator[Answer]:
+        """Every file that was made from this source: its path or URL, or its name alone."""
+        return self._pages("/files/list/by-source", "files", source_file=source_file)
+
+    def files_by_stage(self, stage: int) -> Iterator[Answer]:
+        """Every output of a stage."""
+        return self._pages("/files/list/by-stage", "files", stage=stage)
+
+    def metadata(self, file_id: str) -> Answer:
+        """Everything that is known of a file."""
+        return self._get(f"/files/metadata/{file_id}")
+
+    def download(self, file_id: str, target: str | os.PathLike[str]) -> Path:
+        """Copy a file to *target*, going on where it breaks off; it appears whole and verified, or not at all.
+
+        Raises `Damaged` when the bytes are not those of the catalogue.
+        """
+        wanted, final = self.metadata(file_id), Path(target)
+        partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            with partial.open("wb") as into:
+                self._again(lambda: self._fetch_rest(file_id, wanted, into))
+            with partial.open("rb") as written:
+                found = hashlib.file_digest(written, "sha256").hexdigest()
+            if found != wanted["sha256"]:
+                raise Damaged(f"expected sha256 {wanted['sha256']} and got {found}")
+            return partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def share(self, file_id: str, expires_in: str = "1h") -> Answer:
+        """A link that needs no key: ``{"url", "expires_at", ...}``."""
+        return self._answer(self._http.post(f"/files/{file_id}/share", json={"expires_in": expires_in}))
+
+    def pin(self, file_id: str, note: str | None = None) -> Answer:
+        """Keep a file whatever its time."""
+        return self._again(lambda: self._answer(self._http.post(f"/files/{file_id}/pin", json={"note": note})))
+
+    def unpin(self, file_id: str) -> Answer:
+        """Let a file go at its time again."""
+        return self._again(lambda: self._answer(self._http.post(f"/files/{file_id}/unpin")))
+
+    def delete(self, file_id: str) -> Answer:
+        """Delete a file now."""
+        return self._answer(self._http.delete(f"/files/{file_id}"))
+
+    # Webhooks ---------------------------------------------------------------------------------------------------------
+
+    def add_endpoint(self, url: str, events: list[str] | None = None) -> Answer:
+        """Register where events go; the answer has the secret, this once."""
+        return self._answer(self._http.post("/webhooks/endpoints", json={"url": url, "events": events}))
+
+    def endpoints(self) -> list[Answer]:
+        """Where events go."""
+        return cast("list[Answer]", self._get("/webhooks/endpoints")["endpoints"])
+
+    def deliveries(self, **filters: Any) -> Iterator[Answer]:
+        """What was sent and what waits, newest first; *filters* are `endpoint_id` and `state`."""
+        return self._pages("/webhooks/deliveries", "deliveries", **filters)
+
+    def replay(self, delivery_id: str) -> Answer:
+        """Send a delivery once more."""
+        return self._answer(self._http.post(f"/webhooks/deliveries/{delivery_id}/replay"))
+
+    def test_endpoint(self, endpoint_id: str) -> Answer:
+        """Send an event for trying out."""
+        return self._answer(self._http.post("/webhooks/test", json={"endpoint_id": endpoint_id}))
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _get(self, path: str, **parameters: Any) -> Answer:
+        return self._again(lambda: self._answer(self._http.get(path, params=parameters)))
+
+    def _pages(self, path: str, name: str, **parameters: Any) -> Iterator[Answer]:
+        after: dict[str, Any] = {}
+        while True:
+            page = self._get(path, **parameters, **after)
+            yield from page[name]
+            if page.get("next") is None:
+                return
+            after = {"after": page["next"]}
+
+    def _send_form(
+        self, path: str, file: str | os.PathLike[str] | None, fields: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answer:
+        # Fields first: a wrong one is then refused before the file is sent. A field without a name is no file.
+        parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
+        if file is None:
+            return self._answer(self._http.post(path, files=parts, headers=headers))
+        with Path(file).open("rb") as content:
+            parts.append(("file", (Path(file).name, content)))
+            return self._answer(self._http.post(path, files=parts, headers=headers))
+
+    def _fetch_rest(self, file_id: str, wanted: Answer, into: Any) -> None:
+        begun = into.tell()
+        # The part that is there is of this very content, or everything comes again.
+        headers = {"Range": f"bytes={begun}-", "If-Range": f'"{wanted["sha256"]}"'} if begun else {}
+        if begun and begun == wanted["size"]:
+            return
+        with self._http.stream("GET", f"/files/download/{file_id}", headers=headers, follow_redirects=True) as answer:
+            if answer.is_error:
+                answer.read()
+                self._answer(answer)
+            if answer.status_code != 206 and begun:
+                into.seek(0)
+                into.truncate()
+            for piece in answer.iter_bytes():
+                into.write(piece)
+
+    def _again(self, attempt: Callable[[], T]) -> T:
+        until, pause = time.monotonic() + self._patience_seconds, _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return attempt()
+            except (httpx.TransportError, ApiError) as error:
+                wait = pause
+                if isinstance(error, ApiError):
+                    if error.status not in _PASSING:
+                        raise
+                    wait = error.retry_after or pause
+                if time.monotonic() + wait > until:
+                    raise
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    @staticmethod
+    def _answer(response: httpx.Response) -> Answer:
+        if response.is_success:
+            return cast("Answer", response.json())
+        after = response.headers.get("retry-after", "")
+        try:
+            error = response.json()["error"]
+            code, message, detail = str(error["code"]), str(error["message"]), error["detail"]
+        except (ValueError, KeyError, TypeError):  # something in between has answered
+            code, message, detail = "NoAnswerOfWaybill", response.reason_phrase, dict[str, Any]()
+        raise ApiError(response.status_code, code, message, detail, float(after) if after.isdecimal() else None)
+
+
+def _fields(**given: Any) -> dict[str, str]:
+    """Form fields: what is a mapping as JSON, what is None left out."""
+    return {
+        name: json.dumps(value) if isinstance(value, Mapping) else str(value)
+        for name, value in given.items()
+        if value is not None
+    }
