@@ -20,7 +20,7 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExists, StorageUnavailable, WaybillError
-from blocks.storage.backend import Blob, Digest, Expected, read_chunks
+from blocks.storage.backend import PROBE_KEY, Blob, Digest, Expected, read_chunks
 from blocks.storage.key import check_key, is_key
 
 # The memory driver looks whether a name is taken and then takes it; one writer of this process at a time does so.
@@ -117,6 +117,11 @@ class FsspecBackend:
         del older_than
         check_key(key)
         return 0
+
+    def probe(self) -> None:
+        """See `Backend.probe`."""
+        with contextlib.suppress(BlobMissing):
+            self.size(PROBE_KEY)
 
     def locate(self, key: str) -> str:
         """The URL of the stored bytes."""

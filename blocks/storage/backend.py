@@ -19,6 +19,8 @@ from blocks.errors import ContentMismatch, InvalidSettings
 
 # One read, one hash update and one write per MiB: large enough for full disk speed, small beside any memory limit.
 CHUNK_BYTES = 1024 * 1024
+# Of the form of a key, and never one: ids of blobs are random and none is all zeros.
+PROBE_KEY = f"uploads/00/{'0' * 32}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,13 @@ class Backend(Protocol):
         """Remove what interrupted writers of this key left, but not the blob; returns how many there were.
 
         A writer that is still at it fails then. Idempotent.
+        """
+        ...
+
+    def probe(self) -> None:
+        """Whether blobs can be read here now, as far as one look or one request can tell; nothing is written.
+
+        Raises `StorageUnavailable` and `InvalidSettings`.
         """
         ...
 

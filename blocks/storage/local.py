@@ -143,6 +143,19 @@ class LocalBackend:
                 if (self._root / folder / name).lstat().st_mtime <= written_before:
                     yield f"{folder}{blob_name}"
 
+    def probe(self) -> None:
+        """See `Backend.probe`. A root that is not there yet is judged by the folder that it will be made in."""
+        with _translated("look at the storage"):
+            place = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                read_only = bool(os.fstatvfs(folder).f_flag & os.ST_RDONLY)
+            finally:
+                os.close(folder)
+            # A file system that has met an error is put to reading only by the kernel.
+            if read_only or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+                raise InvalidSettings("the storage folder cannot be written to")
+
     def locate(self, key: str) -> str:
         """The path of the stored bytes."""
         return str(self._root.joinpath(*check_key(key)))

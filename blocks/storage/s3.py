@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from blocks.download_name import content_disposition
 from blocks.errors import BlobMissing, InvalidSettings, KeyExists, StorageUnavailable, UnsafeKey
-from blocks.storage.backend import CHUNK_BYTES, Blob, Digest, Expected
+from blocks.storage.backend import CHUNK_BYTES, PROBE_KEY, Blob, Digest, Expected
 from blocks.storage.key import MAX_KEY_BYTES, check_key, is_key
 from blocks.storage.s3_connection import Patience, S3Connection
 from blocks.storage.s3_failure import S3Failure
@@ -116,6 +116,11 @@ class S3Backend:
                 key = upload["Key"][len(self._prefix) :]
                 if is_key(key):
                     yield key
+
+    def probe(self) -> None:
+        """See `Backend.probe`. By reading: the answer to a question about an object says nothing of its bucket."""
+        with suppress(BlobMissing):
+            self.open(PROBE_KEY).close()
 
     def locate(self, key: str) -> str:
         """The URL of the stored bytes."""

@@ -625,3 +625,33 @@ def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"a file")
     with pytest.raises(UnsafeKey):
         open_backend(str(tmp_path / "store")).publish(KEY, [b"x"])
+
+
+# Whether it is there --------------------------------------------------------------------------------------------------
+
+
+def test_a_look_at_the_storage_says_whether_it_can_be_used_and_leaves_nothing(backend: Backend) -> None:
+    backend.probe()
+    nothing_stays(backend)
+    backend.publish(KEY, [b"x"])
+    backend.probe()
+    assert list(backend.keys()) == [KEY]
+
+
+def test_a_look_at_a_folder_that_cannot_be_used_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises((StorageUnavailable, InvalidSettings, UnsafeKey)):
+        open_backend(str(tmp_path / "file")).probe()
+    # Nothing is refused to whoever is root.
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    with pytest.raises(InvalidSettings, match="cannot be written"):
+        open_backend(str(tmp_path / "not there yet")).probe()
+    assert not (tmp_path / "not there yet").exists()
+
+
+def test_a_look_at_a_bucket_that_is_not_there_or_a_server_that_is_away_says_so(s3_server: S3Server) -> None:
+    with pytest.raises(InvalidSettings, match="no such bucket"):
+        open_backend("s3://no-such-bucket-of-ours/store", s3_server.options).probe()
+    wrong = {**s3_server.options, "secret": "not the secret"}
+    with pytest.raises(InvalidSettings, match=r"secret key|credentials"):
+        open_backend(f"s3://{s3_server.new_bucket()}/store", wrong).probe()
