@@ -25,12 +25,15 @@ from blocks.errors import (
 )
 from waybill.commands import (
     age,
+    api_keys,
+    audit,
     catalog,
     dispatch,
     events,
     files,
     gateway,
     keys,
+    pin,
     process,
     search,
     share,
@@ -64,11 +67,17 @@ app.command("gateway")(gateway.gateway)
 app.command("dispatch")(dispatch.dispatch)
 app.command("status")(status.status)
 app.command("events")(events.events)
+app.command("audit")(audit.audit)
 app.command("search")(search.search)
 app.command("stats")(files.stats)
 files.app.command("share")(share.share)
+files.app.command("pin")(pin.pin)
+files.app.command("unpin")(pin.unpin)
 app.add_typer(files.app, name="files")
 app.add_typer(age.app, name="age")
+keys.app.command("create")(api_keys.create)
+keys.app.command("list")(api_keys.list_)
+keys.app.command("revoke")(api_keys.revoke)
 keys.app.command("rotate-links")(share.rotate_links)
 app.add_typer(keys.app, name="keys")
 app.add_typer(catalog.app, name="catalog")

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from blocks.access import AuditEntry, record
-from blocks.catalog import Artifact
+from blocks.catalog import Artifact, Connection
 from blocks.custody import Custody
+from blocks.custody.custody import MakeAvailable
 from blocks.errors import ArtifactGone
 from blocks.links import Link
 
@@ -101,3 +102,21 @@ async def share_file(
     async with custody.catalog.connection() as connection:
         await record(connection, by.entry("share", file_id=file_id, detail=detail))
     return Shared(artifact=artifact, link=link, direct=direct)
+
+
+def taken_in(custody: Custody, *, by: Actor) -> MakeAvailable:
+    """For `Custody.take`: the file becomes available together with the line that says who brought it."""
+
+    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
+        async with connection.transaction():
+            detail = {"filename": artifact.filename, "size": artifact.size}
+            await record(connection, by.entry("upload", file_id=artifact.file_id, detail=detail))
+            return await custody.catalog.make_available(connection, artifact)
+
+    return make_available
+
+
+async def note_copy(custody: Custody, artifact: Artifact, *, by: Actor) -> None:
+    """Say that the content is given out; to be called before its first byte is."""
+    async with custody.catalog.connection() as connection:
+        await record(connection, by.entry("download", file_id=artifact.file_id))

@@ -87,8 +87,8 @@ async def audited(
     after: int | None = None,
 ) -> list[AuditEntry]:
     """The log, newest first. *after* is the `entry_id` that a page before ended with. Raises `InvalidOptions`."""
-    if action is not None and action not in ACTIONS:
-        raise InvalidOptions(f"nothing is recorded as {action!r}; there are {', '.join(ACTIONS)}")
+    if action is not None:
+        check_action(action)
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} entries, not {limit}")
     statement = queries.audited_statement(
@@ -104,6 +104,12 @@ async def audited(
         "limit": limit,
     }
     return [AuditEntry(**row) for row in await (await run(connection, statement, values)).fetchall()]
+
+
+def check_action(action: str) -> None:
+    """Raise `InvalidOptions` for what is never recorded."""
+    if action not in ACTIONS:
+        raise InvalidOptions(f"nothing is recorded as {action!r}; there are {', '.join(ACTIONS)}")
 
 
 def _storable(value: Any) -> Any:

@@ -16,6 +16,7 @@ import typer
 from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
 from waybill.commands import verify
+from waybill.commands.account import Account
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_size, human_time, print_json, print_notice, print_table
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from blocks.custody import Custody
     from blocks.settings import Settings
 
-app = typer.Typer(help="List, show, get, add, remove and verify files in custody.", no_args_is_help=True)
+app = typer.Typer(help="List, show, get, add, share, pin, remove and verify files in custody.", no_args_is_help=True)
 
 FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
 FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
@@ -117,7 +118,11 @@ def get(
         raise InvalidOptions("--json and --output - both want standard output; choose one")
 
     async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
+        from waybill.file_changes import note_copy
+
         artifact = await custody.get(wanted)
+        if view == "content":
+            await note_copy(custody, artifact, by=Account())
         if output == "-":
             content = await custody.read(artifact) if view == "content" else _view(artifact, view)
             sys.stdout.buffer.write(content)
@@ -149,6 +154,7 @@ def put(
         from blocks.catalog import Draft
         from blocks.storage import Expected
         from tasks.intake import examine
+        from waybill.file_changes import taken_in
 
         source = str(path.expanduser().absolute())
         info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
@@ -160,7 +166,9 @@ def put(
             media_type=info.media_type,
             keep_for=timedelta(days=settings.retention_days),
         )
-        return await custody.take(draft, Path(source), expected=Expected(size=info.size_bytes, sha256=info.sha256))
+        expected = Expected(size=info.size_bytes, sha256=info.sha256)
+        make_available = taken_in(custody, by=Account())
+        return await custody.take(draft, Path(source), expected=expected, make_available=make_available)
 
     artifact = with_custody(work)
     if as_json:
@@ -175,7 +183,9 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
     """Remove files for good, expired ones too: the bytes go, the catalogue keeps that they were there."""
 
     async def remove(custody: Custody, artifact: Artifact) -> None:
-        await custody.remove(artifact.file_id)
+        from waybill.file_changes import delete_file
+
+        await delete_file(custody, artifact.file_id, by=Account())
 
     return _each("removed", file_ids, remove, as_json=as_json)
 

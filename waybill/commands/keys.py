@@ -1,4 +1,4 @@
-"""``waybill keys ...``: the storage's key pair."""
+"""``waybill keys ...``: the storage's key pair. API keys are `api_keys`' business, those of links `share`'s."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from blocks.keys import StorageKeys
     from blocks.settings import Settings
 
-app = typer.Typer(help="Show and rotate the keys of the storage and of links.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make and revoke API keys; show and rotate the keys of the storage and of links.", no_args_is_help=True
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
+from waybill.commands.account import Account
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_time, print_json, print_notice
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from blocks.custody import Custody
     from blocks.links import Link
     from blocks.settings import Settings
+    from waybill.file_changes import Shared
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -38,28 +39,24 @@ def share(
     """
     wanted, lifetime = read_id(file_id), parse_duration(expires)
 
-    async def work(custody: Custody, settings: Settings) -> tuple[Artifact, Link]:
+    async def work(custody: Custody, settings: Settings) -> Shared:
         from blocks.links import Links
+        from waybill.file_changes import share_file
 
-        artifact = await custody.get(wanted)
-        if direct:
-            return artifact, await asyncio.to_thread(_direct, custody, artifact, lifetime)
-        return artifact, Links.of(settings).to_download(artifact, lifetime)
+        def link(artifact: Artifact) -> Link:
+            if direct:
+                return _direct(custody, artifact, lifetime)
+            return Links.of(settings).to_download(artifact, lifetime)
 
-    artifact, link = with_custody(work)
+        return await share_file(custody, wanted, link, direct=direct, by=Account())
+
+    shared = with_custody(work)
+    artifact, link = shared.artifact, shared.link
     ends = human_time(link.expires_at.isoformat())
     if link.capped:
         print_notice(f"the file expires before {expires} are over; the link ends with it, at {ends}")
     if as_json:
-        print_json(
-            {
-                "file_id": str(artifact.file_id),
-                "url": link.url,
-                "expires_at": link.expires_at.isoformat(),
-                "direct": direct,
-                "capped": link.capped,
-            }
-        )
+        print_json(shared.as_json())
         return 0
     typer.echo(link.url)
     if not link.capped:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from blocks.settings import current_settings
+from blocks.settings import Settings, current_settings
+from waybill.commands.account import Account
 from waybill.commands.gateway import Host, Port
 from waybill.output import print_notice
 
@@ -29,7 +30,17 @@ def up(
 
 
 def _register() -> None:
+    # Read afresh: by now the stack has put its addresses into the environment.
+    asyncio.run(_register_all(current_settings()))
+
+
+async def _register_all(settings: Settings) -> None:
+    from waybill.first_key import FILE_NAME, ensure_first_key
     from waybill.registration import register_blocks
 
-    # Read afresh: by now the stack has put its addresses into the environment.
-    asyncio.run(register_blocks(current_settings()))
+    await register_blocks(settings)
+    key = await ensure_first_key(settings, by=Account())
+    if key is not None:
+        print_notice(
+            f"made an API key that may do everything; it is in {settings.home / FILE_NAME}, and not shown again: {key}"
+        )

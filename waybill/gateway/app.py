@@ -5,8 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from waybill import __version__
-from waybill.gateway import downloads, event_bodies, files, health, ingest, status, uploads, webhooks
+from waybill.gateway import audit, downloads, event_bodies, files, health, ingest, metrics, status, uploads, webhooks
 from waybill.gateway.answers import answer_errors
+from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
 
@@ -29,6 +30,8 @@ def create_app(resources: Resources) -> FastAPI:
         telemetry={"tracing": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = resources
+    app.state.readiness = Readiness(resources.custody, resources.prefect)
+    app.state.metrics = watching = metrics.Metrics(resources, app.state.readiness)
     answer_errors(app)
     app.include_router(ingest.router)
     app.include_router(uploads.router)
@@ -37,6 +40,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.include_router(status.router)
     app.include_router(event_bodies.router)
     app.include_router(webhooks.router)
+    app.include_router(audit.router)
     app.include_router(health.router)
-    app.add_middleware(RequestLog)
+    app.include_router(metrics.router)
+    app.add_middleware(RequestLog, watch=watching.http)
     return app

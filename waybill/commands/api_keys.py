@@ -1,0 +1,137 @@
+"""``waybill keys create|list|revoke``: keys for the HTTP API."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blocks.durations import format_duration, parse_duration
+from blocks.errors import InvalidOptions
+from waybill.commands.account import Account
+from waybill.commands.session import with_catalog
+from waybill.output import human_time, print_json, print_notice, print_table
+
+if TYPE_CHECKING:
+    from blocks.access import ApiKey, Made
+    from blocks.catalog import Catalog
+    from blocks.settings import Settings
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+# Ten years; who wants more wants a key without an end.
+_LONGEST = timedelta(days=3650)
+# Far above what one gateway answers, and fits the column.
+_MOST_PER_MINUTE = 1_000_000
+_KEY_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what uses it, such as 'nightly import'.")],
+    scopes: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="read: see and download; write: bring in, share, pin, delete; admin: all."),
+    ] = "read,write",
+    expires: Annotated[
+        str | None, typer.Option(metavar="90d", help="How long it works; until it is revoked when left out.")
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=_MOST_PER_MINUTE, help="Requests in a minute, instead of the default."),
+    ] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Make a key for the HTTP API and print it: this once. Only its hash is kept.
+
+    Example: waybill keys create "nightly import" --scopes read,write --expires 90d
+    """
+    from blocks.access.api_key import check_name, check_scopes
+
+    # Before anything is started.
+    wanted, called = check_scopes([scope.strip() for scope in scopes.split(",")]), check_name(name)
+    lifetime = parse_duration(expires) if expires is not None else None
+    if lifetime is not None and lifetime > _LONGEST:
+        raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most, or without --expires for ever")
+
+    async def work(catalog: Catalog, _: Settings) -> Made:
+        from waybill.key_changes import make_key
+
+        async with catalog.transaction() as connection:
+            return await make_key(
+                connection, name=called, scopes=wanted, requests_per_minute=rate, keep_for=lifetime, by=Account()
+            )
+
+    made = with_catalog(work)
+    if as_json:
+        print_json({**made.key.as_json(), "key": made.text})
+        return 0
+    typer.echo(made.text)
+    lasting = f"until {human_time(made.key.expires_at.isoformat())}" if made.key.expires_at else "until it is revoked"
+    print_notice(
+        f"Keep it where the program that uses it can read it: it is not shown again. It works {lasting}, for "
+        f"{', '.join(made.key.scopes)}. End it with: waybill keys revoke {made.key.key_id}"
+    )
+    return 0
+
+
+def list_(as_json: AsJson = False) -> int:
+    """Show the API keys, newest first, with those that no longer work. Never the keys themselves."""
+
+    async def work(catalog: Catalog, _: Settings) -> list[ApiKey]:
+        from blocks.access import list_keys
+
+        async with catalog.connection() as connection:
+            return await list_keys(connection)
+
+    found = with_catalog(work)
+    if as_json:
+        print_json({"keys": [key.as_json() for key in found]})
+        return 0
+    print_table(
+        ("key", "name", "scopes", "per minute", "made", "expires", "last used", "state"), [_row(key) for key in found],
+        numeric=("per minute",),
+    )  # fmt: skip
+    return 0
+
+
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As 'keys list' shows it.")], as_json: AsJson = False
+) -> int:
+    """Let a key open nothing from now on."""
+    wanted = read_key_id(key_id)
+
+    async def work(catalog: Catalog, _: Settings) -> ApiKey:
+        from waybill.key_changes import end_key
+
+        async with catalog.transaction() as connection:
+            return await end_key(connection, wanted, by=Account())
+
+    revoked = with_catalog(work)
+    if as_json:
+        print_json(revoked.as_json())
+    else:
+        typer.echo(f"{revoked.key_id}  {revoked.name}  revoked")
+    return 0
+
+
+def read_key_id(text: str) -> str:
+    """The id of a key as typed, also in a whole key. Raises `InvalidOptions`, which does not repeat it."""
+    from blocks.access import read_presented
+
+    whole = read_presented(text)
+    if whole is not None:
+        return whole.key_id
+    if _KEY_ID.fullmatch(text) is None:
+        raise InvalidOptions("this is not the id of an API key, 12 hexadecimal digits; 'waybill keys list' shows them")
+    return text
+
+
+def _row(key: ApiKey) -> tuple[str, ...]:
+    state = "works" if key.usable else "revoked" if key.revoked_at else "expired"
+    times = (key.created_at, key.expires_at, key.last_used_at)
+    made, expires, used = (human_time(moment.isoformat()) if moment else "" for moment in times)
+    return (
+        key.key_id, key.name, ", ".join(key.scopes), str(key.requests_per_minute or ""), made, expires, used, state
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""``waybill audit``: who did what to which file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waybill.commands.api_keys import read_key_id
+from waybill.commands.session import read_id, with_catalog
+from waybill.output import human_time, print_json, print_notice, print_table
+
+if TYPE_CHECKING:
+    from blocks.access import AuditEntry
+    from blocks.catalog import Catalog
+    from blocks.settings import Settings
+    from waybill.audit_log import AuditPage
+
+# Ten years.
+_MAX_HOURS = 24 * 3650
+
+
+def audit(
+    hours: Annotated[
+        float, typer.Option(min=0.01, max=_MAX_HOURS, help="How far to look back; fractions are fine.")
+    ] = 24,
+    action: Annotated[str | None, typer.Option(help="Only this: upload, download, delete, share, pin, ...")] = None,
+    file: Annotated[str | None, typer.Option(metavar="ID", help="Only what was done to this file.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY_ID", help="Only what was done with this API key.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, newest first.")] = 100,
+    after: Annotated[int | None, typer.Option(min=1, help="Go on after the page before ('next').")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Show who did what to which file, newest first: over HTTP, with links, and with commands.
+
+    Examples: waybill audit --action delete --hours 168 / waybill audit --file ID --hours 8760
+    """
+    from blocks.access.audit import check_action
+
+    if action is not None:
+        check_action(action)
+    file_id = read_id(file) if file is not None else None
+    key_id = read_key_id(key) if key is not None else None
+
+    async def work(catalog: Catalog, _: Settings) -> AuditPage:
+        from waybill.audit_log import read_audit_log
+
+        return await read_audit_log(
+            catalog, hours=hours, action=action, file_id=file_id, key_id=key_id, limit=limit, after=after
+        )
+
+    page = with_catalog(work)
+    if as_json:
+        print_json(page.as_json())
+        return 0
+    print_table(("time", "who", "did", "file", "from", "detail"), [_row(entry) for entry in page.entries])
+    if page.next is not None:
+        print_notice(f"more: --after {page.next}")
+    return 0
+
+
+def _row(entry: AuditEntry) -> tuple[str, ...]:
+    return (
+        human_time(entry.recorded_at.isoformat()) if entry.recorded_at else "",
+        entry.actor,
+        entry.action,
+        str(entry.file_id or ""),
+        entry.client or "",
+        ", ".join(f"{name} {value}" for name, value in entry.detail.items()),
+    )
