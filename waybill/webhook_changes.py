@@ -58,6 +58,7 @@ async def add_endpoint(
     events: Sequence[str] | None,
     description: str,
     secret: str | None = None,
+    guard: AddressGuard,
     by: Actor,
 ) -> Registered:
     """Register where events go; its secret is in the answer and nowhere else.
@@ -66,7 +67,7 @@ async def add_endpoint(
     *secret*.
     """
     wanted = check_event_types(events) if events is not None else None
-    await AddressGuard(settings.allow_private_webhooks).check(url)
+    await guard.check(url)
     async with catalog.transaction() as connection:
         made = await registry.register(
             connection, SecretBox.of(settings), url=url, event_types=wanted, description=description, secret=secret

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,12 +18,15 @@ import httpx
 from blocks.access import SCOPES, create_key
 from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
+from blocks.errors import HostUnresolved
 from blocks.keys import StorageKeys
 from blocks.link_keys import LinkKeys
 from blocks.links import DOWNLOAD_PATH, Links
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
 from blocks.tokens import issue
+from blocks.webhooks.address import Resolver
+from blocks.webhooks.networks import IPAddress
 from tests.storage_keys import ENCRYPTED
 from waybill.gateway.app import create_app
 from waybill.gateway.http_protocol import TransportLimits
@@ -94,6 +98,13 @@ class Gateway:
         return Path(self.custody.locate(artifact))
 
 
+async def nobody_known(host: str) -> list[IPAddress]:
+    """A resolver that knows ``*.example.org`` alone and asks nobody."""
+    if host.endswith(".example.org"):
+        return [ip_address("203.0.114.7")]
+    raise HostUnresolved(f"{host} is not known")
+
+
 @asynccontextmanager
 async def running_gateway(
     database_url: str,
@@ -103,6 +114,7 @@ async def running_gateway(
     keys: StorageKeys = ENCRYPTED,
     prefect_api: str | None = None,
     limits: TransportLimits | None = None,
+    resolve: Resolver = nobody_known,
     **settings: Any,
 ) -> AsyncGenerator[Gateway]:
     """A gateway on the database, on files below *home* unless *backend* names other storage, for this block."""
@@ -113,7 +125,7 @@ async def running_gateway(
     home.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test's own
     async with Catalog.open(database_url) as catalog, httpx.AsyncClient(base_url=url, timeout=30) as client:
         custody = Custody(catalog=catalog, backend=backend or open_backend(str(home / "store")), keys=keys)
-        async with open_resources(given, custody, prefect_api=prefect_api) as resources:
+        async with open_resources(given, custody, prefect_api=prefect_api, resolve=resolve) as resources:
             server = GatewayServer(create_app(resources), ending.is_set, limits=limits)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:

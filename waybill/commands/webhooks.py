@@ -50,10 +50,18 @@ def add(
     own = secret_from_stdin(secret)
 
     async def work(catalog: Catalog, settings: Settings) -> Registered:
+        from blocks.webhooks.address import AddressGuard
         from waybill.webhook_changes import add_endpoint
 
         return await add_endpoint(
-            catalog, settings, url=url, events=wanted, description=description, secret=own, by=Account()
+            catalog,
+            settings,
+            url=url,
+            events=wanted,
+            description=description,
+            secret=own,
+            guard=AddressGuard(settings.allow_private_webhooks),
+            by=Account(),
         )
 
     made = with_catalog(work)

@@ -8,7 +8,6 @@ from uuid import UUID
 import orjson
 
 from blocks.errors import InvalidOptions
-from blocks.settings import Settings
 from blocks.webhooks.address import AddressGuard
 from waybill.run_options import read_options, read_stages
 
@@ -48,14 +47,14 @@ def read_run_options(text: str) -> dict[str, Any]:
     return read_options(text, "options") if text.strip() else {}
 
 
-def read_webhook_url(text: str, settings: Settings) -> str | None:
+def read_webhook_url(text: str, guard: AddressGuard) -> str | None:
     """Where the run is told about; None for nothing. Raises `InvalidWebhookUrl`, `AddressRefused`.
 
     Without asking DNS: its answer may be another one when something is sent, and is judged then.
     """
     if not text.strip():
         return None
-    AddressGuard(settings.allow_private_webhooks).check_url(text)
+    guard.check_url(text)
     return text
 
 

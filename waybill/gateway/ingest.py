@@ -148,7 +148,7 @@ def _read(resources: Resources, fields: dict[str, str]) -> dict[str, Any]:
     if "options" in fields:
         found["options"] = read_run_options(fields["options"])
     if "webhook_url" in fields:
-        found["webhook_url"] = read_webhook_url(fields["webhook_url"], resources.settings)
+        found["webhook_url"] = read_webhook_url(fields["webhook_url"], resources.guard)
     return found
 
 

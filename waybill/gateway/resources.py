@@ -11,6 +11,8 @@ from blocks.catalog import Patience
 from blocks.custody import Custody
 from blocks.links import Links
 from blocks.settings import Settings
+from blocks.webhooks.address import AddressGuard, Resolver
+from blocks.webhooks.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.prefect_api import PrefectApi
 
@@ -28,10 +30,13 @@ class Resources:
     links: Links
     prefect: PrefectApi
     gate: Gate
+    guard: AddressGuard
 
 
 @asynccontextmanager
-async def open_resources(settings: Settings, custody: Custody, *, prefect_api: str | None) -> AsyncGenerator[Resources]:
+async def open_resources(
+    settings: Settings, custody: Custody, *, prefect_api: str | None, resolve: Resolver = system_resolver
+) -> AsyncGenerator[Resources]:
     """Everything on *custody*, and on the Prefect server at *prefect_api* if there is one. Raises `InvalidSettings`."""
     links = Links.of(settings)
     # Now, so that keys that cannot be used are told at the start and not to the first client.
@@ -43,4 +48,5 @@ async def open_resources(settings: Settings, custody: Custody, *, prefect_api: s
             links=links,
             prefect=prefect,
             gate=Gate(custody.catalog, requests_per_minute=settings.requests_per_minute),
+            guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
         )

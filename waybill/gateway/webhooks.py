@@ -64,6 +64,7 @@ async def register(caller: Admin, resources: Waybill, wanted: NewEndpoint) -> Re
         url=wanted.url,
         events=wanted.events,
         description=wanted.description,
+        guard=resources.guard,
         by=caller,
     )
     return json_answer({**made.endpoint.as_json(), "secret": made.secret}, status=201)
