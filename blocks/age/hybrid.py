@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -66,7 +66,7 @@ class HybridRecipient:
             raise InvalidKey("not a post-quantum recipient: expected age1pq1 and 1952 more characters, all as printed")
         return cls(decoded[1])
 
-    @property
+    @cached_property  # asked for at each file that is read
     def text(self) -> str:
         """``age1pq1...``"""
         return encode_bech32(RECIPIENT_PREFIX, self._public_bytes)
@@ -118,7 +118,7 @@ class HybridIdentity:
         """``AGE-SECRET-KEY-PQ-1...``: the secret itself."""
         return encode_bech32(IDENTITY_PREFIX, self._seed).upper()
 
-    @property
+    @cached_property
     def recipient(self) -> HybridRecipient:
         public = self._mlkem.public_key().public_bytes_raw() + self._x25519.public_key().public_bytes_raw()
         return HybridRecipient(public)

@@ -43,10 +43,10 @@ class SealedReader:
         nonce = _read_fully(stream, NONCE_BYTES)
         if len(nonce) < NONCE_BYTES:
             raise malformed_header("the file ends before the payload's nonce")
-        self._cipher = PayloadCipher(file_key, nonce)
         self._payload_start = len(header_bytes) + NONCE_BYTES
         self._payload_bytes = stream.seek(0, io.SEEK_END) - self._payload_start
         self._chunk_count = max(1, -(-self._payload_bytes // SEALED_CHUNK_BYTES))
+        self._cipher = PayloadCipher(file_key, nonce, group_chunks=min(self._chunk_count, GROUP_CHUNKS))
         self._authenticate_end()
 
     @property

@@ -27,9 +27,10 @@ _COUNTER_BYTES = 11  # "Payload": big endian, followed by the byte that marks th
 class PayloadCipher:
     """Seals and opens groups of chunks of one file. For one thread at a time: groups share a work buffer."""
 
-    def __init__(self, file_key: bytes, nonce: bytes) -> None:
+    def __init__(self, file_key: bytes, nonce: bytes, *, group_chunks: int = GROUP_CHUNKS) -> None:
+        """*group_chunks*: as many as will be asked for at a time; a buffer for more takes longer than a small file."""
         self._aead = ChaCha20Poly1305(derive_key(file_key, salt=nonce, info=b"payload"))
-        self._work = memoryview(bytearray(GROUP_CHUNKS * SEALED_CHUNK_BYTES))
+        self._work = memoryview(bytearray(group_chunks * SEALED_CHUNK_BYTES))
 
     def seal_group(self, first_chunk: int, plain: bytes | bytearray | memoryview, *, last: bool) -> bytes:
         """The sealed chunks of *plain*, up to `GROUP_CHUNKS` of them; only the *last* group may be uneven or empty."""

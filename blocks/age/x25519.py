@@ -6,6 +6,7 @@ Implements C2SP age.md, "The X25519 recipient type". Texts of secret keys never 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -48,7 +49,7 @@ class X25519Recipient:
             raise InvalidKey("not an X25519 recipient: expected age1 and 58 more characters, all as they were printed")
         return cls(decoded[1])
 
-    @property
+    @cached_property  # asked for at each file that is read
     def text(self) -> str:
         """``age1...``"""
         return encode_bech32(_RECIPIENT_PREFIX, self._public_bytes)
@@ -99,7 +100,7 @@ class X25519Identity:
         """``AGE-SECRET-KEY-1...``: the secret itself."""
         return encode_bech32(_IDENTITY_PREFIX, self._secret_key.private_bytes_raw()).upper()
 
-    @property
+    @cached_property
     def recipient(self) -> X25519Recipient:
         return X25519Recipient(self._public_bytes)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
@@ -174,6 +174,22 @@ class Custody:
             return await in_thread(lambda check: b"".join(content_pieces(self.backend, self.keys, found, check)))
 
         return await self._reading(artifact, join)
+
+    async def read_part(self, artifact: Artifact, start: int, stop: int) -> bytes:
+        """The bytes from *start* up to *stop*, as `Content.read_range` reads them; for small parts only.
+
+        One turn in a thread instead of several. Raises like `fetch`.
+        """
+
+        def read(found: Artifact) -> bytes:
+            with closing(Content.open(self.backend, self.keys, found)) as content:
+                return b"".join(content.read_range(start, stop))
+
+        async def in_one_turn(found: Artifact) -> bytes:
+            require_key(self.keys, found)
+            return await in_thread(lambda _: read(found))
+
+        return await self._reading(artifact, in_one_turn)
 
     @asynccontextmanager
     async def open_content(self, artifact: Artifact) -> AsyncGenerator[Content]:

@@ -18,8 +18,12 @@ from starlette.types import Receive, Scope, Send
 
 from blocks.catalog import Artifact
 from blocks.custody import Custody
+from blocks.storage import CHUNK_BYTES
 from blocks.threads import in_thread, to_its_end
 from waybill.gateway.byte_ranges import ByteRange
+
+# One piece as custody reads them: it is in memory at once anyway.
+_AT_ONCE_BYTES = CHUNK_BYTES
 
 
 class ContentAnswer(Response):
@@ -40,6 +44,14 @@ class ContentAnswer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it. What custody raises before the first piece leaves this call with nothing sent."""
         del scope
+        if self._stop - self._start <= _AT_ONCE_BYTES:
+            piece = await self._custody.read_part(self._artifact, self._start, self._stop)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": piece})
+            return
+        await self._send_in_pieces(receive, send)
+
+    async def _send_in_pieces(self, receive: Receive, send: Send) -> None:
         async with (
             self._custody.open_content(self._artifact) as content,
             aclosing(_in_threads(content.read_range(self._start, self._stop))) as pieces,

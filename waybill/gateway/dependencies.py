@@ -18,8 +18,8 @@ API_KEY = HTTPBearer(
 )
 
 
-def resources_of(request: Request) -> Resources:
-    """What the application was made with."""
+async def resources_of(request: Request) -> Resources:
+    """What the application was made with. A coroutine, because FastAPI sends plain functions to a thread each time."""
     return cast("Resources", request.app.state.resources)
 
 
