@@ -1,23 +1,25 @@
-"""The only reader of the environment.
+"""The only reader of the environment, and of the settings file beside it.
 
-Owns every `WAYBILL_*` variable, its default and its meaning. Prefect blocks hold the same for deployed flows and win
-over what is read here. No secret has a default.
+Owns every `WAYBILL_*` variable, its default and its meaning. What the environment says wins over ``waybill.toml``;
+Prefect blocks hold the same for deployed flows and win over both. No secret has a default.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings
+from blocks.settings_file import FILE_NAME, PATHS, read_settings_file
 
 PrivateNetworks = tuple[IPv4Network | IPv6Network, ...]
 
@@ -39,12 +41,17 @@ DEFAULT_WEBHOOK_SCHEDULE = (
     timedelta(minutes=30),
     *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
 )
+# Not a setting: it says where settings are.
+_FILE_VARIABLE = "WAYBILL_CONFIG"
 # A typing error must not make an endpoint hear the same thing for ever.
 _MAX_ATTEMPTS = 100
 
 
 class Settings(BaseSettings):
-    """Configuration of one process. Field ``x`` is read from ``WAYBILL_X``; see ``docs/configuration.md``."""
+    """Configuration of one process. Field ``x`` is read from ``WAYBILL_X``; see ``docs/configuration.md``.
+
+    Without the settings file, which `load_settings` adds.
+    """
 
     model_config = SettingsConfigDict(env_prefix="WAYBILL_", env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -52,7 +59,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     storage_url: str | None = None
     # May hold credentials.
-    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False)
+    storage_options: Annotated[dict[str, Any], NoDecode] = Field(default_factory=dict, repr=False)
 
     # Encryption of what is stored. The key pair is made once, in the home, unless these name another.
     encrypt: bool = True
@@ -103,10 +110,35 @@ class Settings(BaseSettings):
     extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
     retention_days: int = Field(default=30, ge=1)
 
-    @field_validator("home", "storage_identity_file", "link_keys_file", "webhook_identity_file", mode="after")
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: object, info: ValidationInfo) -> object:
+        # Pydantic takes true for 1: three words for a switch that is none.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("this is no switch; true and false say nothing here")
+        return value
+
+    @field_validator(*PATHS, mode="after")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().absolute() if value is not None else None
+        try:
+            return value.expanduser().absolute() if value is not None else None
+        except RuntimeError as exc:
+            raise ValueError("there is no such account, whose home the ~ could stand for") from exc
+
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            found = json.loads(value)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            # Without the cause, which may quote a secret.
+            raise ValueError('write a JSON object, such as {"key": "..."}')  # noqa: TRY004 - pydantic's word
+        return cast("dict[str, Any]", found)
 
     @field_validator("extra_stages", "allowed_types", "cors_origins", mode="before")
     @classmethod
@@ -116,10 +148,13 @@ class Settings(BaseSettings):
     @field_validator("allow_private_webhooks", mode="before")
     @classmethod
     def _networks(cls, value: object) -> object:
-        if not isinstance(value, str):
+        if isinstance(value, bool):
+            value = str(value)
+        texts = _texts(value)
+        if texts is None:
             return value
         found: list[IPv4Network | IPv6Network] = []
-        for part in value.lower().split(","):
+        for part in ",".join(texts).lower().split(","):
             word = part.strip()
             try:
                 found += _NETWORK_WORDS[word] if word in _NETWORK_WORDS else [ip_network(word)]
@@ -130,15 +165,20 @@ class Settings(BaseSettings):
     @field_validator("webhook_schedule", mode="before")
     @classmethod
     def _schedule(cls, value: object) -> object:
-        if not isinstance(value, str):
+        texts = _texts(value)
+        if texts is None:
             return value
         try:
-            found = tuple(_pause(part.strip()) for part in value.split(","))
+            return tuple(_pause(part.strip()) for part in ",".join(texts).split(","))
         except InvalidOptions as exc:
             raise ValueError("write the pause before each attempt, such as 0,5s,5m,2h") from exc
-        if len(found) > _MAX_ATTEMPTS:
-            raise ValueError(f"{_MAX_ATTEMPTS} attempts at most")
-        return found
+
+    @field_validator("webhook_schedule", mode="after")
+    @classmethod
+    def _some_attempts(cls, value: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if not 1 <= len(value) <= _MAX_ATTEMPTS or min(value) < timedelta(0):
+            raise ValueError(f"1 to {_MAX_ATTEMPTS} attempts, with no pause below 0")
+        return value
 
     @property
     def scratch(self) -> Path:
@@ -178,15 +218,56 @@ def _pause(text: str) -> timedelta:
     return timedelta(0) if text in {"0", "0s"} else parse_duration(text)
 
 
+def _texts(value: object) -> list[str] | None:
+    """A list as a variable or a file has it; None for what is no text and no list of texts."""
+    if isinstance(value, str):
+        return [value]
+    parts = cast("list[object]", value) if isinstance(value, list) else []
+    # A whole number of seconds, as 0 is, needs no unit to be understood.
+    texts = [f"{part}s" if type(part) is int and part >= 0 else part for part in parts]
+    return cast("list[str]", texts) if texts and all(isinstance(part, str) for part in texts) else None
+
+
 def load_settings() -> Settings:
-    """Read the environment afresh. Raises `InvalidSettings` naming the variable and what it should hold."""
+    """Read the environment and the settings file afresh.
+
+    Raises `InvalidSettings` naming the variable, or the file and the key, and what it should hold; never the value.
+    """
+    path = settings_file()
+    in_file = read_settings_file(path, Settings.model_fields) if path is not None else {}
+    # By whole settings: options of one storage with the credentials of another would help nobody.
+    in_environment = {name.upper() for name, value in os.environ.items() if value}
+    added = {name: value for name, value in in_file.items() if _variable(name) not in in_environment}
     try:
-        return Settings()
+        return Settings(**added)
     except ValidationError as exc:
-        problems = "; ".join(
-            f"WAYBILL_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in exc.errors()
-        )
-        raise InvalidSettings(f"the environment holds values that cannot be used: {problems}") from exc
+        problems: dict[str, str] = {}
+        for error in exc.errors(include_input=False, include_url=False):
+            name = str(error["loc"][0])
+            problems.setdefault(f"{name} in {path}" if name in added else _variable(name), error["msg"])
+        told = "; ".join(f"{where}: {what.removeprefix('Value error, ')}" for where, what in problems.items())
+    # Outside of the handler: pydantic's error holds what was given.
+    raise InvalidSettings(f"settings that cannot be used: {told}")
+
+
+def settings_file() -> Path | None:
+    """The file that settings are read from: the one that ``WAYBILL_CONFIG`` names, or the working directory's, if any.
+
+    One that is named need not exist; then reading it fails.
+    """
+    if named := os.environ.get(_FILE_VARIABLE):
+        return Path(named).absolute()
+    here = Path(FILE_NAME)
+    return here.absolute() if os.path.lexists(here) else None
+
+
+def settings_file_for_children() -> dict[str, str]:
+    """The variable with which processes in other working directories read the same file, or none."""
+    return {_FILE_VARIABLE: str(settings_file() or os.devnull)}
+
+
+def _variable(name: str) -> str:
+    return f"WAYBILL_{name.upper()}"
 
 
 @lru_cache(maxsize=1)

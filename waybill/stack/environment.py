@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.settings import export_to_environment, inherited_environment
+from blocks.settings import export_to_environment, inherited_environment, settings_file_for_children
 
 _CLIENT_DEFAULTS = {
     # Nothing is sent to Prefect's makers.
@@ -48,19 +48,26 @@ _SERVER_DEFAULTS = {
 
 
 def client_environment(
-    *, database_url: str, home: Path, api_url: str | None, own_server: bool, own_database: bool
+    *,
+    database_url: str,
+    home: Path,
+    api_url: str | None,
+    own_server: bool,
+    own_database: bool,
+    private_webhooks_are_set: bool,
 ) -> dict[str, str | None]:
     """What this process and its children need to find the catalogue and, where there is one, the Prefect server.
 
     With our own server, Prefect's files go under the home, and a profile or key that the user has for another server
     is not used. A server that the user has named keeps the user's own Prefect configuration. On a stack of our own
-    webhooks may go to this machine. None means: not set.
+    webhooks may go to this machine, unless the user has said where they may go. None means: not set.
     """
     given = inherited_environment()
     found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
     found |= {
         "WAYBILL_HOME": str(home),
         "WAYBILL_DATABASE_URL": database_url,
+        **settings_file_for_children(),
         # Without a server, Prefect would quietly start one of its own on SQLite.
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     }
@@ -68,7 +75,7 @@ def client_environment(
         found["PREFECT_API_URL"] = api_url
     if own_server:
         found |= _own_prefect_files(home)
-    if (own_server or own_database) and not given.get(_PRIVATE_WEBHOOKS):
+    if (own_server or own_database) and not private_webhooks_are_set:
         # Whoever tries things out on one machine listens on that machine.
         found[_PRIVATE_WEBHOOKS] = "loopback"
     return found

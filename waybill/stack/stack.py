@@ -101,6 +101,7 @@ class Stack:
         self, settings: Settings, lease: Lease, *, prefect: bool, ui_port: int | None, on_step: OnStep
     ) -> None:
         self._home = settings.home
+        self._private_webhooks_are_set = "allow_private_webhooks" in settings.model_fields_set
         self._given_database = settings.database_url.get_secret_value() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
@@ -135,6 +136,7 @@ class Stack:
             api_url=self.addresses.prefect_api_url,
             own_server=self._own_server,
             own_database=self._given_database is None,
+            private_webhooks_are_set=self._private_webhooks_are_set,
         )
 
     def join(self) -> None:

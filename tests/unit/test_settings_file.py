@@ -1,0 +1,346 @@
+"""``waybill.toml``: what it may say, what wins over it, and how its errors are told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.errors import InvalidSettings
+from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings, load_settings, settings_file
+from blocks.settings_file import PATHS
+from waybill.stack.environment import client_environment
+
+SECRET = "xK9-do-not-print"
+EVERYTHING = """
+home = "data"
+database_url = "postgresql://waybill:word@db.example.org/waybill"
+storage_url = "s3://bucket/prefix"
+storage_options = { key = "me", client_kwargs = { endpoint_url = "http://127.0.0.1:9000" } }
+encrypt = false
+storage_recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+storage_identity_file = "keys/identity"
+passphrase = "three words"
+link_keys_file = "/etc/waybill/link-keys"
+public_url = "https://files.example.org"
+presigned_redirects = true
+requests_per_minute = 60
+max_upload_mib = 100
+allowed_types = ["application/pdf", "image/*"]
+cors_origins = ["https://app.example.org"]
+allow_private_webhooks = ["loopback", "10.0.0.0/8"]
+webhook_identity_file = "~/webhook-identity"
+webhook_schedule = [0, "5s", "5m"]
+webhook_secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+webhook_drain_seconds = 0.5
+shard_size = 10
+shards_at_once = 1
+workers = 3
+stage_timeout_seconds = 30
+stage_memory_mib = 256
+max_file_mib = 5
+extra_stages = ["package.module:STAGE"]
+retention_days = 7
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory without a file, and an environment without settings."""
+    for name in os.environ:
+        if name.upper().startswith("WAYBILL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str | bytes, name: str = "waybill.toml") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refusal() -> str:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings()
+    # What a log with a traceback would hold, too.
+    told = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in told
+    return caught.value.message
+
+
+# What it may say ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_file_there_are_defaults() -> None:
+    assert settings_file() is None
+    assert load_settings() == Settings()
+    assert load_settings().webhook_schedule == DEFAULT_WEBHOOK_SCHEDULE
+
+
+def test_every_setting_can_stand_in_the_file(here: Path) -> None:
+    write(here, EVERYTHING)
+    found = load_settings()
+    assert found.model_fields_set == set(Settings.model_fields)
+    assert found.home == here / "data"
+    assert found.database_url is not None
+    assert found.database_url.get_secret_value() == "postgresql://waybill:word@db.example.org/waybill"
+    assert found.storage_options == {"key": "me", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9000"}}
+    assert (found.encrypt, found.presigned_redirects) == (False, True)
+    assert found.allowed_types == ("application/pdf", "image/*")
+    assert found.allow_private_webhooks == (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"))
+    assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5), timedelta(minutes=5))
+    assert (found.workers, found.webhook_drain_seconds, found.retention_days) == (3, 0.5, 7)
+
+
+def test_the_file_takes_what_a_variable_takes_too(here: Path) -> None:
+    write(here, 'webhook_schedule = "0,5s"\nallow_private_webhooks = "off"\nallowed_types = "a/b, c/d"\nworkers = "3"\n'
+          'storage_options = \'{"key": "me"}\'\nencrypt = "no"\n')  # fmt: skip
+    found = load_settings()
+    assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5))
+    assert found.allowed_types == ("a/b", "c/d")
+    assert (found.allow_private_webhooks, found.workers, found.storage_options, found.encrypt) == (
+        (), 3, {"key": "me"}, False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "count"), [("true", 2), ("false", 0), ("[]", 0), ('"on"', 2)])
+def test_private_networks_can_be_a_switch(here: Path, text: str, count: int) -> None:
+    write(here, f"allow_private_webhooks = {text}")
+    assert len(load_settings().allow_private_webhooks) == count
+    assert "allow_private_webhooks" in load_settings().model_fields_set
+
+
+def test_an_empty_text_says_nothing(here: Path) -> None:
+    write(here, 'home = ""\npublic_url = ""\nstorage_url = ""\n')
+    assert load_settings().model_fields_set == set()
+
+
+def test_a_byte_order_mark_and_line_ends_of_windows_do_no_harm(here: Path) -> None:
+    write(here, b"\xef\xbb\xbfworkers = 3\r\nshard_size = 4\r\n")
+    assert (load_settings().workers, load_settings().shard_size) == (3, 4)
+
+
+# Where it is, and what is relative to it ------------------------------------------------------------------------------
+
+
+def test_paths_in_the_file_are_relative_to_the_file_and_those_in_variables_to_the_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(here / "etc", "\n".join(f'{name} = "a/{name}"' for name in (*PATHS, "storage_url")))
+    monkeypatch.setenv("WAYBILL_CONFIG", "etc/waybill.toml")
+    monkeypatch.setenv("WAYBILL_HOME", "elsewhere")
+    found = load_settings()
+    assert found.home == here / "elsewhere"
+    for name in (*PATHS[1:], "storage_url"):
+        assert str(getattr(found, name)) == str(here / "etc" / "a" / name)
+    write(here / "etc", 'home = "/srv/waybill"\nlink_keys_file = "~/keys"\nstorage_url = "memory://x"\n')
+    monkeypatch.delenv("WAYBILL_HOME")
+    found = load_settings()
+    assert (found.home, found.storage_url) == (Path("/srv/waybill"), "memory://x")
+    assert found.link_keys_file == Path.home() / "keys"
+
+
+def test_every_setting_that_is_a_path_is_one_of_the_file() -> None:
+    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    assert paths == set(PATHS)
+
+
+def test_a_file_that_is_named_is_read_and_not_the_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here, "workers = 1")
+    named = write(here / "etc", "workers = 2", "other.toml")
+    assert load_settings().workers == 1
+    monkeypatch.setenv("WAYBILL_CONFIG", str(named))
+    assert (settings_file(), load_settings().workers) == (named, 2)
+    monkeypatch.setenv("WAYBILL_CONFIG", os.devnull)
+    assert load_settings().model_fields_set == set()
+    monkeypatch.setenv("WAYBILL_CONFIG", "")
+    assert load_settings().workers == 1
+
+
+def test_children_in_other_folders_read_the_same_file_or_none(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def children() -> str | None:
+        return client_environment(
+            database_url="postgresql://", home=here, api_url=None, own_server=False, own_database=True,
+            private_webhooks_are_set=True,
+        )["WAYBILL_CONFIG"]  # fmt: skip
+
+    elsewhere = here / "project"
+    write(elsewhere, "workers = 7")
+    for expected, text in ((None, None), ("5", "workers = 5")):
+        if text is not None:
+            write(here, text)
+        child = subprocess.run(
+            [sys.executable, "-c", "from blocks.settings import load_settings; s = load_settings(); "
+             "print(s.workers if s.model_fields_set else None)"],
+            cwd=elsewhere, env={"PYTHONPATH": str(Path(__file__).parents[2]), "WAYBILL_CONFIG": str(children())},
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert child.stdout.strip() == str(expected)
+    monkeypatch.setenv("WAYBILL_CONFIG", "waybill.toml")
+    assert children() == str(here / "waybill.toml")
+
+
+def test_what_the_file_says_of_private_networks_stands_also_on_a_stack_of_our_own(here: Path) -> None:
+    def exported() -> bool:
+        return "WAYBILL_ALLOW_PRIVATE_WEBHOOKS" in client_environment(
+            database_url="postgresql://", home=here, api_url=None, own_server=True, own_database=True,
+            private_webhooks_are_set="allow_private_webhooks" in load_settings().model_fields_set,
+        )  # fmt: skip
+
+    assert exported()
+    write(here, "allow_private_webhooks = false")
+    assert not exported()
+
+
+# What wins ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["WAYBILL_WORKERS", "waybill_workers"])
+def test_the_environment_wins_unless_it_is_empty(here: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    write(here, "workers = 3\nshard_size = 5")
+    monkeypatch.setenv(variable, "4")
+    assert (load_settings().workers, load_settings().shard_size) == (4, 5)
+    monkeypatch.setenv(variable, "")
+    assert load_settings().workers == 3
+
+
+def test_options_are_replaced_and_not_mixed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here, '[storage_options]\nkey = "mine"\nsecret = "mine"\n')
+    monkeypatch.setenv("WAYBILL_STORAGE_OPTIONS", '{"key": "theirs"}')
+    assert load_settings().storage_options == {"key": "theirs"}
+
+
+def test_a_wrong_value_that_a_variable_replaces_does_no_harm(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here, "workers = 0")
+    monkeypatch.setenv("WAYBILL_WORKERS", "1")
+    assert load_settings().workers == 1
+
+
+# What is wrong --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "why"),
+    [
+        ("retention_day = 3", "retention_day", "did you mean retention_days?"),
+        ("WAYBILL_HOME = 'x'", "WAYBILL_HOME", "did you mean home?"),
+        ("Workers = 3", "Workers", "did you mean workers?"),
+        ("link-keys-file = 'x'", "link-keys-file", "did you mean link_keys_file?"),
+        (f"[waybill]\nhome = '{SECRET}'", "waybill", "in lower case"),
+        (f"[webhooks]\nsecret = '{SECRET}'", "webhooks", ""),
+        ("config = 'x'", "config", ""),
+        ("workers = 0", "workers", "greater than or equal to 1"),
+        (f"workers = '{SECRET}'", "workers", "valid integer"),
+        ("workers = true", "workers", "no switch"),
+        ("workers = 1.5", "workers", "integer"),
+        ("webhook_drain_seconds = nan", "webhook_drain_seconds", "valid number"),
+        ("stage_timeout_seconds = inf", "stage_timeout_seconds", "valid number"),
+        ("home = 3", "home", "path"),
+        ("home = ['a']", "home", "path"),
+        ("home = true", "home", "no switch"),
+        ("home = 'a\\\\u0000b'".replace("'", '"').replace("\\\\", "\\"), "home", "U+0000"),
+        ("home = '~nobody-of-this-name/x'", "home", "no such account"),
+        ("home = 2026-11-21", "home", "date"),
+        (f"encrypt = '{SECRET}'", "encrypt", "boolean"),
+        (f"storage_options = '{SECRET}'", "storage_options", "JSON object"),
+        (f"storage_options = ['{SECRET}']", "storage_options", "dictionary"),
+        (f"storage_options = '[\"{SECRET}\"]'", "storage_options", "JSON object"),
+        ("[storage_options]\nsince = 2026-11-21T00:00:00Z", "storage_options", "date"),
+        (f'[storage_options]\nsecret = "{SECRET}\\u0000"', "storage_options", "U+0000"),
+        (f"database_url = ['{SECRET}']", "database_url", "string"),
+        (f"webhook_schedule = '0,{SECRET}'", "webhook_schedule", "such as 0,5s,5m,2h"),
+        ("webhook_schedule = []", "webhook_schedule", "1 to 100 attempts"),
+        ("webhook_schedule = [-5]", "webhook_schedule", "below 0"),
+        ("webhook_schedule = [0, -0.5]", "webhook_schedule", "below 0"),
+        (f"webhook_schedule = [{', '.join(['1'] * 101)}]", "webhook_schedule", "1 to 100 attempts"),
+        (f"allow_private_webhooks = ['{SECRET}']", "allow_private_webhooks", "loopback"),
+        ("allow_private_webhooks = [10]", "allow_private_webhooks", "loopback"),
+        (f"allowed_types = [['{SECRET}']]", "allowed_types", "string"),
+        (f"extra_stages = {{ a = '{SECRET}' }}", "extra_stages", "tuple"),
+    ],
+)
+def test_what_is_wrong_is_told_by_file_and_key_and_never_by_value(here: Path, line: str, key: str, why: str) -> None:
+    path = write(here, f"{line}\n")
+    told = refusal()
+    assert str(path) in told and key in told and why in told, told
+    assert "WAYBILL_WORKERS" not in told
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"workers = {SECRET}",
+        f"database_url = '{SECRET}",
+        f"{SECRET}",
+        f"passphrase = '{SECRET}'\nworkers 3",
+        "workers = 1\nworkers = 2",
+        b"passphrase = '\xff\xfe'",
+        "a = " + "[" * 100_000,
+        b"# " + b"x" * 1024 * 1024,
+        b"\0",
+    ],
+)
+def test_what_is_no_toml_is_told_without_its_content(here: Path, content: str | bytes) -> None:
+    path = write(here, content)
+    assert str(path) in refusal()
+
+
+def test_a_line_is_named_where_it_is_wrong(here: Path) -> None:
+    write(here, f"workers = 1\npassphrase = '{SECRET}'\nhome 3\n")
+    assert "line 3, column 6" in refusal()
+
+
+def test_a_file_that_cannot_be_read_is_told(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYBILL_CONFIG", "nowhere.toml")
+    assert refusal() == f"there is no settings file {here}/nowhere.toml; WAYBILL_CONFIG names it"
+    monkeypatch.setenv("WAYBILL_CONFIG", str(here))
+    assert "Is a directory" in refusal()
+    monkeypatch.delenv("WAYBILL_CONFIG")
+    (here / "waybill.toml").symlink_to(here / "gone")
+    assert str(here / "waybill.toml") in refusal()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STORAGE_OPTIONS", f"{{{SECRET}"),
+        ("STORAGE_OPTIONS", f'["{SECRET}"]'),
+        ("WORKERS", SECRET),
+        ("HOME", "~nobody-of-this-name"),
+    ],
+)
+def test_a_wrong_variable_is_named_as_the_variable_it_is(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    write(here, "workers = 2\nshard_size = 0\n")
+    monkeypatch.setenv(f"WAYBILL_{name}", value)
+    told = refusal()
+    assert f"WAYBILL_{name}: " in told
+    assert f"shard_size in {here}/waybill.toml: " in told
+
+
+def test_all_that_is_wrong_is_told_at_once(here: Path) -> None:
+    write(here, "workers = 0\nshard_size = 0\n")
+    told = refusal()
+    assert "workers in" in told and "shard_size in" in told
+    write(here, "worker = 0\nshards = 0\n")
+    told = refusal()
+    assert "'worker'" in told and "'shards'" in told
+
+
+def test_nothing_secret_shows_where_settings_are_printed(here: Path) -> None:
+    lines: dict[str, Any] = {"database_url": SECRET, "passphrase": SECRET, "webhook_secret": SECRET}
+    write(
+        here,
+        "\n".join(f'{name} = "{value}"' for name, value in lines.items()) + f'\nstorage_options = {{ a = "{SECRET}" }}',
+    )
+    assert SECRET not in repr(load_settings()) and SECRET not in str(load_settings())
