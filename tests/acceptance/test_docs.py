@@ -1,11 +1,12 @@
 """The documentation as its readers use it: links lead somewhere, commands work, examples are what is printed.
 
 The pages are run in a folder like the project's root: `make run` has been there and `waybill up` is running. One shell
-per page, its blocks in order. Only ports 4200 and 8001 and folders under ``/srv`` are exchanged for free ones.
+per page, its blocks in order. Only ports 4200, 8000, 8001 and 8002 and folders under ``/srv`` are exchanged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -35,7 +36,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
     "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
-    "configuration.md", "README.md",
+    "configuration.md", "http.md", "monitoring.md", "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 150
@@ -152,8 +153,8 @@ class Reader:
     """A person in the project's root, with everything running."""
 
     root: Path
-    port: int
-    receiver_port: int
+    # What is written on the pages, and what it is here.
+    ports: dict[int, int]
     environment: dict[str, str]
     # What each page prints, or why it failed. Two pages at a time: most of it is one process starting after another.
     reading: dict[str, Future[str]] = field(default_factory=dict[str, "Future[str]"])
@@ -181,10 +182,11 @@ class Reader:
         return [stored.content(home, blob) for blob in stored.blobs(home)]
 
     def _step(self, page: Path, line: int, kind: str, text: str) -> str:
-        text = text.replace(":4200", f":{self.port}").replace('"/srv/', f'"{self.root}/srv/')
-        text = re.sub(r"\b8001\b", str(self.receiver_port), text)
+        text = text.replace('"/srv/', f'"{self.root}/srv/')
+        for written, real in self.ports.items():
+            text = re.sub(rf"\b{written}\b", str(real), text)
         if kind == "python":
-            api = f"PREFECT_API_URL=http://127.0.0.1:{self.port}/api"
+            api = f"PREFECT_API_URL=http://127.0.0.1:{self.ports[4200]}/api"
             text = f"{api} python - <<'END-OF-PYTHON'\n{text}END-OF-PYTHON\n"
         return f"echo '== {named(page)}:{line}' >&2\n{text}"
 
@@ -205,14 +207,11 @@ def reader() -> Iterator[Reader]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     path = f"{root}/.venv/bin:{inherited['PATH']}:{programs}"
     environment = {**inherited, "PATH": path, "HOME": str(user), "COLUMNS": "200"}
-    with socket.socket() as free, socket.socket() as other:
-        for one in (free, other):
-            one.bind(("127.0.0.1", 0))
-        port, receiver_port = int(free.getsockname()[1]), int(other.getsockname()[1])
+    ports = free_ports(4200, 8001, 8002)
     log = root / "up.log"
     with log.open("wb") as written:
         up = subprocess.Popen(
-            ["waybill", "up", "--port", "0", "--ui-port", str(port)],
+            ["waybill", "up", "--port", "0", "--ui-port", str(ports[4200])],
             cwd=root, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=written,
         )  # fmt: skip
     try:
@@ -224,7 +223,8 @@ def reader() -> Iterator[Reader]:
             cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE_SECONDS,
         )  # fmt: skip
         wait_until_told(up, log, "Ctrl-C")
-        found = Reader(root, port, receiver_port, environment)
+        ports[8000] = int((root / ".waybill" / "gateway-url").read_text().strip().rpartition(":")[2])
+        found = Reader(root, ports, environment)
         with ThreadPoolExecutor(max_workers=2) as pages:
             found.reading.update({name: pages.submit(found.follow, page(name)) for name in RUN})
             yield found
@@ -233,6 +233,15 @@ def reader() -> Iterator[Reader]:
         up.wait(timeout=PATIENCE_SECONDS)
     assert up.returncode == 0
     shutil.rmtree(root)
+
+
+def free_ports(*written: int) -> dict[int, int]:
+    """A free port for each of these."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in written]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {number: int(one.getsockname()[1]) for number, one in zip(written, sockets, strict=True)}
 
 
 def wait_until_told(up: subprocess.Popen[bytes], log: Path, words: str) -> None:
@@ -256,7 +265,17 @@ def test_the_quickstart_works_as_printed(reader: Reader) -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "name", ["README.md", "stages.md", "storage.md", "configuration.md", "links.md", "webhooks.md"]
+    "name",
+    [
+        "README.md",
+        "stages.md",
+        "storage.md",
+        "configuration.md",
+        "links.md",
+        "webhooks.md",
+        "http.md",
+        "monitoring.md",
+    ],
 )
 def test_the_commands_of_a_page_work_as_printed(reader: Reader, name: str) -> None:
     reader.printed(name)

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from blocks.errors import (
     AddressRefused,
@@ -56,6 +57,8 @@ SAFE_HEADERS = {
 
 # What a client may try again: long enough for a restart of a database, short enough for a person.
 _RETRY_AFTER_SECONDS = "5"
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 _DAMAGED = "what is stored of this file is damaged, so it cannot be given out"
 
@@ -170,16 +173,25 @@ async def _gone(_: Request, __: Exception) -> Response:
     return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # The framework names those of the first route alone (RFC 9110 section 15.5.6 wants all).
+        headers["Allow"] = ", ".join(method for method in _METHODS if _takes(request, method))
     phrase = HTTPStatus(error.status_code).phrase
     message = {404: "there is nothing at this path", 405: "this path does not take this method"}
     return error_answer(
         error.status_code,
         phrase.title().replace(" ", ""),
         message.get(error.status_code, phrase.lower()),
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _takes(request: Request, method: str) -> bool:
+    app = cast("FastAPI", request.app)
+    return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
 
 
 async def _unforeseen(_: Request, __: Exception) -> Response:

@@ -16,6 +16,7 @@ _MEANINGS = {
     410: "It was there: expired or deleted",
     412: "Not the content that If-Match names",
     413: "Too large",
+    414: "The URL is too long",
     415: "A type that is not allowed",
     416: "No byte of the file lies in this range",
     422: "The request does not have the right form",
@@ -24,6 +25,10 @@ _MEANINGS = {
     503: "Database, storage or Prefect do not answer now; Retry-After says when to come again",
     507: "No room left in the storage",
 }
+
+
+ANY_CONTENT: dict[str, Any] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+"""For an answer of whatever type the file has."""
 
 
 class ErrorDetail(BaseModel):
@@ -53,8 +58,8 @@ def form(*, file_required: bool, **fields: str) -> dict[str, Any]:
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: those every path with a key has (401, 403, 422, 429, 503), and *statuses*."""
+    """For a route's `responses`: those every path with a key has (401, 403, 414, 422, 429, 503), and *statuses*."""
     return {
         status: {"model": ErrorAnswer, "description": _MEANINGS[status]}
-        for status in sorted({401, 403, 422, 429, 503, *statuses})
+        for status in sorted({401, 403, 414, 422, 429, 503, *statuses})
     }

@@ -11,14 +11,14 @@ import asyncio
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Security
 from fastapi.responses import RedirectResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials
 
-from blocks.access import READ, record
+from blocks.access import READ
 from blocks.catalog import Artifact
 from blocks.custody import Custody
 from blocks.download_name import content_disposition
@@ -29,6 +29,7 @@ from waybill.gateway.answers import SAFE_HEADERS, Refusal, no_token
 from waybill.gateway.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
 from waybill.gateway.content_answer import ContentAnswer
 from waybill.gateway.dependencies import API_KEY, Waybill
+from waybill.gateway.description import ANY_CONTENT, errors
 from waybill.gateway.entity_tags import continues, entity_tag, matches_any
 from waybill.gateway.resources import Resources
 
@@ -41,8 +42,17 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=[\w.+-]+)*", 
 
 router = APIRouter(tags=["files"])
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The whole file", "content": ANY_CONTENT},
+    206: {"description": "One range of it", "content": ANY_CONTENT},
+    304: {"description": "If-None-Match names the file's ETag"},
+    307: {"description": "To the storage itself, which gives it out"},
+    **errors(404, 410, 412, 416, 500),
+}
 
-@router.api_route(f"{DOWNLOAD_PATH}/{{file_id}}", methods=["GET", "HEAD"])
+
+@router.get(f"{DOWNLOAD_PATH}/{{file_id}}", responses=_ANSWERS, response_class=Response)
+@router.head(f"{DOWNLOAD_PATH}/{{file_id}}", responses=_ANSWERS, response_class=Response, operation_id="download_head")
 async def download(
     request: Request,
     resources: Waybill,
@@ -53,7 +63,7 @@ async def download(
     """The content of a file. Raises `Refusal`, `LinkInvalid`, `LinkExpired`, and what custody raises."""
     custody = resources.custody
     caller, until = await _admitted(request, resources, file_id, token)
-    artifact = await custody.get(file_id)
+    artifact = await resources.lookups.file(file_id)
     headers = _headers(artifact)
     part = _wanted(request, artifact, headers)
     if isinstance(part, Response):
@@ -61,8 +71,7 @@ async def download(
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(artifact.size)})
     detail = {"from": part.start, "to": part.stop} if part else {}
-    async with custody.catalog.connection() as connection:
-        await record(connection, caller.entry("download", file_id=file_id, detail=detail))
+    await resources.lookups.record(caller.entry("download", file_id=file_id, detail=detail))
     redirect = await _redirect(custody, artifact, until) if resources.settings.presigned_redirects else None
     return redirect or ContentAnswer(custody, artifact, part, headers=headers)
 

@@ -12,11 +12,19 @@ from blocks.links import EVENT_PATH
 from blocks.outbox import whole_body
 from waybill.gateway.answers import SAFE_HEADERS, no_token
 from waybill.gateway.dependencies import Waybill
+from waybill.gateway.description import errors
 
 router = APIRouter(tags=["webhooks"])
 
 
-@router.get(f"{EVENT_PATH}/{{event_id}}")
+@router.get(
+    f"{EVENT_PATH}/{{event_id}}",
+    response_class=Response,
+    responses={
+        200: {"description": "The event's body", "content": {"application/json": {"schema": {"type": "object"}}}},
+        **errors(404, 410),
+    },
+)
 async def event(resources: Waybill, event_id: str, token: Annotated[str | None, Query()] = None) -> Response:
     """The whole of an event that was too long to be sent. The link is checked before anything is looked up."""
     if not token:

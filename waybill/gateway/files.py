@@ -93,14 +93,14 @@ async def list_by_stage(
     return await _listing(resources, stage=stage, limit=limit, after=after)
 
 
-@router.delete("/{file_id}", responses=errors(404, 409, 410), response_model=FileRemoved)
+@router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved)
 async def delete(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
     """Delete a file for good: its bytes go, the catalogue keeps that it was there. A pinned one stays."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
     return json_answer({**_told(artifact.listing()), "state": "removed"})
 
 
-@router.post("/{file_id}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
+@router.post("/{file_id:uuid}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
 async def share(caller: Writer, resources: Waybill, file_id: UUID, options: ShareOptions | None = None) -> Response:
     """Make a link that downloads the file without an account, until it expires; never longer than the file stays."""
     lifetime = duration((options or ShareOptions()).expires_in)
@@ -110,14 +110,14 @@ async def share(caller: Writer, resources: Waybill, file_id: UUID, options: Shar
     return json_answer(shared.as_json())
 
 
-@router.post("/{file_id}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
+@router.post("/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
 async def pin(caller: Writer, resources: Waybill, file_id: UUID, options: PinOptions | None = None) -> Response:
     """Keep the file whatever its time, until it is unpinned; nobody can delete it meanwhile."""
     note = options.note if options else None
     return json_answer(_told((await pin_file(resources.custody, file_id, note=note, by=caller)).metadata_view()))
 
 
-@router.post("/{file_id}/unpin", responses=errors(404, 410), response_model=FileDetails)
+@router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails)
 async def unpin(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
     """Let the file go at its time again; one whose time is over stays for another day."""
     return json_answer(_told((await unpin_file(resources.custody, file_id, by=caller)).metadata_view()))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request, Security
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CollectorRegistry, Info, generate_latest
 from prometheus_client.core import Metric
@@ -101,7 +101,7 @@ async def _scraped(request: Request, _: Annotated[HTTPAuthorizationCredentials |
 
 @router.get(
     "/metrics",
-    response_class=PlainTextResponse,
+    response_class=Response,
     responses={
         200: {
             "description": "Metrics in Prometheus' text format",
