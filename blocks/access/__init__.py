@@ -2,7 +2,7 @@
 
 from blocks.access.api_key import ADMIN, READ, SCOPES, WRITE, ApiKey, Presented, read_presented
 from blocks.access.audit import ACTIONS, AuditEntry, audited, record
-from blocks.access.registry import Made, create_key, find_key, has_admin_key, list_keys, note_use, revoke_key
+from blocks.access.registry import Made, create_key, find_key, find_keys, has_admin_key, list_keys, note_use, revoke_key
 
 __all__ = [
     "ACTIONS",
@@ -17,6 +17,7 @@ __all__ = [
     "audited",
     "create_key",
     "find_key",
+    "find_keys",
     "has_admin_key",
     "list_keys",
     "note_use",

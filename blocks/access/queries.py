@@ -16,7 +16,7 @@ CREATE_KEY = f"""
     returning {_KEY}
 """
 
-FIND_KEY = f"select {_KEY} from api_keys where key_id = %(key_id)s"
+FIND_KEYS = f"select {_KEY} from api_keys where key_id = any(%(key_ids)s)"
 
 LIST_KEYS = f"select {_KEY} from api_keys order by created_at desc, key_id"
 

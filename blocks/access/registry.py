@@ -48,8 +48,13 @@ async def create_key(
 
 async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
     """The key with this id, usable or not."""
-    row = await (await run(connection, queries.FIND_KEY, {"key_id": key_id})).fetchone()
-    return _key(row) if row else None
+    return (await find_keys(connection, [key_id])).get(key_id)
+
+
+async def find_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
+    """Those of the keys with these ids that there are, usable or not, by id."""
+    rows = await (await run(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})).fetchall()
+    return {row["key_id"]: _key(row) for row in rows}
 
 
 async def list_keys(connection: Connection) -> list[ApiKey]:

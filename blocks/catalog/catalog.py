@@ -211,6 +211,11 @@ class Catalog:
             raise await _why_not_found(connection, file_id)
         return read_artifact(row)
 
+    async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
+        """Those of the files that `get` would give, by id."""
+        cursor = await run(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
+        return {row["file_id"]: read_artifact(row) for row in await cursor.fetchall()}
+
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
         """The newest available output for each of *stage_keys* that has one and will not expire within the hour."""
         cursor = await run(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})

@@ -76,6 +76,8 @@ RECORD_USE = """
 
 GET = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and {_READABLE}"
 
+FIND_READABLE = f"select {_COLUMNS} from artifacts where file_id = any(%(file_ids)s) and {_READABLE}"
+
 # Expired files too: their bytes lie there until they are removed.
 GET_STORED = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 

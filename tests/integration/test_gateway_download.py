@@ -23,7 +23,6 @@ import httpx
 import psycopg
 import pytest
 
-from blocks.custody import Custody
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.gateway_address import note_gateway, public_url
 from blocks.keys import StorageKeys
@@ -38,6 +37,7 @@ from tests.s3 import S3Server
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.app import create_app
 from waybill.gateway.listener import address_of, listen
+from waybill.gateway.lookups import Lookups
 
 MIB = 1024 * 1024
 HOUR = timedelta(hours=1)
@@ -464,7 +464,7 @@ async def test_a_restart_of_the_database_is_told_and_survived(gateway: Gateway) 
 
 async def test_what_nobody_foresaw_is_an_answer_without_a_traceback(gateway: Gateway) -> None:
     link = gateway.link(await gateway.put())
-    app = create_app(replace(gateway.resources, custody=cast("Custody", None)))
+    app = create_app(replace(gateway.resources, lookups=cast("Lookups", None)))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport) as client:
         answer = await client.get(link)

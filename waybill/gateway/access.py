@@ -15,9 +15,10 @@ from uuid import UUID
 
 from fastapi import Request
 
-from blocks.access import ApiKey, AuditEntry, Presented, find_key, note_use, read_presented, record
+from blocks.access import ApiKey, AuditEntry, Presented, note_use, read_presented, record
 from blocks.catalog import Catalog
 from waybill.gateway.answers import Refusal
+from waybill.gateway.lookups import Lookups
 from waybill.gateway.rate_limit import RateLimit
 from waybill.gateway.request_log import request_id
 
@@ -67,9 +68,15 @@ class Gate:
     """Lets in who has a key. *requests_per_minute* holds for keys that have no limit of their own."""
 
     def __init__(
-        self, catalog: Catalog, *, requests_per_minute: int, clock: Callable[[], float] = time.monotonic
+        self,
+        catalog: Catalog,
+        lookups: Lookups,
+        *,
+        requests_per_minute: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
+        self._lookups = lookups
         self._requests_per_minute = requests_per_minute
         self._clock = clock
         self._requests = RateLimit(clock)
@@ -80,19 +87,19 @@ class Gate:
         """The caller, who has *scope*. Raises `Refusal` (401, 403, 429) and `CatalogUnavailable`."""
         client = request.client.host if request.client else None
         presented = self._presented(request, client)
-        async with self._catalog.connection() as connection:
-            key = await find_key(connection, presented.key_id)
-            if key is None or not presented.is_of(key):
-                self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
-                raise _not_authenticated("this API key is not known here")
-            caller = Caller(actor=f"key:{key.key_id}", client=client, key=key)
-            request.state.actor = caller.actor
-            refusal = self._refusal(key, scope)
-            if refusal is not None:
-                why = "revoked or expired" if not key.usable else f"without the scope {scope}"
-                await record(connection, caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
-                raise refusal
-            if self._is_to_be_noted(key.key_id, client):
+        key = await self._lookups.key(presented.key_id)
+        if key is None or not presented.is_of(key):
+            self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
+            raise _not_authenticated("this API key is not known here")
+        caller = Caller(actor=f"key:{key.key_id}", client=client, key=key)
+        request.state.actor = caller.actor
+        refusal = self._refusal(key, scope)
+        if refusal is not None:
+            why = "revoked or expired" if not key.usable else f"without the scope {scope}"
+            await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
+            raise refusal
+        if self._is_to_be_noted(key.key_id, client):
+            async with self._catalog.connection() as connection:
                 await note_use(connection, key.key_id)
                 await record(connection, caller.entry("key_used"))
         wait = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)

@@ -14,6 +14,7 @@ from blocks.settings import Settings
 from blocks.webhooks.address import AddressGuard, Resolver
 from blocks.webhooks.host_lookup import system_resolver
 from waybill.gateway.access import Gate
+from waybill.gateway.lookups import Lookups
 from waybill.gateway.prefect_api import PrefectApi
 
 # Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
@@ -29,6 +30,7 @@ class Resources:
     custody: Custody
     links: Links
     prefect: PrefectApi
+    lookups: Lookups
     gate: Gate
     guard: AddressGuard
 
@@ -41,12 +43,14 @@ async def open_resources(
     links = Links.of(settings)
     # Now, so that keys that cannot be used are told at the start and not to the first client.
     await asyncio.to_thread(links.require_keys)
+    lookups = Lookups(custody.catalog)
     async with PrefectApi.open(prefect_api) as prefect:
         yield Resources(
             settings=settings,
             custody=custody,
             links=links,
             prefect=prefect,
-            gate=Gate(custody.catalog, requests_per_minute=settings.requests_per_minute),
+            lookups=lookups,
+            gate=Gate(custody.catalog, lookups, requests_per_minute=settings.requests_per_minute),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
         )
