@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,12 @@ from prefect.states import Crashed
 
 from blocks.catalog import Catalog, KeyLocks
 from blocks.custody import Custody
+from blocks.deployed import BLOCK_NAME, load_keys, load_store
 from blocks.errors import WaybillError
-from blocks.keys import StorageKeys, load_storage_keys
-from blocks.keys.block import KeyPair
+from blocks.keys import load_storage_keys
 from blocks.language_model import LanguageModel
 from blocks.lease import dead_runs, run_lease
 from blocks.settings import Settings
-from blocks.storage.block import ArtifactStore
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registry import tell_run_at
 from blocks.webhooks.secrets import SecretBox
@@ -37,9 +35,6 @@ from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
 from tasks.run_context import RunContext
-
-# The name under which a deployment's blocks are looked up.
-BLOCK_NAME = "waybill"
 
 
 @asynccontextmanager
@@ -108,28 +103,6 @@ async def _note_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, 
             await tell_run_at(connection, SecretBox.of(settings), run_id=run_id, url=url)
     except WaybillError as error:
         get_run_logger().error("nothing of this run is told to its webhook_url: %s", error.message)
-
-
-async def load_store(settings: Settings) -> ArtifactStore:
-    """The `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
-    try:
-        return await ArtifactStore.aload(BLOCK_NAME)
-    except ValueError:  # Prefect's word for "no such block document"
-        return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
-
-
-async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
-    """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
-
-    With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
-    is missing is made in the home, and *on_created* told where. Raises `InvalidSettings`.
-    """
-    try:
-        block = await KeyPair.aload(BLOCK_NAME)
-    except ValueError:
-        return await asyncio.to_thread(load_storage_keys, settings, on_created=on_created)
-    keys = block.storage_keys()
-    return keys if settings.encrypt else replace(keys, recipient=None)
 
 
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:

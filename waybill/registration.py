@@ -5,12 +5,12 @@ Idempotent. A block that a person saved under the same name is left as it is and
 
 from __future__ import annotations
 
+from blocks.deployed import BLOCK_NAME, load_keys
 from blocks.keys.block import KeyPair
 from blocks.language_model import LanguageModel
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from blocks.webhooks.block import WebhookEndpoint
-from flows.run_resources import BLOCK_NAME, load_keys
 from waybill.commands.session import tell_of_key
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from blocks.settings import current_settings
-from waybill.commands.session import open_custody, stack_session
+from waybill.commands.session import open_deployed_custody, stack_session
 from waybill.output import print_notice
 
 # Port 0 asks for any free one.
@@ -16,7 +16,10 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on
 
 
 def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
-    """Answer signed links (see 'waybill files share') until Ctrl-C, without Prefect. 'waybill up' does this too."""
+    """Answer HTTP until Ctrl-C: files, links, webhooks. 'waybill up' does this too.
+
+    Runs and their status need a Prefect server, which is the one that PREFECT_API_URL names; none is started.
+    """
     from waybill.gateway.listener import announced, listen
     from waybill.gateway.resources import PATIENCE
     from waybill.gateway.server import run_gateway
@@ -33,7 +36,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     ):
         run_gateway(
             settings,
-            open_custody(settings, PATIENCE),
+            open_deployed_custody(settings, PATIENCE),
             listener,
             asked_to_end=asked_to_end.is_set,
             on_ready=lambda: print_notice(f"the gateway listens on {url}\n  end it with Ctrl-C"),

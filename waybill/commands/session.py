@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from blocks.errors import InvalidOptions
-from blocks.settings import Settings, current_settings
+from blocks.errors import InvalidOptions, PrefectUnavailable
+from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog, Patience
     from blocks.custody import Custody
     from blocks.keys import StorageKeys
+    from blocks.storage import Backend
     from waybill.stack import StackAddresses
 
 ResultT = TypeVar("ResultT")
+
+# A Prefect server that has just been started answers its first request within a few seconds.
+_PREFECT_SECONDS = 20.0
 
 
 @contextmanager
@@ -51,6 +55,41 @@ async def open_custody(settings: Settings, patience: Patience | None = None) -> 
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
     async with Catalog.open(settings.required_database_url, patience or LONG_PATIENCE) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
+
+
+@asynccontextmanager
+async def open_deployed_custody(settings: Settings, patience: Patience) -> AsyncGenerator[Custody]:
+    """The same as flows see it: where a Prefect server is named, its blocks win over the environment.
+
+    Raises `PrefectUnavailable` when the server does not answer for a while: the environment may name other storage.
+    """
+    from blocks.catalog import Catalog
+    from blocks.custody import Custody
+
+    if prefect_api_url() is None:
+        async with open_custody(settings, patience) as custody:
+            yield custody
+        return
+    backend, keys = await _deployed(settings)
+    async with Catalog.open(settings.required_database_url, patience) as catalog:
+        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
+
+
+async def _deployed(settings: Settings) -> tuple[Backend, StorageKeys]:
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    from blocks.deployed import load_keys, load_store
+
+    try:
+        async with asyncio.timeout(_PREFECT_SECONDS):
+            store = await load_store(settings)
+            return store.backend, await load_keys(settings, on_created=tell_of_key)
+    except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
+        raise PrefectUnavailable(
+            f"the Prefect server of PREFECT_API_URL does not say where files lie ({type(exc).__name__}); start it, or "
+            "unset PREFECT_API_URL to go by the environment alone"
+        ) from exc
 
 
 def storage_keys(settings: Settings) -> StorageKeys:

@@ -10,7 +10,7 @@ import sys
 
 from blocks.errors import WaybillError
 from blocks.settings import current_settings
-from waybill.commands.session import open_custody
+from waybill.commands.session import open_deployed_custody
 from waybill.gateway.resources import PATIENCE
 from waybill.gateway.server import run_gateway
 from waybill.stack.child import child_arguments, end_with_parent, say_ready
@@ -28,7 +28,7 @@ def main() -> int:
         try:
             run_gateway(
                 settings,
-                open_custody(settings, PATIENCE),
+                open_deployed_custody(settings, PATIENCE),
                 socket.socket(fileno=arguments.listen_fd),
                 asked_to_end=asked_to_end.is_set,
                 on_ready=lambda: say_ready(arguments.ready_fd),

@@ -1,0 +1,41 @@
+"""What a deployment keeps in Prefect: blocks named ``waybill``, which win over the environment.
+
+Owns that order. Whoever asks Prefect for nothing, such as commands that only look at files, reads the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from blocks.keys import StorageKeys, load_storage_keys
+from blocks.keys.block import KeyPair
+from blocks.settings import Settings
+from blocks.storage.block import ArtifactStore
+
+# The name under which a deployment's blocks are looked up.
+BLOCK_NAME = "waybill"
+
+
+async def load_store(settings: Settings) -> ArtifactStore:
+    """The `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
+    try:
+        return await ArtifactStore.aload(BLOCK_NAME)
+    except ValueError:  # Prefect's word for "no such block document"
+        return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
+
+
+async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
+    """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
+
+    With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
+    is missing is made in the home, and *on_created* told where. Raises `InvalidSettings`.
+    """
+    try:
+        block = await KeyPair.aload(BLOCK_NAME)
+    except ValueError:
+        return await asyncio.to_thread(load_storage_keys, settings, on_created=on_created)
+    keys = block.storage_keys()
+    return keys if settings.encrypt else replace(keys, recipient=None)

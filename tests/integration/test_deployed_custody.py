@@ -1,0 +1,57 @@
+"""The gateway looks where flows put things: a block named ``waybill`` in Prefect wins over the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from blocks.catalog.pool import LONG_PATIENCE
+from blocks.deployed import BLOCK_NAME
+from blocks.errors import PrefectUnavailable
+from blocks.settings import Settings
+from blocks.storage.block import ArtifactStore
+from tests.integration.custody_place import draft
+from waybill.commands import session
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, database_url=database_url, storage_url=str(tmp_path / "of-the-environment"))  # type: ignore[arg-type]
+
+
+async def locate(settings: Settings) -> str:
+    async with session.open_deployed_custody(settings, LONG_PATIENCE) as custody:
+        return custody.locate(await custody.take(draft(), b"content"))
+
+
+async def test_a_block_of_this_name_wins_over_the_environment(
+    settings: Settings, prefect_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    await ArtifactStore(url=str(tmp_path / "of-the-block")).asave(BLOCK_NAME, overwrite=True)
+    try:
+        assert (await locate(settings)).startswith(str(tmp_path / "of-the-block"))
+    finally:
+        await ArtifactStore.adelete(BLOCK_NAME)
+    assert (await locate(settings)).startswith(str(tmp_path / "of-the-environment"))
+
+
+async def test_without_a_prefect_server_the_environment_says(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    assert (await locate(settings)).startswith(str(tmp_path / "of-the-environment"))
+
+
+async def test_a_server_that_does_not_answer_is_no_reason_to_look_elsewhere(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+        pytest.raises(PrefectUnavailable, match="PREFECT_API_URL"),
+    ):
+        await locate(settings)
