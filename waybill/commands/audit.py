@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -66,5 +66,9 @@ def _row(entry: AuditEntry) -> tuple[str, ...]:
         entry.action,
         str(entry.file_id or ""),
         entry.client or "",
-        ", ".join(f"{name} {value}" for name, value in entry.detail.items()),
+        "; ".join(f"{name} {_words(value)}" for name, value in entry.detail.items()),
     )
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, cast("list[object]", value))) if isinstance(value, list) else str(value)
