@@ -121,13 +121,13 @@ class BrokenConnections:
         self._looking: asyncio.Task[None] | None = None
 
     async def replace(self, *, within_seconds: float) -> None:
-        """Look at every idle connection; goes on beside the caller when that takes longer.
+        """Look at every idle connection, unless somebody is at it; goes on beside the caller when that takes longer.
 
         It must not be cut short: the pool would lose the connections that it is just looking at for ever.
         """
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
-        await asyncio.wait([self._looking], timeout=within_seconds)
+            await asyncio.wait([self._looking], timeout=within_seconds)
 
     async def _look(self) -> None:
         try:

@@ -22,6 +22,8 @@ from blocks.errors import PrefectUnavailable
 
 # Prefect answers in milliseconds, and in a second when it is busy. Its client's own patience is minutes.
 _ANSWER_SECONDS = 5.0
+# One request, also one that nobody waits for any more because another one beside it has failed.
+_REQUEST_SECONDS = 10.0
 # Prefect's server closes a connection that was idle for five seconds; a request that crosses this on its way is lost.
 _KEEP_IDLE_SECONDS = 3.0
 # As Prefect's own client has it: more at once make its server slower, not faster.
@@ -54,7 +56,9 @@ class PrefectApi:
                 )
                 # The one that was named, whatever the environment says.
                 with temporary_settings({PREFECT_API_URL: api_url}):
-                    opening = get_client(httpx_settings={"limits": limits}, sync_client=False)
+                    opening = get_client(
+                        httpx_settings={"limits": limits, "timeout": _REQUEST_SECONDS}, sync_client=False
+                    )
                 client = await until_done.enter_async_context(opening)
             yield cls(client, _without_retries())
 

@@ -19,7 +19,7 @@ from waybill.gateway.prefect_api import PrefectApi
 
 # Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
 # A connection is free within milliseconds, and no statement of the gateway takes a second.
-PATIENCE = Patience(connection_seconds=3.0, answer_seconds=5.0)
+PATIENCE = Patience(connection_seconds=3.0, answer_seconds=4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
