@@ -22,8 +22,9 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 # order of the folders, and so no process is left alone with one of them at the end.
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Another implementation to be tested against. Only as root, as in a container: nobody is asked for a password.
-INSTALL_AGE := { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq age || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq age; }; }; } >/dev/null 2>&1
+# Another implementation of age to be tested against, and what users download with. Only as root, as in a container:
+# nobody is asked for a password.
+INSTALL := install() { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq "$$1" || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq "$$1"; }; }; } >/dev/null 2>&1
 
 help:
 	@echo "make run     process the documents in samples/ and show what was made"
@@ -54,7 +55,8 @@ up: install
 	$(BIN)/waybill up
 
 test: install
-	@command -v age >/dev/null || $(INSTALL_AGE) || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
+	@$(INSTALL); command -v age >/dev/null || install age || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
+	@$(INSTALL); command -v curl >/dev/null || install curl || echo "the curl command is not here and cannot be installed; what is shown with it is left out"
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 check: install

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from waybill import __version__
 from waybill.gateway import audit, downloads, event_bodies, files, health, ingest, metrics, status, uploads, webhooks
@@ -12,6 +13,12 @@ from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
 
 API = "/api/v1"
+
+# What scripts of other sites may read of an answer's head, beside what browsers let them read anyway.
+_SHOWN_TO_PAGES = (
+    "Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Location", "Retry-After",
+    "X-Request-ID",
+)  # fmt: skip
 
 
 def create_app(resources: Resources) -> FastAPI:
@@ -43,5 +50,14 @@ def create_app(resources: Resources) -> FastAPI:
     app.include_router(audit.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
+    if resources.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(resources.settings.cors_origins),
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Range", "X-Request-ID"],
+            expose_headers=_SHOWN_TO_PAGES,
+        )
+    # The last one is the outermost.
     app.add_middleware(RequestLog, watch=watching.http)
     return app
