@@ -19,7 +19,7 @@ DOCS = Path("docs")
 DESCRIBED_DEFAULTS = {
     "home", "database_url", "storage_url", "storage_recipient", "storage_identity_file", "passphrase", "link_keys_file",
     "workers", "extra_stages", "webhook_identity_file", "allow_private_webhooks", "webhook_schedule",
-    "webhook_secret",
+    "webhook_secret", "allowed_types", "cors_origins",
 }  # fmt: skip
 
 
