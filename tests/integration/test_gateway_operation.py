@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -458,6 +459,32 @@ async def test_a_hundred_thousand_rows_are_counted_in_less_than_a_second(watched
     began = time.perf_counter()
     await asyncio.gather(*(scrape(watched) for _ in range(10)))
     assert time.perf_counter() - began < 1
+
+
+async def test_every_metric_is_on_the_page_about_monitoring(
+    workspace: Workspace, prefect_server: str, unsettled: None
+) -> None:
+    page = Path("docs/monitoring.md").read_text()  # noqa: ASYNC240 - a test's own
+    documented = {
+        (name, tuple(sorted(labels.split(","))) if labels else ())
+        for name, labels in re.findall(r"^\| `(waybill_\w+)(?:\{([\w,]+)\})?` \| \w+ \|", page, re.MULTILINE)
+    }
+    async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
+        gateway.client.headers.update(await gateway.headers("read"))
+        await scrape(gateway)
+        async with gateway.custody.catalog.transaction() as connection:
+            await add_events(connection, [stage_event("stage_completed", "chunker")], lambda _: None)
+        found = await scrape(gateway)
+    told: set[tuple[str, tuple[str, ...]]] = set()
+    for sample in found:
+        name, labels = re.fullmatch(r"(\w+)(?:\{(.*)\})?", sample).groups("")  # type: ignore[union-attr]
+        names = {part.partition("=")[0] for part in labels.split(",") if part} - {"le"}
+        if name.startswith("waybill_"):
+            told.add((re.sub(r"(_seconds)_(bucket|count|sum)$", r"\1", name), tuple(sorted(names))))
+    assert told == documented
+    assert set(re.findall(r"waybill_[a-z]\w+", page)) - {name for name, _ in documented} <= {
+        "waybill_http_request_seconds_bucket"
+    }
 
 
 async def test_readiness_and_metrics_are_in_the_description(gateway: Gateway) -> None:
