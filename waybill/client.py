@@ -27,8 +27,10 @@ import httpx
 Answer = dict[str, Any]
 T = TypeVar("T")
 
-# What passes by itself: too many requests, and something behind the API that is away for a moment.
+# What passes by itself: too many requests, something behind the API that is away for a moment, and a first try of the
+# same request that is still being worked on, perhaps by a gateway that was killed.
 _PASSING = frozenset({429, 503})
+_UNDER_WAY = "RequestUnderWay"
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 
@@ -253,7 +255,7 @@ class Client:
             except (httpx.TransportError, ApiError) as error:
                 wait = pause
                 if isinstance(error, ApiError):
-                    if error.status not in _PASSING:
+                    if error.status not in _PASSING and error.code != _UNDER_WAY:
                         raise
                     wait = error.retry_after or pause
                 if time.monotonic() + wait > until:

@@ -19,7 +19,8 @@ from blocks.access import queries
 from blocks.catalog import Connection
 from blocks.catalog.catalog import run
 
-CLAIM_LASTS = timedelta(seconds=30)
+# Renewed four times as often; a client that sends again after a gateway was killed waits no longer than this.
+CLAIM_LASTS = timedelta(seconds=15)
 # A client that tries again does so within minutes; a day is what others promise.
 REMEMBERED = timedelta(days=1)
 
