@@ -20,8 +20,8 @@ from waybill.gateway.description import errors
 from waybill.recent_events import MAX_EVENTS, MAX_HOURS, read_recent_events
 from waybill.run_status import MAX_ENTRIES, read_history, read_status
 
-# Each run that has changed is asked for by itself.
-_RECENT_SECONDS = 10.0
+# A run of thousands of tasks, or hundreds of runs that are asked for one by one.
+_LONG_ANSWER_SECONDS = 10.0
 
 router = APIRouter(prefix="/api/v1/status", tags=["status"])
 
@@ -101,7 +101,7 @@ async def events(
     limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 100,
 ) -> Response:
     """State changes of runs and what happened to their documents, over all runs, newest first."""
-    async with resources.prefect.client(seconds=_RECENT_SECONDS) as client:
+    async with resources.prefect.client(seconds=_LONG_ANSWER_SECONDS) as client:
         return json_answer(await read_recent_events(resources.custody.catalog, client, hours, limit=limit))
 
 
@@ -121,5 +121,5 @@ async def history(
     after: Annotated[str | None, Query(max_length=200, description="The `next` of the page before.")] = None,
 ) -> Response:
     """What happened to a run, newest first: its states, and its stages with how far the run was at each moment."""
-    async with resources.prefect.client() as client:
+    async with resources.prefect.client(seconds=_LONG_ANSWER_SECONDS) as client:
         return json_answer(await read_history(client, task_id, limit=limit, after=after))
