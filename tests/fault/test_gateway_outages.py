@@ -7,26 +7,21 @@ and what was acknowledged is there.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.stack_driver import PATIENCE_SECONDS, end_everything, eventually, private_directory
+from tests.gateway.up import Up, one_run, running_up
 
 FILES, STATUS = "/api/v1/files", "/api/v1/status"
 # Clients that do one thing after another.
@@ -40,71 +35,10 @@ STOPPED_SECONDS = 6.0
 BACK_SECONDS = 40.0
 
 
-@dataclass(frozen=True)
-class Up:
-    """A running `waybill up`, and a run that it has done."""
-
-    home: Path
-    url: str
-    key: str
-    run_id: str
-
-    def pid(self, record: str, *names: str) -> int:
-        found = json.loads((self.home / record).read_text())
-        for name in names:
-            found = found[name]
-        return int(found["pid"])
-
-    @property
-    def gateway_pid(self) -> int:
-        return self.pid("gateway.json")
-
-    @property
-    def prefect_pid(self) -> int:
-        return self.pid("stack.json", "prefect_server", "process")
-
-    @property
-    def postgres_pid(self) -> int:
-        return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
-
-
 @pytest.fixture(scope="module")
 def up() -> Iterator[Up]:
-    with private_directory() as directory, socket.socket() as probe:
-        home, log = directory / "home", directory / "up.log"
-        probe.bind(("127.0.0.1", 0))
-        ui_port = probe.getsockname()[1]
-        probe.close()
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "waybill", "up", "--port", "0", "--ui-port", str(ui_port)],
-                env={**plain, "WAYBILL_HOME": str(home)},
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            eventually(lambda: "Ctrl-C" in log.read_text() or process.poll() is not None, "up is up")
-            url, key = (home / "gateway-url").read_text().split()[0], (home / "api-key").read_text().strip()
-            yield Up(home, url, key, one_run(url, key))
-            process.send_signal(signal.SIGINT)
-            assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
-        finally:
-            process.kill()
-            process.wait()
-            end_everything(home)
-
-
-def one_run(url: str, key: str) -> str:
-    """The id of a run that has completed."""
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
-        started = client.post(
-            "/api/v1/ingest/file", files={"file": ("a.md", b"# Heading\n\nSome words.\n")}, data={"stages": "1"}
-        )
-        assert started.status_code == 202, started.text
-        run_id = started.json()["task_id"]
-        eventually(lambda: client.get(f"{STATUS}/{run_id}").json()["status"] == "completed", "the run has completed")
-    return run_id
+    with running_up() as found:
+        yield found
 
 
 @dataclass

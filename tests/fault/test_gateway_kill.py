@@ -1,0 +1,104 @@
+"""The gateway is killed with -9 while files come in: nothing half is ever there, and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.gateway.up import Up, running_up
+from tests.stack_driver import eventually
+from waybill.client import Client
+
+MIB = 1024 * 1024
+FORM = "multipart/form-data; boundary=xx"
+HEAD = b'--xx\r\nContent-Disposition: form-data; name="file"; filename="half.bin"\r\n\r\n'
+# After each kill 'waybill up' waits twice as long before it starts the gateway again.
+KILLS = 3
+SEED = int(os.environ.get("WAYBILL_TEST_SEED", "2026"))
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with running_up() as found:
+        yield found
+
+
+def client(up: Up) -> Client:
+    return Client(up.url, up.key, patience_seconds=60)
+
+
+def kill(up: Up) -> int:
+    """Kill the gateway; the process that it was."""
+    pid = up.gateway_pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def back(up: Up, killed: int) -> None:
+    def answers() -> bool:
+        try:
+            return httpx.get(f"{up.url}/health", timeout=5).is_success and up.gateway_pid != killed
+        except (httpx.TransportError, ValueError):
+            return False
+
+    eventually(answers, "another gateway answers")
+
+
+async def test_an_upload_that_was_under_way_is_not_there(up: Up) -> None:
+    host, port = up.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /api/v1/files/upload HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {up.key}\r\n"
+        f"Content-Type: {FORM}\r\nContent-Length: {64 * MIB}\r\n\r\n".encode()
+        + HEAD + os.urandom(24 * MIB)
+    )  # fmt: skip
+    await writer.drain()
+    stored = up.home / "artifacts"
+    await asyncio.to_thread(
+        eventually, lambda: any(f.stat().st_size > MIB for f in stored.rglob("*") if f.is_file()), "bytes are written"
+    )
+    killed = kill(up)
+    await asyncio.to_thread(back, up, killed)
+    writer.close()
+    with client(up) as waybill:
+        assert list(waybill.files_by_source("half.bin")) == []
+
+
+def test_a_request_that_is_sent_again_after_each_kill_is_one_file_and_one_run(up: Up, tmp_path: Path) -> None:
+    moments = random.Random(SEED)
+    print(f"seed {SEED}")
+    answers: list[dict[str, str]] = []
+    for number in range(KILLS):
+        note = tmp_path / f"note-{number}.md"
+        note.write_text(f"# Note {number}\n\nIt is of today.\n" + "More words. " * 20_000)
+        pause, killed = moments.uniform(0.0, 0.12), up.gateway_pid
+        killer = threading.Timer(pause, kill, [up])
+        killer.start()
+        with client(up) as waybill:
+            answers.append(waybill.ingest(note, stages="1", idempotency_key=f"note-{number}"))
+        killer.join()
+        back(up, killed)
+        with client(up) as waybill:
+            assert waybill.ingest(note, stages="1", idempotency_key=f"note-{number}") == answers[-1]
+    with client(up) as waybill:
+        for number, answer in enumerate(answers):
+            assert waybill.wait(answer["task_id"], timeout_seconds=120)["status"] == "completed"
+            uploads = [f for f in waybill.files_by_source(f"note-{number}.md") if f["kind"] == "upload"]
+            assert [upload["file_id"] for upload in uploads] == [answer["file_id"]]
+        # Prefect has recorded each task by then.
+        time.sleep(2)
+        ended = [event for event in waybill.recent_events(1) if event["event_type"] == "task_completed"]
+    runs = [event["task_id"] for event in ended]
+    assert len(runs) == len(set(runs))
+    assert {answer["task_id"] for answer in answers} <= set(runs)
+    # One more: the run with which the stack was tried out.
+    assert len(runs) == KILLS + 1

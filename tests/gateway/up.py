@@ -1,0 +1,88 @@
+"""`waybill up` as a user has it, with its gateway, for tests that kill parts of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.stack_driver import PATIENCE_SECONDS, end_everything, eventually, private_directory
+
+
+@dataclass(frozen=True)
+class Up:
+    """A running `waybill up`, and a run that it has done."""
+
+    home: Path
+    url: str
+    key: str
+    run_id: str
+
+    def pid(self, record: str, *names: str) -> int:
+        found = json.loads((self.home / record).read_text())
+        for name in names:
+            found = found[name]
+        return int(found["pid"])
+
+    @property
+    def gateway_pid(self) -> int:
+        return self.pid("gateway.json")
+
+    @property
+    def prefect_pid(self) -> int:
+        return self.pid("stack.json", "prefect_server", "process")
+
+    @property
+    def postgres_pid(self) -> int:
+        return int((self.home / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+@contextmanager
+def running_up() -> Iterator[Up]:
+    """Everything, in a home of its own, until the end of the block; then nothing of it is left."""
+    with private_directory() as directory, socket.socket() as probe:
+        home, log = directory / "home", directory / "up.log"
+        probe.bind(("127.0.0.1", 0))
+        ui_port = probe.getsockname()[1]
+        probe.close()
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "waybill", "up", "--port", "0", "--ui-port", str(ui_port)],
+                env={**plain, "WAYBILL_HOME": str(home)},
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            eventually(lambda: "Ctrl-C" in log.read_text() or process.poll() is not None, "up is up")
+            url, key = (home / "gateway-url").read_text().split()[0], (home / "api-key").read_text().strip()
+            yield Up(home, url, key, one_run(url, key))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+            end_everything(home)
+
+
+def one_run(url: str, key: str) -> str:
+    """The id of a run that has completed."""
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
+        started = client.post(
+            "/api/v1/ingest/file", files={"file": ("a.md", b"# Heading\n\nSome words.\n")}, data={"stages": "1"}
+        )
+        assert started.status_code == 202, started.text
+        run_id = started.json()["task_id"]
+        eventually(
+            lambda: client.get(f"/api/v1/status/{run_id}").json()["status"] == "completed", "the run has completed"
+        )
+    return run_id
