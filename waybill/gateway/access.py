@@ -22,9 +22,11 @@ from waybill.gateway.lookups import Lookups
 from waybill.gateway.rate_limit import RateLimit
 from waybill.gateway.request_log import request_id
 
-# Wrong keys from one address: a program with an old key in its settings comes this far, and somebody who tries keys out
-# gets nowhere with it.
+# Wrong keys from one address, after which they are told to come later: a program with an old key in its settings is slowed
+# down. A right one is let in all the same, since behind a proxy all clients have one address.
 _WRONG_KEYS_PER_MINUTE = 60
+# Refusals of one key that are recorded; more of the same say nothing new and fill the log.
+_REFUSALS_RECORDED_PER_MINUTE = 60
 # How often the same use is noted: what is looked for is who uses a key, and from where.
 _NOTED_EVERY_SECONDS = 3600.0
 # Keys and addresses that are remembered for that; beyond it some are noted earlier than needed.
@@ -81,6 +83,7 @@ class Gate:
         self._clock = clock
         self._requests = RateLimit(clock)
         self._wrong_keys = RateLimit(clock)
+        self._refusals = RateLimit(clock)
         self._noted: dict[tuple[str, str | None], float] = {}
 
     async def admit(self, request: Request, scope: str) -> Caller:
@@ -89,14 +92,14 @@ class Gate:
         presented = self._presented(request, client)
         key = await self._lookups.key(presented.key_id)
         if key is None or not presented.is_of(key):
-            self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
-            raise _not_authenticated("this API key is not known here")
+            raise self._wrong(client, "this API key is not known here")
         caller = Caller(actor=f"key:{key.key_id}", client=client, key=key)
         request.state.actor = caller.actor
         refusal = self._refusal(key, scope)
         if refusal is not None:
-            why = "revoked or expired" if not key.usable else f"without the scope {scope}"
-            await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
+            if not self._refusals.take(key.key_id, _REFUSALS_RECORDED_PER_MINUTE):
+                why = "revoked or expired" if not key.usable else f"without the scope {scope}"
+                await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
             raise refusal
         if self._is_to_be_noted(key.key_id, client):
             async with self._catalog.connection() as connection:
@@ -111,14 +114,14 @@ class Gate:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if not credentials or scheme.lower() != "bearer":
             raise _not_authenticated("this path wants an API key: 'Authorization: Bearer wb_...'")
-        wait = self._wrong_keys.wait(client or "", _WRONG_KEYS_PER_MINUTE)
-        if wait:
-            raise _too_often(wait)
         presented = read_presented(credentials.strip())
         if presented is None:
-            self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
-            raise _not_authenticated("this is not an API key of Waybill")
+            raise self._wrong(client, "this is not an API key of Waybill")
         return presented
+
+    def _wrong(self, client: str | None, message: str) -> Refusal:
+        wait = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
+        return _too_often(wait) if wait else _not_authenticated(message)
 
     def _refusal(self, key: ApiKey, scope: str) -> Refusal | None:
         if not key.usable:

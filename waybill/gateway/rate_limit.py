@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Buckets that are full again say nothing; they are swept when there are more than this.
-_MANY = 10_000
+# A bucket is full again after a minute at the latest, and then says nothing.
+_SWEEP_SECONDS = 60.0
 
 
 @dataclass
@@ -24,6 +24,7 @@ class RateLimit:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
+        self._swept_at = clock()
 
     def take(self, name: str, per_minute: int) -> float:
         """Come once: 0.0 when that is within the limit, else how many seconds to wait, and it does not count."""
@@ -35,8 +36,9 @@ class RateLimit:
     def wait(self, name: str, per_minute: int) -> float:
         """How many seconds until *name* may come again; 0.0 for now."""
         now = self._clock()
-        if len(self._buckets) > _MANY:
-            self._buckets = {other: one for other, one in self._buckets.items() if now - one.at < 60}
+        if now - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = now
+            self._buckets = {other: one for other, one in self._buckets.items() if now - one.at < _SWEEP_SECONDS}
         bucket = self._buckets.setdefault(name, _Bucket(float(per_minute), now))
         bucket.left = min(float(per_minute), bucket.left + (now - bucket.at) * per_minute / 60)
         bucket.at = now
