@@ -23,7 +23,7 @@ ACTIONS = (
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested",
 )  # fmt: skip
-"""What is recorded. `key_used` once an hour for each key and address, `key_refused` 60 times a minute for each key at most."""
+"""What is recorded. For each key `key_used` once an hour and address, `key_refused` 60 times a minute at most."""
 
 MAX_PAGE = 1000
 

@@ -22,8 +22,8 @@ from waybill.gateway.lookups import Lookups
 from waybill.gateway.rate_limit import RateLimit
 from waybill.gateway.request_log import request_id
 
-# Wrong keys from one address, after which they are told to come later: a program with an old key in its settings is slowed
-# down. A right one is let in all the same, since behind a proxy all clients have one address.
+# Wrong keys from one address, after which they are told to come later: a program with an old key in its settings is
+# slowed down. A right one is let in all the same, since behind a proxy all clients have one address.
 _WRONG_KEYS_PER_MINUTE = 60
 # Refusals of one key that are recorded; more of the same say nothing new and fill the log.
 _REFUSALS_RECORDED_PER_MINUTE = 60
