@@ -494,6 +494,9 @@ async def test_a_slow_client_is_not_read_ahead_of_and_one_that_leaves_ends_the_r
     # What lies in the sockets' buffers of this machine, and a few pieces in the gateway.
     assert seen < size / 2
     assert backend.open_files == 1
+    assert "read-ahead" not in {thread.name for thread in threading.enumerate()}, (
+        "whoever does not read holds no thread"
+    )
     assert (await gateway.get(f"{gateway.url}/health")).json() == {"status": "ok"}
     writer.transport.abort()
     await eventually(lambda: backend.open_files == 0, "the file is closed")

@@ -1,7 +1,7 @@
 """The content of a file on its way to a client, in constant memory and off the event loop.
 
-One piece of about a MiB is sent while a thread makes the next. A slow client holds a few pieces in memory and none of
-the threads that serve the others. The first piece is made before the status is sent, so that what cannot be read is
+One piece is sent while threads read the next and compare this one. A slow client holds two pieces in memory, and none
+of the threads that serve the others. The first piece is made before the status is sent, so that what cannot be read is
 told with a status; what goes wrong later breaks the connection: a client sees fewer bytes than were announced, never a
 clean end.
 """
@@ -9,21 +9,29 @@ clean end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+import time
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import cast
 
 from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from blocks.catalog import Artifact
 from blocks.custody import Custody
+from blocks.custody.comparison import Comparison
+from blocks.custody.reading import Content
 from blocks.storage import CHUNK_BYTES
 from blocks.threads import in_thread, to_its_end
 from waybill.gateway.byte_ranges import ByteRange
 
 # One piece as custody reads them: it is in memory at once anyway.
 _AT_ONCE_BYTES = CHUNK_BYTES
+# One chunk of an encrypted file. Many clients that hardly read must not fill the memory, so pieces grow with what a
+# client takes, up to `CHUNK_BYTES`: a piece is a small part of that, most of which lies in the network's buffers.
+_FIRST_PIECE_BYTES = 64 * 1024
+_SHARE = 32
+# What a network of 1 Gbit/s takes for a MiB, several times over.
+_QUICK_SECONDS = 0.05
 
 
 class ContentAnswer(Response):
@@ -54,7 +62,7 @@ class ContentAnswer(Response):
     async def _send_in_pieces(self, receive: Receive, send: Send) -> None:
         async with (
             self._custody.open_content(self._artifact) as content,
-            aclosing(_in_threads(content.read_range(self._start, self._stop))) as pieces,
+            aclosing(_pieces(content, self._start, self._stop)) as pieces,
         ):
             piece = await anext(pieces, None)
             gone = asyncio.create_task(_until_gone(receive))
@@ -70,24 +78,46 @@ class ContentAnswer(Response):
                 gone.cancel()
 
 
-async def _in_threads(pieces: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    """*pieces*, each made in a thread, the next one while the one before is in use.
+async def _pieces(content: Content, start: int, stop: int) -> AsyncGenerator[bytes]:
+    """The bytes from *start* up to *stop*, the next piece made while the one before is in use.
 
-    However this ends, no thread is at work any more then, and the iterator is closed.
+    Of the whole content the last piece comes only when its sha256 is right. However this ends, no thread is at work any
+    more then.
     """
-    upcoming = asyncio.create_task(_next(pieces))
+    comparison = Comparison(content.artifact) if (start, stop) == (0, content.size) else None
+    piece_bytes, at = _FIRST_PIECE_BYTES, start
+    upcoming = _read(content, at, stop, piece_bytes)
     try:
-        while (piece := await upcoming) is not None:
-            upcoming = asyncio.create_task(_next(pieces))
+        while at < stop:
+            piece = await upcoming
+            at += len(piece)
+            if at < stop:
+                upcoming = _read(content, at, stop, piece_bytes)
+            if comparison is not None:
+                await comparison.add(piece)
+                if at == stop:
+                    await comparison.finish()
+            handed_over = time.monotonic()
             yield piece
+            is_quick = time.monotonic() - handed_over < _QUICK_SECONDS
+            piece_bytes = _next_size(piece_bytes, taken_bytes=at - start, is_quick=is_quick)
     finally:
         upcoming.cancel()
         await to_its_end(asyncio.gather(upcoming, return_exceptions=True))
-        await to_its_end(in_thread(lambda _: cast("Generator[bytes]", pieces).close()))
+        if comparison is not None:
+            await comparison.close()
 
 
-async def _next(pieces: Iterator[bytes]) -> bytes | None:
-    return await in_thread(lambda _: next(pieces, None))
+def _next_size(piece_bytes: int, *, taken_bytes: int, is_quick: bool) -> int:
+    if not is_quick:
+        return max(piece_bytes // 2, _FIRST_PIECE_BYTES)
+    return piece_bytes * 2 if piece_bytes * 2 <= min(CHUNK_BYTES, taken_bytes // _SHARE) else piece_bytes
+
+
+def _read(content: Content, at: int, stop: int, piece_bytes: int) -> asyncio.Task[bytes]:
+    # Up to where an encrypted chunk ends: otherwise it would be decrypted once more for the next piece.
+    until = min(stop, (at // _FIRST_PIECE_BYTES) * _FIRST_PIECE_BYTES + piece_bytes)
+    return asyncio.create_task(in_thread(lambda _: content.read(at, until)))
 
 
 async def _until_gone(receive: Receive) -> None:
