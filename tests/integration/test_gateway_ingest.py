@@ -274,27 +274,31 @@ class Cut:
             writer.write(data)
 
 
+@pytest.mark.parametrize("by_id", [False, True], ids=["file", "file_id"])
 @pytest.mark.parametrize("broken", ["before", "after"])
 async def test_what_was_stored_when_prefect_failed_is_gone_on_with(
-    database_url: str, tmp_path: Path, prefect_server: str, deployment: UUID, broken: str
+    database_url: str, tmp_path: Path, prefect_server: str, deployment: UUID, broken: str, by_id: bool
 ) -> None:
     del deployment
     async with (
         Cut(prefect_server).listening() as way,
         running_gateway(database_url, tmp_path / "home", prefect_api=way.url) as gateway,
     ):
-        key = await gateway.key("write")
+        key, other_file = await gateway.key("write"), str((await gateway.put(NOTE, name="other.md")).file_id)
+        known = {"file_id": str((await gateway.put(NOTE, name="note.md")).file_id)} if by_id else {}
+        content = None if by_id else NOTE
         way.broken = broken
-        failed = await ingest(gateway, key=key, once="order-1")
+        failed = await ingest(gateway, content, key=key, once="order-1", **known)
         assert (failed.status_code, error_of(failed)) == (503, "PrefectUnavailable")
         file_id = failed.json()["error"]["detail"]["file_id"]
         assert await gateway.custody.read(await gateway.custody.get(UUID(file_id))) == NOTE
         way.broken = None
-        other = await ingest(gateway, NOTE + b"x", key=key, once="order-1")
+        other = await ingest(gateway, None, key=key, once="order-1", file_id=other_file)
         assert (other.status_code, error_of(other)) == (422, "IdempotencyKeyReused")
-        answer = await ingest(gateway, key=key, once="order-1")
+        answer = await ingest(gateway, content, key=key, once="order-1", **known)
         assert answer.json()["file_id"] == file_id
-        assert (await files(gateway), await runs_on(file_id)) == (1, 1)
+        # Beside the other one.
+        assert (await files(gateway), await runs_on(file_id)) == (2, 1)
 
 
 async def test_without_prefect_nothing_is_read_and_nothing_is_kept(database_url: str, tmp_path: Path) -> None:

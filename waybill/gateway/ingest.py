@@ -156,14 +156,17 @@ async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, starte
     """The file to be processed, in custody from now on."""
     if started is not None and started.fingerprint is not None and started.file_id is not None:
         wanted.require(started.fingerprint)
-        return started.file_id
-    if wanted.file_id is not None:
-        return (await resources.custody.get(wanted.file_id)).file_id
+        return (await resources.custody.get(started.file_id)).file_id
 
     async def note(connection: Connection, artifact: Artifact) -> None:
         if started is not None and not await note_stored(connection, started, wanted.fingerprint, artifact.file_id):
             raise request_taken_over()
 
+    if wanted.file_id is not None:
+        known = await resources.custody.get(wanted.file_id)
+        async with resources.custody.catalog.connection() as connection:
+            await note(connection, known)
+        return known.file_id
     artifact = await keep(wanted.received, resources, caller, convertible=True, action="upload", also=note)
     return artifact.file_id
 
