@@ -8,6 +8,7 @@ by an error or by a sender who went away, is undone.
 from __future__ import annotations
 
 import asyncio
+import io
 import queue
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -53,7 +54,7 @@ class Incoming:
         self._custody = custody
         self._pieces: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(_WAITING_PIECES)
-        self._gathered = bytearray()
+        self._gathered = io.BytesIO()
         self._is_stored: asyncio.Future[Stored] = loop.create_future()
         self._description: asyncio.Future[Draft] = loop.create_future()
         self._make_available: MakeAvailable | None = None
@@ -63,9 +64,14 @@ class Incoming:
 
     async def write(self, piece: bytes) -> None:
         """Hand over the next *piece*; waits while the storage is slower. Raises what storing raised."""
-        self._gathered += piece
-        if len(self._gathered) >= CHUNK_BYTES:
+        rest = memoryview(piece)
+        # Exactly so much at a time: that is what is encrypted at a time, and need not be put together once more.
+        while self._gathered.tell() + len(rest) >= CHUNK_BYTES:
+            missing = CHUNK_BYTES - self._gathered.tell()
+            self._gathered.write(rest[:missing])
+            rest = rest[missing:]
             await self._hand_over()
+        self._gathered.write(rest)
 
     async def finish(self) -> Stored:
         """There is no more. Waits until everything lies in storage, and raises what storing raised."""
@@ -106,8 +112,9 @@ class Incoming:
     async def _hand_over(self) -> None:
         await self._room.acquire()
         self._raise_what_went_wrong()
-        self._pieces.put(bytes(self._gathered))
-        self._gathered.clear()
+        # Nothing is copied: a `BytesIO` gives its own buffer away.
+        self._pieces.put(self._gathered.getvalue())
+        self._gathered = io.BytesIO()
 
     def _raise_what_went_wrong(self) -> None:
         if self._storing.done():
