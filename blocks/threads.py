@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import TypeVar
 
@@ -22,15 +23,18 @@ class WorkStopped(Exception):
     """The end of work whose caller was cancelled; seen by that work only, the caller gets its `CancelledError`."""
 
 
-async def in_thread(work: Callable[[StopCheck], T]) -> T:
-    """Run *work* in a thread and return its result; once this has ended, also by cancellation, the work has too."""
+async def in_thread(work: Callable[[StopCheck], T], executor: Executor | None = None) -> T:
+    """Run *work* in a thread and return its result; once this has ended, also by cancellation, the work has too.
+
+    *executor* gives the thread; without it one of the event loop's, of which there are few.
+    """
     stopping = threading.Event()
 
     def check() -> None:
         if stopping.is_set():
             raise WorkStopped
 
-    running = asyncio.get_running_loop().run_in_executor(None, work, check)
+    running = asyncio.get_running_loop().run_in_executor(executor, work, check)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

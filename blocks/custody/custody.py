@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -117,17 +118,20 @@ class Custody:
         expected: Expected | None = None,
         draft: Draft | Describe | None = None,
         make_available: MakeAvailable | None = None,
+        executor: Executor | None = None,
     ) -> Artifact:
         """Store the content of a reserved file; *draft* adds what was not known before (type, metadata, report).
 
         *make_available* as with `take`. Content that comes in pieces is read by a thread, to its end or its error, also
-        when the caller is cancelled. Raises like `take`; after an error the reservation is gone.
+        when the caller is cancelled; *executor* gives that thread. Raises like `take`; after an error the reservation
+        is gone.
         """
         key, recipient = reservation.location, self.keys.recipient
         stored: Stored | None = None
         try:
             stored = await in_thread(
-                lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check)
+                lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check),
+                executor,
             )
             described = await draft(stored) if callable(draft) else draft
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)

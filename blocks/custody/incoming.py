@@ -11,6 +11,7 @@ import asyncio
 import io
 import queue
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import BinaryIO, TypeVar
 
@@ -130,9 +131,18 @@ class Incoming:
             chosen = self._make_available or self._custody.catalog.make_available
             return await chosen(connection, artifact)
 
-        return await self._custody.fill(
-            self.reservation, self._arriving(loop), draft=describe, make_available=make_available
-        )
+        # A thread of its own: it waits for its sender most of the time, and many slow ones must not take all there are.
+        executor = ThreadPoolExecutor(1, thread_name_prefix="incoming")
+        try:
+            return await self._custody.fill(
+                self.reservation,
+                self._arriving(loop),
+                draft=describe,
+                make_available=make_available,
+                executor=executor,
+            )
+        finally:
+            executor.shutdown(wait=False)  # its work has ended
 
     def _arriving(self, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
         """What was handed over, in the thread that stores it."""

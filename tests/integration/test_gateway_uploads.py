@@ -20,6 +20,7 @@ from blocks.custody.manifest import is_manifest_key
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
+from waybill.gateway.resources import MOST_UPLOADS
 
 UPLOAD = "/api/v1/files/upload"
 MIB = 1024 * 1024
@@ -280,6 +281,38 @@ async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway
                 break
             await asyncio.sleep(0.01)
         await assert_nothing_is_left(gateway)
+
+
+async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads(
+    gateway: Gateway,
+) -> None:
+    artifact = await gateway.put(b"content")
+    key = await gateway.key("write")
+    host, port = gateway.url.removeprefix("http://").split(":")
+    writers: list[asyncio.StreamWriter] = []
+    for _ in range(MOST_UPLOADS):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {FORM}\r\n"
+            f"Content-Length: {20 * MIB}\r\n\r\n".encode()
+            + b"--xx\r\n" + FILE
+        )  # fmt: skip
+        writers.append(writer)
+    for _ in range(1000):
+        if await _rows(gateway) == MOST_UPLOADS + 1:
+            break
+        await asyncio.sleep(0.01)
+    answer = await upload(gateway, PDF)
+    assert (answer.status_code, error_of(answer)) == (503, "TooManyUploads")
+    assert answer.headers["retry-after"] == "5"
+    assert (await gateway.get(gateway.link(artifact))).content == b"content"
+    for writer in writers:
+        writer.close()
+    for _ in range(1000):
+        if await _rows(gateway) == 1:
+            break
+        await asyncio.sleep(0.01)
+    assert (await upload(gateway, PDF)).status_code == 201
 
 
 async def _until_a_row_is_there(gateway: Gateway) -> None:

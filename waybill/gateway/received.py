@@ -142,6 +142,14 @@ def upload_draft(filename: str, settings: Settings) -> Draft:
 
 
 async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
+    if resources.uploads.locked():
+        raise Refusal(
+            503,
+            "TooManyUploads",
+            "too many files are being taken in; try again in a moment",
+            headers={"Retry-After": "5"},
+        )
+    await until_done.enter_async_context(resources.uploads)
     draft = upload_draft(form.filename, resources.settings)
     form.incoming = await until_done.enter_async_context(receiving(resources.custody, draft))
     return form.incoming

@@ -21,6 +21,9 @@ from waybill.gateway.prefect_api import PrefectApi
 # A connection is free within milliseconds, and no statement of the gateway takes a second.
 PATIENCE = Patience(connection_seconds=3.0, answer_seconds=4.0)
 
+# Files that are taken in at the same time: what a disk or a network bears is reached with a few, and each takes memory.
+MOST_UPLOADS = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -33,6 +36,8 @@ class Resources:
     lookups: Lookups
     gate: Gate
     guard: AddressGuard
+    uploads: asyncio.Semaphore
+    """Files that are being stored. Each holds a thread of its own, and some MiB."""
 
 
 @asynccontextmanager
@@ -53,4 +58,5 @@ async def open_resources(
             lookups=lookups,
             gate=Gate(custody.catalog, lookups, requests_per_minute=settings.requests_per_minute),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
+            uploads=asyncio.Semaphore(MOST_UPLOADS),
         )

@@ -29,7 +29,7 @@ from waybill.gateway.request_log import JsonLines
 from waybill.gateway.resources import open_resources
 
 # Reading threads. A download holds one only while a piece is made for it, so these serve many times as many clients;
-# Python's default on two cores, six, would be used up by a storage that hangs.
+# Python's default on two cores, six, would be used up by a storage that hangs. Uploads have threads of their own.
 _THREADS = 32
 # Small files and the rest of large ones on a fast line; what takes longer is broken off, and resumed by the client.
 _STOP_SECONDS = 5
