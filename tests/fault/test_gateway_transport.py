@@ -24,6 +24,7 @@ from waybill.gateway.http_protocol import TransportLimits, told_once
 from waybill.gateway.listener import address_of, listen
 from waybill.gateway.pace import Pace
 from waybill.gateway.request_head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
+from waybill.gateway.resources import MOST_UPLOADS
 from waybill.gateway.server import GatewayServer
 
 MIB = 1024 * 1024
@@ -451,6 +452,60 @@ async def test_who_is_refused_and_sends_on_for_ever_is_cut_off(serve: Serve) -> 
         async with asyncio.timeout(PATIENCE_SECONDS):
             await send_on()
     assert 0.4 < client.seconds < 5
+
+
+async def test_an_upload_is_refused_before_its_body(database_url: str, tmp_path: Any) -> None:
+    async with running_gateway(database_url, tmp_path / "home", max_upload_mib=1) as gateway:
+        writer, reader = await gateway.headers("write"), await gateway.headers("read")
+        port = int(httpx.URL(gateway.url).port or 0)
+
+        async def ask(headers: dict[str, str], size: int, path: str = "/api/v1/files/upload") -> int:
+            client = Client(*await asyncio.open_connection("127.0.0.1", port))
+            form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(size)}
+            lines = [f"{name}: {value}" for name, value in {**form, **headers}.items()]
+            first = [f"POST {path} HTTP/1.1", "Host: x", "Expect: 100-continue"]
+            client.send("\r\n".join([*first, *lines, "", ""]).encode())
+            status, answered, _ = await client.one_answer()
+            assert status == 100 or (answered["connection"] == "close" and await client.rest() == b"")
+            client.writer.transport.abort()
+            return status
+
+        assert await ask(writer, 500_000) == 100
+        assert await ask(writer, 10**12) == 413
+        assert await ask({**writer, "Content-Type": "text/plain"}, 500_000) == 415
+        for path in ("/api/v1/files/upload", "/api/v1/ingest/file"):
+            assert await ask({}, 500_000, path) == 401
+            assert await ask({"Authorization": "Bearer nonsense"}, 500_000, path) == 401
+            assert await ask(reader, 500_000, path) == 403
+        assert await ask(writer, 500_000, "/api/v1/nowhere") == 404
+        slots = [await gateway.resources.uploads.acquire() for _ in range(MOST_UPLOADS)]
+        assert await ask(writer, 500_000) == 503
+        for _ in slots:
+            gateway.resources.uploads.release()
+
+
+async def test_an_upload_that_stops_is_undone(database_url: str, tmp_path: Any) -> None:
+    limits = TransportLimits(body_silence_seconds=0.5)
+    async with running_gateway(database_url, tmp_path / "home", limits=limits) as gateway:
+        key = (await gateway.headers("write"))["Authorization"]
+        client = Client(*await asyncio.open_connection("127.0.0.1", int(httpx.URL(gateway.url).port or 0)))
+        client.send(
+            b"POST /api/v1/files/upload HTTP/1.1\r\nHost: x\r\nAuthorization: " + key.encode() + b"\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 99999999\r\n\r\n"
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n' + bytes(5 * MIB)
+        )
+        assert only_error(await client.rest()) == (408, "RequestTimeout")
+
+        async def rows() -> int:
+            async with gateway.custody.catalog.connection() as connection:
+                found = await (await connection.execute("select count(*) as rows from artifacts")).fetchone()
+            return int((found or {})["rows"])
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await rows():  # noqa: ASYNC110 - it is in the database
+                await asyncio.sleep(0.01)
+        assert list(gateway.custody.backend.keys()) == []
+        assert list(gateway.custody.backend.leftovers()) == []
 
 
 # One request after the other ------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import httpx
 import psycopg
 import pytest
 
+from blocks.access import revoke_key
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.gateway_address import note_gateway, public_url
 from blocks.keys import StorageKeys
@@ -352,6 +353,104 @@ async def test_no_token_reaches_a_log(gateway: Gateway, caplog: pytest.LogCaptur
     ours = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore"))]
     assert any("BlobMissing" in record.getMessage() for record in ours)
     assert "eyJ" not in "\n".join(logging.Formatter().format(record) for record in ours)
+
+
+# By key ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_gives_the_file_if_it_may_read(gateway: Gateway) -> None:
+    artifact = await gateway.put()
+    path = f"{DOWNLOAD_PATH}/{artifact.file_id}"
+    for scopes in (("read",), ("admin",), ("read", "write", "admin")):
+        for method in ("GET", "HEAD"):
+            answer = await gateway.client.request(method, path, headers=await gateway.headers(*scopes))
+            assert (scopes, answer.status_code) == (scopes, 200)
+            assert answer.content == (CONTENT if method == "GET" else b"")
+    mine = await gateway.headers("read")
+    part = await gateway.client.get(path, headers={**mine, "Range": "bytes=7-8", "If-Range": f'"{artifact.sha256}"'})
+    assert (part.status_code, part.content) == (206, CONTENT[7:9])
+    revoked = await gateway.headers("read")
+    key = revoked["Authorization"].removeprefix("Bearer ")
+    assert (await gateway.client.get(path, headers=revoked)).status_code == 200
+    async with gateway.custody.catalog.connection() as connection:
+        await revoke_key(connection, key.split("_")[1])
+    refused: dict[str, tuple[dict[str, str], int, str]] = {
+        "write alone": (await gateway.headers("write"), 403, "ScopeMissing"),
+        "revoked": (revoked, 401, "NotAuthenticated"),
+        "unknown": ({"Authorization": f"Bearer wb_{'0' * 12}_{'0' * 64}"}, 401, "NotAuthenticated"),
+        "a secret that is not its own": (
+            {"Authorization": mine["Authorization"][:-64] + "0" * 64},
+            401,
+            "NotAuthenticated",
+        ),
+        "another scheme": ({"Authorization": f"Basic {key}"}, 401, "NotAuthenticated"),
+        "nothing": ({}, 401, "NotAuthenticated"),
+    }
+    for name, (headers, status, code) in refused.items():
+        for address in (path, f"{DOWNLOAD_PATH}/{uuid4()}"):  # whether there is such a file is not for everybody
+            answer = await gateway.client.get(address, headers=headers)
+            assert (name, answer.status_code, error_of(answer)) == (name, status, code)
+            assert CONTENT[:100] not in answer.content
+    wrong_link = await gateway.client.get(f"{path}?token=x", headers=mine)
+    assert (wrong_link.status_code, error_of(wrong_link)) == (403, "LinkInvalid"), "a link counts before a key"
+
+
+async def test_who_got_what_is_in_the_audit_log_and_who_got_nothing_is_not(gateway: Gateway) -> None:
+    artifact = await gateway.put()
+    path, tag = f"{DOWNLOAD_PATH}/{artifact.file_id}", f'"{artifact.sha256}"'
+    mine = await gateway.headers("read")
+    key_id = mine["Authorization"].split("_")[1]
+    got_nothing: list[tuple[str, str, dict[str, str], int]] = [
+        ("HEAD", path, {}, 200),
+        ("GET", path, {"If-None-Match": tag}, 304),
+        ("GET", path, {"If-Match": '"x"'}, 412),
+        ("GET", path, {"Range": f"bytes={len(CONTENT)}-"}, 416),
+        ("GET", f"{DOWNLOAD_PATH}/{uuid4()}", {}, 404),
+        ("GET", f"{path}?token=x", {}, 403),
+    ]
+    for method, address, headers, status in got_nothing:
+        assert (await gateway.client.request(method, address, headers={**mine, **headers})).status_code == status
+    assert await gateway.audited("download") == []
+    answers = [
+        await gateway.client.get(path, headers=mine),
+        await gateway.client.get(path, headers={**mine, "Range": "bytes=1-9"}),
+        await gateway.client.get(gateway.link(artifact)),
+    ]
+    rows = await gateway.audited("download")
+    assert [row["detail"] for row in rows] == [{}, {"from": 1, "to": 10}, {}]
+    assert [row["actor"] for row in rows] == [f"key:{key_id}", f"key:{key_id}", "link"]
+    assert [row["request_id"] for row in rows] == [answer.headers["x-request-id"] for answer in answers]
+    assert {(row["file_id"], row["client"]) for row in rows} == {(artifact.file_id, "127.0.0.1")}
+
+
+async def test_many_at_once_each_have_their_line_in_the_audit_log(gateway: Gateway) -> None:
+    files = [await gateway.put(os.urandom(100)) for _ in range(10)]
+    keys = [await gateway.headers("read") for _ in range(5)]
+    asked = [(artifact, key) for artifact in files for key in keys]
+    answers = await asyncio.gather(
+        *(gateway.client.get(f"{DOWNLOAD_PATH}/{artifact.file_id}", headers=key) for artifact, key in asked)
+    )
+    assert {hashlib.sha256(answer.content).hexdigest() for answer in answers} == {one.sha256 for one in files}
+    rows = await gateway.audited("download")
+    expected = [
+        (answer.headers["x-request-id"], artifact.file_id, f"key:{key['Authorization'].split('_')[1]}")
+        for answer, (artifact, key) in zip(answers, asked, strict=True)
+    ]
+    assert sorted((row["request_id"], row["file_id"], row["actor"]) for row in rows) == sorted(expected)
+
+
+async def test_nothing_is_given_out_that_cannot_be_noted(gateway: Gateway) -> None:
+    artifact = await gateway.put()
+    async with gateway.custody.catalog.connection() as connection:
+        await connection.execute("alter table audit_log rename to away")
+    try:
+        answer = await gateway.get(gateway.link(artifact))
+        assert answer.status_code >= 500
+        assert CONTENT[:100] not in answer.content
+    finally:
+        async with gateway.custody.catalog.connection() as connection:
+            await connection.execute("alter table away rename to audit_log")
+    assert (await gateway.get(gateway.link(artifact))).content == CONTENT
 
 
 # What goes wrong behind the gateway -----------------------------------------------------------------------------------

@@ -86,6 +86,8 @@ async def received_form(
     and what custody raises.
     """
     _refuse_by_length(request, max_bytes)
+    if store and "expect" in request.headers:  # whoever asks first is told before the body
+        _refuse_when_full(resources)
     async with AsyncExitStack() as until_done:
         form, sink, size = ReceivedForm(), None, 0
         async for event in form_events(request, fields=fields, files=("file",)):
@@ -141,7 +143,7 @@ def upload_draft(filename: str, settings: Settings) -> Draft:
     )
 
 
-async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
+def _refuse_when_full(resources: Resources) -> None:
     if resources.uploads.locked():
         raise Refusal(
             503,
@@ -149,6 +151,10 @@ async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitS
             "too many files are being taken in; try again in a moment",
             headers={"Retry-After": "5"},
         )
+
+
+async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
+    _refuse_when_full(resources)
     await until_done.enter_async_context(resources.uploads)
     draft = upload_draft(form.filename, resources.settings)
     form.incoming = await until_done.enter_async_context(receiving(resources.custody, draft))
