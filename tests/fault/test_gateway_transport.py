@@ -303,6 +303,20 @@ async def test_an_application_that_takes_its_time_is_not_the_clients_fault(serve
     assert served.application.seen == []
 
 
+async def test_a_body_in_chunks_of_a_byte_is_refused_before_it_costs_much(serve: Serve) -> None:
+    served = await serve()
+    chunked = b"POST /count HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    client = await served.connect()
+    client.send(chunked + b"1\r\nx\r\n" * 100_000)
+    assert only_error(await client.rest()) == (400, "ChunksTooSmall")
+    await eventually(lambda: bool(served.application.seen), "the application has noticed")
+    assert served.application.seen[0][1] == "disconnected after"
+    for chunk, count in ((b"1\r\nx\r\n", 1000), (b"28\r\n" + b"x" * 40 + b"\r\n", 5000)):
+        client = await served.connect()
+        client.send(chunked + chunk * count + b"0\r\n\r\n")
+        assert (await client.one_answer())[2] == str(count * chunk.count(b"x")).encode()
+
+
 async def test_a_client_that_breaks_off_its_body_is_seen_by_the_application(serve: Serve) -> None:
     served = await serve()
     client = await served.connect()

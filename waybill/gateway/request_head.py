@@ -1,4 +1,4 @@
-"""What the head of a request may look like, before it is parsed.
+"""What a request may look like: its head before it is parsed, and how its body is cut up.
 
 Owns strictness: h11 forgives what RFC 9112 lets it forgive (bare LF as a line's end, folded lines, a length that is
 said twice, a length beside chunks), and each of these is where two programs in a row see two different requests.
@@ -18,6 +18,10 @@ MAX_LINE_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 # Five times what a browser behind two proxies sends.
 MAX_FIELDS = 100
+# A chunk takes 20 microseconds to read, however small it is: one connection of chunks of a byte could keep the event loop
+# from everybody else for most of a second. Programs that stream line by line stay above this.
+_LEAST_CHUNK_BYTES = 32
+_CHUNKS_BEFORE_JUDGED = 1000
 
 _CARRIAGE_RETURN_ALONE = re.compile(rb"\r(?!\n)")
 _LINE_FEED_ALONE = re.compile(rb"(?<!\r)\n")
@@ -39,6 +43,7 @@ class StrictConnection(h11.Connection):
     def __init__(self) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.bytes_out = 0
+        self._chunks = self._chunk_bytes = 0
         self.refusal: RequestRefused | None = None
         """Why nothing more is read from this connection."""
 
@@ -47,13 +52,24 @@ class StrictConnection(h11.Connection):
         try:
             if self.their_state is h11.IDLE:
                 check_head(self.trailing_data[0])
-            return super().next_event()
+                self._chunks = self._chunk_bytes = 0
+            event = super().next_event()
+            if isinstance(event, h11.Data):
+                self._count(event)
+            return event
         except RequestRefused as refused:
             self.refusal = refused
             raise
         except h11.RemoteProtocolError as malformed:
             self.refusal = _as_refusal(malformed)
             raise
+
+    def _count(self, data: h11.Data) -> None:
+        self._chunks += data.chunk_start
+        self._chunk_bytes += len(data.data)
+        if self._chunks > _CHUNKS_BEFORE_JUDGED and self._chunk_bytes < self._chunks * _LEAST_CHUNK_BYTES:
+            least = f"chunks have {_LEAST_CHUNK_BYTES} bytes on average at least"
+            raise RequestRefused(400, "ChunksTooSmall", f"{least}; gather before sending")
 
     def send(self, event: h11.Event) -> bytes | None:  # pyright: ignore[reportIncompatibleMethodOverride] - its overloads
         """As h11's; and an answer to a request that is not here whole yet says that it is the last on its connection:
