@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 16 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 # Five times what a browser behind two proxies sends.
 MAX_FIELDS = 100
-# A chunk takes 20 microseconds to read, however small it is: one connection of chunks of a byte could keep the event loop
+# A chunk takes 20 microseconds to read, however small it is: one connection of chunks of a byte could keep the loop
 # from everybody else for most of a second. Programs that stream line by line stay above this.
 _LEAST_CHUNK_BYTES = 32
 _CHUNKS_BEFORE_JUDGED = 1000
