@@ -28,6 +28,9 @@ from waybill.recent_events import read_recent_events
 from waybill.run_status import read_history
 from waybill.stack.deployments import project_directory, read_deployments
 
+# Of nothing. Always the same one: the names of tests hold it.
+SOME_ID = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
+
 STATUS = "/api/v1/status"
 
 
@@ -218,9 +221,9 @@ def test_every_deployed_flow_is_one_of_ours() -> None:
     ] + [
         ("events/recent", {"limit": value}) for value in ("0", "-1", "2001", "x", "1.5")
     ] + [
-        (f"{uuid4()}/history", {"limit": value}) for value in ("0", "1001", "x")
+        (f"{SOME_ID}/history", {"limit": value}) for value in ("0", "1001", "x")
     ] + [
-        (f"{uuid4()}/history", {"after": value}) for value in ("", "x", "\x00", "ü", "A" * 201, "MjAyNi0wMS0wMSB4")
+        (f"{SOME_ID}/history", {"after": value}) for value in ("", "x", "\x00", "ü", "A" * 201, "MjAyNi0wMS0wMSB4")
     ] + [("nonsense", {}), ("nonsense/history", {})],
 )  # fmt: skip
 async def test_what_cannot_be_asked_for_is_422(gateway: Gateway, path: str, parameters: dict[str, str]) -> None:
@@ -231,7 +234,7 @@ async def test_what_cannot_be_asked_for_is_422(gateway: Gateway, path: str, para
 
 async def test_a_key_with_the_scope_read_is_wanted(gateway: Gateway) -> None:
     del gateway.client.headers["authorization"]
-    for path in (f"{uuid4()}", f"{uuid4()}/history", "events/recent"):
+    for path in (f"{uuid4()}", f"{SOME_ID}/history", "events/recent"):
         answer = await gateway.client.get(f"{STATUS}/{path}")
         assert (answer.status_code, error_of(answer)) == (401, "NotAuthenticated")
         answer = await gateway.client.get(f"{STATUS}/{path}", headers=await gateway.headers("write"))
@@ -267,7 +270,7 @@ async def test_a_prefect_that_is_away_or_not_named_is_503_at_once(workspace: Wor
     for api in (None, "http://127.0.0.1:9/api"):
         async with running_gateway(workspace.database_url, workspace.home, prefect_api=api) as gateway:
             gateway.client.headers.update(await gateway.headers("read"))
-            for path in (f"{uuid4()}", f"{uuid4()}/history", "events/recent"):
+            for path in (f"{uuid4()}", f"{SOME_ID}/history", "events/recent"):
                 began = time.perf_counter()
                 answer = await gateway.client.get(f"{STATUS}/{path}")
                 assert (answer.status_code, error_of(answer)) == (503, "PrefectUnavailable")
