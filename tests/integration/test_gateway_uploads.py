@@ -147,7 +147,8 @@ async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent
 
 
 async def test_many_at_once_all_arrive(gateway: Gateway) -> None:
-    contents = [os.urandom(2 * MIB + number) for number in range(12)]
+    # More than there are places for.
+    contents = [os.urandom(MIB // 2 + number) for number in range(MOST_UPLOADS + 16)]
     answers = await asyncio.gather(*(upload(gateway, content, f"{n}.bin") for n, content in enumerate(contents)))
     assert [answer.json()["sha256"] for answer in answers] == [hashlib.sha256(c).hexdigest() for c in contents]
 

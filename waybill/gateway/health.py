@@ -44,7 +44,7 @@ class ReadyAnswer(BaseModel):
     checks: ReadyChecks
 
 
-def readiness_of(request: Request) -> Readiness:
+async def readiness_of(request: Request) -> Readiness:
     """What looks after the application's dependencies."""
     return cast("Readiness", request.app.state.readiness)
 

@@ -6,6 +6,7 @@ What is refused is undone; nothing is kept in memory or in a temporary file.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 from collections.abc import AsyncGenerator, Callable, Collection
@@ -31,6 +32,8 @@ from waybill.gateway.resources import Resources
 _ANY_TYPE = "application/octet-stream"
 # Boundaries, headers and fields around a file.
 _AROUND_BYTES = 2 * 1024 * 1024
+# A burst of small files is over by then; large ones are not.
+_IN_LINE_SECONDS = 5.0
 # Until the content is known.
 _UNKNOWN_SHA256 = "0" * 64
 
@@ -86,9 +89,9 @@ async def received_form(
     and what custody raises.
     """
     _refuse_by_length(request, max_bytes)
-    if store and "expect" in request.headers:  # whoever asks first is told before the body
-        _refuse_when_full(resources)
     async with AsyncExitStack() as until_done:
+        if store:  # before the body is asked for
+            await until_done.enter_async_context(_a_place(resources))
         form, sink, size = ReceivedForm(), None, 0
         async for event in form_events(request, fields=fields, files=("file",)):
             if isinstance(event, FormField):
@@ -143,19 +146,26 @@ def upload_draft(filename: str, settings: Settings) -> Draft:
     )
 
 
-def _refuse_when_full(resources: Resources) -> None:
-    if resources.uploads.locked():
+@asynccontextmanager
+async def _a_place(resources: Resources) -> AsyncGenerator[None]:
+    """One of the places for uploads, waited for in line; raises `Refusal` (503) when none becomes free."""
+    try:
+        async with asyncio.timeout(_IN_LINE_SECONDS):
+            await resources.uploads.acquire()
+    except TimeoutError:
         raise Refusal(
             503,
             "TooManyUploads",
             "too many files are being taken in; try again in a moment",
             headers={"Retry-After": "5"},
-        )
+        ) from None
+    try:
+        yield
+    finally:
+        resources.uploads.release()
 
 
 async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
-    _refuse_when_full(resources)
-    await until_done.enter_async_context(resources.uploads)
     draft = upload_draft(form.filename, resources.settings)
     form.incoming = await until_done.enter_async_context(receiving(resources.custody, draft))
     return form.incoming
