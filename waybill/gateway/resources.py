@@ -23,6 +23,8 @@ PATIENCE = Patience(connection_seconds=3.0, answer_seconds=4.0)
 
 # Files that are taken in at the same time: what a disk or a network bears is reached with a few, and each takes memory.
 MOST_UPLOADS = 32
+# Whoever comes when so many wait is told at once how it stands.
+MOST_WAITING_TESTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Resources:
     guard: AddressGuard
     uploads: asyncio.Semaphore
     """Files that are being stored. Each holds a thread of its own, and some MiB."""
+    waiting_tests: asyncio.Semaphore
+    """Tests of webhooks whose outcome somebody waits for. Each looks at the database ten times a second."""
 
 
 @asynccontextmanager
@@ -59,4 +63,5 @@ async def open_resources(
             gate=Gate(custody.catalog, lookups, requests_per_minute=settings.requests_per_minute),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
             uploads=asyncio.Semaphore(MOST_UPLOADS),
+            waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
         )

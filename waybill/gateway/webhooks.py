@@ -49,10 +49,6 @@ router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=Jso
 
 # An attempt ends within 20 s; a client's own patience is 30 s as a rule.
 _TEST_SECONDS = 25.0
-# Each looks at the database ten times a second. Whoever comes when so many wait is told at once how it stands.
-_MOST_WAITING = 8
-
-_waiting: set[UUID] = set()
 
 
 @router.post("/endpoints", status_code=201, responses=errors(*BODY_STATUSES), response_model=RegisteredEndpoint)
@@ -155,13 +151,11 @@ async def test(caller: Writer, resources: Waybill, wanted: TestedEndpoint) -> Re
     """Send a test event to an endpoint, and wait some seconds for what comes back."""
     catalog = resources.custody.catalog
     delivery_id = await add_test(catalog, wanted.endpoint_id, by=caller)
-    is_awaited = len(_waiting) < _MOST_WAITING
-    if is_awaited:
-        _waiting.add(delivery_id)
-    try:
-        found = await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS if is_awaited else 0)
-    finally:
-        _waiting.discard(delivery_id)
+    if resources.waiting_tests.locked():
+        found = await first_attempt(catalog, delivery_id, within_seconds=0)
+    else:
+        async with resources.waiting_tests:
+            found = await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
     return json_answer(found.as_json(), status=200 if found.last_attempt_at is not None else 202)
 
 
