@@ -7,33 +7,21 @@ about who may do it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
-from blocks.access import AuditEntry, record
+from blocks.access import Actor, record
 from blocks.catalog import Artifact, Connection
 from blocks.custody import Custody
 from blocks.custody.custody import MakeAvailable
 from blocks.errors import ArtifactGone
 from blocks.links import Link
 
-
-class Actor(Protocol):
-    """Somebody who does something, as the audit log has it."""
-
-    def entry(
-        self,
-        action: str,
-        *,
-        file_id: UUID | None = None,
-        run_id: UUID | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
-        """What was done."""
-        ...
+Also = Callable[[Connection, Artifact], Awaitable[None]]
+"""Writes what has to become true together with a file; what it raises undoes the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +92,16 @@ async def share_file(
     return Shared(artifact=artifact, link=link, direct=direct)
 
 
-def taken_in(custody: Custody, *, by: Actor) -> MakeAvailable:
-    """For `Custody.take`: the file becomes available together with the line that says who brought it."""
+def taken_in(custody: Custody, *, also: Also | None = None, by: Actor) -> MakeAvailable:
+    """For `Custody.take`: the file becomes available together with the line that says who brought it, and with what
+    *also* writes."""
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         async with connection.transaction():
             detail = {"filename": artifact.filename, "size": artifact.size}
             await record(connection, by.entry("upload", file_id=artifact.file_id, detail=detail))
+            if also is not None:
+                await also(connection, artifact)
             return await custody.catalog.make_available(connection, artifact)
 
     return make_available

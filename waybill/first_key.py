@@ -10,13 +10,12 @@ import os
 import stat
 from pathlib import Path
 
-from blocks.access import ADMIN, find_key, has_admin_key, read_presented
+from blocks.access import ADMIN, Actor, find_key, has_admin_key, read_presented
 from blocks.catalog import Connection
 from blocks.catalog.catalog import single_connection
 from blocks.custody.local_copy import whole_file
 from blocks.errors import InvalidSettings
 from blocks.settings import Settings
-from waybill.file_changes import Actor
 from waybill.key_changes import make_key
 
 FILE_NAME = "api-key"

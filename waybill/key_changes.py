@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from blocks.access import ApiKey, Made, create_key, find_key, record, revoke_key
+from blocks.access import Actor, ApiKey, Made, create_key, find_key, record, revoke_key
 from blocks.catalog import Connection
-from waybill.file_changes import Actor
 
 
 async def make_key(

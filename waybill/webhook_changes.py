@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from blocks.access import record
+from blocks.access import Actor, record
 from blocks.catalog import Catalog
 from blocks.durations import format_duration
 from blocks.errors import EndpointNotFound, InvalidOptions
@@ -27,7 +27,6 @@ from blocks.webhooks.address import AddressGuard
 from blocks.webhooks.event_types import TEST_EVENT, check_event_types
 from blocks.webhooks.registry import Registered, Rotated
 from blocks.webhooks.secrets import SecretBox
-from waybill.file_changes import Actor
 
 # Whoever takes longer to take up a new secret does not mean to; until then the old one, which may have been stolen,
 # still signs.

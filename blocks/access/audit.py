@@ -57,6 +57,34 @@ class AuditEntry:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Somebody who does something: the fields of an `AuditEntry` that are the same whatever it is."""
+
+    actor: str
+    client: str | None = None
+    request_id: str | None = None
+
+    def entry(
+        self,
+        action: str,
+        *,
+        file_id: UUID | None = None,
+        run_id: UUID | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """What was done."""
+        return AuditEntry(
+            action=action,
+            actor=self.actor,
+            file_id=file_id,
+            run_id=run_id,
+            client=self.client,
+            request_id=self.request_id,
+            detail=dict(detail or {}),
+        )
+
+
 async def record(connection: Connection, *entries: AuditEntry) -> None:
     """Add *entries*, all or none, on the caller's connection."""
     if not entries:

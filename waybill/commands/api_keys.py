@@ -10,7 +10,7 @@ import typer
 
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.session import with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
 
@@ -60,7 +60,7 @@ def create(
 
         async with catalog.transaction() as connection:
             return await make_key(
-                connection, name=called, scopes=wanted, requests_per_minute=rate, keep_for=lifetime, by=Account()
+                connection, name=called, scopes=wanted, requests_per_minute=rate, keep_for=lifetime, by=this_account()
             )
 
     made = with_catalog(work)
@@ -106,7 +106,7 @@ def revoke(
         from waybill.key_changes import end_key
 
         async with catalog.transaction() as connection:
-            return await end_key(connection, wanted, by=Account())
+            return await end_key(connection, wanted, by=this_account())
 
     revoked = with_catalog(work)
     if as_json:

@@ -16,7 +16,7 @@ import typer
 from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
 from waybill.commands import verify
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_size, human_time, print_json, print_notice, print_table
 
@@ -122,7 +122,7 @@ def get(
 
         artifact = await custody.get(wanted)
         if view == "content":
-            await note_copy(custody, artifact, by=Account())
+            await note_copy(custody, artifact, by=this_account())
         if output == "-":
             content = await custody.read(artifact) if view == "content" else _view(artifact, view)
             sys.stdout.buffer.write(content)
@@ -167,7 +167,7 @@ def put(
             keep_for=timedelta(days=settings.retention_days),
         )
         expected = Expected(size=info.size_bytes, sha256=info.sha256)
-        make_available = taken_in(custody, by=Account())
+        make_available = taken_in(custody, by=this_account())
         return await custody.take(draft, Path(source), expected=expected, make_available=make_available)
 
     artifact = with_custody(work)
@@ -185,7 +185,7 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
     async def remove(custody: Custody, artifact: Artifact) -> None:
         from waybill.file_changes import delete_file
 
-        await delete_file(custody, artifact.file_id, by=Account())
+        await delete_file(custody, artifact.file_id, by=this_account())
 
     return _each("removed", file_ids, remove, as_json=as_json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_time, print_json, print_notice
 
@@ -31,7 +31,7 @@ def pin(
     async def work(custody: Custody, _: Settings) -> Artifact:
         from waybill.file_changes import pin_file
 
-        return await pin_file(custody, wanted, note=note, by=Account())
+        return await pin_file(custody, wanted, note=note, by=this_account())
 
     artifact = _changed(work, as_json)
     if not as_json:
@@ -46,7 +46,7 @@ def unpin(file_id: FileId, as_json: AsJson = False) -> int:
     async def work(custody: Custody, _: Settings) -> Artifact:
         from waybill.file_changes import unpin_file
 
-        return await unpin_file(custody, wanted, by=Account())
+        return await unpin_file(custody, wanted, by=this_account())
 
     artifact = _changed(work, as_json)
     if not as_json:

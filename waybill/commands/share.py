@@ -9,7 +9,7 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_custody
 from waybill.output import human_time, print_json, print_notice
 
@@ -48,7 +48,7 @@ def share(
                 return _direct(custody, artifact, lifetime)
             return Links.of(settings).to_download(artifact, lifetime)
 
-        return await share_file(custody, wanted, link, direct=direct, by=Account())
+        return await share_file(custody, wanted, link, direct=direct, by=this_account())
 
     shared = with_custody(work)
     artifact, link = shared.artifact, shared.link

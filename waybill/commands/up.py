@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from blocks.settings import Settings, current_settings
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.gateway import Host, Port
 from waybill.output import print_notice
 
@@ -39,7 +39,7 @@ async def _register_all(settings: Settings) -> None:
     from waybill.registration import register_blocks
 
     await register_blocks(settings)
-    key = await ensure_first_key(settings, by=Account())
+    key = await ensure_first_key(settings, by=this_account())
     if key is not None:
         print_notice(
             f"made an API key that may do everything; it is in {settings.home / FILE_NAME}, and not shown again: {key}"

@@ -9,7 +9,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
 
@@ -108,7 +108,7 @@ def replay(
             endpoint_id=read_id(endpoint) if endpoint is not None else None,
             since=_moment(since, now),
             until=_moment(until, now),
-            by=Account(),
+            by=this_account(),
         )
 
     count = with_catalog(work)
@@ -145,7 +145,7 @@ async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> Deli
     from waybill.webhook_changes import add_test, first_attempt
 
     async with dispatching(settings):
-        delivery_id = await add_test(catalog, endpoint_id, by=Account())
+        delivery_id = await add_test(catalog, endpoint_id, by=this_account())
         return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import Account
+from waybill.commands.account import this_account
 from waybill.commands.secret_option import secret_from_stdin
 from waybill.commands.session import read_id, with_catalog
 from waybill.output import human_time, print_json, print_notice, print_table
@@ -61,7 +61,7 @@ def add(
             description=description,
             secret=own,
             guard=AddressGuard(settings.allow_private_webhooks),
-            by=Account(),
+            by=this_account(),
         )
 
     made = with_catalog(work)
@@ -152,7 +152,7 @@ def rotate(
     async def work(catalog: Catalog, settings: Settings) -> Rotated:
         from waybill.webhook_changes import rotate_secret
 
-        return await rotate_secret(catalog, settings, wanted, lasting, by=Account())
+        return await rotate_secret(catalog, settings, wanted, lasting, by=this_account())
 
     made = with_catalog(work)
     until = made.previous_until.isoformat()
@@ -190,7 +190,7 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     async def work(catalog: Catalog, _: Settings) -> Endpoint:
         from waybill.webhook_changes import change_endpoint
 
-        return await change_endpoint(catalog, wanted, to, by=Account())
+        return await change_endpoint(catalog, wanted, to, by=this_account())
 
     found = with_catalog(work)
     if as_json:

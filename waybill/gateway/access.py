@@ -8,14 +8,12 @@ nothing from the next request on. Limits hold for one gateway process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
 
 from fastapi import Request
 
-from blocks.access import ApiKey, AuditEntry, Presented, note_use, read_presented, record
+from blocks.access import Actor, ApiKey, Presented, note_use, read_presented, record
 from blocks.catalog import Catalog
 from waybill.gateway.answers import Refusal
 from waybill.gateway.lookups import Lookups
@@ -34,36 +32,15 @@ _REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
-    """Who asks. *actor* as the audit log has it."""
+class Caller(Actor):
+    """Who asks; without *key*, by a link."""
 
-    actor: str
-    client: str | None
     key: ApiKey | None
 
     @property
     def namespace(self) -> str:
         """What this caller's `Idempotency-Key`s are its own in."""
         return self.key.key_id if self.key else self.actor
-
-    def entry(
-        self,
-        action: str,
-        *,
-        file_id: UUID | None = None,
-        run_id: UUID | None = None,
-        detail: Mapping[str, Any] | None = None,
-    ) -> AuditEntry:
-        """What the caller did, for the audit log."""
-        return AuditEntry(
-            action=action,
-            actor=self.actor,
-            file_id=file_id,
-            run_id=run_id,
-            client=self.client,
-            request_id=request_id.get(),
-            detail=dict(detail or {}),
-        )
 
 
 class Gate:
@@ -93,7 +70,7 @@ class Gate:
         key = await self._lookups.key(presented.key_id)
         if key is None or not presented.is_of(key):
             raise self._wrong(client, "this API key is not known here")
-        caller = Caller(actor=f"key:{key.key_id}", client=client, key=key)
+        caller = Caller(actor=f"key:{key.key_id}", client=client, request_id=request_id.get(), key=key)
         request.state.actor = caller.actor
         refusal = self._refusal(key, scope)
         if refusal is not None:

@@ -31,6 +31,7 @@ from waybill.gateway.content_answer import ContentAnswer
 from waybill.gateway.dependencies import API_KEY, Waybill
 from waybill.gateway.description import ANY_CONTENT, errors
 from waybill.gateway.entity_tags import continues, entity_tag, matches_any
+from waybill.gateway.request_log import request_id
 from waybill.gateway.resources import Resources
 
 # The client follows at once; S3 asks for the signature at the beginning of an answer only.
@@ -84,7 +85,7 @@ async def _admitted(
         grant = await asyncio.to_thread(resources.links.check_download, token, file_id)
         client = request.client.host if request.client else None
         request.state.actor = "link"
-        return Caller(actor="link", client=client, key=None), grant.expires_at
+        return Caller(actor="link", client=client, request_id=request_id.get(), key=None), grant.expires_at
     if "authorization" not in request.headers:
         raise no_token("see 'waybill files share'; or show an API key")
     return await resources.gate.admit(request, READ), None
