@@ -84,15 +84,16 @@ async def ingest(
     async with made_once(resources.custody.catalog, caller.namespace, idempotency_key) as once:
         started = once if isinstance(once, Claim) else None
         stored_before = started is not None and started.file_id is not None
+        asked: dict[str, Any] = {}
         async with received_form(
             request,
             resources,
             fields=_FIELDS,
             max_bytes=resources.settings.max_file_mib * 2**20,
-            check_field=lambda name, value: _read(resources, {name: value}),
+            check_field=lambda name, value: asked.update(_read(resources, name, value)),
             store=not isinstance(once, Answered) and not stored_before,
         ) as received:
-            wanted = _Wanted(received, resources)
+            wanted = _Wanted(received, asked)
             if isinstance(once, Answered):
                 wanted.require(once.fingerprint)
                 return _accepted(dict(once.answer), replayed=True)
@@ -112,11 +113,11 @@ async def ingest(
 
 
 class _Wanted:
-    """What a request asks for. Raises `InvalidOptions` when it names no file, or two."""
+    """What a request asks for; *asked* as `_read` gives it. Raises `InvalidOptions` when it names no file, or two."""
 
-    def __init__(self, received: ReceivedForm, resources: Resources) -> None:
+    def __init__(self, received: ReceivedForm, asked: dict[str, Any]) -> None:
         self.received = received
-        self.run = _read(resources, received.fields)
+        self.run = asked
         self.file_id: UUID | None = self.run.pop("file_id", None)
         if (received.content is None) == (self.file_id is None):
             raise InvalidOptions("send a file, or the file_id of one in custody: curl -F 'file=@report.pdf'")
@@ -137,19 +138,21 @@ class _Wanted:
             )
 
 
-def _read(resources: Resources, fields: dict[str, str]) -> dict[str, Any]:
-    """The run's parameters, and `file_id`; only what is given. Raises what the readers raise."""
-    upload_metadata(fields)
-    found: dict[str, Any] = {}
-    if fields.get("file_id", "").strip():
-        found["file_id"] = read_file_id(fields["file_id"].strip())
-    if "stages" in fields:
-        found["stages"] = read_run_stages(fields["stages"])
-    if "options" in fields:
-        found["options"] = read_run_options(fields["options"])
-    if "webhook_url" in fields:
-        found["webhook_url"] = read_webhook_url(fields["webhook_url"], resources.guard)
-    return found
+def _read(resources: Resources, name: str, value: str) -> dict[str, Any]:
+    """The run's parameter that a field gives, or `file_id`, by its name; nothing for what is kept with the file.
+
+    Raises what the readers raise.
+    """
+    if name == "file_id":
+        return {name: read_file_id(value.strip())} if value.strip() else {}
+    if name == "stages":
+        return {name: read_run_stages(value)}
+    if name == "options":
+        return {name: read_run_options(value)}
+    if name == "webhook_url":
+        return {name: read_webhook_url(value, resources.guard)}
+    upload_metadata({name: value})
+    return {}
 
 
 async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, started: Claim | None) -> UUID:
@@ -167,7 +170,7 @@ async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, starte
         async with resources.custody.catalog.connection() as connection:
             await note(connection, known)
         return known.file_id
-    artifact = await keep(wanted.received, resources, caller, convertible=True, action="upload", also=note)
+    artifact = await keep(wanted.received, resources, caller, convertible=True, also=note)
     return artifact.file_id
 
 

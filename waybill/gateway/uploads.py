@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from blocks.access import record
-from blocks.catalog import Artifact, Connection
+from blocks.catalog import Artifact
 from blocks.errors import InvalidOptions
+from waybill.file_changes import Also, taken_in
 from waybill.gateway.access import Caller
 from waybill.gateway.answers import json_answer
 from waybill.gateway.dependencies import Waybill, Writer
 from waybill.gateway.description import errors, form
-from waybill.gateway.entries import FileEntry
+from waybill.gateway.file_models import FileEntry
 from waybill.gateway.form_fields import upload_metadata
 from waybill.gateway.received import ReceivedForm, content_type, received_form, upload_draft
 from waybill.gateway.resources import Resources
@@ -42,13 +41,13 @@ async def upload(request: Request, caller: Writer, resources: Waybill) -> Respon
     async with received_form(
         request, resources, fields=_FIELDS, max_bytes=settings.max_upload_mib * 2**20, check_field=check
     ) as received:
-        artifact = await keep(received, resources, caller, convertible=False, action="upload")
+        artifact = await keep(received, resources, caller, convertible=False)
     location = f"{resources.links.base_url}/api/v1/files/metadata/{artifact.file_id}"
     return json_answer(artifact.listing(), status=201, headers={"Location": location})
 
 
 async def keep(
-    received: ReceivedForm, resources: Resources, caller: Caller, *, convertible: bool, action: str, also: Any = None
+    received: ReceivedForm, resources: Resources, caller: Caller, *, convertible: bool, also: Also | None = None
 ) -> Artifact:
     """Make what came in available, and note who brought it. *also* writes more on the same connection, or raises.
 
@@ -64,13 +63,5 @@ async def keep(
         metadata=upload_metadata(received.fields),
     )
 
-    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        async with connection.transaction():
-            made = await resources.custody.catalog.make_available(connection, artifact)
-            detail = {"filename": artifact.filename, "size": artifact.size}
-            await record(connection, caller.entry(action, file_id=artifact.file_id, detail=detail))
-            if also is not None:
-                await also(connection, artifact)
-            return made
-
+    make_available = taken_in(resources.custody, also=also, by=caller)
     return await incoming.keep(draft, make_available=make_available)
