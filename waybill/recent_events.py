@@ -56,7 +56,10 @@ async def read_recent_events(
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=limit + 1)
     changes, more_runs = await _state_changes(client, now - timedelta(hours=hours), limit)
     entries = [*changes, *map(_of_document, recorded)]
-    entries.sort(key=lambda entry: (entry["timestamp"], entry["event_type"] or ""), reverse=True)
+    # Those of one moment have an order too, the same one whatever the limit.
+    entries.sort(
+        key=lambda entry: (entry["timestamp"], entry["event_type"] or "", entry["task_id"] or ""), reverse=True
+    )
     shown = entries[:limit]
     return {
         "events": shown,
