@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -99,15 +98,10 @@ def test_down_and_up_again_gives_the_same_schema(empty_database_url: str) -> Non
     assert schema(empty_database_url) == expected
 
 
-def test_a_second_call_changes_nothing_and_is_quick(database_url: str) -> None:
+def test_a_second_call_changes_nothing(database_url: str) -> None:
     expected = schema(database_url)
-    seconds: list[float] = []
-    for _ in range(5):
-        started = time.perf_counter()
-        migrate(database_url)
-        seconds.append(time.perf_counter() - started)
+    migrate(database_url)
     assert schema(database_url) == expected
-    assert min(seconds) < 0.1  # the best of five: a busy machine can delay one
 
 
 def test_a_second_call_does_not_import_alembic_or_sqlalchemy(database_url: str) -> None:

@@ -60,8 +60,9 @@ async def test_a_server_that_stands_still_is_waited_for_as_long_as_patience_last
                 began = time.monotonic()
                 found = await asyncio.gather(*(use() for _ in range(everyone)), return_exceptions=True)
                 assert {type(one) for one in found} == {CatalogUnavailable}
-                # One answer, or one connection, and a second for a look at the other connections.
-                assert time.monotonic() - began < 3
+                # One answer, or one connection, and a second for a look at the other connections: under 2 s where there
+                # is nothing else to do. Without that patience it is for ever.
+                assert time.monotonic() - began < 15
             # Nothing is lost of the pool: as many at once as before, at once.
             async with asyncio.timeout(20):
                 while True:

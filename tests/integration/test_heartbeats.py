@@ -79,7 +79,7 @@ async def test_runs_that_fall_silent_are_lost_and_those_that_are_heard_of_or_res
     await client.set_flow_run_state(ended, Completed())
     began = time.monotonic()
     while (await state(client, silent), await state(client, never_heard)) != (LOST, LOST):
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 90
         beat(alive)
         await asyncio.sleep(0.5)
     print(f"lost after {time.monotonic() - began:.1f} s")

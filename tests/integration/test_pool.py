@@ -87,7 +87,7 @@ async def test_a_hostile_document_costs_only_itself(
 async def test_a_job_reports_its_time_memory_and_metadata(pool: WorkerPool, tmp_path: Path) -> None:
     result = await pool.run(job(tmp_path, "abc"))
     assert result.metadata == {"letters": 3}
-    assert 0 <= result.seconds < 2
+    assert 0 <= result.seconds < 30
     assert 2**20 < result.peak_memory_bytes < 2**30
 
 

@@ -38,15 +38,15 @@ def rows(workspace: Workspace, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement.encode()).fetchall()
 
 
-async def task_states(run_id: str) -> dict[str, str]:
-    """Names of the run's task runs and their states; records reach the server a moment late."""
+async def task_states(run_id: str, count: int) -> dict[str, str]:
+    """Names of the run's *count* task runs and their states; records reach the server a moment late."""
     async with get_client() as client:
-        for _ in range(100):
+        for _ in range(300):
             found = await client.read_task_runs(
                 flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id)])), limit=200
             )
             states = {run.name: run.state.name if run.state else "" for run in found}
-            if states and all(name not in {"Running", "Pending", ""} for name in states.values()):
+            if len(found) == count and all(name not in {"Running", "Pending", ""} for name in states.values()):
                 return states
             await asyncio.sleep(0.1)
     raise AssertionError(f"task runs did not settle: {states}")
@@ -140,12 +140,15 @@ async def test_deleted_and_expired_outputs_are_made_again(workspace: Workspace) 
 async def test_a_reused_stage_shows_as_reused_and_names_say_document_and_stage(workspace: Workspace) -> None:
     path = workspace.write("report.txt", "hello")
     _, first = await process(path)
-    assert await task_states(first["run_id"]) == {
+    assert await task_states(first["run_id"], 2) == {
         "0-custody report.txt": "Completed",
         "6-hostile report.txt": "Completed",
     }
     _, second = await process(path)
-    assert await task_states(second["run_id"]) == {"0-custody report.txt": "Reused", "6-hostile report.txt": "Reused"}
+    assert await task_states(second["run_id"], 2) == {
+        "0-custody report.txt": "Reused",
+        "6-hostile report.txt": "Reused",
+    }
     async with get_client() as client:
         run = await client.read_flow_run(UUID(second["run_id"]))
     assert run.name == "report.txt"
