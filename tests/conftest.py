@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from blocks.catalog.migrate import migrate
 from tests.s3 import S3Server, running_s3_server
@@ -24,6 +25,17 @@ from tests.webhooks import Receiver, running_receiver
 # Each test's database is a copy of this one: 8 ms, where migrating takes about half a second.
 _TEMPLATE = "waybill_template"
 _STOP_TIMEOUT_SECONDS = 20
+
+# How long an example takes says more about what else the machine is doing. Where a change is judged (CI), the same
+# examples every time; everywhere else new ones.
+settings.register_profile(
+    "waybill",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("waybill")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocks.age import X25519Identity, read_header, seal, unseal
@@ -285,7 +285,7 @@ async def test_any_range_is_a_slice_of_the_content(place: Place, keys: StorageKe
         async with chosen.custody.open_content(artifact) as opened:
             assert opened.size == len(content)
 
-            @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+            @settings(max_examples=60)
             @given(st.data())
             def check(data: st.DataObject) -> None:
                 start = data.draw(st.integers(0, len(content)))  # noqa: B023 - called within the turn
@@ -312,7 +312,7 @@ async def test_a_manifest_describes_its_file_and_only_the_key_reads_it(place: Pl
             read_manifest(changed, ENCRYPTED, accept_plain=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=400), st.text(max_size=400).map(str.encode)))
 def test_whatever_lies_in_a_manifests_place_is_refused_as_one(content: bytes) -> None:
     with pytest.raises(MalformedManifest):

@@ -195,7 +195,7 @@ async def test_a_receiver_that_lets_nobody_in_is_given_up_in_time() -> None:
     assert attempt.error == f"cannot connect to 127.0.0.1:{port}: no answer in time"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     raw=st.binary(max_size=60)
     | st.binary(max_size=40).map(b"HTTP/1.1 200 OK\r\n".__add__)

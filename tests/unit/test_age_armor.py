@@ -13,7 +13,7 @@ from blocks.age import X25519Identity, dearmor, is_armored, seal, unseal
 from blocks.age.armor import BEGIN, END, MAX_WHITE_SPACE_BYTES
 from blocks.errors import MalformedAgeFile
 
-PROPERTY = settings(max_examples=250, deadline=None, print_blob=True)
+PROPERTY = settings(max_examples=250)
 
 
 def armored(content: bytes, line_end: bytes = b"\n") -> bytes:

@@ -18,7 +18,7 @@ from blocks.errors import AuthenticationFailed, InvalidKey, MalformedAgeFile, No
 from tests.age_vectors import all_vectors
 
 FILE_KEY = bytes(range(16))
-PROPERTY = settings(max_examples=300, deadline=None, print_blob=True)
+PROPERTY = settings(max_examples=300)
 
 arguments = st.lists(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=9), min_size=1)
 stanzas = st.builds(Stanza, arguments.map(tuple), st.binary(max_size=200))

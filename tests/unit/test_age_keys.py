@@ -42,7 +42,7 @@ PUBLIC = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
 HYBRID_SECRET = "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR"
 HYBRID_PUBLIC_BEGINS, HYBRID_PUBLIC_ENDS = "age1pq1x34nzsvr0rxjsgdn8zgyhfe8j7ceq5r9rdelkjuh3y235j", "3fzv49zc0k"
 QUICK_LOG_N = 4
-PROPERTY = settings(max_examples=200, deadline=None, print_blob=True)
+PROPERTY = settings(max_examples=200)
 
 
 def little_endian(number: int) -> bytes:

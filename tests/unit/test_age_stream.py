@@ -26,7 +26,7 @@ EDGES = [
     for by in (-1, 0, 1)
     if edge + by >= 0
 ]
-PROPERTY = settings(max_examples=60, deadline=None, print_blob=True)
+PROPERTY = settings(max_examples=60)
 
 
 def cut(content: bytes, sizes: Iterable[int]) -> Iterator[bytes]:

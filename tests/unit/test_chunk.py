@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.embedding import count_tokens
@@ -76,7 +76,6 @@ PARTS = st.one_of(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.lists(PARTS, max_size=12).map("".join),
     most=st.sampled_from([32, 50, 250]),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.extraction.amounts import amounts, normal_number
@@ -257,7 +257,6 @@ def test_mentions_lie_in_the_text_in_order_and_apart(text: str, language: str) -
     assert all(before.end <= after.start for before, after in pairwise(found))
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from(["en", "de", "zh", "ar", "xx"]))
 def test_sentences_hold_all_of_a_text_but_white_space(text: str, language: str) -> None:
     spans = sentence_spans(text, language)

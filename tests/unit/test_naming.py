@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.naming import (
@@ -24,7 +24,6 @@ NAMES = st.text(
 ) | st.text(st.characters(), min_size=150, max_size=300)
 
 
-@settings(deadline=None)
 @given(NAMES)
 @example("e\u200d\u0301.pdf")  # an accent that comes to stand behind its letter when the joiner goes
 @example("a" * 195 + " . .pdf")
@@ -97,7 +96,6 @@ def test_the_table_of_output_names() -> None:
     assert report_view_name("report.pdf", 3) == "report.stage3.report.json"
 
 
-@settings(deadline=None)
 @given(NAMES)
 def test_every_output_name_fits_into_a_file_system(name: str) -> None:
     for made in (stage_output_name(name, ".ingestion.json"), report_view_name(name, 5), metadata_view_name(name, 5)):

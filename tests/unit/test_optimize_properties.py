@@ -6,7 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -31,7 +31,7 @@ _MARKDOWN = st.one_of(
     st.text(max_size=40),
 )
 _HEADERS = st.sampled_from(["", "---\ntitle: x\n---\n\n", "---\ntitle: x\ntype: pdf\npages: 3\n---\n\n"])
-_QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+_QUICK = settings(max_examples=150)
 
 
 @_QUICK

@@ -7,7 +7,7 @@ import unicodedata
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.catalog import KINDS
@@ -79,7 +79,6 @@ def test_the_longest_key_is_accepted_and_one_byte_more_is_not() -> None:
         check_key(longest + "aa")
 
 
-@settings(deadline=None)
 @given(st.text(st.one_of(st.sampled_from("./\\\x00\n~:"), st.characters()), max_size=40))
 def test_whatever_is_accepted_stays_below_the_root(key: str) -> None:
     try:
