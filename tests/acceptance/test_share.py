@@ -154,7 +154,9 @@ def test_a_gateway_alone_answers_until_it_is_ended(waybill: CommandLine, file_id
         assert httpx.get(f"{address}/health").json() == {"status": "ok"}
         link = waybill.json("files", "share", file_id)["url"]
         assert link.startswith(address), "links lead to the gateway that was started last"
-        assert httpx.get(link).text == TEXT
+        answer = httpx.get(link)
+        assert answer.text == TEXT
+        eventually(lambda: answer.headers["x-request-id"] in requests_in(log), "the request has its line")
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0
         with pytest.raises(httpx.ConnectError):
@@ -191,5 +193,19 @@ def test_the_gateway_of_up_comes_back_after_a_kill_and_nobody_is_refused_meanwhi
     assert json.loads(record.read_text())["pid"] != killed
 
 
-def test_the_log_of_the_gateway_holds_no_link(waybill: CommandLine) -> None:
-    assert "eyJ" not in (waybill.home / "logs" / "gateway.log").read_text()
+def test_the_log_of_the_gateway_has_a_line_of_json_for_each_request_and_no_link(
+    waybill: CommandLine, file_id: str
+) -> None:
+    log = waybill.home / "logs" / "gateway.log"
+    answer = httpx.get(waybill.json("files", "share", file_id)["url"])
+    eventually(lambda: answer.headers["x-request-id"] in requests_in(log), "the request has its line")
+    line = requests_in(log)[answer.headers["x-request-id"]]
+    assert (line["route"], line["status"]) == ("/api/v1/files/download/{file_id}", 200)
+    assert all(line.startswith('{"time": ') for line in log.read_text().splitlines())
+    assert "eyJ" not in log.read_text()
+
+
+def requests_in(log: Path) -> dict[str, dict[str, Any]]:
+    """The lines about requests, by the requests' ids."""
+    lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return {line["request_id"]: line for line in lines if line["message"] == "request"}

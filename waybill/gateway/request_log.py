@@ -97,6 +97,26 @@ class _Answer:
         await self._send(message)
 
 
+def write_json_lines() -> None:
+    """From now on everything that this process logs goes to stderr, one JSON object per line.
+
+    Libraries that were imported before may have set up logging of their own, as Prefect does when it is imported: lines
+    in another form, and none below WARNING. They lose it.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for name in list(logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        if logger.handlers:
+            logger.handlers.clear()
+            logger.propagate = True
+    # One line per request of ours to others would drown the lines of requests to us.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # It announces starts and ends; what it has to say is from WARNING on.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
 class JsonLines(logging.Formatter):
     """A log record as one JSON object per line, with the id of the request it was written in."""
 

@@ -25,7 +25,7 @@ from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
 from waybill.gateway.http_protocol import GatewayProtocol, TransportLimits, told_once
-from waybill.gateway.request_log import JsonLines
+from waybill.gateway.request_log import write_json_lines
 from waybill.gateway.resources import open_resources
 
 # Reading threads. A download holds one only while a piece is made for it, so these serve many times as many clients;
@@ -51,14 +51,8 @@ def run_gateway(
 
     Raises `InvalidSettings` and `CatalogUnavailable` before *on_ready* is called.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    write_json_lines()
     limits = _within_descriptors(TransportLimits())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # One line per request of ours to others would drown the lines of requests to us.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    # It announces starts and ends; what it has to say is from WARNING on.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(broken_answers_in_one_line)
     logging.getLogger("uvicorn.error").addFilter(told_once)
     asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready, limits))
