@@ -192,6 +192,8 @@ INTERRUPTED_MOVES = """
     select file_id, spare_location from artifacts where spare_location is not null order by file_id
 """
 
+HOLD_LOCATION = "select location from artifacts where file_id = %(file_id)s for update"
+
 # A row that is there already knows more than its manifest.
 RESTORE = """
     with restored as (

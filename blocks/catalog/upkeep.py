@@ -106,6 +106,16 @@ async def end_move(connection: Connection, file_id: UUID, spare_location: str) -
     await run(connection, queries.END_MOVE, {"file_id": file_id, "spare_location": spare_location})
 
 
+async def hold_location(connection: Connection, file_id: UUID) -> str | None:
+    """Where readers find the file's bytes, None without a row; that stays so until the caller's transaction ends.
+
+    Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
+    """
+    await run(connection, queries.LOCK_PATIENCE, {})
+    row = await (await run(connection, queries.HOLD_LOCATION, {"file_id": file_id})).fetchone()
+    return str(row["location"]) if row else None
+
+
 async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
     """File and spare key of every move that has not ended. Only while nobody else moves files."""
     rows = await (await run(connection, queries.INTERRUPTED_MOVES, {})).fetchall()

@@ -23,14 +23,17 @@ async def a_few_at_once(
         async for item in items:
             at_work.add(asyncio.ensure_future(act(item)))
             if len(at_work) == limit:
-                done, at_work = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+                done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:
+                    at_work.remove(one)
                     yield one.result()
         while at_work:
-            done, at_work = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
+                at_work.remove(one)
                 yield one.result()
     finally:
         for one in at_work:
             one.cancel()
+        # Those too that have failed beside the first: nobody else looks at their errors.
         await asyncio.gather(*at_work, return_exceptions=True)

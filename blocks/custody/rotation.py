@@ -11,23 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from blocks.age import rewrap
 from blocks.catalog import Artifact, KeyLocks, Stored
-from blocks.catalog.upkeep import begin_move, end_move, interrupted_moves, not_encrypted_for, switch_move
+from blocks.catalog.upkeep import begin_move, end_move, hold_location, interrupted_moves, not_encrypted_for, switch_move
 from blocks.custody.at_once import a_few_at_once
 from blocks.custody.custody import Custody
 from blocks.custody.reading import changes_told, header_pieces, require_key, stored_pieces
 from blocks.custody.writing import store_pieces
 from blocks.errors import (
-    ArtifactNotFound,
     BlobMissing,
+    CatalogUnavailable,
     ContentMismatch,
     InvalidOptions,
     RotationUnderWay,
@@ -52,6 +52,19 @@ class Moved:
     error: WaybillError | None = None
 
 
+@asynccontextmanager
+async def only_rotation(locks: KeyLocks) -> AsyncGenerator[None]:
+    """Nobody else rotates the storage of this catalogue for the length of the block; whoever makes a key for a rotation
+    does so within it. May be entered again by whoever is in it. Raises `RotationUnderWay`."""
+    if not await locks.try_acquire({_LOCK}):
+        raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
+    try:
+        yield
+    finally:
+        with suppress(CatalogUnavailable):  # a lock whose connection broke in the meantime has been given back
+            await locks.release({_LOCK})
+
+
 async def rotate(custody: Custody, locks: KeyLocks, *, on_moved: Callable[[Moved], None]) -> None:
     """Bring every stored file that is not encrypted for the current key there; a failure stops no other file.
 
@@ -61,9 +74,7 @@ async def rotate(custody: Custody, locks: KeyLocks, *, on_moved: Callable[[Moved
     recipient = custody.keys.recipient
     if recipient is None:
         raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no key to move the files to")
-    if not await locks.try_acquire({_LOCK}):
-        raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
-    try:
+    async with only_rotation(locks):
         await _clear_interrupted(custody)
         artifacts = not_encrypted_for(custody.catalog, recipient.text)
         moves = a_few_at_once(FILES_AT_ONCE, artifacts, partial(_moved, custody, recipient))
@@ -71,8 +82,6 @@ async def rotate(custody: Custody, locks: KeyLocks, *, on_moved: Callable[[Moved
             async for moved in moves:
                 if moved is not None:
                     on_moved(moved)
-    finally:
-        await locks.release({_LOCK})
 
 
 async def _moved(custody: Custody, recipient: StorageRecipient, artifact: Artifact) -> Moved | None:
@@ -88,19 +97,17 @@ async def _clear_interrupted(custody: Custody) -> None:
     async with custody.catalog.connection() as connection:
         spares = await interrupted_moves(connection)
     for file_id, spare_location in spares:
-        await asyncio.to_thread(custody.delete_stored, spare_location)
-        async with custody.catalog.connection() as connection:
-            await end_move(connection, file_id, spare_location)
+        await to_its_end(_remove_unused(custody, file_id, spare_location))
 
 
 async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
     """Store the file anew under another key and let go of the old one. False when it is being removed meanwhile."""
     require_key(custody.keys, artifact)
     target = new_key(artifact.kind, uuid4())
-    async with custody.catalog.connection() as connection:
-        if not await begin_move(connection, artifact, target):
-            return False
     try:
+        async with custody.catalog.connection() as connection:
+            if not await begin_move(connection, artifact, target):
+                return False
         stored = await in_thread(lambda check: _store_anew(custody, artifact, target, recipient, check))
         await in_thread(lambda _: custody.publish_manifest(replace(artifact, location=target, **asdict(stored))))
         async with custody.catalog.connection() as connection:
@@ -108,23 +115,27 @@ async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipien
     except BaseException as error:
         # Readers still find the old bytes. What cannot be undone now, the next rotation undoes.
         with suppress(WaybillError):
-            await to_its_end(_let_go(custody, artifact, target))
+            await to_its_end(_remove_unused(custody, artifact.file_id, target, instead=artifact.location))
         if isinstance(error, (ContentMismatch, BlobMissing)):
             await custody.mark_damaged(artifact, error)
         raise
-    await to_its_end(_let_go(custody, artifact, artifact.location if switched else target))
+    await to_its_end(_remove_unused(custody, artifact.file_id, target, instead=artifact.location))
     return switched
 
 
-async def _let_go(custody: Custody, artifact: Artifact, spare_location: str) -> None:
-    """Remove the bytes that readers do not use, and the note of them."""
-    with suppress(ArtifactNotFound):  # the file went meanwhile, and all its bytes may go
-        current = await custody.get(artifact.file_id, even_expired=True)
-        if current.location == spare_location:
-            return  # the answer to the switch was lost, and it has happened
-    await asyncio.to_thread(custody.delete_stored, spare_location)
-    async with custody.catalog.connection() as connection:
-        await end_move(connection, artifact.file_id, spare_location)
+async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *, instead: str | None = None) -> None:
+    """Remove the bytes that readers do not use, and the note of them. Where they use *spare_location*, these are those
+    at *instead*, if anywhere.
+
+    The row is held meanwhile: a switch whose answer was lost, or of a rotation whose lock went with its connection, has
+    happened before, or happens no more.
+    """
+    async with custody.catalog.transaction() as connection:
+        in_use = await hold_location(connection, file_id)
+        unused = instead if in_use == spare_location else spare_location
+        if unused is not None:
+            await asyncio.to_thread(custody.delete_stored, unused)
+            await end_move(connection, file_id, unused)
 
 
 def _store_anew(

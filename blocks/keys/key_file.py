@@ -1,13 +1,14 @@
 """The identity file in the home: made once, only ever added to.
 
-Owns the file's form (that of ``age-keygen``, so the ``age`` command reads it), its mode (0600) and the race of two
-processes that both need the first key. The identity that stands first is the one to write for; those after it open
-what was written before a rotation. Refuses a file that everybody can read.
+Owns the file's form (that of ``age-keygen``, so the ``age`` command reads it), its mode (0600) and the races of
+processes that both need the first key, or both add one. The identity that stands first is the one to write for; those
+after it open what was written before a rotation. Refuses a file that everybody can read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import stat
@@ -57,11 +58,15 @@ def identities_of_its_own(path: Path, *, may_create: bool) -> tuple[StorageIdent
 def add_identity(path: Path, *, now: datetime | None = None) -> X25519Identity:
     """Make a new identity and put it first in the file; the earlier ones stay below it. Returns the new one.
 
-    The file is replaced in one step, so a crash leaves the old one or the new one. Raises `InvalidSettings`.
+    The file is replaced in one step, so a crash leaves the old one or the new one; of several processes that do so at
+    once, one waits for the other, so none of their keys is lost. Raises `InvalidSettings`.
     """
-    earlier = _text(path) or ""
+    # Where the path is a link, the file behind it is replaced: it may be shared with other machines.
+    target = path.resolve()
     identity = X25519Identity.generate()
-    _replace(path, identity_file(identity, now or datetime.now(UTC)) + earlier)
+    with _locked(target):
+        earlier = _text(target) or ""
+        _replace(target, identity_file(identity, now or datetime.now(UTC)) + earlier)
     return identity
 
 
@@ -88,10 +93,14 @@ def _read(path: Path) -> tuple[StorageIdentity, ...]:
 
 def _text(path: Path) -> str | None:
     try:
-        with path.open("rb") as stream:
+        # O_NONBLOCK: a FIFO in its place must not hang the reader.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
             if os.fstat(stream.fileno()).st_mode & stat.S_IRWXO:
                 raise InvalidSettings(f"everybody on this machine can read {path}, a secret key; run: chmod 600 {path}")
-            return stream.read(MAX_FILE_BYTES).decode()
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:  # the end of it must not be forgotten when it is written anew
+            raise InvalidSettings(f"{path} is not an identity file: it has more than {MAX_FILE_BYTES} bytes")
+        return content.decode()
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -119,6 +128,20 @@ def _replace(path: Path, text: str) -> None:
     with _temporary(path, text) as written:
         written.replace(path)
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Be the only one that changes the file; the kernel gives the lock back when a process dies."""
+    with contextlib.ExitStack() as until_done:
+        try:
+            # Not the file itself: it is replaced, and a lock on it would go with it.
+            descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            until_done.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as exc:
+            raise InvalidSettings(f"cannot lock the identity file {path}: {exc.strerror}") from exc
+        yield
 
 
 @contextlib.contextmanager

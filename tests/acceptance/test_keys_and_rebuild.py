@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,31 @@ def test_a_rotation_takes_the_old_key_its_power(alone: CommandLine, tmp_path: Pa
     assert b"".join(unseal([stored], new[:1])) == b"A letter.\n"
     assert old[0].recipient.text not in alone.run("keys", "storage", "--json").stdout
     assert [path.suffix for path in sorted((alone.home / "artifacts").glob("*/*/*"))] == ["", ".waybill"]
+
+
+def test_rotations_at_once_lose_no_key(alone: CommandLine, database_url: str, tmp_path: Path) -> None:
+    alone = alone.with_environment(WAYBILL_DATABASE_URL=database_url)
+    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
+    rotating = [
+        subprocess.Popen(
+            [sys.executable, "-m", "waybill", "keys", "rotate-storage", "--json"],
+            env=alone.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(3)
+    ]
+    answers = [json.loads(process.communicate(timeout=120)[0]) for process in rotating]
+    refused = [answer for answer in answers if answer.get("error", {}).get("code") == "RotationUnderWay"]
+    done = [answer for answer in answers if answer.get("new_key")]
+    assert done
+    assert len(done) + len(refused) == len(answers)
+    # Who was refused has made no key; who was not has moved the file, to a key that is in the file of keys.
+    assert [answer["moved"] for answer in done] == [1] * len(done)
+    assert len(parse_identities((alone.home / "storage-identity").read_text())) == 1 + len(done)
+    shown = alone.json("files", "show", one["file_id"])
+    assert shown["encrypted_for"] == alone.run("keys", "storage").stdout.strip()
+    alone.run("files", "get", one["file_id"], "-o", tmp_path / "out")
 
 
 def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
+import psycopg
 import pytest
 
 from blocks.age import X25519Identity, read_header
 from blocks.catalog import Artifact, Catalog, KeyLocks
 from blocks.catalog.upkeep import by_recipient, interrupted_moves
-from blocks.custody import Custody
+from blocks.custody import Custody, rotation
 from blocks.custody.manifest import manifest_key, read_manifest
 from blocks.custody.rotation import Moved, rotate
-from blocks.errors import ArtifactNotFound, ContentMismatch, InvalidOptions, NoMatchingIdentity, RotationUnderWay
+from blocks.errors import (
+    ArtifactNotFound,
+    CatalogUnavailable,
+    ContentMismatch,
+    InvalidOptions,
+    NoMatchingIdentity,
+    RotationUnderWay,
+)
 from blocks.keys import StorageKeys
 from tests.integration.custody_place import Place, draft
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
@@ -181,8 +190,6 @@ async def test_a_rotation_that_died_at_any_step_is_finished_by_the_next(
 
 def die_after(custody: Custody, step: str, patch: pytest.MonkeyPatch) -> None:
     """Let *custody* fail for good once *step* has been done."""
-    from blocks.custody import rotation
-
     backend, dead = custody.backend, False
     publish, delete, switch = backend.publish, backend.delete, rotation.switch_move
 
@@ -208,15 +215,15 @@ def die_after(custody: Custody, step: str, patch: pytest.MonkeyPatch) -> None:
         now("")
         return await switch(*arguments)  # type: ignore[arg-type]
 
-    async def entered(*arguments: object) -> None:
+    async def entered(*arguments: object, **options: object) -> None:
         now("readers are switched")
-        await let_go(*arguments)  # type: ignore[arg-type]
+        await remove(*arguments, **options)  # type: ignore[arg-type]
 
-    let_go = rotation._let_go
+    remove = rotation._remove_unused
     patch.setattr(backend, "publish", published)
     patch.setattr(backend, "delete", deleted)
     patch.setattr(rotation, "switch_move", switched)
-    patch.setattr(rotation, "_let_go", entered)
+    patch.setattr(rotation, "_remove_unused", entered)
 
 
 async def test_two_rotations_at_once_are_one_and_a_refusal(place: Place, locks: KeyLocks, database_url: str) -> None:
@@ -228,6 +235,62 @@ async def test_two_rotations_at_once_are_one_and_a_refusal(place: Place, locks: 
             await rotated(after, locks)
         await others.release({"waybill:rotate-storage"})  # a closed connection lets go a little later
     assert len(await rotated(after, locks)) == 1
+
+
+async def test_a_move_that_switches_while_another_rotation_clears_up_keeps_what_readers_find(
+    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of the first rotation went with its connection; a second one has listed its move as interrupted."""
+    artifact = await place.custody.take(draft(), b"moved a moment ago")
+    monkeypatch.setattr(rotation, "interrupted_moves", switched_since(artifact))
+    after = place.with_keys(ROTATED)
+    assert [one.error for one in await rotated(after, locks)] == [None]
+    assert await after.custody.read(await after.custody.get(artifact.file_id)) == b"moved a moment ago"
+
+
+def switched_since(artifact: Artifact) -> Callable[[object], Awaitable[list[tuple[UUID, str]]]]:
+    async def interrupted(_: object) -> list[tuple[UUID, str]]:
+        return [(artifact.file_id, artifact.location)]
+
+    return interrupted
+
+
+async def test_a_switch_whose_answer_was_lost_leaves_the_new_bytes_alone(
+    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = await place.custody.take(draft(), b"switched")
+    switch = rotation.switch_move
+
+    async def answer_lost(*arguments: object) -> bool:
+        await switch(*arguments)  # type: ignore[arg-type]
+        raise CatalogUnavailable("the connection broke")
+
+    monkeypatch.setattr(rotation, "switch_move", answer_lost)
+    after = place.with_keys(ROTATED)
+    (moved,) = await rotated(after, locks)
+    assert isinstance(moved.error, CatalogUnavailable)
+    current = await after.custody.get(artifact.file_id)
+    assert current.encrypted_for == NEW.recipient.text
+    assert await after.custody.read(current) == b"switched"
+    assert len(place.blobs()) == 1
+    assert await unfinished_moves(place) == []
+
+
+async def test_a_rotation_that_loses_its_lock_ends_with_what_it_has_done(place: Place, database_url: str) -> None:
+    await place.custody.take(draft(), b"x")
+    moved: list[Moved] = []
+
+    def cut(one: Moved) -> None:
+        moved.append(one)
+        with psycopg.connect(database_url) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+                " and database = (select oid from pg_database where datname = current_database())"
+            )
+
+    async with KeyLocks.open(database_url) as locks:
+        await rotate(place.with_keys(ROTATED).custody, locks, on_moved=cut)
+    assert [one.error for one in moved] == [None]
 
 
 async def test_without_encryption_there_is_nothing_to_rotate_to(place: Place, locks: KeyLocks) -> None:

@@ -15,6 +15,7 @@ from blocks.age import X25519Identity, parse_identities
 from blocks.errors import InvalidSettings
 from blocks.keys import add_identity, load_storage_keys
 from blocks.keys.block import KeyPair
+from blocks.keys.key_file import MAX_FILE_BYTES
 from blocks.settings import Settings
 
 OTHER = X25519Identity.generate()
@@ -95,6 +96,45 @@ def test_a_new_key_comes_first_and_the_earlier_ones_stay(home: Path) -> None:
     assert [one.text for one in parse_identities(path.read_text())] == [made.text, first.identities[0].text]
 
 
+_ADD = """
+import sys
+from pathlib import Path
+from blocks.keys import add_identity
+sys.stdin.readline()
+for _ in range(20):
+    print(add_identity(Path(sys.argv[1])).text)
+"""
+
+
+def test_of_keys_that_processes_add_at_once_none_is_lost(home: Path) -> None:
+    path = home / "storage-identity"
+    load_storage_keys(Settings(home=home))
+    makers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ADD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for maker in makers:
+        assert maker.stdin is not None
+        maker.stdin.write("\n")
+        maker.stdin.flush()
+    made = [line for maker in makers for line in maker.communicate(timeout=60)[0].splitlines()]
+    assert len(made) == 80
+    assert {one.text for one in parse_identities(path.read_text())} > set(made)
+
+
+def test_a_key_is_added_to_the_file_behind_a_link(home: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared-identity"
+    write(shared, OTHER.text.encode() + b"\n")
+    home.mkdir()
+    path = home / "storage-identity"
+    path.symlink_to(shared)
+    made = add_identity(path)
+    assert path.is_symlink()
+    assert [one.text for one in parse_identities(shared.read_text())] == [made.text, OTHER.text]
+
+
 def write(path: Path, content: bytes, mode: int = 0o600) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -108,6 +148,7 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "cut": lambda path: write(path, OTHER.text[:-3].encode()),
     "readable by everybody": lambda path: write(path, OTHER.text.encode(), 0o644),
     "a folder": lambda path: path.mkdir(parents=True),
+    "longer than is read": lambda path: write(path, OTHER.text.encode() + b"\n" * MAX_FILE_BYTES),
 }
 
 

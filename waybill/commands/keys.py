@@ -76,24 +76,26 @@ def rotate_storage(as_json: AsJson = False) -> int:
     async def work(custody: Custody, settings: Settings) -> tuple[StorageKeys, bool]:
         from blocks.catalog import KeyLocks
         from blocks.catalog.upkeep import by_recipient
-        from blocks.custody.rotation import rotate
+        from blocks.custody.rotation import only_rotation, rotate
 
         if custody.keys.recipient is None:
             raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
-        async with custody.catalog.connection() as connection:
-            used = await by_recipient(connection)
-        is_new = settings.storage_recipient is None and not _is_unfinished(custody.keys, used)
-        if is_new:
-            custody.keys = _with_new_key(custody.keys, settings)
-        total = sum(use.files for use in used if use.encrypted_for != custody.keys.encrypted_for)
-        with progress_bar("rotating") as show:
+        async with KeyLocks.open(settings.required_database_url) as locks, only_rotation(locks):
+            # Read now: the key may be that of a rotation which has ended since this command began.
+            custody.keys = storage_keys(settings)
+            async with custody.catalog.connection() as connection:
+                used = await by_recipient(connection)
+            is_new = settings.storage_recipient is None and not _is_unfinished(custody.keys, used)
+            if is_new:
+                custody.keys = _with_new_key(custody.keys, settings)
+            total = sum(use.files for use in used if use.encrypted_for != custody.keys.encrypted_for)
+            with progress_bar("rotating") as show:
 
-            def note(one: Moved) -> None:
-                tally.add(one)
-                done = tally.moved + len(tally.failed)
-                show(100 * done / max(total, done), f"{done} of {total} files")
+                def note(one: Moved) -> None:
+                    tally.add(one)
+                    done = tally.moved + len(tally.failed)
+                    show(100 * done / max(total, done), f"{done} of {total} files")
 
-            async with KeyLocks.open(settings.required_database_url) as locks:
                 await rotate(custody, locks, on_moved=note)
         return custody.keys, is_new
 
