@@ -6,6 +6,7 @@ that cannot be sent to is told in the log once and gets nothing until it is put 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from typing import Any, cast
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.exceptions import PrefectException
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import InvalidOptions, Permanent, WaybillError
@@ -30,6 +30,8 @@ from blocks.webhooks.secrets import SecretBox, secret_bytes
 BLOCK_TYPE = "webhook-endpoint"
 # What Prefect's API gives at most in one answer.
 _PAGE = 200
+# Names that DNS is asked for at the same time; the resolver has threads for some more, and webhooks need them too.
+_VETTED_AT_ONCE = 8
 # Begins the reason for which an endpoint is disabled here, and may be enabled here again.
 _BECAUSE = "its block: "
 
@@ -69,29 +71,47 @@ class EndpointBlocks:
             blocks = await _read_blocks(self._client)
             if blocks is None:
                 return
+            # Before anything is changed: DNS takes its time, and dispatchers must not wait for rows of ours meanwhile.
+            wanted = await self._vetted(blocks, await endpoints.endpoints_of_blocks(connection))
             known = await endpoints.endpoints_of_blocks(connection)
-            for name, data in blocks.items():
+            for name, one in wanted.items():
                 try:
                     # A savepoint: what one block breaks is its own affair.
                     async with connection.transaction():
-                        await self._follow(connection, name, data, known.get(name))
+                        await self._follow(connection, name, one, known.get(name))
                 except Permanent as error:
                     self._tell(name, error.message)
             for name in known.keys() - blocks.keys():
                 await endpoints.remove_endpoint(connection, known[name].endpoint_id)
             self._told = {name: told for name, told in self._told.items() if name in blocks}
 
+    async def _vetted(
+        self, blocks: Mapping[str, Mapping[str, Any]], known: Mapping[str, Endpoint]
+    ) -> dict[str, Wanted | WaybillError]:
+        """What each block asks for, or what is wrong with it."""
+        lanes = asyncio.Semaphore(_VETTED_AT_ONCE)
+
+        async def vetted(name: str, data: Mapping[str, Any]) -> Wanted | WaybillError:
+            endpoint = known.get(name)
+            try:
+                wanted = _wanted(data)
+                if endpoint is None or endpoint.url != wanted.url or endpoint.state == "disabled":
+                    async with lanes:
+                        await self._guard.check(wanted.url)
+            except WaybillError as error:
+                return error
+            return wanted
+
+        found = await asyncio.gather(*(vetted(name, data) for name, data in blocks.items()))
+        return dict(zip(blocks, found, strict=True))
+
     async def _follow(
-        self, connection: Connection, name: str, data: Mapping[str, Any], endpoint: Endpoint | None
+        self, connection: Connection, name: str, wanted: Wanted | WaybillError, endpoint: Endpoint | None
     ) -> None:
-        try:
-            wanted = _wanted(data)
-            if endpoint is None or endpoint.url != wanted.url or endpoint.state == "disabled":
-                await self._guard.check(wanted.url)
-        except WaybillError as error:
-            self._tell(name, error.message)
+        if isinstance(wanted, WaybillError):
+            self._tell(name, wanted.message)
             if endpoint is not None and endpoint.state == "enabled":
-                await endpoints.disable_endpoint(connection, endpoint.endpoint_id, _BECAUSE + error.message)
+                await endpoints.disable_endpoint(connection, endpoint.endpoint_id, _BECAUSE + wanted.message)
             return
         if endpoint is None:
             await registry.register(
@@ -132,8 +152,8 @@ async def try_to_sync_endpoint_blocks(settings: Settings) -> None:
     try:
         async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
             await EndpointBlocks(client, catalog, settings).sync()
-    except (WaybillError, PrefectException, httpx.HTTPError) as error:
-        _LOG.warning("webhook endpoints do not follow their blocks now: %s", error)
+    except Exception as error:  # noqa: BLE001 - anybody may have written a block
+        _LOG.warning("webhook endpoints do not follow their blocks now: %s", str(error) or type(error).__name__)
 
 
 async def _read_blocks(client: PrefectClient) -> dict[str, Mapping[str, Any]] | None:

@@ -97,7 +97,7 @@ async def _follow(log: _Logger, run_id: UUID) -> None:
                     break
                 await asyncio.sleep(_FOLLOW_PAUSE_SECONDS)
     except (PrefectException, httpx.HTTPError, OSError) as error:
-        log.warning("webhooks tell of the cancellation later: %s", error or "nobody has set it yet")
+        log.warning("webhooks tell of the cancellation later: %s", str(error) or "nobody has set it yet")
     else:
         await _try_to_tell(log, run_id, "Cancelled")
 

@@ -93,13 +93,23 @@ async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[U
         offset = 0
         while page := await client.read_artifacts(artifact_filter=these, limit=_ARTIFACTS_PAGE, offset=offset):
             for artifact in page:
-                if artifact.flow_run_id is not None and artifact.data is not None and artifact.updated is not None:
-                    report = Reported(at=artifact.updated, progress=float(str(artifact.data)) / 100.0)
+                progress = _fraction(artifact.data)
+                if artifact.flow_run_id is not None and progress is not None and artifact.updated is not None:
+                    report = Reported(at=artifact.updated, progress=progress)
                     found.setdefault(artifact.flow_run_id, []).append(report)
             if len(page) < _ARTIFACTS_PAGE:
                 break
             offset += len(page)
     return found
+
+
+def _fraction(data: object) -> float | None:
+    """0 to 1 for what a progress artifact holds (0 to 100); None for anything else: anybody may write artifacts."""
+    try:
+        percent = float(str(data))
+    except ValueError:
+        return None
+    return percent / 100.0 if 0.0 <= percent <= 100.0 else None
 
 
 def furthest(reports: Iterable[Reported]) -> float:

@@ -60,8 +60,8 @@ async def try_to_reconcile(settings: Settings) -> None:
     try:
         async with asyncio.timeout(_COMMAND_SECONDS):
             await reconcile_once(settings, NEAR_LOOK)
-    except _AWAY as error:
-        _LOG.warning("what hooks have lost is told later: %s", error or "there was no answer")
+    except Exception as error:  # noqa: BLE001 - the command's work is done and stored
+        _LOG.warning("what hooks have lost is told later: %s", str(error) or "there was no answer")
 
 
 async def reconcile_forever(settings: Settings) -> None:
@@ -77,7 +77,7 @@ async def reconcile_forever(settings: Settings) -> None:
                         rest_seconds = await rounds.next(opened)
                         pause_seconds = _FIRST_PAUSE_SECONDS
                         await asyncio.sleep(rest_seconds)
-        except _AWAY as error:
+        except Exception as error:  # noqa: BLE001 - webhooks are sent beside, and go on whatever is wrong here
             rounds.waits("reading Prefect's history", error)
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
@@ -123,11 +123,11 @@ class Rounds:
         return max(_LOOK_EVERY_SECONDS - took, _REST * took)
 
     def waits(self, what: str, error: Exception) -> None:
-        """Tell that *what* is not done now; once for each reason."""
+        """Tell that *what* is not done now; once for each reason, and with all there is to know of a defect."""
         why = f"{type(error).__name__}: {error}"
         if self._trouble.get(what) != why:
             self._trouble[what] = why
-            _LOG.warning("%s waits: %s", what, why)
+            _LOG.warning("%s waits: %s", what, why, exc_info=None if isinstance(error, _AWAY) else error)
 
     def _goes_on(self, what: str) -> None:
         if self._trouble.pop(what, None):
@@ -137,7 +137,7 @@ class Rounds:
         """Do what must not stand in the way of telling."""
         try:
             await work()
-        except _AWAY as error:
+        except Exception as error:  # noqa: BLE001 - as above
             self.waits(what, error)
         else:
             self._goes_on(what)

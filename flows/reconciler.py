@@ -83,7 +83,7 @@ class Reconciler:
     client: PrefectClient
     catalog: Catalog
     telling: Telling
-    # Runs whose events Postgres refuses (by their state): tried once, told in the log, and in nobody's way.
+    # Runs that cannot be told (by their state): tried once, told in the log, and in nobody's way.
     _refused: set[UUID] = field(default_factory=set[UUID])
 
     async def reconcile_once(self, look: Look = FAR_LOOK) -> Reconciled:
@@ -131,10 +131,13 @@ class Reconciler:
             async with self.catalog.transaction() as connection:
                 return await self.telling.tell(connection, read, since=since)
         except CatalogRefused as error:
-            if run.state_id is not None:
-                self._refused.add(run.state_id)
             _LOG.error("run %s cannot be told: %s", run.id, error.message)
-            return 0
+        except (ValueError, TypeError, LookupError):
+            # Anybody may write what a run consists of, and one that is understood by nobody must not silence the rest.
+            _LOG.exception("run %s cannot be told, by a defect", run.id)
+        if run.state_id is not None:
+            self._refused.add(run.state_id)
+        return 0
 
     async def _under_way(self) -> AsyncIterator[list[FlowRun]]:
         """Runs that have begun and not ended, whatever they wait for. There is nothing to tell of the others."""

@@ -161,7 +161,7 @@ class Dispatcher:
                 await self._settler.flush()
                 await self._leases.give_back_all()
         except (WaybillError, TimeoutError) as exc:
-            _LOG.warning("ended without the database, leases lapse by themselves: %s", exc or "no answer")
+            _LOG.warning("ended without the database, leases lapse by themselves: %s", str(exc) or "no answer")
 
     # Feeding ----------------------------------------------------------------------------------------------------------
 

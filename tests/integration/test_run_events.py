@@ -22,12 +22,13 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
 
 from blocks.catalog import Catalog
-from blocks.outbox import history
+from blocks.outbox import Event, history
 from blocks.settings import Settings
 from flows import hooks
+from flows.progress import PROGRESS_KEY
 from flows.reconcile import reconcile_forever, reconcile_once, try_to_reconcile
 from flows.reconciler import FAR_LOOK, QUICK_LOOK, Reconciler
-from flows.run_events import tellable
+from flows.run_events import Standing, run_event, tellable
 from flows.run_telling import Telling, read_history
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
@@ -294,6 +295,41 @@ async def test_a_state_that_the_database_refuses_stops_no_other(
     assert len([line for line in caplog.messages if str(bad.id) in line]) == 1
 
 
+async def test_odd_progress_that_somebody_has_written_stops_no_telling(
+    workspace: Workspace, client: PrefectClient, reconciler: Reconciler
+) -> None:
+    runs: list[FlowRun] = []
+    for data in ({"a": "z"}, "nan", "1e400", -5, 101, "fast", 40):
+        run = await new_run(client, Running())
+        await client.request(
+            "POST", "/artifacts/",
+            json={"key": PROGRESS_KEY, "type": "progress", "flow_run_id": str(run.id), "data": data},
+        )  # fmt: skip
+        await put(client, run, Failed(message="no"))
+        runs.append(run)
+    await reconciler.reconcile_once()
+    told = [recorded(workspace, run.id)[-1][1]["data"]["progress"] for run in runs]
+    assert told == [0.0] * 6 + [0.4]
+
+
+async def test_a_run_that_cannot_be_told_by_a_defect_stops_no_other(
+    workspace: Workspace, client: PrefectClient, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    bad, good = await new_run(client, Running()), await new_run(client, Running())
+
+    def stumbling(run: FlowRun, state: State[Any], standing: Standing) -> Event:
+        if run.id == bad.id:
+            raise ValueError("nobody has thought of this")
+        return run_event(run, state, standing)
+
+    monkeypatch.setattr("flows.run_telling.run_event", stumbling)
+    await reconciler.reconcile_once()
+    assert (await reconciler.reconcile_once()).read == 0
+    assert types(workspace, good) == ["started"]
+    assert len([line for line in caplog.messages if str(bad.id) in line]) == 1
+
+
 async def test_a_hook_waits_no_longer_than_two_seconds_for_a_database_that_hangs(
     workspace: Workspace, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +442,10 @@ async def test_reconciling_goes_on_when_servers_come_and_go(
         with monkeypatch.context() as patch:
             patch.setattr(PrefectClient, "read_flow_runs", _away)
             await _until(lambda: "the server is away" in caplog.text)
+            # Such as a proxy's page where Prefect's answer should be.
+            patch.setattr(PrefectClient, "read_flow_runs", _no_json)
+            await _until(lambda: "Expecting value" in caplog.text)
+            assert not watching.done()
         third = await new_run(client, Running())
         await _until(lambda: types(workspace, third) == ["started"])
         await _until(lambda: "history goes on" in caplog.text)
@@ -432,6 +472,10 @@ async def test_a_command_that_is_about_to_end_tells_what_was_lost_and_never_fail
 
 async def _away(*_: Any, **__: Any) -> None:
     raise httpx.ConnectError("the server is away")
+
+
+async def _no_json(*_: Any, **__: Any) -> None:
+    json.loads("<html>")
 
 
 async def _until(condition: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -166,6 +167,36 @@ async def test_an_endpoint_that_was_disabled_for_another_reason_stays_so_until_i
     await save("gone", url="https://here.example/")
     await following.sync()
     assert (await endpoints_now(catalog))["gone"].state == "enabled"
+
+
+async def test_a_block_that_dns_is_slow_with_holds_up_no_dispatcher(
+    client: PrefectClient, catalog: Catalog, settings: Settings, following: EndpointBlocks
+) -> None:
+    """A dispatcher renews the leases of all of its endpoints in one statement: a row that is locked stops them all."""
+    await save("a-changed", url="https://a.example/")
+    await following.sync()
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def slow(host: str) -> list[Any]:
+        if host == "slow.example":
+            asked.set()
+            await answered.wait()
+        return [ip_address("93.184.216.34")]
+
+    await save("a-changed", url="https://b.example/")
+    await save("b-slow", url="https://slow.example/")
+    syncing = asyncio.create_task(EndpointBlocks(client, catalog, settings, guard=AddressGuard(resolve=slow)).sync())
+    try:
+        await asyncio.wait_for(asked.wait(), 30)
+        async with catalog.transaction() as connection:
+            await connection.execute("set local lock_timeout = '5s'")
+            await connection.execute("select endpoint_id from webhook_endpoints for no key update")
+    finally:
+        answered.set()
+        await syncing
+    assert {name: one.url for name, one in (await endpoints_now(catalog)).items()} == {
+        "a-changed": "https://b.example/", "b-slow": "https://slow.example/",
+    }  # fmt: skip
 
 
 async def test_the_scheduled_flows_deliver_tell_and_show(

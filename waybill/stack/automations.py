@@ -71,7 +71,7 @@ async def stop_watching(client: PrefectClient) -> None:
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await _switch_off(client)
     except (PrefectException, httpx.HTTPError, TimeoutError) as error:
-        _LOG.warning("runs that were ended may be taken for crashed: %s", error or "no answer")
+        _LOG.warning("runs that were ended may be taken for crashed: %s", str(error) or "no answer")
 
 
 async def _switch_off(client: PrefectClient) -> None:
