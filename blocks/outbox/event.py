@@ -7,7 +7,7 @@ the same however often it is seen, and thinning: a body over `MAX_BODY_BYTES` is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -73,7 +73,11 @@ def render(event: Event, payload_link: PayloadLink) -> Bodies:
     kept = {name: event.data[name] for name in _KEPT_WHEN_THINNED if name in event.data}
     short = {name: value for name, value in kept.items() if len(str(value)) <= _MAX_KEPT_CHARS}
     link = {"thinned": True, "payload_bytes": len(whole), "payload_url": payload_link(event.event_id)}
-    return Bodies(body=_dump(event, short | link), whole_body=whole)
+    thinned = _dump(event, short | link)
+    if len(thinned) > MAX_BODY_BYTES:
+        # An address may be longer than all the rest.
+        thinned = _dump(replace(event, source_file=None), short | link)
+    return Bodies(body=thinned, whole_body=whole)
 
 
 def _dump(event: Event, data: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocks.outbox.event import Event, render, sequence_of
+from blocks.outbox.event import MAX_BODY_BYTES, Event, render, sequence_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 
@@ -50,6 +50,21 @@ def test_odd_values_become_plain_json(value: Any, told: Any) -> None:
 
 def test_numbers_that_json_does_not_have_are_null_where_nothing_else_is_odd() -> None:
     assert body("a.pdf", value=[float("nan"), 1.5])["data"]["value"] == [None, 1.5]
+
+
+@pytest.mark.parametrize("source_file", ["https://host.example/?" + "x" * 30_000, "/srv/" + "\x01" * 4_000])
+def test_a_body_is_short_however_long_its_source_is_and_the_whole_one_has_it(source_file: str) -> None:
+    event = Event(
+        event_id="evt_1", event_type="task_failed", task_id=None, source_file=source_file, occurred_at=NOW,
+        data={"status": "failed", "message": "\x01" * 500, "sequence": 7},
+    )  # fmt: skip
+    made = render(event, lambda event_id: f"https://host.example/{event_id}")
+    assert len(made.body) < MAX_BODY_BYTES
+    sent = json.loads(made.body)
+    assert (sent["source_file"], sent["event_type"], sent["data"]["thinned"]) == (None, "task_failed", True)
+    assert (sent["data"]["payload_url"], sent["data"]["sequence"]) == ("https://host.example/evt_1", 7)
+    assert made.whole_body is not None
+    assert json.loads(made.whole_body)["source_file"] == source_file
 
 
 def test_the_sequence_grows_with_time_and_fits_into_a_javascript_number() -> None:
