@@ -1,24 +1,33 @@
 """How commands talk: tables and progress for people, one JSON object for programs.
 
-With ``--json`` standard output carries exactly one object; everything else goes to standard error.
+With ``--json`` standard output carries exactly one object; everything else goes to standard error. What people are
+shown holds names and texts that came from anywhere: what a terminal would act on is spelled out.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from blocks.errors import WaybillError
 
 _ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
+
+# Control characters, lone surrogates, line and paragraph separators.
+_ACTED_ON = {"Cc", "Cs", "Zl", "Zp"}
+# What turns the order of what follows; joiners, which are of the same category, belong to words of many languages.
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -31,12 +40,22 @@ def print_error(error: WaybillError, *, as_json: bool) -> None:
     """Tell an error: on standard error for people, and as the one object of ``--json``."""
     if as_json:
         print_json({"error": {"code": type(error).__name__, "message": error.message, "detail": {}}})
-    _ERRORS.print(f"waybill: {error.message}", markup=False)
+    print_notice(f"waybill: {error.message}")
 
 
 def print_notice(text: str) -> None:
-    """One line for the person at the terminal, on standard error."""
-    _ERRORS.print(text, markup=False)
+    """One line, or some, for the person at the terminal, on standard error."""
+    _ERRORS.print("\n".join(map(spelled_out, text.split("\n"))), markup=False)
+
+
+def print_line(text: str) -> None:
+    """One line on standard output."""
+    typer.echo(spelled_out(text))
+
+
+def spelled_out(text: str) -> str:
+    r"""*text* in one line, with ``\x1b``, ``\n`` and the like for what a terminal would act on."""
+    return "".join(char.encode("unicode_escape").decode() if _is_acted_on(char) else char for char in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
@@ -47,7 +66,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeri
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        # As text: brackets in a file's name are not rich's markup.
+        table.add_row(*(Text(spelled_out(cell)) for cell in row))
     console.print(table)
 
 
@@ -92,6 +112,5 @@ def _ignore(*_: object) -> None:
     """Nobody watches."""
 
 
-def _plain(cell: str) -> str:
-    """A cell is data: brackets in a file's name are not rich's markup."""
-    return cell.replace("[", r"\[")
+def _is_acted_on(char: str) -> bool:
+    return unicodedata.category(char) in _ACTED_ON or unicodedata.bidirectional(char) in _TURNING

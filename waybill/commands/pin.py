@@ -9,7 +9,7 @@ import typer
 
 from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_time, print_json, print_notice
+from waybill.output import human_time, print_json, print_line, print_notice
 
 if TYPE_CHECKING:
     from blocks.catalog import Artifact
@@ -59,5 +59,5 @@ def _changed(work: Callable[[Custody, Settings], Coroutine[None, None, Artifact]
     if as_json:
         print_json(artifact.metadata_view())
     else:
-        typer.echo(f"{artifact.file_id}  {artifact.filename}  {'pinned' if artifact.pinned_at else 'not pinned'}")
+        print_line(f"{artifact.file_id}  {artifact.filename}  {'pinned' if artifact.pinned_at else 'not pinned'}")
     return artifact

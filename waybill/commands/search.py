@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from waybill.commands.session import stack_session
-from waybill.output import print_json, print_notice
+from waybill.output import print_json, print_line, print_notice
 
 
 def search(
@@ -33,8 +33,9 @@ def search(
         print_notice("nothing found; 'waybill stats' shows what is ingested")
     for rank, hit in enumerate(hits, start=1):
         where = " > ".join(hit.heading_path)
-        typer.echo(f"{rank}. {hit.title}  ({hit.source})  score {hit.score:.4f}")
+        print_line(f"{rank}. {hit.title}  ({hit.source})  score {hit.score:.4f}")
         if where:
-            typer.echo(f"   {where}")
-        typer.echo(f"   {' '.join(hit.text.split())[:300]}\n")
+            print_line(f"   {where}")
+        print_line(f"   {' '.join(hit.text.split())[:300]}")
+        print_line("")
     return 0

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from waybill.commands.session import read_id, stack_session
-from waybill.output import human_time, print_json, print_table
+from waybill.output import human_time, print_json, print_line, print_table
 
 
 def status(
@@ -35,7 +35,7 @@ def status(
     else:
         for key, value in answer.items():
             if value not in (None, ""):
-                typer.echo(f"{key:10} {value}")
+                print_line(f"{key:11} {value}")
     return 0
 
 

@@ -12,7 +12,7 @@ import typer
 
 from blocks.errors import ArtifactNotFound, InvalidOptions
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_size, print_json, print_notice, progress_bar
+from waybill.output import human_size, print_json, print_line, print_notice, progress_bar
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -114,7 +114,7 @@ class _Tally:
             if one["error"]:
                 print_notice(f"{one['file_id']}: {one['state']}: {one['error']}")
             elif not as_json:
-                typer.echo(f"{one['file_id']}  {one['filename']}  {one['state']}")
+                print_line(f"{one['file_id']}  {one['filename']}  {one['state']}")
         if not as_json:
             read = f"{human_size(self.read_bytes)} in {seconds:.1f} s"
             typer.echo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,7 @@ from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.account import this_account
 from waybill.commands.session import read_id, with_catalog
-from waybill.output import human_time, print_json, print_notice, print_table
+from waybill.output import human_time, print_json, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,6 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 _STATES = ("pending", "delivered", "dead")
 # An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
 _TEST_SECONDS = 45.0
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 
 
 def deliveries(
@@ -55,7 +56,7 @@ def deliveries(
                 endpoint_id=read_id(endpoint) if endpoint is not None else None,
                 state=state,
                 task_id=read_id(run) if run is not None else None,
-                since=now - parse_duration(since) if since is not None else None,
+                since=_back(now, parse_duration(since)) if since is not None else None,
                 limit=limit,
                 after=after,
             )
@@ -106,8 +107,8 @@ def replay(
             states=states,
             delivery_ids=wanted,
             endpoint_id=read_id(endpoint) if endpoint is not None else None,
-            since=_moment(since, now),
-            until=_moment(until, now),
+            since=read_moment(since, now) if since is not None else None,
+            until=read_moment(until, now) if until is not None else None,
             by=this_account(),
         )
 
@@ -136,7 +137,7 @@ def test(
     else:
         outcome = "delivered" if succeeded else f"failed: {record.last_error}"
         status = record.last_status if record.last_status is not None else "no answer"
-        typer.echo(f"{outcome} ({status}, {record.last_milliseconds or 0:.0f} ms, {record.last_peer or 'no peer'})")
+        print_line(f"{outcome} ({status}, {record.last_milliseconds or 0:.0f} ms, {record.last_peer or 'no peer'})")
     return 0 if succeeded else 1
 
 
@@ -160,7 +161,7 @@ def _one(delivery_id: UUID, as_json: bool) -> int:
         print_json(found.as_json())
         return 0
     record = found.record
-    typer.echo(f"{record.event_type} {record.event_id} to {record.url}: {record.state}")
+    print_line(f"{record.event_type} {record.event_id} to {record.url}: {record.state}")
     print_table(
         ("started", "status", "ms", "peer", "error", "answer"),
         [
@@ -193,19 +194,22 @@ def _row(one: DeliveryRecord) -> tuple[str, ...]:
     )
 
 
-def _moment(text: str | None, now: datetime) -> datetime | None:
-    """A point in time as typed: ISO 8601, or how long ago."""
-    if text is None:
-        return None
+def read_moment(text: str, now: datetime) -> datetime:
+    """A point in time as typed: ISO 8601, or how long before *now*. Raises `InvalidOptions`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return now - _ago(text)
+        return _back(now, _ago(text))
     if moment.tzinfo is None:
         raise InvalidOptions(
             f"{text!r} does not say which time zone; write 2026-01-31T08:00Z or 2026-01-31T08:00+01:00"
         )
     return moment
+
+
+def _back(now: datetime, length: timedelta) -> datetime:
+    """*length* before *now*; the beginning of all times for what is longer."""
+    return now - length if length < now - _FIRST_MOMENT else _FIRST_MOMENT
 
 
 def _ago(text: str) -> timedelta:

@@ -11,7 +11,7 @@ from blocks.errors import InvalidOptions
 from waybill.commands.account import this_account
 from waybill.commands.secret_option import secret_from_stdin
 from waybill.commands.session import read_id, with_catalog
-from waybill.output import human_time, print_json, print_notice, print_table
+from waybill.output import human_time, print_json, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -196,7 +196,7 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     if as_json:
         print_json(found.as_json())
     else:
-        typer.echo(f"{found.url} is {found.state}")
+        print_line(f"{found.url} is {found.state}")
     return 0
 
 
