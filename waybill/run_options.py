@@ -9,10 +9,11 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from blocks.errors import InvalidOptions
+from blocks.plain_json import cleaned
 from tasks.registry import options_model, select_stages
 
 # A stage's number has one digit, and those of extra stages two.
-_RANGE = re.compile(r"([0-9]{1,3})(?:-([0-9]{1,3}))?")
+_RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
 
 def read_stages(text: str) -> list[int]:
@@ -45,6 +46,14 @@ def read_options(text: str, what: str) -> dict[str, Any]:
     except ValidationError as exc:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
         raise InvalidOptions(f"{what} does not fit the stages' options: {problems}") from exc
+
+    def check(leaf: Any) -> Any:
+        # Prefect keeps a run's parameters in a form that has no place for it, and would only say that it cannot.
+        if isinstance(leaf, str) and "\0" in leaf:
+            raise InvalidOptions(f"{what} holds U+0000, which no option means anything by")
+        return leaf
+
+    cleaned(named, leaf=check)
     return named
 
 

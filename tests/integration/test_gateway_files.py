@@ -361,6 +361,20 @@ async def test_a_body_that_cannot_be_read_is_refused(
     assert (await gateway.custody.get(artifact.file_id)).pinned_at is None
 
 
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", ""])
+async def test_a_body_that_does_not_say_that_it_is_json_is_told_so(
+    gateway: Gateway, http: httpx.AsyncClient, kind: str
+) -> None:
+    url = f"/{(await gateway.put(b'x')).file_id}/share"
+    answer = await http.post(url, content=b'{"expires_in": "15m"}', headers={"Content-Type": kind})
+    assert code_of(answer) == (415, "UnsupportedMediaType")
+    assert "Content-Type: application/json" in answer.text
+    # Without a body, as "curl -X POST -d ''" sends it, there is nothing to be told about.
+    assert (await http.post(url, content=b"", headers={"Content-Type": kind})).status_code == 200
+    for right in ("application/json; charset=utf-8", "Application/Json", "application/problem+json"):
+        assert (await http.post(url, content=b"{}", headers={"Content-Type": right})).status_code == 200
+
+
 async def test_an_endless_body_ends_at_the_bound_also_without_a_key(gateway: Gateway) -> None:
     host, _, port = urlsplit(gateway.url).netloc.partition(":")
 

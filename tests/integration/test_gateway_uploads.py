@@ -217,6 +217,9 @@ async def test_a_thousand_parts_are_not_worked_through(gateway: Gateway) -> None
         '{"a": "' + "x" * 9000 + '"}',
         '{"a": "\\ud800"}',
         "[" * 5000,
+        '{"a":' * 33 + "1" + "}" * 33,
+        '{"a":' * 1000 + "1" + "}" * 1000,
+        '{"a":' + "[" * 32 + "]" * 32 + "}",
     ],
 )
 async def test_metadata_that_is_no_small_json_object_is_refused(gateway: Gateway, metadata: str) -> None:
@@ -230,6 +233,9 @@ async def test_metadata_of_any_kind_comes_back(gateway: Gateway) -> None:
     answer = await upload(gateway, PDF, metadata=json.dumps(given))
     # U+0000 is what Postgres cannot keep.
     assert (answer.status_code, answer.json()["metadata"]) == (201, {**given, "text": "ü\n"})
+    deep = '{"a":' * 32 + "[]" + "}" * 32
+    for levels, status in ((deep.replace("[]", "1"), 201), (deep, 422)):
+        assert (await upload(gateway, PDF, metadata=levels)).status_code == status
 
 
 async def endless(piece: bytes, times: int) -> AsyncGenerator[bytes]:

@@ -180,7 +180,12 @@ async def _http(request: Request, error: Exception) -> Response:
         # The framework names those of the first route alone (RFC 9110 section 15.5.6 wants all).
         headers["Allow"] = ", ".join(method for method in _METHODS if _takes(request, method))
     phrase = HTTPStatus(error.status_code).phrase
-    message = {404: "there is nothing at this path", 405: "this path does not take this method"}
+    message = {
+        # The framework says this of bodies alone.
+        400: "the body is not JSON that can be read",
+        404: "there is nothing at this path",
+        405: "this path does not take this method",
+    }
     return error_answer(
         error.status_code,
         phrase.title().replace(" ", ""),

@@ -13,6 +13,8 @@ from waybill.run_options import read_options, read_stages
 
 # It comes back in every event of the run, and events have 20 kB at most.
 MAX_METADATA_BYTES = 8 * 1024
+# Events hold it some levels down, and what writes and reads their JSON gives up beyond 250 or so.
+MAX_METADATA_LEVELS = 32
 MAX_SOURCE_TYPE_CHARS = 100
 
 
@@ -26,6 +28,8 @@ def read_metadata(text: str) -> dict[str, Any]:
         raise InvalidOptions(f"metadata is not JSON: {exc}") from exc
     if not isinstance(found, dict):
         raise InvalidOptions("metadata must hold a JSON object")
+    if _is_deeper(cast("dict[str, Any]", found), MAX_METADATA_LEVELS):
+        raise InvalidOptions(f"metadata may have {MAX_METADATA_LEVELS} levels of objects and lists")
     return cast("dict[str, Any]", found)
 
 
@@ -38,7 +42,9 @@ def read_source_type(text: str) -> str:
 
 def read_run_stages(text: str) -> list[int] | None:
     """``1-3``, ``1,2,3`` or ``[1, 2, 3]``; None (all of them) for nothing. Raises `InvalidOptions`."""
-    plain = text.strip().removeprefix("[").removesuffix("]").strip()
+    plain = text.strip()
+    if plain.startswith("[") and plain.endswith("]"):
+        plain = plain[1:-1].strip()
     return read_stages(plain) if plain else None
 
 
@@ -72,3 +78,11 @@ def upload_metadata(fields: dict[str, str]) -> dict[str, Any]:
     if fields.get("source_type", "").strip():
         metadata["source_type"] = read_source_type(fields["source_type"])
     return metadata
+
+
+def _is_deeper(found: dict[str, Any], levels: int) -> bool:
+    level: list[dict[str, Any] | list[Any]] = [found]
+    for _ in range(levels):
+        inner = (one for outer in level for one in (outer.values() if isinstance(outer, dict) else outer))
+        level = [one for one in inner if isinstance(one, (dict, list))]
+    return bool(level)

@@ -22,7 +22,7 @@ MAX_JSON_BYTES = 64 * 1024
 # Bodies of this size arrive with the head of the request.
 _ARRIVAL_SECONDS = 10.0
 
-BODY_STATUSES = (400, 408, 413)
+BODY_STATUSES = (400, 408, 413, 415)
 """For a route's `errors(...)`: what can be wrong with a body before it is looked into."""
 
 
@@ -37,6 +37,8 @@ class JsonRoute(APIRoute):
 
         async def bounded(request: Request) -> Response:
             body = await _read(request)
+            if body and not _is_json(request.headers.get("content-type", "")):
+                raise Refusal(415, "UnsupportedMediaType", "send the body with 'Content-Type: application/json'")
 
             async def receive() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}
@@ -44,6 +46,11 @@ class JsonRoute(APIRoute):
             return await handle(Request(request.scope, receive))
 
         return bounded
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 async def _read(request: Request) -> bytes:
