@@ -44,6 +44,7 @@ from waybill.commands import (
     webhooks,
 )
 from waybill.output import print_error
+from waybill.standard_streams import tell_of_failing_streams
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -100,6 +101,7 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 def main() -> None:
     """Entry point of the console script; never shows a traceback for a condition that Waybill knows."""
+    tell_of_failing_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
@@ -118,13 +120,23 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         result = app(list(arguments), standalone_mode=False, prog_name="waybill")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return EXIT_FAILED  # who read the output has left, and wants to hear no more
     except TyperException as error:
-        print_error(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
+        _tell(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
         return EXIT_WRONG_USE
     except WaybillError as error:
-        print_error(error, as_json=as_json)
+        _tell(error, as_json=as_json)
         return EXIT_WRONG_USE if isinstance(error, _WRONG_USE) else EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):
-        print_error(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
+        _tell(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _tell(error: WaybillError, *, as_json: bool) -> None:
+    try:
+        print_error(error, as_json=as_json)
+    except (WaybillError, BrokenPipeError):  # standard output cannot be written
+        print_error(error, as_json=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import errno
-import os
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -27,7 +26,9 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.settings import current_settings
+from waybill.commands.paths import replaceable
 from waybill.output import print_notice
+from waybill.standard_streams import standard_output_errors
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient
@@ -199,30 +200,19 @@ def _target(output: str, *, force: bool) -> Generator[Callable[[bytes], object]]
     """
     try:
         if output == _STANDARD:
-            yield sys.stdout.buffer.write
-            sys.stdout.buffer.flush()
+            with standard_output_errors():
+                yield sys.stdout.buffer.write
+                sys.stdout.buffer.flush()
         else:
             from blocks.custody import whole_file
 
-            with whole_file(_replaceable(Path(output), force=force)) as stream:
+            with whole_file(replaceable(Path(output), force=force)) as stream:
                 yield stream.write
     except OSError as exc:  # the target's: those of the source are errors of ours by now
-        name = output
-        if output == _STANDARD:
-            name = "standard output"
-            # Python flushes once more when it ends; what could not be written must not be told twice.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        name = "standard output" if output == _STANDARD else output
         if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(f"cannot write {name}: {exc.strerror}; free some space and start again") from exc
         raise TargetUnwritable(f"cannot write {name}: {exc.strerror}") from exc
-
-
-def _replaceable(path: Path, *, force: bool) -> Path:
-    if path.exists() and not path.is_file():
-        raise InvalidOptions(f"{path} is not a regular file; name another with -o")
-    if path.exists() and not force:
-        raise InvalidOptions(f"{path} is there already; give another name with -o, or --force to overwrite it")
-    return path
 
 
 def _text_check() -> Callable[[bytes], None]:

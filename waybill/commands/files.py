@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -15,10 +16,14 @@ import typer
 
 from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
+from blocks.read_ahead import read_ahead
+from blocks.threads import StopCheck, in_thread
 from waybill.commands import verify
 from waybill.commands.account import this_account
+from waybill.commands.paths import replaceable, typed_path
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_size, human_time, print_json, print_notice, print_table
+from waybill.output import human_size, human_time, print_json, print_line, print_notice, print_table
+from waybill.standard_streams import standard_output_errors
 
 if TYPE_CHECKING:
     from blocks.catalog import Artifact, Page
@@ -94,7 +99,7 @@ def show(file_id: FileId, as_json: AsJson = False) -> int:
         return 0
     for key, value in shown.items():
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
-        typer.echo(f"{key:16} {text}")
+        print_line(f"{key:16} {text}")
     return 0
 
 
@@ -110,7 +115,11 @@ def get(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Copy a file out of custody, verified against its sha256. Nothing is written when the check fails."""
+    """Copy a file out of custody, verified against its sha256. No file appears when the check fails.
+
+    On standard output its pieces are written as they are read, the last one when all have been compared: use it only if
+    the command has ended with exit code 0.
+    """
     wanted = read_id(file_id)
     if view not in {"content", "meta", "report"}:
         raise InvalidOptions(f"--view takes content, meta or report, not {view!r}")
@@ -124,9 +133,10 @@ def get(
         if view == "content":
             await note_copy(custody, artifact, by=this_account())
         if output == "-":
-            content = await custody.read(artifact) if view == "content" else _view(artifact, view)
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
+            if view == "content":
+                await _print(custody, artifact)
+            else:
+                await asyncio.to_thread(_write_out, _view(artifact, view))
             return artifact, None
         target = _target(artifact, output, cast("View", view), force=force)
         if view == "content":
@@ -145,7 +155,7 @@ def get(
 
 @app.command()
 def put(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to take into custody.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The file to take into custody.")],
     as_json: AsJson = False,
 ) -> int:
     """Take a file into custody without processing it. Process it later with: waybill process waybill:ID"""
@@ -156,7 +166,7 @@ def put(
         from tasks.intake import examine
         from waybill.file_changes import taken_in
 
-        source = str(path.expanduser().absolute())
+        source = str(typed_path(path).absolute())
         info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
         draft = Draft(
             kind="upload",
@@ -174,7 +184,7 @@ def put(
     if as_json:
         print_json(artifact.listing())
     else:
-        typer.echo(f"{artifact.file_id}  {artifact.filename}  {human_size(artifact.size)}")
+        print_line(f"{artifact.file_id}  {artifact.filename}  {human_size(artifact.size)}")
     return 0
 
 
@@ -251,7 +261,7 @@ def _each(verb: str, file_ids: list[str], act: Callable[[Custody, Artifact], Awa
         if result["error"]:
             print_notice(f"{result['file_id']}: {result['state']}: {result['error']}")
         elif not as_json:
-            typer.echo(f"{result['file_id']}  {result['filename']}  {verb}")
+            print_line(f"{result['file_id']}  {result['filename']}  {verb}")
     return 1 if failed else 0
 
 
@@ -272,7 +282,7 @@ def _source_as_stored(source: str | None) -> str | None:
     """A local path is catalogued whole; a bare name is left as it is and matches by name."""
     if source is None or "://" in source or "/" not in source:
         return source
-    return str(Path(source).expanduser().absolute())
+    return str(typed_path(source).absolute())
 
 
 def _view(artifact: Artifact, view: str) -> bytes:
@@ -281,21 +291,40 @@ def _view(artifact: Artifact, view: str) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
+    from blocks.custody import whole_file
+
     try:
-        target.write_bytes(content)
+        with whole_file(target) as stream:
+            stream.write(content)
     except OSError as exc:
         raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
+
+
+async def _print(custody: Custody, artifact: Artifact) -> None:
+    """Write the content to standard output as it is read, in constant memory."""
+    async with custody.open_content(artifact) as content:
+
+        def copy(check: StopCheck) -> None:
+            for piece in read_ahead(content.read_range(0, content.size)):
+                check()
+                _write_out(piece)
+
+        await in_thread(copy)
+
+
+def _write_out(content: bytes) -> None:
+    with standard_output_errors():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 def _target(artifact: Artifact, output: str | None, view: View, *, force: bool) -> Path:
     """Where to write: the name given, or the file's own clean name in the folder given or in this one."""
     name = clean_display_name(_view_name(artifact, view))
-    target = Path(output).expanduser() if output is not None else Path(name)
-    if target.is_dir():
+    target = typed_path(output) if output is not None else Path(name)
+    if os.path.isdir(target):  # noqa: PTH112 - says no where a name is too long or its folder is closed
         target = target / name
-    if target.exists() and not force:
-        raise InvalidOptions(f"{target} is there already; give another name with -o, or --force to overwrite it")
-    return target
+    return replaceable(target, force=force)
 
 
 def _view_name(artifact: Artifact, view: View) -> str:

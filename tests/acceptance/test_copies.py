@@ -1,0 +1,123 @@
+"""Copies out of custody and what is printed, where the target is odd, full, closed or gone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import CommandLine
+
+MIB = 1024 * 1024
+LINE = b"Snow is cleared from the roads of the town by the depot's four vehicles.\n"
+
+
+@pytest.fixture
+def beside(alone: CommandLine, database_url: str) -> CommandLine:
+    """A home of its own on the session's Postgres, so that no command starts one."""
+    return alone.with_environment(WAYBILL_DATABASE_URL=database_url)
+
+
+def put(waybill: CommandLine, folder: Path, *, mebibytes: int = 1) -> dict[str, Any]:
+    path = folder / "letter.txt"
+    with path.open("wb") as stream:
+        for _ in range(mebibytes):
+            stream.write(LINE * (MIB // len(LINE)))
+    return waybill.json("files", "put", path)
+
+
+def process(waybill: CommandLine, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "waybill", *map(str, arguments)]
+    return subprocess.Popen(command, env=waybill.environment, stderr=subprocess.PIPE, **options)
+
+
+def test_only_files_are_replaced_by_force_too(beside: CommandLine, tmp_path: Path) -> None:
+    file_id = put(beside, tmp_path)["file_id"]
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for target in ("pipe", "link"):
+        answer = beside.json("files", "get", file_id, "-o", tmp_path / target, "--force", expect=2)
+        assert "not a regular file" in answer["error"]["message"]
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (("get", "ID", "-o", "x" * 300), 1),
+        (("get", "ID", "-o", "no/such/folder"), 1),
+        (("get", "ID", "-o", "~no-such-account/x"), 2),
+        (("put", "~no-such-account/x"), 2),
+        (("put", "."), 2),
+        (("list", "--source", "~no-such-account/x"), 2),
+    ],
+)
+def test_paths_that_cannot_be_are_told(
+    beside: CommandLine, tmp_path: Path, arguments: tuple[str, ...], exit_code: int
+) -> None:
+    file_id = put(beside, tmp_path)["file_id"] if "ID" in arguments else ""
+    told = beside.run("files", *(file_id if word == "ID" else word for word in arguments), expect=exit_code)
+    assert told.stderr.startswith("waybill: ") or "waybill: " in told.stderr.splitlines()[-1]
+    assert "Traceback" not in told.stderr
+
+
+def test_what_goes_to_standard_output_takes_no_memory(beside: CommandLine, tmp_path: Path) -> None:
+    def peak_bytes(mebibytes: int) -> int:
+        one = put(beside, tmp_path, mebibytes=mebibytes)
+        running = process(beside, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
+        assert running.stdout is not None
+        assert hashlib.file_digest(running.stdout, "sha256").hexdigest() == one["sha256"]
+        _, status, usage = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+        running.communicate()
+        assert running.returncode == 0
+        return usage.ru_maxrss * 1024
+
+    small = peak_bytes(1)
+    assert peak_bytes(32) < small + 20 * MIB
+
+
+def test_damage_is_told_on_standard_output_before_the_last_piece(beside: CommandLine, tmp_path: Path) -> None:
+    one = put(beside, tmp_path, mebibytes=3)
+    stored = Path(beside.json("files", "show", one["file_id"])["location"])
+    content = bytearray(stored.read_bytes())
+    content[-1] ^= 1
+    stored.chmod(0o600)
+    stored.write_bytes(content)
+    running = process(beside, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert b"have changed" in err
+    assert len(out) < one["size"]
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("show", "unknown", "--json")], ids=" ".join)
+def test_output_that_cannot_be_written_is_told(beside: CommandLine, arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        running = process(beside, "files", *arguments, stdout=full)
+        err = running.communicate(timeout=60)[1].decode()
+    assert running.returncode in {1, 2}
+    assert "Traceback" not in err
+    assert "waybill: " in err
+
+    running = process(beside, "files", *arguments, preexec_fn=lambda: os.close(1))
+    err = running.communicate(timeout=60)[1].decode()
+    assert running.returncode in {1, 2}
+    assert "Traceback" not in err
+    assert "waybill: " in err
+
+
+def test_a_reader_who_leaves_ends_a_list_without_a_word(beside: CommandLine) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    running = process(beside, "files", "list", stdout=writer)
+    os.close(writer)
+    err = running.communicate(timeout=60)[1].decode()
+    assert running.returncode == 1
+    assert [line for line in err.splitlines() if "storage key" not in line] == []
