@@ -20,6 +20,8 @@ from blocks.custody.manifest import is_manifest_key
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
+from waybill.gateway import received
+from waybill.gateway.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
 
 UPLOAD = "/api/v1/files/upload"
@@ -146,7 +148,9 @@ async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent
     assert kept.partition(".")[0] not in key
 
 
-async def test_many_at_once_all_arrive(gateway: Gateway) -> None:
+async def test_many_at_once_all_arrive(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine takes its time with them.
+    monkeypatch.setattr(received, "_IN_LINE_SECONDS", 60.0)
     # More than there are places for.
     contents = [os.urandom(MIB // 2 + number) for number in range(MOST_UPLOADS + 16)]
     answers = await asyncio.gather(*(upload(gateway, content, f"{n}.bin") for n, content in enumerate(contents)))
@@ -243,6 +247,29 @@ async def endless(piece: bytes, times: int) -> AsyncGenerator[bytes]:
     for _ in range(times):
         yield piece
     yield b"\r\n--xx--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"", b"--xx\r\n" + FILE + b"\r\n--xx--"), (b"--xx\r\n" + FILE + b"\r\n--xx--\r\n", b""), (b"--xx", b"")],
+    ids=["in front of the form", "behind it", "behind a boundary"],
+)
+@pytest.mark.parametrize("declared", [True, False], ids=["Content-Length", "chunked"])
+async def test_what_stands_beside_the_parts_has_an_end(
+    gateway: Gateway, before: bytes, after: bytes, declared: bool
+) -> None:
+    filling = (b"-" if before == b"--xx" else b"\r\n") * MAX_AROUND_BYTES
+
+    async def in_pieces() -> AsyncGenerator[bytes]:
+        for piece in (before, filling, after):
+            if piece:
+                yield piece
+
+    headers = {**await gateway.headers("write"), "Content-Type": FORM}
+    body = before + filling + after if declared else in_pieces()
+    answer = await gateway.client.post(UPLOAD, content=body, headers=headers)
+    assert (answer.status_code, error_of(answer)) == (413, "FormTooLarge")
+    await assert_nothing_is_left(gateway)
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["Content-Length", "chunked"])

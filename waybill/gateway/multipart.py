@@ -26,6 +26,9 @@ MAX_PARTS = 20
 # The longest field holds options or metadata; both are some kilobytes.
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FILE_NAME_BYTES = 1024
+# Fields as large and as many as they may be, their headers, and what stands before and after the parts, which the parser
+# passes over without end.
+MAX_AROUND_BYTES = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ async def form_events(request: Request, *, fields: Collection[str], files: Colle
     `ClientDisconnect` when the sender is gone.
     """
     parts = _Parts(fields, files)
-    parser = MultipartParser(_boundary(request), parts.callbacks())
+    parser, total = MultipartParser(_boundary(request), parts.callbacks()), 0
     async for piece in request.stream():
+        total += len(piece)
         try:
             parser.write(piece)
         except FormParserError as exc:
             raise _malformed("it breaks the form of multipart/form-data") from exc
+        if total - parts.content_bytes > MAX_AROUND_BYTES:
+            raise Refusal(413, "FormTooLarge", f"a form may have {MAX_AROUND_BYTES} bytes beside its file")
         for event in parts.taken():
             yield event
     if not parts.ended:
@@ -103,6 +109,7 @@ class _Parts:
         self._name = ""
         self._is_file = False
         self._value = bytearray()
+        self.content_bytes = 0
         self.ended = False
 
     def callbacks(self) -> MultipartCallbacks:
@@ -166,6 +173,7 @@ class _Parts:
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
             self._found.append(FileContent(data[start:end]))
+            self.content_bytes += end - start
             return
         self._value += data[start:end]
         if len(self._value) > MAX_FIELD_BYTES:

@@ -26,12 +26,10 @@ from blocks.naming import clean_display_name
 from blocks.settings import Settings
 from blocks.storage import Blob
 from waybill.gateway.answers import Refusal
-from waybill.gateway.multipart import FileBegins, FileContent, FormField, form_events
+from waybill.gateway.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
 from waybill.gateway.resources import Resources
 
 _ANY_TYPE = "application/octet-stream"
-# Boundaries, headers and fields around a file.
-_AROUND_BYTES = 2 * 1024 * 1024
 # A burst of small files is over by then; large ones are not.
 _IN_LINE_SECONDS = 5.0
 # Until the content is known.
@@ -189,7 +187,7 @@ async def _sniffed(form: ReceivedForm) -> str:
 
 def _refuse_by_length(request: Request, max_bytes: int) -> None:
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > max_bytes + _AROUND_BYTES:
+    if length.isdecimal() and int(length[:20]) > max_bytes + MAX_AROUND_BYTES:
         raise _too_large(max_bytes)
 
 
