@@ -26,8 +26,8 @@ MAX_PARTS = 20
 # The longest field holds options or metadata; both are some kilobytes.
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FILE_NAME_BYTES = 1024
-# Fields as large and as many as they may be, their headers, and what stands before and after the parts, which the parser
-# passes over without end.
+# Fields as large and as many as they may be, their headers, and what stands before and after the parts, over which the
+# parser passes without end.
 MAX_AROUND_BYTES = 2 * 1024 * 1024
 
 
