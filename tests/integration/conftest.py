@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,34 +16,16 @@ from prefect.settings import (
 
 from blocks.settings import Settings, current_settings
 from tasks.registry import all_stages
-
-# A process of its own: the stack sets the environment of the process that enters it.
-_SERVER = """
-import json, sys
-from pathlib import Path
-from blocks.settings import Settings
-from waybill.stack import running_stack
-with running_stack(Settings(home=Path(sys.argv[1]))) as addresses:
-    print(json.dumps(addresses.prefect_api_url), flush=True)
-    sys.stdin.read()
-"""
+from tests.prefect_server import running_prefect
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """The API address of a Prefect server on embedded Postgres."""
-    home = Path(tempfile.mkdtemp(prefix="waybill-prefect-"))
-    with subprocess.Popen(
-        [sys.executable, "-c", _SERVER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        address = json.loads(process.stdout.readline())
-        # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
-        quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-        with temporary_settings(updates={PREFECT_API_URL: address, **quiet}):
-            yield address
-        process.communicate()
-    shutil.rmtree(home)
+    # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
+    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
+    with running_prefect() as address, temporary_settings(updates={PREFECT_API_URL: address, **quiet}):
+        yield address
 
 
 @dataclass(frozen=True)

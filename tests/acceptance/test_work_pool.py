@@ -1,0 +1,101 @@
+"""The deployments on a Prefect server and a worker of one's own: what ``prefect.yaml`` says, as printed there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from tests.prefect_server import running_prefect
+from tests.webhooks import Receiver
+
+# Seconds for what takes a few where nothing else runs.
+PATIENCE_SECONDS = 120
+POOL = "waybill-pool"
+
+
+@pytest.fixture(scope="module")
+def prefect_api() -> Iterator[str]:
+    with running_prefect() as address:
+        yield address
+
+
+@pytest.fixture
+def environment(prefect_api: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+    """What a worker's machine has: Prefect's address, and what Waybill's flows need."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
+    return {
+        **kept,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_API_URL": prefect_api,
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "WAYBILL_ALLOW_PRIVATE_WEBHOOKS": "127.0.0.0/8",
+        "WAYBILL_DATABASE_URL": database_url,
+        "WAYBILL_HOME": str(tmp_path / "home"),
+        "COLUMNS": "200",
+    }
+
+
+def prefect(environment: Mapping[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@contextmanager
+def working(environment: Mapping[str, str], log: Path) -> Iterator[None]:
+    """A worker of the pool, until the end of the block."""
+    with log.open("w") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
+            env=environment, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.timeout(300)
+def test_all_deployments_run_on_a_work_pool(
+    environment: dict[str, str], prefect_api: str, database_url: str, receiver: Receiver, tmp_path: Path
+) -> None:
+    prefect(environment, "work-pool", "create", POOL, "--type", "process")
+    prefect(environment, "--no-prompt", "deploy", "--all")
+    found = httpx.post(f"{prefect_api}/deployments/filter", json={}).raise_for_status().json()
+    assert {(one["entrypoint"].split(":")[1], one["name"]) for one in found} == {
+        ("process_documents", "waybill"),
+        ("deliver_webhooks", "every-minute"),
+        ("reconcile_events", "every-minute"),
+    }
+    for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
+        httpx.post(f"{prefect_api}/deployments/{one['id']}/pause_deployment").raise_for_status()
+    document = tmp_path / "letter.md"
+    document.write_text("# A letter\n\nThe ferry leaves at five.\n")
+    parameters = {"sources": [str(document)], "stages": [1, 2], "webhook_url": receiver.url("/hook")}
+    with working(environment, tmp_path / "worker.log"):
+        for name, given in (
+            ("process-documents/waybill", parameters),
+            ("deliver-webhooks/every-minute", {}),
+        ):
+            told = prefect(environment, "deployment", "run", name, "--params", json.dumps(given), "--watch")
+            assert "finished successfully" in told, told + (tmp_path / "worker.log").read_text()[-3000:]
+    with psycopg.connect(database_url) as connection:
+        kept = connection.execute("select filename, state from artifacts order by stage nulls first").fetchall()
+    assert kept == [("letter.md", "available"), ("letter.md", "available"), ("letter.opt.md", "available")]
+    arrived = [json.loads(request.body)["event_type"] for request in receiver.wait_for(8, within=PATIENCE_SECONDS)]
+    assert {"task_started", "stage_completed", "stage_chain_completed", "task_completed"} <= set(arrived)
