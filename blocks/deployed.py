@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from blocks.keys import StorageKeys, load_storage_keys
@@ -27,7 +28,16 @@ async def load_store(settings: Settings) -> ArtifactStore:
         return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
 
 
-async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
+@dataclass(frozen=True, kw_only=True)
+class DeployedKeys:
+    """The keys, and what reads them again after a rotation; None for those of a block, which stand until the end of the
+    process: the environment's are not theirs."""
+
+    keys: StorageKeys
+    reload: Callable[[], StorageKeys] | None = None
+
+
+async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> DeployedKeys:
     """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
 
     With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
@@ -36,6 +46,7 @@ async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = 
     try:
         block = await KeyPair.aload(BLOCK_NAME)
     except ValueError:
-        return await asyncio.to_thread(load_storage_keys, settings, on_created=on_created)
+        load = partial(load_storage_keys, settings, on_created=on_created)
+        return DeployedKeys(keys=await asyncio.to_thread(load), reload=load)
     keys = block.storage_keys()
-    return keys if settings.encrypt else replace(keys, recipient=None)
+    return DeployedKeys(keys=keys if settings.encrypt else replace(keys, recipient=None))

@@ -24,7 +24,6 @@ from blocks.catalog import Catalog, KeyLocks
 from blocks.custody import Custody
 from blocks.deployed import BLOCK_NAME, load_keys, load_store
 from blocks.errors import WaybillError
-from blocks.keys import load_storage_keys
 from blocks.language_model import LanguageModel
 from blocks.lease import dead_runs, run_lease
 from blocks.settings import Settings
@@ -55,7 +54,7 @@ async def open_run(
     """
     database_url = settings.required_database_url
     store = await load_store(settings)
-    keys = await load_keys(settings)
+    deployed = await load_keys(settings)
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
     scratch = settings.scratch / str(run_id)
     with run_lease(settings.home, run_id):
@@ -67,8 +66,8 @@ async def open_run(
             custody = Custody(
                 catalog=catalog,
                 backend=store.backend,
-                keys=keys,
-                reload_keys=lambda: load_storage_keys(settings),
+                keys=deployed.keys,
+                reload_keys=deployed.reload,
             )
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:

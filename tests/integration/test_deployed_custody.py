@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from blocks.age import X25519Identity
 from blocks.catalog.pool import LONG_PATIENCE
 from blocks.deployed import BLOCK_NAME
-from blocks.errors import PrefectUnavailable
+from blocks.errors import NoMatchingIdentity, PrefectUnavailable
+from blocks.keys.block import KeyPair
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft
@@ -36,6 +38,24 @@ async def test_a_block_of_this_name_wins_over_the_environment(
     finally:
         await ArtifactStore.adelete(BLOCK_NAME)
     assert (await locate(settings)).startswith(str(tmp_path / "of-the-environment"))
+
+
+async def test_the_keys_of_a_block_stay_when_a_file_needs_another_one(
+    settings: Settings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the environment holds is not looked at, and no key is made for it: nobody else would have that one."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    recipient = X25519Identity.generate().recipient.text
+    await KeyPair(recipient=recipient).asave(BLOCK_NAME, overwrite=True)
+    try:
+        async with session.open_deployed_custody(settings, LONG_PATIENCE) as custody:
+            unreadable = await custody.take(draft(), b"for somebody else")
+            with pytest.raises(NoMatchingIdentity):
+                await custody.read(unreadable)
+            assert (await custody.take(draft(), b"another")).encrypted_for == recipient
+    finally:
+        await KeyPair.adelete(BLOCK_NAME)
+    assert not settings.resolved_storage_identity_file.exists()
 
 
 async def test_without_a_prefect_server_the_environment_says(

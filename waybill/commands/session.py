@@ -16,6 +16,7 @@ from waybill.output import print_notice, steps_shown
 if TYPE_CHECKING:
     from blocks.catalog import Catalog, Patience
     from blocks.custody import Custody
+    from blocks.deployed import DeployedKeys
     from blocks.keys import StorageKeys
     from blocks.storage import Backend
     from waybill.stack import StackAddresses
@@ -70,12 +71,12 @@ async def open_deployed_custody(settings: Settings, patience: Patience) -> Async
         async with open_custody(settings, patience) as custody:
             yield custody
         return
-    backend, keys = await _deployed(settings)
+    backend, deployed = await _deployed(settings)
     async with Catalog.open(settings.required_database_url, patience) as catalog:
-        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
+        yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
 
 
-async def _deployed(settings: Settings) -> tuple[Backend, StorageKeys]:
+async def _deployed(settings: Settings) -> tuple[Backend, DeployedKeys]:
     import httpx
     from prefect.exceptions import PrefectException
 
