@@ -166,7 +166,10 @@ def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
         path = url.split("://", 1)[1] if "://" in url else url
         if not path or "\0" in path:
             raise InvalidSettings("the storage URL names no folder; give a path or file:///folder")
-        return LocalBackend(Path(path).expanduser().absolute())
+        try:
+            return LocalBackend(Path(path).expanduser().absolute())
+        except RuntimeError as exc:  # no such account, or one without a home
+            raise InvalidSettings(f"the storage URL {path} begins with a home folder that does not exist") from exc
     if parts.scheme in {"s3", "s3a"}:
         from blocks.storage.s3 import S3Backend  # s3fs takes half a second to import
 

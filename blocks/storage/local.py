@@ -241,17 +241,15 @@ def _written_before(older_than: timedelta) -> float:
 
 def _unlink_partials(folder: int, name: str, written_before: float) -> int:
     with os.scandir(folder) as entries:
-        partials = [
-            entry.name
-            for entry in entries
-            if _blob_name_of_partial(entry.name) == name
-            and entry.stat(follow_symlinks=False).st_mtime <= written_before
-        ]
+        partials = [entry.name for entry in entries if _blob_name_of_partial(entry.name) == name]
+    removed = 0
     for partial in partials:
         # The writer, or somebody else who clears up, may have been quicker; the blob itself is still to go.
         with suppress(FileNotFoundError):
-            os.unlink(partial, dir_fd=folder)
-    return len(partials)
+            if os.stat(partial, dir_fd=folder, follow_symlinks=False).st_mtime <= written_before:
+                os.unlink(partial, dir_fd=folder)
+                removed += 1
+    return removed
 
 
 def _blob_name_of_partial(entry: str) -> str | None:

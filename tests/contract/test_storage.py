@@ -32,6 +32,7 @@ from blocks.errors import (
     UnsafeKey,
 )
 from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
+from blocks.storage import local as local_backend
 from tests.s3 import S3Server
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
@@ -575,6 +576,24 @@ def test_what_a_dead_writer_left_is_found_and_removed_with_its_key(local: Backen
     assert files(folder) == [".3f2ab.0123456789abcdef.partial", "neighbour"]
 
 
+def test_a_blob_goes_although_somebody_else_clears_up_after_its_writer(
+    local: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.publish(KEY, [b"x"])
+    partial = tmp_path / "store/outputs/3f/.3f2a.0123456789abcdef.partial"
+    partial.write_bytes(b"half")
+    listed = local_backend._blob_name_of_partial
+
+    def gone_since(entry: str) -> str | None:
+        partial.unlink(missing_ok=True)
+        return listed(entry)
+
+    monkeypatch.setattr(local_backend, "_blob_name_of_partial", gone_since)
+    assert local.delete(KEY, interrupted=True) is True
+    with pytest.raises(BlobMissing):
+        local.open(KEY)
+
+
 def test_what_is_left_over_tells_its_age(local: Backend, tmp_path: Path) -> None:
     folder = tmp_path / "store/outputs/3f"
     folder.mkdir(parents=True)
@@ -597,7 +616,7 @@ def test_an_interrupted_delete_takes_the_blob_too(backend: Backend) -> None:
     nothing_stays(backend)
 
 
-@pytest.mark.parametrize("url", ["", "file://", "nosuchscheme://x", "a\x00b"])
+@pytest.mark.parametrize("url", ["", "file://", "nosuchscheme://x", "a\x00b", "~no-such-account/x"])
 def test_a_url_that_names_no_storage_is_refused(url: str) -> None:
     with pytest.raises(InvalidSettings):
         open_backend(url)
