@@ -7,7 +7,8 @@
             waybill.download(file["file_id"], file["filename"])
 
 Answers are the API's JSON objects as they are. What the API refuses is `ApiError`. Requests that may be repeated are
-tried again, for as long as `patience_seconds`, when the connection fails or the API says that it cannot answer now.
+tried again when the connection fails or the API says that it cannot answer now, until `patience_seconds` have passed
+since the first failure; a download that gets on has them anew.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ T = TypeVar("T")
 # same request that is still being worked on, perhaps by a gateway that was killed.
 _PASSING = frozenset({429, 503})
 _UNDER_WAY = "RequestUnderWay"
+# Of httpx's errors, those of the line and of whoever answers. The others are the caller's own mistakes.
+_FAILURES = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 
@@ -60,7 +63,8 @@ class Client:
         patience_seconds: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        # As files end, keys that were read from one do.
+        headers = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
         self._http = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=timeout_seconds, transport=transport
         )
@@ -94,6 +98,8 @@ class Client:
 
         Tried again under one `Idempotency-Key`, by default a random one, so that there is one run.
         """
+        if (path is None) == (file_id is None):
+            raise ValueError("give either the path of a file or the file_id of one in custody")
         fields = _fields(
             file_id=file_id,
             stages=stages,
@@ -151,15 +157,18 @@ class Client:
         return self._get(f"/files/metadata/{file_id}")
 
     def download(self, file_id: str, target: str | os.PathLike[str]) -> Path:
-        """Copy a file to *target*, going on where it breaks off; it appears whole and verified, or not at all.
+        """Copy a file to the path *target*, going on where it breaks off; it appears whole and verified, or not at all.
 
         Raises `Damaged` when the bytes are not those of the catalogue.
         """
-        wanted, final = self.metadata(file_id), Path(target)
+        final = Path(target)
+        if final.is_dir():
+            raise IsADirectoryError(f"{final} is a folder; give the path that the file is to have")
+        wanted = self.metadata(file_id)
         partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.part")
         try:
             with partial.open("wb") as into:
-                self._again(lambda: self._fetch_rest(file_id, wanted, into))
+                self._again(lambda: self._fetch_rest(file_id, wanted, into), got=into.tell)
             with partial.open("rb") as written:
                 found = hashlib.file_digest(written, "sha256").hexdigest()
             if found != wanted["sha256"]:
@@ -247,17 +256,19 @@ class Client:
             for piece in answer.iter_bytes():
                 into.write(piece)
 
-    def _again(self, attempt: Callable[[], T]) -> T:
-        until, pause = time.monotonic() + self._patience_seconds, _FIRST_PAUSE_SECONDS
+    def _again(self, attempt: Callable[[], T], *, got: Callable[[], int] = lambda: 0) -> T:
+        """What *attempt* returns at last. *got* says how far it came, where the next one goes on from there."""
+        until, pause, furthest = float("inf"), _FIRST_PAUSE_SECONDS, 0
         while True:
             try:
                 return attempt()
-            except (httpx.TransportError, ApiError) as error:
-                wait = pause
-                if isinstance(error, ApiError):
-                    if error.status not in _PASSING and error.code != _UNDER_WAY:
-                        raise
-                    wait = error.retry_after or pause
+            except (*_FAILURES, ApiError) as error:
+                if isinstance(error, ApiError) and error.status not in _PASSING and error.code != _UNDER_WAY:
+                    raise
+                if until == float("inf") or got() > furthest:
+                    furthest, pause = got(), _FIRST_PAUSE_SECONDS
+                    until = time.monotonic() + self._patience_seconds
+                wait = (error.retry_after if isinstance(error, ApiError) else None) or pause
                 if time.monotonic() + wait > until:
                     raise
             time.sleep(wait)

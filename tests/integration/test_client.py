@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from prefect.states import Completed, Running
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
 from waybill.client import ApiError, Client, Damaged
+from waybill.gateway import webhooks
 
 T = TypeVar("T")
 MIB = 1024 * 1024
@@ -106,7 +108,9 @@ async def test_a_run_that_does_not_end_is_not_waited_for_for_ever(gateway: Gatew
         await using(gateway, lambda client: client.wait(started["task_id"], timeout_seconds=0.1, every_seconds=0.05))
 
 
-async def test_webhook_endpoints(gateway: Gateway) -> None:
+async def test_webhook_endpoints(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "_TEST_SECONDS", 0.1)  # nobody sends anything here
+
     def work(client: Client) -> None:
         made = client.add_endpoint("http://127.0.0.1:9/hook", ["task_completed"])
         assert made["secret"].startswith("whsec_")
@@ -168,6 +172,58 @@ async def test_a_download_that_breaks_off_goes_on_where_it_was(gateway: Gateway,
     ranges = [request.headers.get("range") for request in network.requests if "/download/" in request.url.path]
     assert len(ranges) == 4 and ranges[0] is None and all(ranges[1:])
     assert names(tmp_path) == ["copy.bin", "home"]
+
+
+async def test_a_download_over_a_bad_line_goes_on_for_as_long_as_it_gets_on(gateway: Gateway, tmp_path: Path) -> None:
+    """Patience is for a line that is dead, not for a file that is long."""
+    content = os.urandom(MIB)
+    artifact = await gateway.put(content)
+    network = Breaking(6, after_bytes=MIB // 8)
+    await using(
+        gateway,
+        lambda client: client.download(str(artifact.file_id), tmp_path / "copy.bin"),
+        transport=network,
+        # Less than the pauses in between take together.
+        patience_seconds=0.5,
+    )
+    assert (tmp_path / "copy.bin").read_bytes() == content
+    assert sum("/download/" in request.url.path for request in network.requests) == 7
+
+
+async def test_a_request_that_failed_late_is_tried_again_all_the_same(gateway: Gateway, tmp_path: Path) -> None:
+    """An upload may take longer than the patience before it fails."""
+    (tmp_path / "note.md").write_text("text")
+    network = Breaking(1)
+    real = network.handle_request
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        time.sleep(0.6)
+        return real(request)
+
+    network.handle_request = slow  # type: ignore[method-assign]
+    await using(gateway, lambda client: client.ingest(tmp_path / "note.md"), transport=network, patience_seconds=0.5)
+    assert len(network.requests) == 2
+
+
+async def test_mistakes_of_the_caller_are_told_at_once(gateway: Gateway, tmp_path: Path) -> None:
+    began = time.monotonic()
+    for address in ("localhost:8000", "htp://localhost"):
+        with pytest.raises(httpx.UnsupportedProtocol), Client(address, "wb_x") as client:
+            client.endpoints()
+    with pytest.raises(httpx.LocalProtocolError), Client(gateway.url, "two\nlines") as client:
+        client.endpoints()
+    with Client(gateway.url) as client:
+        for given in ({}, {"path": "report.pdf", "file_id": str(UUID(int=0))}):
+            with pytest.raises(ValueError, match="either the path of a file or the file_id"):
+                client.ingest(**given)
+        with pytest.raises(IsADirectoryError, match="the path that the file is to have"):
+            client.download(str(UUID(int=0)), tmp_path)
+    assert time.monotonic() - began < 20, "none of them was tried again"
+
+
+async def test_a_key_as_it_was_read_from_its_file_works(gateway: Gateway) -> None:
+    key = await gateway.key("read")
+    assert await asyncio.to_thread(lambda: Client(gateway.url, f"{key}\n").endpoints()) == []
 
 
 async def test_a_lost_answer_to_an_ingest_makes_no_second_run(gateway: Gateway, tmp_path: Path) -> None:
