@@ -81,8 +81,9 @@ class EndpointBlocks:
                         await self._follow(connection, name, one, known.get(name))
                 except Permanent as error:
                     self._tell(name, error.message)
-            for name in known.keys() - blocks.keys():
-                await endpoints.remove_endpoint(connection, known[name].endpoint_id)
+            # In the order in which everybody locks them.
+            for endpoint_id in sorted(known[name].endpoint_id for name in known.keys() - blocks.keys()):
+                await endpoints.remove_endpoint(connection, endpoint_id)
             self._told = {name: told for name, told in self._told.items() if name in blocks}
 
     async def _vetted(

@@ -15,11 +15,14 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Connection
 from blocks.catalog.catalog import run
-from blocks.errors import EndpointNotFound
+from blocks.errors import EndpointNotFound, InvalidWebhookUrl
 from blocks.outbox import queries
 
 Origin = Literal["registered", "block", "run"]
 EndpointState = Literal["enabled", "disabled", "removed"]
+
+# Somebody may remove the endpoint of an address just when it is asked for.
+_ADDING_TRIES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +137,7 @@ async def add_endpoint(
 
 async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
     """The endpoint, also a removed one. Raises `EndpointNotFound`."""
-    row = await (await run(connection, queries.ENDPOINT, {"endpoint_id": endpoint_id})).fetchone()
-    if row is None:
-        raise _not_found(endpoint_id)
-    return Endpoint(**row)
+    return await _read_endpoint(connection, queries.ENDPOINT, endpoint_id)
 
 
 async def list_endpoints(connection: Connection) -> list[Endpoint]:
@@ -184,8 +184,11 @@ async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: s
 
 
 async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
-    """Forget the endpoint and its secret; what waited for it is dead, its log stays. Raises `EndpointNotFound`."""
-    found = await get_endpoint(connection, endpoint_id)
+    """Forget the endpoint and its secret; what waited for it is dead, its log stays. Raises `EndpointNotFound`.
+
+    In a transaction, which is the caller's.
+    """
+    found = await _read_endpoint(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
     if await (await run(connection, queries.REMOVE, {"endpoint_id": endpoint_id})).fetchone() is None:
         raise _not_found(endpoint_id)
     if found.secret_id is not None:
@@ -193,13 +196,25 @@ async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
 
 
 async def tell_run_at(connection: Connection, run_id: UUID, url: str, secret_id: UUID) -> None:
-    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent: its first one stays."""
-    endpoint = await (await run(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
-    while endpoint is None:
+    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent: its first one stays.
+
+    Raises `InvalidWebhookUrl` where another URL stands in its place.
+    """
+    for _ in range(_ADDING_TRIES):
+        endpoint = await (await run(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+        if endpoint is not None:
+            await run(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+            return
         values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
         await run(connection, queries.ADD_RUN_ENDPOINT, values)
-        endpoint = await (await run(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
-    await run(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+    raise InvalidWebhookUrl("it has the same MD5 sum as that of another run, which somebody must have made so")
+
+
+async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:
+    row = await (await run(connection, statement, {"endpoint_id": endpoint_id})).fetchone()
+    if row is None:
+        raise _not_found(endpoint_id)
+    return Endpoint(**row)
 
 
 def _not_found(endpoint_id: UUID) -> EndpointNotFound:

@@ -14,7 +14,8 @@ CHANNEL = "waybill_webhooks"
 
 # An event that is there already changes nothing; a new one gets a delivery for every endpoint that wants it, and
 # dispatchers are told when the caller's transaction commits. Rows travel as arrays, so any number costs one exchange
-# with the server.
+# with the server. Endpoints stay as they are until that commit (foreign keys see to it anyway, a moment later): for one
+# that is removed meanwhile a delivery would wait for ever. They are locked in the order of their ids, as everywhere.
 _TOLD = """
     added as (
         insert into webhook_events (event_id, event_type, task_id, source_file, occurred_at, body, whole_body)
@@ -26,16 +27,15 @@ _TOLD = """
         returning event_id, event_type, task_id
     ), to_deliver as (
         insert into webhook_deliveries (event_id, endpoint_id)
-        select added.event_id, endpoint.endpoint_id
-          from added
+        select told.event_id, endpoint.endpoint_id
+          from (select *, row_number() over () as place from added) told
+          left join webhook_runs run on run.run_id = told.task_id
           join webhook_endpoints endpoint
-            on endpoint.state <> 'removed' and endpoint.origin <> 'run'
-               and (endpoint.event_types is null or added.event_type = any(endpoint.event_types))
-        union all
-        select added.event_id, run.endpoint_id
-          from added
-          join webhook_runs run on run.run_id = added.task_id
-          join webhook_endpoints endpoint on endpoint.endpoint_id = run.endpoint_id and endpoint.state <> 'removed'
+            on endpoint.state <> 'removed'
+               and case when endpoint.origin = 'run' then endpoint.endpoint_id = run.endpoint_id
+                        else endpoint.event_types is null or told.event_type = any(endpoint.event_types) end
+         order by endpoint.endpoint_id, told.place
+           for key share of endpoint
         returning endpoint_id
     ), told as (
         select pg_notify('waybill_webhooks', endpoint_id::text)
@@ -165,6 +165,9 @@ DISABLE = """
      where endpoint_id = %(endpoint_id)s and state <> 'removed'
     returning endpoint_id
 """
+
+# Waits for events that are being added for it, and has others wait: what is given up is all that there is.
+ENDPOINT_TO_REMOVE = f"{ENDPOINT} for update"
 
 REMOVE = """
     with removed as (

@@ -1,6 +1,6 @@
 """Registering endpoints and their secrets: an outbox row, a secret sealed for it, and what the secret was, told once.
 
-Every call takes the caller's connection. Does not look at addresses: `blocks.webhooks.address` does, before.
+Every call takes the caller's connection. Does not judge addresses: `blocks.webhooks.address` does, before.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from blocks.catalog import Connection
-from blocks.errors import EndpointNotFound
+from blocks.errors import EndpointNotFound, InvalidWebhookUrl
 from blocks.outbox import endpoints
 from blocks.outbox.endpoints import Endpoint, Origin
+from blocks.webhooks.address import MAX_URL_CHARS
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 
 # What a consumer has time for to take up the new secret; both sign meanwhile.
@@ -76,7 +77,12 @@ async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, s
 
 
 async def tell_run_at(connection: Connection, box: SecretBox, *, run_id: UUID, url: str) -> None:
-    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent."""
+    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent.
+
+    Raises `InvalidWebhookUrl` for one that is too long to be kept for nothing: it is never sent to.
+    """
+    if len(url) > MAX_URL_CHARS:
+        raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
     secret_id = await endpoints.shared_secret_id(connection)
     if secret_id is None:
         secret_id, _ = await shared_secret(connection, box)

@@ -111,14 +111,14 @@ class Settler:
                 await deliveries.settle(connection, outcomes)
             return
         async with self._catalog.transaction() as connection:
-            if outcomes:
-                await deliveries.settle(connection, outcomes)
+            # Endpoints first and in one order everywhere, as who removes one does it: so nobody waits in a circle.
             sound = sorted(one for one, what in news.items() if not what.failures and what.gone is None)
             if sound:
                 await deliveries.mark_sound(connection, sound)
-            # In one order everywhere, so that two dispatchers never wait for each other.
             for endpoint_id in sorted(news):
                 await _write_news(connection, endpoint_id, news[endpoint_id])
+            if outcomes:
+                await deliveries.settle(connection, outcomes)
 
 
 async def _write_news(connection: Connection, endpoint_id: UUID, news: EndpointNews) -> None:

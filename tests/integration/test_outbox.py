@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -11,9 +12,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Catalog
-from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings
-from blocks.outbox import Event, add_event_for, add_events, computed_event_id, recent_events, whole_body
+from blocks.catalog import Catalog, Connection
+from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings, InvalidWebhookUrl
+from blocks.outbox import Event, add_event_for, add_events, computed_event_id, queries, recent_events, whole_body
 from blocks.outbox import deliveries as log
 from blocks.outbox import endpoints as book
 from blocks.outbox.event import MAX_BODY_BYTES
@@ -108,6 +109,68 @@ async def test_the_body_is_the_contract_and_a_long_one_becomes_a_link_to_the_who
     assert data.pop("payload_bytes") > MAX_BODY_BYTES
     assert data == {"overall_success": True, "thinned": True, "payload_url": link(long.event_id)}
     assert len(whole["data"]["stages"]) == 300
+
+
+@pytest.mark.parametrize("origin", ["registered", "run"])
+@pytest.mark.parametrize("first", ["event", "removal"])
+async def test_nothing_waits_for_an_endpoint_that_is_removed_while_events_are_added(
+    catalog: Catalog, box: SecretBox, origin: str, first: str
+) -> None:
+    run = uuid4()
+    async with catalog.transaction() as connection:
+        if origin == "run":
+            await registry.tell_run_at(connection, box, run_id=run, url="https://a.example/")
+        else:
+            await registry.register(connection, box, url="https://a.example/")
+        endpoint_id = (await book.list_endpoints(connection))[0].endpoint_id
+
+    async def add(connection: Connection) -> None:
+        await add_events(connection, [event(run=run)], link)
+
+    async def remove(connection: Connection) -> None:
+        await book.remove_endpoint(connection, endpoint_id)
+
+    async def later(work: Callable[[Connection], Awaitable[None]]) -> None:
+        async with catalog.transaction() as connection:
+            await work(connection)
+
+    begins, follows = (add, remove) if first == "event" else (remove, add)
+    async with catalog.transaction() as connection:
+        await begins(connection)
+        following = asyncio.create_task(later(follows))
+        await _someone_waits(catalog)
+    await following
+    async with catalog.connection() as connection:
+        states = [one.state for one in (await log.list_deliveries(connection)).deliveries]
+        assert states == (["dead"] if first == "event" else [])
+        assert len(await recent_events(connection, timedelta(hours=1))) == 1
+
+
+async def _someone_waits(catalog: Catalog) -> None:
+    """For a lock of another transaction in this database."""
+    async with asyncio.timeout(30):
+        while True:
+            async with catalog.connection() as connection:
+                cursor = await connection.execute(
+                    "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+                )
+                if await cursor.fetchone():
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def test_an_address_that_is_taken_or_too_long_is_refused_and_waited_for_by_nobody(
+    catalog: Catalog, box: SecretBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with catalog.transaction() as connection:
+        with pytest.raises(InvalidWebhookUrl):
+            await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/" + "x" * 2048)
+        await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/")
+        # Two addresses with one MD5 sum can be made, and only one of them can be kept.
+        monkeypatch.setattr(queries, "RUN_ENDPOINT", f"{queries.RUN_ENDPOINT} and false")
+        with pytest.raises(InvalidWebhookUrl):
+            async with asyncio.timeout(5):
+                await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/")
 
 
 async def test_one_owner_at_a_time_sends_to_an_endpoint(catalog: Catalog, box: SecretBox) -> None:
