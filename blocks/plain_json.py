@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -10,9 +11,12 @@ from typing import Any, cast
 def cleaned(value: Any, *, leaf: Callable[[Any], Any]) -> Any:
     """*value* with every key and everything that is neither mapping, list nor tuple given through *leaf*.
 
-    NaN and infinities, which JSON does not have, become null before that.
+    NaN and infinities, which JSON does not have, become null before that, and so do whole numbers that its readers take
+    for infinities or refuse.
     """
     if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
         return None
     if isinstance(value, Mapping):
         entries = cast("Mapping[Any, Any]", value).items()

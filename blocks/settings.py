@@ -108,7 +108,8 @@ class Settings(BaseSettings):
     max_file_mib: int = Field(default=1024, ge=1)
     # Further stages as package.module:ATTRIBUTE, separated by commas.
     extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
-    retention_days: int = Field(default=30, ge=1)
+    # A thousand years; Python's calendar ends with the year 9999.
+    retention_days: int = Field(default=30, ge=1, le=365_000)
 
     @field_validator("*", mode="before")
     @classmethod

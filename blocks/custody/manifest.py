@@ -7,7 +7,8 @@ else's business, and who holds only the storage cannot make one.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
@@ -24,6 +25,11 @@ MANIFEST_SUFFIX = ".waybill"
 FORMAT_VERSION = 1
 # Metadata and a report of a MiB each, both escaped, and the columns.
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+
+# Times that Postgres stores and Python cannot read make every list with such a row fail. No file is older than this
+# program or kept for ever.
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+_Time = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
 
 _AGE_MAGIC = b"age-encryption.org/"
 
@@ -43,7 +49,7 @@ class _Manifest(BaseModel):
     stage_name: str | None
     stage_key: str | None
     run_id: UUID | None
-    media_type: str
+    media_type: str = Field(pattern="^[ -~]+$")  # a header's value
     size: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     stored_size: int = Field(ge=0)
@@ -51,8 +57,8 @@ class _Manifest(BaseModel):
     location: str
     metadata: dict[str, Any]
     report: dict[str, Any]
-    created_at: AwareDatetime
-    expires_at: AwareDatetime
+    created_at: _Time
+    expires_at: _Time
     encrypted_for: str | None
     header_sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
 

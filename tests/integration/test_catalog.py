@@ -481,6 +481,7 @@ async def test_metadata_may_hold_what_postgres_refuses(catalog: Catalog) -> None
         "mark": "\ufeffx",
         "ratio": float("nan"),
         "most": float("inf"),
+        "long": [10**400, -(10**400), 10**300],
         "tuple": (1, None, True),
         "text": "ünï 文",
     }
@@ -493,6 +494,7 @@ async def test_metadata_may_hold_what_postgres_refuses(catalog: Catalog) -> None
         "mark": "\ufeffx",
         "ratio": None,
         "most": None,
+        "long": [None, None, 1e300],
         "tuple": [1, None, True],
         "text": "ünï 文",
     }

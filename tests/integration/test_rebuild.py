@@ -177,6 +177,31 @@ async def test_plain_manifests_count_where_encryption_is_off_or_when_asked_for(l
     assert (await rebuilt(local)).restored == 0
 
 
+ODD: dict[str, dict[str, object]] = {
+    "expires beyond the calendar": {"expires_at": "9999-12-31T23:59:59-14:00"},
+    "made before the calendar": {"created_at": "0001-01-01T00:00:00+14:00"},
+    "size of no column": {"size": 2**63},
+    "stage of no column": {"stage": 70_000, "stage_name": "x", "stage_key": "x"},
+    "U+0000": {"filename": "a\0b"},
+    "type of two lines": {"media_type": "text/plain\r\nx: y"},
+    "no file's key": {"location": "../x"},
+}
+
+
+@pytest.mark.parametrize("change", ODD.values(), ids=ODD)
+async def test_an_odd_plain_manifest_spoils_nothing(local: Place, change: dict[str, object]) -> None:
+    plain = local.with_keys(PLAIN)
+    odd, whole = await plain.custody.take(draft(), b"odd"), await plain.custody.take(draft(), b"whole")
+    path = local.folder / manifest_key(odd.location)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), **change}))
+    await lose(local)
+    found = await rebuilt(plain)
+    assert [key for key, _ in found.failed] == [manifest_key(odd.location)]
+    async with local.catalog.connection() as connection:
+        page = await local.catalog.list_artifacts(connection)
+    assert [one.file_id for one in page.artifacts] == [whole.file_id]
+
+
 async def test_foreign_files_in_the_storage_are_left_alone(local: Place) -> None:
     await local.custody.take(draft(), b"x")
     (local.folder / "notes.txt.waybill").write_text("a person's own")
