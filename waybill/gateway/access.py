@@ -78,10 +78,7 @@ class Gate:
                 why = "revoked or expired" if not key.usable else f"without the scope {scope}"
                 await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
             raise refusal
-        if self._is_to_be_noted(key.key_id, client):
-            async with self._catalog.connection() as connection:
-                await note_use(connection, key.key_id)
-                await record(connection, caller.entry("key_used"))
+        await self._note_use(key, caller)
         wait = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
         if wait:
             raise _too_often(wait)
@@ -113,14 +110,20 @@ class Gate:
             )
         return None
 
-    def _is_to_be_noted(self, key_id: str, client: str | None) -> bool:
-        now, use = self._clock(), (key_id, client)
+    async def _note_use(self, key: ApiKey, caller: Caller) -> None:
+        now, use = self._clock(), (key.key_id, caller.client)
         if now - self._noted.get(use, -_NOTED_EVERY_SECONDS) < _NOTED_EVERY_SECONDS:
-            return False
+            return
         if len(self._noted) >= _REMEMBERED:
             self._noted.clear()
-        self._noted[use] = now
-        return True
+        self._noted[use] = now  # before it is true, so that of many requests at once only one does it
+        try:
+            async with self._catalog.transaction() as connection:
+                await note_use(connection, key.key_id)
+                await record(connection, caller.entry("key_used"))
+        except BaseException:
+            self._noted.pop(use, None)
+            raise
 
 
 def _not_authenticated(message: str) -> Refusal:

@@ -21,7 +21,7 @@ from blocks.catalog import Artifact, Connection
 from blocks.errors import InvalidOptions, Transient
 from tasks.sources import CUSTODY_SCHEME
 from waybill.gateway.access import Caller
-from waybill.gateway.answers import Refusal, json_answer
+from waybill.gateway.answers import Refusal, json_answer, log
 from waybill.gateway.dependencies import Waybill, Writer
 from waybill.gateway.description import errors, form
 from waybill.gateway.form_fields import (
@@ -179,6 +179,7 @@ async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, fi
     try:
         return await start_run(resources.prefect, deployment_id, parameters, run_key=run_key)
     except Transient as exc:
+        log.error("no run for file %s: %s", file_id, exc.message)
         raise Refusal(
             503,
             type(exc).__name__,

@@ -74,6 +74,10 @@ class PrefectApi:
                     yield self._client
         except ObjectNotFound:
             raise
+        except httpx.HTTPStatusError as exc:
+            # Without its words, which repeat what it was asked.
+            status = exc.response.status_code
+            raise PrefectUnavailable(f"the Prefect server answers with status {status}; its log says why") from exc
         except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
             raise PrefectUnavailable(
                 f"the Prefect server does not answer ({type(exc).__name__}); is 'waybill up' running?"
