@@ -26,6 +26,7 @@ from blocks.custody.custody import Custody
 from blocks.custody.reading import changes_told, header_pieces, require_key, stored_pieces
 from blocks.custody.writing import store_pieces
 from blocks.errors import (
+    ArtifactNotFound,
     BlobMissing,
     CatalogUnavailable,
     ContentMismatch,
@@ -89,7 +90,18 @@ async def _moved(custody: Custody, recipient: StorageRecipient, artifact: Artifa
     try:
         return Moved(artifact=artifact) if await _move(custody, artifact, recipient) else None
     except WaybillError as error:
-        return Moved(artifact=artifact, error=error)
+        # Whoever removes a file takes what its move has written away from under it.
+        return None if await _is_gone(custody, artifact) else Moved(artifact=artifact, error=error)
+
+
+async def _is_gone(custody: Custody, artifact: Artifact) -> bool:
+    try:
+        await custody.get(artifact.file_id, even_expired=True)
+    except ArtifactNotFound:
+        return True
+    except WaybillError:
+        pass  # the catalogue is away; what went wrong first is told
+    return False
 
 
 async def _clear_interrupted(custody: Custody) -> None:

@@ -26,6 +26,7 @@ from blocks.errors import (
     InvalidOptions,
     NoMatchingIdentity,
     RotationUnderWay,
+    StorageUnavailable,
 )
 from blocks.keys import StorageKeys
 from tests.integration.custody_place import Place, draft
@@ -155,6 +156,22 @@ async def test_a_file_that_is_removed_while_it_moves_is_gone_with_all_its_bytes(
         await place.custody.get(artifact.file_id)
     assert place.nothing_lies_in_the_storage()
     assert await place.states() == {"deleted": 1}
+
+
+async def test_a_file_whose_new_bytes_are_removed_with_it_is_no_failure(
+    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = await place.custody.take(draft(), b"x")
+    after = place.with_keys(ROTATED)
+    loop = asyncio.get_running_loop()
+
+    def removed_meanwhile(*_: object, **__: object) -> object:
+        asyncio.run_coroutine_threadsafe(place.custody.remove(artifact.file_id), loop).result(10)
+        raise StorageUnavailable("what was written is gone")
+
+    monkeypatch.setattr(after.backend, "publish", removed_meanwhile)
+    assert await rotated(after, locks) == []
+    assert place.nothing_lies_in_the_storage()
 
 
 class StepFailed(Exception):
