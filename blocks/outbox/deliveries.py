@@ -206,22 +206,32 @@ async def mark_failing(
     await run(connection, queries.MARK_FAILING, values)
 
 
-async def is_under_way(connection: Connection, *, within: timedelta) -> bool:
-    """Whether something is due now or *within* that time at an endpoint that is open."""
-    values = {"within_seconds": within.total_seconds()}
+async def is_under_way(connection: Connection, *, within: timedelta, first_pause: timedelta = timedelta(0)) -> bool:
+    """Whether something is due now or *within* that time at an endpoint that is open, *first_pause* as in `due`."""
+    values = {"within_seconds": within.total_seconds(), "first_pause_seconds": first_pause.total_seconds()}
     row = await (await run(connection, queries.UNDER_WAY, values)).fetchone()
     return bool(row and row["under_way"])
 
 
 async def is_awaited(
-    connection: Connection, owner: UUID, *, without: Collection[UUID], task_id: UUID | None = None
+    connection: Connection,
+    owner: UUID,
+    *,
+    without: Collection[UUID],
+    task_id: UUID | None = None,
+    first_pause: timedelta = timedelta(0),
 ) -> bool:
     """Whether *owner* should go on: something is due now at an endpoint that takes what it is sent.
 
     Endpoints *without*, those that fail and those that another dispatcher serves do not count; with *task_id* only the
-    events of that run do.
+    events of that run do; *first_pause* as in `due`.
     """
-    values = {"owner": owner, "without": list(without), "task_id": task_id}
+    values = {
+        "owner": owner,
+        "without": list(without),
+        "task_id": task_id,
+        "first_pause_seconds": first_pause.total_seconds(),
+    }
     row = await (await run(connection, queries.AWAITED, values)).fetchone()
     return bool(row and row["awaited"])
 

@@ -311,6 +311,8 @@ UNDER_WAY = f"""
     select exists (
         select 1 from webhook_deliveries d join webhook_endpoints e using (endpoint_id)
          where d.state = 'pending' and d.due_at <= clock_timestamp() + make_interval(secs => %(within_seconds)s)
+           and (d.attempts > 0 or d.due_at <= clock_timestamp() + make_interval(secs => %(within_seconds)s)
+                                              - make_interval(secs => %(first_pause_seconds)s))
            and {_OPEN}
     ) as under_way
 """
@@ -321,6 +323,7 @@ AWAITED = f"""
     select exists (
         select 1 from webhook_deliveries d join webhook_endpoints e using (endpoint_id)
          where d.state = 'pending' and d.due_at <= clock_timestamp() and {_OPEN} and e.failures = 0
+           and (d.attempts > 0 or d.due_at <= clock_timestamp() - make_interval(secs => %(first_pause_seconds)s))
            and (e.owner is null or e.owner = %(owner)s or e.owned_until < clock_timestamp())
            and not e.endpoint_id = any(%(without)s::uuid[])
            and (%(task_id)s::uuid is null

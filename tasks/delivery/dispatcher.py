@@ -115,7 +115,7 @@ class Dispatcher:
         """
 
         async def is_done(connection: Connection, left: timedelta) -> bool:
-            return not await deliveries.is_under_way(connection, within=left)
+            return not await deliveries.is_under_way(connection, within=left, first_pause=self._first_pause)
 
         return await self._until(is_done, within)
 
@@ -128,7 +128,9 @@ class Dispatcher:
 
         async def is_done(connection: Connection, _: timedelta) -> bool:
             hanging = [one for one, lane in self._lanes.items() if lane.silent_seconds > _WORTH_WAITING_SECONDS]
-            return not await deliveries.is_awaited(connection, self._leases.owner, without=hanging, task_id=task_id)
+            return not await deliveries.is_awaited(
+                connection, self._leases.owner, without=hanging, task_id=task_id, first_pause=self._first_pause
+            )
 
         return await self._until(is_done, within)
 

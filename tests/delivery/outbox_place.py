@@ -90,7 +90,7 @@ class OutboxPlace:
         rows = await self.execute("select state, count(*) as count from webhook_deliveries group by state")
         return {row["state"]: row["count"] for row in rows}
 
-    async def until_states(self, *, within: float = 10.0, **counts: int) -> None:
+    async def until_states(self, *, within: float = 30.0, **counts: int) -> None:
         """Wait until the deliveries are as *counts* says, no more and no less."""
         await until(lambda: self._is(counts), f"deliveries are {counts}", within=within, told=self.states)
 
@@ -109,7 +109,7 @@ async def until(
     condition: Callable[[], Awaitable[bool]],
     what: str,
     *,
-    within: float = 10.0,
+    within: float = 30.0,
     told: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Poll until *condition* holds."""

@@ -62,8 +62,9 @@ async def state(client: PrefectClient, run_id: UUID) -> str:
 
 
 async def test_runs_that_fall_silent_are_lost_and_those_that_are_heard_of_or_resumed_are_not(
-    client: PrefectClient,
+    client: PrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("waybill.stack.automations._FAREWELL_SECONDS", 30.0)
     await watch_heartbeats(client, ["watched-flow"], WITHIN)
     # An old one, which goes silent before the automation is brought up to date: then its silence does not count.
     resumed = await begin(client)

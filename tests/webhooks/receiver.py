@@ -107,7 +107,7 @@ class Receiver:
             self.requests = []
             self.most_in_flight = self.in_flight
 
-    def wait_for(self, count: int, *, within: float = 10.0, when: When | str | None = None) -> list[Request]:
+    def wait_for(self, count: int, *, within: float = 30.0, when: When | str | None = None) -> list[Request]:
         """The requests so far (those to a path, or that *when* chooses), once there are *count*."""
         deadline = time.monotonic() + within
         while len(found := self.received(when)) < count:
@@ -115,7 +115,7 @@ class Receiver:
             time.sleep(_POLL_SECONDS)
         return found
 
-    async def until(self, count: int, *, within: float = 10.0, when: When | str | None = None) -> list[Request]:
+    async def until(self, count: int, *, within: float = 30.0, when: When | str | None = None) -> list[Request]:
         """`wait_for` for tests that run in an event loop."""
         deadline = time.monotonic() + within
         while len(found := self.received(when)) < count:
