@@ -130,9 +130,10 @@ def assert_told_in_time(seen: Seen) -> None:
     }
     print(figures)
     assert seen.longest() < LONGEST_SECONDS
-    # Two cores on which servers start, and this process beside them: what counts is that nothing holds the gateway up.
-    assert figures["health_ms"][0.95] < 100
-    assert figures["health_ms"][1.0] < 2000
+    # What counts is that nothing holds the gateway up, which would be for as long as others are waited for: seconds. On
+    # a quiet machine 95 of 100 take under 20 ms; servers start meanwhile, and how quick that leaves it is not tested.
+    assert figures["health_ms"][0.95] < 1000
+    assert figures["health_ms"][1.0] < 2500
 
 
 async def get(up: Up, path: str) -> httpx.Response:
