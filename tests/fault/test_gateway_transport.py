@@ -225,7 +225,7 @@ async def test_whoever_sends_no_whole_head_in_time_is_told_and_cut_off(serve: Se
         client.send(beginning)
         dripping = asyncio.create_task(drip(client) if and_on else asyncio.sleep(0))
         assert only_error(await client.rest()) == (408, "RequestTimeout")
-        assert client.seconds < 5
+        assert client.seconds < 9, "by the limit of this test, not by the usual one"
         await dripping
 
     beginnings = (b"G", b"GET /count HTTP/1.1\r\n", b"GET /count HTTP/1.1\r\nHost: x\r\n", GET[:-1])
@@ -243,7 +243,7 @@ async def test_a_connection_without_a_further_request_ends_silently(serve: Serve
     client.send(GET)
     assert (await client.one_answer())[0] == 200
     assert await client.rest() == b""
-    assert 0.8 < client.seconds < 4
+    assert 0.8 < client.seconds < 15
 
 
 # Bodies that never come -----------------------------------------------------------------------------------------------
@@ -281,7 +281,8 @@ async def test_a_body_that_drips_is_too_slow_in_the_end(serve: Serve) -> None:
 
 
 async def test_a_slow_but_steady_body_arrives(serve: Serve) -> None:
-    served = await serve(body_silence_seconds=0.4, pace_window_seconds=0.5, pace_bytes=5000)
+    # For longer than either of them, and several times as much as is wanted: a busy machine holds the sender up too.
+    served = await serve(body_silence_seconds=1.5, pace_window_seconds=1.0, pace_bytes=3000)
     client = await served.connect()
     client.send(b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n")
     for _ in range(20):
@@ -439,7 +440,7 @@ async def test_who_asks_first_is_refused_before_the_body_or_told_to_go_on(serve:
 
 
 async def test_who_is_refused_while_it_sends_gets_to_read_why(serve: Serve) -> None:
-    served = await serve(linger_seconds=5.0)
+    served = await serve(linger_seconds=15.0)
     size = 30 * MIB
     client = await served.connect()
     client.send(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
@@ -465,7 +466,7 @@ async def test_who_is_refused_and_sends_on_for_ever_is_cut_off(serve: Serve) -> 
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await send_on()
-    assert 0.4 < client.seconds < 5
+    assert 0.4 < client.seconds < 15
 
 
 async def test_an_upload_is_refused_before_its_body(database_url: str, tmp_path: Any) -> None:
@@ -708,7 +709,7 @@ async def test_the_end_waits_for_nobody_who_only_holds_a_connection() -> None:
         served.server.should_exit = True
         assert await silent.rest() == b""
         await refused.rest()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_what_a_client_may_take_by_default() -> None:

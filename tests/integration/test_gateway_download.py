@@ -552,7 +552,8 @@ async def test_a_restart_of_the_database_is_told_and_survived(gateway: Gateway) 
     link = gateway.link(await gateway.put())
     with psycopg.connect(gateway.database_url, autocommit=True) as connection:
         connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity "
+            # And wait until each is gone: until then a request may still be answered.
+            "select pg_terminate_backend(pid, 20000) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
     answer = await gateway.get(link)
@@ -587,7 +588,7 @@ async def test_a_slow_client_is_not_read_ahead_of_and_one_that_leaves_ends_the_r
     await reader.readexactly(MIB)
     await eventually(lambda: backend.bytes_read > 0, "reading has begun")
     settled, seen = 0, -1
-    while settled < 20:
+    while settled < 50:
         settled, seen = (settled + 1, seen) if backend.bytes_read == seen else (0, backend.bytes_read)
         await asyncio.sleep(0.01)
     # What lies in the sockets' buffers of this machine, and a few pieces in the gateway.
@@ -612,7 +613,8 @@ async def test_the_end_of_the_gateway_breaks_what_is_under_way(start: Start) -> 
     writer.write(f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     received = len(await reader.readexactly(MIB))
     gateway.server.should_exit = True
-    await asyncio.sleep(0.3)
+    # Until then it would be read to its end on a busy machine.
+    await eventually(lambda: not gateway.server.server_state.tasks, "the answer is broken off")
     async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
             while received < artifact.size:

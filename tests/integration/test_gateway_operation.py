@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,15 @@ import httpx
 import psycopg
 import pytest
 from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
 from prefect.states import Running
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
@@ -25,6 +35,7 @@ from blocks.outbox import Event, add_events
 from blocks.outbox import figures as outbox_figures
 from blocks.outbox.figures import events_since
 from blocks.storage.local import LocalBackend
+from flows.run_events import OUR_FLOWS
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import new_run, process
@@ -39,12 +50,13 @@ class Storage(LocalBackend):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.error: Exception | None = None
-        self.seconds = 0.0
+        self.answers = threading.Event()
+        self.answers.set()
         self.looks = 0
 
     def probe(self) -> None:
         self.looks += 1
-        time.sleep(self.seconds)
+        self.answers.wait(60)
         if self.error is not None:
             raise self.error
         super().probe()
@@ -143,19 +155,22 @@ async def test_a_problem_is_told_without_what_is_for_the_log_only(
 async def test_what_hangs_is_waited_for_once_and_beside_the_others(
     gateway: Gateway, storage: Storage, at_once: None
 ) -> None:
-    storage.seconds = 8.0
+    storage.answers.clear()
     began = time.monotonic()
     answers = await asyncio.gather(*(ready(gateway) for _ in range(10)))
-    assert 1.9 < time.monotonic() - began < 6.0
+    assert 1.9 < time.monotonic() - began < 10.0
     assert {status for status, _ in answers} == {503}
     assert all(conditions(checks) == ["ok", "problem", "not configured"] for _, checks in answers)
     assert "has not answered for" in answers[0][1]["storage"]["problem"]
-    # The look that hangs is not begun a second time, and nobody waits for it twice.
-    began = time.monotonic()
-    assert (await ready(gateway))[0] == 503
-    assert time.monotonic() - began < 1.5
+    # The look that hangs is not begun a second time, and nobody waits for it twice. A busy machine may be slow once.
+    seconds: list[float] = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert (await ready(gateway))[0] == 503
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.5
     assert storage.looks == 1
-    storage.seconds = 0.0
+    storage.answers.set()
     async with asyncio.timeout(10):
         while (await ready(gateway))[0] != 200:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
@@ -313,7 +328,7 @@ async def test_an_event_is_in_exactly_one_of_the_periods_that_follow_one_another
             told += 1
             counts, until = await events_since(reading, until)
             counted += sum(count.events for count in counts)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while counted < told:
                 counts, until = await events_since(reading, until)
                 counted += sum(count.events for count in counts)
@@ -350,18 +365,29 @@ async def test_deliveries_are_told_with_what_is_late(watched: Gateway, unsettled
     assert found["waybill_webhook_endpoints{state=enabled}"] == found["waybill_webhook_endpoints{state=held}"] == 1
 
 
-async def test_runs_are_those_that_prefect_counts(workspace: Workspace, prefect_server: str) -> None:
+async def counted(client: PrefectClient, *states: StateType) -> list[int]:
+    ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
+    found: list[int] = []
+    for state in states:
+        these = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state])))
+        found.append(await client.count_flow_runs(flow_filter=ours, flow_run_filter=these))
+    return found
+
+
+async def test_runs_are_those_that_prefect_counts(workspace: Workspace, prefect_server: str, unsettled: None) -> None:
     async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
         gateway.client.headers.update(await gateway.headers("read"))
-        before, running = await scrape(gateway), "waybill_runs{state=running}"
         await process(workspace.write("a.txt", "Some words."))
-        async with get_client() as client:
+        async with get_client() as client, asyncio.timeout(30):
             await new_run(client, Running())
-        async with asyncio.timeout(10):
-            while (found := await scrape(gateway)).get(running) == before[running]:  # noqa: ASYNC110 - nor of this
-                await asyncio.sleep(0.1)
-        assert found[running] == before[running] + 1
-        assert found["waybill_runs{state=completed}"] == before["waybill_runs{state=completed}"] + 1
+            # Runs of earlier tests may change their states at any time, so what lies between two equal counts counts.
+            while True:
+                before = await counted(client, StateType.RUNNING, StateType.COMPLETED)
+                found = await scrape(gateway)
+                if before == await counted(client, StateType.RUNNING, StateType.COMPLETED):
+                    break
+        assert min(before) >= 1
+        assert [found["waybill_runs{state=running}"], found["waybill_runs{state=completed}"]] == before
         assert found["waybill_up{dependency=prefect}"] == 1
 
 

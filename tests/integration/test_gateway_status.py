@@ -248,7 +248,7 @@ async def test_recent_events_are_the_newest_of_all_runs_and_documents(
     runs = [await new_run(client, Running()) for _ in range(5)]
     await put(client, runs[0], Completed())
     found, few = await recent_and_newest(gateway, [1, 2, 3, 7])
-    assert (found["count"], found["hours"], found["truncated"]) == (len(found["events"]), 0.5, False)
+    assert (found["count"], found["hours"], found["truncated"]) == (len(found["events"]), 0.1, False)
     assert {"task_completed", "stage_completed"} <= {
         entry["event_type"] for entry in found["events"] if entry["task_id"] == str(run_id)
     }
@@ -264,9 +264,9 @@ async def recent_and_newest(gateway: Gateway, limits: list[int]) -> tuple[dict[s
     too, and become late when they want."""
     async with asyncio.timeout(60):
         while True:
-            found = await read(gateway, "events/recent", hours=0.5, limit=2000)
-            few = {limit: await read(gateway, "events/recent", hours=0.5, limit=limit) for limit in limits}
-            if await read(gateway, "events/recent", hours=0.5, limit=2000) == found:
+            found = await read(gateway, "events/recent", hours=0.1, limit=2000)
+            few = {limit: await read(gateway, "events/recent", hours=0.1, limit=limit) for limit in limits}
+            if await read(gateway, "events/recent", hours=0.1, limit=2000) == found:
                 return found, few
 
 
@@ -277,7 +277,7 @@ async def test_a_program_of_our_own_reads_the_same_recent_events(
     async with asyncio.timeout(60):
         while True:
             before, _ = await recent_and_newest(gateway, [])
-            direct = await read_recent_events(catalog, client, 0.5)
+            direct = await read_recent_events(catalog, client, 0.1)
             after, _ = await recent_and_newest(gateway, [])
             if before == after:
                 break
@@ -299,4 +299,4 @@ async def test_a_prefect_that_is_away_or_not_named_is_503_at_once(workspace: Wor
                 answer = await gateway.client.get(f"{STATUS}/{path}")
                 assert (answer.status_code, error_of(answer)) == (503, "PrefectUnavailable")
                 assert answer.headers["retry-after"] == "5"
-                assert time.perf_counter() - began < 3
+                assert time.perf_counter() - began < 9
