@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ import psutil
 
 # Cold starts on a busy machine with two cores; reached only when something hangs.
 PATIENCE_SECONDS = 60.0
+# For what is about to end; far less than a server that nobody stops lives for.
+_ENDING_SECONDS = 15.0
+# Below what the kernel gives to connections and to whoever asks for any port: nobody takes one of these in between.
+_PORTS = range(20_000, 32_000)
 
 
 class StackCommand:
@@ -97,13 +103,31 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
+def left_running(home: Path) -> list[str]:
+    """What runs for *home* and does not end by itself either: the last of a command's processes take a moment."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while (left := processes_of(home)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
 def end_everything(home: Path) -> list[str]:
     """Kill what runs for *home*, so that one failed test does not fail the next; what that was."""
-    left = processes_of(home)
+    left = left_running(home)
     for line in left:
         os.kill(int(line.split()[0]), signal.SIGKILL)
     eventually(lambda: not processes_of(home), "the killed processes are gone")
     return left
+
+
+def unused_port() -> int:
+    """A port to be listened on in a moment, by a program that has to be told which."""
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def eventually(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.stack_driver import unused_port
 
 _START_SECONDS = 90
 _STOP_SECONDS = 60
@@ -65,12 +66,12 @@ class CommandLine:
 def waybill() -> Iterator[CommandLine]:
     """Commands on a running stack; at the end `up` must stop cleanly and leave no process."""
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
-    port = _free_port()
+    port = unused_port()
     command_line = CommandLine(home, f"http://127.0.0.1:{port}")
     log = home / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(
-            [sys.executable, "-m", "waybill", "up", "--port", str(port), "--ui-port", str(_free_port())],
+            [sys.executable, "-m", "waybill", "up", "--port", str(port), "--ui-port", str(unused_port())],
             env=command_line.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -92,9 +93,3 @@ def alone() -> Iterator[CommandLine]:
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
     yield CommandLine(home)
     shutil.rmtree(home)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

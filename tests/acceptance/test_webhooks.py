@@ -17,7 +17,7 @@ from tests.acceptance.conftest import CommandLine
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request, running_receiver
 
 # Seconds for what takes milliseconds where nothing else runs.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 ALL_OF_A_RUN = {"task_started", "task_progress", "stage_completed", "stage_chain_completed", "task_completed"}
 
 
@@ -88,8 +88,9 @@ def test_a_failing_run_and_its_documents_are_told(
     def seen() -> dict[str, dict[str, Any]]:
         return {body["event_type"]: body for body in bodies(receiver.received())}
 
+    # Their order is not promised.
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while "task_failed" not in seen():
+    while not seen().keys() >= {"task_failed", "stage_failed", "stage_chain_completed"}:
         assert time.monotonic() < deadline, sorted(seen())
         time.sleep(0.05)
     assert "empty.md is empty" in seen()["stage_failed"]["data"]["stage"]["error_message"]
@@ -115,7 +116,8 @@ def test_a_test_says_what_came_back(waybill: CommandLine, endpoint: dict[str, An
     bad = waybill.json("webhooks", "test", endpoint["endpoint_id"], expect=1)
     assert (bad["state"], bad["last_status"]) == ("pending", 500)
     shown = waybill.json("webhooks", "deliveries", bad["delivery_id"])
-    assert [attempt["answer"] for attempt in shown["attempts_made"]] == ["out of order"]
+    # The next attempt comes after five seconds, and may be there already.
+    assert {attempt["answer"] for attempt in shown["attempts_made"]} == {"out of order"}
     people = waybill.run("webhooks", "test", endpoint["endpoint_id"], expect=1).stdout
     assert "500" in people
 

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,8 +25,10 @@ from tests.stack_driver import (
     StackCommand,
     end_everything,
     eventually,
+    left_running,
     private_directory,
     processes_of,
+    unused_port,
 )
 from waybill.stack.postgres_socket import socket_directory
 
@@ -93,7 +94,7 @@ def use_and_leave(home: Path, *options: str) -> dict[str, Any]:
         answer = command.answer()
         assert works(answer)
         assert command.leave() == 0
-    assert processes_of(home) == []
+    assert left_running(home) == []
     return answer
 
 
@@ -104,7 +105,7 @@ def test_a_signal_ends_a_command_and_its_servers(home: Path, number: signal.Sign
         code = command.send(number)
     # 128 + n from the unwound block, -2 for the KeyboardInterrupt that Python turns into its signal.
     assert code in {128 + number, -number}
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 def test_a_forked_worker_that_is_terminated_leaves_the_stack_alone(home: Path) -> None:
@@ -142,7 +143,7 @@ def test_postgres_of_a_killed_command_is_adopted_and_stopped_by_the_next(home: P
         assert command.answer()["started"] == []
         assert postgres_pid(home) == pid
         assert command.leave() == 0
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 def test_a_kill_at_any_moment_of_the_start_is_survived(directory: Path) -> None:
@@ -169,7 +170,7 @@ def test_postgres_that_was_killed_is_started_again(home: Path) -> None:
             assert first.leave() == 0
             assert works(answer), "the first one leaves what the second one uses"
             assert second.leave() == 0
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_socket_directory_that_a_stranger_has_made_is_refused(directory: Path)
         sockets.rmdir()
     assert answer["error"] == "StackUnavailable"
     assert str(sockets) in answer["message"]
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 def test_a_directory_that_is_no_cluster_is_named_and_not_touched(directory: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_directory_that_is_no_cluster_is_named_and_not_touched(directory: Path
     assert answer["error"] == "StackUnavailable"
     assert str(home / "postgres") in answer["message"]
     assert kept.read_text() == "mine"
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 def test_prefect_of_a_killed_command_is_adopted_and_replaced_only_when_its_record_is_damaged(home: Path) -> None:
@@ -245,7 +246,7 @@ def test_prefect_of_a_killed_command_is_adopted_and_replaced_only_when_its_recor
         assert bystander.poll() is None
         bystander.kill()
         bystander.wait()
-    assert processes_of(home) == []
+    assert left_running(home) == []
 
 
 class Up:
@@ -293,10 +294,12 @@ def project(tmp_path: Path) -> Path:
 def trigger(port: int, marks: Path, until: Path) -> Callable[[], str]:
     """Start a run of the deployment through the API; what is given tells its state."""
     api = f"http://127.0.0.1:{port}/api"
-    deployment = httpx.get(f"{api}/deployments/name/waiting/waybill", timeout=10).json()
+    deployment = httpx.get(f"{api}/deployments/name/waiting/waybill", timeout=PATIENCE_SECONDS).json()
     body = {"parameters": {"marks": str(marks), "until": str(until)}}
-    run = httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=10).json()
-    return lambda: httpx.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()["state"]["name"]
+    run = httpx.post(
+        f"{api}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=PATIENCE_SECONDS
+    ).json()
+    return lambda: httpx.get(f"{api}/flow_runs/{run['id']}", timeout=PATIENCE_SECONDS).json()["state"]["name"]
 
 
 def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, project: Path, free_port: int) -> None:
@@ -312,12 +315,12 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         os.kill(serving, signal.SIGKILL)
         up.process.wait()
     orphan = int(marks.read_text().split()[1])
-    assert psutil.pid_exists(orphan), "nobody is left who could have ended the run's process"
+    assert is_alive(orphan), "nobody is left who could have ended the run's process"
 
     up.output.unlink()
     with running_up(home, project, free_port) as up:
         eventually(lambda: began(marks) == 2, "the run goes on in a new process")
-        assert not psutil.pid_exists(orphan), "never two processes for one run"
+        assert not is_alive(orphan), "never two processes for one run"
         os.kill(recorded_pid(home / "stack.json", "prefect_server", "process"), signal.SIGKILL)
         up.says("the servers are back")
         until.touch()
@@ -331,7 +334,7 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         eventually(lambda: began(marks) == 3, "the next run begins")
         up.process.terminate()
         assert up.process.wait(PATIENCE_SECONDS) == 0
-    assert processes_of(home) == [], "the run that was under way has ended too"
+    assert left_running(home) == [], "the run that was under way has ended too"
 
 
 def recorded_pid(record: Path, *names: str) -> int:
@@ -341,12 +344,18 @@ def recorded_pid(record: Path, *names: str) -> int:
     return found["pid"]
 
 
+def is_alive(pid: int) -> bool:
+    """Whether it still does something; a process that nobody has asked for its exit code does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def began(marks: Path) -> int:
     return marks.read_text().count("began") if marks.exists() else 0
 
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return unused_port()

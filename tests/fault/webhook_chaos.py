@@ -14,7 +14,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,7 +29,7 @@ import psutil
 import psycopg
 
 from tests.corpus.generated import write_documents
-from tests.stack_driver import end_everything, eventually, private_directory, processes_of
+from tests.stack_driver import end_everything, eventually, left_running, private_directory, unused_port
 from tests.webhooks.answers import RESET, Answer
 from tests.webhooks.receiver import Receiver, Request, running_receiver
 
@@ -166,9 +165,7 @@ def _flow_process(run_id: str) -> int | None:
 @contextmanager
 def running_up(home: Path, output: Path) -> Generator[Stack]:
     """`waybill up` with a home of its own; ended and checked for what it leaves."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = unused_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     environment = {
         **inherited,
@@ -190,7 +187,7 @@ def running_up(home: Path, output: Path) -> Generator[Stack]:
         yield Stack(home, port, process)
         process.terminate()
         assert process.wait(60) == 0
-        assert processes_of(home) == []
+        assert left_running(home) == []
     finally:
         process.kill()
         process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.stack_driver import PATIENCE_SECONDS, end_everything, eventually, private_directory
+from tests.stack_driver import PATIENCE_SECONDS, end_everything, eventually, private_directory, unused_port
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,12 @@ class Up:
 @contextmanager
 def running_up() -> Iterator[Up]:
     """Everything, in a home of its own, until the end of the block; then nothing of it is left."""
-    with private_directory() as directory, socket.socket() as probe:
+    with private_directory() as directory:
         home, log = directory / "home", directory / "up.log"
-        probe.bind(("127.0.0.1", 0))
-        ui_port = probe.getsockname()[1]
-        probe.close()
         plain = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
         with log.open("w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "waybill", "up", "--port", "0", "--ui-port", str(ui_port)],
+                [sys.executable, "-m", "waybill", "up", "--port", "0", "--ui-port", str(unused_port())],
                 env={**plain, "WAYBILL_HOME": str(home)},
                 stdout=output,
                 stderr=output,
