@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from prefect.artifacts import Artifact, acreate_table_artifact
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from blocks.catalog import Catalog
 from blocks.outbox import deliveries
@@ -50,7 +50,8 @@ async def keep_table(client: PrefectClient, table: Table, told: str) -> None:
     newest = await Artifact.aget(ARTIFACT_KEY, client=client)
     if newest is None:
         if table:
-            await acreate_table_artifact(table=table, key=ARTIFACT_KEY, description=told)
+            made = ArtifactCreate(key=ARTIFACT_KEY, type="table", data=json.dumps(table), description=told)
+            await client.create_artifact(made)
     elif newest.data != json.dumps(table):
         await client.update_artifact(newest.id, ArtifactUpdate(data=json.dumps(table), description=told))
 

@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -98,7 +98,9 @@ class Reconciler:
             await self._tell_all(page, mark, found)
         async for page in self._of(crashed):
             await self._tell_all(page, mark, found)
-        async for page in self._ended(max(mark.began_at, mark.read_until - look.back)):
+        # A clock that was ahead has moved the watermark to where nothing ends for a while.
+        read_until = min(mark.read_until, datetime.now(UTC))
+        async for page in self._ended(max(mark.began_at, read_until - look.back)):
             await self._tell_all(page, mark, found)
             newest = max(newest, *(run.end_time for run in page if run.end_time is not None))
         async with self.catalog.connection() as connection:

@@ -14,7 +14,8 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import InvalidOptions, SourceNotFound
 
-_PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
+# To the last "@" of the authority, as those read it who connect: a password may hold some.
+_PASSWORD = re.compile(r"(://[^/?#@:]*):[^/?#]*@")
 # Parameters that let whoever has the URL read the file: those of S3, Google, Azure and CloudFront, and usual names.
 _SIGNATURE = re.compile(
     r"([?&](?:[^=&#\s]*[-_])?(?:signature|sig|credential|security-token|token|(?:aws)?accesskeyid|access_?key|api_?key|key-pair-id"

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from blocks.settings import Settings
 from flows import hooks
 from flows.progress import PROGRESS_KEY
 from flows.reconcile import reconcile_forever, reconcile_once, try_to_reconcile
-from flows.reconciler import FAR_LOOK, QUICK_LOOK, Reconciler
+from flows.reconciler import FAR_LOOK, QUICK_LOOK, Look, Reconciler
 from flows.run_events import Standing, run_event, tellable
 from flows.run_telling import Telling, read_history
 from tests.integration.conftest import Workspace
@@ -189,9 +189,19 @@ async def test_a_run_that_was_told_as_crashed_and_then_ends_well_is_told_twice_h
         # Prefect keeps the end time of the crash, which by then is long behind what was read.
         connection.execute("update webhook_history_read set read_until = clock_timestamp() + interval '1 hour'")
     await put(client, run, Completed())
-    assert (await reconciler.reconcile_once(QUICK_LOOK)).added == 0
+    assert (await reconciler.reconcile_once(Look(back=timedelta(0), thorough=False))).added == 0
     assert (await reconciler.reconcile_once()).added == 1
     assert types(workspace, run) == ["started", "crashed", "completed"]
+
+
+async def test_a_clock_that_was_ahead_leaves_no_run_unread(
+    workspace: Workspace, client: PrefectClient, reconciler: Reconciler
+) -> None:
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("update webhook_history_read set read_until = clock_timestamp() + interval '1 year'")
+    run = await new_run(client, Running(), Completed())
+    await reconciler.reconcile_once(QUICK_LOOK)
+    assert types(workspace, run) == ["started", "completed"]
 
 
 async def test_what_ran_before_webhooks_were_there_is_not_told(
@@ -279,6 +289,8 @@ async def test_sources_and_messages_leave_without_passwords_and_signatures(
     assert "pass@" not in json.dumps(bodies[one.id])
     assert (bodies[two.id]["source_file"], bodies[two.id]["data"]["metadata"]["sources"]) == (None, 2)
     assert bodies[odd.id]["source_file"] is None
+    assert tellable("sftp://user:p@ss:w@rd@host/a") == "sftp://user@host/a"
+    assert tellable("http://host:80?mail=a@b") == "http://host:80?mail=a@b"
     assert tellable("/home/me/a?token=b.pdf") == "/home/me/a?token=b.pdf"
     assert tellable("https://h/x?awsaccesskeyid=k&sig=s&page=2") == "https://h/x?awsaccesskeyid=***&sig=***&page=2"
 

@@ -6,9 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,7 +21,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.states import AwaitingRetry, Completed, Running, State
 
 from blocks.catalog import Catalog
-from blocks.outbox import endpoints
+from blocks.outbox import Event, add_event_for, endpoints
 from blocks.outbox.endpoints import Endpoint
 from blocks.settings import Settings
 from blocks.webhooks import registry
@@ -236,6 +238,27 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     assert kept.id == table.id
     assert [row["state"] for row in json.loads(str(kept.data))] == ["✖ DEAD", "✖ DEAD", "delivered", "delivered"]
     assert kept.description == "2 delivered, 2 dead"
+
+
+async def test_the_table_is_kept_without_a_flow_run_too(
+    client: PrefectClient, catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"webhook-deliveries-{uuid4()}"
+    monkeypatch.setattr("flows.delivery_table.ARTIFACT_KEY", key)
+    await keep_table(client, *await read_table(catalog))
+    assert await Artifact.aget(key, client=client) is None, "an empty table is none"
+    async with catalog.transaction() as connection:
+        made = await registry.register(connection, SecretBox.of(settings), url="https://a.example/hook?token=hidden")
+        event = Event(
+            event_id=f"evt_{uuid4()}", event_type="webhook_test", task_id=None, source_file=None,
+            occurred_at=datetime.now(UTC), data={},
+        )  # fmt: skip
+        await add_event_for(connection, event, made.endpoint.endpoint_id, lambda _: None)
+    await keep_table(client, *await read_table(catalog))
+    table = await Artifact.aget(key, client=client)
+    assert table is not None
+    assert (table.type, table.description) == ("table", "1 pending")
+    assert [row["endpoint"] for row in json.loads(str(table.data))] == ["https://a.example/hook"]
 
 
 def _body(request: Any) -> dict[str, Any]:
