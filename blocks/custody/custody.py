@@ -31,6 +31,7 @@ from blocks.errors import (
     KeyExists,
     StorageFull,
     TargetUnwritable,
+    UnsafeKey,
     WaybillError,
 )
 from blocks.keys import StorageKeys
@@ -80,7 +81,8 @@ class Custody:
         *make_available* writes what has to become true together with the row.
         Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
         `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
-        caller is cancelled, nothing is readable and, unless the catalogue is gone, no row and no blob remain.
+        caller is cancelled, nothing is readable and, unless the catalogue or the storage is gone, no row and no blob
+        remain.
         """
         (reservation,) = await self.reserve([draft])
         return await self.fill(reservation, content, expected=expected, make_available=make_available)
@@ -137,8 +139,8 @@ class Custody:
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)
         except BaseException as error:
             # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
-            # another writer has put under the key is not ours to remove.
-            ours = stored is not None or not isinstance(error, KeyExists)
+            # another writer has put under the key is not ours to remove, nor is a foreign file in its way.
+            ours = stored is not None or not isinstance(error, (KeyExists, UnsafeKey))
             with suppress(WaybillError):
                 await to_its_end(self._give_up(reservation.file_id, key, written=ours))
             raise

@@ -12,8 +12,9 @@ import io
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -72,7 +73,8 @@ class S3Connection:
 
     def __init__(self, options: Mapping[str, Any], patience: Patience) -> None:
         self.patience = patience
-        self._options = _with_defaults(options)
+        with _options_refused(options):
+            self._options = _with_defaults(options)
         # Event loop and sockets of a parent process are of no use to its child.
         self._clients: dict[int, _Client] = {}
         self._client()  # wrong options are told now, not at the first write
@@ -128,18 +130,15 @@ class _Client:
     """What belongs to one process: an s3fs instance, its event loop, and the limit on calls at the same time."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        try:
+        with _options_refused(options):
             # Not from fsspec's cache of instances: what is set below is for nobody else's.
             self._filesystem = cast("Any", S3FileSystem(**options, skip_instance_cache=True, use_listings_cache=False))
-            config = AioConfig(**self._filesystem.config_kwargs)  # pyright: ignore[reportUnknownArgumentType]
+            config = cast("Any", AioConfig(**self._filesystem.config_kwargs))
             aiobotocore.session.AioSession(**self._filesystem.kwargs)
-        except Exception as exc:
-            raise InvalidSettings(
-                f"s3:// storage does not take these options: {', '.join(sorted(options))}; they are those of "
-                "s3fs.S3FileSystem (key, secret, endpoint_url, client_kwargs, config_kwargs, s3_additional_kwargs, ...)"
-            ) from exc
+            if config.max_pool_connections < 1:
+                raise ValueError("without a connection every call would wait for ever")
+            self._slots = asyncio.Semaphore(config.max_pool_connections)
         self._filesystem.retries = 1
-        self._slots = asyncio.Semaphore(cast("Any", config).max_pool_connections)
         self._known: set[int] = set()
 
     def run(self, coroutine: Any) -> Future[Any]:
@@ -248,12 +247,24 @@ async def _received(answer: dict[str, Any], asked: str, progress: _Progress) -> 
     return content
 
 
+@contextmanager
+def _options_refused(options: Mapping[str, Any]) -> Generator[None]:
+    try:
+        yield
+    except Exception as exc:
+        raise InvalidSettings(
+            f"s3:// storage does not take these options: {', '.join(sorted(options))}; they are those of "
+            "s3fs.S3FileSystem (key, secret, endpoint_url, client_kwargs, config_kwargs, s3_additional_kwargs, ...)"
+        ) from exc
+
+
 def _without_asking(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
 
 
 def _with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     """*options* with what they leave open; what they say stands."""
+    dict(options.get("s3_additional_kwargs") or {})  # looked at only later, and not by s3fs alone
     config: dict[str, Any] = dict(options.get("config_kwargs") or {})
     config.setdefault("max_pool_connections", MAX_CONNECTIONS)
     config.setdefault("connect_timeout", 5)

@@ -189,6 +189,13 @@ async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> Non
     assert await place.states() == {}
 
 
+async def test_a_foreign_file_in_the_way_is_told_and_leaves_no_row(local: Place) -> None:
+    local.folder.write_text("a file where the storage's folder should be")
+    with pytest.raises(UnsafeKey):
+        await local.custody.take(draft(), b"ours")
+    assert await local.states() == {}
+
+
 async def test_a_manifest_that_lies_there_already_leaves_no_blob_without_a_row(place: Place) -> None:
     file_id = uuid4()
     place.backend.publish(manifest_key(new_key("upload", file_id)), [b"somebody's"])

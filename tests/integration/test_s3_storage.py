@@ -249,7 +249,17 @@ def test_wrong_credentials_and_options_are_told(
             attempt()
 
 
-@pytest.mark.parametrize("wrong", [{"no_such_option": 1}, {"config_kwargs": {"no_such": 1}}, {"username": "u"}])
+WRONG_OPTIONS: list[dict[str, Any]] = [
+    {"no_such_option": 1},
+    {"username": "u"},
+    {"config_kwargs": {"no_such": 1}},
+    {"config_kwargs": 5},
+    {"config_kwargs": {"max_pool_connections": 0}},
+    {"s3_additional_kwargs": 5},
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG_OPTIONS)
 def test_options_that_s3fs_does_not_take_are_refused_before_anything_is_stored(
     s3_server: S3Server, wrong: dict[str, Any]
 ) -> None:
