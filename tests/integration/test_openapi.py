@@ -99,6 +99,8 @@ async def test_the_description_is_complete(gateway: Gateway) -> None:
             assert any(status.startswith("2") for status in operation["responses"]), where
             if path.startswith("/api/v1/") and "openapi" not in path and "token" not in path:
                 assert operation.get("security") or path.startswith("/api/v1/webhooks/events/"), where
+                # A database that was never migrated, a storage that may not be written to.
+                assert {"500", "503"} <= operation["responses"].keys(), where
 
 
 async def test_who_has_no_key_learns_nothing(gateway: Gateway) -> None:

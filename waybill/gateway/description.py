@@ -26,6 +26,8 @@ _MEANINGS = {
     507: "No room left in the storage",
 }
 
+# What the gateway stands on may be set up wrongly, and then any path says so.
+_ANYWHERE = (401, 403, 414, 422, 429, 500, 503)
 
 ANY_CONTENT: dict[str, Any] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 """For an answer of whatever type the file has."""
@@ -58,8 +60,7 @@ def form(*, file_required: bool, **fields: str) -> dict[str, Any]:
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: those every path with a key has (401, 403, 414, 422, 429, 503), and *statuses*."""
+    """For a route's `responses`: those that every path with a key has, and *statuses*."""
     return {
-        status: {"model": ErrorAnswer, "description": _MEANINGS[status]}
-        for status in sorted({401, 403, 414, 422, 429, 503, *statuses})
+        status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in sorted({*_ANYWHERE, *statuses})
     }

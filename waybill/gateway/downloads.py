@@ -48,7 +48,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {"description": "One range of it", "content": ANY_CONTENT},
     304: {"description": "If-None-Match names the file's ETag"},
     307: {"description": "To the storage itself, which gives it out"},
-    **errors(404, 410, 412, 416, 500),
+    **errors(404, 410, 412, 416),
 }
 
 

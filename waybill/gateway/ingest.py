@@ -72,7 +72,7 @@ class Ingested(BaseModel):
     "/file",
     status_code=202,
     response_model=Ingested,
-    responses=errors(400, 404, 408, 409, 410, 413, 415, 500, 507),
+    responses=errors(400, 404, 408, 409, 410, 413, 415, 507),
     openapi_extra=form(file_required=False, **_FIELDS),
 )
 async def ingest(

@@ -28,7 +28,7 @@ _FIELDS = {"metadata": '{"customer": 7}', "source_type": "mail"}
     "/upload",
     status_code=201,
     response_model=FileEntry,
-    responses=errors(400, 408, 413, 415, 500, 507),
+    responses=errors(400, 408, 413, 415, 507),
     openapi_extra=form(file_required=True, **_FIELDS),
 )
 async def upload(request: Request, caller: Writer, resources: Waybill) -> Response:
