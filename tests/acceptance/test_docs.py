@@ -6,14 +6,12 @@ per page, its blocks in order. Only ports 4200, 8000, 8001 and 8002 and folders 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +27,7 @@ import typer
 import yaml
 
 from tests import stored
+from tests.stack_driver import unused_port
 from waybill.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -207,7 +206,7 @@ def reader() -> Iterator[Reader]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     path = f"{root}/.venv/bin:{inherited['PATH']}:{programs}"
     environment = {**inherited, "PATH": path, "HOME": str(user), "COLUMNS": "200"}
-    ports = free_ports(4200, 8001, 8002)
+    ports = unused_ports(4200, 8001, 8002)
     log = root / "up.log"
     with log.open("wb") as written:
         up = subprocess.Popen(
@@ -235,13 +234,13 @@ def reader() -> Iterator[Reader]:
     shutil.rmtree(root)
 
 
-def free_ports(*written: int) -> dict[int, int]:
-    """A free port for each of these."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in written]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {number: int(one.getsockname()[1]) for number, one in zip(written, sockets, strict=True)}
+def unused_ports(*written: int) -> dict[int, int]:
+    """Another port for each of these."""
+    found: dict[int, int] = {}
+    while len(found) < len(written):
+        if (port := unused_port()) not in found.values():
+            found[written[len(found)]] = port
+    return found
 
 
 def wait_until_told(up: subprocess.Popen[bytes], log: Path, words: str) -> None:
