@@ -17,6 +17,7 @@ import pytest
 
 from blocks.age import ScryptIdentity, X25519Identity, identity_file, seal, unseal
 from blocks.settings import current_settings
+from tests.peak_memory import peak_bytes
 from waybill.cli import run
 
 IDENTITY = X25519Identity.generate()
@@ -234,21 +235,18 @@ def test_a_terminal_gets_text_and_nothing_else(
 
 
 def test_memory_does_not_grow_with_the_file(folder: Path) -> None:
-    def peak_bytes(size: int) -> int:
+    def peak(size: int) -> int:
         with Path("big").open("wb") as stream:
             stream.truncate(size)
-        peaks: list[int] = []
-        for command in (
-            ["encrypt", "-r", RECIPIENT, "-o", "big.age", "--force", "big"],
-            ["decrypt", "-i", "key.txt", "-o", "big.back", "--force", "big.age"],
-        ):
-            running = subprocess.Popen(as_process(*command), env=environment())
-            _, status, usage = os.wait4(running.pid, 0)
-            running.returncode = os.waitstatus_to_exitcode(status)
-            assert running.returncode == 0
-            peaks.append(usage.ru_maxrss * 1024)
+        peaks = [
+            peak_bytes(as_process(*arguments), environment())[0]
+            for arguments in (
+                ("encrypt", "-r", RECIPIENT, "-o", "big.age", "--force", "big"),
+                ("decrypt", "-i", "key.txt", "-o", "big.back", "--force", "big.age"),
+            )
+        ]
         assert Path("big.back").stat().st_size == size
         return max(peaks)
 
-    small = peak_bytes(MIB)
-    assert peak_bytes(96 * MIB) < small + 16 * MIB
+    small = peak(MIB)
+    assert peak(96 * MIB) < small + 16 * MIB

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import CommandLine
+from tests.peak_memory import peak_bytes
 
 MIB = 1024 * 1024
 LINE = b"Snow is cleared from the roads of the town by the depot's four vehicles.\n"
@@ -68,19 +68,15 @@ def test_paths_that_cannot_be_are_told(
 
 
 def test_what_goes_to_standard_output_takes_no_memory(beside: CommandLine, tmp_path: Path) -> None:
-    def peak_bytes(mebibytes: int) -> int:
+    def peak(mebibytes: int) -> int:
         one = put(beside, tmp_path, mebibytes=mebibytes)
-        running = process(beside, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
-        assert running.stdout is not None
-        assert hashlib.file_digest(running.stdout, "sha256").hexdigest() == one["sha256"]
-        _, status, usage = os.wait4(running.pid, 0)
-        running.returncode = os.waitstatus_to_exitcode(status)
-        running.communicate()
-        assert running.returncode == 0
-        return usage.ru_maxrss * 1024
+        command = [sys.executable, "-m", "waybill", "files", "get", one["file_id"], "-o", "-"]
+        found, sha256 = peak_bytes(command, beside.environment)
+        assert sha256 == one["sha256"]
+        return found
 
-    small = peak_bytes(1)
-    assert peak_bytes(32) < small + 20 * MIB
+    small = peak(1)
+    assert peak(32) < small + 20 * MIB
 
 
 def test_damage_is_told_on_standard_output_before_the_last_piece(beside: CommandLine, tmp_path: Path) -> None:

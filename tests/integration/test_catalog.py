@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries
+from blocks.catalog import catalog as catalog_module
 from blocks.catalog import pool as pool_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 
@@ -596,8 +597,11 @@ async def test_a_database_without_the_schema_is_told(empty_database_url: str) ->
 
 
 async def test_after_a_restart_of_postgres_one_call_fails_and_not_one_for_each_connection(
-    catalog: Catalog, database_url: str
+    catalog: Catalog, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Ten connections are looked at within milliseconds, but not on every machine.
+    monkeypatch.setattr(catalog_module, "CHECK_TIMEOUT_SECONDS", 30.0)
+
     async def use() -> None:
         async with catalog.transaction() as connection:
             await connection.execute("select pg_sleep(0.05)")

@@ -10,6 +10,7 @@ import pytest
 from blocks.read_ahead import INLINE_BYTES, PIECES_AHEAD, read_ahead
 
 MIB = 2**20
+OTHERS: set[threading.Thread] = set()
 
 
 def pieces(count: int) -> Iterator[bytes]:
@@ -17,8 +18,15 @@ def pieces(count: int) -> Iterator[bytes]:
         yield bytes([number % 256]) * MIB
 
 
+@pytest.fixture(autouse=True)
+def those_of_other_tests() -> None:
+    """What another test in this process has left is not looked at."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"]
+    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead" and thread not in OTHERS]
 
 
 @pytest.mark.parametrize("count", [0, 1, INLINE_BYTES // MIB, INLINE_BYTES // MIB + 1, 40])
