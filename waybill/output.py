@@ -45,7 +45,8 @@ def print_error(error: WaybillError, *, as_json: bool) -> None:
 
 def print_notice(text: str) -> None:
     """One line, or some, for the person at the terminal, on standard error."""
-    _ERRORS.print("\n".join(map(spelled_out, text.split("\n"))), markup=False)
+    # Line breaks and tabs are ours, or of a library's message.
+    _ERRORS.print("\n".join(map(spelled_out, text.expandtabs(4).split("\n"))), markup=False)
 
 
 def print_line(text: str) -> None:

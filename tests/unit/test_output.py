@@ -14,12 +14,12 @@ HARMLESS = r"a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"
 def test_what_a_terminal_would_act_on_is_spelled_out_wherever_it_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "n"), [(HOSTILE, "1"), ("two\nlines", "2")], numeric=("n",))
     print_line(HOSTILE)
-    print_notice(f"{HOSTILE}\n  second line")
+    print_notice(f"{HOSTILE}\n\tsecond line")
     print_error(InvalidOptions(f"no file {HOSTILE}"), as_json=False)
     shown = capsys.readouterr()
     assert shown.out.count(HARMLESS) == 2
     assert r"two\nlines" in shown.out
-    assert shown.err == f"{HARMLESS}\n  second line\nwaybill: no file {HARMLESS}\n"
+    assert shown.err == f"{HARMLESS}\n    second line\nwaybill: no file {HARMLESS}\n"
     assert not set(shown.out + shown.err) & set("\x1b\x07\r\u202e\x9b\ud800\u2028")
 
 
