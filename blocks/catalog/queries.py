@@ -247,7 +247,9 @@ _OF_SOURCE = f"""
     and (kind <> 'upload' or source_file = %(source)s or source_name = %(source)s)
 """
 
-_OF_RUN = "file_id in (select file_id from run_outputs where run_id = %(run_id)s)"
+# As an array, so that what a run has delivered is looked up first: a join is sometimes planned the other way round, and
+# goes through all files there are, newest first.
+_OF_RUN = "file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))"
 
 
 def list_statement(*, source: bool, stage: bool, run: bool, kind: bool, after: bool) -> str:

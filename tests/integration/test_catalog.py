@@ -694,9 +694,17 @@ async def test_every_list_is_answered_from_an_index(database_url: str) -> None:
             connection.execute(f"set plan_cache_mode = {mode}".encode())
             for name, statement in STATEMENTS.items():
                 connection.execute(f"prepare listing ({types}) as {as_prepared(statement)}".encode())
-                explained = connection.execute(f"explain (analyze) execute listing ({values})".encode()).fetchall()
+                explain = f"explain (analyze, buffers) execute listing ({values})"
+                explained = connection.execute(explain.encode()).fetchall()
                 connection.execute("deallocate listing")
                 plan = "\n".join(row[0] for row in explained)
                 assert "Seq Scan" not in plan, f"{name}, {mode}:\n{plan}"
                 assert "Index" in plan, f"{name}, {mode}:\n{plan}"
-                assert float(re.findall(r"Execution Time: ([\d.]+)", plan)[0]) < 50, f"{name}, {mode}:\n{plan}"
+                # A page of the list is 101 rows of 20,000. How long it takes depends on what else the machine does.
+                assert pages_read(plan) < 500, f"{name}, {mode}:\n{plan}"
+
+
+def pages_read(plan: str) -> int:
+    """Pages that the whole statement has touched, in memory or on disk, each as often as it was touched."""
+    (touched,) = re.findall(r"Buffers: shared (.*)", plan)[:1]
+    return sum(int(count) for count in re.findall(r"(?:hit|read)=(\d+)", touched))
