@@ -128,7 +128,7 @@ async def test_a_wrong_signature_is_answered_401_and_told(verifying: Listener) -
 
 
 def test_what_is_not_signed_at_all_is_told_too(verifying: Listener) -> None:
-    assert httpx.post(verifying.url, content=b"{}").status_code == 401
+    assert httpx.post(verifying.url, content=b"{}", timeout=PATIENCE_SECONDS).status_code == 401
     assert "webhook-id" in json.loads(verifying.line())["problem"]
 
 
@@ -172,7 +172,7 @@ def test_refuses_what_is_no_webhook_and_goes_on(verifying: Listener) -> None:
             assert status in answer.split(b"\r\n")[0] or status in answer, (sent[:60], answer)
     with socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly the beginning")
-    assert httpx.post(verifying.url, content=b"{}").status_code == 401
+    assert httpx.post(verifying.url, content=b"{}", timeout=PATIENCE_SECONDS).status_code == 401
     assert "webhook-id" in json.loads(verifying.line())["problem"]
 
 
@@ -207,7 +207,7 @@ def test_ends_when_nobody_reads_along_any_more() -> None:
         url = re.findall(r"http://\S+/", process.stderr.readline())[0]
         process.stdout.close()
         # The pipe is broken for what is printed next.
-        assert httpx.post(url, content=b"{}").status_code == 204
+        assert httpx.post(url, content=b"{}", timeout=PATIENCE_SECONDS).status_code == 204
         assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr.read() == "  end it with Ctrl-C\n"
 

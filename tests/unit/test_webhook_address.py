@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -216,14 +217,14 @@ async def test_a_silent_name_server_is_waited_for_with_a_bound_and_holds_up_nobo
             answer.wait(20)
         return [IPv4Address("8.8.8.8")]
 
-    resolver = SystemResolver(timeout_seconds=0.1, lookup=lookup)
+    resolver = SystemResolver(timeout_seconds=1, lookup=lookup)
     started = time.monotonic()
     waiting = [asyncio.create_task(resolver("silent.example")) for _ in range(20)]
     assert await resolver("quick.example") == [IPv4Address("8.8.8.8")]
     for one in waiting:
-        with pytest.raises(HostUnresolved, match=r"no answer for silent\.example within 0\.1 s"):
+        with pytest.raises(HostUnresolved, match=r"no answer for silent\.example within 1 s"):
             await one
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     # All who waited for the name shared one thread.
     assert asked.count("silent.example") == 1
     answer.set()
@@ -231,16 +232,13 @@ async def test_a_silent_name_server_is_waited_for_with_a_bound_and_holds_up_nobo
 
 async def test_silent_names_take_a_bounded_number_of_threads() -> None:
     answer = threading.Event()
-    resolver = SystemResolver(
-        timeout_seconds=0.05, lookup=lambda _: [IPv4Address("8.8.8.8")] if answer.wait(20) else []
-    )
-    before = threading.active_count()
+    resolver = SystemResolver(timeout_seconds=0.5, lookup=lambda _: [IPv4Address("8.8.8.8")] if answer.wait(20) else [])
     asked = [resolver(f"{number}.example") for number in range(MAX_THREADS + 10)]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(result, HostUnresolved) for result in results)
-    assert threading.active_count() - before <= MAX_THREADS
+    threads = [thread for thread in threading.enumerate() if re.fullmatch(r"look up \d+\.example", thread.name)]
+    assert len(threads) == MAX_THREADS
     answer.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("look up"):
-            thread.join()
+    for thread in threads:
+        thread.join()
     assert await resolver("1.example") == [IPv4Address("8.8.8.8")]
