@@ -120,6 +120,8 @@ def run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         result = app(list(arguments), standalone_mode=False, prog_name="waybill")
+        if result == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt  # of which Typer makes this exit code
         sys.stdout.flush()
     except BrokenPipeError:
         return EXIT_FAILED  # who read the output has left, and wants to hear no more

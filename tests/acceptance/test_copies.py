@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blocks.age import X25519Identity
 from tests.acceptance.conftest import CommandLine
 from tests.peak_memory import peak_bytes
 
@@ -117,3 +120,19 @@ def test_a_reader_who_leaves_ends_a_list_without_a_word(beside: CommandLine) -> 
     err = running.communicate(timeout=60)[1].decode()
     assert running.returncode == 1
     assert [line for line in err.splitlines() if "storage key" not in line] == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_interrupted_says_so_and_leaves_nothing(alone: CommandLine, end: signal.Signals) -> None:
+    target = alone.home / "sealed.age"
+    recipient = X25519Identity.generate().recipient.text
+    running = process(alone, "age", "encrypt", "-r", recipient, "-o", target, stdin=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(alone.home.iterdir()):  # until it writes
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(end)
+    err = running.communicate(timeout=60)[1].decode()
+    assert running.returncode == 130
+    assert err.startswith("waybill: interrupted")
+    assert list(alone.home.iterdir()) == []
