@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from blocks.catalog.run_counts import RunCounts
 from blocks.outbox import Event, sequence_of, state_event_id
 from tasks.remote_sources import without_password, without_signature
+from tasks.sources import told_as
 
 # Runs of other flows of this project, such as the one that delivers webhooks, are nobody's task; telling of them would
 # make a delivery of every delivery.
@@ -92,8 +93,9 @@ def webhook_url_of(run: FlowRun) -> str | None:
 
 
 def tellable(source: str) -> str:
-    """*source* without passwords and signatures: what is told leaves the house."""
-    return without_signature(without_password(source)) if "://" in source else source
+    """*source* as it is told, without passwords and signatures: what is told leaves the house."""
+    told = told_as(source)
+    return without_signature(without_password(told)) if "://" in told else told
 
 
 def told_message(state: State[Any]) -> str:

@@ -18,6 +18,7 @@ from blocks.webhooks.event_links import EventLinks
 from tasks.contract import Stage
 from tasks.remote_sources import without_signature
 from tasks.run_context import Delivery, Document
+from tasks.sources import told_as
 
 CUSTODY = "custody"
 # Percent of the run's steps; its end is told by the run's own state.
@@ -186,7 +187,7 @@ class DocumentEvents:
 
 def _source(document: Document) -> str:
     """What was processed, without what would give access to it: events leave the house."""
-    return without_signature(document.info.source if document.info else document.source.text)
+    return without_signature(document.info.source if document.info else told_as(document.source.text))
 
 
 def _reason(document: Document) -> str:

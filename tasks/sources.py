@@ -17,7 +17,7 @@ from blocks.errors import InvalidOptions, SourceNotFound
 from tasks.remote_sources import listed, without_password
 from tasks.source_glob import is_glob, matching
 
-# A file already in custody, by its id: waybill:6f1c...
+# A file already in custody, by its id and, where whoever asks knows it, what it is called: waybill:6f1c.../report.pdf
 CUSTODY_SCHEME = "waybill:"
 _FILE_SCHEME = "file://"
 
@@ -44,6 +44,16 @@ def expand(sources: Sequence[str]) -> list[Source]:
         for one in _expand_one(source):
             found.setdefault(one.path or one.url or one.file_id or one.text, one)
     return list(found.values())
+
+
+def in_custody(file_id: UUID, source_file: str) -> str:
+    """The source that is a file in custody, told as *source_file* from before it is looked up."""
+    return f"{CUSTODY_SCHEME}{file_id}/{source_file}"
+
+
+def told_as(source: str) -> str:
+    """How *source* is told: a file in custody by where it came from, if that was said with it."""
+    return source.partition("/")[2] or source if source.startswith(CUSTODY_SCHEME) else source
 
 
 def names_nothing(source: str) -> bool:
@@ -82,7 +92,7 @@ def _check(source: str) -> None:
 
 def _in_custody(source: str) -> Source:
     try:
-        return Source(text=source, file_id=UUID(source.removeprefix(CUSTODY_SCHEME)))
+        return Source(text=source, file_id=UUID(source.removeprefix(CUSTODY_SCHEME).partition("/")[0]))
     except ValueError as exc:
         raise InvalidOptions(f"{source!r} does not hold a file id; 'waybill files list' shows them") from exc
 

@@ -233,7 +233,7 @@ async def test_a_lost_answer_to_an_ingest_makes_no_second_run(gateway: Gateway, 
     assert len(network.requests) == 3
     async with get_client() as prefect:
         runs = await prefect.read_flow_runs(limit=200)
-    source = f"waybill:{started['file_id']}"
+    source = f"waybill:{started['file_id']}/note.md"
     assert [str(run.id) for run in runs if run.parameters.get("sources") == [source]] == [started["task_id"]]
 
 

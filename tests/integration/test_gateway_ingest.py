@@ -64,7 +64,7 @@ async def runs_on(file_id: str) -> int:
     """How many runs there are for this file."""
     async with get_client() as client:
         found = await client.read_flow_runs(limit=200)
-    return sum(run.parameters.get("sources") == [f"waybill:{file_id}"] for run in found)
+    return sum(str(run.parameters.get("sources")).startswith(f"['waybill:{file_id}/") for run in found)
 
 
 async def files(gateway: Gateway) -> int:
@@ -90,9 +90,11 @@ async def test_a_file_becomes_an_upload_and_a_run_on_it(gateway: Gateway) -> Non
     assert told.keys() == {"task_id", "status_url", "file_id"}
     assert told["status_url"] == f"{gateway.url}/api/v1/status/{told['task_id']}" == answer.headers["location"]
     run = await run_of(answer)
-    assert run.state_name == "Scheduled"
+    assert (run.name, run.state_name) == ("note.md", "Scheduled")
+    status = await gateway.client.get(f"/api/v1/status/{run.id}", headers=await gateway.headers("read"))
+    assert (status.json()["name"], status.json()["source_file"]) == ("note.md", "note.md")
     assert run.parameters == {
-        "sources": [f"waybill:{told['file_id']}"],
+        "sources": [f"waybill:{told['file_id']}/note.md"],
         "stages": [1, 2, 3],
         "options": {"chunker": {"max_tokens": 200}},
         "webhook_url": "https://example.org/hook",
@@ -165,7 +167,7 @@ async def test_a_file_in_custody_is_processed_without_being_sent_again(gateway: 
     answer = await ingest(gateway, None, file_id=str(artifact.file_id), stages="1")
     assert answer.json()["file_id"] == str(artifact.file_id)
     run = await run_of(answer)
-    assert run.parameters == {"sources": [f"waybill:{artifact.file_id}"], "stages": [1]}
+    assert run.parameters == {"sources": [f"waybill:{artifact.file_id}/{artifact.source_file}"], "stages": [1]}
     again = await run_of(await ingest(gateway, None, file_id=str(artifact.file_id), stages="1"))
     assert again.id != run.id
     await gateway.custody.remove(artifact.file_id)

@@ -17,7 +17,8 @@ import fsspec
 import pytest
 
 from blocks.errors import InvalidOptions, SourceNotFound
-from tasks.sources import Source, expand, names_nothing
+from tasks.intake import display_name
+from tasks.sources import Source, expand, in_custody, names_nothing, told_as
 
 
 @pytest.fixture
@@ -316,13 +317,28 @@ def test_a_web_page_is_a_file_and_its_links_are_not_followed() -> None:
 
 def test_a_file_in_custody_is_named_by_its_id() -> None:
     file_id = uuid4()
-    assert expand([f"waybill:{file_id}", f"waybill:{file_id.hex}"]) == [
+    assert expand([f"waybill:{file_id}", f"waybill:{file_id.hex}", f"waybill:{file_id}/report.pdf"]) == [
         Source(text=f"waybill:{file_id}", file_id=file_id)
     ]
     assert not names_nothing(f"waybill:{file_id}")
 
 
-@pytest.mark.parametrize("source", ["waybill:", "waybill:nonsense", "waybill://x", "waybill:../../etc/passwd"])
+@pytest.mark.parametrize(
+    "origin", ["report.pdf", "/srv/letters/report.pdf", "https://example.org/a/report.pdf?page=/1"]
+)
+def test_a_file_in_custody_is_told_by_where_it_came_from(origin: str) -> None:
+    file_id = uuid4()
+    (found,) = expand([in_custody(file_id, origin)])
+    assert found.file_id == file_id
+    assert told_as(found.text) == origin
+    assert display_name(found.text) == "report.pdf"
+    assert told_as(f"waybill:{file_id}") == f"waybill:{file_id}"
+    assert told_as("/srv/waybill:1/report.pdf") == "/srv/waybill:1/report.pdf"
+
+
+@pytest.mark.parametrize(
+    "source", ["waybill:", "waybill:nonsense", "waybill://x", "waybill:../../etc/passwd", "waybill:/report.pdf"]
+)
 def test_what_is_not_an_id_is_refused(source: str) -> None:
     with pytest.raises(InvalidOptions, match="files list"):
         expand([source])

@@ -19,7 +19,7 @@ from blocks.access import record
 from blocks.access.idempotency import Answered, Claim, note_answer, note_stored
 from blocks.catalog import Artifact, Connection
 from blocks.errors import InvalidOptions, Transient
-from tasks.sources import CUSTODY_SCHEME
+from tasks.sources import in_custody
 from waybill.gateway.access import Caller
 from waybill.gateway.answers import Refusal, json_answer, log
 from waybill.gateway.dependencies import Waybill, Writer
@@ -97,16 +97,16 @@ async def ingest(
             if isinstance(once, Answered):
                 wanted.require(once.fingerprint)
                 return _accepted(dict(once.answer), replayed=True)
-            file_id = await _file_of(wanted, resources, caller, started)
+            artifact = await _file_of(wanted, resources, caller, started)
         run_key = started.run_key if started else f"waybill-{uuid4()}"
-        run_id = await _run_of(wanted, resources, deployment_id, file_id, run_key)
+        run_id = await _run_of(wanted, resources, deployment_id, artifact, run_key)
         answer = {
             "task_id": str(run_id),
             "status_url": f"{resources.links.base_url}/api/v1/status/{run_id}",
-            "file_id": str(file_id),
+            "file_id": str(artifact.file_id),
         }
         async with resources.custody.catalog.transaction() as connection:
-            await record(connection, caller.entry("ingest", file_id=file_id, run_id=run_id))
+            await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=run_id))
             if started is not None:
                 await note_answer(connection, started, wanted.fingerprint, answer)
         return _accepted(answer, replayed=False)
@@ -155,11 +155,11 @@ def _read(resources: Resources, name: str, value: str) -> dict[str, Any]:
     return {}
 
 
-async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, started: Claim | None) -> UUID:
+async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, started: Claim | None) -> Artifact:
     """The file to be processed, in custody from now on."""
     if started is not None and started.fingerprint is not None and started.file_id is not None:
         wanted.require(started.fingerprint)
-        return (await resources.custody.get(started.file_id)).file_id
+        return await resources.custody.get(started.file_id)
 
     async def note(connection: Connection, artifact: Artifact) -> None:
         if started is not None and not await note_stored(connection, started, wanted.fingerprint, artifact.file_id):
@@ -169,23 +169,22 @@ async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, starte
         known = await resources.custody.get(wanted.file_id)
         async with resources.custody.catalog.connection() as connection:
             await note(connection, known)
-        return known.file_id
-    artifact = await keep(wanted.received, resources, caller, convertible=True, also=note)
-    return artifact.file_id
+        return known
+    return await keep(wanted.received, resources, caller, convertible=True, also=note)
 
 
-async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, file_id: UUID, run_key: str) -> UUID:
-    parameters = {"sources": [f"{CUSTODY_SCHEME}{file_id}"], **wanted.run}
+async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str) -> UUID:
+    parameters = {"sources": [in_custody(artifact.file_id, artifact.source_file)], **wanted.run}
     try:
-        return await start_run(resources.prefect, deployment_id, parameters, run_key=run_key)
+        return await start_run(resources.prefect, deployment_id, parameters, name=artifact.filename, run_key=run_key)
     except Transient as exc:
-        log.error("no run for file %s: %s", file_id, exc.message)
+        log.error("no run for file %s: %s", artifact.file_id, exc.message)
         raise Refusal(
             503,
             type(exc).__name__,
             "the file is in custody, but no run could be started; send the request again with its file_id instead of "
             "the file, or with the same Idempotency-Key",
-            detail={"file_id": str(file_id)},
+            detail={"file_id": str(artifact.file_id)},
             headers={"Retry-After": "5"},
         ) from exc
 

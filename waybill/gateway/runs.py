@@ -25,12 +25,15 @@ async def find_deployment(prefect: PrefectApi) -> UUID:
         ) from exc
 
 
-async def start_run(prefect: PrefectApi, deployment_id: UUID, parameters: Mapping[str, Any], *, run_key: str) -> UUID:
-    """Start a run and return its id; with the same *run_key* it is the same run. Raises like `find_deployment`."""
+async def start_run(
+    prefect: PrefectApi, deployment_id: UUID, parameters: Mapping[str, Any], *, name: str, run_key: str
+) -> UUID:
+    """Start a run and return its id; with the same *run_key* it is the same run. In Prefect it is called *name* until it
+    begins, and names itself. Raises like `find_deployment`."""
     try:
         async with prefect.client() as client:
             run = await client.create_flow_run_from_deployment(
-                deployment_id, parameters=dict(parameters), idempotency_key=run_key
+                deployment_id, parameters=dict(parameters), name=name, idempotency_key=run_key
             )
     except ObjectNotFound as exc:
         raise DeploymentMissing(f"the deployment {DEPLOYMENT} was deleted a moment ago; try again") from exc
