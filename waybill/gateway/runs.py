@@ -28,7 +28,7 @@ async def find_deployment(prefect: PrefectApi) -> UUID:
 async def start_run(
     prefect: PrefectApi, deployment_id: UUID, parameters: Mapping[str, Any], *, name: str, run_key: str
 ) -> UUID:
-    """Start a run and return its id; with the same *run_key* it is the same run. In Prefect it is called *name* until it
+    """Start a run and return its id; with the same *run_key* it is the same run. Prefect calls it *name* until it
     begins, and names itself. Raises like `find_deployment`."""
     try:
         async with prefect.client() as client:
