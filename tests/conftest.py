@@ -26,6 +26,10 @@ from tests.webhooks import Receiver, running_receiver
 _TEMPLATE = "waybill_template"
 _STOP_TIMEOUT_SECONDS = 20
 
+# A shell's background jobs, and all that they start, are born with SIGINT ignored; what is tested here is interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # How long an example takes says more about what else the machine is doing. Where a change is judged (CI), the same
 # examples every time; everywhere else new ones.
 settings.register_profile(

@@ -22,6 +22,7 @@ import aiobotocore.session  # pyright: ignore[reportMissingTypeStubs]
 from aiobotocore.config import AioConfig  # pyright: ignore[reportMissingTypeStubs]
 from s3fs import S3FileSystem  # pyright: ignore[reportMissingTypeStubs]
 
+from blocks.ending import ends_at
 from blocks.errors import InvalidSettings
 from blocks.storage.s3_failure import RangesIgnored, S3Failure
 
@@ -29,6 +30,10 @@ T = TypeVar("T")
 
 # Enough for eight uploads at once; each connection costs the server something.
 MAX_CONNECTIONS = 32
+# Of a process that has been asked to end, every call gets this much, so that what was half done can be taken back.
+_LAST_ATTEMPT_SECONDS = 0.3
+# How often a call that waits looks whether the process has been asked to end.
+_LOOK_SECONDS = 0.25
 # aiohttp hands over what has come, 64 to 256 KiB at a time.
 _RECEIVE_BYTES = 256 * 1024
 
@@ -158,10 +163,10 @@ class _Client:
                 failure.attempts = attempts
                 now = time.monotonic()
                 first_failure = first_failure or now
-                if not failure.passing or now + pause > first_failure + patience.retry:
+                if not failure.passing or now + pause > min(first_failure + patience.retry, ends_at()):
                     raise failure from exc
             # Writers that failed together do not come back together.
-            await asyncio.sleep(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
+            await _pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
             pause = min(2 * pause, patience.longest_pause)
 
     async def presigned(self, operation: str, seconds: int, parameters: dict[str, Any]) -> str:
@@ -173,15 +178,15 @@ class _Client:
             raise S3Failure(operation, exc) from exc
 
     async def _attempt(self, operation: str, stall_seconds: float, parameters: dict[str, Any]) -> dict[str, Any]:
-        """One try, ended when nothing has moved for too long."""
-        progress = _Progress(parameters.get("Body"))
+        """One try, ended when nothing has moved for too long, or the process must end."""
+        progress, last = _Progress(parameters.get("Body")), time.monotonic() + _LAST_ATTEMPT_SECONDS
         trying = asyncio.ensure_future(self._once(operation, parameters, progress))
         try:
             while not trying.done():
-                left = progress.moved_at + stall_seconds - time.monotonic()
+                left = min(progress.moved_at + stall_seconds, max(ends_at(), last)) - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("no byte moved")
-                await asyncio.wait([trying], timeout=left)
+                await asyncio.wait([trying], timeout=min(left, _LOOK_SECONDS))
         except BaseException:
             trying.cancel()
             await asyncio.wait([trying])  # its connection is closed when it ends, and not before
@@ -209,6 +214,13 @@ class _Client:
             client.meta.events.register_last("before-call.s3", _without_asking)
             self._known.add(id(client))
         return client
+
+
+async def _pause(seconds: float) -> None:
+    """Until then, or until the process must end."""
+    until = time.monotonic() + seconds
+    while (left := min(until, ends_at()) - time.monotonic()) > 0:  # noqa: ASYNC110 - another thread says when it ends
+        await asyncio.sleep(min(left, _LOOK_SECONDS))
 
 
 class _Progress:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
-from waybill.commands.session import stack_session
+from waybill.commands.session import run_work, stack_session
 from waybill.output import human_size, print_json, print_notice, print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def process(
         started = time.perf_counter()
         asyncio.run(register_blocks(settings))
         with progress_bar("processing") as show:
-            report = asyncio.run(_run_and_tell(parameters, settings, show, started))
+            report = run_work(_run_and_tell(parameters, settings, show, started))
     if as_json:
         print_json(report)
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
+from blocks.ending import note_ending
 from blocks.errors import InvalidOptions, PrefectUnavailable
 from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.output import print_notice, steps_shown
@@ -108,6 +109,25 @@ def tell_of_key(path: Path) -> None:
     )
 
 
+def run_work(work: Coroutine[None, None, ResultT]) -> ResultT:
+    """`asyncio.run` for a command that ends soon when it is interrupted: before *work* is cancelled, it is noted that
+    the process ends."""
+
+    async def watched() -> ResultT:
+        working = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError:
+            note_ending()
+            working.cancel()
+            await asyncio.wait([working])
+            if working.cancelled():
+                raise
+        return working.result()
+
+    return asyncio.run(watched())
+
+
 def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]]) -> ResultT:
     """Run *work* on the catalogue and storage, on a stack without Prefect."""
 
@@ -116,7 +136,7 @@ def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, Resul
             return await work(custody, settings)
 
     with stack_session(prefect=False) as (settings, _):
-        return asyncio.run(run(settings))
+        return run_work(run(settings))
 
 
 def with_catalog(work: Callable[[Catalog, Settings], Coroutine[None, None, ResultT]]) -> ResultT:

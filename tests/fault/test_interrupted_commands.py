@@ -1,0 +1,68 @@
+"""A command that is asked to end while its storage does not answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+# A quiet machine takes under 3; without an end to patience it is 15 to 17, or 40.
+MAX_SECONDS = 9
+
+
+@pytest.fixture(params=["refuses", "says nothing"])
+def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an S3 server that is not there, or that takes connections and leaves it at that."""
+    with closing(socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "says nothing":
+            server.listen()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("number", "mib"), [(signal.SIGTERM, 40), (signal.SIGINT, 1)], ids=["in parts", "at once"])
+def test_it_ends_within_seconds_and_nothing_is_readable(
+    endpoint: str, number: signal.Signals, mib: int, database_url: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(b"# Text\n" * (mib * 2**20 // 7))
+    options = {"key": "a", "secret": "b", "endpoint_url": endpoint, "client_kwargs": {"region_name": "us-east-1"}}
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))},
+        "WAYBILL_HOME": str(tmp_path / "home"),
+        "WAYBILL_DATABASE_URL": database_url,
+        "WAYBILL_STORAGE_URL": "s3://bucket/custody",
+        "WAYBILL_STORAGE_OPTIONS": json.dumps(options),
+    }
+    command = [sys.executable, "-m", "waybill", "files", "put", str(source), "--json"]
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as putting,
+    ):
+        deadline = time.monotonic() + 60
+        while states(connection) != ["pending"]:
+            assert putting.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(1)  # into the attempts
+        asked = time.monotonic()
+        putting.send_signal(number)
+        out, err = putting.communicate(timeout=100)
+        took = time.monotonic() - asked
+        assert putting.returncode == 130, err.decode()
+        assert "interrupted" in json.loads(out)["error"]["message"]
+        assert took < MAX_SECONDS, err.decode()
+        assert "available" not in states(connection)
+
+
+def states(connection: psycopg.Connection[tuple[str]]) -> list[str]:
+    return [state for (state,) in connection.execute("select state from artifacts").fetchall()]
