@@ -61,6 +61,11 @@ def standard_output_errors() -> Generator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
             raise
-        if exc.errno in _NO_ROOM:
-            raise StorageFull(f"cannot write standard output: {exc.strerror}; free some space and start again") from exc
-        raise TargetUnwritable(f"cannot write standard output: {exc.strerror}") from exc
+        raise write_error("standard output", exc) from exc
+
+
+def write_error(name: str, error: OSError) -> StorageFull | TargetUnwritable:
+    """What *error* is for whoever wanted *name* to be written."""
+    if error.errno in _NO_ROOM:
+        return StorageFull(f"cannot write {name}: {error.strerror}; free some space and start again")
+    return TargetUnwritable(f"cannot write {name}: {error.strerror}")

@@ -6,7 +6,6 @@ Owns where bytes come from and go to. The format is `blocks.age`; nothing here i
 from __future__ import annotations
 
 import codecs
-import errno
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,14 +20,12 @@ from blocks.errors import (
     InvalidKey,
     InvalidOptions,
     SourceNotFound,
-    StorageFull,
-    TargetUnwritable,
     WaybillError,
 )
 from blocks.settings import current_settings
 from waybill.commands.paths import replaceable
 from waybill.output import print_notice
-from waybill.standard_streams import standard_output_errors
+from waybill.standard_streams import standard_output_errors, write_error
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient
@@ -209,10 +206,7 @@ def _target(output: str, *, force: bool) -> Generator[Callable[[bytes], object]]
             with whole_file(replaceable(Path(output), force=force)) as stream:
                 yield stream.write
     except OSError as exc:  # the target's: those of the source are errors of ours by now
-        name = "standard output" if output == _STANDARD else output
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(f"cannot write {name}: {exc.strerror}; free some space and start again") from exc
-        raise TargetUnwritable(f"cannot write {name}: {exc.strerror}") from exc
+        raise write_error("standard output" if output == _STANDARD else output, exc) from exc
 
 
 def _text_check() -> Callable[[bytes], None]:
