@@ -1,5 +1,5 @@
 """Fixtures that several folders share: a real Postgres and a real S3 server for the session, a fresh database, a
-fresh bucket and a receiver of webhooks for each test."""
+fresh bucket and a receiver of webhooks for each test, and homes for the local stack."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from blocks.catalog.migrate import migrate
 from tests.s3 import S3Server, running_s3_server
+from tests.stack_driver import end_everything, private_directory
 from tests.webhooks import Receiver, running_receiver
 
 # Each test's database is a copy of this one: 8 ms, where migrating takes about half a second.
@@ -118,6 +119,28 @@ def receiver() -> Iterator[Receiver]:
 def s3_bucket(s3_server: S3Server) -> str:
     """The name of a fresh bucket. It goes with the server."""
     return s3_server.new_bucket()
+
+
+@pytest.fixture(scope="module")
+def shared_home() -> Iterator[Path]:
+    """One cluster for the whole module; making it is what takes the time."""
+    with private_directory() as directory:
+        yield directory / "home"
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory for a test that needs a home of its own."""
+    with private_directory() as directory:
+        yield directory
+
+
+@pytest.fixture
+def home(shared_home: Path) -> Iterator[Path]:
+    """A home in which nothing runs before the test, and nothing may run after it."""
+    yield shared_home
+    left = end_everything(shared_home)
+    assert left == [], "processes were left behind"
 
 
 def _database(postgres: Postgres, template: str) -> Iterator[str]:

@@ -39,7 +39,7 @@ class StackCommand:
             [sys.executable, __file__, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**_plain_environment(), "WAYBILL_HOME": str(home), **environment},
+            env={**plain_environment(), "WAYBILL_HOME": str(home), **environment},
             # As in a terminal of its own: a test's signals go to this process only.
             start_new_session=True,
         )
@@ -138,7 +138,7 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = PATI
         time.sleep(0.05)
 
 
-def _plain_environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """The tests' own environment without what a developer has set for Waybill and Prefect."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack_driver import unused_port
+from tests.stack_driver import plain_environment, unused_port
 
 _START_SECONDS = 90
 _STOP_SECONDS = 60
@@ -33,8 +32,7 @@ class CommandLine:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
-        return {**kept, "WAYBILL_HOME": str(self.home), "COLUMNS": "200", **self.added}
+        return {**plain_environment(), "WAYBILL_HOME": str(self.home), "COLUMNS": "200", **self.added}
 
     def with_environment(self, **added: object) -> CommandLine:
         """The same home with further variables."""

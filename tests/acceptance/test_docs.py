@@ -7,7 +7,6 @@ per page, its blocks in order. Only ports 4200, 8000, 8001 and 8002 and folders 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -27,7 +26,7 @@ import typer
 import yaml
 
 from tests import stored
-from tests.stack_driver import unused_port
+from tests.stack_driver import plain_environment, unused_port
 from waybill.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -203,7 +202,7 @@ def reader() -> Iterator[Reader]:
     if shutil.which("curl") is None:
         (programs / "curl").write_text(_CURL.format(python=sys.executable))
         (programs / "curl").chmod(0o755)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
+    inherited = plain_environment()
     path = f"{root}/.venv/bin:{inherited['PATH']}:{programs}"
     environment = {**inherited, "PATH": path, "HOME": str(user), "COLUMNS": "200"}
     ports = unused_ports(4200, 8001, 8002)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.prefect_server import running_prefect
+from tests.stack_driver import plain_environment
 from tests.webhooks import Receiver
 
 # Seconds for what takes a few where nothing else runs.
@@ -34,9 +34,8 @@ def prefect_api() -> Iterator[str]:
 @pytest.fixture
 def environment(prefect_api: str, database_url: str, tmp_path: Path) -> dict[str, str]:
     """What a worker's machine has: Prefect's address, and what Waybill's flows need."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     return {
-        **kept,
+        **plain_environment(),
         "DO_NOT_TRACK": "1",
         "PREFECT_API_URL": prefect_api,
         "PREFECT_HOME": str(tmp_path / "prefect"),

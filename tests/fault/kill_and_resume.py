@@ -25,6 +25,7 @@ import psycopg
 from blocks.custody.manifest import manifest_key
 from blocks.settings import Settings
 from tests.corpus.generated import write_documents
+from tests.stack_driver import plain_environment
 from waybill.stack import running_stack
 
 # What a file is, without what differs by nature from run to run (ids, times, how long it took).
@@ -119,8 +120,7 @@ def _command(documents: Path) -> list[str]:
 
 
 def _environment(home: Path) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
-    return {**inherited, "WAYBILL_HOME": str(home)}
+    return {**plain_environment(), "WAYBILL_HOME": str(home)}
 
 
 def assert_equal(what: str, expected: list[tuple[Any, ...]], found: list[tuple[Any, ...]]) -> None:

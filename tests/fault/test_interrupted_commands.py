@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from tests.stack_driver import plain_environment
 
 # A quiet machine takes under 3; without an end to patience it is 15 to 17, or 40.
 MAX_SECONDS = 9
@@ -38,7 +39,7 @@ def test_it_ends_within_seconds_and_nothing_is_readable(
     source.write_bytes(b"# Text\n" * (mib * 2**20 // 7))
     options = {"key": "a", "secret": "b", "endpoint_url": endpoint, "client_kwargs": {"region_name": "us-east-1"}}
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))},
+        **plain_environment(),
         "WAYBILL_HOME": str(tmp_path / "home"),
         "WAYBILL_DATABASE_URL": database_url,
         "WAYBILL_STORAGE_URL": "s3://bucket/custody",

@@ -23,10 +23,8 @@ import pytest
 from tests.stack_driver import (
     PATIENCE_SECONDS,
     StackCommand,
-    end_everything,
     eventually,
     left_running,
-    private_directory,
     processes_of,
     unused_port,
 )
@@ -55,28 +53,6 @@ async def waiting(marks: str, until: str) -> None:
     with open(marks, "a") as file:
         print("done", os.getpid(), file=file)
 """
-
-
-@pytest.fixture(scope="module")
-def shared_home() -> Iterator[Path]:
-    """One cluster for the whole module; making it is what takes the time."""
-    with private_directory() as directory:
-        yield directory / "home"
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory for a test that needs a home of its own."""
-    with private_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def home(shared_home: Path) -> Iterator[Path]:
-    """A home in which nothing runs before the test, and nothing may run after it."""
-    yield shared_home
-    left = end_everything(shared_home)
-    assert left == [], "processes were left behind"
 
 
 def postgres_pid(home: Path) -> int:

@@ -29,7 +29,14 @@ import psutil
 import psycopg
 
 from tests.corpus.generated import write_documents
-from tests.stack_driver import end_everything, eventually, left_running, private_directory, unused_port
+from tests.stack_driver import (
+    end_everything,
+    eventually,
+    left_running,
+    plain_environment,
+    private_directory,
+    unused_port,
+)
 from tests.webhooks.answers import RESET, Answer
 from tests.webhooks.receiver import Receiver, Request, running_receiver
 
@@ -166,9 +173,8 @@ def _flow_process(run_id: str) -> int | None:
 def running_up(home: Path, output: Path) -> Generator[Stack]:
     """`waybill up` with a home of its own; ended and checked for what it leaves."""
     port = unused_port()
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
     environment = {
-        **inherited,
+        **plain_environment(),
         "WAYBILL_HOME": str(home),
         "WAYBILL_ALLOW_PRIVATE_WEBHOOKS": "loopback",
         "WAYBILL_WEBHOOK_SCHEDULE": _SCHEDULE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,14 @@ from pathlib import Path
 
 import httpx
 
-from tests.stack_driver import PATIENCE_SECONDS, end_everything, eventually, private_directory, unused_port
+from tests.stack_driver import (
+    PATIENCE_SECONDS,
+    end_everything,
+    eventually,
+    plain_environment,
+    private_directory,
+    unused_port,
+)
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,10 @@ def running_up() -> Iterator[Up]:
     """Everything, in a home of its own, until the end of the block; then nothing of it is left."""
     with private_directory() as directory:
         home, log = directory / "home", directory / "up.log"
-        plain = {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
         with log.open("w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "waybill", "up", "--port", "0", "--ui-port", str(unused_port())],
-                env={**plain, "WAYBILL_HOME": str(home)},
+                env={**plain_environment(), "WAYBILL_HOME": str(home)},
                 stdout=output,
                 stderr=output,
             )

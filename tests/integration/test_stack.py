@@ -8,7 +8,6 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,37 +21,13 @@ from blocks.settings import Settings
 from tests.stack_driver import (
     PATIENCE_SECONDS,
     StackCommand,
-    end_everything,
     eventually,
     left_running,
-    private_directory,
     processes_of,
 )
 from waybill.stack import prefect_server, running_stack
 from waybill.stack.databases import database_beside, sqlalchemy_url
 from waybill.stack.processes import identify
-
-
-@pytest.fixture(scope="module")
-def shared_home() -> Iterator[Path]:
-    """One cluster for the whole module; making it is what takes the time."""
-    with private_directory() as directory:
-        yield directory / "home"
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory for a test that needs a home of its own."""
-    with private_directory() as directory:
-        yield directory
-
-
-@pytest.fixture
-def home(shared_home: Path) -> Iterator[Path]:
-    """A home in which nothing runs before the test, and nothing may run after it."""
-    yield shared_home
-    left = end_everything(shared_home)
-    assert left == [], "processes were left behind"
 
 
 def query(url: str, statement: str) -> Any:
