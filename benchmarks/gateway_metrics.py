@@ -22,7 +22,7 @@ import psycopg
 
 from blocks.settings import Settings
 from tests.gateway import Gateway, running_gateway
-from waybill.gateway import figures
+from waybill.gateway import statistics as figures
 from waybill.stack import running_stack
 
 # Each table is looked through a few times, for kinds, states and times; more often would not be needed.

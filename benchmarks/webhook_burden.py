@@ -67,8 +67,8 @@ def measure(documents: Path, database_url: str, rounds: int) -> tuple[dict[str, 
 
 async def one_run(documents: Path, webhook_url: str | None) -> float:
     """Seconds of the run itself; what is still due at its end is not waited for."""
+    from blocks.webhooks.dispatch.in_thread import Delivering
     from flows.process import process_documents
-    from tasks.delivery.beside import Delivering
 
     delivering = Delivering(current_settings())
     delivering.start()

@@ -29,8 +29,8 @@ import httpx
 import psycopg
 
 from blocks.catalog.migrate import migrate
-from blocks.outbox import Event, add_events
 from blocks.settings import Settings
+from blocks.webhooks.outbox import Event, add_events
 from tests.delivery import DispatcherProcess, OutboxPlace, open_place
 from waybill.stack import running_stack
 

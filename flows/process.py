@@ -22,18 +22,19 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
+from blocks.runs.plan import Plan, note_plan
 from blocks.settings import Settings, current_settings
-from flows.failures import tell_failures, tell_remaining_failures
-from flows.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
-from flows.plan import Plan, note_plan
-from flows.progress import reported
-from flows.run_resources import open_run
-from flows.summary import markdown_summary
+from flows.events.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
+from flows.processing.failures import record_failures, record_remaining_failures
+from flows.processing.progress import reported
+from flows.processing.resources import open_run
+from flows.processing.summary import markdown_summary
 from tasks.contract import StageOptions
+from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
 from tasks.registry import option_name, options_model, select_stages
-from tasks.run_context import Document, RunContext, Shard
+from tasks.run_context import RunContext, Shard
 from tasks.sources import expand
 from tasks.stage import stage_task, take_custody
 
@@ -113,7 +114,7 @@ async def process_documents(
         reported(documents, len(chosen)),
     ):
         await _process_in_shards(documents, context, settings)
-        await tell_remaining_failures(documents, context)
+        await record_remaining_failures(documents, context)
     return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
 
 
@@ -165,7 +166,7 @@ async def _settle(shard: Shard, state: State[None], where: str) -> None:
         if missing:
             document.fail(cause or StageFailed(f"the task ended as {state.name}: {state.message}"), where=where)
     with suppress(Transient):  # told at the end of the run
-        await tell_failures(shard.documents, shard.context)
+        await record_failures(shard.documents, shard.context)
 
 
 async def _finish(

@@ -16,11 +16,11 @@ from pydantic import Field
 
 from blocks.catalog import Catalog
 from blocks.settings import current_settings
-from flows.delivery_table import add_table, read_table
-from flows.reconcile import reconcile_once
-from flows.reconciler import Look
-from tasks.delivery.beside import dispatcher_of
-from tasks.delivery.dispatcher import Dispatcher
+from blocks.webhooks.dispatch.dispatcher import Dispatcher
+from blocks.webhooks.dispatch.in_thread import dispatcher_of
+from flows.events.delivery_table import add_table, read_table
+from flows.events.reconcile_loop import reconcile_once
+from flows.events.reconciler import Window
 
 # Attempts that have begun when the time is over; most receivers answer within this.
 _LAST_ATTEMPTS = timedelta(seconds=5)
@@ -28,7 +28,7 @@ _LAST_ATTEMPTS = timedelta(seconds=5)
 _DEFAULT_SECONDS = 45.0
 
 # One process in an hour has no memory of what it has looked at: the hour before stands for the far look.
-_LOOK = Look(back=timedelta(hours=1), thorough=True)
+_LAST_HOUR = Window(back=timedelta(hours=1), thorough=True)
 
 
 @flow(name="deliver-webhooks", flow_run_name="deliver webhooks", persist_result=False)
@@ -68,7 +68,7 @@ async def _deliver(dispatcher: Dispatcher, within: timedelta) -> bool:
 @flow(name="reconcile-events", flow_run_name="reconcile events", persist_result=False)
 async def reconcile_events() -> State[dict[str, Any]]:
     """Tell what hooks have lost, by Prefect's state history, and let endpoints follow their blocks."""
-    found = await reconcile_once(current_settings(), _LOOK)
+    found = await reconcile_once(current_settings(), _LAST_HOUR)
     return Completed(
         message=f"{found.added} events were missing; {found.read} of {found.runs} runs had changed",
         data={"added": found.added, "read": found.read, "runs": found.runs},

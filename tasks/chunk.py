@@ -27,7 +27,8 @@ from typing import Any
 import orjson
 from pydantic import Field, model_validator
 
-from blocks.embedding_model import DIMENSIONS, EMBEDDING_MODEL
+from blocks.embedding.dimensions import DIMENSIONS
+from blocks.embedding.model import EMBEDDING_MODEL
 from blocks.errors import EmptyDocument, UnreadableDocument
 from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import FrontMatter, read_front_matter
@@ -37,7 +38,7 @@ from tasks.contract import DocumentInfo, Read, Services, Stage, StageInput, Stag
 
 SCHEMA = "waybill.chunks/1"
 
-# The embedding model reads 254 tokens of text (`blocks.embedding_tokenizer.MAX_TOKENS`); four to spare for separators.
+# The embedding model reads 254 tokens of text (`blocks.embedding.tokenizer.MAX_TOKENS`); four to spare for separators.
 DEFAULT_MAX_TOKENS = 250
 EMBEDDED_MAX_TOKENS = 254
 # 128 bits: no two passages of any catalogue share an id.
@@ -78,7 +79,7 @@ class ChunkOptions(StageOptions):
 def run(given: StageInput, options: ChunkOptions) -> StageOutput:
     """Chunk the Markdown. Raises `UnreadableDocument`, `EmptyDocument` or `EmbeddingModelUnavailable`."""
     # Here, so that the parent process, which only reads the declaration below, loads no tokenizer.
-    from blocks.embedding_tokenizer import count_tokens, token_offsets
+    from blocks.embedding.tokenizer import count_tokens, token_offsets
 
     path = given.first("markdown-optimizer", "markdown-conversion")
     try:
@@ -117,7 +118,7 @@ def run(given: StageInput, options: ChunkOptions) -> StageOutput:
 
 
 def _embed(made: Sequence[Chunk], above: Sequence[str], services: Services) -> Any:
-    from blocks.embedding import embed
+    from blocks.embedding.vectors import embed
 
     inputs = [f"{line}\n{chunk.text}" if line else chunk.text for chunk, line in zip(made, above, strict=True)]
     return embed(inputs, models=services.home / "models").round(EMBEDDING_DECIMALS)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from blocks.language_model_settings import LanguageModelSettings
+from blocks.language_model.settings import LanguageModelSettings
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection

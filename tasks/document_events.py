@@ -1,8 +1,8 @@
 """What consumers are told of the documents of a run: stages, the whole chain, and how far the run is.
 
 Builds events and counts what is done; writes nothing. The caller adds them in the transaction that makes them true
-(`blocks.outbox.add_events`) and then says that it has: what was not committed is built again. Each event's id is
-computed from what happened, so a run that goes on after a crash tells nothing twice.
+(`blocks.webhooks.outbox.add_events`) and then confirms it: events that were not committed are built again. Each event's
+id is computed from what happened, so a run that resumes after a crash reports nothing twice.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 from uuid import UUID
 
 from blocks.catalog import Artifact
-from blocks.outbox import Event, computed_event_id, sequence_of
+from blocks.redaction import display_source, without_signature
 from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import Event, computed_event_id, sequence_of
 from tasks.contract import Stage
-from tasks.remote_sources import without_signature
-from tasks.run_context import Delivery, Document
-from tasks.sources import told_as
+from tasks.document import Deliverable, Document
 
 CUSTODY = "custody"
 # Percent of the run's steps; its end is told by the run's own state.
@@ -48,7 +47,7 @@ class DocumentEvents:
         self._count(document, CUSTODY)
         return self._milestones(document, CUSTODY, at)
 
-    def completed(self, document: Document, stage: Stage[Any], delivery: Delivery, at: datetime) -> list[Event]:
+    def completed(self, document: Document, stage: Stage[Any], delivery: Deliverable, at: datetime) -> list[Event]:
         """The document has come through *stage*, by work or by reuse; with the last stage, through the chain."""
         self._count(document, stage.name)
         delivered = {**document.outputs, stage.name: delivery}
@@ -99,7 +98,7 @@ class DocumentEvents:
         self._told.update(event.event_id for event in events if event.event_type == "task_progress")
 
     def _chain(
-        self, document: Document, delivered: Mapping[str, Delivery], at: datetime, reason: str | None = None
+        self, document: Document, delivered: Mapping[str, Deliverable], at: datetime, reason: str | None = None
     ) -> Event:
         stages = [_chain_stage(stage, delivered, document.failed_in, reason) for stage in self._stages]
         files = [self._file(one.artifact) for one in delivered.values()]
@@ -187,7 +186,7 @@ class DocumentEvents:
 
 def _source(document: Document) -> str:
     """What was processed, without what would give access to it: events leave the house."""
-    return without_signature(document.info.source if document.info else told_as(document.source.text))
+    return without_signature(document.info.source if document.info else display_source(document.source.text))
 
 
 def _reason(document: Document) -> str:
@@ -208,7 +207,7 @@ def _stage_data(
 
 
 def _chain_stage(
-    stage: Stage[Any], delivered: Mapping[str, Delivery], failed_in: str | None, reason: str | None
+    stage: Stage[Any], delivered: Mapping[str, Deliverable], failed_in: str | None, reason: str | None
 ) -> dict[str, Any]:
     if stage.name in delivered:
         return _stage_data(stage, "completed", delivered[stage.name].seconds)

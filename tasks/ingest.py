@@ -73,7 +73,7 @@ INGEST: Stage[IngestOptions] = Stage(
 
 
 def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocument, tuple[str, ...]]:
-    from blocks.embedding import EMBEDDING_MODEL  # imports numpy; the flow's process only wants the declaration
+    from blocks.embedding.vectors import EMBEDDING_MODEL  # imports numpy; the flow's process only wants the declaration
 
     read = read_chunks(
         given.first("chunker"),

@@ -24,11 +24,12 @@ from blocks.custody import whole_file
 from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
-from blocks.outbox import Event
+from blocks.redaction import without_password
 from blocks.storage import Digest, Expected, read_chunks
+from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
-from tasks.remote_sources import without_password
-from tasks.run_context import Delivery, Document, RunContext
+from tasks.document import Deliverable, Document
+from tasks.run_context import RunContext
 
 
 async def take_in(document: Document, context: RunContext) -> None:
@@ -75,7 +76,7 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
 
 async def _store_once(
     document: Document, draft: Draft, path: Path, info: DocumentInfo, context: RunContext
-) -> Delivery:
+) -> Deliverable:
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
         known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
@@ -91,10 +92,10 @@ async def _store_once(
     expected = Expected(size=info.size_bytes, sha256=info.sha256)
     artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
     context.events.told(events)
-    return Delivery(artifact=artifact, reused=False, seconds=0.0)
+    return Deliverable(artifact=artifact, reused=False, seconds=0.0)
 
 
-async def _reused(document: Document, artifact: Artifact, source: str, context: RunContext) -> Delivery:
+async def _reused(document: Document, artifact: Artifact, source: str, context: RunContext) -> Deliverable:
     """Deliver, for *source*, what is in custody already."""
     catalog = context.custody.catalog
     events = context.events.taken(document, await catalog.now())
@@ -102,7 +103,7 @@ async def _reused(document: Document, artifact: Artifact, source: str, context: 
         await context.record_reuse(connection, artifact, source)
         await context.tell(connection, events)
     context.events.told(events)
-    return Delivery(artifact=artifact, reused=True, seconds=0.0)
+    return Deliverable(artifact=artifact, reused=True, seconds=0.0)
 
 
 async def _take_from_custody(document: Document, artifact: Artifact, context: RunContext) -> None:

@@ -11,75 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from blocks.catalog import Artifact, Connection, KeyLocks
+from blocks.catalog import Artifact, Connection, OutputLocks
 from blocks.custody import Custody
-from blocks.errors import Transient, WaybillError
-from blocks.outbox import Event, add_events, make_available_and_tell
+from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
-from tasks.contract import DocumentInfo, Services, Stage, StageOptions
+from blocks.webhooks.outbox import Event, add_events, make_available_and_tell
+from tasks.contract import Services, Stage, StageOptions
+from tasks.document import Document
+from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
-from tasks.sources import Source
-
-if TYPE_CHECKING:
-    from tasks.document_events import DocumentEvents
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """One file a run delivered for a document: made now or found made already."""
-
-    artifact: Artifact
-    reused: bool
-    seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """The artifact as ``process --json`` shows it."""
-        return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4)}
-
-
-@dataclass(kw_only=True, eq=False)
-class Document:
-    """One document on its way through a run. `index` is its place in the run and names its scratch files."""
-
-    index: int
-    source: Source
-    label: str
-    info: DocumentInfo | None = None
-    upload: Delivery | None = None
-    outputs: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
-    # Local copies, by the name of the stage that made them; gone with the run's scratch folder.
-    files: dict[str, Path] = field(default_factory=dict[str, Path])
-    error: WaybillError | None = None
-    failed_in: str | None = None
-    failure_told: bool = False
-    task_run_ids: dict[str, str] = field(default_factory=dict[str, str])
-
-    @property
-    def failed(self) -> bool:
-        """Whether the document has failed for good. A transient error counts until it is retried."""
-        return self.error is not None
-
-    def fail(self, error: WaybillError, *, where: str) -> None:
-        """Record that the document goes no further in this run."""
-        self.error, self.failed_in = error, where
-
-    def deliveries(self) -> list[Delivery]:
-        """The upload and every output, in stage order."""
-        return [*([self.upload] if self.upload else []), *self.outputs.values()]
-
-    def as_json(self) -> dict[str, Any]:
-        """The document as ``process --json`` shows it."""
-        return {
-            "source": self.source.text,
-            "sha256": self.info.sha256 if self.info else None,
-            "state": "failed" if self.failed else "completed",
-            "error": f"{self.failed_in}: {self.error.message}" if self.error else None,
-            "error_type": type(self.error).__name__ if self.error else None,
-            "artifacts": [delivery.as_json() for delivery in self.deliveries()],
-        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +31,7 @@ class RunContext:
 
     run_id: UUID
     custody: Custody
-    locks: KeyLocks
+    locks: OutputLocks
     pool: WorkerPool
     services: Services
     scratch: Path

@@ -22,11 +22,12 @@ from prefect.tasks import Task
 from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
 from blocks.errors import CatalogRefused, StageInputMissing, Transient, WaybillError
 from blocks.naming import stage_output_name
-from blocks.outbox import Event
+from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo, Stage
+from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.intake import source_file, take_in
-from tasks.run_context import Delivery, Document, RunContext, Shard
+from tasks.run_context import RunContext, Shard
 from tasks.stage_key import stage_key
 from tasks.worker import Job, JobResult
 
@@ -115,7 +116,7 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
         known = await catalog.find_reusable(connection, list(set(keys.values())))
     if not known:
         return
-    found: dict[Document, Delivery] = {}
+    found: dict[Document, Deliverable] = {}
     events: list[Event] = []
     now = await catalog.now()
     async with catalog.transaction() as connection:
@@ -127,7 +128,7 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
             if stage.has_effect is not None and not await stage.has_effect(connection, document.info.sha256, key):
                 continue
             await context.record_reuse(connection, artifact, document.info.source)
-            found[document] = Delivery(artifact=artifact, reused=True, seconds=0.0)
+            found[document] = Deliverable(artifact=artifact, reused=True, seconds=0.0)
             events += context.events.completed(document, stage, found[document], now)
         await context.tell(connection, events)
     context.events.told(events)
@@ -176,7 +177,7 @@ async def _produce(
         raise StageInputMissing(f"{document.label} was never taken into custody")
     twin = context.in_progress.get(key)
     if twin is not None:
-        delivery = Delivery(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
+        delivery = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
         catalog = context.custody.catalog
         events = context.events.completed(document, stage, delivery, await catalog.now())
         async with catalog.transaction() as connection:
@@ -209,7 +210,7 @@ async def _run_and_store(
     key: str,
     reserved: dict[str, Reservation],
     context: RunContext,
-) -> Delivery:
+) -> Deliverable:
     options = context.options[stage.name]
     target = context.scratch / f"{document.index}{stage.suffix}"
     job = Job(
@@ -230,14 +231,14 @@ async def _run_and_store(
     events: list[Event] = []
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        delivery = Delivery(artifact=artifact, reused=False, seconds=result.seconds)
+        delivery = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
         events.extend(context.events.completed(document, stage, delivery, artifact.created_at))
         return await context.make_available_and_tell(connection, artifact, events)
 
     artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
     context.events.told(events)
     document.files[stage.name] = target
-    return Delivery(artifact=artifact, reused=False, seconds=result.seconds)
+    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
 
 
 def _draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunContext) -> Draft:

@@ -43,8 +43,8 @@ from waybill.commands import (
     webhook_listen,
     webhooks,
 )
-from waybill.output import print_error
-from waybill.standard_streams import tell_of_failing_streams
+from waybill.commands.output import print_error
+from waybill.commands.standard_streams import tell_of_failing_streams
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 

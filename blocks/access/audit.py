@@ -12,10 +12,9 @@ import orjson
 
 from blocks.access import queries
 from blocks.catalog import Connection
-from blocks.catalog.catalog import run
 from blocks.errors import InvalidOptions
-from blocks.plain_json import cleaned
-from blocks.postgres import storable_text
+from blocks.json_cleaning import cleaned
+from blocks.postgres import execute, storable_text
 
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin",
@@ -101,7 +100,7 @@ async def record(connection: Connection, *entries: AuditEntry) -> None:
         }
         for entry in entries
     ]
-    await run(connection, queries.RECORD, {"rows": orjson.dumps(rows).decode()})
+    await execute(connection, queries.RECORD, {"rows": orjson.dumps(rows).decode()})
 
 
 async def audited(
@@ -131,7 +130,7 @@ async def audited(
         "after": after,
         "limit": limit,
     }
-    return [AuditEntry(**row) for row in await (await run(connection, statement, values)).fetchall()]
+    return [AuditEntry(**row) for row in await (await execute(connection, statement, values)).fetchall()]
 
 
 def check_action(action: str) -> None:

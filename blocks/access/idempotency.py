@@ -17,7 +17,7 @@ import orjson
 
 from blocks.access import queries
 from blocks.catalog import Connection
-from blocks.catalog.catalog import run
+from blocks.postgres import execute
 
 # Renewed four times as often; a client that sends again after a gateway was killed waits no longer than this.
 CLAIM_LASTS = timedelta(seconds=15)
@@ -69,33 +69,33 @@ async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Cl
         "seconds": CLAIM_LASTS.total_seconds(),
         "remembered_seconds": REMEMBERED.total_seconds(),
     }
-    await run(connection, queries.FORGET_REQUESTS, values)
-    row = await (await run(connection, queries.CLAIM_REQUEST, values)).fetchone()
+    await execute(connection, queries.FORGET_REQUESTS, values)
+    row = await (await execute(connection, queries.CLAIM_REQUEST, values)).fetchone()
     if row is not None:
         return Claim(**row)
-    row = await (await run(connection, queries.ANSWERED_REQUEST, values)).fetchone()
+    row = await (await execute(connection, queries.ANSWERED_REQUEST, values)).fetchone()
     return Answered(**row) if row else UnderWay()
 
 
 async def renew(connection: Connection, claim: Claim) -> bool:
     """Keep the claim; False when it was lost meanwhile."""
     values = claim.as_values() | {"seconds": CLAIM_LASTS.total_seconds()}
-    return (await run(connection, queries.RENEW_REQUEST, values)).rowcount == 1
+    return (await execute(connection, queries.RENEW_REQUEST, values)).rowcount == 1
 
 
 async def note_stored(connection: Connection, claim: Claim, fingerprint: str, file_id: UUID) -> bool:
     """The file is in custody: whoever goes on need not store it again. False when the claim was lost."""
     values = claim.as_values() | {"fingerprint": fingerprint, "file_id": file_id}
-    return (await run(connection, queries.NOTE_STORED, values)).rowcount == 1
+    return (await execute(connection, queries.NOTE_STORED, values)).rowcount == 1
 
 
 async def note_answer(connection: Connection, claim: Claim, fingerprint: str, answer: Mapping[str, Any]) -> None:
     """It is done. From now on the same request gets *answer*."""
     values = claim.as_values() | {"fingerprint": fingerprint, "answer": orjson.dumps(dict(answer)).decode()}
-    await run(connection, queries.NOTE_ANSWER, values)
+    await execute(connection, queries.NOTE_ANSWER, values)
 
 
 async def let_go(connection: Connection, claim: Claim) -> None:
     """Not done: the next one may begin at once, from the file if it was stored."""
-    await run(connection, queries.LET_GO_REQUEST, claim.as_values())
-    await run(connection, queries.FORGET_UNDONE_REQUEST, claim.as_values())
+    await execute(connection, queries.LET_GO_REQUEST, claim.as_values())
+    await execute(connection, queries.FORGET_UNDONE_REQUEST, claim.as_values())

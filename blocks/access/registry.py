@@ -10,8 +10,8 @@ from typing import Any, cast
 from blocks.access import queries
 from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, new_key
 from blocks.catalog import Connection
-from blocks.catalog.catalog import run
 from blocks.errors import ApiKeyNotFound
+from blocks.postgres import execute
 
 Row = dict[str, Any]
 
@@ -42,7 +42,7 @@ async def create_key(
         "requests_per_minute": requests_per_minute,
         "keep_for_seconds": keep_for.total_seconds() if keep_for is not None else None,
     }
-    row = await (await run(connection, queries.CREATE_KEY, values)).fetchone()
+    row = await (await execute(connection, queries.CREATE_KEY, values)).fetchone()
     return Made(key=_key(cast("Row", row)), text=text)
 
 
@@ -53,18 +53,18 @@ async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
 
 async def find_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
     """Those of the keys with these ids that there are, usable or not, by id."""
-    rows = await (await run(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})).fetchall()
+    rows = await (await execute(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})).fetchall()
     return {row["key_id"]: _key(row) for row in rows}
 
 
 async def list_keys(connection: Connection) -> list[ApiKey]:
     """All keys, newest first, with those that no longer work."""
-    return [_key(row) for row in await (await run(connection, queries.LIST_KEYS, {})).fetchall()]
+    return [_key(row) for row in await (await execute(connection, queries.LIST_KEYS, {})).fetchall()]
 
 
 async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
     """From now on the key opens nothing. Idempotent. Raises `ApiKeyNotFound`."""
-    row = await (await run(connection, queries.REVOKE_KEY, {"key_id": key_id})).fetchone()
+    row = await (await execute(connection, queries.REVOKE_KEY, {"key_id": key_id})).fetchone()
     if row is None:
         raise ApiKeyNotFound(f"there is no API key {key_id!r}; 'waybill keys list' shows them")
     return _key(row)
@@ -72,13 +72,13 @@ async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
 
 async def has_admin_key(connection: Connection) -> bool:
     """Whether anybody can look after the rest."""
-    row = await (await run(connection, queries.HAS_ADMIN_KEY, {})).fetchone()
+    row = await (await execute(connection, queries.HAS_ADMIN_KEY, {})).fetchone()
     return bool(cast("Row", row)["found"])
 
 
 async def note_use(connection: Connection, key_id: str) -> None:
     """Note that the key was used now."""
-    await run(connection, queries.NOTE_USE, {"key_id": key_id})
+    await execute(connection, queries.NOTE_USE, {"key_id": key_id})
 
 
 def _key(row: Row) -> ApiKey:

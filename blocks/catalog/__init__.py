@@ -2,8 +2,8 @@
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
-from blocks.catalog.key_locks import KeyLocks
-from blocks.catalog.pool import Patience
+from blocks.catalog.output_locks import OutputLocks
+from blocks.postgres.pool import Patience
 
 __all__ = [
     "KINDS",
@@ -11,8 +11,8 @@ __all__ = [
     "Catalog",
     "Connection",
     "Draft",
-    "KeyLocks",
     "Kind",
+    "OutputLocks",
     "Page",
     "Patience",
     "Reservation",

@@ -11,17 +11,14 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, LiteralString, Self, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
 import orjson
-import psycopg
-from psycopg.rows import dict_row
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
-from blocks.catalog.facts import as_json
-from blocks.catalog.pool import LONG_PATIENCE, BrokenConnections, Connection, Patience, Pool, Row, open_pool
+from blocks.catalog.json_columns import as_json
 from blocks.errors import (
     ArtifactGone,
     ArtifactNotFound,
@@ -30,8 +27,9 @@ from blocks.errors import (
     CatalogUnavailable,
     InvalidOptions,
 )
-from blocks.page_cursor import read_cursor, write_cursor
-from blocks.postgres import connect_async, postgres_errors
+from blocks.postgres import Connection, Row, execute, postgres_errors
+from blocks.postgres.page_cursor import read_cursor, write_cursor
+from blocks.postgres.pool import LONG_PATIENCE, BrokenConnections, Patience, Pool, open_pool
 
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
@@ -102,7 +100,7 @@ class Catalog:
 
     async def reserve(self, connection: Connection, reservations: Sequence[Reservation]) -> None:
         """Write the `pending` rows that announce blobs (row first), all in one statement or none."""
-        cursor = await run(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
+        cursor = await execute(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
         row = await cursor.fetchone()
         self._clock = (row["now"], time.monotonic()) if row else None
 
@@ -111,7 +109,7 @@ class Catalog:
         computer's own clock, which may be wrong, plays no part."""
         if self._clock is None:
             async with self.connection() as connection:
-                row = await (await run(connection, queries.NOW, {})).fetchone()
+                row = await (await execute(connection, queries.NOW, {})).fetchone()
             self._clock = (cast("Row", row)["now"], time.monotonic())
         then, counted_from = self._clock
         return then + timedelta(seconds=time.monotonic() - counted_from)
@@ -133,7 +131,7 @@ class Catalog:
         """
         values = {name: getattr(artifact, name) for name in _MEASURED}
         facts = {name: as_json(getattr(artifact, name), name) for name in ("metadata", "report")}
-        cursor = await run(connection, statement, {**values, **facts, **(more or {})})
+        cursor = await execute(connection, statement, {**values, **facts, **(more or {})})
         row = await cursor.fetchone()
         if row is None:
             raise ArtifactNotFound(
@@ -146,20 +144,20 @@ class Catalog:
 
         Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
         """
-        await run(connection, queries.LOCK_PATIENCE, {})
-        cursor = await run(connection, queries.LOCK_STATE, {"file_id": file_id})
+        await execute(connection, queries.LOCK_PATIENCE, {})
+        cursor = await execute(connection, queries.LOCK_STATE, {"file_id": file_id})
         row = await cursor.fetchone()
         return str(row["state"]) if row else None
 
     async def forget_pending(self, connection: Connection, *file_ids: UUID) -> None:
         """Remove `pending` rows whose blobs never came to be; any other row is left alone."""
-        await run(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
+        await execute(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
 
     async def record_use(
         self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
     ) -> None:
         """Note that a run delivered *artifact* for *source_file*. Idempotent."""
-        await run(
+        await execute(
             connection,
             queries.RECORD_USE,
             {"run_id": run_id, "file_id": artifact.file_id, "source_file": source_file, "reused": reused},
@@ -170,7 +168,7 @@ class Catalog:
 
         Raises `ArtifactPinned`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to delete.
         """
-        cursor = await run(connection, queries.TOMBSTONE, {"file_id": file_id})
+        cursor = await execute(connection, queries.TOMBSTONE, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
             await self.get(connection, file_id)
@@ -179,14 +177,14 @@ class Catalog:
 
     async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
         """Mark a tombstone as done, after its blob is gone. Idempotent."""
-        await run(connection, queries.FINISH_DELETION, {"file_id": file_id})
+        await execute(connection, queries.FINISH_DELETION, {"file_id": file_id})
 
     async def pin(self, connection: Connection, file_id: UUID, *, note: str | None = None) -> Artifact:
         """Keep a file whatever its time, until it is unpinned. Idempotent; the last note stands.
 
         Raises `ArtifactNotFound`, also as `ArtifactGone` for one whose time is over.
         """
-        row = await (await run(connection, queries.PIN, {"file_id": file_id, "note": note})).fetchone()
+        row = await (await execute(connection, queries.PIN, {"file_id": file_id, "note": note})).fetchone()
         if row is None:
             raise await _why_not_found(connection, file_id)
         return read_artifact(row)
@@ -194,7 +192,7 @@ class Catalog:
     async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
         """Let a file go at its time again, and not within `UNPIN_GRACE`. Idempotent. Raises `ArtifactNotFound`."""
         values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
-        row = await (await run(connection, queries.UNPIN, values)).fetchone()
+        row = await (await execute(connection, queries.UNPIN, values)).fetchone()
         return read_artifact(row) if row else await self.get(connection, file_id)
 
     # Reading ----------------------------------------------------------------------------------------------------------
@@ -205,7 +203,7 @@ class Catalog:
         Raises `ArtifactGone`, which is one too, when it has expired (unless *even_expired*) or was deleted.
         """
         statement = queries.GET_STORED if even_expired else queries.GET
-        cursor = await run(connection, statement, {"file_id": file_id})
+        cursor = await execute(connection, statement, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
             raise await _why_not_found(connection, file_id)
@@ -213,17 +211,17 @@ class Catalog:
 
     async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
         """Those of the files that `get` would give, by id."""
-        cursor = await run(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
+        cursor = await execute(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
         return {row["file_id"]: read_artifact(row) for row in await cursor.fetchall()}
 
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
         """The newest available output for each of *stage_keys* that has one and will not expire within the hour."""
-        cursor = await run(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
+        cursor = await execute(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
         return {row["stage_key"]: read_artifact(row) for row in await cursor.fetchall()}
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
         """The upload that holds this content under this source already, if any."""
-        cursor = await run(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
+        cursor = await execute(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
         row = await cursor.fetchone()
         return read_artifact(row) if row else None
 
@@ -249,7 +247,7 @@ class Catalog:
         values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
         if after is not None:
             values["after_created_at"], values["after_file_id"] = read_cursor(after)
-        cursor = await run(connection, statement, values)
+        cursor = await execute(connection, statement, values)
         artifacts = [read_artifact(row) for row in await cursor.fetchall()]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
@@ -259,14 +257,14 @@ class Catalog:
 
     async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
         """What *run_id* left pending or half deleted. Only for runs that are known to be dead."""
-        cursor = await run(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
+        cursor = await execute(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
         return [Unfinished(**row) for row in await cursor.fetchall()]
 
     async def statistics(self, connection: Connection) -> Row:
         """Counts and bytes of what is available, in all, by kind and by stage, with oldest and newest."""
-        cursor = await run(connection, queries.STATISTICS, {})
+        cursor = await execute(connection, queries.STATISTICS, {})
         groups = await cursor.fetchall()
-        states = await (await run(connection, queries.STATES, {})).fetchall()
+        states = await (await execute(connection, queries.STATES, {})).fetchall()
         kinds = sorted({str(group["kind"]) for group in groups})
         return {
             "total": _summarise(groups),
@@ -274,19 +272,6 @@ class Catalog:
             "by_stage": {str(g["stage"]): _summarise([g]) for g in groups if g["stage"] is not None},
             "by_state": {str(row["state"]): int(row["count"]) for row in states},
         }
-
-
-@asynccontextmanager
-async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
-    """A connection without a pool, for a process that has one thing to write; each statement commits by itself.
-
-    Raises `CatalogUnavailable` and `InvalidSettings`.
-    """
-    connection = cast("Connection", await connect_async(database_url, autocommit=True))
-    connection.row_factory = dict_row
-    async with connection:
-        with postgres_errors("use the catalogue"):
-            yield connection
 
 
 def _reservation_rows(reservations: Sequence[Reservation]) -> str:
@@ -316,23 +301,13 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
         raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
 
 
-async def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
-    """Execute one statement of `queries`. Raises `CatalogUnavailable` and `CatalogRefused`."""
-    # Statements are constants of `queries`; values always travel beside them.
-    try:
-        with postgres_errors("use the catalogue"):
-            return await connection.execute(cast("LiteralString", statement), values)
-    except UnicodeEncodeError as exc:
-        raise CatalogRefused("a name or path holds a character that is no valid Unicode (a lone surrogate)") from exc
-
-
 def read_artifact(row: Row) -> Artifact:
     """The artifact of one row of `queries`."""
     return Artifact(**row)
 
 
 async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
-    cursor = await run(connection, queries.WAS_THERE, {"file_id": file_id})
+    cursor = await execute(connection, queries.WAS_THERE, {"file_id": file_id})
     if await cursor.fetchone() is None:
         return _not_found(file_id)
     return ArtifactGone(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from blocks.catalog import queries
-from blocks.catalog.catalog import Connection, run
+from blocks.catalog.catalog import Connection
+from blocks.postgres import execute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class RunCounts:
 
 async def run_counts(connection: Connection, run_id: UUID) -> RunCounts:
     """The counts of a run, also of files that have gone since."""
-    row = await (await run(connection, queries.RUN_COUNTS, {"run_id": run_id})).fetchone()
+    row = await (await execute(connection, queries.RUN_COUNTS, {"run_id": run_id})).fetchone()
     if row is None:
         raise AssertionError("unreachable: counting always gives a row")
     return RunCounts(**row)

@@ -1,7 +1,7 @@
 """Custody: the one way in and out for files. Storage, encryption and catalogue as one operation."""
 
 from blocks.custody.custody import Custody
-from blocks.custody.local_copy import whole_file
-from blocks.custody.reading import Content
+from blocks.custody.read import Content
+from blocks.runtime.atomic_file import whole_file
 
 __all__ = ["Content", "Custody", "whole_file"]

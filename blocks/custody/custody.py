@@ -19,11 +19,10 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
-from blocks.catalog.upkeep import mark_damaged, mark_verified
-from blocks.custody.local_copy import whole_file
+from blocks.catalog.maintenance import mark_damaged, mark_verified
 from blocks.custody.manifest import manifest_key, write_manifest
-from blocks.custody.reading import Content, content_pieces, require_key, verify_stored
-from blocks.custody.writing import store
+from blocks.custody.read import Content, content_pieces, require_key, verify_stored
+from blocks.custody.write import store
 from blocks.errors import (
     BlobMissing,
     CatalogRefused,
@@ -35,8 +34,9 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.keys import StorageKeys
+from blocks.runtime.atomic_file import whole_file
+from blocks.runtime.threads import StopCheck, in_thread, to_its_end
 from blocks.storage import Backend, Expected, new_key
-from blocks.threads import StopCheck, in_thread, to_its_end
 
 T = TypeVar("T")
 

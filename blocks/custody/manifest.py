@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from blocks.age import seal, unseal
 from blocks.catalog import Artifact, Kind
-from blocks.catalog.facts import as_json
+from blocks.catalog.json_columns import as_json
 from blocks.errors import MalformedAgeFile, MalformedManifest
 from blocks.keys import StorageKeys, StorageRecipient
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from blocks.catalog import KINDS, Artifact
-from blocks.catalog.upkeep import known_files, restore
-from blocks.custody.at_once import a_few_at_once
+from blocks.catalog.maintenance import known_files, restore
 from blocks.custody.custody import Custody
 from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_key, manifest_key, read_manifest
 from blocks.errors import MalformedManifest, WaybillError
+from blocks.runtime.concurrency import bounded_map
+from blocks.runtime.threads import StopCheck, in_thread
 from blocks.storage import key_folder
-from blocks.threads import StopCheck, in_thread
 
 # Manifests are small, and on an object store each is a round trip: several at once, few enough for any server.
 MANIFESTS_AT_ONCE = 8
@@ -53,7 +53,7 @@ async def rebuild(
         )
         read = partial(_take_in, custody, keys, found, accept_plain=accept_plain, dry_run=dry_run)
         done = 0
-        async with aclosing(a_few_at_once(MANIFESTS_AT_ONCE, _each(manifests), read)) as outcomes:
+        async with aclosing(bounded_map(MANIFESTS_AT_ONCE, _each(manifests), read)) as outcomes:
             async for _ in outcomes:
                 done += 1
                 on_progress(done, len(manifests))

@@ -1,7 +1,8 @@
 """Where blobs lie: keys, back ends, and the `artifact-store` block (`blocks.storage.block`, which imports Prefect)."""
 
-from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, open_backend, read_chunks
-from blocks.storage.key import check_key, key_folder, new_key
+from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, read_chunks
+from blocks.storage.blob_path import check_key, key_folder, new_key
+from blocks.storage.open import open_backend
 
 __all__ = [
     "CHUNK_BYTES",

@@ -8,14 +8,12 @@ is safe because keys are random, used once and read only through the catalogue.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
-from urllib.parse import urlsplit
+from typing import BinaryIO, Protocol
 
-from blocks.errors import ContentMismatch, InvalidSettings
+from blocks.errors import ContentMismatch
 
 # One read, one hash update and one write per MiB: large enough for full disk speed, small beside any memory limit.
 CHUNK_BYTES = 1024 * 1024
@@ -150,28 +148,3 @@ def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
     """The stream's bytes in pieces of `CHUNK_BYTES`."""
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk
-
-
-def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
-    """The back end for *url*: a path or ``file://`` URL, ``s3://BUCKET/PREFIX``, or any URL that fsspec knows.
-
-    Raises `InvalidSettings` for a scheme that fsspec does not know, whose driver is not installed or does not take the
-    options, and `StorageUnavailable` when a driver that connects at once cannot.
-    """
-    from blocks.storage.any_filesystem import FsspecBackend
-    from blocks.storage.local import LocalBackend
-
-    parts = urlsplit(url)
-    if "://" not in url or parts.scheme in {"file", "local"}:
-        path = url.split("://", 1)[1] if "://" in url else url
-        if not path or "\0" in path:
-            raise InvalidSettings("the storage URL names no folder; give a path or file:///folder")
-        try:
-            return LocalBackend(Path(path).expanduser().absolute())
-        except RuntimeError as exc:  # no such account, or one without a home
-            raise InvalidSettings(f"the storage URL {path} begins with a home folder that does not exist") from exc
-    if parts.scheme in {"s3", "s3a"}:
-        from blocks.storage.s3 import S3Backend  # s3fs takes half a second to import
-
-        return S3Backend(url, dict(options or {}))
-    return FsspecBackend(url, dict(options or {}))

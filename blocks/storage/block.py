@@ -13,7 +13,8 @@ from prefect.filesystems import WritableFileSystem
 from prefect.types import SecretDict
 from pydantic import Field, PrivateAttr
 
-from blocks.storage.backend import Backend, open_backend, read_chunks
+from blocks.storage import open_backend
+from blocks.storage.backend import Backend, read_chunks
 
 # Prefect's results lie beside the artifacts, under a folder that no artifact key begins with.
 _RESULTS_PREFIX = "prefect-results"

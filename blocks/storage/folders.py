@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.storage.key import MAX_KEY_BYTES
+from blocks.storage.blob_path import MAX_KEY_BYTES
 
 # The owner alone writes and reads; the group may walk, so that a backup user can be let in. Set whatever the umask is.
 FOLDER_MODE = 0o750

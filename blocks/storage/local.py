@@ -29,10 +29,10 @@ from blocks.errors import (
     UnsafeKey,
     WaybillError,
 )
-from blocks.read_ahead import read_ahead
+from blocks.runtime.prefetch import read_ahead
 from blocks.storage.backend import Blob, Digest, Expected
+from blocks.storage.blob_path import PARTIAL_SUFFIX, check_key, is_key
 from blocks.storage.folders import files_below, folder_below
-from blocks.storage.key import PARTIAL_SUFFIX, check_key, is_key
 
 # Of use to the owner alone; the umask cannot add to it.
 FILE_MODE = 0o600

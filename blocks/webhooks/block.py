@@ -10,9 +10,9 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from blocks.errors import WaybillError
-from blocks.webhooks.address import parse_webhook_url
 from blocks.webhooks.event_types import EVENT_TYPES, check_event_types
 from blocks.webhooks.secrets import secret_bytes
+from blocks.webhooks.send.address import parse_webhook_url
 
 
 class WebhookEndpoint(Block):

@@ -13,8 +13,8 @@ from datetime import timedelta
 from blocks.catalog import Artifact
 from blocks.errors import WaybillError
 from blocks.links import Links
+from blocks.links.tokens import MAX_LIFETIME
 from blocks.settings import Settings
-from blocks.tokens import MAX_LIFETIME
 
 # The last attempt comes three days after the event, and then somebody has to look at it; whoever takes longer asks for
 # a fresh link by the file's id.

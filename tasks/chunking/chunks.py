@@ -25,7 +25,7 @@ _WORD_START = re.compile(r"(?<=\s)\S")
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """The two views of the embedding model's tokenizer that chunking needs (`blocks.embedding_tokenizer`)."""
+    """The two views of the embedding model's tokenizer that chunking needs (`blocks.embedding.tokenizer`)."""
 
     count: CountTokens
     offsets: Callable[[str], Sequence[Span]]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field
 
 from blocks.errors import LanguageModelRefused, LanguageModelUnavailable, WaybillError
-from blocks.language_model_settings import LanguageModelSettings
+from blocks.language_model.settings import LanguageModelSettings
 from tasks.extraction.evidence import Fact, Found, locate
 from tasks.extraction.mentions import Mention
 from tasks.extraction.passages import Passage

@@ -18,9 +18,9 @@ import pytest
 import standardwebhooks
 import svix.webhooks
 
-from blocks.webhooks.address import AddressGuard
-from blocks.webhooks.client import EndpointClient
 from blocks.webhooks.secrets import new_secret, secret_bytes
+from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.client import EndpointClient
 from tests.webhooks import Receiver, running_receiver
 from tests.webhooks.node_packages import node_packages, run_node
 

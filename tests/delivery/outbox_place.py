@@ -13,13 +13,13 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 from blocks.catalog import Catalog
-from blocks.outbox import Event, add_events, computed_event_id
-from blocks.outbox.deliveries import DeliveryRecord, list_deliveries
 from blocks.settings import Settings
-from blocks.webhooks.address import AddressGuard
-from blocks.webhooks.registry import Registered, register
+from blocks.webhooks.dispatch import Dispatcher, Limits
+from blocks.webhooks.outbox import Event, add_events, computed_event_id
+from blocks.webhooks.outbox.deliveries import DeliveryRecord, list_deliveries
+from blocks.webhooks.registration import Registered, register
 from blocks.webhooks.secrets import SecretBox
-from tasks.delivery import Dispatcher, Limits
+from blocks.webhooks.send.address import AddressGuard
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 # Three quick attempts, so that no test waits for a schedule of days.

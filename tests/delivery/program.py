@@ -18,10 +18,10 @@ from typing import Any
 
 from blocks.catalog import Catalog
 from blocks.settings import Settings
-from blocks.webhooks.address import AddressGuard
-from blocks.webhooks.client import Attempt, EndpointClient
+from blocks.webhooks.dispatch import Dispatcher, Limits
 from blocks.webhooks.secrets import SecretBox
-from tasks.delivery import Dispatcher, Limits
+from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.client import Attempt, EndpointClient
 from tests.delivery.outbox_place import LOOPBACK, QUICK
 from tests.delivery.process import Point
 

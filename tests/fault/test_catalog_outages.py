@@ -14,8 +14,8 @@ import psycopg
 import pytest
 
 from blocks.catalog import Catalog, Patience
-from blocks.catalog.pool import POOL_CONNECTIONS
 from blocks.errors import CatalogUnavailable
+from blocks.postgres.pool import POOL_CONNECTIONS
 
 if TYPE_CHECKING:
     from conftest import Postgres

@@ -27,7 +27,7 @@ from blocks.catalog import Artifact, Catalog, Draft, Patience
 from blocks.custody import Custody
 from blocks.custody.manifest import manifest_key
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
-from blocks.lease import dead_runs
+from blocks.runs.run_lock import dead_runs
 from blocks.storage import open_backend
 from tests.storage_keys import ENCRYPTED, IDENTITY
 
@@ -247,7 +247,7 @@ from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody, writing
 from blocks.keys import StorageKeys
-from blocks.lease import run_lease
+from blocks.runs.run_lock import run_lease
 from blocks.storage import open_backend
 
 url, store, home, how = sys.argv[1:5]

@@ -20,12 +20,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from tests.gateway import running_gateway
-from waybill.gateway.http_protocol import TransportLimits, told_once
-from waybill.gateway.listener import address_of, listen
-from waybill.gateway.pace import Pace
-from waybill.gateway.request_head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
-from waybill.gateway.server import GatewayServer
+from waybill.gateway.server.protocol import TransportLimits, told_once
+from waybill.gateway.server.request_head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
+from waybill.gateway.server.server import GatewayServer
+from waybill.gateway.server.throughput import MinimumThroughput
+from waybill.process.listener import address_of, listen
 
 MIB = 1024 * 1024
 PATIENCE_SECONDS = 20.0
@@ -719,7 +719,7 @@ def test_what_a_client_may_take_by_default() -> None:
 
 
 def test_pace_counts_only_the_time_in_which_something_was_owed() -> None:
-    pace = Pace(silence_seconds=30, window_seconds=60, least_bytes=600)
+    pace = MinimumThroughput(silence_seconds=30, window_seconds=60, least_bytes=600)
     assert not pace.is_too_slow(0, 0, owed=False)
     assert not pace.is_too_slow(1000, 0, owed=False)
     assert not pace.is_too_slow(1029, 0, owed=True)

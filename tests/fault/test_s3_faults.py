@@ -17,8 +17,8 @@ import pytest
 
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExists, StorageFull, StorageUnavailable
 from blocks.storage import Expected, read_chunks
-from blocks.storage.s3 import S3Backend
-from blocks.storage.s3_connection import Patience
+from blocks.storage.s3.backend import S3Backend
+from blocks.storage.s3.connection import Patience
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import (
     BLACK_HOLE,
@@ -154,8 +154,8 @@ def test_a_failed_write_ends_its_interpreter_at_once(place: Place) -> None:
     place.proxy.inject("UploadPart", SERVICE_UNAVAILABLE)
     program = (
         "import json, sys\n"
-        "from blocks.storage.s3 import S3Backend\n"
-        "from blocks.storage.s3_connection import Patience\n"
+        "from blocks.storage.s3.backend import S3Backend\n"
+        "from blocks.storage.s3.connection import Patience\n"
         "backend = S3Backend(sys.argv[1], json.loads(sys.argv[2]), patience=Patience(retry=0.5))\n"
         "try:\n"
         "    backend.publish('outputs/x', [bytes(2**20)] * 20)\n"
@@ -432,7 +432,7 @@ def test_no_secret_is_told_or_logged(place: Place, caplog: pytest.LogCaptureFixt
 _WRITERS = """
 import json, os, signal, sys, time
 from blocks.storage import open_backend
-from blocks.storage.s3_upload import S3Upload
+from blocks.storage.s3.upload import S3Upload
 
 url, options, how, points = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 reader, writer = os.pipe()

@@ -250,10 +250,10 @@ def check(stack: Stack, receiver: Receiver, runs: Sequence[tuple[str, str]], cou
     """Prefect's history, the outbox and the receiver agree. Raises AssertionError saying what is missing."""
     for run_id, path in runs:
 
-        def is_told(run_id: str = run_id) -> bool:
+        def has_event(run_id: str = run_id) -> bool:
             return set(stack.told_states(run_id)) <= {event_id for event_id, _, _ in stack.events(run_id)}
 
-        eventually(is_told, f"every state of {run_id} is told", _TOLD_SECONDS)
+        eventually(has_event, f"every state of {run_id} is told", _TOLD_SECONDS)
         states = stack.told_states(run_id)
         events = stack.events(run_id)
         of_states = {event_id: kind for event_id, kind, _ in events if kind in _TOLD.values()}

@@ -20,19 +20,19 @@ from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
 from blocks.errors import HostUnresolved
 from blocks.keys import StorageKeys
-from blocks.link_keys import LinkKeys
 from blocks.links import DOWNLOAD_PATH, Links
+from blocks.links.signing_keys import LinkKeys
+from blocks.links.tokens import issue
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
-from blocks.tokens import issue
-from blocks.webhooks.address import Resolver
-from blocks.webhooks.networks import IPAddress
+from blocks.webhooks.send.address import Resolver
+from blocks.webhooks.send.networks import IPAddress
 from tests.storage_keys import ENCRYPTED
 from waybill.gateway.app import create_app
-from waybill.gateway.http_protocol import TransportLimits
-from waybill.gateway.listener import address_of, listen
 from waybill.gateway.resources import Resources, open_resources
-from waybill.gateway.server import GatewayServer
+from waybill.gateway.server.protocol import TransportLimits
+from waybill.gateway.server.server import GatewayServer
+from waybill.process.listener import address_of, listen
 
 HOUR = timedelta(hours=1)
 # Longer than what a gateway reads and sends at a time, and no whole number of chunks.

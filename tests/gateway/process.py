@@ -16,8 +16,8 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
-from waybill.gateway.listener import address_of, listen
-from waybill.gateway.server import GatewayServer
+from waybill.gateway.server.server import GatewayServer
+from waybill.process.listener import address_of, listen
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -53,7 +53,7 @@ def gateway_process(home: Path, database_url: str, **environment: str) -> Iterat
     with listen("127.0.0.1", 0) as listener, (home / "gateway.log").open("ab") as log:
         arguments = ["--home", str(home), "--ready-fd", str(writing), "--listen-fd", str(listener.fileno())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "waybill.gateway.child", *arguments],
+            [sys.executable, "-m", "waybill.process.gateway_process", *arguments],
             env={
                 **os.environ,
                 "WAYBILL_HOME": str(home),

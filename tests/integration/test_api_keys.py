@@ -30,10 +30,10 @@ from blocks.errors import ApiKeyNotFound, InvalidOptions, InvalidSettings
 from blocks.settings import Settings
 from tests.gateway import Gateway, error_of, running_gateway
 from waybill.commands.account import this_account
-from waybill.first_key import FILE_NAME, ensure_first_key
-from waybill.gateway.audit import AuditLines
-from waybill.gateway.rate_limit import RateLimit
-from waybill.key_changes import end_key, make_key
+from waybill.gateway.http.rate_limit import RateLimit
+from waybill.gateway.routes.audit import AuditLines
+from waybill.services.api_keys import end_key, make_key
+from waybill.services.bootstrap_api_key import FILE_NAME, ensure_first_key
 
 READ_PATH, WRITE_PATH, ADMIN_PATH = "/api/v1/files/list", f"/api/v1/files/{uuid4()}", "/api/v1/audit"
 METHODS = {READ_PATH: "GET", WRITE_PATH: "DELETE", ADMIN_PATH: "GET"}

@@ -19,8 +19,8 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries
 from blocks.catalog import catalog as catalog_module
-from blocks.catalog import pool as pool_module
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
+from blocks.postgres import pool as pool_module
 
 DAY = timedelta(days=1)
 # Fixed, so that a test has the same name in every process.

@@ -18,7 +18,7 @@ from prefect.states import Completed, Running
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
 from waybill.client import ApiError, Client, Damaged
-from waybill.gateway import webhooks
+from waybill.gateway.routes import webhooks
 
 T = TypeVar("T")
 MIB = 1024 * 1024

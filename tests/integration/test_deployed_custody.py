@@ -8,10 +8,10 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.age import X25519Identity
-from blocks.catalog.pool import LONG_PATIENCE
-from blocks.deployed import BLOCK_NAME
 from blocks.errors import NoMatchingIdentity, PrefectUnavailable
 from blocks.keys.block import KeyPair
+from blocks.postgres.pool import LONG_PATIENCE
+from blocks.prefect_blocks import BLOCK_NAME
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft

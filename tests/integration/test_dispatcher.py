@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from blocks.outbox.deliveries import replay
-from blocks.outbox.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
-from blocks.webhooks.registry import rotate
+from blocks.webhooks.dispatch import Limits
+from blocks.webhooks.dispatch.breaker import THRESHOLD
+from blocks.webhooks.dispatch.in_thread import dispatching
+from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
+from blocks.webhooks.outbox.deliveries import replay
+from blocks.webhooks.registration import rotate
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 from blocks.webhooks.signature import sign
-from tasks.delivery import Limits
-from tasks.delivery.beside import dispatching
-from tasks.delivery.breaker import THRESHOLD
 from tests.delivery import OutboxPlace, open_place
 from tests.delivery.outbox_place import until
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request
@@ -137,7 +137,7 @@ async def test_nobody_waits_for_what_is_not_to_be_sent_yet(place: OutboxPlace, r
     async with place.sending(schedule=[3600 * SECOND, SECOND]) as dispatcher:
         await place.happen()
         began = time.monotonic()
-        assert await dispatcher.caught_up(within=60 * SECOND)
+        assert await dispatcher.wait_until_idle(within=60 * SECOND)
         assert await dispatcher.drained(within=60 * SECOND)
         assert time.monotonic() - began < 30
     assert await place.states() == {"pending": 1}
@@ -547,7 +547,7 @@ async def is_settled(place: OutboxPlace) -> bool:
 async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.delivery.beside._END_SECONDS", 0.5)
+    monkeypatch.setattr("blocks.webhooks.dispatch.in_thread._END_SECONDS", 0.5)
     settings = Settings.model_validate(
         {
             "home": tmp_path / "home",

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from blocks.age import X25519Identity, read_header, seal, unseal
 from blocks.catalog import Artifact, Catalog
-from blocks.catalog.upkeep import longest_unverified
+from blocks.catalog.maintenance import longest_unverified
 from blocks.custody import Custody
 from blocks.custody.manifest import manifest_key, read_manifest
-from blocks.custody.verification import Finding, verify_many
+from blocks.custody.verify import Finding, verify_many
 from blocks.errors import AuthenticationFailed, ContentMismatch, MalformedAgeFile, MalformedManifest, NoMatchingIdentity
 from blocks.keys import StorageKeys
 from blocks.storage import CHUNK_BYTES

@@ -25,20 +25,20 @@ import pytest
 
 from blocks.access import revoke_key
 from blocks.errors import InvalidOptions, InvalidSettings
-from blocks.gateway_address import note_gateway, public_url
 from blocks.keys import StorageKeys
-from blocks.link_keys import LinkKeys
 from blocks.links import DOWNLOAD_PATH, direct_link
+from blocks.links.public_url import note_gateway, public_url
+from blocks.links.signing_keys import LinkKeys
+from blocks.links.tokens import issue
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
 from blocks.storage.local import LocalBackend
-from blocks.tokens import issue
 from tests.gateway import CONTENT, Gateway, error_of, running_gateway
 from tests.s3 import S3Server
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.app import create_app
-from waybill.gateway.listener import address_of, listen
 from waybill.gateway.lookups import Lookups
+from waybill.process.listener import address_of, listen
 
 MIB = 1024 * 1024
 HOUR = timedelta(hours=1)

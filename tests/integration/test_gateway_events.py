@@ -14,10 +14,10 @@ import pytest
 from blocks.catalog import Catalog
 from blocks.custody import Custody
 from blocks.links import Links
-from blocks.outbox import Event, add_events, recent_events
 from blocks.settings import Settings
 from blocks.storage import open_backend
 from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import Event, add_events, recent_events
 from tests.storage_keys import PLAIN
 from waybill.gateway.app import create_app
 from waybill.gateway.resources import open_resources

@@ -16,10 +16,10 @@ import httpx
 import pytest
 
 from blocks.catalog import Artifact, StageMark
-from blocks.page_cursor import write_cursor
+from blocks.postgres.page_cursor import write_cursor
 from tests.gateway import Gateway, error_of, running_gateway
-from waybill.gateway.file_models import FileDetails, FileList, FileRemoved, SharedLink, StageReport
-from waybill.gateway.json_bodies import MAX_JSON_BYTES
+from waybill.gateway.http.bounded_json import MAX_JSON_BYTES
+from waybill.gateway.routes.file_models import FileDetails, FileList, FileRemoved, SharedLink, StageReport
 
 FILES = "/api/v1/files"
 DAY = timedelta(days=1)

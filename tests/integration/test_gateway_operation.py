@@ -31,11 +31,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from blocks.errors import CatalogUnavailable, InvalidSettings, StorageUnavailable
-from blocks.outbox import Event, add_events
-from blocks.outbox import figures as outbox_figures
-from blocks.outbox.figures import events_since
+from blocks.runs.run_events import OUR_FLOWS
 from blocks.storage.local import LocalBackend
-from flows.run_events import OUR_FLOWS
+from blocks.webhooks.outbox import Event, add_events
+from blocks.webhooks.outbox import statistics as outbox_figures
+from blocks.webhooks.outbox.statistics import events_since
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import new_run, process
@@ -222,7 +222,7 @@ async def watched(gateway: Gateway) -> Gateway:
 @pytest.fixture
 def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is gathered for each request, with what was told a moment ago."""
-    monkeypatch.setattr("waybill.gateway.figures._FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("waybill.gateway.statistics._FRESH_SECONDS", 0.0)
     monkeypatch.setattr(outbox_figures, "_SETTLED", timedelta(0))
 
 

@@ -18,14 +18,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running
 
 from blocks.catalog import Catalog
-from flows.plan import Plan, note_plan, plan_of
-from flows.run_events import OUR_FLOWS
+from blocks.runs.plan import Plan, note_plan, plan_of
+from blocks.runs.run_events import OUR_FLOWS
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put
-from waybill import run_status
-from waybill.recent_events import read_recent_events
-from waybill.run_status import read_history
+from waybill.services import run_status
+from waybill.services.recent_events import read_recent_events
+from waybill.services.run_status import read_history
 from waybill.stack.deployments import project_directory, read_deployments
 
 # Of nothing. Always the same one: the names of tests hold it.

@@ -20,8 +20,8 @@ from blocks.custody.manifest import is_manifest_key
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
-from waybill.gateway import received
-from waybill.gateway.multipart import MAX_AROUND_BYTES
+from waybill.gateway.http import form_upload as received
+from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
 
 UPLOAD = "/api/v1/files/upload"

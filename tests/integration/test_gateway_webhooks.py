@@ -14,17 +14,17 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from blocks.outbox.endpoints import get_endpoint
+from blocks.webhooks.endpoints import get_endpoint
 from blocks.webhooks.event_types import EVENT_TYPES
-from blocks.webhooks.registry import tell_run_at
+from blocks.webhooks.registration import set_run_webhook
 from blocks.webhooks.secrets import secret_bytes
 from blocks.webhooks.signature import verify
 from tests.delivery import OutboxPlace, open_place
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.webhooks import Answer, Receiver, Request
-from waybill.gateway import webhooks
 from waybill.gateway.resources import MOST_WAITING_TESTS
-from waybill.gateway.webhook_models import (
+from waybill.gateway.routes import webhooks
+from waybill.gateway.routes.webhook_models import (
     Delivery,
     DeliveryDetails,
     DeliveryList,
@@ -150,7 +150,7 @@ async def test_an_address_that_came_with_a_run_has_no_secret_of_its_own(
     gateway: Gateway, place: OutboxPlace, http: httpx.AsyncClient, receiver: Receiver
 ) -> None:
     async with gateway.custody.catalog.transaction() as connection:
-        await tell_run_at(connection, place.box, run_id=uuid4(), url=receiver.url())
+        await set_run_webhook(connection, place.box, run_id=uuid4(), url=receiver.url())
     (one,) = (await http.get("/endpoints")).json()["endpoints"]
     assert one["origin"] == "run"
     assert code_of(await http.post(f"/endpoints/{one['endpoint_id']}/rotate")) == (422, "InvalidOptions")

@@ -16,7 +16,7 @@ import pytest
 from pydantic import ValidationError
 
 from blocks.errors import InvalidOptions, InvalidSettings, LanguageModelRefused, LanguageModelUnavailable
-from blocks.language_model import LanguageModel
+from blocks.language_model.block import LanguageModel
 from tasks.contract import DocumentInfo, LanguageModelSettings, Services, StageInput, StageOutput
 from tasks.facts import FACTS, FactOptions, run
 from tests.integration.language_model_server import Reply, Server

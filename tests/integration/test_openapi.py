@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from blocks.outbox import Event, add_events
+from blocks.webhooks.outbox import Event, add_events
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
 

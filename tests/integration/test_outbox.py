@@ -14,12 +14,20 @@ import pytest
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings, InvalidWebhookUrl
-from blocks.outbox import Event, add_event_for, add_events, computed_event_id, queries, recent_events, whole_body
-from blocks.outbox import deliveries as log
-from blocks.outbox import endpoints as book
-from blocks.outbox.event import MAX_BODY_BYTES
 from blocks.settings import Settings
-from blocks.webhooks import registry
+from blocks.webhooks import endpoints as book
+from blocks.webhooks import registration as registry
+from blocks.webhooks.outbox import (
+    Event,
+    add_event_for,
+    add_events,
+    computed_event_id,
+    queries,
+    recent_events,
+    whole_body,
+)
+from blocks.webhooks.outbox import deliveries as log
+from blocks.webhooks.outbox.event import MAX_BODY_BYTES
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 
 LEASE = timedelta(seconds=15)
@@ -56,8 +64,8 @@ async def test_an_event_goes_once_to_every_endpoint_that_wants_it(catalog: Catal
     async with catalog.transaction() as connection:
         everything = await registry.register(connection, box, url="https://a.example/all")
         some = await registry.register(connection, box, url="https://b.example/", event_types=["task_failed"])
-        await registry.tell_run_at(connection, box, run_id=run, url="https://c.example/run")
-        await registry.tell_run_at(connection, box, run_id=run, url="https://c.example/run")
+        await registry.set_run_webhook(connection, box, run_id=run, url="https://c.example/run")
+        await registry.set_run_webhook(connection, box, run_id=run, url="https://c.example/run")
     async with catalog.connection() as connection:
         assert await add_events(connection, [event(run=run), event(run=run, number=1)], link) == 2
         assert await add_events(connection, [event(run=run), event("task_failed", run=uuid4())], link) == 1
@@ -119,7 +127,7 @@ async def test_nothing_waits_for_an_endpoint_that_is_removed_while_events_are_ad
     run = uuid4()
     async with catalog.transaction() as connection:
         if origin == "run":
-            await registry.tell_run_at(connection, box, run_id=run, url="https://a.example/")
+            await registry.set_run_webhook(connection, box, run_id=run, url="https://a.example/")
         else:
             await registry.register(connection, box, url="https://a.example/")
         endpoint_id = (await book.list_endpoints(connection))[0].endpoint_id
@@ -164,13 +172,13 @@ async def test_an_address_that_is_taken_or_too_long_is_refused_and_waited_for_by
 ) -> None:
     async with catalog.transaction() as connection:
         with pytest.raises(InvalidWebhookUrl):
-            await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/" + "x" * 2048)
-        await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/")
+            await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/" + "x" * 2048)
+        await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/")
         # Two addresses with one MD5 sum can be made, and only one of them can be kept.
         monkeypatch.setattr(queries, "RUN_ENDPOINT", f"{queries.RUN_ENDPOINT} and false")
         with pytest.raises(InvalidWebhookUrl):
             async with asyncio.timeout(5):
-                await registry.tell_run_at(connection, box, run_id=uuid4(), url="https://a.example/")
+                await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/")
 
 
 async def test_one_owner_at_a_time_sends_to_an_endpoint(catalog: Catalog, box: SecretBox) -> None:
@@ -232,11 +240,11 @@ async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalo
         (again,) = await log.due(connection, owner, room, busy=[])
         assert (again.delivery_id, again.event_id, again.body) == (bad.delivery_id, bad.event_id, bad.body)
         assert again.attempts == 0
-        assert await log.is_under_way(connection, within=timedelta(0))
-        assert await log.is_awaited(connection, owner, without=[])
-        assert not await log.is_awaited(connection, owner, without=[endpoint.endpoint_id])
-        assert not await log.is_awaited(connection, uuid4(), without=[]), "its owner sends it"
-        assert not await log.is_awaited(connection, owner, without=[], task_id=uuid4())
+        assert await log.has_due(connection, within=timedelta(0))
+        assert await log.has_deliverable(connection, owner, without=[])
+        assert not await log.has_deliverable(connection, owner, without=[endpoint.endpoint_id])
+        assert not await log.has_deliverable(connection, uuid4(), without=[]), "its owner sends it"
+        assert not await log.has_deliverable(connection, owner, without=[], task_id=uuid4())
         counts = await log.delivery_counts(connection)
     assert {state: count["count"] for state, count in counts.items()} == {"delivered": 1, "pending": 2}
 
@@ -264,7 +272,7 @@ async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog,
         assert (await book.get_endpoint(connection, endpoint_id)).failures == 0
         assert len(await log.due(connection, owner, room, busy=[])) == 1
         await log.mark_failing(connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="again")
-        await log.mark_sound(connection, [endpoint_id])
+        await log.mark_healthy(connection, [endpoint_id])
         assert len(await log.due(connection, owner, room, busy=[])) == 1
         await book.disable_endpoint(connection, endpoint_id, "HTTP 410")
         assert await log.due(connection, owner, room, busy=[]) == []

@@ -186,7 +186,7 @@ async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_lin
 
 async def test_the_run_says_which_block_keeps_the_files_and_a_persons_block_wins(workspace: Workspace) -> None:
     from blocks.storage.block import ArtifactStore
-    from waybill.registration import register_blocks
+    from waybill.services.register_blocks import register_blocks
 
     elsewhere = workspace.home / "elsewhere"
     await ArtifactStore(url=str(elsewhere)).asave("waybill", overwrite=True)

@@ -14,11 +14,12 @@ import psycopg
 import pytest
 
 from blocks.age import X25519Identity, read_header
-from blocks.catalog import Artifact, Catalog, KeyLocks
-from blocks.catalog.upkeep import by_recipient, interrupted_moves
-from blocks.custody import Custody, rotation
+from blocks.catalog import Artifact, Catalog, OutputLocks
+from blocks.catalog.maintenance import by_recipient, interrupted_moves
+from blocks.custody import Custody
+from blocks.custody import rotate as rotation
 from blocks.custody.manifest import manifest_key, read_manifest
-from blocks.custody.rotation import Moved, rotate
+from blocks.custody.rotate import Moved, rotate
 from blocks.errors import (
     ArtifactNotFound,
     CatalogUnavailable,
@@ -50,12 +51,12 @@ def place(catalog: Catalog, tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-async def locks(database_url: str) -> AsyncIterator[KeyLocks]:
-    async with KeyLocks.open(database_url) as opened:
+async def locks(database_url: str) -> AsyncIterator[OutputLocks]:
+    async with OutputLocks.open(database_url) as opened:
         yield opened
 
 
-async def rotated(place: Place, locks: KeyLocks) -> list[Moved]:
+async def rotated(place: Place, locks: OutputLocks) -> list[Moved]:
     moved: list[Moved] = []
     await rotate(place.custody, locks, on_moved=moved.append)
     return moved
@@ -72,7 +73,7 @@ async def unfinished_moves(place: Place) -> list[object]:
 
 
 async def test_every_file_is_opened_by_the_new_key_alone_and_its_payload_is_the_same(
-    place: Place, locks: KeyLocks
+    place: Place, locks: OutputLocks
 ) -> None:
     small, large = await place.custody.take(draft(), b"small"), await place.custody.take(draft(), CONTENT)
     plain = await place.with_keys(PLAIN).custody.take(draft(), b"from before encryption")
@@ -108,7 +109,7 @@ async def test_every_file_is_opened_by_the_new_key_alone_and_its_payload_is_the_
     assert (use.encrypted_for, use.files, use.sound) == (NEW.recipient.text, 4, 4)
 
 
-async def test_who_holds_an_artifact_from_before_a_rotation_still_reads_it(place: Place, locks: KeyLocks) -> None:
+async def test_who_holds_an_artifact_from_before_a_rotation_still_reads_it(place: Place, locks: OutputLocks) -> None:
     artifact = await place.custody.take(draft(), CONTENT)
     after = place.with_keys(ROTATED)
     await rotated(after, locks)
@@ -116,7 +117,7 @@ async def test_who_holds_an_artifact_from_before_a_rotation_still_reads_it(place
     assert (await after.custody.get(artifact.file_id)).damage is None
 
 
-async def test_a_damaged_file_stays_where_it_is_and_stops_no_other(place: Place, locks: KeyLocks) -> None:
+async def test_a_damaged_file_stays_where_it_is_and_stops_no_other(place: Place, locks: OutputLocks) -> None:
     damaged, sound = await place.custody.take(draft(), CONTENT), await place.custody.take(draft(), b"sound")
     stored = place.stored(damaged)
     before = stored.read_bytes()[:-1] + b"!"
@@ -130,7 +131,7 @@ async def test_a_damaged_file_stays_where_it_is_and_stops_no_other(place: Place,
     assert await unfinished_moves(place) == []
 
 
-async def test_a_file_whose_key_is_not_here_is_told_and_left_alone(place: Place, locks: KeyLocks) -> None:
+async def test_a_file_whose_key_is_not_here_is_told_and_left_alone(place: Place, locks: OutputLocks) -> None:
     artifact = await place.custody.take(draft(), b"x")
     (moved,) = await rotated(place.with_keys(NEW_ONLY), locks)
     assert isinstance(moved.error, NoMatchingIdentity)
@@ -138,7 +139,7 @@ async def test_a_file_whose_key_is_not_here_is_told_and_left_alone(place: Place,
 
 
 async def test_a_file_that_is_removed_while_it_moves_is_gone_with_all_its_bytes(
-    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+    place: Place, locks: OutputLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await place.custody.take(draft(), CONTENT)
     after = place.with_keys(ROTATED)
@@ -159,7 +160,7 @@ async def test_a_file_that_is_removed_while_it_moves_is_gone_with_all_its_bytes(
 
 
 async def test_a_file_whose_new_bytes_are_removed_with_it_is_no_failure(
-    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+    place: Place, locks: OutputLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await place.custody.take(draft(), b"x")
     after = place.with_keys(ROTATED)
@@ -183,7 +184,7 @@ STEPS = ("blob is written", "manifest is written", "readers are switched", "old 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_rotation_that_died_at_any_step_is_finished_by_the_next(
-    place: Place, locks: KeyLocks, step: str, monkeypatch: pytest.MonkeyPatch
+    place: Place, locks: OutputLocks, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step has happened, and nothing after it: no clearing up either, as if the power had gone."""
     artifacts = [await place.custody.take(draft(), f"file {number}".encode()) for number in range(3)]
@@ -243,10 +244,10 @@ def die_after(custody: Custody, step: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rotation, "_remove_unused", entered)
 
 
-async def test_two_rotations_at_once_are_one_and_a_refusal(place: Place, locks: KeyLocks, database_url: str) -> None:
+async def test_two_rotations_at_once_are_one_and_a_refusal(place: Place, locks: OutputLocks, database_url: str) -> None:
     await place.custody.take(draft(), CONTENT)
     after = place.with_keys(ROTATED)
-    async with KeyLocks.open(database_url) as others:
+    async with OutputLocks.open(database_url) as others:
         await others.try_acquire({"waybill:rotate-storage"})
         with pytest.raises(RotationUnderWay):
             await rotated(after, locks)
@@ -255,7 +256,7 @@ async def test_two_rotations_at_once_are_one_and_a_refusal(place: Place, locks: 
 
 
 async def test_a_move_that_switches_while_another_rotation_clears_up_keeps_what_readers_find(
-    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+    place: Place, locks: OutputLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock of the first rotation went with its connection; a second one has listed its move as interrupted."""
     artifact = await place.custody.take(draft(), b"moved a moment ago")
@@ -273,7 +274,7 @@ def switched_since(artifact: Artifact) -> Callable[[object], Awaitable[list[tupl
 
 
 async def test_a_switch_whose_answer_was_lost_leaves_the_new_bytes_alone(
-    place: Place, locks: KeyLocks, monkeypatch: pytest.MonkeyPatch
+    place: Place, locks: OutputLocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await place.custody.take(draft(), b"switched")
     switch = rotation.switch_move
@@ -305,17 +306,17 @@ async def test_a_rotation_that_loses_its_lock_ends_with_what_it_has_done(place: 
                 " and database = (select oid from pg_database where datname = current_database())"
             )
 
-    async with KeyLocks.open(database_url) as locks:
+    async with OutputLocks.open(database_url) as locks:
         await rotate(place.with_keys(ROTATED).custody, locks, on_moved=cut)
     assert [one.error for one in moved] == [None]
 
 
-async def test_without_encryption_there_is_nothing_to_rotate_to(place: Place, locks: KeyLocks) -> None:
+async def test_without_encryption_there_is_nothing_to_rotate_to(place: Place, locks: OutputLocks) -> None:
     with pytest.raises(InvalidOptions, match="WAYBILL_ENCRYPT"):
         await rotated(place.with_keys(PLAIN), locks)
 
 
-async def test_a_cancelled_rotation_leaves_every_file_readable_and_no_trace(place: Place, locks: KeyLocks) -> None:
+async def test_a_cancelled_rotation_leaves_every_file_readable_and_no_trace(place: Place, locks: OutputLocks) -> None:
     artifacts: list[Artifact] = [await place.custody.take(draft(), CONTENT) for _ in range(2)]
     after = place.with_keys(ROTATED)
     for steps in (1, 4, 8, 15, 30):

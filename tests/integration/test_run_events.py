@@ -22,14 +22,15 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
 
 from blocks.catalog import Catalog
-from blocks.outbox import Event, history
+from blocks.redaction import redacted_source
+from blocks.runs.progress import PROGRESS_KEY
+from blocks.runs.run_events import Standing, run_event
 from blocks.settings import Settings
-from flows import hooks
-from flows.progress import PROGRESS_KEY
-from flows.reconcile import reconcile_forever, reconcile_once, try_to_reconcile
-from flows.reconciler import FAR_LOOK, QUICK_LOOK, Look, Reconciler
-from flows.run_events import Standing, run_event, tellable
-from flows.run_telling import Telling, read_history
+from blocks.webhooks.outbox import Event, history
+from flows.events import hooks
+from flows.events.reconcile_loop import reconcile_forever, reconcile_once, try_to_reconcile
+from flows.events.reconciler import LAST_10_SECONDS, LAST_DAY, Reconciler, Window
+from flows.events.record_run_events import RunEventRecorder, read_history
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
 
@@ -55,7 +56,7 @@ async def catalog(workspace: Workspace) -> AsyncIterator[Catalog]:
 
 @pytest.fixture
 def reconciler(client: PrefectClient, catalog: Catalog, settings: Settings) -> Reconciler:
-    return Reconciler(client, catalog, Telling(settings))
+    return Reconciler(client, catalog, RunEventRecorder(settings))
 
 
 def recorded(workspace: Workspace, run_id: UUID | str) -> list[tuple[str, dict[str, Any]]]:
@@ -142,7 +143,7 @@ async def test_any_number_of_reconcilers_and_hooks_at_once_tell_everything_once(
     workspace: Workspace, client: PrefectClient, catalog: Catalog, settings: Settings
 ) -> None:
     runs = [await new_run(client, Running(), Completed(), webhook_url="http://127.0.0.1:9/") for _ in range(8)]
-    many = [Reconciler(client, catalog, Telling(settings)) for _ in range(4)]
+    many = [Reconciler(client, catalog, RunEventRecorder(settings)) for _ in range(4)]
     at_once = [hooks._tell_now(run.id) for run in runs]  # pyright: ignore[reportPrivateUsage]
     found = await asyncio.gather(*(one.reconcile_once() for one in many), *at_once)
     assert sum(one.added for one in found[:4] if one is not None) <= 16
@@ -161,7 +162,7 @@ async def test_what_no_hook_saw_is_found_whoever_set_it(
     cancelled = await new_run(client, Cancelled())
     resumed = await new_run(client, Running(), AwaitingRetry(), Running())
     never_began = await new_run(client)
-    assert (await reconciler.reconcile_once(QUICK_LOOK)).added == 6
+    assert (await reconciler.reconcile_once(LAST_10_SECONDS)).added == 6
     assert types(workspace, running) == ["started"]
     assert types(workspace, crashed) == ["started", "crashed"]
     assert types(workspace, cancelled) == ["cancelled"]
@@ -173,11 +174,11 @@ async def test_what_no_hook_saw_is_found_whoever_set_it(
 
     await put(client, running, Failed(message="no"))
     await put(client, resumed, Completed())
-    assert (await reconciler.reconcile_once(QUICK_LOOK)).added == 2
+    assert (await reconciler.reconcile_once(LAST_10_SECONDS)).added == 2
     assert types(workspace, running) == ["started", "failed"]
     assert types(workspace, resumed) == ["started", "started", "completed"]
     # Nothing has changed since, so nothing is read.
-    assert (await reconciler.reconcile_once(FAR_LOOK)).read == 0
+    assert (await reconciler.reconcile_once(LAST_DAY)).read == 0
 
 
 async def test_a_run_that_was_told_as_crashed_and_then_ends_well_is_told_twice_however_late(
@@ -189,7 +190,7 @@ async def test_a_run_that_was_told_as_crashed_and_then_ends_well_is_told_twice_h
         # Prefect keeps the end time of the crash, which by then is long behind what was read.
         connection.execute("update webhook_history_read set read_until = clock_timestamp() + interval '1 hour'")
     await put(client, run, Completed())
-    assert (await reconciler.reconcile_once(Look(back=timedelta(0), thorough=False))).added == 0
+    assert (await reconciler.reconcile_once(Window(back=timedelta(0), thorough=False))).added == 0
     assert (await reconciler.reconcile_once()).added == 1
     assert types(workspace, run) == ["started", "crashed", "completed"]
 
@@ -200,7 +201,7 @@ async def test_a_clock_that_was_ahead_leaves_no_run_unread(
     with psycopg.connect(workspace.database_url) as connection:
         connection.execute("update webhook_history_read set read_until = clock_timestamp() + interval '1 year'")
     run = await new_run(client, Running(), Completed())
-    await reconciler.reconcile_once(QUICK_LOOK)
+    await reconciler.reconcile_once(LAST_10_SECONDS)
     assert types(workspace, run) == ["started", "completed"]
 
 
@@ -228,7 +229,7 @@ async def test_hundreds_of_runs_are_read_page_by_page_and_the_watermark_waits_fo
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flows.reconciler.PAGE_RUNS", 7)
+    monkeypatch.setattr("flows.events.reconciler.PAGE_RUNS", 7)
     ended = [await new_run(client, Running(), Completed()) for _ in range(20)]
     under_way = [await new_run(client, Running()) for _ in range(15)]
     before = await _mark(catalog)
@@ -237,11 +238,11 @@ async def test_hundreds_of_runs_are_read_page_by_page_and_the_watermark_waits_fo
         raise httpx.ConnectError("the server is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.reconciler.read_history", broken)
+        patch.setattr("flows.events.reconciler.read_history", broken)
         with pytest.raises(httpx.ConnectError):
-            await reconciler.reconcile_once(QUICK_LOOK)
+            await reconciler.reconcile_once(LAST_10_SECONDS)
     assert await _mark(catalog) == before
-    assert (await reconciler.reconcile_once(QUICK_LOOK)).added == 20 * 2 + 15
+    assert (await reconciler.reconcile_once(LAST_10_SECONDS)).added == 20 * 2 + 15
     assert await _mark(catalog) == max(one.end_time for one in ended if one.end_time)
     assert [types(workspace, run) for run in under_way] == [["started"]] * 15
 
@@ -262,7 +263,7 @@ async def test_a_run_is_told_where_it_asks_to_be_and_an_unusable_address_harms_n
         runs.append(run.model_copy(update={"parameters": {"sources": ["a.pdf"], "webhook_url": address}}))
         async with catalog.transaction() as connection:
             since = run.created or datetime.now(UTC)
-            await Telling(settings).tell(connection, await read_history(client, runs[-1]), since=since)
+            await RunEventRecorder(settings).tell(connection, await read_history(client, runs[-1]), since=since)
     with psycopg.connect(workspace.database_url) as connection:
         rows = connection.execute(
             "select task_id, url from webhook_deliveries join webhook_events using (event_id)"
@@ -289,10 +290,12 @@ async def test_sources_and_messages_leave_without_passwords_and_signatures(
     assert "pass@" not in json.dumps(bodies[one.id])
     assert (bodies[two.id]["source_file"], bodies[two.id]["data"]["metadata"]["sources"]) == (None, 2)
     assert bodies[odd.id]["source_file"] is None
-    assert tellable("sftp://user:p@ss:w@rd@host/a") == "sftp://user@host/a"
-    assert tellable("http://host:80?mail=a@b") == "http://host:80?mail=a@b"
-    assert tellable("/home/me/a?token=b.pdf") == "/home/me/a?token=b.pdf"
-    assert tellable("https://h/x?awsaccesskeyid=k&sig=s&page=2") == "https://h/x?awsaccesskeyid=***&sig=***&page=2"
+    assert redacted_source("sftp://user:p@ss:w@rd@host/a") == "sftp://user@host/a"
+    assert redacted_source("http://host:80?mail=a@b") == "http://host:80?mail=a@b"
+    assert redacted_source("/home/me/a?token=b.pdf") == "/home/me/a?token=b.pdf"
+    assert (
+        redacted_source("https://h/x?awsaccesskeyid=k&sig=s&page=2") == "https://h/x?awsaccesskeyid=***&sig=***&page=2"
+    )
 
 
 async def test_a_state_that_the_database_refuses_stops_no_other(
@@ -335,7 +338,7 @@ async def test_a_run_that_cannot_be_told_by_a_defect_stops_no_other(
             raise ValueError("nobody has thought of this")
         return run_event(run, state, standing)
 
-    monkeypatch.setattr("flows.run_telling.run_event", stumbling)
+    monkeypatch.setattr("flows.events.record_run_events.run_event", stumbling)
     await reconciler.reconcile_once()
     assert (await reconciler.reconcile_once()).read == 0
     assert types(workspace, good) == ["started"]
@@ -440,8 +443,8 @@ async def test_reconciling_goes_on_when_servers_come_and_go(
     workspace: Workspace, client: PrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("flows.reconcile._LOOK_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr("flows.reconcile._FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("flows.events.reconcile_loop._LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("flows.events.reconcile_loop._FIRST_PAUSE_SECONDS", 0.05)
     watching = asyncio.create_task(reconcile_forever(settings))
     try:
         first = await new_run(client, Running())

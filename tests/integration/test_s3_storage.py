@@ -21,7 +21,7 @@ import pytest
 
 from blocks.errors import BlobMissing, InvalidSettings
 from blocks.storage import Backend, Expected, open_backend, read_chunks
-from blocks.storage.s3_upload import MAX_PART_BYTES, MAX_PARTS, PART_BYTES, part_size
+from blocks.storage.s3.upload import MAX_PART_BYTES, MAX_PARTS, PART_BYTES, part_size
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import FaultProxy, running_fault_proxy, wait_until
 

@@ -11,7 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from blocks.embedding import EMBEDDING_MODEL, embed
+from blocks.embedding.vectors import EMBEDDING_MODEL, embed
 from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.search_index import (
     MAX_HITS,
@@ -26,7 +26,7 @@ from blocks.search_index import (
     statistics,
 )
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
-from tasks.search import search_documents
+from waybill.services.search import search_documents
 
 WHOLE = "0" * 64
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocks.webhooks.address import AddressGuard
-from blocks.webhooks.client import Attempt, EndpointClient
-from blocks.webhooks.connection import MAX_ANSWER_BYTES, connect_to_address
-from blocks.webhooks.networks import IPAddress
+from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.client import Attempt, EndpointClient
+from blocks.webhooks.send.connection import MAX_ANSWER_BYTES, connect_to_address
+from blocks.webhooks.send.networks import IPAddress
 from blocks.webhooks.signature import verify
 from tests.webhooks import (
     BLACK_HOLE,

@@ -21,23 +21,24 @@ from prefect.client.orchestration import PrefectClient
 from prefect.states import AwaitingRetry, Completed, Running, State
 
 from blocks.catalog import Catalog
-from blocks.outbox import Event, add_event_for, endpoints
-from blocks.outbox.endpoints import Endpoint
 from blocks.settings import Settings, current_settings
-from blocks.webhooks import registry
-from blocks.webhooks.address import AddressGuard
+from blocks.webhooks import endpoints
+from blocks.webhooks import registration as registry
 from blocks.webhooks.block import WebhookEndpoint
+from blocks.webhooks.endpoints import Endpoint
+from blocks.webhooks.outbox import Event, add_event_for
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
-from flows.delivery_table import ARTIFACT_KEY, keep_table, read_table, without_query
-from flows.endpoint_blocks import EndpointBlocks
-from flows.reconciler import Reconciler
-from flows.run_telling import Telling
+from blocks.webhooks.send.address import AddressGuard
+from flows.events.delivery_table import ARTIFACT_KEY, keep_table, read_table, without_query
+from flows.events.endpoint_blocks import EndpointBlocks
+from flows.events.reconciler import Reconciler
+from flows.events.record_run_events import RunEventRecorder
 from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process
 from tests.webhooks.answers import Answer
 from tests.webhooks.receiver import Receiver
-from waybill.recent_events import read_recent_events
+from waybill.services.recent_events import read_recent_events
 from waybill.stack.deployments import DONE_BY_UP, read_deployments
 
 
@@ -208,7 +209,9 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     # One attempt in the time of the test, however long that takes.
     monkeypatch.setenv("WAYBILL_WEBHOOK_SCHEDULE", "0,1h")
     current_settings.cache_clear()
-    monkeypatch.setattr("tasks.delivery.beside.AddressGuard", lambda _: AddressGuard((ip_network("127.0.0.0/8"),)))
+    monkeypatch.setattr(
+        "blocks.webhooks.dispatch.in_thread.AddressGuard", lambda _: AddressGuard((ip_network("127.0.0.0/8"),))
+    )
     receiver.answer(Answer(status=500), when="/broken?token=hidden")
     receiver.answer(Answer(status=204))
     for path in ("/well", "/broken?token=hidden"):
@@ -247,7 +250,7 @@ async def test_the_table_is_kept_without_a_flow_run_too(
     client: PrefectClient, catalog: Catalog, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = f"webhook-deliveries-{uuid4()}"
-    monkeypatch.setattr("flows.delivery_table.ARTIFACT_KEY", key)
+    monkeypatch.setattr("flows.events.delivery_table.ARTIFACT_KEY", key)
     await keep_table(client, *await read_table(catalog))
     assert await Artifact.aget(key, client=client) is None, "an empty table is none"
     async with catalog.transaction() as connection:
@@ -291,7 +294,7 @@ async def test_recent_events_are_one_list_of_states_and_documents_newest_first(
     documents = [workspace.write("good.txt", "Some words."), workspace.documents / "missing.txt"]
     run_id = str(await process(*documents))
     told_nobody = await new_run(client, Running(), AwaitingRetry())
-    await Reconciler(client, catalog, Telling(settings)).reconcile_once()
+    await Reconciler(client, catalog, RunEventRecorder(settings)).reconcile_once()
     found = await read_recent_events(catalog, client, 0.5)
     assert found["count"] == len(found["events"])
     assert (found["hours"], found["truncated"]) == (0.5, False)

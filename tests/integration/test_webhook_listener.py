@@ -18,9 +18,9 @@ from ipaddress import ip_network
 import httpx
 import pytest
 
-from blocks.webhooks.address import AddressGuard
-from blocks.webhooks.client import Attempt, EndpointClient
 from blocks.webhooks.secrets import new_secret, secret_bytes
+from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.client import Attempt, EndpointClient
 
 SECRET = new_secret()
 EVENT = {

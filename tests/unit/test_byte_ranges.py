@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocks.download_name import content_disposition
-from waybill.gateway.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
-from waybill.gateway.entity_tags import continues, entity_tag, matches_any
+from blocks.content_disposition import content_disposition
+from waybill.gateway.http.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
+from waybill.gateway.http.entity_tags import continues, entity_tag, matches_any
 
 WHOLE = None
 NONE = "416"

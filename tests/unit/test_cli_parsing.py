@@ -11,7 +11,7 @@ import typer
 
 from blocks.errors import InvalidOptions
 from waybill.cli import app, run
-from waybill.run_options import read_stages
+from waybill.services.run_options import read_stages
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 
 from blocks.catalog import Artifact
 from blocks.errors import StageFailed
-from blocks.outbox import Event
 from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import Event
 from tasks.contract import DocumentInfo
+from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY, DocumentEvents
 from tasks.registry import BUILT_IN
-from tasks.run_context import Delivery, Document
 from tasks.sources import Source
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -34,7 +34,7 @@ def events_of(documents: int = 1, *, attempt: int = 1, run: UUID = RUN) -> Docum
     return DocumentEvents(run_id=run, attempt=attempt, documents=documents, stages=STAGES, links=NO_LINKS)
 
 
-def delivery(seconds: float = 0.5, *, reused: bool = False) -> Delivery:
+def delivery(seconds: float = 0.5, *, reused: bool = False) -> Deliverable:
     artifact = Artifact(
         file_id=uuid4(), kind="stage_output", filename="report.md", source_file="/in/report.pdf",
         document_sha256="a" * 64, stage=1, stage_name="x", stage_key="k", run_id=RUN, media_type="text/markdown",
@@ -42,7 +42,7 @@ def delivery(seconds: float = 0.5, *, reused: bool = False) -> Delivery:
         created_at=NOW, expires_at=NOW + timedelta(days=30), encrypted_for=None, header_sha256=None, verified_at=None,
         damaged_at=None, damage=None,
     )  # fmt: skip
-    return Delivery(artifact=artifact, reused=reused, seconds=seconds)
+    return Deliverable(artifact=artifact, reused=reused, seconds=seconds)
 
 
 def milestones(events: list[Event]) -> list[float]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocks import embedding_model
-from blocks.embedding import DIMENSIONS, EMBEDDING_MODEL, embed
-from blocks.embedding_model import BUILT_NAME, ensure_model
-from blocks.embedding_tokenizer import MAX_TOKENS, count_tokens, model_input, token_offsets
+from blocks.embedding import model as embedding_model
+from blocks.embedding.model import BUILT_NAME, ensure_model
+from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input, token_offsets
+from blocks.embedding.vectors import DIMENSIONS, EMBEDDING_MODEL, embed
 from blocks.errors import EmbeddingModelUnavailable
 
 REPOSITORY = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_a_text_has_the_same_vector_alone_and_in_any_company(models: Path) -> No
 def test_a_process_of_its_own_computes_the_same_bits(models: Path) -> None:
     text = "The same text in another process."
     script = (
-        "import sys; from pathlib import Path; from blocks.embedding import embed;"
+        "import sys; from pathlib import Path; from blocks.embedding.vectors import embed;"
         "sys.stdout.buffer.write(embed([sys.argv[1]], models=Path(sys.argv[2])).tobytes())"
     )
     found = subprocess.run(
@@ -172,7 +172,7 @@ def test_a_model_that_the_runtime_does_not_read_is_our_error(unreadable_model: P
 def test_a_worker_that_embeds_stays_small(models: Path) -> None:
     """250 MiB is the budget of a worker that embeds; measured 110."""
     script = (
-        "import sys; from pathlib import Path; from blocks.embedding import embed;"
+        "import sys; from pathlib import Path; from blocks.embedding.vectors import embed;"
         "embed(['word ' * n for n in range(1, 300, 12)], models=Path(sys.argv[1]));"
         "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
     )

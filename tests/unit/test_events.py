@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocks.outbox.event import MAX_BODY_BYTES, Event, render, sequence_of
+from blocks.webhooks.outbox.event import MAX_BODY_BYTES, Event, render, sequence_of
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 

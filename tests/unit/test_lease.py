@@ -17,13 +17,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from blocks.errors import StackUnavailable
-from blocks.lease import dead_runs, run_lease
+from blocks.runs.run_lock import dead_runs, run_lease
 
 _HOLDER = """
 import sys
 from pathlib import Path
 from uuid import UUID
-from blocks.lease import run_lease
+from blocks.runs.run_lock import run_lease
 with run_lease(Path(sys.argv[1]), UUID(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,8 +15,8 @@ import pytest
 
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings, LinkInvalid
-from blocks.link_keys import MAX_KEYS, LinkKeys
-from blocks.tokens import DOWNLOAD, MAX_LEEWAY, MAX_LIFETIME, check, issue
+from blocks.links.signing_keys import MAX_KEYS, LinkKeys
+from blocks.links.tokens import DOWNLOAD, MAX_LEEWAY, MAX_LIFETIME, check, issue
 
 
 class Time:
@@ -67,7 +67,7 @@ def test_the_file_is_made_on_first_need_for_its_owner_alone(path: Path) -> None:
 def test_of_many_that_make_the_file_at_once_all_get_the_same_key(path: Path) -> None:
     script = f"""
 from pathlib import Path
-from blocks.link_keys import LinkKeys
+from blocks.links.signing_keys import LinkKeys
 input()
 print(LinkKeys(Path({str(path)!r})).signing_key().id)
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blocks.errors import InvalidOptions
-from waybill.output import print_error, print_line, print_notice, print_table, spelled_out
+from waybill.commands.output import print_error, print_line, print_notice, print_table, spelled_out
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"
 HARMLESS = r"a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"

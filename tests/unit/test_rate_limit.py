@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from waybill.gateway.rate_limit import RateLimit
+from waybill.gateway.http.rate_limit import RateLimit
 
 
 class Clock:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blocks.read_ahead import INLINE_BYTES, PIECES_AHEAD, read_ahead
+from blocks.runtime.prefetch import INLINE_BYTES, PIECES_AHEAD, read_ahead
 
 MIB = 2**20
 OTHERS: set[threading.Thread] = set()

@@ -15,7 +15,7 @@ import pytest
 
 from blocks.errors import InvalidSettings
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings, load_settings, settings_file
-from blocks.settings_file import PATHS
+from blocks.settings.settings_file import PATHS
 from waybill.stack.environment import client_environment
 
 SECRET = "xK9-do-not-print"

@@ -17,8 +17,9 @@ import fsspec
 import pytest
 
 from blocks.errors import InvalidOptions, SourceNotFound
+from blocks.redaction import display_source
 from tasks.intake import display_name
-from tasks.sources import Source, expand, in_custody, names_nothing, told_as
+from tasks.sources import Source, expand, in_custody, names_nothing
 
 
 @pytest.fixture
@@ -330,10 +331,10 @@ def test_a_file_in_custody_is_told_by_where_it_came_from(origin: str) -> None:
     file_id = uuid4()
     (found,) = expand([in_custody(file_id, origin)])
     assert found.file_id == file_id
-    assert told_as(found.text) == origin
+    assert display_source(found.text) == origin
     assert display_name(found.text) == "report.pdf"
-    assert told_as(f"waybill:{file_id}") == f"waybill:{file_id}"
-    assert told_as("/srv/waybill:1/report.pdf") == "/srv/waybill:1/report.pdf"
+    assert display_source(f"waybill:{file_id}") == f"waybill:{file_id}"
+    assert display_source("/srv/waybill:1/report.pdf") == "/srv/waybill:1/report.pdf"
 
 
 @pytest.mark.parametrize(

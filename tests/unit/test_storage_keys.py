@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blocks.catalog import KINDS
 from blocks.errors import UnsafeKey
 from blocks.storage import check_key, new_key
-from blocks.storage.key import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, is_key
+from blocks.storage.blob_path import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, is_key
 
 HOSTILE_KEYS = {
     "empty": "",

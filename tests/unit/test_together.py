@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from blocks.errors import CatalogUnavailable
-from waybill.gateway.together import Together
+from waybill.gateway.batching import Batcher
 
 
 class Server:
@@ -36,7 +36,7 @@ async def turns(count: int = 5) -> None:
 
 async def test_what_is_asked_at_once_is_one_exchange_and_everybody_gets_their_own_answer() -> None:
     server = Server()
-    together = Together(server.exchange)
+    together = Batcher(server.exchange)
     found = await asyncio.gather(*(together.ask(name) for name in "abcab"))
     assert found == [("a", 1), ("b", 1), ("c", 1), ("a", 1), ("b", 1)]
     assert await together.ask("d") == ("d", 2)
@@ -44,9 +44,9 @@ async def test_what_is_asked_at_once_is_one_exchange_and_everybody_gets_their_ow
 
 
 async def test_what_is_asked_during_an_exchange_is_answered_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waybill.gateway.together._LONGEST_HOLD_SECONDS", 60.0)  # a busy machine may take longer than
+    monkeypatch.setattr("waybill.gateway.batching._LONGEST_HOLD_SECONDS", 60.0)  # a busy machine may take longer than
     server = Server()
-    together = Together(server.exchange)
+    together = Batcher(server.exchange)
     server.answering.clear()
     first = asyncio.create_task(together.ask("a"))
     await turns()
@@ -59,7 +59,7 @@ async def test_what_is_asked_during_an_exchange_is_answered_by_the_next(monkeypa
 
 async def test_an_exchange_that_takes_long_does_not_hold_the_next_ones_up() -> None:
     server = Server()
-    together = Together(server.exchange)
+    together = Batcher(server.exchange)
     server.answering.clear()
     asked = [asyncio.create_task(together.ask("a"))]
     for number in range(2, 4):
@@ -74,7 +74,7 @@ async def test_an_exchange_that_takes_long_does_not_hold_the_next_ones_up() -> N
 
 async def test_a_failure_is_told_to_each_who_asked_and_to_nobody_later() -> None:
     server = Server()
-    together = Together(server.exchange)
+    together = Batcher(server.exchange)
     server.failure = CatalogUnavailable("it is away", sqlstate="57P01")
     found = await asyncio.gather(together.ask("a"), together.ask("b"), return_exceptions=True)
     assert [type(error) for error in found] == [CatalogUnavailable] * 2
@@ -89,7 +89,7 @@ async def test_a_failure_is_told_to_each_who_asked_and_to_nobody_later() -> None
 
 async def test_who_goes_away_takes_nobody_along() -> None:
     server = Server()
-    together = Together(server.exchange)
+    together = Batcher(server.exchange)
     server.answering.clear()
     leaving, staying = (asyncio.create_task(together.ask(name)) for name in "ab")
     await turns()

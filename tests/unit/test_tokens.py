@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
-from blocks.tokens import DOWNLOAD, GATEWAY, MAX_LEEWAY, MAX_LIFETIME, MAX_TOKEN_CHARS, SigningKey, check, issue
+from blocks.links.tokens import DOWNLOAD, GATEWAY, MAX_LEEWAY, MAX_LIFETIME, MAX_TOKEN_CHARS, SigningKey, check, issue
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, 250_000, UTC)
 SECOND = timedelta(seconds=1)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from blocks.errors import AddressRefused, HostUnresolved, InvalidWebhookUrl
 from blocks.settings import PrivateNetworks
-from blocks.webhooks.address import MAX_URL_CHARS, AddressGuard, parse_webhook_url
-from blocks.webhooks.host_lookup import MAX_THREADS, SystemResolver, look_up
-from blocks.webhooks.networks import IPAddress
+from blocks.webhooks.send.address import MAX_URL_CHARS, AddressGuard, parse_webhook_url
+from blocks.webhooks.send.host_lookup import MAX_THREADS, SystemResolver, look_up
+from blocks.webhooks.send.networks import IPAddress
 
 LOOPBACK: PrivateNetworks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.webhooks.networks import IPAddress, refusal
+from blocks.webhooks.send.networks import IPAddress, refusal
 
 REFUSED_IPV4 = [
     "0.0.0.0/8",

@@ -23,9 +23,9 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.settings import current_settings
+from waybill.commands.output import print_notice
 from waybill.commands.paths import replaceable
-from waybill.output import print_notice
-from waybill.standard_streams import standard_output_errors, write_error
+from waybill.commands.standard_streams import standard_output_errors, write_error
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient

@@ -11,8 +11,8 @@ import typer
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.account import this_account
+from waybill.commands.output import human_time, print_json, print_notice, print_table
 from waybill.commands.session import with_catalog
-from waybill.output import human_time, print_json, print_notice, print_table
 
 if TYPE_CHECKING:
     from blocks.access import ApiKey, Made
@@ -56,7 +56,7 @@ def create(
         raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most, or without --expires for ever")
 
     async def work(catalog: Catalog, _: Settings) -> Made:
-        from waybill.key_changes import make_key
+        from waybill.services.api_keys import make_key
 
         async with catalog.transaction() as connection:
             return await make_key(
@@ -103,7 +103,7 @@ def revoke(
     wanted = read_key_id(key_id)
 
     async def work(catalog: Catalog, _: Settings) -> ApiKey:
-        from waybill.key_changes import end_key
+        from waybill.services.api_keys import end_key
 
         async with catalog.transaction() as connection:
             return await end_key(connection, wanted, by=this_account())

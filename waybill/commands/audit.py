@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from waybill.commands.api_keys import read_key_id
+from waybill.commands.output import human_time, print_json, print_notice, print_table
 from waybill.commands.session import read_id, with_catalog
-from waybill.output import human_time, print_json, print_notice, print_table
 
 if TYPE_CHECKING:
     from blocks.access import AuditEntry
     from blocks.catalog import Catalog
     from blocks.settings import Settings
-    from waybill.audit_log import AuditPage
+    from waybill.services.audit import AuditPage
 
 # Ten years.
 _MAX_HOURS = 24 * 3650
@@ -43,7 +43,7 @@ def audit(
     key_id = read_key_id(key) if key is not None else None
 
     async def work(catalog: Catalog, _: Settings) -> AuditPage:
-        from waybill.audit_log import read_audit_log
+        from waybill.services.audit import read_audit_log
 
         return await read_audit_log(
             catalog, hours=hours, action=action, file_id=file_id, key_id=key_id, limit=limit, after=after

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from waybill.commands.output import print_json, print_notice, progress_bar
 from waybill.commands.session import with_custody
-from waybill.output import print_json, print_notice, progress_bar
 
 if TYPE_CHECKING:
     from blocks.custody import Custody

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from waybill.commands.output import print_notice
 from waybill.commands.session import stack_session
-from waybill.output import print_notice
 
 
 def dispatch() -> int:
@@ -12,8 +12,8 @@ def dispatch() -> int:
     Any number of copies may run, on any number of machines with the same database: each endpoint is served by one of
     them at a time, and another one goes on where one has ended or was killed.
     """
-    from waybill.run_dispatcher import run_dispatcher
-    from waybill.stack.signals import noting_signals
+    from waybill.process.run_dispatcher import run_dispatcher
+    from waybill.process.signals import noting_signals
 
     with stack_session(prefect=False) as (settings, _), noting_signals() as asked_to_end:
         run_dispatcher(

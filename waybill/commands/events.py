@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from waybill.commands.output import human_time, print_json, print_notice, print_table
 from waybill.commands.session import stack_session
-from waybill.output import human_time, print_json, print_notice, print_table
 
 if TYPE_CHECKING:
     from blocks.settings import Settings
 
-# As `waybill.recent_events.MAX_HOURS`, which is slow to import.
+# As `waybill.services.recent_events.MAX_HOURS`, which is slow to import.
 _MAX_HOURS = 24 * 31
 # A thousand runs are asked for one by one.
 _PREFECT_SECONDS = 60.0
@@ -53,8 +53,8 @@ def events(
 
 async def _read(settings: Settings, api_url: str | None, hours: float) -> dict[str, Any]:
     from blocks.catalog import Catalog
-    from waybill.gateway.prefect_api import PrefectApi
-    from waybill.recent_events import read_recent_events
+    from blocks.runs.prefect_api import PrefectApi
+    from waybill.services.recent_events import read_recent_events
 
     async with (
         Catalog.open(settings.required_database_url) as catalog,

@@ -16,14 +16,14 @@ import typer
 
 from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
-from blocks.read_ahead import read_ahead
-from blocks.threads import StopCheck, in_thread
+from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.threads import StopCheck, in_thread
 from waybill.commands import verify
 from waybill.commands.account import this_account
+from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.paths import replaceable, typed_path
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_size, human_time, print_json, print_line, print_notice, print_table
-from waybill.standard_streams import standard_output_errors
+from waybill.commands.standard_streams import standard_output_errors
 
 if TYPE_CHECKING:
     from blocks.catalog import Artifact, Page
@@ -127,7 +127,7 @@ def get(
         raise InvalidOptions("--json and --output - both want standard output; choose one")
 
     async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
-        from waybill.file_changes import note_copy
+        from waybill.services.files import note_copy
 
         artifact = await custody.get(wanted)
         if view == "content":
@@ -164,7 +164,7 @@ def put(
         from blocks.catalog import Draft
         from blocks.storage import Expected
         from tasks.intake import examine
-        from waybill.file_changes import taken_in
+        from waybill.services.files import taken_in
 
         source = str(typed_path(path).absolute())
         info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
@@ -193,7 +193,7 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
     """Remove files for good, expired ones too: the bytes go, the catalogue keeps that they were there."""
 
     async def remove(custody: Custody, artifact: Artifact) -> None:
-        from waybill.file_changes import delete_file
+        from waybill.services.files import delete_file
 
         await delete_file(custody, artifact.file_id, by=this_account())
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from blocks.settings import current_settings
+from waybill.commands.output import print_notice
 from waybill.commands.session import open_deployed_custody, stack_session
-from waybill.output import print_notice
 
 # Port 0 asks for any free one.
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for every network of this machine.")]
@@ -20,11 +20,11 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
 
     Runs and their status need a Prefect server, which is the one that PREFECT_API_URL names; none is started.
     """
-    from waybill.gateway.listener import announced, listen
     from waybill.gateway.resources import PATIENCE
-    from waybill.gateway.server import run_gateway
+    from waybill.gateway.server.server import run_gateway
+    from waybill.process.listener import announced, listen
+    from waybill.process.signals import noting_signals
     from waybill.stack.home import prepare_home
-    from waybill.stack.signals import noting_signals
 
     prepare_home(current_settings().home)
     with (

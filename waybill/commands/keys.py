@@ -10,13 +10,13 @@ import typer
 
 from blocks.errors import InvalidOptions, NoMatchingIdentity
 from blocks.settings import current_settings
+from waybill.commands.output import human_size, print_json, print_notice, progress_bar
 from waybill.commands.session import storage_keys, with_custody
-from waybill.output import human_size, print_json, print_notice, progress_bar
 
 if TYPE_CHECKING:
-    from blocks.catalog.upkeep import RecipientUse
+    from blocks.catalog.maintenance import RecipientUse
     from blocks.custody import Custody
-    from blocks.custody.rotation import Moved
+    from blocks.custody.rotate import Moved
     from blocks.keys import StorageKeys
     from blocks.settings import Settings
 
@@ -74,13 +74,13 @@ def rotate_storage(as_json: AsJson = False) -> int:
     tally = _Tally()
 
     async def work(custody: Custody, settings: Settings) -> tuple[StorageKeys, bool]:
-        from blocks.catalog import KeyLocks
-        from blocks.catalog.upkeep import by_recipient
-        from blocks.custody.rotation import only_rotation, rotate
+        from blocks.catalog import OutputLocks
+        from blocks.catalog.maintenance import by_recipient
+        from blocks.custody.rotate import only_rotation, rotate
 
         if custody.keys.recipient is None:
             raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
-        async with KeyLocks.open(settings.required_database_url) as locks, only_rotation(locks):
+        async with OutputLocks.open(settings.required_database_url) as locks, only_rotation(locks):
             # Read now: the key may be that of a rotation which has ended since this command began.
             custody.keys = storage_keys(settings)
             async with custody.catalog.connection() as connection:

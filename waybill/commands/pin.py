@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waybill.commands.account import this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_time, print_json, print_line, print_notice
 
 if TYPE_CHECKING:
     from blocks.catalog import Artifact
@@ -29,7 +29,7 @@ def pin(
     wanted = read_id(file_id)
 
     async def work(custody: Custody, _: Settings) -> Artifact:
-        from waybill.file_changes import pin_file
+        from waybill.services.files import pin_file
 
         return await pin_file(custody, wanted, note=note, by=this_account())
 
@@ -44,7 +44,7 @@ def unpin(file_id: FileId, as_json: AsJson = False) -> int:
     wanted = read_id(file_id)
 
     async def work(custody: Custody, _: Settings) -> Artifact:
-        from waybill.file_changes import unpin_file
+        from waybill.services.files import unpin_file
 
         return await unpin_file(custody, wanted, by=this_account())
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
+from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
 from waybill.commands.session import run_work, stack_session
-from waybill.output import human_size, print_json, print_notice, print_table, progress_bar
 
 if TYPE_CHECKING:
     from prefect import State
@@ -49,7 +49,7 @@ def process(
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
     with stack_session(prefect=True) as (settings, addresses):
-        from waybill.registration import register_blocks
+        from waybill.services.register_blocks import register_blocks
 
         if webhook_url is not None:
             _check_webhook_url(webhook_url, settings)
@@ -73,9 +73,9 @@ def process(
 
 async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
-    from flows.endpoint_blocks import try_to_sync_endpoint_blocks
-    from flows.reconcile import try_to_reconcile
-    from tasks.delivery.beside import dispatching
+    from blocks.webhooks.dispatch.in_thread import dispatching
+    from flows.events.endpoint_blocks import try_to_sync_endpoint_blocks
+    from flows.events.reconcile_loop import try_to_reconcile
 
     await try_to_sync_endpoint_blocks(settings)
     async with dispatching(settings) as delivering:
@@ -94,7 +94,7 @@ async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: An
 
 async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
     from flows.process import process_documents
-    from flows.progress import Progress, progress_listener
+    from flows.processing.progress import Progress, progress_listener
 
     def listen(progress: Progress) -> None:
         failed = f", {progress.failed} failed" if progress.failed else ""
@@ -105,14 +105,14 @@ async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
 
 
 def _read_stages(text: str) -> list[int]:
-    from waybill.run_options import read_stages
+    from waybill.services.run_options import read_stages
 
     return read_stages(text)
 
 
 def _read_options(path: Path) -> dict[str, Any]:
     """The options file, checked against the stages' schema."""
-    from waybill.run_options import read_options
+    from waybill.services.run_options import read_options
 
     try:
         return read_options(path.read_text(encoding="utf-8"), str(path))
@@ -133,7 +133,7 @@ def _check_sources(sources: list[str]) -> None:
 
 def _check_webhook_url(url: str, settings: Settings) -> None:
     """A mistyped or refused address is told now; the run would only log it."""
-    from blocks.webhooks.address import AddressGuard
+    from blocks.webhooks.send.address import AddressGuard
 
     AddressGuard(settings.allow_private_webhooks).check_url(url)
 

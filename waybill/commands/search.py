@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from waybill.commands.output import print_json, print_line, print_notice
 from waybill.commands.session import stack_session
-from waybill.output import print_json, print_line, print_notice
 
 
 def search(
@@ -21,7 +21,7 @@ def search(
     Example: waybill search 'when was the lamp replaced' -k 3
     """
     with stack_session(prefect=False) as (settings, _):
-        from tasks.search import search_documents
+        from waybill.services.search import search_documents
 
         hits = asyncio.run(
             search_documents(settings.required_database_url, text=text, limit=limit, models=settings.models)

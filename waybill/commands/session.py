@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from blocks.ending import note_ending
 from blocks.errors import InvalidOptions, PrefectUnavailable
+from blocks.runtime.shutdown import request_shutdown
 from blocks.settings import Settings, current_settings, prefect_api_url
-from waybill.output import print_notice, steps_shown
+from waybill.commands.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog, Patience
     from blocks.custody import Custody
-    from blocks.deployed import DeployedKeys
     from blocks.keys import StorageKeys
+    from blocks.prefect_blocks import DeployedKeys
     from blocks.storage import Backend
     from waybill.stack import StackAddresses
 
@@ -49,8 +49,8 @@ async def open_custody(settings: Settings, patience: Patience | None = None) -> 
     *patience* with the catalogue is that of a run, which rather waits, unless another one is given.
     """
     from blocks.catalog import Catalog
-    from blocks.catalog.pool import LONG_PATIENCE
     from blocks.custody import Custody
+    from blocks.postgres.pool import LONG_PATIENCE
     from blocks.storage import open_backend
 
     keys = storage_keys(settings)
@@ -81,7 +81,7 @@ async def _deployed(settings: Settings) -> tuple[Backend, DeployedKeys]:
     import httpx
     from prefect.exceptions import PrefectException
 
-    from blocks.deployed import load_keys, load_store
+    from blocks.prefect_blocks import load_keys, load_store
 
     try:
         async with asyncio.timeout(_PREFECT_SECONDS):
@@ -118,7 +118,7 @@ def run_work(work: Coroutine[None, None, ResultT]) -> ResultT:
         try:
             await asyncio.wait([working])
         except asyncio.CancelledError:
-            note_ending()
+            request_shutdown()
             working.cancel()
             await asyncio.wait([working])
             if working.cancelled():

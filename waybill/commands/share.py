@@ -10,8 +10,8 @@ from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
 from waybill.commands.account import this_account
+from waybill.commands.output import human_time, print_json, print_notice
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_time, print_json, print_notice
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from blocks.custody import Custody
     from blocks.links import Link
     from blocks.settings import Settings
-    from waybill.file_changes import Shared
+    from waybill.services.files import Shared
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -41,7 +41,7 @@ def share(
 
     async def work(custody: Custody, settings: Settings) -> Shared:
         from blocks.links import Links
-        from waybill.file_changes import share_file
+        from waybill.services.files import share_file
 
         def link(artifact: Artifact) -> Link:
             if direct:
@@ -71,7 +71,7 @@ def rotate_links(
     as_json: AsJson = False,
 ) -> int:
     """Sign links with a new key from now on. Links given out so far work on, unless --revoke ends them all."""
-    from blocks.link_keys import LinkKeys
+    from blocks.links.signing_keys import LinkKeys
 
     change = LinkKeys(current_settings().resolved_link_keys_file).rotate(revoke=revoke)
     if as_json:

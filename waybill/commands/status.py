@@ -8,8 +8,8 @@ from uuid import UUID
 
 import typer
 
+from waybill.commands.output import human_time, print_json, print_line, print_table
 from waybill.commands.session import read_id, stack_session
-from waybill.output import human_time, print_json, print_line, print_table
 
 
 def status(
@@ -40,8 +40,8 @@ def status(
 
 
 async def _read(api_url: str | None, run_id: UUID, history: bool) -> dict[str, Any]:
-    from waybill.gateway.prefect_api import PrefectApi
-    from waybill.run_status import read_history, read_status
+    from blocks.runs.prefect_api import PrefectApi
+    from waybill.services.run_status import read_history, read_status
 
     async with PrefectApi.open(api_url) as prefect, prefect.client() as client:
         return await (read_history(client, run_id) if history else read_status(client, run_id))

@@ -10,7 +10,7 @@ import typer
 from blocks.settings import Settings, current_settings
 from waybill.commands.account import this_account
 from waybill.commands.gateway import Host, Port
-from waybill.output import print_notice
+from waybill.commands.output import print_notice
 
 
 def up(
@@ -35,8 +35,8 @@ def _register() -> None:
 
 
 async def _register_all(settings: Settings) -> None:
-    from waybill.first_key import FILE_NAME, ensure_first_key
-    from waybill.registration import register_blocks
+    from waybill.services.bootstrap_api_key import FILE_NAME, ensure_first_key
+    from waybill.services.register_blocks import register_blocks
 
     await register_blocks(settings)
     key = await ensure_first_key(settings, by=this_account())

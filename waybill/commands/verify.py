@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import ArtifactNotFound, InvalidOptions
+from waybill.commands.output import human_size, print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import read_id, with_custody
-from waybill.output import human_size, print_json, print_line, print_notice, progress_bar
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from blocks.catalog import Artifact
     from blocks.custody import Custody
-    from blocks.custody.verification import Finding
+    from blocks.custody.verify import Finding
     from blocks.settings import Settings
 
 
@@ -46,8 +46,8 @@ def verify(
     tally = _Tally(each_shown=bool(wanted))
 
     async def work(custody: Custody, _: Settings) -> None:
-        from blocks.catalog.upkeep import longest_unverified
-        from blocks.custody.verification import verify_many
+        from blocks.catalog.maintenance import longest_unverified
+        from blocks.custody.verify import verify_many
 
         chosen = _named(custody, wanted, tally) if wanted else longest_unverified(custody.catalog, sample)
         total = len(wanted) or sample or await _count(custody)

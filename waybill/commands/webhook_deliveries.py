@@ -10,16 +10,16 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.account import this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import read_id, with_catalog
-from waybill.output import human_time, print_json, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from blocks.catalog import Catalog
-    from blocks.outbox.deliveries import DeliveryPage, DeliveryRecord, DeliveryState
     from blocks.settings import Settings
-    from waybill.webhook_changes import DeliveryHistory
+    from blocks.webhooks.outbox.deliveries import DeliveryPage, DeliveryRecord, DeliveryState
+    from waybill.services.webhooks import DeliveryHistory
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 _STATES = ("pending", "delivered", "dead")
@@ -47,7 +47,7 @@ def deliveries(
         raise InvalidOptions(f"a delivery is {', '.join(_STATES)}, never {state!r}")
 
     async def work(catalog: Catalog, _: Settings) -> DeliveryPage:
-        from blocks.outbox.deliveries import list_deliveries
+        from blocks.webhooks.outbox.deliveries import list_deliveries
 
         now = await catalog.now()
         async with catalog.connection() as connection:
@@ -99,7 +99,7 @@ def replay(
     states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or wanted else ("dead",)
 
     async def work(catalog: Catalog, _: Settings) -> int:
-        from waybill.webhook_changes import replay_deliveries
+        from waybill.services.webhooks import replay_deliveries
 
         now = await catalog.now()
         return await replay_deliveries(
@@ -142,8 +142,8 @@ def test(
 
 
 async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
-    from tasks.delivery.beside import dispatching
-    from waybill.webhook_changes import add_test, first_attempt
+    from blocks.webhooks.dispatch.in_thread import dispatching
+    from waybill.services.webhooks import add_test, first_attempt
 
     async with dispatching(settings):
         delivery_id = await add_test(catalog, endpoint_id, by=this_account())
@@ -152,7 +152,7 @@ async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> Deli
 
 def _one(delivery_id: UUID, as_json: bool) -> int:
     async def work(catalog: Catalog, _: Settings) -> DeliveryHistory:
-        from waybill.webhook_changes import delivery_history
+        from waybill.services.webhooks import delivery_history
 
         return await delivery_history(catalog, delivery_id)
 

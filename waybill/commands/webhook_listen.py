@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocks.settings import current_settings
+from waybill.commands.output import print_notice
 from waybill.commands.secret_option import secret_from_stdin
-from waybill.output import print_notice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from waybill.webhook_listener import Arrival, WebhookListener
+    from waybill.services.webhook_listener import Arrival, WebhookListener
 
 # How soon Ctrl-C is noticed.
 _POLL_SECONDS = 0.1
@@ -38,8 +38,8 @@ def listen(
 
     Example: waybill webhooks add http://127.0.0.1:8001/hook
     """
-    from waybill.stack.signals import noting_signals
-    from waybill.webhook_listener import listening
+    from waybill.process.signals import noting_signals
+    from waybill.services.webhook_listener import listening
 
     keys = _keys(secret)
     with (

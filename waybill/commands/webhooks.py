@@ -9,16 +9,16 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.account import this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.secret_option import secret_from_stdin
 from waybill.commands.session import read_id, with_catalog
-from waybill.output import human_time, print_json, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
-    from blocks.outbox.endpoints import Endpoint
     from blocks.settings import Settings
-    from blocks.webhooks.registry import Registered, Rotated
-    from waybill.webhook_changes import Change
+    from blocks.webhooks.endpoints import Endpoint
+    from blocks.webhooks.registration import Registered, Rotated
+    from waybill.services.webhooks import Change
 
 app = typer.Typer(help="Tell other programs what happens: endpoints, secrets, deliveries.", no_args_is_help=True)
 
@@ -50,8 +50,8 @@ def add(
     own = secret_from_stdin(secret)
 
     async def work(catalog: Catalog, settings: Settings) -> Registered:
-        from blocks.webhooks.address import AddressGuard
-        from waybill.webhook_changes import add_endpoint
+        from blocks.webhooks.send.address import AddressGuard
+        from waybill.services.webhooks import add_endpoint
 
         return await add_endpoint(
             catalog,
@@ -81,7 +81,7 @@ def list_(as_json: AsJson = False) -> int:
     """Show the endpoints, what each is told, and how many deliveries wait or are dead."""
 
     async def work(catalog: Catalog, _: Settings) -> list[Endpoint]:
-        from blocks.outbox.endpoints import list_endpoints
+        from blocks.webhooks.endpoints import list_endpoints
 
         async with catalog.connection() as connection:
             return await list_endpoints(connection)
@@ -150,7 +150,7 @@ def rotate(
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
 
     async def work(catalog: Catalog, settings: Settings) -> Rotated:
-        from waybill.webhook_changes import rotate_secret
+        from waybill.services.webhooks import rotate_secret
 
         return await rotate_secret(catalog, settings, wanted, lasting, by=this_account())
 
@@ -170,7 +170,7 @@ def secret(as_json: AsJson = False) -> int:
     """Print the secret that signs what goes to the address that is given with a run (--webhook-url)."""
 
     async def work(catalog: Catalog, settings: Settings) -> str:
-        from blocks.webhooks.registry import shared_secret
+        from blocks.webhooks.registration import shared_secret
         from blocks.webhooks.secrets import SecretBox
 
         async with catalog.transaction() as connection:
@@ -188,7 +188,7 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     wanted = read_id(endpoint_id)
 
     async def work(catalog: Catalog, _: Settings) -> Endpoint:
-        from waybill.webhook_changes import change_endpoint
+        from waybill.services.webhooks import change_endpoint
 
         return await change_endpoint(catalog, wanted, to, by=this_account())
 

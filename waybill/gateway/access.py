@@ -15,10 +15,10 @@ from fastapi import Request
 
 from blocks.access import Actor, ApiKey, Presented, note_use, read_presented, record
 from blocks.catalog import Catalog
-from waybill.gateway.answers import Refusal
+from waybill.gateway.errors import HttpError
+from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.lookups import Lookups
-from waybill.gateway.rate_limit import RateLimit
-from waybill.gateway.request_log import request_id
+from waybill.gateway.server.request_log import request_id
 
 # Wrong keys from one address, after which they are told to come later: a program with an old key in its settings is
 # slowed down. A right one is let in all the same, since behind a proxy all clients have one address.
@@ -64,7 +64,7 @@ class Gate:
         self._noted: dict[tuple[str, str | None], float] = {}
 
     async def admit(self, request: Request, scope: str) -> Caller:
-        """The caller, who has *scope*. Raises `Refusal` (401, 403, 429) and `CatalogUnavailable`."""
+        """The caller, who has *scope*. Raises `HttpError` (401, 403, 429) and `CatalogUnavailable`."""
         client = request.client.host if request.client else None
         presented = self._presented(request, client)
         key = await self._lookups.key(presented.key_id)
@@ -93,15 +93,15 @@ class Gate:
             raise self._wrong(client, "this is not an API key of Waybill")
         return presented
 
-    def _wrong(self, client: str | None, message: str) -> Refusal:
+    def _wrong(self, client: str | None, message: str) -> HttpError:
         wait = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
         return _too_often(wait) if wait else _not_authenticated(message)
 
-    def _refusal(self, key: ApiKey, scope: str) -> Refusal | None:
+    def _refusal(self, key: ApiKey, scope: str) -> HttpError | None:
         if not key.usable:
             return _not_authenticated("this API key was revoked or has expired")
         if not key.allows(scope):
-            return Refusal(
+            return HttpError(
                 403,
                 "ScopeMissing",
                 f"this API key has not the scope {scope}",
@@ -126,14 +126,14 @@ class Gate:
             raise
 
 
-def _not_authenticated(message: str) -> Refusal:
+def _not_authenticated(message: str) -> HttpError:
     # RFC 6750 section 3: the challenge of the scheme.
-    return Refusal(401, "NotAuthenticated", message, headers={"WWW-Authenticate": "Bearer"})
+    return HttpError(401, "NotAuthenticated", message, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _too_often(wait_seconds: float) -> Refusal:
+def _too_often(wait_seconds: float) -> HttpError:
     seconds = max(1, round(wait_seconds + 0.5))
-    return Refusal(
+    return HttpError(
         429,
         "TooManyRequests",
         f"too many requests; come again in {seconds} s",

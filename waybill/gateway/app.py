@@ -6,11 +6,22 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from waybill import __version__
-from waybill.gateway import audit, downloads, event_bodies, files, health, ingest, metrics, status, uploads, webhooks
-from waybill.gateway.answers import answer_errors
+from waybill.gateway.errors import answer_errors
 from waybill.gateway.readiness import Readiness
-from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
+from waybill.gateway.routes import (
+    audit,
+    downloads,
+    event_bodies,
+    files,
+    health,
+    ingest,
+    metrics,
+    status,
+    uploads,
+    webhooks,
+)
+from waybill.gateway.server.request_log import RequestLog
 
 API = "/api/v1"
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from blocks.access import ApiKey, AuditEntry, find_keys, record
 from blocks.catalog import Artifact, Catalog
-from waybill.gateway.together import Together
+from waybill.gateway.batching import Batcher
 
 
 class Lookups:
@@ -18,9 +18,9 @@ class Lookups:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._keys = Together(self._find_keys)
-        self._files = Together(self._find_files)
-        self._entries = Together(self._record)
+        self._keys = Batcher(self._find_keys)
+        self._files = Batcher(self._find_files)
+        self._entries = Batcher(self._record)
 
     async def key(self, key_id: str) -> ApiKey | None:
         """The API key with this id, usable or not."""

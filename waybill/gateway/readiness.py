@@ -16,7 +16,7 @@ from typing import Literal
 
 from blocks.custody import Custody
 from blocks.errors import InvalidSettings, WaybillError
-from waybill.gateway.prefect_api import PrefectApi
+from blocks.runs.prefect_api import PrefectApi
 
 log = logging.getLogger("waybill.gateway")
 

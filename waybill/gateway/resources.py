@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from blocks.catalog import Patience
 from blocks.custody import Custody
 from blocks.links import Links
+from blocks.runs.prefect_api import PrefectApi
 from blocks.settings import Settings
-from blocks.webhooks.address import AddressGuard, Resolver
-from blocks.webhooks.host_lookup import system_resolver
+from blocks.webhooks.send.address import AddressGuard, Resolver
+from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.lookups import Lookups
-from waybill.gateway.prefect_api import PrefectApi
 
 # Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
 # A connection is free within milliseconds, and no statement of the gateway takes a second.

@@ -2,7 +2,7 @@
 
 Owns the process and its group, and a record of it (``NAME.json``), so that what survives when both `up` and the
 process are killed is ended before the next one begins. Knows nothing of what the process does; its side of the
-agreement is `waybill.stack.child`.
+agreement is `waybill.process.child_protocol`.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
-from waybill.stack.child import child_arguments, end_with_parent, say_ready
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 
 if TYPE_CHECKING:

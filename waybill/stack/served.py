@@ -24,7 +24,7 @@ def flows_program(project: Path) -> Program:
 
 def dispatcher_program() -> Program:
     """The dispatcher, and what compares its events with Prefect's history."""
-    return Program(name=DISPATCHER, called="the dispatcher", module="waybill.dispatch_child")
+    return Program(name=DISPATCHER, called="the dispatcher", module="waybill.process.dispatcher_process")
 
 
 def gateway_program(listener: socket.socket) -> Program:
@@ -32,7 +32,7 @@ def gateway_program(listener: socket.socket) -> Program:
     return Program(
         name=GATEWAY,
         called="the gateway",
-        module="waybill.gateway.child",
+        module="waybill.process.gateway_process",
         arguments=("--listen-fd", str(listener.fileno())),
         pass_fds=(listener.fileno(),),
     )

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from blocks.errors import StackUnavailable
 from blocks.settings import Settings, prefect_api_url
+from waybill.process.signals import holding_signals, unwinding_on_signals
 from waybill.stack.databases import database_beside, sqlalchemy_url
 from waybill.stack.drain import send_pending_records
 from waybill.stack.environment import client_environment, exported, prefect_database_url
 from waybill.stack.external import check_prefect_api, ui_url_of
 from waybill.stack.home import prepare_home
-from waybill.stack.lease import Lease
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.prefect_server import (
     PrefectServer,
@@ -32,7 +32,7 @@ from waybill.stack.prefect_server import (
     stop_server,
 )
 from waybill.stack.processes import is_running
-from waybill.stack.signals import holding_signals, unwinding_on_signals
+from waybill.stack.stack_lock import Lease
 
 # A server that a killed command has left answers at once, or is not worth waiting for.
 _ORPHAN_SECONDS = 5.0

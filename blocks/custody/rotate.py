@@ -1,0 +1,182 @@
+"""Moving stored files to the current key: new header, same payload.
+
+A file's payload is encrypted with a key of its own, which the header wraps for the recipient. So a rotation writes a
+new header and copies the payload as it is, to another place in the storage: readers find the old bytes until the new
+ones are whole, and then the old ones go, with what the old identity could open. Each move is announced in the file's
+row (`spare_location`), so that one that was interrupted leaves nothing unknown. Files that were stored as they are get
+encrypted in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
+from uuid import UUID, uuid4
+
+from blocks.age import rewrap
+from blocks.catalog import Artifact, OutputLocks, Stored
+from blocks.catalog.maintenance import (
+    begin_move,
+    end_move,
+    hold_location,
+    interrupted_moves,
+    not_encrypted_for,
+    switch_move,
+)
+from blocks.custody.custody import Custody
+from blocks.custody.read import as_content_mismatch, header_pieces, require_key, stored_pieces
+from blocks.custody.write import store_pieces
+from blocks.errors import (
+    ArtifactNotFound,
+    BlobMissing,
+    CatalogUnavailable,
+    ContentMismatch,
+    InvalidOptions,
+    RotationUnderWay,
+    WaybillError,
+)
+from blocks.keys import StorageRecipient
+from blocks.runtime.concurrency import bounded_map
+from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.threads import StopCheck, in_thread, to_its_end
+from blocks.storage import Digest, Expected, new_key
+
+_LOCK = "waybill:rotate-storage"
+
+# Small files are mostly waiting for the storage and the catalogue; large ones keep the disk busy by themselves.
+FILES_AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What became of one file: `error` is None when it is encrypted for the current key now."""
+
+    artifact: Artifact
+    error: WaybillError | None = None
+
+
+@asynccontextmanager
+async def only_rotation(locks: OutputLocks) -> AsyncGenerator[None]:
+    """Nobody else rotates the storage of this catalogue for the length of the block; whoever makes a key for a rotation
+    does so within it. May be entered again by whoever is in it. Raises `RotationUnderWay`."""
+    if not await locks.try_acquire({_LOCK}):
+        raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
+    try:
+        yield
+    finally:
+        with suppress(CatalogUnavailable):  # a lock whose connection broke in the meantime has been given back
+            await locks.release({_LOCK})
+
+
+async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Moved], None]) -> None:
+    """Bring every stored file that is not encrypted for the current key there; a failure stops no other file.
+
+    May be interrupted at any point and called again. Raises `InvalidOptions` when encryption is off and
+    `RotationUnderWay` when another process is at it.
+    """
+    recipient = custody.keys.recipient
+    if recipient is None:
+        raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no key to move the files to")
+    async with only_rotation(locks):
+        await _clear_interrupted(custody)
+        artifacts = not_encrypted_for(custody.catalog, recipient.text)
+        moves = bounded_map(FILES_AT_ONCE, artifacts, partial(_moved, custody, recipient))
+        async with aclosing(moves):
+            async for moved in moves:
+                if moved is not None:
+                    on_moved(moved)
+
+
+async def _moved(custody: Custody, recipient: StorageRecipient, artifact: Artifact) -> Moved | None:
+    """Move one file; None when it is being removed meanwhile."""
+    try:
+        return Moved(artifact=artifact) if await _move(custody, artifact, recipient) else None
+    except WaybillError as error:
+        # Whoever removes a file takes what its move has written away from under it.
+        return None if await _is_gone(custody, artifact) else Moved(artifact=artifact, error=error)
+
+
+async def _is_gone(custody: Custody, artifact: Artifact) -> bool:
+    try:
+        await custody.get(artifact.file_id, even_expired=True)
+    except ArtifactNotFound:
+        return True
+    except WaybillError:
+        pass  # the catalogue is away; what went wrong first is told
+    return False
+
+
+async def _clear_interrupted(custody: Custody) -> None:
+    """Remove what moves that were interrupted left: half-written new bytes, or old ones that were no longer needed."""
+    async with custody.catalog.connection() as connection:
+        spares = await interrupted_moves(connection)
+    for file_id, spare_location in spares:
+        await to_its_end(_remove_unused(custody, file_id, spare_location))
+
+
+async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
+    """Store the file anew under another key and let go of the old one. False when it is being removed meanwhile."""
+    require_key(custody.keys, artifact)
+    target = new_key(artifact.kind, uuid4())
+    try:
+        async with custody.catalog.connection() as connection:
+            if not await begin_move(connection, artifact, target):
+                return False
+        stored = await in_thread(lambda check: _store_anew(custody, artifact, target, recipient, check))
+        await in_thread(lambda _: custody.publish_manifest(replace(artifact, location=target, **asdict(stored))))
+        async with custody.catalog.connection() as connection:
+            switched = await switch_move(connection, artifact.file_id, target, stored)
+    except BaseException as error:
+        # Readers still find the old bytes. What cannot be undone now, the next rotation undoes.
+        with suppress(WaybillError):
+            await to_its_end(_remove_unused(custody, artifact.file_id, target, instead=artifact.location))
+        if isinstance(error, (ContentMismatch, BlobMissing)):
+            await custody.mark_damaged(artifact, error)
+        raise
+    await to_its_end(_remove_unused(custody, artifact.file_id, target, instead=artifact.location))
+    return switched
+
+
+async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *, instead: str | None = None) -> None:
+    """Remove the bytes that readers do not use, and the note of them. Where they use *spare_location*, these are those
+    at *instead*, if anywhere.
+
+    The row is held meanwhile: a switch whose answer was lost, or of a rotation whose lock went with its connection, has
+    happened before, or happens no more.
+    """
+    async with custody.catalog.transaction() as connection:
+        in_use = await hold_location(connection, file_id)
+        unused = instead if in_use == spare_location else spare_location
+        if unused is not None:
+            await asyncio.to_thread(custody.delete_stored, unused)
+            await end_move(connection, file_id, unused)
+
+
+def _store_anew(
+    custody: Custody, artifact: Artifact, target: str, recipient: StorageRecipient, check: StopCheck
+) -> Stored:
+    """Store the file's bytes under *target*, encrypted for *recipient*; the old ones are compared with their hash."""
+    backend = custody.backend
+    old = Digest(Expected(size=artifact.stored_size, sha256=artifact.stored_sha256))
+    with as_content_mismatch(artifact), backend.open(artifact.location) as stream:
+        if artifact.encrypted_for is None:
+            pieces = old.through(stored_pieces(stream, artifact, check))
+            return store_pieces(backend, target, pieces, recipient=recipient, expected=None)
+        (old_header,) = header_pieces(stream, artifact)
+        header = rewrap(old_header, custody.keys.identities, [recipient])
+        old_bytes = old.through(chain([old_header], stored_pieces(stream, artifact, check)))
+        next(old_bytes)  # the payload stays, its header does not
+        blob = backend.publish(target, read_ahead(chain([header], old_bytes)))
+    return Stored(
+        size=artifact.size,
+        sha256=artifact.sha256,
+        stored_size=blob.size,
+        stored_sha256=blob.sha256,
+        encrypted_for=recipient.text,
+        header_sha256=hashlib.sha256(header).hexdigest(),
+    )

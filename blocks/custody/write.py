@@ -1,0 +1,89 @@
+"""Content on its way into storage: hashed, encrypted, hashed again as it is stored, all in one pass.
+
+The steps of large content overlap (`read_ahead`), so that the slowest of them sets the speed, not their sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from blocks.age import read_header, seal, sealed_size
+from blocks.catalog import Stored
+from blocks.errors import SourceNotFound
+from blocks.keys import StorageRecipient
+from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.threads import StopCheck
+from blocks.storage import Backend, Digest, Expected, read_chunks
+
+
+def store(
+    backend: Backend,
+    key: str,
+    content: Path | bytes | Iterable[bytes],
+    *,
+    recipient: StorageRecipient | None,
+    expected: Expected | None,
+    check: StopCheck,
+) -> Stored:
+    """Publish *content* under *key*, encrypted for *recipient* if there is one.
+
+    Raises `SourceNotFound` when the content cannot be read, and what `Backend.publish` raises; then nothing is stored.
+    """
+    if not isinstance(content, Path):
+        pieces = [content] if isinstance(content, bytes) else content
+        return store_pieces(backend, key, pieces, recipient=recipient, expected=expected)
+    try:
+        stream = content.open("rb")
+    except OSError as exc:
+        raise SourceNotFound(f"cannot open {content.name}: {exc.strerror}") from exc
+    with stream:
+        pieces = _source_pieces(stream, content, check)
+        return store_pieces(backend, key, pieces, recipient=recipient, expected=expected)
+
+
+def store_pieces(
+    backend: Backend,
+    key: str,
+    pieces: Iterable[bytes],
+    *,
+    recipient: StorageRecipient | None,
+    expected: Expected | None,
+) -> Stored:
+    """`store` for content that comes in pieces."""
+    if recipient is None:
+        blob = backend.publish(key, read_ahead(pieces), expected=expected)
+        return Stored(size=blob.size, sha256=blob.sha256, stored_size=blob.size, stored_sha256=blob.sha256)
+    digest = Digest(expected)
+    sealed = seal(read_ahead(digest.through(pieces)), [recipient])
+    first = next(sealed)  # the header and no content
+    _, header = read_header(io.BytesIO(first))
+    blob = backend.publish(key, read_ahead(chain([first], sealed)), expected=_sealed(expected, len(header)))
+    return Stored(
+        size=digest.blob.size,
+        sha256=digest.blob.sha256,
+        stored_size=blob.size,
+        stored_sha256=blob.sha256,
+        encrypted_for=recipient.text,
+        header_sha256=hashlib.sha256(header).hexdigest(),
+    )
+
+
+def _sealed(expected: Expected | None, header_size: int) -> Expected | None:
+    """What is to be expected of the sealed bytes; storage that is told the size beforehand can plan for it."""
+    if expected is None or expected.size is None:
+        return None
+    return Expected(size=sealed_size(expected.size, header_size))
+
+
+def _source_pieces(stream: BinaryIO, path: Path, check: StopCheck) -> Iterator[bytes]:
+    try:
+        for piece in read_chunks(stream):
+            check()
+            yield piece
+    except OSError as exc:
+        raise SourceNotFound(f"cannot read {path.name} to its end: {exc.strerror}") from exc

@@ -1,0 +1,64 @@
+"""The embedding model's WordPiece tokenizer, shared by what counts tokens and what embeds them.
+
+Owns loading it and its traps: the file that is published with the model cuts at 128 tokens and pads to 128, and text
+that spells a special token ("[SEP]") would become one. Loads no model, so counting is cheap to start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+
+from tokenizers import Tokenizer
+
+from blocks.embedding.model import package_folder
+
+# The model reads 256 positions (sentence_bert_config.json), of which [CLS] and [SEP] take two.
+MAX_POSITIONS = 256
+SPECIAL_TOKENS = 2
+MAX_TOKENS = MAX_POSITIONS - SPECIAL_TOKENS
+
+# Encodings are large objects (about 150 bytes a token), so long lists are counted in slices.
+SLICE_TEXTS = 512
+
+
+@lru_cache(maxsize=1)
+def _tokenizer() -> Tokenizer:
+    # One core per worker process is the promise; the tokenizer would start a thread per core in each of them.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def count_tokens(texts: Sequence[str]) -> list[int]:
+    """The number of tokens of each text, without the two special ones. A word over 100 characters counts as one."""
+    tokenizer = _tokenizer()
+    counts: list[int] = []
+    for start in range(0, len(texts), SLICE_TEXTS):
+        part = [encodable(text) for text in texts[start : start + SLICE_TEXTS]]
+        counts.extend(len(encoding) for encoding in tokenizer.encode_batch_fast(part, add_special_tokens=False))
+    return counts
+
+
+def token_offsets(text: str) -> list[tuple[int, int]]:
+    """Start and end of each token in *text*, in characters."""
+    return _tokenizer().encode(encodable(text), add_special_tokens=False).offsets
+
+
+def model_input(text: str) -> list[int]:
+    """The ids that the model reads: ``[CLS]``, at most `MAX_TOKENS` of the text, ``[SEP]``."""
+    ids = _tokenizer().encode(encodable(text)).ids
+    return ids if len(ids) <= MAX_POSITIONS else [*ids[: MAX_POSITIONS - 1], ids[-1]]
+
+
+def encodable(text: str) -> str:
+    """*text* with lone surrogates (which no UTF-8 can carry) as ``?``; character positions stay."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text

@@ -1,0 +1,75 @@
+"""Texts to vectors with all-MiniLM-L6-v2, on this machine and without a network.
+
+Owns the ONNX Runtime session of the process. A text's vector depends on that text alone: texts run one at a time,
+without padding, so neither the order nor the company of a text changes a bit of its vector, and one thread computes
+it. What lies beyond 254 tokens is not read: chunk first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blocks.embedding.dimensions import DIMENSIONS
+from blocks.embedding.model import EMBEDDING_MODEL, ensure_model
+from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input
+from blocks.errors import EmbeddingModelUnavailable
+
+__all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "MAX_TOKENS", "count_tokens", "embed", "ensure_model"]
+
+# There are as many worker processes as cores; more threads in each would only fight each other.
+DEFAULT_THREADS = 1
+# ONNX Runtime's levels: 3 is errors only. Its warnings speak of devices that a CPU session does not use.
+LOG_ERRORS_ONLY = 3
+
+# `lru_cache` lets two threads that miss at the same time both build; a second session would be 50 MB for nothing.
+_loading = threading.Lock()
+
+
+class _Session(Protocol):
+    """The one call of ONNX Runtime's session that is made here."""
+
+    def run(self, names: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[np.float32]]: ...
+
+
+def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS) -> NDArray[np.float32]:
+    """One L2-normalised vector per text, in the order given: shape ``(len(texts), 384)``.
+
+    The model is built under *models* if it is not there and loaded once per process. Safe to call from several
+    threads. Raises `EmbeddingModelUnavailable`.
+    """
+    vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+    if not texts:
+        return vectors
+    with _loading:
+        session = _session(models.absolute(), threads)
+    for row, text in enumerate(texts):
+        ids = np.array([model_input(text)], np.int64)
+        vectors[row] = session.run(["embedding"], {"input_ids": ids})[0][0]
+    return vectors
+
+
+@lru_cache(maxsize=1)
+def _session(models: Path, threads: int) -> _Session:
+    runtime: Any = import_module("onnxruntime")  # untyped, and 20 ms that only those who embed should pay
+    failures: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = LOG_ERRORS_ONLY
+    built = ensure_model(models)
+    try:
+        return runtime.InferenceSession(str(built), options, providers=["CPUExecutionProvider"])
+    except (failures.Fail, failures.InvalidGraph, failures.InvalidProtobuf, failures.NotImplemented) as exc:
+        raise EmbeddingModelUnavailable(
+            f"ONNX Runtime {runtime.__version__} does not read {built}: {type(exc).__name__}; "
+            "delete the file to have it built again, and install what requirements.lock names",
+            path=str(built),
+        ) from exc

@@ -1,0 +1,1 @@
+"""The language model server that stages may use: its settings, and the Prefect block that holds them."""

@@ -1,0 +1,184 @@
+"""Short-lived tokens for one thing only; pure.
+
+A token says: whoever shows it may do *scope* with *subject* until then. It is a JSON Web Token (RFC 7519) signed with
+HMAC-SHA256 (`HS256`, RFC 7518 section 3.2) in the one form that `issue` writes: exactly these header fields, exactly
+these claims, each of its one type. `check` refuses everything else, so no choice is left to whoever writes a token
+(RFC 8725 sections 3.1 to 3.3 and 3.8 to 3.12). PyJWT compares signatures with `hmac.compare_digest`, in constant
+time. Keys come from `blocks.links.signing_keys`; a token can be revoked only with its key.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+
+from blocks.durations import format_duration
+from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
+
+DOWNLOAD = "download"
+"""Scope: read the content of the file that is the subject."""
+
+READ_EVENT = "read-event"
+"""Scope: read the whole of the webhook event that is the subject."""
+
+GATEWAY = "waybill-gateway"
+"""Audience of tokens that anybody may show to the gateway. Those for one worker name that worker instead."""
+
+# As long as files stay by default. It bounds what a link that went astray can do, and how long old keys are kept.
+MAX_LIFETIME = timedelta(days=30)
+# Clocks that are kept by NTP differ by milliseconds; half a minute is generous to those that are not.
+MAX_LEEWAY = timedelta(seconds=30)
+# Ours have about 350 characters; a longer text is not worth a hash.
+MAX_TOKEN_CHARS = 2048
+
+_ISSUER = "waybill"
+_ALGORITHM = "HS256"
+_TEXT_CLAIMS = ("iss", "aud", "sub", "scope")
+_TIME_CLAIMS = ("iat", "exp")
+_CLAIMS = {*_TEXT_CLAIMS, *_TIME_CLAIMS}
+_HEADER = {"alg", "kid", "typ"}
+_FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKey:
+    """A secret of 32 bytes or more, and the id by which tokens name it. The secret never shows in a `repr`."""
+
+    id: str
+    secret: bytes = field(repr=False)
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """What a token allows. Its times are whole seconds."""
+
+    scope: str
+    subject: str
+    audience: str
+    issued_at: datetime
+    expires_at: datetime
+    key_id: str
+
+
+def issue(
+    *,
+    key: SigningKey,
+    scope: str,
+    subject: str,
+    expires_at: datetime,
+    audience: str = GATEWAY,
+    clock: Clock = utc_now,
+) -> tuple[str, Grant]:
+    """A token and what it says. Its end is *expires_at* without the fraction of a second, so it is never later.
+
+    Raises `InvalidOptions` for an end that is not in the future, or further away than `MAX_LIFETIME`.
+    """
+    issued, end = math.floor(_timestamp(clock())), math.floor(_timestamp(expires_at))
+    if end <= issued:
+        raise InvalidOptions("a link must last for a second at least")
+    if end - issued > MAX_LIFETIME.total_seconds():
+        raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; ask for less")
+    claims = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope, "iat": issued, "exp": end}
+    token = jwt.encode(claims, key.secret, algorithm=_ALGORITHM, headers={"kid": key.id})
+    return token, _grant(claims, key.id)
+
+
+def check(
+    token: str,
+    *,
+    keys: Mapping[str, SigningKey],
+    scope: str,
+    subject: str,
+    audience: str = GATEWAY,
+    leeway: timedelta = timedelta(0),
+    clock: Clock = utc_now,
+) -> Grant:
+    """What *token* allows, if it allows *scope* on *subject* now. *keys* by their id; *leeway* is added to its end.
+
+    Raises `LinkInvalid` without saying what is wrong, for whoever tries tokens must not learn from the answers; and
+    `LinkExpired`, but only for a token that was good until its end.
+    """
+    if not timedelta(0) <= leeway <= MAX_LEEWAY:
+        raise InvalidOptions(f"a leeway lies between 0 and {format_duration(MAX_LEEWAY)}, not {leeway}")
+    now = _timestamp(clock())
+    key_id, claims = _signed_claims(token, keys, audience)
+    wanted = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope}
+    lifetime = claims["exp"] - claims["iat"]
+    if (
+        any(claims[name] != value for name, value in wanted.items())
+        or not 0 < lifetime <= MAX_LIFETIME.total_seconds()
+        # Signed in the future: the end would be too far away. Another machine's clock may be ahead by so much.
+        or claims["iat"] > now + MAX_LEEWAY.total_seconds()
+    ):
+        raise _invalid()
+    if now >= claims["exp"] + leeway.total_seconds():
+        raise LinkExpired("this link has expired; ask for a new one")
+    return _grant(claims, key_id)
+
+
+def _signed_claims(token: str, keys: Mapping[str, SigningKey], audience: str) -> tuple[str, dict[str, Any]]:
+    """The claims of a token that is signed with one of *keys*, complete and each of its type."""
+    if len(token) > MAX_TOKEN_CHARS or _FORM.fullmatch(token) is None:
+        raise _invalid()
+    try:
+        header = jwt.get_unverified_header(token)
+        key = keys.get(header["kid"]) if header.keys() == _HEADER and isinstance(header["kid"], str) else None
+        if key is None or header["typ"] != "JWT":
+            raise _invalid()
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key.secret,
+            algorithms=[_ALGORITHM],
+            audience=audience,
+            # Times are compared above, by the clock that is given.
+            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "strict_aud": True},
+        )
+    except jwt.PyJWTError as exc:
+        raise _invalid() from exc
+    whole = (
+        claims.keys() == _CLAIMS
+        and all(isinstance(claims[name], str) for name in _TEXT_CLAIMS)
+        # Not isinstance: True is an int too.
+        and all(type(claims[name]) is int for name in _TIME_CLAIMS)
+    )
+    if not whole:
+        raise _invalid()
+    return key.id, claims
+
+
+def _grant(claims: Mapping[str, Any], key_id: str) -> Grant:
+    return Grant(
+        scope=claims["scope"],
+        subject=claims["sub"],
+        audience=claims["aud"],
+        issued_at=datetime.fromtimestamp(claims["iat"], UTC),
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        key_id=key_id,
+    )
+
+
+def _timestamp(moment: datetime) -> float:
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment.timestamp()
+
+
+def _invalid() -> LinkInvalid:
+    return LinkInvalid(
+        "this link is not valid: it was not signed here, was altered, was revoked, or is for something else; "
+        "ask for a new one"
+    )

@@ -1,0 +1,149 @@
+"""Connections to the catalogue's database, and how long anybody waits for one and for its answers.
+
+Owns the pool's size, its reconnecting, and the bound on a single answer, which libpq does not have: a server that is
+stopped or cut off keeps its connections open and says nothing, for hours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import orjson
+import psycopg
+from psycopg import errors as pg
+from psycopg.abc import PQGen
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from blocks.errors import CatalogUnavailable
+from blocks.postgres.connection import check_url, connect_arguments, connect_async
+from blocks.postgres.execute import Connection, Row
+
+Pool = AsyncConnectionPool[Connection]
+ResultT = TypeVar("ResultT")
+
+# A flow runs a few shards at once and each has one write under way per document that is being stored; more connections
+# would only queue inside Postgres.
+POOL_CONNECTIONS = 8
+# Longer than a restart of Postgres takes, shorter than a person's patience.
+CONNECT_TIMEOUT_SECONDS = 15.0
+# The pool doubles its pauses as long as it tries to reconnect, and would be back as late again as the outage was long.
+# Giving up this early and beginning again keeps them at a second.
+RECONNECT_SECONDS = 2.0
+# As psycopg has it: how often it looks whether it was interrupted.
+_WAIT_INTERVAL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait: *connection_seconds* for a connection that works and is free, *answer_seconds* for the answer
+    to one statement, or None for as long as it takes."""
+
+    connection_seconds: float = CONNECT_TIMEOUT_SECONDS
+    answer_seconds: float | None = None
+
+
+# For runs, which rather wait for a database to come back than fail.
+LONG_PATIENCE = Patience()
+
+
+class BoundedConnection(psycopg.AsyncConnection[Row]):
+    """A connection that is given up when an answer takes too long: nobody knows what the server is still at on it."""
+
+    answer_seconds: float | None = None
+
+    async def wait(
+        self,
+        gen: PQGen[ResultT],
+        interval: float = _WAIT_INTERVAL_SECONDS,
+        timeout: float | None = None,  # noqa: ASYNC109 - as psycopg has it
+    ) -> ResultT:
+        """Everything that is asked of the server passes here. Raises `psycopg.OperationalError` after the time."""
+        if timeout is not None or self.answer_seconds is None:
+            return await super().wait(gen, interval, timeout)
+        try:
+            return await super().wait(gen, interval, self.answer_seconds)
+        except pg._WaitTimeout as exc:  # pyright: ignore[reportPrivateUsage] - it has no other name
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.answer_seconds:g} s") from exc
+
+
+@asynccontextmanager
+async def open_pool(database_url: str, patience: Patience) -> AsyncGenerator[Pool]:
+    """A pool that has a connection, for the length of the block.
+
+    Raises `CatalogUnavailable` when Postgres does not answer within `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings`.
+    """
+    check_url(database_url)
+    pool: Pool = AsyncConnectionPool(
+        database_url,
+        min_size=1,
+        max_size=POOL_CONNECTIONS,
+        timeout=patience.connection_seconds,
+        reconnect_timeout=RECONNECT_SECONDS,
+        reconnect_failed=_begin_again,
+        kwargs={
+            "row_factory": dict_row,
+            "autocommit": True,
+            **connect_arguments(database_url, longest_seconds=patience.connection_seconds),
+        },
+        configure=_configured(patience),
+        connection_class=cast("type[Connection]", BoundedConnection),
+        open=False,
+    )
+    try:
+        await pool.open(wait=True, timeout=CONNECT_TIMEOUT_SECONDS)
+    except PoolTimeout as exc:
+        await pool.close()
+        # The pool has tried again and again and kept the reason to itself: a wrong password, say.
+        await (await connect_async(database_url)).close()
+        raise CatalogUnavailable(
+            f"Postgres did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s; check WAYBILL_DATABASE_URL"
+        ) from exc
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+class BrokenConnections:
+    """Replaces what an outage has cut: what cut one connection has cut all, and so one call fails after a restart of
+    Postgres, not one for each of them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._looking: asyncio.Task[None] | None = None
+
+    async def replace(self, *, within_seconds: float) -> None:
+        """Look at every idle connection, unless somebody is at it; goes on beside the caller when that takes longer.
+
+        It must not be cut short: the pool would lose the connections that it is just looking at for ever.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+            await asyncio.wait([self._looking], timeout=within_seconds)
+
+    async def _look(self) -> None:
+        try:
+            await self._pool.check()
+        except psycopg.Error:
+            return  # closed meanwhile
+
+
+async def _begin_again(pool: Pool) -> None:
+    # With no connection left, checking them starts another attempt.
+    await pool.check()
+
+
+def _configured(patience: Patience) -> Callable[[Connection], Any]:
+    async def configure(connection: Connection) -> None:
+        cast("BoundedConnection", connection).answer_seconds = patience.answer_seconds
+        # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
+        set_json_loads(orjson.loads, connection)
+
+    return configure

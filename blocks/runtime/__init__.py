@@ -1,0 +1,1 @@
+"""What any asynchronous Python program needs: threads, bounded concurrency, prefetching, shutdown. Knows no Waybill."""

@@ -1,0 +1,268 @@
+"""One endpoint as long as this dispatcher may send to it: its queue and its connections.
+
+Owns the limit of attempts under way, the order (oldest first), and looking at the lease before each send: a process
+that was stopped and goes on must not send what another one owns by then. Reads no database: it is given deliveries, and
+gives what came of them to the outcome_writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from blocks.postgres import storable_text
+from blocks.runtime.background_tasks import end_tasks
+from blocks.webhooks.dispatch.health import Health
+from blocks.webhooks.dispatch.limits import Limits
+from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
+from blocks.webhooks.dispatch.retry_policy import Decision, decide
+from blocks.webhooks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome
+from blocks.webhooks.send.client import Attempt
+
+_LOG = logging.getLogger("waybill.delivery")
+
+# The database counts a pause from when it is written, a moment later than we do.
+_WRITING_SECONDS = 0.03
+
+
+class Client(Protocol):
+    """Sends one attempt; never raises for what a receiver or the network does."""
+
+    async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt: ...
+
+    async def aclose(self) -> None: ...
+
+
+def lease_clock() -> float:
+    """Seconds that go on while the process is stopped and, where the system can tell, while the computer sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointWorkerParts:
+    """What all lanes of a dispatcher share. *wake* asks for deliveries of an endpoint to be read."""
+
+    client_for: Callable[[str], Client]
+    outcome_writer: OutcomeWriter
+    schedule: Sequence[timedelta]
+    limits: Limits
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    wake: Callable[[UUID], None]
+
+
+class EndpointWorker:
+    """Sends what it is given with `take`, a few at a time, while its lease holds and the endpoint is not held."""
+
+    def __init__(
+        self, acquired: AcquiredEndpoint, parts: EndpointWorkerParts, *, keys: Sequence[bytes], lease_ends: float
+    ) -> None:
+        self.endpoint_id = acquired.endpoint_id
+        self.url = acquired.url
+        # What is queued, under way or not written yet: not to be read from the database again.
+        self.busy: set[UUID] = set()
+        # Whether there may be more in the database than was read.
+        self.may_have_more = True
+        self.is_shut = False
+        self.is_lost = False
+        self._parts = parts
+        self._keys = tuple(keys)
+        self._lease_ends = lease_ends
+        self._client = parts.client_for(acquired.url)
+        self._health = Health(acquired, parts.outcome_writer, parts.clock)
+        self._queue: deque[DueDelivery] = deque()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._silent_since = 0.0
+        self._closing: set[asyncio.Task[None]] = set()
+        self._idle_since = parts.clock()
+
+    # For the dispatcher -----------------------------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many deliveries to read for it now; 0 while it may not send, or has enough."""
+        if not self._may_send():
+            return 0
+        if self._health.wants_probe:
+            return 0 if self.busy else 1
+        room = self._parts.limits.read_ahead - len(self._queue)
+        return room if room * 2 >= self._parts.limits.read_ahead else 0
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long there has been nothing to do; 0 while there is."""
+        return 0.0 if self.busy else self._parts.clock() - self._idle_since
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long attempts have been under way without one of them ending."""
+        return self._parts.clock() - self._silent_since if self._in_flight else 0.0
+
+    def take(self, due: Sequence[DueDelivery]) -> None:
+        """Send *due* when it is their turn. What is being worked on already, or may no longer be sent, is left."""
+        if not self._may_send():
+            return
+        for one in due:
+            if one.delivery_id not in self.busy:
+                self.busy.add(one.delivery_id)
+                self._queue.append(one)
+        self._send_next()
+
+    def settled(self, delivery_id: UUID, pause: timedelta | None) -> None:
+        """Its outcome is in the database; with *pause* it is due again after that."""
+        self.busy.discard(delivery_id)
+        self._idle_since = self._parts.clock()
+        if self._health.wants_probe:
+            self._wake_if_wanting()
+        if pause is not None:
+            self._wake_after(pause.total_seconds())
+
+    def renew(self, *, url: str, keys: Sequence[bytes], lease_ends: float) -> None:
+        """Go on sending until *lease_ends*, to *url*, signed with *keys*."""
+        self._keys = tuple(keys)
+        self._lease_ends = lease_ends
+        if url != self.url:
+            self._close_later(self._client, tuple(self._in_flight))
+            self.url, self._client = url, self._parts.client_for(url)
+        self._wake_if_wanting()
+
+    def shut(self) -> None:
+        """Begin nothing any more. What is under way goes on; `is_through` says when it has ended."""
+        self.is_shut = True
+        self._forget_queue()
+
+    def lose(self) -> None:
+        """Another dispatcher has it by now."""
+        self.is_lost = True
+        self.shut()
+
+    @property
+    def is_through(self) -> bool:
+        """Whether it is shut and nothing of it is under way or unwritten."""
+        return self.is_shut and not self.busy and not self._in_flight
+
+    async def wait_for_attempts(self) -> None:
+        """Wait until nothing is under way."""
+        while self._in_flight:
+            await asyncio.wait(set(self._in_flight))
+
+    async def aclose(self) -> None:
+        """Break off what is under way, without counting it, and close the connections."""
+        self.shut()
+        await end_tasks(tuple(self._in_flight))
+        await asyncio.gather(self._client.aclose(), *self._closing)
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    def _may_send(self) -> bool:
+        return not self.is_shut and self._parts.clock() < self._lease_ends and not self._health.is_held
+
+    def _send_next(self) -> None:
+        limit = 1 if self._health.wants_probe else self._parts.limits.in_flight
+        while self._queue and len(self._in_flight) < limit:
+            if not self._may_send():
+                self._forget_queue()
+                return
+            task = asyncio.get_running_loop().create_task(self._attempt(self._queue.popleft(), self._health.holds))
+            if not self._in_flight:
+                self._silent_since = self._parts.clock()
+            self._in_flight.add(task)
+            task.add_done_callback(self._attempt_ended)
+        self._wake_if_wanting()
+
+    def _attempt_ended(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._silent_since = self._parts.clock()
+        self._send_next()
+
+    async def _attempt(self, delivery: DueDelivery, holds_before: int) -> None:
+        try:
+            attempt = await self._client.send(event_id=delivery.event_id, body=delivery.body, keys=self._keys)
+        except asyncio.CancelledError:
+            self.busy.discard(delivery.delivery_id)
+            raise
+        except Exception as exc:  # noqa: BLE001 - a defect of ours must not send the same for ever
+            _LOG.exception("delivery=%s event=%s was not sent", delivery.delivery_id, delivery.event_id)
+            attempt = _defect(exc)
+        verdict = decide(
+            attempt, attempts_before=delivery.attempts, schedule=self._parts.schedule, random=self._parts.random
+        )
+        self._parts.outcome_writer.add(self.endpoint_id, _outcome(delivery, attempt, verdict))
+        if verdict.state == "dead":
+            _LOG.warning(
+                "delivery=%s event=%s endpoint=%s dead after attempts=%d because=%s",
+                delivery.delivery_id, delivery.event_id, self.endpoint_id, delivery.attempts + 1, attempt.error,
+            )  # fmt: skip
+        if verdict.gone:
+            self.shut()
+        # Of one that is lost another dispatcher knows more by now.
+        if not self.is_lost:
+            held = self._health.learn(attempt, verdict, delivery.delivery_id, holds_before=holds_before)
+            if held is not None:
+                self._forget_queue()
+                self._wake_after(held)
+
+    # Asking for more --------------------------------------------------------------------------------------------------
+
+    def _wake_if_wanting(self) -> None:
+        if self.may_have_more and self.room:
+            self._parts.wake(self.endpoint_id)
+
+    def _wake_after(self, seconds: float) -> None:
+        # Longer pauses are found by looking once a second, which does not matter to them.
+        if seconds < self._parts.limits.idle_seconds:
+            asyncio.get_running_loop().call_later(seconds + _WRITING_SECONDS, self._parts.wake, self.endpoint_id)
+
+    def _forget_queue(self) -> None:
+        """They are as they were in the database, and are read again when their time comes."""
+        self.busy.difference_update(one.delivery_id for one in self._queue)
+        self._queue.clear()
+        self.may_have_more = True
+
+    def _close_later(self, client: Client, attempts: Sequence[asyncio.Task[None]]) -> None:
+        async def close() -> None:
+            if attempts:
+                await asyncio.wait(attempts)
+            await client.aclose()
+
+        self._start(close())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _outcome(delivery: DueDelivery, attempt: Attempt, verdict: Decision) -> Outcome:
+    return Outcome(
+        delivery_id=delivery.delivery_id,
+        state=verdict.state,
+        pause=verdict.pause,
+        started_at=attempt.started_at,
+        milliseconds=attempt.milliseconds,
+        status=attempt.status,
+        peer=attempt.peer,
+        # Whatever the receiver made of it: one odd answer must not hold up all outcomes.
+        error=storable_text(attempt.error),
+        answer=storable_text(attempt.answer),
+    )
+
+
+def _defect(exc: Exception) -> Attempt:
+    return Attempt(
+        started_at=datetime.now(UTC),
+        milliseconds=0.0,
+        status=None,
+        peer=None,
+        error=f"it could not be sent, by a defect of the sender: {type(exc).__name__}",
+        answer=None,
+        retry_after=None,
+        hopeless=False,
+    )

@@ -1,0 +1,63 @@
+"""Hears which endpoints have something due, as soon as it is committed.
+
+Owns one connection that does nothing else. Losing it loses no delivery: whoever listens also looks by the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from blocks.errors import Transient
+from blocks.postgres import connect_async, postgres_errors
+from blocks.runtime.outage_log import Outage
+from blocks.webhooks.dispatch.limits import Limits
+from blocks.webhooks.outbox.queries import CHANNEL
+
+# A silent connection is tried out this often: one that a firewall has forgotten is never closed.
+_SILENCE_SECONDS = 30.0
+_ANSWER_SECONDS = 5.0
+
+
+class Listener:
+    """Calls *on_due* with an endpoint's id, and with None when something may have been missed."""
+
+    def __init__(self, database_url: str, limits: Limits, on_due: Callable[[UUID | None], None]) -> None:
+        self._database_url = database_url
+        self._limits = limits
+        self._on_due = on_due
+
+    async def run(self) -> None:
+        """Listen until cancelled, on a new connection whenever one is lost."""
+        outage = Outage("listening")
+        while True:
+            try:
+                connection = await connect_async(self._database_url, autocommit=True)
+                async with connection:
+                    outage.ended()
+                    with postgres_errors("listen for webhooks"):
+                        await self._listen(connection)
+            except (Transient, TimeoutError) as exc:
+                outage.began(exc)
+                await asyncio.sleep(self._limits.retry_seconds)
+
+    async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
+        while True:
+            self._on_due(None)
+            async for note in connection.notifies(timeout=_SILENCE_SECONDS):
+                self._on_due(_endpoint_id(note.payload))
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await connection.execute("select 1")
+
+
+def _endpoint_id(payload: str) -> UUID | None:
+    try:
+        return UUID(payload)
+    except ValueError:
+        # Anybody who can connect may notify.
+        return None

@@ -1,0 +1,221 @@
+"""Endpoints: where events go, what each wants to be told, and the secrets they are signed with.
+
+An endpoint is registered by a person, follows a Prefect block of the same name, or was given with a run; those of runs
+share one secret. Secrets come and go as sealed bytes: sealing is the business of `blocks.webhooks.secrets`. Every call
+takes the caller's connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from blocks.catalog import Connection
+from blocks.errors import EndpointNotFound, InvalidWebhookUrl
+from blocks.postgres import execute
+from blocks.webhooks.outbox import queries
+
+Origin = Literal["registered", "block", "run"]
+EndpointState = Literal["enabled", "disabled", "removed"]
+
+# Somebody may remove the endpoint of an address just when it is asked for.
+_ADDING_TRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where events go. `event_types` None: everything. `held_until`: it asked for patience, or keeps failing."""
+
+    endpoint_id: UUID
+    origin: Origin
+    name: str | None
+    url: str
+    event_types: list[str] | None
+    description: str
+    secret_id: UUID | None
+    state: EndpointState
+    disabled_because: str | None
+    failures: int
+    held_until: datetime | None
+    held_because: str | None
+    created_at: datetime
+    pending: int = 0
+    dead: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The endpoint as commands and the API show it; never its secret."""
+        return {
+            "endpoint_id": str(self.endpoint_id),
+            "url": self.url,
+            "events": self.event_types,
+            "origin": self.origin,
+            "name": self.name,
+            "description": self.description,
+            "state": self.state,
+            "disabled_because": self.disabled_because,
+            "failures": self.failures,
+            "held_until": self.held_until.isoformat() if self.held_until else None,
+            "held_because": self.held_because,
+            "created_at": self.created_at.isoformat(),
+        }
+
+    def listing(self) -> dict[str, Any]:
+        """`as_json` with how many deliveries wait and how many are dead, as lists show it."""
+        return {**self.as_json(), "pending": self.pending, "dead": self.dead}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedSecret:
+    """A secret as the database has it, and the one before it while that still signs."""
+
+    secret_id: UUID
+    sealed: bytes
+    previous_sealed: bytes | None
+    previous_until: datetime | None
+
+
+async def add_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
+    """Keep a sealed secret under its id."""
+    await execute(connection, queries.ADD_SECRET, {"secret_id": secret_id, "sealed": sealed})
+
+
+async def offer_shared_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
+    """Make this the one secret of all addresses that come with runs, unless there is one already."""
+    await execute(connection, queries.ADD_SHARED_SECRET, {"secret_id": secret_id, "sealed": sealed})
+
+
+async def shared_secret_id(connection: Connection) -> UUID | None:
+    """The id of the secret of all addresses that come with runs; None before it was made."""
+    row = await (await execute(connection, queries.SHARED_SECRET, {})).fetchone()
+    return row["secret_id"] if row else None
+
+
+async def sealed_secrets(connection: Connection, secret_ids: Sequence[UUID]) -> dict[UUID, SealedSecret]:
+    """Those of *secret_ids* that there are, by id."""
+    cursor = await execute(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})
+    return {row["secret_id"]: SealedSecret(**row) for row in await cursor.fetchall()}
+
+
+async def rotate_secret(connection: Connection, secret_id: UUID, sealed: bytes, overlap: timedelta) -> datetime:
+    """Sign with a new secret from now on, and with the old one too for *overlap*; until when, by the database."""
+    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
+    row = await (await execute(connection, queries.ROTATE_SECRET, values)).fetchone()
+    if row is None:
+        raise EndpointNotFound("this endpoint has no secret any more; it was removed")
+    return row["previous_until"]
+
+
+async def add_endpoint(
+    connection: Connection,
+    *,
+    endpoint_id: UUID,
+    origin: Origin,
+    url: str,
+    secret_id: UUID,
+    event_types: Sequence[str] | None = None,
+    name: str | None = None,
+    description: str = "",
+) -> Endpoint:
+    """Register where events go; *url* must have been checked. What happened before is not told."""
+    values = {
+        "endpoint_id": endpoint_id,
+        "origin": origin,
+        "name": name,
+        "url": url,
+        "event_types": list(event_types) if event_types is not None else None,
+        "description": description,
+        "secret_id": secret_id,
+    }
+    row = await (await execute(connection, queries.ADD_ENDPOINT, values)).fetchone()
+    if row is None:
+        raise AssertionError("unreachable: an insert returns its row")
+    return Endpoint(**row)
+
+
+async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
+    """The endpoint, also a removed one. Raises `EndpointNotFound`."""
+    return await _read_endpoint(connection, queries.ENDPOINT, endpoint_id)
+
+
+async def list_endpoints(connection: Connection) -> list[Endpoint]:
+    """Every endpoint that is not removed, oldest first, with how many deliveries wait and how many are dead."""
+    return [Endpoint(**row) for row in await (await execute(connection, queries.ENDPOINTS, {})).fetchall()]
+
+
+async def lock_blocks(connection: Connection) -> bool:
+    """Be the only one that lets endpoints follow blocks, to the end of the caller's transaction; False: another is."""
+    row = await (await execute(connection, queries.LOCK_BLOCKS, {})).fetchone()
+    return bool(row and row["locked"])
+
+
+async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
+    """The endpoints that follow Prefect blocks, by the block's name."""
+    rows = await (await execute(connection, queries.ENDPOINTS_OF_BLOCKS, {})).fetchall()
+    return {row["name"]: Endpoint(**row) for row in rows}
+
+
+async def change_endpoint(
+    connection: Connection, endpoint_id: UUID, *, url: str, event_types: Sequence[str] | None, description: str
+) -> None:
+    """Send elsewhere, or tell other things, from now on."""
+    values: Mapping[str, Any] = {
+        "endpoint_id": endpoint_id,
+        "url": url,
+        "event_types": list(event_types) if event_types is not None else None,
+        "description": description,
+    }
+    await execute(connection, queries.CHANGE_ENDPOINT, values)
+
+
+async def enable_endpoint(connection: Connection, endpoint_id: UUID) -> None:
+    """Send there again, at once, and begin with what waits. Raises `EndpointNotFound`."""
+    if await (await execute(connection, queries.ENABLE, {"endpoint_id": endpoint_id})).fetchone() is None:
+        raise _not_found(endpoint_id)
+
+
+async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: str) -> None:
+    """Send nothing there; what is due waits. Raises `EndpointNotFound`."""
+    values = {"endpoint_id": endpoint_id, "because": because}
+    if await (await execute(connection, queries.DISABLE, values)).fetchone() is None:
+        raise _not_found(endpoint_id)
+
+
+async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
+    """Forget the endpoint and its secret; what waited for it is dead, its log stays. Raises `EndpointNotFound`.
+
+    In a transaction, which is the caller's.
+    """
+    found = await _read_endpoint(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
+    if await (await execute(connection, queries.REMOVE, {"endpoint_id": endpoint_id})).fetchone() is None:
+        raise _not_found(endpoint_id)
+    if found.secret_id is not None:
+        await execute(connection, queries.DROP_SECRET, {"secret_id": found.secret_id})
+
+
+async def set_run_webhook(connection: Connection, run_id: UUID, url: str, secret_id: UUID) -> None:
+    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent: its first one stays.
+
+    Raises `InvalidWebhookUrl` where another URL stands in its place.
+    """
+    for _ in range(_ADDING_TRIES):
+        endpoint = await (await execute(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+        if endpoint is not None:
+            await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+            return
+        values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
+        await execute(connection, queries.ADD_RUN_ENDPOINT, values)
+    raise InvalidWebhookUrl("it has the same MD5 sum as that of another run, which somebody must have made so")
+
+
+async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:
+    row = await (await execute(connection, statement, {"endpoint_id": endpoint_id})).fetchone()
+    if row is None:
+        raise _not_found(endpoint_id)
+    return Endpoint(**row)
+
+
+def _not_found(endpoint_id: UUID) -> EndpointNotFound:
+    return EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows what there is")

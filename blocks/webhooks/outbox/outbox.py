@@ -1,0 +1,115 @@
+"""The outbox: events on their way to consumers.
+
+Writing an event takes the caller's connection, so that what happened and that it is told commit together. Sends
+nothing: that is the dispatcher's, which is told by the database as soon as the caller commits. Adding is idempotent by
+the event's id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from blocks.catalog import Artifact, Catalog, Connection
+from blocks.errors import EventNotFound
+from blocks.postgres import execute, storable_text
+from blocks.webhooks.outbox import queries
+from blocks.webhooks.outbox.event import Event, PayloadLink, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedEvent:
+    """An event as it was recorded; *body* is what is sent."""
+
+    event_id: str
+    event_type: str
+    task_id: UUID | None
+    source_file: str | None
+    occurred_at: datetime
+    recorded_at: datetime
+    body: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """The event's id and what consumers are told."""
+        return {"event_id": self.event_id, **orjson.loads(self.body)}
+
+
+async def add_events(connection: Connection, events: Sequence[Event], payload_link: PayloadLink) -> int:
+    """Record *events* and what has to be delivered of them; how many were new. Idempotent by event id."""
+    if not events:
+        return 0
+    row = await (await execute(connection, queries.ADD_EVENTS, _rows(events, payload_link))).fetchone()
+    return int(row["added"]) if row else 0
+
+
+async def make_available_and_tell(
+    catalog: Catalog,
+    connection: Connection,
+    artifact: Artifact,
+    events: Sequence[Event],
+    payload_link: PayloadLink,
+) -> Artifact:
+    """`Catalog.make_available` with `add_events`: both or neither, on any connection. Raises like the former."""
+    if not events:
+        return await catalog.make_available(connection, artifact)
+    statement, more = queries.MAKE_AVAILABLE_AND_TELL, _rows(events, payload_link)
+    return await catalog.make_available(connection, artifact, statement=statement, more=more)
+
+
+async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
+    """Record *event* for one endpoint only; the id of its delivery."""
+    bodies = render(event, payload_link)
+    values = {
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "task_id": event.task_id,
+        "source_file": storable_text(event.source_file),
+        "occurred_at": event.occurred_at,
+        "body": bodies.body,
+        "whole_body": bodies.whole_body,
+        "endpoint_id": endpoint_id,
+    }
+    row = await (await execute(connection, queries.ADD_EVENT_FOR, values)).fetchone()
+    if row is None:
+        raise AssertionError("unreachable: a new event always gets its delivery")
+    return row["delivery_id"]
+
+
+async def whole_body(connection: Connection, event_id: str) -> bytes:
+    """Everything an event tells, as JSON. Raises `EventNotFound`."""
+    row = await (await execute(connection, queries.WHOLE_BODY, {"event_id": event_id})).fetchone()
+    if row is None:
+        raise EventNotFound(f"no event {event_id}; it never was, or its history has been trimmed")
+    return row["body"]
+
+
+async def recent_events(
+    connection: Connection, since: timedelta, *, event_types: Sequence[str] | None = None, limit: int = 1000
+) -> list[RecordedEvent]:
+    """The newest events of the time *since*, newest first, at most *limit*; of *event_types* only, where given."""
+    values = {
+        "seconds": since.total_seconds(),
+        "event_types": list(event_types) if event_types is not None else None,
+        "limit": limit,
+    }
+    cursor = await execute(connection, queries.RECENT_EVENTS, values)
+    return [RecordedEvent(**row) for row in await cursor.fetchall()]
+
+
+def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:
+    """The events as the arrays that the statements take."""
+    bodies = [render(event, payload_link) for event in events]
+    return {
+        "event_ids": [event.event_id for event in events],
+        "event_types": [event.event_type for event in events],
+        "task_ids": [event.task_id for event in events],
+        "source_files": [storable_text(event.source_file) for event in events],
+        "occurred_at": [event.occurred_at for event in events],
+        "bodies": [one.body for one in bodies],
+        "whole_bodies": [one.whole_body for one in bodies],
+    }

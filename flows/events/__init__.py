@@ -1,0 +1,1 @@
+"""Recording the events of runs: hooks, the reconciler, and endpoints that follow Prefect blocks."""

@@ -1,0 +1,121 @@
+"""Hooks of Prefect's state changes: each adds the run's new event to the outbox, at once.
+
+A hook runs inside of the flow's process, or of the runner's or worker's when that one is dead, and holds it up: so it
+has two seconds at most, writes a row, sends nothing, and never fails. Whatever it cannot do the reconciler does. It
+looks the run up instead of believing its arguments: they are some steps behind (the name and the number of attempts of
+a run, and a cancelled run is still "cancelling"), and their states do not always have the ids of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import Flow, State, get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectException
+from prefect.logging.loggers import flow_run_logger
+
+from blocks.errors import WaybillError
+from blocks.postgres import single_connection
+from blocks.settings import current_settings
+from blocks.webhooks.outbox import history
+from flows.events.record_run_events import RunEventRecorder, read_history
+
+# Some milliseconds are usual. A database that is away must not hold up a run, and nothing is lost by going on.
+HOOK_SECONDS = 2.0
+# A query that is cancelled asks its server to stop and waits for it; cancelled once more it lets go.
+_LET_GO_SECONDS = 0.05
+# The runner sets "cancelled" right after the hook, and a worker some seconds later.
+_FOLLOW_SECONDS = 10.0
+_FOLLOW_PAUSE_SECONDS = 0.25
+
+_Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+# An event loop keeps no hold of its tasks.
+_following: set[asyncio.Task[None]] = set()
+
+
+async def on_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that an attempt of the run has begun."""
+    await _tell(flow, flow_run, state)
+
+
+async def on_completion(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that the run is completed."""
+    await _tell(flow, flow_run, state)
+
+
+async def on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that the run has failed."""
+    await _tell(flow, flow_run, state)
+
+
+async def on_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that the run is cancelled, as soon as it is: Prefect calls this before it says so to its server."""
+    following = asyncio.create_task(_follow(flow_run_logger(flow_run, flow), flow_run.id))
+    _following.add(following)
+    following.add_done_callback(_following.discard)
+
+
+async def on_crashed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell that the run's process has died."""
+    await _tell(flow, flow_run, state)
+
+
+async def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    await _try_to_tell(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
+
+
+async def _try_to_tell(log: _Logger, run_id: UUID, what: str) -> None:
+    try:
+        if not await bounded(_tell_now(run_id), HOOK_SECONDS):
+            log.warning("webhooks tell of %r later: there was no answer in %.0f s", what, HOOK_SECONDS)
+    except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("webhooks tell of %r later: %s", what, error)
+
+
+async def _tell_now(run_id: UUID) -> None:
+    settings = current_settings()
+    async with single_connection(settings.required_database_url) as connection, get_client() as client:
+        mark = await history.history_read(connection)
+        found = await read_history(client, await client.read_flow_run(run_id))
+        async with connection.transaction():
+            await RunEventRecorder(settings).tell(connection, found, since=mark.began_at)
+
+
+async def _follow(log: _Logger, run_id: UUID) -> None:
+    try:
+        async with asyncio.timeout(_FOLLOW_SECONDS), get_client() as client:
+            while True:
+                if await _is_cancelled(client, run_id):
+                    break
+                await asyncio.sleep(_FOLLOW_PAUSE_SECONDS)
+    except (PrefectException, httpx.HTTPError, OSError) as error:
+        log.warning("webhooks tell of the cancellation later: %s", str(error) or "nobody has set it yet")
+    else:
+        await _try_to_tell(log, run_id, "Cancelled")
+
+
+async def _is_cancelled(client: PrefectClient, run_id: UUID) -> bool:
+    state = (await client.read_flow_run(run_id)).state
+    return state is not None and state.is_cancelled()
+
+
+async def bounded(work: Coroutine[Any, Any, None], seconds: float) -> bool:
+    """Await *work* for so long and no longer, whatever it hangs on. Whether it ended; raises what it raised."""
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if done:
+            task.result()
+        return bool(done)
+    finally:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_LET_GO_SECONDS)

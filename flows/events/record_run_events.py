@@ -1,0 +1,108 @@
+"""Record the events of one run: read its states from Prefect and add the events that are missing.
+
+The one way for hooks and for the reconciler. Idempotent: an event is known by its state's id. Sends nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
+
+from blocks.catalog import Connection
+from blocks.catalog.run_counts import run_counts
+from blocks.errors import Permanent
+from blocks.runs.progress import read_progress
+from blocks.runs.run_events import WITH_RESULT, Standing, has_event, run_event, webhook_url_of
+from blocks.settings import Settings
+from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import Event, add_events, history
+from blocks.webhooks.registration import set_run_webhook
+from blocks.webhooks.secrets import SecretBox
+
+_LOG = logging.getLogger("waybill.webhooks")
+
+# Of these a consumer wants to know how far the run came; the others say it by themselves.
+_STOPPED = frozenset({StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunHistory:
+    """A run and all of its states, oldest first, read in this order: what comes in between is found the next time."""
+
+    run: FlowRun
+    states: Sequence[State[Any]]
+    progress: float
+
+
+async def read_history(client: PrefectClient, run: FlowRun) -> RunHistory:
+    """What Prefect knows of *run*, which was read a moment ago. Raises what its client raises."""
+    states = sorted(await client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    stopped = any(state.type in _STOPPED for state in states)
+    progress = await read_progress(client, run.id) if stopped else 0.0
+    return RunHistory(run=run, states=states, progress=progress)
+
+
+class RunEventRecorder:
+    """Adds a run's events. Opens nothing before it is needed: most hooks need neither keys nor links."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._box = SecretBox.of(settings)
+        self._links: EventLinks | None = None
+
+    async def tell(self, connection: Connection, found: RunHistory, *, since: datetime) -> int:
+        """Add what was not told of the run's states from *since* on; how many events were new.
+
+        In one transaction, which is the caller's, so that a run is noted as read only with its events.
+        """
+        run = found.run
+        if any(has_event(state) and state.timestamp >= since for state in found.states):
+            await self._note_webhook_url(connection, run)
+        added = await add_events(connection, await _events(connection, found, since), self._payload_link)
+        if run.state_id is not None:
+            await history.note_read(connection, run.id, run.state_id)
+        return added
+
+    async def _note_webhook_url(self, connection: Connection, run: FlowRun) -> None:
+        url = webhook_url_of(run)
+        if url is None:
+            return
+        try:
+            # A savepoint: the events are added whatever comes of this.
+            async with connection.transaction():
+                await set_run_webhook(connection, self._box, run_id=run.id, url=url)
+        except Permanent as error:
+            _LOG.error("nothing of run %s is told to its webhook_url: %s", run.id, error.message)
+
+    def _payload_link(self, event_id: str) -> str | None:
+        self._links = self._links or EventLinks.of(self._settings)
+        return self._links.to_payload(event_id)
+
+
+async def _events(connection: Connection, found: RunHistory, since: datetime) -> list[Event]:
+    told = [state for state in found.states if has_event(state)]
+    counts = await run_counts(connection, found.run.id) if any(s.type in WITH_RESULT for s in told) else None
+    attempt = 0
+    events: list[Event] = []
+    for state in told:
+        attempt += state.type is StateType.RUNNING
+        standing = Standing(
+            attempt=attempt,
+            progress=_progress(state, found.progress),
+            counts=counts if state.type in WITH_RESULT else None,
+        )
+        if state.timestamp >= since:
+            events.append(run_event(found.run, state, standing))
+    return events
+
+
+def _progress(state: State[Any], progress: float) -> float:
+    if state.type is StateType.COMPLETED:
+        return 1.0
+    return progress if state.type in _STOPPED else 0.0

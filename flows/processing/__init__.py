@@ -1,0 +1,1 @@
+"""What the flow `process-documents` is made of."""

@@ -1,0 +1,45 @@
+"""Record the events of documents that failed for good.
+
+There is no file whose row could carry it, so it is a transaction of its own: at once, and where the catalogue is away
+just then (which may be the very reason of the failure) at the end of the run once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import get_run_logger
+
+from blocks.errors import Transient
+from tasks.document import Document
+from tasks.run_context import RunContext
+from tasks.stage import RETRY_DELAYS_SECONDS
+
+
+async def record_failures(documents: Sequence[Document], context: RunContext) -> None:
+    """Record an event for each of *documents* that failed and was not told. Raises `CatalogUnavailable`."""
+    failed = [document for document in documents if document.failed and not document.failure_recorded]
+    if not failed:
+        return
+    catalog = context.custody.catalog
+    now = await catalog.now()
+    events = [event for document in failed for event in context.events.failed(document, now)]
+    async with catalog.transaction() as connection:
+        await context.tell(connection, events)
+    context.events.told(events)
+    for document in failed:
+        document.failure_recorded = True
+
+
+async def record_remaining_failures(documents: Sequence[Document], context: RunContext) -> None:
+    """The same for what could not be told before, with patience; what still cannot is told in the run's log."""
+    for pause_seconds in (*RETRY_DELAYS_SECONDS, None):
+        try:
+            await record_failures(documents, context)
+        except Transient as error:
+            get_run_logger().warning("webhooks do not tell of every failed document: %s", error.message)
+        else:
+            return
+        if pause_seconds is not None:
+            await asyncio.sleep(pause_seconds)

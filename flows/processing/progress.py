@@ -1,0 +1,102 @@
+"""How far a run is: told to whoever watches this process and to one progress artifact in Prefect's UI.
+
+A single reporter polls the documents and writes in turn; concurrent updates of a progress artifact race, and a run
+could end at 80 %.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+from blocks.runs.progress import PROGRESS_KEY
+from tasks.document import Document
+
+# Often enough for a progress bar to move, seldom enough to cost nothing.
+LISTENER_INTERVAL_SECONDS = 0.1
+# Each update is a request and a row in Prefect's database.
+ARTIFACT_INTERVAL_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A run's progress. A step is one document taken into custody or brought through one stage."""
+
+    documents: int
+    finished: int
+    failed: int
+    steps: int
+    steps_done: int
+
+    @property
+    def percent(self) -> float:
+        """0 to 100; a failed document counts as all its steps."""
+        return 100.0 * self.steps_done / self.steps if self.steps else 100.0
+
+
+# Set by a program that runs the flow in its own process and wants to show a progress bar.
+progress_listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("progress_listener", default=None)
+
+
+def measure(documents: Sequence[Document], stage_count: int) -> Progress:
+    """The progress of *documents* through custody and *stage_count* stages."""
+    steps_each = stage_count + 1
+    done = [_steps_done(document, steps_each) for document in documents]
+    return Progress(
+        documents=len(documents),
+        finished=sum(1 for steps in done if steps == steps_each),
+        failed=sum(1 for document in documents if document.failed),
+        steps=steps_each * len(documents),
+        steps_done=sum(done),
+    )
+
+
+def _steps_done(document: Document, steps_each: int) -> int:
+    if document.failed:
+        return steps_each
+    return (1 if document.upload else 0) + len(document.outputs)
+
+
+@asynccontextmanager
+async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGenerator[None]:
+    """Report progress for the length of the block; the last word is told after everything else has been written."""
+    artifact_id = await acreate_progress_artifact(progress=0.0, key=PROGRESS_KEY, description="Documents")
+
+    async def tell_artifact() -> None:
+        progress = measure(documents, stage_count)
+        description = f"{progress.finished} of {progress.documents} documents, {progress.failed} failed"
+        await aupdate_progress_artifact(artifact_id, round(progress.percent, 1), description=description)
+
+    async def watch() -> None:
+        waited = 0.0
+        while True:
+            await asyncio.sleep(LISTENER_INTERVAL_SECONDS)
+            _tell_listener(documents, stage_count)
+            waited += LISTENER_INTERVAL_SECONDS
+            if waited >= ARTIFACT_INTERVAL_SECONDS:
+                waited = 0.0
+                # Progress is a courtesy: a server that does not answer must not fail the run.
+                with suppress(Exception):
+                    await tell_artifact()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+        _tell_listener(documents, stage_count)
+        with suppress(Exception):
+            await tell_artifact()
+
+
+def _tell_listener(documents: Sequence[Document], stage_count: int) -> None:
+    listener = progress_listener.get()
+    if listener is not None:
+        listener(measure(documents, stage_count))

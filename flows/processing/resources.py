@@ -1,0 +1,142 @@
+"""Opening what a run works with: catalogue, storage, worker processes, scratch folder, and its lease.
+
+Prefect blocks named ``waybill`` win over the environment. Also the place where a new run clears up after dead ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client, get_run_logger
+from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Crashed
+
+from blocks.catalog import Catalog, OutputLocks
+from blocks.custody import Custody
+from blocks.errors import WaybillError
+from blocks.language_model.block import LanguageModel
+from blocks.prefect_blocks import BLOCK_NAME, load_keys, load_store
+from blocks.runs.run_lock import dead_runs, run_lease
+from blocks.settings import Settings
+from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.registration import set_run_webhook
+from blocks.webhooks.secrets import SecretBox
+from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
+from tasks.document_events import DocumentEvents
+from tasks.pool import WorkerPool
+from tasks.run_context import RunContext
+
+
+@asynccontextmanager
+async def open_run(
+    settings: Settings,
+    *,
+    run_id: UUID,
+    attempt: int,
+    documents: int,
+    stages: tuple[Stage[Any], ...],
+    options: Mapping[str, StageOptions],
+    reuse: bool,
+    webhook_url: str | None,
+) -> AsyncGenerator[RunContext]:
+    """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
+
+    *documents* is how many there are, *webhook_url* where this run is told about beside the registered endpoints.
+    """
+    database_url = settings.required_database_url
+    store = await load_store(settings)
+    deployed = await load_keys(settings)
+    services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
+    scratch = settings.scratch / str(run_id)
+    with run_lease(settings.home, run_id):
+        async with (
+            Catalog.open(database_url) as catalog,
+            OutputLocks.open(database_url) as locks,
+            WorkerPool.open(settings, services) as pool,
+        ):
+            custody = Custody(
+                catalog=catalog,
+                backend=store.backend,
+                keys=deployed.keys,
+                reload_keys=deployed.reload,
+            )
+            await clear_up_dead_runs(settings, custody)
+            if webhook_url is not None:
+                await _note_webhook_url(settings, catalog, run_id, webhook_url)
+            links = EventLinks.of(settings)
+            events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
+            scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                yield RunContext(
+                    run_id=run_id,
+                    custody=custody,
+                    locks=locks,
+                    pool=pool,
+                    services=services,
+                    scratch=scratch,
+                    stages=stages,
+                    options=options,
+                    reuse=reuse,
+                    keep_for=timedelta(days=settings.retention_days),
+                    max_file_bytes=settings.max_file_mib * 2**20,
+                    events=events,
+                    links=links,
+                )
+            finally:
+                _remove_folder(scratch)
+
+
+async def _note_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:
+    """Let the run's events go to *url*. What cannot be noted is told in the run's log: no webhook fails a run."""
+    try:
+        async with catalog.transaction() as connection:
+            await set_run_webhook(connection, SecretBox.of(settings), run_id=run_id, url=url)
+    except WaybillError as error:
+        get_run_logger().error("nothing of this run is told to its webhook_url: %s", error.message)
+
+
+async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
+    """Undo what killed runs left half done, and tell Prefect that they crashed. Never fails the run that calls it."""
+    for run_id in dead_runs(settings.home):
+        await asyncio.to_thread(_remove_folder, settings.scratch / str(run_id))
+        try:
+            rows = await custody.recover_run(run_id)
+            await _tell_crashed(run_id)
+        except (WaybillError, PrefectException, httpx.HTTPError) as error:
+            # Its unfinished rows stay invisible; what they announce lies there until somebody looks at this line.
+            get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
+        else:
+            get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
+
+
+async def _tell_crashed(run_id: UUID) -> None:
+    """A process that is killed cannot report; without this its run would show as Running for ever."""
+    async with get_client() as client:
+        try:
+            run = await client.read_flow_run(run_id)
+        except ObjectNotFound:
+            return  # another Prefect database than the one it ran on
+        if run.state is not None and run.state.type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
+            message = "The process that ran this was killed. Run the same again: it continues from what is stored."
+            await client.set_flow_run_state(run_id, Crashed(message=message), force=True)
+
+
+async def _load_language_model() -> LanguageModelSettings | None:
+    try:
+        block = await LanguageModel.aload(BLOCK_NAME)
+    except ValueError:
+        return None
+    return block.settings()
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,85 @@
+"""The summary a person finds in Prefect's UI after a run: every document, what was made of it, where to look.
+
+Owns the Markdown only; pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from tasks.document import Deliverable, Document
+
+# Past this a table is no longer read by a person, and Prefect's UI slows down; the command line lists everything.
+MAX_ROWS = 200
+
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
+
+
+def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], *, run_id: UUID, seconds: float) -> str:
+    """A Markdown page: counts, failures first, then a table with a link to each stage's task run."""
+    failed = [document for document in documents if document.failed]
+    rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
+    lines = [
+        f"# {len(documents) - len(failed)} of {len(documents)} documents completed",
+        "",
+        f"{_made(documents)} files made, {_reused(documents)} reused, {seconds:.1f} s.",
+        "",
+    ]
+    if failed:
+        lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
+    lines += ["## Documents", "", *_table(rows, stage_names)]
+    if len(rows) < len(documents):
+        lines += ["", f"{len(documents) - len(rows)} more are not shown."]
+    lines += [
+        "",
+        f"The files: `waybill files list --run {run_id}`, then `waybill files get ID`. "
+        "Ask all documents: `waybill search 'your question'`.",
+    ]
+    return "\n".join(lines)
+
+
+def _table(documents: Sequence[Document], stage_names: Sequence[str]) -> list[str]:
+    head = ["document", "state", "size", *stage_names]
+    return [
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *(f"| {' | '.join(_cells(document, stage_names))} |" for document in documents),
+    ]
+
+
+def _cells(document: Document, stage_names: Sequence[str]) -> list[str]:
+    size = f"{document.info.size_bytes:,}" if document.info else ""
+    state = "failed" if document.failed else "completed"
+    return [_escape(document.label), state, size, *(_stage_cell(document, name) for name in stage_names)]
+
+
+def _stage_cell(document: Document, name: str) -> str:
+    delivery = document.outputs.get(name)
+    if delivery is None:
+        return "failed" if document.failed_in == name else ""
+    text = "reused" if delivery.reused else f"{delivery.seconds:.2f} s"
+    task_run_id = document.task_run_ids.get(name)
+    return f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
+
+
+def _failure(document: Document) -> str:
+    message = document.error.message if document.error else ""
+    return f"- **{_escape(document.label)}** in {document.failed_in}: {_escape(message)}"
+
+
+def _deliveries(documents: Sequence[Document]) -> list[Deliverable]:
+    return [delivery for document in documents for delivery in document.deliveries()]
+
+
+def _made(documents: Sequence[Document]) -> int:
+    return sum(1 for delivery in _deliveries(documents) if not delivery.reused)
+
+
+def _reused(documents: Sequence[Document]) -> int:
+    return sum(1 for delivery in _deliveries(documents) if delivery.reused)
+
+
+def _escape(text: str) -> str:
+    """A document's name is data: it must not become markup in somebody's browser."""
+    return " ".join(text.split()).translate(_SPECIAL)

@@ -1,0 +1,1 @@
+"""Parts of HTTP that routes use: ranges, forms, bounded bodies, idempotency, rate limits."""

@@ -1,0 +1,1 @@
+"""One module a resource: the paths, their parameters and their answers."""

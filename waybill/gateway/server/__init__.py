@@ -1,0 +1,1 @@
+"""The server below the application: sockets, connections, time limits, request logs."""

@@ -1,0 +1,38 @@
+"""The dispatcher process of `waybill up`, run as ``python -m waybill.process.dispatcher_process``.
+
+Sends webhooks, tells what hooks have lost, and lets endpoints follow Prefect blocks. Ends with its parent.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from blocks.errors import WaybillError
+from blocks.settings import current_settings
+from flows.events.reconcile_loop import reconcile_forever
+from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
+from waybill.process.run_dispatcher import run_dispatcher
+from waybill.process.signals import noting_signals
+
+
+def main() -> int:
+    """Send until a signal comes, or until stdin is closed because the parent is gone; the exit code."""
+    arguments = child_arguments(__doc__).parse_args()
+    with noting_signals() as asked_to_end:
+        end_with_parent()
+        try:
+            settings = current_settings()
+            run_dispatcher(
+                settings,
+                asked_to_end,
+                on_ready=lambda: say_ready(arguments.ready_fd),
+                beside=[lambda: reconcile_forever(settings)],
+            )
+        except WaybillError as error:
+            print(f"waybill: {error.message}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""The gateway as `waybill up` runs it: a process of its own; run as ``python -m waybill.process.gateway_process``.
+
+Answers on a socket that `waybill up` has bound and keeps. Ends with its parent.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from blocks.errors import WaybillError
+from blocks.settings import current_settings
+from waybill.commands.session import open_deployed_custody
+from waybill.gateway.resources import PATIENCE
+from waybill.gateway.server.server import run_gateway
+from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
+from waybill.process.signals import noting_signals
+
+
+def main() -> int:
+    """Answer until a signal comes, or until stdin is closed because the parent is gone; the exit code."""
+    parser = child_arguments(__doc__)
+    parser.add_argument("--listen-fd", type=int, required=True, help="a socket that listens already")
+    arguments = parser.parse_args()
+    with noting_signals() as asked_to_end:
+        end_with_parent()
+        settings = current_settings()
+        try:
+            run_gateway(
+                settings,
+                open_deployed_custody(settings, PATIENCE),
+                socket.socket(fileno=arguments.listen_fd),
+                asked_to_end=asked_to_end.is_set,
+                on_ready=lambda: say_ready(arguments.ready_fd),
+            )
+        except WaybillError as error:
+            print(f"waybill: {error.message}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

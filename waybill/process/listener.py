@@ -1,0 +1,70 @@
+"""The gateway's socket, and how other commands of the home learn where it is.
+
+Owns binding before anything else is started, so that a taken port is told at once. In `waybill up` the socket stays
+with the parent: requests that come while the gateway's process is started again wait instead of being refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from blocks.errors import InvalidSettings
+from blocks.links.public_url import note_gateway
+from blocks.settings import Settings
+
+# Connections that wait while the process starts anew, a second or two.
+_BACKLOG = 512
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket on *host* and *port*, 0 for any free one. Raises `InvalidSettings`, saying what to change."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as exc:
+        raise InvalidSettings(f"{host!r} is not an address of this machine; give one with --host") from exc
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A gateway that was stopped a moment ago leaves connections in TIME_WAIT; they do not hold the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as exc:
+        listener.close()
+        raise InvalidSettings(_refusal(host, port, exc)) from exc
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL of *listener* for clients on this machine."""
+    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def announced(settings: Settings, listener: socket.socket) -> Generator[str]:
+    """Inside of the block, links of this home begin with the address of *listener* unless the user has named one."""
+    url = address_of(listener)
+    try:
+        forget = note_gateway(settings.home, url)
+    except OSError as exc:
+        raise InvalidSettings(f"cannot write to {settings.home}: {exc.strerror}") from exc
+    try:
+        yield url
+    finally:
+        forget()
+
+
+def _refusal(host: str, port: int, exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by another program; give the gateway another one with --port"
+    if exc.errno == errno.EACCES:
+        return f"port {port} is reserved for the system; give the gateway one above 1023 with --port"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine; give one with --host"
+    return f"the gateway cannot listen on {host} port {port}: {exc.strerror}"

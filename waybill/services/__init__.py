@@ -1,0 +1,1 @@
+"""What the command line and the gateway both do: application services without a user interface."""

@@ -1,0 +1,64 @@
+"""The first API key of a home: made when nobody could look after anything over HTTP, and kept where its owner finds it.
+
+Owns ``WAYBILL_HOME/api-key`` (0600). A key that a person has revoked is not made anew as long as there is another one
+that may do everything.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from blocks.access import ADMIN, Actor, find_key, has_admin_key, read_presented
+from blocks.catalog import Connection
+from blocks.errors import InvalidSettings
+from blocks.postgres import single_connection
+from blocks.runtime.atomic_file import whole_file
+from blocks.settings import Settings
+from waybill.services.api_keys import make_key
+
+FILE_NAME = "api-key"
+# Longer than any key, and not so long that a file that was mistaken for one fills the memory.
+_MOST_BYTES = 1024
+
+
+async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
+    """The text of the key, if one was made now; None where one is there that works, or was.
+
+    Raises `InvalidSettings` when the file cannot be used, and `CatalogUnavailable`.
+    """
+    path = settings.home / FILE_NAME
+    try:
+        async with single_connection(settings.required_database_url) as connection, connection.transaction():
+            if not await _is_wanted(connection, path):
+                return None
+            made = await make_key(connection, name="the first key", scopes=[ADMIN], by=by)
+            # Before the commit: a file without its key is replaced at the next start, a key without its file is lost.
+            with whole_file(path) as stream:
+                stream.write(f"{made.text}\n".encode())
+    except OSError as exc:
+        raise InvalidSettings(f"cannot use {path}: {exc.strerror}; it is to hold the API key of this home") from exc
+    return made.text
+
+
+async def _is_wanted(connection: Connection, path: Path) -> bool:
+    text = _read(path)
+    if text is None:
+        return not await has_admin_key(connection)
+    shown = read_presented(text)
+    known = await find_key(connection, shown.key_id) if shown is not None else None
+    if shown is None or known is None or not shown.is_of(known):
+        return True  # of another database
+    return not known.usable and not await has_admin_key(connection)
+
+
+def _read(path: Path) -> str | None:
+    """What is in the file, which nobody else may read from now on; None without a file."""
+    try:
+        with path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                os.fchmod(stream.fileno(), stat.S_IRUSR | stat.S_IWUSR)
+            return stream.read(_MOST_BYTES).decode(errors="replace").strip()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,162 @@
+"""What has happened lately, over all runs: their state changes from Prefect's history, their documents from the outbox.
+
+One list, newest first. Run states are read from Prefect, also those that nobody is told of (scheduled, pending); what
+happened to documents is in the outbox alone. Gives no links: those in events open files without a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+
+from blocks.catalog import Catalog
+from blocks.errors import InvalidOptions
+from blocks.redaction import redacted_source
+from blocks.runs.progress import read_reports
+from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
+from blocks.webhooks.event_types import DOCUMENT_EVENTS
+from blocks.webhooks.outbox import RecordedEvent, recent_events
+from waybill.services.run_history import Entry as Change
+from waybill.services.run_history import Records, history_of, told_time
+
+# What Prefect's API gives at most in one answer.
+_PAGE = 200
+# A list that a person looks through, and some seconds for Prefect's server, which is asked for each run by itself.
+MAX_RUNS = 1000
+MAX_EVENTS = 2000
+# The longest that history is kept by default is a week; a month is for those who keep it longer.
+MAX_HOURS = 24 * 31
+_AT_ONCE = 8
+
+_OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
+
+Entry = dict[str, Any]
+
+
+async def read_recent_events(
+    catalog: Catalog, client: PrefectClient, hours: float, *, limit: int = MAX_EVENTS
+) -> dict[str, Any]:
+    """``{"events": [...newest first...], "count", "hours", "truncated"}``.
+
+    *truncated*: there are more than *limit*, which is at most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises
+    `CatalogUnavailable`, `InvalidOptions` and what *client* raises.
+    """
+    if not (0 < hours <= MAX_HOURS and 1 <= limit <= MAX_EVENTS):
+        raise InvalidOptions(f"ask for up to {MAX_HOURS} hours and {MAX_EVENTS} events, not for {hours} and {limit}")
+    async with catalog.connection() as connection:
+        now = await catalog.now()
+        recorded = await recent_events(connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=limit + 1)
+    changes, more_runs = await _state_changes(client, now - timedelta(hours=hours), limit)
+    entries = [*changes, *map(_of_document, recorded)]
+    # Those of one moment have an order too, the same one whatever the limit.
+    entries.sort(
+        key=lambda entry: (entry["timestamp"], entry["event_type"] or "", entry["task_id"] or ""), reverse=True
+    )
+    shown = entries[:limit]
+    return {
+        "events": shown,
+        "count": len(shown),
+        "hours": hours,
+        "truncated": more_runs or len(shown) < len(entries),
+    }
+
+
+async def _state_changes(client: PrefectClient, since: datetime, limit: int) -> tuple[list[Entry], bool]:
+    """The newest changes, *limit* at least where there are so many, and whether anything is left out."""
+    runs: dict[UUID, FlowRun] = {}
+    more = False
+    async for run in _runs(client, since):
+        more = len(runs) == MAX_RUNS and run.id not in runs
+        if more:
+            break
+        runs[run.id] = run
+    # A run's last change is read with it, and its states one by one. Each of the *limit* runs that changed last has a
+    # change that is newer than all of the other runs', so those can add nothing to the list.
+    last = sorted((run for run in runs.values() if _last_change(run) >= since), key=_last_change, reverse=True)
+    return await _changes_of(client, last[: limit + 1], since), more
+
+
+def _last_change(run: FlowRun) -> datetime:
+    return run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC)
+
+
+async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun]:
+    """Runs that may have changed their state since then, some of them twice: begun, ended, or still under way."""
+    ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
+    for these, sort in (
+        ({"end_time": {"after_": since}}, FlowRunSort.END_TIME_DESC),
+        ({"start_time": {"after_": since}}, FlowRunSort.START_TIME_DESC),
+        ({"start_time": {"is_null_": False}, "end_time": {"is_null_": True}}, FlowRunSort.START_TIME_DESC),
+    ):
+        offset = 0
+        while page := await client.read_flow_runs(
+            flow_filter=ours,
+            flow_run_filter=FlowRunFilter.model_validate(these),
+            sort=sort,
+            limit=_PAGE,
+            offset=offset,
+        ):
+            for run in page:
+                yield run
+            if len(page) < _PAGE:
+                break
+            offset += len(page)
+
+
+async def _changes_of(client: PrefectClient, runs: Sequence[FlowRun], since: datetime) -> list[Entry]:
+    reports = await read_reports(client, [run.id for run in runs])
+    lanes = asyncio.Semaphore(_AT_ONCE)
+
+    async def states_of(run: FlowRun) -> list[Entry]:
+        async with lanes:
+            states = await client.read_flow_run_states(run.id)
+        records = Records(states=states, tasks=(), reported=reports.get(run.id, ()), planned=None)
+        return [_of_run(run, entry) for entry in history_of(records) if entry.at >= since]
+
+    found = await asyncio.gather(*(states_of(run) for run in runs))
+    return [entry for entries in found for entry in entries]
+
+
+def _of_run(run: FlowRun, change: Change) -> Entry:
+    sources = sources_of(run)
+    return {
+        "timestamp": told_time(change.at),
+        "event_type": EVENT_TYPES.get(change.state) if change.state else None,
+        "task_id": str(run.id),
+        "source_file": redacted_source(sources[0]) if len(sources) == 1 else None,
+        "status": change.status,
+        "progress": round(change.progress, 3),
+        "message": change.message,
+        "metadata": {"run_name": run.name, **change.metadata},
+    }
+
+
+def _of_document(event: RecordedEvent) -> Entry:
+    told = cast("Entry", orjson.loads(event.body))
+    data = cast("Entry", told["data"])
+    stage = cast("Entry", data.get("stage") or {})
+    if event.event_type == "stage_chain_completed":
+        status = "completed" if data.get("overall_success") else "failed"
+        message = f"all stages in {data.get('total_execution_time', 0.0):.2f} s"
+    else:
+        status = data.get("status") or stage.get("status") or "completed"
+        message = data.get("message") or stage.get("error_message") or stage.get("name")
+    return {
+        "timestamp": told_time(event.occurred_at),
+        "event_type": event.event_type,
+        "task_id": str(event.task_id) if event.task_id else None,
+        "source_file": told["source_file"],
+        "status": status,
+        "progress": data.get("progress"),
+        "message": message,
+        "metadata": {"event_id": event.event_id, "stage": stage.get("name")},
+    }

@@ -1,0 +1,163 @@
+"""How far a run is and what happened to it, read from Prefect; nothing is kept twice.
+
+For every run of this project's flows, wherever it was started. Progress is the run's progress artifact, the stage is
+the task that is running, history is Prefect's `flow_run_state` with the beginnings and ends of stage tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+
+from blocks.errors import InvalidOptions, RunNotFound
+from blocks.postgres.page_cursor import read_cursor, write_cursor
+from blocks.redaction import redacted_source
+from blocks.runs.plan import plan_of
+from blocks.runs.progress import read_progress, read_reports
+from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
+from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, told_time
+
+MAX_ENTRIES = 1000
+# A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest are shown.
+MAX_TASKS = 2000
+# What Prefect's API gives at most in one answer.
+_PAGE = 200
+
+
+async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
+    """``{"task_id", "status", "progress", "message", "stage", ...}``. Raises `RunNotFound` and what *client* raises."""
+    run, progress, stage = await asyncio.gather(
+        _read_run(client, run_id), read_progress(client, run_id), _running_task(client, run_id)
+    )
+    state, plan, sources = run.state, plan_of(run), sources_of(run)
+    return {
+        "task_id": str(run_id),
+        "status": state.type.value.lower() if state else "unknown",
+        "progress": progress_of(state, progress) if state else 0.0,
+        "message": state_message(state) if state else None,
+        "stage": stage,
+        "name": run.name,
+        "source_file": redacted_source(sources[0]) if len(sources) == 1 else None,
+        "documents": plan.documents if plan else None,
+        "state_name": state.name if state else None,
+        "created_at": told_time(run.created) if run.created else None,
+        "started_at": told_time(run.start_time) if run.start_time else None,
+        "ended_at": told_time(run.end_time) if run.end_time else None,
+    }
+
+
+async def read_history(
+    client: PrefectClient, run_id: UUID, *, limit: int = MAX_ENTRIES, after: str | None = None
+) -> dict[str, Any]:
+    """``{"task_id", "history": [...newest first...], "event_count", "next", "truncated"}``.
+
+    One page of *limit* entries; *after* is the ``next`` of the page before. ``event_count`` is that of all pages.
+    ``truncated``: the run had more than `MAX_TASKS` tasks, and the oldest are left out. Raises `RunNotFound`,
+    `InvalidOptions` and what *client* raises.
+    """
+    if not 1 <= limit <= MAX_ENTRIES:
+        raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
+    before = read_cursor(after) if after is not None else None
+    run, states, reports, (tasks, left_out) = await asyncio.gather(
+        _read_run(client, run_id),
+        client.read_flow_run_states(run_id),
+        read_reports(client, [run_id]),
+        _newest_tasks(client, run_id),
+    )
+    plan = plan_of(run)
+    entries = history_of(
+        Records(
+            states=states,
+            tasks=tasks,
+            reported=reports.get(run_id, []),
+            planned=plan.tasks if plan else None,
+            left_out=left_out,
+        )
+    )
+    # Page by key set: what has happened meanwhile shifts no page.
+    rest = [entry for entry in entries if before is None or (entry.at, entry.entry_id) < before]
+    page = rest[:limit]
+    return {
+        "task_id": str(run_id),
+        "history": [entry.as_json() for entry in page],
+        "event_count": len(entries),
+        "next": _cursor(page[-1]) if len(rest) > limit else None,
+        "truncated": left_out > 0,
+    }
+
+
+def progress_of(state: State[Any], progress: float) -> float:
+    """0 to 1: nothing before the run began, everything once it has completed, else what it last reported."""
+    if state.type in NOT_BEGUN:
+        return 0.0
+    return 1.0 if state.type == StateType.COMPLETED else progress
+
+
+def _cursor(entry: Entry) -> str:
+    return write_cursor(entry.at, entry.entry_id)
+
+
+async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
+    found = await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))), flow_run_filter=_this(run_id), limit=1
+    )
+    if not found:
+        raise RunNotFound(f"Prefect knows no run {run_id} of Waybill; 'waybill up' shows all runs in its UI")
+    return found[0]
+
+
+async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskRun], int]:
+    """The run's tasks that began last, at most `MAX_TASKS`, and how many have ended that are not among them."""
+    found: dict[UUID, TaskRun] = {}
+    for offset in range(0, MAX_TASKS, _PAGE):
+        page = await client.read_task_runs(
+            flow_run_filter=_this(run_id), sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE, offset=offset
+        )
+        # What has begun meanwhile shifts the pages: some come twice, none is left out.
+        found.update((task.id, task) for task in page)
+        if len(page) < _PAGE:
+            return list(found.values()), 0
+    tasks = list(found.values())
+    ended = await client.request(
+        "POST",
+        "/task_runs/count",
+        json={
+            "flow_runs": _this(run_id).model_dump(mode="json", exclude_unset=True),
+            "task_runs": _in_state(*DONE).model_dump(mode="json", exclude_unset=True),
+        },
+    )
+    ended.raise_for_status()
+    return tasks, max(0, int(ended.json()) - sum(1 for task in tasks if task.state_type in DONE))
+
+
+async def _running_task(client: PrefectClient, run_id: UUID) -> str | None:
+    """The stage task that began last of those that are running."""
+    runs = await client.read_task_runs(
+        flow_run_filter=_this(run_id),
+        task_run_filter=_in_state(StateType.RUNNING),
+        sort=TaskRunSort.EXPECTED_START_TIME_DESC,
+        limit=1,
+    )
+    return runs[0].name if runs else None
+
+
+def _this(run_id: UUID) -> FlowRunFilter:
+    return FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+
+
+def _in_state(*types: StateType) -> TaskRunFilter:
+    return TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(types))))
