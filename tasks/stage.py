@@ -34,6 +34,9 @@ from tasks.worker import Job, JobResult
 # A dropped connection is back in seconds, a restarted Postgres in some ten; after that a person is needed.
 RETRY_DELAYS_SECONDS: list[float] = [1, 5, 15]
 
+# Prefect's UI and API find task runs by the names of their states; this one has Prefect's type Completed.
+REUSED = "Reused"
+
 # How often to look whether another run has finished an output that this one needs too.
 OTHER_RUN_POLL_SECONDS = 0.5
 
@@ -76,8 +79,8 @@ def stage_task(stage: Stage[Any]) -> Task[..., Any]:
 async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
     """Bring every living document of the shard through *stage*: reuse its output, or make and store it.
 
-    Ends as `Reused` when nothing had to run, as `Failed` when no document came through, else as `Completed` with the
-    counts. Raises the transient error of a document when there is one, for Prefect to retry.
+    Ends as `Reused` when nothing had to run and nothing failed, as `Failed` when no document came through, else as
+    `Completed` with the counts. Raises the transient error of a document when there is one, for Prefect to retry.
     """
     context = shard.context
     shard.forget_transient_errors(where=stage.name)
@@ -330,6 +333,6 @@ def _verdict(shard: Shard, where: str, reused: int) -> State[None]:
         message += "; failed: " + "; ".join(f"{d.label}: {d.error}" for d in failed_here[:5])
     if failed_here and not done:
         return Failed(message=message)
-    if done and reused == done:
-        return Completed(name="Reused", message=message)
+    if done and reused == done and not failed_here:
+        return Completed(name=REUSED, message=message)
     return Completed(message=message)

@@ -11,7 +11,15 @@ from uuid import UUID
 import psycopg
 import pytest
 from prefect import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateName,
+)
 from prefect.states import State
 
 from blocks.errors import InvalidOptions, SourceNotFound
@@ -42,14 +50,16 @@ async def task_states(run_id: str, count: int) -> dict[str, str]:
     """Names of the run's *count* task runs and their states; records reach the server a moment late."""
     async with get_client() as client:
         for _ in range(300):
-            found = await client.read_task_runs(
-                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id)])), limit=200
-            )
+            found = await client.read_task_runs(flow_run_filter=_only(run_id), limit=200)
             states = {run.name: run.state.name if run.state else "" for run in found}
             if len(found) == count and all(name not in {"Running", "Pending", ""} for name in states.values()):
                 return states
             await asyncio.sleep(0.1)
     raise AssertionError(f"task runs did not settle: {states}")
+
+
+def _only(run_id: str) -> FlowRunFilter:
+    return FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id)]))
 
 
 def outputs(report: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -152,6 +162,36 @@ async def test_a_reused_stage_shows_as_reused_and_names_say_document_and_stage(w
     async with get_client() as client:
         run = await client.read_flow_run(UUID(second["run_id"]))
     assert run.name == "report.txt"
+
+
+async def test_prefect_finds_stage_tasks_by_the_name_of_how_they_ended(workspace: Workspace) -> None:
+    path = workspace.write("report.txt", "hello")
+    await process(path)
+    _, report = await process(path)
+    await task_states(report["run_id"], 2)
+    async with get_client() as client:
+        observed = (await client.request("GET", "/observed-states", params={"query": "reu"})).json()
+        assert [(state["state_type"], state["state_name"]) for state in observed] == [("COMPLETED", "Reused")]
+        found = await client.read_task_runs(
+            flow_run_filter=_only(report["run_id"]),
+            task_run_filter=TaskRunFilter(state=TaskRunFilterState(name=TaskRunFilterStateName(any_=["Reused"]))),
+        )
+    assert {run.name for run in found} == {"0-custody report.txt", "6-hostile report.txt"}
+
+
+async def test_a_stage_in_which_a_document_failed_is_not_shown_as_reused(workspace: Workspace) -> None:
+    # More documents than get a shard each, so that the failing one shares its shard with reused ones.
+    for number in range(20):
+        workspace.write(f"d{number:02}.txt", f"content {number}")
+    await process(workspace.documents)
+    workspace.write("bad.txt", "raise")
+    _, report = await process(workspace.documents)
+    assert report["state"] == "failed"
+    await task_states(report["run_id"], 4)
+    async with get_client() as client:
+        runs = await client.read_task_runs(flow_run_filter=_only(report["run_id"]))
+    states = [run.state for run in runs if run.state and "failed: bad.txt" in (run.state.message or "")]
+    assert [state.name for state in states] == ["Completed"]
 
 
 async def test_a_transient_error_is_retried_and_only_for_the_document_that_had_it(
