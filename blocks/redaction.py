@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from uuid import UUID
 
 # A file already in custody, by its id and, where the caller knows it, its name: waybill:6f1c.../report.pdf
 CUSTODY_SCHEME = "waybill:"
@@ -25,6 +26,11 @@ def without_password(url: str) -> str:
 def without_signature(url: str) -> str:
     """*url* as it may leave the house: the values of parameters that give access are stars."""
     return _SIGNATURE.sub(r"\1***", url)
+
+
+def custody_source(file_id: UUID, source_file: str) -> str:
+    """The source text that names a file in custody, and what `display_source` gives for it."""
+    return f"{CUSTODY_SCHEME}{file_id}/{source_file}"
 
 
 def display_source(source: str) -> str:

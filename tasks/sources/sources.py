@@ -45,11 +45,6 @@ def expand(sources: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
-def in_custody(file_id: UUID, source_file: str) -> str:
-    """The source that is a file in custody, told as *source_file* from before it is looked up."""
-    return f"{CUSTODY_SCHEME}{file_id}/{source_file}"
-
-
 def names_nothing(source: str) -> bool:
     """Whether *source* is a local path or glob, and there is nothing there."""
     return "://" not in source and not source.startswith(CUSTODY_SCHEME) and not _matches(source)

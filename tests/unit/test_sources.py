@@ -17,9 +17,9 @@ import fsspec
 import pytest
 
 from blocks.errors import InvalidOptions, SourceNotFound
-from blocks.redaction import display_source
+from blocks.redaction import custody_source, display_source
 from tasks.intake import display_name
-from tasks.sources import Source, expand, in_custody, names_nothing
+from tasks.sources import Source, expand, names_nothing
 
 
 @pytest.fixture
@@ -329,7 +329,7 @@ def test_a_file_in_custody_is_named_by_its_id() -> None:
 )
 def test_a_file_in_custody_is_told_by_where_it_came_from(origin: str) -> None:
     file_id = uuid4()
-    (found,) = expand([in_custody(file_id, origin)])
+    (found,) = expand([custody_source(file_id, origin)])
     assert found.file_id == file_id
     assert display_source(found.text) == origin
     assert display_name(found.text) == "report.pdf"

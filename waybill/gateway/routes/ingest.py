@@ -19,7 +19,7 @@ from blocks.access import record
 from blocks.access.idempotency import Answered, Claim, note_answer, note_stored
 from blocks.catalog import Artifact, Connection
 from blocks.errors import InvalidOptions, Transient
-from tasks.sources import in_custody
+from blocks.redaction import custody_source
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import Waybill, Writer
 from waybill.gateway.errors import HttpError, json_answer, log
@@ -174,7 +174,7 @@ async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, starte
 
 
 async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str) -> UUID:
-    parameters = {"sources": [in_custody(artifact.file_id, artifact.source_file)], **wanted.run}
+    parameters = {"sources": [custody_source(artifact.file_id, artifact.source_file)], **wanted.run}
     try:
         return await start_run(resources.prefect, deployment_id, parameters, name=artifact.filename, run_key=run_key)
     except Transient as exc:
