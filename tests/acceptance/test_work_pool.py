@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.prefect_server import running_prefect
+from tests.prefect_server import prefect_process
 from tests.stack_driver import plain_environment
 from tests.webhooks import Receiver
 
@@ -27,7 +27,7 @@ POOL = "waybill-pool"
 
 @pytest.fixture(scope="module")
 def prefect_api() -> Iterator[str]:
-    with running_prefect() as address:
+    with prefect_process() as address:
         yield address
 
 

@@ -26,7 +26,7 @@ from blocks.catalog.migrate import (
 from blocks.errors import CatalogUnavailable, InvalidSettings
 
 if TYPE_CHECKING:
-    from tests.conftest import Postgres
+    from tests.postgres_server import Postgres
 
 # Everything a migration can make, by name and definition, so that two schemas can be compared.
 _SCHEMA = """

@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -16,9 +15,14 @@ import pytest
 from blocks.catalog import Catalog, Patience
 from blocks.errors import CatalogUnavailable
 from blocks.postgres.pool import POOL_CONNECTIONS
+from tests.postgres_server import Postgres, running_postgres
 
-if TYPE_CHECKING:
-    from conftest import Postgres
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server of its own: it stands still for everybody."""
+    with running_postgres() as server:
+        yield server
 
 
 @contextmanager

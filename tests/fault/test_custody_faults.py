@@ -32,7 +32,7 @@ from blocks.storage import open_backend
 from tests.storage_keys import ENCRYPTED, IDENTITY
 
 if TYPE_CHECKING:
-    from conftest import Postgres
+    from tests.postgres_server import Postgres
 
 MIB = 2**20
 SIZE_MIB = 20

@@ -1,8 +1,9 @@
-"""A real Prefect server for the session, and a Waybill home of its own for each test."""
+"""A real Prefect server, and a Waybill home of its own for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,24 @@ from prefect.settings import (
 
 from blocks.settings import Settings, current_settings
 from tasks.registry import all_stages
-from tests.prefect_server import running_prefect
+from tests.shared_servers import PREFECT_ALONE, alone, shared_prefect
 
 
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """The API address of a Prefect server on embedded Postgres."""
+@pytest.fixture(scope="module")
+def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator[str]:
+    """The API address of a Prefect server that the whole run shares: a test looks at records of its own only.
+
+    A module with the mark `PREFECT_ALONE` gets the second of two servers, which no other module uses meanwhile.
+    """
     # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
-    with running_prefect() as address, temporary_settings(updates={PREFECT_API_URL: address, **quiet}):
+    with ExitStack() as stack:
+        is_alone = PREFECT_ALONE.mark in request.node.own_markers
+        name = "prefect-alone" if is_alone else "prefect"
+        if is_alone:
+            stack.enter_context(alone(run_folder, "module-with-prefect"))
+        address = shared_prefect(run_folder, name)
+        stack.enter_context(temporary_settings(updates={PREFECT_API_URL: address, **quiet}))
         yield address
 
 

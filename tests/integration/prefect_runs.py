@@ -1,4 +1,4 @@
-"""Runs on the session's Prefect server: real ones, and ones whose states a test sets itself."""
+"""Runs on the tests' Prefect server: real ones, and ones whose states a test sets itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import psycopg
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Pending
 
 from flows.process import process_documents
@@ -42,6 +43,16 @@ async def process(*sources: Path | str, **more: Any) -> UUID:
     state = await cast("Awaitable[State[Any]]", run)
     assert state.state_details.flow_run_id is not None
     return state.state_details.flow_run_id
+
+
+async def all_runs(client: PrefectClient) -> list[FlowRun]:
+    """Every run on the server, page by page; new ones of other tests may move the pages."""
+    found: dict[UUID, FlowRun] = {}
+    offset = 0
+    while page := await client.read_flow_runs(limit=200, offset=offset, sort=FlowRunSort.ID_DESC):
+        found |= {run.id: run for run in page}
+        offset += len(page)
+    return list(found.values())
 
 
 def begin_now(workspace: Workspace) -> None:

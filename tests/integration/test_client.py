@@ -17,6 +17,7 @@ from prefect.states import Completed, Running
 
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
+from tests.integration.prefect_runs import all_runs
 from waybill.client import ApiError, Client, Damaged
 from waybill.gateway.routes import webhooks
 
@@ -232,7 +233,7 @@ async def test_a_lost_answer_to_an_ingest_makes_no_second_run(gateway: Gateway, 
     started = await using(gateway, lambda client: client.ingest(tmp_path / "note.md"), transport=network)
     assert len(network.requests) == 3
     async with get_client() as prefect:
-        runs = await prefect.read_flow_runs(limit=200)
+        runs = await all_runs(prefect)
     source = f"waybill:{started['file_id']}/note.md"
     assert [str(run.id) for run in runs if run.parameters.get("sources") == [source]] == [started["task_id"]]
 

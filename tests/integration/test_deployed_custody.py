@@ -15,7 +15,10 @@ from blocks.prefect_blocks import BLOCK_NAME
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft
+from tests.shared_servers import PREFECT_ALONE
 from waybill.commands import session
+
+pytestmark = PREFECT_ALONE
 
 
 @pytest.fixture

@@ -18,12 +18,13 @@ from prefect.client.schemas.objects import FlowRun
 
 from flows.process import process_documents
 from tests.gateway import Gateway, error_of, running_gateway
+from tests.integration.prefect_runs import all_runs
 
 INGEST = "/api/v1/ingest/file"
 NOTE = b"# A note\n\nThe pump was replaced on 3 May 2026.\n"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def deployment(prefect_server: str) -> UUID:
     """The deployment, registered and served by nobody: its runs wait."""
     del prefect_server
@@ -63,7 +64,7 @@ async def run_of(answer: httpx.Response) -> FlowRun:
 async def runs_on(file_id: str) -> int:
     """How many runs there are for this file."""
     async with get_client() as client:
-        found = await client.read_flow_runs(limit=200)
+        found = await all_runs(client)
     return sum(str(run.parameters.get("sources")).startswith(f"['waybill:{file_id}/") for run in found)
 
 

@@ -23,10 +23,13 @@ from blocks.runs.run_events import OUR_FLOWS
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put
+from tests.shared_servers import PREFECT_ALONE
 from waybill.services import run_status
 from waybill.services.recent_events import read_recent_events
 from waybill.services.run_status import read_history
 from waybill.stack.deployments import project_directory, read_deployments
+
+pytestmark = PREFECT_ALONE
 
 # Of nothing. Always the same one: the names of tests hold it.
 SOME_ID = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"

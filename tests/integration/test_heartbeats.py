@@ -14,7 +14,11 @@ from prefect.client.orchestration import PrefectClient
 from prefect.events import emit_event
 from prefect.states import AwaitingRetry, Completed, Pending, Running
 
+from tests.shared_servers import PREFECT_ALONE
 from waybill.stack.automations import AUTOMATION, LOST, stop_watching, watch_heartbeats
+
+# A server that other tests keep busy learns of heartbeats too late.
+pytestmark = PREFECT_ALONE
 
 # The shortest that Prefect takes.
 WITHIN = timedelta(seconds=10)

@@ -33,6 +33,9 @@ from flows.events.reconciler import LAST_10_SECONDS, LAST_DAY, Reconciler, Windo
 from flows.events.record_run_events import RunEventRecorder, read_history
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
+from tests.shared_servers import PREFECT_ALONE
+
+pytestmark = PREFECT_ALONE
 
 
 @pytest.fixture(autouse=True)

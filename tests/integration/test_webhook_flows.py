@@ -36,10 +36,13 @@ from flows.events.record_run_events import RunEventRecorder
 from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process
+from tests.shared_servers import PREFECT_ALONE
 from tests.webhooks.answers import Answer
 from tests.webhooks.receiver import Receiver
 from waybill.services.recent_events import read_recent_events
 from waybill.stack.deployments import DONE_BY_UP, read_deployments
+
+pytestmark = PREFECT_ALONE
 
 
 @pytest.fixture
