@@ -1,18 +1,18 @@
-"""Values from documents and receivers as plain JSON; pure. What is odd about a leaf is its caller's to say."""
+"""Text and JSON from documents and receivers, made storable: plain JSON, without what Postgres refuses; pure."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, overload
 
 
 def cleaned(value: Any, *, leaf: Callable[[Any], Any]) -> Any:
-    """*value* with every key and everything that is neither mapping, list nor tuple given through *leaf*.
+    """Return *value* with *leaf* applied to every key and to everything that is neither mapping, list nor tuple.
 
-    NaN and infinities, which JSON does not have, become null before that, and so do whole numbers that its readers take
-    for infinities or refuse.
+    Before that, NaN and infinities become null, which JSON lacks; so do integers that readers of JSON refuse or read as
+    infinity.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -27,5 +27,22 @@ def cleaned(value: Any, *, leaf: Callable[[Any], Any]) -> Any:
 
 
 def without_surrogates(text: str) -> str:
-    """*text* with a replacement character for each lone surrogate, which no encoding can carry."""
+    """Return *text* with U+FFFD for each lone surrogate, which no encoding can carry."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@overload
+def storable_text(text: str, *, nul: str = "") -> str: ...
+@overload
+def storable_text(text: str | None, *, nul: str = "") -> str | None: ...
+def storable_text(text: str | None, *, nul: str = "") -> str | None:
+    """Return *text* as Postgres stores it: *nul* for each U+0000, U+FFFD for each lone surrogate.
+
+    With U+FFFD as *nul* the length stays, so offsets into the text stay valid.
+    """
+    return None if text is None else without_surrogates(text.replace("\x00", nul))
+
+
+def storable_leaf(value: Any) -> Any:
+    """Return *value*, a leaf of JSON, with its text storable in jsonb. For `cleaned`."""
+    return storable_text(value) if isinstance(value, str) else value

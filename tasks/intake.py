@@ -20,11 +20,11 @@ from urllib.parse import unquote, urlsplit
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.catalog import Artifact, Connection, Draft
-from blocks.custody import whole_file
 from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
 from blocks.redaction import without_password
+from blocks.runtime.atomic_file import atomic_file
 from blocks.storage import Digest, Expected, read_chunks
 from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
@@ -152,7 +152,7 @@ def _copy(path: Path, target: Path, info: DocumentInfo) -> None:
     """Copy a source that was examined; raises `ContentMismatch` when it has changed since."""
     digest = Digest(Expected(size=info.size_bytes, sha256=info.sha256))
     try:
-        with whole_file(target) as copy, _regular_file(path, info.name) as stream:
+        with atomic_file(target) as copy, _regular_file(path, info.name) as stream:
             for piece in digest.through(read_chunks(stream)):
                 copy.write(piece)
     except OSError as exc:
@@ -177,7 +177,7 @@ def _download(url: str, target: Path, max_file_bytes: int) -> None:
     """Copy a remote source to the scratch folder, refusing it as soon as it is over the limit."""
     size = 0
     try:
-        with whole_file(target) as local:
+        with atomic_file(target) as local:
             for chunk in _remote_chunks(url):
                 size += len(chunk)
                 if size > max_file_bytes:

@@ -13,8 +13,8 @@ import orjson
 from blocks.access import queries
 from blocks.catalog import Connection
 from blocks.errors import InvalidOptions
-from blocks.json_cleaning import cleaned
-from blocks.postgres import execute, storable_text
+from blocks.json_cleaning import cleaned, storable_leaf
+from blocks.postgres import execute
 
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin",
@@ -96,7 +96,7 @@ async def record(connection: Connection, *entries: AuditEntry) -> None:
             "run_id": entry.run_id,
             "client": entry.client,
             "request_id": entry.request_id,
-            "detail": cleaned(entry.detail, leaf=_storable),
+            "detail": cleaned(entry.detail, leaf=storable_leaf),
         }
         for entry in entries
     ]
@@ -137,7 +137,3 @@ def check_action(action: str) -> None:
     """Raise `InvalidOptions` for what is never recorded."""
     if action not in ACTIONS:
         raise InvalidOptions(f"nothing is recorded as {action!r}; there are {', '.join(ACTIONS)}")
-
-
-def _storable(value: Any) -> Any:
-    return storable_text(value) if isinstance(value, str) else value

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from blocks.errors import CatalogRefused
-from blocks.json_cleaning import cleaned, without_surrogates
+from blocks.json_cleaning import cleaned, storable_leaf
 
 # Facts are some kilobytes, and a page of a list carries those of up to a thousand files.
 MAX_FACTS_BYTES = 1024 * 1024
@@ -20,15 +20,10 @@ def as_json(facts: Mapping[str, Any], what: str) -> str:
     """*facts* as JSON text that Postgres takes. Raises `CatalogRefused` when they are not JSON or longer than
     `MAX_FACTS_BYTES`."""
     try:
-        text = json.dumps(cleaned(facts, leaf=_storable), ensure_ascii=False)
+        text = json.dumps(cleaned(facts, leaf=storable_leaf), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as exc:
         raise CatalogRefused(f"the {what} of a file must be plain JSON; {type(exc).__name__} while writing it") from exc
     size = len(text.encode())
     if size > MAX_FACTS_BYTES:
         raise CatalogRefused(f"the {what} of a file may have {MAX_FACTS_BYTES} bytes of JSON, not {size}")
     return text
-
-
-def _storable(value: Any) -> Any:
-    """A leaf without what Postgres refuses in jsonb and documents put into titles: U+0000 and lone surrogates."""
-    return without_surrogates(value.replace("\x00", "")) if isinstance(value, str) else value

@@ -2,6 +2,5 @@
 
 from blocks.custody.custody import Custody
 from blocks.custody.read import Content
-from blocks.runtime.atomic_file import whole_file
 
-__all__ = ["Content", "Custody", "whole_file"]
+__all__ = ["Content", "Custody"]

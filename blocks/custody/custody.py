@@ -34,7 +34,7 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.keys import StorageKeys
-from blocks.runtime.atomic_file import whole_file
+from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
 from blocks.storage import Backend, Expected, new_key
 
@@ -337,7 +337,7 @@ class Custody:
 
     def _fetch(self, artifact: Artifact, target: Path, check: StopCheck) -> None:
         try:
-            with whole_file(target) as stream:
+            with atomic_file(target) as stream:
                 for piece in content_pieces(self.backend, self.keys, artifact, check):
                     stream.write(piece)
         except OSError as exc:  # the target's: those of the storage are errors of ours by now

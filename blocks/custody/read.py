@@ -27,7 +27,7 @@ from blocks.errors import (
     StorageUnavailable,
 )
 from blocks.keys import StorageKeys
-from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck
 from blocks.storage import CHUNK_BYTES, Backend, Digest, Expected, read_chunks
 
@@ -55,7 +55,7 @@ def verify_stored(backend: Backend, keys: StorageKeys, artifact: Artifact, check
     with as_content_mismatch(artifact), backend.open(artifact.location) as stream:
         pieces = stored.through(chain(header_pieces(stream, artifact), stored_pieces(stream, artifact, check)))
         if opens and artifact.encrypted_for is not None:
-            pieces = content.through(read_ahead(unseal(read_ahead(pieces), keys.identities)))
+            pieces = content.through(prefetch(unseal(prefetch(pieces), keys.identities)))
         for _ in pieces:
             pass
     return opens
@@ -205,9 +205,9 @@ def stored_pieces(stream: BinaryIO, artifact: Artifact, check: StopCheck) -> Ite
 
 def _decrypted(pieces: Iterator[bytes], stream: BinaryIO, keys: StorageKeys, artifact: Artifact) -> Iterable[bytes]:
     if artifact.encrypted_for is None:
-        return read_ahead(pieces)
+        return prefetch(pieces)
     sealed = chain(header_pieces(stream, artifact), pieces)
-    return read_ahead(unseal(read_ahead(sealed), keys.identities))
+    return prefetch(unseal(prefetch(sealed), keys.identities))
 
 
 def header_pieces(stream: BinaryIO, artifact: Artifact) -> list[bytes]:

@@ -42,7 +42,7 @@ from blocks.errors import (
 )
 from blocks.keys import StorageRecipient
 from blocks.runtime.concurrency import bounded_map
-from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
 from blocks.storage import Digest, Expected, new_key
 
@@ -171,7 +171,7 @@ def _store_anew(
         header = rewrap(old_header, custody.keys.identities, [recipient])
         old_bytes = old.through(chain([old_header], stored_pieces(stream, artifact, check)))
         next(old_bytes)  # the payload stays, its header does not
-        blob = backend.publish(target, read_ahead(chain([header], old_bytes)))
+        blob = backend.publish(target, prefetch(chain([header], old_bytes)))
     return Stored(
         size=artifact.size,
         sha256=artifact.sha256,

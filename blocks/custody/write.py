@@ -1,6 +1,6 @@
 """Content on its way into storage: hashed, encrypted, hashed again as it is stored, all in one pass.
 
-The steps of large content overlap (`read_ahead`), so that the slowest of them sets the speed, not their sum.
+The steps of large content overlap (`prefetch`), so that the slowest of them sets the speed, not their sum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from blocks.age import read_header, seal, sealed_size
 from blocks.catalog import Stored
 from blocks.errors import SourceNotFound
 from blocks.keys import StorageRecipient
-from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck
 from blocks.storage import Backend, Digest, Expected, read_chunks
 
@@ -56,13 +56,13 @@ def store_pieces(
 ) -> Stored:
     """`store` for content that comes in pieces."""
     if recipient is None:
-        blob = backend.publish(key, read_ahead(pieces), expected=expected)
+        blob = backend.publish(key, prefetch(pieces), expected=expected)
         return Stored(size=blob.size, sha256=blob.sha256, stored_size=blob.size, stored_sha256=blob.sha256)
     digest = Digest(expected)
-    sealed = seal(read_ahead(digest.through(pieces)), [recipient])
+    sealed = seal(prefetch(digest.through(pieces)), [recipient])
     first = next(sealed)  # the header and no content
     _, header = read_header(io.BytesIO(first))
-    blob = backend.publish(key, read_ahead(chain([first], sealed)), expected=_sealed(expected, len(header)))
+    blob = backend.publish(key, prefetch(chain([first], sealed)), expected=_sealed(expected, len(header)))
     return Stored(
         size=digest.blob.size,
         sha256=digest.blob.sha256,

@@ -17,7 +17,8 @@ from blocks.durations import format_duration
 from blocks.errors import InvalidOptions
 from blocks.links.public_url import check_public_url, public_url
 from blocks.links.signing_keys import LinkKeys
-from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, Clock, Grant, check, issue, utc_now
+from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, Grant, check, issue
+from blocks.runtime.clock import Clock, utc_now
 from blocks.settings import Settings
 from blocks.storage import Backend
 

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks.errors import InvalidOptions, InvalidSettings, StorageFull, WaybillError
-from blocks.links.tokens import MAX_LEEWAY, MAX_LIFETIME, Clock, SigningKey, utc_now
+from blocks.links.tokens import MAX_LEEWAY, MAX_LIFETIME, SigningKey
+from blocks.runtime.clock import Clock, utc_now
 
 # The output of SHA-256, which RFC 7518 section 3.2 asks for at least; more adds nothing (RFC 2104 section 3).
 SECRET_BYTES = 32

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ import jwt
 
 from blocks.durations import format_duration
 from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
+from blocks.runtime.clock import Clock, utc_now
 
 DOWNLOAD = "download"
 """Scope: read the content of the file that is the subject."""
@@ -44,13 +45,6 @@ _TIME_CLAIMS = ("iat", "exp")
 _CLAIMS = {*_TEXT_CLAIMS, *_TIME_CLAIMS}
 _HEADER = {"alg", "kid", "typ"}
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The time, with its zone."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ from blocks.postgres.connection import (
     connect_async,
     is_missing_extension,
     postgres_errors,
-    storable_text,
     translated,
 )
 from blocks.postgres.execute import Connection, Row, execute, single_connection
@@ -23,6 +22,5 @@ __all__ = [
     "is_missing_extension",
     "postgres_errors",
     "single_connection",
-    "storable_text",
     "translated",
 ]

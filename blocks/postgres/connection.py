@@ -98,11 +98,6 @@ def check_url(database_url: str) -> None:
         ) from None
 
 
-def storable_text(text: str | None) -> str | None:
-    """*text* as a column takes it: without U+0000, and with ``?`` for each lone surrogate."""
-    return None if text is None else text.replace("\x00", "").encode("utf-8", "replace").decode()
-
-
 def is_missing_extension(exc: psycopg.Error) -> bool:
     """Whether the server has no such extension on its disk (58P01 before PostgreSQL 15, 0A000 since)."""
     return isinstance(exc, (pg.FeatureNotSupported, pg.UndefinedFile))

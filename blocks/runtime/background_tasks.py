@@ -1,4 +1,4 @@
-"""Work that goes on beside other work, and its end."""
+"""Start background asyncio tasks and cancel them reliably."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-# Python 3.11's wait_for, which database drivers are built on, forgets a cancellation that comes with its result.
-_ASK_AGAIN_SECONDS = 0.1
+# Python 3.11's wait_for, which database drivers use, loses a cancellation that arrives together with its result.
+_CANCEL_AGAIN_SECONDS = 0.1
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel *tasks*, until they have ended. What they raise is left to whoever else looks at them."""
+    """Cancel *tasks* until all have ended. Their exceptions are left to other readers of the tasks."""
     pending = {task for task in tasks if not task.done()}
     while pending:
         for task in pending:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=_ASK_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
 async def running(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[list[asyncio.Task[None]]]:
-    """Run *works* beside the block, and end them with it."""
+    """Run *works* in the background of the block, and cancel them at its end."""
     tasks = [asyncio.get_running_loop().create_task(one) for one in works]
     try:
         yield tasks
@@ -32,7 +32,7 @@ async def running(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[list[asyn
 
 
 async def first_of(event: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait for *event*; when one of *tasks*, which run for ever, fails before, raise what it raised."""
+    """Wait for *event*. Raises what one of *tasks*, which run for ever, raises before."""
     waiting = asyncio.get_running_loop().create_task(event.wait())
     try:
         done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)

@@ -1,9 +1,9 @@
-"""Many small operations, a few of them at a time: most of each is waiting for the storage and the catalogue."""
+"""Bounded concurrency: many small operations that mostly wait, a few of them at a time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -11,29 +11,44 @@ ResultT = TypeVar("ResultT")
 
 
 async def bounded_map(
-    limit: int, items: AsyncIterable[ItemT], act: Callable[[ItemT], Awaitable[ResultT]]
+    limit: int, items: AsyncIterable[ItemT] | Iterable[ItemT], act: Callable[[ItemT], Awaitable[ResultT]]
 ) -> AsyncGenerator[ResultT]:
-    """The results of *act* for each of *items*, in the order in which they are ready; at most *limit* at work.
+    """Yield the result of *act* for each of *items* as soon as it is ready; at most *limit* run at the same time.
 
-    The first error ends all of it. When this has ended, for whatever reason, nothing is at work any more; so close it
+    The first error cancels the rest and is raised. When the generator has ended, nothing runs any more: close it
     (`contextlib.aclosing`) where it may be left early.
     """
-    at_work: set[asyncio.Future[ResultT]] = set()
+    running: set[asyncio.Future[ResultT]] = set()
     try:
-        async for item in items:
-            at_work.add(asyncio.ensure_future(act(item)))
-            if len(at_work) == limit:
-                done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+        async for item in _each(items):
+            running.add(asyncio.ensure_future(act(item)))
+            if len(running) == limit:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:
-                    at_work.remove(one)
+                    running.remove(one)
                     yield one.result()
-        while at_work:
-            done, _ = await asyncio.wait(at_work, return_when=asyncio.FIRST_COMPLETED)
+        while running:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
-                at_work.remove(one)
+                running.remove(one)
                 yield one.result()
     finally:
-        for one in at_work:
+        for one in running:
             one.cancel()
-        # Those too that have failed beside the first: nobody else looks at their errors.
-        await asyncio.gather(*at_work, return_exceptions=True)
+        # Retrieves the exceptions of those that failed as well: asyncio would log them as never retrieved.
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def bounded_each(limit: int, items: Iterable[ItemT], act: Callable[[ItemT], Awaitable[object]]) -> None:
+    """Run *act* for each of *items*, at most *limit* at the same time. The first error cancels the rest."""
+    async for _ in bounded_map(limit, items, act):
+        pass
+
+
+async def _each(items: AsyncIterable[ItemT] | Iterable[ItemT]) -> AsyncGenerator[ItemT]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item

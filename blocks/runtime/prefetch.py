@@ -1,7 +1,7 @@
-"""Steps of a stream that work at the same time: each in a thread of its own, a few pieces ahead of the next.
+"""Prefetch the pieces of a stream in a thread, so that its steps (read, hash, encrypt, write) run concurrently.
 
-Hashing, encrypting, reading and writing let go of the interpreter lock, so two cores do two of them at once. Bounded:
-a step that is ahead waits. Order, content and errors are those of the plain iterator.
+These steps release the interpreter lock. The queue between two steps is bounded. Order, content and errors are those of
+the plain iterator.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import queue
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
-# What is shorter than this is over before threads have saved what they cost.
+# A thread costs more than it saves on a shorter stream.
 INLINE_BYTES = 4 * 1024 * 1024
 
 # Pieces waiting between two steps. Two would do for steps of equal speed; some more ride out a slow write.
 PIECES_AHEAD = 4
 
-# How often a step that waits for room looks whether anybody still wants its pieces.
-_LOOK_UP_SECONDS = 0.1
+# How often a producer that waits for room checks whether its consumer has stopped.
+_CHECK_SECONDS = 0.1
 
 
-def read_ahead(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generator[bytes]:
-    """Yield *pieces*; after the first `INLINE_BYTES` of them they are produced in a thread, which keeps *ahead* ready.
+def prefetch(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generator[bytes]:
+    """Yield *pieces*; after the first `INLINE_BYTES` a thread produces them and keeps *ahead* of them ready.
 
-    What the producer raises is raised here, after the pieces before it. When the consumer stops early, so does the
-    producer, after the piece it is at; its thread has ended by then.
+    An error of the producer is raised here, after the pieces before it. When the consumer stops early, the producer
+    stops after its current piece, and its thread has ended when this generator has.
     """
     remaining, inline_bytes = iter(pieces), 0
     for piece in remaining:
@@ -36,12 +36,12 @@ def read_ahead(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generat
 
 def _in_thread(pieces: Iterator[bytes], ahead: int) -> Generator[bytes]:
     ready: queue.Queue[bytes | _End] = queue.Queue(ahead)
-    unwanted = threading.Event()
+    stopped = threading.Event()
 
     def hand_over(item: bytes | _End) -> bool:
-        while not unwanted.is_set():
+        while not stopped.is_set():
             try:
-                ready.put(item, timeout=_LOOK_UP_SECONDS)
+                ready.put(item, timeout=_CHECK_SECONDS)
             except queue.Full:
                 continue
             return True
@@ -53,13 +53,13 @@ def _in_thread(pieces: Iterator[bytes], ahead: int) -> Generator[bytes]:
                 if not hand_over(piece):
                     break
             hand_over(_End(None))
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+        except BaseException as error:  # noqa: BLE001 - the consumer raises it
             hand_over(_End(error))
         finally:
             if isinstance(pieces, Generator):
                 pieces.close()  # in the thread that ran it
 
-    producer = threading.Thread(target=produce, name="read-ahead", daemon=True)
+    producer = threading.Thread(target=produce, name="prefetch", daemon=True)
     producer.start()
     try:
         while True:
@@ -70,12 +70,12 @@ def _in_thread(pieces: Iterator[bytes], ahead: int) -> Generator[bytes]:
                 return
             yield item
     finally:
-        unwanted.set()
+        stopped.set()
         producer.join()
 
 
 class _End:
-    """Nothing more comes; with what went wrong, if anything did."""
+    """Marks the end of the stream, with the error that ended it early."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

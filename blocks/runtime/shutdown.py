@@ -1,6 +1,6 @@
-"""That this process has been asked to end: whoever waits for another machine gives it little time from then on.
+"""Process-wide shutdown deadline. Once shutdown is requested, calls to remote services get at most `GRACE_SECONDS`.
 
-Noted by whoever receives the request (of a signal, as a rule), read in any thread. Ends nothing itself.
+The handler of a signal requests it, any thread reads it. Ends nothing itself.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 import time
 
-# A process ends within 5 s of being asked: this for what is under way, the rest for taking back what was half done and
-# for stopping the servers that it has started.
+# A process ends within 5 s of being asked: this for calls under way, the rest for undoing what is half done and for
+# stopping the servers that it started.
 GRACE_SECONDS = 1.5
 
-_ends_at = math.inf
+_deadline = math.inf
 
 
 def request_shutdown() -> None:
-    """The process has been asked to end, now; the first time counts."""
-    global _ends_at  # noqa: PLW0603 - a process ends once
-    _ends_at = min(_ends_at, time.monotonic() + GRACE_SECONDS)
+    """Set the deadline to `GRACE_SECONDS` from now. Later requests do not move it."""
+    global _deadline  # noqa: PLW0603 - a process shuts down once
+    _deadline = min(_deadline, time.monotonic() + GRACE_SECONDS)
 
 
 def shutdown_deadline() -> float:
-    """Until when, on the monotonic clock, something may still be waited for; infinity while nobody has asked."""
-    return _ends_at
+    """Return the deadline on the monotonic clock in seconds; infinity before `request_shutdown`."""
+    return _deadline

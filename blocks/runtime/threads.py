@@ -1,7 +1,7 @@
-"""Blocking work of an event loop that is not left behind when its caller is cancelled.
+"""Blocking work of an event loop that does not outlive its caller.
 
-`asyncio.to_thread` gives up waiting at a cancellation, and its thread goes on: a write would go on after it has been
-cleared up. Here cancelled work is told to stop, and waited for. Refuses to kill anything; the work looks up by itself.
+When `asyncio.to_thread` is cancelled its thread goes on: a write would continue after its caller has cleaned up. Here
+cancelled work is asked to stop, and waited for. Nothing is killed; the work checks between its steps.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 StopCheck = Callable[[], None]
-"""Raises `WorkStopped` when nobody waits for the work any more; to be called between its steps."""
+"""Raises `WorkStopped` when the caller was cancelled; the work calls it between its steps."""
 
 
 class WorkStopped(Exception):
-    """The end of work whose caller was cancelled; seen by that work only, the caller gets its `CancelledError`."""
+    """Ends work whose caller was cancelled. Only the work sees it; the caller gets its `CancelledError`."""
 
 
 async def in_thread(work: Callable[[StopCheck], T], executor: Executor | None = None) -> T:
-    """Run *work* in a thread and return its result; once this has ended, also by cancellation, the work has too.
+    """Run *work* in a thread of *executor* (by default the event loop's few) and return its result.
 
-    *executor* gives the thread; without it one of the event loop's, of which there are few.
+    When this coroutine has ended, also by cancellation, the work has ended too.
     """
     stopping = threading.Event()
 
@@ -39,13 +39,13 @@ async def in_thread(work: Callable[[StopCheck], T], executor: Executor | None = 
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stopping.set()
-        with suppress(Exception):  # what it died of is nobody's business any more
+        with suppress(Exception):  # the caller has gone; how the work ended interests no one
             await to_its_end(running)
         raise
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Await *work* to its end, whatever happens to the caller; a cancellation meanwhile is raised after it."""
+    """Await *work* until it has ended, even when the caller is cancelled; the cancellation is raised afterwards."""
     running = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not running.done():
@@ -54,6 +54,6 @@ async def to_its_end(work: Awaitable[T]) -> T:
         except asyncio.CancelledError as exc:
             cancelled = exc
     if cancelled is not None:
-        running.exception()  # mark as seen
+        running.exception()  # mark as retrieved
         raise cancelled
     return running.result()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-# Postgres stores neither NUL nor half of a surrogate pair. One character stands for one, so offsets stay true.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+from blocks.json_cleaning import storable_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,5 +18,5 @@ class Changes:
 
 
 def storable(text: str) -> str:
-    """*text* with U+FFFD for each character that Postgres cannot hold."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    """Return *text* as Postgres stores it, with its length unchanged, so that offsets stay valid."""
+    return storable_text(text, nul="\ufffd")

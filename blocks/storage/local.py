@@ -29,7 +29,7 @@ from blocks.errors import (
     UnsafeKey,
     WaybillError,
 )
-from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.prefetch import prefetch
 from blocks.storage.backend import Blob, Digest, Expected
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_key, is_key
 from blocks.storage.folders import files_below, folder_below
@@ -179,7 +179,7 @@ class LocalBackend:
 
 def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
     try:
-        for chunk in read_ahead(digest.through(chunks)):
+        for chunk in prefetch(digest.through(chunks)):
             view = memoryview(chunk)
             while view:
                 view = view[os.write(descriptor, view) :]

@@ -201,9 +201,9 @@ def _target(output: str, *, force: bool) -> Generator[Callable[[bytes], object]]
                 yield sys.stdout.buffer.write
                 sys.stdout.buffer.flush()
         else:
-            from blocks.custody import whole_file
+            from blocks.runtime.atomic_file import atomic_file
 
-            with whole_file(replaceable(Path(output), force=force)) as stream:
+            with atomic_file(replaceable(Path(output), force=force)) as stream:
                 yield stream.write
     except OSError as exc:  # the target's: those of the source are errors of ours by now
         raise write_error("standard output" if output == _STANDARD else output, exc) from exc

@@ -16,7 +16,7 @@ import typer
 
 from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
 from blocks.naming import clean_display_name
-from blocks.runtime.prefetch import read_ahead
+from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck, in_thread
 from waybill.commands import verify
 from waybill.commands.account import this_account
@@ -291,10 +291,10 @@ def _view(artifact: Artifact, view: str) -> bytes:
 
 
 def _write(target: Path, content: bytes) -> None:
-    from blocks.custody import whole_file
+    from blocks.runtime.atomic_file import atomic_file
 
     try:
-        with whole_file(target) as stream:
+        with atomic_file(target) as stream:
             stream.write(content)
     except OSError as exc:
         raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
@@ -305,7 +305,7 @@ async def _print(custody: Custody, artifact: Artifact) -> None:
     async with custody.open_content(artifact) as content:
 
         def copy(check: StopCheck) -> None:
-            for piece in read_ahead(content.read_range(0, content.size)):
+            for piece in prefetch(content.read_range(0, content.size)):
                 check()
                 _write_out(piece)
 

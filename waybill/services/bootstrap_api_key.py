@@ -14,7 +14,7 @@ from blocks.access import ADMIN, Actor, find_key, has_admin_key, read_presented
 from blocks.catalog import Connection
 from blocks.errors import InvalidSettings
 from blocks.postgres import single_connection
-from blocks.runtime.atomic_file import whole_file
+from blocks.runtime.atomic_file import atomic_file
 from blocks.settings import Settings
 from waybill.services.api_keys import make_key
 
@@ -35,7 +35,7 @@ async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
                 return None
             made = await make_key(connection, name="the first key", scopes=[ADMIN], by=by)
             # Before the commit: a file without its key is replaced at the next start, a key without its file is lost.
-            with whole_file(path) as stream:
+            with atomic_file(path) as stream:
                 stream.write(f"{made.text}\n".encode())
     except OSError as exc:
         raise InvalidSettings(f"cannot use {path}: {exc.strerror}; it is to hold the API key of this home") from exc

@@ -20,7 +20,7 @@ from uuid import UUID
 from blocks.catalog import Catalog, Connection
 from blocks.errors import Transient, WaybillError
 from blocks.runtime.background_tasks import first_of, running
-from blocks.runtime.outage_log import Outage
+from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.endpoint_worker import Client, EndpointWorkerParts, lease_clock
 from blocks.webhooks.dispatch.leases import Leases
 from blocks.webhooks.dispatch.limits import Limits
@@ -186,7 +186,7 @@ class Dispatcher:
                     self._woken.set()
 
     async def _feed(self) -> None:
-        outage = Outage("sending")
+        outage = OutageLog(_LOG, "sending")
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, self._next_look() - self._clock())):
@@ -195,12 +195,12 @@ class Dispatcher:
             try:
                 await self._feed_once()
             except Transient as exc:
-                outage.began(exc)
+                outage.failed(exc)
                 # What a failed question was about is asked again with everything else.
                 self._on_due(None)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
-                outage.ended()
+                outage.succeeded()
                 await asyncio.sleep(self._limits.feed_pause_seconds)
 
     def _next_look(self) -> float:

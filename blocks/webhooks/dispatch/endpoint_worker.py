@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from blocks.postgres import storable_text
+from blocks.json_cleaning import storable_text
 from blocks.runtime.background_tasks import end_tasks
 from blocks.webhooks.dispatch.health import Health
 from blocks.webhooks.dispatch.limits import Limits

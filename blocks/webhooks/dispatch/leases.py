@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Catalog
 from blocks.errors import Transient
-from blocks.runtime.outage_log import Outage
+from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.endpoint_worker import EndpointWorker, EndpointWorkerParts
 from blocks.webhooks.dispatch.signing_keys import SigningKeys
 from blocks.webhooks.outbox import deliveries
@@ -66,15 +66,15 @@ class Leases:
 
     async def keep(self) -> None:
         """Renew leases in time, until cancelled, and take up what has become of the endpoints."""
-        outage = Outage("renewing leases")
+        outage = OutageLog(_LOG, "renewing leases")
         while True:
             try:
                 await self._renew()
             except Transient as exc:
-                outage.began(exc)
+                outage.failed(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
-                outage.ended()
+                outage.succeeded()
                 await asyncio.sleep(self._limits.renew_seconds)
 
     def close_idle(self) -> None:

@@ -6,6 +6,7 @@ Owns one connection that does nothing else. Losing it loses no delivery: whoever
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from uuid import UUID
 
@@ -14,9 +15,11 @@ from psycopg.sql import SQL, Identifier
 
 from blocks.errors import Transient
 from blocks.postgres import connect_async, postgres_errors
-from blocks.runtime.outage_log import Outage
+from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.outbox.queries import CHANNEL
+
+_LOG = logging.getLogger("waybill.delivery")
 
 # A silent connection is tried out this often: one that a firewall has forgotten is never closed.
 _SILENCE_SECONDS = 30.0
@@ -33,16 +36,16 @@ class Listener:
 
     async def run(self) -> None:
         """Listen until cancelled, on a new connection whenever one is lost."""
-        outage = Outage("listening")
+        outage = OutageLog(_LOG, "listening")
         while True:
             try:
                 connection = await connect_async(self._database_url, autocommit=True)
                 async with connection:
-                    outage.ended()
+                    outage.succeeded()
                     with postgres_errors("listen for webhooks"):
                         await self._listen(connection)
             except (Transient, TimeoutError) as exc:
-                outage.began(exc)
+                outage.failed(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
 
     async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:

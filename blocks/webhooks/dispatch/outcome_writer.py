@@ -16,7 +16,7 @@ from uuid import UUID
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import EndpointNotFound, Transient
-from blocks.runtime.outage_log import Outage
+from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.endpoints import disable_endpoint
 from blocks.webhooks.outbox import deliveries
@@ -76,16 +76,16 @@ class OutcomeWriter:
 
     async def run(self) -> None:
         """Write what comes, until cancelled. Survives a database that goes away."""
-        outage = Outage("writing outcomes")
+        outage = OutageLog(_LOG, "writing outcomes")
         while True:
             await self._filled.wait()
             try:
                 await self.flush()
             except Transient as exc:
-                outage.began(exc)
+                outage.failed(exc)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
-                outage.ended()
+                outage.succeeded()
                 await asyncio.sleep(self._limits.settle_pause_seconds)
 
     async def flush(self) -> None:

@@ -17,7 +17,8 @@ import orjson
 
 from blocks.catalog import Artifact, Catalog, Connection
 from blocks.errors import EventNotFound
-from blocks.postgres import execute, storable_text
+from blocks.json_cleaning import storable_text
+from blocks.postgres import execute
 from blocks.webhooks.outbox import queries
 from blocks.webhooks.outbox.event import Event, PayloadLink, render
 

@@ -20,7 +20,7 @@ import httpcore
 import httpx
 
 from blocks.errors import AddressRefused, HostUnresolved, InvalidWebhookUrl
-from blocks.links.tokens import Clock, utc_now
+from blocks.runtime.clock import Clock, utc_now
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.answer import MAX_KEPT_BYTES, clean_line, kept_text
 from blocks.webhooks.send.connection import (

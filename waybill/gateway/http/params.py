@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
-from blocks.postgres import storable_text
+from blocks.json_cleaning import storable_text
 
 
 def _storable(text: str) -> str:

@@ -23,7 +23,7 @@ from blocks.catalog import Artifact
 from blocks.content_disposition import content_disposition
 from blocks.custody import Custody
 from blocks.links import DOWNLOAD_PATH, direct_link
-from blocks.links.tokens import utc_now
+from blocks.runtime.clock import utc_now
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import API_KEY, Waybill
 from waybill.gateway.errors import SAFE_HEADERS, HttpError, link_required

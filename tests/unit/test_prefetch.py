@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blocks.runtime.prefetch import INLINE_BYTES, PIECES_AHEAD, read_ahead
+from blocks.runtime.prefetch import INLINE_BYTES, PIECES_AHEAD, prefetch
 
 MIB = 2**20
 OTHERS: set[threading.Thread] = set()
@@ -31,7 +31,7 @@ def threads() -> list[str]:
 
 @pytest.mark.parametrize("count", [0, 1, INLINE_BYTES // MIB, INLINE_BYTES // MIB + 1, 40])
 def test_the_pieces_are_the_same_and_in_order(count: int) -> None:
-    assert list(read_ahead(read_ahead(pieces(count)))) == list(pieces(count))
+    assert list(prefetch(prefetch(pieces(count)))) == list(pieces(count))
     assert threads() == []
 
 
@@ -42,7 +42,7 @@ def test_little_is_passed_on_without_a_thread() -> None:
         seen.append(threading.current_thread().name)
         yield b"little"
 
-    assert list(read_ahead(watched())) == [b"little"]
+    assert list(prefetch(watched())) == [b"little"]
     assert seen == [threading.current_thread().name]
 
 
@@ -59,7 +59,7 @@ def test_what_the_producer_raises_comes_after_the_pieces_before_it(count: int) -
 
     seen = 0
     with pytest.raises(Broke) as caught:
-        for _ in read_ahead(breaking()):
+        for _ in prefetch(breaking()):
             seen += 1
     assert seen == count
     assert caught.value is error
@@ -78,7 +78,7 @@ def test_a_consumer_that_stops_ends_the_producer_and_closes_it(taken: int) -> No
         finally:
             closed.set()
 
-    stream = read_ahead(endless())
+    stream = prefetch(endless())
     for _ in range(taken):
         next(stream)
     stream.close()
