@@ -110,9 +110,9 @@ async def _loop(documents: Path, home: Path, *, custody: Custody | None) -> None
     from blocks.settings import current_settings
     from tasks.contract import SOURCE, Services
     from tasks.intake import examine
+    from tasks.job import Job
     from tasks.pool import WorkerPool
     from tasks.registry import BUILT_IN
-    from tasks.worker import Job
 
     settings = current_settings()
     services = Services(home=home, database_url=settings.required_database_url)

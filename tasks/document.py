@@ -1,4 +1,4 @@
-"""One document on its way through a run, and the files that the run delivers for it."""
+"""A document in a run, and the files that the run delivers for it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tasks.sources import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Deliverable:
-    """One file a run delivered for a document: made now or found made already."""
+    """One file that a run delivers for a document: made by this run, or reused."""
 
     artifact: Artifact
     reused: bool
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """The artifact as ``process --json`` shows it."""
+        """Return the file as ``process --json`` shows it."""
         return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4)}
 
 
 @dataclass(kw_only=True, eq=False)
 class Document:
-    """One document on its way through a run. `index` is its place in the run and names its scratch files."""
+    """One document in a run, and how far it has come. `index` is its place in the run and names its scratch files."""
 
     index: int
     source: Source
@@ -35,7 +35,7 @@ class Document:
     info: DocumentInfo | None = None
     upload: Deliverable | None = None
     outputs: dict[str, Deliverable] = field(default_factory=dict[str, Deliverable])
-    # Local copies, by the name of the stage that made them; gone with the run's scratch folder.
+    # Local copies, by the name of the stage that made them; removed with the run's scratch folder.
     files: dict[str, Path] = field(default_factory=dict[str, Path])
     error: WaybillError | None = None
     failed_in: str | None = None
@@ -44,24 +44,24 @@ class Document:
 
     @property
     def failed(self) -> bool:
-        """Whether the document has failed for good. A transient error counts until it is retried."""
+        """Whether the document has failed. A transient error counts until it is retried."""
         return self.error is not None
 
     def fail(self, error: WaybillError, *, where: str) -> None:
-        """Record that the document goes no further in this run."""
+        """Record that the document takes no further part in this run."""
         self.error, self.failed_in = error, where
 
-    def deliveries(self) -> list[Deliverable]:
-        """The upload and every output, in stage order."""
+    def deliverables(self) -> list[Deliverable]:
+        """Return the upload and every output, in stage order."""
         return [*([self.upload] if self.upload else []), *self.outputs.values()]
 
     def as_json(self) -> dict[str, Any]:
-        """The document as ``process --json`` shows it."""
+        """Return the document as ``process --json`` shows it."""
         return {
             "source": self.source.text,
             "sha256": self.info.sha256 if self.info else None,
             "state": "failed" if self.failed else "completed",
             "error": f"{self.failed_in}: {self.error.message}" if self.error else None,
             "error_type": type(self.error).__name__ if self.error else None,
-            "artifacts": [delivery.as_json() for delivery in self.deliveries()],
+            "artifacts": [deliverable.as_json() for deliverable in self.deliverables()],
         }

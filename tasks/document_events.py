@@ -1,8 +1,8 @@
-"""What consumers are told of the documents of a run: stages, the whole chain, and how far the run is.
+"""The events of a run's documents: completed and failed stages, the completed chain, and progress milestones.
 
-Builds events and counts what is done; writes nothing. The caller adds them in the transaction that makes them true
-(`blocks.webhooks.outbox.add_events`) and then confirms it: events that were not committed are built again. Each event's
-id is computed from what happened, so a run that resumes after a crash reports nothing twice.
+Builds events and counts finished steps; writes nothing. The caller records the events in the transaction that makes
+them true (`RunContext.record_events`) and then confirms them; events that were not committed are built again. Each
+event's id is computed from what happened, so a run that resumes after a crash reports nothing twice.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tasks.contract import Stage
 from tasks.document import Deliverable, Document
 
 CUSTODY = "custody"
-# Percent of the run's steps; its end is told by the run's own state.
+# Percent of the run's steps; the end is reported by the event of the run itself.
 MILESTONES = (25, 50, 75)
-# A reason is some words; one that quotes half a document would fill the body.
+# A reason is a sentence or two; one that quotes half a document would fill the body.
 _MAX_REASON_CHARS = 1000
 
 
 class DocumentEvents:
-    """Events of one attempt of a run. A step is one document taken into custody or brought through one stage."""
+    """Events of one attempt of a run. A step is one document taken into custody, or one document in one stage."""
 
     def __init__(
         self, *, run_id: UUID, attempt: int, documents: int, stages: Sequence[Stage[Any]], links: EventLinks
@@ -37,30 +37,30 @@ class DocumentEvents:
         self._documents = documents
         self._stages = stages
         self._links = links
-        # Links are signed once, for the stage and for the chain.
+        # Links are signed once, for the event of the stage and for that of the chain.
         self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
-        self._told: set[str] = set()
+        self._confirmed: set[str] = set()
 
     def taken(self, document: Document, at: datetime) -> list[Event]:
-        """The document has come into custody: told only as progress."""
+        """Return the events of a stored document: progress milestones only."""
         self._count(document, CUSTODY)
         return self._milestones(document, CUSTODY, at)
 
-    def completed(self, document: Document, stage: Stage[Any], delivery: Deliverable, at: datetime) -> list[Event]:
-        """The document has come through *stage*, by work or by reuse; with the last stage, through the chain."""
+    def completed(self, document: Document, stage: Stage[Any], output: Deliverable, at: datetime) -> list[Event]:
+        """Return the events of a document that has *output* of *stage*; with the last stage, that of the chain too."""
         self._count(document, stage.name)
-        delivered = {**document.outputs, stage.name: delivery}
+        delivered = {**document.outputs, stage.name: output}
         events = [
             self._event(
                 "stage_completed",
                 document,
                 at,
                 {
-                    "stage": _stage_data(stage, "completed", delivery.seconds),
-                    "output_files": [self._file(delivery.artifact)],
-                    "metadata": dict(delivery.artifact.metadata),
-                    "context": {**self._context(document), "reused": delivery.reused},
+                    "stage": _stage_data(stage, "completed", output.seconds),
+                    "output_files": [self._file(output.artifact)],
+                    "metadata": dict(output.artifact.metadata),
+                    "context": {**self._context(document), "reused": output.reused},
                 },
                 stage.name,
             ),
@@ -93,9 +93,9 @@ class DocumentEvents:
             self._chain(document, document.outputs, at, reason=reason),
         ]
 
-    def told(self, events: Sequence[Event]) -> None:
+    def confirm(self, events: Sequence[Event]) -> None:
         """Note that *events* have been committed."""
-        self._told.update(event.event_id for event in events if event.event_type == "task_progress")
+        self._confirmed.update(event.event_id for event in events if event.event_type == "task_progress")
 
     def _chain(
         self, document: Document, delivered: Mapping[str, Deliverable], at: datetime, reason: str | None = None
@@ -112,18 +112,18 @@ class DocumentEvents:
             "metadata": {"error_message": reason},
             "context": self._context(document),
         }
-        # A run that is tried again may fail again, and then that is news; success is told once.
+        # Each attempt may fail anew, which is an event of its own; success is one event in all attempts.
         outcome = ("completed",) if reason is None else ("failed", self._attempt)
         return self._event("stage_chain_completed", document, at, data, *outcome)
 
     def _milestones(self, document: Document, where: str, at: datetime) -> list[Event]:
-        """Every milestone that the run has passed and that was not told; several at once when progress jumps."""
+        """Return every milestone that the run has passed and not reported; several when progress jumps."""
         steps = (len(self._stages) + 1) * self._documents
         done = len(self._done)
         events: list[Event] = []
         for percent in MILESTONES:
             event_id = computed_event_id(self._run_id, self._attempt, "progress", percent)
-            if 100 * done < percent * steps or event_id in self._told:
+            if 100 * done < percent * steps or event_id in self._confirmed:
                 continue
             data = {
                 "status": "running",
@@ -179,13 +179,13 @@ class DocumentEvents:
             "attempt": self._attempt,
             "document": document.label,
             "document_sha256": document.info.sha256 if document.info else None,
-            # What the sender of the document has said of it comes back to whoever is told.
+            # The metadata that the client sent with the document, for the receiver to recognise it by.
             "source_metadata": dict(document.upload.artifact.metadata) if document.upload else {},
         }
 
 
 def _source(document: Document) -> str:
-    """What was processed, without what would give access to it: events leave the house."""
+    """Return the source with credentials removed, because events go to webhook receivers."""
     return without_signature(document.info.source if document.info else display_source(document.source.text))
 
 
@@ -196,7 +196,7 @@ def _reason(document: Document) -> str:
 def _stage_data(
     stage: Stage[Any] | None, status: str, seconds: float, reason: str | None = None, *, name: str = CUSTODY
 ) -> dict[str, Any]:
-    """Custody is no stage; a document that was refused at the door has failed in number 0."""
+    """Return an event's description of a stage; a document that intake refuses has failed in number 0, *name*."""
     return {
         "number": stage.number if stage else 0,
         "name": stage.name if stage else name,

@@ -1,7 +1,7 @@
-"""Taking custody of a document: look at it, decide whether it may come in, store it as an upload.
+"""Intake of a document: examine it, accept or refuse it, store it as an upload.
 
-Owns the identity of a document (sha256 of its content), its type (by content, not by name) and the limits that hold
-before anything is stored.
+Owns the identity of a document (sha256 of its content), its type (by content, not by name) and the limits that are
+checked before anything is stored. Start at `take_in`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tasks.run_context import RunContext
 
 
 async def take_in(document: Document, context: RunContext) -> None:
-    """Fill in `info` and `upload` of *document*; a known source with the same content is not stored again.
+    """Set `info` and `upload` of *document*; the same content from the same source is not stored twice.
 
     Raises `SourceNotFound`, `EmptyDocument`, `TooLarge`, `UnsupportedType` and other refusals before anything is
     stored, and what `Custody.take` raises.
@@ -49,7 +49,7 @@ async def take_in(document: Document, context: RunContext) -> None:
         await _take_local(document, path, context)
     finally:
         if source.url is not None:
-            path.unlink(missing_ok=True)  # custody has it, or nobody wants it
+            path.unlink(missing_ok=True)  # it is in custody, or refused
 
 
 async def _take_local(document: Document, path: Path, context: RunContext) -> None:
@@ -68,7 +68,7 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
     document.info = info
     document.upload = await _store_once(document, draft, path, info, context)
     if not context.custody.can_read(document.upload.artifact):
-        # With the public key alone nothing comes back out of custody, so the stages get a copy of what went in.
+        # With the public key alone nothing can be read from custody, so the stages get a copy of what was stored.
         copy = context.scratch / f"{document.index}-source"
         await asyncio.to_thread(_copy, path, copy, info)
         document.files[SOURCE] = copy
@@ -88,21 +88,21 @@ async def _store_once(
         events.extend(context.events.taken(document, artifact.created_at))
         return await context.make_available_and_tell(connection, artifact, events)
 
-    # The declared hash makes a file that changes while it is being read a failure instead of a wrong identity.
+    # With the expected hash, a file that changes while it is being read fails instead of getting a wrong identity.
     expected = Expected(size=info.size_bytes, sha256=info.sha256)
     artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
-    context.events.told(events)
+    context.events.confirm(events)
     return Deliverable(artifact=artifact, reused=False, seconds=0.0)
 
 
 async def _reused(document: Document, artifact: Artifact, source: str, context: RunContext) -> Deliverable:
-    """Deliver, for *source*, what is in custody already."""
+    """Deliver, for *source*, a file that is stored already."""
     catalog = context.custody.catalog
     events = context.events.taken(document, await catalog.now())
     async with catalog.transaction() as connection:
         await context.record_reuse(connection, artifact, source)
-        await context.tell(connection, events)
-    context.events.told(events)
+        await context.record_events(connection, events)
+    context.events.confirm(events)
     return Deliverable(artifact=artifact, reused=True, seconds=0.0)
 
 
@@ -119,7 +119,7 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
 
 
 def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:
-    """Identity, type and limits of a local file. *source* is how it is told: a path or URL. Raises refusals."""
+    """Return the identity and type of a local file within the limits. *source*, a path or URL, is how it is shown."""
     name = display_name(source)
     with _regular_file(path, name) as stream:
         found = os.fstat(stream.fileno())
@@ -143,7 +143,7 @@ def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:
 
 
 def display_name(source: str) -> str:
-    """What to call a source: the last part of its path, cleaned; a URL's query is no part of the name."""
+    """Return the name to show for a source: the last part of its path, cleaned, without a URL's query."""
     last = unquote(urlsplit(source).path) if "://" in source else source
     return clean_display_name(PurePosixPath(last).name or source)
 
@@ -183,12 +183,12 @@ def _download(url: str, target: Path, max_file_bytes: int) -> None:
                 if size > max_file_bytes:
                     raise _too_large(display_name(url), max_file_bytes)
                 local.write(chunk)
-    except OSError as exc:  # the scratch folder's: those of the source are errors of ours by now
+    except OSError as exc:  # of the scratch folder: those of the source are translated already
         raise StorageFull(f"cannot keep a copy of {display_name(url)} in {target.parent}: {exc.strerror}") from exc
 
 
 def _remote_chunks(url: str) -> Iterator[bytes]:
-    """The bytes behind *url*. Drivers raise what they like, so whatever it is becomes an error of ours here."""
+    """Yield the bytes behind *url*. Drivers may raise any exception, so each is translated here."""
     shown = without_password(url)
     try:
         filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
@@ -208,7 +208,7 @@ def _too_large(name: str, max_file_bytes: int) -> TooLarge:
 
 
 async def source_file(document: Document, context: RunContext) -> Path:
-    """A local copy of the document's content from custody, verified; made once per run."""
+    """Return a local, verified copy of the document's content; fetched from custody once per run."""
     if SOURCE not in document.files:
         if document.upload is None:
             raise SourceNotFound(f"{document.label} was never taken into custody")
@@ -219,7 +219,7 @@ async def source_file(document: Document, context: RunContext) -> Path:
 
 
 def forget_files(document: Document) -> None:
-    """Remove the document's local copies; what matters is in custody."""
+    """Remove the document's local copies; the files themselves are in custody."""
     for path in document.files.values():
         with suppress(FileNotFoundError):
             path.unlink()

@@ -1,7 +1,7 @@
-"""Worker processes that can be killed: a hostile document costs only itself.
+"""Worker processes that can be killed: a hostile document fails alone.
 
-Pebble's pool with a forkserver (never a fork of the flow's own threads). A job that overstays is killed with its
-process; a process that dies takes only its own job along; both are replaced.
+Pebble's pool with a forkserver (never a fork of the flow's own threads). A job that exceeds its time is killed with its
+process; a process that dies ends only its own job; both are replaced.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from pebble import ProcessExpired, ProcessPool
 from blocks.errors import StageCrashed, StageOutOfMemory, StageTimedOut
 from blocks.settings import Settings
 from tasks.contract import Services
-from tasks.worker import Job, JobResult, execute, start
+from tasks.job import Job, JobResult
+from tasks.worker import execute, start
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-# After this a worker that ignores the polite end of the pool is killed.
+# A worker that has not stopped this long after the pool was asked to is killed.
 STOP_SECONDS = 5.0
 
 
 class WorkerPool:
-    """Runs jobs in limited processes. Open it with ``async with WorkerPool.open(...) as pool``."""
+    """A `StageRunner` of limited processes. Open it with ``async with WorkerPool.open(...) as pool``."""
 
     def __init__(self, pool: ProcessPool, settings: Settings) -> None:
         self._pool = pool
@@ -39,7 +40,7 @@ class WorkerPool:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, services: Services) -> AsyncGenerator[Self]:
-        """Worker processes for the length of the block. They start with the first jobs."""
+        """Keep worker processes for the duration of the block. They start with the first jobs."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tasks.worker"])
         pool = ProcessPool(
@@ -67,13 +68,13 @@ class WorkerPool:
             return await asyncio.wrap_future(future)
         except JobTimeoutError as exc:
             raise StageTimedOut(
-                f"{job.stage_name} took longer than {limit_seconds:g} s on {name} and was ended; "
+                f"{job.stage_name} took longer than {limit_seconds:g} s on {name} and was stopped; "
                 "raise WAYBILL_STAGE_TIMEOUT_SECONDS if the document is sound"
             ) from exc
         except ProcessExpired as exc:
             raise self._died(job, exc.exitcode) from exc
         except (BrokenExecutor, RuntimeError) as exc:
-            # Not the document's doing: no worker comes up. A program without an ``if __name__ == "__main__"`` around
+            # Not caused by the document: no worker starts. A program without an ``if __name__ == "__main__"`` around
             # its run does this, because each worker imports the program's main module.
             raise StageCrashed(f"no worker process can be started for {job.stage_name} ({exc})") from exc
 
@@ -82,7 +83,7 @@ class WorkerPool:
         # Native code that is refused memory aborts; the kernel's own out-of-memory killer sends SIGKILL.
         if exit_code in {-signal.SIGABRT, -signal.SIGKILL}:
             return StageOutOfMemory(
-                f"{job.stage_name} was ended on {name}, most likely at its memory limit of {limit_mib} MiB; "
+                f"{job.stage_name} was stopped on {name}, most likely at its memory limit of {limit_mib} MiB; "
                 "raise WAYBILL_STAGE_MEMORY_MIB if the document is sound"
             )
         return StageCrashed(f"the worker process died (exit code {exit_code}) in {job.stage_name} on {name}")

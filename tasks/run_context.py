@@ -1,6 +1,6 @@
-"""What the tasks of one run share, and the state of the documents they work on.
+"""What the tasks of one run share: its context, and the shards of documents that they work on.
 
-Plain mutable objects of one process, handed from task to task: the record that lasts is the catalogue's. Prefect sees
+Plain mutable objects of one process, passed from task to task; the lasting record is the catalogue's. Prefect treats
 them as opaque parameters, so nothing here is copied, hashed or sent to its server.
 """
 
@@ -22,7 +22,7 @@ from blocks.webhooks.outbox import Event, add_events, make_available_and_tell
 from tasks.contract import Services, Stage, StageOptions
 from tasks.document import Document
 from tasks.document_events import DocumentEvents
-from tasks.pool import WorkerPool
+from tasks.job import StageRunner
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,7 +32,7 @@ class RunContext:
     run_id: UUID
     custody: Custody
     locks: OutputLocks
-    pool: WorkerPool
+    runner: StageRunner
     services: Services
     scratch: Path
     stages: tuple[Stage[Any], ...]
@@ -46,7 +46,7 @@ class RunContext:
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 
     async def record_reuse(self, connection: Connection, artifact: Artifact, source_file: str) -> None:
-        """Note that this run delivers, for *source_file*, a file that was there already. Idempotent."""
+        """Record that this run delivers, for *source_file*, a file that was stored already. Idempotent."""
         await self.custody.catalog.record_use(
             connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
         )
@@ -54,18 +54,18 @@ class RunContext:
     async def make_available_and_tell(
         self, connection: Connection, artifact: Artifact, events: Sequence[Event]
     ) -> Artifact:
-        """Make a file available and record what consumers are told of it: both or neither."""
+        """Make a file available and record its events: both or neither."""
         return await make_available_and_tell(self.custody.catalog, connection, artifact, events, self.links.to_payload)
 
-    async def tell(self, connection: Connection, events: Sequence[Event]) -> None:
-        """Record what consumers are told, in the caller's transaction. Idempotent by the events' ids."""
+    async def record_events(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Record *events* in the caller's transaction. Idempotent by their ids."""
         await add_events(connection, events, self.links.to_payload)
 
 
 class Shard:
-    """The documents that one stage task works on together, and the run they belong to.
+    """The documents that one stage task works on, and the run that they belong to.
 
-    A plain class, not a dataclass: Prefect walks through dataclasses that are given to a task.
+    A plain class, not a dataclass: Prefect walks through dataclasses that are passed to a task.
     """
 
     def __init__(self, documents: list[Document], context: RunContext) -> None:
@@ -74,18 +74,18 @@ class Shard:
 
     @property
     def alive(self) -> list[Document]:
-        """Those that have not failed."""
+        """The documents that have not failed."""
         return [document for document in self.documents if not document.failed]
 
     @property
     def label(self) -> str:
-        """The document's name, or how many there are: what a person sees in the name of a task run."""
+        """The document's name, or how many there are: what people see in the name of a task run."""
         if len(self.documents) == 1:
             return self.documents[0].label
         return f"({len(self.documents)} documents)"
 
     def forget_transient_errors(self, *, where: str) -> None:
-        """Let documents that failed in *where* with an error that may pass take part in it again."""
+        """Let documents that failed in *where* with a transient error take part in it again."""
         for document in self.documents:
             if document.failed_in == where and isinstance(document.error, Transient):
                 document.error = document.failed_in = None

@@ -1,13 +1,21 @@
-"""What every stage shares: reuse, the worker, custody, retries, and how a stage shows in Prefect.
+"""The Prefect tasks of a run: one takes the documents into custody, one runs a stage; each works on one shard.
 
-One Prefect task per stage and shard. A document's failure is data of its shard; only transient errors make the task
-itself fail, so that Prefect retries it, and then only the documents that have no output yet run again.
+Owns what every stage shares: reuse, the runner, custody of the output, events and retries. Read it from the top:
+
+1. the two tasks, `take_custody` and `run_stage`;
+2. the steps of `run_stage`, in order: `_plan`, `_reuse`, `_reserve`, `_produce`;
+3. one document: `_make_output`, which runs the job and stores the output, or `_share_output` of a twin;
+4. the inputs of a job, and the state in which a task ends.
+
+A document's failure is data of its shard. Only a transient error makes the task itself fail, so that Prefect retries
+it, and then only the documents that have no output yet run again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,22 +35,22 @@ from tasks.contract import SOURCE, DocumentInfo, Stage
 from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.intake import source_file, take_in
+from tasks.job import Job, JobResult
 from tasks.run_context import RunContext, Shard
 from tasks.stage_key import stage_key
-from tasks.worker import Job, JobResult
 
-# A dropped connection is back in seconds, a restarted Postgres in some ten; after that a person is needed.
+# A dropped connection recovers within seconds, a restarted Postgres within some ten; after that a person is needed.
 RETRY_DELAYS_SECONDS: list[float] = [1, 5, 15]
 
 # Prefect's UI and API find task runs by the names of their states; this one has Prefect's type Completed.
 REUSED = "Reused"
 
-# How often to look whether another run has finished an output that this one needs too.
+# How often to check whether another run has finished an output that this run needs too.
 OTHER_RUN_POLL_SECONDS = 0.5
 
 
 def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's retry condition: only our own `Transient` errors, by type."""
+    """Return Prefect's retry condition: only `Transient` errors of ours, by type."""
     return isinstance(state.data, Transient)
 
 
@@ -61,11 +69,11 @@ async def take_custody(shard: Shard, label: str) -> State[None]:
     todo = [document for document in shard.alive if document.upload is None]
     await asyncio.gather(*(_guarded(document, CUSTODY, take_in(document, shard.context)) for document in todo))
     reused = sum(1 for document in shard.alive if document.upload and document.upload.reused)
-    return _verdict(shard, CUSTODY, reused)
+    return _task_state(shard, CUSTODY, reused)
 
 
 def stage_task(stage: Stage[Any]) -> Task[..., Any]:
-    """The Prefect task for *stage*, named so that a person knows stage and document: ``3-chunker report.pdf``."""
+    """Return the Prefect task for *stage*, named so that people see stage and document: ``3-chunker report.pdf``."""
     return run_stage.with_options(name=stage.name, task_run_name=f"{stage.number}-{stage.name} {{label}}")
 
 
@@ -77,31 +85,27 @@ def stage_task(stage: Stage[Any]) -> Task[..., Any]:
     persist_result=False,
 )
 async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
-    """Bring every living document of the shard through *stage*: reuse its output, or make and store it.
+    """Run every living document of the shard through *stage*: reuse its output, or make and store it.
 
-    Ends as `Reused` when nothing had to run and nothing failed, as `Failed` when no document came through, else as
+    Ends as `Reused` when nothing had to run and nothing failed, as `Failed` when no document has an output, else as
     `Completed` with the counts. Raises the transient error of a document when there is one, for Prefect to retry.
     """
     context = shard.context
     shard.forget_transient_errors(where=stage.name)
-    todo = [document for document in shard.alive if stage.name not in document.outputs]
-    keys = _plan(stage, todo, context)
-    if not context.reuse:
-        await _produce_all(stage, keys, set(keys.values()), context)
-    else:
-        # First the locks, then the look: what another run stores in between is found.
-        held = await context.locks.try_acquire(set(keys.values()))
-        try:
-            await _reuse(stage, keys, context)
-            await _produce_all(stage, keys, held, context)
-        finally:
-            await context.locks.release(held)
-    delivered = [document.outputs[stage.name] for document in shard.alive]
-    return _verdict(shard, stage.name, sum(1 for delivery in delivered if delivery.reused))
+    keys = _plan(stage, [document for document in shard.alive if stage.name not in document.outputs], context)
+    # First the locks, then the search: what another run stores in between is found.
+    async with _output_locks(set(keys.values()), context) as held:
+        await _reuse(stage, keys, context)
+        async with _reserve(stage, keys, held, context) as reserved:
+            await _produce(stage, keys, held, reserved, context)
+    return _task_state(shard, stage.name, sum(document.outputs[stage.name].reused for document in shard.alive))
+
+
+# The steps of run_stage
 
 
 def _plan(stage: Stage[Any], documents: list[Document], context: RunContext) -> dict[Document, str]:
-    """The stage key of each document; one whose inputs were never made fails here."""
+    """Return the stage key of each document; one whose inputs were never made fails here."""
     keys: dict[Document, str] = {}
     for document in documents:
         try:
@@ -112,8 +116,23 @@ def _plan(stage: Stage[Any], documents: list[Document], context: RunContext) -> 
     return keys
 
 
+@asynccontextmanager
+async def _output_locks(keys: set[str], context: RunContext) -> AsyncGenerator[set[str]]:
+    """Yield the keys whose outputs this run makes: those whose locks it gets, or all when nothing is to be reused."""
+    if not context.reuse:
+        yield keys
+        return
+    held = await context.locks.try_acquire(keys)
+    try:
+        yield held
+    finally:
+        await context.locks.release(held)
+
+
 async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunContext) -> None:
-    """Give each document the output that an earlier run has made under the same key, where it still holds."""
+    """Give each document the output that an earlier run has stored under its key, if that output is still valid."""
+    if not context.reuse:
+        return
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
         known = await catalog.find_reusable(connection, list(set(keys.values())))
@@ -125,7 +144,7 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
     async with catalog.transaction() as connection:
         for document, key in keys.items():
             artifact = known.get(key)
-            # What cannot be read is of no use to the stages after this one: it is made anew.
+            # The next stage has to read the output, so one that cannot be opened is made again.
             if artifact is None or document.info is None or not context.custody.can_read(artifact):
                 continue
             if stage.has_effect is not None and not await stage.has_effect(connection, document.info.sha256, key):
@@ -133,77 +152,117 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
             await context.record_reuse(connection, artifact, document.info.source)
             found[document] = Deliverable(artifact=artifact, reused=True, seconds=0.0)
             events += context.events.completed(document, stage, found[document], now)
-        await context.tell(connection, events)
-    context.events.told(events)
-    for document, delivery in found.items():
-        document.outputs[stage.name] = delivery
+        await context.record_events(connection, events)
+    context.events.confirm(events)
+    for document, output in found.items():
+        document.outputs[stage.name] = output
 
 
-async def _produce_all(stage: Stage[Any], keys: Mapping[Document, str], held: set[str], context: RunContext) -> None:
-    """Make what is missing; what another run is making under a lock is waited for."""
-    missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
-    reserved = await _reserve(stage, {key: document for document, key in missing if key in held}, context)
+@asynccontextmanager
+async def _reserve(
+    stage: Stage[Any], keys: Mapping[Document, str], held: set[str], context: RunContext
+) -> AsyncGenerator[dict[str, Reservation]]:
+    """Announce the shard's missing outputs in one statement, for the block; release those it has not taken out.
+
+    Outputs that this run is making already for another document are left out.
+    """
+    drafts = {
+        key: _draft(stage, document.info, key, context)
+        for document, key in keys.items()
+        if key in held
+        and key not in context.in_progress
+        and stage.name not in document.outputs
+        and document.info is not None
+    }
+    reserved: dict[str, Reservation] = {}
+    if drafts:
+        # If the catalogue refuses one of them, each document reserves its own and passes or fails by itself.
+        with suppress(CatalogRefused):
+            reserved = dict(zip(drafts, await context.custody.reserve(list(drafts.values())), strict=True))
+    try:
+        yield reserved
+    finally:
+        await context.custody.release(list(reserved.values()))
+
+
+async def _produce(
+    stage: Stage[Any],
+    keys: Mapping[Document, str],
+    held: set[str],
+    reserved: dict[str, Reservation],
+    context: RunContext,
+) -> None:
+    """Make the missing outputs, concurrently; wait for those that another run holds the lock of."""
 
     async def one(document: Document, key: str) -> None:
         while key not in held and stage.name not in document.outputs:
             await asyncio.sleep(OTHER_RUN_POLL_SECONDS)
             held.update(await context.locks.try_acquire({key} - held))
             await _reuse(stage, {document: key}, context)
-        if stage.name not in document.outputs:
-            await _produce(stage, document, key, reserved, context)
+        if stage.name in document.outputs:
+            return
+        if document.info is None:
+            raise StageInputMissing(f"{document.label} was never taken into custody")
+        twin = context.in_progress.get(key)
+        if twin is None:
+            document.outputs[stage.name] = await _make_output(stage, document, document.info, key, reserved, context)
+        else:
+            document.outputs[stage.name] = await _share_output(stage, document, document.info, twin, context)
 
+    missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
+    await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
+
+
+async def _guarded(document: Document, where: str, work: Awaitable[None]) -> None:
+    """Await *work*; a `WaybillError` becomes the document's own and does not stop the other documents."""
     try:
-        await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
-    finally:
-        await context.custody.release(list(reserved.values()))
+        await work
+    except WaybillError as error:
+        document.fail(error, where=where)
+        get_run_logger().warning("%s: %s failed: %s", document.label, where, error.message)
 
 
-async def _reserve(stage: Stage[Any], by_key: Mapping[str, Document], context: RunContext) -> dict[str, Reservation]:
-    """Announce the outputs of a shard in one statement; those that this run is making already are left out."""
-    drafts = {
-        key: _draft(stage, document.info, key, context)
-        for key, document in by_key.items()
-        if key not in context.in_progress and document.info is not None
-    }
-    try:
-        reservations = await context.custody.reserve(list(drafts.values())) if drafts else []
-    except CatalogRefused:
-        return {}  # one of them cannot be catalogued; alone, each fails or passes for itself
-    return dict(zip(drafts, reservations, strict=True))
+# One document
 
 
-async def _produce(
-    stage: Stage[Any], document: Document, key: str, reserved: dict[str, Reservation], context: RunContext
-) -> None:
-    """Make the output, or take over the one that this run is making for the same content under another name."""
-    if document.info is None:
-        raise StageInputMissing(f"{document.label} was never taken into custody")
-    twin = context.in_progress.get(key)
-    if twin is not None:
-        delivery = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
-        catalog = context.custody.catalog
-        events = context.events.completed(document, stage, delivery, await catalog.now())
-        async with catalog.transaction() as connection:
-            await context.record_reuse(connection, delivery.artifact, document.info.source)
-            await context.tell(connection, events)
-        context.events.told(events)
-        document.outputs[stage.name] = delivery
-        return
+async def _share_output(
+    stage: Stage[Any], document: Document, info: DocumentInfo, twin: asyncio.Future[Artifact], context: RunContext
+) -> Deliverable:
+    """Wait for the output that this run is making for the same content under another name, and deliver it too."""
+    output = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
+    catalog = context.custody.catalog
+    events = context.events.completed(document, stage, output, await catalog.now())
+    async with catalog.transaction() as connection:
+        await context.record_reuse(connection, output.artifact, info.source)
+        await context.record_events(connection, events)
+    context.events.confirm(events)
+    return output
+
+
+async def _make_output(
+    stage: Stage[Any],
+    document: Document,
+    info: DocumentInfo,
+    key: str,
+    reserved: dict[str, Reservation],
+    context: RunContext,
+) -> Deliverable:
+    """Make and store the output, as the one that documents with the same key wait for."""
     made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
     context.in_progress[key] = made
     try:
-        delivery = await _run_and_store(stage, document, document.info, key, reserved, context)
+        output = await _run_and_store(stage, document, info, key, reserved, context)
     except BaseException as error:
-        # A second try may succeed, so a failure is handed to those who wait now and then forgotten.
+        # A retry may succeed, so the failure goes to the documents that wait now and is then forgotten.
         del context.in_progress[key]
         if isinstance(error, WaybillError):
             made.set_exception(error)
-            made.exception()  # mark as seen: there may be no twin to look at it
+            made.exception()  # mark as retrieved: there may be no twin to do it
         else:
             made.cancel()
         raise
-    made.set_result(delivery.artifact)
-    document.outputs[stage.name] = delivery
+    made.set_result(output.artifact)
+    return output
 
 
 async def _run_and_store(
@@ -214,6 +273,7 @@ async def _run_and_store(
     reserved: dict[str, Reservation],
     context: RunContext,
 ) -> Deliverable:
+    """Run the job, then store its output and record the events in the transaction that makes it available."""
     options = context.options[stage.name]
     target = context.scratch / f"{document.index}{stage.suffix}"
     job = Job(
@@ -224,8 +284,8 @@ async def _run_and_store(
         options=options.model_dump(mode="json"),
         target=target,
     )
-    result = await context.pool.run(job)
-    # Reserved with the shard, or by itself where that was not possible. Taken out only now: what is left is released.
+    result = await context.runner.run(job)
+    # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
     if key in reserved:
         reservation = reserved.pop(key)
     else:
@@ -234,18 +294,18 @@ async def _run_and_store(
     events: list[Event] = []
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        delivery = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
-        events.extend(context.events.completed(document, stage, delivery, artifact.created_at))
+        output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+        events.extend(context.events.completed(document, stage, output, artifact.created_at))
         return await context.make_available_and_tell(connection, artifact, events)
 
     artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
-    context.events.told(events)
+    context.events.confirm(events)
     document.files[stage.name] = target
     return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
 
 
 def _draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunContext) -> Draft:
-    """What is known of an output before it is made."""
+    """Return what is known of an output before it is made."""
     return Draft(
         kind="stage_output",
         filename=stage_output_name(info.name, stage.suffix),
@@ -269,8 +329,11 @@ def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:
     }
 
 
+# Inputs, and the state of the task
+
+
 def _chosen_inputs(stage: Stage[Any], document: Document) -> list[str]:
-    """For each `Read` of the stage the name that serves it. Raises `StageInputMissing`."""
+    """Return, for each `Read` of the stage, the input that serves it. Raises `StageInputMissing`."""
     chosen: list[str] = []
     for read in stage.reads:
         name = next((name for name in read.any_of if name == SOURCE or name in document.outputs), None)
@@ -308,17 +371,8 @@ async def _input_files(stage: Stage[Any], document: Document, context: RunContex
     return files
 
 
-async def _guarded(document: Document, where: str, work: Awaitable[None]) -> None:
-    """Await *work*; an error of ours becomes the document's own and stops nothing else."""
-    try:
-        await work
-    except WaybillError as error:
-        document.fail(error, where=where)
-        get_run_logger().warning("%s: %s failed: %s", document.label, where, error.message)
-
-
-def _verdict(shard: Shard, where: str, reused: int) -> State[None]:
-    """The task's state, told so that the counts can be read in Prefect's UI. Raises the first transient error."""
+def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
+    """Return the state of the task, with the counts for Prefect's UI. Raises the first transient error."""
     task_run = TaskRunContext.get()
     if task_run is not None:
         for document in shard.documents:

@@ -1,7 +1,7 @@
 """What happens inside a worker process: one stage on one document, within limits.
 
-A worker knows no Prefect, no catalogue and no storage. It reads local files, writes one local file, and sends home a
-small result. It ends itself when the process that started it dies, so a killed run leaves no worker behind.
+A worker knows no Prefect, no catalogue and no storage. It reads local files, writes one local file, and returns a small
+result. It exits when the process that started it dies, so a killed run leaves no worker behind.
 """
 
 from __future__ import annotations
@@ -14,39 +14,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, WaybillError
-from tasks.contract import DocumentInfo, Services, StageInput
+from tasks.contract import Services, StageInput
+from tasks.job import Job, JobResult
 from tasks.registry import stage_named
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One stage on one document: where to read, where to write."""
-
-    stage_name: str
-    stage_key: str
-    document: DocumentInfo
-    files: Mapping[str, Path]
-    options: Mapping[str, Any]
-    target: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What a job sends home; the output itself is in `Job.target`."""
-
-    seconds: float
-    peak_memory_bytes: int
-    metadata: Mapping[str, Any]
-    warnings: tuple[str, ...]
 
 
 @dataclass
@@ -59,16 +35,16 @@ _process = _Process()
 
 def start(services: Services, memory_bytes: int) -> None:
     """Prepare this process for jobs: limits, signals, and a watch on the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it ends its workers itself
-    _spare_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, which stops its workers
+    _return_large_blocks()
     _limit_memory(memory_bytes)
     _die_with_forkserver()
-    threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
+    threading.Thread(target=_exit_with_parent, daemon=True, name="parent-watch").start()
     _process.services = services
 
 
 def execute(job: Job) -> JobResult:
-    """Run the job and write its output. Raises one of `blocks.errors`, whatever the stage or its libraries raised."""
+    """Run the job and write its output. Raises every error of the stage and its libraries as one of `blocks.errors`."""
     if _process.services is None:
         raise StageFailed("the worker process was not started with tasks.worker.start")
     stage = stage_named(job.stage_name)
@@ -81,15 +57,15 @@ def execute(job: Job) -> JobResult:
     except WaybillError:
         raise
     except ValidationError as exc:
-        raise InvalidOptions(f"the options of {job.stage_name} do not fit: {exc.error_count()} errors") from exc
+        raise InvalidOptions(f"the options of {job.stage_name} are not valid: {exc.error_count()} errors") from exc
     except MemoryError as exc:
         raise StageOutOfMemory(
             f"{job.document.name} needs more memory than a worker may use; raise WAYBILL_STAGE_MEMORY_MIB"
         ) from exc
     except Exception as exc:
-        # The message of a foreign exception may quote the document, so only its type goes home.
+        # The message of a foreign exception may quote the document, so only its type is reported.
         raise StageFailed(
-            f"{job.stage_name} failed on {job.document.name} with an unforeseen {type(exc).__name__}"
+            f"{job.stage_name} failed on {job.document.name} with an unexpected {type(exc).__name__}"
         ) from exc
     return JobResult(
         seconds=time.perf_counter() - started,
@@ -99,10 +75,10 @@ def execute(job: Job) -> JobResult:
     )
 
 
-def _spare_memory() -> None:
-    """Let the C library give large blocks back at once: a large workbook then fits where it did not.
+def _return_large_blocks() -> None:
+    """Make the C library return large freed blocks to the system immediately, so that a large workbook fits the limit.
 
-    glibc raises its threshold for them by itself with every block that is freed; setting it pins it. See mallopt(3).
+    glibc raises its threshold for such blocks with every block that is freed; setting it pins it. See mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -120,7 +96,7 @@ def _limit_memory(limit_bytes: int) -> None:
 
 
 def _die_with_forkserver() -> None:
-    """Ask the kernel to kill this process when the forkserver ends, which ends with the flow's process.
+    """Ask the kernel to kill this process when the forkserver exits, which exits with the flow's process.
 
     The watching thread below needs the interpreter lock, which native code may hold for ever. Linux only; see prctl(2).
     """
@@ -129,11 +105,11 @@ def _die_with_forkserver() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os._exit(1)  # nothing to tidy: outputs count only once the parent has stored them
+        os._exit(1)  # nothing to clean up: outputs count only once the parent has stored them
 
 
 def _peak_memory_bytes() -> int:

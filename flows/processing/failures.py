@@ -26,8 +26,8 @@ async def record_failures(documents: Sequence[Document], context: RunContext) ->
     now = await catalog.now()
     events = [event for document in failed for event in context.events.failed(document, now)]
     async with catalog.transaction() as connection:
-        await context.tell(connection, events)
-    context.events.told(events)
+        await context.record_events(connection, events)
+    context.events.confirm(events)
     for document in failed:
         document.failure_recorded = True
 

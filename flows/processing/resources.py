@@ -80,7 +80,7 @@ async def open_run(
                     run_id=run_id,
                     custody=custody,
                     locks=locks,
-                    pool=pool,
+                    runner=pool,
                     services=services,
                     scratch=scratch,
                     stages=stages,

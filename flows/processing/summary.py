@@ -69,7 +69,7 @@ def _failure(document: Document) -> str:
 
 
 def _deliveries(documents: Sequence[Document]) -> list[Deliverable]:
-    return [delivery for document in documents for delivery in document.deliveries()]
+    return [deliverable for document in documents for deliverable in document.deliverables()]
 
 
 def _made(documents: Sequence[Document]) -> int:

@@ -51,11 +51,11 @@ def milestones(events: list[Event]) -> list[float]:
 
 def through_all(events: DocumentEvents, one: Document) -> list[list[Event]]:
     told = [events.taken(one, NOW)]
-    events.told(told[-1])
+    events.confirm(told[-1])
     for stage in STAGES:
         made = delivery()
         told.append(events.completed(one, stage, made, NOW))
-        events.told(told[-1])
+        events.confirm(told[-1])
         one.outputs[stage.name] = made
     return told
 
@@ -95,7 +95,7 @@ def test_what_was_not_committed_is_built_again_with_the_same_ids() -> None:
     first, second = events.taken(one, NOW), events.taken(one, NOW)
     assert milestones(first) == milestones(second) == [0.25]
     assert [event.event_id for event in first] == [event.event_id for event in second]
-    events.told(second)
+    events.confirm(second)
     assert events.taken(one, NOW) == []
 
 

@@ -1,0 +1,44 @@
+"""A job: one stage on one document, in the form in which it is sent to where it runs.
+
+Plain data that can be pickled. Whatever runs jobs is a `StageRunner`: `tasks.pool.WorkerPool` runs them in processes of
+this machine, and the run does not depend on where they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tasks.contract import DocumentInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run, on which local files, with which options, and the local file to write."""
+
+    stage_name: str
+    stage_key: str
+    document: DocumentInfo
+    files: Mapping[str, Path]
+    options: Mapping[str, Any]
+    target: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job reports; the output itself is in `Job.target`."""
+
+    seconds: float
+    peak_memory_bytes: int
+    metadata: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+class StageRunner(Protocol):
+    """Runs jobs within limits of time and memory, concurrently if it can."""
+
+    async def run(self, job: Job) -> JobResult:
+        """Run *job* and write `job.target`. Raises the stage's error, or an error of `blocks.errors` for its end."""
+        ...
