@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from blocks.age import parse_identities, unseal
-from blocks.custody.manifest import is_manifest_key
+from blocks.custody.manifest import is_manifest_path
 
 
 def blobs(home: Path, folder: str = "outputs") -> list[Path]:
     """The stored files of one kind, without their manifests."""
     found = sorted((home / "artifacts" / folder).glob("*/*"))
-    return [path for path in found if not is_manifest_key(path.name)]
+    return [path for path in found if not is_manifest_path(path.name)]
 
 
 def content(home: Path, blob: Path) -> bytes:

@@ -61,7 +61,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Presented:
+class PresentedKey:
     """A key as somebody shows it."""
 
     key_id: str
@@ -72,16 +72,16 @@ class Presented:
         return hmac.compare_digest(digest(self.secret), key.secret_sha256)
 
 
-def new_key() -> tuple[str, Presented]:
+def generate_key() -> tuple[str, PresentedKey]:
     """A random key: its text, which is shown once, and its parts."""
-    shown = Presented(key_id=secrets.token_hex(_ID_BYTES), secret=secrets.token_hex(_SECRET_BYTES))
+    shown = PresentedKey(key_id=secrets.token_hex(_ID_BYTES), secret=secrets.token_hex(_SECRET_BYTES))
     return f"wb_{shown.key_id}_{shown.secret}", shown
 
 
-def read_presented(text: str) -> Presented | None:
+def parse_key(text: str) -> PresentedKey | None:
     """The parts of *text*; None when it has not the form of a key, so that nothing need be looked up."""
     found = _FORM.fullmatch(text)
-    return Presented(key_id=found[1], secret=found[2]) if found else None
+    return PresentedKey(key_id=found[1], secret=found[2]) if found else None
 
 
 def digest(secret: str) -> bytes:

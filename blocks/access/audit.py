@@ -103,7 +103,7 @@ async def record(connection: Connection, *entries: AuditEntry) -> None:
     await execute(connection, queries.RECORD, {"rows": orjson.dumps(rows).decode()})
 
 
-async def audited(
+async def audit_entries(
     connection: Connection,
     *,
     action: str | None = None,

@@ -56,11 +56,11 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class UnderWay:
+class InProgress:
     """Another request with the same key is being worked on."""
 
 
-async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Claim | Answered | UnderWay:
+async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Claim | Answered | InProgress:
     """Begin a request, or learn what became of it. What is older than `REMEMBERED` is forgotten."""
     values = {
         "key_id": key_id,
@@ -74,7 +74,7 @@ async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Cl
     if row is not None:
         return Claim(**row)
     row = await (await execute(connection, queries.ANSWERED_REQUEST, values)).fetchone()
-    return Answered(**row) if row else UnderWay()
+    return Answered(**row) if row else InProgress()
 
 
 async def renew(connection: Connection, claim: Claim) -> bool:
@@ -83,19 +83,19 @@ async def renew(connection: Connection, claim: Claim) -> bool:
     return (await execute(connection, queries.RENEW_REQUEST, values)).rowcount == 1
 
 
-async def note_stored(connection: Connection, claim: Claim, fingerprint: str, file_id: UUID) -> bool:
+async def record_stored(connection: Connection, claim: Claim, fingerprint: str, file_id: UUID) -> bool:
     """The file is in custody: whoever goes on need not store it again. False when the claim was lost."""
     values = claim.as_values() | {"fingerprint": fingerprint, "file_id": file_id}
     return (await execute(connection, queries.NOTE_STORED, values)).rowcount == 1
 
 
-async def note_answer(connection: Connection, claim: Claim, fingerprint: str, answer: Mapping[str, Any]) -> None:
+async def record_answer(connection: Connection, claim: Claim, fingerprint: str, answer: Mapping[str, Any]) -> None:
     """It is done. From now on the same request gets *answer*."""
     values = claim.as_values() | {"fingerprint": fingerprint, "answer": orjson.dumps(dict(answer)).decode()}
     await execute(connection, queries.NOTE_ANSWER, values)
 
 
-async def let_go(connection: Connection, claim: Claim) -> None:
+async def release_claim(connection: Connection, claim: Claim) -> None:
     """Not done: the next one may begin at once, from the file if it was stored."""
     await execute(connection, queries.LET_GO_REQUEST, claim.as_values())
     await execute(connection, queries.FORGET_UNDONE_REQUEST, claim.as_values())

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from blocks.access import queries
-from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, new_key
+from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, generate_key
 from blocks.catalog import Connection
 from blocks.errors import ApiKeyNotFound
 from blocks.postgres import execute
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class CreatedKey:
     """A key that was made, and its text, which is known now and never again."""
 
     key: ApiKey
@@ -31,9 +31,9 @@ async def create_key(
     scopes: Sequence[str],
     requests_per_minute: int | None = None,
     keep_for: timedelta | None = None,
-) -> Made:
+) -> CreatedKey:
     """Make a key; without *keep_for* it works until it is revoked. Raises `InvalidOptions`."""
-    text, shown = new_key()
+    text, shown = generate_key()
     values = {
         "key_id": shown.key_id,
         "name": check_name(name),
@@ -43,7 +43,7 @@ async def create_key(
         "keep_for_seconds": keep_for.total_seconds() if keep_for is not None else None,
     }
     row = await (await execute(connection, queries.CREATE_KEY, values)).fetchone()
-    return Made(key=_key(cast("Row", row)), text=text)
+    return CreatedKey(key=_key(cast("Row", row)), text=text)
 
 
 async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
@@ -76,7 +76,7 @@ async def has_admin_key(connection: Connection) -> bool:
     return bool(cast("Row", row)["found"])
 
 
-async def note_use(connection: Connection, key_id: str) -> None:
+async def record_key_use(connection: Connection, key_id: str) -> None:
     """Note that the key was used now."""
     await execute(connection, queries.NOTE_USE, {"key_id": key_id})
 

@@ -3,7 +3,7 @@
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
 from blocks.catalog.catalog import Catalog, Connection, Page, Unfinished
 from blocks.catalog.output_locks import OutputLocks
-from blocks.postgres.pool import Patience
+from blocks.postgres.pool import Timeouts
 
 __all__ = [
     "KINDS",
@@ -14,9 +14,9 @@ __all__ = [
     "Kind",
     "OutputLocks",
     "Page",
-    "Patience",
     "Reservation",
     "StageMark",
     "Stored",
+    "Timeouts",
     "Unfinished",
 ]

@@ -18,7 +18,7 @@ import orjson
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Kind, Reservation
-from blocks.catalog.json_columns import as_json
+from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
     ArtifactNotFound,
@@ -29,7 +29,7 @@ from blocks.errors import (
 )
 from blocks.postgres import Connection, Row, execute, postgres_errors
 from blocks.postgres.page_cursor import read_cursor, write_cursor
-from blocks.postgres.pool import LONG_PATIENCE, BrokenConnections, Patience, Pool, open_pool
+from blocks.postgres.pool import LONG_TIMEOUTS, BrokenConnections, Pool, Timeouts, open_pool
 
 # Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
 CHECK_TIMEOUT_SECONDS = 1.0
@@ -72,9 +72,9 @@ class Catalog:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database_url: str, patience: Patience = LONG_PATIENCE) -> AsyncGenerator[Self]:
-        """Connect; with *patience* for everything after that. Raises what `open_pool` raises."""
-        async with open_pool(database_url, patience) as pool:
+    async def open(cls, database_url: str, timeouts: Timeouts = LONG_TIMEOUTS) -> AsyncGenerator[Self]:
+        """Connect; with *timeouts* for everything after that. Raises what `open_pool` raises."""
+        async with open_pool(database_url, timeouts) as pool:
             yield cls(pool)
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ class Catalog:
         Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
         """
         values = {name: getattr(artifact, name) for name in _MEASURED}
-        facts = {name: as_json(getattr(artifact, name), name) for name in ("metadata", "report")}
+        facts = {name: json_text(getattr(artifact, name), name) for name in ("metadata", "report")}
         cursor = await execute(connection, statement, {**values, **facts, **(more or {})})
         row = await cursor.fetchone()
         if row is None:
@@ -144,7 +144,7 @@ class Catalog:
 
         Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
         """
-        await execute(connection, queries.LOCK_PATIENCE, {})
+        await execute(connection, queries.LOCK_TIMEOUT, {})
         cursor = await execute(connection, queries.LOCK_STATE, {"file_id": file_id})
         row = await cursor.fetchone()
         return str(row["state"]) if row else None
@@ -289,8 +289,8 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
             "run_id": one.draft.run_id,
             "media_type": one.draft.media_type,
             "location": one.location,
-            "metadata": orjson.Fragment(as_json(one.draft.metadata, "metadata")),
-            "report": orjson.Fragment(as_json(one.draft.report, "report")),
+            "metadata": orjson.Fragment(json_text(one.draft.metadata, "metadata")),
+            "report": orjson.Fragment(json_text(one.draft.report, "report")),
             "keep_for_seconds": one.draft.keep_for.total_seconds(),
         }
         for one in reservations

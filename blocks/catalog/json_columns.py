@@ -13,17 +13,17 @@ from blocks.errors import CatalogRefused
 from blocks.json_cleaning import cleaned, storable_leaf
 
 # Facts are some kilobytes, and a page of a list carries those of up to a thousand files.
-MAX_FACTS_BYTES = 1024 * 1024
+MAX_JSON_BYTES = 1024 * 1024
 
 
-def as_json(facts: Mapping[str, Any], what: str) -> str:
+def json_text(facts: Mapping[str, Any], what: str) -> str:
     """*facts* as JSON text that Postgres takes. Raises `CatalogRefused` when they are not JSON or longer than
-    `MAX_FACTS_BYTES`."""
+    `MAX_JSON_BYTES`."""
     try:
         text = json.dumps(cleaned(facts, leaf=storable_leaf), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as exc:
         raise CatalogRefused(f"the {what} of a file must be plain JSON; {type(exc).__name__} while writing it") from exc
     size = len(text.encode())
-    if size > MAX_FACTS_BYTES:
-        raise CatalogRefused(f"the {what} of a file may have {MAX_FACTS_BYTES} bytes of JSON, not {size}")
+    if size > MAX_JSON_BYTES:
+        raise CatalogRefused(f"the {what} of a file may have {MAX_JSON_BYTES} bytes of JSON, not {size}")
     return text

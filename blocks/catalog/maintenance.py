@@ -14,7 +14,7 @@ from uuid import UUID
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Stored
 from blocks.catalog.catalog import Catalog, Connection, read_artifact
-from blocks.catalog.json_columns import as_json
+from blocks.catalog.json_columns import json_text
 from blocks.postgres import execute
 
 # A page of rows in memory at a time; large enough that asking for the next one is nothing beside reading their bytes.
@@ -112,7 +112,7 @@ async def hold_location(connection: Connection, file_id: UUID) -> str | None:
 
     Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
     """
-    await execute(connection, queries.LOCK_PATIENCE, {})
+    await execute(connection, queries.LOCK_TIMEOUT, {})
     row = await (await execute(connection, queries.HOLD_LOCATION, {"file_id": file_id})).fetchone()
     return str(row["location"]) if row else None
 
@@ -125,8 +125,8 @@ async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
 
 async def restore(connection: Connection, artifact: Artifact) -> bool:
     """Write the row that a manifest describes. False when the catalogue has a row for this file or place already."""
-    values = {**vars(artifact), "metadata": as_json(artifact.metadata, "metadata")}
-    values["report"] = as_json(artifact.report, "report")
+    values = {**vars(artifact), "metadata": json_text(artifact.metadata, "metadata")}
+    values["report"] = json_text(artifact.report, "report")
     return await _hit(connection, queries.RESTORE, values)
 
 

@@ -64,7 +64,7 @@ MAKE_AVAILABLE = f"with {MADE_AVAILABLE} select * from made"
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"
 
 # A commit takes milliseconds; a transaction whose client has vanished from the network may stay for hours.
-LOCK_PATIENCE = "set local lock_timeout = '10s'"
+LOCK_TIMEOUT = "set local lock_timeout = '10s'"
 
 FORGET_PENDING = "delete from artifacts where file_id = any(%(file_ids)s) and state = 'pending'"
 

@@ -20,7 +20,7 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
 from blocks.catalog.maintenance import mark_damaged, mark_verified
-from blocks.custody.manifest import manifest_key, write_manifest
+from blocks.custody.manifest import manifest_path, write_manifest
 from blocks.custody.read import Content, content_pieces, require_key, verify_stored
 from blocks.custody.write import store
 from blocks.errors import (
@@ -36,7 +36,7 @@ from blocks.errors import (
 from blocks.keys import StorageKeys
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
-from blocks.storage import Backend, Expected, new_key
+from blocks.storage import Backend, Expected, new_blob_path
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ class Custody:
         """
         ids = [self._new_id() for _ in drafts]
         reservations = [
-            Reservation(file_id=file_id, location=new_key(draft.kind, file_id), draft=draft)
+            Reservation(file_id=file_id, location=new_blob_path(draft.kind, file_id), draft=draft)
             for file_id, draft in zip(ids, drafts, strict=True)
         ]
         announced = False
@@ -305,7 +305,7 @@ class Custody:
 
     def publish_manifest(self, artifact: Artifact) -> None:
         """Write the manifest beside the blob. Blocks. Raises what `Backend.publish` raises."""
-        self.backend.publish(manifest_key(artifact.location), [write_manifest(artifact, self.keys.recipient)])
+        self.backend.publish(manifest_path(artifact.location), [write_manifest(artifact, self.keys.recipient)])
 
     def delete_stored(self, key: str) -> None:
         """Remove the blob, then its manifest, and what an interrupted writer left of either. Blocks. Idempotent.
@@ -313,7 +313,7 @@ class Custody:
         In this order, so that no manifest ever stands for a blob that is still to go.
         """
         self.backend.delete(key, interrupted=True)
-        self.backend.delete(manifest_key(key), interrupted=True)
+        self.backend.delete(manifest_path(key), interrupted=True)
 
     async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:
         """Undo a reservation: first the blob (if *written* by us), then the row that knows where it lies.

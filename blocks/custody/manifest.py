@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from blocks.age import seal, unseal
 from blocks.catalog import Artifact, Kind
-from blocks.catalog.json_columns import as_json
+from blocks.catalog.json_columns import json_text
 from blocks.errors import MalformedAgeFile, MalformedManifest
 from blocks.keys import StorageKeys, StorageRecipient
 
@@ -67,12 +67,12 @@ class _Manifest(BaseModel):
 _LEFT_OUT = ("verified_at", "damaged_at", "damage", "pinned_at", "pin_note")
 
 
-def manifest_key(location: str) -> str:
+def manifest_path(location: str) -> str:
     """Where the manifest of the blob at *location* lies."""
     return location + MANIFEST_SUFFIX
 
 
-def is_manifest_key(key: str) -> bool:
+def is_manifest_path(key: str) -> bool:
     """Whether *key* names a manifest, not a blob."""
     return key.endswith(MANIFEST_SUFFIX)
 
@@ -81,7 +81,7 @@ def write_manifest(artifact: Artifact, recipient: StorageRecipient | None) -> by
     """The manifest of *artifact*, encrypted for *recipient* if there is one."""
     row = {name: value for name, value in vars(artifact).items() if name not in _LEFT_OUT}
     # As the catalogue writes them, so that a restored row is equal to the first one.
-    facts = {name: orjson.Fragment(as_json(row[name], name)) for name in ("metadata", "report")}
+    facts = {name: orjson.Fragment(json_text(row[name], name)) for name in ("metadata", "report")}
     plain = orjson.dumps({"waybill_manifest": FORMAT_VERSION, **row, **facts})
     return plain if recipient is None else b"".join(seal([plain], [recipient]))
 

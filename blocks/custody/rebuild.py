@@ -15,11 +15,11 @@ from functools import partial
 from blocks.catalog import KINDS, Artifact
 from blocks.catalog.maintenance import known_files, restore
 from blocks.custody.custody import Custody
-from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_key, manifest_key, read_manifest
+from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_path, manifest_path, read_manifest
 from blocks.errors import MalformedManifest, WaybillError
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
-from blocks.storage import key_folder
+from blocks.storage import kind_folder
 
 # Manifests are small, and on an object store each is a round trip: several at once, few enough for any server.
 MANIFESTS_AT_ONCE = 8
@@ -46,10 +46,10 @@ async def rebuild(
     found = Rebuilt()
     accept_plain = accept_plain or custody.keys.recipient is None
     for kind in KINDS:
-        keys = set(await in_thread(lambda check, kind=kind: _listed(custody, key_folder(kind), check)))
-        manifests = sorted(key for key in keys if is_manifest_key(key))
+        keys = set(await in_thread(lambda check, kind=kind: _listed(custody, kind_folder(kind), check)))
+        manifests = sorted(key for key in keys if is_manifest_path(key))
         found.blobs_without_manifest += sorted(
-            key for key in keys if not is_manifest_key(key) and manifest_key(key) not in keys
+            key for key in keys if not is_manifest_path(key) and manifest_path(key) not in keys
         )
         read = partial(_take_in, custody, keys, found, accept_plain=accept_plain, dry_run=dry_run)
         done = 0
@@ -71,7 +71,7 @@ async def _take_in(
 ) -> None:
     try:
         artifact = await in_thread(lambda _: _read(custody, key, accept_plain=accept_plain))
-        if manifest_key(artifact.location) != key:
+        if manifest_path(artifact.location) != key:
             raise MalformedManifest(f"it describes another file, at {artifact.location}")
         if artifact.location not in keys:
             raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
@@ -94,7 +94,7 @@ async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bo
 
 def _listed(custody: Custody, folder: str, check: StopCheck) -> list[str]:
     keys: list[str] = []
-    for key in custody.backend.keys(folder):
+    for key in custody.backend.paths(folder):
         check()
         keys.append(key)
     return keys

@@ -44,7 +44,7 @@ from blocks.keys import StorageRecipient
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
-from blocks.storage import Digest, Expected, new_key
+from blocks.storage import Digest, Expected, new_blob_path
 
 _LOCK = "waybill:rotate-storage"
 
@@ -61,7 +61,7 @@ class Moved:
 
 
 @asynccontextmanager
-async def only_rotation(locks: OutputLocks) -> AsyncGenerator[None]:
+async def rotation_lock(locks: OutputLocks) -> AsyncGenerator[None]:
     """Nobody else rotates the storage of this catalogue for the length of the block; whoever makes a key for a rotation
     does so within it. May be entered again by whoever is in it. Raises `RotationUnderWay`."""
     if not await locks.try_acquire({_LOCK}):
@@ -82,7 +82,7 @@ async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Mo
     recipient = custody.keys.recipient
     if recipient is None:
         raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no key to move the files to")
-    async with only_rotation(locks):
+    async with rotation_lock(locks):
         await _clear_interrupted(custody)
         artifacts = not_encrypted_for(custody.catalog, recipient.text)
         moves = bounded_map(FILES_AT_ONCE, artifacts, partial(_moved, custody, recipient))
@@ -122,7 +122,7 @@ async def _clear_interrupted(custody: Custody) -> None:
 async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
     """Store the file anew under another key and let go of the old one. False when it is being removed meanwhile."""
     require_key(custody.keys, artifact)
-    target = new_key(artifact.kind, uuid4())
+    target = new_blob_path(artifact.kind, uuid4())
     try:
         async with custody.catalog.connection() as connection:
             if not await begin_move(connection, artifact, target):

@@ -33,7 +33,7 @@ class Discarded(WaybillError):
 
 
 @asynccontextmanager
-async def receiving(custody: Custody, draft: Draft) -> AsyncGenerator[StreamingUpload]:
+async def streaming_upload(custody: Custody, draft: Draft) -> AsyncGenerator[StreamingUpload]:
     """Take in a file in pieces; at the end of the block it is undone unless `StreamingUpload.keep` was called.
 
     *draft* says what is known before the first byte. Raises what `Custody.reserve` raises.
@@ -82,7 +82,7 @@ class StreamingUpload:
         self._raise_what_went_wrong()
         return self._is_stored.result()
 
-    async def look_into(self, examine: Callable[[BinaryIO], T]) -> T | None:
+    async def inspect(self, examine: Callable[[BinaryIO], T]) -> T | None:
         """What *examine* makes of the stored content, in a thread; None where the key that reads it is not here."""
         stored = self._is_stored.result()
         custody, location = self._custody, self.reservation.location

@@ -30,7 +30,7 @@ ResultT = TypeVar("ResultT")
 # A flow runs a few shards at once and each has one write under way per document that is being stored; more connections
 # would only queue inside Postgres.
 POOL_CONNECTIONS = 8
-# Longer than a restart of Postgres takes, shorter than a person's patience.
+# Longer than a restart of Postgres takes, shorter than a person's timeouts.
 CONNECT_TIMEOUT_SECONDS = 15.0
 # The pool doubles its pauses as long as it tries to reconnect, and would be back as late again as the outage was long.
 # Giving up this early and beginning again keeps them at a second.
@@ -40,7 +40,7 @@ _WAIT_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Timeouts:
     """How long to wait: *connection_seconds* for a connection that works and is free, *answer_seconds* for the answer
     to one statement, or None for as long as it takes."""
 
@@ -49,7 +49,7 @@ class Patience:
 
 
 # For runs, which rather wait for a database to come back than fail.
-LONG_PATIENCE = Patience()
+LONG_TIMEOUTS = Timeouts()
 
 
 class BoundedConnection(psycopg.AsyncConnection[Row]):
@@ -74,7 +74,7 @@ class BoundedConnection(psycopg.AsyncConnection[Row]):
 
 
 @asynccontextmanager
-async def open_pool(database_url: str, patience: Patience) -> AsyncGenerator[Pool]:
+async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Pool]:
     """A pool that has a connection, for the length of the block.
 
     Raises `CatalogUnavailable` when Postgres does not answer within `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings`.
@@ -84,15 +84,15 @@ async def open_pool(database_url: str, patience: Patience) -> AsyncGenerator[Poo
         database_url,
         min_size=1,
         max_size=POOL_CONNECTIONS,
-        timeout=patience.connection_seconds,
+        timeout=timeouts.connection_seconds,
         reconnect_timeout=RECONNECT_SECONDS,
         reconnect_failed=_begin_again,
         kwargs={
             "row_factory": dict_row,
             "autocommit": True,
-            **connect_arguments(database_url, longest_seconds=patience.connection_seconds),
+            **connect_arguments(database_url, longest_seconds=timeouts.connection_seconds),
         },
-        configure=_configured(patience),
+        configure=_configured(timeouts),
         connection_class=cast("type[Connection]", BoundedConnection),
         open=False,
     )
@@ -140,9 +140,9 @@ async def _begin_again(pool: Pool) -> None:
     await pool.check()
 
 
-def _configured(patience: Patience) -> Callable[[Connection], Any]:
+def _configured(timeouts: Timeouts) -> Callable[[Connection], Any]:
     async def configure(connection: Connection) -> None:
-        cast("BoundedConnection", connection).answer_seconds = patience.answer_seconds
+        cast("BoundedConnection", connection).answer_seconds = timeouts.answer_seconds
         # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
         set_json_loads(orjson.loads, connection)
 

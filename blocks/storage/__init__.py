@@ -1,7 +1,7 @@
 """Where blobs lie: keys, back ends, and the `artifact-store` block (`blocks.storage.block`, which imports Prefect)."""
 
 from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, read_chunks
-from blocks.storage.blob_path import check_key, key_folder, new_key
+from blocks.storage.blob_path import check_blob_path, kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 
 __all__ = [
@@ -10,9 +10,9 @@ __all__ = [
     "Blob",
     "Digest",
     "Expected",
-    "check_key",
-    "key_folder",
-    "new_key",
+    "check_blob_path",
+    "kind_folder",
+    "new_blob_path",
     "open_backend",
     "read_chunks",
 ]

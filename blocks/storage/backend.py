@@ -18,7 +18,7 @@ from blocks.errors import ContentMismatch
 # One read, one hash update and one write per MiB: large enough for full disk speed, small beside any memory limit.
 CHUNK_BYTES = 1024 * 1024
 # Of the form of a key, and never one: ids of blobs are random and none is all zeros.
-PROBE_KEY = f"uploads/00/{'0' * 32}"
+PROBE_PATH = f"uploads/00/{'0' * 32}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Backend(Protocol):
         """Remove the blob; False when there was none. *interrupted*: also what a dead writer of this key left."""
         ...
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def paths(self, prefix: str = "") -> Iterator[str]:
         """Every visible key below the folder *prefix*, unsorted. Foreign files that no key could name are left out.
 
         Raises `StorageUnavailable` when a part cannot be listed: a short list would look like lost blobs.

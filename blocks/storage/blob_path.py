@@ -12,7 +12,7 @@ from uuid import UUID
 from blocks.errors import UnsafeKey
 
 # S3 takes 1,024 bytes of key, and a root prefix has to fit in front of it.
-MAX_KEY_BYTES = 900
+MAX_PATH_BYTES = 900
 # The longest file name of ext4, XFS, APFS and NTFS is 255 bytes; a temporary name is 26 bytes longer than the blob's.
 MAX_SEGMENT_BYTES = 220
 # A temporary file begins with a dot and ends with this, and no key may look like one.
@@ -21,26 +21,26 @@ PARTIAL_SUFFIX = ".partial"
 _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "transfers", "export": "exports"}
 
 
-def new_key(kind: str, file_id: UUID) -> str:
+def new_blob_path(kind: str, file_id: UUID) -> str:
     """``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so no folder grows past listing."""
     text = file_id.hex
-    return f"{key_folder(kind)}/{text[:2]}/{text}"
+    return f"{kind_folder(kind)}/{text[:2]}/{text}"
 
 
-def key_folder(kind: str) -> str:
+def kind_folder(kind: str) -> str:
     """The folder that all keys of *kind* begin with."""
     return _KIND_FOLDERS[kind]
 
 
-def check_key(key: str) -> tuple[str, ...]:
+def check_blob_path(key: str) -> tuple[str, ...]:
     """The segments of *key*. Raises `UnsafeKey` for anything that is absolute, climbs, hides a control character or
     is too long to be stored everywhere."""
     try:
         encoded = key.encode()
     except UnicodeEncodeError as exc:
         raise UnsafeKey("a storage key must be valid Unicode") from exc
-    if not encoded or len(encoded) > MAX_KEY_BYTES:
-        raise UnsafeKey(f"a storage key has 1 to {MAX_KEY_BYTES} bytes, not {len(encoded)}")
+    if not encoded or len(encoded) > MAX_PATH_BYTES:
+        raise UnsafeKey(f"a storage key has 1 to {MAX_PATH_BYTES} bytes, not {len(encoded)}")
     segments = tuple(key.split("/"))
     for segment in segments:
         if segment in {"", ".", ".."}:
@@ -56,10 +56,10 @@ def check_key(key: str) -> tuple[str, ...]:
     return segments
 
 
-def is_key(name: str) -> bool:
+def is_blob_path(name: str) -> bool:
     """Whether *name* is a storage key; foreign files in a store may have any name."""
     try:
-        check_key(name)
+        check_blob_path(name)
     except UnsafeKey:
         return False
     return True

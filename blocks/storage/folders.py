@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.storage.blob_path import MAX_KEY_BYTES
+from blocks.storage.blob_path import MAX_PATH_BYTES
 
 # The owner alone writes and reads; the group may walk, so that a backup user can be let in. Set whatever the umask is.
 FOLDER_MODE = 0o750
@@ -40,7 +40,7 @@ def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -
 def files_below(folder: int, inside: str) -> Iterator[tuple[str, str]]:
     """Folder (*inside* and on, each with a slash at its end) and name of every regular file below *folder*."""
     # Nothing of ours lies deeper than a key is long; a foreign tree may be deeper than the stack.
-    if len(inside) > MAX_KEY_BYTES:
+    if len(inside) > MAX_PATH_BYTES:
         return
     with os.scandir(folder) as entries:
         listed = list(entries)

@@ -20,8 +20,8 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExists, StorageUnavailable, WaybillError
-from blocks.storage.backend import PROBE_KEY, Blob, Digest, Expected, read_chunks
-from blocks.storage.blob_path import check_key, is_key
+from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, read_chunks
+from blocks.storage.blob_path import check_blob_path, is_blob_path
 
 # The memory driver looks whether a name is taken and then takes it; one writer of this process at a time does so.
 _creating = threading.Lock()
@@ -94,8 +94,8 @@ class FsspecBackend:
                 return False
         return True
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """See `Backend.keys`."""
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """See `Backend.paths`."""
         start = self._path(prefix.rstrip("/")) if prefix else self._root
         with self._translated("list the storage"):
             try:
@@ -104,7 +104,7 @@ class FsspecBackend:
                 found = []
         for path in found:
             key = str(path)[len(self._root) :].lstrip("/")
-            if is_key(key):
+            if is_blob_path(key):
                 yield key
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
@@ -115,13 +115,13 @@ class FsspecBackend:
     def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
         """Nothing to do, see `leftovers`."""
         del older_than
-        check_key(key)
+        check_blob_path(key)
         return 0
 
     def probe(self) -> None:
         """See `Backend.probe`."""
         with contextlib.suppress(BlobMissing):
-            self.size(PROBE_KEY)
+            self.size(PROBE_PATH)
 
     def locate(self, key: str) -> str:
         """The URL of the stored bytes."""
@@ -130,7 +130,7 @@ class FsspecBackend:
     def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
         """None: what the drivers offer differs too much to be promised."""
         del expires_in, filename, media_type
-        check_key(key)
+        check_blob_path(key)
         return None
 
     def _open_new(self, path: str) -> Any:
@@ -158,7 +158,7 @@ class FsspecBackend:
                 raise StorageUnavailable(f"the storage gives back other bytes than were written: {exc}") from exc
 
     def _path(self, key: str) -> str:
-        return "/".join((self._root, *check_key(key)))
+        return "/".join((self._root, *check_blob_path(key)))
 
     @contextmanager
     def _translated(self, action: str, digest: Digest | None = None) -> Generator[None]:

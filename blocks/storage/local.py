@@ -31,7 +31,7 @@ from blocks.errors import (
 )
 from blocks.runtime.prefetch import prefetch
 from blocks.storage.backend import Blob, Digest, Expected
-from blocks.storage.blob_path import PARTIAL_SUFFIX, check_key, is_key
+from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
 
 # Of use to the owner alone; the umask cannot add to it.
@@ -55,7 +55,7 @@ class LocalBackend:
         self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
     ) -> Blob:
         """See `Backend.publish`. The blob and its folder entry are on disk when this returns."""
-        *folders, name = check_key(key)
+        *folders, name = check_blob_path(key)
         digest = Digest(expected)
         with _translated(f"store {key}", digest), folder_below(self._root, folders, create=True) as folder:
             partial = f".{name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
@@ -76,7 +76,7 @@ class LocalBackend:
 
     def open(self, key: str) -> BinaryIO:
         """See `Backend.open`."""
-        *folders, name = check_key(key)
+        *folders, name = check_blob_path(key)
         with _translated(f"read {key}"):
             try:
                 with folder_below(self._root, folders) as folder:
@@ -91,7 +91,7 @@ class LocalBackend:
 
     def size(self, key: str) -> int:
         """See `Backend.size`."""
-        *folders, name = check_key(key)
+        *folders, name = check_blob_path(key)
         with _translated(f"look at {key}"):
             try:
                 with folder_below(self._root, folders) as folder:
@@ -104,7 +104,7 @@ class LocalBackend:
 
     def delete(self, key: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
-        *folders, name = check_key(key)
+        *folders, name = check_blob_path(key)
         with _translated(f"delete {key}"):
             try:
                 with folder_below(self._root, folders) as folder:
@@ -118,7 +118,7 @@ class LocalBackend:
 
     def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: temporary files."""
-        *folders, name = check_key(key)
+        *folders, name = check_blob_path(key)
         with _translated(f"clear up after {key}"):
             try:
                 with folder_below(self._root, folders) as folder:
@@ -126,10 +126,10 @@ class LocalBackend:
             except FileNotFoundError:
                 return 0
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """See `Backend.keys`. Symbolic links are not followed and not listed."""
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """See `Backend.paths`. Symbolic links are not followed and not listed."""
         for folder, name in self._walk(prefix):
-            if is_key(f"{folder}{name}"):
+            if is_blob_path(f"{folder}{name}"):
                 yield f"{folder}{name}"
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
@@ -137,7 +137,7 @@ class LocalBackend:
         written_before = _written_before(older_than)
         for folder, name in self._walk(prefix):
             blob_name = _blob_name_of_partial(name)
-            if blob_name is None or not is_key(f"{folder}{blob_name}"):
+            if blob_name is None or not is_blob_path(f"{folder}{blob_name}"):
                 continue
             with suppress(FileNotFoundError):  # its writer was quicker
                 if (self._root / folder / name).lstat().st_mtime <= written_before:
@@ -158,17 +158,17 @@ class LocalBackend:
 
     def locate(self, key: str) -> str:
         """The path of the stored bytes."""
-        return str(self._root.joinpath(*check_key(key)))
+        return str(self._root.joinpath(*check_blob_path(key)))
 
     def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
         """None: a folder has no URL that others could follow."""
         del expires_in, filename, media_type
-        check_key(key)
+        check_blob_path(key)
         return None
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, str]]:
         """Folder (with a slash at its end) and name of every regular file below *prefix*."""
-        segments = check_key(prefix.rstrip("/")) if prefix else ()
+        segments = check_blob_path(prefix.rstrip("/")) if prefix else ()
         with _translated(f"list {prefix or 'the storage'}"):
             try:
                 with folder_below(self._root, segments) as start:

@@ -74,7 +74,7 @@ async def test_results_lie_apart_from_artifacts(store: ArtifactStore) -> None:
     await store.awrite_path("outputs/3f/3f2a", b"a result with the name of an artifact")
     store.backend.publish("outputs/3f/3f2a", [b"artifact"])
     assert await store.aread_path("outputs/3f/3f2a") == b"a result with the name of an artifact"
-    assert sorted(store.backend.keys()) == ["outputs/3f/3f2a", "prefect-results/outputs/3f/3f2a"]
+    assert sorted(store.backend.paths()) == ["outputs/3f/3f2a", "prefect-results/outputs/3f/3f2a"]
 
 
 async def test_many_results_at_once(store: ArtifactStore) -> None:

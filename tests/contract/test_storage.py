@@ -99,7 +99,7 @@ def read(backend: Backend, key: str) -> bytes:
 
 
 def nothing_stays(backend: Backend, key: str = KEY) -> None:
-    assert list(backend.keys()) == []
+    assert list(backend.paths()) == []
     assert list(backend.leftovers()) == []
     with pytest.raises(BlobMissing):
         backend.open(key)
@@ -115,7 +115,7 @@ def test_what_is_published_is_read_back(backend: Backend, size: int) -> None:
     blob = backend.publish(KEY, pieces)
     assert (blob.size, blob.sha256) == (size, hashlib.sha256(content).hexdigest())
     assert read(backend, KEY) == content
-    assert list(backend.keys()) == [KEY]
+    assert list(backend.paths()) == [KEY]
     assert list(backend.leftovers()) == []
 
 
@@ -141,11 +141,11 @@ def test_keys_lists_every_blob_below_a_folder(backend: Backend) -> None:
     keys = {f"{folder}/{number:02x}/blob" for folder in ("outputs", "uploads", "outputs2") for number in range(10)}
     for key in keys:
         backend.publish(key, [b"x"])
-    assert set(backend.keys()) == keys
-    assert set(backend.keys("outputs")) == {key for key in keys if key.startswith("outputs/")}
-    assert set(backend.keys("outputs/")) == set(backend.keys("outputs"))
-    assert list(backend.keys("outputs/00")) == ["outputs/00/blob"]
-    assert list(backend.keys("exports")) == []
+    assert set(backend.paths()) == keys
+    assert set(backend.paths("outputs")) == {key for key in keys if key.startswith("outputs/")}
+    assert set(backend.paths("outputs/")) == set(backend.paths("outputs"))
+    assert list(backend.paths("outputs/00")) == ["outputs/00/blob"]
+    assert list(backend.paths("exports")) == []
 
 
 def test_a_store_that_was_never_written_to_is_empty(backend: Backend) -> None:
@@ -171,7 +171,7 @@ def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> 
     backend.publish(KEY, [b"old and longer"], replace=True)
     backend.publish(KEY, [b"new"], replace=True)
     assert read(backend, KEY) == b"new"
-    assert list(backend.keys()) == [KEY]
+    assert list(backend.paths()) == [KEY]
 
 
 def test_a_size_is_told_without_reading(backend: Backend) -> None:
@@ -199,10 +199,10 @@ def test_a_reader_can_go_to_any_byte(backend: Backend) -> None:
 @pytest.mark.parametrize("key", ["outputs/Ü b.txt", "outputs/100%41", "outputs/a?b=c&d#e+f", "outputs/'\"<>", "a/文書"])
 def test_a_key_may_hold_any_printable_character(backend: Backend, key: str) -> None:
     backend.publish(key, [b"x"])
-    assert list(backend.keys()) == [key]
+    assert list(backend.paths()) == [key]
     assert (read(backend, key), backend.size(key)) == (b"x", 1)
     assert backend.delete(key, interrupted=True) is True
-    assert list(backend.keys()) == []
+    assert list(backend.paths()) == []
 
 
 def test_what_is_left_over_can_be_removed_without_the_blob(backend: Backend) -> None:
@@ -429,7 +429,7 @@ def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, key: st
             attempt()
     if key:
         with pytest.raises(UnsafeKey):
-            list(backend.keys(f"{key}/x"))
+            list(backend.paths(f"{key}/x"))
     assert tree(tmp_path) == before
 
 
@@ -450,12 +450,12 @@ def test_a_folder_that_is_a_link_leads_nowhere(local: Backend, tmp_path: Path, p
         lambda: local.open(KEY),
         lambda: local.delete(KEY),
         lambda: local.delete(KEY, interrupted=True),
-        lambda: list(local.keys(place)),
+        lambda: list(local.paths(place)),
         lambda: list(local.leftovers(place)),
     ):
         with pytest.raises(UnsafeKey):
             attempt()
-    assert list(local.keys()) == []
+    assert list(local.paths()) == []
     assert list(local.leftovers()) == []
     assert tree(tmp_path) == before
 
@@ -470,7 +470,7 @@ def test_a_blob_that_is_a_link_is_neither_read_nor_written_through(local: Backen
         local.open(KEY)
     with pytest.raises(KeyExists):
         local.publish(KEY, [b"evil"])
-    assert list(local.keys()) == []
+    assert list(local.paths()) == []
     local.publish(KEY, [b"in place of the link"], replace=True)
     assert read(local, KEY) == b"in place of the link"
     blob.unlink()
@@ -504,7 +504,7 @@ def test_a_pipe_or_folder_in_place_of_a_blob_is_refused_and_hangs_nobody(local: 
         local.open("outputs/3f/3f2b")
     with pytest.raises(UnsafeKey):
         local.delete("outputs/3f/3f2b")
-    assert list(local.keys()) == []
+    assert list(local.paths()) == []
 
 
 def test_a_file_in_place_of_a_folder_is_refused(local: Backend, tmp_path: Path) -> None:
@@ -522,7 +522,7 @@ def test_foreign_names_in_the_store_are_not_listed_as_keys(local: Backend, tmp_p
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"foreign")
     deep = tmp_path / "store/deep" / "/".join("d" * 40)
     deep.mkdir(parents=True)
-    assert list(local.keys()) == [KEY]
+    assert list(local.paths()) == [KEY]
     assert list(local.leftovers()) == ["outputs/3f/y"]
 
 
@@ -531,7 +531,7 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "disk")
     backend = open_backend(str(tmp_path / "link"))
     backend.publish(KEY, [b"x"])
-    assert list(backend.keys()) == [KEY]
+    assert list(backend.paths()) == [KEY]
     assert (tmp_path / "disk" / KEY).is_file()
 
 
@@ -568,7 +568,7 @@ def test_what_a_dead_writer_left_is_found_and_removed_with_its_key(local: Backen
     (folder / ".3f2a.fedcba9876543210.partial").write_bytes(b"half again")
     (folder / ".3f2ab.0123456789abcdef.partial").write_bytes(b"of another key")
     assert sorted(local.leftovers()) == [KEY, KEY, "outputs/3f/3f2ab"]
-    assert list(local.keys()) == ["outputs/3f/neighbour"]
+    assert list(local.paths()) == ["outputs/3f/neighbour"]
     assert local.delete(KEY) is False
     assert len(list(local.leftovers())) == 3
     local.delete(KEY, interrupted=True)
@@ -654,7 +654,7 @@ def test_a_look_at_the_storage_says_whether_it_can_be_used_and_leaves_nothing(ba
     nothing_stays(backend)
     backend.publish(KEY, [b"x"])
     backend.probe()
-    assert list(backend.keys()) == [KEY]
+    assert list(backend.paths()) == [KEY]
 
 
 def test_a_look_at_a_folder_that_cannot_be_used_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

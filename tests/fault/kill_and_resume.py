@@ -22,7 +22,7 @@ from typing import Any
 
 import psycopg
 
-from blocks.custody.manifest import manifest_key
+from blocks.custody.manifest import manifest_path
 from blocks.settings import Settings
 from tests.corpus.generated import write_documents
 from tests.stack_driver import plain_environment
@@ -87,7 +87,7 @@ def outcome(home: Path) -> Outcome:
         locations = {row[0] for row in connection.execute(_LOCATIONS).fetchall()}
         root = home / "artifacts"
         blobs = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-        expected = locations | {manifest_key(location) for location in locations}
+        expected = locations | {manifest_path(location) for location in locations}
         assert blobs == expected, f"orphans: {blobs - expected}; missing: {expected - blobs}"
         for folder in ("scratch", "leases"):
             assert list((home / folder).iterdir()) == [], f"{folder} is not empty"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from blocks.catalog import Catalog, Patience
+from blocks.catalog import Catalog, Timeouts
 from blocks.errors import CatalogUnavailable
 from blocks.postgres.pool import POOL_CONNECTIONS
 from tests.postgres_server import Postgres, running_postgres
@@ -48,8 +48,8 @@ def stopped(database_url: str, *, for_new_ones: int | None = None) -> Iterator[N
 async def test_a_server_that_stands_still_is_waited_for_as_long_as_patience_lasts(
     database_url: str, postgres: Postgres
 ) -> None:
-    patience = Patience(connection_seconds=0.4, answer_seconds=0.3)
-    async with Catalog.open(database_url, patience) as catalog:
+    timeouts = Timeouts(connection_seconds=0.4, answer_seconds=0.3)
+    async with Catalog.open(database_url, timeouts) as catalog:
 
         async def use() -> float:
             began = time.monotonic()
@@ -78,7 +78,7 @@ async def test_a_server_that_stands_still_is_waited_for_as_long_as_patience_last
 
 
 async def test_a_query_that_takes_longer_than_patience_is_given_up(database_url: str) -> None:
-    async with Catalog.open(database_url, Patience(answer_seconds=0.3)) as catalog:
+    async with Catalog.open(database_url, Timeouts(answer_seconds=0.3)) as catalog:
         for _ in range(POOL_CONNECTIONS + 1):
             with pytest.raises(CatalogUnavailable, match="no answer within"):
                 async with catalog.connection() as connection:

@@ -23,9 +23,9 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Draft, Patience
+from blocks.catalog import Artifact, Catalog, Draft, Timeouts
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_key
+from blocks.custody.manifest import manifest_path
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.runs.run_lock import dead_runs
 from blocks.storage import open_backend
@@ -39,7 +39,7 @@ SIZE_MIB = 20
 EVERY_MIB = range(SIZE_MIB + 1)
 # The bar is 5 s, of a machine that has nothing else to do; what waits for the end of its work takes a minute.
 MAX_END_SECONDS = 20
-IMPATIENT = Patience(connection_seconds=0.5)
+SHORT_TIMEOUTS = Timeouts(connection_seconds=0.5)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def files_in(folder: Path) -> list[str]:
 
 def files_of(artifacts: list[Artifact]) -> list[str]:
     """What lies in the storage for *artifacts* and nothing else."""
-    return sorted(key for one in artifacts for key in (one.location, manifest_key(one.location)))
+    return sorted(key for one in artifacts for key in (one.location, manifest_path(one.location)))
 
 
 @pytest.fixture
@@ -477,7 +477,7 @@ async def test_a_catalogue_that_goes_away_in_the_middle_of_a_write_leaves_a_row_
         postgres.execute(f"alter database {name} allow_connections false")
         postgres.execute(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")  # noqa: S608
 
-    async with Catalog.open(database_url, IMPATIENT) as catalog:
+    async with Catalog.open(database_url, SHORT_TIMEOUTS) as catalog:
         place = Place(Custody(catalog=catalog, backend=open_backend(str(folder)), keys=ENCRYPTED), catalog, folder)
         with pytest.raises(CatalogUnavailable):
             await place.custody.take(draft(run_id), Source.happening(7, go_away))
@@ -495,7 +495,7 @@ async def test_a_catalogue_that_is_not_there_from_the_beginning_stores_nothing(
     postgres: Postgres, database_url: str, tmp_path: Path
 ) -> None:
     name = database_url.split("/")[3].split("?")[0]
-    async with Catalog.open(database_url, IMPATIENT) as catalog:
+    async with Catalog.open(database_url, SHORT_TIMEOUTS) as catalog:
         custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")), keys=ENCRYPTED)
         postgres.execute(f"alter database {name} allow_connections false")
         with psycopg.connect(postgres.url()) as connection:

@@ -127,7 +127,7 @@ async def test_what_a_writer_that_was_killed_in_mid_upload_has_sent_is_unreadabl
         await writer.wait()
     # Swift lists what has just been made a moment later.
     await eventually(lambda: len(list(direct.backend.leftovers())) == 1)
-    assert list(direct.backend.keys()) == []
+    assert list(direct.backend.paths()) == []
     assert await direct.states() == {"pending": 1}
 
     assert await direct.custody.recover_run(run_id) == 1

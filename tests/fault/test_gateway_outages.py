@@ -28,7 +28,7 @@ FILES, STATUS = "/api/v1/files", "/api/v1/status"
 # Clients that do one thing after another.
 CLIENTS = 12
 EVERYTHING = {"upload", "metadata", "download", "status"}
-# A connection, an answer, a second for a look at the other connections; see `waybill.gateway.resources.PATIENCE`.
+# A connection, an answer, a second for a look at the other connections; see `waybill.gateway.resources.TIMEOUTS`.
 # On a busy machine it comes to twice as much.
 LONGEST_SECONDS = 15.0
 # Longer than anybody waits for one answer.

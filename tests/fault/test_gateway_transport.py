@@ -519,7 +519,7 @@ async def test_an_upload_that_stops_is_undone(database_url: str, tmp_path: Any) 
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await rows():  # noqa: ASYNC110 - it is in the database
                 await asyncio.sleep(0.01)
-        assert list(gateway.custody.backend.keys()) == []
+        assert list(gateway.custody.backend.paths()) == []
         assert list(gateway.custody.backend.leftovers()) == []
 
 

@@ -18,7 +18,7 @@ import pytest
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExists, StorageFull, StorageUnavailable
 from blocks.storage import Expected, read_chunks
 from blocks.storage.s3.backend import S3Backend
-from blocks.storage.s3.connection import Patience
+from blocks.storage.s3.connection import RetryLimits
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import (
     BLACK_HOLE,
@@ -39,9 +39,15 @@ KEY = "outputs/3f/3f2a"
 MAX_END_SECONDS = 20
 MAX_REFUSED_SECONDS = 30
 # Seconds where the product waits for many times as long.
-SHORT = Patience(retry=0.4, first_pause=0.05, longest_pause=0.2)
+SHORT = RetryLimits(retry_seconds=0.4, first_pause_seconds=0.05, longest_pause_seconds=0.2)
 # A machine that is busy is silent too, for a while; so there is time for several more attempts.
-SOON_SILENT = Patience(stall=1.2, completion_stall=1.2, retry=1.0, first_pause=0.05, longest_pause=0.2)
+SOON_SILENT = RetryLimits(
+    stall_seconds=1.2,
+    completion_stall_seconds=1.2,
+    retry_seconds=1.0,
+    first_pause_seconds=0.05,
+    longest_pause_seconds=0.2,
+)
 # The silence that is tested lasts for an hour.
 MAX_SILENT_SECONDS = 30
 LARGE = [os.urandom(MIB) for _ in range(SIZE_MIB)]
@@ -66,14 +72,16 @@ class Place:
 
     def nothing_stays(self) -> None:
         # Swift lists what has just gone for a moment more when it is busy.
-        wait_until(lambda: not list(self.direct.keys()) and not list(self.direct.leftovers()))
+        wait_until(lambda: not list(self.direct.paths()) and not list(self.direct.leftovers()))
 
     def no_upload_stays(self) -> None:
         wait_until(lambda: not list(self.direct.leftovers()))
 
     def soon_silent(self, *, goes_on: bool = False) -> S3Backend:
         """*goes_on*: with time for many attempts, for what is to succeed on a machine that is busy."""
-        return S3Backend(self.url, self.options, patience=replace(SOON_SILENT, retry=20.0) if goes_on else SOON_SILENT)
+        return S3Backend(
+            self.url, self.options, limits=replace(SOON_SILENT, retry_seconds=20.0) if goes_on else SOON_SILENT
+        )
 
     def patient(self) -> S3Backend:
         """With the patience that the product has: for what is to succeed, however busy this machine is."""
@@ -89,7 +97,7 @@ def place(s3_server: S3Server, s3_bucket: str) -> Iterator[Place]:
     url = f"s3://{s3_bucket}/store"
     with running_fault_proxy(s3_server.address) as proxy:
         options = {**s3_server.options, "endpoint_url": proxy.address}
-        yield Place(url, proxy, options, S3Backend(url, options, patience=SHORT), S3Backend(url, s3_server.options))
+        yield Place(url, proxy, options, S3Backend(url, options, limits=SHORT), S3Backend(url, s3_server.options))
 
 
 # Refused --------------------------------------------------------------------------------------------------------------
@@ -136,7 +144,7 @@ def test_a_server_that_refuses_everything_for_ever_is_given_up_within_30_seconds
         backend.delete(KEY, interrupted=True)
     assert time.monotonic() - started < MAX_REFUSED_SECONDS
     wait_until(lambda: list(place.direct.leftovers()) == [KEY])
-    assert list(place.direct.keys()) == []
+    assert list(place.direct.paths()) == []
     place.proxy.heal()
     assert backend.delete(KEY, interrupted=True) is False
     place.nothing_stays()
@@ -155,8 +163,8 @@ def test_a_failed_write_ends_its_interpreter_at_once(place: Place) -> None:
     program = (
         "import json, sys\n"
         "from blocks.storage.s3.backend import S3Backend\n"
-        "from blocks.storage.s3.connection import Patience\n"
-        "backend = S3Backend(sys.argv[1], json.loads(sys.argv[2]), patience=Patience(retry=0.5))\n"
+        "from blocks.storage.s3.connection import RetryLimits\n"
+        "backend = S3Backend(sys.argv[1], json.loads(sys.argv[2]), limits=RetryLimits(retry_seconds=0.5))\n"
         "try:\n"
         "    backend.publish('outputs/x', [bytes(2**20)] * 20)\n"
         "finally:\n"
@@ -290,8 +298,8 @@ def test_a_server_that_stays_silent_is_given_up(place: Place, operation: str) ->
 
 
 def test_a_server_that_is_not_there_is_told(place: Place) -> None:
-    backend = S3Backend(place.url, {**place.options, "endpoint_url": "http://127.0.0.1:1"}, patience=SHORT)
-    for attempt in (lambda: backend.publish(KEY, SMALL), lambda: backend.open(KEY), lambda: list(backend.keys())):
+    backend = S3Backend(place.url, {**place.options, "endpoint_url": "http://127.0.0.1:1"}, limits=SHORT)
+    for attempt in (lambda: backend.publish(KEY, SMALL), lambda: backend.open(KEY), lambda: list(backend.paths())):
         with pytest.raises(StorageUnavailable, match="cannot be reached"):
             attempt()
 
@@ -368,9 +376,9 @@ def test_a_list_that_breaks_off_is_no_short_list(place: Place) -> None:
     for number in range(5):
         place.direct.publish(f"outputs/{number}", SMALL)
     paged = {**place.options, "s3_additional_kwargs": {"MaxKeys": 2}}
-    backend = S3Backend(place.url, paged, patience=SHORT)
+    backend = S3Backend(place.url, paged, limits=SHORT)
     place.proxy.inject(lambda request: "continuation-token" in request.query, SERVICE_UNAVAILABLE)
-    listed = backend.keys()
+    listed = backend.paths()
     assert [next(listed), next(listed)] == ["outputs/0", "outputs/1"]
     with pytest.raises(StorageUnavailable):
         next(listed)
@@ -417,7 +425,7 @@ def test_no_secret_is_told_or_logged(place: Place, caplog: pytest.LogCaptureFixt
             lambda backend: list(backend.leftovers()),
         ):
             with pytest.raises(InvalidSettings) as caught:
-                attempt(S3Backend(place.url, options, patience=SHORT))
+                attempt(S3Backend(place.url, options, limits=SHORT))
             assert secret not in repr(caught.value)
         with pytest.raises(InvalidSettings) as caught:
             S3Backend(place.url, {**options, "no_such_option": 1})
@@ -493,10 +501,10 @@ def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(place:
     if how == "SIGTERM-unwinding":  # the process had the time to clear up after itself, also what it had just committed
         place.nothing_stays()
         return
-    assert list(place.direct.keys()) == ["outputs/after the commit"]
+    assert list(place.direct.paths()) == ["outputs/after the commit"]
     assert place.direct.size("outputs/after the commit") == 20 * MIB
     wait_until(lambda: set(place.direct.leftovers()) == BEGUN)
     for key in BEGUN:
         assert place.direct.delete(key, interrupted=True) is False
     place.no_upload_stays()
-    assert list(place.direct.keys()) == ["outputs/after the commit"]
+    assert list(place.direct.paths()) == ["outputs/after the commit"]

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from blocks.catalog import Artifact, Catalog, Draft, Kind, StageMark
 from blocks.custody import Custody
-from blocks.custody.manifest import is_manifest_key, manifest_key
+from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.keys import StorageKeys
 from blocks.storage import Backend, open_backend
 from tests.storage_keys import ENCRYPTED
@@ -56,13 +56,13 @@ class Place:
 
     def nothing_lies_in_the_storage(self) -> bool:
         on_disk = [path for path in self.folder.rglob("*") if not path.is_dir()]
-        return not list(self.backend.keys()) and not list(self.backend.leftovers()) and not on_disk
+        return not list(self.backend.paths()) and not list(self.backend.leftovers()) and not on_disk
 
     def blobs(self) -> list[str]:
         """The keys of what is stored; each has its manifest beside it."""
-        keys = list(self.backend.keys())
-        blobs = sorted(key for key in keys if not is_manifest_key(key))
-        assert sorted(keys) == sorted([*blobs, *map(manifest_key, blobs)])
+        keys = list(self.backend.paths())
+        blobs = sorted(key for key in keys if not is_manifest_path(key))
+        assert sorted(keys) == sorted([*blobs, *map(manifest_path, blobs)])
         return blobs
 
     def stored_bytes(self, artifact: Artifact) -> bytes:

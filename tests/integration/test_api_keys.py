@@ -16,12 +16,12 @@ import pytest
 from blocks.access import (
     ADMIN,
     AuditEntry,
-    Made,
+    CreatedKey,
     create_key,
     find_key,
     has_admin_key,
     list_keys,
-    read_presented,
+    parse_key,
     record,
     revoke_key,
 )
@@ -57,7 +57,7 @@ async def ask(gateway: Gateway, authorization: str | None, path: str = READ_PATH
     return await gateway.client.request(METHODS[path], path, headers=headers)
 
 
-async def made(gateway: Gateway, *scopes: str, **more: Any) -> Made:
+async def made(gateway: Gateway, *scopes: str, **more: Any) -> CreatedKey:
     async with gateway.custody.catalog.connection() as connection:
         return await create_key(connection, name="a test", scopes=scopes or ["read"], **more)
 
@@ -244,7 +244,7 @@ async def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(
     assert stat.S_IMODE(file_of(settings).stat().st_mode) == 0o600
     (key,) = await list_keys(connection)
     assert (key.scopes, key.expires_at) == ((ADMIN,), None)
-    shown = read_presented(text)
+    shown = parse_key(text)
     assert shown is not None and shown.is_of(key)
     assert await ensure_first_key(settings, by=ME) is None
     assert file_of(settings).read_text() == f"{text}\n"

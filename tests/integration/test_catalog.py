@@ -215,7 +215,7 @@ async def test_a_row_that_is_held_for_long_is_a_passing_condition(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file_id = await announce(catalog, draft())
-    monkeypatch.setattr(queries, "LOCK_PATIENCE", "set local lock_timeout = '100ms'")
+    monkeypatch.setattr(queries, "LOCK_TIMEOUT", "set local lock_timeout = '100ms'")
     async with catalog.transaction() as connection:
         await catalog.lock_state(connection, file_id)
         with pytest.raises(CatalogUnavailable):

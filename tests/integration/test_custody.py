@@ -20,7 +20,7 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Kind, Reservation
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_key
+from blocks.custody.manifest import manifest_path
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -33,7 +33,7 @@ from blocks.errors import (
     TargetUnwritable,
     UnsafeKey,
 )
-from blocks.storage import CHUNK_BYTES, Expected, new_key
+from blocks.storage import CHUNK_BYTES, Expected, new_blob_path
 from tests.integration.custody_place import Place, draft
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
@@ -97,7 +97,7 @@ async def test_what_goes_in_comes_out(place: Place, tmp_path: Path, content: byt
 @pytest.mark.parametrize("kind", ["upload", "stage_output", "transfer", "export"])
 async def test_each_kind_lies_in_its_folder_under_its_id(place: Place, kind: Kind) -> None:
     artifact = await place.custody.take(draft(kind=kind), b"x")
-    assert artifact.location == new_key(kind, artifact.file_id)
+    assert artifact.location == new_blob_path(kind, artifact.file_id)
     assert place.blobs() == [artifact.location]
     assert place.custody.locate(artifact).endswith(artifact.location)
 
@@ -180,11 +180,11 @@ async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: P
 
 async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> None:
     file_id = uuid4()
-    place.backend.publish(new_key("upload", file_id), [b"another writer's"])
+    place.backend.publish(new_blob_path("upload", file_id), [b"another writer's"])
     custody = Custody(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: file_id)
     with pytest.raises(KeyExists):
         await custody.take(draft(), b"ours")
-    with place.backend.open(new_key("upload", file_id)) as stream:
+    with place.backend.open(new_blob_path("upload", file_id)) as stream:
         assert stream.read() == b"another writer's"
     assert await place.states() == {}
 
@@ -198,7 +198,7 @@ async def test_a_foreign_file_in_the_way_is_told_and_leaves_no_row(local: Place)
 
 async def test_a_manifest_that_lies_there_already_leaves_no_blob_without_a_row(place: Place) -> None:
     file_id = uuid4()
-    place.backend.publish(manifest_key(new_key("upload", file_id)), [b"somebody's"])
+    place.backend.publish(manifest_path(new_blob_path("upload", file_id)), [b"somebody's"])
     keys = place.custody.keys
     custody = Custody(catalog=place.catalog, backend=place.backend, keys=keys, new_id=lambda: file_id)
     with pytest.raises(KeyExists):
@@ -372,7 +372,7 @@ async def test_recovery_converges_from_every_point_of_a_crash(local: Place, stat
     """Rows as a killed run leaves them, with each thing that may lie on the disk at that point."""
     run_id, file_id = uuid4(), uuid4()
     bystander = await local.custody.take(draft(run_id=run_id), b"stays")
-    key = new_key("upload", file_id)
+    key = new_blob_path("upload", file_id)
     async with local.catalog.transaction() as connection:
         await local.catalog.reserve(
             connection, [Reservation(file_id=file_id, location=key, draft=draft(run_id=run_id))]
@@ -400,9 +400,11 @@ async def test_two_recoveries_at_once_do_each_row_once(place: Place) -> None:
     for _ in range(10):
         file_id = uuid4()
         async with place.catalog.transaction() as connection:
-            reservation = Reservation(file_id=file_id, location=new_key("upload", file_id), draft=draft(run_id=run_id))
+            reservation = Reservation(
+                file_id=file_id, location=new_blob_path("upload", file_id), draft=draft(run_id=run_id)
+            )
             await place.catalog.reserve(connection, [reservation])
-        place.backend.publish(new_key("upload", file_id), [b"x"])
+        place.backend.publish(new_blob_path("upload", file_id), [b"x"])
     await asyncio.gather(*(place.custody.recover_run(run_id) for _ in range(4)))
     assert await place.states() == {}
     assert place.nothing_lies_in_the_storage()
@@ -456,7 +458,7 @@ async def test_a_lost_answer_to_the_first_commit_leaves_no_row(place: Place, dat
 async def test_a_commit_that_is_still_under_way_is_waited_for_before_anything_is_undone(local: Place) -> None:
     """The writer's connection is gone, its transaction is not: whoever clears up must see how it ends."""
     run_id, file_id = uuid4(), uuid4()
-    key = new_key("upload", file_id)
+    key = new_blob_path("upload", file_id)
     async with local.catalog.transaction() as connection:
         await local.catalog.reserve(
             connection, [Reservation(file_id=file_id, location=key, draft=draft(run_id=run_id))]
@@ -468,7 +470,7 @@ async def test_a_commit_that_is_still_under_way_is_waited_for_before_anything_is
         recovery = asyncio.create_task(local.custody.recover_run(run_id))
         done, _ = await asyncio.wait([recovery], timeout=0.3)
         assert not done
-        assert list(local.backend.keys()) == [key]
+        assert list(local.backend.paths()) == [key]
     await recovery
     assert await local.custody.read(artifact) == CONTENT
 
@@ -497,7 +499,7 @@ from pathlib import Path
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_key
+from blocks.custody.manifest import manifest_path
 from blocks.keys import StorageKeys
 from blocks.storage import open_backend
 

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from blocks.age import X25519Identity
 from blocks.errors import NoMatchingIdentity, PrefectUnavailable
 from blocks.keys.block import KeyPair
-from blocks.postgres.pool import LONG_PATIENCE
+from blocks.postgres.pool import LONG_TIMEOUTS
 from blocks.prefect_blocks import BLOCK_NAME
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
@@ -27,7 +27,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 async def locate(settings: Settings) -> str:
-    async with session.open_deployed_custody(settings, LONG_PATIENCE) as custody:
+    async with session.open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
         return custody.locate(await custody.take(draft(), b"content"))
 
 
@@ -51,7 +51,7 @@ async def test_the_keys_of_a_block_stay_when_a_file_needs_another_one(
     recipient = X25519Identity.generate().recipient.text
     await KeyPair(recipient=recipient).asave(BLOCK_NAME, overwrite=True)
     try:
-        async with session.open_deployed_custody(settings, LONG_PATIENCE) as custody:
+        async with session.open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
             unreadable = await custody.take(draft(), b"for somebody else")
             with pytest.raises(NoMatchingIdentity):
                 await custody.read(unreadable)

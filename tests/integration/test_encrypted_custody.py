@@ -17,7 +17,7 @@ from blocks.age import X25519Identity, read_header, seal, unseal
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.maintenance import longest_unverified
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_key, read_manifest
+from blocks.custody.manifest import manifest_path, read_manifest
 from blocks.custody.verify import Finding, verify_many
 from blocks.errors import AuthenticationFailed, ContentMismatch, MalformedAgeFile, MalformedManifest, NoMatchingIdentity
 from blocks.keys import StorageKeys
@@ -69,7 +69,7 @@ async def test_what_is_stored_is_an_age_file_for_the_storage_key(place: Place) -
 async def test_the_storage_alone_gives_away_no_content_and_no_name(place: Place) -> None:
     """A reader of the storage learns sizes and times; not even which recipient it is all for."""
     artifact = await place.custody.take(replace(draft(), source_file="/docs/secret-merger.pdf"), b"the secret merger")
-    blob, manifest = place.stored(artifact), place.folder / manifest_key(artifact.location)
+    blob, manifest = place.stored(artifact), place.folder / manifest_path(artifact.location)
     lying_there = blob.read_bytes() + manifest.read_bytes() + "".join(map(str, place.folder.rglob("*"))).encode()
     for word in (b"secret", b"merger", b"report.pdf", IDENTITY.recipient.text.encode(), artifact.sha256.encode()):
         assert word not in lying_there
@@ -303,7 +303,7 @@ async def test_any_range_is_a_slice_of_the_content(place: Place, keys: StorageKe
 async def test_a_manifest_describes_its_file_and_only_the_key_reads_it(place: Place) -> None:
     wanted = replace(draft(kind="stage_output"), metadata={"title": "A\x00B", "ratio": float("nan"), "pages": 3})
     artifact = await place.custody.take(wanted, CONTENT)
-    manifest = (place.folder / manifest_key(artifact.location)).read_bytes()
+    manifest = (place.folder / manifest_path(artifact.location)).read_bytes()
     assert read_manifest(manifest, ENCRYPTED, accept_plain=False) == artifact
     with pytest.raises(NoMatchingIdentity):
         read_manifest(manifest, WRITE_ONLY, accept_plain=True)
@@ -321,7 +321,7 @@ def test_whatever_lies_in_a_manifests_place_is_refused_as_one(content: bytes) ->
 
 async def test_a_manifest_that_is_not_encrypted_counts_only_when_asked_for(place: Place) -> None:
     artifact = await take(place.with_keys(PLAIN))
-    manifest = (place.folder / manifest_key(artifact.location)).read_bytes()
+    manifest = (place.folder / manifest_path(artifact.location)).read_bytes()
     with pytest.raises(MalformedManifest, match="--accept-plain"):
         read_manifest(manifest, ENCRYPTED, accept_plain=False)
     assert read_manifest(manifest, ENCRYPTED, accept_plain=True) == artifact

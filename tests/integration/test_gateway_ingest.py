@@ -160,7 +160,7 @@ async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
     answer = await ingest(gateway, content, **fields)
     assert (answer.status_code, error_of(answer)) == (status, code)
     assert await files(gateway) == 0
-    assert list(gateway.custody.backend.keys()) == []
+    assert list(gateway.custody.backend.paths()) == []
 
 
 async def test_a_file_in_custody_is_processed_without_being_sent_again(gateway: Gateway) -> None:

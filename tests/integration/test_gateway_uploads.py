@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from blocks.custody.manifest import is_manifest_key
+from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
@@ -63,7 +63,7 @@ async def assert_nothing_is_left(gateway: Gateway) -> None:
         cursor = await connection.execute("select count(*) as rows from artifacts")
         found = await cursor.fetchone()
     assert found == {"rows": 0}
-    assert list(gateway.custody.backend.keys()) == []
+    assert list(gateway.custody.backend.paths()) == []
     assert list(gateway.custody.backend.leftovers()) == []
 
 
@@ -144,7 +144,7 @@ async def test_with_the_public_key_alone_files_still_come_in(start: Start) -> No
 async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent: str, kept: str) -> None:
     answer = await upload(gateway, PDF, sent)
     assert (answer.status_code, answer.json()["filename"]) == (201, kept)
-    (key,) = [key for key in list(gateway.custody.backend.keys()) if not is_manifest_key(key)]
+    (key,) = [key for key in list(gateway.custody.backend.paths()) if not is_manifest_path(key)]
     assert kept.partition(".")[0] not in key
 
 
@@ -289,11 +289,11 @@ async def test_only_types_that_are_allowed_come_in(start: Start) -> None:
     gateway = await start(allowed_types=("application/pdf", "image/*"))
     assert (await upload(gateway, PDF)).status_code == 201
     assert (await upload(gateway, b"\x89PNG\r\n\x1a\n" + bytes(50), "a.pdf")).status_code == 201
-    before = sorted(gateway.custody.backend.keys())
+    before = sorted(gateway.custody.backend.paths())
     for content in (b"text only", b"\x7fELF" + bytes(50)):
         answer = await upload(gateway, content, "a.pdf")
         assert (answer.status_code, error_of(answer)) == (415, "TypeNotAllowed")
-    assert sorted(gateway.custody.backend.keys()) == before
+    assert sorted(gateway.custody.backend.paths()) == before
 
 
 async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway) -> None:

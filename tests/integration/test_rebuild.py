@@ -15,7 +15,7 @@ import pytest
 
 from blocks.age import X25519Identity, seal
 from blocks.catalog import KINDS, Catalog
-from blocks.custody.manifest import manifest_key
+from blocks.custody.manifest import manifest_path
 from blocks.custody.rebuild import Rebuilt, rebuild
 from blocks.keys import StorageKeys
 from tests.integration.custody_place import Place, draft
@@ -85,11 +85,11 @@ async def test_a_lost_catalogue_comes_back_equal(place: Place) -> None:
 
 async def test_what_is_known_already_is_not_touched(place: Place) -> None:
     kept, lost, removed = [await place.custody.take(draft(), f"{n}".encode()) for n in range(3)]
-    with place.backend.open(manifest_key(removed.location)) as stream:
+    with place.backend.open(manifest_path(removed.location)) as stream:
         manifest = stream.read()
     await place.custody.remove(removed.file_id)
     # A crash between the two deletions can leave a manifest; it must not bring the file back.
-    place.backend.publish(manifest_key(removed.location), [manifest])
+    place.backend.publish(manifest_path(removed.location), [manifest])
     place.backend.publish(removed.location, [b"and even the blob"])
     async with place.catalog.connection() as connection:
         await connection.execute("update artifacts set filename = 'renamed' where file_id = %s", [kept.file_id])
@@ -111,14 +111,14 @@ async def test_two_rebuilds_at_once_restore_each_file_once(place: Place) -> None
 
 async def test_blobs_and_manifests_without_each_other_are_told(local: Place) -> None:
     whole, no_manifest, no_blob = [await local.custody.take(draft(), f"{n}".encode()) for n in range(3)]
-    local.backend.delete(manifest_key(no_manifest.location))
+    local.backend.delete(manifest_path(no_manifest.location))
     local.backend.delete(no_blob.location)
     await lose(local)
     found = await rebuilt(local)
     assert found.restored == 1
     assert found.blobs_without_manifest == [no_manifest.location]
     ((key, error),) = found.failed
-    assert key == manifest_key(no_blob.location)
+    assert key == manifest_path(no_blob.location)
     assert "is gone" in error
     assert await local.custody.read(await local.custody.get(whole.file_id)) == b"0"
 
@@ -144,29 +144,29 @@ async def test_a_manifest_that_cannot_be_trusted_restores_nothing(
     local: Place, change: Callable[[bytes], bytes]
 ) -> None:
     artifact = await local.custody.take(draft(), b"x")
-    path = local.folder / manifest_key(artifact.location)
+    path = local.folder / manifest_path(artifact.location)
     path.write_bytes(change(path.read_bytes()))
     await lose(local)
     found = await rebuilt(local)
-    assert [key for key, _ in found.failed] == [manifest_key(artifact.location)]
+    assert [key for key, _ in found.failed] == [manifest_path(artifact.location)]
     assert await local.rows("file_id") == []
 
 
 async def test_a_manifest_in_another_files_place_restores_nothing(local: Place) -> None:
     first, second = await local.custody.take(draft(), b"1"), await local.custody.take(draft(), b"2")
-    (local.folder / manifest_key(second.location)).write_bytes(
-        (local.folder / manifest_key(first.location)).read_bytes()
+    (local.folder / manifest_path(second.location)).write_bytes(
+        (local.folder / manifest_path(first.location)).read_bytes()
     )
     await lose(local)
     found = await rebuilt(local)
-    assert (found.restored, [key for key, _ in found.failed]) == (1, [manifest_key(second.location)])
+    assert (found.restored, [key for key, _ in found.failed]) == (1, [manifest_path(second.location)])
     assert [row for (row,) in await local.rows("file_id")] == [first.file_id]
 
 
 async def test_plain_manifests_count_where_encryption_is_off_or_when_asked_for(local: Place) -> None:
     plain = local.with_keys(PLAIN)
     artifact = await plain.custody.take(draft(), b"x")
-    manifest = json.loads((local.folder / manifest_key(artifact.location)).read_bytes())
+    manifest = json.loads((local.folder / manifest_path(artifact.location)).read_bytes())
     assert manifest["file_id"] == str(artifact.file_id)
     before = await local.rows(COLUMNS)
     for custody, accept in ((plain, False), (local, True)):
@@ -192,11 +192,11 @@ ODD: dict[str, dict[str, object]] = {
 async def test_an_odd_plain_manifest_spoils_nothing(local: Place, change: dict[str, object]) -> None:
     plain = local.with_keys(PLAIN)
     odd, whole = await plain.custody.take(draft(), b"odd"), await plain.custody.take(draft(), b"whole")
-    path = local.folder / manifest_key(odd.location)
+    path = local.folder / manifest_path(odd.location)
     path.write_text(json.dumps({**json.loads(path.read_bytes()), **change}))
     await lose(local)
     found = await rebuilt(plain)
-    assert [key for key, _ in found.failed] == [manifest_key(odd.location)]
+    assert [key for key, _ in found.failed] == [manifest_path(odd.location)]
     async with local.catalog.connection() as connection:
         page = await local.catalog.list_artifacts(connection)
     assert [one.file_id for one in page.artifacts] == [whole.file_id]

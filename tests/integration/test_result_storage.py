@@ -47,7 +47,7 @@ async def test_a_result_is_kept_in_the_block_and_found_again(saved: ArtifactStor
 
     assert await run() == [42, 42, 21]
     assert calls == [21]
-    keys = sorted(open_backend(str(tmp_path / "store")).keys())
+    keys = sorted(open_backend(str(tmp_path / "store")).paths())
     assert len(keys) == 2
     assert "prefect-results/named/7.json" in keys
     assert await run() == [42, 42, 21]

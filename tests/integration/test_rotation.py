@@ -18,7 +18,7 @@ from blocks.catalog import Artifact, Catalog, OutputLocks
 from blocks.catalog.maintenance import by_recipient, interrupted_moves
 from blocks.custody import Custody
 from blocks.custody import rotate as rotation
-from blocks.custody.manifest import manifest_key, read_manifest
+from blocks.custody.manifest import manifest_path, read_manifest
 from blocks.custody.rotate import Moved, rotate
 from blocks.errors import (
     ArtifactNotFound,
@@ -97,7 +97,7 @@ async def test_every_file_is_opened_by_the_new_key_alone_and_its_payload_is_the_
         # Nothing that a consumer holds on to has changed.
         kept = {"location": "", "stored_size": 0, "stored_sha256": "", "encrypted_for": "", "header_sha256": ""}
         assert replace(current, **kept, verified_at=None) == replace(old, **kept, verified_at=None)
-        manifest = (place.folder / manifest_key(current.location)).read_bytes()
+        manifest = (place.folder / manifest_path(current.location)).read_bytes()
         assert read_manifest(manifest, NEW_ONLY, accept_plain=False) == replace(current, verified_at=None)
     current = [await reader.custody.get(one.file_id) for one in (small, large)]
     assert [payload(place.stored(one).read_bytes()) for one in current] == payloads

@@ -70,15 +70,15 @@ def test_nothing_outside_of_the_prefix_is_seen_or_touched(
         client.create_multipart_upload(Bucket=s3_bucket, Key=f"{name}-upload")
     client.create_multipart_upload(Bucket=s3_bucket, Key="store/outputs/own")
     store.publish(KEY, [b"x"])
-    assert list(store.keys()) == [KEY]
-    assert list(store.keys("outputs/3")) == []
+    assert list(store.paths()) == [KEY]
+    assert list(store.paths("outputs/3")) == []
     assert list(store.leftovers()) == ["outputs/own"]
     assert list(store.leftovers("output")) == []
     store.delete(KEY, interrupted=True)
     store.delete("outputs/own", interrupted=True)
     assert list(store.leftovers()) == []
     whole = open_backend(f"s3://{s3_bucket}", s3_server.options)
-    assert set(whole.keys()) == set(foreign)
+    assert set(whole.paths()) == set(foreign)
     assert set(whole.leftovers()) == {f"{name}-upload" for name in foreign}
 
 
@@ -87,7 +87,7 @@ def test_foreign_names_below_the_prefix_are_not_listed_as_keys(store: Backend, s
         client.put_object(Bucket=s3_bucket, Key=name, Body=b"")
         client.create_multipart_upload(Bucket=s3_bucket, Key=name)
     store.publish(KEY, [b"x"])
-    assert list(store.keys()) == [KEY]
+    assert list(store.paths()) == [KEY]
     assert list(store.leftovers()) == []
 
 
@@ -111,7 +111,7 @@ def test_a_bucket_that_does_not_exist_is_told(s3_server: S3Server) -> None:
         lambda: backend.publish(KEY, [b"x"]),
         lambda: backend.publish(KEY, LARGE),
         lambda: backend.open(KEY),
-        lambda: list(backend.keys()),
+        lambda: list(backend.paths()),
         lambda: list(backend.leftovers()),
     ):
         with pytest.raises(InvalidSettings, match="no such bucket; create it"):
@@ -133,9 +133,9 @@ def test_lists_go_on_page_after_page(s3_server: S3Server, s3_bucket: str, client
         client.put_object(Bucket=s3_bucket, Key=f"store/{key}", Body=b"x")
     for key in keys[:9]:
         client.create_multipart_upload(Bucket=s3_bucket, Key=f"store/{key}")
-    assert list(backend.keys()) == keys
+    assert list(backend.paths()) == keys
     assert sorted(backend.leftovers()) == sorted(one_by_one.leftovers()) == keys[:9]
-    assert list(backend.keys("outputs/0a")) == [keys[10]]
+    assert list(backend.paths("outputs/0a")) == [keys[10]]
 
 
 def test_what_dead_writers_left_is_found_by_age_and_removed_without_the_blob(
@@ -189,7 +189,7 @@ def test_encryption_by_the_server_is_asked_for(s3_server: S3Server, s3_bucket: s
         with pytest.raises(InvalidSettings, match="see the storage options"):
             backend.publish(KEY, content)
     assert {request.headers["x-amz-server-side-encryption"] for request in proxy.requests} == {"AES256"}
-    assert list(backend.keys()) == list(backend.leftovers()) == []
+    assert list(backend.paths()) == list(backend.leftovers()) == []
 
 
 def test_every_body_is_signed_with_its_sha256(s3_server: S3Server, s3_bucket: str, proxy: FaultProxy) -> None:
@@ -244,7 +244,7 @@ def test_wrong_credentials_and_options_are_told(
     s3_server: S3Server, s3_bucket: str, wrong: dict[str, Any], said: str
 ) -> None:
     backend = open_backend(f"s3://{s3_bucket}/store", {**s3_server.options, **wrong})
-    for attempt in (lambda: backend.publish(KEY, [b"x"]), lambda: list(backend.keys()), lambda: backend.open(KEY)):
+    for attempt in (lambda: backend.publish(KEY, [b"x"]), lambda: list(backend.paths()), lambda: backend.open(KEY)):
         with pytest.raises(InvalidSettings, match=said):
             attempt()
 
@@ -398,7 +398,7 @@ def test_many_threads_write_and_read_at_once(store: Backend) -> None:
 
     with ThreadPoolExecutor(40) as pool:
         assert all(pool.map(there_and_back, range(80)))
-    assert len(list(store.keys())) == 80
+    assert len(list(store.paths())) == 80
 
 
 def test_several_readers_of_one_large_object_jump_about(store: Backend) -> None:
@@ -453,15 +453,15 @@ def test_a_copy_of_the_storage_connects_anew(store: Backend) -> None:
 
 def test_what_another_has_changed_is_seen_at_once(s3_server: S3Server, s3_bucket: str, store: Backend) -> None:
     other = open_backend(f"s3://{s3_bucket}/store", s3_server.options)
-    assert list(store.keys()) == []
+    assert list(store.paths()) == []
     with pytest.raises(BlobMissing):
         store.size(KEY)
     other.publish(KEY, [b"x"])
-    assert (list(store.keys()), store.size(KEY), read(store)) == ([KEY], 1, b"x")
+    assert (list(store.paths()), store.size(KEY), read(store)) == ([KEY], 1, b"x")
     other.publish(KEY, [b"longer"], replace=True)
     assert (store.size(KEY), read(store)) == (6, b"longer")
     other.delete(KEY)
-    assert list(store.keys()) == []
+    assert list(store.paths()) == []
     with pytest.raises(BlobMissing):
         store.open(KEY)
 

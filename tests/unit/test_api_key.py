@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from blocks.access import ADMIN, READ, SCOPES, WRITE, ApiKey, read_presented
-from blocks.access.api_key import MAX_NAME_CHARS, check_name, check_scopes, digest, new_key
+from blocks.access import ADMIN, READ, SCOPES, WRITE, ApiKey, parse_key
+from blocks.access.api_key import MAX_NAME_CHARS, check_name, check_scopes, digest, generate_key
 from blocks.errors import InvalidOptions
 
 ID, SECRET = "0123456789ab", "f" * 64
@@ -29,10 +29,10 @@ KEY = ApiKey(
 
 
 def test_a_new_key_has_the_form_and_can_be_read_back() -> None:
-    text, shown = new_key()
+    text, shown = generate_key()
     assert re.fullmatch(r"wb_[0-9a-f]{12}_[0-9a-f]{64}", text)
-    assert read_presented(text) == shown
-    assert new_key()[0] != text
+    assert parse_key(text) == shown
+    assert generate_key()[0] != text
 
 
 @pytest.mark.parametrize(
@@ -45,12 +45,12 @@ def test_a_new_key_has_the_form_and_can_be_read_back() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_key_is_not_taken_for_one(text: str) -> None:
-    assert read_presented(text) is None
+    assert parse_key(text) is None
 
 
 def test_a_key_is_known_by_its_secret_of_which_only_the_hash_is_kept() -> None:
-    shown = read_presented(f"wb_{ID}_{SECRET}")
-    other = read_presented(f"wb_{ID}_{'e' * 64}")
+    shown = parse_key(f"wb_{ID}_{SECRET}")
+    other = parse_key(f"wb_{ID}_{'e' * 64}")
     assert shown is not None and other is not None
     assert shown.is_of(KEY)
     assert not other.is_of(KEY)
@@ -58,7 +58,7 @@ def test_a_key_is_known_by_its_secret_of_which_only_the_hash_is_kept() -> None:
 
 
 def test_nothing_that_is_shown_of_a_key_holds_its_secret() -> None:
-    shown = read_presented(f"wb_{ID}_{SECRET}")
+    shown = parse_key(f"wb_{ID}_{SECRET}")
     for text in (repr(shown), repr(KEY), str(KEY.as_json())):
         assert ID in text
         assert SECRET not in text and SECRET.encode().hex() not in text and KEY.secret_sha256.hex() not in text

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blocks.catalog import KINDS
 from blocks.errors import UnsafeKey
-from blocks.storage import check_key, new_key
-from blocks.storage.blob_path import MAX_KEY_BYTES, MAX_SEGMENT_BYTES, is_key
+from blocks.storage import check_blob_path, new_blob_path
+from blocks.storage.blob_path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, is_blob_path
 
 HOSTILE_KEYS = {
     "empty": "",
@@ -47,8 +47,8 @@ HOSTILE_KEYS = {
 @pytest.mark.parametrize("key", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
 def test_a_hostile_key_is_refused(key: str) -> None:
     with pytest.raises(UnsafeKey):
-        check_key(key)
-    assert not is_key(key)
+        check_blob_path(key)
+    assert not is_blob_path(key)
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,22 @@ def test_a_hostile_key_is_refused(key: str) -> None:
     ],
 )
 def test_a_plain_relative_path_is_a_key(key: str) -> None:
-    assert "/".join(check_key(key)) == key
-    assert is_key(key)
+    assert "/".join(check_blob_path(key)) == key
+    assert is_blob_path(key)
 
 
 def test_the_longest_key_is_accepted_and_one_byte_more_is_not() -> None:
     longest = "/".join(["a" * 99] * 9)
-    assert len(longest) == MAX_KEY_BYTES - 1
-    check_key(longest + "a")
+    assert len(longest) == MAX_PATH_BYTES - 1
+    check_blob_path(longest + "a")
     with pytest.raises(UnsafeKey):
-        check_key(longest + "aa")
+        check_blob_path(longest + "aa")
 
 
 @given(st.text(st.one_of(st.sampled_from("./\\\x00\n~:"), st.characters()), max_size=40))
 def test_whatever_is_accepted_stays_below_the_root(key: str) -> None:
     try:
-        segments = check_key(key)
+        segments = check_blob_path(key)
     except UnsafeKey:
         return
     assert posixpath.normpath(f"/root/{key}") == f"/root/{key}"
@@ -94,13 +94,13 @@ def test_whatever_is_accepted_stays_below_the_root(key: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_new_key_is_a_key_in_the_folder_of_its_kind(kind: str) -> None:
     file_id = uuid4()
-    folder, spread, name = check_key(new_key(kind, file_id))
+    folder, spread, name = check_blob_path(new_blob_path(kind, file_id))
     assert name == file_id.hex
     assert spread == name[:2]
-    others = {new_key(other, file_id).split("/")[0] for other in KINDS if other != kind}
+    others = {new_blob_path(other, file_id).split("/")[0] for other in KINDS if other != kind}
     assert folder not in others
     assert folder != "prefect-results"
 
 
 def test_equal_ids_give_equal_keys() -> None:
-    assert new_key("upload", UUID(int=255)) == "uploads/00/000000000000000000000000000000ff"
+    assert new_blob_path("upload", UUID(int=255)) == "uploads/00/000000000000000000000000000000ff"

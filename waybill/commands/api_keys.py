@@ -15,7 +15,7 @@ from waybill.commands.output import human_time, print_json, print_notice, print_
 from waybill.commands.session import with_catalog
 
 if TYPE_CHECKING:
-    from blocks.access import ApiKey, Made
+    from blocks.access import ApiKey, CreatedKey
     from blocks.catalog import Catalog
     from blocks.settings import Settings
 
@@ -55,7 +55,7 @@ def create(
     if lifetime is not None and lifetime > _LONGEST:
         raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most, or without --expires for ever")
 
-    async def work(catalog: Catalog, _: Settings) -> Made:
+    async def work(catalog: Catalog, _: Settings) -> CreatedKey:
         from waybill.services.api_keys import make_key
 
         async with catalog.transaction() as connection:
@@ -118,9 +118,9 @@ def revoke(
 
 def read_key_id(text: str) -> str:
     """The id of a key as typed, also in a whole key. Raises `InvalidOptions`, which does not repeat it."""
-    from blocks.access import read_presented
+    from blocks.access import parse_key
 
-    whole = read_presented(text)
+    whole = parse_key(text)
     if whole is not None:
         return whole.key_id
     if _KEY_ID.fullmatch(text) is None:

@@ -20,7 +20,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
 
     Runs and their status need a Prefect server, which is the one that PREFECT_API_URL names; none is started.
     """
-    from waybill.gateway.resources import PATIENCE
+    from waybill.gateway.resources import TIMEOUTS
     from waybill.gateway.server.server import run_gateway
     from waybill.process.listener import announced, listen
     from waybill.process.signals import noting_signals
@@ -36,7 +36,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     ):
         run_gateway(
             settings,
-            open_deployed_custody(settings, PATIENCE),
+            open_deployed_custody(settings, TIMEOUTS),
             listener,
             asked_to_end=asked_to_end.is_set,
             on_ready=lambda: print_notice(f"the gateway listens on {url}\n  end it with Ctrl-C"),

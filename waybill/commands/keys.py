@@ -76,11 +76,11 @@ def rotate_storage(as_json: AsJson = False) -> int:
     async def work(custody: Custody, settings: Settings) -> tuple[StorageKeys, bool]:
         from blocks.catalog import OutputLocks
         from blocks.catalog.maintenance import by_recipient
-        from blocks.custody.rotate import only_rotation, rotate
+        from blocks.custody.rotate import rotate, rotation_lock
 
         if custody.keys.recipient is None:
             raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
-        async with OutputLocks.open(settings.required_database_url) as locks, only_rotation(locks):
+        async with OutputLocks.open(settings.required_database_url) as locks, rotation_lock(locks):
             # Read now: the key may be that of a rotation which has ended since this command began.
             custody.keys = storage_keys(settings)
             async with custody.catalog.connection() as connection:

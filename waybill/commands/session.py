@@ -15,7 +15,7 @@ from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.commands.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
-    from blocks.catalog import Catalog, Patience
+    from blocks.catalog import Catalog, Timeouts
     from blocks.custody import Custody
     from blocks.keys import StorageKeys
     from blocks.prefect_blocks import DeployedKeys
@@ -43,24 +43,24 @@ def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]
 
 
 @asynccontextmanager
-async def open_custody(settings: Settings, patience: Patience | None = None) -> AsyncGenerator[Custody]:
+async def open_custody(settings: Settings, timeouts: Timeouts | None = None) -> AsyncGenerator[Custody]:
     """Catalogue, storage and keys as the environment names them, without Prefect.
 
-    *patience* with the catalogue is that of a run, which rather waits, unless another one is given.
+    *timeouts* with the catalogue is that of a run, which rather waits, unless another one is given.
     """
     from blocks.catalog import Catalog
     from blocks.custody import Custody
-    from blocks.postgres.pool import LONG_PATIENCE
+    from blocks.postgres.pool import LONG_TIMEOUTS
     from blocks.storage import open_backend
 
     keys = storage_keys(settings)
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
-    async with Catalog.open(settings.required_database_url, patience or LONG_PATIENCE) as catalog:
+    async with Catalog.open(settings.required_database_url, timeouts or LONG_TIMEOUTS) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=lambda: storage_keys(settings))
 
 
 @asynccontextmanager
-async def open_deployed_custody(settings: Settings, patience: Patience) -> AsyncGenerator[Custody]:
+async def open_deployed_custody(settings: Settings, timeouts: Timeouts) -> AsyncGenerator[Custody]:
     """The same as flows see it: where a Prefect server is named, its blocks win over the environment.
 
     Raises `PrefectUnavailable` when the server does not answer for a while: the environment may name other storage.
@@ -69,11 +69,11 @@ async def open_deployed_custody(settings: Settings, patience: Patience) -> Async
     from blocks.custody import Custody
 
     if prefect_api_url() is None:
-        async with open_custody(settings, patience) as custody:
+        async with open_custody(settings, timeouts) as custody:
             yield custody
         return
     backend, deployed = await _deployed(settings)
-    async with Catalog.open(settings.required_database_url, patience) as catalog:
+    async with Catalog.open(settings.required_database_url, timeouts) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from blocks.access import Actor, ApiKey, Presented, note_use, read_presented, record
+from blocks.access import Actor, ApiKey, PresentedKey, parse_key, record, record_key_use
 from blocks.catalog import Catalog
 from waybill.gateway.errors import HttpError
 from waybill.gateway.http.rate_limit import RateLimit
@@ -84,11 +84,11 @@ class Gate:
             raise _too_often(wait)
         return caller
 
-    def _presented(self, request: Request, client: str | None) -> Presented:
+    def _presented(self, request: Request, client: str | None) -> PresentedKey:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if not credentials or scheme.lower() != "bearer":
             raise _not_authenticated("this path wants an API key: 'Authorization: Bearer wb_...'")
-        presented = read_presented(credentials.strip())
+        presented = parse_key(credentials.strip())
         if presented is None:
             raise self._wrong(client, "this is not an API key of Waybill")
         return presented
@@ -119,7 +119,7 @@ class Gate:
         self._noted[use] = now  # before it is true, so that of many requests at once only one does it
         try:
             async with self._catalog.transaction() as connection:
-                await note_use(connection, key.key_id)
+                await record_key_use(connection, key.key_id)
                 await record(connection, caller.entry("key_used"))
         except BaseException:
             self._noted.pop(use, None)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from blocks.catalog import Patience
+from blocks.catalog import Timeouts
 from blocks.custody import Custody
 from blocks.links import Links
 from blocks.runs.prefect_api import PrefectApi
@@ -19,7 +19,7 @@ from waybill.gateway.lookups import Lookups
 
 # Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
 # A connection is free within milliseconds, and no statement of the gateway takes a second.
-PATIENCE = Patience(connection_seconds=3.0, answer_seconds=4.0)
+TIMEOUTS = Timeouts(connection_seconds=3.0, answer_seconds=4.0)
 
 # Files that are taken in at the same time: what a disk or a network bears is reached with a few, and each takes memory.
 MOST_UPLOADS = 32

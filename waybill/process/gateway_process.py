@@ -11,7 +11,7 @@ import sys
 from blocks.errors import WaybillError
 from blocks.settings import current_settings
 from waybill.commands.session import open_deployed_custody
-from waybill.gateway.resources import PATIENCE
+from waybill.gateway.resources import TIMEOUTS
 from waybill.gateway.server.server import run_gateway
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.process.signals import noting_signals
@@ -28,7 +28,7 @@ def main() -> int:
         try:
             run_gateway(
                 settings,
-                open_deployed_custody(settings, PATIENCE),
+                open_deployed_custody(settings, TIMEOUTS),
                 socket.socket(fileno=arguments.listen_fd),
                 asked_to_end=asked_to_end.is_set,
                 on_ready=lambda: say_ready(arguments.ready_fd),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from blocks.access import Actor, ApiKey, Made, create_key, find_key, record, revoke_key
+from blocks.access import Actor, ApiKey, CreatedKey, create_key, find_key, record, revoke_key
 from blocks.catalog import Connection
 
 
@@ -17,7 +17,7 @@ async def make_key(
     requests_per_minute: int | None = None,
     keep_for: timedelta | None = None,
     by: Actor,
-) -> Made:
+) -> CreatedKey:
     """A new key, in the caller's transaction. Raises `InvalidOptions`."""
     made = await create_key(
         connection, name=name, scopes=scopes, requests_per_minute=requests_per_minute, keep_for=keep_for

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from blocks.access import AuditEntry, audited
+from blocks.access import AuditEntry, audit_entries
 from blocks.access.audit import MAX_PAGE
 from blocks.catalog import Catalog
 
@@ -36,7 +36,7 @@ async def read_audit_log(
 ) -> AuditPage:
     """What was done in the last *hours*. Raises `InvalidOptions` for an action that is never recorded."""
     async with catalog.connection() as connection:
-        entries = await audited(
+        entries = await audit_entries(
             connection,
             action=action,
             actor=f"key:{key_id}" if key_id is not None else None,

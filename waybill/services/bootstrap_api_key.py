@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from blocks.access import ADMIN, Actor, find_key, has_admin_key, read_presented
+from blocks.access import ADMIN, Actor, find_key, has_admin_key, parse_key
 from blocks.catalog import Connection
 from blocks.errors import InvalidSettings
 from blocks.postgres import single_connection
@@ -46,7 +46,7 @@ async def _is_wanted(connection: Connection, path: Path) -> bool:
     text = _read(path)
     if text is None:
         return not await has_admin_key(connection)
-    shown = read_presented(text)
+    shown = parse_key(text)
     known = await find_key(connection, shown.key_id) if shown is not None else None
     if shown is None or known is None or not shown.is_of(known):
         return True  # of another database

@@ -15,13 +15,13 @@ from typing import Any, BinaryIO, cast
 
 from blocks.content_disposition import content_disposition
 from blocks.errors import BlobMissing, InvalidSettings, KeyExists, StorageUnavailable, UnsafeKey
-from blocks.storage.backend import CHUNK_BYTES, PROBE_KEY, Blob, Digest, Expected
-from blocks.storage.blob_path import MAX_KEY_BYTES, check_key, is_key
-from blocks.storage.s3.connection import Patience, S3Connection
+from blocks.storage.backend import CHUNK_BYTES, PROBE_PATH, Blob, Digest, Expected
+from blocks.storage.blob_path import MAX_PATH_BYTES, check_blob_path, is_blob_path
+from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.failure import S3Failure
 from blocks.storage.s3.reader import S3Reader
 from blocks.storage.s3.unfinished import abort_uploads, unfinished_uploads
-from blocks.storage.s3.upload import S3Upload, Taken
+from blocks.storage.s3.upload import ObjectExists, S3Upload
 
 # The longest name that S3 takes, in bytes of UTF-8.
 _MAX_NAME_BYTES = 1024
@@ -32,10 +32,10 @@ _MAX_PRESIGNED = timedelta(days=7)
 class S3Backend:
     """A bucket, or what lies below a prefix in it, as a `Backend`. The bucket must exist."""
 
-    def __init__(self, url: str, options: dict[str, Any], *, patience: Patience | None = None) -> None:
+    def __init__(self, url: str, options: dict[str, Any], *, limits: RetryLimits | None = None) -> None:
         """Make no call yet. Raises `InvalidSettings` for a URL without a bucket and options that s3fs does not take."""
         self._bucket, self._prefix = _place(url)
-        self._connection = S3Connection(options, patience or Patience())
+        self._connection = S3Connection(options, limits or RetryLimits())
 
     def publish(
         self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
@@ -54,7 +54,7 @@ class S3Backend:
             except BaseException as exc:
                 if not upload.discard():
                     exc.add_note("what was sent could not be taken back and stays until it is swept")
-                if isinstance(exc, Taken):
+                if isinstance(exc, ObjectExists):
                     raise _taken(key) from exc
                 raise
         return digest.blob
@@ -93,15 +93,15 @@ class S3Backend:
         with self._translated(f"clear up after {key}"):
             return abort_uploads(self._connection, self._bucket, name, older_than=older_than)
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """See `Backend.keys`."""
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        """See `Backend.paths`."""
         place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
         with self._translated(f"list {prefix or 'the storage'}"):
             while True:
                 page = self._connection.call("list_objects_v2", **place)
                 for entry in page.get("Contents", ()):
                     key = entry["Key"][len(self._prefix) :]
-                    if is_key(key):
+                    if is_blob_path(key):
                         yield key
                 if not page.get("IsTruncated"):
                     return
@@ -114,13 +114,13 @@ class S3Backend:
         with self._translated(f"list {prefix or 'the storage'}"):
             for upload in unfinished_uploads(self._connection, self._bucket, start, older_than=older_than):
                 key = upload["Key"][len(self._prefix) :]
-                if is_key(key):
+                if is_blob_path(key):
                     yield key
 
     def probe(self) -> None:
         """See `Backend.probe`. By reading: the answer to a question about an object says nothing of its bucket."""
         with suppress(BlobMissing):
-            self.open(PROBE_KEY).close()
+            self.open(PROBE_PATH).close()
 
     def locate(self, key: str) -> str:
         """The URL of the stored bytes."""
@@ -144,7 +144,7 @@ class S3Backend:
 
     def _folder(self, prefix: str) -> str:
         return (
-            self._prefix + "".join(f"{segment}/" for segment in check_key(prefix.rstrip("/")))
+            self._prefix + "".join(f"{segment}/" for segment in check_blob_path(prefix.rstrip("/")))
             if prefix
             else self._prefix
         )
@@ -153,7 +153,7 @@ class S3Backend:
         return {"Bucket": self._bucket, "Key": self._name(key)}
 
     def _name(self, key: str) -> str:
-        check_key(key)
+        check_blob_path(key)
         return f"{self._prefix}{key}"
 
     @contextmanager
@@ -180,10 +180,10 @@ def _place(url: str) -> tuple[str, str]:
     if not prefix:
         return bucket, ""
     try:
-        check_key(prefix)
+        check_blob_path(prefix)
     except UnsafeKey as exc:
         raise InvalidSettings(f"the prefix in the storage URL cannot be used: {exc}") from exc
-    room = _MAX_NAME_BYTES - MAX_KEY_BYTES - 1
+    room = _MAX_NAME_BYTES - MAX_PATH_BYTES - 1
     if len(prefix.encode()) > room:
         raise InvalidSettings(
             f"the prefix in the storage URL has {len(prefix.encode())} bytes; S3 leaves {room} for it"

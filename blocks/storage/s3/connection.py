@@ -39,26 +39,26 @@ _RECEIVE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryLimits:
     """How long a call may take that does not succeed, in seconds. Nothing limits one that moves bytes."""
 
     # No byte moved in either direction: the connection is dead. Servers that are merely busy answer within this.
-    stall: float = 10.0
+    stall_seconds: float = 10.0
     # The same while an upload is completed: a server may put together thousands of parts before it says a word.
-    completion_stall: float = 120.0
+    completion_stall_seconds: float = 120.0
     # Counted from the first failure; a call is always tried twice. Six attempts at the pauses below.
-    retry: float = 8.0
-    first_pause: float = 0.25
-    longest_pause: float = 2.0
+    retry_seconds: float = 8.0
+    first_pause_seconds: float = 0.25
+    longest_pause_seconds: float = 2.0
 
     @property
-    def for_completion(self) -> Patience:
-        return replace(self, stall=self.completion_stall)
+    def for_completion(self) -> RetryLimits:
+        return replace(self, stall_seconds=self.completion_stall_seconds)
 
     @property
-    def for_clearing(self) -> Patience:
+    def for_cleanup(self) -> RetryLimits:
         """To clear up may take no longer than to fail."""
-        return replace(self, retry=self.retry / 2)
+        return replace(self, retry_seconds=self.retry_seconds / 2)
 
 
 class Body(io.BytesIO):
@@ -76,8 +76,8 @@ class Body(io.BytesIO):
 class S3Connection:
     """One set of options as callable S3 operations. Safe in several threads, and in processes forked from this one."""
 
-    def __init__(self, options: Mapping[str, Any], patience: Patience) -> None:
-        self.patience = patience
+    def __init__(self, options: Mapping[str, Any], limits: RetryLimits) -> None:
+        self.limits = limits
         with _options_refused(options):
             self._options = _with_defaults(options)
         # Event loop and sockets of a parent process are of no use to its child.
@@ -86,7 +86,7 @@ class S3Connection:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles connect anew."""
-        return S3Connection, (self._options, self.patience)
+        return S3Connection, (self._options, self.limits)
 
     @property
     def additional(self) -> Mapping[str, Any]:
@@ -97,17 +97,17 @@ class S3Connection:
     def anonymous(self) -> bool:
         return bool(self._options.get("anon"))
 
-    def call(self, operation: str, *, patience: Patience | None = None, **parameters: Any) -> dict[str, Any]:
+    def call(self, operation: str, *, limits: RetryLimits | None = None, **parameters: Any) -> dict[str, Any]:
         """Do *operation* (botocore's name of it) and return its answer; a body of the answer comes as bytes.
 
         ``ResponseMetadata["RetryAttempts"]`` of the answer counts the attempts that failed. Raises `S3Failure`.
         """
-        return self.start(operation, patience=patience, **parameters).result()
+        return self.start(operation, limits=limits, **parameters).result()
 
-    def start(self, operation: str, *, patience: Patience | None = None, **parameters: Any) -> Future[dict[str, Any]]:
+    def start(self, operation: str, *, limits: RetryLimits | None = None, **parameters: Any) -> Future[dict[str, Any]]:
         """Like `call`, without waiting."""
         client = self._client()
-        return client.run(client.call(operation, patience or self.patience, parameters))
+        return client.run(client.call(operation, limits or self.limits, parameters))
 
     def presigned(self, operation: str, seconds: int, **parameters: Any) -> str:
         """A URL that does *operation* for whoever has it; no call is made for it."""
@@ -124,7 +124,7 @@ class S3Connection:
 
     async def call_on_loop(self, operation: str, **parameters: Any) -> dict[str, Any]:
         """`call` for code that runs on the loop already."""
-        return await self._client().call(operation, self.patience, parameters)
+        return await self._client().call(operation, self.limits, parameters)
 
     def _client(self) -> _Client:
         client = self._clients.get(os.getpid())
@@ -149,13 +149,13 @@ class _Client:
     def run(self, coroutine: Any) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._filesystem.loop)
 
-    async def call(self, operation: str, patience: Patience, parameters: dict[str, Any]) -> dict[str, Any]:
-        pause, attempts, first_failure = patience.first_pause, 0, 0.0
+    async def call(self, operation: str, limits: RetryLimits, parameters: dict[str, Any]) -> dict[str, Any]:
+        pause, attempts, first_failure = limits.first_pause_seconds, 0, 0.0
         while True:
             attempts += 1
             try:
                 async with self._slots:
-                    answer = await self._attempt(operation, patience.stall, parameters)
+                    answer = await self._attempt(operation, limits.stall_seconds, parameters)
                 answer["ResponseMetadata"]["RetryAttempts"] = attempts - 1
                 return answer
             except Exception as exc:
@@ -163,11 +163,11 @@ class _Client:
                 failure.attempts = attempts
                 now = time.monotonic()
                 first_failure = first_failure or now
-                if not failure.passing or now + pause > min(first_failure + patience.retry, shutdown_deadline()):
+                if not failure.passing or now + pause > min(first_failure + limits.retry_seconds, shutdown_deadline()):
                     raise failure from exc
             # Writers that failed together do not come back together.
             await _pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
-            pause = min(2 * pause, patience.longest_pause)
+            pause = min(2 * pause, limits.longest_pause_seconds)
 
     async def presigned(self, operation: str, seconds: int, parameters: dict[str, Any]) -> str:
         try:

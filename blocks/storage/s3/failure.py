@@ -79,7 +79,7 @@ class RangesIgnored(Exception):
 
 
 class S3Failure(Exception):
-    """A call that failed, after as many attempts as its patience allowed."""
+    """A call that failed, after as many attempts as its limits allowed."""
 
     def __init__(self, operation: str, cause: Exception) -> None:
         # s3fs turns what the server said into an OSError, and keeps it as the cause.

@@ -1,7 +1,7 @@
-"""One at a time for each name, among the threads of this process.
+"""A mutex per object key, within this process.
 
-S3 decides between two writers of one name. Some servers (Swift) look first whether the name is free and take it a
-moment later; at least the writers of one process do not meet in that moment.
+S3 decides between two writers of one key. Some servers (Swift) check whether the key is free and write a moment later;
+this keeps the writers of one process out of that moment. Other processes are not kept out.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 
-class _Turns:
+class KeyMutex:
+    """Locks by object key, without one object for each key ever used."""
+
     def __init__(self) -> None:
-        self._free = threading.Condition()
-        self._taken: set[str] = set()
+        self._released = threading.Condition()
+        self._held: set[str] = set()
 
     @contextmanager
-    def turn(self, name: str) -> Generator[None]:
-        with self._free:
-            self._free.wait_for(lambda: name not in self._taken)
-            self._taken.add(name)
+    def hold(self, key: str) -> Generator[None]:
+        """Wait until no other thread holds *key*, then hold it for the block."""
+        with self._released:
+            self._released.wait_for(lambda: key not in self._held)
+            self._held.add(key)
         try:
             yield
         finally:
-            with self._free:
-                self._taken.remove(name)
-                self._free.notify_all()
+            with self._released:
+                self._held.remove(key)
+                self._released.notify_all()
 
 
-# By process: what a parent's thread held when it forked will never be given back in the child.
-_turns: dict[int, _Turns] = {}
+# By process id: a lock that a thread of the parent held at a fork is never released in the child.
+_mutexes: dict[int, KeyMutex] = {}
 
 
-@contextmanager
-def turn(name: str) -> Generator[None]:
-    """Wait until nobody else in this process has the turn for *name*, and have it."""
-    turns = _turns.get(os.getpid()) or _turns.setdefault(os.getpid(), _Turns())
-    with turns.turn(name):
-        yield
+def key_mutex() -> KeyMutex:
+    """Return the mutex of this process."""
+    return _mutexes.get(os.getpid()) or _mutexes.setdefault(os.getpid(), KeyMutex())

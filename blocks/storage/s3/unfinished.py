@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote
 
-from blocks.storage.s3.connection import Patience, S3Connection
+from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.failure import S3Failure
 
 
@@ -18,13 +18,13 @@ def unfinished_uploads(
     start: str,
     *,
     older_than: timedelta = timedelta(0),
-    patience: Patience | None = None,
+    limits: RetryLimits | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Key and UploadId of every unfinished upload whose name begins with *start*. Raises `S3Failure`."""
     # Names that XML cannot hold would make the whole list unreadable; botocore decodes other lists by itself.
     place: dict[str, Any] = {"Bucket": bucket, "Prefix": start, "EncodingType": "url"}
     while True:
-        page = connection.call("list_multipart_uploads", patience=patience, **place)
+        page = connection.call("list_multipart_uploads", limits=limits, **place)
         uploads, now = page.get("Uploads", ()), _server_time(page)
         for entry in uploads:
             # Servers tell whole seconds: what was begun just now may seem to come from the future.
@@ -43,14 +43,14 @@ def abort_uploads(
     name: str,
     *,
     older_than: timedelta = timedelta(0),
-    patience: Patience | None = None,
+    limits: RetryLimits | None = None,
 ) -> int:
     """Abort the unfinished uploads of exactly *name*; returns how many there were. Raises `S3Failure`."""
     aborted = 0
-    for upload in unfinished_uploads(connection, bucket, name, older_than=older_than, patience=patience):
+    for upload in unfinished_uploads(connection, bucket, name, older_than=older_than, limits=limits):
         if upload["Key"] == name:
             try:
-                connection.call("abort_multipart_upload", patience=patience, Bucket=bucket, **upload)
+                connection.call("abort_multipart_upload", limits=limits, Bucket=bucket, **upload)
             except S3Failure as failure:
                 if not failure.upload_gone:  # else somebody was quicker
                     raise

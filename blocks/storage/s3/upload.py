@@ -19,7 +19,7 @@ from typing import Any
 from blocks.errors import StorageUnavailable
 from blocks.storage.s3.connection import Body, S3Connection
 from blocks.storage.s3.failure import S3Failure
-from blocks.storage.s3.key_mutex import turn
+from blocks.storage.s3.key_mutex import key_mutex
 from blocks.storage.s3.unfinished import abort_uploads
 
 MIB = 1024 * 1024
@@ -41,8 +41,8 @@ WRITE_MARK = "waybill-write"
 _ABORTS = 5
 
 
-class Taken(Exception):
-    """Another writer's object has the name."""
+class ObjectExists(Exception):
+    """The object exists already (the conditional write failed)."""
 
 
 def part_size(number: int, total: int | None) -> int:
@@ -89,14 +89,14 @@ class S3Upload:
             view = view[taken:]
 
     def commit(self) -> None:
-        """Make the object visible. Raises `S3Failure`, `Taken`, `StorageUnavailable`."""
+        """Make the object visible. Raises `S3Failure`, `ObjectExists`, `StorageUnavailable`."""
         if self._upload is not None:
             self._send_part(last=True)
             while self._running:
                 self._take_results()
         finish = self._put if self._upload is None else self._complete
         if self._condition:
-            with turn(f"{self._where['Bucket']}/{self._where['Key']}"):
+            with key_mutex().hold(f"{self._where['Bucket']}/{self._where['Key']}"):
                 finish()
         else:
             finish()
@@ -178,7 +178,7 @@ class S3Upload:
         try:
             self._connection.call(
                 "complete_multipart_upload",
-                patience=self._connection.patience.for_completion,
+                limits=self._connection.limits.for_completion,
                 **(self._upload or {}),
                 **self._condition,
                 MultipartUpload={"Parts": parts},
@@ -189,7 +189,7 @@ class S3Upload:
         head = self._connection.call("head_object", **self._where)
         if self._condition and not self._made(head):
             self._sent = False
-            raise Taken
+            raise ObjectExists
         if head["ContentLength"] != self._size:
             raise StorageUnavailable(
                 f"the S3 server holds {head['ContentLength']} bytes where {self._size} were sent; start again"
@@ -210,13 +210,13 @@ class S3Upload:
             return
         if failure.condition_failed:
             self._sent = False
-            raise Taken from failure
+            raise ObjectExists from failure
         raise failure
 
     def _is_there(self) -> bool:
         """Whether the object that lies there is of this write. Raises `S3Failure`."""
         try:
-            head = self._connection.call("head_object", patience=self._connection.patience.for_clearing, **self._where)
+            head = self._connection.call("head_object", limits=self._connection.limits.for_cleanup, **self._where)
         except S3Failure as failure:
             if failure.missing:
                 return False
@@ -266,12 +266,12 @@ class S3Upload:
                 self._connection,
                 self._where["Bucket"],
                 self._where["Key"],
-                patience=self._connection.patience.for_clearing,
+                limits=self._connection.limits.for_cleanup,
             )
         except S3Failure:
             return False
         return True
 
     def _clearing(self, operation: str, **parameters: Any) -> None:
-        patience = self._connection.patience.for_clearing
-        self._connection.call(operation, patience=patience, **{**self._where, **parameters})
+        limits = self._connection.limits.for_cleanup
+        self._connection.call(operation, limits=limits, **{**self._where, **parameters})

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from starlette.requests import Request
 
 from blocks.catalog import Draft, Stored
-from blocks.custody.upload import StreamingUpload, receiving
+from blocks.custody.upload import StreamingUpload, streaming_upload
 from blocks.errors import TooLarge, UnsupportedType, WaybillError
 from blocks.filetype import HEAD_BYTES, by_extension, sniff_content
 from blocks.naming import clean_display_name
@@ -165,7 +165,7 @@ async def _a_place(resources: Resources) -> AsyncGenerator[None]:
 
 async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
     draft = upload_draft(form.filename, resources.settings)
-    form.incoming = await until_done.enter_async_context(receiving(resources.custody, draft))
+    form.incoming = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
     return form.incoming
 
 
@@ -174,7 +174,7 @@ async def _sniffed(form: ReceivedForm) -> str:
         return sniff_content(content, form.filename).media_type
 
     if form.incoming is not None:
-        found = await form.incoming.look_into(sniff)
+        found = await form.incoming.inspect(sniff)
         if found is not None:
             return found
     # Nothing can be read back with the public key alone: what can be told from the beginning, and from the name.

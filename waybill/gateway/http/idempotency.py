@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-from blocks.access.idempotency import CLAIM_LASTS, Answered, Claim, UnderWay, claim, let_go, renew
+from blocks.access.idempotency import CLAIM_LASTS, Answered, Claim, InProgress, claim, release_claim, renew
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
 from blocks.runtime.threads import to_its_end
@@ -60,7 +60,7 @@ async def _claimed(catalog: Catalog, namespace: str, idempotency_key: str) -> Cl
     while True:
         async with catalog.connection() as connection:
             found = await claim(connection, namespace, idempotency_key)
-        if not isinstance(found, UnderWay):
+        if not isinstance(found, InProgress):
             return found
         if time.monotonic() > until:
             raise HttpError(
@@ -82,4 +82,4 @@ async def _renew(catalog: Catalog, held: Claim) -> None:
 
 async def _let_go(catalog: Catalog, held: Claim) -> None:
     async with catalog.connection() as connection:
-        await let_go(connection, held)
+        await release_claim(connection, held)

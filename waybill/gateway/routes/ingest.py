@@ -16,7 +16,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from blocks.access import record
-from blocks.access.idempotency import Answered, Claim, note_answer, note_stored
+from blocks.access.idempotency import Answered, Claim, record_answer, record_stored
 from blocks.catalog import Artifact, Connection
 from blocks.errors import InvalidOptions, Transient
 from blocks.redaction import custody_source
@@ -108,7 +108,7 @@ async def ingest(
         async with resources.custody.catalog.transaction() as connection:
             await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=run_id))
             if started is not None:
-                await note_answer(connection, started, wanted.fingerprint, answer)
+                await record_answer(connection, started, wanted.fingerprint, answer)
         return _accepted(answer, replayed=False)
 
 
@@ -162,7 +162,7 @@ async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, starte
         return await resources.custody.get(started.file_id)
 
     async def note(connection: Connection, artifact: Artifact) -> None:
-        if started is not None and not await note_stored(connection, started, wanted.fingerprint, artifact.file_id):
+        if started is not None and not await record_stored(connection, started, wanted.fingerprint, artifact.file_id):
             raise request_taken_over()
 
     if wanted.file_id is not None:
