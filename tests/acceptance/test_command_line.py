@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import datetime
 from hashlib import sha256
@@ -204,6 +205,29 @@ def test_status_and_history_come_from_prefect(waybill: CommandLine, processed: d
     assert history["event_count"] == len(history["history"]) > 3
     unknown = waybill.json("status", "00000000-0000-4000-8000-000000000000", expect=1)
     assert unknown["error"]["code"] == "RunNotFound"
+
+
+def test_status_warns_of_processes_that_were_started_with_other_code_than_is_installed(
+    waybill: CommandLine, processed: dict[str, Any]
+) -> None:
+    code = waybill.json("status", processed["run_id"])["code"]
+    assert code["serving"] == code["installed"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+\+[0-9a-f]{8} with Prefect \d+\.\d+\.\d+", code["installed"])
+    serving, dispatching = waybill.home / "serve.json", waybill.home / "dispatch.json"
+    before = {path: path.read_text() for path in (serving, dispatching)}
+    try:
+        # As if files had changed since, and as an `up` of an earlier version has written it.
+        serving.write_text(json.dumps({**json.loads(before[serving]), "code": "0.0.9+01234567 with Prefect 3.8.8"}))
+        dispatching.write_text(json.dumps({**json.loads(before[dispatching]), "code": None}))
+        done = waybill.run("status", processed["run_id"])
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
+    assert "serving     0.0.9+01234567 with Prefect 3.8.8\n" in done.stdout
+    assert f"installed   {code['installed']}\n" in done.stdout
+    assert f"started with other code than is installed now ({code['installed']})" in done.stderr
+    assert "the serving process runs 0.0.9+01234567 with Prefect 3.8.8; the dispatcher runs unknown. " in done.stderr
+    assert "the gateway" not in done.stderr
 
 
 def test_stats_count_files_and_what_can_be_searched(waybill: CommandLine, processed: dict[str, Any]) -> None:

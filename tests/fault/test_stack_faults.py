@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +198,9 @@ def test_a_directory_that_is_no_cluster_is_named_and_not_touched(directory: Path
     assert left_running(home) == []
 
 
-def test_prefect_of_a_killed_command_is_adopted_and_replaced_only_when_its_record_is_damaged(home: Path) -> None:
+def test_prefect_of_a_killed_command_is_adopted_unless_it_is_of_another_version_or_its_record_is_damaged(
+    home: Path,
+) -> None:
     with StackCommand(home, "--prefect") as command:
         began = command.answer()
         command.kill()
@@ -208,6 +211,15 @@ def test_prefect_of_a_killed_command_is_adopted_and_replaced_only_when_its_recor
         assert adopted["started"] == []
         assert adopted["prefect_api_url"] == began["prefect_api_url"]
         command.kill()
+
+    del record["version"]  # as the server of an earlier version of Waybill has left it
+    (home / "stack.json").write_text(json.dumps({"prefect_server": record}))
+    with StackCommand(home, "--prefect") as command:
+        assert command.answer()["started"] == ["prefect"]
+        assert not any(line.startswith(f"{record['process']['pid']} ") for line in processes_of(home))
+        command.kill()
+    record = json.loads((home / "stack.json").read_text())["prefect_server"]
+    assert record["version"] == metadata.version("prefect")
 
     (home / "stack.json").write_text('{"prefect_server": {"process": ')
     with StackCommand(home, "--prefect") as command:

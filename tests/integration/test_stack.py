@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.stack_driver import (
 )
 from waybill.stack import prefect_server, running_stack
 from waybill.stack.databases import database_beside, sqlalchemy_url
+from waybill.stack.external import lost_records_warning
 from waybill.stack.processes import identify
 
 
@@ -199,10 +201,31 @@ def test_a_prefect_server_that_does_not_answer_is_named_and_nothing_is_started(h
     assert left_running(home) == []
 
 
+def test_a_server_that_does_not_show_its_settings_is_not_warned_of() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+
+        def answer(body: bytes) -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        for body in (b"{}", b"[]", b"<html>", b'{"server": {"services": {"task_run_recorder": null}}}'):
+            thread = threading.Thread(target=answer, args=[body])
+            thread.start()
+            assert lost_records_warning(url) is None
+            thread.join()
+    assert lost_records_warning(url) is None, "nothing listens there"
+
+
 def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(home: Path, tmp_path: Path) -> None:
-    with StackCommand(home, "--prefect", "--records") as first:
+    small = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50"}
+    with StackCommand(home, "--prefect", "--records", **small) as first:
         stack = first.answer()
         assert stack["started"] == ["postgres", "prefect"]
+        # What another home that names this server is warned of.
+        assert "batches of 50" in (lost_records_warning(stack["prefect_api_url"]) or "")
         assert first.answer() == {"records": 25}
 
         # Another home that names this server uses it, and starts none.
@@ -222,6 +245,9 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(h
         api = second.answer()["prefect_api_url"]
         completed = {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
         assert call_prefect(api, "/task_runs/count", completed) == 25
+        assert lost_records_warning(api) is None
+        services = httpx.get(f"{api}/admin/settings", timeout=PATIENCE_SECONDS).json()["server"]["services"]
+        assert [services[name]["batch_size"] for name in ("task_run_recorder", "event_persister")] == [200, 500]
         assert second.leave() == 0
 
 

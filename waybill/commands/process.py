@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
+from blocks.settings import prefect_api_url
 from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
-from waybill.commands.session import run_work, stack_session
+from waybill.commands.session import run_work, stack_session, warn_of_lost_records
 
 if TYPE_CHECKING:
     from prefect import State
@@ -48,9 +49,12 @@ def process(
     numbers = _read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
+    # Before the stack sets it: None means a server of our own.
+    named_api = prefect_api_url()
     with stack_session(prefect=True) as (settings, addresses):
         from waybill.services.register_blocks import register_blocks
 
+        warn_of_lost_records(named_api)
         if webhook_url is not None:
             _check_webhook_url(webhook_url, settings)
         parameters: dict[str, Any] = {

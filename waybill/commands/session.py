@@ -42,6 +42,14 @@ def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]
         yield current_settings(), addresses
 
 
+def warn_of_lost_records(api_url: str | None) -> None:
+    """Warn when the Prefect server that the user has named at *api_url* is set up so that it can lose records."""
+    from waybill.stack.external import lost_records_warning
+
+    if api_url is not None and (warning := lost_records_warning(api_url)) is not None:
+        print_notice(warning)
+
+
 @asynccontextmanager
 async def open_custody(settings: Settings, timeouts: Timeouts | None = None) -> AsyncGenerator[Custody]:
     """Catalogue, storage and keys as the environment names them, without Prefect.

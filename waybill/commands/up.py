@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from blocks.settings import Settings, current_settings
+from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.commands.account import this_account
 from waybill.commands.gateway import Host, Port
 from waybill.commands.output import print_notice
+from waybill.commands.session import warn_of_lost_records
 
 
 def up(
@@ -26,10 +28,13 @@ def up(
     """
     from waybill.stack.up import run_up
 
-    return run_up(current_settings(), host=host, port=port, ui_port=ui_port, on_ready=_register, say=print_notice)
+    # Before the stack sets it: None means a server of our own.
+    register = partial(_register, prefect_api_url())
+    return run_up(current_settings(), host=host, port=port, ui_port=ui_port, on_ready=register, say=print_notice)
 
 
-def _register() -> None:
+def _register(named_api: str | None) -> None:
+    warn_of_lost_records(named_api)
     # Read afresh: by now the stack has put its addresses into the environment.
     asyncio.run(_register_all(current_settings()))
 

@@ -32,7 +32,8 @@ _PRIVATE_WEBHOOKS = "WAYBILL_ALLOW_PRIVATE_WEBHOOKS"
 
 _SERVER_DEFAULTS = {
     # Fewer and larger writes: a fifth of the time per task run. With the defaults of 1 and 20, a burst of some thousand
-    # task runs overflows the server's queue of 10,000 messages, and their records are lost.
+    # task runs overflows the server's queue of 10,000 messages, and their records are lost. The queue has two readers,
+    # so both are set: with the recorder's alone, a quarter of the events was lost.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",

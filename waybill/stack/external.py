@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import urllib.error
 import urllib.request
 from http import HTTPStatus
@@ -13,6 +14,8 @@ from blocks.settings import inherited_environment
 
 # A server across an ocean answers in a second or two.
 _ANSWER_SECONDS = 10.0
+# Prefect's default is 1. With 200 no record was lost at 50 task runs a second; far below it the server falls behind.
+_SMALLEST_BATCH = 100
 
 
 def check_prefect_api(api_url: str) -> None:
@@ -40,6 +43,27 @@ def check_prefect_api(api_url: str) -> None:
             f"the Prefect server of PREFECT_API_URL ({_shown(api_url)}) cannot be reached: "
             f"{getattr(exc, 'reason', exc)}; start it, or unset PREFECT_API_URL to have one started"
         ) from exc
+
+
+def lost_records_warning(api_url: str) -> str | None:
+    """Return a warning when the server at *api_url* appears to write task runs in batches that are too small.
+
+    None when the batches are large enough, and when the server does not show its settings, as Prefect Cloud.
+    """
+    request = urllib.request.Request(f"{api_url.rstrip('/')}/admin/settings", headers=_headers())  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310
+            size = int(json.load(answer)["server"]["services"]["task_run_recorder"]["batch_size"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    if size >= _SMALLEST_BATCH:
+        return None
+    return (
+        f"the Prefect server of PREFECT_API_URL ({_shown(api_url)}) writes task runs in batches of {size}: during a "
+        "large run it can lose the records of stages. No document is lost by that. Start that server with "
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE=200 and "
+        "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE=500"
+    )
 
 
 def ui_url_of(api_url: str) -> str | None:

@@ -22,6 +22,7 @@ from typing import IO
 
 from blocks.errors import StackUnavailable
 from blocks.settings import inherited_environment
+from waybill.stack.code_version import code_on_disk
 from waybill.stack.home import log_tail, open_log
 from waybill.stack.processes import ProcessId, end, end_group, identify, is_running, reap, spawn
 
@@ -133,7 +134,7 @@ class KeptProcess:
             )  # fmt: skip
         self._started_at = time.monotonic()
         self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
-        _write_record(self._home, program.name, self._process)
+        _write_record(self._home, program.name, self._process, code_on_disk())
 
     def _pause(self, why: str) -> None:
         self._on_step(f"{why}; starting it again in {self._pause_seconds:.0f} s")
@@ -152,10 +153,23 @@ def end_recorded(home: Path, name: str) -> None:
     _record_path(home, name).unlink(missing_ok=True)
 
 
-def _write_record(home: Path, name: str, process: ProcessId) -> None:
+def running_code(home: Path, name: str) -> str | None:
+    """Return the code that the process called *name* was started with, as `code_on_disk` writes it.
+
+    None when no such process runs, and ``unknown`` when its record is of before this was kept.
+    """
+    process = _recorded(home, name)
+    if process is None or not is_running(process):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return str(json.loads(_record_path(home, name).read_text()).get("code") or "unknown")
+    return None
+
+
+def _write_record(home: Path, name: str, process: ProcessId, code: str) -> None:
     path = _record_path(home, name)
     path.touch(mode=0o600)
-    path.write_text(json.dumps(asdict(process)))
+    path.write_text(json.dumps({**asdict(process), "code": code}))
 
 
 def _record_path(home: Path, name: str) -> Path:

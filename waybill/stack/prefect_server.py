@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import IO, cast
 
@@ -44,11 +45,15 @@ _BACKLOG = 128
 
 @dataclass(frozen=True, kw_only=True)
 class PrefectServer:
-    """A server that answered once; *database* identifies where its data lie without telling the password."""
+    """A server that answered once; *database* identifies where its data lie without telling the password.
+
+    *version* is that of the Prefect it was started with; empty in records of before it was kept.
+    """
 
     process: ProcessId
     port: int
     database: str
+    version: str
 
     @property
     def ui_url(self) -> str:
@@ -103,7 +108,7 @@ class StartingServer:
         process = identify(self._child.pid)
         if process is None:
             raise StackUnavailable(f"the Prefect server ended at once; its last words:{log_tail(self._home, _LOG)}")
-        server = PrefectServer(process=process, port=self._port, database=self._database)
+        server = PrefectServer(process=process, port=self._port, database=self._database, version=installed_version())
         _write_record(self._home, server)
         return server
 
@@ -143,7 +148,12 @@ def recorded_server(home: Path) -> PrefectServer | None:
     try:
         found = json.loads(_record_path(home).read_text())["prefect_server"]
         process = ProcessId(pid=int(found["process"]["pid"]), started=str(found["process"]["started"]))
-        return PrefectServer(process=process, port=int(found["port"]), database=str(found["database"]))
+        return PrefectServer(
+            process=process,
+            port=int(found["port"]),
+            database=str(found["database"]),
+            version=str(found.get("version", "")),
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -162,6 +172,11 @@ def stop_server(home: Path) -> None:
     for process in processes:
         if not end(process, (signal.SIGTERM, _STOP_SECONDS)):
             raise StackUnavailable(f"the Prefect server (process {process.pid}) does not end")
+
+
+def installed_version() -> str:
+    """Return the version of the Prefect that a server which starts now runs."""
+    return metadata.version("prefect")
 
 
 def fingerprint(prefect_database_url: str) -> str:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from waybill.stack.kept_process import Program
+from waybill.stack.kept_process import Program, running_code
 
 FLOWS, DISPATCHER, GATEWAY = "serve", "dispatch", "gateway"
+_CALLED = {FLOWS: "the serving process", DISPATCHER: "the dispatcher", GATEWAY: "the gateway"}
 
 
 def flows_program(project: Path) -> Program:
     """The serving process of *project*. Its flow runs are in its group, end with it, and go on when it is back."""
     return Program(
         name=FLOWS,
-        called="the serving process",
+        called=_CALLED[FLOWS],
         module="waybill.stack.serve",
         arguments=("--project", str(project)),
         cwd=project,
@@ -24,15 +25,21 @@ def flows_program(project: Path) -> Program:
 
 def dispatcher_program() -> Program:
     """The dispatcher, and what compares its events with Prefect's history."""
-    return Program(name=DISPATCHER, called="the dispatcher", module="waybill.process.dispatcher_process")
+    return Program(name=DISPATCHER, called=_CALLED[DISPATCHER], module="waybill.process.dispatcher_process")
 
 
 def gateway_program(listener: socket.socket) -> Program:
     """The gateway, answering on *listener*, which stays open here: while the process starts again, clients wait."""
     return Program(
         name=GATEWAY,
-        called="the gateway",
+        called=_CALLED[GATEWAY],
         module="waybill.process.gateway_process",
         arguments=("--listen-fd", str(listener.fileno())),
         pass_fds=(listener.fileno(),),
     )
+
+
+def with_other_code(home: Path, installed: str) -> dict[str, str]:
+    """Return the running processes of *home* that were started with other code than *installed*, and that code."""
+    running = {called: running_code(home, name) for name, called in _CALLED.items()}
+    return {called: code for called, code in running.items() if code not in (None, installed)}

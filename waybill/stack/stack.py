@@ -27,6 +27,7 @@ from waybill.stack.prefect_server import (
     PrefectServer,
     StartingServer,
     fingerprint,
+    installed_version,
     launch,
     recorded_server,
     stop_server,
@@ -199,6 +200,8 @@ class Stack:
         """Whether to use the recorded server. One that others use is never replaced while it runs."""
         fits = found.database == fingerprint(database)
         if self._lease.is_alone():
+            # Left by a command from before an upgrade of Prefect: replaced, so that its database is migrated.
+            fits = fits and found.version == installed_version()
             return fits and self._ui_port in (None, found.port) and found.is_ready(within_seconds=_ORPHAN_SECONDS)
         if not found.is_ready(within_seconds=_BUSY_SECONDS):
             if is_running(found.process):
