@@ -1,111 +1,105 @@
-"""What the chunker and the fact generator wrote, checked and turned into rows for the index.
+"""The outputs of the chunker and the fact generator, checked and turned into rows for the search index.
 
 Owns what ingestion accepts of both files (``waybill.chunks/1`` and ``waybill.facts/1``). Both are this project's own,
-but they come back from a storage: whatever does not fit raises `UnreadableDocument`. Opens no connection.
+but they come from a storage: a file that does not have the form raises `UnreadableDocument`. Opens no connection.
+
+The form is that of the structs below: types are strict, fields that ingestion does not use are skipped. A chunks file
+may be 120 MB, five times as much as Python objects, so `read_with_array` maps it and parses one chunk at a time.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta, Raw, Struct
 
 from blocks.errors import UnreadableDocument
 from blocks.search_index import Chunk, DocumentHead, Entity, Fact, Keyword
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
-from tasks.json_array import read_with_array
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from tasks.contract import DocumentInfo
-
-# Postgres's integer; a larger offset or count is not a document's.
-_MAX_INTEGER = 2**31 - 1
 
 # A fact with its quote is about 1 kB; a book of them is a tenth of this.
 MAX_FACTS_BYTES = 64 * 1024 * 1024
 
-Count = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
-Score = Annotated[float, Field(allow_inf_nan=False)]
+# Postgres's integer; a larger offset or count is not a document's.
+_Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Vector = Annotated[list[float], Meta(min_length=EMBEDDING_DIMENSIONS, max_length=EMBEDDING_DIMENSIONS)]
+
+_SPACE = rb"[ \t\n\r]*+"
+# What stands before a value of an object: a brace or a comma, the key, a colon. Possessive, so the time is linear.
+_KEY = re.compile(_SPACE + rb"[{,]" + _SPACE + rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"' + _SPACE + rb":" + _SPACE, re.DOTALL)
+
+FileT = TypeVar("FileT")
+PartT = TypeVar("PartT")
+ItemT = TypeVar("ItemT")
 
 
-class _Part(BaseModel):
-    """A part of a file: types are taken strictly, fields that ingestion does not use are passed over."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-
-class _Document(_Part):
+class _Document(Struct, frozen=True):
     title: str | None = None
     source: str | None = None
     language: str | None = None
     type: str | None = None
-    pages: Count | None = None
+    pages: _Count | None = None
     created: str | None = None
 
 
-class _Chunk(_Part):
+class _Chunk(Struct, frozen=True, kw_only=True):
     id: str
-    ordinal: Count
-    start: Count
-    end: Count
+    ordinal: _Count
+    start: _Count
+    end: _Count
     text: str
-    tokens: Count
+    tokens: _Count
     heading_path: list[str] = []
+    embedding: _Vector | None = None
 
 
-class _ChunksFile(_Part):
-    schema_: Literal["waybill.chunks/1"] = Field(alias="schema")
+class _ChunksFile(Struct, frozen=True, kw_only=True):
+    schema: str
     document: _Document
     summary: str | None = None
     embedding_model: str | None = None
-    dimensions: int | None = None
-    chunks: Annotated[list[Any], Field(max_length=0)]  # read one by one before
+    chunks: Annotated[list[Any], Meta(max_length=0)]  # read one by one
 
 
-class _Fact(_Part):
+class _Fact(Struct, frozen=True, kw_only=True):
     id: str
     statement: str
     type: str
     quote: str
-    score: Score | None = None
-    confidence: Score | None = None
+    score: float | None = None
+    confidence: float | None = None
     chunk_id: str | None = None
-    start: Count | None = None
-    end: Count | None = None
+    start: _Count | None = None
+    end: _Count | None = None
 
 
-class _Entity(_Part):
+class _Entity(Struct, frozen=True, kw_only=True):
     text: str
     type: str
     value: str | None = None
-    count: Count
+    count: _Count
     chunk_ids: list[str] = []
 
 
-class _Keyword(_Part):
-    text: str
-    score: Score | None = None
-
-
-class _FactsFile(_Part):
-    schema_: Literal["waybill.facts/1"] = Field(alias="schema")
+class _FactsFile(Struct, frozen=True, kw_only=True):
+    schema: str
     facts: list[_Fact] = []
     entities: list[_Entity] = []
-    keywords: list[_Keyword] = []
-
-
-PartT = TypeVar("PartT", bound=_Part)
+    keywords: list[Keyword] = []
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChunksRead:
-    """A chunks file as rows, and what its vectors were made by."""
+    """A chunks file as rows. `left_out_vectors` counts vectors of another model than the one asked for."""
 
     head: DocumentHead
     chunks: list[Chunk]
@@ -123,17 +117,17 @@ class FactsRead:
 
 
 def read_chunks(path: Path, *, document: DocumentInfo, stage_key: str, embedding_model: str | None) -> ChunksRead:
-    """The chunks file at *path* as rows of *document*. Raises `UnreadableDocument`.
+    """Return the chunks file at *path* as rows of *document*. Raises `UnreadableDocument`.
 
     Vectors are kept only if *embedding_model* made them, because search compares them to that model's vectors alone;
-    None keeps none. What the file does not say of the document is taken from *document*.
+    None keeps none. Fields that the file does not give of the document are taken from *document*.
     """
     try:
-        raw, chunks = read_with_array(path, "chunks", lambda item: _chunk(item, path))
+        file, chunks = read_with_array(path, "chunks", _chunk, item_type=_Chunk, file_type=_ChunksFile)
+        _check_schema(file.schema, "waybill.chunks/1")
+        _check_order(chunks)
     except ValueError as exc:
-        raise _not_readable(path, exc) from exc
-    file = _validated(_ChunksFile, raw, path.name)
-    _check_order(chunks, path)
+        raise _unreadable(path, exc) from exc
     vectors = sum(chunk.embedding is not None for _, chunk in chunks)
     fits = embedding_model is not None and file.embedding_model == embedding_model
     return ChunksRead(
@@ -144,8 +138,14 @@ def read_chunks(path: Path, *, document: DocumentInfo, stage_key: str, embedding
 
 
 def read_facts(path: Path, chunks: list[Chunk]) -> FactsRead:
-    """The facts file at *path* as rows that refer to *chunks*. Raises `UnreadableDocument`."""
-    file = _load_facts(path)
+    """Return the facts file at *path* as rows that refer to *chunks*. Raises `UnreadableDocument`."""
+    if path.stat().st_size > MAX_FACTS_BYTES:
+        raise UnreadableDocument(f"{path.name} has more than {MAX_FACTS_BYTES} bytes, which no fact generator wrote")
+    try:
+        file = _decoded(path.read_bytes(), _FactsFile)
+        _check_schema(file.schema, "waybill.facts/1")
+    except ValueError as exc:
+        raise _unreadable(path, exc) from exc
     ordinals = {chunk.chunk_id: ordinal for ordinal, chunk in enumerate(chunks)}
     return FactsRead(
         facts=[
@@ -172,44 +172,81 @@ def read_facts(path: Path, chunks: list[Chunk]) -> FactsRead:
             )
             for entity in file.entities
         ],
-        keywords=[Keyword(text=keyword.text, score=keyword.score) for keyword in file.keywords],
+        keywords=file.keywords,
         strayed=sum(fact.chunk_id is not None and fact.chunk_id not in ordinals for fact in file.facts),
     )
 
 
-def _load_facts(path: Path) -> _FactsFile:
-    if path.stat().st_size > MAX_FACTS_BYTES:
-        raise UnreadableDocument(f"{path.name} has more than {MAX_FACTS_BYTES} bytes, which no fact generator wrote")
+def read_with_array(
+    path: Path, key: str, read_item: Callable[[PartT], ItemT], *, item_type: type[PartT], file_type: type[FileT]
+) -> tuple[FileT, list[ItemT]]:
+    """Return the JSON object in *path* with an empty array under *key*, and *read_item* of each element of that array.
+
+    The elements are parsed as *item_type*, one at a time. A file without such an array is parsed as *file_type* as it
+    is, with no items. Raises `ValueError` when the file is not JSON (RFC 8259), a part of it does not have its type, or
+    a key of the object comes twice.
+    """
+    if path.stat().st_size == 0:
+        raise ValueError("the file is empty")
+    with path.open("rb") as file:
+        data = mmap(file.fileno(), 0, access=ACCESS_READ)
     try:
-        raw = orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as exc:
-        raise _not_readable(path, exc) from exc
-    return _validated(_FactsFile, raw, path.name)
+        values = _decoded(data, dict[str, Raw])
+    except msgspec.ValidationError:  # not an object
+        return _decoded(data, file_type), []
+    if key not in values or bytes(memoryview(values[key])[:1]) != b"[":
+        return _decoded(data, file_type), []
+    if not _each_key_once(data, values.values()):
+        raise ValueError("a key comes twice in the outermost object")
+    items: list[ItemT] = []
+    for item in _decoded(values[key], list[Raw]):
+        try:
+            items.append(read_item(_decoded(item, item_type)))
+        except ValueError as exc:
+            raise ValueError(f"element {len(items)} of {key}: {exc}") from exc
+    return _decoded(msgspec.json.encode({**values, key: []}), file_type), items
 
 
-def _not_readable(path: Path, exc: ValueError) -> UnreadableDocument:
-    # The parser's message names a place and a rule, and is cut where it could go on to quote.
-    return UnreadableDocument(f"{path.name} is not the JSON it should be: {str(exc)[:100]}; make it again (--no-reuse)")
-
-
-def _validated(kind: type[PartT], raw: Any, name: str) -> PartT:
+def _decoded(data: bytes | mmap | Raw, kind: type[PartT]) -> PartT:
+    """Return *data* as *kind*. Raises `ValueError`, whose message names a place and a rule, and quotes no content."""
     try:
-        return kind.model_validate(raw)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the outermost value"
-        raise UnreadableDocument(
-            f"{name} does not fit at {place}: {first['msg']} ({exc.error_count()} problems); make it again (--no-reuse)"
-        ) from exc
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
-def _chunk(raw: dict[str, Any], path: Path) -> tuple[int, Chunk]:
-    """One element of the array, with the ordinal it claims. The vector is taken out first, at a tenth of the memory."""
-    name = f"{path.name}, chunk {str(raw.get('ordinal'))[:10]}"
-    values = raw.pop("embedding", None)
-    chunk = _validated(_Chunk, raw, name)
+def _each_key_once(data: mmap, values: Iterable[Raw]) -> bool:
+    """Whether *values* are all values of the object in *data*: the parser keeps only the last one of a key."""
+    position = 0
+    for value in values:
+        key = _KEY.match(data, position)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if key is None or data.find(value, key.end(), key.end() + len(memoryview(value))) != key.end():
+            return False
+        position = key.end() + len(memoryview(value))
+    return data[position:].strip(b" \t\n\r") == b"}"
+
+
+def _check_schema(found: str, expected: str) -> None:
+    if found != expected:
+        raise ValueError(f"its schema is not {expected}")
+
+
+def _unreadable(path: Path, exc: ValueError) -> UnreadableDocument:
+    return UnreadableDocument(f"{path.name} is not valid: {str(exc)[:200]}; make it again (--no-reuse)")
+
+
+def _chunk(chunk: _Chunk) -> tuple[int, Chunk]:
+    """Return the row of a chunk, and the ordinal that the file gives it."""
+    import numpy as np  # here, because the flow's process only reads the declaration of the stage
+
     if chunk.end < chunk.start:
-        raise UnreadableDocument(f"{name} runs backwards, from {chunk.start} to {chunk.end}")
+        raise ValueError(f"it runs backwards, from {chunk.start} to {chunk.end}")
+    vector = None
+    if chunk.embedding is not None:
+        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused
+            vector = np.array(chunk.embedding, dtype=np.float32)
+        if not np.isfinite(vector).all():
+            raise ValueError("its embedding has values that are not finite")
     return chunk.ordinal, Chunk(
         chunk_id=chunk.id,
         text=chunk.text,
@@ -217,32 +254,16 @@ def _chunk(raw: dict[str, Any], path: Path) -> tuple[int, Chunk]:
         end=chunk.end,
         tokens=chunk.tokens,
         heading_path=chunk.heading_path,
-        embedding=None if values is None else _vector(values, name),
+        embedding=vector,
     )
 
 
-def _vector(values: Any, name: str) -> NDArray[np.float32]:
-    import numpy as np
-
-    try:
-        with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
-            vector = np.array(values, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as exc:
-        raise UnreadableDocument(f"the embedding of {name} is not a list of numbers") from exc
-    if vector.shape != (EMBEDDING_DIMENSIONS,) or not np.isfinite(vector).all():
-        raise UnreadableDocument(
-            f"the embedding of {name} has shape {vector.shape} or values that are not finite, "
-            f"expected {EMBEDDING_DIMENSIONS} finite numbers"
-        )
-    return vector
-
-
-def _check_order(chunks: list[tuple[int, Chunk]], path: Path) -> None:
+def _check_order(chunks: list[tuple[int, Chunk]]) -> None:
     for position, (ordinal, _) in enumerate(chunks):
         if ordinal != position:
-            raise UnreadableDocument(f"{path.name}: chunk {position} has the ordinal {ordinal}; expected no gaps")
+            raise ValueError(f"chunk {position} has the ordinal {ordinal}; expected no gaps")
     if len({chunk.chunk_id for _, chunk in chunks}) != len(chunks):
-        raise UnreadableDocument(f"{path.name}: two chunks have the same id")
+        raise ValueError("two chunks have the same id")
 
 
 def _head(file: _ChunksFile, document: DocumentInfo, stage_key: str, embedding_model: str | None) -> DocumentHead:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.json_array import read_with_array
+from tasks.ingestion_input import read_with_array
 
 VALUES = st.recursive(
     st.none()
@@ -27,7 +27,7 @@ VALUES = st.recursive(
 
 def read(path: Path, content: bytes) -> tuple[Any, list[dict[str, Any]]]:
     path.write_bytes(content)
-    return read_with_array(path, "items", lambda item: item)
+    return read_with_array(path, "items", lambda item: item, item_type=dict[str, Any], file_type=object)
 
 
 @pytest.fixture
@@ -128,7 +128,9 @@ def test_memory_is_that_of_one_element(path: Path) -> None:
     path.write_text(json.dumps({"items": [item] * 3000}))
     tracemalloc.start()
     try:
-        _, found = read_with_array(path, "items", lambda item: len(item["vector"]))
+        _, found = read_with_array(
+            path, "items", lambda item: len(item["vector"]), item_type=dict[str, Any], file_type=object
+        )
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
