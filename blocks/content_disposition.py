@@ -1,7 +1,7 @@
-"""The name under which a browser or curl saves a file; pure.
+"""The header `Content-Disposition` (RFC 6266): the name under which a browser or curl saves a file; pure.
 
-Owns `Content-Disposition` (RFC 6266). Always an attachment: what somebody uploaded is never shown as a page of this
-host. Names in the catalogue are cleaned; this cleans again, since the header must hold whatever the catalogue does.
+Always an attachment: an uploaded file is never rendered as a page of this host. Cleans the name again, so that the
+header is well formed whatever the catalogue holds.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from blocks.naming import clean_display_name
 
 # attr-char of RFC 8187 section 3.2.1, without letters and digits, which `quote` never touches.
 _PLAIN = "!#$&+-.^_`|~"
-# Without the percent sign, which some clients decode in the plain form (RFC 6266 appendix D), and without what a client
-# that does not understand quotes would take for the next parameter.
+# Without the percent sign, which some clients decode in the plain form (RFC 6266 appendix D), and without characters
+# that clients which do not parse quotes take for the next parameter.
 _NOT_PLAIN_NAME = re.compile(r"[^A-Za-z0-9 !#$&'()+,\-.@\[\]^_`{}~]")
 
 
 def content_disposition(filename: str) -> str:
-    """``attachment`` with the name twice: in ASCII for old clients, and as it is (RFC 8187) for all others."""
+    """Return ``attachment`` with the name twice: in ASCII for old clients, and unchanged (RFC 8187) for all others."""
     name = clean_display_name(filename)
     decomposed = unicodedata.normalize("NFKD", name)
     letters = "".join(char for char in decomposed if not unicodedata.combining(char))

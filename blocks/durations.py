@@ -1,6 +1,6 @@
-"""Lengths of time as people type them: ``90s``, ``15m``, ``1h``, ``7d``; pure.
+"""Durations as people type them: ``90s``, ``15m``, ``1h``, ``7d``; pure.
 
-Owns one number and one unit, and nothing cleverer: no months, whose length varies, no fractions and no sums.
+One number and one unit. Refuses months, whose length varies, fractions and sums.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from datetime import timedelta
 from blocks.errors import InvalidOptions
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# Seven digits of days are more than any calendar has, and fit into a timedelta.
+# Seven digits of days exceed every calendar and fit into a timedelta.
 _FORM = re.compile(r"([0-9]{1,7})([smhd])")
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read ``15m``; at least a second. Raises `InvalidOptions`."""
+    """Return the duration that *text* such as ``15m`` means; at least a second. Raises `InvalidOptions`."""
     found = _FORM.fullmatch(text.strip())
     if found is None or int(found[1]) == 0:
         raise InvalidOptions(
@@ -26,7 +26,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that `parse_duration` reads back: ``3600 s`` is ``1h``. Fractions of a second are left out."""
+    """Return the shortest text that `parse_duration` reads back, without fractions of a second: 3600 s is ``1h``."""
     seconds = int(duration.total_seconds())
     unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0)
     return f"{seconds // _SECONDS[unit]}{unit}"

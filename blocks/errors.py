@@ -1,8 +1,8 @@
-"""Every error Waybill raises, as types; pure.
+"""Every error that Waybill raises, as types; pure.
 
-Owns the one root and the split that drives retries: a `Transient` condition may pass by itself and is tried again, a
-`Permanent` one never is. Only these types decide; no message is ever parsed. A message says what failed, on which
-object, what was expected and found, and what to do next; it never carries a secret or the content of a document.
+Owns the root and the split that drives retries: a `Transient` condition may pass by itself and is retried, a
+`Permanent` one never is. Only the types decide; no message is parsed. A message says what failed, on which object, what
+was expected and found, and what to do next. It never holds a secret or the content of a document.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class WaybillError(Exception):
-    """Root of all errors. Keyword arguments become attributes and survive pickling (workers send errors home)."""
+    """Root of all errors. Keyword arguments become attributes and survive pickling (worker processes return errors)."""
 
     def __init__(self, message: str, **context: Any) -> None:
         super().__init__(message)
@@ -33,14 +33,14 @@ class Transient(WaybillError):
 
 
 class Permanent(WaybillError):
-    """The same call will fail again: told at once, never retried."""
+    """The same call will fail again: reported immediately, never retried."""
 
 
 # Use and configuration ------------------------------------------------------------------------------------------------
 
 
 class InvalidSettings(Permanent):
-    """The environment or a block holds a value that cannot work."""
+    """The environment, `waybill.toml` or a Prefect block holds an unusable value."""
 
 
 class InvalidOptions(Permanent):
@@ -48,34 +48,34 @@ class InvalidOptions(Permanent):
 
 
 class SourceNotFound(Permanent):
-    """A source that names no readable file."""
+    """A source names no readable file."""
 
 
 class TargetUnwritable(Permanent):
-    """A file outside of custody, into which content was to be copied, cannot be written."""
+    """A local file to copy content into cannot be written."""
 
 
 # Storage and catalogue ------------------------------------------------------------------------------------------------
 
 
 class StorageUnavailable(Transient):
-    """The storage did not answer or failed half-way; nothing was made visible."""
+    """The storage did not answer or failed half-way; nothing became visible."""
 
 
 class StorageFull(Permanent):
-    """No room left for the blob; nothing was made visible."""
+    """There is no space left for the blob; nothing became visible."""
 
 
 class KeyExists(Permanent):
-    """Another writer has published under this key; its blob stands."""
+    """Another writer has published at this blob path; its blob stays."""
 
 
 class UnsafeKey(Permanent):
-    """A storage key that would leave the root or that no storage can hold."""
+    """A blob path that would leave the root or that no storage can hold."""
 
 
 class BlobMissing(Permanent):
-    """The storage has no blob under this key."""
+    """The storage has no blob at this path."""
 
 
 class ContentMismatch(Permanent):
@@ -83,7 +83,7 @@ class ContentMismatch(Permanent):
 
 
 class MalformedManifest(Permanent):
-    """A manifest beside a blob that cannot be read, or that does not describe this blob."""
+    """A manifest cannot be read, or does not describe the blob that it is stored with."""
 
 
 class ArtifactNotFound(Permanent):
@@ -99,7 +99,7 @@ class ArtifactPinned(Permanent):
 
 
 class RunNotFound(Permanent):
-    """Prefect knows no run with this id."""
+    """Prefect has no run of Waybill with this id."""
 
 
 class CatalogUnavailable(Transient):
@@ -114,11 +114,11 @@ class CatalogRefused(Permanent):
 
 
 class PrefectUnavailable(Transient):
-    """The Prefect server did not answer, or cannot do now what it was asked for."""
+    """The Prefect server did not answer, or cannot serve the request now."""
 
 
 class DeploymentMissing(Transient):
-    """The deployment that a run was to be started of is not registered; `waybill up` or `prefect deploy` does it."""
+    """The deployment to start a run of is not registered; `waybill up` and `prefect deploy` register it."""
 
 
 class ApiKeyNotFound(Permanent):
@@ -129,7 +129,7 @@ class ApiKeyNotFound(Permanent):
 
 
 class InvalidKey(Permanent):
-    """A recipient, identity or key file that is not well formed."""
+    """A recipient, identity or key file is malformed."""
 
 
 class MalformedAgeFile(Permanent):
@@ -137,42 +137,42 @@ class MalformedAgeFile(Permanent):
 
 
 class RotationUnderWay(Transient):
-    """Another process is moving the stored files to another key."""
+    """Another process is re-encrypting the stored files for another key pair."""
 
 
 class NoMatchingIdentity(Permanent):
-    """None of the keys at hand opens this file."""
+    """None of the available identities opens this file."""
 
 
 class AuthenticationFailed(Permanent):
-    """An authentication tag does not fit: the encrypted bytes were changed, cut short or moved."""
+    """An authentication tag does not match: the encrypted bytes were changed, truncated or moved."""
 
 
 class LinkInvalid(Permanent):
-    """A link that was not signed here, was altered, or is for something else."""
+    """A link was not signed here, was altered, or is for another resource."""
 
 
 class LinkExpired(Permanent):
-    """A link whose time is over."""
+    """A link has expired."""
 
 
 # Webhooks -------------------------------------------------------------------------------------------------------------
 
 
 class InvalidWebhookUrl(Permanent):
-    """An address that no webhook can be sent to, whatever the network is like."""
+    """A URL that no webhook can be sent to, whatever the network."""
 
 
 class AddressRefused(Permanent):
-    """An address inside of a network that webhooks must not reach."""
+    """An address in a network that webhooks must not reach."""
 
 
 class HostUnresolved(Transient):
-    """A host name that has no address now, as far as DNS tells."""
+    """DNS has no address for the host name now."""
 
 
 class SignatureInvalid(Permanent):
-    """A webhook that was not signed with the secret at hand, or was signed too long ago."""
+    """A webhook was not signed with this secret, or was signed too long ago."""
 
 
 class EndpointNotFound(Permanent):
@@ -207,19 +207,19 @@ class NoText(Permanent):
 
 
 class EncryptedDocument(Permanent):
-    """The document wants a password."""
+    """The document needs a password."""
 
 
 class UnreadableDocument(Permanent):
-    """Damaged, or not what its type says."""
+    """The document is damaged, or not of the type that it declares."""
 
 
 class StageInputMissing(Permanent):
-    """A stage was asked for, but the output it reads was never made."""
+    """A stage was requested, but the output that it reads does not exist."""
 
 
 class StageTimedOut(Permanent):
-    """The worker process used up its time and was ended."""
+    """The worker process exceeded its time limit and was killed."""
 
 
 class StageOutOfMemory(Permanent):
@@ -227,11 +227,11 @@ class StageOutOfMemory(Permanent):
 
 
 class StageCrashed(Permanent):
-    """The worker process died; the document is suspect."""
+    """The worker process died; the document is the likely cause."""
 
 
 class StageFailed(Permanent):
-    """A stage raised something unforeseen: a defect of the stage, told with the exception's type."""
+    """A stage raised an unexpected exception: a defect of the stage, reported with the exception's type."""
 
 
 class EmbeddingModelUnavailable(Permanent):
@@ -239,11 +239,11 @@ class EmbeddingModelUnavailable(Permanent):
 
 
 class LanguageModelUnavailable(Transient):
-    """The model server did not answer, or asked for patience."""
+    """The model server did not answer, or asked to be called later."""
 
 
 class LanguageModelRefused(Permanent):
-    """The model server rejects the request or keeps giving unusable answers."""
+    """The model server rejects the request or keeps returning unusable answers."""
 
 
 # The local stack ------------------------------------------------------------------------------------------------------

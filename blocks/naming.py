@@ -1,7 +1,7 @@
 """Names of stage outputs, their metadata and their reports; pure.
 
-Owns the file-naming table. A name here is for people and downloads only: where bytes lie is decided by the server-made
-storage key, so nothing a user types ever becomes part of a path.
+Owns the table of file names. They are for people and downloads only: bytes are stored at a blob path that Waybill
+makes, so nothing that a user types becomes part of a path.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from pathlib import PurePosixPath
 # ext4, NTFS and S3 browsers all take 255 bytes; 200 leaves room for the longest suffix (".stage5.report.json").
 MAX_NAME_BYTES = 200
 
-# ".parquet", ".numbers" and such; a longer one is not an extension that a person would know the type by.
+# ".parquet", ".numbers" and such; a longer one does not identify a type to a person.
 MAX_SUFFIX_BYTES = 20
 
 _FORBIDDEN = set('/\\:*?"<>|')
 
 
 def clean_display_name(name: str) -> str:
-    """The last path part of *name* without control characters, separators or bidirectional marks; never blank.
+    """Return the last path part of *name* without control characters, separators or bidirectional marks; never blank.
 
-    Characters that some file system refuses become ``_``; blanks and dots at the ends go, so no name is hidden. The
-    result is at most `MAX_NAME_BYTES` bytes of UTF-8 in normal form C, cut in front of the extension so that the type
-    stays visible. Cleaning a clean name changes nothing.
+    Characters that some file system refuses become ``_``; blanks and dots at both ends are removed, so that no name is
+    hidden. The result has at most `MAX_NAME_BYTES` bytes of UTF-8 in normal form C, truncated before the extension so
+    that the type stays visible. Idempotent.
     """
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     kept = "".join(
@@ -31,7 +31,7 @@ def clean_display_name(name: str) -> str:
         for char in unicodedata.normalize("NFC", last)
         if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     )
-    # Once more: an accent may have come to stand behind its letter when a mark between them went.
+    # Normalise again: removing a mark may have placed an accent directly after its letter.
     kept = _shorten(_trim(unicodedata.normalize("NFC", kept)))
     return kept or "unnamed"
 
@@ -62,7 +62,7 @@ def stage_output_name(document_name: str, suffix: str) -> str:
 
 
 def metadata_view_name(document_name: str, stage_number: int) -> str:
-    """``report.stage3.meta.json``: what the catalogue knows of a stage's output."""
+    """``report.stage3.meta.json``: what the catalogue records of a stage's output."""
     return f"{document_stem(document_name)}.stage{stage_number}.meta.json"
 
 

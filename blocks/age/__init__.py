@@ -1,8 +1,12 @@
 """The age v1 file format (C2SP age.md, age-encryption.org/v1) on `cryptography`; pure.
 
-X25519, passphrase and post-quantum recipients; streams in both directions, random access, armor on read, and headers
-for other recipients on the same payload. Does no I/O but on streams that are handed in, and raises only types of
-`blocks.errors`: what is malformed or not authentic says which ``part`` it is in ("armor", "header" or "payload").
+- `seal` and `unseal` encrypt and decrypt streams in constant memory; `SealedReader` reads any range.
+- Recipients: X25519, passphrase (scrypt) and post-quantum (ML-KEM-768 with X25519). Armor is read, not written.
+- `rewrap` replaces a header, so that other recipients open the same payload.
+
+Releases no byte that is not authenticated. Does I/O only on streams that the caller passes in. Raises types of
+`blocks.errors`; malformed and unauthentic input says in which ``part`` ("armor", "header" or "payload"). Start at
+`whole_file.py`; the format itself is in `header.py` and `stream.py`.
 """
 
 from blocks.age.armor import dearmor, is_armored

@@ -1,7 +1,7 @@
 """ASCII armor: age files as text, read only.
 
-Implements C2SP age.md, "ASCII armor" (RFC 7468 section 3, strict). White space around the block and either kind of line
-ending, throughout, are all that is left to the writer; anything else that does not encode the same again is refused.
+Implements C2SP age.md, "ASCII armor" (RFC 7468 section 3, strict). Writers may choose the white space around the block
+and one kind of line ending; anything else that does not encode to the same text again is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ MAX_WHITE_SPACE_BYTES = 1024
 
 
 def is_armored(beginning: bytes) -> bool:
-    """Whether a file with this *beginning* (1.1 kB of it is always enough) is armored, or meant to be."""
+    """Return whether a file with this *beginning* (1.1 kB of it is always enough) is armored, or meant to be."""
     return beginning.lstrip(_WHITE_SPACE).startswith(BEGIN)
 
 
 def dearmor(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The binary age file in an armored one. Raises `MalformedAgeFile` (part="armor"); lets errors of *chunks* pass.
+    """Yield the binary age file in an armored one. Raises `MalformedAgeFile` (part="armor"); lets errors of *chunks*
+    pass.
 
-    What is decoded is released before the end is seen: whoever uses it must read on to the end.
+    Decoded bytes are released before the end is seen, so the caller must read on to the end.
     """
     remaining = iter(chunks)
     buffer = bytearray()

@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 4096
 
 
 def encode_bech32(prefix: str, value: bytes) -> str:
-    """*value* under the lower-case *prefix*, as lower-case text."""
+    """Return *value* under the lower-case *prefix*, as lower-case text."""
     data = _regroup(value, 8, 5)
     if (left := len(value) * 8 % 5) != 0:
         data.append((value[-1] << (5 - left)) & 31)
@@ -30,7 +30,7 @@ def encode_bech32(prefix: str, value: bytes) -> str:
 
 
 def decode_bech32(text: str) -> tuple[str, bytes] | None:
-    """The lower-case prefix and the bytes of *text*; None where that is not Bech32."""
+    """Return the lower-case prefix and the bytes of *text*; None where that is not Bech32."""
     if len(text) > _MOST_CHARACTERS or not text.isascii():
         return None
     lower = text.lower()

@@ -10,12 +10,12 @@ import binascii
 
 
 def encode_base64(value: bytes) -> str:
-    """The canonical text of *value*."""
+    """Return the canonical text of *value*."""
     return binascii.b2a_base64(value, newline=False).rstrip(b"=").decode("ascii")
 
 
 def decode_base64(text: str) -> bytes | None:
-    """The bytes that *text* is the canonical encoding of; None for any other text."""
+    """Return the bytes that *text* is the canonical encoding of; None for any other text."""
     try:
         value = binascii.a2b_base64(text + "=" * (-len(text) % 4))
     except ValueError:  # includes binascii.Error, and characters outside of ASCII

@@ -22,7 +22,7 @@ _WRAP_NONCE = bytes(12)
 
 
 def new_file_key() -> bytes:
-    """A fresh file key; never to be used for a second file."""
+    """Return a fresh file key; never to be used for a second file."""
     return secrets.token_bytes(FILE_KEY_BYTES)
 
 
@@ -32,12 +32,13 @@ def derive_key(secret: bytes, *, salt: bytes, info: bytes) -> bytes:
 
 
 def wrap_file_key(wrap_key: bytes, file_key: bytes) -> bytes:
-    """The body of a stanza: the file key under a key that is used for nothing else."""
+    """Return the body of a stanza: the file key under a key that is used for nothing else."""
     return ChaCha20Poly1305(wrap_key).encrypt(_WRAP_NONCE, file_key, None)
 
 
 def unwrap_file_key(wrap_key: bytes, body: bytes) -> bytes | None:
-    """The file key in *body*, which must have `WRAPPED_KEY_BYTES`; None when this is not the key that wrapped it."""
+    """Return the file key in *body*, which must have `WRAPPED_KEY_BYTES`; None when this is not the key that wrapped
+    it."""
     try:
         return ChaCha20Poly1305(wrap_key).decrypt(_WRAP_NONCE, body, None)
     except InvalidTag:

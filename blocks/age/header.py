@@ -20,8 +20,8 @@ VERSION_LINE = b"age-encryption.org/v1\n"
 # The format has no limit, but each stanza costs a key exchange for each identity at hand: 16 ms
 # for 512 of X25519, 54 ms for post-quantum ones.
 MAX_STANZAS = 512
-# 512 stanzas of the largest native type (mlkem768x25519, 1.6 kB) and some room. Whoever sends an endless header makes
-# a reader hold this much and no more.
+# 512 stanzas of the largest native type (mlkem768x25519, 1.6 kB) and some room. Bounds what a
+# reader holds of an endless header.
 MAX_HEADER_BYTES = 1 << 20
 # "Recipient stanza": bodies are wrapped at 64 columns, and end with a line that is shorter.
 _COLUMNS = 64
@@ -45,7 +45,7 @@ class Stanza:
         return self.arguments[0]
 
     def encode(self) -> bytes:
-        """The stanza's lines, the last of them shorter than 64 columns."""
+        """Return the stanza's lines, the last of them shorter than 64 columns."""
         text = encode_base64(self.body)
         lines = [text[start : start + _COLUMNS] for start in range(0, len(text) + 1, _COLUMNS)]
         return "\n".join((" ".join(("->", *self.arguments)), *lines, "")).encode("ascii")
@@ -53,13 +53,13 @@ class Stanza:
 
 @dataclass(frozen=True)
 class Header:
-    """All stanzas of a file, in their order, and the MAC that whoever has the file key can check."""
+    """All stanzas of a file, in their order, and the MAC, which the file key verifies."""
 
     stanzas: tuple[Stanza, ...]
     mac: bytes
 
     def encode(self) -> bytes:
-        """The bytes at the beginning of the file, through the line feed after the MAC."""
+        """Return the bytes at the beginning of the file, through the line feed after the MAC."""
         return _authenticated_part(self.stanzas) + f" {encode_base64(self.mac)}\n".encode("ascii")
 
     def authenticate(self, file_key: bytes) -> None:
@@ -74,12 +74,12 @@ class Header:
 
 
 def make_header(stanzas: Sequence[Stanza], file_key: bytes) -> Header:
-    """A header of *stanzas* that all wrap *file_key*, with its MAC."""
+    """Return a header of *stanzas* that all wrap *file_key*, with its MAC."""
     return Header(tuple(stanzas), _mac(file_key, stanzas))
 
 
 def parse_header(encoded: bytes) -> Header:
-    """The header that *encoded* is, from the version line through the MAC's line feed and nothing more.
+    """Return the header that *encoded* is, from the version line through the MAC's line feed and nothing more.
 
     Raises `MalformedAgeFile` (part="header") for anything else. The MAC is not checked: that takes the file key.
     """
@@ -103,7 +103,7 @@ def parse_header(encoded: bytes) -> Header:
 
 
 def read_header(stream: BinaryIO) -> tuple[Header, bytes]:
-    """The header at the position of *stream*, and its bytes; leaves the stream at the payload's nonce.
+    """Return the header at the position of *stream*, and its bytes; leaves the stream at the payload's nonce.
 
     Raises `MalformedAgeFile` (part="header"), and lets the stream's own errors pass. Reads `MAX_HEADER_BYTES` at most.
     """
@@ -118,7 +118,7 @@ def read_header(stream: BinaryIO) -> tuple[Header, bytes]:
 
 
 def header_length(beginning: bytes | bytearray, *, searched: int = 0) -> int | None:
-    """How many bytes of a file's *beginning* are its header; None while its end is not among them.
+    """Return how many bytes of a file's *beginning* are its header; None while its end is not among them.
 
     *searched* bytes were looked through before. Raises `MalformedAgeFile` as soon as it cannot become a header.
     """
@@ -137,7 +137,7 @@ def header_length(beginning: bytes | bytearray, *, searched: int = 0) -> int | N
 
 
 def malformed_header(reason: str) -> MalformedAgeFile:
-    """The error for a header that is not one, or for a stanza in it that breaks its type's rules."""
+    """Return the error for a header that is not one, or for a stanza in it that breaks its type's rules."""
     return MalformedAgeFile(f"not a well-formed age file: in its header, {reason}", part="header")
 
 
@@ -146,7 +146,7 @@ def _too_long() -> MalformedAgeFile:
 
 
 def _parse_stanza(lines: Sequence[bytes], position: int) -> tuple[Stanza, int]:
-    """The stanza that begins at *position*, and the position after it; the last of *lines* is the MAC's."""
+    """Return the stanza that begins at *position*, and the position after it; the last of *lines* is the MAC's."""
     mark, *arguments = lines[position].split(b" ")
     if mark != b"->" or not arguments or not all(map(_ARGUMENT.fullmatch, arguments)):
         raise malformed_header(f"line {position + 2} is not the beginning of a stanza")

@@ -60,7 +60,7 @@ class HybridRecipient:
 
     @classmethod
     def from_text(cls, text: str) -> HybridRecipient:
-        """The recipient of an ``age1pq1...`` text. Raises `InvalidKey`."""
+        """Return the recipient of an ``age1pq1...`` text. Raises `InvalidKey`."""
         decoded = decode_bech32(text)
         if decoded is None or decoded[0] != RECIPIENT_PREFIX or text != text.lower():
             raise InvalidKey("not a post-quantum recipient: expected age1pq1 and 1952 more characters, all as printed")
@@ -102,12 +102,12 @@ class HybridIdentity:
 
     @classmethod
     def generate(cls) -> HybridIdentity:
-        """A new identity from the system's random numbers."""
+        """Return a new identity from the system's random numbers."""
         return cls(secrets.token_bytes(_SEED_BYTES))
 
     @classmethod
     def from_text(cls, text: str) -> HybridIdentity:
-        """The identity of an ``AGE-SECRET-KEY-PQ-1...`` text. Raises `InvalidKey`, which never repeats the text."""
+        """Return the identity of an ``AGE-SECRET-KEY-PQ-1...`` text. Raises `InvalidKey` without repeating the text."""
         decoded = decode_bech32(text)
         if decoded is None or decoded[0] != IDENTITY_PREFIX or text != text.upper():
             raise InvalidKey("not a post-quantum identity: expected AGE-SECRET-KEY-PQ-1 and 58 more, all as printed")
@@ -124,7 +124,7 @@ class HybridIdentity:
         return HybridRecipient(public)
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """The file key, or None when no stanza is for this identity.
+        """Return the file key, or None when no stanza is for this identity.
 
         Raises `MalformedAgeFile` (part="header") for stanzas of this type, also for others' keys, that break the rules.
         """
@@ -149,7 +149,7 @@ class HybridIdentity:
 
 
 def _read(stanza: Stanza) -> tuple[bytes, bytes]:
-    """The encapsulated key and the wrapped file key of a stanza of this type."""
+    """Return the encapsulated key and the wrapped file key of a stanza of this type."""
     encapsulated = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
     if encapsulated is None or len(encapsulated) != _ENCAPSULATED_BYTES:
         raise malformed_header(f"an mlkem768x25519 stanza does not hold one key of {_ENCAPSULATED_BYTES} bytes")

@@ -17,17 +17,17 @@ KeyT = TypeVar("KeyT")
 
 
 def parse_recipient(text: str) -> X25519Recipient | HybridRecipient:
-    """The recipient of an ``age1...`` text. Raises `InvalidKey`."""
+    """Return the recipient of an ``age1...`` text. Raises `InvalidKey`."""
     return (HybridRecipient if text.startswith("age1pq1") else X25519Recipient).from_text(text)
 
 
 def parse_identity(text: str) -> X25519Identity | HybridIdentity:
-    """The identity of an ``AGE-SECRET-KEY-...`` text. Raises `InvalidKey`, which never repeats the text."""
+    """Return the identity of an ``AGE-SECRET-KEY-...`` text. Raises `InvalidKey`, which never repeats the text."""
     return (HybridIdentity if text.startswith("AGE-SECRET-KEY-PQ-1") else X25519Identity).from_text(text)
 
 
 def parse_recipients(text: str) -> list[X25519Recipient | HybridRecipient]:
-    """The recipients of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
+    """Return the recipients of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
 
     Raises `InvalidKey` naming the line, or when there is none.
     """
@@ -35,7 +35,7 @@ def parse_recipients(text: str) -> list[X25519Recipient | HybridRecipient]:
 
 
 def parse_identities(text: str) -> list[X25519Identity | HybridIdentity]:
-    """The identities of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
+    """Return the identities of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
 
     Raises `InvalidKey` naming the line, never its content, or when there is none.
     """
@@ -43,7 +43,7 @@ def parse_identities(text: str) -> list[X25519Identity | HybridIdentity]:
 
 
 def identity_file(identity: X25519Identity | HybridIdentity, created: datetime) -> str:
-    """The file that age-keygen would have written for *identity*. Raises `ValueError` for a naive *created*."""
+    """Return the file that age-keygen would have written for *identity*. Raises `ValueError` for a naive *created*."""
     if created.tzinfo is None:
         raise ValueError("created needs a time zone")
     # RFC 3339 to the second, with Z for UTC.

@@ -1,7 +1,7 @@
-"""Who a file is for: wrapping its file key in a header, and getting it out again.
+"""Recipients and identities: wrap a file key in a header, and unwrap it.
 
 Implements C2SP age.md, "Recipient stanza" and what "Native recipient types" says on mixing them. "Not my key" means to
-try the next identity; everything else is final.
+try the next identity; every other failure is final.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from blocks.errors import InvalidKey, NoMatchingIdentity
 
 
 class Recipient(Protocol):
-    """Somebody to seal for."""
+    """Wraps a file key in stanzas for one key pair or passphrase."""
 
     def wrap(self, file_key: bytes) -> list[Stanza]:
-        """Stanzas from which this recipient, and nobody else, gets the file key."""
+        """Return stanzas from which only this recipient's identity gets the file key."""
         ...
 
 
 class Identity(Protocol):
-    """Somebody who opens."""
+    """Unwraps an opaque file key from a stanza."""
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """The file key from the stanza that is for this identity; None when there is none.
+        """Return the file key from the stanza that is for this identity; None when there is none.
 
         Raises `MalformedAgeFile` (part="header") for stanzas of its type that break the type's rules.
         """
@@ -34,7 +34,7 @@ class Identity(Protocol):
 
 
 def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
-    """A header from which each of *recipients* gets the file key.
+    """Return a header from which each of *recipients* gets the file key.
 
     Raises `InvalidKey` when there is none or there are too many, and for mixtures that would undo what one of them
     promises.
@@ -44,7 +44,7 @@ def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
         raise InvalidKey(f"a file has 1 to {MAX_STANZAS} recipients, not {len(stanzas)}")
     types = {stanza.type for stanza in stanzas}
     if scrypt.TYPE in types and len(stanzas) > 1:
-        # Who opens it with the passphrase takes it to be from somebody who knows the passphrase.
+        # A reader who opens it with the passphrase concludes that its writer knew the passphrase.
         raise InvalidKey("a passphrase must be the only recipient of a file")
     if hybrid.TYPE in types and len(types) > 1:
         # The file would be as weak as its weakest stanza, while its owner counts on the strongest.
@@ -53,7 +53,7 @@ def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
 
 
 def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
-    """The file key, from the first of *identities* that has a stanza; the header is authenticated with it.
+    """Return the file key, from the first of *identities* that has a stanza; the header is authenticated with it.
 
     Raises `NoMatchingIdentity`, `AuthenticationFailed` (part="header") when the header was changed, and
     `MalformedAgeFile` (part="header") for stanzas that break the rules.
@@ -72,10 +72,10 @@ def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
 
 
 def rewrap(header_bytes: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> bytes:
-    """A header for *recipients* in place of *header_bytes*; the payload behind it stays as it is.
+    """Return a header for *recipients* in place of *header_bytes*; the payload behind it stays as it is.
 
-    Who could open the old header and kept a copy of it can open the payload still. Raises like `parse_header`,
-    `open_header` and `wrap_for`.
+    An identity of the old header still opens the payload together with a copy of that header. Raises like
+    `parse_header`, `open_header` and `wrap_for`.
     """
     file_key = open_header(parse_header(header_bytes), identities)
     return wrap_for(recipients, file_key).encode()

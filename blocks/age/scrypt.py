@@ -1,6 +1,7 @@
-"""Passphrases: scrypt makes a key of one, slowly, so that guessing is slow too.
+"""Passphrases: scrypt derives a key from one, slowly, so that guessing is slow too.
 
-Implements C2SP age.md, "The scrypt recipient type". Refuses work that it was not told to do for a stranger's file.
+Implements C2SP age.md, "The scrypt recipient type". Refuses work beyond the caller's limit, since the file's writer
+chooses it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from blocks.errors import InvalidKey
 TYPE = "scrypt"
 # What the age command writes: 256 MiB of memory and about a second of one core for each guess.
 DEFAULT_LOG_N = 18
-# Four times the work of the age command: 1 GiB and some seconds. The number stands in the file, so whoever sends one
-# decides what opening it costs; the format's own examples of too much begin at 23 (8 GiB).
+# Four times the work of the age command: 1 GiB and some seconds. The writer of a file chooses the number, and with
+# it the cost of opening; the format's own examples of too much begin at 23 (8 GiB).
 DEFAULT_MAX_LOG_N = 20
 # 1 TiB: above every machine, and far below where the parameters of scrypt end.
 _MOST_LOG_N = 30
@@ -32,7 +33,7 @@ _LOG_N = re.compile(r"[1-9][0-9]?")
 
 
 class ScryptRecipient:
-    """A passphrase to seal with. It must be a file's only recipient: who knows it is taken for who made the file."""
+    """A passphrase to encrypt with. It must be a file's only recipient: it also authenticates the writer."""
 
     def __init__(self, passphrase: str, log_n: int = DEFAULT_LOG_N) -> None:
         """*log_n*: the work, as the base-two logarithm of scrypt's N. Raises `InvalidKey` for an empty passphrase."""
@@ -52,7 +53,7 @@ class ScryptRecipient:
 
 
 class ScryptIdentity:
-    """A passphrase to open with."""
+    """A passphrase to decrypt with."""
 
     def __init__(self, passphrase: str, max_log_n: int = DEFAULT_MAX_LOG_N) -> None:
         """*max_log_n*: the most work that a file may ask for. Raises `InvalidKey` for an empty passphrase."""
@@ -60,7 +61,7 @@ class ScryptIdentity:
         self._max_log_n = max_log_n
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """The file key, or None when the file has no passphrase or another one.
+        """Return the file key, or None when the file has no passphrase or another one.
 
         Raises `MalformedAgeFile` (part="header") for stanzas that break the rules or ask for too much work.
         """
@@ -86,8 +87,8 @@ class ScryptIdentity:
 def refuse_mixed_scrypt(stanzas: Sequence[Stanza]) -> None:
     """Raises `MalformedAgeFile` (part="header") when a scrypt stanza is not the only stanza.
 
-    Whoever opens a file with a passphrase takes it to be from somebody who knows the passphrase; another stanza beside
-    it would let somebody else have written it.
+    A reader who opens a file with a passphrase concludes that its writer knew the passphrase; with another stanza next
+    to it that would be wrong.
     """
     if len(stanzas) > 1 and any(stanza.type == TYPE for stanza in stanzas):
         raise malformed_header("a passphrase is not the only recipient")

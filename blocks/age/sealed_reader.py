@@ -1,6 +1,6 @@
 """Random access to an age file: any range of its content, from the chunks that hold it.
 
-Implements the seeking of C2SP age.md, "Payload". Refuses to tell even the size before the last chunk is authentic.
+Implements the seeking of C2SP age.md, "Payload". Does not return even the size before the last chunk is authentic.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SealedReader:
         return self._payload_bytes - self._chunk_count * TAG_BYTES
 
     def read_range(self, start: int, stop: int) -> Iterator[bytes]:
-        """The content from *start* up to *stop*, in pieces of up to 1 MiB; each chunk is authenticated first.
+        """Return the content from *start* up to *stop*, in pieces of up to 1 MiB; each chunk is authenticated first.
 
         Raises `InvalidOptions` at once for a range that is not within the content, and `AuthenticationFailed`
         (part="payload") at the first chunk that is not authentic, after what came before it.
@@ -84,7 +84,7 @@ class SealedReader:
             raise empty_last_chunk()
 
     def _open(self, first: int, beyond: int) -> int:
-        """Open chunks into the cipher's buffer; how many are authentic before one is not."""
+        """Open chunks into the cipher's buffer; how many are authentic before the first that is not."""
         self._stream.seek(self._payload_start + first * SEALED_CHUNK_BYTES)
         # No more than what was measured: what is appended while we read is not part of the file.
         wanted = min(beyond * SEALED_CHUNK_BYTES, self._payload_bytes) - first * SEALED_CHUNK_BYTES
@@ -98,7 +98,7 @@ class SealedReader:
 
 
 def _read_fully(stream: BinaryIO, size: int) -> bytes:
-    """*size* bytes, or fewer where the stream ends; a single read may return fewer at any time."""
+    """Return *size* bytes, or fewer where the stream ends; a single read may return fewer at any time."""
     data = stream.read(size)
     if len(data) == size or not data:
         return data

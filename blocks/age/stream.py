@@ -18,8 +18,8 @@ from blocks.errors import AuthenticationFailed, MalformedAgeFile
 CHUNK_BYTES = 64 * 1024  # "Payload"
 SEALED_CHUNK_BYTES = CHUNK_BYTES + TAG_BYTES
 NONCE_BYTES = 16  # "Payload": at the beginning, before the first chunk
-# 1 MiB: the cost of a step in Python (some microseconds) disappears beside 200 microseconds of encryption, and a few
-# groups under way are still nothing to worry about.
+# 1 MiB: the cost of a step in Python (some microseconds) is small against 200 microseconds of encryption, and a few
+# groups in flight need little memory.
 GROUP_CHUNKS = 16
 _COUNTER_BYTES = 11  # "Payload": big endian, followed by the byte that marks the last chunk
 
@@ -33,7 +33,8 @@ class PayloadCipher:
         self._work = memoryview(bytearray(group_chunks * SEALED_CHUNK_BYTES))
 
     def seal_group(self, first_chunk: int, plain: bytes | bytearray | memoryview, *, last: bool) -> bytes:
-        """The sealed chunks of *plain*, up to `GROUP_CHUNKS` of them; only the *last* group may be uneven or empty."""
+        """Return the sealed chunks of *plain*, up to `GROUP_CHUNKS` of them; only the *last* group may be uneven or
+        empty."""
         view = memoryview(plain)
         count = max(1, -(-len(view) // CHUNK_BYTES))
         written = 0
@@ -61,12 +62,12 @@ class PayloadCipher:
             return None
 
     def opened(self, start: int, stop: int) -> bytes:
-        """A copy of what was opened, from *start* to *stop* in the work buffer."""
+        """Return a copy of what was opened, from *start* to *stop* in the work buffer."""
         return bytes(self._work[start:stop])
 
 
 def encrypt_payload(chunks: Iterable[bytes], *, file_key: bytes, nonce: bytes) -> Iterator[bytes]:
-    """The payload after its nonce, in pieces of about 1 MiB, each a fresh object.
+    """Yield the payload after its nonce, in pieces of about 1 MiB, each a fresh object.
 
     *file_key* and *nonce* must be fresh ones: the same pair for two contents would give both away.
     """
@@ -78,7 +79,7 @@ def encrypt_payload(chunks: Iterable[bytes], *, file_key: bytes, nonce: bytes) -
 
 
 def decrypt_payload(chunks: Iterable[bytes], *, file_key: bytes, nonce: bytes) -> Iterator[bytes]:
-    """The content of a payload after its nonce, in pieces of about 1 MiB; only authenticated chunks are released.
+    """Yield the content of a payload after its nonce, in pieces of about 1 MiB; only authenticated chunks are released.
 
     Raises `AuthenticationFailed` (part="payload") when chunks were changed, moved, added or cut off, and
     `MalformedAgeFile` (part="payload") for an empty last chunk after others.
@@ -113,7 +114,7 @@ def _open_group(cipher: PayloadCipher, first: int, group: memoryview, *, ended: 
     number = first
     for start in range(0, len(group), SEALED_CHUNK_BYTES):
         if ended:
-            # Somebody appended to a file that was complete.
+            # Bytes were appended to a complete file.
             failure = payload_changed(number, "there are bytes after the last chunk")
             break
         sealed = group[start : start + SEALED_CHUNK_BYTES]
@@ -134,7 +135,7 @@ def _open_group(cipher: PayloadCipher, first: int, group: memoryview, *, ended: 
 
 
 def regroup(chunks: Iterable[bytes], group_bytes: int) -> Iterator[tuple[memoryview, bool]]:
-    """The same bytes in groups of *group_bytes*, and whether it is the last, which holds what is left.
+    """Yield the same bytes in groups of *group_bytes*, and whether it is the last, which holds what is left.
 
     The last group is empty only if there are no bytes at all. A chunk that is a whole group is not copied.
     """
@@ -151,7 +152,7 @@ def regroup(chunks: Iterable[bytes], group_bytes: int) -> Iterator[tuple[memoryv
 
 
 def payload_changed(number: int, reason: str) -> AuthenticationFailed:
-    """The error for a payload that is not what was encrypted, found at chunk *number* from zero."""
+    """Return the error for a payload that is not what was encrypted, found at chunk *number* from zero."""
     return AuthenticationFailed(
         f"the encrypted content was changed, moved or cut short (64 KiB chunk {number}): {reason}; "
         "get the file again from where it comes from",
@@ -161,7 +162,7 @@ def payload_changed(number: int, reason: str) -> AuthenticationFailed:
 
 
 def empty_last_chunk() -> MalformedAgeFile:
-    """The error for a last chunk that should not be there: two files of one content must not both be valid."""
+    """Return the error for a last chunk that should not be there: two files of one content must not both be valid."""
     return MalformedAgeFile("not a well-formed age file: its last chunk is empty", part="payload")
 
 

@@ -16,7 +16,7 @@ from blocks.age.stream import CHUNK_BYTES, NONCE_BYTES, decrypt_payload, encrypt
 
 
 def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[bytes]:
-    """The age file of *chunks*, which may have any size: header and nonce, then pieces of about 1 MiB.
+    """Yield the age file of *chunks*, which may have any size: header and nonce, then pieces of about 1 MiB.
 
     Every piece is a fresh object. Nothing is read or computed before the first piece is asked for. Raises `InvalidKey`
     for recipients that cannot be used, or not together.
@@ -27,7 +27,7 @@ def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[b
 
 
 def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:
-    """The content of an age file, in pieces of about 1 MiB; only what is authenticated is released.
+    """Yield the content of an age file, in pieces of about 1 MiB; only what is authenticated is released.
 
     The content is complete only when the iterator has ended without an error: what is wrong may come last. Raises
     `MalformedAgeFile`, `NoMatchingIdentity` and `AuthenticationFailed`, each (but the second) with the part that is
@@ -46,13 +46,13 @@ def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[
 
 
 def sealed_size(plain_size: int, header_size: int) -> int:
-    """The bytes of an age file for *plain_size* bytes of content and a header of *header_size* bytes."""
+    """Return the bytes of an age file for *plain_size* bytes of content and a header of *header_size* bytes."""
     chunk_count = max(1, -(-plain_size // CHUNK_BYTES))
     return header_size + NONCE_BYTES + plain_size + chunk_count * TAG_BYTES
 
 
 def _take_header(chunks: Iterator[bytes]) -> tuple[bytearray, int]:
-    """The first bytes of *chunks*, through the header's end or further, and the header's length."""
+    """Return the first bytes of *chunks*, through the header's end or further, and the header's length."""
     beginning = bytearray()
     for chunk in chunks:
         searched = len(beginning)

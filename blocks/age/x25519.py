@@ -1,4 +1,4 @@
-"""X25519 keys: whoever has the public one seals, whoever has the secret one opens.
+"""X25519 key pairs: the public key encrypts, the secret key decrypts.
 
 Implements C2SP age.md, "The X25519 recipient type". Texts of secret keys never appear in a repr or a message.
 """
@@ -31,18 +31,18 @@ class X25519Recipient:
         """Raises `InvalidKey` for bytes that no secret key belongs to."""
         if len(public_key) != _KEY_BYTES:
             raise InvalidKey(f"an X25519 recipient has {_KEY_BYTES} bytes, this one has {len(public_key)}")
-        # A file for a value that is not reduced could be opened by nobody: the identity salts with the reduced one.
+        # No identity could open a file for a value that is not reduced: identities salt with the reduced one.
         if int.from_bytes(public_key, "little") >= _FIELD_PRIME:
             raise InvalidKey("this X25519 recipient is no coordinate of the curve; was it made by age-keygen?")
         self._public_bytes = public_key
         self._public_key = X25519PublicKey.from_public_bytes(public_key)
-        # A point of low order gives every sender the same shared secret, zero: all the world could open the file.
+        # A point of low order gives every sender the same shared secret, zero: everyone could open the file.
         if _shared_secret(X25519PrivateKey.generate(), self._public_key) is None:
             raise InvalidKey("this X25519 recipient is a point of low order, which protects nothing")
 
     @classmethod
     def from_text(cls, text: str) -> X25519Recipient:
-        """The recipient of an ``age1...`` text. Raises `InvalidKey`."""
+        """Return the recipient of an ``age1...`` text. Raises `InvalidKey`."""
         decoded = decode_bech32(text)
         # Public keys are written in lower case only, so that two different texts are two different keys.
         if decoded is None or decoded[0] != _RECIPIENT_PREFIX or text != text.lower():
@@ -84,12 +84,12 @@ class X25519Identity:
 
     @classmethod
     def generate(cls) -> X25519Identity:
-        """A new identity from the system's random numbers."""
+        """Return a new identity from the system's random numbers."""
         return cls(X25519PrivateKey.generate().private_bytes_raw())
 
     @classmethod
     def from_text(cls, text: str) -> X25519Identity:
-        """The identity of an ``AGE-SECRET-KEY-1...`` text. Raises `InvalidKey`, which never repeats the text."""
+        """Return the identity of an ``AGE-SECRET-KEY-1...`` text. Raises `InvalidKey`, which never repeats the text."""
         decoded = decode_bech32(text)
         if decoded is None or decoded[0] != _IDENTITY_PREFIX or text != text.upper():
             raise InvalidKey("not an X25519 identity: expected AGE-SECRET-KEY-1 and 58 more characters, all as printed")
@@ -105,7 +105,7 @@ class X25519Identity:
         return X25519Recipient(self._public_bytes)
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """The file key, or None when no stanza is for this identity.
+        """Return the file key, or None when no stanza is for this identity.
 
         Raises `MalformedAgeFile` (part="header") for X25519 stanzas, also for others' keys, that break the rules.
         """
@@ -125,7 +125,7 @@ class X25519Identity:
 
 
 def _read(stanza: Stanza) -> tuple[bytes, bytes]:
-    """The ephemeral share and the wrapped key of an X25519 stanza."""
+    """Return the ephemeral share and the wrapped key of an X25519 stanza."""
     share = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
     if share is None or len(share) != _KEY_BYTES:
         raise malformed_header(f"an X25519 stanza does not hold one share of {_KEY_BYTES} bytes")

@@ -1,4 +1,8 @@
-"""Postgres: connecting, executing, pooling, and what a failure there means. Knows no table."""
+"""Postgres: connect, execute, pool, and translate its errors into ours. Knows no table.
+
+Every call raises `CatalogUnavailable` (may pass, retried), `InvalidSettings` (a person must act) or `CatalogRefused`,
+never psycopg's own errors; `connection.py` decides by SQLSTATE. `pool` and `page_cursor` are imported by name.
+"""
 
 from blocks.postgres.connection import (
     check_url,

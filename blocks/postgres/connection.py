@@ -1,9 +1,8 @@
-"""How this project reaches Postgres, and what a failure there means.
+"""Connect to Postgres, and translate psycopg's errors into ours, in one place.
 
-Owns opening a connection from a URL and the one translation of psycopg's errors into ours: what may pass by itself
-(server down, connection dropped, deadlock, server full or shutting down) is `CatalogUnavailable`, a wrong URL,
-password, database or schema is `InvalidSettings`, and everything else is `CatalogRefused`. Only SQLSTATE classes
-decide (PostgreSQL manual, appendix A), never a message. Knows no table.
+Conditions that may pass (server down, connection dropped, deadlock, server full or shutting down) are
+`CatalogUnavailable`; a wrong URL, password, database or schema is `InvalidSettings`; everything else is
+`CatalogRefused`. Only SQLSTATE classes decide (PostgreSQL manual, appendix A), never a message. Knows no table.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from psycopg.conninfo import conninfo_to_dict
 
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 
-# A server on the same network answers in milliseconds; ten seconds is a server that is not there. libpq itself waits
-# for the kernel, which is minutes.
+# A server on the same network answers in milliseconds; one that takes ten seconds is not there. libpq's own limit is
+# the kernel's, minutes.
 CONNECT_TIMEOUT_SECONDS = 10
 
 # Invalid authorization (28), unknown database (3D), unknown schema (3F), missing rights (42501) and missing relations
-# or functions (42P01, 42883, 42704: never migrated, or an extension is missing) are cured by a person, not by time.
+# or functions (42P01, 42883, 42704: not migrated, or an extension is missing): a person must act, waiting does not
+# help.
 _SETTINGS_CLASSES = ("28", "3D", "3F")
 _SETTINGS_STATES = ("42501", "42P01", "42883", "42704")
 # A standby that has not been promoted yet, or a server in recovery: psycopg files it under InternalError.
@@ -45,7 +45,8 @@ def postgres_errors(action: str) -> Generator[None]:
 
 
 def translated(exc: psycopg.Error, action: str) -> WaybillError:
-    """The error of ours that stands for *exc*. Only Postgres's own words about itself are passed on, never a value."""
+    """Return the error of ours that stands for *exc*. Only Postgres's own words about itself are passed on, never a
+    value."""
     state = exc.sqlstate or ""
     context: dict[str, Any] = {"sqlstate": exc.sqlstate}
     reason = f"{type(exc).__name__}, SQLSTATE {state or 'unknown'}"
@@ -57,15 +58,15 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
         )
     passing = isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)) or state == _READ_ONLY_TRANSACTION
     if passing and state[:2] != _PROGRAM_LIMIT_CLASS:
-        # Only the first line of the server's message: the lines after it may quote the row. Where there is none, libpq
-        # speaks of the connection: host, port and database.
-        told = exc.diag.message_primary or str(exc).strip() or reason
-        return CatalogUnavailable(f"cannot {action} now: {told}; is Postgres up?", **context)
+        # Only the first line of the server's message: later lines may quote the row. Without one, libpq's message names
+        # host, port and database.
+        said = exc.diag.message_primary or str(exc).strip() or reason
+        return CatalogUnavailable(f"cannot {action} now: {said}; is Postgres up?", **context)
     return CatalogRefused(f"cannot {action}: Postgres refuses it ({reason})", **context)
 
 
 def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
-    """A new connection to *database_url* (a ``postgresql://`` URL or a libpq connection string).
+    """Return a new connection to *database_url* (a ``postgresql://`` URL or a libpq connection string).
 
     Raises `CatalogUnavailable` when the server does not answer within `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings`
     when the URL cannot be read.
@@ -78,7 +79,7 @@ def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connectio
 
 
 async def connect_async(database_url: str, *, autocommit: bool = False) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-    """The same as `connect`, for an event loop."""
+    """Return the same as `connect`, for an event loop."""
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
         return await psycopg.AsyncConnection.connect(
@@ -99,14 +100,14 @@ def check_url(database_url: str) -> None:
 
 
 def is_missing_extension(exc: psycopg.Error) -> bool:
-    """Whether the server has no such extension on its disk (58P01 before PostgreSQL 15, 0A000 since)."""
+    """Return whether the server has no such extension on its disk (58P01 before PostgreSQL 15, 0A000 since)."""
     return isinstance(exc, (pg.FeatureNotSupported, pg.UndefinedFile))
 
 
 def connect_arguments(database_url: str, *, longest_seconds: float = CONNECT_TIMEOUT_SECONDS) -> dict[str, Any]:
-    """What bounds the opening of a connection, for libpq: *longest_seconds*, `CONNECT_TIMEOUT_SECONDS` at most, unless
-    the URL says how long."""
+    """Return libpq's bound on opening a connection: *longest_seconds*, at most `CONNECT_TIMEOUT_SECONDS`, unless the
+    URL sets one."""
     if "connect_timeout" in conninfo_to_dict(database_url):
         return {}
-    # libpq counts whole seconds, and takes less than two for two.
+    # libpq counts whole seconds, and reads less than two as two.
     return {"connect_timeout": min(CONNECT_TIMEOUT_SECONDS, max(2, round(longest_seconds)))}

@@ -17,8 +17,8 @@ Connection = psycopg.AsyncConnection[Row]
 
 
 async def execute(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
-    """Execute one statement of `queries`. Raises `CatalogUnavailable` and `CatalogRefused`."""
-    # Statements are constants of `queries`; values always travel beside them.
+    """Execute one statement with its *values*. Raises `CatalogUnavailable` and `CatalogRefused`."""
+    # Statements are constants; values are always passed as parameters.
     try:
         with postgres_errors("use the catalogue"):
             return await connection.execute(cast("LiteralString", statement), values)
@@ -28,7 +28,7 @@ async def execute(connection: Connection, statement: str, values: Mapping[str, A
 
 @asynccontextmanager
 async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
-    """A connection without a pool, for a process that has one thing to write; each statement commits by itself.
+    """Open a connection without a pool, for a process with one thing to write; each statement commits by itself.
 
     Raises `CatalogUnavailable` and `InvalidSettings`.
     """

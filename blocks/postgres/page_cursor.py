@@ -1,4 +1,4 @@
-"""Where a page of a listing ends and the next one begins: a time and an id, as an opaque text; pure."""
+"""Page cursors: the time and id of a page's last row, as an opaque text; pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from blocks.errors import InvalidOptions
 
 
 def write_cursor(created_at: datetime, row_id: UUID) -> str:
-    """The cursor that continues after this row."""
+    """Return the cursor that continues after this row."""
     return base64.urlsafe_b64encode(f"{created_at.isoformat()} {row_id}".encode()).decode()
 
 
 def read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """The row that *cursor* continues after. Raises `InvalidOptions`."""
+    """Return the row that *cursor* continues after. Raises `InvalidOptions`."""
     try:
         created_text, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         created_at = datetime.fromisoformat(created_text)

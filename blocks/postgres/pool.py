@@ -1,7 +1,7 @@
-"""Connections to the catalogue's database, and how long anybody waits for one and for its answers.
+"""A pool of connections, with time limits on getting one and on each answer.
 
-Owns the pool's size, its reconnecting, and the bound on a single answer, which libpq does not have: a server that is
-stopped or cut off keeps its connections open and says nothing, for hours.
+Owns the pool's size, its reconnecting, and the limit on a single answer, which libpq does not have: a server that is
+stopped or cut off keeps its connections open and silent for hours.
 """
 
 from __future__ import annotations
@@ -27,33 +27,32 @@ from blocks.postgres.execute import Connection, Row
 Pool = AsyncConnectionPool[Connection]
 ResultT = TypeVar("ResultT")
 
-# A flow runs a few shards at once and each has one write under way per document that is being stored; more connections
-# would only queue inside Postgres.
+# A flow works on a few shards, each with one write in flight per document being stored; more connections would only
+# queue inside Postgres.
 POOL_CONNECTIONS = 8
 # Longer than a restart of Postgres takes, shorter than a person's timeouts.
 CONNECT_TIMEOUT_SECONDS = 15.0
-# The pool doubles its pauses as long as it tries to reconnect, and would be back as late again as the outage was long.
-# Giving up this early and beginning again keeps them at a second.
+# While it reconnects, the pool doubles its pauses, so it would return as late again as the outage was long. Giving up
+# this early and starting over keeps the pauses at a second.
 RECONNECT_SECONDS = 2.0
-# As psycopg has it: how often it looks whether it was interrupted.
+# psycopg's default: how often it checks for an interrupt.
 _WAIT_INTERVAL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long to wait: *connection_seconds* for a connection that works and is free, *answer_seconds* for the answer
-    to one statement, or None for as long as it takes."""
+    """*connection_seconds* for a free, working connection; *answer_seconds* for one statement, None for no limit."""
 
     connection_seconds: float = CONNECT_TIMEOUT_SECONDS
     answer_seconds: float | None = None
 
 
-# For runs, which rather wait for a database to come back than fail.
+# For runs, which wait for a database to return rather than fail.
 LONG_TIMEOUTS = Timeouts()
 
 
 class BoundedConnection(psycopg.AsyncConnection[Row]):
-    """A connection that is given up when an answer takes too long: nobody knows what the server is still at on it."""
+    """A connection that is closed when an answer takes too long: the server may still be working on the statement."""
 
     answer_seconds: float | None = None
 
@@ -86,7 +85,7 @@ async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Poo
         max_size=POOL_CONNECTIONS,
         timeout=timeouts.connection_seconds,
         reconnect_timeout=RECONNECT_SECONDS,
-        reconnect_failed=_begin_again,
+        reconnect_failed=_reconnect,
         kwargs={
             "row_factory": dict_row,
             "autocommit": True,
@@ -100,7 +99,7 @@ async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Poo
         await pool.open(wait=True, timeout=CONNECT_TIMEOUT_SECONDS)
     except PoolTimeout as exc:
         await pool.close()
-        # The pool has tried again and again and kept the reason to itself: a wrong password, say.
+        # The pool has retried without reporting the reason, which may be a wrong password: this attempt raises it.
         await (await connect_async(database_url)).close()
         raise CatalogUnavailable(
             f"Postgres did not answer within {CONNECT_TIMEOUT_SECONDS:.0f} s; check WAYBILL_DATABASE_URL"
@@ -112,38 +111,39 @@ async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Poo
 
 
 class BrokenConnections:
-    """Replaces what an outage has cut: what cut one connection has cut all, and so one call fails after a restart of
-    Postgres, not one for each of them."""
+    """Replaces the connections that an outage broke, so that one call fails after a restart of Postgres, not one for
+    each connection."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._looking: asyncio.Task[None] | None = None
+        self._check: asyncio.Task[None] | None = None
 
     async def replace(self, *, within_seconds: float) -> None:
-        """Look at every idle connection, unless somebody is at it; goes on beside the caller when that takes longer.
+        """Check idle connections and drop broken ones. One check at a time; it continues in the background after
+        *within_seconds*.
 
-        It must not be cut short: the pool would lose the connections that it is just looking at for ever.
+        A check is never cancelled: the pool would lose the connections that it is checking.
         """
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-            await asyncio.wait([self._looking], timeout=within_seconds)
+        if self._check is None or self._check.done():
+            self._check = asyncio.create_task(self._check_all())
+            await asyncio.wait([self._check], timeout=within_seconds)
 
-    async def _look(self) -> None:
+    async def _check_all(self) -> None:
         try:
             await self._pool.check()
         except psycopg.Error:
             return  # closed meanwhile
 
 
-async def _begin_again(pool: Pool) -> None:
-    # With no connection left, checking them starts another attempt.
+async def _reconnect(pool: Pool) -> None:
+    # With no connection left, a check starts another attempt to connect.
     await pool.check()
 
 
 def _configured(timeouts: Timeouts) -> Callable[[Connection], Any]:
     async def configure(connection: Connection) -> None:
         cast("BoundedConnection", connection).answer_seconds = timeouts.answer_seconds
-        # A page of a list has two hundred small JSON values, and reading them is most of what it costs.
+        # A page of a list has two hundred small JSON values, and parsing them is most of its cost.
         set_json_loads(orjson.loads, connection)
 
     return configure

@@ -1,4 +1,8 @@
-"""Settings: the environment and ``waybill.toml``, read in one place, as one checked object."""
+"""Settings: the environment and ``waybill.toml``, read in one place and checked as one object.
+
+No other package reads the environment. `load_settings` reads, `current_settings` reads once a process. Messages about
+wrong settings name the variable and the expected form, never the value. Start at `settings.py`.
+"""
 
 from blocks.settings.settings import (
     DEFAULT_WEBHOOK_SCHEDULE,

@@ -1,7 +1,7 @@
-"""The only reader of the environment, and of the settings file beside it.
+"""The only reader of the environment and of the settings file.
 
-Owns every `WAYBILL_*` variable, its default and its meaning. What the environment says wins over ``waybill.toml``;
-Prefect blocks hold the same for deployed flows and win over both. No secret has a default.
+Owns every `WAYBILL_*` variable, its default and its meaning. The environment wins over ``waybill.toml``; Prefect blocks
+hold the same for deployed flows and win over both. No secret has a default.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ PrivateNetworks = tuple[IPv4Network | IPv6Network, ...]
 
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 _EVERY_NETWORK = (ip_network("0.0.0.0/0"), ip_network("::/0"))
-# Words that stand for networks; pydantic's own words for yes and no, so that the variable can be used as a switch.
+# Names of networks; with pydantic's words for yes and no, so that the variable works as a switch.
 _NETWORK_WORDS: dict[str, PrivateNetworks] = {
     "loopback": _LOOPBACK,
     **dict.fromkeys(("off", "false", "no", "0"), ()),
     **dict.fromkeys(("on", "true", "yes", "1"), _EVERY_NETWORK),
 }
 
-# At once, then with growing pauses: a receiver that is deployed anew is back in seconds, one that broke on a Friday
-# evening is repaired on Monday. Three days and four hours in all.
+# Immediately, then with growing pauses: a receiver that is being redeployed is back in seconds, one that broke on a
+# Friday evening is repaired on Monday. Three days and four hours in all.
 DEFAULT_WEBHOOK_SCHEDULE = (
     timedelta(0),
     timedelta(seconds=5),
@@ -41,9 +41,9 @@ DEFAULT_WEBHOOK_SCHEDULE = (
     timedelta(minutes=30),
     *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
 )
-# Not a setting: it says where settings are.
+# Not a setting: it names the file of settings.
 _FILE_VARIABLE = "WAYBILL_CONFIG"
-# A typing error must not make an endpoint hear the same thing for ever.
+# Bounds the effect of a typing error on an endpoint.
 _MAX_ATTEMPTS = 100
 
 
@@ -65,34 +65,34 @@ class Settings(BaseSettings):
     encrypt: bool = True
     storage_recipient: str | None = None
     storage_identity_file: Path | None = None
-    # What 'waybill age' seals and opens with where no key is named. Nothing else uses it.
+    # The passphrase of 'waybill age' where no key is named. Nothing else uses it.
     passphrase: SecretStr | None = None
-    # What signs links; a file, so that several machines can be given the same.
+    # The link signing keys; a file, so that several machines can share it.
     link_keys_file: Path | None = None
-    # Where the gateway can be reached from outside; links begin with it.
+    # The base URL of the gateway as clients reach it; links begin with it.
     public_url: str = "http://127.0.0.1:8000"
-    # Send downloads of files that lie unencrypted on S3 there, instead of through the gateway.
+    # Redirect downloads of files that are stored unencrypted on S3 to S3, instead of sending them through the gateway.
     presigned_redirects: bool = False
 
-    # Requests that one API key may make in a minute, unless it has a limit of its own.
+    # Requests a minute of one API key, unless the key has its own limit.
     requests_per_minute: int = Field(default=6000, ge=1)
-    # Above this nothing is taken in over HTTP; what is to be processed has a limit of its own, max_file_mib.
+    # The largest upload over HTTP; files to be processed have a limit of their own, max_file_mib.
     max_upload_mib: int = Field(default=16384, ge=1)
-    # Media types that are taken in over HTTP, such as application/pdf or image/*; none named: what converters read is
-    # processed, and anything is stored.
+    # Media types accepted over HTTP, such as application/pdf or image/*. With none named, every type is stored, and the
+    # types that converters read are processed.
     allowed_types: Annotated[tuple[str, ...], NoDecode] = ()
-    # Other sites whose pages may use the API in a browser, such as https://app.example.org.
+    # Origins whose pages may use the API in a browser, such as https://app.example.org.
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     # Webhooks. Private networks that they may reach: off, on (every one), loopback, or networks such as 10.0.0.0/8.
     allow_private_webhooks: Annotated[PrivateNetworks, NoDecode] = ()
-    # What their secrets are sealed with; a file, so that several machines can be given the same.
+    # The key pair that webhook secrets are encrypted with; a file, so that several machines can share it.
     webhook_identity_file: Path | None = None
-    # How long after it was due, and after each failure, an attempt is made; after the last one it is dead.
+    # The pause before each attempt; after the last failed attempt a delivery is dead.
     webhook_schedule: Annotated[tuple[timedelta, ...], NoDecode] = DEFAULT_WEBHOOK_SCHEDULE
-    # What 'waybill webhooks listen' verifies signatures with. Nothing else uses it.
+    # The webhook secret of 'waybill webhooks listen'. Nothing else uses it.
     webhook_secret: SecretStr | None = None
-    # How long 'waybill process' waits at its end for webhooks that are due.
+    # The longest wait of 'waybill process' for due webhooks before it ends.
     webhook_drain_seconds: float = Field(default=10.0, ge=0, le=3600)
 
     # A shard is one stage task over several documents: large enough that Prefect's 14-24 ms per task run disappear,
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     stage_timeout_seconds: float = Field(default=120.0, gt=0)
     # Private writable memory of one worker. Two workers and the flow stay under 1.5 GB with it.
     stage_memory_mib: int = Field(default=512, ge=128)
-    # Above this a single document is refused before anything is stored.
+    # A larger document is refused before anything is stored.
     max_file_mib: int = Field(default=1024, ge=1)
     # Further stages as package.module:ATTRIBUTE, separated by commas.
     extra_stages: Annotated[tuple[str, ...], NoDecode] = ()
@@ -114,9 +114,9 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _no_switch(cls, value: object, info: ValidationInfo) -> object:
-        # Pydantic takes true for 1: three words for a switch that is none.
+        # Pydantic reads true as 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("this is no switch; true and false say nothing here")
+            raise ValueError("this setting is no switch; true and false have no meaning here")
         return value
 
     @field_validator(*PATHS, mode="after")
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
         try:
             return value.expanduser().absolute() if value is not None else None
         except RuntimeError as exc:
-            raise ValueError("there is no such account, whose home the ~ could stand for") from exc
+            raise ValueError("there is no such account whose home folder ~ could mean") from exc
 
     @field_validator("storage_options", mode="before")
     @classmethod
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
             found = None
         if not isinstance(found, dict):
             # Without the cause, which may quote a secret.
-            raise ValueError('write a JSON object, such as {"key": "..."}')  # noqa: TRY004 - pydantic's word
+            raise ValueError('write a JSON object, such as {"key": "..."}')  # noqa: TRY004 - pydantic expects it
         return cast("dict[str, Any]", found)
 
     @field_validator("extra_stages", "allowed_types", "cors_origins", mode="before")
@@ -183,12 +183,12 @@ class Settings(BaseSettings):
 
     @property
     def scratch(self) -> Path:
-        """Where stage inputs and outputs lie while a run works on them; emptied by the run."""
+        """The folder of stage inputs and outputs while a run works on them; the run empties it."""
         return self.home / "scratch"
 
     @property
     def models(self) -> Path:
-        """Where the embedding model is built once."""
+        """The folder that the embedding model is built in, once."""
         return self.home / "models"
 
     @property
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
 
     @property
     def required_database_url(self) -> str:
-        """The catalogue's address. Raises `InvalidSettings` when neither the stack nor the environment gives one."""
+        """The catalogue's database. Raises `InvalidSettings` when neither the stack nor the environment names one."""
         if self.database_url is None:
             raise InvalidSettings("WAYBILL_DATABASE_URL is not set; start 'waybill up' or name a Postgres database")
         return self.database_url.get_secret_value()
@@ -220,23 +220,23 @@ def _pause(text: str) -> timedelta:
 
 
 def _texts(value: object) -> list[str] | None:
-    """A list as a variable or a file has it; None for what is no text and no list of texts."""
+    """Return a text or list of texts, as a variable or file holds it, as a list; None for other values."""
     if isinstance(value, str):
         return [value]
     parts = cast("list[object]", value) if isinstance(value, list) else []
-    # A whole number of seconds, as 0 is, needs no unit to be understood.
+    # An integer is a number of seconds.
     texts = [f"{part}s" if type(part) is int and part >= 0 else part for part in parts]
     return cast("list[str]", texts) if texts and all(isinstance(part, str) for part in texts) else None
 
 
 def load_settings() -> Settings:
-    """Read the environment and the settings file afresh.
+    """Read the environment and the settings file.
 
-    Raises `InvalidSettings` naming the variable, or the file and the key, and what it should hold; never the value.
+    Raises `InvalidSettings` with the variable, or file and name, and the expected form; never with the value.
     """
     path = settings_file()
     in_file = read_settings_file(path, Settings.model_fields) if path is not None else {}
-    # By whole settings: options of one storage with the credentials of another would help nobody.
+    # Whole settings win, never parts: the options of one storage must not mix with the credentials of another.
     in_environment = {name.upper() for name, value in os.environ.items() if value}
     added = {name: value for name, value in in_file.items() if _variable(name) not in in_environment}
     try:
@@ -246,15 +246,15 @@ def load_settings() -> Settings:
         for error in exc.errors(include_input=False, include_url=False):
             name = str(error["loc"][0])
             problems.setdefault(f"{name} in {path}" if name in added else _variable(name), error["msg"])
-        told = "; ".join(f"{where}: {what.removeprefix('Value error, ')}" for where, what in problems.items())
-    # Outside of the handler: pydantic's error holds what was given.
-    raise InvalidSettings(f"settings that cannot be used: {told}")
+        shown = "; ".join(f"{where}: {what.removeprefix('Value error, ')}" for where, what in problems.items())
+    # Outside the handler: pydantic's error, which would be chained, holds the values.
+    raise InvalidSettings(f"settings that cannot be used: {shown}")
 
 
 def settings_file() -> Path | None:
-    """The file that settings are read from: the one that ``WAYBILL_CONFIG`` names, or the working directory's, if any.
+    """Return the settings file: the one that ``WAYBILL_CONFIG`` names, else the working directory's, if there is one.
 
-    One that is named need not exist; then reading it fails.
+    A named file may be missing; reading it then fails.
     """
     if named := os.environ.get(_FILE_VARIABLE):
         return Path(named).absolute()
@@ -263,7 +263,7 @@ def settings_file() -> Path | None:
 
 
 def settings_file_for_children() -> dict[str, str]:
-    """The variable with which processes in other working directories read the same file, or none."""
+    """Return the variable by which child processes in other working directories read the same file, or no file."""
     return {_FILE_VARIABLE: str(settings_file() or os.devnull)}
 
 
@@ -273,21 +273,21 @@ def _variable(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def current_settings() -> Settings:
-    """The settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return load_settings()
 
 
 def export_to_environment(**values: str) -> None:
-    """Set ``WAYBILL_*`` (or ``PREFECT_*``) variables for this process and its children, and forget cached settings."""
+    """Set ``WAYBILL_*`` (or ``PREFECT_*``) variables for this process and its children, and drop cached settings."""
     os.environ.update(values)
     current_settings.cache_clear()
 
 
 def inherited_environment(**overrides: str) -> dict[str, str]:
-    """The environment for a child process: this process's with *overrides*."""
+    """Return the environment for a child process: this process's with *overrides*."""
     return {**os.environ, **overrides}
 
 
 def prefect_api_url() -> str | None:
-    """The Prefect server that the user has named through ``PREFECT_API_URL``, if any."""
+    """Return the URL of the Prefect server that the user configured in ``PREFECT_API_URL``, if any."""
     return os.environ.get("PREFECT_API_URL") or None

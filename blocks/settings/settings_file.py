@@ -1,8 +1,7 @@
-"""``waybill.toml``: settings in a file, by the names of their variables in lower case and without ``WAYBILL_``.
+"""``waybill.toml``: settings in a file, named like their variables in lower case and without ``WAYBILL_``.
 
-Owns reading the file and saying what is wrong with it, by file and key and never by value: it may hold secrets. Refuses
-what it does not know, so that a typing error is not taken for a default. Does not read the environment and does not
-know what values mean, but which of them are paths: those are relative to the file, wherever a process is started.
+Owns reading the file and its errors, which name file and key and never a value: it may be secret. Refuses unknown
+names, so that a typing error is not taken for a default. Paths in the file are relative to it.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ FILE_NAME = "waybill.toml"
 
 PATHS = ("home", "storage_identity_file", "link_keys_file", "webhook_identity_file")
 
-# Longer than all settings together; whatever is longer was named by mistake.
+# More than all settings together; a larger file was named by mistake.
 _MOST_BYTES = 1024 * 1024
-# A key in a message is for recognising it.
+# A name in a message needs to be recognised, not complete.
 _SHOWN_CHARS = 40
 _POSITION = re.compile(r"line \d+, column \d+")
 
 
 def read_settings_file(path: Path, known: Collection[str]) -> dict[str, Any]:
-    """What the file at *path* says, for those of the *known* settings that it names.
+    """Return the values of the file at *path* for the *known* settings that it names.
 
-    An empty text says nothing, as an empty variable does. Raises `InvalidSettings`.
+    An empty text counts as absent, as an empty variable does. Raises `InvalidSettings`.
     """
     found = _parsed(path)
     if unknown := [name for name in found if name not in known]:
@@ -78,7 +77,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) and "\0" in value:
         raise ValueError("no setting may hold U+0000")
     if isinstance(value, (date, time)):
-        raise ValueError("no setting is a date or a time of day")  # noqa: TRY004 - the caller's word
+        raise ValueError("no setting is a date or a time of day")  # noqa: TRY004 - the caller's type
     return value
 
 
