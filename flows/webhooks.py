@@ -6,7 +6,6 @@ itself, and there their schedules are off.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -16,8 +15,7 @@ from pydantic import Field
 
 from blocks.catalog import Catalog
 from blocks.settings import current_settings
-from blocks.webhooks.dispatch.dispatcher import Dispatcher
-from blocks.webhooks.dispatch.in_thread import dispatcher_of
+from blocks.webhooks.dispatch import Dispatcher
 from flows.events.delivery_table import add_table, read_table
 from flows.events.reconcile_loop import reconcile_once
 from flows.events.reconciler import Window
@@ -43,26 +41,13 @@ async def deliver_webhooks(
     """
     settings = current_settings()
     async with Catalog.open(settings.required_database_url) as catalog:
-        drained = await _deliver(dispatcher_of(settings, catalog), timedelta(seconds=seconds))
+        dispatcher = Dispatcher.of(settings, catalog)
+        drained = await dispatcher.run_until(
+            dispatcher.wait_until_drained(within=timedelta(seconds=seconds)), last_attempts=_LAST_ATTEMPTS
+        )
         table, told = await read_table(catalog)
     await add_table(table, told)
     return Completed(message=told if drained else f"{told}; more is due", data={"drained": drained, "deliveries": told})
-
-
-async def _deliver(dispatcher: Dispatcher, within: timedelta) -> bool:
-    """Run *dispatcher* until nothing is due, at most *within*. Raises what it raises."""
-    running = asyncio.create_task(dispatcher.run())
-    draining = asyncio.create_task(dispatcher.drained(within=within))
-    try:
-        await asyncio.wait([running, draining], return_when=asyncio.FIRST_COMPLETED)
-        if not running.done():
-            await dispatcher.stop(within=_LAST_ATTEMPTS)
-        await running
-        return draining.done() and draining.result()
-    finally:
-        for task in (running, draining):
-            task.cancel()
-        await asyncio.gather(running, draining, return_exceptions=True)
 
 
 @flow(name="reconcile-events", flow_run_name="reconcile events", persist_result=False)

@@ -1,8 +1,8 @@
-"""Endpoints: where events go, what each wants to be told, and the secrets they are signed with.
+"""Endpoints: the URLs that events are sent to, their event filters, and their sealed secrets.
 
-An endpoint is registered by a person, follows a Prefect block of the same name, or was given with a run; those of runs
-share one secret. Secrets come and go as sealed bytes: sealing is the business of `blocks.webhooks.secrets`. Every call
-takes the caller's connection.
+An endpoint is registered by a person, follows a Prefect block of the same name, or comes with a run; those of runs
+share one secret. Secrets are sealed bytes here: `blocks.webhooks.secrets` seals and opens them. Every call takes the
+caller's connection.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from uuid import UUID, uuid4
 from blocks.catalog import Connection
 from blocks.errors import EndpointNotFound, InvalidWebhookUrl
 from blocks.postgres import execute
-from blocks.webhooks.outbox import queries
+from blocks.webhooks import endpoint_queries as queries
 
 Origin = Literal["registered", "block", "run"]
 EndpointState = Literal["enabled", "disabled", "removed"]
 
-# Somebody may remove the endpoint of an address just when it is asked for.
+# The endpoint of a URL may be removed between the two statements.
 _ADDING_TRIES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where events go. `event_types` None: everything. `held_until`: it asked for patience, or keeps failing."""
+    """A URL that events are sent to. `event_types` None: all. `held_until`: it asked for a pause, or keeps failing."""
 
     endpoint_id: UUID
     origin: Origin
@@ -46,7 +46,7 @@ class Endpoint:
     dead: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """The endpoint as commands and the API show it; never its secret."""
+        """Return the endpoint as commands and the API show it; never its secret."""
         return {
             "endpoint_id": str(self.endpoint_id),
             "url": self.url,
@@ -63,13 +63,13 @@ class Endpoint:
         }
 
     def listing(self) -> dict[str, Any]:
-        """`as_json` with how many deliveries wait and how many are dead, as lists show it."""
+        """Return `as_json` with the numbers of pending and dead deliveries, as lists show it."""
         return {**self.as_json(), "pending": self.pending, "dead": self.dead}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SealedSecret:
-    """A secret as the database has it, and the one before it while that still signs."""
+    """A secret as stored, and the previous one while it still signs."""
 
     secret_id: UUID
     sealed: bytes
@@ -78,29 +78,29 @@ class SealedSecret:
 
 
 async def add_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
-    """Keep a sealed secret under its id."""
+    """Store a sealed secret."""
     await execute(connection, queries.ADD_SECRET, {"secret_id": secret_id, "sealed": sealed})
 
 
 async def offer_shared_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
-    """Make this the one secret of all addresses that come with runs, unless there is one already."""
+    """Store the secret that the endpoints of all runs share, unless there is one already."""
     await execute(connection, queries.ADD_SHARED_SECRET, {"secret_id": secret_id, "sealed": sealed})
 
 
 async def shared_secret_id(connection: Connection) -> UUID | None:
-    """The id of the secret of all addresses that come with runs; None before it was made."""
+    """Return the id of the secret that the endpoints of all runs share; None before it exists."""
     row = await (await execute(connection, queries.SHARED_SECRET, {})).fetchone()
     return row["secret_id"] if row else None
 
 
 async def sealed_secrets(connection: Connection, secret_ids: Sequence[UUID]) -> dict[UUID, SealedSecret]:
-    """Those of *secret_ids* that there are, by id."""
+    """Return those of *secret_ids* that exist, by id."""
     cursor = await execute(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})
     return {row["secret_id"]: SealedSecret(**row) for row in await cursor.fetchall()}
 
 
 async def rotate_secret(connection: Connection, secret_id: UUID, sealed: bytes, overlap: timedelta) -> datetime:
-    """Sign with a new secret from now on, and with the old one too for *overlap*; until when, by the database."""
+    """Replace a secret; the old one signs too for *overlap*. Return when it stops. Raises `EndpointNotFound`."""
     values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
     row = await (await execute(connection, queries.ROTATE_SECRET, values)).fetchone()
     if row is None:
@@ -119,7 +119,7 @@ async def add_endpoint(
     name: str | None = None,
     description: str = "",
 ) -> Endpoint:
-    """Register where events go; *url* must have been checked. What happened before is not told."""
+    """Add an endpoint for events from now on; *url* must have been checked."""
     values = {
         "endpoint_id": endpoint_id,
         "origin": origin,
@@ -136,23 +136,23 @@ async def add_endpoint(
 
 
 async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
-    """The endpoint, also a removed one. Raises `EndpointNotFound`."""
+    """Return the endpoint, also a removed one. Raises `EndpointNotFound`."""
     return await _read_endpoint(connection, queries.ENDPOINT, endpoint_id)
 
 
 async def list_endpoints(connection: Connection) -> list[Endpoint]:
-    """Every endpoint that is not removed, oldest first, with how many deliveries wait and how many are dead."""
+    """Return every endpoint that is not removed, oldest first, with its numbers of pending and dead deliveries."""
     return [Endpoint(**row) for row in await (await execute(connection, queries.ENDPOINTS, {})).fetchall()]
 
 
 async def lock_blocks(connection: Connection) -> bool:
-    """Be the only one that lets endpoints follow blocks, to the end of the caller's transaction; False: another is."""
+    """Lock the sync of endpoints with blocks until the transaction ends; False when another process syncs."""
     row = await (await execute(connection, queries.LOCK_BLOCKS, {})).fetchone()
     return bool(row and row["locked"])
 
 
 async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
-    """The endpoints that follow Prefect blocks, by the block's name."""
+    """Return the endpoints that follow Prefect blocks, by the block's name."""
     rows = await (await execute(connection, queries.ENDPOINTS_OF_BLOCKS, {})).fetchall()
     return {row["name"]: Endpoint(**row) for row in rows}
 
@@ -160,7 +160,7 @@ async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
 async def change_endpoint(
     connection: Connection, endpoint_id: UUID, *, url: str, event_types: Sequence[str] | None, description: str
 ) -> None:
-    """Send elsewhere, or tell other things, from now on."""
+    """Update the endpoint's URL, event filter and description."""
     values: Mapping[str, Any] = {
         "endpoint_id": endpoint_id,
         "url": url,
@@ -171,22 +171,22 @@ async def change_endpoint(
 
 
 async def enable_endpoint(connection: Connection, endpoint_id: UUID) -> None:
-    """Send there again, at once, and begin with what waits. Raises `EndpointNotFound`."""
+    """Enable the endpoint and clear its holds; deliveries that are due are sent now. Raises `EndpointNotFound`."""
     if await (await execute(connection, queries.ENABLE, {"endpoint_id": endpoint_id})).fetchone() is None:
         raise _not_found(endpoint_id)
 
 
 async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: str) -> None:
-    """Send nothing there; what is due waits. Raises `EndpointNotFound`."""
+    """Disable the endpoint; due deliveries wait. Raises `EndpointNotFound`."""
     values = {"endpoint_id": endpoint_id, "because": because}
     if await (await execute(connection, queries.DISABLE, values)).fetchone() is None:
         raise _not_found(endpoint_id)
 
 
 async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
-    """Forget the endpoint and its secret; what waited for it is dead, its log stays. Raises `EndpointNotFound`.
+    """Remove the endpoint and its secret; pending deliveries become dead, the log stays. Raises `EndpointNotFound`.
 
-    In a transaction, which is the caller's.
+    The caller has to open a transaction.
     """
     found = await _read_endpoint(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
     if await (await execute(connection, queries.REMOVE, {"endpoint_id": endpoint_id})).fetchone() is None:
@@ -196,9 +196,9 @@ async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
 
 
 async def set_run_webhook(connection: Connection, run_id: UUID, url: str, secret_id: UUID) -> None:
-    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent: its first one stays.
+    """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent: a run keeps its first URL.
 
-    Raises `InvalidWebhookUrl` where another URL stands in its place.
+    Raises `InvalidWebhookUrl` where another URL has the same MD5 sum.
     """
     for _ in range(_ADDING_TRIES):
         endpoint = await (await execute(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
@@ -207,7 +207,7 @@ async def set_run_webhook(connection: Connection, run_id: UUID, url: str, secret
             return
         values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
         await execute(connection, queries.ADD_RUN_ENDPOINT, values)
-    raise InvalidWebhookUrl("it has the same MD5 sum as that of another run, which somebody must have made so")
+    raise InvalidWebhookUrl("it has the same MD5 sum as the URL of another run, which does not happen by chance")
 
 
 async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:
@@ -218,4 +218,4 @@ async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UU
 
 
 def _not_found(endpoint_id: UUID) -> EndpointNotFound:
-    return EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows what there is")
+    return EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows all of them")

@@ -15,8 +15,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from blocks.catalog import Catalog
-from blocks.webhooks.outbox import deliveries
-from blocks.webhooks.outbox.deliveries import DeliveryRecord
+from blocks.webhooks.outbox import DeliveryRecord, delivery_log
 
 ARTIFACT_KEY = "webhook-deliveries"
 # A table that a person reads without paging; `waybill webhooks deliveries` has all of them.
@@ -32,9 +31,9 @@ Table = list[dict[str, str]]
 async def read_table(catalog: Catalog) -> tuple[Table, str]:
     """The rows, dead deliveries first and then the newest, and a sentence on them."""
     async with catalog.connection() as connection:
-        dead = (await deliveries.list_deliveries(connection, state="dead", limit=_DEAD_ROWS)).deliveries
-        recent = (await deliveries.list_deliveries(connection, limit=_RECENT_ROWS)).deliveries
-        counts = await deliveries.delivery_counts(connection)
+        dead = (await delivery_log.list_deliveries(connection, state="dead", limit=_DEAD_ROWS)).deliveries
+        recent = (await delivery_log.list_deliveries(connection, limit=_RECENT_ROWS)).deliveries
+        counts = await delivery_log.delivery_counts(connection)
     told = ", ".join(f"{counts[state]['count']} {state}" for state in _SHOWN_STATES if state in counts)
     return _rows(dead, recent), told or "nothing was delivered yet"
 

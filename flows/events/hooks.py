@@ -83,7 +83,7 @@ async def _try_to_tell(log: _Logger, run_id: UUID, what: str) -> None:
 async def _tell_now(run_id: UUID) -> None:
     settings = current_settings()
     async with single_connection(settings.required_database_url) as connection, get_client() as client:
-        mark = await history.history_read(connection)
+        mark = await history.read_watermark(connection)
         found = await read_history(client, await client.read_flow_run(run_id))
         async with connection.transaction():
             await RunEventRecorder(settings).tell(connection, found, since=mark.began_at)

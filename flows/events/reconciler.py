@@ -90,7 +90,7 @@ class Reconciler:
         """Add the events that are missing. Raises `WaybillError` and what Prefect's client raises; then some are added
         and the watermark stays."""
         async with self.catalog.connection() as connection:
-            mark = await history.history_read(connection)
+            mark = await history.read_watermark(connection)
             crashed = await history.crashed_runs(connection, _CRASHED_WATCHED) if look.thorough else []
         found, newest = Reconciled(), mark.read_until
         # First those under way: who ends meanwhile is found among the ended ones.
@@ -109,7 +109,7 @@ class Reconciler:
                 await history.forget_runs(connection, _RUNS_REMEMBERED)
         return found
 
-    async def _tell_all(self, runs: Sequence[FlowRun], mark: history.HistoryRead, found: Reconciled) -> None:
+    async def _tell_all(self, runs: Sequence[FlowRun], mark: history.Watermark, found: Reconciled) -> None:
         async with self.catalog.connection() as connection:
             read = await history.states_read(connection, [run.id for run in runs])
         new = [

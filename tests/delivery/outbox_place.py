@@ -15,8 +15,7 @@ from uuid import UUID, uuid4
 from blocks.catalog import Catalog
 from blocks.settings import Settings
 from blocks.webhooks.dispatch import Dispatcher, Limits
-from blocks.webhooks.outbox import Event, add_events, computed_event_id
-from blocks.webhooks.outbox.deliveries import DeliveryRecord, list_deliveries
+from blocks.webhooks.outbox import DeliveryRecord, Event, add_events, computed_event_id, list_deliveries
 from blocks.webhooks.registration import Registered, register
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard

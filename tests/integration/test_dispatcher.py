@@ -19,11 +19,10 @@ from pathlib import Path
 import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
-from blocks.webhooks.dispatch import Limits
+from blocks.webhooks.dispatch import Limits, dispatcher_thread
 from blocks.webhooks.dispatch.breaker import THRESHOLD
-from blocks.webhooks.dispatch.in_thread import dispatching
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
-from blocks.webhooks.outbox.deliveries import replay
+from blocks.webhooks.outbox.delivery_log import replay
 from blocks.webhooks.registration import rotate
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 from blocks.webhooks.signature import sign
@@ -138,7 +137,7 @@ async def test_nobody_waits_for_what_is_not_to_be_sent_yet(place: OutboxPlace, r
         await place.happen()
         began = time.monotonic()
         assert await dispatcher.wait_until_idle(within=60 * SECOND)
-        assert await dispatcher.drained(within=60 * SECOND)
+        assert await dispatcher.wait_until_drained(within=60 * SECOND)
         assert time.monotonic() - began < 30
     assert await place.states() == {"pending": 1}
     assert receiver.received() == []
@@ -205,7 +204,7 @@ async def test_gone_disables_the_endpoint_and_what_waits_is_sent_when_it_is_enab
         await place.happen()
         await until(lambda: is_disabled(place), "the endpoint is disabled")
         await place.happen(5)
-        assert await dispatcher.drained(within=SECOND), "what waits for a person is not waited for"
+        assert await dispatcher.wait_until_drained(within=SECOND), "what waits for a person is not waited for"
         assert await place.states() == {"pending": 6}
         assert len(receiver.received()) == 1
         async with place.catalog.connection() as connection:
@@ -323,7 +322,7 @@ async def test_a_secret_that_cannot_be_opened_is_told_once_and_its_deliveries_wa
     await place.register(receiver.url("/mine"))
     await place.happen()
     with caplog.at_level(logging.INFO, "waybill.delivery"):
-        async with place.sending(limits=Limits(poll_seconds=0.05, shun_seconds=0.1)):
+        async with place.sending(limits=Limits(poll_seconds=0.05, cooldown_seconds=0.1)):
             await receiver.until(1, when="/mine")
             await asyncio.sleep(0.5)
     told = [record for record in caplog.records if "cannot be opened" in record.message]
@@ -456,16 +455,16 @@ async def test_a_drain_waits_for_the_retries_that_come_in_its_time_and_for_nothi
     await place.register(receiver.url())
     receiver.answer(Answer(status=500), times=1)
     async with place.sending(schedule=[0 * SECOND, 0.5 * SECOND, 3600 * SECOND]) as dispatcher:
-        assert await dispatcher.drained(within=30 * SECOND)
+        assert await dispatcher.wait_until_drained(within=30 * SECOND)
         await place.happen()
         began = time.monotonic()
-        assert await dispatcher.drained(within=30 * SECOND)
+        assert await dispatcher.wait_until_drained(within=30 * SECOND)
         assert 0.4 < time.monotonic() - began < 20
         assert await place.states() == {"delivered": 1}
         receiver.answer(BLACK_HOLE)
         await place.happen()
         began = time.monotonic()
-        assert not await dispatcher.drained(within=0.3 * SECOND)
+        assert not await dispatcher.wait_until_drained(within=0.3 * SECOND)
         assert time.monotonic() - began < 10
 
 
@@ -481,7 +480,7 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
         }
     )
     await place.register(receiver.url())
-    async with dispatching(settings):
+    async with dispatcher_thread(settings):
         await place.happen()
         await receiver.until(1)
         # The command's own loop is busy: what happens meanwhile is sent all the same.
@@ -491,20 +490,20 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
     assert time.monotonic() - began < 20
     # Who is slow is waited for, who says nothing or fails is not.
     receiver.answer(Answer(delay_seconds=0.3), times=1)
-    async with dispatching(settings):
+    async with dispatcher_thread(settings):
         await place.happen()
     assert await place.states() == {"delivered": 5}
     receiver.answer(Answer(status=500), times=1)
     receiver.answer(BLACK_HOLE)
     for _ in range(2):
         began = time.monotonic()
-        async with dispatching(settings):
+        async with dispatcher_thread(settings):
             await place.happen()
         assert time.monotonic() - began < 20
     assert await is_nobodys(place)
     with pytest.raises(RuntimeError, match="interrupted"):
         began = time.monotonic()
-        async with dispatching(settings):
+        async with dispatcher_thread(settings):
             raise RuntimeError("interrupted")
     assert time.monotonic() - began < 20
 
@@ -547,7 +546,7 @@ async def is_settled(place: OutboxPlace) -> bool:
 async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blocks.webhooks.dispatch.in_thread._END_SECONDS", 0.5)
+    monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher_thread._END_SECONDS", 0.5)
     settings = Settings.model_validate(
         {
             "home": tmp_path / "home",
@@ -556,7 +555,7 @@ async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
         }
     )
     began = time.monotonic()
-    async with dispatching(settings):
+    async with dispatcher_thread(settings):
         pass
     # Opening the catalogue alone would take 15.
     assert time.monotonic() - began < 10

@@ -223,7 +223,7 @@ async def watched(gateway: Gateway) -> Gateway:
 def unsettled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is gathered for each request, with what was told a moment ago."""
     monkeypatch.setattr("waybill.gateway.statistics._FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(outbox_figures, "_SETTLED", timedelta(0))
+    monkeypatch.setattr(outbox_figures, "_COMMIT_DELAY", timedelta(0))
 
 
 async def test_requests_are_counted_by_route_and_never_by_what_clients_make_up(watched: Gateway) -> None:
@@ -316,7 +316,7 @@ async def test_stages_and_events_are_counted_once_each_as_they_come(watched: Gat
 async def test_an_event_is_in_exactly_one_of_the_periods_that_follow_one_another(
     watched: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_figures, "_SETTLED", timedelta(seconds=0.2))
+    monkeypatch.setattr(outbox_figures, "_COMMIT_DELAY", timedelta(seconds=0.2))
     catalog = watched.custody.catalog
     async with catalog.connection() as connection:
         counts, until = await events_since(connection, None)

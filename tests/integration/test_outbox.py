@@ -15,6 +15,7 @@ import pytest
 from blocks.catalog import Catalog, Connection
 from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings, InvalidWebhookUrl
 from blocks.settings import Settings
+from blocks.webhooks import endpoint_queries
 from blocks.webhooks import endpoints as book
 from blocks.webhooks import registration as registry
 from blocks.webhooks.outbox import (
@@ -22,11 +23,12 @@ from blocks.webhooks.outbox import (
     add_event_for,
     add_events,
     computed_event_id,
-    queries,
+    deliveries,
+    delivery_log,
+    list_deliveries,
     recent_events,
     whole_body,
 )
-from blocks.webhooks.outbox import deliveries as log
 from blocks.webhooks.outbox.event import MAX_BODY_BYTES
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 
@@ -69,7 +71,7 @@ async def test_an_event_goes_once_to_every_endpoint_that_wants_it(catalog: Catal
     async with catalog.connection() as connection:
         assert await add_events(connection, [event(run=run), event(run=run, number=1)], link) == 2
         assert await add_events(connection, [event(run=run), event("task_failed", run=uuid4())], link) == 1
-        page = await log.list_deliveries(connection)
+        page = await list_deliveries(connection)
         urls = sorted((one.event_type, one.url) for one in page.deliveries)
         listed = {one.url: one for one in await book.list_endpoints(connection)}
     assert urls == [
@@ -149,7 +151,7 @@ async def test_nothing_waits_for_an_endpoint_that_is_removed_while_events_are_ad
         await _someone_waits(catalog)
     await following
     async with catalog.connection() as connection:
-        states = [one.state for one in (await log.list_deliveries(connection)).deliveries]
+        states = [one.state for one in (await list_deliveries(connection)).deliveries]
         assert states == (["dead"] if first == "event" else [])
         assert len(await recent_events(connection, timedelta(hours=1))) == 1
 
@@ -175,7 +177,7 @@ async def test_an_address_that_is_taken_or_too_long_is_refused_and_waited_for_by
             await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/" + "x" * 2048)
         await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/")
         # Two addresses with one MD5 sum can be made, and only one of them can be kept.
-        monkeypatch.setattr(queries, "RUN_ENDPOINT", f"{queries.RUN_ENDPOINT} and false")
+        monkeypatch.setattr(endpoint_queries, "RUN_ENDPOINT", f"{endpoint_queries.RUN_ENDPOINT} and false")
         with pytest.raises(InvalidWebhookUrl):
             async with asyncio.timeout(5):
                 await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/")
@@ -185,30 +187,30 @@ async def test_one_owner_at_a_time_sends_to_an_endpoint(catalog: Catalog, box: S
     first, second = uuid4(), uuid4()
     async with catalog.connection() as connection:
         endpoint = (await registry.register(connection, box, url="https://a.example/")).endpoint
-        assert await log.acquire(connection, first, lease=LEASE, limit=10) == []  # nothing is due
+        assert await deliveries.acquire(connection, first, lease=LEASE, limit=10) == []  # nothing is due
         await add_events(connection, [event(number=number) for number in range(5)], link)
-        (held,) = await log.acquire(connection, first, lease=LEASE, limit=10)
+        (held,) = await deliveries.acquire(connection, first, lease=LEASE, limit=10)
         assert held.endpoint_id == endpoint.endpoint_id
-        assert await log.acquire(connection, second, lease=LEASE, limit=10) == []
+        assert await deliveries.acquire(connection, second, lease=LEASE, limit=10) == []
         room = {endpoint.endpoint_id: 3}
-        batch = await log.due(connection, first, room, busy=[])
+        batch = await deliveries.due(connection, first, room, busy=[])
         assert len(batch) == 3
-        rest = await log.due(connection, first, room, busy=[one.delivery_id for one in batch])
+        rest = await deliveries.due(connection, first, room, busy=[one.delivery_id for one in batch])
         assert len(rest) == 2
-        assert await log.due(connection, second, room, busy=[]) == []
-        assert await log.renew(connection, second, [endpoint.endpoint_id], lease=LEASE) == []
-        assert len(await log.renew(connection, first, [endpoint.endpoint_id], lease=timedelta(0))) == 1
-        assert len(await log.acquire(connection, second, lease=LEASE, limit=10)) == 1  # the lease has lapsed
-        await log.release(connection, first, [endpoint.endpoint_id])  # no longer its to give back
-        assert len(await log.renew(connection, second, [endpoint.endpoint_id], lease=LEASE)) == 1
+        assert await deliveries.due(connection, second, room, busy=[]) == []
+        assert await deliveries.renew(connection, second, [endpoint.endpoint_id], lease=LEASE) == []
+        assert len(await deliveries.renew(connection, first, [endpoint.endpoint_id], lease=timedelta(0))) == 1
+        assert len(await deliveries.acquire(connection, second, lease=LEASE, limit=10)) == 1  # the lease has lapsed
+        await deliveries.release(connection, first, [endpoint.endpoint_id])  # no longer its to give back
+        assert len(await deliveries.renew(connection, second, [endpoint.endpoint_id], lease=LEASE)) == 1
 
 
-def outcome(delivery: log.DueDelivery, state: log.DeliveryState, **told: object) -> log.Outcome:
+def outcome(delivery: deliveries.DueDelivery, state: deliveries.DeliveryState, **told: object) -> deliveries.Outcome:
     values: dict[str, object] = {
         "pause": timedelta(0), "milliseconds": 12.5, "status": 200, "peer": "203.0.113.7:443", "error": None,
         "answer": "ok", "started_at": datetime.now(UTC),
     }  # fmt: skip
-    return log.Outcome(delivery_id=delivery.delivery_id, state=state, **{**values, **told})  # type: ignore[arg-type]
+    return deliveries.Outcome(delivery_id=delivery.delivery_id, state=state, **{**values, **told})  # type: ignore[arg-type]
 
 
 async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalog, box: SecretBox) -> None:
@@ -216,11 +218,11 @@ async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalo
     async with catalog.connection() as connection:
         endpoint = (await registry.register(connection, box, url="https://a.example/")).endpoint
         await add_events(connection, [event(number=number) for number in range(3)], link)
-        await log.acquire(connection, owner, lease=LEASE, limit=10)
+        await deliveries.acquire(connection, owner, lease=LEASE, limit=10)
         room = {endpoint.endpoint_id: 10}
-        good, later, bad = await log.due(connection, owner, room, busy=[])
+        good, later, bad = await deliveries.due(connection, owner, room, busy=[])
         failed = {"status": 500, "error": "HTTP 500"}
-        await log.settle(
+        await deliveries.record_outcomes(
             connection,
             [
                 outcome(good, "delivered"),
@@ -229,23 +231,23 @@ async def test_outcomes_are_logged_and_dead_ones_can_be_replayed(catalog: Catalo
             ],
         )
         # Told twice, by an owner that was slow: what is settled stays settled.
-        await log.settle(connection, [outcome(good, "dead", **failed)])
-        assert await log.due(connection, owner, room, busy=[]) == []
-        states = {one.delivery_id: one for one in (await log.list_deliveries(connection)).deliveries}
+        await deliveries.record_outcomes(connection, [outcome(good, "dead", **failed)])
+        assert await deliveries.due(connection, owner, room, busy=[]) == []
+        states = {one.delivery_id: one for one in (await list_deliveries(connection)).deliveries}
         assert states[good.delivery_id].state == "delivered"
         assert (states[later.delivery_id].state, states[later.delivery_id].attempts) == ("pending", 1)
-        assert (await log.list_deliveries(connection, state="dead")).deliveries[0].last_error == "HTTP 500"
-        assert len(await log.attempts_of(connection, bad.delivery_id)) == 1
-        assert await log.replay(connection, endpoint_id=endpoint.endpoint_id) == 1
-        (again,) = await log.due(connection, owner, room, busy=[])
+        assert (await list_deliveries(connection, state="dead")).deliveries[0].last_error == "HTTP 500"
+        assert len(await delivery_log.attempts_of(connection, bad.delivery_id)) == 1
+        assert await delivery_log.replay(connection, endpoint_id=endpoint.endpoint_id) == 1
+        (again,) = await deliveries.due(connection, owner, room, busy=[])
         assert (again.delivery_id, again.event_id, again.body) == (bad.delivery_id, bad.event_id, bad.body)
         assert again.attempts == 0
-        assert await log.has_due(connection, within=timedelta(0))
-        assert await log.has_deliverable(connection, owner, without=[])
-        assert not await log.has_deliverable(connection, owner, without=[endpoint.endpoint_id])
-        assert not await log.has_deliverable(connection, uuid4(), without=[]), "its owner sends it"
-        assert not await log.has_deliverable(connection, owner, without=[], task_id=uuid4())
-        counts = await log.delivery_counts(connection)
+        assert await deliveries.has_due(connection, within=timedelta(0))
+        assert await deliveries.has_deliverable(connection, owner, without=[])
+        assert not await deliveries.has_deliverable(connection, owner, without=[endpoint.endpoint_id])
+        assert not await deliveries.has_deliverable(connection, uuid4(), without=[]), "its owner sends it"
+        assert not await deliveries.has_deliverable(connection, owner, without=[], task_id=uuid4())
+        counts = await delivery_log.delivery_counts(connection)
     assert {state: count["count"] for state, count in counts.items()} == {"delivered": 1, "pending": 2}
 
 
@@ -254,14 +256,14 @@ async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog,
     async with catalog.connection() as connection:
         endpoint_id = (await registry.register(connection, box, url="https://a.example/")).endpoint.endpoint_id
         await add_events(connection, [event()], link)
-        await log.acquire(connection, owner, lease=LEASE, limit=10)
+        await deliveries.acquire(connection, owner, lease=LEASE, limit=10)
         room = {endpoint_id: 1}
-        await log.mark_failing(connection, endpoint_id, failures=1, pause=None, because="HTTP 500")
-        assert len(await log.due(connection, owner, room, busy=[])) == 1
-        await log.mark_failing(
+        await deliveries.mark_unhealthy(connection, endpoint_id, failures=1, pause=None, because="HTTP 500")
+        assert len(await deliveries.due(connection, owner, room, busy=[])) == 1
+        await deliveries.mark_unhealthy(
             connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="asked for patience"
         )
-        assert await log.due(connection, owner, room, busy=[]) == []
+        assert await deliveries.due(connection, owner, room, busy=[]) == []
         held = await book.get_endpoint(connection, endpoint_id)
         assert held.held_because == "asked for patience"
         # What failed at one address says nothing about another.
@@ -270,17 +272,17 @@ async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog,
         assert (await book.get_endpoint(connection, endpoint_id)).failures == 2
         await book.change_endpoint(connection, endpoint_id, url="https://moved.example/", **same)
         assert (await book.get_endpoint(connection, endpoint_id)).failures == 0
-        assert len(await log.due(connection, owner, room, busy=[])) == 1
-        await log.mark_failing(connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="again")
-        await log.mark_healthy(connection, [endpoint_id])
-        assert len(await log.due(connection, owner, room, busy=[])) == 1
+        assert len(await deliveries.due(connection, owner, room, busy=[])) == 1
+        await deliveries.mark_unhealthy(connection, endpoint_id, failures=2, pause=timedelta(hours=1), because="again")
+        await deliveries.mark_healthy(connection, [endpoint_id])
+        assert len(await deliveries.due(connection, owner, room, busy=[])) == 1
         await book.disable_endpoint(connection, endpoint_id, "HTTP 410")
-        assert await log.due(connection, owner, room, busy=[]) == []
+        assert await deliveries.due(connection, owner, room, busy=[]) == []
         await add_events(connection, [event(number=1)], link)
         await book.enable_endpoint(connection, endpoint_id)
-        assert len(await log.due(connection, owner, {endpoint_id: 9}, busy=[])) == 2
+        assert len(await deliveries.due(connection, owner, {endpoint_id: 9}, busy=[])) == 2
         await book.remove_endpoint(connection, endpoint_id)
-        assert {one.state for one in (await log.list_deliveries(connection)).deliveries} == {"dead"}
+        assert {one.state for one in (await list_deliveries(connection)).deliveries} == {"dead"}
         assert await book.list_endpoints(connection) == []
         with pytest.raises(EndpointNotFound):
             await book.enable_endpoint(connection, endpoint_id)
@@ -304,7 +306,7 @@ async def test_a_test_event_goes_to_its_endpoint_only(catalog: Catalog, box: Sec
             await registry.register(connection, box, url="https://b.example/", event_types=["task_failed"])
         ).endpoint
         delivery_id = await add_event_for(connection, event("webhook_test"), picky.endpoint_id, link)
-        (only,) = (await log.list_deliveries(connection)).deliveries
+        (only,) = (await list_deliveries(connection)).deliveries
     assert (only.delivery_id, only.endpoint_id) == (delivery_id, picky.endpoint_id)
 
 

@@ -220,7 +220,7 @@ async def test_what_ran_before_webhooks_were_there_is_not_told(
     assert types(workspace, ended) == []
     assert types(workspace, under_way) == ["completed"]
     async with catalog.connection() as connection:
-        mark = await history.history_read(connection)
+        mark = await history.read_watermark(connection)
     ends = (await client.read_flow_run(under_way.id)).end_time
     assert mark.read_until == ends
 
@@ -252,7 +252,7 @@ async def test_hundreds_of_runs_are_read_page_by_page_and_the_watermark_waits_fo
 
 async def _mark(catalog: Catalog) -> datetime:
     async with catalog.connection() as connection:
-        return (await history.history_read(connection)).read_until
+        return (await history.read_watermark(connection)).read_until
 
 
 async def test_a_run_is_told_where_it_asks_to_be_and_an_unusable_address_harms_nobody(

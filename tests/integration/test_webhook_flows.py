@@ -213,7 +213,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     monkeypatch.setenv("WAYBILL_WEBHOOK_SCHEDULE", "0,1h")
     current_settings.cache_clear()
     monkeypatch.setattr(
-        "blocks.webhooks.dispatch.in_thread.AddressGuard", lambda _: AddressGuard((ip_network("127.0.0.0/8"),))
+        "blocks.webhooks.dispatch.dispatcher.AddressGuard", lambda _: AddressGuard((ip_network("127.0.0.0/8"),))
     )
     receiver.answer(Answer(status=500), when="/broken?token=hidden")
     receiver.answer(Answer(status=204))

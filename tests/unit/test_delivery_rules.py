@@ -1,4 +1,4 @@
-"""What follows from an attempt: the schedule, the breaker and the verdict, without a clock."""
+"""What follows from an attempt: the schedule, the breaker and the decision, without a clock."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from uuid import uuid4
 import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE
-from blocks.webhooks.dispatch.breaker import LONGEST_PAUSE, THRESHOLD, Breaker
-from blocks.webhooks.dispatch.retry_policy import Decision, decide
-from blocks.webhooks.dispatch.schedule import next_pause
+from blocks.webhooks.dispatch.retry_policy import LONGEST_PAUSE, THRESHOLD, Breaker, Decision, decide, next_pause
 from blocks.webhooks.send.client import Attempt
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -30,7 +28,7 @@ def attempt(status: int | None, *, retry_after: timedelta | None = None, hopeles
     )
 
 
-def verdict(given: Attempt, *, before: int = 0, schedule: Sequence[timedelta] = DEFAULT_WEBHOOK_SCHEDULE) -> Decision:
+def decision(given: Attempt, *, before: int = 0, schedule: Sequence[timedelta] = DEFAULT_WEBHOOK_SCHEDULE) -> Decision:
     return decide(given, attempts_before=before, schedule=schedule, random=lambda: 0.0)
 
 
@@ -48,34 +46,34 @@ def test_jitter_makes_a_pause_longer_by_a_tenth_at_most_and_never_shorter() -> N
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_2xx_is_success(status: int) -> None:
-    assert verdict(attempt(status)) == Decision(state="delivered")
+    assert decision(attempt(status)) == Decision(state="delivered")
 
 
 @pytest.mark.parametrize("status", [100, 301, 302, 304, 400, 401, 404, 429, 500, 503, 599, None])
 def test_everything_else_is_tried_again(status: int | None) -> None:
-    assert verdict(attempt(status)) == Decision(state="pending", pause=5 * SECOND, counts=True)
+    assert decision(attempt(status)) == Decision(state="pending", pause=5 * SECOND, counts=True)
 
 
 def test_after_the_last_attempt_it_is_dead() -> None:
-    assert verdict(attempt(500), before=8).state == "pending"
-    assert verdict(attempt(500), before=9) == Decision(state="dead", counts=True)
+    assert decision(attempt(500), before=8).state == "pending"
+    assert decision(attempt(500), before=9) == Decision(state="dead", counts=True)
     # A schedule that has become shorter meanwhile.
-    assert verdict(attempt(500), before=9, schedule=[SECOND]).state == "dead"
+    assert decision(attempt(500), before=9, schedule=[SECOND]).state == "dead"
 
 
 def test_what_can_never_be_sent_is_dead_at_once_and_says_nothing_about_the_receiver() -> None:
-    assert verdict(attempt(None, hopeless=True)) == Decision(state="dead")
+    assert decision(attempt(None, hopeless=True)) == Decision(state="dead")
 
 
 def test_gone_disables_and_the_delivery_waits_even_after_its_last_attempt() -> None:
-    assert verdict(attempt(410, retry_after=HOUR), before=9) == Decision(state="pending", gone=True)
+    assert decision(attempt(410, retry_after=HOUR), before=9) == Decision(state="pending", gone=True)
 
 
 def test_the_longer_of_schedule_and_retry_after_holds() -> None:
-    longer = verdict(attempt(429, retry_after=HOUR))
-    assert (longer.pause, longer.patience) == (HOUR, HOUR)
-    shorter = verdict(attempt(503, retry_after=SECOND), before=1)
-    assert (shorter.pause, shorter.patience) == (5 * MINUTE, SECOND)
+    longer = decision(attempt(429, retry_after=HOUR))
+    assert (longer.pause, longer.retry_after) == (HOUR, HOUR)
+    shorter = decision(attempt(503, retry_after=SECOND), before=1)
+    assert (shorter.pause, shorter.retry_after) == (5 * MINUTE, SECOND)
 
 
 def test_one_delivery_that_fails_again_and_again_never_opens_the_breaker() -> None:

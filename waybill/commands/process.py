@@ -77,17 +77,17 @@ def process(
 
 async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
-    from blocks.webhooks.dispatch.in_thread import dispatching
+    from blocks.webhooks.dispatch import dispatcher_thread
     from flows.events.endpoint_blocks import try_to_sync_endpoint_blocks
     from flows.events.reconcile_loop import try_to_reconcile
 
     await try_to_sync_endpoint_blocks(settings)
-    async with dispatching(settings) as delivering:
+    async with dispatcher_thread(settings) as dispatcher:
         state = await _run_flow(parameters, show)
         seconds = time.perf_counter() - started
         # Also of runs that were killed, which this one has cleared up after.
         await try_to_reconcile(settings)
-        delivering.only_of = state.state_details.flow_run_id
+        dispatcher.only_run = state.state_details.flow_run_id
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, dict):
         return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from blocks.catalog import Catalog
     from blocks.settings import Settings
-    from blocks.webhooks.outbox.deliveries import DeliveryPage, DeliveryRecord, DeliveryState
+    from blocks.webhooks.outbox import DeliveryPage, DeliveryRecord, DeliveryState
     from waybill.services.webhooks import DeliveryHistory
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -47,7 +47,7 @@ def deliveries(
         raise InvalidOptions(f"a delivery is {', '.join(_STATES)}, never {state!r}")
 
     async def work(catalog: Catalog, _: Settings) -> DeliveryPage:
-        from blocks.webhooks.outbox.deliveries import list_deliveries
+        from blocks.webhooks.outbox import list_deliveries
 
         now = await catalog.now()
         async with catalog.connection() as connection:
@@ -142,10 +142,10 @@ def test(
 
 
 async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
-    from blocks.webhooks.dispatch.in_thread import dispatching
+    from blocks.webhooks.dispatch import dispatcher_thread
     from waybill.services.webhooks import add_test, first_attempt
 
-    async with dispatching(settings):
+    async with dispatcher_thread(settings):
         delivery_id = await add_test(catalog, endpoint_id, by=this_account())
         return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
 

@@ -1,6 +1,6 @@
 """The dispatcher process of `waybill up`, run as ``python -m waybill.process.dispatcher_process``.
 
-Sends webhooks, tells what hooks have lost, and lets endpoints follow Prefect blocks. Ends with its parent.
+Sends webhooks, records events that hooks have missed, and syncs endpoints with Prefect blocks. Ends with its parent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from waybill.process.signals import noting_signals
 
 
 def main() -> int:
-    """Send until a signal comes, or until stdin is closed because the parent is gone; the exit code."""
+    """Send until a signal arrives, or until stdin closes because the parent is gone. Return the exit code."""
     arguments = child_arguments(__doc__).parse_args()
     with noting_signals() as asked_to_end:
         end_with_parent()
@@ -26,7 +26,7 @@ def main() -> int:
                 settings,
                 asked_to_end,
                 on_ready=lambda: say_ready(arguments.ready_fd),
-                beside=[lambda: reconcile_forever(settings)],
+                alongside=[lambda: reconcile_forever(settings)],
             )
         except WaybillError as error:
             print(f"waybill: {error.message}", file=sys.stderr)

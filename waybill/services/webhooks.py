@@ -22,9 +22,8 @@ from blocks.webhooks import endpoints
 from blocks.webhooks import registration as registry
 from blocks.webhooks.endpoints import Endpoint
 from blocks.webhooks.event_types import TEST_EVENT, check_event_types
-from blocks.webhooks.outbox import Event, add_event_for
-from blocks.webhooks.outbox import deliveries as log
-from blocks.webhooks.outbox.deliveries import DeliveryRecord, DeliveryState
+from blocks.webhooks.outbox import DeliveryRecord, DeliveryState, Event, add_event_for
+from blocks.webhooks.outbox import delivery_log as log
 from blocks.webhooks.registration import Registered, Rotated
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard
@@ -130,7 +129,7 @@ async def replay_deliveries(
     until: datetime | None = None,
     by: Actor,
 ) -> int:
-    """`outbox.deliveries.replay`. Raises `DeliveryNotFound` for an unknown id, and then does nothing."""
+    """`delivery_log.replay`. Raises `DeliveryNotFound` for an unknown id, and then does nothing."""
     async with catalog.transaction() as connection:
         for one in delivery_ids or ():
             await log.get_delivery(connection, one)

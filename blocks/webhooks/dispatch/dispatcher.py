@@ -1,9 +1,9 @@
-"""The dispatcher: has every delivery that is due sent, by feeding the lanes of the endpoints that it has leases on.
+"""The dispatcher: gets every due delivery sent, by feeding the workers of the endpoints that it has leased.
 
-Any number of dispatchers work on one database. Each endpoint belongs to one of them at a time, by a lease in the
-database's time; what a killed one has left is sent by another when the lease lapses. Nothing is lost while the database
-is away: what came of attempts is kept, nothing is begun without a lease, and everything goes on when it is back.
-Decides nothing about single deliveries: that is `blocks.webhooks.dispatch.retry_policy`. Never imports Prefect.
+Any number of dispatchers work on one database. A lease gives each endpoint to one of them at a time; when a dispatcher
+is killed, its leases lapse and another one goes on. A database outage loses nothing: outcomes are kept, nothing is sent
+without a lease, and work resumes when the database is back. Decides nothing about single deliveries: that is
+`blocks.webhooks.dispatch.retry_policy`. Never imports Prefect.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import asyncio
 import contextlib
 import logging
 import random as chance
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import Transient, WaybillError
-from blocks.runtime.background_tasks import first_of, running
+from blocks.runtime.background_tasks import end_tasks, first_of, running
 from blocks.runtime.outage_log import OutageLog
+from blocks.settings import Settings
 from blocks.webhooks.dispatch.endpoint_worker import Client, EndpointWorkerParts, lease_clock
 from blocks.webhooks.dispatch.leases import Leases
 from blocks.webhooks.dispatch.limits import Limits
@@ -33,15 +35,17 @@ from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import EndpointClient
 
+ResultT = TypeVar("ResultT")
+
 _LOG = logging.getLogger("waybill.delivery")
 
-_LOOK_WHILE_DRAINING_SECONDS = 0.05
-# An endpoint that says nothing for longer is not waited for by somebody who wants to go home.
+_CHECK_SECONDS = 0.05
+# A command that is about to end does not wait for an endpoint that has been silent for longer.
 _WORTH_WAITING_SECONDS = 1.0
 
 
 class Dispatcher:
-    """Sends until it is stopped. *schedule* holds the pause before each attempt; *client_for* makes senders by URL."""
+    """Sends until stopped. *schedule* holds the pause before each attempt; *client_for* makes the client of a URL."""
 
     def __init__(
         self,
@@ -60,15 +64,15 @@ class Dispatcher:
         self._limits = limits or Limits()
         self._first_pause = schedule[0]
         self._clock = clock
-        # Woken endpoints without a lane.
-        self._strangers: set[UUID] = set()
+        # Endpoints with something due that have no lease yet.
+        self._unleased: set[UUID] = set()
         self._woken = asyncio.Event()
         self._poll_at = self._acquire_at = 0.0
-        self._settler = OutcomeWriter(catalog, self._limits, self._on_settled)
+        self._outcome_writer = OutcomeWriter(catalog, self._limits, self._on_written)
         self._listener = Listener(database_url, self._limits, self._on_due)
         parts = EndpointWorkerParts(
             client_for=client_for or partial(EndpointClient, guard=guard),
-            outcome_writer=self._settler,
+            outcome_writer=self._outcome_writer,
             schedule=schedule,
             limits=self._limits,
             clock=clock,
@@ -76,63 +80,93 @@ class Dispatcher:
             wake=self._on_due,
         )
         self._leases = Leases(catalog, SigningKeys(box), parts)
-        self._lanes = self._leases.lanes
+        self._workers = self._leases.workers
         self._asked_to_stop = asyncio.Event()
         self._stop_within = timedelta(0)
         self._ended = asyncio.Event()
         self._ended.set()
 
-    # Life -------------------------------------------------------------------------------------------------------------
+    @classmethod
+    def of(cls, settings: Settings, catalog: Catalog) -> Dispatcher:
+        """Make the dispatcher that *settings* describe."""
+        return cls(
+            catalog,
+            SecretBox.of(settings),
+            guard=AddressGuard(settings.allow_private_webhooks),
+            schedule=settings.webhook_schedule,
+            database_url=settings.required_database_url,
+        )
+
+    # Lifetime ---------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Send what is due until stopped or cancelled; survives a database that goes away.
+        """Send what is due until stopped or cancelled; survives database outages.
 
         Raises `InvalidSettings` when the database cannot be used any more.
         """
         self._ended.clear()
         try:
-            async with running(self._settler.run(), self._leases.keep()) as lasting:
+            async with running(self._outcome_writer.run(), self._leases.renew_forever()) as lasting:
                 async with running(self._feed(), self._listener.run()) as feeding:
                     await first_of(self._asked_to_stop, [*lasting, *feeding])
-                await self._let_attempts_end()
+                await self._wait_for_attempts()
         finally:
-            await self._give_back()
+            await self._release_all()
             self._ended.set()
 
-    async def stop(self, *, within: timedelta) -> None:
-        """Begin nothing more, give attempts under way the time *within*, write what came of them, and let others go on.
+    async def run_until(self, end: Coroutine[Any, Any, ResultT], *, last_attempts: timedelta) -> ResultT:
+        """Send what is due until *end* returns, then stop, with *last_attempts* for attempts in flight.
 
-        Those that take longer are broken off and not counted. Returns when `run` is about to.
+        Returns the result of *end*. Raises its error, or that of `run`, which then cancels *end*.
+        """
+        loop = asyncio.get_running_loop()
+        sending, ending = loop.create_task(self.run()), loop.create_task(end)
+        try:
+            await asyncio.wait([sending, ending], return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                await self.stop(within=last_attempts)
+            await sending
+            return await ending
+        finally:
+            # Cancelled once: the release of the leases, with which `run` ends, must not be interrupted.
+            sending.cancel()
+            await end_tasks([ending])
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def stop(self, *, within: timedelta) -> None:
+        """Start no more attempts, give those in flight the time *within*, write their outcomes, and release the leases.
+
+        Attempts that take longer are cancelled and not counted. Returns when `run` is about to.
         """
         self._stop_within = within
         self._asked_to_stop.set()
         await self._ended.wait()
 
-    async def drained(self, *, within: timedelta) -> bool:
-        """Wait until nothing is due any more at endpoints that are not held, at most *within*; whether that is so.
+    async def wait_until_drained(self, *, within: timedelta) -> bool:
+        """Wait until nothing is due at endpoints that are enabled and not held, at most *within*; whether that is so.
 
-        What becomes due in that time is waited for too.
+        Deliveries that become due in that time count too.
         """
 
-        async def is_done(connection: Connection, left: timedelta) -> bool:
+        async def is_drained(connection: Connection, left: timedelta) -> bool:
             return not await deliveries.has_due(connection, within=left, first_pause=self._first_pause)
 
-        return await self._until(is_done, within)
+        return await self._until(is_drained, within)
 
     async def wait_until_idle(self, *, within: timedelta, task_id: UUID | None = None) -> bool:
-        """Wait until every endpoint that takes what it is sent has all that is due now, at most *within*.
+        """Wait until every healthy endpoint has received everything that is due now, at most *within*; whether so.
 
-        One that fails or hangs, or that another dispatcher serves, is not waited for. With *task_id* only the events of
-        that run count. Whether it came to that.
+        Endpoints that fail or hang, or that another dispatcher serves, do not count. With *task_id* only the events of
+        that run count.
         """
 
-        async def is_done(connection: Connection, _: timedelta) -> bool:
-            hanging = [one for one, lane in self._lanes.items() if lane.silent_seconds > _WORTH_WAITING_SECONDS]
+        async def is_idle(connection: Connection, _: timedelta) -> bool:
+            hanging = [one for one, worker in self._workers.items() if worker.silent_seconds > _WORTH_WAITING_SECONDS]
             return not await deliveries.has_deliverable(
                 connection, self._leases.owner, without=hanging, task_id=task_id, first_pause=self._first_pause
             )
 
-        return await self._until(is_done, within)
+        return await self._until(is_idle, within)
 
     async def _until(self, is_done: Callable[[Connection, timedelta], Awaitable[bool]], within: timedelta) -> bool:
         ends = self._clock() + within.total_seconds()
@@ -145,100 +179,102 @@ class Dispatcher:
                     return True
             if self._clock() >= ends:
                 return False
-            await asyncio.sleep(min(_LOOK_WHILE_DRAINING_SECONDS, left))
+            await asyncio.sleep(min(_CHECK_SECONDS, left))
 
-    async def _let_attempts_end(self) -> None:
-        for lane in self._lanes.values():
-            lane.shut()
+    async def _wait_for_attempts(self) -> None:
+        for worker in self._workers.values():
+            worker.shut()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._stop_within.total_seconds()):
-                for lane in self._lanes.values():
-                    await lane.wait_for_attempts()
+                for worker in self._workers.values():
+                    await worker.wait_for_attempts()
 
-    async def _give_back(self) -> None:
-        """Break off what is still under way, write the rest, and let others send."""
-        await asyncio.gather(*(lane.aclose() for lane in self._lanes.values()))
+    async def _release_all(self) -> None:
+        """Cancel attempts that are still in flight, write the outcomes of the others, and release the leases."""
+        await asyncio.gather(*(worker.aclose() for worker in self._workers.values()))
         try:
             async with asyncio.timeout(self._limits.end_seconds):
-                await self._settler.flush()
-                await self._leases.give_back_all()
+                await self._outcome_writer.flush()
+                await self._leases.release_all()
         except (WaybillError, TimeoutError) as exc:
             _LOG.warning("ended without the database, leases lapse by themselves: %s", str(exc) or "no answer")
 
     # Feeding ----------------------------------------------------------------------------------------------------------
 
     def _on_due(self, endpoint_id: UUID | None) -> None:
-        lane = self._lanes.get(endpoint_id) if endpoint_id is not None else None
-        if lane is not None:
-            lane.may_have_more = True
+        worker = self._workers.get(endpoint_id) if endpoint_id is not None else None
+        if worker is not None:
+            worker.may_have_more = True
         elif endpoint_id is not None:
-            self._strangers.add(endpoint_id)
+            self._unleased.add(endpoint_id)
         else:
             self._poll_at = 0.0
         self._woken.set()
 
-    def _on_settled(self, outcomes: Sequence[tuple[UUID, Outcome]]) -> None:
+    def _on_written(self, outcomes: Sequence[tuple[UUID, Outcome]]) -> None:
         for endpoint_id, outcome in outcomes:
-            lane = self._lanes.get(endpoint_id)
-            if lane is not None:
-                lane.settled(outcome.delivery_id, outcome.pause if outcome.state == "pending" else None)
-                if lane.is_through:
+            worker = self._workers.get(endpoint_id)
+            if worker is not None:
+                worker.outcome_written(outcome.delivery_id, outcome.pause if outcome.state == "pending" else None)
+                if worker.is_finished:
                     self._woken.set()
 
     async def _feed(self) -> None:
         outage = OutageLog(_LOG, "sending")
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._next_look() - self._clock())):
+                async with asyncio.timeout(max(0.0, self._next_query_at() - self._clock())):
                     await self._woken.wait()
             self._woken.clear()
             try:
                 await self._feed_once()
             except Transient as exc:
                 outage.failed(exc)
-                # What a failed question was about is asked again with everything else.
+                # The next poll covers what the failed queries were about.
                 self._on_due(None)
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
                 outage.succeeded()
                 await asyncio.sleep(self._limits.feed_pause_seconds)
 
-    def _next_look(self) -> float:
-        return min(self._poll_at, self._acquire_at) if self._strangers else self._poll_at
+    def _next_query_at(self) -> float:
+        return min(self._poll_at, self._acquire_at) if self._unleased else self._poll_at
 
     async def _feed_once(self) -> None:
         now = self._clock()
         is_poll = now >= self._poll_at
         if is_poll:
             self._poll_at = now + self._limits.poll_seconds
-            self._leases.close_idle()
-        await self._leases.give_back()
-        if is_poll or (self._strangers and now >= self._acquire_at):
+            self._leases.shut_idle()
+        await self._leases.release_finished()
+        if is_poll or (self._unleased and now >= self._acquire_at):
             self._acquire_at = now + self._limits.acquire_pause_seconds
-            strangers, self._strangers = self._strangers, set()
-            await self._leases.acquire(None if is_poll else strangers)
+            unleased, self._unleased = self._unleased, set()
+            await self._leases.acquire(None if is_poll else unleased)
         await self._read_due(is_poll=is_poll)
 
     async def _read_due(self, *, is_poll: bool) -> None:
-        hungry = {one: lane for one, lane in self._lanes.items() if (lane.may_have_more or is_poll) and lane.room}
+        hungry = {
+            one: worker for one, worker in self._workers.items() if (worker.may_have_more or is_poll) and worker.room
+        }
         if not hungry:
             return
-        room = {one: lane.room for one, lane in hungry.items()}
-        for lane in hungry.values():
-            lane.may_have_more = False
-        busy = [delivery_id for lane in hungry.values() for delivery_id in lane.busy]
+        room = {one: worker.room for one, worker in hungry.items()}
+        for worker in hungry.values():
+            worker.may_have_more = False
+        busy = [delivery_id for worker in hungry.values() for delivery_id in worker.busy]
         try:
             async with self._catalog.connection() as connection:
                 due = await deliveries.due(
                     connection, self._leases.owner, room, busy=busy, first_pause=self._first_pause
                 )
         except BaseException:
-            for lane in hungry.values():
-                lane.may_have_more = True
+            for worker in hungry.values():
+                worker.may_have_more = True
             raise
-        found: dict[UUID, list[deliveries.DueDelivery]] = {}
+        by_endpoint: dict[UUID, list[deliveries.DueDelivery]] = {}
         for one in due:
-            found.setdefault(one.endpoint_id, []).append(one)
-        for endpoint_id, mine in found.items():
-            hungry[endpoint_id].may_have_more |= len(mine) == room[endpoint_id]
-            hungry[endpoint_id].take(mine)
+            by_endpoint.setdefault(one.endpoint_id, []).append(one)
+        for endpoint_id, its_due in by_endpoint.items():
+            hungry[endpoint_id].may_have_more |= len(its_due) == room[endpoint_id]
+            hungry[endpoint_id].take(its_due)

@@ -1,8 +1,8 @@
-"""One endpoint as long as this dispatcher may send to it: its queue and its connections.
+"""The worker of one leased endpoint: its queue and its connections.
 
-Owns the limit of attempts under way, the order (oldest first), and looking at the lease before each send: a process
-that was stopped and goes on must not send what another one owns by then. Reads no database: it is given deliveries, and
-gives what came of them to the outcome_writer.
+Owns the limit of concurrent attempts, the order (oldest first), and the check of the lease before each send: a process
+that was suspended and resumes must not send what another dispatcher owns by then. Reads no database: the dispatcher
+feeds it deliveries, and it hands outcomes to the outcome writer.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from blocks.json_cleaning import storable_text
@@ -28,7 +28,7 @@ from blocks.webhooks.send.client import Attempt
 
 _LOG = logging.getLogger("waybill.delivery")
 
-# The database counts a pause from when it is written, a moment later than we do.
+# The database counts a pause from when it is written, which is a moment later.
 _WRITING_SECONDS = 0.03
 
 
@@ -41,13 +41,13 @@ class Client(Protocol):
 
 
 def lease_clock() -> float:
-    """Seconds that go on while the process is stopped and, where the system can tell, while the computer sleeps."""
+    """Return seconds that go on while the process is stopped and, where the system has such a clock, during sleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointWorkerParts:
-    """What all lanes of a dispatcher share. *wake* asks for deliveries of an endpoint to be read."""
+    """What all workers of a dispatcher share. *wake* asks the dispatcher to read an endpoint's due deliveries."""
 
     client_for: Callable[[str], Client]
     outcome_writer: OutcomeWriter
@@ -59,19 +59,19 @@ class EndpointWorkerParts:
 
 
 class EndpointWorker:
-    """Sends what it is given with `take`, a few at a time, while its lease holds and the endpoint is not held."""
+    """Sends the deliveries that `take` accepts, a few concurrently, while the lease is valid and no hold is set."""
 
     def __init__(
         self, acquired: AcquiredEndpoint, parts: EndpointWorkerParts, *, keys: Sequence[bytes], lease_ends: float
     ) -> None:
         self.endpoint_id = acquired.endpoint_id
         self.url = acquired.url
-        # What is queued, under way or not written yet: not to be read from the database again.
+        # Deliveries that are queued, in flight or not written yet: not to be read from the database again.
         self.busy: set[UUID] = set()
-        # Whether there may be more in the database than was read.
+        # Whether the database may hold more than was read.
         self.may_have_more = True
         self.is_shut = False
-        self.is_lost = False
+        self.lease_is_lost = False
         self._parts = parts
         self._keys = tuple(keys)
         self._lease_ends = lease_ends
@@ -87,7 +87,7 @@ class EndpointWorker:
 
     @property
     def room(self) -> int:
-        """How many deliveries to read for it now; 0 while it may not send, or has enough."""
+        """The number of deliveries to read now; 0 while it may not send, or has enough."""
         if not self._may_send():
             return 0
         if self._health.wants_probe:
@@ -97,16 +97,16 @@ class EndpointWorker:
 
     @property
     def idle_seconds(self) -> float:
-        """How long there has been nothing to do; 0 while there is."""
+        """The time without work; 0 while there is work."""
         return 0.0 if self.busy else self._parts.clock() - self._idle_since
 
     @property
     def silent_seconds(self) -> float:
-        """For how long attempts have been under way without one of them ending."""
+        """The time that attempts have been in flight without one of them ending."""
         return self._parts.clock() - self._silent_since if self._in_flight else 0.0
 
     def take(self, due: Sequence[DueDelivery]) -> None:
-        """Send *due* when it is their turn. What is being worked on already, or may no longer be sent, is left."""
+        """Queue *due*, except for deliveries that are in work already. Does nothing while it may not send."""
         if not self._may_send():
             return
         for one in due:
@@ -115,46 +115,46 @@ class EndpointWorker:
                 self._queue.append(one)
         self._send_next()
 
-    def settled(self, delivery_id: UUID, pause: timedelta | None) -> None:
-        """Its outcome is in the database; with *pause* it is due again after that."""
+    def outcome_written(self, delivery_id: UUID, pause: timedelta | None) -> None:
+        """Note that an outcome is in the database; with *pause* the delivery is due again after it."""
         self.busy.discard(delivery_id)
         self._idle_since = self._parts.clock()
         if self._health.wants_probe:
-            self._wake_if_wanting()
+            self._wake_for_more()
         if pause is not None:
             self._wake_after(pause.total_seconds())
 
     def renew(self, *, url: str, keys: Sequence[bytes], lease_ends: float) -> None:
-        """Go on sending until *lease_ends*, to *url*, signed with *keys*."""
+        """Keep sending until *lease_ends*, to *url*, signed with *keys*."""
         self._keys = tuple(keys)
         self._lease_ends = lease_ends
         if url != self.url:
             self._close_later(self._client, tuple(self._in_flight))
             self.url, self._client = url, self._parts.client_for(url)
-        self._wake_if_wanting()
+        self._wake_for_more()
 
     def shut(self) -> None:
-        """Begin nothing any more. What is under way goes on; `is_through` says when it has ended."""
+        """Start no more attempts. Those in flight go on; `is_finished` says when they have ended."""
         self.is_shut = True
         self._forget_queue()
 
-    def lose(self) -> None:
-        """Another dispatcher has it by now."""
-        self.is_lost = True
+    def lose_lease(self) -> None:
+        """Shut, since another dispatcher may own the endpoint by now."""
+        self.lease_is_lost = True
         self.shut()
 
     @property
-    def is_through(self) -> bool:
-        """Whether it is shut and nothing of it is under way or unwritten."""
+    def is_finished(self) -> bool:
+        """Whether it is shut, and no attempt is in flight or unwritten."""
         return self.is_shut and not self.busy and not self._in_flight
 
     async def wait_for_attempts(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no attempt is in flight."""
         while self._in_flight:
             await asyncio.wait(set(self._in_flight))
 
     async def aclose(self) -> None:
-        """Break off what is under way, without counting it, and close the connections."""
+        """Cancel attempts in flight, without counting them, and close the connections."""
         self.shut()
         await end_tasks(tuple(self._in_flight))
         await asyncio.gather(self._client.aclose(), *self._closing)
@@ -175,7 +175,7 @@ class EndpointWorker:
                 self._silent_since = self._parts.clock()
             self._in_flight.add(task)
             task.add_done_callback(self._attempt_ended)
-        self._wake_if_wanting()
+        self._wake_for_more()
 
     def _attempt_ended(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
@@ -188,40 +188,40 @@ class EndpointWorker:
         except asyncio.CancelledError:
             self.busy.discard(delivery.delivery_id)
             raise
-        except Exception as exc:  # noqa: BLE001 - a defect of ours must not send the same for ever
+        except Exception as exc:  # noqa: BLE001 - a defect here must not send the same delivery for ever
             _LOG.exception("delivery=%s event=%s was not sent", delivery.delivery_id, delivery.event_id)
             attempt = _defect(exc)
-        verdict = decide(
+        decision = decide(
             attempt, attempts_before=delivery.attempts, schedule=self._parts.schedule, random=self._parts.random
         )
-        self._parts.outcome_writer.add(self.endpoint_id, _outcome(delivery, attempt, verdict))
-        if verdict.state == "dead":
+        self._parts.outcome_writer.add(self.endpoint_id, _outcome(delivery, attempt, decision))
+        if decision.state == "dead":
             _LOG.warning(
                 "delivery=%s event=%s endpoint=%s dead after attempts=%d because=%s",
                 delivery.delivery_id, delivery.event_id, self.endpoint_id, delivery.attempts + 1, attempt.error,
             )  # fmt: skip
-        if verdict.gone:
+        if decision.gone:
             self.shut()
-        # Of one that is lost another dispatcher knows more by now.
-        if not self.is_lost:
-            held = self._health.learn(attempt, verdict, delivery.delivery_id, holds_before=holds_before)
-            if held is not None:
+        # Once the lease is lost, another dispatcher knows more about the endpoint's health.
+        if not self.lease_is_lost:
+            held_seconds = self._health.learn(attempt, decision, delivery.delivery_id, holds_before=holds_before)
+            if held_seconds is not None:
                 self._forget_queue()
-                self._wake_after(held)
+                self._wake_after(held_seconds)
 
     # Asking for more --------------------------------------------------------------------------------------------------
 
-    def _wake_if_wanting(self) -> None:
+    def _wake_for_more(self) -> None:
         if self.may_have_more and self.room:
             self._parts.wake(self.endpoint_id)
 
     def _wake_after(self, seconds: float) -> None:
-        # Longer pauses are found by looking once a second, which does not matter to them.
+        # Polling finds the end of longer pauses within a second, which is precise enough for them.
         if seconds < self._parts.limits.idle_seconds:
             asyncio.get_running_loop().call_later(seconds + _WRITING_SECONDS, self._parts.wake, self.endpoint_id)
 
     def _forget_queue(self) -> None:
-        """They are as they were in the database, and are read again when their time comes."""
+        """Drop the queue: the deliveries are unchanged in the database, and are read again when they are due."""
         self.busy.difference_update(one.delivery_id for one in self._queue)
         self._queue.clear()
         self.may_have_more = True
@@ -232,24 +232,21 @@ class EndpointWorker:
                 await asyncio.wait(attempts)
             await client.aclose()
 
-        self._start(close())
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
-def _outcome(delivery: DueDelivery, attempt: Attempt, verdict: Decision) -> Outcome:
+def _outcome(delivery: DueDelivery, attempt: Attempt, decision: Decision) -> Outcome:
     return Outcome(
         delivery_id=delivery.delivery_id,
-        state=verdict.state,
-        pause=verdict.pause,
+        state=decision.state,
+        pause=decision.pause,
         started_at=attempt.started_at,
         milliseconds=attempt.milliseconds,
         status=attempt.status,
         peer=attempt.peer,
-        # Whatever the receiver made of it: one odd answer must not hold up all outcomes.
+        # Receivers choose these texts: one that Postgres refuses must not block all outcomes.
         error=storable_text(attempt.error),
         answer=storable_text(attempt.answer),
     )

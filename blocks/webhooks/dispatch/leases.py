@@ -1,7 +1,7 @@
-"""The endpoints that this dispatcher may send to: taken, kept, and given back.
+"""Leases: the endpoints that this dispatcher may send to now. Acquires, renews and releases them.
 
-Owns the lanes, one for each. A lease counts in the database's time; by our clock it is used for a little less, counted
-from before the question, so that ours is never the longer one.
+Owns one `EndpointWorker` for each. A lease is counted by the database's clock. By this machine's clock it is used for a
+little less, counted from before the query, so that the local lease never outlasts the one in the database.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _LOG = logging.getLogger("waybill.delivery")
 
 
 class Leases:
-    """`lanes` holds every endpoint that is ours, those too that are about to be given back."""
+    """`workers` holds every leased endpoint, including those about to be released."""
 
     def __init__(self, catalog: Catalog, keys: SigningKeys, parts: EndpointWorkerParts) -> None:
         self.owner = uuid4()
-        self.lanes: dict[UUID, EndpointWorker] = {}
+        self.workers: dict[UUID, EndpointWorker] = {}
         self._catalog = catalog
         self._keys = keys
         self._parts = parts
         self._limits = parts.limits
-        # Those that somebody with other keys has to send to, until when.
-        self._shunned: dict[UUID, float] = {}
+        # Endpoints whose secret cannot be opened here, and until when they are not tried again.
+        self._cooldown: dict[UUID, float] = {}
 
     async def acquire(self, endpoint_ids: Collection[UUID] | None) -> None:
-        """Open lanes for what nobody has and where something is due; of *endpoint_ids* only, where given."""
-        free = self._limits.lanes - len(self.lanes)
+        """Lease free endpoints that have a delivery due and start their workers; only *endpoint_ids*, where given."""
+        free = self._limits.max_endpoints - len(self.workers)
         if free <= 0:
             return
         now = self._parts.clock()
-        self._shunned = {one: until for one, until in self._shunned.items() if until > now}
+        self._cooldown = {one: until for one, until in self._cooldown.items() if until > now}
         async with self._catalog.connection() as connection:
             acquired = await deliveries.acquire(
                 connection,
@@ -50,22 +50,22 @@ class Leases:
                 lease=self._lease,
                 limit=free,
                 endpoint_ids=endpoint_ids,
-                without=[*self.lanes, *self._shunned],
+                without=[*self.workers, *self._cooldown],
             )
             if not acquired:
                 return
             keys = await self._keys.read(connection, [one.secret_id for one in acquired])
         for one in acquired:
             if one.secret_id in keys:
-                self.lanes[one.endpoint_id] = EndpointWorker(
+                self.workers[one.endpoint_id] = EndpointWorker(
                     one, self._parts, keys=keys[one.secret_id], lease_ends=self._usable_until(now)
                 )
         without_keys = [one.endpoint_id for one in acquired if one.secret_id not in keys]
-        self._shun(without_keys)
+        self._cool_down(without_keys)
         await self._release(without_keys)
 
-    async def keep(self) -> None:
-        """Renew leases in time, until cancelled, and take up what has become of the endpoints."""
+    async def renew_forever(self) -> None:
+        """Renew the leases in time and apply changes of the endpoints, until cancelled."""
         outage = OutageLog(_LOG, "renewing leases")
         while True:
             try:
@@ -77,62 +77,62 @@ class Leases:
                 outage.succeeded()
                 await asyncio.sleep(self._limits.renew_seconds)
 
-    def close_idle(self) -> None:
-        """Shut lanes that have had nothing to do for a while; at once when others wait for their place."""
-        patience = self._limits.idle_seconds if len(self.lanes) < self._limits.lanes else 0.0
-        for lane in self.lanes.values():
-            if lane.idle_seconds > patience:
-                lane.shut()
+    def shut_idle(self) -> None:
+        """Shut workers that have been idle for `Limits.idle_seconds`; without delay when no lease is free."""
+        idle_seconds = self._limits.idle_seconds if len(self.workers) < self._limits.max_endpoints else 0.0
+        for worker in self.workers.values():
+            if worker.idle_seconds > idle_seconds:
+                worker.shut()
 
-    async def give_back(self) -> None:
-        """Let others have the endpoints of lanes that are shut, once all that came of their attempts is written."""
-        through = [lane for lane in self.lanes.values() if lane.is_through]
-        await self._release([lane.endpoint_id for lane in through if not lane.is_lost])
-        for lane in through:
-            del self.lanes[lane.endpoint_id]
-            await lane.aclose()
+    async def release_finished(self) -> None:
+        """Release the endpoints of workers that are shut, once the outcomes of all their attempts are written."""
+        finished = [worker for worker in self.workers.values() if worker.is_finished]
+        await self._release([worker.endpoint_id for worker in finished if not worker.lease_is_lost])
+        for worker in finished:
+            del self.workers[worker.endpoint_id]
+            await worker.aclose()
 
-    async def give_back_all(self) -> None:
-        """Let others have everything, also what was taken without our hearing of it."""
+    async def release_all(self) -> None:
+        """Release everything, including leases whose confirmation was lost with a connection."""
         async with self._catalog.connection() as connection:
             await deliveries.release(connection, self.owner)
-        self.lanes.clear()
+        self.workers.clear()
 
     async def _renew(self) -> None:
-        mine = {one: lane for one, lane in self.lanes.items() if not lane.is_lost}
-        if not mine:
+        leased = {one: worker for one, worker in self.workers.items() if not worker.lease_is_lost}
+        if not leased:
             return
         now = self._parts.clock()
         async with self._catalog.connection() as connection:
-            renewed = await deliveries.renew(connection, self.owner, mine, lease=self._lease)
+            renewed = await deliveries.renew(connection, self.owner, leased, lease=self._lease)
             keys = await self._keys.read(connection, [one.secret_id for one in renewed if one.secret_id is not None])
-        still_mine = {one.endpoint_id: one for one in renewed}
-        for endpoint_id, lane in mine.items():
-            self._apply(lane, still_mine.get(endpoint_id), keys, self._usable_until(now))
+        by_id = {one.endpoint_id: one for one in renewed}
+        for endpoint_id, worker in leased.items():
+            self._apply(worker, by_id.get(endpoint_id), keys, self._usable_until(now))
 
     def _apply(
         self,
-        lane: EndpointWorker,
+        worker: EndpointWorker,
         endpoint: RenewedEndpoint | None,
         keys: dict[UUID, tuple[bytes, ...]],
         lease_ends: float,
     ) -> None:
         if endpoint is None:
-            # One that is shut may have been given back at this moment.
-            if not lane.is_shut:
-                _LOG.warning("endpoint=%s is no longer ours: removed, or another dispatcher has it", lane.endpoint_id)
-            lane.lose()
+            # A worker that is shut may just have been released.
+            if not worker.is_shut:
+                _LOG.warning("endpoint=%s lease lost: removed, or leased by another dispatcher", worker.endpoint_id)
+            worker.lose_lease()
         elif endpoint.state != "enabled" or endpoint.secret_id is None:
-            lane.shut()
+            worker.shut()
         elif endpoint.secret_id not in keys:
-            self._shun([lane.endpoint_id])
-            lane.shut()
+            self._cool_down([worker.endpoint_id])
+            worker.shut()
         else:
-            lane.renew(url=endpoint.url, keys=keys[endpoint.secret_id], lease_ends=lease_ends)
+            worker.renew(url=endpoint.url, keys=keys[endpoint.secret_id], lease_ends=lease_ends)
 
-    def _shun(self, endpoint_ids: Collection[UUID]) -> None:
-        """Leave endpoints that cannot be signed for here to others, for a while."""
-        self._shunned |= dict.fromkeys(endpoint_ids, self._parts.clock() + self._limits.shun_seconds)
+    def _cool_down(self, endpoint_ids: Collection[UUID]) -> None:
+        """Leave endpoints that cannot be signed for here to other dispatchers for a while."""
+        self._cooldown |= dict.fromkeys(endpoint_ids, self._parts.clock() + self._limits.cooldown_seconds)
 
     async def _release(self, endpoint_ids: Collection[UUID]) -> None:
         if endpoint_ids:
@@ -143,5 +143,5 @@ class Leases:
     def _lease(self) -> timedelta:
         return timedelta(seconds=self._limits.lease_seconds)
 
-    def _usable_until(self, asked_at: float) -> float:
-        return asked_at + self._limits.lease_seconds - self._limits.lease_margin_seconds
+    def _usable_until(self, queried_at: float) -> float:
+        return queried_at + self._limits.lease_seconds - self._limits.lease_margin_seconds

@@ -1,4 +1,4 @@
-"""How much and how often: the numbers that dispatching goes by; pure."""
+"""Limits and intervals of a dispatcher."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The defaults are what is meant for use; tests make waits shorter."""
+    """The defaults are those for production; tests shorten the intervals."""
 
-    # A dispatcher that was killed holds up its endpoints for this long.
+    # The endpoints of a dispatcher that was killed wait for this long.
     lease_seconds: float = 15.0
-    # Of the lease, not to be used: our clock and the database's do not run at exactly the same speed, and the first
-    # byte leaves a moment after the clock was read.
+    # The last part of the lease is not used: this machine's clock and the database's differ slightly in speed, and the
+    # first byte is sent a moment after the clock was read.
     lease_margin_seconds: float = 1.0
-    # What is due again, or was left by somebody else, is found this late at most.
+    # Retries that become due and endpoints that another dispatcher left are found this late at most.
     poll_seconds: float = 1.0
     # After a database error; a restart of Postgres takes a few seconds.
     retry_seconds: float = 0.5
-    # Between two questions to the database: what becomes due meanwhile is answered together.
+    # Between two queries for due deliveries, so that one query answers several notifications.
     feed_pause_seconds: float = 0.004
-    # Between two attempts to get hold of endpoints that are not ours: another dispatcher's wakes are heard here too.
+    # Between two tries to lease endpoints: this dispatcher also hears notifications that another one acts on.
     acquire_pause_seconds: float = 0.02
-    # Between two writes of outcomes, which gathers some; what a kill in this time makes us send twice.
-    settle_pause_seconds: float = 0.008
-    # Attempts under way at one endpoint.
+    # Between two writes of outcomes, so that one write covers several. A kill in this time causes double sends.
+    write_pause_seconds: float = 0.008
+    # Concurrent attempts at one endpoint.
     in_flight: int = 4
-    # Rows read ahead of those: a slot that becomes free finds one, and a question to the database brings several.
+    # Deliveries read ahead of those, so that a free slot is filled without a query for each.
     read_ahead: int = 16
-    # Endpoints at a time. With four connections each, under the usual limit of 1,024 open files.
-    lanes: int = 128
-    # An endpoint with nothing to do is given back after this; a run's events come seconds apart.
+    # Leased endpoints. With four connections each, below the usual limit of 1,024 open files.
+    max_endpoints: int = 128
+    # An idle endpoint is released after this; the events of one run come seconds apart.
     idle_seconds: float = 10.0
-    # An endpoint that cannot be signed for here is left to others, with other keys.
-    shun_seconds: float = 30.0
-    # What the last outcomes and the giving back get when everything ends; a database that is away is not waited for.
+    # An endpoint whose secret cannot be opened here is left to dispatchers with other keys for this long.
+    cooldown_seconds: float = 30.0
+    # At shutdown, for the last outcomes and the release of leases; a database outage must not delay the end.
     end_seconds: float = 3.0
 
     @property
     def renew_seconds(self) -> float:
-        """Two renewals may fail before the lease is lost."""
+        """The interval of renewals: two may fail before the lease is lost."""
         return self.lease_seconds / 3

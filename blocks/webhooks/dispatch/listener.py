@@ -1,6 +1,6 @@
-"""Hears which endpoints have something due, as soon as it is committed.
+"""Listen for Postgres notifications of endpoints that have a delivery due.
 
-Owns one connection that does nothing else. Losing it loses no delivery: whoever listens also looks by the clock.
+Owns one connection, used for nothing else. Losing it loses no delivery: the dispatcher also polls.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from blocks.webhooks.outbox.queries import CHANNEL
 
 _LOG = logging.getLogger("waybill.delivery")
 
-# A silent connection is tried out this often: one that a firewall has forgotten is never closed.
+# A silent connection is checked this often: a firewall that drops it closes nothing.
 _SILENCE_SECONDS = 30.0
 _ANSWER_SECONDS = 5.0
 
 
 class Listener:
-    """Calls *on_due* with an endpoint's id, and with None when something may have been missed."""
+    """Calls *on_due* with an endpoint's id, or with None when notifications may have been missed."""
 
     def __init__(self, database_url: str, limits: Limits, on_due: Callable[[UUID | None], None]) -> None:
         self._database_url = database_url
@@ -35,7 +35,7 @@ class Listener:
         self._on_due = on_due
 
     async def run(self) -> None:
-        """Listen until cancelled, on a new connection whenever one is lost."""
+        """Listen until cancelled; reconnect when the connection is lost."""
         outage = OutageLog(_LOG, "listening")
         while True:
             try:
@@ -52,8 +52,8 @@ class Listener:
         await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
         while True:
             self._on_due(None)
-            async for note in connection.notifies(timeout=_SILENCE_SECONDS):
-                self._on_due(_endpoint_id(note.payload))
+            async for notification in connection.notifies(timeout=_SILENCE_SECONDS):
+                self._on_due(_endpoint_id(notification.payload))
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await connection.execute("select 1")
 
@@ -62,5 +62,5 @@ def _endpoint_id(payload: str) -> UUID | None:
     try:
         return UUID(payload)
     except ValueError:
-        # Anybody who can connect may notify.
+        # Any client of the database may notify.
         return None

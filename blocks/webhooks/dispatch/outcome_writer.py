@@ -1,8 +1,8 @@
-"""What came of attempts, on its way into the database.
+"""Write the outcomes of attempts to the database, in batches.
 
-Owns gathering: outcomes that come within a few milliseconds are written by one statement, and what they mean for their
-endpoints in the same transaction. While the database is away they are kept, and written when it is back. Writing again
-what may have been written is harmless: an attempt is known by its delivery and the moment it began.
+One statement writes the outcomes of a few milliseconds, and one transaction with it what they mean for their endpoints.
+During a database outage outcomes are kept in memory and written afterwards. Writing twice is harmless: an attempt is
+identified by its delivery and its start time.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from blocks.webhooks.outbox.deliveries import Outcome
 
 _LOG = logging.getLogger("waybill.delivery")
 
-# One statement's worth: answers have up to 4 KiB each.
+# Bounds one statement: each answer has up to 4 KiB.
 _BATCH = 500
 
 
 @dataclass
 class EndpointUpdate:
-    """What is to be written about one endpoint; later news win, but a pause stays. *gone* says why it is disabled."""
+    """A change to one endpoint's row. Of two, the later one counts, but a pause stays. *gone*: why it is disabled."""
 
     failures: int = 0
     pause: timedelta | None = None
@@ -39,43 +39,41 @@ class EndpointUpdate:
 
 
 @dataclass
-class _Waiting:
+class _Unwritten:
     outcomes: list[tuple[UUID, Outcome]] = field(default_factory=list[tuple[UUID, Outcome]])
-    news: dict[UUID, EndpointUpdate] = field(default_factory=dict[UUID, EndpointUpdate])
+    updates: dict[UUID, EndpointUpdate] = field(default_factory=dict[UUID, EndpointUpdate])
 
 
 class OutcomeWriter:
-    """Takes outcomes at any time; *on_settled* is called with (endpoint, outcome) pairs once they are committed."""
+    """Accepts outcomes at any time; calls *on_written* with (endpoint, outcome) pairs once they are committed."""
 
     def __init__(
-        self, catalog: Catalog, limits: Limits, on_settled: Callable[[Sequence[tuple[UUID, Outcome]]], None]
+        self, catalog: Catalog, limits: Limits, on_written: Callable[[Sequence[tuple[UUID, Outcome]]], None]
     ) -> None:
         self._catalog = catalog
         self._limits = limits
-        self._on_settled = on_settled
-        self._waiting = _Waiting()
+        self._on_written = on_written
+        self._unwritten = _Unwritten()
         self._filled = asyncio.Event()
 
     def add(self, endpoint_id: UUID, outcome: Outcome) -> None:
-        """Write *outcome* soon."""
-        self._waiting.outcomes.append((endpoint_id, outcome))
+        """Queue *outcome* for writing."""
+        self._unwritten.outcomes.append((endpoint_id, outcome))
         self._filled.set()
 
-    def tell(self, endpoint_id: UUID, news: EndpointUpdate) -> None:
-        """Write *news* soon, together with the outcomes that came before."""
-        earlier = self._waiting.news.get(endpoint_id)
-        if earlier is not None:
-            news = _combined(earlier, news)
-        self._waiting.news[endpoint_id] = news
+    def update_endpoint(self, endpoint_id: UUID, update: EndpointUpdate) -> None:
+        """Queue *update* for writing, together with the outcomes before it."""
+        earlier = self._unwritten.updates.get(endpoint_id)
+        self._unwritten.updates[endpoint_id] = _combined(earlier, update) if earlier is not None else update
         self._filled.set()
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is in the database."""
-        return not (self._waiting.outcomes or self._waiting.news)
+        return not (self._unwritten.outcomes or self._unwritten.updates)
 
     async def run(self) -> None:
-        """Write what comes, until cancelled. Survives a database that goes away."""
+        """Write outcomes until cancelled. Survives database outages."""
         outage = OutageLog(_LOG, "writing outcomes")
         while True:
             await self._filled.wait()
@@ -86,49 +84,50 @@ class OutcomeWriter:
                 await asyncio.sleep(self._limits.retry_seconds)
             else:
                 outage.succeeded()
-                await asyncio.sleep(self._limits.settle_pause_seconds)
+                await asyncio.sleep(self._limits.write_pause_seconds)
 
     async def flush(self) -> None:
-        """Write everything now. Raises `CatalogUnavailable`; then nothing is lost."""
+        """Write everything that is queued. Raises `CatalogUnavailable`; then the queue keeps what was not written."""
         while not self.is_empty:
-            outcomes, news = self._waiting.outcomes[:_BATCH], self._waiting.news
-            self._waiting.news = {}
+            outcomes, updates = self._unwritten.outcomes[:_BATCH], self._unwritten.updates
+            self._unwritten.updates = {}
             try:
-                await self._write([outcome for _, outcome in outcomes], news)
+                await self._write([outcome for _, outcome in outcomes], updates)
             except BaseException:
-                for endpoint_id, later in self._waiting.news.items():
-                    news[endpoint_id] = _combined(news[endpoint_id], later) if endpoint_id in news else later
-                self._waiting.news = news
+                for endpoint_id, later in self._unwritten.updates.items():
+                    updates[endpoint_id] = _combined(updates[endpoint_id], later) if endpoint_id in updates else later
+                self._unwritten.updates = updates
                 raise
-            # What was added meanwhile stands behind.
-            del self._waiting.outcomes[: len(outcomes)]
-            self._on_settled(outcomes)
+            # Outcomes that were added meanwhile stand after these.
+            del self._unwritten.outcomes[: len(outcomes)]
+            self._on_written(outcomes)
         self._filled.clear()
 
-    async def _write(self, outcomes: Sequence[Outcome], news: dict[UUID, EndpointUpdate]) -> None:
-        if not news:
+    async def _write(self, outcomes: Sequence[Outcome], updates: dict[UUID, EndpointUpdate]) -> None:
+        if not updates:
             async with self._catalog.connection() as connection:
-                await deliveries.settle(connection, outcomes)
+                await deliveries.record_outcomes(connection, outcomes)
             return
         async with self._catalog.transaction() as connection:
-            # Endpoints first and in one order everywhere, as who removes one does it: so nobody waits in a circle.
-            sound = sorted(one for one, what in news.items() if not what.failures and what.gone is None)
-            if sound:
-                await deliveries.mark_healthy(connection, sound)
-            for endpoint_id in sorted(news):
-                await _write_news(connection, endpoint_id, news[endpoint_id])
+            # Endpoints before deliveries and in order of their ids, as the removal of an endpoint locks them: no two
+            # transactions can wait for each other.
+            healthy = sorted(one for one, update in updates.items() if not update.failures and update.gone is None)
+            if healthy:
+                await deliveries.mark_healthy(connection, healthy)
+            for endpoint_id in sorted(updates):
+                await _write_update(connection, endpoint_id, updates[endpoint_id])
             if outcomes:
-                await deliveries.settle(connection, outcomes)
+                await deliveries.record_outcomes(connection, outcomes)
 
 
-async def _write_news(connection: Connection, endpoint_id: UUID, news: EndpointUpdate) -> None:
-    if news.failures or news.pause is not None:
-        await deliveries.mark_failing(
-            connection, endpoint_id, failures=news.failures, pause=news.pause, because=news.because
+async def _write_update(connection: Connection, endpoint_id: UUID, update: EndpointUpdate) -> None:
+    if update.failures or update.pause is not None:
+        await deliveries.mark_unhealthy(
+            connection, endpoint_id, failures=update.failures, pause=update.pause, because=update.because
         )
-    if news.gone is not None:
+    if update.gone is not None:
         try:
-            await disable_endpoint(connection, endpoint_id, news.gone)
+            await disable_endpoint(connection, endpoint_id, update.gone)
         except EndpointNotFound:
             _LOG.info("endpoint=%s was removed before it could be disabled", endpoint_id)
 

@@ -1,4 +1,4 @@
-"""The keys that endpoints are signed for with, and what happens where one cannot be opened."""
+"""Read the keys that webhooks are signed with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.errors import InvalidSettings
+from blocks.runtime.outage_log import Problems
 from blocks.webhooks.registration import signing_keys
 from blocks.webhooks.secrets import SecretBox
 
@@ -15,14 +16,14 @@ _LOG = logging.getLogger("waybill.delivery")
 
 
 class SigningKeys:
-    """Reads keys from the database. A secret that cannot be opened is told once, until it can be opened again."""
+    """Reads keys from the database; logs a secret that cannot be opened once, until it opens again."""
 
     def __init__(self, box: SecretBox) -> None:
         self._box = box
-        self._told: set[UUID] = set()
+        self._problems = Problems()
 
     async def read(self, connection: Connection, secret_ids: Collection[UUID]) -> dict[UUID, tuple[bytes, ...]]:
-        """The keys by secret id, newest first; without those that cannot be opened here."""
+        """Return the keys by secret id, newest first, without the secrets that cannot be opened here."""
         wanted = set(secret_ids)
         try:
             found = await signing_keys(connection, self._box, wanted)
@@ -30,14 +31,14 @@ class SigningKeys:
             found = dict[UUID, tuple[bytes, ...]]()
             for secret_id in wanted:
                 found |= await self._read_one(connection, secret_id)
-        self._told -= found.keys()
+        for secret_id in found:
+            self._problems.is_over(secret_id)
         return found
 
     async def _read_one(self, connection: Connection, secret_id: UUID) -> dict[UUID, tuple[bytes, ...]]:
         try:
             return await signing_keys(connection, self._box, [secret_id])
         except InvalidSettings as exc:
-            if secret_id not in self._told:
+            if self._problems.is_new(secret_id):
                 _LOG.error("secret=%s cannot be opened, its deliveries wait: %s", secret_id, exc.message)
-            self._told.add(secret_id)
             return {}

@@ -1,5 +1,16 @@
-"""The outbox: what consumers are to be told, in Postgres, from the event to the last attempt."""
+"""The outbox: events for webhook receivers, in Postgres, from the event to the last attempt.
 
+Promises: an event commits together with what happened, since every call takes the caller's connection; an event is
+recorded once, however often it is added; its body never changes, so retries and replays send the same bytes. Sends
+nothing: `blocks.webhooks.dispatch` does.
+
+Start with `event` (the body and its limit of 20 kB) and `outbox` (recording events). `deliveries` has what a dispatcher
+needs (leases, due deliveries, outcomes), `delivery_log` what people look at, `statistics` the counts for the metrics,
+`history` how far Prefect's history has been read, and `queries` the SQL of the first two.
+"""
+
+from blocks.webhooks.outbox.deliveries import DeliveryState
+from blocks.webhooks.outbox.delivery_log import DeliveryPage, DeliveryRecord, list_deliveries
 from blocks.webhooks.outbox.event import Event, PayloadLink, computed_event_id, sequence_of, state_event_id
 from blocks.webhooks.outbox.outbox import (
     RecordedEvent,
@@ -11,12 +22,16 @@ from blocks.webhooks.outbox.outbox import (
 )
 
 __all__ = [
+    "DeliveryPage",
+    "DeliveryRecord",
+    "DeliveryState",
     "Event",
     "PayloadLink",
     "RecordedEvent",
     "add_event_for",
     "add_events",
     "computed_event_id",
+    "list_deliveries",
     "make_available_and_tell",
     "recent_events",
     "sequence_of",

@@ -1,7 +1,7 @@
-"""Events: what happened, as consumers are told; pure.
+"""Events and their JSON bodies.
 
-Owns the body's form ``{"event_type", "timestamp", "task_id", "source_file", "data"}``, the ids that make the same event
-the same however often it is seen, and thinning: a body over `MAX_BODY_BYTES` is sent as a link to the whole, never cut.
+Owns the form ``{"event_type", "timestamp", "task_id", "source_file", "data"}``, the ids that identify an event however
+often it is recorded, and thinning: a body over `MAX_BODY_BYTES` is replaced by a link to the whole, never cut.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import orjson
 
 from blocks.json_cleaning import cleaned, without_surrogates
 
-# What consumers and their proxies take without complaint; Standard Webhooks asks for less than 20 kB.
+# Accepted by receivers and their proxies; Standard Webhooks asks for less than 20 kB.
 MAX_BODY_BYTES = 20_000
 
-# Any fixed id does; computed event ids are made below it.
+# An arbitrary fixed id: the namespace of computed event ids.
 _NAMESPACE = UUID("6f1f6c1e-54a5-4c3e-9d5b-1d6b3a1e9a77")
 
-# Fields of a thinned event's data that stay, as long as they are short: what a consumer decides by.
+# Fields that a thinned event keeps, as long as they are short: receivers decide by them.
 _KEPT_WHEN_THINNED = ("status", "message", "progress", "sequence", "overall_success", "total_execution_time")
 _MAX_KEPT_CHARS = 500
 
 PayloadLink = Callable[[str], str | None]
-"""Gives the address under which the whole body of an event can be read, for its id; None where there is none."""
+"""Returns the URL of the whole body of the event with this id; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened. *task_id* is the flow run, *occurred_at* has a time zone, *data* is plain JSON."""
+    """Something that happened. *task_id* is the flow run's id, *occurred_at* has a time zone, *data* is plain JSON."""
 
     event_id: str
     event_type: str
@@ -44,29 +44,29 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Bodies:
-    """The bytes to be sent, and the whole of it where those are only a link."""
+    """The bytes to send, and the whole body where those hold only a link to it."""
 
     body: bytes
     whole_body: bytes | None
 
 
 def state_event_id(state_id: UUID) -> str:
-    """The id of the event that tells of a Prefect state."""
+    """Return the id of the event of a Prefect state."""
     return f"evt_{state_id}"
 
 
 def computed_event_id(*parts: object) -> str:
-    """The same id for the same parts, so that what is told again is recognised."""
+    """Return an id that is the same for the same parts, so that recording an event twice records it once."""
     return f"evt_{uuid5(_NAMESPACE, '/'.join(str(part) for part in parts))}"
 
 
 def sequence_of(occurred_at: datetime) -> int:
-    """A number that grows with time, in microseconds: consumers sort the events of a task by it."""
+    """Return microseconds since 1970: receivers sort the events of a task by it."""
     return round(occurred_at.timestamp() * 1_000_000)
 
 
 def render(event: Event, payload_link: PayloadLink) -> Bodies:
-    """The event as JSON bytes; *payload_link* is asked only when it is too long to be sent whole."""
+    """Return the event as JSON bytes; *payload_link* is called only when the body is too long to be sent whole."""
     whole = _dump(event, event.data)
     if len(whole) <= MAX_BODY_BYTES:
         return Bodies(body=whole, whole_body=None)
@@ -75,7 +75,7 @@ def render(event: Event, payload_link: PayloadLink) -> Bodies:
     link = {"thinned": True, "payload_bytes": len(whole), "payload_url": payload_link(event.event_id)}
     thinned = _dump(event, short | link)
     if len(thinned) > MAX_BODY_BYTES:
-        # An address may be longer than all the rest.
+        # A source's URL may be longer than all the rest.
         thinned = _dump(replace(event, source_file=None), short | link)
     return Bodies(body=thinned, whole_body=whole)
 
@@ -95,7 +95,7 @@ def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """A leaf without what no JSON parser takes everywhere: lone surrogates and numbers beyond 64 bits."""
+    """Return a leaf without what some JSON parsers refuse: lone surrogates and integers beyond 64 bits."""
     if isinstance(value, str):
         return without_surrogates(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

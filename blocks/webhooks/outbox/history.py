@@ -1,7 +1,8 @@
-"""How far Prefect's state history has been compared with the events, so that what hooks lost is found and told once.
+"""How far Prefect's state history has been read, so that events that hooks missed are found and recorded once.
 
-Remembers two things: up to which end of a run everything was read, and for each run the state up to which all of its
-states were told. Reads nothing from Prefect: the reconciler does. Every call takes the caller's connection.
+Stores two things: the end time up to which all ended runs were read, and for each run the state up to which its events
+are recorded. Reads nothing from Prefect: `flows.events.reconciler` does. Every call takes the caller's connection. All
+times but those of runs are the database's.
 """
 
 from __future__ import annotations
@@ -13,47 +14,70 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.postgres import execute
-from blocks.webhooks.outbox import history_queries as queries
+
+_WATERMARK = "select began_at, read_until from webhook_history_read"
+
+_ADVANCE = """
+    update webhook_history_read set read_until = %(read_until)s where read_until < %(read_until)s
+"""
+
+_STATES_READ = "select run_id, state_id from webhook_runs_read where run_id = any(%(run_ids)s)"
+
+_NOTE_READ = """
+    insert into webhook_runs_read (run_id, state_id) values (%(run_id)s, %(state_id)s)
+    on conflict (run_id) do update set state_id = excluded.state_id, read_at = clock_timestamp()
+"""
+
+# The event type is a literal, as in the condition of the partial index.
+_CRASHED_RUNS = """
+    select distinct task_id from webhook_events
+     where event_type = 'task_crashed' and recorded_at > clock_timestamp() - make_interval(secs => %(seconds)s)
+       and task_id is not null
+"""
+
+_FORGET_RUNS = """
+    delete from webhook_runs_read where read_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryRead:
-    """Nothing before `began_at` is told; every run that ended before `read_until` was read."""
+class Watermark:
+    """States before `began_at` get no events; every run that ended before `read_until` was read."""
 
     began_at: datetime
     read_until: datetime
 
 
-async def history_read(connection: Connection) -> HistoryRead:
-    """How far the history has been read."""
-    row = await (await execute(connection, queries.HISTORY_READ, {})).fetchone()
+async def read_watermark(connection: Connection) -> Watermark:
+    """Return how far the history has been read."""
+    row = await (await execute(connection, _WATERMARK, {})).fetchone()
     if row is None:
         raise AssertionError("unreachable: the migration writes the row, and nothing removes it")
-    return HistoryRead(**row)
+    return Watermark(**row)
 
 
 async def advance(connection: Connection, read_until: datetime) -> None:
-    """Note that every run that ended until then was read. Never goes back."""
-    await execute(connection, queries.ADVANCE, {"read_until": read_until})
+    """Record that every run that ended before *read_until* was read. Never goes back."""
+    await execute(connection, _ADVANCE, {"read_until": read_until})
 
 
 async def states_read(connection: Connection, run_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """For those of *run_ids* that were read, the state they were in then."""
-    cursor = await execute(connection, queries.RUNS_READ, {"run_ids": list(run_ids)})
+    """Return, for those of *run_ids* that were read, the state they were in then."""
+    cursor = await execute(connection, _STATES_READ, {"run_ids": list(run_ids)})
     return {row["run_id"]: row["state_id"] for row in await cursor.fetchall()}
 
 
 async def note_read(connection: Connection, run_id: UUID, state_id: UUID) -> None:
-    """Note that every state of the run up to this one has been told."""
-    await execute(connection, queries.NOTE_RUN_READ, {"run_id": run_id, "state_id": state_id})
+    """Record that the run's states up to *state_id* have their events."""
+    await execute(connection, _NOTE_READ, {"run_id": run_id, "state_id": state_id})
 
 
 async def crashed_runs(connection: Connection, since: timedelta) -> list[UUID]:
-    """Runs that were told as crashed in the time *since*: one that was alive after all still comes to another end."""
-    cursor = await execute(connection, queries.CRASHED_RUNS, {"seconds": since.total_seconds()})
+    """Return runs reported as crashed within *since*. Such a run may still finish, so it is checked again."""
+    cursor = await execute(connection, _CRASHED_RUNS, {"seconds": since.total_seconds()})
     return [row["task_id"] for row in await cursor.fetchall()]
 
 
 async def forget_runs(connection: Connection, older_than: timedelta) -> None:
-    """Forget runs whose state has not changed for so long that nobody looks at them any more."""
-    await execute(connection, queries.FORGET_RUNS_READ, {"seconds": older_than.total_seconds()})
+    """Delete the notes on runs that were last read longer ago than *older_than*."""
+    await execute(connection, _FORGET_RUNS, {"seconds": older_than.total_seconds()})

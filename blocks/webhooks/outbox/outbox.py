@@ -1,8 +1,7 @@
-"""The outbox: events on their way to consumers.
+"""Record events, and read them back.
 
-Writing an event takes the caller's connection, so that what happened and that it is told commit together. Sends
-nothing: that is the dispatcher's, which is told by the database as soon as the caller commits. Adding is idempotent by
-the event's id.
+Recording takes the caller's connection, so that what happened and its event commit together. Sends nothing: the
+database notifies the dispatchers as soon as the caller commits. Idempotent by the event's id.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from blocks.webhooks.outbox.event import Event, PayloadLink, render
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedEvent:
-    """An event as it was recorded; *body* is what is sent."""
+    """An event as recorded; *body* holds the bytes that are sent."""
 
     event_id: str
     event_type: str
@@ -36,12 +35,12 @@ class RecordedEvent:
     body: bytes
 
     def as_json(self) -> dict[str, Any]:
-        """The event's id and what consumers are told."""
+        """Return the event's id and the fields of its body."""
         return {"event_id": self.event_id, **orjson.loads(self.body)}
 
 
 async def add_events(connection: Connection, events: Sequence[Event], payload_link: PayloadLink) -> int:
-    """Record *events* and what has to be delivered of them; how many were new. Idempotent by event id."""
+    """Record *events* and their deliveries. Return how many were new. Idempotent by event id."""
     if not events:
         return 0
     row = await (await execute(connection, queries.ADD_EVENTS, _rows(events, payload_link))).fetchone()
@@ -63,7 +62,7 @@ async def make_available_and_tell(
 
 
 async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
-    """Record *event* for one endpoint only; the id of its delivery."""
+    """Record *event* for one endpoint only. Return the id of its delivery."""
     bodies = render(event, payload_link)
     values = {
         "event_id": event.event_id,
@@ -82,17 +81,17 @@ async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID,
 
 
 async def whole_body(connection: Connection, event_id: str) -> bytes:
-    """Everything an event tells, as JSON. Raises `EventNotFound`."""
+    """Return the whole body of an event, as JSON. Raises `EventNotFound`."""
     row = await (await execute(connection, queries.WHOLE_BODY, {"event_id": event_id})).fetchone()
     if row is None:
-        raise EventNotFound(f"no event {event_id}; it never was, or its history has been trimmed")
+        raise EventNotFound(f"no event {event_id}; it never existed, or its history has been trimmed")
     return row["body"]
 
 
 async def recent_events(
     connection: Connection, since: timedelta, *, event_types: Sequence[str] | None = None, limit: int = 1000
 ) -> list[RecordedEvent]:
-    """The newest events of the time *since*, newest first, at most *limit*; of *event_types* only, where given."""
+    """Return events of the time *since*, newest first, at most *limit*; only of *event_types*, where given."""
     values = {
         "seconds": since.total_seconds(),
         "event_types": list(event_types) if event_types is not None else None,
@@ -103,7 +102,7 @@ async def recent_events(
 
 
 def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:
-    """The events as the arrays that the statements take."""
+    """Return the events as the arrays that the statements take."""
     bodies = [render(event, payload_link) for event in events]
     return {
         "event_ids": [event.event_id for event in events],

@@ -1,7 +1,7 @@
-"""How the delivery of webhooks stands, and what has happened since one looked last, in a few numbers.
+"""Delivery and event counts for the metrics endpoint.
 
-Deliveries are counted as they are. Events are counted as they come, since old ones are trimmed away in the end: each is
-in exactly one of the periods that follow one another.
+Deliveries are counted as they are now. Events are counted by period, since old ones are trimmed: successive periods
+cover each event exactly once.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from blocks.catalog import Connection
 from blocks.postgres import Row, execute
 from blocks.webhooks.outbox.deliveries import DeliveryState
 
-# An event becomes visible when its transaction commits, a moment after the time that it bears. Whatever takes longer
-# than this between the two is not counted.
-_SETTLED = timedelta(seconds=5)
-# The longest period that is counted at once. What happened while nobody looked for longer is not counted either.
+# An event becomes visible when its transaction commits, a moment after its timestamp. An event for which this takes
+# longer is not counted.
+_COMMIT_DELAY = timedelta(seconds=5)
+# The longest period of one query. Older events are not counted when the metrics were not read for longer than this.
 MAX_PERIOD = timedelta(minutes=10)
 
 _DELIVERIES = """
@@ -26,7 +26,7 @@ _DELIVERIES = """
      group by state
 """
 
-# What a dispatcher should have sent by now: nothing holds it back.
+# The oldest delivery that should have been sent by now: its endpoint is enabled and not held.
 _OVERDUE = """
     select extract(epoch from clock_timestamp() - min(d.due_at))::float8 as seconds
       from webhook_endpoints e
@@ -46,12 +46,12 @@ _ENDPOINTS = """
      group by 1
 """
 
-_UNTIL = "select clock_timestamp() - make_interval(secs => %(settled_seconds)s) as until"
+_UNTIL = "select clock_timestamp() - make_interval(secs => %(commit_delay_seconds)s) as until"
 
-# Bodies may hold U+0000, which Postgres takes in no JSON: it is cut out, with doubled backslashes out of the way, for
-# which U+0001 stands meanwhile, since JSON holds that as an escape only.
+# Bodies may hold U+0000, which Postgres accepts in no JSON, so it is removed. Meanwhile U+0001, which JSON text holds
+# only as an escape, replaces doubled backslashes: after one of those, "u0000" is ordinary text.
 _EVENTS = r"""
-    with told as materialized (
+    with recorded as materialized (
         select event_type,
                case when event_type in ('stage_completed', 'stage_failed')
                     then replace(replace(replace(convert_from(coalesce(whole_body, body), 'UTF8'),
@@ -62,15 +62,15 @@ _EVENTS = r"""
     select event_type, data -> 'stage' ->> 'name' as stage,
            coalesce(data -> 'context' ->> 'reused' = 'true', false) as reused, count(*) as events,
            coalesce(sum((data -> 'stage' ->> 'execution_time')::float8), 0) as seconds
-      from told
+      from recorded
      group by 1, 2, 3
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryStatistics:
-    """*by_state*: deliveries; *oldest_pending_seconds*: since the oldest that is pending was made; *overdue_seconds*:
-    how long the first one in the line should have been sent by now; *endpoints*: enabled, held and disabled ones."""
+    """*by_state*: numbers of deliveries; *oldest_pending_seconds*: the age of the oldest pending one;
+    *overdue_seconds*: how late the one that was due first is; *endpoints*: numbers of enabled, held, disabled ones."""
 
     by_state: dict[DeliveryState, int]
     oldest_pending_seconds: float
@@ -80,8 +80,8 @@ class DeliveryStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class EventCount:
-    """Events of one kind in a period; *stage*, whether its output was *reused*, and the *seconds* of work, where they
-    tell of a stage."""
+    """Events of one kind in a period. Stage events have the *stage*, whether its output was *reused*, and the *seconds*
+    of work."""
 
     event_type: str
     stage: str | None
@@ -91,7 +91,7 @@ class EventCount:
 
 
 async def delivery_statistics(connection: Connection) -> DeliveryStatistics:
-    """How the delivery stands now."""
+    """Return the counts of now."""
     rows = await (await execute(connection, _DELIVERIES, {})).fetchall()
     overdue = cast("Row", await (await execute(connection, _OVERDUE, {})).fetchone())
     endpoints = await (await execute(connection, _ENDPOINTS, {})).fetchall()
@@ -107,11 +107,11 @@ async def delivery_statistics(connection: Connection) -> DeliveryStatistics:
 
 
 async def events_since(connection: Connection, since: datetime | None) -> tuple[list[EventCount], datetime]:
-    """What has happened *since* then, and until when: the *since* of the next call. None gives nothing but the time.
+    """Return the events recorded *since* then, and the *since* of the next call. Without *since* only the latter.
 
-    Some seconds late, so that nothing is missed that was about to be told; see `MAX_PERIOD` for the longest period.
+    A few seconds late, so that events whose transaction is about to commit are not missed. Covers `MAX_PERIOD` at most.
     """
-    values = {"settled_seconds": _SETTLED.total_seconds()}
+    values = {"commit_delay_seconds": _COMMIT_DELAY.total_seconds()}
     until: datetime = cast("Row", await (await execute(connection, _UNTIL, values)).fetchone())["until"]
     if since is None or since >= until:
         return [], since or until

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.webhooks.endpoints import EndpointState, Origin
 from blocks.webhooks.event_types import EVENT_TYPES
-from blocks.webhooks.outbox.deliveries import DeliveryState
+from blocks.webhooks.outbox import DeliveryState
 from blocks.webhooks.send.address import MAX_URL_CHARS
 from waybill.gateway.http.params import DurationOrNone, Text
 

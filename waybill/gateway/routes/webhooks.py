@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from blocks.webhooks.endpoints import list_endpoints
-from blocks.webhooks.outbox.deliveries import DeliveryState, list_deliveries
+from blocks.webhooks.outbox import DeliveryState, list_deliveries
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import Admin, Reader, Waybill, Writer
 from waybill.gateway.errors import json_answer
