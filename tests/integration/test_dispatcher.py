@@ -20,7 +20,7 @@ import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
 from blocks.webhooks.dispatch import Limits, dispatcher_thread
-from blocks.webhooks.dispatch.breaker import THRESHOLD
+from blocks.webhooks.dispatch.retry_policy import THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay
 from blocks.webhooks.registration import rotate
