@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
-from blocks.webhooks.dispatch import Limits, dispatcher_thread
+from blocks.webhooks.dispatch import DispatcherThread, Limits
 from blocks.webhooks.dispatch.retry_policy import THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay
@@ -480,7 +480,7 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
         }
     )
     await place.register(receiver.url())
-    async with dispatcher_thread(settings):
+    async with DispatcherThread.open(settings):
         await place.happen()
         await receiver.until(1)
         # The command's own loop is busy: what happens meanwhile is sent all the same.
@@ -490,20 +490,20 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
     assert time.monotonic() - began < 20
     # Who is slow is waited for, who says nothing or fails is not.
     receiver.answer(Answer(delay_seconds=0.3), times=1)
-    async with dispatcher_thread(settings):
+    async with DispatcherThread.open(settings):
         await place.happen()
     assert await place.states() == {"delivered": 5}
     receiver.answer(Answer(status=500), times=1)
     receiver.answer(BLACK_HOLE)
     for _ in range(2):
         began = time.monotonic()
-        async with dispatcher_thread(settings):
+        async with DispatcherThread.open(settings):
             await place.happen()
         assert time.monotonic() - began < 20
     assert await is_nobodys(place)
     with pytest.raises(RuntimeError, match="interrupted"):
         began = time.monotonic()
-        async with dispatcher_thread(settings):
+        async with DispatcherThread.open(settings):
             raise RuntimeError("interrupted")
     assert time.monotonic() - began < 20
 
@@ -555,7 +555,7 @@ async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
         }
     )
     began = time.monotonic()
-    async with dispatcher_thread(settings):
+    async with DispatcherThread.open(settings):
         pass
     # Opening the catalogue alone would take 15.
     assert time.monotonic() - began < 10

@@ -77,12 +77,12 @@ def process(
 
 async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
-    from blocks.webhooks.dispatch import dispatcher_thread
+    from blocks.webhooks.dispatch import DispatcherThread
     from flows.events.endpoint_blocks import try_to_sync_endpoint_blocks
     from flows.events.reconcile_loop import try_to_reconcile
 
     await try_to_sync_endpoint_blocks(settings)
-    async with dispatcher_thread(settings) as dispatcher:
+    async with DispatcherThread.open(settings) as dispatcher:
         state = await _run_flow(parameters, show)
         seconds = time.perf_counter() - started
         # Also of runs that were killed, which this one has cleared up after.

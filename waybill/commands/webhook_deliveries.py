@@ -142,10 +142,10 @@ def test(
 
 
 async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
-    from blocks.webhooks.dispatch import dispatcher_thread
+    from blocks.webhooks.dispatch import DispatcherThread
     from waybill.services.webhooks import add_test, first_attempt
 
-    async with dispatcher_thread(settings):
+    async with DispatcherThread.open(settings):
         delivery_id = await add_test(catalog, endpoint_id, by=this_account())
         return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Self
 from uuid import UUID
 
 from blocks.catalog import Catalog
@@ -38,12 +39,23 @@ class DispatcherThread:
         self._asked_to_end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="waybill-delivery", daemon=True)
 
-    def start(self) -> None:
-        """Start sending."""
-        self._thread.start()
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncGenerator[Self]:
+        """Send what is due during the block and, after it, what is still due, for a bounded time.
 
-    def end(self, *, drain: bool = True) -> None:
-        """Stop. With *drain* first send what is due, for at most `Settings.webhook_drain_seconds`. Blocks."""
+        Ends without delay when nothing is due, and when the block ended with an error or an interruption.
+        """
+        thread = cls(settings)
+        thread._thread.start()
+        try:
+            yield thread
+        except BaseException:
+            await asyncio.to_thread(thread._end, drain=False)
+            raise
+        await asyncio.to_thread(thread._end, drain=True)
+
+    def _end(self, *, drain: bool) -> None:
         self._drain_seconds = self._settings.webhook_drain_seconds if drain else 0.0
         self._asked_to_end.set()
         self._thread.join()
@@ -81,19 +93,3 @@ class DispatcherThread:
                     await dispatcher.wait_until_idle(within=within, task_id=self.only_run)
 
             await dispatcher.run_until(drained(), last_attempts=_LAST_ATTEMPTS)
-
-
-@asynccontextmanager
-async def dispatcher_thread(settings: Settings) -> AsyncGenerator[DispatcherThread]:
-    """Send what is due during the block and, after it, what is still due, for a bounded time.
-
-    Ends without delay when nothing is due, and when the block ended with an error or an interruption.
-    """
-    thread = DispatcherThread(settings)
-    thread.start()
-    try:
-        yield thread
-    except BaseException:
-        await asyncio.to_thread(thread.end, drain=False)
-        raise
-    await asyncio.to_thread(thread.end)
