@@ -67,19 +67,15 @@ def measure(documents: Path, database_url: str, rounds: int) -> tuple[dict[str, 
 
 async def one_run(documents: Path, webhook_url: str | None) -> float:
     """Seconds of the run itself; what is still due at its end is not waited for."""
-    from blocks.webhooks.dispatch.in_thread import Delivering
+    from blocks.webhooks.dispatch import DispatcherThread
     from flows.process import process_documents
 
-    delivering = Delivering(current_settings())
-    delivering.start()
-    try:
+    async with DispatcherThread.open(current_settings().model_copy(update={"webhook_drain_seconds": 0.0})):
         started = time.perf_counter()
         state: Any = await process_documents(  # type: ignore[misc]
             sources=[str(documents)], stages=[1, 2], webhook_url=webhook_url, return_state=True
         )
         seconds = time.perf_counter() - started
-    finally:
-        await asyncio.to_thread(delivering.end, drain=False)
     assert state.is_completed(), state
     return seconds
 
