@@ -22,7 +22,7 @@ import psycopg
 
 from blocks.settings import Settings
 from tests.gateway import Gateway, running_gateway
-from waybill.gateway import statistics as figures
+from waybill.gateway import statistics as gateway_statistics
 from waybill.stack import running_stack
 
 # Each table is looked through a few times, for kinds, states and times; more often would not be needed.
@@ -69,7 +69,7 @@ async def measure(database_url: str, home: Path, rounds: int) -> tuple[list[floa
     scrapes: list[float] = []
     counts: list[float] = []
     # Otherwise only the first one would ask the database.
-    with mock.patch.object(figures, "_FRESH_SECONDS", 0.0):
+    with mock.patch.object(gateway_statistics, "_FRESH_SECONDS", 0.0):
         async with running_gateway(database_url, home) as gateway:
             headers = await gateway.headers("read")
             for _ in range(rounds):

@@ -19,7 +19,7 @@ from blocks.catalog import Artifact, StageMark
 from blocks.postgres.page_cursor import write_cursor
 from tests.gateway import Gateway, error_of, running_gateway
 from waybill.gateway.http.bounded_json import MAX_JSON_BYTES
-from waybill.gateway.routes.file_models import FileDetails, FileList, FileRemoved, SharedLink, StageReport
+from waybill.gateway.routes.files import FileDetails, FileList, FileRemoved, SharedLink, StageReport
 
 FILES = "/api/v1/files"
 DAY = timedelta(days=1)
@@ -87,7 +87,7 @@ async def test_what_is_damaged_is_told_without_the_place_of_the_damage(
     assert artifact.location in ((await gateway.custody.get(artifact.file_id)).damage or "")
     for answer in (await http.get(f"/metadata/{artifact.file_id}"), await http.get("/list")):
         assert "damaged, " not in answer.text and artifact.location not in answer.text
-        assert "what is stored of this file is damaged" in answer.text
+        assert "the stored content of this file is damaged" in answer.text
 
 
 async def test_lists_are_filtered_and_paged_newest_first(gateway: Gateway, http: httpx.AsyncClient) -> None:

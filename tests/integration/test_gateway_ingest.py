@@ -303,7 +303,7 @@ async def test_what_was_stored_when_prefect_failed_is_gone_on_with(
         assert (failed.status_code, error_of(failed)) == (503, "PrefectUnavailable")
         file_id = failed.json()["error"]["detail"]["file_id"]
         assert await gateway.custody.read(await gateway.custody.get(UUID(file_id))) == NOTE
-        assert f"no run for file {file_id}: the Prefect server does not answer" in caplog.text
+        assert f"cannot start a run for file {file_id}: the Prefect server does not answer" in caplog.text
         way.broken = None
         other = await ingest(gateway, None, key=key, once="order-1", file_id=other_file)
         assert (other.status_code, error_of(other)) == (422, "IdempotencyKeyReused")

@@ -20,7 +20,7 @@ from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
-from waybill.gateway.http import form_upload as received
+from waybill.gateway.http import form_upload
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
 
@@ -150,7 +150,7 @@ async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent
 
 async def test_many_at_once_all_arrive(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine takes its time with them.
-    monkeypatch.setattr(received, "_IN_LINE_SECONDS", 60.0)
+    monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", 60.0)
     # More than there are places for.
     contents = [os.urandom(MIB // 2 + number) for number in range(MOST_UPLOADS + 16)]
     answers = await asyncio.gather(*(upload(gateway, content, f"{n}.bin") for n, content in enumerate(contents)))

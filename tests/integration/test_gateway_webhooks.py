@@ -24,7 +24,7 @@ from tests.gateway import Gateway, error_of, running_gateway
 from tests.webhooks import Answer, Receiver, Request
 from waybill.gateway.resources import MOST_WAITING_TESTS
 from waybill.gateway.routes import webhooks
-from waybill.gateway.routes.webhook_models import (
+from waybill.gateway.routes.webhooks import (
     Delivery,
     DeliveryDetails,
     DeliveryList,

@@ -1,8 +1,8 @@
-"""Who may come in: API keys, what they allow, and how often.
+"""Access control: API keys, their scopes, and rate limits.
 
-Owns the order of the questions: has the key the form of one (nothing is looked up before), is it a known one that
-still works, has it the scope, does it come too often. A key is looked up for every request, so a revoked one opens
-nothing from the next request on. Limits hold for one gateway process.
+Owns the order of the checks: the form of the key (nothing is looked up before), whether it is known and usable, its
+scope, its rate. A key is looked up for every request, so a revoked one is refused from the next request on. Rate limits
+hold for one gateway process.
 """
 
 from __future__ import annotations
@@ -20,31 +20,34 @@ from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.lookups import Lookups
 from waybill.gateway.server.request_log import request_id
 
-# Wrong keys from one address, after which they are told to come later: a program with an old key in its settings is
-# slowed down. A right one is let in all the same, since behind a proxy all clients have one address.
+# Wrong keys from one address, beyond which they are answered 429: slows down a program with an old key. Valid keys are
+# admitted all the same, because behind a proxy all clients may have one address.
 _WRONG_KEYS_PER_MINUTE = 60
-# Refusals of one key that are recorded; more of the same say nothing new and fill the log.
+# Refusals of one key in the audit log; more of the same add nothing and fill it.
 _REFUSALS_RECORDED_PER_MINUTE = 60
-# How often the same use is noted: what is looked for is who uses a key, and from where.
-_NOTED_EVERY_SECONDS = 3600.0
-# Keys and addresses that are remembered for that; beyond it some are noted earlier than needed.
-_REMEMBERED = 10_000
+# How often the same key from the same address is recorded: the audit log shows who uses a key, and from where.
+_RECORD_USE_EVERY_SECONDS = 3600.0
+# Pairs of key and address that are remembered for that; beyond it some uses are recorded earlier than needed.
+_REMEMBERED_USES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller(Actor):
-    """Who asks; without *key*, by a link."""
+    """The authenticated caller of a request; *key* is None for a signed link."""
 
     key: ApiKey | None
 
     @property
     def namespace(self) -> str:
-        """What this caller's `Idempotency-Key`s are its own in."""
+        """The namespace of this caller's idempotency keys."""
         return self.key.key_id if self.key else self.actor
 
 
 class Gate:
-    """Lets in who has a key. *requests_per_minute* holds for keys that have no limit of their own."""
+    """Authenticates API keys, checks scopes, applies rate limits.
+
+    *requests_per_minute* is the limit of keys that have none of their own.
+    """
 
     def __init__(
         self,
@@ -61,15 +64,15 @@ class Gate:
         self._requests = RateLimit(clock)
         self._wrong_keys = RateLimit(clock)
         self._refusals = RateLimit(clock)
-        self._noted: dict[tuple[str, str | None], float] = {}
+        self._recorded_at: dict[tuple[str, str | None], float] = {}
 
     async def admit(self, request: Request, scope: str) -> Caller:
-        """The caller, who has *scope*. Raises `HttpError` (401, 403, 429) and `CatalogUnavailable`."""
-        client = request.client.host if request.client else None
+        """Return the caller, whose key has *scope*. Raises `HttpError` (401, 403, 429) and `CatalogUnavailable`."""
+        client = client_address(request)
         presented = self._presented(request, client)
         key = await self._lookups.key(presented.key_id)
         if key is None or not presented.is_of(key):
-            raise self._wrong(client, "this API key is not known here")
+            raise self._wrong_key(client, "unknown API key; 'waybill keys list' shows those that exist")
         caller = Caller(actor=f"key:{key.key_id}", client=client, request_id=request_id.get(), key=key)
         request.state.actor = caller.actor
         refusal = self._refusal(key, scope)
@@ -78,65 +81,75 @@ class Gate:
                 why = "revoked or expired" if not key.usable else f"without the scope {scope}"
                 await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
             raise refusal
-        await self._note_use(key, caller)
-        wait = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
-        if wait:
-            raise _too_often(wait)
+        await self._record_use(key, caller)
+        wait_seconds = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
+        if wait_seconds:
+            raise _too_many_requests(wait_seconds)
         return caller
 
     def _presented(self, request: Request, client: str | None) -> PresentedKey:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if not credentials or scheme.lower() != "bearer":
-            raise _not_authenticated("this path wants an API key: 'Authorization: Bearer wb_...'")
+            raise not_authenticated("this path needs an API key: send the header 'Authorization: Bearer wb_...'")
         presented = parse_key(credentials.strip())
         if presented is None:
-            raise self._wrong(client, "this is not an API key of Waybill")
+            raise self._wrong_key(client, "this is not a Waybill API key; create one with 'waybill keys create'")
         return presented
 
-    def _wrong(self, client: str | None, message: str) -> HttpError:
-        wait = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
-        return _too_often(wait) if wait else _not_authenticated(message)
+    def _wrong_key(self, client: str | None, message: str) -> HttpError:
+        wait_seconds = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
+        return _too_many_requests(wait_seconds) if wait_seconds else not_authenticated(message)
 
     def _refusal(self, key: ApiKey, scope: str) -> HttpError | None:
         if not key.usable:
-            return _not_authenticated("this API key was revoked or has expired")
+            return not_authenticated("this API key is revoked or expired; create one with 'waybill keys create'")
         if not key.allows(scope):
             return HttpError(
                 403,
                 "ScopeMissing",
-                f"this API key has not the scope {scope}",
+                f"this API key lacks the scope '{scope}'; create one with 'waybill keys create NAME --scopes {scope}'",
                 detail={"wanted": scope, "scopes": list(key.scopes)},
                 headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
             )
         return None
 
-    async def _note_use(self, key: ApiKey, caller: Caller) -> None:
+    async def _record_use(self, key: ApiKey, caller: Caller) -> None:
         now, use = self._clock(), (key.key_id, caller.client)
-        if now - self._noted.get(use, -_NOTED_EVERY_SECONDS) < _NOTED_EVERY_SECONDS:
+        if now - self._recorded_at.get(use, -_RECORD_USE_EVERY_SECONDS) < _RECORD_USE_EVERY_SECONDS:
             return
-        if len(self._noted) >= _REMEMBERED:
-            self._noted.clear()
-        self._noted[use] = now  # before it is true, so that of many requests at once only one does it
+        if len(self._recorded_at) >= _REMEMBERED_USES:
+            self._recorded_at.clear()
+        self._recorded_at[use] = now  # before it is recorded, so that only one of many concurrent requests does it
         try:
             async with self._catalog.transaction() as connection:
                 await record_key_use(connection, key.key_id)
                 await record(connection, caller.entry("key_used"))
         except BaseException:
-            self._noted.pop(use, None)
+            self._recorded_at.pop(use, None)
             raise
 
 
-def _not_authenticated(message: str) -> HttpError:
-    # RFC 6750 section 3: the challenge of the scheme.
+def client_address(request: Request) -> str | None:
+    """Return the peer's address; behind a reverse proxy, that of the proxy."""
+    return request.client.host if request.client else None
+
+
+def not_authenticated(message: str) -> HttpError:
+    """Return a 401 with the challenge that RFC 9110 section 15.5.2 and RFC 6750 section 3 ask for."""
     return HttpError(401, "NotAuthenticated", message, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _too_often(wait_seconds: float) -> HttpError:
+def link_required(where: str) -> HttpError:
+    """Return a 401 for a request without a signed link. *where* says where such links are found."""
+    return not_authenticated(f"this path needs a signed link; {where}")
+
+
+def _too_many_requests(wait_seconds: float) -> HttpError:
     seconds = max(1, round(wait_seconds + 0.5))
     return HttpError(
         429,
         "TooManyRequests",
-        f"too many requests; come again in {seconds} s",
+        f"too many requests; try again in {seconds} s",
         detail={"retry_after_seconds": seconds},
         headers={"Retry-After": str(seconds)},
     )

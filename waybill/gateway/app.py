@@ -1,4 +1,4 @@
-"""The gateway as an ASGI application, put together from what it is given."""
+"""The gateway as an ASGI application, put together from resources that its caller has opened."""
 
 from __future__ import annotations
 
@@ -6,69 +6,50 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from waybill import __version__
-from waybill.gateway.errors import answer_errors
+from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.resources import Resources
-from waybill.gateway.routes import (
-    audit,
-    downloads,
-    event_bodies,
-    files,
-    health,
-    ingest,
-    metrics,
-    status,
-    uploads,
-    webhooks,
-)
+from waybill.gateway.routes import audit, downloads, files, health, ingest, metrics, status, webhooks
 from waybill.gateway.server.request_log import RequestLog
 
 API = "/api/v1"
 
-# What scripts of other sites may read of an answer's head, beside what browsers let them read anyway.
-_SHOWN_TO_PAGES = (
+# Response headers that scripts of other sites may read, in addition to those that browsers always let them read.
+_EXPOSED_HEADERS = (
     "Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Idempotency-Replayed", "Location", "Retry-After",
     "X-Request-ID",
 )  # fmt: skip
 
 
 def create_app(resources: Resources) -> FastAPI:
-    """The HTTP API on *resources*. Opens nothing and closes nothing; that is its caller's."""
+    """Return the HTTP API on *resources*, which the caller opens and closes."""
     app = FastAPI(
         title="Waybill",
         version=__version__,
-        summary="Documents through processing stages, every output in custody.",
+        summary="Process documents in stages, and keep every output in custody.",
         openapi_url=f"{API}/openapi.json",
-        # Their pages load scripts from other hosts.
+        # FastAPI's documentation pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
-        # No redirects that are built from what the client says this host is called.
+        # A redirect would be built from the Host header, which the client chooses.
         redirect_slashes=False,
-        # Traces would carry the tokens of links off this machine: they record the query.
+        # Traces record query strings, and with them the tokens of links.
         telemetry={"tracing": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = resources
     app.state.readiness = Readiness(resources.custody, resources.prefect)
-    app.state.metrics = watching = metrics.Metrics(resources, app.state.readiness)
-    answer_errors(app)
-    app.include_router(ingest.router)
-    app.include_router(uploads.router)
-    app.include_router(downloads.router)
-    app.include_router(files.router)
-    app.include_router(status.router)
-    app.include_router(event_bodies.router)
-    app.include_router(webhooks.router)
-    app.include_router(audit.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+    app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
+    install_error_handlers(app)
+    for resource in (ingest, downloads, files, status, webhooks, audit, health, metrics):
+        app.include_router(resource.router)
     if resources.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(resources.settings.cors_origins),
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Range", "X-Request-ID"],
-            expose_headers=_SHOWN_TO_PAGES,
+            expose_headers=_EXPOSED_HEADERS,
         )
-    # The last one is the outermost.
-    app.add_middleware(RequestLog, watch=watching.http)
+    # Added last, so that it is outermost and logs what the others answer.
+    app.add_middleware(RequestLog, observe=collected.http)
     return app

@@ -1,4 +1,4 @@
-"""What routes ask for by type: the gateway's resources, and a caller who has a scope."""
+"""FastAPI dependencies that routes name by type: the gateway's resources, and an authenticated caller with a scope."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from blocks.access import ADMIN, READ, WRITE
 from waybill.gateway.access import Caller
 from waybill.gateway.resources import Resources
 
-# Refuses nothing itself: it puts the scheme into the description of the API.
+# Refuses nothing itself: it only adds the scheme to the OpenAPI document. `Gate` authenticates.
 API_KEY = HTTPBearer(
-    auto_error=False, scheme_name="apiKey", bearerFormat="wb_ID_SECRET", description="`waybill keys create` makes one."
+    auto_error=False,
+    scheme_name="apiKey",
+    bearerFormat="wb_ID_SECRET",
+    description="An API key. Create one with `waybill keys create`.",
 )
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(API_KEY)]
 
 
 async def resources_of(request: Request) -> Resources:
-    """What the application was made with. A coroutine, because FastAPI sends plain functions to a thread each time."""
+    """Return the application's resources. A coroutine, because FastAPI runs plain functions in a thread."""
     return cast("Resources", request.app.state.resources)
 
 
 Waybill = Annotated[Resources, Depends(resources_of)]
 
 
-def _having(scope: str) -> Callable[..., Awaitable[Caller]]:
-    async def caller(
-        request: Request,
-        resources: Waybill,
-        _: Annotated[HTTPAuthorizationCredentials | None, Security(API_KEY)],
-    ) -> Caller:
+def _with_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
+    async def caller(request: Request, resources: Waybill, _: Credentials) -> Caller:
         return await resources.gate.admit(request, scope)
 
     return caller
 
 
-Reader = Annotated[Caller, Depends(_having(READ))]
-Writer = Annotated[Caller, Depends(_having(WRITE))]
-Admin = Annotated[Caller, Depends(_having(ADMIN))]
+Reader = Annotated[Caller, Depends(_with_scope(READ))]
+Writer = Annotated[Caller, Depends(_with_scope(WRITE))]
+Admin = Annotated[Caller, Depends(_with_scope(ADMIN))]

@@ -1,6 +1,6 @@
-"""What nearly every request asks of the catalogue, asked for many requests at once: its key, its file, its audit row.
+"""The three statements that nearly every request needs, batched: its API key, its file, its audit entry.
 
-A download is otherwise three exchanges with Postgres, and they take more time than the download of a small file.
+Sent one by one, they take more time than the download of a small file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from waybill.gateway.batching import Batcher
 
 
 class Lookups:
-    """Each call is answered by the catalogue, after it was made. All raise `CatalogUnavailable`."""
+    """Each call reads or writes the catalogue after it was made. All raise `CatalogUnavailable`."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -23,19 +23,19 @@ class Lookups:
         self._entries = Batcher(self._record)
 
     async def key(self, key_id: str) -> ApiKey | None:
-        """The API key with this id, usable or not."""
+        """Return the API key with this id, usable or not."""
         return await self._keys.ask(key_id)
 
     async def file(self, file_id: UUID) -> Artifact:
-        """The artifact, as `Catalog.get` gives it. Raises `ArtifactNotFound`, `ArtifactGone`."""
+        """Return the artifact like `Catalog.get`. Raises `ArtifactNotFound`, `ArtifactGone`."""
         found = await self._files.ask(file_id)
         if found is not None:
             return found
         async with self._catalog.connection() as connection:
-            return await self._catalog.get(connection, file_id)  # which says why there is none
+            return await self._catalog.get(connection, file_id)  # raises the error that says why there is none
 
     async def record(self, entry: AuditEntry) -> None:
-        """Returns once *entry* is in the audit log."""
+        """Write *entry* to the audit log; return once it is committed."""
         await self._entries.ask(entry)
 
     async def _find_keys(self, key_ids: Sequence[str]) -> list[ApiKey | None]:

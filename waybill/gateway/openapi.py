@@ -1,4 +1,4 @@
-"""How routes describe themselves in the OpenAPI document: the one shape of errors, and which status means what."""
+"""Parts of the OpenAPI document that routes share: the shape of errors, status descriptions, multipart forms."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-_MEANINGS = {
-    400: "Not a request that can be read",
-    401: "No API key, or one that does not work",
-    403: "The key has not the scope, or the link is for something else",
-    404: "There is no such thing",
-    408: "The request came too slowly",
-    409: "In conflict with how things are",
-    410: "It was there: expired or deleted",
-    412: "Not the content that If-Match names",
+_DESCRIPTIONS = {
+    400: "The request is malformed",
+    401: "The API key or link is missing, unknown, expired or revoked",
+    403: "The API key lacks the scope, or the link is for something else",
+    404: "Not found",
+    408: "The request body arrived too slowly",
+    409: "Conflict with the current state",
+    410: "Expired or deleted",
+    412: "If-Match names other content",
     413: "Too large",
     414: "The URL is too long",
-    415: "A type that is not allowed",
-    416: "No byte of the file lies in this range",
-    422: "The request does not have the right form",
-    429: "Too many requests; Retry-After says when to come again",
-    500: "Stored bytes are damaged, or something unforeseen went wrong",
-    503: "Database, storage or Prefect do not answer now; Retry-After says when to come again",
-    507: "No room left in the storage",
+    415: "The media type is not allowed",
+    416: "The range is beyond the end of the file",
+    422: "A field or parameter is not valid",
+    429: "Too many requests; Retry-After says when to try again",
+    500: "Stored bytes are damaged, or an unexpected error",
+    503: "The database, the storage or Prefect does not answer; Retry-After says when to try again",
+    507: "The storage is full",
 }
 
-# What the gateway stands on may be set up wrongly, and then any path says so.
-_ANYWHERE = (401, 403, 414, 422, 429, 500, 503)
+# Statuses of every path with a key. 500 too: a database or storage that is set up wrongly shows on any path.
+_EVERYWHERE = (401, 403, 414, 422, 429, 500, 503)
 
 ANY_CONTENT: dict[str, Any] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-"""For an answer of whatever type the file has."""
+"""For a response that has the media type of the file."""
 
 
 class ErrorDetail(BaseModel):
-    """*code* is for programs, *message* for people."""
+    """What went wrong: *code* is for programs, *message* for people."""
 
     code: str = Field(examples=["ArtifactNotFound"])
-    message: str = Field(examples=["there is no such file"])
+    message: str = Field(examples=["there is no file with this id"])
     detail: dict[str, Any] = Field(examples=[{}])
 
 
 class ErrorAnswer(BaseModel):
-    """Every answer that is an error."""
+    """The body of every error response."""
 
     model_config = ConfigDict(title="Error")
 
@@ -50,7 +50,7 @@ class ErrorAnswer(BaseModel):
 
 
 def form(*, file_required: bool, **fields: str) -> dict[str, Any]:
-    """For a route's `openapi_extra`: a multipart form of a file and text fields, which are given with an example."""
+    """Return a route's `openapi_extra`: a multipart form with a file and text *fields*, given as name and example."""
     properties: dict[str, Any] = {"file": {"type": "string", "format": "binary"}}
     properties |= {name: {"type": "string", "examples": [example]} for name, example in fields.items()}
     schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
@@ -60,7 +60,8 @@ def form(*, file_required: bool, **fields: str) -> dict[str, Any]:
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: those that every path with a key has, and *statuses*."""
+    """Return a route's `responses`: the errors of every path with a key, and *statuses*."""
     return {
-        status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in sorted({*_ANYWHERE, *statuses})
+        status: {"model": ErrorAnswer, "description": _DESCRIPTIONS[status]}
+        for status in sorted({*_EVERYWHERE, *statuses})
     }

@@ -1,8 +1,8 @@
-"""Whether what the gateway stands on answers: the database, the storage, and Prefect where there is one.
+"""Readiness: whether the database, the storage and, where one is configured, Prefect answer.
 
-Owns how long is waited for each, and that everybody who asks at the same time, or a moment later, is given the same
-answer: anybody may ask, and each look costs the others something. Problems are told without hosts, paths and the words
-of others; those are in the log, once for each change.
+Owns the time limit of each check, and that concurrent and closely following requests share one result: readiness needs
+no key, and each check costs a dependency something. Problems are described without hosts, paths and messages of other
+programs; the log has those, once for each change.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Literal
 from blocks.custody import Custody
 from blocks.errors import InvalidSettings, WaybillError
 from blocks.runs.prefect_api import PrefectApi
+from blocks.runtime.freshness import FreshAnswer
 
 log = logging.getLogger("waybill.gateway")
 
 # Each of the three answers in milliseconds. A load balancer asks every few seconds and waits about as long as this.
 CHECK_SECONDS = 3.0
-# How old an answer may be: nothing breaks or comes back quicker than it is looked at anyway.
+# How old a result may be: load balancers ask less often than this.
 _FRESH_SECONDS = 1.0
 
 Condition = Literal["ok", "problem", "not configured"]
@@ -31,7 +32,7 @@ DEPENDENCIES = ("database", "storage", "prefect")
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What one look has shown, and how long it took."""
+    """The result of one check, and how long it took."""
 
     status: Condition
     milliseconds: float
@@ -39,72 +40,60 @@ class Check:
 
 
 class Readiness:
-    """Looks at the dependencies of one gateway, at all of them at once."""
+    """Checks the dependencies of one gateway concurrently."""
 
     def __init__(self, custody: Custody, prefect: PrefectApi) -> None:
-        self._prefect = prefect
-        self._looks = {
-            "database": _Look("the database", lambda: _reach_database(custody)),
-            "storage": _Look("the storage", lambda: asyncio.to_thread(custody.backend.probe)),
-            "prefect": _Look("Prefect", lambda: _reach_prefect(prefect)),
+        self._checks = {
+            "database": _Dependency("the database", lambda: _reach_database(custody)),
+            "storage": _Dependency("the storage", lambda: asyncio.to_thread(custody.backend.probe)),
         }
+        if prefect.configured:
+            self._checks["prefect"] = _Dependency("Prefect", lambda: _reach_prefect(prefect))
 
     async def checks(self) -> dict[str, Check]:
-        """What is known of each, within `CHECK_SECONDS`."""
-        asked = [name for name in DEPENDENCIES if name != "prefect" or self._prefect.configured]
-        found = await asyncio.gather(*(self._looks[name].result() for name in asked))
-        unasked = Check(status="not configured", milliseconds=0.0)
-        return dict.fromkeys(DEPENDENCIES, unasked) | dict(zip(asked, found, strict=True))
+        """Return the check of each of `DEPENDENCIES`, within `CHECK_SECONDS`."""
+        found = await asyncio.gather(*(dependency.check() for dependency in self._checks.values()))
+        unchecked = Check(status="not configured", milliseconds=0.0)
+        return dict.fromkeys(DEPENDENCIES, unchecked) | dict(zip(self._checks, found, strict=True))
 
 
-class _Look:
-    """Looks at one dependency, one at a time. A look that hangs is not cut short: that may take longer than it."""
+class _Dependency:
+    """Checks one dependency with *reach*, and logs when it stops and starts to answer."""
 
-    def __init__(self, called: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._called = called
-        self._work = work
-        self._looking: asyncio.Task[Check] | None = None
-        self._began = 0.0
-        self._last: Check | None = None
-        self._last_at = 0.0
+    def __init__(self, name: str, reach: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._reach = reach
+        self._latest = FreshAnswer(self._run)
+        self._is_ready = True
 
-    async def result(self) -> Check:
-        if self._last is not None and time.monotonic() - self._last_at < _FRESH_SECONDS:
-            return self._last
-        if self._looking is None or self._looking.done():
-            self._began = time.monotonic()
-            self._looking = asyncio.create_task(self._look())
-        left = self._began + CHECK_SECONDS - time.monotonic()
-        await asyncio.wait([self._looking], timeout=max(0.0, left))
-        if self._looking.done():
-            return self._looking.result()
-        problem = f"{self._called} has not answered for {CHECK_SECONDS:.0f} s"
-        return self._told(Check(status="problem", milliseconds=self._milliseconds(), problem=problem))
-
-    async def _look(self) -> Check:
+    async def check(self) -> Check:
         try:
-            await self._work()
+            return await self._latest.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=CHECK_SECONDS)
+        except TimeoutError:
+            problem = f"{self._name} has not answered for {CHECK_SECONDS:.0f} s"
+            self._log_change(problem)
+            return Check(status="problem", milliseconds=1000 * CHECK_SECONDS, problem=problem)
+
+    async def _run(self) -> Check:
+        began, problem, reason = time.monotonic(), None, None
+        try:
+            await self._reach()
         except WaybillError as error:
-            refused = isinstance(error, InvalidSettings)
-            what = "cannot be used with these settings" if refused else "does not answer"
-            problem, reason = f"{self._called} {what}; the gateway's log says more", error.message
+            is_refused = isinstance(error, InvalidSettings)
+            what = "cannot be used with these settings" if is_refused else "does not answer"
+            problem, reason = f"{self._name} {what}; the gateway's log says more", error.message
         except Exception as error:  # noqa: BLE001 - whatever it is, the gateway is not ready
-            problem, reason = f"{self._called} failed; the gateway's log says more", repr(error)
-        else:
-            return self._told(Check(status="ok", milliseconds=self._milliseconds()))
-        return self._told(Check(status="problem", milliseconds=self._milliseconds(), problem=problem), reason)
+            problem, reason = f"{self._name} failed; the gateway's log says more", repr(error)
+        self._log_change(reason)
+        milliseconds = round(1000 * (time.monotonic() - began), 1)
+        return Check(status="problem" if problem else "ok", milliseconds=milliseconds, problem=problem)
 
-    def _milliseconds(self) -> float:
-        return round(1000 * (time.monotonic() - self._began), 1)
-
-    def _told(self, check: Check, reason: str | None = None) -> Check:
-        before, self._last, self._last_at = self._last, check, time.monotonic()
-        if check.status != (before.status if before else "ok"):
-            if check.status == "ok":
-                log.info("%s is ready again", self._called)
-            else:
-                log.error("not ready: %s", reason or check.problem)
-        return check
+    def _log_change(self, problem: str | None) -> None:
+        was_ready, self._is_ready = self._is_ready, problem is None
+        if was_ready and problem is not None:
+            log.error("not ready: %s", problem)
+        elif not was_ready and problem is None:
+            log.info("%s is ready again", self._name)
 
 
 async def _reach_database(custody: Custody) -> None:
@@ -114,5 +103,5 @@ async def _reach_database(custody: Custody) -> None:
 
 async def _reach_prefect(prefect: PrefectApi) -> None:
     async with prefect.client(seconds=CHECK_SECONDS) as client:
-        # Not its health: that says nothing of its database and of our credentials.
+        # Not Prefect's health check, which tests neither its database nor our credentials.
         await client.read_flows(limit=1)

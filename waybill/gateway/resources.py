@@ -1,4 +1,4 @@
-"""What the gateway's routes work with, opened once by whoever runs it."""
+"""What the gateway's routes work with, opened once by the process that runs it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.lookups import Lookups
 
-# Clients that wait pile up, and their requests are answered late when everything is back: rather tell them soon.
+# During an outage waiting requests pile up, and would still be queued when the database is back: fail them early.
 # A connection is free within milliseconds, and no statement of the gateway takes a second.
 TIMEOUTS = Timeouts(connection_seconds=3.0, answer_seconds=4.0)
 
-# Files that are taken in at the same time: what a disk or a network bears is reached with a few, and each takes memory.
+# Uploads stored at the same time. A few saturate a disk or a network, and each takes a thread and some MiB.
 MOST_UPLOADS = 32
-# Whoever comes when so many wait is told at once how it stands.
+# Webhook tests whose outcome is waited for. Each polls the database ten times a second; further ones answer 202 now.
 MOST_WAITING_TESTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """Custody with its catalogue, links, Prefect, and who may come in."""
+    """Custody with its catalogue, links, Prefect, and access control."""
 
     settings: Settings
     custody: Custody
@@ -39,18 +39,18 @@ class Resources:
     gate: Gate
     guard: AddressGuard
     uploads: asyncio.Semaphore
-    """Files that are being stored. Each holds a thread of its own, and some MiB."""
+    """Bounds concurrent uploads to `MOST_UPLOADS`."""
     waiting_tests: asyncio.Semaphore
-    """Tests of webhooks whose outcome somebody waits for. Each looks at the database ten times a second."""
+    """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
 
 
 @asynccontextmanager
 async def open_resources(
     settings: Settings, custody: Custody, *, prefect_api: str | None, resolve: Resolver = system_resolver
 ) -> AsyncGenerator[Resources]:
-    """Everything on *custody*, and on the Prefect server at *prefect_api* if there is one. Raises `InvalidSettings`."""
+    """Yield the resources on *custody*, with the Prefect server at *prefect_api* if given. Raises `InvalidSettings`."""
     links = Links.of(settings)
-    # Now, so that keys that cannot be used are told at the start and not to the first client.
+    # Unusable link signing keys are reported at the start, not to the first client.
     await asyncio.to_thread(links.require_keys)
     lookups = Lookups(custody.catalog)
     async with PrefectApi.open(prefect_api) as prefect:

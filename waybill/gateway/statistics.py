@@ -1,14 +1,13 @@
-"""What is asked of the database and of Prefect when metrics are read: how things stand, in Prometheus' families.
+"""The numbers of the metrics endpoint that come from the database and from Prefect, as Prometheus metric families.
 
-Owns how often they are asked (a second scraper costs nothing), how long is waited for them, and that what does not
-answer is left out while the rest is told. Old figures are never given for new ones.
+Owns how often each is read (a second scraper costs nothing) and how long is waited for it. What does not answer is left
+out, and the rest is served; outdated numbers never are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
@@ -28,72 +27,50 @@ from blocks.catalog.statistics import custody_statistics, unfinished_files
 from blocks.errors import Transient
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS
+from blocks.runtime.freshness import FreshAnswer
 from blocks.webhooks.outbox.statistics import delivery_statistics, events_since
 from waybill.gateway.readiness import Check
 
-# Scrapers come every 15 s or so; to ask more often than this makes no figure better.
+# Scrapers ask every 15 s or so; reading more often would not make the numbers better.
 _FRESH_SECONDS = 2.0
-# Prometheus gives up after ten seconds by default.
-_PATIENCE_SECONDS = 4.0
+# Prometheus gives up a scrape after ten seconds by default.
+_TIMEOUT_SECONDS = 4.0
 
 log = logging.getLogger("waybill.gateway")
 
 Families = list[Metric]
 
 
-class Figures:
-    """The families of one gateway, gathered when they are asked for."""
+class Statistics:
+    """The metric families of one gateway, read when they are asked for."""
 
     def __init__(self, catalog: Catalog, prefect: PrefectApi) -> None:
-        self._prefect = prefect
-        self._events = _Events(catalog)
-        self._custody = _Source(lambda: _custody(catalog))
-        self._deliveries = _Source(lambda: _deliveries(catalog))
-        self._told = _Source(self._events.families)
-        self._runs = _Source(lambda: _runs(prefect))
+        events = _EventCounts(catalog)
+        reading: dict[str, list[Callable[[], Awaitable[Families]]]] = {
+            "database": [lambda: _custody(catalog), lambda: _deliveries(catalog), events.families],
+            "prefect": [lambda: _runs(prefect)],
+        }
+        self._sources = {name: [FreshAnswer(read) for read in reads] for name, reads in reading.items()}
 
     async def gather(self, checks: dict[str, Check]) -> Families:
-        """Everything that the dependencies tell which *checks* has found to answer."""
-        asked: list[_Source] = []
-        if checks["database"].status == "ok":
-            asked += [self._custody, self._deliveries, self._told]
-        if checks["prefect"].status == "ok":
-            asked.append(self._runs)
-        found = await asyncio.gather(*(source.families() for source in asked))
+        """Return the families of each dependency that is "ok" in *checks*, and `waybill_up` of all."""
+        ready = [name for name in self._sources if checks[name].status == "ok"]
+        found = await asyncio.gather(*(_read(source) for name in ready for source in self._sources[name]))
         return [_up(checks), *(family for families in found for family in families)]
 
 
-class _Source:
-    """One question, asked once at a time and not again for `_FRESH_SECONDS`. One that hangs is left to itself."""
-
-    def __init__(self, ask: Callable[[], Awaitable[Families]]) -> None:
-        self._ask = ask
-        self._asking: asyncio.Task[Families] | None = None
-        self._last: Families = []
-        self._last_at = float("-inf")
-
-    async def families(self) -> Families:
-        if time.monotonic() - self._last_at < _FRESH_SECONDS:
-            return self._last
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._answer())
-        await asyncio.wait([self._asking], timeout=_PATIENCE_SECONDS)
-        return self._asking.result() if self._asking.done() else []
-
-    async def _answer(self) -> Families:
-        try:
-            found = list(await self._ask())
-        except Transient:
-            return []  # what is away is told by waybill_up
-        except Exception:
-            log.exception("cannot gather a part of the metrics; the rest is told")
-            return []
-        self._last, self._last_at = found, time.monotonic()
-        return found
+async def _read(source: FreshAnswer[Families]) -> Families:
+    try:
+        return await source.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=_TIMEOUT_SECONDS)
+    except (Transient, TimeoutError):
+        return []  # waybill_up shows that it does not answer
+    except Exception:
+        log.exception("some metrics cannot be read and are left out")
+        return []
 
 
-class _Events:
-    """Events counted as they come, from when this gateway was first asked."""
+class _EventCounts:
+    """Counts of events and stages since this gateway was first scraped."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -112,13 +89,11 @@ class _Events:
                 self._stages[count.stage, outcome] += count.events
                 self._stage_seconds[count.stage] = self._stage_seconds.get(count.stage, 0.0) + count.seconds
         events = CounterMetricFamily(
-            "waybill_events", "What has happened to runs and documents, as webhooks name it.", labels=["event_type"]
+            "waybill_events", "Events of runs and documents, by webhook event type.", labels=["event_type"]
         )
         for event_type, number in sorted(self._events.items()):
             events.add_metric([event_type], number)
-        stages = CounterMetricFamily(
-            "waybill_stages", "Documents that came out of a stage.", labels=["stage", "outcome"]
-        )
+        stages = CounterMetricFamily("waybill_stages", "Documents that left a stage.", labels=["stage", "outcome"])
         for labels, number in sorted(self._stages.items()):
             stages.add_metric(labels, number)
         seconds = CounterMetricFamily(
@@ -136,27 +111,29 @@ def _up(checks: dict[str, Check]) -> Metric:
 
 async def _custody(catalog: Catalog) -> Families:
     async with catalog.connection() as connection:
-        figures = {one.kind: one for one in await custody_statistics(connection)}
+        found = {one.kind: one for one in await custody_statistics(connection)}
         unfinished = await unfinished_files(connection)
-    here = [figures[kind] for kind in KINDS if kind in figures]
+    kinds = [found[kind] for kind in KINDS if kind in found]
 
     def by_kind(name: str) -> Iterator[tuple[str, float]]:
         for kind in KINDS:
-            yield kind, float(getattr(figures[kind], name)) if kind in figures else 0.0
+            yield kind, float(getattr(found[kind], name)) if kind in found else 0.0
 
     return [
         _gauge("waybill_custody_files", "Files in custody.", "kind", by_kind("files")),
-        _gauge("waybill_custody_bytes", "Bytes that they take up in the storage.", "kind", by_kind("stored_bytes")),
-        GaugeMetricFamily("waybill_files_pinned", "Files that stay until unpinned.", sum(one.pinned for one in here)),
-        GaugeMetricFamily("waybill_files_damaged", "Files found damaged.", sum(one.damaged for one in here)),
+        _gauge("waybill_custody_bytes", "Bytes that they occupy in the storage.", "kind", by_kind("stored_bytes")),
         GaugeMetricFamily(
-            "waybill_files_expiring_next_day", "Files that expire within 24 h.", sum(one.expiring for one in here)
+            "waybill_files_pinned", "Files that are kept until they are unpinned.", sum(one.pinned for one in kinds)
+        ),
+        GaugeMetricFamily("waybill_files_damaged", "Files found damaged.", sum(one.damaged for one in kinds)),
+        GaugeMetricFamily(
+            "waybill_files_expiring_next_day", "Files that expire within 24 h.", sum(one.expiring for one in kinds)
         ),
         GaugeMetricFamily(
-            "waybill_files_expired_not_removed", "Files that have expired and still take up room.",
-            sum(one.expired for one in here),
+            "waybill_files_expired_not_removed", "Files that have expired and are still stored.",
+            sum(one.expired for one in kinds),
         ),
-        _gauge("waybill_files_unfinished", "Files being written or removed.", "state", unfinished.items()),
+        _gauge("waybill_files_unfinished", "Files being written or deleted.", "state", unfinished.items()),
     ]  # fmt: skip
 
 
@@ -164,23 +141,23 @@ async def _deliveries(catalog: Catalog) -> Families:
     async with catalog.connection() as connection:
         found = await delivery_statistics(connection)
     return [
-        _gauge("waybill_webhook_deliveries", "Deliveries on record.", "state", found.by_state.items()),
+        _gauge("waybill_webhook_deliveries", "Webhook deliveries in the database.", "state", found.by_state.items()),
         GaugeMetricFamily(
-            "waybill_webhook_oldest_pending_seconds", "Age of the oldest delivery that is pending.",
+            "waybill_webhook_oldest_pending_seconds", "Age of the oldest pending delivery.",
             found.oldest_pending_seconds,
         ),
         GaugeMetricFamily(
-            "waybill_webhook_overdue_seconds", "How long the first delivery in the line should have been sent by now.",
+            "waybill_webhook_overdue_seconds", "How long ago the most overdue delivery was due.",
             found.overdue_seconds,
         ),
-        _gauge("waybill_webhook_endpoints", "Endpoints; held: left alone for a while.", "state",
+        _gauge("waybill_webhook_endpoints", "Webhook endpoints; held: paused for a while.", "state",
                found.endpoints.items()),
     ]  # fmt: skip
 
 
 async def _runs(prefect: PrefectApi) -> Families:
     ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
-    async with prefect.client(seconds=_PATIENCE_SECONDS) as client:
+    async with prefect.client(seconds=_TIMEOUT_SECONDS) as client:
         counts = await asyncio.gather(
             *(
                 client.count_flow_runs(
@@ -193,11 +170,11 @@ async def _runs(prefect: PrefectApi) -> Families:
             )
         )
     by_state = {state_type.value.lower(): number for state_type, number in zip(StateType, counts, strict=True)}
-    return [_gauge("waybill_runs", "Runs in Prefect's history, by the type of their state.", "state", by_state.items())]
+    return [_gauge("waybill_runs", "Runs in Prefect's history, by state type.", "state", by_state.items())]
 
 
-def _gauge(name: str, told: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
-    family = GaugeMetricFamily(name, told, labels=[label])
+def _gauge(name: str, documentation: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
     for value, number in values:
         family.add_metric([value], number)
     return family

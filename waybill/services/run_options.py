@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from blocks.errors import InvalidOptions
 from blocks.json_cleaning import cleaned
-from tasks.registry import options_model, select_stages
 
 # A stage's number has one digit, and those of extra stages two.
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
+
+
+def import_stages() -> None:
+    """Import the stages' declarations. Takes half a second the first time, which no event loop should wait for."""
+    import_module("tasks.registry")
 
 
 def read_stages(text: str) -> list[int]:
@@ -26,6 +31,8 @@ def read_stages(text: str) -> list[int]:
         numbers.update(range(int(found[1]), int(found[2] or found[1]) + 1))
     if not numbers:
         raise _unreadable(text)
+    from tasks.registry import select_stages
+
     return [stage.number for stage in select_stages(sorted(numbers))]
 
 
@@ -40,6 +47,8 @@ def read_options(text: str, what: str) -> dict[str, Any]:
         raise InvalidOptions(f"{what} is not JSON: {exc}") from exc
     if not isinstance(raw, dict):
         raise InvalidOptions(f"{what} must hold an object with one entry per stage")
+    from tasks.registry import options_model
+
     named = {str(key).replace("-", "_"): value for key, value in cast("dict[Any, Any]", raw).items()}
     try:
         options_model().model_validate(named)

@@ -1,7 +1,7 @@
-"""Routes that take a small JSON body: how much of it is read, and for how long.
+"""JSON request bodies with a bound on their size and on the time they take to arrive.
 
-The framework reads the whole body before it asks for a key, so the bound is what keeps a stranger from filling the
-memory or holding a connection for ever. Files do not come this way.
+FastAPI reads the whole body before it authenticates the caller. Without the bounds any client could fill the memory, or
+hold a connection open. Files are not uploaded as JSON.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from waybill.gateway.errors import HttpError
 
 # A URL, a note, a list of events: a kilobyte or two.
 MAX_JSON_BYTES = 64 * 1024
-# Bodies of this size arrive with the head of the request.
+# Bodies of this size arrive together with the head of the request.
 _ARRIVAL_SECONDS = 10.0
 
 BODY_STATUSES = (400, 408, 413, 415)
-"""For a route's `errors(...)`: what can be wrong with a body before it is looked into."""
+"""For a route's `errors(...)`: the statuses of a body that cannot be parsed."""
 
 
 class JsonRoute(APIRoute):
-    """For a router's `route_class`: bodies of its routes are bounded in size and time."""
+    """A router's `route_class` that bounds the JSON bodies of its routes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's own handler, given a body that has arrived already."""
+        """Return FastAPI's handler, called with a body that has been received completely."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -60,9 +60,7 @@ async def _read(request: Request) -> bytes:
             async for piece in request.stream():
                 body += piece
                 if len(body) > MAX_JSON_BYTES:
-                    raise HttpError(
-                        413, "TooLarge", f"the body of this request may have {MAX_JSON_BYTES} bytes at most"
-                    )
+                    raise HttpError(413, "TooLarge", f"this request's body may have at most {MAX_JSON_BYTES} bytes")
     except TimeoutError:
-        raise HttpError(408, "TooSlow", "the body of this request did not arrive in time") from None
+        raise HttpError(408, "TooSlow", "the body of this request did not arrive in time; send it again") from None
     return bytes(body)

@@ -1,9 +1,8 @@
-"""The content of a file on its way to a client, in constant memory and off the event loop.
+"""The content of a file as a response, in constant memory and off the event loop.
 
-One piece is sent while threads read the next and compare this one. A slow client holds two pieces in memory, and none
-of the threads that serve the others. The first piece is made before the status is sent, so that what cannot be read is
-told with a status; what goes wrong later breaks the connection: a client sees fewer bytes than were announced, never a
-clean end.
+One piece is sent while threads read the next and hash this one. A slow client holds two pieces in memory, and no
+thread. The first piece is read before the status is sent, so that a file that cannot be read gets an error status; a
+later failure breaks the connection, and the client sees fewer bytes than `Content-Length` announced.
 """
 
 from __future__ import annotations
@@ -22,19 +21,20 @@ from blocks.custody.hash_check import BackgroundHash
 from blocks.custody.read import Content
 from blocks.runtime.threads import in_thread, to_its_end
 from blocks.storage import CHUNK_BYTES
-from waybill.gateway.http.byte_ranges import ByteRange
+from waybill.gateway.http.conditional_requests import ByteRange
 
-# One piece as custody reads them: it is in memory at once anyway.
-_AT_ONCE_BYTES = CHUNK_BYTES
-# One chunk of an encrypted file. Many clients that hardly read must not fill the memory, so pieces grow with what a
-# client takes, up to `CHUNK_BYTES`: a piece is a small part of that, most of which lies in the network's buffers.
+# Up to this size the content is read and sent as one piece: custody reads that much into memory anyway.
+_ONE_PIECE_BYTES = CHUNK_BYTES
+# One chunk of an encrypted file. Many clients that hardly read must not fill the memory, so pieces start small and grow
+# with what a client has received, up to `CHUNK_BYTES`: a piece is at most 1/32 of that, which is small compared with
+# what the network's buffers hold.
 _FIRST_PIECE_BYTES = 64 * 1024
-_SHARE = 32
-# What a network of 1 Gbit/s takes for a MiB, several times over.
-_QUICK_SECONDS = 0.05
+_PIECE_SHARE = 32
+# A client that takes a piece within this time is fast: a network of 1 Gbit/s needs a fraction of it for a MiB.
+_FAST_SECONDS = 0.05
 
 
-class ContentAnswer(Response):
+class ContentResponse(Response):
     """The whole content of *artifact* (200), or *part* of it (206)."""
 
     def __init__(
@@ -50,9 +50,9 @@ class ContentAnswer(Response):
         self._start, self._stop = start, stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. What custody raises before the first piece leaves this call with nothing sent."""
+        """Send the content. Errors before the first piece are raised with nothing sent."""
         del scope
-        if self._stop - self._start <= _AT_ONCE_BYTES:
+        if self._stop - self._start <= _ONE_PIECE_BYTES:
             piece = await self._custody.read_part(self._artifact, self._start, self._stop)
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": piece})
@@ -65,26 +65,25 @@ class ContentAnswer(Response):
             aclosing(_pieces(content, self._start, self._stop)) as pieces,
         ):
             piece = await anext(pieces, None)
-            gone = asyncio.create_task(_until_gone(receive))
+            disconnected = asyncio.create_task(_until_disconnected(receive))
             try:
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 while piece is not None:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    if gone.done():
-                        return  # nobody reads on: the server drops what is sent, and this would go on to the end
+                    if disconnected.done():
+                        return  # the server would discard the rest
                     piece = await anext(pieces, None)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             finally:
-                gone.cancel()
+                disconnected.cancel()
 
 
 async def _pieces(content: Content, start: int, stop: int) -> AsyncGenerator[bytes]:
-    """The bytes from *start* up to *stop*, the next piece made while the one before is in use.
+    """Yield the bytes from *start* up to *stop*, reading the next piece while the previous one is sent.
 
-    Of the whole content the last piece comes only when its sha256 is right. However this ends, no thread is at work any
-    more then.
+    When the whole content is read, its last piece is yielded only if the sha256 is right. No thread outlives this.
     """
-    comparison = BackgroundHash(content.artifact) if (start, stop) == (0, content.size) else None
+    hash_check = BackgroundHash(content.artifact) if (start, stop) == (0, content.size) else None
     piece_bytes, at = _FIRST_PIECE_BYTES, start
     upcoming = _read(content, at, stop, piece_bytes)
     try:
@@ -93,33 +92,33 @@ async def _pieces(content: Content, start: int, stop: int) -> AsyncGenerator[byt
             at += len(piece)
             if at < stop:
                 upcoming = _read(content, at, stop, piece_bytes)
-            if comparison is not None:
-                await comparison.add(piece)
+            if hash_check is not None:
+                await hash_check.add(piece)
                 if at == stop:
-                    await comparison.finish()
-            handed_over = time.monotonic()
+                    await hash_check.finish()
+            yielded_at = time.monotonic()
             yield piece
-            is_quick = time.monotonic() - handed_over < _QUICK_SECONDS
-            piece_bytes = _next_size(piece_bytes, taken_bytes=at - start, is_quick=is_quick)
+            is_fast = time.monotonic() - yielded_at < _FAST_SECONDS
+            piece_bytes = _next_size(piece_bytes, sent_bytes=at - start, is_fast=is_fast)
     finally:
         upcoming.cancel()
         await to_its_end(asyncio.gather(upcoming, return_exceptions=True))
-        if comparison is not None:
-            await comparison.close()
+        if hash_check is not None:
+            await hash_check.close()
 
 
-def _next_size(piece_bytes: int, *, taken_bytes: int, is_quick: bool) -> int:
-    if not is_quick:
+def _next_size(piece_bytes: int, *, sent_bytes: int, is_fast: bool) -> int:
+    if not is_fast:
         return max(piece_bytes // 2, _FIRST_PIECE_BYTES)
-    return piece_bytes * 2 if piece_bytes * 2 <= min(CHUNK_BYTES, taken_bytes // _SHARE) else piece_bytes
+    return piece_bytes * 2 if piece_bytes * 2 <= min(CHUNK_BYTES, sent_bytes // _PIECE_SHARE) else piece_bytes
 
 
 def _read(content: Content, at: int, stop: int, piece_bytes: int) -> asyncio.Task[bytes]:
-    # Up to where an encrypted chunk ends: otherwise it would be decrypted once more for the next piece.
+    # Up to the end of an encrypted chunk, which would otherwise be decrypted again for the next piece.
     until = min(stop, (at // _FIRST_PIECE_BYTES) * _FIRST_PIECE_BYTES + piece_bytes)
     return asyncio.create_task(in_thread(lambda _: content.read(at, until)))
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""The fields of forms: what each may hold, and what it means. Errors name the field."""
+"""Parses the text fields of upload forms. Errors name the field and say what it may hold."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from blocks.errors import InvalidOptions
 from blocks.webhooks.send.address import AddressGuard
 from waybill.services.run_options import read_options, read_stages
 
-# It comes back in every event of the run, and events have 20 kB at most.
+# Every event of the run repeats the metadata, and events have 20 kB at most.
 MAX_METADATA_BYTES = 8 * 1024
-# Events hold it some levels down, and what writes and reads their JSON gives up beyond 250 or so.
+# Events nest it a few levels deeper, and JSON libraries give up beyond 250 levels or so.
 MAX_METADATA_LEVELS = 32
 MAX_SOURCE_TYPE_CHARS = 100
 
 
 def read_metadata(text: str) -> dict[str, Any]:
-    """A JSON object of the sender's own. Raises `InvalidOptions`."""
+    """Return a JSON object of the client's own. Raises `InvalidOptions`."""
     if len(text.encode()) > MAX_METADATA_BYTES:
-        raise InvalidOptions(f"metadata may have {MAX_METADATA_BYTES} bytes of JSON")
+        raise InvalidOptions(f"metadata may have at most {MAX_METADATA_BYTES} bytes of JSON")
     try:
         found = orjson.loads(text)
     except ValueError as exc:
         raise InvalidOptions(f"metadata is not JSON: {exc}") from exc
     if not isinstance(found, dict):
-        raise InvalidOptions("metadata must hold a JSON object")
+        raise InvalidOptions("metadata must be a JSON object")
     if _is_deeper(cast("dict[str, Any]", found), MAX_METADATA_LEVELS):
-        raise InvalidOptions(f"metadata may have {MAX_METADATA_LEVELS} levels of objects and lists")
+        raise InvalidOptions(f"metadata may have at most {MAX_METADATA_LEVELS} levels of objects and lists")
     return cast("dict[str, Any]", found)
 
 
 def read_source_type(text: str) -> str:
-    """A word of the sender's own for where the file comes from. Raises `InvalidOptions`."""
+    """Return the client's own word for where the file comes from. Raises `InvalidOptions`."""
     if not text.isprintable() or len(text) > MAX_SOURCE_TYPE_CHARS:
-        raise InvalidOptions(f"source_type may have {MAX_SOURCE_TYPE_CHARS} printable characters")
+        raise InvalidOptions(f"source_type may have at most {MAX_SOURCE_TYPE_CHARS} characters, all printable")
     return text
 
 
 def read_run_stages(text: str) -> list[int] | None:
-    """``1-3``, ``1,2,3`` or ``[1, 2, 3]``; None (all of them) for nothing. Raises `InvalidOptions`."""
+    """Parse ``1-3``, ``1,2,3`` or ``[1, 2, 3]``; None, for all stages, if empty. Raises `InvalidOptions`."""
     plain = text.strip()
     if plain.startswith("[") and plain.endswith("]"):
         plain = plain[1:-1].strip()
@@ -49,14 +49,14 @@ def read_run_stages(text: str) -> list[int] | None:
 
 
 def read_run_options(text: str) -> dict[str, Any]:
-    """Options for the stages; none for nothing. Raises `InvalidOptions`."""
+    """Return options for the stages; none if *text* is empty. Raises `InvalidOptions`."""
     return read_options(text, "options") if text.strip() else {}
 
 
 def read_webhook_url(text: str, guard: AddressGuard) -> str | None:
-    """Where the run is told about; None for nothing. Raises `InvalidWebhookUrl`, `AddressRefused`.
+    """Return the URL that receives the run's events; None if empty. Raises `InvalidWebhookUrl`, `AddressRefused`.
 
-    Without asking DNS: its answer may be another one when something is sent, and is judged then.
+    The host name is not resolved here: it is resolved and checked whenever an event is sent.
     """
     if not text.strip():
         return None
@@ -65,15 +65,15 @@ def read_webhook_url(text: str, guard: AddressGuard) -> str | None:
 
 
 def read_file_id(text: str) -> UUID:
-    """A file in custody. Raises `InvalidOptions`."""
+    """Return the id of a file in custody. Raises `InvalidOptions`."""
     try:
         return UUID(text)
     except ValueError as exc:
-        raise InvalidOptions("file_id is not an id; ids look like 0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a") from exc
+        raise InvalidOptions("file_id must be an id like 0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a") from exc
 
 
 def upload_metadata(fields: dict[str, str]) -> dict[str, Any]:
-    """What is kept with the file."""
+    """Return what is stored with the file. Raises `InvalidOptions`."""
     metadata = read_metadata(fields["metadata"]) if fields.get("metadata", "").strip() else {}
     if fields.get("source_type", "").strip():
         metadata["source_type"] = read_source_type(fields["source_type"])

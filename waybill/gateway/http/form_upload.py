@@ -1,7 +1,7 @@
-"""A form with a file in it, on its way into custody.
+"""A multipart form with a file, streamed into custody.
 
-Owns the limits on what comes in (size, before and while it is read; type, by content), and what a file is said to be.
-What is refused is undone; nothing is kept in memory or in a temporary file.
+Owns the limits of an upload: size (announced and counted), type (by content) and how many run at the same time. An
+upload that is refused or breaks off is undone. Nothing is held in memory or in a temporary file.
 """
 
 from __future__ import annotations
@@ -11,33 +11,36 @@ import hashlib
 import io
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from blocks.catalog import Draft, Stored
+from blocks.catalog import Artifact, Draft, Stored
 from blocks.custody.upload import StreamingUpload, streaming_upload
-from blocks.errors import TooLarge, UnsupportedType, WaybillError
+from blocks.errors import InvalidOptions, TooLarge, UnsupportedType, WaybillError
 from blocks.filetype import HEAD_BYTES, by_extension, sniff_content
 from blocks.naming import clean_display_name
 from blocks.settings import Settings
 from blocks.storage import Blob
-from waybill.gateway.errors import HttpError
+from waybill.gateway.access import Caller
+from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
+from waybill.gateway.http.form_parsing import upload_metadata
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
 from waybill.gateway.resources import Resources
+from waybill.services.files import Also, taken_in
 
 _ANY_TYPE = "application/octet-stream"
-# A burst of small files is over by then; large ones are not.
-_IN_LINE_SECONDS = 5.0
-# Until the content is known.
+# Long enough for a burst of small files to pass.
+_SLOT_WAIT_SECONDS = 5.0
+# Replaced when the content has been received.
 _UNKNOWN_SHA256 = "0" * 64
 
 
 class Sink(Protocol):
-    """Where a file's content goes."""
+    """Receives a file's content piece by piece."""
 
     async def write(self, piece: bytes) -> None: ...
 
@@ -45,7 +48,7 @@ class Sink(Protocol):
 
 
 class HashOnly:
-    """Takes the hash of content that is in custody already."""
+    """Only hashes the content: it is in custody already."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -60,18 +63,18 @@ class HashOnly:
 
 
 @dataclass
-class ReceivedForm:
-    """What came in. `content` is None without a file."""
+class UploadForm:
+    """The fields of a form and its file; *content* is None if it has no file."""
 
     fields: dict[str, str] = field(default_factory=dict[str, str])
     filename: str = ""
     head: bytes = b""
     content: Stored | Blob | None = None
-    incoming: StreamingUpload | None = None
+    upload: StreamingUpload | None = None
 
 
 @asynccontextmanager
-async def received_form(
+async def upload_form(
     request: Request,
     resources: Resources,
     *,
@@ -79,18 +82,18 @@ async def received_form(
     max_bytes: int,
     check_field: Callable[[str, str], object],
     store: bool = True,
-) -> AsyncGenerator[ReceivedForm]:
-    """Read the form of *request*, its file into custody; what is not kept within the block is undone at its end.
+) -> AsyncGenerator[UploadForm]:
+    """Receive the form of *request* and yield it. A file that the block does not `keep` is deleted at its end.
 
-    *check_field* is called with each field's name and value as it comes, so that a wrong one ahead of the file is
-    refused before the file is read. Without *store* only the file's hash is taken. Raises `HttpError`, `InvalidOptions`
-    and what custody raises.
+    *check_field* is called with the name and value of each field as it arrives, so that a wrong field in front of the
+    file is refused before the file is sent. Without *store* the file is only hashed. Raises `HttpError`,
+    `InvalidOptions` and what custody raises.
     """
     _refuse_by_length(request, max_bytes)
     async with AsyncExitStack() as until_done:
-        if store:  # before the body is asked for
-            await until_done.enter_async_context(_a_place(resources))
-        form, sink, size = ReceivedForm(), None, 0
+        if store:  # before the first read of the body, which sends "100 Continue"
+            await until_done.enter_async_context(_upload_slot(resources))
+        form, sink, size = UploadForm(), None, 0
         async for event in form_events(request, fields=fields, files=("file",)):
             if isinstance(event, FormField):
                 check_field(event.name, event.value)
@@ -110,11 +113,27 @@ async def received_form(
         yield form
 
 
-async def content_type(form: ReceivedForm, settings: Settings, *, convertible: bool) -> str:
-    """The media type of what came in, by its content. *convertible*: only what a converter reads will do.
+async def keep(
+    form: UploadForm, resources: Resources, caller: Caller, *, convertible: bool, also: Also | None = None
+) -> Artifact:
+    """Make the form's file available and record who uploaded it. *also* writes more in the same transaction, or raises.
 
-    Raises `HttpError` (415) for a type that is not allowed, and what `sniff` raises for one that is not convertible.
+    With *convertible* only types that a converter reads are accepted. Raises `InvalidOptions` without a file,
+    `HttpError` (415), and the errors of empty, encrypted and unreadable documents.
     """
+    if form.upload is None or form.content is None:
+        raise InvalidOptions("the form has no file; send one, as 'curl -F file=@report.pdf' does")
+    draft = replace(
+        _draft(form.filename, resources.settings),
+        document_sha256=form.content.sha256,
+        media_type=await _media_type(form, resources.settings, convertible=convertible),
+        metadata=upload_metadata(form.fields),
+    )
+    return await form.upload.keep(draft, make_available=taken_in(resources.custody, also=also, by=caller))
+
+
+async def _media_type(form: UploadForm, settings: Settings, *, convertible: bool) -> str:
+    """Return the media type by content. Raises `HttpError` (415), and what `sniff_content` raises if *convertible*."""
     found = _ANY_TYPE
     try:
         found = await _sniffed(form)
@@ -127,13 +146,16 @@ async def content_type(form: ReceivedForm, settings: Settings, *, convertible: b
     plain = found.partition(";")[0].strip().lower()
     if allowed and not any(fnmatchcase(plain, pattern.lower()) for pattern in allowed):
         raise HttpError(
-            415, "TypeNotAllowed", f"files of the type {plain} are not taken in here", detail={"allowed": list(allowed)}
+            415,
+            "TypeNotAllowed",
+            f"files of the type {plain} are not allowed here; detail.allowed lists those that are",
+            detail={"allowed": list(allowed)},
         )
     return found
 
 
-def upload_draft(filename: str, settings: Settings) -> Draft:
-    """What is known of an upload before its first byte."""
+def _draft(filename: str, settings: Settings) -> Draft:
+    """Return what is known of an upload before its first byte."""
     return Draft(
         kind="upload",
         filename=filename,
@@ -145,17 +167,17 @@ def upload_draft(filename: str, settings: Settings) -> Draft:
 
 
 @asynccontextmanager
-async def _a_place(resources: Resources) -> AsyncGenerator[None]:
-    """One of the places for uploads, waited for in line; raises `HttpError` (503) when none becomes free."""
+async def _upload_slot(resources: Resources) -> AsyncGenerator[None]:
+    """Hold one of the `MOST_UPLOADS` slots; raise `HttpError` (503) when none is free within `_SLOT_WAIT_SECONDS`."""
     try:
-        async with asyncio.timeout(_IN_LINE_SECONDS):
+        async with asyncio.timeout(_SLOT_WAIT_SECONDS):
             await resources.uploads.acquire()
     except TimeoutError:
         raise HttpError(
             503,
             "TooManyUploads",
-            "too many files are being taken in; try again in a moment",
-            headers={"Retry-After": "5"},
+            "too many uploads are in progress; try again in a moment",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from None
     try:
         yield
@@ -163,21 +185,21 @@ async def _a_place(resources: Resources) -> AsyncGenerator[None]:
         resources.uploads.release()
 
 
-async def _sink(form: ReceivedForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
-    draft = upload_draft(form.filename, resources.settings)
-    form.incoming = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
-    return form.incoming
+async def _sink(form: UploadForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
+    draft = _draft(form.filename, resources.settings)
+    form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
+    return form.upload
 
 
-async def _sniffed(form: ReceivedForm) -> str:
+async def _sniffed(form: UploadForm) -> str:
     def sniff(content: Any) -> str:
         return sniff_content(content, form.filename).media_type
 
-    if form.incoming is not None:
-        found = await form.incoming.inspect(sniff)
+    if form.upload is not None:
+        found = await form.upload.inspect(sniff)
         if found is not None:
             return found
-    # Nothing can be read back with the public key alone: what can be told from the beginning, and from the name.
+    # A gateway with the public key alone cannot read the file back: go by its first bytes, and its name.
     if form.content is not None and form.content.size > len(form.head):
         known = by_extension(form.filename.rpartition(".")[2].lower())
         if known is not None and form.head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
@@ -192,4 +214,6 @@ def _refuse_by_length(request: Request, max_bytes: int) -> None:
 
 
 def _too_large(max_bytes: int) -> HttpError:
-    return HttpError(413, TooLarge.__name__, f"a file may have {max_bytes} bytes here", detail={"max_bytes": max_bytes})
+    return HttpError(
+        413, TooLarge.__name__, f"a file may have at most {max_bytes} bytes here", detail={"max_bytes": max_bytes}
+    )

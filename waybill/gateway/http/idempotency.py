@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: a request that is sent again, because its answer was lost, does its work once.
+"""`Idempotency-Key`: a client that lost the response sends the request again, and its work is done once.
 
-After the draft of the IETF's HTTP API working group (draft-ietf-httpapi-idempotency-key-header): the same request gets
-the same answer, another one under the same key 422, and one that comes while the first is still being worked on waits a
-while for its answer and then gets 409. Keys are a client's own, and are remembered for a day.
+Follows the draft of the IETF's HTTP API working group (draft-ietf-httpapi-idempotency-key-header): the same request
+gets the same response, a different one with the same key 422, and one that arrives while the first is still processed
+waits for its response for a while and then gets 409. Keys are separate for each caller and remembered for a day.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from blocks.access.idempotency import CLAIM_LASTS, Answered, Claim, InProgress, 
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
 from blocks.runtime.threads import to_its_end
-from waybill.gateway.errors import HttpError
+from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
 
-# The other one is most likely about to be done.
-_PATIENCE_SECONDS = 10.0
-_LOOK_AGAIN_SECONDS = 0.1
+# The first request is most likely about to finish.
+_WAIT_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 
 
 @asynccontextmanager
 async def idempotent(
     catalog: Catalog, namespace: str, idempotency_key: str | None
 ) -> AsyncGenerator[Claim | Answered | None]:
-    """The right to do the work (None without a key: always), or the answer that was given already.
+    """Yield a `Claim` (do the work), `Answered` (replay the stored response), or None when no key was sent.
 
-    While the block lasts, nobody else does the work. Unless an answer was noted by its end, the next one may begin.
-    Raises `HttpError` (409).
+    A claim is held for the block, so that no other request does the same work. Unless the block stored a response, the
+    next request may claim the key. Raises `HttpError` (409).
     """
     if idempotency_key is None:
         yield None
         return
-    found = await _claimed(catalog, namespace, idempotency_key)
+    found = await _claim(catalog, namespace, idempotency_key)
     if isinstance(found, Answered):
         yield found
         return
@@ -44,19 +44,19 @@ async def idempotent(
         yield found
     finally:
         renewing.cancel()
-        with suppress(WaybillError):  # then it lapses by itself
-            await to_its_end(_let_go(catalog, found))
+        with suppress(WaybillError):  # the claim then expires
+            await to_its_end(_release(catalog, found))
 
 
-def request_taken_over() -> HttpError:
-    """The answer to whoever held the claim and lost it, cut off from the database for too long."""
+def claim_lost() -> HttpError:
+    """Return a 409 for a request whose claim expired, because it could not reach the database for too long."""
     return HttpError(
-        409, "RequestTakenOver", "the same request was begun anew by somebody else; ask there, or try again"
+        409, "RequestTakenOver", "another request with this Idempotency-Key took over; send the request again"
     )
 
 
-async def _claimed(catalog: Catalog, namespace: str, idempotency_key: str) -> Claim | Answered:
-    until = time.monotonic() + _PATIENCE_SECONDS
+async def _claim(catalog: Catalog, namespace: str, idempotency_key: str) -> Claim | Answered:
+    until = time.monotonic() + _WAIT_SECONDS
     while True:
         async with catalog.connection() as connection:
             found = await claim(connection, namespace, idempotency_key)
@@ -66,20 +66,20 @@ async def _claimed(catalog: Catalog, namespace: str, idempotency_key: str) -> Cl
             raise HttpError(
                 409,
                 "RequestUnderWay",
-                "a request with this Idempotency-Key is still being worked on; try again in a moment",
-                headers={"Retry-After": "5"},
+                "a request with this Idempotency-Key is still being processed; try again in a moment",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
-        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _renew(catalog: Catalog, held: Claim) -> None:
     while True:
         await asyncio.sleep(CLAIM_LASTS.total_seconds() / 4)
-        with suppress(WaybillError):  # the database may be back before the claim lapses
+        with suppress(WaybillError):  # the database may be back before the claim expires
             async with catalog.connection() as connection:
                 await renew(connection, held)
 
 
-async def _let_go(catalog: Catalog, held: Claim) -> None:
+async def _release(catalog: Catalog, held: Claim) -> None:
     async with catalog.connection() as connection:
         await release_claim(connection, held)

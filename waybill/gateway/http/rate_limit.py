@@ -1,6 +1,6 @@
-"""How often somebody may come: a token bucket for each; pure but for the clock that is given.
+"""Rate limiting with a token bucket for each name; pure, with an injected clock.
 
-A bucket holds a minute's worth, so that a burst after a pause is let through, and fills up evenly.
+A bucket holds the tokens of one minute, so that a burst after a pause is admitted, and refills evenly.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# A bucket is full again after a minute at the latest, and then says nothing.
+# After a minute without use a bucket is full again and can be dropped.
 _SWEEP_SECONDS = 60.0
 
 
 @dataclass
 class _Bucket:
-    left: float
-    at: float
+    tokens: float
+    updated_at: float
 
 
 class RateLimit:
-    """Buckets by name. Not for several threads."""
+    """Buckets by name. Not thread-safe."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -27,19 +27,21 @@ class RateLimit:
         self._swept_at = clock()
 
     def take(self, name: str, per_minute: int) -> float:
-        """Come once: 0.0 when that is within the limit, else how many seconds to wait, and it does not count."""
-        wait = self.wait(name, per_minute)
-        if wait == 0.0:
-            self._buckets[name].left -= 1
-        return wait
+        """Take a token and return 0.0; without one, take nothing and return the seconds until there is one."""
+        wait_seconds = self.wait(name, per_minute)
+        if wait_seconds == 0.0:
+            self._buckets[name].tokens -= 1
+        return wait_seconds
 
     def wait(self, name: str, per_minute: int) -> float:
-        """How many seconds until *name* may come again; 0.0 for now."""
+        """Return the seconds until *name* has a token; 0.0 if it has one now."""
         now = self._clock()
         if now - self._swept_at > _SWEEP_SECONDS:
             self._swept_at = now
-            self._buckets = {other: one for other, one in self._buckets.items() if now - one.at < _SWEEP_SECONDS}
+            self._buckets = {
+                other: bucket for other, bucket in self._buckets.items() if now - bucket.updated_at < _SWEEP_SECONDS
+            }
         bucket = self._buckets.setdefault(name, _Bucket(float(per_minute), now))
-        bucket.left = min(float(per_minute), bucket.left + (now - bucket.at) * per_minute / 60)
-        bucket.at = now
-        return 0.0 if bucket.left >= 1 else (1 - bucket.left) * 60 / per_minute
+        bucket.tokens = min(float(per_minute), bucket.tokens + (now - bucket.updated_at) * per_minute / 60)
+        bucket.updated_at = now
+        return 0.0 if bucket.tokens >= 1 else (1 - bucket.tokens) * 60 / per_minute

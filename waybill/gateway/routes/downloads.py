@@ -1,8 +1,8 @@
-"""``GET`` and ``HEAD`` of one file, by a signed link or an API key.
+"""``GET`` and ``HEAD`` of a file's content, with a signed link or an API key.
 
-Owns the order of the questions: may this link or key do that (nothing of the file is looked up before), is the file
-there, does the client have it already, which part does it want (RFC 9110 section 13.2.2). What is given out is in the
-audit log before its first byte.
+Owns the order of the checks: may this link or key read the file (nothing about the file is looked up before), does it
+exist, do the client's conditions hold, which range is wanted (RFC 9110 section 13.2.2). A download is in the audit log
+before its first byte is sent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Security
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials
 
 from blocks.access import READ
 from blocks.catalog import Artifact
@@ -24,30 +23,35 @@ from blocks.content_disposition import content_disposition
 from blocks.custody import Custody
 from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.runtime.clock import utc_now
-from waybill.gateway.access import Caller
-from waybill.gateway.dependencies import API_KEY, Waybill
-from waybill.gateway.errors import SAFE_HEADERS, HttpError, link_required
-from waybill.gateway.http.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
-from waybill.gateway.http.content_response import ContentAnswer
-from waybill.gateway.http.entity_tags import continues, entity_tag, matches_any
+from waybill.gateway.access import Caller, client_address, link_required
+from waybill.gateway.dependencies import Credentials, Waybill
+from waybill.gateway.errors import SAFE_HEADERS, HttpError
+from waybill.gateway.http.conditional_requests import (
+    ByteRange,
+    RangeNotSatisfiable,
+    allows_range,
+    entity_tag,
+    matches_any,
+    requested_range,
+)
+from waybill.gateway.http.content_response import ContentResponse
 from waybill.gateway.openapi import ANY_CONTENT, errors
 from waybill.gateway.resources import Resources
 from waybill.gateway.server.request_log import request_id
 
-# The client follows at once; S3 asks for the signature at the beginning of an answer only.
+# Clients follow a redirect immediately, and S3 checks the signature only when a download begins.
 REDIRECT_LIFETIME = timedelta(minutes=5)
 
-# RFC 9110 section 8.3.1, with plain parameters.
+# RFC 9110 section 8.3.1, without quoted parameters. Anything else is served as application/octet-stream.
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=[\w.+-]+)*", re.ASCII)
-
 
 router = APIRouter(tags=["files"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file", "content": ANY_CONTENT},
-    206: {"description": "One range of it", "content": ANY_CONTENT},
-    304: {"description": "If-None-Match names the file's ETag"},
-    307: {"description": "To the storage itself, which gives it out"},
+    206: {"description": "One range of the file", "content": ANY_CONTENT},
+    304: {"description": "If-None-Match names the file's ETag: the client has it already"},
+    307: {"description": "Redirect to the storage, which serves the content"},
     **errors(404, 410, 412, 416),
 }
 
@@ -57,59 +61,59 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 async def download(
     request: Request,
     resources: Waybill,
-    _: Annotated[HTTPAuthorizationCredentials | None, Security(API_KEY)],
+    _: Credentials,
     file_id: UUID,
     token: Annotated[str | None, Query()] = None,
 ) -> Response:
-    """The content of a file. Raises `HttpError`, `LinkInvalid`, `LinkExpired`, and what custody raises."""
+    """Return the content of a file, whole or one range of it."""
     custody = resources.custody
-    caller, until = await _admitted(request, resources, file_id, token)
+    caller, expires_at = await _authorized(request, resources, file_id, token)
     artifact = await resources.lookups.file(file_id)
     headers = _headers(artifact)
-    part = _wanted(request, artifact, headers)
+    part = _requested_part(request, artifact, headers)
     if isinstance(part, Response):
         return part
     if request.method == "HEAD":
         return Response(headers={**headers, "Content-Length": str(artifact.size)})
     detail = {"from": part.start, "to": part.stop} if part else {}
     await resources.lookups.record(caller.entry("download", file_id=file_id, detail=detail))
-    redirect = await _redirect(custody, artifact, until) if resources.settings.presigned_redirects else None
-    return redirect or ContentAnswer(custody, artifact, part, headers=headers)
+    redirect = await _redirect(custody, artifact, expires_at) if resources.settings.presigned_redirects else None
+    return redirect or ContentResponse(custody, artifact, part, headers=headers)
 
 
-async def _admitted(
+async def _authorized(
     request: Request, resources: Resources, file_id: UUID, token: str | None
 ) -> tuple[Caller, datetime | None]:
-    """Who asks, and until when; None where it is for as long as the key works. A link counts before a key."""
+    """Return the caller and when a link expires, None for a key. A link takes precedence over a key."""
     if token:
         grant = await asyncio.to_thread(resources.links.check_download, token, file_id)
-        client = request.client.host if request.client else None
         request.state.actor = "link"
-        return Caller(actor="link", client=client, request_id=request_id.get(), key=None), grant.expires_at
+        caller = Caller(actor="link", client=client_address(request), request_id=request_id.get(), key=None)
+        return caller, grant.expires_at
     if "authorization" not in request.headers:
-        raise link_required("see 'waybill files share'; or show an API key")
+        raise link_required("create one with 'waybill files share', or send an API key")
     return await resources.gate.admit(request, READ), None
 
 
-async def _redirect(custody: Custody, artifact: Artifact, until: datetime | None) -> Response | None:
-    """To the storage, for a few minutes, and never longer than the link that was shown."""
-    lifetime = min(REDIRECT_LIFETIME, until - utc_now()) if until else REDIRECT_LIFETIME
+async def _redirect(custody: Custody, artifact: Artifact, expires_at: datetime | None) -> Response | None:
+    """Return a redirect to the storage for some minutes, not longer than the link; None where it cannot serve."""
+    lifetime = min(REDIRECT_LIFETIME, expires_at - utc_now()) if expires_at else REDIRECT_LIFETIME
     if lifetime < timedelta(seconds=1):
         return None
     direct = await asyncio.to_thread(direct_link, custody.backend, artifact, lifetime)
     return RedirectResponse(direct.url, status_code=307, headers=SAFE_HEADERS) if direct else None
 
 
-def _wanted(request: Request, artifact: Artifact, headers: Mapping[str, str]) -> ByteRange | Response | None:
-    """The part that the request asks for (None: all of it), or the answer that it has it already."""
+def _requested_part(request: Request, artifact: Artifact, headers: Mapping[str, str]) -> ByteRange | Response | None:
+    """Return the requested range, None for the whole file, or a 304. Raises `HttpError` (412, 416)."""
     tag = headers["ETag"]
     if_match = request.headers.getlist("if-match")
     if if_match and not matches_any(if_match, tag, weak=False):
-        raise HttpError(412, "PreconditionFailed", "the file is not the one that If-Match names")
+        raise HttpError(412, "PreconditionFailed", "If-Match does not name the current content of this file")
     if matches_any(request.headers.getlist("if-none-match"), tag, weak=True):
         return Response(status_code=304, headers={**SAFE_HEADERS, "ETag": tag})
-    # A range means something with GET only: section 14.2.
-    if request.method != "GET" or not continues(request.headers.getlist("if-range"), tag):
+    # Range is defined for GET only: section 14.2.
+    if request.method != "GET" or not allows_range(request.headers.getlist("if-range"), tag):
         return None
     try:
         return requested_range(request.headers.getlist("range"), artifact.size)
@@ -117,18 +121,18 @@ def _wanted(request: Request, artifact: Artifact, headers: Mapping[str, str]) ->
         raise HttpError(
             416,
             "RangeNotSatisfiable",
-            f"the range lies behind the end of the file, which has {artifact.size} bytes",
+            f"the range is beyond the end of the file, which has {artifact.size} bytes",
             detail={"size": artifact.size},
             headers={"Content-Range": f"bytes */{artifact.size}"},
         ) from None
 
 
 def _headers(artifact: Artifact) -> dict[str, str]:
-    known = _MEDIA_TYPE.fullmatch(artifact.media_type) is not None
+    is_valid = _MEDIA_TYPE.fullmatch(artifact.media_type) is not None
     return {
         **SAFE_HEADERS,
         "Accept-Ranges": "bytes",
         "Content-Disposition": content_disposition(artifact.filename),
-        "Content-Type": artifact.media_type if known else "application/octet-stream",
+        "Content-Type": artifact.media_type if is_valid else "application/octet-stream",
         "ETag": entity_tag(artifact.sha256),
     }

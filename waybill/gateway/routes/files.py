@@ -1,63 +1,173 @@
-"""Files over HTTP: what there is, what is known of one, sharing, pinning, deleting. Content is `downloads`' business.
+"""``/files``: upload, lists, metadata, share, pin, unpin, delete. Content is served by `downloads`.
 
-Answers are those of ``waybill files ... --json``, but for where the stored bytes lie, which is nobody's business here.
+Responses are those of ``waybill files ... --json``, without the location of the stored bytes.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.catalog.artifact import Kind
 from blocks.errors import InvalidOptions
 from waybill.gateway.dependencies import Reader, Waybill, Writer
-from waybill.gateway.errors import json_answer
+from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
-from waybill.gateway.http.params import After, Limit, Text, duration
-from waybill.gateway.openapi import errors
+from waybill.gateway.http.form_parsing import upload_metadata
+from waybill.gateway.http.form_upload import keep, upload_form
+from waybill.gateway.http.params import After, Duration, Limit, Text, duration
+from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
-from waybill.gateway.routes.file_models import (
-    FileDetails,
-    FileList,
-    FileRemoved,
-    PinOptions,
-    SharedLink,
-    ShareOptions,
-    StageReport,
-)
 from waybill.services.files import delete_file, pin_file, share_file, unpin_file
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)
 
-# Paths of 4 kB, which is the most that Linux opens, and URLs with a signature in them.
+_UPLOAD_FIELDS = {"metadata": '{"customer": 7}', "source_type": "mail"}
+# Linux opens paths of up to 4 kB, and signed URLs have some kB.
 _MAX_SOURCE_CHARS = 8192
-# A smallint in the catalogue.
+# The largest smallint, which is the column's type.
 _MAX_STAGE = 32767
+_RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
+_LINK = "http://127.0.0.1:8000/api/v1/files/download/07ea5ac1-3125-4ba3-85c9-4db3d2bb8b56?token=eyJ..."
 
 Source = Annotated[
     Text,
     Query(
         min_length=1,
         max_length=_MAX_SOURCE_CHARS,
-        description="The path or URL that files were made from, or its last part alone.",
+        description="The path or URL of the source, or its last part.",
         examples=["visitor-guide.html"],
     ),
 ]
-Stage = Annotated[int, Query(ge=1, le=_MAX_STAGE, description="The number of the stage that made them.", examples=[3])]
+Stage = Annotated[int, Query(ge=1, le=_MAX_STAGE, description="The number of the stage.", examples=[3])]
+
+
+class FileEntry(BaseModel):
+    """A file in custody, as lists show it."""
+
+    file_id: UUID
+    filename: str = Field(examples=["report.chunks.json"])
+    kind: str = Field(examples=["stage_output"], description="stage_output, upload, transfer or export")
+    stage: int | None = Field(examples=[3])
+    stage_name: str | None = Field(examples=["chunker"])
+    size: int = Field(examples=[34909], description="Bytes of content")
+    sha256: str = Field(examples=["ed22d6" + "0" * 58], description="SHA-256 of the content")
+    media_type: str = Field(examples=["application/json"])
+    created_at: datetime
+    expires_at: datetime
+    source_file: str = Field(examples=["report.pdf"], description="Path, URL or name of the source document")
+    run_id: UUID | None
+    metadata: dict[str, Any] = Field(examples=[{"chunks": 12}])
+    damaged: str | None = Field(description="What is wrong with the stored bytes, if a check found something")
+    pinned: bool
+
+
+class FileDetails(FileEntry):
+    """Everything in the catalogue about a file, except where its bytes are stored."""
+
+    document_sha256: str = Field(examples=["16fa6c" + "0" * 58], description="SHA-256 of the source document")
+    stage_key: str | None = Field(
+        examples=["2ebb22" + "0" * 58], description="Identifies the work: the same document, stage, version and options"
+    )
+    stored_size: int = Field(examples=[35109], description="Bytes in the storage")
+    stored_sha256: str = Field(examples=["90b0a1" + "0" * 58], description="SHA-256 of the bytes in the storage")
+    encrypted_for: str | None = Field(examples=[_RECIPIENT], description="Recipient; null if stored unencrypted")
+    verified_at: datetime | None
+    damaged_at: datetime | None
+    pinned_at: datetime | None
+    pin_note: str | None = Field(examples=["until the audit is over"])
+
+
+class StageReport(BaseModel):
+    """Report of the stage that wrote a file. Further fields depend on the stage."""
+
+    model_config = ConfigDict(extra="allow")
+
+    file_id: UUID
+    filename: str = Field(examples=["report.chunks.json"])
+    stage: int = Field(examples=[3])
+    stage_name: str = Field(examples=["chunker"])
+    run_id: UUID | None
+    stage_version: str | None = Field(default=None, examples=["1"])
+    seconds: float | None = Field(default=None, examples=[0.095])
+
+
+class FileList(BaseModel):
+    """One page of files, newest first."""
+
+    files: list[FileEntry]
+    next: str | None = Field(examples=["MjAyNi0x..."], description="`after` of the next page; null on the last page")
+
+
+class FileRemoved(FileEntry):
+    """A file that was deleted."""
+
+    state: Literal["removed"]
+
+
+class ShareOptions(BaseModel):
+    """How long the link works."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"expires_in": "15m"}, {"expires_in": 900}]}
+    )
+
+    expires_in: Duration = "1h"
+
+
+class SharedLink(BaseModel):
+    """A link that downloads one file without an API key. Anyone who has it can read the file."""
+
+    file_id: UUID
+    url: str = Field(examples=[_LINK])
+    expires_at: datetime
+    direct: bool = Field(description="Whether it leads directly to the storage; never over HTTP")
+    capped: bool = Field(description="Whether it expires earlier than requested, because the file does")
+
+
+class PinOptions(BaseModel):
+    """Why the file is kept."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"note": "until the audit is over"}]})
+
+    note: Text | None = Field(default=None, max_length=500)
+
+
+@router.post(
+    "/upload",
+    status_code=201,
+    response_model=FileEntry,
+    responses=errors(400, 408, 413, 415, 507),
+    openapi_extra=form(file_required=True, **_UPLOAD_FIELDS),
+)
+async def upload(request: Request, caller: Writer, resources: Waybill) -> Response:
+    """Store a file without processing it. To process it later, use `POST /ingest/file` with its `file_id`."""
+    async with upload_form(
+        request,
+        resources,
+        fields=_UPLOAD_FIELDS,
+        max_bytes=resources.settings.max_upload_mib * 2**20,
+        check_field=lambda name, value: upload_metadata({name: value}),
+    ) as received:
+        artifact = await keep(received, resources, caller, convertible=False)
+    location = f"{resources.links.base_url}/api/v1/files/metadata/{artifact.file_id}"
+    return json_response(artifact.listing(), status=201, headers={"Location": location})
 
 
 @router.get("/metadata/{file_id}", responses=errors(404, 410), response_model=FileDetails | StageReport)
 async def metadata(_: Reader, resources: Waybill, file_id: UUID, view: Literal["meta", "report"] = "meta") -> Response:
-    """Everything known of a file; with `view=report` how its stage went, which only stage outputs have."""
+    """Return a file's catalogue entry or, with `view=report`, the report of its stage (stage outputs only)."""
     artifact = await resources.custody.get(file_id)
     if view == "meta":
-        return json_answer(_told(artifact.metadata_view()))
+        return json_response(_shown(artifact.metadata_view()))
     if artifact.stage is None:
-        raise InvalidOptions("only stage outputs have a report")
-    return json_answer(artifact.report_view())
+        raise InvalidOptions("only stage outputs have a report; use view=meta")
+    return json_response(artifact.report_view())
 
 
 @router.get("/list", responses=errors(), response_model=FileList)
@@ -71,65 +181,63 @@ async def list_files(
     limit: Limit = 100,
     after: After = None,
 ) -> Response:
-    """What is in custody, newest first. Filters combine."""
-    return await _listing(
-        resources, source=source_file, stage=stage, run_id=run_id, kind=kind, limit=limit, after=after
-    )
+    """List files in custody, newest first. All given filters apply."""
+    return await _page(resources, source=source_file, stage=stage, run_id=run_id, kind=kind, limit=limit, after=after)
 
 
 @router.get("/list/by-source", responses=errors(), response_model=FileList)
 async def list_by_source(
     _: Reader, resources: Waybill, source_file: Source, limit: Limit = 100, after: After = None
 ) -> Response:
-    """What was made from one source, newest first, with what was taken in of it."""
-    return await _listing(resources, source=source_file, limit=limit, after=after)
+    """List the files of one source, newest first: its upload and its stage outputs."""
+    return await _page(resources, source=source_file, limit=limit, after=after)
 
 
 @router.get("/list/by-stage", responses=errors(), response_model=FileList)
 async def list_by_stage(
     _: Reader, resources: Waybill, stage: Stage, limit: Limit = 100, after: After = None
 ) -> Response:
-    """What one stage has made, newest first."""
-    return await _listing(resources, stage=stage, limit=limit, after=after)
+    """List the outputs of one stage, newest first."""
+    return await _page(resources, stage=stage, limit=limit, after=after)
 
 
 @router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved)
 async def delete(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
-    """Delete a file for good: its bytes go, the catalogue keeps that it was there. A pinned one stays."""
+    """Delete a file permanently. The catalogue keeps a record that it existed. A pinned file is refused (409)."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
-    return json_answer({**_told(artifact.listing()), "state": "removed"})
+    return json_response({**_shown(artifact.listing()), "state": "removed"})
 
 
 @router.post("/{file_id:uuid}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
 async def share(caller: Writer, resources: Waybill, file_id: UUID, options: ShareOptions | None = None) -> Response:
-    """Make a link that downloads the file without an account, until it expires; never longer than the file stays."""
+    """Create a link that downloads the file without an API key. It expires with the file at the latest."""
     lifetime = duration((options or ShareOptions()).expires_in)
     shared = await share_file(
         resources.custody, file_id, lambda artifact: resources.links.to_download(artifact, lifetime), by=caller
     )
-    return json_answer(shared.as_json())
+    return json_response(shared.as_json())
 
 
 @router.post("/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
 async def pin(caller: Writer, resources: Waybill, file_id: UUID, options: PinOptions | None = None) -> Response:
-    """Keep the file whatever its time, until it is unpinned; nobody can delete it meanwhile."""
+    """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
     note = options.note if options else None
-    return json_answer(_told((await pin_file(resources.custody, file_id, note=note, by=caller)).metadata_view()))
+    return json_response(_shown((await pin_file(resources.custody, file_id, note=note, by=caller)).metadata_view()))
 
 
 @router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails)
 async def unpin(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
-    """Let the file go at its time again; one whose time is over stays for another day."""
-    return json_answer(_told((await unpin_file(resources.custody, file_id, by=caller)).metadata_view()))
+    """Let a pinned file expire again. One whose expiry has passed stays for another day."""
+    return json_response(_shown((await unpin_file(resources.custody, file_id, by=caller)).metadata_view()))
 
 
-async def _listing(resources: Resources, **filters: Any) -> Response:
+async def _page(resources: Resources, **filters: Any) -> Response:
     catalog = resources.custody.catalog
     async with catalog.connection() as connection:
         page = await catalog.list_artifacts(connection, **filters)
-    return json_answer({"files": [_told(artifact.listing()) for artifact in page.artifacts], "next": page.next})
+    return json_response({"files": [_shown(artifact.listing()) for artifact in page.artifacts], "next": page.next})
 
 
-def _told(view: dict[str, Any]) -> dict[str, Any]:
-    # What exactly is wrong names keys and folders of the storage.
-    return {**view, "damaged": "what is stored of this file is damaged"} if view["damaged"] else view
+def _shown(view: dict[str, Any]) -> dict[str, Any]:
+    # The recorded reason names paths and hosts of the storage.
+    return {**view, "damaged": DAMAGED} if view["damaged"] else view

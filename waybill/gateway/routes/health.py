@@ -1,4 +1,4 @@
-"""``GET /health``: the process answers. ``GET /ready``: so does everything that it needs. Neither wants a key."""
+"""``GET /health``: the process answers. ``GET /ready``: so does everything it needs. Neither needs a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from waybill.gateway.errors import json_answer
+from waybill.gateway.errors import json_response
 from waybill.gateway.readiness import Condition, Readiness
 
 router = APIRouter(tags=["operation"])
@@ -22,7 +22,7 @@ class HealthAnswer(BaseModel):
 
 
 class DependencyCheck(BaseModel):
-    """What a look at one dependency has shown."""
+    """The result of checking one dependency."""
 
     status: Condition
     milliseconds: float = Field(ge=0, description="How long it took to answer.", examples=[1.3])
@@ -30,7 +30,7 @@ class DependencyCheck(BaseModel):
 
 
 class ReadyChecks(BaseModel):
-    """What the gateway needs. `prefect` is not needed where none is configured."""
+    """The gateway's dependencies. `prefect` is "not configured", and not needed, without PREFECT_API_URL."""
 
     database: DependencyCheck
     storage: DependencyCheck
@@ -38,14 +38,14 @@ class ReadyChecks(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """Whether requests are worth sending here."""
+    """Whether a load balancer should send requests here."""
 
     status: Literal["ready", "not ready"]
     checks: ReadyChecks
 
 
 async def readiness_of(request: Request) -> Readiness:
-    """What looks after the application's dependencies."""
+    """Return the application's readiness checks."""
     return cast("Readiness", request.app.state.readiness)
 
 
@@ -55,21 +55,21 @@ Dependencies = Annotated[Readiness, Depends(readiness_of)]
 @router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=HealthAnswer)
 async def health() -> Response:
-    """Whether the gateway answers; it asks nobody else."""
-    return json_answer({"status": "ok"})
+    """Report that the gateway's process answers, without checking anything else."""
+    return json_response({"status": "ok"})
 
 
 @router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model=ReadyAnswer,
-    responses={503: {"model": ReadyAnswer, "description": "Something that is needed does not answer"}},
+    responses={503: {"model": ReadyAnswer, "description": "A dependency does not answer"}},
 )
 async def ready(readiness: Dependencies) -> Response:
-    """Whether database, storage and Prefect answer, each by its name."""
+    """Report whether the database, the storage and Prefect answer."""
     checks = await readiness.checks()
     is_ready = all(check.status != "problem" for check in checks.values())
-    return json_answer(
+    return json_response(
         {
             "status": "ready" if is_ready else "not ready",
             "checks": {name: asdict(check) for name, check in checks.items()},

@@ -1,11 +1,13 @@
-"""``POST /ingest/file``: a file into custody, and a run that processes it.
+"""``POST /ingest/file``: store a file and start a run that processes it.
 
-The run is started through Prefect's API with the file's id as its source, as any program may do. What was answered
-with 202 has both; where Prefect fails after the file was stored, the file stays, and the answer names it.
+The run is started through Prefect's API with the file's id as its source, as any other program could do. A 202 means
+that the file is in custody and the run is queued. If Prefect fails after the file was stored, the file stays and the
+response names it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Annotated, Any
 from uuid import UUID, uuid4
@@ -13,16 +15,18 @@ from uuid import UUID, uuid4
 import orjson
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import Response
+from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, Field
 
 from blocks.access import record
 from blocks.access.idempotency import Answered, Claim, record_answer, record_stored
 from blocks.catalog import Artifact, Connection
-from blocks.errors import InvalidOptions, Transient
+from blocks.errors import DeploymentMissing, InvalidOptions, Transient
 from blocks.redaction import custody_source
+from blocks.runs.prefect_api import PrefectApi
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import Waybill, Writer
-from waybill.gateway.errors import HttpError, json_answer, log
+from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError, json_response, log
 from waybill.gateway.http.form_parsing import (
     read_file_id,
     read_run_options,
@@ -30,14 +34,15 @@ from waybill.gateway.http.form_parsing import (
     read_webhook_url,
     upload_metadata,
 )
-from waybill.gateway.http.form_upload import ReceivedForm, received_form
-from waybill.gateway.http.idempotency import idempotent, request_taken_over
+from waybill.gateway.http.form_upload import UploadForm, keep, upload_form
+from waybill.gateway.http.idempotency import claim_lost, idempotent
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
-from waybill.gateway.routes.uploads import keep
-from waybill.gateway.start_run import find_deployment, start_run
+from waybill.services.run_options import import_stages
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
+
+DEPLOYMENT = "process-documents/waybill"
 
 _FIELDS = {
     "webhook_url": "https://example.org/hook",
@@ -54,18 +59,18 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+$",
-        description="A request that is sent again under the same key does its work once, and gets the same answer.",
+        description="A key of your choice. Requests repeated with it are processed once and get the same response.",
         examples=["order-4711"],
     ),
 ]
 
 
 class Ingested(BaseModel):
-    """A run was started."""
+    """The file is in custody and its run is queued."""
 
-    task_id: UUID = Field(description="The run: Prefect's flow run id")
+    task_id: UUID = Field(description="Id of the run: Prefect's flow run id")
     status_url: str = Field(examples=["http://127.0.0.1:8000/api/v1/status/0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"])
-    file_id: UUID = Field(description="The upload in custody")
+    file_id: UUID = Field(description="Id of the file in custody")
 
 
 @router.post(
@@ -78,28 +83,29 @@ class Ingested(BaseModel):
 async def ingest(
     request: Request, caller: Writer, resources: Waybill, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Take a file into custody, or name one that is there by `file_id`, and start a run that processes it."""
-    # Before the file is read: without Prefect, or without the deployment, it would be read for nothing.
-    deployment_id = await find_deployment(resources.prefect)
-    async with idempotent(resources.custody.catalog, caller.namespace, idempotency_key) as once:
-        started = once if isinstance(once, Claim) else None
-        stored_before = started is not None and started.file_id is not None
-        asked: dict[str, Any] = {}
-        async with received_form(
+    """Store a file, or name a stored one with `file_id`, and start a run that processes it."""
+    # Before the file is received: without Prefect or the deployment it would be received in vain.
+    deployment_id = await _find_deployment(resources.prefect)
+    await asyncio.to_thread(import_stages)
+    async with idempotent(resources.custody.catalog, caller.namespace, idempotency_key) as outcome:
+        held = outcome if isinstance(outcome, Claim) else None
+        stored_before = held is not None and held.file_id is not None
+        parameters: dict[str, Any] = {}
+        async with upload_form(
             request,
             resources,
             fields=_FIELDS,
             max_bytes=resources.settings.max_file_mib * 2**20,
-            check_field=lambda name, value: asked.update(_read(resources, name, value)),
-            store=not isinstance(once, Answered) and not stored_before,
-        ) as received:
-            wanted = _Wanted(received, asked)
-            if isinstance(once, Answered):
-                wanted.require(once.fingerprint)
-                return _accepted(dict(once.answer), replayed=True)
-            artifact = await _file_of(wanted, resources, caller, started)
-        run_key = started.run_key if started else f"waybill-{uuid4()}"
-        run_id = await _run_of(wanted, resources, deployment_id, artifact, run_key)
+            check_field=lambda name, value: parameters.update(_parse(resources, name, value)),
+            store=not isinstance(outcome, Answered) and not stored_before,
+        ) as form:
+            ingestion = _Ingestion(form, parameters)
+            if isinstance(outcome, Answered):
+                ingestion.require_same(outcome.fingerprint)
+                return _accepted(dict(outcome.answer), replayed=True)
+            artifact = await _store(ingestion, resources, caller, held)
+        run_key = held.run_key if held else f"waybill-{uuid4()}"
+        run_id = await _start(ingestion, resources, deployment_id, artifact, run_key)
         answer = {
             "task_id": str(run_id),
             "status_url": f"{resources.links.base_url}/api/v1/status/{run_id}",
@@ -107,41 +113,43 @@ async def ingest(
         }
         async with resources.custody.catalog.transaction() as connection:
             await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=run_id))
-            if started is not None:
-                await record_answer(connection, started, wanted.fingerprint, answer)
+            if held is not None:
+                await record_answer(connection, held, ingestion.fingerprint, answer)
         return _accepted(answer, replayed=False)
 
 
-class _Wanted:
-    """What a request asks for; *asked* as `_read` gives it. Raises `InvalidOptions` when it names no file, or two."""
+class _Ingestion:
+    """A received form with the run *parameters* of its fields. Raises `InvalidOptions` unless it names one file."""
 
-    def __init__(self, received: ReceivedForm, asked: dict[str, Any]) -> None:
-        self.received = received
-        self.run = asked
-        self.file_id: UUID | None = self.run.pop("file_id", None)
-        if (received.content is None) == (self.file_id is None):
-            raise InvalidOptions("send a file, or the file_id of one in custody: curl -F 'file=@report.pdf'")
-        told = {
-            "fields": dict(sorted(received.fields.items())),
-            "filename": received.filename,
-            "sha256": received.content.sha256 if received.content else None,
+    def __init__(self, form: UploadForm, parameters: dict[str, Any]) -> None:
+        self.form = form
+        self.file_id: UUID | None = parameters.pop("file_id", None)
+        self.parameters = parameters
+        if (form.content is None) == (self.file_id is None):
+            raise InvalidOptions(
+                "send either a file, as 'curl -F file=@report.pdf' does, or the file_id of one in custody"
+            )
+        content = {
+            "fields": dict(sorted(form.fields.items())),
+            "filename": form.filename,
+            "sha256": form.content.sha256 if form.content else None,
         }
-        self.fingerprint = hashlib.sha256(orjson.dumps(told)).hexdigest()
+        self.fingerprint = hashlib.sha256(orjson.dumps(content)).hexdigest()
 
-    def require(self, fingerprint: str) -> None:
-        """Raise `HttpError` unless this is the request that was made before."""
+    def require_same(self, fingerprint: str) -> None:
+        """Raise `HttpError` (422) unless *fingerprint* is that of this request."""
         if fingerprint != self.fingerprint:
             raise HttpError(
                 422,
                 "IdempotencyKeyReused",
-                "this Idempotency-Key was used for another file or other fields; use a new key for a new request",
+                "this Idempotency-Key was used with another file or other fields; use a new key for a new request",
             )
 
 
-def _read(resources: Resources, name: str, value: str) -> dict[str, Any]:
-    """The run's parameter that a field gives, or `file_id`, by its name; nothing for what is kept with the file.
+def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
+    """Parse a field into a parameter of the run or `file_id`; only check one that is stored with the file.
 
-    Raises what the readers raise.
+    Raises what `form_parsing` raises.
     """
     if name == "file_id":
         return {name: read_file_id(value.strip())} if value.strip() else {}
@@ -155,41 +163,62 @@ def _read(resources: Resources, name: str, value: str) -> dict[str, Any]:
     return {}
 
 
-async def _file_of(wanted: _Wanted, resources: Resources, caller: Caller, started: Claim | None) -> Artifact:
-    """The file to be processed, in custody from now on."""
-    if started is not None and started.fingerprint is not None and started.file_id is not None:
-        wanted.require(started.fingerprint)
-        return await resources.custody.get(started.file_id)
+async def _store(ingestion: _Ingestion, resources: Resources, caller: Caller, held: Claim | None) -> Artifact:
+    """Return the file to process, stored now, by an earlier try of the same request, or before."""
+    if held is not None and held.fingerprint is not None and held.file_id is not None:
+        ingestion.require_same(held.fingerprint)
+        return await resources.custody.get(held.file_id)
 
     async def note(connection: Connection, artifact: Artifact) -> None:
-        if started is not None and not await record_stored(connection, started, wanted.fingerprint, artifact.file_id):
-            raise request_taken_over()
+        if held is not None and not await record_stored(connection, held, ingestion.fingerprint, artifact.file_id):
+            raise claim_lost()
 
-    if wanted.file_id is not None:
-        known = await resources.custody.get(wanted.file_id)
+    if ingestion.file_id is not None:
+        known = await resources.custody.get(ingestion.file_id)
         async with resources.custody.catalog.connection() as connection:
             await note(connection, known)
         return known
-    return await keep(wanted.received, resources, caller, convertible=True, also=note)
+    return await keep(ingestion.form, resources, caller, convertible=True, also=note)
 
 
-async def _run_of(wanted: _Wanted, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str) -> UUID:
-    parameters = {"sources": [custody_source(artifact.file_id, artifact.source_file)], **wanted.run}
+async def _find_deployment(prefect: PrefectApi) -> UUID:
+    """Return the id of `DEPLOYMENT`. Raises `PrefectUnavailable`, `DeploymentMissing`."""
     try:
-        return await start_run(resources.prefect, deployment_id, parameters, name=artifact.filename, run_key=run_key)
-    except Transient as exc:
-        log.error("no run for file %s: %s", artifact.file_id, exc.message)
+        async with prefect.client() as client:
+            return (await client.read_deployment_by_name(DEPLOYMENT)).id
+    except ObjectNotFound as exc:
+        raise DeploymentMissing(
+            f"Prefect has no deployment {DEPLOYMENT}; 'waybill up' or 'prefect deploy --all' registers it"
+        ) from exc
+
+
+async def _start(
+    ingestion: _Ingestion, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str
+) -> UUID:
+    """Start a run on *artifact* and return its id. With the same *run_key* it is the same run."""
+    parameters = {"sources": [custody_source(artifact.file_id, artifact.source_file)], **ingestion.parameters}
+    try:
+        async with resources.prefect.client() as client:
+            # Under the file's name until it starts and names itself.
+            run = await client.create_flow_run_from_deployment(
+                deployment_id, parameters=parameters, name=artifact.filename, idempotency_key=run_key
+            )
+            return run.id
+    except (Transient, ObjectNotFound) as exc:
+        # The deployment existed when the request began.
+        kind = DeploymentMissing if isinstance(exc, ObjectNotFound) else type(exc)
+        log.error("cannot start a run for file %s: %s", artifact.file_id, exc)
         raise HttpError(
             503,
-            type(exc).__name__,
+            kind.__name__,
             "the file is in custody, but no run could be started; send the request again with its file_id instead of "
             "the file, or with the same Idempotency-Key",
             detail={"file_id": str(artifact.file_id)},
-            headers={"Retry-After": "5"},
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from exc
 
 
 def _accepted(answer: dict[str, Any], *, replayed: bool) -> Response:
     headers = {"Location": str(answer["status_url"]), **({"Idempotency-Replayed": "true"} if replayed else {})}
-    # In one order, also when it comes out of the database.
-    return json_answer({name: answer[name] for name in Ingested.model_fields}, status=202, headers=headers)
+    # The fields in a fixed order, also when they come from the database.
+    return json_response({name: answer[name] for name in Ingested.model_fields}, status=202, headers=headers)

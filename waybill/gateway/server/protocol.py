@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from waybill.gateway.errors import error_answer
+from waybill.gateway.errors import error_response
 from waybill.gateway.server.request_head import RequestRefused, StrictConnection
 from waybill.gateway.server.throughput import MinimumThroughput
 
@@ -52,7 +52,7 @@ class TransportLimits:
 
 
 class GatewayProtocol(H11Protocol):
-    """See the module. `look` is to be called some times a second."""
+    """See the module. `check_limits` is to be called some times a second."""
 
     conn: StrictConnection
 
@@ -154,7 +154,7 @@ class GatewayProtocol(H11Protocol):
 
     # Time ------------------------------------------------------------------------------------------------------------
 
-    def look(self, now: float) -> None:
+    def check_limits(self, now: float) -> None:
         """End the connection if its client takes too long."""
         if self._lingers_until is not None:
             if now >= self._lingers_until:
@@ -212,7 +212,7 @@ class GatewayProtocol(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:  # another answer has begun
             self.transport.abort()
             return
-        answer = error_answer(
+        answer = error_response(
             why.status, why.code, why.message, headers={**(headers or {}), "X-Request-ID": uuid.uuid4().hex}
         )
         fields = [*self.server_state.default_headers, *answer.raw_headers]

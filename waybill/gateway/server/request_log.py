@@ -1,8 +1,8 @@
-"""One id and one line of log for each request.
+"""An id and a log line for each request.
 
-Owns the request id, which is in the answer (`X-Request-ID`), in every log line that is written meanwhile and in the
-audit log; and the line that says how a request ended. Lines are JSON objects. Never logged: queries and bodies, which
-hold links and content, and the `Authorization` header.
+Owns the request id, which is in the response (`X-Request-ID`), in every log line written while the request is
+processed, and in the audit log; and the line that says how a request ended. Lines are JSON objects. Query strings and
+bodies, which hold links and content, and the `Authorization` header are never logged.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("waybill.gateway.access")
 
-# A client's own id is taken over where it can do no harm in a log.
+# A client's own id is used if it is harmless in a log.
 _ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
-class Watcher(Protocol):
-    """Is told of each request's end: for metrics."""
+class Observer(Protocol):
+    """Called at the end of each request, for metrics."""
 
     def __call__(self, *, method: str, route: str, status: int, seconds: float, bytes_sent: int) -> None: ...
 
 
 class RequestLog:
-    """Middleware, outermost: sees also what was broken off."""
+    """The outermost middleware, which also sees requests that break off."""
 
-    def __init__(self, app: ASGIApp, *, watch: Watcher | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, observe: Observer | None = None) -> None:
         self._app = app
-        self._watch = watch
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,18 +46,18 @@ class RequestLog:
             return
         this_id = _id_of(scope)
         reset = request_id.set(this_id)
-        answer = _Answer(send, this_id)
+        response = _Response(send, this_id)
         started = time.perf_counter()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, receive, response.send)
         finally:
-            self._tell(scope, answer, time.perf_counter() - started)
+            self._log(scope, response, time.perf_counter() - started)
             request_id.reset(reset)
 
-    def _tell(self, scope: Scope, answer: _Answer, seconds: float) -> None:
+    def _log(self, scope: Scope, response: _Response, seconds: float) -> None:
         route = route_of(scope)
-        # 499 as other servers count it: nobody was there any more, or the answer was broken off before it began.
-        status = answer.status or 499
+        # 499 as nginx counts it: the client disconnected before the response began.
+        status = response.status or 499
         log.info(
             "request",
             extra={
@@ -65,20 +65,20 @@ class RequestLog:
                 "route": route,
                 "status": status,
                 "milliseconds": round(1000 * seconds, 1),
-                "bytes_sent": answer.bytes_sent,
-                "complete": answer.complete,
+                "bytes_sent": response.bytes_sent,
+                "complete": response.complete,
                 "client": scope["client"][0] if scope.get("client") else None,
                 "actor": scope.get("state", {}).get("actor"),
             },
         )
-        if self._watch is not None:
-            self._watch(
-                method=scope["method"], route=route, status=status, seconds=seconds, bytes_sent=answer.bytes_sent
+        if self._observe is not None:
+            self._observe(
+                method=scope["method"], route=route, status=status, seconds=seconds, bytes_sent=response.bytes_sent
             )
 
 
-class _Answer:
-    """Puts the id on the answer and counts what goes out."""
+class _Response:
+    """Adds the id to the response and counts the bytes of its body."""
 
     def __init__(self, send: Send, this_id: str) -> None:
         self._send = send
@@ -98,10 +98,10 @@ class _Answer:
 
 
 def write_json_lines() -> None:
-    """From now on everything that this process logs goes to stderr, one JSON object per line.
+    """Log everything of this process to stderr, one JSON object a line.
 
-    Libraries that were imported before may have set up logging of their own, as Prefect does when it is imported: lines
-    in another form, and none below WARNING. They lose it.
+    Removes the handlers of libraries that were imported before. Prefect installs its own on import, which write another
+    format and drop what is below WARNING.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
@@ -111,14 +111,14 @@ def write_json_lines() -> None:
         if logger.handlers:
             logger.handlers.clear()
             logger.propagate = True
-    # One line per request of ours to others would drown the lines of requests to us.
+    # It logs one line for every outgoing request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # It announces starts and ends; what it has to say is from WARNING on.
+    # It logs its start and stop at INFO, which the command reports already.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
 
 
 class JsonLines(logging.Formatter):
-    """A log record as one JSON object per line, with the id of the request it was written in."""
+    """Formats a log record as one line of JSON, with the id of the current request."""
 
     _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -138,7 +138,7 @@ class JsonLines(logging.Formatter):
 
 
 def route_of(scope: MutableMapping[str, Any]) -> str:
-    """The path as the API names it, ``/files/{file_id}`` and not the id itself; one word for all that is not there."""
+    """Return the path template, ``/files/{file_id}`` without the id; "unknown" for all unknown paths."""
     route = scope.get("route")
     return str(getattr(route, "path", "unknown"))
 

@@ -1,7 +1,7 @@
-"""The gateway's server process: uvicorn on a socket that is given, until it is asked to end.
+"""The gateway's server: uvicorn on a listening socket, until it is asked to shut down.
 
-Owns what uvicorn says and does not say: no access log, whose lines would hold tokens, no `Server` header, and one line
-for an answer that had to be broken off. Requests under way at the end get a few seconds.
+Owns uvicorn's configuration and logging: no access log, whose lines would contain tokens, no `Server` header, and one
+line for a response that breaks off. At shutdown, requests in progress get some seconds to finish.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from waybill.gateway.resources import open_resources
 from waybill.gateway.server.protocol import GatewayProtocol, TransportLimits, told_once
 from waybill.gateway.server.request_log import write_json_lines
 
-# Reading threads. A download holds one only while a piece is made for it, so these serve many times as many clients;
-# Python's default on two cores, six, would be used up by a storage that hangs. Uploads have threads of their own.
+# Threads that read files. A download uses one only while a piece is read, so these serve many more clients. Python's
+# default on two cores, six, would be exhausted by a storage that hangs. Uploads have threads of their own.
 _THREADS = 32
-# Small files and the rest of large ones on a fast line; what takes longer is broken off, and resumed by the client.
-_STOP_SECONDS = 5
-# Its socket and the file that is read or written for it.
+# Enough for small files, and for the rest of large ones on a fast network. Longer ones break off; clients resume them.
+_SHUTDOWN_SECONDS = 5
+# Its socket, and the file that is read or written for it.
 _DESCRIPTORS_PER_CONNECTION = 2
-# Connections to Postgres and Prefect, what Python and libraries keep open, folders that are walked.
+# Connections to Postgres and Prefect, files that Python and libraries keep open, folders being listed.
 _OTHER_DESCRIPTORS = 200
 
 
@@ -47,21 +47,21 @@ def run_gateway(
     asked_to_end: Callable[[], bool],
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Answer on *listener*, from the custody that *opening* gives, until *asked_to_end* says so. Blocks.
+    """Serve the custody of *opening* on *listener* until *asked_to_end* returns True. Blocks.
 
-    Raises `InvalidSettings` and `CatalogUnavailable` before *on_ready* is called.
+    Calls *on_ready* once it answers. Raises `InvalidSettings` and `CatalogUnavailable` before.
     """
     write_json_lines()
     limits = _within_descriptors(TransportLimits())
-    logging.getLogger("uvicorn.error").addFilter(broken_answers_in_one_line)
+    logging.getLogger("uvicorn.error").addFilter(shorten_broken_response)
     logging.getLogger("uvicorn.error").addFilter(told_once)
     asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready, limits))
 
 
 def _within_descriptors(limits: TransportLimits) -> TransportLimits:
-    """As many connections as the system gives descriptors for, after asking it for more: 1,024 is a common default.
+    """Raise the limit of file descriptors, or lower that of connections: 1,024 descriptors are a common default.
 
-    A server that runs out of them can neither answer nor refuse.
+    A server without descriptors can neither accept a connection nor refuse it.
     """
     wanted = limits.connections * _DESCRIPTORS_PER_CONNECTION + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -73,14 +73,14 @@ def _within_descriptors(limits: TransportLimits) -> TransportLimits:
     return replace(limits, connections=min(limits.connections, room))
 
 
-def broken_answers_in_one_line(record: logging.LogRecord) -> bool:
-    """A log filter: what custody raised half-way through an answer, or the end of the gateway, needs no traceback."""
+def shorten_broken_response(record: logging.LogRecord) -> bool:
+    """Log filter that drops the traceback of a known error, or of the shutdown, in the middle of a response."""
     error = record.exc_info[1] if record.exc_info else None
-    # Starlette wraps what it has a handler for but can no longer answer.
+    # Starlette wraps an error that it has a handler for but can no longer answer.
     cause = error.__cause__ if isinstance(error, RuntimeError) else error
     if isinstance(cause, (WaybillError, asyncio.CancelledError)):
-        why = cause.message if isinstance(cause, WaybillError) else "the gateway was ended"
-        record.msg, record.args, record.exc_info = "broke off an answer: %s: %s", (type(cause).__name__, why), None
+        why = cause.message if isinstance(cause, WaybillError) else "the gateway is shutting down"
+        record.msg, record.args, record.exc_info = "broke off a response: %s: %s", (type(cause).__name__, why), None
     return True
 
 
@@ -101,7 +101,7 @@ async def _serve(
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn with its signals left to whoever runs it, and *limits* to what clients may drag out."""
+    """uvicorn with `GatewayProtocol` and *limits*, which leaves signals to its caller."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class GatewayServer(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=limits.idle_seconds,
-                timeout_graceful_shutdown=_STOP_SECONDS,
+                timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )
         self._asked_to_end = asked_to_end
@@ -130,17 +130,17 @@ class GatewayServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave signals alone: the command that runs this knows what they mean."""
+        """Install no signal handlers: the command that runs the server has its own."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer, and say so."""
+        """Start to answer, then call *on_ready*."""
         await super().startup(sockets)
         self._on_ready()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: see to the connections, and whether to end."""
+        """Check every connection's time limits, and whether to shut down; called ten times a second."""
         now = time.monotonic()
         for connection in list(self.server_state.connections):
-            cast("GatewayProtocol", connection).look(now)
+            cast("GatewayProtocol", connection).check_limits(now)
         return self._asked_to_end() or await super().on_tick(counter)

@@ -11,8 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from blocks.content_disposition import content_disposition
-from waybill.gateway.http.byte_ranges import ByteRange, RangeNotSatisfiable, requested_range
-from waybill.gateway.http.entity_tags import continues, entity_tag, matches_any
+from waybill.gateway.http.conditional_requests import (
+    ByteRange,
+    RangeNotSatisfiable,
+    allows_range,
+    entity_tag,
+    matches_any,
+    requested_range,
+)
 
 WHOLE = None
 NONE = "416"
@@ -192,13 +198,13 @@ def test_a_list_of_tags_is_matched(header: str, strong: bool, weak: bool) -> Non
     ],
 )
 def test_a_part_is_given_only_for_the_same_content(headers: list[str], part: bool) -> None:
-    assert continues(headers, TAG) is part
+    assert allows_range(headers, TAG) is part
 
 
 @given(header=st.text())
 def test_any_text_can_be_compared(header: str) -> None:
     matches_any([header], TAG, weak=True)
-    continues([header], TAG)
+    allows_range([header], TAG)
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
