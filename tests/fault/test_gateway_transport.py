@@ -21,10 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 from tests.gateway import running_gateway
 from waybill.gateway.resources import MOST_UPLOADS
-from waybill.gateway.server.protocol import TransportLimits, told_once
+from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
+from waybill.gateway.server.protocol import is_not_duplicate
 from waybill.gateway.server.request_head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
 from waybill.gateway.server.server import GatewayServer
-from waybill.gateway.server.throughput import MinimumThroughput
 from waybill.process.listener import address_of, listen
 
 MIB = 1024 * 1024
@@ -667,7 +667,7 @@ async def test_nothing_that_was_sent_is_repeated(serve: Serve, caplog: pytest.Lo
         client.send(sent)
         assert b"eyJ" not in await client.rest()
     assert "eyJ" not in caplog.text
-    told = [record for record in caplog.records if record.levelname in {"INFO", "WARNING"} and told_once(record)]
+    told = [record for record in caplog.records if record.levelname in {"INFO", "WARNING"} and is_not_duplicate(record)]
     assert [(record.getMessage(), vars(record)["status"]) for record in told] == [("refused", 400)] * 3
 
 

@@ -30,7 +30,7 @@ from blocks.webhooks.send.networks import IPAddress
 from tests.storage_keys import ENCRYPTED
 from waybill.gateway.app import create_app
 from waybill.gateway.resources import Resources, open_resources
-from waybill.gateway.server.protocol import TransportLimits
+from waybill.gateway.server.client_limits import TransportLimits
 from waybill.gateway.server.server import GatewayServer
 from waybill.process.listener import address_of, listen
 

@@ -1,8 +1,8 @@
-"""What a request may look like: its head before it is parsed, and how its body is cut up.
+"""Which requests are well-formed: a strict check of each head before h11 parses it, and of how a body is chunked.
 
-Owns strictness: h11 forgives what RFC 9112 lets it forgive (bare LF as a line's end, folded lines, a length that is
-said twice, a length beside chunks), and each of these is where two programs in a row see two different requests.
-Refused here, and so is a head that is too large. Nothing of what was sent is repeated: it may hold a link or a key.
+h11 accepts what RFC 9112 lets a server forgive: lines that end with LF, folded headers, a repeated Content-Length, one
+next to Transfer-Encoding. With each of these a proxy and this server could see different requests (request smuggling),
+so they are refused, and so is a head that is too large. Responses never repeat what was sent: it may contain a token.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from http import HTTPStatus
 
 import h11
 
-# A list by source may name a signed URL of some kB, which takes three times that when it is percent-encoded.
+# A list by source may contain a signed URL of some kB, which percent-encoding makes three times as long.
 MAX_LINE_BYTES = 16 * 1024
-# Cookies of other services on the same host, and what proxies add, fit in beside it.
+# Leaves room for cookies of other services on the same host, and for what proxies add.
 MAX_HEAD_BYTES = 32 * 1024
 # Five times what a browser behind two proxies sends.
 MAX_FIELDS = 100
-# A chunk takes 20 microseconds to read, however small it is: one connection of chunks of a byte could keep the loop
-# from everybody else for most of a second. Programs that stream line by line stay above this.
+# A chunk takes 20 microseconds, however small it is: one connection with chunks of a byte could keep the event loop
+# busy for most of a second. Programs that stream line by line send more than this.
 _LEAST_CHUNK_BYTES = 32
-_CHUNKS_BEFORE_JUDGED = 1000
+_CHUNKS_BEFORE_CHECK = 1000
 
-_CARRIAGE_RETURN_ALONE = re.compile(rb"\r(?!\n)")
-_LINE_FEED_ALONE = re.compile(rb"(?<!\r)\n")
+_BARE_LINE_END = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _VERSION = re.compile(rb" HTTP/(\d\.\d)\Z")
+_FOLDED = re.compile(rb"^[ \t]", re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length:([^\r]*)", re.MULTILINE | re.IGNORECASE)
+_ENCODING = re.compile(rb"^transfer-encoding:", re.MULTILINE | re.IGNORECASE)
 _END = b"\r\n\r\n"
 
 
 class RequestRefused(h11.RemoteProtocolError):
-    """A request that is not taken in, with the answer to it."""
+    """A request that is not processed, with its error response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message, error_status_hint=status)
@@ -38,42 +40,32 @@ class RequestRefused(h11.RemoteProtocolError):
 
 
 class StrictConnection(h11.Connection):
-    """h11 for a server, with a look at each head first. Counts what it was asked to send."""
+    """h11 for a server, with `check_head` and `_check_chunks`. Counts the bytes it was asked to send."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.bytes_out = 0
         self._chunks = self._chunk_bytes = 0
-        self.refusal: RequestRefused | None = None
-        """Why nothing more is read from this connection."""
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """As h11's. What it raises is in `refusal` too."""
-        try:
-            if self.their_state is h11.IDLE:
-                check_head(self.trailing_data[0])
-                self._chunks = self._chunk_bytes = 0
-            event = super().next_event()
-            if isinstance(event, h11.Data):
-                self._count(event)
-            return event
-        except RequestRefused as refused:
-            self.refusal = refused
-            raise
-        except h11.RemoteProtocolError as malformed:
-            self.refusal = _as_refusal(malformed)
-            raise
+        """Like h11's; also raises `RequestRefused`."""
+        if self.their_state is h11.IDLE:
+            check_head(self.trailing_data[0])
+            self._chunks = self._chunk_bytes = 0
+        event = super().next_event()
+        if isinstance(event, h11.Data):
+            self._check_chunks(event)
+        return event
 
-    def _count(self, data: h11.Data) -> None:
+    def _check_chunks(self, data: h11.Data) -> None:
         self._chunks += data.chunk_start
         self._chunk_bytes += len(data.data)
-        if self._chunks > _CHUNKS_BEFORE_JUDGED and self._chunk_bytes < self._chunks * _LEAST_CHUNK_BYTES:
-            least = f"chunks have {_LEAST_CHUNK_BYTES} bytes on average at least"
-            raise RequestRefused(400, "ChunksTooSmall", f"{least}; gather before sending")
+        if self._chunks > _CHUNKS_BEFORE_CHECK and self._chunk_bytes < self._chunks * _LEAST_CHUNK_BYTES:
+            message = f"chunks must have at least {_LEAST_CHUNK_BYTES} bytes on average; send larger ones"
+            raise RequestRefused(400, "ChunksTooSmall", message)
 
     def send(self, event: h11.Event) -> bytes | None:  # pyright: ignore[reportIncompatibleMethodOverride] - its overloads
-        """As h11's; and an answer to a request that is not here whole yet says that it is the last on its connection:
-        nobody can tell where in what still comes the next request would begin (RFC 9112 section 9.6)."""
+        """Like h11's, but adds `Connection: close` while the request is not read completely (RFC 9112 section 9.6)."""
         if isinstance(event, h11.Response) and self.their_state in {h11.IDLE, h11.SEND_BODY, h11.ERROR}:
             headers = [(name, value) for name, value in event.headers if name != b"connection"]
             event = h11.Response(
@@ -85,60 +77,51 @@ class StrictConnection(h11.Connection):
 
 
 def check_head(received: bytes) -> None:
-    """Raise `RequestRefused` if *received*, from where a request begins, can be no request that is taken in.
+    """Raise `RequestRefused` if *received*, the beginning of a request, cannot become an acceptable head.
 
-    May be called while the head is still on its way.
+    May be called while the head is still arriving.
     """
     end = received.find(_END)
     head = received[:end] if end >= 0 else received
     line, _, fields = head.partition(b"\r\n")
     if len(line) > MAX_LINE_BYTES:
-        raise RequestRefused(414, "UriTooLong", f"the first line of a request has {MAX_LINE_BYTES} bytes at most")
+        raise RequestRefused(414, "UriTooLong", f"the first line of a request may have at most {MAX_LINE_BYTES} bytes")
     if len(head) > MAX_HEAD_BYTES or fields.count(b"\r\n") >= MAX_FIELDS:
-        raise RequestRefused(
-            431,
-            "HeadersTooLarge",
-            f"the headers of a request are {MAX_FIELDS} at most and have {MAX_HEAD_BYTES} bytes at most",
-        )
-    # The last byte of what has not come whole may be the first half of a line's end.
-    whole = head if end >= 0 else head.removesuffix(b"\r")
-    if _LINE_FEED_ALONE.search(whole) or _CARRIAGE_RETURN_ALONE.search(whole) or b"\0" in whole:
-        raise _malformed("its lines do not end as lines of HTTP end")
-    if end >= 0:
-        _check_version(line)
-        _check_framing(fields, is_old=line.endswith(b"1.0"))
-
-
-def _check_version(line: bytes) -> None:
+        limits = f"at most {MAX_FIELDS} headers with at most {MAX_HEAD_BYTES} bytes"
+        raise RequestRefused(431, "HeadersTooLarge", f"a request may have {limits}")
+    # The last byte of an incomplete head may be the first half of a line's end.
+    if _BARE_LINE_END.search(head if end >= 0 else head.removesuffix(b"\r")):
+        raise malformed("its lines must end with CR LF")
+    if end < 0:
+        return
     version = _VERSION.search(line)
     if version is None:
-        raise _malformed("its first line is none")
+        raise malformed("its first line must be METHOD PATH HTTP/1.1")
     if version[1] not in {b"1.0", b"1.1"}:
-        raise RequestRefused(505, "HttpVersionNotSupported", "HTTP/1.1 is spoken here")
+        raise RequestRefused(505, "HttpVersionNotSupported", "this server supports HTTP/1.1 only")
+    _check_framing(fields, is_old=version[1] == b"1.0")
 
 
 def _check_framing(fields: bytes, *, is_old: bool) -> None:
-    """That there is one way only to tell where the request ends: RFC 9112 section 6."""
-    lengths, encodings = 0, 0
-    for field in fields.split(b"\r\n"):
-        if field[:1] in {b" ", b"\t"}:
-            raise _malformed("a header goes over several lines")
-        name, _, value = field.partition(b":")
-        if name.lower() == b"content-length":
-            lengths += 1
-            if not value.strip(b" \t").isdigit():
-                raise _malformed("its length is no number")
-        encodings += name.lower() == b"transfer-encoding"
-    if lengths > 1 or (lengths and encodings) or (encodings and is_old):
-        raise _malformed("it says in two ways how long it is")
+    """Raise `RequestRefused` unless the request's length is stated once and unambiguously: RFC 9112 section 6."""
+    if _FOLDED.search(fields):
+        raise malformed("a header must not continue on the next line")
+    lengths, has_encoding = _LENGTH.findall(fields), _ENCODING.search(fields) is not None
+    if not all(length.strip(b" \t").isdigit() for length in lengths):
+        raise malformed("its Content-Length must be a number")
+    if len(lengths) > 1 or (has_encoding and (lengths or is_old)):
+        raise malformed("it must state its length once, in Content-Length or Transfer-Encoding")
 
 
-def _malformed(why: str) -> RequestRefused:
-    return RequestRefused(400, "MalformedRequest", f"this is not a well-formed HTTP/1.1 request: {why}")
+def malformed(why: str = "") -> RequestRefused:
+    """Return the refusal of a request that breaks RFC 9112."""
+    return RequestRefused(400, "MalformedRequest", "malformed HTTP/1.1 request" + (f": {why}" if why else ""))
 
 
-def _as_refusal(malformed: h11.RemoteProtocolError) -> RequestRefused:
-    status = malformed.error_status_hint
-    if status == HTTPStatus.NOT_IMPLEMENTED:
-        return RequestRefused(501, "TransferEncodingNotSupported", "of transfer encodings, 'chunked' is known here")
-    return RequestRefused(400, "MalformedRequest", "this is not a well-formed HTTP/1.1 request")
+def as_refusal(error: BaseException | None) -> RequestRefused:
+    """Return *error*, which `StrictConnection.next_event` raised, as a refusal. h11's messages repeat what was sent."""
+    if isinstance(error, RequestRefused):
+        return error
+    if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == HTTPStatus.NOT_IMPLEMENTED:
+        return RequestRefused(501, "TransferEncodingNotSupported", "the only supported transfer encoding is 'chunked'")
+    return malformed()

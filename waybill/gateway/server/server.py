@@ -25,7 +25,8 @@ from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
 from waybill.gateway.resources import open_resources
-from waybill.gateway.server.protocol import GatewayProtocol, TransportLimits, told_once
+from waybill.gateway.server.client_limits import TransportLimits
+from waybill.gateway.server.protocol import GatewayProtocol, is_not_duplicate
 from waybill.gateway.server.request_log import write_json_lines
 
 # Threads that read files. A download uses one only while a piece is read, so these serve many more clients. Python's
@@ -54,7 +55,7 @@ def run_gateway(
     write_json_lines()
     limits = _within_descriptors(TransportLimits())
     logging.getLogger("uvicorn.error").addFilter(shorten_broken_response)
-    logging.getLogger("uvicorn.error").addFilter(told_once)
+    logging.getLogger("uvicorn.error").addFilter(is_not_duplicate)
     asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready, limits))
 
 
