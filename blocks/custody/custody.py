@@ -1,9 +1,9 @@
-"""Custody: the one way in and out for files.
+"""Store, read and delete files: storage, encryption and catalogue as one operation, row first and row last.
 
-Storage, encryption and catalogue as one operation, row first and row last: a `pending` row, then the blob, then its
-manifest, then `available`; tombstone, then the blob goes, then its manifest, then `deleted`. A crash leaves an orphan
-blob that a row announces, never a row that points at nothing and never a readable half-file. `recover_run` clears up
-after a run that is known to be dead.
+Storing: a `pending` row, then the blob, then its manifest, then `available`. Deleting: the row becomes a tombstone,
+then the blob goes, then its manifest, then `deleted`. A crash leaves an orphan blob that a row announces, never a row
+that points at nothing and never a readable half of a file. `recover_run` cleans up after a run that is known to be
+dead.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from blocks.storage import Backend, Expected, new_blob_path
 T = TypeVar("T")
 
 Describe = Callable[[Stored], Awaitable[Draft]]
-"""Says, once the content lies in storage, what file it is; what it raises undoes the writing."""
+"""Returns the description of a file whose content is stored; an exception undoes the write."""
 
 MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
 """Makes a file available in one statement, as `Catalog.make_available` does; one that does more does all or nothing."""
 
 
 class Custody:
-    """Files in custody: one catalogue, one storage and its keys.
+    """The files of one catalogue and one storage, with the storage's keys.
 
-    Does not decide what to keep or for how long; the caller says so in the `Draft`.
+    Does not decide what to keep or for how long; the caller states it in the `Draft`.
     """
 
     def __init__(
@@ -76,22 +76,21 @@ class Custody:
         expected: Expected | None = None,
         make_available: MakeAvailable | None = None,
     ) -> Artifact:
-        """Store *content* and return its artifact; when this returns, both the bytes and the row are durable.
+        """Store *content* and return its artifact; on return, the bytes and the row are durable.
 
         *make_available* writes what has to become true together with the row.
-        Raises `ContentMismatch` when the content is not what was declared, `SourceNotFound` when it cannot be read,
-        `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error, also when the
-        caller is cancelled, nothing is readable and, unless the catalogue or the storage is gone, no row and no blob
-        remain.
+        Raises `ContentMismatch` when the content is not as declared, `SourceNotFound` when it cannot be read,
+        `StorageFull`, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. After an error or a cancellation
+        nothing is readable and, unless the catalogue or the storage is gone, no row and no blob remain.
         """
         (reservation,) = await self.reserve([draft])
         return await self.fill(reservation, content, expected=expected, make_available=make_available)
 
     async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
-        """Announce files: all rows or none. Each reservation is then filled or released.
+        """Write the `pending` rows of files: all or none. Fill or release each reservation afterwards.
 
-        A process that dies in between leaves `pending` rows for `recover_run`. Raises `CatalogUnavailable` and
-        `CatalogRefused`; then nothing is reserved, also when only the answer to the commit was lost.
+        A process that dies in between leaves the rows for `recover_run`. Raises `CatalogUnavailable` and
+        `CatalogRefused`; then nothing is reserved, even if only the answer to the commit was lost.
         """
         ids = [self._new_id() for _ in drafts]
         reservations = [
@@ -104,7 +103,7 @@ class Custody:
                 announced = True
                 await self.catalog.reserve(connection, reservations)
         except CatalogRefused:
-            raise  # there is no row, or it is not ours
+            raise  # no row exists, or it is not ours
         except BaseException:
             if announced:
                 with suppress(WaybillError):
@@ -122,50 +121,48 @@ class Custody:
         make_available: MakeAvailable | None = None,
         executor: Executor | None = None,
     ) -> Artifact:
-        """Store the content of a reserved file; *draft* adds what was not known before (type, metadata, report).
+        """Store the content of a reserved file; *draft* replaces the reserved description (type, metadata, report).
 
-        *make_available* as with `take`. Content that comes in pieces is read by a thread, to its end or its error, also
-        when the caller is cancelled; *executor* gives that thread. Raises like `take`; after an error the reservation
-        is gone.
+        *make_available* as with `take`. A thread of *executor* reads content in pieces, to its end or its error, also
+        when the caller is cancelled. Raises like `take`; after an error the reservation is gone.
         """
-        key, recipient = reservation.location, self.keys.recipient
+        path, recipient = reservation.location, self.keys.recipient
         stored: Stored | None = None
         try:
             stored = await in_thread(
-                lambda check: store(self.backend, key, content, recipient=recipient, expected=expected, check=check),
+                lambda check: store(self.backend, path, content, recipient=recipient, expected=expected, check=check),
                 executor,
             )
             described = await draft(stored) if callable(draft) else draft
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)
         except BaseException as error:
-            # The first error is the one to tell; what cannot be undone now, `recover_run` undoes later. A blob that
-            # another writer has put under the key is not ours to remove, nor is a foreign file in its way.
+            # Report the first error; `recover_run` undoes later what cannot be undone now. A blob that another writer
+            # has put under the path is not ours to remove, nor is a foreign file in its place.
             ours = stored is not None or not isinstance(error, (KeyExists, UnsafeKey))
             with suppress(WaybillError):
-                await to_its_end(self._give_up(reservation.file_id, key, written=ours))
+                await to_its_end(self._give_up(reservation.file_id, path, written=ours))
             raise
 
     async def release(self, reservations: Sequence[Reservation]) -> None:
-        """Give back reservations that nobody has begun to fill; one that was filled is left alone. Idempotent."""
+        """Remove the rows of unused reservations; one that was filled is left alone. Idempotent."""
         if reservations:
             async with self.catalog.connection() as connection:
                 await self.catalog.forget_pending(connection, *(one.file_id for one in reservations))
 
     async def get(self, file_id: UUID, *, even_expired: bool = False) -> Artifact:
-        """The artifact. Raises `ArtifactNotFound`, also for an expired one unless *even_expired*."""
+        """Return the artifact. Raises `ArtifactNotFound`, also for an expired one unless *even_expired*."""
         async with self.catalog.connection() as connection:
             return await self.catalog.get(connection, file_id, even_expired=even_expired)
 
     def can_read(self, artifact: Artifact) -> bool:
-        """Whether the key for the content is at hand; a machine that only takes in has the public one alone."""
+        """Return whether this process has the key for the content; an intake machine has the public key only."""
         return self.keys.opens(artifact.encrypted_for)
 
     async def fetch(self, artifact: Artifact, target: Path) -> None:
         """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
 
-        Raises `ContentMismatch` when the stored bytes are not those that were stored, `BlobMissing`,
-        `NoMatchingIdentity` when the key for them is not here, `StorageUnavailable`, `StorageFull` when there is no
-        room for the copy, `TargetUnwritable`.
+        Raises `ContentMismatch` when the stored bytes have changed, `BlobMissing`, `NoMatchingIdentity` without the key
+        for them, `StorageUnavailable`, `StorageFull` when there is no room for the copy, `TargetUnwritable`.
         """
 
         async def copy(found: Artifact) -> None:
@@ -174,7 +171,7 @@ class Custody:
         await self._reading(artifact, copy)
 
     async def read(self, artifact: Artifact) -> bytes:
-        """The whole content, verified; for small files only. Raises like `fetch`."""
+        """Return the whole content, verified; for small files only. Raises like `fetch`."""
 
         async def join(found: Artifact) -> bytes:
             return await in_thread(lambda check: b"".join(content_pieces(self.backend, self.keys, found, check)))
@@ -182,24 +179,24 @@ class Custody:
         return await self._reading(artifact, join)
 
     async def read_part(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        """The bytes from *start* up to *stop*, as `Content.read_range` reads them; for small parts only.
+        """Return the bytes from *start* up to *stop*, as `Content.read_range` does; for small parts only.
 
-        One turn in a thread instead of several. Raises like `fetch`.
+        Opens, reads and closes in one call of a thread. Raises like `fetch`.
         """
 
         def read(found: Artifact) -> bytes:
             with closing(Content.open(self.backend, self.keys, found)) as content:
                 return b"".join(content.read_range(start, stop))
 
-        async def in_one_turn(found: Artifact) -> bytes:
+        async def read_in_thread(found: Artifact) -> bytes:
             require_key(self.keys, found)
             return await in_thread(lambda _: read(found))
 
-        return await self._reading(artifact, in_one_turn)
+        return await self._reading(artifact, read_in_thread)
 
     @asynccontextmanager
     async def open_content(self, artifact: Artifact) -> AsyncGenerator[Content]:
-        """The content for reading in ranges, open for the length of the block. Raises like `fetch`."""
+        """Open the content for reading in ranges, for the length of the block. Raises like `fetch`."""
 
         async def opened(found: Artifact) -> Content:
             require_key(self.keys, found)
@@ -215,9 +212,9 @@ class Custody:
             await asyncio.to_thread(content.close)
 
     async def verify(self, artifact: Artifact) -> bool:
-        """Read all stored bytes and compare hashes and tags; the catalogue notes what was found.
+        """Read all stored bytes, compare hashes and tags, and record the result in the catalogue.
 
-        Returns whether the content was checked too: without the key for it only the stored bytes can be. Raises
+        Return whether the content was checked too: without the key for it only the stored bytes can be. Raises
         `ContentMismatch`, `BlobMissing` or `StorageUnavailable`.
         """
 
@@ -232,11 +229,11 @@ class Custody:
     async def remove(self, file_id: UUID) -> None:
         """Delete the file: tombstone, blob, `deleted`. Idempotent until done; raises `ArtifactNotFound` after."""
         async with self.catalog.transaction() as connection:
-            keys = await self.catalog.begin_deletion(connection, file_id)
-        await self._finish_removal(file_id, keys)
+            paths = await self.catalog.begin_deletion(connection, file_id)
+        await self._finish_removal(file_id, paths)
 
     async def recover_run(self, run_id: UUID) -> int:
-        """Clear up what a dead run left between two states; returns how many rows. The run must no longer live."""
+        """Clean up the rows that a dead run left between two states; return how many. The run must no longer live."""
         async with self.catalog.transaction() as connection:
             unfinished = await self.catalog.unfinished_of_run(connection, run_id)
         for row in unfinished:
@@ -247,14 +244,14 @@ class Custody:
         return len(unfinished)
 
     def locate(self, artifact: Artifact) -> str:
-        """Where the stored bytes lie: a path or a URL."""
+        """Return the path or URL of the stored bytes."""
         return self.backend.locate(artifact.location)
 
     async def _reading(self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]]) -> T:
-        """Do something with the stored bytes; damage that shows is noted in the catalogue.
+        """Read stored bytes with *act*; record damage in the catalogue.
 
-        Bytes that are missing may just have moved: then the catalogue says where they are now. A key that is missing
-        may have been made since this process read its keys.
+        Missing bytes may just have moved: then retry at the location that the catalogue has now. A missing key may have
+        been created since this process read its keys.
         """
         if self._reload_keys is not None and not self.keys.opens(artifact.encrypted_for):
             self.keys = await asyncio.to_thread(self._reload_keys)
@@ -272,7 +269,7 @@ class Custody:
             raise
 
     async def mark_damaged(self, artifact: Artifact, damage: WaybillError) -> None:
-        """Note in the catalogue what is wrong with the stored bytes; a catalogue that is away now is told next time."""
+        """Record in the catalogue that the stored bytes are damaged. Without a catalogue the next reader does."""
         with suppress(WaybillError):
             async with self.catalog.connection() as connection:
                 await mark_damaged(connection, artifact, damage.message)
@@ -304,34 +301,34 @@ class Custody:
             return await (make_available or self.catalog.make_available)(connection, artifact)
 
     def publish_manifest(self, artifact: Artifact) -> None:
-        """Write the manifest beside the blob. Blocks. Raises what `Backend.publish` raises."""
+        """Write the manifest next to the blob. Blocks. Raises what `Backend.publish` raises."""
         self.backend.publish(manifest_path(artifact.location), [write_manifest(artifact, self.keys.recipient)])
 
-    def delete_stored(self, key: str) -> None:
-        """Remove the blob, then its manifest, and what an interrupted writer left of either. Blocks. Idempotent.
+    def delete_stored(self, path: str) -> None:
+        """Remove the blob, then its manifest, and leftovers of interrupted writers of either. Blocks. Idempotent.
 
-        In this order, so that no manifest ever stands for a blob that is still to go.
+        The blob goes first: a manifest that is left without its blob restores nothing.
         """
-        self.backend.delete(key, interrupted=True)
-        self.backend.delete(manifest_path(key), interrupted=True)
+        self.backend.delete(path, interrupted=True)
+        self.backend.delete(manifest_path(path), interrupted=True)
 
-    async def _give_up(self, file_id: UUID, key: str, *, written: bool = True) -> None:
-        """Undo a reservation: first the blob (if *written* by us), then the row that knows where it lies.
+    async def _give_up(self, file_id: UUID, path: str, *, written: bool = True) -> None:
+        """Undo a reservation: first the blob (if *written* by us), then the row that knows its path.
 
-        The blob is kept when the row has become available after all: a commit whose answer was lost has happened. The
-        row stays locked meanwhile, so such a commit cannot come in between.
+        Keep both when the row has become available after all, by a commit whose answer was lost. The row stays locked
+        meanwhile, so that such a commit cannot come in between.
         """
         async with self.catalog.transaction() as connection:
             if await self.catalog.lock_state(connection, file_id) not in {None, "pending"}:
                 return
             if written:
-                await asyncio.to_thread(self.delete_stored, key)
+                await asyncio.to_thread(self.delete_stored, path)
             await self.catalog.forget_pending(connection, file_id)
 
-    async def _finish_removal(self, file_id: UUID, keys: Sequence[str]) -> None:
-        # A blob that is missing already is what we want: another sweep, or the same one before it was killed.
-        for key in keys:
-            await asyncio.to_thread(self.delete_stored, key)
+    async def _finish_removal(self, file_id: UUID, paths: Sequence[str]) -> None:
+        # A missing blob is fine: another removal, or an interrupted earlier one, has deleted it.
+        for path in paths:
+            await asyncio.to_thread(self.delete_stored, path)
         async with self.catalog.transaction() as connection:
             await self.catalog.finish_deletion(connection, file_id)
 
@@ -340,7 +337,7 @@ class Custody:
             with atomic_file(target) as stream:
                 for piece in content_pieces(self.backend, self.keys, artifact, check):
                     stream.write(piece)
-        except OSError as exc:  # the target's: those of the storage are errors of ours by now
+        except OSError as exc:  # from the target: errors of the storage have been translated
             if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise StorageFull(f"cannot write {target}: {exc.strerror}; free some space and start again") from exc
             raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc

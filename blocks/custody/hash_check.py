@@ -1,4 +1,4 @@
-"""The sha256 of a file's whole content, taken in a thread beside its reading, and compared with the catalogue."""
+"""Hash a file's whole content in a thread, concurrently with its reader, and compare it with the catalogue."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ from blocks.custody.read import as_content_mismatch
 from blocks.errors import ContentMismatch
 from blocks.runtime.threads import in_thread, to_its_end
 
-# One that is hashed and one that waits: the thread then never waits for a turn of the event loop, and hashing is what
-# takes longest of all.
+# One being hashed and one waiting: the thread then never waits for the event loop, and hashing is the slowest step.
 _PIECES = 2
 
 
 class BackgroundHash:
-    """`add` every piece in order, then `finish`; `close` in any case. Holds a thread only while there is work."""
+    """`add` every piece in order, then `finish`; always `close`. Uses a thread only while pieces wait."""
 
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact
         self._hash = hashlib.sha256()
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(_PIECES)
-        self._lock = threading.Lock()  # for the next two
+        self._lock = threading.Lock()  # guards the next two
         self._waiting: deque[bytes] = deque()
-        self._is_at_work = False
+        self._is_running = False
         self._thread: asyncio.Task[None] | None = None
 
     async def add(self, piece: bytes) -> None:
-        """Have the next *piece* hashed; waits while there are enough others before it."""
+        """Queue the next *piece* for hashing; wait while `_PIECES` are queued."""
         await self._room.acquire()
         with self._lock:
             self._waiting.append(piece)
-            is_idle, self._is_at_work = not self._is_at_work, True
+            is_idle, self._is_running = not self._is_running, True
         if is_idle:
             self._thread = asyncio.create_task(in_thread(lambda _: self._work()))
 
     async def finish(self) -> None:
-        """Wait for the end and compare. Raises `ContentMismatch`."""
+        """Wait until every piece is hashed, then compare. Raises `ContentMismatch`."""
         for _ in range(_PIECES):
             await self._room.acquire()
         found = self._hash.hexdigest()
@@ -49,7 +48,7 @@ class BackgroundHash:
                 raise ContentMismatch(f"expected sha256 {self._artifact.sha256} and got {found}")
 
     async def close(self) -> None:
-        """Leave what waits; when this returns, no thread is at work."""
+        """Drop waiting pieces; on return, no thread is running."""
         with self._lock:
             self._waiting.clear()
         if self._thread is not None:
@@ -59,7 +58,7 @@ class BackgroundHash:
         while True:
             with self._lock:
                 if not self._waiting:
-                    self._is_at_work = False
+                    self._is_running = False
                     return
                 piece = self._waiting.popleft()
             self._hash.update(piece)

@@ -1,8 +1,8 @@
-"""Stored bytes on their way out: decrypted, authenticated and compared with the catalogue.
+"""Read stored bytes: decrypt them, authenticate them, and compare them with the catalogue.
 
-Whatever changed them since they were stored (a flipped bit, a cut, another file put in their place) is
-`ContentMismatch`; a missing key is not. Nothing is released that has not been authenticated, and a reader of the whole
-content gets its last piece only when the sha256 of all of it is right.
+Any change since they were stored (a flipped bit, a cut, another file in their place) is `ContentMismatch`; a missing
+key is not. No byte is returned that has not been authenticated, and a reader of the whole content gets its last piece
+only when the sha256 of all of it is right.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from blocks.storage import CHUNK_BYTES, Backend, Digest, Expected, read_chunks
 
 
 def content_pieces(backend: Backend, keys: StorageKeys, artifact: Artifact, check: StopCheck) -> Iterator[bytes]:
-    """The whole content. What it yielded is right only if it ends without an error.
+    """Yield the whole content. The pieces are right only if the iteration ends without an error.
 
     Raises `ContentMismatch`, `BlobMissing`, `NoMatchingIdentity`, `StorageUnavailable`.
     """
@@ -44,9 +44,9 @@ def content_pieces(backend: Backend, keys: StorageKeys, artifact: Artifact, chec
 
 
 def verify_stored(backend: Backend, keys: StorageKeys, artifact: Artifact, check: StopCheck) -> bool:
-    """Read all stored bytes and compare everything that can be: hashes and, where a key is at hand, every tag.
+    """Read all stored bytes and compare their hash and, with the key for them, every tag and the content's hash.
 
-    Returns whether the content was checked too; without the key only the stored bytes are. Raises `ContentMismatch`,
+    Return whether the content was checked too; without the key only the stored bytes are. Raises `ContentMismatch`,
     `BlobMissing`, `StorageUnavailable`.
     """
     stored = Digest(Expected(size=artifact.stored_size, sha256=artifact.stored_sha256))
@@ -62,7 +62,7 @@ def verify_stored(backend: Backend, keys: StorageKeys, artifact: Artifact, check
 
 
 class Content:
-    """One open file in custody, to be read in ranges. Blocking; not for several threads at once."""
+    """An open file, read in ranges. Blocks; for one thread at a time."""
 
     def __init__(self, stream: BinaryIO, keys: StorageKeys, artifact: Artifact) -> None:
         self.size = artifact.size
@@ -80,7 +80,7 @@ class Content:
 
     @classmethod
     def open(cls, backend: Backend, keys: StorageKeys, artifact: Artifact) -> Self:
-        """Open the stored bytes. Raises `BlobMissing`, `ContentMismatch`, `StorageUnavailable`."""
+        """Open the stored bytes of *artifact*. Raises `BlobMissing`, `ContentMismatch`, `StorageUnavailable`."""
         stream = backend.open(artifact.location)
         try:
             return cls(stream, keys, artifact)
@@ -89,18 +89,18 @@ class Content:
             raise
 
     def close(self) -> None:
-        """Let go of the stored bytes."""
+        """Close the stored bytes."""
         self._stream.close()
 
     def read_range(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from *start* up to *stop*, in pieces of about a MiB; 0 <= start <= stop <= size.
+        """Yield the bytes from *start* up to *stop*, in pieces of about a MiB; 0 <= start <= stop <= size.
 
-        The whole content is compared with its sha256 before the last piece is released. A part of an encrypted file
-        is authenticated chunk by chunk; a part of one that is stored as it is cannot be. Raises `ContentMismatch`,
+        The whole content is compared with its sha256 before the last piece is yielded. A part of an encrypted file is
+        authenticated chunk by chunk; a part of an unencrypted file cannot be. Raises `ContentMismatch`,
         `StorageUnavailable`.
         """
         if not 0 <= start <= stop <= self.size:
-            raise ValueError(f"a range lies within 0 to {self.size}, not {start} to {stop}")
+            raise ValueError(f"a range must be within 0 to {self.size}, not {start} to {stop}")
         with as_content_mismatch(self.artifact):
             pieces = self._sealed.read_range(start, stop) if self._sealed else self._plain_range(start, stop)
             if start == 0 and stop == self.size:
@@ -110,10 +110,8 @@ class Content:
                 yield from pieces
 
     def read(self, start: int, stop: int) -> bytes:
-        """The bytes from *start* up to *stop* at once. Who reads the whole so compares it too (`BackgroundHash`).
-
-        Raises like `read_range`.
-        """
+        """Return the bytes from *start* up to *stop*. A caller that reads the whole content this way compares its
+        sha256 itself (`BackgroundHash`). Raises like `read_range`."""
         with as_content_mismatch(self.artifact):
             return b"".join(self._sealed.read_range(start, stop) if self._sealed else self._plain_range(start, stop))
 
@@ -129,9 +127,9 @@ class Content:
 
 @contextmanager
 def open_stored(backend: Backend, keys: StorageKeys, location: str, stored: Stored) -> Generator[BinaryIO]:
-    """The content of a blob that no row announces yet, to be looked into; decrypted, seekable, for one thread.
+    """Open the content of a blob whose row is still pending; decrypted, seekable, for one thread.
 
-    Only with the key for it at hand. Raises `BlobMissing`, `StorageUnavailable`, and what reading it raises.
+    The caller must have the key for it. Raises `BlobMissing`, `StorageUnavailable`, and what reading raises.
     """
     with backend.open(location) as stream:
         if stored.encrypted_for is None:
@@ -145,7 +143,7 @@ class _Unsealed(io.RawIOBase):
 
     def __init__(self, sealed: SealedReader) -> None:
         self._sealed = sealed
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -154,38 +152,38 @@ class _Unsealed(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._sealed.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._sealed.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def readinto(self, buffer: Buffer) -> int:
         target = memoryview(buffer)
-        stop = min(self._at + len(target), self._sealed.size)
+        stop = min(self._position + len(target), self._sealed.size)
         filled = 0
-        for piece in self._sealed.read_range(min(self._at, stop), stop):
+        for piece in self._sealed.read_range(min(self._position, stop), stop):
             target[filled : filled + len(piece)] = piece
             filled += len(piece)
-        self._at += filled
+        self._position += filled
         return filled
 
 
 def require_key(keys: StorageKeys, artifact: Artifact) -> None:
-    """Raise `NoMatchingIdentity` when the file is encrypted for a key that is not at hand."""
+    """Raise `NoMatchingIdentity` unless *keys* decrypt the file."""
     if not keys.opens(artifact.encrypted_for):
         raise NoMatchingIdentity(
-            f"file {artifact.file_id} is encrypted for {artifact.encrypted_for}, and the key for it is not here; put "
-            "its identity into the identity file (WAYBILL_STORAGE_IDENTITY_FILE, or storage-identity in the home)",
+            f"file {artifact.file_id} is encrypted for {artifact.encrypted_for}, and this machine has no identity for "
+            "it; add it to the identity file (WAYBILL_STORAGE_IDENTITY_FILE, or storage-identity in the home)",
             file_id=artifact.file_id,
         )
 
 
 @contextmanager
 def as_content_mismatch(artifact: Artifact) -> Generator[None]:
-    """Tell whatever is wrong with stored bytes as `ContentMismatch`, with the file and what to do."""
+    """Raise any fault of the stored bytes in the block as `ContentMismatch`, with the file and the next step."""
     try:
         yield
     except (ContentMismatch, AuthenticationFailed, MalformedAgeFile, NoMatchingIdentity) as exc:
-        # The key for it is at hand (`require_key`): a header that it does not open is a changed header.
+        # The caller has the key (`require_key`), so a header that it does not open was changed.
         raise ContentMismatch(
             f"the stored bytes of file {artifact.file_id} have changed: {exc}; restore {artifact.location} from a "
             "backup, or remove the file and process its source again",
@@ -197,7 +195,7 @@ def as_content_mismatch(artifact: Artifact) -> Generator[None]:
 
 
 def stored_pieces(stream: BinaryIO, artifact: Artifact, check: StopCheck) -> Iterator[bytes]:
-    """What is left of the stored bytes."""
+    """Yield the rest of the stored bytes."""
     for piece in read_chunks(stream):
         check()
         yield piece
@@ -211,10 +209,10 @@ def _decrypted(pieces: Iterator[bytes], stream: BinaryIO, keys: StorageKeys, art
 
 
 def header_pieces(stream: BinaryIO, artifact: Artifact) -> list[bytes]:
-    """The age header, if the file has one; it must be the one that was written with the file.
+    """Return the age header, if the file has one. Raises `ContentMismatch` unless it was written with the file.
 
-    It seals the file's own key, so bytes that were taken from another file, or encrypted by somebody else for the same
-    recipient, end here.
+    The header seals the file's own key, so this refuses bytes of another file, and bytes that another writer encrypted
+    for the same recipient.
     """
     if artifact.encrypted_for is None:
         return []

@@ -1,8 +1,8 @@
-"""The catalogue from storage alone: a row for every manifest whose blob is there.
+"""Rebuild the catalogue from the storage: a row for every manifest whose blob exists.
 
-For the day the database is lost. Adds rows and changes none, so it may be interrupted, called again, and called on a
-catalogue that is only partly lost. Restores what a manifest holds; which runs found a file made already, and the search
-index, are not in the storage.
+For a database that is lost. Adds rows and changes none, so it may be interrupted, called again, and called on a
+catalogue that is only partly lost. Restores the content of the manifests; the reuse of files by later runs, and the
+search index, are not in the storage.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
 from blocks.storage import kind_folder
 
-# Manifests are small, and on an object store each is a round trip: several at once, few enough for any server.
-MANIFESTS_AT_ONCE = 8
+# Manifests are small, and on an object store each is a round trip: several concurrently, few enough for any server.
+CONCURRENT_MANIFESTS = 8
 
 
 @dataclass(kw_only=True)
 class Rebuilt:
-    """What was found: counts, and each problem with its key and what is wrong."""
+    """Counts, and the path and reason of each problem."""
 
     restored: int = 0
     known: int = 0
@@ -38,22 +38,22 @@ class Rebuilt:
 async def rebuild(
     custody: Custody, *, accept_plain: bool, dry_run: bool, on_progress: Callable[[int, int], None]
 ) -> Rebuilt:
-    """Write a row for each manifest in the storage that has none; *dry_run*: only find out which.
+    """Write a row for each manifest in the storage that has none; *dry_run* only counts them.
 
-    Manifests that are not encrypted are taken in where encryption is off, or with *accept_plain*. *on_progress* hears
-    how many of how many manifests of a kind are done. Raises `StorageUnavailable` when the storage cannot be listed.
+    Accepts unencrypted manifests where encryption is off, or with *accept_plain*. Calls *on_progress* with the number
+    of manifests of a kind that are done, and of all. Raises `StorageUnavailable` when the storage cannot be listed.
     """
     found = Rebuilt()
     accept_plain = accept_plain or custody.keys.recipient is None
     for kind in KINDS:
-        keys = set(await in_thread(lambda check, kind=kind: _listed(custody, kind_folder(kind), check)))
-        manifests = sorted(key for key in keys if is_manifest_path(key))
+        paths = set(await in_thread(lambda check, kind=kind: _listed(custody, kind_folder(kind), check)))
+        manifests = sorted(path for path in paths if is_manifest_path(path))
         found.blobs_without_manifest += sorted(
-            key for key in keys if not is_manifest_path(key) and manifest_path(key) not in keys
+            path for path in paths if not is_manifest_path(path) and manifest_path(path) not in paths
         )
-        read = partial(_take_in, custody, keys, found, accept_plain=accept_plain, dry_run=dry_run)
+        read = partial(_take_in, custody, paths, found, accept_plain=accept_plain, dry_run=dry_run)
         done = 0
-        async with aclosing(bounded_map(MANIFESTS_AT_ONCE, _each(manifests), read)) as outcomes:
+        async with aclosing(bounded_map(CONCURRENT_MANIFESTS, _each(manifests), read)) as outcomes:
             async for _ in outcomes:
                 done += 1
                 on_progress(done, len(manifests))
@@ -61,23 +61,23 @@ async def rebuild(
     return found
 
 
-async def _each(keys: Sequence[str]) -> AsyncIterator[str]:
-    for key in keys:
-        yield key
+async def _each(paths: Sequence[str]) -> AsyncIterator[str]:
+    for path in paths:
+        yield path
 
 
 async def _take_in(
-    custody: Custody, keys: set[str], found: Rebuilt, key: str, *, accept_plain: bool, dry_run: bool
+    custody: Custody, paths: set[str], found: Rebuilt, path: str, *, accept_plain: bool, dry_run: bool
 ) -> None:
     try:
-        artifact = await in_thread(lambda _: _read(custody, key, accept_plain=accept_plain))
-        if manifest_path(artifact.location) != key:
+        artifact = await in_thread(lambda _: _read(custody, path, accept_plain=accept_plain))
+        if manifest_path(artifact.location) != path:
             raise MalformedManifest(f"it describes another file, at {artifact.location}")
-        if artifact.location not in keys:
+        if artifact.location not in paths:
             raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
         is_new = await _restore(custody, artifact, dry_run=dry_run)
     except WaybillError as error:
-        found.failed.append((key, error.message))
+        found.failed.append((path, error.message))
         return
     if is_new:
         found.restored += 1
@@ -93,15 +93,15 @@ async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bo
 
 
 def _listed(custody: Custody, folder: str, check: StopCheck) -> list[str]:
-    keys: list[str] = []
-    for key in custody.backend.paths(folder):
+    paths: list[str] = []
+    for path in custody.backend.paths(folder):
         check()
-        keys.append(key)
-    return keys
+        paths.append(path)
+    return paths
 
 
-def _read(custody: Custody, key: str, *, accept_plain: bool) -> Artifact:
-    with custody.backend.open(key) as stream:
+def _read(custody: Custody, path: str, *, accept_plain: bool) -> Artifact:
+    with custody.backend.open(path) as stream:
         try:
             content = stream.read(MAX_MANIFEST_BYTES + 1)
         except OSError as exc:

@@ -1,10 +1,9 @@
-"""Moving stored files to the current key: new header, same payload.
+"""Rotate the storage key: move stored files to the current recipient, with a new header and the same payload.
 
 A file's payload is encrypted with a key of its own, which the header wraps for the recipient. So a rotation writes a
-new header and copies the payload as it is, to another place in the storage: readers find the old bytes until the new
-ones are whole, and then the old ones go, with what the old identity could open. Each move is announced in the file's
-row (`spare_location`), so that one that was interrupted leaves nothing unknown. Files that were stored as they are get
-encrypted in the same way.
+new header and copies the payload unchanged, to another blob path: readers use the old bytes until the new ones are
+whole; then the old ones, which the old identity opens, are deleted. Each move is announced in the file's row
+(`spare_location`), so that an interrupted one leaves no unknown blob. Unencrypted files are encrypted in the same way.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ from blocks.storage import Digest, Expected, new_blob_path
 
 _LOCK = "waybill:rotate-storage"
 
-# Small files are mostly waiting for the storage and the catalogue; large ones keep the disk busy by themselves.
-FILES_AT_ONCE = 4
+# Small files mostly wait for the storage and the catalogue; large ones keep the disk busy by themselves.
+CONCURRENT_FILES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What became of one file: `error` is None when it is encrypted for the current key now."""
+    """The outcome for one file: `error` is None when it is now encrypted for the current recipient."""
 
     artifact: Artifact
     error: WaybillError | None = None
@@ -62,22 +61,24 @@ class Moved:
 
 @asynccontextmanager
 async def rotation_lock(locks: OutputLocks) -> AsyncGenerator[None]:
-    """Nobody else rotates the storage of this catalogue for the length of the block; whoever makes a key for a rotation
-    does so within it. May be entered again by whoever is in it. Raises `RotationUnderWay`."""
+    """Hold the catalogue's rotation lock for the block. Create the new key inside it. Re-entrant.
+
+    Raises `RotationUnderWay` when another process holds it.
+    """
     if not await locks.try_acquire({_LOCK}):
         raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
     try:
         yield
     finally:
-        with suppress(CatalogUnavailable):  # a lock whose connection broke in the meantime has been given back
+        with suppress(CatalogUnavailable):  # Postgres has released a lock whose connection broke
             await locks.release({_LOCK})
 
 
 async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Moved], None]) -> None:
-    """Bring every stored file that is not encrypted for the current key there; a failure stops no other file.
+    """Move every stored file that is encrypted for another recipient, or not at all; a failure stops no other file.
 
     May be interrupted at any point and called again. Raises `InvalidOptions` when encryption is off and
-    `RotationUnderWay` when another process is at it.
+    `RotationUnderWay` while another process rotates.
     """
     recipient = custody.keys.recipient
     if recipient is None:
@@ -85,7 +86,7 @@ async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Mo
     async with rotation_lock(locks):
         await _clear_interrupted(custody)
         artifacts = not_encrypted_for(custody.catalog, recipient.text)
-        moves = bounded_map(FILES_AT_ONCE, artifacts, partial(_moved, custody, recipient))
+        moves = bounded_map(CONCURRENT_FILES, artifacts, partial(_moved, custody, recipient))
         async with aclosing(moves):
             async for moved in moves:
                 if moved is not None:
@@ -93,11 +94,11 @@ async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Mo
 
 
 async def _moved(custody: Custody, recipient: StorageRecipient, artifact: Artifact) -> Moved | None:
-    """Move one file; None when it is being removed meanwhile."""
+    """Move one file; return None when it is being deleted meanwhile."""
     try:
         return Moved(artifact=artifact) if await _move(custody, artifact, recipient) else None
     except WaybillError as error:
-        # Whoever removes a file takes what its move has written away from under it.
+        # A concurrent deletion also removes the bytes that the move has written.
         return None if await _is_gone(custody, artifact) else Moved(artifact=artifact, error=error)
 
 
@@ -107,12 +108,12 @@ async def _is_gone(custody: Custody, artifact: Artifact) -> bool:
     except ArtifactNotFound:
         return True
     except WaybillError:
-        pass  # the catalogue is away; what went wrong first is told
+        pass  # the catalogue does not answer; the caller reports the first error
     return False
 
 
 async def _clear_interrupted(custody: Custody) -> None:
-    """Remove what moves that were interrupted left: half-written new bytes, or old ones that were no longer needed."""
+    """Remove leftovers of interrupted moves: half-written new bytes, or old ones that are no longer needed."""
     async with custody.catalog.connection() as connection:
         spares = await interrupted_moves(connection)
     for file_id, spare_location in spares:
@@ -120,19 +121,19 @@ async def _clear_interrupted(custody: Custody) -> None:
 
 
 async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
-    """Store the file anew under another key and let go of the old one. False when it is being removed meanwhile."""
+    """Store the file under a new path and delete the old bytes. False when the file is being deleted meanwhile."""
     require_key(custody.keys, artifact)
     target = new_blob_path(artifact.kind, uuid4())
     try:
         async with custody.catalog.connection() as connection:
             if not await begin_move(connection, artifact, target):
                 return False
-        stored = await in_thread(lambda check: _store_anew(custody, artifact, target, recipient, check))
+        stored = await in_thread(lambda check: _store_copy(custody, artifact, target, recipient, check))
         await in_thread(lambda _: custody.publish_manifest(replace(artifact, location=target, **asdict(stored))))
         async with custody.catalog.connection() as connection:
             switched = await switch_move(connection, artifact.file_id, target, stored)
     except BaseException as error:
-        # Readers still find the old bytes. What cannot be undone now, the next rotation undoes.
+        # Readers still use the old bytes. The next rotation undoes what cannot be undone now.
         with suppress(WaybillError):
             await to_its_end(_remove_unused(custody, artifact.file_id, target, instead=artifact.location))
         if isinstance(error, (ContentMismatch, BlobMissing)):
@@ -143,11 +144,11 @@ async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipien
 
 
 async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *, instead: str | None = None) -> None:
-    """Remove the bytes that readers do not use, and the note of them. Where they use *spare_location*, these are those
-    at *instead*, if anywhere.
+    """Delete the bytes that readers do not use, and clear the row's `spare_location`. Where the readers' location is
+    *spare_location*, the unused bytes are those at *instead*, if given.
 
-    The row is held meanwhile: a switch whose answer was lost, or of a rotation whose lock went with its connection, has
-    happened before, or happens no more.
+    The row stays locked meanwhile: the switch of a move whose answer was lost, or of a rotation that lost its lock with
+    its connection, has either happened before or can no longer happen.
     """
     async with custody.catalog.transaction() as connection:
         in_use = await hold_location(connection, file_id)
@@ -157,10 +158,10 @@ async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *
             await end_move(connection, file_id, unused)
 
 
-def _store_anew(
+def _store_copy(
     custody: Custody, artifact: Artifact, target: str, recipient: StorageRecipient, check: StopCheck
 ) -> Stored:
-    """Store the file's bytes under *target*, encrypted for *recipient*; the old ones are compared with their hash."""
+    """Store the file's bytes under *target*, encrypted for *recipient*; compare the old bytes with their hash."""
     backend = custody.backend
     old = Digest(Expected(size=artifact.stored_size, sha256=artifact.stored_sha256))
     with as_content_mismatch(artifact), backend.open(artifact.location) as stream:
@@ -170,7 +171,7 @@ def _store_anew(
         (old_header,) = header_pieces(stream, artifact)
         header = rewrap(old_header, custody.keys.identities, [recipient])
         old_bytes = old.through(chain([old_header], stored_pieces(stream, artifact, check)))
-        next(old_bytes)  # the payload stays, its header does not
+        next(old_bytes)  # the old header is hashed, but not copied
         blob = backend.publish(target, prefetch(chain([header], old_bytes)))
     return Stored(
         size=artifact.size,

@@ -1,8 +1,8 @@
-"""A file on its way into custody while it still arrives over the network: stored as it comes, in constant memory.
+"""Store a file while it still arrives over the network, in constant memory.
 
-An event loop hands over pieces, a thread hashes, encrypts and writes them; whoever is quicker waits for the other. What
-the file is may be said after its last byte. Refuses to keep anything unless it is told to: what is left without a word,
-by an error or by a sender who went away, is undone.
+The event loop hands over pieces; a thread hashes, encrypts and writes them; the faster one waits for the other. The
+caller describes the file after its last byte. Refuses to keep a file unless `keep` is called: an error, or a sender
+that disconnects, undoes the write.
 """
 
 from __future__ import annotations
@@ -24,119 +24,131 @@ from blocks.storage import CHUNK_BYTES
 
 T = TypeVar("T")
 
-# Pieces of `CHUNK_BYTES` that wait for the thread: enough for it never to wait for a fast sender.
-_WAITING_PIECES = 3
+# Pieces of `CHUNK_BYTES` queued for the thread: enough that it never waits for a fast sender.
+_QUEUED_PIECES = 3
 
 
 class Discarded(WaybillError):
-    """Nobody said that the file is to be kept; never leaves this module."""
+    """The upload ended without `keep`; never leaves this module."""
 
 
 @asynccontextmanager
 async def streaming_upload(custody: Custody, draft: Draft) -> AsyncGenerator[StreamingUpload]:
-    """Take in a file in pieces; at the end of the block it is undone unless `StreamingUpload.keep` was called.
+    """Open an upload; at the end of the block it is undone unless `StreamingUpload.keep` was called.
 
-    *draft* says what is known before the first byte. Raises what `Custody.reserve` raises.
+    *draft* describes the file as far as it is known before the first byte. Raises what `Custody.reserve` raises.
     """
     (reservation,) = await custody.reserve([draft])
-    incoming = StreamingUpload(custody, reservation)
+    upload = StreamingUpload(custody, reservation)
     try:
-        yield incoming
+        yield upload
     finally:
-        await to_its_end(incoming.discard())
+        await to_its_end(upload.discard())
 
 
 class StreamingUpload:
-    """One file that arrives. `write` its pieces, then `finish`, then `keep` it."""
+    """One arriving file: `write` its pieces, then `finish`, then `keep`; `discard` ends it in any case."""
+
+    # One task (`_storing`) runs `Custody.fill` from beginning to end. Everything else synchronises with it:
+    #
+    # - `_pieces`, a queue, carries bytes to the thread in which `fill` hashes, encrypts and writes. None ends the
+    #   content; an exception aborts it.
+    # - `_room`, a semaphore, bounds that queue. The thread releases it for each piece it takes; so does the end of
+    #   `_storing`, because a writer must not wait for a thread that is gone.
+    # - `_stored`, a future, is set by `fill` when all bytes are in the storage: `finish` waits for it.
+    # - `_description`, a future, is awaited by `fill` from then on. `keep` sets it, and `fill` makes the file
+    #   available; `discard` sets it to `Discarded`, and `fill` undoes the write.
+    #
+    # Order: write* -> finish (None, `_stored`) -> keep (`_description`) -> the end of `_storing`. `discard` may come
+    # at any point of it and does nothing after `keep`.
 
     def __init__(self, custody: Custody, reservation: Reservation) -> None:
         loop = asyncio.get_running_loop()
         self.reservation = reservation
         self._custody = custody
         self._pieces: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
-        self._room = asyncio.Semaphore(_WAITING_PIECES)
-        self._gathered = io.BytesIO()
-        self._is_stored: asyncio.Future[Stored] = loop.create_future()
+        self._room = asyncio.Semaphore(_QUEUED_PIECES)
+        self._buffer = io.BytesIO()
+        self._stored: asyncio.Future[Stored] = loop.create_future()
         self._description: asyncio.Future[Draft] = loop.create_future()
         self._make_available: MakeAvailable | None = None
         self._storing = asyncio.create_task(self._store(loop))
-        # Whoever waits for room, or for the end, waits no longer when there will be none.
         self._storing.add_done_callback(lambda _: self._room.release())
 
     async def write(self, piece: bytes) -> None:
-        """Hand over the next *piece*; waits while the storage is slower. Raises what storing raised."""
+        """Hand over the next *piece*; wait while the storage is slower. Raises what storing raised."""
         rest = memoryview(piece)
-        # Exactly so much at a time: that is what is encrypted at a time, and need not be put together once more.
-        while self._gathered.tell() + len(rest) >= CHUNK_BYTES:
-            missing = CHUNK_BYTES - self._gathered.tell()
-            self._gathered.write(rest[:missing])
+        # Exactly `CHUNK_BYTES` at a time: that is what is encrypted at a time, so it need not be joined again.
+        while self._buffer.tell() + len(rest) >= CHUNK_BYTES:
+            missing = CHUNK_BYTES - self._buffer.tell()
+            self._buffer.write(rest[:missing])
             rest = rest[missing:]
             await self._hand_over()
-        self._gathered.write(rest)
+        self._buffer.write(rest)
 
     async def finish(self) -> Stored:
-        """There is no more. Waits until everything lies in storage, and raises what storing raised."""
+        """End the content, and wait until all of it is in the storage. Raises what storing raised."""
         await self._hand_over()
         self._pieces.put(None)
-        await asyncio.wait([self._is_stored, self._storing], return_when=asyncio.FIRST_COMPLETED)
-        self._raise_what_went_wrong()
-        return self._is_stored.result()
+        await asyncio.wait([self._stored, self._storing], return_when=asyncio.FIRST_COMPLETED)
+        self._raise_error()
+        return self._stored.result()
 
     async def inspect(self, examine: Callable[[BinaryIO], T]) -> T | None:
-        """What *examine* makes of the stored content, in a thread; None where the key that reads it is not here."""
-        stored = self._is_stored.result()
+        """Return the result of *examine* on the stored content, in a thread; None without the key to read it."""
+        stored = self._stored.result()
         custody, location = self._custody, self.reservation.location
         if not custody.keys.opens(stored.encrypted_for):
             return None
 
-        def look() -> T:
+        def read() -> T:
             with open_stored(custody.backend, custody.keys, location, stored) as content:
                 return examine(content)
 
-        return await in_thread(lambda _: look())
+        return await in_thread(lambda _: read())
 
     async def keep(self, draft: Draft, *, make_available: MakeAvailable | None = None) -> Artifact:
-        """Make it available as what *draft* says. After `finish`. Raises what `Custody.fill` raises."""
+        """Make the file available as *draft* describes it; call after `finish`. Raises what `Custody.fill` raises."""
         self._make_available = make_available
         self._description.set_result(draft)
         return await asyncio.shield(self._storing)
 
     async def discard(self) -> None:
-        """Undo what was written, unless it was kept. Returns when nothing of it is left, or is at work."""
+        """Undo the upload unless it was kept. On return no bytes of it remain, and no thread is running."""
         if not self._description.done():
             self._description.set_exception(Discarded("not kept"))
-            self._description.exception()  # seen, also when nothing waits for it
+            self._description.exception()  # mark as retrieved, also when `fill` does not wait for it
         self._pieces.put(Discarded("not kept"))  # ends the thread, unless it has ended already
         with suppress(WaybillError):
             await self._storing
 
     async def _hand_over(self) -> None:
         await self._room.acquire()
-        self._raise_what_went_wrong()
-        # Nothing is copied: a `BytesIO` gives its own buffer away.
-        self._pieces.put(self._gathered.getvalue())
-        self._gathered = io.BytesIO()
+        self._raise_error()
+        # Without a copy: a `BytesIO` gives its own buffer away.
+        self._pieces.put(self._buffer.getvalue())
+        self._buffer = io.BytesIO()
 
-    def _raise_what_went_wrong(self) -> None:
+    def _raise_error(self) -> None:
         if self._storing.done():
             self._room.release()
             self._storing.result()
 
     async def _store(self, loop: asyncio.AbstractEventLoop) -> Artifact:
         async def describe(stored: Stored) -> Draft:
-            self._is_stored.set_result(stored)
+            self._stored.set_result(stored)
             return await self._description
 
         async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
             chosen = self._make_available or self._custody.catalog.make_available
             return await chosen(connection, artifact)
 
-        # A thread of its own: it waits for its sender most of the time, and many slow ones must not take all there are.
-        executor = ThreadPoolExecutor(1, thread_name_prefix="incoming")
+        # A thread of its own: it mostly waits for its sender, and many slow senders must not occupy the shared threads.
+        executor = ThreadPoolExecutor(1, thread_name_prefix="upload")
         try:
             return await self._custody.fill(
                 self.reservation,
-                self._arriving(loop),
+                self._content(loop),
                 draft=describe,
                 make_available=make_available,
                 executor=executor,
@@ -144,8 +156,8 @@ class StreamingUpload:
         finally:
             executor.shutdown(wait=False)  # its work has ended
 
-    def _arriving(self, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-        """What was handed over, in the thread that stores it."""
+    def _content(self, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
+        """Yield the queued pieces, in the thread that stores them."""
         while (piece := self._pieces.get()) is not None:
             if isinstance(piece, BaseException):
                 raise piece

@@ -1,4 +1,4 @@
-"""Looking through custody for damage: many files, a few at a time."""
+"""Verify many stored files, a few at a time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from blocks.custody.custody import Custody
 from blocks.errors import ArtifactNotFound, BlobMissing, ContentMismatch, WaybillError
 from blocks.runtime.concurrency import bounded_map
 
-# Small files are mostly waiting for the storage and the catalogue, large ones keep both cores busy by themselves.
-FILES_AT_ONCE = 4
+# Small files mostly wait for the storage and the catalogue; large ones keep both cores busy by themselves.
+CONCURRENT_FILES = 4
 
 Outcome = Literal["verified", "damaged", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What became of one file. `content_checked` is false where only the stored bytes could be, for lack of the key."""
+    """The outcome for one file. `content_checked` is false where only the stored bytes were, for lack of the key."""
 
     artifact: Artifact
     outcome: Outcome
@@ -30,7 +30,7 @@ class Finding:
 
 
 async def verify_one(custody: Custody, artifact: Artifact) -> Finding:
-    """Read one file's stored bytes; whatever is wrong becomes the finding."""
+    """Read one file's stored bytes; return errors as findings."""
     try:
         complete = await custody.verify(artifact)
     except (ContentMismatch, BlobMissing) as error:
@@ -41,9 +41,9 @@ async def verify_one(custody: Custody, artifact: Artifact) -> Finding:
 
 
 async def verify_many(custody: Custody, artifacts: AsyncIterable[Artifact]) -> AsyncGenerator[Finding]:
-    """Verify *artifacts*, `FILES_AT_ONCE` at a time; findings come as they are made. A file that went is left out."""
-    async with aclosing(bounded_map(FILES_AT_ONCE, artifacts, partial(verify_one, custody))) as findings:
+    """Verify *artifacts*, `CONCURRENT_FILES` at a time; yield findings as they are made, without deleted files."""
+    async with aclosing(bounded_map(CONCURRENT_FILES, artifacts, partial(verify_one, custody))) as findings:
         async for finding in findings:
-            # A file that was removed between the list and the look is no finding.
+            # A file that was deleted after it was listed is no finding.
             if not isinstance(finding.error, ArtifactNotFound):
                 yield finding

@@ -1,6 +1,6 @@
-"""Content on its way into storage: hashed, encrypted, hashed again as it is stored, all in one pass.
+"""Store content: hash it, encrypt it, and hash the stored bytes, all in one pass.
 
-The steps of large content overlap (`prefetch`), so that the slowest of them sets the speed, not their sum.
+The steps overlap for large content (`prefetch`), so that the slowest step sets the speed, not their sum.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from blocks.storage import Backend, Digest, Expected, read_chunks
 
 def store(
     backend: Backend,
-    key: str,
+    path: str,
     content: Path | bytes | Iterable[bytes],
     *,
     recipient: StorageRecipient | None,
     expected: Expected | None,
     check: StopCheck,
 ) -> Stored:
-    """Publish *content* under *key*, encrypted for *recipient* if there is one.
+    """Publish *content* under the blob path *path*, encrypted for *recipient* if there is one.
 
     Raises `SourceNotFound` when the content cannot be read, and what `Backend.publish` raises; then nothing is stored.
     """
     if not isinstance(content, Path):
         pieces = [content] if isinstance(content, bytes) else content
-        return store_pieces(backend, key, pieces, recipient=recipient, expected=expected)
+        return store_pieces(backend, path, pieces, recipient=recipient, expected=expected)
     try:
         stream = content.open("rb")
     except OSError as exc:
         raise SourceNotFound(f"cannot open {content.name}: {exc.strerror}") from exc
     with stream:
         pieces = _source_pieces(stream, content, check)
-        return store_pieces(backend, key, pieces, recipient=recipient, expected=expected)
+        return store_pieces(backend, path, pieces, recipient=recipient, expected=expected)
 
 
 def store_pieces(
     backend: Backend,
-    key: str,
+    path: str,
     pieces: Iterable[bytes],
     *,
     recipient: StorageRecipient | None,
@@ -56,13 +56,13 @@ def store_pieces(
 ) -> Stored:
     """`store` for content that comes in pieces."""
     if recipient is None:
-        blob = backend.publish(key, prefetch(pieces), expected=expected)
+        blob = backend.publish(path, prefetch(pieces), expected=expected)
         return Stored(size=blob.size, sha256=blob.sha256, stored_size=blob.size, stored_sha256=blob.sha256)
     digest = Digest(expected)
     sealed = seal(prefetch(digest.through(pieces)), [recipient])
-    first = next(sealed)  # the header and no content
+    first = next(sealed)  # the header, without content
     _, header = read_header(io.BytesIO(first))
-    blob = backend.publish(key, prefetch(chain([first], sealed)), expected=_sealed(expected, len(header)))
+    blob = backend.publish(path, prefetch(chain([first], sealed)), expected=_sealed(expected, len(header)))
     return Stored(
         size=digest.blob.size,
         sha256=digest.blob.sha256,
@@ -74,7 +74,7 @@ def store_pieces(
 
 
 def _sealed(expected: Expected | None, header_size: int) -> Expected | None:
-    """What is to be expected of the sealed bytes; storage that is told the size beforehand can plan for it."""
+    """Return the expected size of the sealed bytes: a storage that knows it in advance can choose its part size."""
     if expected is None or expected.size is None:
         return None
     return Expected(size=sealed_size(expected.size, header_size))

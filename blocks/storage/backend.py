@@ -1,8 +1,8 @@
-"""What a place for blobs must do, and which back end serves which URL.
+"""The contract of a blob storage, and the hashing that every back end does while it writes.
 
-Three back ends: `LocalBackend` for a folder, where publishing is atomic by hard link; `S3Backend` for a bucket, where
-it is by the request that completes an upload; and `FsspecBackend` for any other file system that fsspec opens, where it
-is safe because keys are random, used once and read only through the catalogue.
+Three back ends keep it: `LocalBackend` for a folder, where a hard link publishes atomically; `S3Backend` for a bucket,
+where the request that completes an upload does; and `FsspecBackend` for any other file system that fsspec opens, which
+is safe because paths are random, used once and read only through the catalogue.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import BinaryIO, Protocol
 
-from blocks.errors import ContentMismatch
+from blocks.errors import BlobMissing, ContentMismatch, KeyExists
 
-# One read, one hash update and one write per MiB: large enough for full disk speed, small beside any memory limit.
+# One read, one hash update and one write per MiB: large enough for full disk speed, small against any memory limit.
 CHUNK_BYTES = 1024 * 1024
-# Of the form of a key, and never one: ids of blobs are random and none is all zeros.
+# A well-formed path without a blob: ids of blobs are random, and none is all zeros.
 PROBE_PATH = f"uploads/00/{'0' * 32}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blob:
-    """What was written: size in bytes and sha256 (hex) of the stored bytes, taken in the pass that wrote them."""
+    """Size in bytes and sha256 (hex) of the stored bytes, computed in the pass that wrote them."""
 
     size: int
     sha256: str
@@ -31,83 +31,87 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the writer declared: size in bytes and sha256 (hex), each checked when given."""
+    """Size in bytes and sha256 (hex) that the writer declared; each is checked when given."""
 
     size: int | None = None
     sha256: str | None = None
 
 
 class Backend(Protocol):
-    """A place for blobs. All calls block, and may be made from several threads; callers on an event loop use one."""
+    """A storage for blobs. All calls block and may be made from several threads; call it from a thread in async code.
+
+    *path* is a blob path (`blocks.storage.blob_path`); every call raises `UnsafeKey` for anything else.
+    """
 
     def publish(
-        self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
     ) -> Blob:
-        """Write *chunks* under *key*, visible whole or not at all.
+        """Write *chunks* under *path*, visible whole or not at all.
 
-        Raises `KeyExists` when the key is taken (unless *replace*), `ContentMismatch` when the bytes are not what was
+        Raises `KeyExists` when the path is taken (unless *replace*), `ContentMismatch` when the bytes are not those
         declared, `StorageFull`, `StorageUnavailable`, `InvalidSettings` when this account may not write there, and
         whatever the iterator raises; in every case nothing becomes visible and no temporary file stays.
         """
         ...
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, path: str) -> BinaryIO:
         """Open for reading; seekable, for one thread at a time. Raises `BlobMissing`.
 
-        A reader that has begun reads on although the blob is deleted, or fails; it never ends early.
+        An open reader continues when the blob is deleted, or raises; it never ends early.
         """
         ...
 
-    def size(self, key: str) -> int:
-        """The size of the stored blob in bytes, without reading it. Raises `BlobMissing`."""
+    def size(self, path: str) -> int:
+        """Return the size of the stored blob in bytes, without reading it. Raises `BlobMissing`."""
         ...
 
-    def delete(self, key: str, *, interrupted: bool = False) -> bool:
-        """Remove the blob; False when there was none. *interrupted*: also what a dead writer of this key left."""
+    def delete(self, path: str, *, interrupted: bool = False) -> bool:
+        """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer."""
         ...
 
     def paths(self, prefix: str = "") -> Iterator[str]:
-        """Every visible key below the folder *prefix*, unsorted. Foreign files that no key could name are left out.
+        """Yield every visible blob path below the folder *prefix*, unsorted, without foreign files.
 
         Raises `StorageUnavailable` when a part cannot be listed: a short list would look like lost blobs.
         """
         ...
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
-        """Keys below the folder *prefix* whose writers were interrupted and left something behind that is not a blob.
+        """Yield paths below the folder *prefix* with leftovers of interrupted writers (temporary files, open uploads).
 
-        A write that is under way looks the same: *older_than* leaves out what was begun in the last so much time.
+        A write in progress looks the same: *older_than* leaves out those that began within that time.
         """
         ...
 
-    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
-        """Remove what interrupted writers of this key left, but not the blob; returns how many there were.
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """Remove the leftovers of interrupted writers of *path*, but not the blob; return how many there were.
 
-        A writer that is still at it fails then. Idempotent.
+        A writer that is still active fails. Idempotent.
         """
         ...
 
     def probe(self) -> None:
-        """Whether blobs can be read here now, as far as one look or one request can tell; nothing is written.
+        """Check with one request that blobs can be read here now. Writes nothing.
 
         Raises `StorageUnavailable` and `InvalidSettings`.
         """
         ...
 
-    def locate(self, key: str) -> str:
-        """Where the stored bytes lie: a path or a URL, for people."""
+    def locate(self, path: str) -> str:
+        """Return the path or URL of the stored bytes, for people."""
         ...
 
-    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
-        """A URL by which anybody can download the stored bytes for a while, named *filename*; None when the storage has
-        no such thing. Does not look whether the blob is there."""
+    def presign(self, path: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """Return a URL that downloads the stored bytes as *filename* without credentials, or None where the storage
+        cannot sign one. Does not check that the blob exists."""
         ...
 
 
 class Digest:
-    """Hashes and counts chunks on their way through, and compares them with what was declared.
+    """Hashes and counts a stream of chunks, and compares the result with what was declared.
 
-    `source_error` is what the source of the chunks raised, if it did: an error of the source is not the storage's.
+    `source_error` is the exception that the source of the chunks raised, if any, so that a back end does not report it
+    as an error of the storage.
     """
 
     def __init__(self, expected: Expected | None = None) -> None:
@@ -117,14 +121,14 @@ class Digest:
         self.source_error: BaseException | None = None
 
     def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield *chunks* unchanged. Raises `ContentMismatch` at the end, so that the writer discards what it has."""
+        """Yield *chunks* unchanged. Raises `ContentMismatch` at the end, so that the writer discards them."""
         try:
             for chunk in chunks:
                 self._hash.update(chunk)
                 self._size += len(chunk)
                 yield chunk
         except GeneratorExit:
-            raise  # the reader stops early; kept, it would keep this frame and its source alive in a cycle
+            raise  # the reader stops early; storing it would keep this frame and its source alive in a cycle
         except BaseException as exc:
             self.source_error = exc
             raise
@@ -145,6 +149,14 @@ class Digest:
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """The stream's bytes in pieces of `CHUNK_BYTES`."""
+    """Yield the stream's bytes in pieces of `CHUNK_BYTES`."""
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk
+
+
+def path_taken(path: str) -> KeyExists:
+    return KeyExists(f"the blob path {path} is taken; a path is never used twice", key=path)
+
+
+def blob_missing(action: str, path: str) -> BlobMissing:
+    return BlobMissing(f"cannot {action}: there is no such blob", key=path)

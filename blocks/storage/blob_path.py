@@ -1,7 +1,7 @@
-"""Storage keys: which strings may name a blob; pure.
+"""Blob paths: the strings that may name a blob; pure.
 
-A key is a relative path of plain segments under the store's root. Waybill makes its own keys from random ids; what
-arrives from elsewhere (Prefect's result keys) passes the same gate, so no key ever leaves the root.
+A blob path is a relative path of plain segments below the root of the storage. Waybill makes its own from random ids.
+Paths from elsewhere (Prefect's result keys) pass the same check, so no path leaves the root.
 """
 
 from __future__ import annotations
@@ -11,53 +11,55 @@ from uuid import UUID
 
 from blocks.errors import UnsafeKey
 
-# S3 takes 1,024 bytes of key, and a root prefix has to fit in front of it.
+# An S3 object key has 1,024 bytes at most, and the prefix of the storage has to fit in front of the path.
 MAX_PATH_BYTES = 900
 # The longest file name of ext4, XFS, APFS and NTFS is 255 bytes; a temporary name is 26 bytes longer than the blob's.
 MAX_SEGMENT_BYTES = 220
-# A temporary file begins with a dot and ends with this, and no key may look like one.
+# A temporary file begins with a dot and ends with this suffix; no segment of a path may look like one.
 PARTIAL_SUFFIX = ".partial"
 
 _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "transfers", "export": "exports"}
 
 
 def new_blob_path(kind: str, file_id: UUID) -> str:
-    """``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so no folder grows past listing."""
+    """Return ``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so that each can be listed."""
     text = file_id.hex
     return f"{kind_folder(kind)}/{text[:2]}/{text}"
 
 
 def kind_folder(kind: str) -> str:
-    """The folder that all keys of *kind* begin with."""
+    """Return the folder of all blob paths of *kind*."""
     return _KIND_FOLDERS[kind]
 
 
-def check_blob_path(key: str) -> tuple[str, ...]:
-    """The segments of *key*. Raises `UnsafeKey` for anything that is absolute, climbs, hides a control character or
-    is too long to be stored everywhere."""
+def check_blob_path(path: str) -> tuple[str, ...]:
+    """Return the segments of *path*.
+
+    Raises `UnsafeKey` for a path that is absolute, climbs, holds a control character or is too long for some storage.
+    """
     try:
-        encoded = key.encode()
+        encoded = path.encode()
     except UnicodeEncodeError as exc:
-        raise UnsafeKey("a storage key must be valid Unicode") from exc
+        raise UnsafeKey("a blob path must be valid Unicode") from exc
     if not encoded or len(encoded) > MAX_PATH_BYTES:
-        raise UnsafeKey(f"a storage key has 1 to {MAX_PATH_BYTES} bytes, not {len(encoded)}")
-    segments = tuple(key.split("/"))
+        raise UnsafeKey(f"a blob path has 1 to {MAX_PATH_BYTES} bytes, not {len(encoded)}")
+    segments = tuple(path.split("/"))
     for segment in segments:
         if segment in {"", ".", ".."}:
-            raise UnsafeKey(f"the storage key {key!r} is absolute or climbs; keys are plain relative paths")
+            raise UnsafeKey(f"the blob path {path!r} is absolute or climbs; use a plain relative path")
         if "\\" in segment or any(unicodedata.category(char) in {"Cc", "Cs"} for char in segment):
-            raise UnsafeKey(f"the storage key {key!r} holds a control character or a backslash")
+            raise UnsafeKey(f"the blob path {path!r} holds a control character or a backslash")
         if segment.startswith(".") and segment.endswith(PARTIAL_SUFFIX):
-            raise UnsafeKey(f"the storage key {key!r} looks like a temporary file")
+            raise UnsafeKey(f"the blob path {path!r} looks like a temporary file")
         if len(segment.encode()) > MAX_SEGMENT_BYTES:
             raise UnsafeKey(
-                f"a part of a storage key has at most {MAX_SEGMENT_BYTES} bytes, not {len(segment.encode())}"
+                f"a segment of a blob path has {MAX_SEGMENT_BYTES} bytes at most, not {len(segment.encode())}"
             )
     return segments
 
 
 def is_blob_path(name: str) -> bool:
-    """Whether *name* is a storage key; foreign files in a store may have any name."""
+    """Return whether *name* is a blob path; foreign files in a storage may have any name."""
     try:
         check_blob_path(name)
     except UnsafeKey:

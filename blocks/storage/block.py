@@ -1,7 +1,7 @@
-"""The `artifact-store` block: where this deployment keeps its files.
+"""The `artifact-store` block: the storage of this deployment, as a Prefect block.
 
-A Prefect block over any storage that fsspec opens. It serves custody through `backend`, and Prefect itself as result
-storage through `read_path` and `write_path`. Refuses keys that would leave the root.
+Custody uses it through `backend`; Prefect uses it as result storage through `read_path` and `write_path`. Refuses paths
+that would leave the root.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pydantic import Field, PrivateAttr
 from blocks.storage import open_backend
 from blocks.storage.backend import Backend, read_chunks
 
-# Prefect's results lie beside the artifacts, under a folder that no artifact key begins with.
+# Prefect's results are stored next to the artifacts, in a folder that no blob path of an artifact begins with.
 _RESULTS_PREFIX = "prefect-results"
 
 
 class ArtifactStore(WritableFileSystem):
-    """Where artifacts lie: a folder, or any fsspec URL with the options of its driver."""
+    """A folder, or any fsspec URL with the options of its driver."""
 
     _block_type_name = "Artifact Store"
     _block_type_slug = "artifact-store"
@@ -34,35 +34,35 @@ class ArtifactStore(WritableFileSystem):
     )
     managed: bool = Field(
         default=False,
-        description="Set by 'waybill' itself: this block follows WAYBILL_STORAGE_URL. Save your own with this off, "
-        "and it wins over the environment.",
+        description="Set by Waybill: this block follows WAYBILL_STORAGE_URL. Turn it off in a block of your own, which "
+        "then takes precedence over the environment.",
     )
 
     _backend: Backend | None = PrivateAttr(default=None)
 
     @property
     def backend(self) -> Backend:
-        """The storage itself; opened on first use. Raises `InvalidSettings` when no driver serves the URL."""
+        """The storage, opened on first use. Raises `InvalidSettings` when no driver serves the URL."""
         if self._backend is None:
             self._backend = open_backend(self.url, self.options.get_secret_value())
         return self._backend
 
     async def aread_path(self, path: str) -> bytes:
-        """The result stored under *path*. Raises `BlobMissing`."""
+        """Return the result stored under *path*. Raises `BlobMissing`."""
         return await asyncio.to_thread(self._read, path)
 
     @async_dispatch(aread_path)
     def read_path(self, path: str) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The result stored under *path*. Raises `BlobMissing`."""
+        """Return the result stored under *path*. Raises `BlobMissing`."""
         return self._read(path)
 
     async def awrite_path(self, path: str, content: bytes) -> None:
-        """Store a result, atomically; an earlier one under the same path is replaced."""
+        """Store a result atomically, replacing an earlier one under *path*."""
         await asyncio.to_thread(self._write, path, content)
 
     @async_dispatch(awrite_path)
     def write_path(self, path: str, content: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Store a result, atomically; an earlier one under the same path is replaced."""
+        """Store a result atomically, replacing an earlier one under *path*."""
         self._write(path, content)
 
     def _read(self, path: str) -> bytes:

@@ -1,8 +1,8 @@
-"""Folders of a local store, walked by descriptors so that nobody can lead the way out of it.
+"""Folders of a local storage, walked by descriptors so that no symbolic link leads out of it.
 
 Every step below the root is opened relative to the step before with O_NOFOLLOW: a symbolic link planted inside the
-store is refused, also when it appears between two steps. The root itself may be reached through links; it is the
-operator's. Raises plain `OSError`; the back end says what they mean.
+storage is refused, also when it appears between two steps. The root itself may be reached through links; it is the
+operator's. Raises plain `OSError`; the back end translates them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 
 from blocks.storage.blob_path import MAX_PATH_BYTES
 
-# The owner alone writes and reads; the group may walk, so that a backup user can be let in. Set whatever the umask is.
+# The owner alone writes and reads; the group may enter, so that access can be given to a backup user. Independent of
+# the umask.
 FOLDER_MODE = 0o750
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY
@@ -23,7 +24,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY
 
 @contextmanager
 def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -> Generator[int]:
-    """A descriptor of the folder *segments* below *root*; what is missing on the way is made if asked."""
+    """Open the folder *segments* below *root* as a descriptor; with *create*, make the folders that are missing."""
     if create:
         _make_root(root)
     current = os.open(root, _OPEN)
@@ -38,8 +39,8 @@ def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -
 
 
 def files_below(folder: int, inside: str) -> Iterator[tuple[str, str]]:
-    """Folder (*inside* and on, each with a slash at its end) and name of every regular file below *folder*."""
-    # Nothing of ours lies deeper than a key is long; a foreign tree may be deeper than the stack.
+    """Yield folder (from *inside* on, with a slash at its end) and name of every regular file below *folder*."""
+    # No blob is deeper than a path is long; a foreign tree may be deeper than the call stack.
     if len(inside) > MAX_PATH_BYTES:
         return
     with os.scandir(folder) as entries:
@@ -59,7 +60,7 @@ def files_below(folder: int, inside: str) -> Iterator[tuple[str, str]]:
 
 
 def _make_root(root: Path) -> None:
-    """Make the root and what is missing above it. One that exists keeps its mode: it is its owner's to set."""
+    """Make the root and the folders missing above it. One that exists keeps its mode: it is its owner's to set."""
     if root.is_dir():
         return
     _make_root(root.parent)
@@ -71,14 +72,14 @@ def _make_root(root: Path) -> None:
 
 
 def _make(parent: int, name: str) -> int:
-    """A descriptor of the folder *name*, made when it is missing."""
+    """Return a descriptor of the folder *name*, which is made when it is missing."""
     try:
         os.mkdir(name, FOLDER_MODE, dir_fd=parent)
     except FileExistsError:
         return _open(parent, name)
     folder = _open(parent, name)
     try:
-        # The umask may have taken rights away; a group that is handed down (setgid) is the owner's wish and stays.
+        # The umask may have removed rights; an inherited group (setgid) is the owner's choice and stays.
         os.fchmod(folder, FOLDER_MODE | (os.fstat(folder).st_mode & stat.S_ISGID))
         # The new entry must survive a power cut, or the blob inside it would be lost with it.
         os.fsync(parent)

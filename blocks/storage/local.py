@@ -2,8 +2,8 @@
 
 The sequence: a temporary file in the *final* folder (O_EXCL), write, fsync, `link` to the final name, fsync the folder,
 unlink the temporary name. `link` refuses an existing name, so of two writers exactly one wins; a crash at any point
-leaves either the whole blob or none. Paths are walked by `blocks.storage.folders`, so a symbolic link planted inside
-the store leads nowhere.
+leaves either the whole blob or none. `blocks.storage.folders` walks the path, so a symbolic link planted inside the
+storage is refused.
 """
 
 from __future__ import annotations
@@ -20,28 +20,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.errors import (
-    BlobMissing,
-    InvalidSettings,
-    KeyExists,
-    StorageFull,
-    StorageUnavailable,
-    UnsafeKey,
-    WaybillError,
-)
+from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey, WaybillError
 from blocks.runtime.prefetch import prefetch
-from blocks.storage.backend import Blob, Digest, Expected
+from blocks.storage.backend import Blob, Digest, Expected, blob_missing, path_taken
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
 
-# Of use to the owner alone; the umask cannot add to it.
+# For the owner alone; the umask cannot add to it.
 FILE_MODE = 0o600
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What opening answers where a link, or a file in place of a folder, lies in the way.
+# What open() reports when a link, or a file in place of a folder, is in the way.
 _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
-# File systems without hard links answer with one of these.
+# What link() reports on a file system without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
@@ -52,12 +44,12 @@ class LocalBackend:
         self._root = root
 
     def publish(
-        self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
     ) -> Blob:
         """See `Backend.publish`. The blob and its folder entry are on disk when this returns."""
-        *folders, name = check_blob_path(key)
+        *folders, name = check_blob_path(path)
         digest = Digest(expected)
-        with _translated(f"store {key}", digest), folder_below(self._root, folders, create=True) as folder:
+        with _translated(f"store {path}", digest), folder_below(self._root, folders, create=True) as folder:
             partial = f".{name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
             descriptor = os.open(
                 partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder
@@ -68,44 +60,44 @@ class LocalBackend:
                     os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
                     os.fsync(folder)
                 else:
-                    _link(folder, partial, name, key)
+                    _link(folder, partial, name, path)
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(partial, dir_fd=folder)
         return blob
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, path: str) -> BinaryIO:
         """See `Backend.open`."""
-        *folders, name = check_blob_path(key)
-        with _translated(f"read {key}"):
+        *folders, name = check_blob_path(path)
+        with _translated(f"read {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
-                    # O_NONBLOCK: a FIFO that somebody planted must not hang the reader.
+                    # O_NONBLOCK: a FIFO planted in the storage must not hang the reader.
                     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             except FileNotFoundError as exc:
-                raise _missing("read", key) from exc
+                raise blob_missing(f"read {path}", path) from exc
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
-                raise _foreign(key)
+                raise _foreign(path)
             return os.fdopen(descriptor, "rb")
 
-    def size(self, key: str) -> int:
+    def size(self, path: str) -> int:
         """See `Backend.size`."""
-        *folders, name = check_blob_path(key)
-        with _translated(f"look at {key}"):
+        *folders, name = check_blob_path(path)
+        with _translated(f"look at {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             except FileNotFoundError as exc:
-                raise _missing("look at", key) from exc
+                raise blob_missing(f"look at {path}", path) from exc
             if not stat.S_ISREG(found.st_mode):
-                raise _foreign(key)
+                raise _foreign(path)
             return found.st_size
 
-    def delete(self, key: str, *, interrupted: bool = False) -> bool:
+    def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
-        *folders, name = check_blob_path(key)
-        with _translated(f"delete {key}"):
+        *folders, name = check_blob_path(path)
+        with _translated(f"delete {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     if interrupted:
@@ -116,10 +108,10 @@ class LocalBackend:
                 return False
         return True
 
-    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: temporary files."""
-        *folders, name = check_blob_path(key)
-        with _translated(f"clear up after {key}"):
+        *folders, name = check_blob_path(path)
+        with _translated(f"clear up after {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     return _unlink_partials(folder, name, _written_before(older_than))
@@ -133,48 +125,48 @@ class LocalBackend:
                 yield f"{folder}{name}"
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
-        """See `Backend.leftovers`: the keys of temporary files. Their age is the time since they were last written."""
+        """See `Backend.leftovers`: paths of temporary files. Their age is the time since they were last written."""
         written_before = _written_before(older_than)
         for folder, name in self._walk(prefix):
             blob_name = _blob_name_of_partial(name)
             if blob_name is None or not is_blob_path(f"{folder}{blob_name}"):
                 continue
-            with suppress(FileNotFoundError):  # its writer was quicker
+            with suppress(FileNotFoundError):  # its writer has finished
                 if (self._root / folder / name).lstat().st_mtime <= written_before:
                     yield f"{folder}{blob_name}"
 
     def probe(self) -> None:
-        """See `Backend.probe`. A root that is not there yet is judged by the folder that it will be made in."""
+        """See `Backend.probe`. Checks the nearest existing parent where the root does not exist yet."""
         with _translated("look at the storage"):
-            place = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
-            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            existing = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+            folder = os.open(existing, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 read_only = bool(os.fstatvfs(folder).f_flag & os.ST_RDONLY)
             finally:
                 os.close(folder)
-            # A file system that has met an error is put to reading only by the kernel.
-            if read_only or not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            # The kernel remounts a file system read-only after an error.
+            if read_only or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
                 raise InvalidSettings("the storage folder cannot be written to")
 
-    def locate(self, key: str) -> str:
-        """The path of the stored bytes."""
-        return str(self._root.joinpath(*check_blob_path(key)))
+    def locate(self, path: str) -> str:
+        """Return the path of the stored bytes."""
+        return str(self._root.joinpath(*check_blob_path(path)))
 
-    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
-        """None: a folder has no URL that others could follow."""
+    def presign(self, path: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """Return None: a folder has no URL that others could open."""
         del expires_in, filename, media_type
-        check_blob_path(key)
+        check_blob_path(path)
         return None
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Folder (with a slash at its end) and name of every regular file below *prefix*."""
+        """Yield folder (with a slash at its end) and name of every regular file below *prefix*."""
         segments = check_blob_path(prefix.rstrip("/")) if prefix else ()
         with _translated(f"list {prefix or 'the storage'}"):
             try:
                 with folder_below(self._root, segments) as start:
                     yield from files_below(start, "".join(f"{segment}/" for segment in segments))
             except FileNotFoundError:
-                return  # nothing was ever stored there
+                return  # nothing was stored there yet
 
 
 def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
@@ -189,32 +181,32 @@ def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
     return digest.blob
 
 
-def _link(folder: int, partial: str, name: str, key: str) -> None:
+def _link(folder: int, partial: str, name: str, path: str) -> None:
     """Give the temporary file its final name, durably, or raise `KeyExists`."""
     try:
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError as exc:
-        raise _taken(key) from exc
+        raise path_taken(path) from exc
     except OSError as exc:
         if exc.errno not in _NO_LINKS:
             raise
-        _claim_and_rename(folder, partial, name, key)
+        _claim_and_rename(folder, partial, name, path)
     try:
         os.fsync(folder)
     except BaseException:
-        os.unlink(name, dir_fd=folder)  # what is not on disk must not be seen
+        os.unlink(name, dir_fd=folder)  # a blob that may not be on disk must not be visible
         raise
 
 
-def _claim_and_rename(folder: int, partial: str, name: str, key: str) -> None:
-    """Without hard links: claim the name with an empty file (O_EXCL decides between writers), then rename over it.
+def _claim_and_rename(folder: int, partial: str, name: str, path: str) -> None:
+    """Publish without hard links: claim the name with an empty file (O_EXCL decides between writers), rename over it.
 
-    A crash between the two leaves an empty file that no catalogue row points at; `delete` of the key removes it.
+    A crash between the two leaves an empty file that no catalogue row points at; `delete` of the path removes it.
     """
     try:
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder))
     except FileExistsError as exc:
-        raise _taken(key) from exc
+        raise path_taken(path) from exc
     try:
         os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
@@ -222,20 +214,12 @@ def _claim_and_rename(folder: int, partial: str, name: str, key: str) -> None:
         raise
 
 
-def _taken(key: str) -> KeyExists:
-    return KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key)
-
-
-def _missing(action: str, key: str) -> BlobMissing:
-    return BlobMissing(f"cannot {action} {key}: there is no such blob", key=key)
-
-
-def _foreign(key: str) -> UnsafeKey:
-    return UnsafeKey(f"{key} is not a regular file; remove it from the storage folder")
+def _foreign(path: str) -> UnsafeKey:
+    return UnsafeKey(f"{path} is not a regular file; remove it from the storage folder")
 
 
 def _written_before(older_than: timedelta) -> float:
-    """The latest time of last writing, in seconds since the epoch, of what is older than that."""
+    """Return the latest modification time, in seconds since the epoch, of a file that is *older_than*."""
     return time.time() - older_than.total_seconds() if older_than else math.inf
 
 
@@ -244,7 +228,7 @@ def _unlink_partials(folder: int, name: str, written_before: float) -> int:
         partials = [entry.name for entry in entries if _blob_name_of_partial(entry.name) == name]
     removed = 0
     for partial in partials:
-        # The writer, or somebody else who clears up, may have been quicker; the blob itself is still to go.
+        # The writer, or another process that cleans up, may have removed it; the blob itself is still to be deleted.
         with suppress(FileNotFoundError):
             if os.stat(partial, dir_fd=folder, follow_symlinks=False).st_mtime <= written_before:
                 os.unlink(partial, dir_fd=folder)
@@ -273,7 +257,7 @@ def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
         if exc.errno in _FULL:
             raise StorageFull(f"{reason}; free some space and start again") from exc
         if exc.errno in _FOREIGN:
-            raise UnsafeKey(f"{reason}; a link or a foreign file lies in the storage folder") from exc
+            raise UnsafeKey(f"{reason}; remove the link or foreign file from the storage folder") from exc
         if exc.errno in _FORBIDDEN:
             raise InvalidSettings(f"{reason}; give this account the right to read and write there") from exc
         raise StorageUnavailable(reason) from exc

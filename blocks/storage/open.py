@@ -1,4 +1,4 @@
-"""Which back end serves which storage URL."""
+"""Choose the back end that serves a storage URL."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from blocks.storage.local import LocalBackend
 
 
 def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
-    """The back end for *url*: a path or ``file://`` URL, ``s3://BUCKET/PREFIX``, or any URL that fsspec knows.
+    """Return the back end for *url*: a path or ``file://`` URL, ``s3://BUCKET/PREFIX``, or any URL that fsspec knows.
 
-    Raises `InvalidSettings` for a scheme that fsspec does not know, whose driver is not installed or does not take the
-    options, and `StorageUnavailable` when a driver that connects at once cannot.
+    Raises `InvalidSettings` when fsspec does not know the scheme, its driver is not installed or refuses the options,
+    and `StorageUnavailable` when a driver that connects immediately cannot.
     """
     parts = urlsplit(url)
     if "://" not in url or parts.scheme in {"file", "local"}:

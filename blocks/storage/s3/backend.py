@@ -1,8 +1,8 @@
 """Blobs in a bucket of an S3 server, below a prefix.
 
-A blob becomes visible whole, in one step, by the request that completes it (`blocks.storage.s3.upload`), and only when
-its name is free: that request carries ``If-None-Match: *``, so of several writers exactly one wins. Nothing is cached:
-every question is answered by the server. Refuses names outside of the prefix.
+The request that completes an upload (`blocks.storage.s3.upload`) makes the blob visible in one step, and only when its
+object key is free: it carries ``If-None-Match: *``, so of several writers exactly one wins. Nothing is cached; the
+server answers every call. Refuses object keys outside of the prefix.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from blocks.content_disposition import content_disposition
-from blocks.errors import BlobMissing, InvalidSettings, KeyExists, StorageUnavailable, UnsafeKey
-from blocks.storage.backend import CHUNK_BYTES, PROBE_PATH, Blob, Digest, Expected
+from blocks.errors import BlobMissing, InvalidSettings, StorageUnavailable, UnsafeKey
+from blocks.storage.backend import CHUNK_BYTES, PROBE_PATH, Blob, Digest, Expected, blob_missing, path_taken
 from blocks.storage.blob_path import MAX_PATH_BYTES, check_blob_path, is_blob_path
 from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.failure import S3Failure
@@ -23,61 +23,60 @@ from blocks.storage.s3.reader import S3Reader
 from blocks.storage.s3.unfinished import abort_uploads, unfinished_uploads
 from blocks.storage.s3.upload import ObjectExists, S3Upload
 
-# The longest name that S3 takes, in bytes of UTF-8.
-_MAX_NAME_BYTES = 1024
-# The longest time that S3 lets a presigned URL live.
+# The longest object key that S3 accepts, in bytes of UTF-8.
+_MAX_OBJECT_KEY_BYTES = 1024
+# The longest lifetime of a presigned URL that S3 accepts.
 _MAX_PRESIGNED = timedelta(days=7)
 
 
 class S3Backend:
-    """A bucket, or what lies below a prefix in it, as a `Backend`. The bucket must exist."""
+    """A bucket, or a prefix in it, as a `Backend`. The bucket must exist."""
 
     def __init__(self, url: str, options: dict[str, Any], *, limits: RetryLimits | None = None) -> None:
-        """Make no call yet. Raises `InvalidSettings` for a URL without a bucket and options that s3fs does not take."""
-        self._bucket, self._prefix = _place(url)
+        """Make no call yet. Raises `InvalidSettings` for a URL without a bucket and options that s3fs refuses."""
+        self._bucket, self._prefix = _bucket_and_prefix(url)
         self._connection = S3Connection(options, limits or RetryLimits())
 
     def publish(
-        self, key: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
     ) -> Blob:
-        """See `Backend.publish`. An object of unknown size may need more memory than one whose size is declared, from
-        12 GiB on."""
-        name = self._name(key)
+        """See `Backend.publish`. From 12 GiB on, an object whose size is not declared may need more memory."""
+        object_key = self._object_key(path)
         digest = Digest(expected)
         total = expected.size if expected else None
-        with self._translated(f"store {key}", digest):
-            upload = S3Upload(self._connection, self._bucket, name, exclusive=not replace, total=total)
+        with self._translated(f"store {path}", digest):
+            upload = S3Upload(self._connection, self._bucket, object_key, exclusive=not replace, total=total)
             try:
                 for chunk in digest.through(chunks):
                     upload.write(chunk)
                 upload.commit()
             except BaseException as exc:
                 if not upload.discard():
-                    exc.add_note("what was sent could not be taken back and stays until it is swept")
+                    exc.add_note("the bytes already sent could not be taken back and stay until they are swept")
                 if isinstance(exc, ObjectExists):
-                    raise _taken(key) from exc
+                    raise path_taken(path) from exc
                 raise
         return digest.blob
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, path: str) -> BinaryIO:
         """See `Backend.open`. Holds at most 17 MiB of the object."""
-        where = self._where(key)
-        with self._translated(f"read {key}", missing=key):
-            raw = S3Reader(self._connection, where, key)
+        where = self._where(path)
+        with self._translated(f"read {path}", missing=path):
+            raw = S3Reader(self._connection, where, path)
         return cast("BinaryIO", io.BufferedReader(raw, CHUNK_BYTES))
 
-    def size(self, key: str) -> int:
+    def size(self, path: str) -> int:
         """See `Backend.size`."""
-        where = self._where(key)
-        with self._translated(f"look at {key}", missing=key):
+        where = self._where(path)
+        with self._translated(f"look at {path}", missing=path):
             return int(self._connection.call("head_object", **where)["ContentLength"])
 
-    def delete(self, key: str, *, interrupted: bool = False) -> bool:
+    def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
-        where = self._where(key)
+        where = self._where(path)
         if interrupted:
-            self.abort(key)
-        with self._translated(f"delete {key}"):
+            self.abort(path)
+        with self._translated(f"delete {path}"):
             try:
                 self._connection.call("head_object", **where)
             except S3Failure as failure:
@@ -87,53 +86,55 @@ class S3Backend:
             self._connection.call("delete_object", **where)
         return True
 
-    def abort(self, key: str, *, older_than: timedelta = timedelta(0)) -> int:
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: its multipart uploads."""
-        name = self._name(key)
-        with self._translated(f"clear up after {key}"):
-            return abort_uploads(self._connection, self._bucket, name, older_than=older_than)
+        object_key = self._object_key(path)
+        with self._translated(f"clear up after {path}"):
+            return abort_uploads(self._connection, self._bucket, object_key, older_than=older_than)
 
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`."""
-        place: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
         with self._translated(f"list {prefix or 'the storage'}"):
             while True:
-                page = self._connection.call("list_objects_v2", **place)
+                page = self._connection.call("list_objects_v2", **request)
                 for entry in page.get("Contents", ()):
-                    key = entry["Key"][len(self._prefix) :]
-                    if is_blob_path(key):
-                        yield key
+                    path = entry["Key"][len(self._prefix) :]
+                    if is_blob_path(path):
+                        yield path
                 if not page.get("IsTruncated"):
                     return
-                place["ContinuationToken"] = page["NextContinuationToken"]
+                request["ContinuationToken"] = page["NextContinuationToken"]
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
-        """See `Backend.leftovers`: the keys of multipart uploads that were neither completed nor aborted. MinIO tells
-        of them only to those who name the key."""
+        """See `Backend.leftovers`: paths of multipart uploads neither completed nor aborted. MinIO lists an upload only
+        when *prefix* is its whole object key."""
         start = self._folder(prefix)
         with self._translated(f"list {prefix or 'the storage'}"):
             for upload in unfinished_uploads(self._connection, self._bucket, start, older_than=older_than):
-                key = upload["Key"][len(self._prefix) :]
-                if is_blob_path(key):
-                    yield key
+                path = upload["Key"][len(self._prefix) :]
+                if is_blob_path(path):
+                    yield path
 
     def probe(self) -> None:
-        """See `Backend.probe`. By reading: the answer to a question about an object says nothing of its bucket."""
+        """See `Backend.probe`. Reads, because a HEAD of an object does not show whether its bucket exists."""
         with suppress(BlobMissing):
             self.open(PROBE_PATH).close()
 
-    def locate(self, key: str) -> str:
-        """The URL of the stored bytes."""
-        return f"s3://{self._bucket}/{self._name(key)}"
+    def locate(self, path: str) -> str:
+        """Return the URL of the stored bytes."""
+        return f"s3://{self._bucket}/{self._object_key(path)}"
 
-    def presign(self, key: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
-        """See `Backend.presign`. S3 lets no URL live for more than 7 days; one signed with temporary credentials ends
-        with them. None where a plain GET would not do: without credentials, or with a key of the customer's own."""
-        where = self._where(key)
+    def presign(self, path: str, *, expires_in: timedelta, filename: str, media_type: str) -> str | None:
+        """See `Backend.presign`. A URL lasts 7 days at most, and no longer than the credentials it is signed with.
+
+        None where a plain GET would fail: without credentials, or with a customer-provided encryption key (SSE-C).
+        """
+        where = self._where(path)
         if self._connection.anonymous or "SSECustomerKey" in self._connection.additional:
             return None
         seconds = int(min(expires_in, _MAX_PRESIGNED).total_seconds())
-        with self._translated(f"sign a link to {key}"):
+        with self._translated(f"sign a link to {path}"):
             return self._connection.presigned(
                 "get_object",
                 max(1, seconds),
@@ -149,12 +150,12 @@ class S3Backend:
             else self._prefix
         )
 
-    def _where(self, key: str) -> dict[str, Any]:
-        return {"Bucket": self._bucket, "Key": self._name(key)}
+    def _where(self, path: str) -> dict[str, Any]:
+        return {"Bucket": self._bucket, "Key": self._object_key(path)}
 
-    def _name(self, key: str) -> str:
-        check_blob_path(key)
-        return f"{self._prefix}{key}"
+    def _object_key(self, path: str) -> str:
+        check_blob_path(path)
+        return f"{self._prefix}{path}"
 
     @contextmanager
     def _translated(self, action: str, digest: Digest | None = None, *, missing: str | None = None) -> Generator[None]:
@@ -162,17 +163,17 @@ class S3Backend:
             yield
         except S3Failure as failure:
             if missing is not None and failure.missing:
-                raise BlobMissing(f"cannot {action}: there is no such blob", key=missing) from failure
-            error = failure.told(action)
+                raise blob_missing(action, missing) from failure
+            error = failure.as_error(action)
             raise type(error)("; ".join([error.message, *getattr(failure, "__notes__", ())])) from failure
         except (KeyError, ValueError) as exc:
             if digest is not None and exc is digest.source_error:
                 raise
-            raise StorageUnavailable(f"cannot {action}: the S3 server gave an answer that makes no sense") from exc
+            raise StorageUnavailable(f"cannot {action}: the S3 server sent a malformed answer") from exc
 
 
-def _place(url: str) -> tuple[str, str]:
-    """Bucket and prefix of *url*; the prefix is empty or ends with a slash."""
+def _bucket_and_prefix(url: str) -> tuple[str, str]:
+    """Return bucket and prefix of *url*; the prefix is empty or ends with a slash."""
     bucket, _, path = url.split("://", 1)[1].partition("/")
     prefix = path.strip("/")
     if not bucket or "@" in bucket:
@@ -183,13 +184,7 @@ def _place(url: str) -> tuple[str, str]:
         check_blob_path(prefix)
     except UnsafeKey as exc:
         raise InvalidSettings(f"the prefix in the storage URL cannot be used: {exc}") from exc
-    room = _MAX_NAME_BYTES - MAX_PATH_BYTES - 1
-    if len(prefix.encode()) > room:
-        raise InvalidSettings(
-            f"the prefix in the storage URL has {len(prefix.encode())} bytes; S3 leaves {room} for it"
-        )
+    limit = _MAX_OBJECT_KEY_BYTES - MAX_PATH_BYTES - 1
+    if len(prefix.encode()) > limit:
+        raise InvalidSettings(f"the prefix in the storage URL has {len(prefix.encode())} bytes; {limit} at most fit")
     return bucket, f"{prefix}/"
-
-
-def _taken(key: str) -> KeyExists:
-    return KeyExists(f"the storage key {key} is taken; keys are never used twice", key=key)

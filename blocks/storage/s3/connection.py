@@ -1,8 +1,8 @@
-"""Calls to one S3 server: through s3fs, from any thread, with a bound on time and attempts.
+"""Call one S3 server through s3fs, from any thread, with a bound on time and attempts.
 
-s3fs brings the options, the credentials and the event loop; its file objects and its caches are not used. Its own
-retries and botocore's are turned off, because together they multiply: 503 for ever would take minutes. Owns the
-retries, the limit on calls at the same time, and the watch over calls that no longer move.
+s3fs provides the options, the credentials and the event loop; its file objects and its caches are not used. Its own
+retries and botocore's are turned off, because together they multiply: a permanent 503 would take minutes. Owns the
+retries, the limit on concurrent calls, and the watchdog that ends calls in which no byte moves.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from blocks.storage.s3.failure import RangesIgnored, S3Failure
 
 T = TypeVar("T")
 
-# Enough for eight uploads at once; each connection costs the server something.
+# Enough for eight concurrent uploads; each connection costs the server something.
 MAX_CONNECTIONS = 32
-# Of a process that has been asked to end, every call gets this much, so that what was half done can be taken back.
+# After a shutdown request every call still gets this long, so that a half-finished write can be taken back.
 _LAST_ATTEMPT_SECONDS = 0.3
-# How often a call that waits looks whether the process has been asked to end.
-_LOOK_SECONDS = 0.25
-# aiohttp hands over what has come, 64 to 256 KiB at a time.
+# How often a waiting call checks for a shutdown request.
+_CHECK_SECONDS = 0.25
+# aiohttp returns what has arrived, 64 to 256 KiB at a time.
 _RECEIVE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryLimits:
-    """How long a call may take that does not succeed, in seconds. Nothing limits one that moves bytes."""
+    """How long an unsuccessful call may take. A call that moves bytes is not limited."""
 
-    # No byte moved in either direction: the connection is dead. Servers that are merely busy answer within this.
+    # No byte moved in either direction: the connection is dead. A server that is merely busy answers within this.
     stall_seconds: float = 10.0
-    # The same while an upload is completed: a server may put together thousands of parts before it says a word.
+    # The same while an upload is completed: a server may join thousands of parts before its first byte.
     completion_stall_seconds: float = 120.0
     # Counted from the first failure; a call is always tried twice. Six attempts at the pauses below.
     retry_seconds: float = 8.0
@@ -57,12 +57,12 @@ class RetryLimits:
 
     @property
     def for_cleanup(self) -> RetryLimits:
-        """To clear up may take no longer than to fail."""
+        """Cleaning up may take no longer than failing."""
         return replace(self, retry_seconds=self.retry_seconds / 2)
 
 
 class Body(io.BytesIO):
-    """A request's body that knows when it was last read from: that is how far the upload has come."""
+    """A request body that records when it was last read, which is when the upload last moved."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,23 +74,23 @@ class Body(io.BytesIO):
 
 
 class S3Connection:
-    """One set of options as callable S3 operations. Safe in several threads, and in processes forked from this one."""
+    """S3 operations with one set of options. Safe in several threads, and in processes forked from this one."""
 
     def __init__(self, options: Mapping[str, Any], limits: RetryLimits) -> None:
         self.limits = limits
         with _options_refused(options):
             self._options = _with_defaults(options)
-        # Event loop and sockets of a parent process are of no use to its child.
+        # By process id: a child process cannot use the event loop and sockets of its parent.
         self._clients: dict[int, _Client] = {}
-        self._client()  # wrong options are told now, not at the first write
+        self._client()  # reports wrong options now, not at the first write
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles connect anew."""
+        """A copy or an unpickled instance opens its own connections."""
         return S3Connection, (self._options, self.limits)
 
     @property
     def additional(self) -> Mapping[str, Any]:
-        """What the options add to every call, such as a storage class."""
+        """Parameters that the options add to every call, such as a storage class."""
         return cast("Mapping[str, Any]", self._options.get("s3_additional_kwargs") or {})
 
     @property
@@ -98,24 +98,24 @@ class S3Connection:
         return bool(self._options.get("anon"))
 
     def call(self, operation: str, *, limits: RetryLimits | None = None, **parameters: Any) -> dict[str, Any]:
-        """Do *operation* (botocore's name of it) and return its answer; a body of the answer comes as bytes.
+        """Call *operation* (botocore's name) and return its answer, with the body, if any, as bytes.
 
-        ``ResponseMetadata["RetryAttempts"]`` of the answer counts the attempts that failed. Raises `S3Failure`.
+        ``ResponseMetadata["RetryAttempts"]`` of the answer counts the failed attempts. Raises `S3Failure`.
         """
         return self.start(operation, limits=limits, **parameters).result()
 
     def start(self, operation: str, *, limits: RetryLimits | None = None, **parameters: Any) -> Future[dict[str, Any]]:
-        """Like `call`, without waiting."""
+        """Like `call`, but return a future immediately."""
         client = self._client()
         return client.run(client.call(operation, limits or self.limits, parameters))
 
     def presigned(self, operation: str, seconds: int, **parameters: Any) -> str:
-        """A URL that does *operation* for whoever has it; no call is made for it."""
+        """Return a URL with which any holder can do *operation*; makes no call."""
         client = self._client()
         return client.run(client.presigned(operation, seconds, parameters)).result()
 
     def on_loop(self, work: Callable[[], Awaitable[T]]) -> Future[T]:
-        """Run what touches tasks of calls where they run."""
+        """Run *work* on the event loop of the calls, where their tasks can be touched."""
 
         async def run() -> T:
             return await work()
@@ -123,7 +123,7 @@ class S3Connection:
         return self._client().run(run())
 
     async def call_on_loop(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """`call` for code that runs on the loop already."""
+        """Like `call`, for code that runs on that event loop."""
         return await self._client().call(operation, self.limits, parameters)
 
     def _client(self) -> _Client:
@@ -132,16 +132,16 @@ class S3Connection:
 
 
 class _Client:
-    """What belongs to one process: an s3fs instance, its event loop, and the limit on calls at the same time."""
+    """The state of one process: an s3fs instance, its event loop, and the limit on concurrent calls."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         with _options_refused(options):
-            # Not from fsspec's cache of instances: what is set below is for nobody else's.
+            # Not from fsspec's cache of instances: the settings below must not reach another user of s3fs.
             self._filesystem = cast("Any", S3FileSystem(**options, skip_instance_cache=True, use_listings_cache=False))
             config = cast("Any", AioConfig(**self._filesystem.config_kwargs))
             aiobotocore.session.AioSession(**self._filesystem.kwargs)
             if config.max_pool_connections < 1:
-                raise ValueError("without a connection every call would wait for ever")
+                raise ValueError("with no connection allowed every call would wait for ever")
             self._slots = asyncio.Semaphore(config.max_pool_connections)
         self._filesystem.retries = 1
         self._known: set[int] = set()
@@ -163,9 +163,11 @@ class _Client:
                 failure.attempts = attempts
                 now = time.monotonic()
                 first_failure = first_failure or now
-                if not failure.passing or now + pause > min(first_failure + limits.retry_seconds, shutdown_deadline()):
+                if not failure.transient or now + pause > min(
+                    first_failure + limits.retry_seconds, shutdown_deadline()
+                ):
                     raise failure from exc
-            # Writers that failed together do not come back together.
+            # Jitter, so that writers that failed together do not retry together.
             await _pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
             pause = min(2 * pause, limits.longest_pause_seconds)
 
@@ -178,22 +180,22 @@ class _Client:
             raise S3Failure(operation, exc) from exc
 
     async def _attempt(self, operation: str, stall_seconds: float, parameters: dict[str, Any]) -> dict[str, Any]:
-        """One try, ended when nothing has moved for too long, or the process must end."""
+        """Make one attempt, cancelled when no byte moves for *stall_seconds* or the process must shut down."""
         progress, last = _Progress(parameters.get("Body")), time.monotonic() + _LAST_ATTEMPT_SECONDS
-        trying = asyncio.ensure_future(self._once(operation, parameters, progress))
+        attempt = asyncio.ensure_future(self._once(operation, parameters, progress))
         try:
-            while not trying.done():
+            while not attempt.done():
                 left = min(progress.moved_at + stall_seconds, max(shutdown_deadline(), last)) - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("no byte moved")
-                await asyncio.wait([trying], timeout=min(left, _LOOK_SECONDS))
+                await asyncio.wait([attempt], timeout=min(left, _CHECK_SECONDS))
         except BaseException:
-            trying.cancel()
-            await asyncio.wait([trying])  # its connection is closed when it ends, and not before
-            if not trying.cancelled():
-                trying.exception()  # has been seen
+            attempt.cancel()
+            await asyncio.wait([attempt])  # its connection is closed only when it ends
+            if not attempt.cancelled():
+                attempt.exception()  # mark as retrieved
             raise
-        return trying.result()
+        return attempt.result()
 
     async def _once(self, operation: str, parameters: dict[str, Any], progress: _Progress) -> dict[str, Any]:
         await self._botocore_client(parameters["Bucket"])
@@ -209,22 +211,22 @@ class _Client:
         await self._filesystem.set_session()
         client = await self._filesystem.get_s3(bucket)
         if id(client) not in self._known:
-            # botocore asks for leave (100-continue) before it sends a file-like body, and aiohttp waits for that answer
-            # for ever; not every server and gateway gives it.
-            client.meta.events.register_last("before-call.s3", _without_asking)
+            # botocore sends "Expect: 100-continue" before a file-like body, and aiohttp waits for that answer for ever;
+            # not every server and proxy sends it.
+            client.meta.events.register_last("before-call.s3", _without_expect)
             self._known.add(id(client))
         return client
 
 
 async def _pause(seconds: float) -> None:
-    """Until then, or until the process must end."""
+    """Sleep, but not beyond the shutdown deadline of the process."""
     until = time.monotonic() + seconds
-    while (left := min(until, shutdown_deadline()) - time.monotonic()) > 0:  # noqa: ASYNC110 - another thread says when it ends
-        await asyncio.sleep(min(left, _LOOK_SECONDS))
+    while (left := min(until, shutdown_deadline()) - time.monotonic()) > 0:  # noqa: ASYNC110 - set by another thread
+        await asyncio.sleep(min(left, _CHECK_SECONDS))
 
 
 class _Progress:
-    """When a byte last moved."""
+    """When a byte of a call last moved."""
 
     def __init__(self, body: Body | None) -> None:
         self._body = body
@@ -240,10 +242,10 @@ class _Progress:
         return self._at if self._body is None else max(self._at, self._body.moved_at)
 
 
-async def _received(answer: dict[str, Any], asked: str, progress: _Progress) -> bytearray:
-    """The body for the range *asked*, as long as it says. Raises `OSError` for one that was cut."""
+async def _received(answer: dict[str, Any], requested: str, progress: _Progress) -> bytearray:
+    """Read the body for the range *requested*. Raises `OSError` when it is shorter than announced."""
     stream, expected = answer["Body"], int(answer["ContentLength"])
-    first, _, last = asked.removeprefix("bytes=").partition("-")
+    first, _, last = requested.removeprefix("bytes=").partition("-")
     try:
         if expected > int(last) - int(first) + 1:
             raise RangesIgnored
@@ -265,27 +267,27 @@ def _options_refused(options: Mapping[str, Any]) -> Generator[None]:
         yield
     except Exception as exc:
         raise InvalidSettings(
-            f"s3:// storage does not take these options: {', '.join(sorted(options))}; they are those of "
+            f"s3:// storage does not take these options: {', '.join(sorted(options))}; give those of "
             "s3fs.S3FileSystem (key, secret, endpoint_url, client_kwargs, config_kwargs, s3_additional_kwargs, ...)"
         ) from exc
 
 
-def _without_asking(params: dict[str, Any], **_: Any) -> None:
+def _without_expect(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
 
 
 def _with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
-    """*options* with what they leave open; what they say stands."""
-    dict(options.get("s3_additional_kwargs") or {})  # looked at only later, and not by s3fs alone
+    """Return *options* with defaults for values that they do not set."""
+    dict(options.get("s3_additional_kwargs") or {})  # checked here: used only later, and not by s3fs alone
     config: dict[str, Any] = dict(options.get("config_kwargs") or {})
     config.setdefault("max_pool_connections", MAX_CONNECTIONS)
     config.setdefault("connect_timeout", 5)
-    # The watch over bytes that move is stricter, and knows which call may take longer.
+    # The watchdog of `_attempt` is stricter, and knows which call may take longer.
     config.setdefault("read_timeout", 300)
     config.setdefault("retries", {"total_max_attempts": 1, "mode": "standard"})
-    # The signature covers the sha256 of every body, and S3 refuses a body that does not fit it: the strongest check
-    # there is, and one that every server of the last ten years makes. The newer checksums beside it would be a second
-    # pass, in an encoding (aws-chunked, with trailers) that many servers do not read.
+    # The signature covers the sha256 of every body, and S3 refuses a body that does not match it: the strongest check
+    # there is, and one that every server of the last ten years makes. The newer checksums would add a second pass, in
+    # an encoding (aws-chunked, with trailers) that many servers do not read.
     config.setdefault("request_checksum_calculation", "when_required")
     config.setdefault("response_checksum_validation", "when_required")
     config["s3"] = {"payload_signing_enabled": True, **(config.get("s3") or {})}

@@ -1,7 +1,7 @@
-"""What a failed S3 call means: passing or final, and which of our errors it is.
+"""Classify a failed S3 call: transient or final, and which of our errors it becomes.
 
-S3 says so by an error code and an HTTP status, the way there by exceptions of botocore and aiohttp. Messages name the
-code and the operation only: what a server writes beside it may quote access keys or signed headers.
+S3 reports an error code and an HTTP status; the network raises exceptions of botocore and aiohttp. Messages name the
+code and the operation only, because the server's own text may quote access keys or signed headers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from botocore.parsers import ResponseParserError  # pyright: ignore[reportMissin
 
 from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, WaybillError
 
-# What comes with a 4xx status and still passes: the body did not arrive as it was sent, or two requests met.
-_PASSING_CODES = {
+# Transient although most have a 4xx status: the body did not arrive as it was sent, or two requests collided.
+_TRANSIENT_CODES = {
     "BadDigest",
     "ConditionalRequestConflict",
     "IncompleteBody",
@@ -37,8 +37,8 @@ _PASSING_CODES = {
     "Throttling",
     "XAmzContentSHA256Mismatch",
 }
-_PASSING_STATUSES = {408, 425, 429}
-# What the server cannot do at all; every other 5xx is its moment of weakness.
+_TRANSIENT_STATUSES = {408, 425, 429}
+# The server cannot do this at all; every other 5xx may pass.
 _FINAL_SERVER_STATUSES = {501, 505, 507}
 # Codes of servers that have quotas (Ceph, MinIO, Swift); S3 itself is never full.
 _FULL_CODES = {
@@ -50,7 +50,7 @@ _FULL_CODES = {
     "XMinioAdminBucketQuotaExceeded",
     "XMinioStorageFull",
 }
-_PASSING_TYPES = (
+_TRANSIENT_TYPES = (
     BotocoreConnectionError,
     aiohttp.ClientError,
     HTTPClientError,
@@ -61,7 +61,7 @@ _PASSING_TYPES = (
 )
 _MEANING = {
     "InvalidAccessKeyId": "the server does not know the access key",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "SignatureDoesNotMatch": "the secret key does not match the access key",
     "ExpiredToken": "the session token has expired; get new credentials",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "NoSuchBucket": "there is no such bucket; create it, or correct the storage URL",
@@ -69,20 +69,19 @@ _MEANING = {
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it in client_kwargs: region_name",
 }
 
-
-# Anything longer or stranger is not repeated to people.
+# Anything longer, or with other characters, is not repeated in a message.
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 class RangesIgnored(Exception):
-    """More was given than was asked for; to take it might need any amount of memory."""
+    """The server sent more than the requested range; accepting it could need any amount of memory."""
 
 
 class S3Failure(Exception):
-    """A call that failed, after as many attempts as its limits allowed."""
+    """A call that failed, after as many attempts as its `RetryLimits` allow."""
 
     def __init__(self, operation: str, cause: Exception) -> None:
-        # s3fs turns what the server said into an OSError, and keeps it as the cause.
+        # s3fs turns the server's error into an OSError, and keeps it as the cause.
         said = cause.__cause__ if isinstance(cause.__cause__, ClientError) else cause
         response = cast("dict[str, Any]", said.response) if isinstance(said, ClientError) else {}  # pyright: ignore[reportUnknownMemberType]
         self.operation = operation
@@ -95,14 +94,14 @@ class S3Failure(Exception):
         super().__init__(f"{operation}: {self.code}")
 
     @property
-    def passing(self) -> bool:
-        """Whether the same call may succeed in a moment."""
+    def transient(self) -> bool:
+        """Whether the same call may succeed shortly."""
         if self.full:
             return False
         if self.answered:
-            weak = self.status >= 500 and self.status not in _FINAL_SERVER_STATUSES
-            return weak or self.code in _PASSING_CODES or self.status in _PASSING_STATUSES
-        return isinstance(self._cause, _PASSING_TYPES)
+            server_error = self.status >= 500 and self.status not in _FINAL_SERVER_STATUSES
+            return server_error or self.code in _TRANSIENT_CODES or self.status in _TRANSIENT_STATUSES
+        return isinstance(self._cause, _TRANSIENT_TYPES)
 
     @property
     def full(self) -> bool:
@@ -124,19 +123,19 @@ class S3Failure(Exception):
     def range_unsatisfiable(self) -> bool:
         return self.status == 416
 
-    def told(self, action: str) -> WaybillError:
-        """The error for people; *action* says what was to be done."""
+    def as_error(self, action: str) -> WaybillError:
+        """Return our error for this failure; *action* says what was attempted."""
         said = f"cannot {action}: the S3 server answered {self.code}" if self.answered else f"cannot {action}"
         if self.full:
-            return StorageFull(f"{said}: no room, or no right to so much of it; free some space and start again")
+            return StorageFull(f"{said}: the storage or its quota is full; free some space and start again")
         if self.upload_gone:
-            return StorageUnavailable(f"{said}: somebody else has ended this upload; start again")
-        if self.passing:
+            return StorageUnavailable(f"{said}: another process has ended this upload; start again")
+        if self.transient:
             tried = "" if self.attempts == 1 else f" ({self.attempts} attempts)"
             what = "" if self.answered else f": {_CONNECTION.get(self.code, self.code)}"
             return StorageUnavailable(f"{said}{what}{tried}; try again later")
         if isinstance(self._cause, RangesIgnored):
-            return InvalidSettings(f"{said}: the server does not give parts of objects; use another one")
+            return InvalidSettings(f"{said}: the server does not support range requests; use another one")
         if isinstance(self._cause, BotoCoreError):
             return InvalidSettings(f"{said}: {_without_values(self._cause)}; see the storage options")
         meaning = _MEANING.get(self.code) or _MEANING_OF_STATUS.get(self.status, "see the storage options")
@@ -158,10 +157,10 @@ _CONNECTION = {
 
 
 def _without_values(cause: BotoCoreError) -> str:
-    """The kind of a client-side error, with its text where it is known to quote nothing."""
+    """Describe a client-side error without its own text, which may quote option values."""
     name = type(cause).__name__
     return {
-        "NoCredentialsError": "no credentials were found; give key and secret, or set up what AWS's own tools read",
+        "NoCredentialsError": "no credentials were found; give key and secret, or set up an AWS profile",
         "PartialCredentialsError": "the credentials are incomplete; give both key and secret",
-        "ProfileNotFound": "the AWS profile that is named does not exist",
+        "ProfileNotFound": "the named AWS profile does not exist",
     }.get(name, name)

@@ -1,11 +1,11 @@
-"""One object on its way to S3: a single request, or a multipart upload with few parts in memory.
+"""Upload one object to S3: in a single request, or as a multipart upload with few parts in memory.
 
-Begin, parts, `commit`; or `discard`, after which nothing of it lies on the server. Not s3fs' file object: that sends
-one part after the other, retries a call in three layers, ignores exclusiveness for empty objects, and when it is left
-alone after an error its finaliser begins another multipart upload. The calls and their order are the same.
+`write`, then `commit`; or `discard`, after which the server holds nothing of it. Does not use s3fs' file object, which
+sends one part after the other, retries a call in three layers, ignores exclusiveness for empty objects, and whose
+finaliser begins another multipart upload after an error (ADR 0009). The calls and their order are the same.
 
-Why the object is not read back: S3 takes a body only when it has the sha256 that its signature covers; the completion
-names every part by the ETag that S3 gave for it; and the size of the whole is compared with S3's before it counts.
+The object is not read back: S3 accepts a body only with the sha256 that its signature covers; the completion names
+every part by the ETag that S3 returned; and the size of the whole is compared with S3's before the write succeeds.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from blocks.storage.s3.key_mutex import key_mutex
 from blocks.storage.s3.unfinished import abort_uploads
 
 MIB = 1024 * 1024
-# Smaller parts cost a request each, larger ones memory: with 12 MiB the test server takes 1 GiB about as fast as from
-# boto3, with 8 MiB a tenth slower. S3 takes none under 5 MiB except the last.
+# Smaller parts cost a request each, larger ones memory: with 12 MiB, 1 GiB to the test server takes about as long as
+# with boto3, with 8 MiB a tenth longer. S3 accepts none under 5 MiB except the last.
 PART_BYTES = 12 * MIB
 # S3's limits: parts of an upload, bytes of a part.
 MAX_PARTS = 10_000
 MAX_PART_BYTES = 5 * 1024 * MIB
-# Without a known size parts double after so many: 11.7 GiB go in parts of 12 MiB, and 10,000 parts hold more than the
-# 5 TiB that S3 takes. The largest parts are 3 GiB then; whoever stores that much does well to declare the size.
+# Without a declared size, parts double after this many: the first 11.7 GiB go in parts of 12 MiB, and 10,000 parts hold
+# more than the 5 TiB that S3 accepts. The largest parts are then 3 GiB: writers of that much should declare the size.
 DOUBLE_AFTER_PARTS = 1000
-# Sent at the same time, beside the one that is being filled: two keep the way to the server full, and the three are 36
-# of the 64 MiB that a whole write, with reading, hashing and encrypting, may need.
+# Parts being sent while the next is filled: two keep the connection to the server busy, and the three are 36 of the
+# 64 MiB that a whole write, with reading, hashing and encrypting, may need.
 IN_FLIGHT_BYTES = 24 * MIB
-# The object itself says which write made it, so that an answer that was lost can be asked for again.
+# Object metadata that names the write that made it, so that a write whose answer was lost can recognise its object.
 WRITE_MARK = "waybill-write"
-# S3 says that parts which arrive while an upload is aborted may survive, and that it is to be aborted again.
+# Parts that arrive while an upload is aborted may survive (S3 documentation of AbortMultipartUpload): abort again.
 _ABORTS = 5
 
 
@@ -46,7 +46,7 @@ class ObjectExists(Exception):
 
 
 def part_size(number: int, total: int | None) -> int:
-    """Bytes of part *number* (from 1) of an object of *total* bytes, or of one whose size is not known."""
+    """Return the size in bytes of part *number* (from 1) of an object of *total* bytes, None where that is unknown."""
     if total is None:
         return min(PART_BYTES << (number - 1) // DOUBLE_AFTER_PARTS, MAX_PART_BYTES)
     needed = -(-total // MAX_PARTS)
@@ -54,13 +54,13 @@ def part_size(number: int, total: int | None) -> int:
 
 
 class S3Upload:
-    """One write. Either `commit` or `discard` ends it; an error of `write` or `commit` is followed by `discard`."""
+    """One write, ended by `commit` or `discard`. After an error of `write` or `commit` the caller calls `discard`."""
 
     def __init__(
-        self, connection: S3Connection, bucket: str, name: str, *, exclusive: bool, total: int | None = None
+        self, connection: S3Connection, bucket: str, object_key: str, *, exclusive: bool, total: int | None = None
     ) -> None:
         self._connection = connection
-        self._where: dict[str, Any] = {"Bucket": bucket, "Key": name}
+        self._where: dict[str, Any] = {"Bucket": bucket, "Key": object_key}
         self._total = total
         self._mark = secrets.token_hex(16)
         metadata = {**connection.additional.get("Metadata", {}), WRITE_MARK: self._mark}
@@ -74,11 +74,11 @@ class S3Upload:
         self._idle: list[Body] = []
         self._body = Body()
         self._room = part_size(1, total)
-        self._sent = False  # the object may be there
-        self._lost_uploads = False  # there may be uploads whose id was lost with an answer
+        self._sent = False  # the object may exist
+        self._lost_uploads = False  # uploads may exist whose id was lost with an answer
 
     def write(self, chunk: bytes) -> None:
-        """Take *chunk*; returns when there is room for the next. Raises `S3Failure`."""
+        """Add *chunk*; return when there is room for the next. Raises `S3Failure`."""
         view = memoryview(chunk)
         self._size += len(view)
         while view:
@@ -104,7 +104,7 @@ class S3Upload:
             self._abort_lost()
 
     def discard(self) -> bool:
-        """Take everything back; whether that could be done. Raises nothing but what ends the process."""
+        """Remove everything sent; return whether that succeeded. Raises no `Exception`."""
         self._stop_parts()
         gone = True
         if self._upload is not None:
@@ -150,7 +150,7 @@ class S3Upload:
         try:
             answer = self._connection.call("create_multipart_upload", **self._object)
         except S3Failure as failure:
-            self._lost_uploads = failure.passing or failure.attempts > 1  # else it was refused for certain
+            self._lost_uploads = failure.transient or failure.attempts > 1  # else it was certainly refused
             raise
         self._lost_uploads = answer["ResponseMetadata"]["RetryAttempts"] > 0
         return {**self._where, "UploadId": answer["UploadId"]}
@@ -164,13 +164,13 @@ class S3Upload:
         return await sending
 
     def _take_results(self) -> None:
-        """Wait until at least one part is through. Raises `S3Failure` for one that is not."""
+        """Wait until at least one part has been sent. Raises `S3Failure` for one that failed."""
         for future in wait(self._running, return_when=FIRST_COMPLETED).done:
             number, body = self._running.pop(future)
             answer = future.result()
             checksums = {name: value for name, value in answer.items() if name.startswith("Checksum") and value}
             self._parts[number] = {"PartNumber": number, "ETag": answer["ETag"], **checksums}
-            self._idle.append(body)  # filled again: what is freed and asked for anew leaves holes in the memory
+            self._idle.append(body)  # reused: freeing and allocating again fragments the memory
 
     def _complete(self) -> None:
         parts = [self._parts[number] for number in sorted(self._parts)]
@@ -201,10 +201,10 @@ class S3Upload:
     def _explain(self, failure: S3Failure) -> None:
         """Return if the write succeeded all the same: its answer was lost, and the next attempt found its object.
 
-        The next attempt may be nobody's that we know of: aiohttp repeats a PUT by itself when a kept connection breaks.
+        That attempt need not be ours: aiohttp repeats a PUT by itself when a kept-alive connection breaks.
         """
         if not (failure.condition_failed or failure.upload_gone):
-            self._sent = failure.passing or failure.attempts > 1  # else it was refused for certain
+            self._sent = failure.transient or failure.attempts > 1  # else it was certainly refused
             raise failure
         if self._is_there():
             return
@@ -214,7 +214,7 @@ class S3Upload:
         raise failure
 
     def _is_there(self) -> bool:
-        """Whether the object that lies there is of this write. Raises `S3Failure`."""
+        """Return whether the object exists and is of this write. Raises `S3Failure`."""
         try:
             head = self._connection.call("head_object", limits=self._connection.limits.for_cleanup, **self._where)
         except S3Failure as failure:
@@ -256,11 +256,11 @@ class S3Upload:
             try:
                 self._clearing("list_parts", **(self._upload or {}))
             except S3Failure:
-                return True  # gone, or not to be asked about; it was aborted
+                return True  # gone, or listing parts is not allowed; it was aborted
         return False
 
     def _abort_lost(self) -> bool:
-        """Abort every upload of this name. Another writer of it, if there ever is one, fails and may start again."""
+        """Abort every upload of this object key. Another writer of it, if there is one, fails and may start again."""
         try:
             abort_uploads(
                 self._connection,
