@@ -1,6 +1,6 @@
-"""The waybill of one file, as the rest of the program sees it; pure.
+"""A file's catalogue row as the rest of the program sees it, from `Draft` to `Artifact`; pure.
 
-Owns the shape of an artifact and of what may be said before it exists (`Draft`). Knows no SQL and no storage.
+Owns the fields, and the JSON that lists and views show of them. Knows no SQL and no storage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
 
 @dataclass(frozen=True, kw_only=True)
 class StageMark:
-    """Which stage made a file, and the key under which an equal output can be found again."""
+    """The stage that made a file, and the stage key by which an equal output is found again."""
 
     number: int
     name: str
@@ -26,7 +26,7 @@ class StageMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What is known of a file before a byte of it is stored. `source_file` is a path or URL, `filename` for people."""
+    """The description of a file before it is stored. `source_file` is a path or URL, `filename` a name for people."""
 
     kind: Kind
     filename: str
@@ -42,7 +42,7 @@ class Draft:
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """A place for one file: its id, the storage key made for it, and what was said of it."""
+    """A `pending` row: the file's id, the blob path made for it (`location`), and its description."""
 
     file_id: UUID
     location: str
@@ -51,7 +51,7 @@ class Reservation:
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
-    """What was written: `size` and `sha256` are of the content, `stored_*` of the bytes as they lie in storage.
+    """The result of a write: `size` and `sha256` of the content, `stored_size` and `stored_sha256` of the stored bytes.
 
     `encrypted_for` is the age recipient, None where the stored bytes are the content; `header_sha256` is the hash of
     the age header, which seals the file's own key.
@@ -97,7 +97,7 @@ class Artifact:
     pin_note: str | None = None
 
     def summary(self) -> dict[str, Any]:
-        """The public fields that every answer about this artifact carries; JSON types only."""
+        """Return the public fields that every answer about this artifact carries, as JSON types."""
         return {
             "file_id": str(self.file_id),
             "filename": self.filename,
@@ -112,7 +112,7 @@ class Artifact:
         }
 
     def listing(self) -> dict[str, Any]:
-        """`summary` with the source, the run and the metadata, as lists show it."""
+        """Return `summary` with the source, the run and the metadata, as listings show it."""
         return {
             **self.summary(),
             "source_file": self.source_file,
@@ -123,7 +123,7 @@ class Artifact:
         }
 
     def metadata_view(self) -> dict[str, Any]:
-        """The content of ``NAME.stageN.meta.json``: what the catalogue knows of the file."""
+        """Return the content of ``NAME.stageN.meta.json``: the file's catalogue row."""
         return {
             **self.listing(),
             "document_sha256": self.document_sha256,
@@ -138,7 +138,7 @@ class Artifact:
         }
 
     def report_view(self) -> dict[str, Any]:
-        """The content of ``NAME.stageN.report.json``: how the stage that made the file went."""
+        """Return the content of ``NAME.stageN.report.json``: the report of the stage that made the file."""
         return {
             "file_id": str(self.file_id),
             "filename": self.filename,

@@ -1,7 +1,7 @@
-"""The catalogue: who has what, in Postgres.
+"""Typed calls over `blocks.catalog.queries`, and the connection pool that they use.
 
-Owns the connection pool and the typed calls over `blocks.catalog.queries`. Every call takes the caller's connection, so
-that several writes commit together. Refuses to touch storage: bytes are the business of `blocks.custody`.
+Every call takes the caller's connection, so that several writes commit together. Refuses to touch stored bytes: that is
+`blocks.custody`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from blocks.postgres import Connection, Row, execute, postgres_errors
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.postgres.pool import LONG_TIMEOUTS, BrokenConnections, Pool, Timeouts, open_pool
 
-# Connections that work answer within milliseconds, and broken ones at once; only an unplugged network takes longer.
+# Working connections answer within milliseconds and broken ones fail immediately; only an unplugged network is slower.
 CHECK_TIMEOUT_SECONDS = 1.0
+# Rows of one page of a listing: about a megabyte of JSON.
 MAX_PAGE = 1000
-# A pin that was taken off by mistake is put on again by the next working day's beginning.
+# Time to pin a file again that was unpinned by mistake: until the next working day.
 UNPIN_GRACE = timedelta(days=1)
 
-# What only the writing of a file tells.
+# Columns that are known only once the file is written.
 _MEASURED = (
     "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
     "header_sha256", "created_at", "expires_at",
@@ -67,19 +68,19 @@ class Catalog:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._broken = BrokenConnections(pool)
-        # What Postgres' clock said, and when by ours: the difference tells its time later without asking again.
+        # Postgres' time, and our monotonic time of that moment: their difference gives its time without a query.
         self._clock: tuple[datetime, float] | None = None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, database_url: str, timeouts: Timeouts = LONG_TIMEOUTS) -> AsyncGenerator[Self]:
-        """Connect; with *timeouts* for everything after that. Raises what `open_pool` raises."""
+        """Connect to *database_url*; *timeouts* bound every later call. Raises what `open_pool` raises."""
         async with open_pool(database_url, timeouts) as pool:
             yield cls(pool)
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
-        """A connection on which each statement commits by itself: one exchange with the server instead of three."""
+        """Take a connection on which each statement commits by itself: one round trip instead of three."""
         try:
             with postgres_errors("use the catalogue"):
                 async with self._pool.connection() as connection:
@@ -90,7 +91,7 @@ class Catalog:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """A connection in a transaction: committed at the end, rolled back on any error."""
+        """Take a connection in a transaction: committed at the end of the block, rolled back on any error."""
         async with self.connection() as connection:
             with postgres_errors("use the catalogue"):
                 async with connection.transaction():
@@ -99,14 +100,14 @@ class Catalog:
     # Writing ----------------------------------------------------------------------------------------------------------
 
     async def reserve(self, connection: Connection, reservations: Sequence[Reservation]) -> None:
-        """Write the `pending` rows that announce blobs (row first), all in one statement or none."""
+        """Write the `pending` rows that announce blobs (row first), all or none."""
         cursor = await execute(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
         row = await cursor.fetchone()
         self._clock = (row["now"], time.monotonic()) if row else None
 
     async def now(self) -> datetime:
-        """Postgres' time. Counted on from the last reservation, so that it costs no exchange with the server; the
-        computer's own clock, which may be wrong, plays no part."""
+        """Return Postgres' time, counted on from the last reservation: no query, and no use of this machine's clock,
+        which may be wrong."""
         if self._clock is None:
             async with self.connection() as connection:
                 row = await (await execute(connection, queries.NOW, {})).fetchone()
@@ -137,12 +138,12 @@ class Catalog:
             raise ArtifactNotFound(
                 f"file {artifact.file_id} is no longer pending; process the document again", file_id=artifact.file_id
             )
-        return read_artifact(row)
+        return Artifact(**row)
 
     async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
-        """The row's state, None without a row; nobody changes it until the caller's transaction ends.
+        """Return the row's state, None without a row, and lock the row until the caller's transaction ends.
 
-        Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
+        Raises `CatalogUnavailable` when another transaction holds the row for ten seconds.
         """
         await execute(connection, queries.LOCK_TIMEOUT, {})
         cursor = await execute(connection, queries.LOCK_STATE, {"file_id": file_id})
@@ -150,13 +151,13 @@ class Catalog:
         return str(row["state"]) if row else None
 
     async def forget_pending(self, connection: Connection, *file_ids: UUID) -> None:
-        """Remove `pending` rows whose blobs never came to be; any other row is left alone."""
+        """Remove `pending` rows whose blobs were not stored; any other row is left alone."""
         await execute(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
 
     async def record_use(
         self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
     ) -> None:
-        """Note that a run delivered *artifact* for *source_file*. Idempotent."""
+        """Record that a run delivered *artifact* for *source_file*. Idempotent."""
         await execute(
             connection,
             queries.RECORD_USE,
@@ -164,7 +165,7 @@ class Catalog:
         )
 
     async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
-        """Tombstone a row and return where bytes of it lie. Idempotent.
+        """Turn a row into a tombstone and return the paths of its bytes. Idempotent.
 
         Raises `ArtifactPinned`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to delete.
         """
@@ -176,54 +177,54 @@ class Catalog:
         return list(row["locations"])
 
     async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
-        """Mark a tombstone as done, after its blob is gone. Idempotent."""
+        """Mark a tombstone as `deleted`, after its blob is gone. Idempotent."""
         await execute(connection, queries.FINISH_DELETION, {"file_id": file_id})
 
     async def pin(self, connection: Connection, file_id: UUID, *, note: str | None = None) -> Artifact:
-        """Keep a file whatever its time, until it is unpinned. Idempotent; the last note stands.
+        """Keep a file beyond its expiry, until it is unpinned. Idempotent; the last note stands.
 
-        Raises `ArtifactNotFound`, also as `ArtifactGone` for one whose time is over.
+        Raises `ArtifactNotFound`, and its subclass `ArtifactGone` for an expired file.
         """
         row = await (await execute(connection, queries.PIN, {"file_id": file_id, "note": note})).fetchone()
         if row is None:
             raise await _why_not_found(connection, file_id)
-        return read_artifact(row)
+        return Artifact(**row)
 
     async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
-        """Let a file go at its time again, and not within `UNPIN_GRACE`. Idempotent. Raises `ArtifactNotFound`."""
+        """Let a file expire again, after `UNPIN_GRACE` at the earliest. Idempotent. Raises `ArtifactNotFound`."""
         values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
         row = await (await execute(connection, queries.UNPIN, values)).fetchone()
-        return read_artifact(row) if row else await self.get(connection, file_id)
+        return Artifact(**row) if row else await self.get(connection, file_id)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def get(self, connection: Connection, file_id: UUID, *, even_expired: bool = False) -> Artifact:
-        """The artifact. Raises `ArtifactNotFound` when it never was or is not whole yet.
+        """Return the artifact. Raises `ArtifactNotFound` when no such file was stored or it is still being written.
 
-        Raises `ArtifactGone`, which is one too, when it has expired (unless *even_expired*) or was deleted.
+        Raises its subclass `ArtifactGone` when the file has expired (unless *even_expired*) or was deleted.
         """
         statement = queries.GET_STORED if even_expired else queries.GET
         cursor = await execute(connection, statement, {"file_id": file_id})
         row = await cursor.fetchone()
         if row is None:
             raise await _why_not_found(connection, file_id)
-        return read_artifact(row)
+        return Artifact(**row)
 
     async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
-        """Those of the files that `get` would give, by id."""
+        """Return those of the files that `get` would return, by id."""
         cursor = await execute(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
-        return {row["file_id"]: read_artifact(row) for row in await cursor.fetchall()}
+        return {row["file_id"]: Artifact(**row) for row in await cursor.fetchall()}
 
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
-        """The newest available output for each of *stage_keys* that has one and will not expire within the hour."""
+        """Return the newest reusable output for each of *stage_keys* that has one."""
         cursor = await execute(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
-        return {row["stage_key"]: read_artifact(row) for row in await cursor.fetchall()}
+        return {row["stage_key"]: Artifact(**row) for row in await cursor.fetchall()}
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
-        """The upload that holds this content under this source already, if any."""
+        """Return the upload that holds this content under this source already, if any."""
         cursor = await execute(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
         row = await cursor.fetchone()
-        return read_artifact(row) if row else None
+        return Artifact(**row) if row else None
 
     async def list_artifacts(
         self,
@@ -236,19 +237,19 @@ class Catalog:
         limit: int = 100,
         after: str | None = None,
     ) -> Page:
-        """One page of what is available, newest first. *after* is the `Page.next` of the page before."""
+        """Return one page of available files, newest first. *after* is the `Page.next` of the page before."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
         statement = queries.list_statement(
             source=source is not None, stage=stage is not None, run=run_id is not None, kind=kind is not None,
             after=after is not None,
         )  # fmt: skip
-        # One more than asked for tells whether there is a next page.
+        # One row more than the page shows whether there is a next one.
         values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
         if after is not None:
             values["after_created_at"], values["after_file_id"] = read_cursor(after)
         cursor = await execute(connection, statement, values)
-        artifacts = [read_artifact(row) for row in await cursor.fetchall()]
+        artifacts = [Artifact(**row) for row in await cursor.fetchall()]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
         return Page(
@@ -256,12 +257,12 @@ class Catalog:
         )
 
     async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
-        """What *run_id* left pending or half deleted. Only for runs that are known to be dead."""
+        """Return the rows that *run_id* left pending or half deleted. Only for runs that are known to be dead."""
         cursor = await execute(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
         return [Unfinished(**row) for row in await cursor.fetchall()]
 
     async def statistics(self, connection: Connection) -> Row:
-        """Counts and bytes of what is available, in all, by kind and by stage, with oldest and newest."""
+        """Return counts, bytes, oldest and newest of available files, in all, by kind and by stage."""
         cursor = await execute(connection, queries.STATISTICS, {})
         groups = await cursor.fetchall()
         states = await (await execute(connection, queries.STATES, {})).fetchall()
@@ -275,7 +276,7 @@ class Catalog:
 
 
 def _reservation_rows(reservations: Sequence[Reservation]) -> str:
-    """What `queries.RESERVE` reads. Raises `CatalogRefused` for text that is not valid Unicode."""
+    """Return the JSON that `queries.RESERVE` reads. Raises `CatalogRefused` for text that is not valid Unicode."""
     rows = [
         {
             "file_id": one.file_id,
@@ -301,23 +302,18 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
         raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
 
 
-def read_artifact(row: Row) -> Artifact:
-    """The artifact of one row of `queries`."""
-    return Artifact(**row)
-
-
 async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
     cursor = await execute(connection, queries.WAS_THERE, {"file_id": file_id})
     if await cursor.fetchone() is None:
         return _not_found(file_id)
     return ArtifactGone(
-        f"file {file_id} has expired or was deleted; process its source again to have it made anew", file_id=file_id
+        f"file {file_id} has expired or was deleted; process its source again to recreate it", file_id=file_id
     )
 
 
 def _not_found(file_id: UUID) -> ArtifactNotFound:
     return ArtifactNotFound(
-        f"no file {file_id}: it never was, has expired or was deleted; 'waybill files list' shows what there is",
+        f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",
         file_id=file_id,
     )
 

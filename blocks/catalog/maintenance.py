@@ -1,7 +1,7 @@
-"""Looking after what is in custody: marks of verification, moves of stored bytes, rows restored from manifests.
+"""Catalogue calls of maintenance: marks of verification, moves of stored bytes, rows restored from manifests.
 
-Owns the statements of upkeep; each takes the caller's connection. Decides nothing: which files are due, what is damaged
-and where bytes go is said by `blocks.custody`.
+Each takes the caller's connection. Decides nothing: `blocks.custody` decides which files are due, what is damaged and
+where bytes go.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from uuid import UUID
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Stored
-from blocks.catalog.catalog import Catalog, Connection, read_artifact
+from blocks.catalog.catalog import Catalog
 from blocks.catalog.json_columns import json_text
-from blocks.postgres import execute
+from blocks.postgres import Connection, execute
 
-# A page of rows in memory at a time; large enough that asking for the next one is nothing beside reading their bytes.
+# One page of rows in memory at a time; large enough that fetching the next is nothing compared to reading their bytes.
 PAGE_ROWS = 200
 
-# Stands for "never verified", as in the index.
+# Stands for "never verified", as in the index over `verified_at`.
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
 async def mark_verified(connection: Connection, artifact: Artifact) -> None:
-    """Note that the stored bytes were read and are right; an earlier mark of damage goes."""
+    """Record that the stored bytes were read and are right; clears a mark of damage."""
     await execute(connection, queries.MARK_VERIFIED, {"file_id": artifact.file_id, "location": artifact.location})
 
 
 async def mark_damaged(connection: Connection, artifact: Artifact, damage: str) -> None:
-    """Note that the stored bytes are changed or missing; the time of the first such finding stays."""
+    """Record that the stored bytes are changed or missing; the time of the first such finding stays."""
     values = {"file_id": artifact.file_id, "location": artifact.location, "damage": damage}
     await execute(connection, queries.MARK_DAMAGED, values)
 
 
 async def longest_unverified(catalog: Catalog, limit: int | None = None) -> AsyncIterator[Artifact]:
-    """Available files, those first that were never verified, then by how long ago; each once.
+    """Yield available files once each: first those never verified, then the longest unverified.
 
-    What is verified or stored while this goes on is not given again.
+    Files that are verified or stored during the iteration are not yielded again.
     """
     before, last, left = await catalog.now(), (_NEVER, UUID(int=0)), limit
     while left is None or left > 0:
@@ -53,7 +53,7 @@ async def longest_unverified(catalog: Catalog, limit: int | None = None) -> Asyn
         if not rows:
             return
         for row in rows:
-            artifact = read_artifact(row)
+            artifact = Artifact(**row)
             last = (artifact.verified_at or _NEVER, artifact.file_id)
             yield artifact
         left = None if left is None else left - len(rows)
@@ -61,22 +61,22 @@ async def longest_unverified(catalog: Catalog, limit: int | None = None) -> Asyn
 
 @dataclass(frozen=True, kw_only=True)
 class RecipientUse:
-    """How much is encrypted for one recipient (None: stored as it is). `sound` files are not marked as damaged."""
+    """Files encrypted for one recipient (None: unencrypted). `undamaged` counts those without a mark of damage."""
 
     encrypted_for: str | None
     files: int
     bytes: int
-    sound: int
+    undamaged: int
 
 
 async def by_recipient(connection: Connection) -> list[RecipientUse]:
-    """What is available, expired files too, by the recipient it is encrypted for."""
+    """Return counts of available files, expired ones too, by the recipient they are encrypted for."""
     rows = await (await execute(connection, queries.BY_RECIPIENT, {})).fetchall()
     return [RecipientUse(**row) for row in rows]
 
 
 async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIterator[Artifact]:
-    """Every available file, expired ones too, that is not encrypted for *recipient*; each once, in order of id."""
+    """Yield every available file, expired ones too, not encrypted for *recipient*; each once, in order of id."""
     after = UUID(int=0)
     while True:
         async with catalog.connection() as connection:
@@ -85,32 +85,32 @@ async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIte
         if not rows:
             return
         for row in rows:
-            artifact = read_artifact(row)
+            artifact = Artifact(**row)
             after = artifact.file_id
             yield artifact
 
 
 async def begin_move(connection: Connection, artifact: Artifact, spare_location: str) -> bool:
-    """Announce that the bytes of *artifact* go to another key. False when it is moving, has moved or goes already."""
+    """Announce a move of the bytes of *artifact* to another path. False when it is moving, has moved or is deleted."""
     values = {"file_id": artifact.file_id, "location": artifact.location, "spare_location": spare_location}
-    return await _hit(connection, queries.BEGIN_MOVE, values)
+    return await _changed_row(connection, queries.BEGIN_MOVE, values)
 
 
 async def switch_move(connection: Connection, file_id: UUID, spare_location: str, stored: Stored) -> bool:
-    """Let readers find the moved bytes; the old key becomes the spare one. False when the file is going meanwhile."""
+    """Point readers to the moved bytes; the old path becomes the spare one. False when the file is being deleted."""
     values = {"file_id": file_id, "spare_location": spare_location, **vars(stored)}
-    return await _hit(connection, queries.SWITCH_MOVE, values)
+    return await _changed_row(connection, queries.SWITCH_MOVE, values)
 
 
 async def end_move(connection: Connection, file_id: UUID, spare_location: str) -> None:
-    """Forget a spare key under which nothing lies any more. Idempotent."""
+    """Clear a spare path whose bytes are deleted. Idempotent."""
     await execute(connection, queries.END_MOVE, {"file_id": file_id, "spare_location": spare_location})
 
 
 async def hold_location(connection: Connection, file_id: UUID) -> str | None:
-    """Where readers find the file's bytes, None without a row; that stays so until the caller's transaction ends.
+    """Return the path that readers use, None without a row, and lock the row until the caller's transaction ends.
 
-    Raises `CatalogUnavailable` when somebody else has held the row for ten seconds.
+    Raises `CatalogUnavailable` when another transaction holds the row for ten seconds.
     """
     await execute(connection, queries.LOCK_TIMEOUT, {})
     row = await (await execute(connection, queries.HOLD_LOCATION, {"file_id": file_id})).fetchone()
@@ -118,23 +118,23 @@ async def hold_location(connection: Connection, file_id: UUID) -> str | None:
 
 
 async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
-    """File and spare key of every move that has not ended. Only while nobody else moves files."""
+    """Return file id and spare path of every unfinished move. Call it only under the rotation lock."""
     rows = await (await execute(connection, queries.INTERRUPTED_MOVES, {})).fetchall()
     return [(row["file_id"], str(row["spare_location"])) for row in rows]
 
 
 async def restore(connection: Connection, artifact: Artifact) -> bool:
-    """Write the row that a manifest describes. False when the catalogue has a row for this file or place already."""
+    """Write the row that a manifest describes. False when the catalogue has a row for this file or path already."""
     values = {**vars(artifact), "metadata": json_text(artifact.metadata, "metadata")}
     values["report"] = json_text(artifact.report, "report")
-    return await _hit(connection, queries.RESTORE, values)
+    return await _changed_row(connection, queries.RESTORE, values)
 
 
 async def known_files(connection: Connection, file_ids: list[UUID]) -> dict[UUID, str]:
-    """Those of *file_ids* that have a row, in whatever state, with their location."""
+    """Return those of *file_ids* that have a row, in any state, with their location."""
     rows = await (await execute(connection, queries.KNOWN_FILES, {"file_ids": file_ids})).fetchall()
     return {row["file_id"]: str(row["location"]) for row in rows}
 
 
-async def _hit(connection: Connection, statement: str, values: Mapping[str, object]) -> bool:
+async def _changed_row(connection: Connection, statement: str, values: Mapping[str, object]) -> bool:
     return await (await execute(connection, statement, values)).fetchone() is not None

@@ -1,4 +1,4 @@
-"""Brings a Postgres database to the schema of this version.
+"""Migrate a Postgres database to the schema of this version.
 
 Owns the extensions, the order of the migrations and the lock that lets only one process run them. The schema itself is
 raw SQL in ``migrations/versions/NNNN_name.py``, one file per step, each built on the one before; nothing else describes
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "waybill_schema_version"
-# pgvector holds the embeddings, pg_trgm finds titles and file names by a part of them.
+# pgvector stores the embeddings; pg_trgm finds titles and file names by a part of them.
 EXTENSIONS = ("vector", "pg_trgm")
 
 # Any fixed number does; it only has to be one that no other program takes for its advisory lock ("waybill" in ASCII).
 _LOCK_KEY = 0x77617962696C6C
-# Another process that is migrating needs a second, on a large database perhaps minutes; past that it hangs.
+# Another process that migrates needs a second, on a large database perhaps minutes; after this long it hangs.
 _LOCK_WAIT_SECONDS = 300
 
 
 def migrate(database_url: str) -> None:
-    """Upgrade the database to the newest schema; a few milliseconds when it is there already.
+    """Upgrade the database to the newest schema; takes a few milliseconds when there is nothing to do.
 
-    Everything happens in one transaction under an advisory lock: processes that start together wait for the first one
-    and then find nothing to do, and a failure leaves the database as it was. Raises `InvalidSettings` when an
-    extension or a right is missing or the schema is newer than this version, and `CatalogUnavailable`.
+    One transaction under an advisory lock: processes that start together wait for the first one and then find nothing
+    to do, and a failure leaves the database unchanged. Raises `InvalidSettings` when an extension or a right is missing
+    or the schema is newer than this version, and `CatalogUnavailable`.
     """
     with connect(database_url) as connection, postgres_errors("read the schema version"):
         if installed_version(connection) == newest_version():
@@ -47,17 +47,17 @@ def migrate(database_url: str) -> None:
 
 @cache
 def known_versions() -> tuple[str, ...]:
-    """Revision ids in order, from the file names: reading them costs no import of Alembic, which takes 0.3 s."""
+    """Return all revision ids in order, read from file names: importing Alembic would take 0.3 s."""
     return tuple(sorted(file.name.split("_", 1)[0] for file in (MIGRATIONS / "versions").glob("[0-9]*_*.py")))
 
 
 def newest_version() -> str:
-    """The revision that `migrate` brings a database to."""
+    """Return the revision that `migrate` upgrades to."""
     return known_versions()[-1]
 
 
 def installed_version(connection: psycopg.Connection[Any]) -> str | None:
-    """The revision of the database, None before the first migration. Raises `InvalidSettings` when it is unknown."""
+    """Return the database's revision, None before the first migration. Raises `InvalidSettings` for an unknown one."""
     row = connection.execute("select to_regclass(%s) is not null", [VERSION_TABLE]).fetchone()
     if row is None or not row[0]:
         return None
@@ -65,14 +65,14 @@ def installed_version(connection: psycopg.Connection[Any]) -> str | None:
     version = None if row is None else str(row[0])
     if version is not None and version not in known_versions():
         raise InvalidSettings(
-            f"the database has schema version {version}, this Waybill knows none after {newest_version()}; "
-            "use the newer Waybill that migrated it, or another database"
+            f"the database has schema version {version}, and this version of Waybill knows none after "
+            f"{newest_version()}; use the newer Waybill that migrated it, or another database"
         )
     return version
 
 
 def alembic_config(connection: Connection) -> Config:
-    """Alembic's configuration for *connection*; the caller commits."""
+    """Return Alembic's configuration for *connection*; the caller commits."""
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
@@ -83,9 +83,9 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def create_extensions(connection: psycopg.Connection[Any], names: tuple[str, ...] = EXTENSIONS) -> None:
-    """Create what is missing of *names*. Raises `InvalidSettings` when the server has none or the role has no right."""
+    """Create the missing extensions. Raises `InvalidSettings` when the server has none or the role may not."""
     for name in names:
-        # Asked first: "create extension if not exists" wants the right to create even where there is nothing to do.
+        # Checked first: "create extension if not exists" needs the right to create even where it would do nothing.
         if connection.execute("select 1 from pg_extension where extname = %s", [name]).fetchone():
             continue
         try:

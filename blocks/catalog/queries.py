@@ -1,7 +1,7 @@
-"""The catalogue's SQL, readable in one place; pure.
+"""All SQL of the catalogue; pure.
 
-Every statement runs on the caller's connection. Times are the database's: `clock_timestamp()`, never an application's
-clock, decides what has expired.
+Every statement runs on the caller's connection. `clock_timestamp()` of the database, never an application's clock,
+decides which files have expired.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ _COLUMNS = """
     encrypted_for, header_sha256, verified_at, damaged_at, damage, pinned_at, pin_note
 """
 
-# What may be read: an expired file is gone for readers even while its bytes still lie there. A pinned one stays.
+# Readers do not see an expired file, even while its bytes are still stored. A pinned file stays.
 _READABLE = "state = 'available' and (expires_at > clock_timestamp() or pinned_at is not null)"
 
-# An output that is about to expire is not built upon: it would be gone while the run is still at it. Nor is one whose
-# bytes are damaged: it is made again.
+# An output that is about to expire is not reused: it would disappear while the run needs it. Nor is a damaged one: it
+# is made again.
 _REUSABLE = """
     state = 'available' and damaged_at is null
     and (expires_at > clock_timestamp() + interval '1 hour' or pinned_at is not null)
 """
 
-# A B-tree takes keys of up to 2.7 kB, and a path or a signed URL may be longer: the index holds the beginning.
+# A B-tree key has 2.7 kB at most, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
 
-# Any number of rows in one statement: the rows travel as one JSON array. Answers with the time.
+# Any number of rows in one statement, as one JSON array. Returns the time.
 RESERVE = """
     with reserved as (
         insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
@@ -60,10 +60,10 @@ MADE_AVAILABLE = f"""
 
 MAKE_AVAILABLE = f"with {MADE_AVAILABLE} select * from made"
 
-# Held to the end of the transaction. Waits for one that is about to change the row, also when its client is gone.
+# Locks to the end of the transaction. Waits for a transaction that is changing the row, even if its client is gone.
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"
 
-# A commit takes milliseconds; a transaction whose client has vanished from the network may stay for hours.
+# A commit takes milliseconds; a transaction whose client has vanished from the network may stay open for hours.
 LOCK_TIMEOUT = "set local lock_timeout = '10s'"
 
 FORGET_PENDING = "delete from artifacts where file_id = any(%(file_ids)s) and state = 'pending'"
@@ -78,10 +78,10 @@ GET = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and {_READA
 
 FIND_READABLE = f"select {_COLUMNS} from artifacts where file_id = any(%(file_ids)s) and {_READABLE}"
 
-# Expired files too: their bytes lie there until they are removed.
+# Expired files too: their bytes stay until they are deleted.
 GET_STORED = f"select {_COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 
-# Whether a file that cannot be read has ever been one.
+# Whether a file that cannot be read existed at some time.
 WAS_THERE = "select state from artifacts where file_id = %(file_id)s and state <> 'pending'"
 
 FIND_REUSABLE = f"""
@@ -110,7 +110,7 @@ PIN = f"""
     returning {_COLUMNS}
 """
 
-# Whoever unpins a file whose time is over has some time to think again.
+# An expired file stays for a while after it is unpinned, so that a mistake can be corrected.
 UNPIN = f"""
     update artifacts
        set pinned_at = null, pin_note = null,
@@ -129,9 +129,9 @@ UNFINISHED_OF_RUN = """
      where run_id = %(run_id)s and state in ('pending', 'deleting')
 """
 
-# Upkeep: verification, moves, restoring -----------------------------------------------------------------------------
+# Maintenance: verification, moves, restoring --------------------------------------------------------------------------
 
-# The marks hold for the bytes that were read: a file that has moved meanwhile keeps what it had.
+# A mark is valid for the bytes that were read: a file that has moved meanwhile keeps its marks.
 MARK_VERIFIED = """
     update artifacts set verified_at = clock_timestamp(), damaged_at = null, damage = null
      where file_id = %(file_id)s and location = %(location)s and state = 'available'
@@ -142,7 +142,7 @@ MARK_DAMAGED = """
      where file_id = %(file_id)s and location = %(location)s and state = 'available'
 """
 
-# The longest unverified first; what was never verified before all else. A key set, since verifying changes the order.
+# Never verified files first, then the longest unverified. Paged by key set, since verifying changes the order.
 TO_VERIFY = f"""
     select {_COLUMNS} from artifacts
      where {_READABLE} and (verified_at is null or verified_at < %(before)s)
@@ -151,7 +151,7 @@ TO_VERIFY = f"""
      limit %(limit)s
 """
 
-# Expired files too: their bytes lie there until they are removed.
+# Expired files too: their bytes stay until they are deleted.
 NOT_ENCRYPTED_FOR = f"""
     select {_COLUMNS} from artifacts
      where state = 'available' and encrypted_for is distinct from %(recipient)s and file_id > %(after)s
@@ -161,20 +161,20 @@ NOT_ENCRYPTED_FOR = f"""
 
 BY_RECIPIENT = """
     select encrypted_for, count(*) as files, sum(stored_size)::bigint as bytes,
-           count(*) filter (where damaged_at is null) as sound
+           count(*) filter (where damaged_at is null) as undamaged
       from artifacts
      where state = 'available'
      group by encrypted_for
 """
 
-# A move names its new key first, so that a crash leaves nothing that no row knows.
+# A move records its new path first, so that a crash leaves no blob that no row knows.
 BEGIN_MOVE = """
     update artifacts set spare_location = %(spare_location)s
      where file_id = %(file_id)s and location = %(location)s and state = 'available' and spare_location is null
     returning file_id
 """
 
-# From here on readers find the new bytes; the old key is the spare one.
+# From here on readers use the new bytes; the old path is the spare one.
 SWITCH_MOVE = """
     update artifacts
        set location = spare_location, spare_location = location, size = %(size)s, sha256 = %(sha256)s,
@@ -194,7 +194,7 @@ INTERRUPTED_MOVES = """
 
 HOLD_LOCATION = "select location from artifacts where file_id = %(file_id)s for update"
 
-# A row that is there already knows more than its manifest.
+# An existing row holds more than its manifest and is kept.
 RESTORE = """
     with restored as (
         insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
@@ -228,7 +228,23 @@ STATISTICS = """
 
 STATES = "select state, count(*) as count from artifacts group by state order by state"
 
-# The same document under two names is two documents to whoever sent it.
+BY_KIND = """
+    select kind, count(*) as files, sum(stored_size)::bigint as stored_bytes,
+           count(*) filter (where pinned_at is not null) as pinned,
+           count(*) filter (where damaged_at is not null) as damaged,
+           count(*) filter (where pinned_at is null and expires_at > now()
+                              and expires_at <= now() + interval '1 day') as expiring,
+           count(*) filter (where pinned_at is null and expires_at <= now()) as expired
+      from artifacts
+     where state = 'available'
+     group by kind
+     order by kind
+"""
+
+# Answered by the index over unfinished rows.
+UNFINISHED = "select state, count(*) as files from artifacts where state in ('pending', 'deleting') group by state"
+
+# The same document under two names counts as two: its sender provided two.
 RUN_COUNTS = """
     select count(distinct o.source_file) as documents,
            count(*) filter (where kind = 'stage_output') as files,
@@ -237,8 +253,8 @@ RUN_COUNTS = """
      where o.run_id = %(run_id)s
 """
 
-# A source is known by its path or URL, or by its last part alone. Its files are those of the documents it has held:
-# outputs that were made under another name for the same content belong to it too, uploads under other names do not.
+# A source is given as its path or URL, or its last part alone. Its files are those of the documents it has held,
+# including outputs made for the same content under another name, but not uploads under other names.
 _OF_SOURCE = f"""
     document_sha256 = any(array(
         select document_sha256 from artifacts where state = 'available' and {_SAME_SOURCE}
@@ -247,13 +263,13 @@ _OF_SOURCE = f"""
     and (kind <> 'upload' or source_file = %(source)s or source_name = %(source)s)
 """
 
-# As an array, so that what a run has delivered is looked up first: a join is sometimes planned the other way round, and
-# goes through all files there are, newest first.
+# As an array, so that the run's outputs are looked up first: a join is sometimes planned the other way round, and goes
+# through all files, newest first.
 _OF_RUN = "file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))"
 
 
 def list_statement(*, source: bool, stage: bool, run: bool, kind: bool, after: bool) -> str:
-    """The listing for the filters that are given, newest first, one page by key set (never by offset)."""
+    """Return the listing for the given filters, newest first, paged by key set (never by offset)."""
     conditions = [_READABLE]
     if source:
         conditions.append(_OF_SOURCE)

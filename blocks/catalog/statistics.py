@@ -1,36 +1,18 @@
-"""How much is in custody and how it stands, in a few numbers, for whoever watches over it.
-
-One pass over the rows of files that are there, a tenth of a second for a hundred thousand.
-"""
+"""Counts of files: in custody, unfinished, and of one run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
-from blocks.postgres import execute
-from blocks.postgres.pool import Connection
-
-_BY_KIND = """
-    select kind, count(*) as files, sum(stored_size)::bigint as stored_bytes,
-           count(*) filter (where pinned_at is not null) as pinned,
-           count(*) filter (where damaged_at is not null) as damaged,
-           count(*) filter (where pinned_at is null and expires_at > now()
-                              and expires_at <= now() + interval '1 day') as expiring,
-           count(*) filter (where pinned_at is null and expires_at <= now()) as expired
-      from artifacts
-     where state = 'available'
-     group by kind
-     order by kind
-"""
-
-# Answered by the index over unfinished rows.
-_UNFINISHED = "select state, count(*) as files from artifacts where state in ('pending', 'deleting') group by state"
+from blocks.catalog import queries
+from blocks.postgres import Connection, execute
 
 
 @dataclass(frozen=True, kw_only=True)
 class KindStatistics:
-    """Files of one kind, and the bytes that they take up in the storage. *expiring*: their time is over within a day;
-    *expired*: it is over, and they have not been removed yet."""
+    """Files of one kind, and the bytes they use in the storage. *expiring* files expire within a day; *expired* ones
+    are not deleted yet."""
 
     kind: str
     files: int
@@ -41,12 +23,29 @@ class KindStatistics:
     expired: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunCounts:
+    """*documents* stored by a run, and *files* that its stages delivered, of which *reused* existed before."""
+
+    documents: int
+    files: int
+    reused: int
+
+
 async def custody_statistics(connection: Connection) -> list[KindStatistics]:
-    """What is available, by kind; kinds of which there is nothing are left out."""
-    return [KindStatistics(**row) for row in await (await execute(connection, _BY_KIND, {})).fetchall()]
+    """Return statistics of available files by kind, without kinds that have none. Takes 0.1 s per 100,000 files."""
+    return [KindStatistics(**row) for row in await (await execute(connection, queries.BY_KIND, {})).fetchall()]
 
 
 async def unfinished_files(connection: Connection) -> dict[str, int]:
-    """How many files are being written (`pending`) and removed (`deleting`) just now, or were when somebody died."""
-    rows = await (await execute(connection, _UNFINISHED, {})).fetchall()
+    """Return the number of files being written (`pending`) and deleted (`deleting`), also by processes that died."""
+    rows = await (await execute(connection, queries.UNFINISHED, {})).fetchall()
     return {"pending": 0, "deleting": 0} | {str(row["state"]): int(row["files"]) for row in rows}
+
+
+async def run_counts(connection: Connection, run_id: UUID) -> RunCounts:
+    """Return the counts of a run, including files that were deleted since."""
+    row = await (await execute(connection, queries.RUN_COUNTS, {"run_id": run_id})).fetchone()
+    if row is None:
+        raise AssertionError("unreachable: an aggregate always returns a row")
+    return RunCounts(**row)

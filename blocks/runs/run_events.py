@@ -13,7 +13,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from blocks.catalog.run_counts import RunCounts
+from blocks.catalog import RunCounts
 from blocks.redaction import redacted_source, without_password, without_signature
 from blocks.webhooks.outbox import Event, sequence_of, state_event_id
 

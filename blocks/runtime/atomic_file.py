@@ -18,8 +18,9 @@ def atomic_file(target: Path, *, durable: bool = False, replace: bool = True) ->
     off an existing *target* stays and `FileExistsError` is raised, where the file system has hard links. Raises
     `OSError`.
     """
-    # An unpredictable name: in a shared folder another account could have placed a link under a known one.
-    partial = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.partial")
+    # An unpredictable name: in a shared folder another account could have placed a link under a known one. Without the
+    # target's own name, which may have all the 255 bytes that a file system allows.
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
             yield stream

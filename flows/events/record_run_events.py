@@ -14,8 +14,7 @@ from typing import Any
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from blocks.catalog import Connection
-from blocks.catalog.run_counts import run_counts
+from blocks.catalog import Connection, run_counts
 from blocks.errors import Permanent
 from blocks.runs.progress import read_progress
 from blocks.runs.run_events import WITH_RESULT, Standing, has_event, run_event, webhook_url_of

@@ -106,7 +106,7 @@ async def test_every_file_is_opened_by_the_new_key_alone_and_its_payload_is_the_
     assert await rotated(after, locks) == []
     async with place.catalog.connection() as connection:
         (use,) = await by_recipient(connection)
-    assert (use.encrypted_for, use.files, use.sound) == (NEW.recipient.text, 4, 4)
+    assert (use.encrypted_for, use.files, use.undamaged) == (NEW.recipient.text, 4, 4)
 
 
 async def test_who_holds_an_artifact_from_before_a_rotation_still_reads_it(place: Place, locks: OutputLocks) -> None:

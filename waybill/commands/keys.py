@@ -133,7 +133,7 @@ class _Tally:
 def _is_unfinished(keys: StorageKeys, used: list[RecipientUse]) -> bool:
     """Whether an earlier rotation was interrupted: sound files are still encrypted for an older key of ours."""
     older = {one.recipient.text for one in keys.identities} - {keys.encrypted_for}
-    return any(use.encrypted_for in older and use.sound for use in used)
+    return any(use.encrypted_for in older and use.undamaged for use in used)
 
 
 def _with_new_key(keys: StorageKeys, settings: Settings) -> StorageKeys:

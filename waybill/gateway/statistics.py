@@ -22,8 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from blocks.catalog import KINDS, Catalog
-from blocks.catalog.statistics import custody_statistics, unfinished_files
+from blocks.catalog import KINDS, Catalog, custody_statistics, unfinished_files
 from blocks.errors import Transient
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS

@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from blocks.catalog import Connection
-from blocks.catalog.catalog import MAX_PAGE
+from blocks.catalog import MAX_PAGE, Connection
 from blocks.errors import DeliveryNotFound, InvalidOptions
 from blocks.postgres import execute
 from blocks.postgres.page_cursor import read_cursor, write_cursor

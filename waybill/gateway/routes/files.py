@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from blocks.catalog.artifact import Kind
+from blocks.catalog import Kind
 from blocks.errors import InvalidOptions
 from waybill.gateway.dependencies import Reader, Waybill, Writer
 from waybill.gateway.errors import DAMAGED, json_response
