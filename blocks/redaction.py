@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 from uuid import UUID
 
 # A file already in custody, by its id and, where the caller knows it, its name: waybill:6f1c.../report.pdf
@@ -26,6 +27,15 @@ def without_password(url: str) -> str:
 def without_signature(url: str) -> str:
     """Return *url* with ``***`` for the value of each parameter that grants access, safe to send to other systems."""
     return _SIGNATURE.sub(r"\1***", url)
+
+
+def without_query(url: str) -> str:
+    """Return *url* without user name, query and fragment, safe to show in a UI: a query often is a key."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    except ValueError:
+        return "(no URL)"
 
 
 def custody_source(file_id: UUID, source_file: str) -> str:

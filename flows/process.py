@@ -1,7 +1,7 @@
-"""process-documents: documents through the stages, every output in custody.
+"""process-documents: run documents through the stages, and keep every output in custody.
 
-One run for any number of documents. Documents travel in shards; each stage is one task per shard; a document that fails
-is told in the summary and stops nobody else.
+One run for any number of documents. They are processed in shards; custody and each stage are one task per shard. A
+document that fails is reported in the summary and does not stop the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
-from blocks.runs.plan import Plan, note_plan
+from blocks.runs.progress import Plan, record_plan
+from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
 from flows.processing.failures import record_failures, record_remaining_failures
@@ -41,19 +42,19 @@ from tasks.stage import stage_task, take_custody
 if TYPE_CHECKING:
 
     class ProcessOptions(StageOptions):
-        """One field per stage; made from the registry at run time, so that a new stage has its place in the form."""
+        """One field per stage, generated from the registry at run time, so that a new stage appears in the run form."""
 
 else:
     ProcessOptions = options_model()
 
-# Up to this many documents each is a shard of its own, so that a person sees every document by name in the run.
+# Up to this many documents each is a shard of its own, so that Prefect's UI shows every document by name.
 NAMED_DOCUMENTS = 16
-# How many documents of such small shards travel at the same time: enough to keep the workers busy.
-NAMED_AT_ONCE = 8
+# Concurrent shards of that kind: enough to keep the worker processes busy.
+NAMED_CONCURRENT = 8
 
 
 def run_name() -> str:
-    """``report.pdf``, or ``report.pdf and 2 more`` for several sources."""
+    """Return ``report.pdf``, or ``report.pdf and 2 more`` for several sources."""
     parameters = cast("dict[str, Any] | None", flow_run.parameters) or {}
     sources = cast("Sequence[str]", parameters.get("sources") or [])
     if not sources:
@@ -75,18 +76,21 @@ def run_name() -> str:
 async def process_documents(
     sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],
     stages: Annotated[
-        list[int] | None, Field(description="Numbers of the stages to run; all when left out.", examples=[[1, 2, 3]])
+        list[int] | None,
+        Field(description="Numbers of the stages to run; all when left out.", examples=[[1, 2, 3]]),
     ] = None,
-    options: Annotated[ProcessOptions | None, Field(description="Options for each stage.")] = None,
-    reuse: Annotated[bool, Field(description="Take outputs that were made before from the same content.")] = True,
+    options: Annotated[ProcessOptions | None, Field(description="Options of each stage.")] = None,
+    reuse: Annotated[
+        bool, Field(description="Reuse stored outputs of the same content, options and stage version.")
+    ] = True,
     webhook_url: Annotated[
-        str | None, Field(description="Where this run's state changes are told, beside the registered endpoints.")
+        str | None, Field(description="URL that receives this run's events, in addition to registered endpoints.")
     ] = None,
 ) -> State[dict[str, Any]]:
-    """Take documents into custody, bring each through the stages, keep every output, and tell what was made.
+    """Store documents in custody, run each through the stages, store every output, and report all of them.
 
-    Outputs that exist for the same content, options and stage version are reused. The run fails when any document
-    fails; the others are completed all the same.
+    Outputs that exist for the same content, options and stage version are reused. The run fails when a document fails;
+    the other documents are completed all the same.
     """
     started = time.perf_counter()
     settings = current_settings()
@@ -119,53 +123,47 @@ async def process_documents(
 
 
 async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:
-    shards, at_once = plan_shards(documents, context, settings)
-    lanes = asyncio.Semaphore(at_once)
-
-    async def travel(shard: Shard) -> None:
-        async with lanes:
-            await _process_shard(shard)
-
+    shards, concurrent = plan_shards(documents, context, settings)
     plan = Plan(documents=len(documents), tasks=len(shards) * (len(context.stages) + 1))
-    await asyncio.gather(note_plan(context.run_id, plan), *(travel(shard) for shard in shards))
+    await asyncio.gather(record_plan(context.run_id, plan), bounded_each(concurrent, shards, _process_shard))
 
 
 def plan_shards(documents: list[Document], context: RunContext, settings: Settings) -> tuple[list[Shard], int]:
-    """Shards of even size and how many of them travel at the same time."""
+    """Return shards of even size, and how many of them to process concurrently."""
     if len(documents) <= NAMED_DOCUMENTS:
-        return [Shard([document], context) for document in documents], NAMED_AT_ONCE
-    # A multiple of the lanes, so that no lane is empty while the last shard still travels.
-    lanes = settings.shards_at_once
-    count = -(-len(documents) // (settings.shard_size * lanes)) * lanes
-    return [Shard(documents[start::count], context) for start in range(count)], lanes
+        return [Shard([document], context) for document in documents], NAMED_CONCURRENT
+    # A multiple of the concurrency, so that all of it is used until the end.
+    concurrent = settings.shards_at_once
+    count = -(-len(documents) // (settings.shard_size * concurrent)) * concurrent
+    return [Shard(documents[start::count], context) for start in range(count)], concurrent
 
 
 async def _process_shard(shard: Shard) -> None:
-    """Custody, then each stage in turn, for whoever is still alive."""
+    """Run custody and then each stage, for the documents that have not failed."""
     try:
-        await _settle(shard, await _final_state(take_custody, shard, shard.label), CUSTODY)
+        await _fail_unfinished(shard, await _final_state(take_custody, shard, shard.label), CUSTODY)
         for stage in shard.context.stages:
             if not shard.alive:
                 return
-            await _settle(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
+            await _fail_unfinished(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
     finally:
         for document in shard.documents:
             forget_files(document)
 
 
 async def _final_state(step: Task[..., Any], *arguments: Any) -> State[None]:
-    """The task's state after its last retry; an error of the task is data here, not an exception."""
+    """Return the task's state after its last retry; an error of the task is data here, not an exception."""
     return await cast("Awaitable[State[None]]", step(*arguments, return_state=True))
 
 
-async def _settle(shard: Shard, state: State[None], where: str) -> None:
-    """After the last retry: a document without the step's result has failed with whatever stopped the task."""
+async def _fail_unfinished(shard: Shard, state: State[None], where: str) -> None:
+    """Fail the documents without the step's result, with the error that stopped the task; record their events."""
     cause = state.data if isinstance(state.data, WaybillError) else None
     for document in shard.alive:
         missing = document.upload is None if where == CUSTODY else where not in document.outputs
         if missing:
             document.fail(cause or StageFailed(f"the task ended as {state.name}: {state.message}"), where=where)
-    with suppress(Transient):  # told at the end of the run
+    with suppress(Transient):  # recorded at the end of the run
         await record_failures(shard.documents, shard.context)
 
 
@@ -178,7 +176,7 @@ async def _finish(
     await acreate_markdown_artifact(
         key="process-summary",
         markdown=markdown_summary(documents, stage_names, run_id=run_id, seconds=seconds),
-        description="What became of each document",
+        description="The result of each document",
     )
     report = {
         "run_id": str(run_id),

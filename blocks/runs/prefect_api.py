@@ -1,15 +1,15 @@
-"""Prefect's API as the gateway asks it: one client for all requests, and a server that is away is told at once.
+"""Prefect's API for short requests: one client for all of them, and one error for every outage.
 
-Owns the bound on how long anybody waits for Prefect and the one translation of its client's errors. What Prefect does
-not know stays `prefect.exceptions.ObjectNotFound`, for whoever asked to say what was not found.
+Owns the time limit of requests to Prefect, the translation of its client's errors, and paging through long lists.
+`prefect.exceptions.ObjectNotFound` is passed on, so that the caller can say what was not found.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 from prefect import get_client
@@ -20,14 +20,37 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from blocks.errors import PrefectUnavailable
 
-# Prefect answers in milliseconds, and in a second when it is busy. Its client's own patience is minutes.
+T = TypeVar("T")
+
+# Prefect's server returns at most this many items in one response.
+PAGE_ITEMS = 200
+# Prefect answers in milliseconds, and in a second when it is busy. Its client's own time limits are minutes.
 _ANSWER_SECONDS = 5.0
-# One request, also one that nobody waits for any more because another one beside it has failed.
+# One request; also the bound of a request whose caller has failed meanwhile because of another one.
 _REQUEST_SECONDS = 10.0
-# Prefect's server closes a connection that was idle for five seconds; a request that crosses this on its way is lost.
+# Prefect's server closes a connection that was idle for five seconds; a request sent at that moment is lost.
 _KEEP_IDLE_SECONDS = 3.0
-# As Prefect's own client has it: more at once make its server slower, not faster.
+# As in Prefect's own client: more connections make its server slower, not faster.
 _CONNECTIONS = 16
+
+
+async def prefect_pages(read: Callable[..., Awaitable[Sequence[T]]]) -> AsyncGenerator[Sequence[T]]:
+    """Yield all pages of *read*, a method of Prefect's client with its filters (`functools.partial`).
+
+    Pages are counted by offset: an item that enters or leaves the list meanwhile may be repeated or skipped.
+    """
+    offset = 0
+    while page := await read(limit=PAGE_ITEMS, offset=offset):
+        yield page
+        if len(page) < PAGE_ITEMS:
+            return
+        offset += len(page)
+
+
+def slices(items: Sequence[T]) -> Iterator[list[T]]:
+    """Yield *items* in slices of one page, for filters that name ids: they keep the server's queries short."""
+    for start in range(0, len(items), PAGE_ITEMS):
+        yield list(items[start : start + PAGE_ITEMS])
 
 
 class PrefectApi:
@@ -39,13 +62,13 @@ class PrefectApi:
 
     @property
     def configured(self) -> bool:
-        """Whether there is a server to be asked, whatever it answers."""
+        """Whether a server is configured, reachable or not."""
         return self._client is not None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, api_url: str | None) -> AsyncGenerator[Self]:
-        """For the length of the block. Needs no server that answers now; without *api_url* there is none at all."""
+        """Open a client for the length of the block. The server need not answer now; None: there is no server."""
         async with AsyncExitStack() as until_done:
             client: PrefectClient | None = None
             if api_url is not None:
@@ -54,7 +77,7 @@ class PrefectApi:
                     max_keepalive_connections=_CONNECTIONS,
                     keepalive_expiry=_KEEP_IDLE_SECONDS,
                 )
-                # The one that was named, whatever the environment says.
+                # The server that was named, whatever the environment says.
                 with temporary_settings({PREFECT_API_URL: api_url}):
                     opening = get_client(
                         httpx_settings={"limits": limits, "timeout": _REQUEST_SECONDS}, sync_client=False
@@ -64,18 +87,18 @@ class PrefectApi:
 
     @asynccontextmanager
     async def client(self, *, seconds: float = _ANSWER_SECONDS) -> AsyncGenerator[PrefectClient]:
-        """The client, for some requests that together have *seconds*. Raises `PrefectUnavailable`."""
+        """Yield the client, for requests that take *seconds* together at most. Raises `PrefectUnavailable`."""
         if self._client is None:
-            raise PrefectUnavailable("no Prefect server is named; start 'waybill up', or set PREFECT_API_URL")
+            raise PrefectUnavailable("no Prefect server is configured; start 'waybill up', or set PREFECT_API_URL")
         try:
-            # Prefect's client reads its settings with each request. A copy, since a context is entered once.
+            # Prefect's client reads its settings at each request. A copy, since a context can be entered only once.
             with self._without_retries.model_copy():
                 async with asyncio.timeout(seconds):
                     yield self._client
         except ObjectNotFound:
             raise
         except httpx.HTTPStatusError as exc:
-            # Without its words, which repeat what it was asked.
+            # Without the message, which repeats the request.
             status = exc.response.status_code
             raise PrefectUnavailable(f"the Prefect server answers with status {status}; its log says why") from exc
         except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
@@ -85,7 +108,7 @@ class PrefectApi:
 
 
 def _without_retries() -> SettingsContext:
-    """Prefect's settings as they are, but that a failure is told instead of tried again after growing pauses."""
+    """Return Prefect's settings as they are, but with failures reported instead of retried after growing pauses."""
     now = get_settings_context()
     settings = now.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
     return SettingsContext(profile=now.profile, settings=settings)

@@ -1,64 +1,91 @@
-"""The progress of runs, read from the artifacts in Prefect that their flows keep up to date."""
+"""How much work a run has and how much of it is done, as its flow records it in Prefect.
+
+The plan is stored in the run's labels when it begins; progress is stored in an artifact that the flow keeps up to date.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
+from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.objects import FlowRun
 
-# By this key the status commands find a run's progress.
+from blocks.runs.prefect_api import prefect_pages, slices
+
+# The key of a run's progress artifact.
 PROGRESS_KEY = "process-progress"
-# What Prefect's API gives at most in one answer.
-_ARTIFACTS_PAGE = 200
+
+_DOCUMENTS, _TASKS = "waybill.documents", "waybill.tasks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The number of *documents* in a run, and of the *tasks* (custody and stages) of one attempt."""
+
+    documents: int
+    tasks: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """*progress* (0 to 1) that an attempt of a run had reported by *at*, by the clock of Prefect's server."""
+    """The *progress* (0 to 1) that an attempt of a run had reported by *at*, by the clock of Prefect's server."""
 
     at: datetime
     progress: float
 
 
+async def record_plan(run_id: UUID, plan: Plan) -> None:
+    """Store *plan* in the run's labels. Ignores errors: no run may fail for what is only shown."""
+    with suppress(Exception):
+        async with get_client() as client:
+            await client.update_flow_run_labels(run_id, {_DOCUMENTS: plan.documents, _TASKS: plan.tasks})
+
+
+def plan_of(run: FlowRun) -> Plan | None:
+    """Return the stored plan; None for a run that has not begun, or of another flow. Any client may write labels."""
+    documents, tasks = run.labels.get(_DOCUMENTS), run.labels.get(_TASKS)
+    if type(documents) is not int or type(tasks) is not int or documents < 1 or tasks < 1:
+        return None
+    return Plan(documents=documents, tasks=tasks)
+
+
 async def read_progress(client: PrefectClient, run_id: UUID) -> float:
-    """0 to 1: the furthest that any attempt of the run has reported."""
+    """Return the furthest progress (0 to 1) that any attempt of the run has reported; 0 without a report."""
     return furthest((await read_reports(client, [run_id])).get(run_id, ()))
 
 
 async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, list[Reported]]:
-    """The last report of each attempt, for many runs; those that have reported nothing are left out."""
+    """Return the last report of each attempt, by run; runs without a report are left out."""
     found: dict[UUID, list[Reported]] = {}
-    for start in range(0, len(run_ids), _ARTIFACTS_PAGE):
-        these = ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=list(run_ids[start : start + _ARTIFACTS_PAGE])),
-            key=ArtifactFilterKey(any_=[PROGRESS_KEY]),
+    for some_ids in slices(run_ids):
+        of_runs = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=some_ids), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
         )
-        offset = 0
-        while page := await client.read_artifacts(artifact_filter=these, limit=_ARTIFACTS_PAGE, offset=offset):
+        async for page in prefect_pages(partial(client.read_artifacts, artifact_filter=of_runs)):
             for artifact in page:
                 progress = _fraction(artifact.data)
                 if artifact.flow_run_id is not None and progress is not None and artifact.updated is not None:
                     report = Reported(at=artifact.updated, progress=progress)
                     found.setdefault(artifact.flow_run_id, []).append(report)
-            if len(page) < _ARTIFACTS_PAGE:
-                break
-            offset += len(page)
     return found
 
 
+def furthest(reports: Iterable[Reported]) -> float:
+    """Return the highest progress of *reports*; 0 when there is none."""
+    return max((report.progress for report in reports), default=0.0)
+
+
 def _fraction(data: object) -> float | None:
-    """0 to 1 for what a progress artifact holds (0 to 100); None for anything else: anybody may write artifacts."""
+    """Return the content of a progress artifact (0 to 100) as 0 to 1, else None: any client may write artifacts."""
     try:
         percent = float(str(data))
     except ValueError:
         return None
     return percent / 100.0 if 0.0 <= percent <= 100.0 else None
-
-
-def furthest(reports: Iterable[Reported]) -> float:
-    """0 to 1: what the best of *reports* says; 0 when there is none."""
-    return max((report.progress for report in reports), default=0.0)

@@ -1,7 +1,7 @@
-"""What consumers are told of a run's states; pure.
+"""Events of a run's states.
 
-Builds an event from a run and one of its states as Prefect's API gives them, never from objects of the process that
-happens to look: so whoever writes the event first, a hook or the reconciler, writes the same.
+Builds an event from a run and one of its states as Prefect's API returns them, never from objects of the calling
+process: a hook and the reconciler build the same event, whichever records it first.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from blocks.catalog import RunCounts
 from blocks.redaction import redacted_source, without_password, without_signature
 from blocks.webhooks.outbox import Event, sequence_of, state_event_id
 
-# Runs of other flows of this project, such as the one that delivers webhooks, are nobody's task; telling of them would
-# make a delivery of every delivery.
+# Flows whose runs have events. Runs of the other flows, such as the one that delivers webhooks, are no tasks of a user,
+# and an event for each of their states would cause another delivery.
 REPORTED_FLOWS = ("process-documents",)
-# All flows of this project: of their runs the API gives account, and of nobody else's on the same Prefect server.
+# All flows of this project: the API shows their runs, and no others of the same Prefect server.
 OUR_FLOWS = (*REPORTED_FLOWS, "deliver-webhooks", "reconcile-events")
 
 EVENT_TYPES: Mapping[StateType, str] = {
@@ -30,17 +30,17 @@ EVENT_TYPES: Mapping[StateType, str] = {
     StateType.CANCELLED: "task_cancelled",
     StateType.CRASHED: "task_crashed",
 }
-# After these the catalogue says what was made.
+# Events of these states have the run's counts from the catalogue.
 WITH_RESULT = frozenset({StateType.COMPLETED, StateType.FAILED})
 _WITH_ERROR = frozenset({StateType.FAILED, StateType.CRASHED})
 
-# A message is a sentence; one that names a thousand failed documents would fill the body.
+# A message is a sentence; one that lists a thousand failed documents would fill the body.
 _MAX_MESSAGE_CHARS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """What a state does not say of its run: its number of attempts so far, 0 to 1 of its work, what was made."""
+class RunDetails:
+    """What a state does not say about its run: the attempts so far, the progress (0 to 1), and the counts of files."""
 
     attempt: int
     progress: float
@@ -48,12 +48,12 @@ class Standing:
 
 
 def has_event(state: State[Any]) -> bool:
-    """Whether there is an event for states of this kind."""
+    """Whether states of this type have an event."""
     return state.type in EVENT_TYPES
 
 
-def run_event(run: FlowRun, state: State[Any], standing: Standing) -> Event:
-    """The event that tells of *state*. Only for states that are told."""
+def run_event(run: FlowRun, state: State[Any], details: RunDetails) -> Event:
+    """Return the event of *state*, which `has_event`."""
     sources = sources_of(run)
     return Event(
         event_id=state_event_id(state.id),
@@ -64,12 +64,12 @@ def run_event(run: FlowRun, state: State[Any], standing: Standing) -> Event:
         data={
             "status": state.type.value.lower(),
             "message": state_message(state),
-            "progress": round(standing.progress, 3),
-            "result": _result(run.id, standing.counts) if standing.counts else None,
+            "progress": round(details.progress, 3),
+            "result": _result(run.id, details.counts) if details.counts else None,
             "error": {"type": state.name, "message": state_message(state)} if state.type in _WITH_ERROR else None,
             "metadata": {
                 "run_name": run.name,
-                "attempt": standing.attempt,
+                "attempt": details.attempt,
                 "sources": len(sources),
                 "state_id": str(state.id),
                 "state_name": state.name,
@@ -80,19 +80,19 @@ def run_event(run: FlowRun, state: State[Any], standing: Standing) -> Event:
 
 
 def sources_of(run: FlowRun) -> list[str]:
-    """The sources that the run was given; whoever starts it through the API may give anything."""
+    """Return the run's sources. A client that starts a run through Prefect's API may pass anything."""
     given = cast("object", run.parameters.get("sources"))
     return [str(one) for one in cast("Sequence[object]", given)] if isinstance(given, list) else []
 
 
 def webhook_url_of(run: FlowRun) -> str | None:
-    """Where the run itself asks to be told about, as it was given."""
+    """Return the URL that the run's parameters name for its events; unchecked."""
     given = cast("object", run.parameters.get("webhook_url"))
     return given if isinstance(given, str) and given else None
 
 
 def state_message(state: State[Any]) -> str:
-    """What Prefect says of the state. An exception's text may quote the URL it choked on."""
+    """Return Prefect's message without credentials: an exception's text may quote a URL."""
     text = without_signature(without_password(state.message or state.name or state.type.value))
     return text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[: _MAX_MESSAGE_CHARS - 1]}…"
 

@@ -1,6 +1,6 @@
-"""The deliveries as a table in Prefect's UI: what went out lately, and what went out for nothing.
+"""The table of deliveries in Prefect's UI: dead deliveries first, then recent ones.
 
-Owns the table only. It is written when it has changed, so that a quiet day leaves one artifact and not a thousand.
+It is written only when it has changed, so that a quiet day leaves one artifact and not a thousand.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from prefect.artifacts import Artifact, acreate_table_artifact
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from blocks.catalog import Catalog
+from blocks.redaction import without_query
 from blocks.webhooks.outbox import DeliveryRecord, delivery_log
 
 ARTIFACT_KEY = "webhook-deliveries"
-# A table that a person reads without paging; `waybill webhooks deliveries` has all of them.
+# Readable without paging; `waybill webhooks deliveries` lists all of them.
 _DEAD_ROWS = 50
 _RECENT_ROWS = 50
 _MAX_CELL_CHARS = 200
@@ -29,35 +29,32 @@ Table = list[dict[str, str]]
 
 
 async def read_table(catalog: Catalog) -> tuple[Table, str]:
-    """The rows, dead deliveries first and then the newest, and a sentence on them."""
+    """Return the rows, and one line with the counts by state."""
     async with catalog.connection() as connection:
         dead = (await delivery_log.list_deliveries(connection, state="dead", limit=_DEAD_ROWS)).deliveries
         recent = (await delivery_log.list_deliveries(connection, limit=_RECENT_ROWS)).deliveries
         counts = await delivery_log.delivery_counts(connection)
-    told = ", ".join(f"{counts[state]['count']} {state}" for state in _SHOWN_STATES if state in counts)
-    return _rows(dead, recent), told or "nothing was delivered yet"
+    summary = ", ".join(f"{counts[state]['count']} {state}" for state in _SHOWN_STATES if state in counts)
+    return _rows(dead, recent), summary or "nothing was delivered yet"
 
 
-async def add_table(table: Table, told: str) -> None:
-    """Add the table to the flow run that asks, unless the newest one says the same."""
-    if not await _is_shown(table):
-        await acreate_table_artifact(table=table, key=ARTIFACT_KEY, description=told)
+async def add_table(table: Table, summary: str) -> None:
+    """Add the table to the current flow run, unless the newest table is the same."""
+    newest = await Artifact.aget(ARTIFACT_KEY)
+    if newest is None or newest.data != json.dumps(table):
+        await acreate_table_artifact(table=table, key=ARTIFACT_KEY, description=summary)
 
 
-async def keep_table(client: PrefectClient, table: Table, told: str) -> None:
-    """Keep one table up to date, for who looks every minute and has no flow run."""
+async def update_table(client: PrefectClient, catalog: Catalog) -> None:
+    """Update the newest table, for a process without a flow run of its own."""
+    table, summary = await read_table(catalog)
     newest = await Artifact.aget(ARTIFACT_KEY, client=client)
     if newest is None:
         if table:
-            made = ArtifactCreate(key=ARTIFACT_KEY, type="table", data=json.dumps(table), description=told)
-            await client.create_artifact(made)
+            new = ArtifactCreate(key=ARTIFACT_KEY, type="table", data=json.dumps(table), description=summary)
+            await client.create_artifact(new)
     elif newest.data != json.dumps(table):
-        await client.update_artifact(newest.id, ArtifactUpdate(data=json.dumps(table), description=told))
-
-
-async def _is_shown(table: Table) -> bool:
-    newest = await Artifact.aget(ARTIFACT_KEY)
-    return newest is not None and newest.data == json.dumps(table)
+        await client.update_artifact(newest.id, ArtifactUpdate(data=json.dumps(table), description=summary))
 
 
 def _rows(dead: Sequence[DeliveryRecord], recent: Sequence[DeliveryRecord]) -> Table:
@@ -80,17 +77,8 @@ def _row(record: DeliveryRecord) -> dict[str, str]:
     }
 
 
-def without_query(url: str) -> str:
-    """*url* as it may be shown to everybody who sees the UI: a query often is a key."""
-    try:
-        parts = urlsplit(url)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-    except ValueError:
-        return "(no URL)"
-
-
 def _cell(text: str) -> str:
-    """One line of plain text: what a receiver answered must not become a link in somebody's browser."""
+    """Return one line of plain text: what a receiver answered must not become a link or markup in a browser."""
     line = " ".join(text.split()).replace("](", "] (").replace("<", "‹")
     return line if len(line) <= _MAX_CELL_CHARS else f"{line[: _MAX_CELL_CHARS - 1]}…"
 

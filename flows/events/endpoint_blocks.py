@@ -1,15 +1,15 @@
-"""Endpoints that follow Prefect blocks: who saves a block of type ``webhook-endpoint`` is told events from then on.
+"""Sync endpoints with Prefect blocks of type ``webhook-endpoint``.
 
-Owns the comparison: a block that is new, changed or gone makes, changes or removes the endpoint of its name. A block
-that cannot be sent to is told in the log once and gets nothing until it is put right. Never logs a secret.
+A block that is new, changed or deleted adds, changes or removes the endpoint of its name. A block that nothing can be
+sent to is logged once, and its endpoint is disabled until the block is corrected. Never logs a secret.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -19,6 +19,9 @@ from prefect.client.orchestration import PrefectClient
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import InvalidOptions, Permanent, WaybillError
+from blocks.runs.prefect_api import prefect_pages
+from blocks.runtime.concurrency import bounded_map
+from blocks.runtime.outage_log import Problems
 from blocks.settings import Settings
 from blocks.webhooks import endpoints
 from blocks.webhooks import registration as registry
@@ -28,11 +31,9 @@ from blocks.webhooks.secrets import SecretBox, secret_bytes
 from blocks.webhooks.send.address import AddressGuard
 
 BLOCK_TYPE = "webhook-endpoint"
-# What Prefect's API gives at most in one answer.
-_PAGE = 200
-# Names that DNS is asked for at the same time; the resolver has threads for some more, and webhooks need them too.
-_VETTED_AT_ONCE = 8
-# Begins the reason for which an endpoint is disabled here, and may be enabled here again.
+# Concurrent DNS look-ups; the resolver has threads for some more, which webhooks need too.
+_CONCURRENT_CHECKS = 8
+# Begins the reason of an endpoint that was disabled here, which only this sync may enable again.
 _BECAUSE = "its block: "
 
 _LOG = logging.getLogger("waybill.webhooks")
@@ -40,7 +41,7 @@ _LOG = logging.getLogger("waybill.webhooks")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a block asks for. Without a secret of its own its endpoint gets a fresh one."""
+    """The fields of a block. Without a secret of its own its endpoint gets a new one."""
 
     url: str
     event_types: list[str] | None
@@ -49,7 +50,7 @@ class Wanted:
 
 
 class EndpointBlocks:
-    """Lets the endpoints of one outbox follow the blocks of one Prefect server."""
+    """Syncs the endpoints of one outbox with the blocks of one Prefect server."""
 
     def __init__(
         self, client: PrefectClient, catalog: Catalog, settings: Settings, *, guard: AddressGuard | None = None
@@ -58,59 +59,57 @@ class EndpointBlocks:
         self._catalog = catalog
         self._box = SecretBox.of(settings)
         self._guard = guard or AddressGuard(settings.allow_private_webhooks)
-        # What was told of each block, so that it is told once.
-        self._told: dict[str, str] = {}
+        self._problems = Problems()
 
     async def sync(self) -> None:
-        """Add, change and remove endpoints as the blocks are now. Raises what Prefect's client raises, and
-        `CatalogUnavailable`; then everything is as before."""
+        """Add, change and remove endpoints as the blocks are now.
+
+        Raises the errors of Prefect's client, and `CatalogUnavailable`; then nothing is changed.
+        """
         async with self._catalog.transaction() as connection:
-            # Looked at under the lock: nobody acts on blocks as they were before somebody else's look.
+            # Blocks are read under the lock, so that no process acts on older blocks than another one did.
             if not await endpoints.lock_blocks(connection):
                 return
             blocks = await _read_blocks(self._client)
             if blocks is None:
                 return
-            # Before anything is changed: DNS takes its time, and dispatchers must not wait for rows of ours meanwhile.
-            wanted = await self._vetted(blocks, await endpoints.endpoints_of_blocks(connection))
+            # Before any row is changed and locked: dispatchers must not wait for DNS.
+            wanted = await self._checked(blocks, await endpoints.endpoints_of_blocks(connection))
             known = await endpoints.endpoints_of_blocks(connection)
             for name, one in wanted.items():
                 try:
-                    # A savepoint: what one block breaks is its own affair.
+                    # A savepoint: a defective block must not undo the changes of others.
                     async with connection.transaction():
                         await self._follow(connection, name, one, known.get(name))
                 except Permanent as error:
-                    self._tell(name, error.message)
-            # In the order in which everybody locks them.
+                    self._report(name, error.message)
+            # In the order of their ids, as everywhere, so that no two transactions wait for each other.
             for endpoint_id in sorted(known[name].endpoint_id for name in known.keys() - blocks.keys()):
                 await endpoints.remove_endpoint(connection, endpoint_id)
-            self._told = {name: told for name, told in self._told.items() if name in blocks}
+            self._problems.keep(blocks)
 
-    async def _vetted(
+    async def _checked(
         self, blocks: Mapping[str, Mapping[str, Any]], known: Mapping[str, Endpoint]
     ) -> dict[str, Wanted | WaybillError]:
-        """What each block asks for, or what is wrong with it."""
-        lanes = asyncio.Semaphore(_VETTED_AT_ONCE)
+        """Return the fields of each block, or the error in them, by name."""
 
-        async def vetted(name: str, data: Mapping[str, Any]) -> Wanted | WaybillError:
+        async def checked(name: str) -> tuple[str, Wanted | WaybillError]:
             endpoint = known.get(name)
             try:
-                wanted = _wanted(data)
+                wanted = _wanted(blocks[name])
                 if endpoint is None or endpoint.url != wanted.url or endpoint.state == "disabled":
-                    async with lanes:
-                        await self._guard.check(wanted.url)
+                    await self._guard.check(wanted.url)
             except WaybillError as error:
-                return error
-            return wanted
+                return name, error
+            return name, wanted
 
-        found = await asyncio.gather(*(vetted(name, data) for name, data in blocks.items()))
-        return dict(zip(blocks, found, strict=True))
+        return dict([one async for one in bounded_map(_CONCURRENT_CHECKS, blocks, checked)])
 
     async def _follow(
         self, connection: Connection, name: str, wanted: Wanted | WaybillError, endpoint: Endpoint | None
     ) -> None:
         if isinstance(wanted, WaybillError):
-            self._tell(name, wanted.message)
+            self._report(name, wanted.message)
             if endpoint is not None and endpoint.state == "enabled":
                 await endpoints.disable_endpoint(connection, endpoint.endpoint_id, _BECAUSE + wanted.message)
             return
@@ -121,7 +120,7 @@ class EndpointBlocks:
             )  # fmt: skip
         else:
             await self._change(connection, endpoint, wanted)
-        self._told.pop(name, None)
+        self._problems.is_over(name)
 
     async def _change(self, connection: Connection, endpoint: Endpoint, wanted: Wanted) -> None:
         moved = endpoint.url != wanted.url
@@ -138,49 +137,42 @@ class EndpointBlocks:
         if wanted.secret is not None and endpoint.secret_id is not None:
             sealed = (await endpoints.sealed_secrets(connection, [endpoint.secret_id]))[endpoint.secret_id].sealed
             if self._box.open(endpoint.secret_id, sealed) != wanted.secret:
-                # A change of the block is a rotation: the consumer has time to take the new secret up.
+                # A change of the block is a rotation: receivers have time to adopt the new secret.
                 renewed = self._box.seal(endpoint.secret_id, wanted.secret)
                 await endpoints.rotate_secret(connection, endpoint.secret_id, renewed, registry.DEFAULT_OVERLAP)
 
-    def _tell(self, name: str, message: str) -> None:
-        if self._told.get(name) != message:
-            self._told[name] = message
-            _LOG.error("the block %s/%s tells nobody: %s", BLOCK_TYPE, name, message)
+    def _report(self, name: str, message: str) -> None:
+        if self._problems.is_new(name, message):
+            _LOG.error("no webhooks are sent for the block %s/%s (%s)", BLOCK_TYPE, name, message)
 
 
 async def try_to_sync_endpoint_blocks(settings: Settings) -> None:
-    """Let the endpoints follow the blocks once, for a command that is about to tell something. Never fails it."""
+    """Sync once, for a command that is about to record events. Never fails it."""
     try:
         async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
             await EndpointBlocks(client, catalog, settings).sync()
-    except Exception as error:  # noqa: BLE001 - anybody may have written a block
-        _LOG.warning("webhook endpoints do not follow their blocks now: %s", str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - any client may have written a block
+        _LOG.warning("webhook endpoints are not synced with their blocks now: %s", str(error) or type(error).__name__)
 
 
 async def _read_blocks(client: PrefectClient) -> dict[str, Mapping[str, Any]] | None:
-    """What every block of the type holds, by name; None where this server has never heard of the type."""
-    found: dict[str, Mapping[str, Any]] = {}
-    offset = 0
-    while True:
-        try:
-            page = await client.read_block_documents_by_type(BLOCK_TYPE, offset=offset, limit=_PAGE)
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code == HTTPStatus.NOT_FOUND:
-                return None
-            raise
-        found.update({block.name: block.data for block in page if block.name is not None})
-        if len(page) < _PAGE:
-            return found
-        offset += len(page)
+    """Return the fields of every block of the type, by name; None when this server does not know the type."""
+    pages = prefect_pages(partial(client.read_block_documents_by_type, BLOCK_TYPE))
+    try:
+        return {block.name: block.data async for page in pages for block in page if block.name is not None}
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        raise
 
 
 def _wanted(data: Mapping[str, Any]) -> Wanted:
-    """Raises `InvalidOptions` and `InvalidKey`: anybody may write a block through Prefect's API."""
+    """Raise `InvalidOptions` or `InvalidKey` for malformed fields: any client of Prefect's API may write a block."""
     url, events, secret = data.get("url"), data.get("events"), data.get("secret")
     if not isinstance(url, str):
         raise InvalidOptions("its url is missing")
     if events is not None and not isinstance(events, list):
-        raise InvalidOptions("its events are no list of names")
+        raise InvalidOptions("its events are not a list of names")
     names = [str(name) for name in cast("Sequence[Any]", events or [])]
     if secret:
         secret_bytes(str(secret))

@@ -1,9 +1,9 @@
-"""Hooks of Prefect's state changes: each adds the run's new event to the outbox, at once.
+"""Prefect state-change hooks: each records the run's new event in the outbox.
 
-A hook runs inside of the flow's process, or of the runner's or worker's when that one is dead, and holds it up: so it
-has two seconds at most, writes a row, sends nothing, and never fails. Whatever it cannot do the reconciler does. It
-looks the run up instead of believing its arguments: they are some steps behind (the name and the number of attempts of
-a run, and a cancelled run is still "cancelling"), and their states do not always have the ids of the server.
+A hook runs in the flow's process, or in the runner's or worker's when that one is dead, and delays it. So it takes two
+seconds at most, writes a row, sends nothing, and never fails; the reconciler records what a hook could not. It reads
+the run from the API instead of using its arguments: those are some steps behind (the run's name and attempts, and a
+cancelled run is still "cancelling"), and their states do not always have the ids that the server has.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from blocks.settings import current_settings
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
 
-# Some milliseconds are usual. A database that is away must not hold up a run, and nothing is lost by going on.
+# A few milliseconds are usual. A database outage must not delay a run, and the reconciler makes up for a missed hook.
 HOOK_SECONDS = 2.0
-# A query that is cancelled asks its server to stop and waits for it; cancelled once more it lets go.
+# A cancelled query first asks its server to stop and waits for that; a second cancellation ends the wait.
 _LET_GO_SECONDS = 0.05
 # The runner sets "cancelled" right after the hook, and a worker some seconds later.
 _FOLLOW_SECONDS = 10.0
@@ -37,56 +37,56 @@ _FOLLOW_PAUSE_SECONDS = 0.25
 
 _Logger = logging.Logger | logging.LoggerAdapter[Any]
 
-# An event loop keeps no hold of its tasks.
+# References: an event loop keeps only weak ones to its tasks.
 _following: set[asyncio.Task[None]] = set()
 
 
 async def on_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that an attempt of the run has begun."""
-    await _tell(flow, flow_run, state)
+    """Record that an attempt of the run has begun."""
+    await _record(flow, flow_run, state)
 
 
 async def on_completion(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that the run is completed."""
-    await _tell(flow, flow_run, state)
+    """Record that the run is completed."""
+    await _record(flow, flow_run, state)
 
 
 async def on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that the run has failed."""
-    await _tell(flow, flow_run, state)
+    """Record that the run has failed."""
+    await _record(flow, flow_run, state)
 
 
 async def on_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that the run is cancelled, as soon as it is: Prefect calls this before it says so to its server."""
+    """Record that the run is cancelled once it is: Prefect calls this hook before its server sets the state."""
     following = asyncio.create_task(_follow(flow_run_logger(flow_run, flow), flow_run.id))
     _following.add(following)
     following.add_done_callback(_following.discard)
 
 
 async def on_crashed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell that the run's process has died."""
-    await _tell(flow, flow_run, state)
+    """Record that the run's process has died."""
+    await _record(flow, flow_run, state)
 
 
-async def _tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    await _try_to_tell(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
+async def _record(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    await _try_to_record(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
 
 
-async def _try_to_tell(log: _Logger, run_id: UUID, what: str) -> None:
+async def _try_to_record(log: _Logger, run_id: UUID, what: str) -> None:
     try:
-        if not await bounded(_tell_now(run_id), HOOK_SECONDS):
-            log.warning("webhooks tell of %r later: there was no answer in %.0f s", what, HOOK_SECONDS)
+        if not await bounded(_record_now(run_id), HOOK_SECONDS):
+            log.warning("the event of %r is recorded later: there was no answer in %.0f s", what, HOOK_SECONDS)
     except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
-        log.warning("webhooks tell of %r later: %s", what, error)
+        log.warning("the event of %r is recorded later: %s", what, error)
 
 
-async def _tell_now(run_id: UUID) -> None:
+async def _record_now(run_id: UUID) -> None:
     settings = current_settings()
     async with single_connection(settings.required_database_url) as connection, get_client() as client:
-        mark = await history.read_watermark(connection)
+        watermark = await history.read_watermark(connection)
         found = await read_history(client, await client.read_flow_run(run_id))
         async with connection.transaction():
-            await RunEventRecorder(settings).tell(connection, found, since=mark.began_at)
+            await RunEventRecorder(settings).record(connection, found, since=watermark.began_at)
 
 
 async def _follow(log: _Logger, run_id: UUID) -> None:
@@ -97,9 +97,9 @@ async def _follow(log: _Logger, run_id: UUID) -> None:
                     break
                 await asyncio.sleep(_FOLLOW_PAUSE_SECONDS)
     except (PrefectException, httpx.HTTPError, OSError) as error:
-        log.warning("webhooks tell of the cancellation later: %s", str(error) or "nobody has set it yet")
+        log.warning("the event of the cancellation is recorded later: %s", str(error) or "it is not set yet")
     else:
-        await _try_to_tell(log, run_id, "Cancelled")
+        await _try_to_record(log, run_id, "Cancelled")
 
 
 async def _is_cancelled(client: PrefectClient, run_id: UUID) -> bool:
@@ -108,7 +108,7 @@ async def _is_cancelled(client: PrefectClient, run_id: UUID) -> bool:
 
 
 async def bounded(work: Coroutine[Any, Any, None], seconds: float) -> bool:
-    """Await *work* for so long and no longer, whatever it hangs on. Whether it ended; raises what it raised."""
+    """Await *work* for *seconds* at most, whatever it waits for. Return whether it ended; raise what it raised."""
     task = asyncio.create_task(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)

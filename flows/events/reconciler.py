@@ -1,24 +1,25 @@
-"""Comparing Prefect's state history with the events that were told, and telling what is missing.
+"""Compare Prefect's state history with the recorded events, and record the missing ones.
 
-Hooks are lost with their process; states are not, and the history of them is complete as soon as a state is set. Owns
-which runs are looked at: all that are under way, and all that ended since the last look. Reads Prefect's API, never its
-events, which get lost under load. Any number of reconcilers may run at once: an event is known by its state's id.
+A hook is lost with its process; states are not, and their history is complete as soon as a state is set. Owns which
+runs are checked: all that are in progress, and all that ended since the last check. Reads Prefect's API, never its
+events, which get lost under load. Any number of reconcilers may run concurrently: an event is identified by its state's
+id.
 
-The watermark is the end of a run, by the clock of Prefect's server, and only moves when everything up to it was read.
-Three things can be found behind it, and so every look goes back some way:
+The watermark is a run's end time, by the clock of Prefect's server. It only advances once everything before it was
+read. Three things can still appear behind it, and so every check goes back some way:
 
-- a state that was stamped some seconds before it could be read, as its transaction took so long;
-- a run that was told as crashed, was alive after all and comes to its real end: its end time stays that of the crash;
+- a state whose timestamp is some seconds older than its commit, because its transaction took so long;
+- a run that was reported as crashed but was alive and now ends: its end time stays that of the crash;
 - a state that a person has set on a run that had ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -35,17 +36,17 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from blocks.catalog import Catalog
 from blocks.errors import CatalogRefused
+from blocks.runs.prefect_api import PAGE_ITEMS, prefect_pages, slices
 from blocks.runs.run_events import REPORTED_FLOWS
+from blocks.runtime.concurrency import bounded_map
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
 
-# What Prefect's API gives at most in one answer.
-PAGE_RUNS = 200
-# Each takes a connection of the pool for some milliseconds, and two requests to a server that has other work too.
-_TOLD_AT_ONCE = 4
-# A flow that was believed dead is done within a day, or nobody waits for it any more.
-_CRASHED_WATCHED = timedelta(days=1)
-# Far longer than events are kept: a run that was forgotten and is looked at again would be told again.
+# Each run takes a connection of the pool for some milliseconds, and two requests to a server that has other work too.
+_CONCURRENT_RUNS = 4
+# A run that was alive after all ends within a day of its crash, or its end is no longer of interest.
+_CRASHED_CHECKED = timedelta(days=1)
+# Far longer than events are kept: the events of a run that is forgotten and checked again would be sent again.
 _RUNS_REMEMBERED = timedelta(days=365)
 
 _LOG = logging.getLogger("waybill.webhooks")
@@ -53,7 +54,7 @@ _LOG = logging.getLogger("waybill.webhooks")
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """How far back to look. *thorough* asks for crashed runs too."""
+    """How far back to check. *thorough* includes crashed runs."""
 
     back: timedelta
     thorough: bool
@@ -61,15 +62,15 @@ class Window:
 
 # Every second: transactions take milliseconds.
 LAST_10_SECONDS = Window(back=timedelta(seconds=10), thorough=False)
-# Twice a minute, for a server that was so slow that the quick one has missed something.
+# Twice a minute, for a server so slow that the check of the last 10 seconds has missed something.
 LAST_10_MINUTES = Window(back=timedelta(minutes=10), thorough=True)
-# At the start and once an hour, for what people have changed in the history.
+# At the start and once an hour, for states that people have set.
 LAST_DAY = Window(back=timedelta(days=1), thorough=True)
 
 
 @dataclass(kw_only=True)
 class Reconciled:
-    """What a look has found: runs that were looked at, runs whose state was new, events that were missing."""
+    """The numbers of runs checked, of runs whose state was new, and of events that were missing."""
 
     runs: int = 0
     read: int = 0
@@ -82,34 +83,36 @@ class Reconciler:
 
     client: PrefectClient
     catalog: Catalog
-    telling: RunEventRecorder
-    # Runs that cannot be told (by their state): tried once, told in the log, and in nobody's way.
+    recorder: RunEventRecorder
+    # States whose events cannot be recorded: tried and logged once, so that they do not block other runs.
     _refused: set[UUID] = field(default_factory=set[UUID])
 
-    async def reconcile_once(self, look: Window = LAST_DAY) -> Reconciled:
-        """Add the events that are missing. Raises `WaybillError` and what Prefect's client raises; then some are added
-        and the watermark stays."""
+    async def reconcile_once(self, window: Window = LAST_DAY) -> Reconciled:
+        """Record the missing events. Raises `WaybillError` and the errors of Prefect's client.
+
+        After an error some events are recorded, and the watermark stays.
+        """
         async with self.catalog.connection() as connection:
-            mark = await history.read_watermark(connection)
-            crashed = await history.crashed_runs(connection, _CRASHED_WATCHED) if look.thorough else []
-        found, newest = Reconciled(), mark.read_until
-        # First those under way: who ends meanwhile is found among the ended ones.
-        async for page in self._under_way():
-            await self._tell_all(page, mark, found)
-        async for page in self._of(crashed):
-            await self._tell_all(page, mark, found)
-        # A clock that was ahead has moved the watermark to where nothing ends for a while.
-        read_until = min(mark.read_until, datetime.now(UTC))
-        async for page in self._ended(max(mark.began_at, read_until - look.back)):
-            await self._tell_all(page, mark, found)
+            watermark = await history.read_watermark(connection)
+            crashed = await history.crashed_runs(connection, _CRASHED_CHECKED) if window.thorough else []
+        found, newest = Reconciled(), watermark.read_until
+        # Runs in progress first: one that ends meanwhile is found again among those that have ended.
+        async for page in self._in_progress():
+            await self._record_all(page, watermark, found)
+        async for page in self._by_id(crashed):
+            await self._record_all(page, watermark, found)
+        # A clock that was ahead may have moved the watermark into the future.
+        read_until = min(watermark.read_until, datetime.now(UTC))
+        async for page in self._ended(max(watermark.began_at, read_until - window.back)):
+            await self._record_all(page, watermark, found)
             newest = max(newest, *(run.end_time for run in page if run.end_time is not None))
         async with self.catalog.connection() as connection:
             await history.advance(connection, newest)
-            if look.thorough:
+            if window.thorough:
                 await history.forget_runs(connection, _RUNS_REMEMBERED)
         return found
 
-    async def _tell_all(self, runs: Sequence[FlowRun], mark: history.Watermark, found: Reconciled) -> None:
+    async def _record_all(self, runs: Sequence[FlowRun], watermark: history.Watermark, found: Reconciled) -> None:
         async with self.catalog.connection() as connection:
             read = await history.states_read(connection, [run.id for run in runs])
         new = [
@@ -117,67 +120,58 @@ class Reconciler:
             for run in runs
             if run.state_id != read.get(run.id) and run.state_id and run.state_id not in self._refused
         ]
-        lanes = asyncio.Semaphore(_TOLD_AT_ONCE)
-
-        async def tell(run: FlowRun) -> int:
-            async with lanes:
-                return await self._tell(run, mark.began_at)
-
         found.runs += len(runs)
         found.read += len(new)
-        found.added += sum(await asyncio.gather(*(tell(run) for run in new)))
+        async for added in bounded_map(_CONCURRENT_RUNS, new, partial(self._record, since=watermark.began_at)):
+            found.added += added
 
-    async def _tell(self, run: FlowRun, since: datetime) -> int:
+    async def _record(self, run: FlowRun, since: datetime) -> int:
         read = await read_history(self.client, run)
         try:
             async with self.catalog.transaction() as connection:
-                return await self.telling.tell(connection, read, since=since)
+                return await self.recorder.record(connection, read, since=since)
         except CatalogRefused as error:
-            _LOG.error("run %s cannot be told: %s", run.id, error.message)
+            _LOG.error("the events of run %s cannot be recorded: %s", run.id, error.message)
         except (ValueError, TypeError, LookupError):
-            # Anybody may write what a run consists of, and one that is understood by nobody must not silence the rest.
-            _LOG.exception("run %s cannot be told, by a defect", run.id)
+            # Any client may write the parts of a run, and a malformed one must not block the rest.
+            _LOG.exception("the events of run %s cannot be recorded, by a defect", run.id)
         if run.state_id is not None:
             self._refused.add(run.state_id)
         return 0
 
-    async def _under_way(self) -> AsyncIterator[list[FlowRun]]:
-        """Runs that have begun and not ended, whatever they wait for. There is nothing to tell of the others."""
+    def _in_progress(self) -> AsyncIterator[Sequence[FlowRun]]:
+        """Yield runs that have begun and not ended, whatever they wait for; runs that have not begun have no events."""
         begun = FlowRunFilter(
             start_time=FlowRunFilterStartTime(is_null_=False), end_time=FlowRunFilterEndTime(is_null_=True)
         )
-        offset = 0
-        # Who slips through between two pages, because one before it has ended, is there a second later.
-        while page := await self._read(begun, FlowRunSort.ID_DESC, offset=offset):
-            yield page
-            if len(page) < PAGE_RUNS:
-                return
-            offset += len(page)
+        # A run that is skipped between two pages, because one before it has ended, is found a second later.
+        return prefect_pages(self._read(begun, FlowRunSort.ID_DESC))
 
-    async def _of(self, run_ids: Sequence[UUID]) -> AsyncIterator[list[FlowRun]]:
-        for start in range(0, len(run_ids), PAGE_RUNS):
-            these = FlowRunFilter(id=FlowRunFilterId(any_=list(run_ids[start : start + PAGE_RUNS])))
-            if page := await self._read(these, FlowRunSort.ID_DESC):
+    async def _by_id(self, run_ids: Sequence[UUID]) -> AsyncIterator[Sequence[FlowRun]]:
+        for some_ids in slices(run_ids):
+            these = FlowRunFilter(id=FlowRunFilterId(any_=some_ids))
+            if page := await self._read(these, FlowRunSort.ID_DESC)(limit=PAGE_ITEMS):
                 yield page
 
-    async def _ended(self, since: datetime) -> AsyncIterator[list[FlowRun]]:
-        """Runs that ended at *since* or later, newest first. By time and not by number: runs that leave the list while
-        it is read shift the others to pages that have been read."""
+    async def _ended(self, since: datetime) -> AsyncIterator[Sequence[FlowRun]]:
+        """Yield runs that ended at *since* or later, newest first.
+
+        Pages are counted by end time and not by offset: runs that leave the list meanwhile shift the others to pages
+        that were read already.
+        """
         seen: set[UUID] = set()
         before: datetime | None = None
         while True:
             ended = FlowRunFilter(end_time=FlowRunFilterEndTime.model_validate({"after_": since, "before_": before}))
-            page = await self._read(ended, FlowRunSort.END_TIME_DESC)
+            page = await self._read(ended, FlowRunSort.END_TIME_DESC)(limit=PAGE_ITEMS)
             new = [run for run in page if run.id not in seen]
             if new:
                 yield new
-            if len(page) < PAGE_RUNS or not new:
+            if len(page) < PAGE_ITEMS or not new:
                 return
             seen.update(run.id for run in new)
             before = page[-1].end_time
 
-    async def _read(self, these: FlowRunFilter, sort: FlowRunSort, offset: int = 0) -> list[FlowRun]:
+    def _read(self, these: FlowRunFilter, sort: FlowRunSort) -> Callable[..., Awaitable[list[FlowRun]]]:
         ours = FlowFilter(name=FlowFilterName(any_=list(REPORTED_FLOWS)))
-        return await self.client.read_flow_runs(
-            flow_filter=ours, flow_run_filter=these, sort=sort, limit=PAGE_RUNS, offset=offset
-        )
+        return partial(self.client.read_flow_runs, flow_filter=ours, flow_run_filter=these, sort=sort)

@@ -1,6 +1,6 @@
 """Record the events of one run: read its states from Prefect and add the events that are missing.
 
-The one way for hooks and for the reconciler. Idempotent: an event is known by its state's id. Sends nothing.
+Used by hooks and by the reconciler. Idempotent: an event is identified by its state's id. Sends nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from blocks.catalog import Connection, run_counts
 from blocks.errors import Permanent
 from blocks.runs.progress import read_progress
-from blocks.runs.run_events import WITH_RESULT, Standing, has_event, run_event, webhook_url_of
+from blocks.runs.run_events import WITH_RESULT, RunDetails, has_event, run_event, webhook_url_of
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, history
@@ -26,13 +26,13 @@ from blocks.webhooks.secrets import SecretBox
 
 _LOG = logging.getLogger("waybill.webhooks")
 
-# Of these a consumer wants to know how far the run came; the others say it by themselves.
+# The progress of runs that ended here has to be read; the other states imply it.
 _STOPPED = frozenset({StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """A run and all of its states, oldest first, read in this order: what comes in between is found the next time."""
+    """A run and all of its states, oldest first. The run was read first: a state set in between is found next time."""
 
     run: FlowRun
     states: Sequence[State[Any]]
@@ -40,7 +40,7 @@ class RunHistory:
 
 
 async def read_history(client: PrefectClient, run: FlowRun) -> RunHistory:
-    """What Prefect knows of *run*, which was read a moment ago. Raises what its client raises."""
+    """Read the states and the progress of *run*, which was read a moment ago. Raises the errors of Prefect's client."""
     states = sorted(await client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
     stopped = any(state.type in _STOPPED for state in states)
     progress = await read_progress(client, run.id) if stopped else 0.0
@@ -48,17 +48,17 @@ async def read_history(client: PrefectClient, run: FlowRun) -> RunHistory:
 
 
 class RunEventRecorder:
-    """Adds a run's events. Opens nothing before it is needed: most hooks need neither keys nor links."""
+    """Records a run's events. Reads keys only when they are needed: most hooks need neither secrets nor links."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._box = SecretBox.of(settings)
         self._links: EventLinks | None = None
 
-    async def tell(self, connection: Connection, found: RunHistory, *, since: datetime) -> int:
-        """Add what was not told of the run's states from *since* on; how many events were new.
+    async def record(self, connection: Connection, found: RunHistory, *, since: datetime) -> int:
+        """Record the missing events of the run's states from *since* on. Return how many were new.
 
-        In one transaction, which is the caller's, so that a run is noted as read only with its events.
+        In the caller's transaction, so that a run counts as read only together with its events.
         """
         run = found.run
         if any(has_event(state) and state.timestamp >= since for state in found.states):
@@ -73,11 +73,11 @@ class RunEventRecorder:
         if url is None:
             return
         try:
-            # A savepoint: the events are added whatever comes of this.
+            # A savepoint: the events are recorded also when this fails.
             async with connection.transaction():
                 await set_run_webhook(connection, self._box, run_id=run.id, url=url)
         except Permanent as error:
-            _LOG.error("nothing of run %s is told to its webhook_url: %s", run.id, error.message)
+            _LOG.error("run %s: no events are sent to its webhook_url: %s", run.id, error.message)
 
     def _payload_link(self, event_id: str) -> str | None:
         self._links = self._links or EventLinks.of(self._settings)
@@ -85,19 +85,19 @@ class RunEventRecorder:
 
 
 async def _events(connection: Connection, found: RunHistory, since: datetime) -> list[Event]:
-    told = [state for state in found.states if has_event(state)]
-    counts = await run_counts(connection, found.run.id) if any(s.type in WITH_RESULT for s in told) else None
+    reported = [state for state in found.states if has_event(state)]
+    counts = await run_counts(connection, found.run.id) if any(s.type in WITH_RESULT for s in reported) else None
     attempt = 0
     events: list[Event] = []
-    for state in told:
+    for state in reported:
         attempt += state.type is StateType.RUNNING
-        standing = Standing(
+        details = RunDetails(
             attempt=attempt,
             progress=_progress(state, found.progress),
             counts=counts if state.type in WITH_RESULT else None,
         )
         if state.timestamp >= since:
-            events.append(run_event(found.run, state, standing))
+            events.append(run_event(found.run, state, details))
     return events
 
 

@@ -1,1 +1,5 @@
-"""What the flow `process-documents` is made of."""
+"""Parts of the flow process-documents.
+
+`resources` opens what a run works with and clears up after dead runs, `progress` reports progress, `failures` records
+the events of failed documents, and `summary` renders the page that Prefect's UI shows after a run.
+"""

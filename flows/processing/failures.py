@@ -1,7 +1,7 @@
 """Record the events of documents that failed for good.
 
-There is no file whose row could carry it, so it is a transaction of its own: at once, and where the catalogue is away
-just then (which may be the very reason of the failure) at the end of the run once more.
+A failed document has no file whose transaction could record the event too. It is recorded after the stage and, when the
+database is down then (which may be the reason of the failure), again at the end of the run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.stage import RETRY_DELAYS_SECONDS
 
 
 async def record_failures(documents: Sequence[Document], context: RunContext) -> None:
-    """Record an event for each of *documents* that failed and was not told. Raises `CatalogUnavailable`."""
+    """Record an event for each of *documents* that failed and has none yet. Raises `CatalogUnavailable`."""
     failed = [document for document in documents if document.failed and not document.failure_recorded]
     if not failed:
         return
@@ -33,12 +33,12 @@ async def record_failures(documents: Sequence[Document], context: RunContext) ->
 
 
 async def record_remaining_failures(documents: Sequence[Document], context: RunContext) -> None:
-    """The same for what could not be told before, with patience; what still cannot is told in the run's log."""
+    """Retry recording failure events after each of the retry pauses; then log a warning. Never raises `Transient`."""
     for pause_seconds in (*RETRY_DELAYS_SECONDS, None):
         try:
             await record_failures(documents, context)
         except Transient as error:
-            get_run_logger().warning("webhooks do not tell of every failed document: %s", error.message)
+            get_run_logger().warning("some failed documents have no event yet: %s", error.message)
         else:
             return
         if pause_seconds is not None:

@@ -1,7 +1,6 @@
-"""How far a run is: told to whoever watches this process and to one progress artifact in Prefect's UI.
+"""Report a run's progress to a listener in this process and to a progress artifact in Prefect's UI.
 
-A single reporter polls the documents and writes in turn; concurrent updates of a progress artifact race, and a run
-could end at 80 %.
+One task polls the documents and reports: concurrent updates of a progress artifact race, and a run could end at 80 %.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from blocks.runs.progress import PROGRESS_KEY
 from tasks.document import Document
 
-# Often enough for a progress bar to move, seldom enough to cost nothing.
+# Often enough for a progress bar to move smoothly, seldom enough to cost nothing.
 LISTENER_INTERVAL_SECONDS = 0.1
 # Each update is a request and a row in Prefect's database.
 ARTIFACT_INTERVAL_SECONDS = 2.0
@@ -25,7 +24,7 @@ ARTIFACT_INTERVAL_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A run's progress. A step is one document taken into custody or brought through one stage."""
+    """A run's progress. A step is one document stored in custody, or processed by one stage."""
 
     documents: int
     finished: int
@@ -39,12 +38,12 @@ class Progress:
         return 100.0 * self.steps_done / self.steps if self.steps else 100.0
 
 
-# Set by a program that runs the flow in its own process and wants to show a progress bar.
+# Set by a program that runs the flow in its own process and shows a progress bar.
 progress_listener: ContextVar[Callable[[Progress], None] | None] = ContextVar("progress_listener", default=None)
 
 
 def measure(documents: Sequence[Document], stage_count: int) -> Progress:
-    """The progress of *documents* through custody and *stage_count* stages."""
+    """Return the progress of *documents* through custody and *stage_count* stages."""
     steps_each = stage_count + 1
     done = [_steps_done(document, steps_each) for document in documents]
     return Progress(
@@ -64,10 +63,10 @@ def _steps_done(document: Document, steps_each: int) -> int:
 
 @asynccontextmanager
 async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGenerator[None]:
-    """Report progress for the length of the block; the last word is told after everything else has been written."""
+    """Report progress for the length of the block; the last report is sent after everything else has been written."""
     artifact_id = await acreate_progress_artifact(progress=0.0, key=PROGRESS_KEY, description="Documents")
 
-    async def tell_artifact() -> None:
+    async def update_artifact() -> None:
         progress = measure(documents, stage_count)
         description = f"{progress.finished} of {progress.documents} documents, {progress.failed} failed"
         await aupdate_progress_artifact(artifact_id, round(progress.percent, 1), description=description)
@@ -76,13 +75,13 @@ async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGene
         waited = 0.0
         while True:
             await asyncio.sleep(LISTENER_INTERVAL_SECONDS)
-            _tell_listener(documents, stage_count)
+            _notify_listener(documents, stage_count)
             waited += LISTENER_INTERVAL_SECONDS
             if waited >= ARTIFACT_INTERVAL_SECONDS:
                 waited = 0.0
-                # Progress is a courtesy: a server that does not answer must not fail the run.
+                # Progress is only shown: a server that does not answer must not fail the run.
                 with suppress(Exception):
-                    await tell_artifact()
+                    await update_artifact()
 
     watcher = asyncio.create_task(watch())
     try:
@@ -91,12 +90,12 @@ async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGene
         watcher.cancel()
         with suppress(asyncio.CancelledError):
             await watcher
-        _tell_listener(documents, stage_count)
+        _notify_listener(documents, stage_count)
         with suppress(Exception):
-            await tell_artifact()
+            await update_artifact()
 
 
-def _tell_listener(documents: Sequence[Document], stage_count: int) -> None:
+def _notify_listener(documents: Sequence[Document], stage_count: int) -> None:
     listener = progress_listener.get()
     if listener is not None:
         listener(measure(documents, stage_count))

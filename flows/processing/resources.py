@@ -1,6 +1,6 @@
-"""Opening what a run works with: catalogue, storage, worker processes, scratch folder, and its lease.
+"""Open the resources of a run: catalogue, storage, worker processes, scratch folder, and its run lock.
 
-Prefect blocks named ``waybill`` win over the environment. Also the place where a new run clears up after dead ones.
+Prefect blocks named ``waybill`` take precedence over the environment. A new run also clears up after dead ones here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.prefect_blocks import BLOCK_NAME, load_keys, load_store
-from blocks.runs.run_lock import dead_runs, run_lease
+from blocks.runs.run_lock import dead_runs, hold_run_lock
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registration import set_run_webhook
@@ -48,16 +48,16 @@ async def open_run(
     reuse: bool,
     webhook_url: str | None,
 ) -> AsyncGenerator[RunContext]:
-    """Everything one run needs, for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
+    """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
-    *documents* is how many there are, *webhook_url* where this run is told about beside the registered endpoints.
+    *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints.
     """
     database_url = settings.required_database_url
     store = await load_store(settings)
     deployed = await load_keys(settings)
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
     scratch = settings.scratch / str(run_id)
-    with run_lease(settings.home, run_id):
+    with hold_run_lock(settings.home, run_id):
         async with (
             Catalog.open(database_url) as catalog,
             OutputLocks.open(database_url) as locks,
@@ -71,7 +71,7 @@ async def open_run(
             )
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
-                await _note_webhook_url(settings, catalog, run_id, webhook_url)
+                await _set_webhook_url(settings, catalog, run_id, webhook_url)
             links = EventLinks.of(settings)
             events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
             scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,36 +95,36 @@ async def open_run(
                 _remove_folder(scratch)
 
 
-async def _note_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:
-    """Let the run's events go to *url*. What cannot be noted is told in the run's log: no webhook fails a run."""
+async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:
+    """Send the run's events to *url* too. A failure is logged: no webhook fails a run."""
     try:
         async with catalog.transaction() as connection:
             await set_run_webhook(connection, SecretBox.of(settings), run_id=run_id, url=url)
     except WaybillError as error:
-        get_run_logger().error("nothing of this run is told to its webhook_url: %s", error.message)
+        get_run_logger().error("no events of this run are sent to its webhook_url: %s", error.message)
 
 
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
-    """Undo what killed runs left half done, and tell Prefect that they crashed. Never fails the run that calls it."""
+    """Undo the unfinished work of killed runs, and set them to Crashed in Prefect. Never fails the calling run."""
     for run_id in dead_runs(settings.home):
         await asyncio.to_thread(_remove_folder, settings.scratch / str(run_id))
         try:
             rows = await custody.recover_run(run_id)
-            await _tell_crashed(run_id)
+            await _set_crashed(run_id)
         except (WaybillError, PrefectException, httpx.HTTPError) as error:
-            # Its unfinished rows stay invisible; what they announce lies there until somebody looks at this line.
+            # Its unfinished rows stay invisible; their blobs stay until a person acts on this line.
             get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
         else:
             get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
 
 
-async def _tell_crashed(run_id: UUID) -> None:
-    """A process that is killed cannot report; without this its run would show as Running for ever."""
+async def _set_crashed(run_id: UUID) -> None:
+    """Set a run to Crashed whose process was killed: otherwise Prefect would show it as Running for ever."""
     async with get_client() as client:
         try:
             run = await client.read_flow_run(run_id)
         except ObjectNotFound:
-            return  # another Prefect database than the one it ran on
+            return  # it ran with another Prefect database
         if run.state is not None and run.state.type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
             message = "The process that ran this was killed. Run the same again: it continues from what is stored."
             await client.set_flow_run_state(run_id, Crashed(message=message), force=True)

@@ -1,6 +1,6 @@
-"""The summary a person finds in Prefect's UI after a run: every document, what was made of it, where to look.
+"""Render the summary of a run for Prefect's UI: every document, its outputs, and where to find them.
 
-Owns the Markdown only; pure.
+Owns the Markdown only.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from uuid import UUID
 
 from tasks.document import Deliverable, Document
 
-# Past this a table is no longer read by a person, and Prefect's UI slows down; the command line lists everything.
+# No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
 
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
 
 
 def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], *, run_id: UUID, seconds: float) -> str:
-    """A Markdown page: counts, failures first, then a table with a link to each stage's task run."""
+    """Return a Markdown page: counts, failures, then a table with a link to each stage's task run."""
     failed = [document for document in documents if document.failed]
     rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
     lines = [
@@ -55,10 +55,10 @@ def _cells(document: Document, stage_names: Sequence[str]) -> list[str]:
 
 
 def _stage_cell(document: Document, name: str) -> str:
-    delivery = document.outputs.get(name)
-    if delivery is None:
+    output = document.outputs.get(name)
+    if output is None:
         return "failed" if document.failed_in == name else ""
-    text = "reused" if delivery.reused else f"{delivery.seconds:.2f} s"
+    text = "reused" if output.reused else f"{output.seconds:.2f} s"
     task_run_id = document.task_run_ids.get(name)
     return f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
 
@@ -68,18 +68,18 @@ def _failure(document: Document) -> str:
     return f"- **{_escape(document.label)}** in {document.failed_in}: {_escape(message)}"
 
 
-def _deliveries(documents: Sequence[Document]) -> list[Deliverable]:
+def _deliverables(documents: Sequence[Document]) -> list[Deliverable]:
     return [deliverable for document in documents for deliverable in document.deliverables()]
 
 
 def _made(documents: Sequence[Document]) -> int:
-    return sum(1 for delivery in _deliveries(documents) if not delivery.reused)
+    return sum(1 for output in _deliverables(documents) if not output.reused)
 
 
 def _reused(documents: Sequence[Document]) -> int:
-    return sum(1 for delivery in _deliveries(documents) if delivery.reused)
+    return sum(1 for output in _deliverables(documents) if output.reused)
 
 
 def _escape(text: str) -> str:
-    """A document's name is data: it must not become markup in somebody's browser."""
+    """Escape a document's name: it must not become markup in a browser."""
     return " ".join(text.split()).translate(_SPECIAL)

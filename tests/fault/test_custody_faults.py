@@ -247,7 +247,7 @@ from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody, writing
 from blocks.keys import StorageKeys
-from blocks.runs.run_lock import run_lease
+from blocks.runs.run_lock import hold_run_lock
 from blocks.storage import open_backend
 
 url, store, home, how = sys.argv[1:5]
@@ -304,7 +304,7 @@ def child(point):
     if how == "SIGTERM-unwinding":
         signal.signal(signal.SIGTERM, unwind)
     run_id = uuid4()
-    with run_lease(Path(home), run_id):
+    with hold_run_lock(Path(home), run_id):
         asyncio.run(write(run_id, point))
 
 for point in points:

@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running
 
 from blocks.catalog import Catalog
-from blocks.runs.plan import Plan, note_plan, plan_of
+from blocks.runs.progress import Plan, plan_of, record_plan
 from blocks.runs.run_events import OUR_FLOWS
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
@@ -168,7 +168,7 @@ async def test_of_a_run_with_very_many_tasks_the_newest_are_told_and_progress_co
     run_id = await process(*(workspace.write(f"{number}.txt", f"Words {number}.") for number in range(6)))
     await all_tasks_recorded(client, run_id, 12)
     whole = await read_history(client, run_id)
-    monkeypatch.setattr(run_status, "_PAGE", 2)
+    monkeypatch.setattr("blocks.runs.prefect_api.PAGE_ITEMS", 2)
     assert await read_history(client, run_id) == whole
     monkeypatch.setattr(run_status, "MAX_TASKS", 4)
     some = await read_history(client, run_id)
@@ -192,7 +192,7 @@ async def test_what_a_run_plans_is_noted_on_it_and_odd_labels_are_nothing(
         await client.update_flow_run_labels(run.id, {"waybill.documents": 1, "waybill.tasks": odd})
         assert plan_of(await client.read_flow_run(run.id)) is None
     # Nobody has this run; no run fails for it.
-    await note_plan(uuid4(), Plan(documents=1, tasks=1))
+    await record_plan(uuid4(), Plan(documents=1, tasks=1))
 
 
 @flow(name="somebody-elses")

@@ -24,7 +24,7 @@ from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed,
 from blocks.catalog import Catalog
 from blocks.redaction import redacted_source
 from blocks.runs.progress import PROGRESS_KEY
-from blocks.runs.run_events import Standing, run_event
+from blocks.runs.run_events import RunDetails, run_event
 from blocks.settings import Settings
 from blocks.webhooks.outbox import Event, history
 from flows.events import hooks
@@ -138,7 +138,7 @@ async def test_hook_and_reconciler_write_the_same_events_and_each_of_them_once(
     assert (await reconciler.reconcile_once()).added == 0
     # And once more by hook.
     for run in (failed, completed):
-        await hooks._tell_now(run)  # pyright: ignore[reportPrivateUsage]
+        await hooks._record_now(run)  # pyright: ignore[reportPrivateUsage]
     assert [recorded(workspace, run) for run in (failed, completed)] == by_hook
 
 
@@ -147,7 +147,7 @@ async def test_any_number_of_reconcilers_and_hooks_at_once_tell_everything_once(
 ) -> None:
     runs = [await new_run(client, Running(), Completed(), webhook_url="http://127.0.0.1:9/") for _ in range(8)]
     many = [Reconciler(client, catalog, RunEventRecorder(settings)) for _ in range(4)]
-    at_once = [hooks._tell_now(run.id) for run in runs]  # pyright: ignore[reportPrivateUsage]
+    at_once = [hooks._record_now(run.id) for run in runs]  # pyright: ignore[reportPrivateUsage]
     found = await asyncio.gather(*(one.reconcile_once() for one in many), *at_once)
     assert sum(one.added for one in found[:4] if one is not None) <= 16
     for run in runs:
@@ -232,7 +232,8 @@ async def test_hundreds_of_runs_are_read_page_by_page_and_the_watermark_waits_fo
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("flows.events.reconciler.PAGE_RUNS", 7)
+    for module in ("flows.events.reconciler", "blocks.runs.prefect_api"):
+        monkeypatch.setattr(f"{module}.PAGE_ITEMS", 7)
     ended = [await new_run(client, Running(), Completed()) for _ in range(20)]
     under_way = [await new_run(client, Running()) for _ in range(15)]
     before = await _mark(catalog)
@@ -266,7 +267,7 @@ async def test_a_run_is_told_where_it_asks_to_be_and_an_unusable_address_harms_n
         runs.append(run.model_copy(update={"parameters": {"sources": ["a.pdf"], "webhook_url": address}}))
         async with catalog.transaction() as connection:
             since = run.created or datetime.now(UTC)
-            await RunEventRecorder(settings).tell(connection, await read_history(client, runs[-1]), since=since)
+            await RunEventRecorder(settings).record(connection, await read_history(client, runs[-1]), since=since)
     with psycopg.connect(workspace.database_url) as connection:
         rows = connection.execute(
             "select task_id, url from webhook_deliveries join webhook_events using (event_id)"
@@ -336,7 +337,7 @@ async def test_a_run_that_cannot_be_told_by_a_defect_stops_no_other(
 ) -> None:  # fmt: skip
     bad, good = await new_run(client, Running()), await new_run(client, Running())
 
-    def stumbling(run: FlowRun, state: State[Any], standing: Standing) -> Event:
+    def stumbling(run: FlowRun, state: State[Any], standing: RunDetails) -> Event:
         if run.id == bad.id:
             raise ValueError("nobody has thought of this")
         return run_event(run, state, standing)
@@ -395,7 +396,7 @@ async def test_a_hook_outlives_a_database_that_is_away_or_says_nothing(
             await hooks.on_running(stand_in, run, state)
         # Connecting alone would take ten.
         assert time.perf_counter() - began < 8
-    assert re.search("webhooks tell of 'Running' later", caplog.text)
+    assert re.search("the event of 'Running' is recorded later", caplog.text)
 
 
 async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -414,14 +415,14 @@ async def test_a_cancelled_run_is_told_as_soon_as_prefect_says_so(workspace: Wor
 
 async def test_hooks_take_some_milliseconds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds: list[float] = []
-    original = hooks._tell  # pyright: ignore[reportPrivateUsage]
+    original = hooks._record  # pyright: ignore[reportPrivateUsage]
 
     async def timed(*arguments: Any) -> None:
         began = time.perf_counter()
         await original(*arguments)
         milliseconds.append(1000 * (time.perf_counter() - began))
 
-    monkeypatch.setattr(hooks, "_tell", timed)
+    monkeypatch.setattr(hooks, "_record", timed)
     document = workspace.write("report.txt", "Some words.")
     for _ in range(6):
         await process(document, webhook_url="http://127.0.0.1:9/")
@@ -446,7 +447,7 @@ async def test_reconciling_goes_on_when_servers_come_and_go(
     workspace: Workspace, client: PrefectClient, settings: Settings, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("flows.events.reconcile_loop._LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("flows.events.reconcile_loop._EVERY_SECONDS", 0.05)
     monkeypatch.setattr("flows.events.reconcile_loop._FIRST_PAUSE_SECONDS", 0.05)
     watching = asyncio.create_task(reconcile_forever(settings))
     try:
@@ -485,7 +486,7 @@ async def test_a_command_that_is_about_to_end_tells_what_was_lost_and_never_fail
     with monkeypatch.context() as patch:
         patch.setattr(PrefectClient, "read_flow_runs", _away)
         await try_to_reconcile(settings)
-    assert "told later: the server is away" in caplog.text
+    assert "recorded later: the server is away" in caplog.text
     assert types(workspace, run) == []
     await try_to_reconcile(settings)
     assert types(workspace, run) == ["started", "crashed"]

@@ -21,6 +21,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.states import AwaitingRetry, Completed, Running, State
 
 from blocks.catalog import Catalog
+from blocks.redaction import without_query
 from blocks.settings import Settings, current_settings
 from blocks.webhooks import endpoints
 from blocks.webhooks import registration as registry
@@ -29,7 +30,7 @@ from blocks.webhooks.endpoints import Endpoint
 from blocks.webhooks.outbox import Event, add_event_for
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 from blocks.webhooks.send.address import AddressGuard
-from flows.events.delivery_table import ARTIFACT_KEY, keep_table, read_table, without_query
+from flows.events.delivery_table import ARTIFACT_KEY, update_table
 from flows.events.endpoint_blocks import EndpointBlocks
 from flows.events.reconciler import Reconciler
 from flows.events.record_run_events import RunEventRecorder
@@ -241,7 +242,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     await deliver_webhooks(seconds=30.0, return_state=True)
     with psycopg.connect(workspace.database_url) as connection:
         connection.execute("update webhook_deliveries set state = 'dead', settled_at = now() where state = 'pending'")
-    await keep_table(client, *await read_table(catalog))
+    await update_table(client, catalog)
     kept = await Artifact.aget(ARTIFACT_KEY, client=client)
     assert kept is not None
     assert kept.id == table.id
@@ -254,7 +255,7 @@ async def test_the_table_is_kept_without_a_flow_run_too(
 ) -> None:
     key = f"webhook-deliveries-{uuid4()}"
     monkeypatch.setattr("flows.events.delivery_table.ARTIFACT_KEY", key)
-    await keep_table(client, *await read_table(catalog))
+    await update_table(client, catalog)
     assert await Artifact.aget(key, client=client) is None, "an empty table is none"
     async with catalog.transaction() as connection:
         made = await registry.register(connection, SecretBox.of(settings), url="https://a.example/hook?token=hidden")
@@ -263,7 +264,7 @@ async def test_the_table_is_kept_without_a_flow_run_too(
             occurred_at=datetime.now(UTC), data={},
         )  # fmt: skip
         await add_event_for(connection, event, made.endpoint.endpoint_id, lambda _: None)
-    await keep_table(client, *await read_table(catalog))
+    await update_table(client, catalog)
     table = await Artifact.aget(key, client=client)
     assert table is not None
     assert (table.type, table.description) == ("table", "1 pending")

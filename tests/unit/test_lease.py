@@ -17,14 +17,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from blocks.errors import StackUnavailable
-from blocks.runs.run_lock import dead_runs, run_lease
+from blocks.runs.run_lock import dead_runs, hold_run_lock
 
 _HOLDER = """
 import sys
 from pathlib import Path
 from uuid import UUID
-from blocks.runs.run_lock import run_lease
-with run_lease(Path(sys.argv[1]), UUID(sys.argv[2])):
+from blocks.runs.run_lock import hold_run_lock
+with hold_run_lock(Path(sys.argv[1]), UUID(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -70,7 +70,7 @@ def test_a_lease_held_by_another_process_is_alive_until_that_is_killed(tmp_path:
 
 def test_a_clean_end_leaves_no_file(tmp_path: Path) -> None:
     run_id = uuid4()
-    with run_lease(tmp_path, run_id):
+    with hold_run_lock(tmp_path, run_id):
         assert lease_files(tmp_path) == [f"{run_id}.lease"]
         assert list(dead_runs(tmp_path)) == []
     assert lease_files(tmp_path) == []
@@ -78,14 +78,14 @@ def test_a_clean_end_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_run_that_ends_with_an_error_is_found_like_a_dead_one(tmp_path: Path) -> None:
     run_id = uuid4()
-    with pytest.raises(RuntimeError), run_lease(tmp_path, run_id):
+    with pytest.raises(RuntimeError), hold_run_lock(tmp_path, run_id):
         raise RuntimeError
     assert list(dead_runs(tmp_path)) == [run_id]
 
 
 def test_a_run_that_is_started_again_is_alive(tmp_path: Path) -> None:
     run_id = leave_a_dead_lease(tmp_path)
-    with run_lease(tmp_path, run_id):
+    with hold_run_lock(tmp_path, run_id):
         assert list(dead_runs(tmp_path)) == []
     assert lease_files(tmp_path) == []
 
@@ -130,7 +130,7 @@ def test_a_lease_that_was_removed_while_it_was_being_taken_is_taken_again(tmp_pa
     held, finish = Event(), Event()
 
     def hold() -> None:
-        with run_lease(tmp_path, run_id):
+        with hold_run_lock(tmp_path, run_id):
             held.set()
             finish.wait(20)
 
@@ -167,7 +167,7 @@ def test_foreign_files_among_the_leases_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_leases_are_for_their_owner_alone(tmp_path: Path) -> None:
-    with run_lease(tmp_path / "home", uuid4()):
+    with hold_run_lock(tmp_path / "home", uuid4()):
         folder = tmp_path / "home/leases"
         assert folder.stat().st_mode & 0o777 == 0o700
         assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.iterdir())
@@ -175,5 +175,5 @@ def test_leases_are_for_their_owner_alone(tmp_path: Path) -> None:
 
 def test_a_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
-    with pytest.raises(StackUnavailable, match="WAYBILL_HOME"), run_lease(tmp_path / "home", uuid4()):
+    with pytest.raises(StackUnavailable, match="WAYBILL_HOME"), hold_run_lock(tmp_path / "home", uuid4()):
         pass

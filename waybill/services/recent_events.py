@@ -6,9 +6,9 @@ happened to documents is in the outbox alone. Gives no links: those in events op
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -21,21 +21,21 @@ from prefect.client.schemas.sorting import FlowRunSort
 from blocks.catalog import Catalog
 from blocks.errors import InvalidOptions
 from blocks.redaction import redacted_source
+from blocks.runs.prefect_api import prefect_pages
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
+from blocks.runtime.concurrency import bounded_map
 from blocks.webhooks.event_types import DOCUMENT_EVENTS
 from blocks.webhooks.outbox import RecordedEvent, recent_events
 from waybill.services.run_history import Entry as Change
-from waybill.services.run_history import Records, history_of, told_time
+from waybill.services.run_history import Records, history_of, utc_text
 
-# What Prefect's API gives at most in one answer.
-_PAGE = 200
 # A list that a person looks through, and some seconds for Prefect's server, which is asked for each run by itself.
 MAX_RUNS = 1000
 MAX_EVENTS = 2000
 # The longest that history is kept by default is a week; a month is for those who keep it longer.
 MAX_HOURS = 24 * 31
-_AT_ONCE = 8
+_CONCURRENT_RUNS = 8
 
 _OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
 
@@ -97,39 +97,27 @@ async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun
         ({"start_time": {"after_": since}}, FlowRunSort.START_TIME_DESC),
         ({"start_time": {"is_null_": False}, "end_time": {"is_null_": True}}, FlowRunSort.START_TIME_DESC),
     ):
-        offset = 0
-        while page := await client.read_flow_runs(
-            flow_filter=ours,
-            flow_run_filter=FlowRunFilter.model_validate(these),
-            sort=sort,
-            limit=_PAGE,
-            offset=offset,
-        ):
+        filters = {"flow_filter": ours, "flow_run_filter": FlowRunFilter.model_validate(these), "sort": sort}
+        async for page in prefect_pages(partial(client.read_flow_runs, **filters)):
             for run in page:
                 yield run
-            if len(page) < _PAGE:
-                break
-            offset += len(page)
 
 
 async def _changes_of(client: PrefectClient, runs: Sequence[FlowRun], since: datetime) -> list[Entry]:
     reports = await read_reports(client, [run.id for run in runs])
-    lanes = asyncio.Semaphore(_AT_ONCE)
 
-    async def states_of(run: FlowRun) -> list[Entry]:
-        async with lanes:
-            states = await client.read_flow_run_states(run.id)
+    async def changes_of(run: FlowRun) -> list[Entry]:
+        states = await client.read_flow_run_states(run.id)
         records = Records(states=states, tasks=(), reported=reports.get(run.id, ()), planned=None)
         return [_of_run(run, entry) for entry in history_of(records) if entry.at >= since]
 
-    found = await asyncio.gather(*(states_of(run) for run in runs))
-    return [entry for entries in found for entry in entries]
+    return [entry async for entries in bounded_map(_CONCURRENT_RUNS, runs, changes_of) for entry in entries]
 
 
 def _of_run(run: FlowRun, change: Change) -> Entry:
     sources = sources_of(run)
     return {
-        "timestamp": told_time(change.at),
+        "timestamp": utc_text(change.at),
         "event_type": EVENT_TYPES.get(change.state) if change.state else None,
         "task_id": str(run.id),
         "source_file": redacted_source(sources[0]) if len(sources) == 1 else None,
@@ -151,7 +139,7 @@ def _of_document(event: RecordedEvent) -> Entry:
         status = data.get("status") or stage.get("status") or "completed"
         message = data.get("message") or stage.get("error_message") or stage.get("name")
     return {
-        "timestamp": told_time(event.occurred_at),
+        "timestamp": utc_text(event.occurred_at),
         "event_type": event.event_type,
         "task_id": str(event.task_id) if event.task_id else None,
         "source_file": told["source_file"],

@@ -53,7 +53,7 @@ class Entry:
     def as_json(self) -> dict[str, Any]:
         """As commands and the API show it."""
         return {
-            "timestamp": told_time(self.at),
+            "timestamp": utc_text(self.at),
             "status": self.status,
             "progress": round(self.progress, 3),
             "message": self.message,
@@ -69,7 +69,7 @@ def history_of(records: Records) -> list[Entry]:
     return list(_with_progress(entries, records))[::-1]
 
 
-def told_time(moment: datetime) -> str:
+def utc_text(moment: datetime) -> str:
     """One zone and one form for all, so that they sort by text."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 

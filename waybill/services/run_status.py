@@ -7,6 +7,8 @@ the task that is running, history is Prefect's `flow_run_state` with the beginni
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -26,16 +28,14 @@ from prefect.client.schemas.sorting import TaskRunSort
 from blocks.errors import InvalidOptions, RunNotFound
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.redaction import redacted_source
-from blocks.runs.plan import plan_of
-from blocks.runs.progress import read_progress, read_reports
+from blocks.runs.prefect_api import prefect_pages
+from blocks.runs.progress import plan_of, read_progress, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
-from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, told_time
+from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, utc_text
 
 MAX_ENTRIES = 1000
 # A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest are shown.
 MAX_TASKS = 2000
-# What Prefect's API gives at most in one answer.
-_PAGE = 200
 
 
 async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
@@ -54,9 +54,9 @@ async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
         "source_file": redacted_source(sources[0]) if len(sources) == 1 else None,
         "documents": plan.documents if plan else None,
         "state_name": state.name if state else None,
-        "created_at": told_time(run.created) if run.created else None,
-        "started_at": told_time(run.start_time) if run.start_time else None,
-        "ended_at": told_time(run.end_time) if run.end_time else None,
+        "created_at": utc_text(run.created) if run.created else None,
+        "started_at": utc_text(run.start_time) if run.start_time else None,
+        "ended_at": utc_text(run.end_time) if run.end_time else None,
     }
 
 
@@ -123,13 +123,16 @@ async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
 async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskRun], int]:
     """The run's tasks that began last, at most `MAX_TASKS`, and how many have ended that are not among them."""
     found: dict[UUID, TaskRun] = {}
-    for offset in range(0, MAX_TASKS, _PAGE):
-        page = await client.read_task_runs(
-            flow_run_filter=_this(run_id), sort=TaskRunSort.EXPECTED_START_TIME_DESC, limit=_PAGE, offset=offset
-        )
-        # What has begun meanwhile shifts the pages: some come twice, none is left out.
-        found.update((task.id, task) for task in page)
-        if len(page) < _PAGE:
+    newest_first = partial(
+        client.read_task_runs, flow_run_filter=_this(run_id), sort=TaskRunSort.EXPECTED_START_TIME_DESC
+    )
+    async with aclosing(prefect_pages(newest_first)) as pages:
+        async for page in pages:
+            # Tasks that begin meanwhile shift the pages: some are read twice, none is skipped.
+            found.update((task.id, task) for task in page)
+            if len(found) >= MAX_TASKS:
+                break
+        else:
             return list(found.values()), 0
     tasks = list(found.values())
     ended = await client.request(

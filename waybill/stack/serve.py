@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
 WATCHED_FLOWS = ("process-documents", "deliver-webhooks", "reconcile-events")
-# What Prefect's API gives at most in one answer.
-_PAGE = 200
 
 
 def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -115,17 +114,19 @@ async def _resume(client: PrefectClient, these: FlowRunFilter) -> int:
     from prefect.client.schemas.objects import StateType
     from prefect.states import AwaitingRetry, Cancelled
 
-    count = 0
-    while runs := await client.read_flow_runs(flow_run_filter=these, limit=_PAGE):
-        for run in runs:
-            if run.state_type is StateType.CANCELLING:
-                state = Cancelled(message="The process that ran it was ended before it could confirm.")
-            else:
-                state = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
-            # Forced: the rules would count this as a retry of a flow that has none left.
-            await client.set_flow_run_state(run.id, state, force=True)
-        count += len(runs)
-    return count
+    from blocks.runs.prefect_api import prefect_pages
+
+    # All of them first: a run whose state has changed leaves the list.
+    pages = prefect_pages(partial(client.read_flow_runs, flow_run_filter=these))
+    runs = [run async for page in pages for run in page]
+    for run in runs:
+        if run.state_type is StateType.CANCELLING:
+            state = Cancelled(message="The process that ran it was ended before it could confirm.")
+        else:
+            state = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
+        # Forced: the rules would count this as a retry of a flow that has none left.
+        await client.set_flow_run_state(run.id, state, force=True)
+    return len(runs)
 
 
 def main() -> None:
