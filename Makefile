@@ -63,6 +63,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/pure_modules.py
 	$(BIN)/python .ci/size_report.py
 
 bench: install

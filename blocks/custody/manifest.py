@@ -1,4 +1,4 @@
-"""The manifest next to each blob: the content of its catalogue row, sealed like the blob; pure.
+"""The manifest next to each blob: the content of its catalogue row, sealed like the blob.
 
 The catalogue can be rebuilt from the manifests alone. A manifest is written after its blob and before its row becomes
 `available`, so every available file has one. It is encrypted for the same recipient: names and sources are

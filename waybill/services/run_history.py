@@ -1,4 +1,4 @@
-"""A run's history out of what Prefect keeps of it: its states, and where its stage tasks began and ended; pure.
+"""A run's history out of what Prefect keeps of it: its states, and where its stage tasks began and ended.
 
 Owns how far the run was at each moment, which Prefect does not keep: it is counted from the tasks that had ended by
 then, and from the progress that had been reported by then. It never falls, and is never that of a later moment.
