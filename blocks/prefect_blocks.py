@@ -1,6 +1,6 @@
 """What a deployment keeps in Prefect: blocks named ``waybill``, which win over the environment.
 
-Owns that order. Whoever asks Prefect for nothing, such as commands that only look at files, reads the environment.
+Owns that order. Callers that do not use Prefect, such as commands that only list files, read the environment.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = 
     """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
 
     With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
-    is missing is made in the home, and *on_created* told where. Raises `InvalidSettings`.
+    is missing is made in the home, and *on_created* is called with its path. Raises `InvalidSettings`.
     """
     try:
         block = await KeyPair.aload(BLOCK_NAME)
