@@ -90,7 +90,7 @@ def _range(low: float | None, high: float | None, what: str) -> str:
 
 
 def main() -> None:
-    """Bring the page up to date."""
+    """Write the current tables into the page."""
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(with_current_tables(page), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Stage 3, the chunker: Markdown into passages that can be found again, each with its place and its vector.
+"""Stage 3, the chunker: Markdown is divided into passages, each with its exact place and its vector.
 
 Owns the stage's options and the form of its output, `NAME.chunks.json`:
 
@@ -10,12 +10,12 @@ Owns the stage's options and the form of its output, `NAME.chunks.json`:
 
 `start` and `end` count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
 ``markdown[start:end] == text``. A YAML header is read for `document` and not chunked. `tokens` are the embedding
-model's. `id` is the first 32 hex digits of the sha256 of the document's sha256, the place and the text: stable for as
-long as the same text stands in the same place of the same document. `heading_path` are the headings in force at its
-first text. `context` is what a reader of the chunk alone would miss: title and headings that are not in the text, and
-the header row if the text goes on with a table; the embedding reads it, a line end, and the text. `embedding` has six
-decimals and is there only if the option `embeddings` is on, as are `embedding_model` and `dimensions` (else null).
-What a document does not say is null. The summary is extractive: the document's own sentences.
+model's. `id` is the first 32 hex digits of the sha256 of the document's sha256, the place and the text: stable while
+the same text is in the same place of the same document. `heading_path` holds the headings in force at the chunk's first
+text. `context` is what a reader of the chunk alone would miss: title and headings that are not in the text, and the
+header row if the text continues a table; the embedding reads it, a line end, and the text. `embedding` has six decimals
+and is there only with the option `embeddings`, as are `embedding_model` and `dimensions` (else null). What a document
+does not say is null. The summary is extractive: sentences of the document.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from typing import Any
 import orjson
 from pydantic import Field, model_validator
 
-from blocks.embedding.dimensions import DIMENSIONS
-from blocks.embedding.model import EMBEDDING_MODEL
+from blocks.embedding import DIMENSIONS, EMBEDDING_MODEL
 from blocks.errors import EmptyDocument, UnreadableDocument
 from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import FrontMatter, read_front_matter
@@ -38,39 +37,39 @@ from tasks.contract import DocumentInfo, Read, Services, Stage, StageInput, Stag
 
 SCHEMA = "waybill.chunks/1"
 
-# The embedding model reads 254 tokens of text (`blocks.embedding.tokenizer.MAX_TOKENS`); four to spare for separators.
+# The embedding model reads 254 tokens of text (`blocks.embedding.tokenizer.MAX_TOKENS`); four are left for separators.
 DEFAULT_MAX_TOKENS = 250
 EMBEDDED_MAX_TOKENS = 254
-# 128 bits: no two passages of any catalogue share an id.
+# 128 bits: two passages of a catalogue will not share an id.
 ID_HEX_DIGITS = 32
-# The int8 model's own error is a hundred times larger than what is cut off here, and the file is a third smaller.
+# The int8 model's own error is a hundred times larger than the rounding, and the file is a third smaller.
 EMBEDDING_DECIMALS = 6
 
 
 class ChunkOptions(StageOptions):
-    """Sizes are in tokens of the embedding model."""
+    """Options of the chunker. Sizes are in tokens of the embedding model."""
 
     max_tokens: int = Field(
         default=DEFAULT_MAX_TOKENS,
         ge=32,
         le=8192,
-        description="Most tokens of a chunk, its context (title, headings) included. With embeddings at most 254.",
+        description="Maximum tokens of a chunk, its context (title, headings) included. With embeddings at most 254.",
     )
     min_tokens: int = Field(
-        default=40, ge=0, description="Smaller chunks are avoided where the document's sections allow it."
+        default=40, ge=0, description="Minimum tokens of a chunk, where the document's sections allow it."
     )
     overlap_tokens: int = Field(
-        default=0, ge=0, description="Tokens of the chunk before that a chunk repeats within a section."
+        default=0, ge=0, description="Tokens of the previous chunk that a chunk repeats within a section."
     )
     merge_small_sections: bool = Field(
-        default=False, description="Let a section smaller than min_tokens share a chunk with the section after it."
+        default=False, description="Put a section smaller than min_tokens into one chunk with the next section."
     )
     embeddings: bool = Field(default=True, description="Compute a vector for each chunk; search by meaning needs it.")
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> ChunkOptions:
         if self.embeddings and self.max_tokens > EMBEDDED_MAX_TOKENS:
-            raise ValueError(f"with embeddings max_tokens is at most {EMBEDDED_MAX_TOKENS}: the model reads no further")
+            raise ValueError(f"with embeddings, max_tokens is at most {EMBEDDED_MAX_TOKENS}: the model reads no more")
         if 2 * max(self.min_tokens, self.overlap_tokens) > self.max_tokens:
             raise ValueError("min_tokens and overlap_tokens are at most half of max_tokens")
         return self
@@ -78,7 +77,7 @@ class ChunkOptions(StageOptions):
 
 def run(given: StageInput, options: ChunkOptions) -> StageOutput:
     """Chunk the Markdown. Raises `UnreadableDocument`, `EmptyDocument` or `EmbeddingModelUnavailable`."""
-    # Here, so that the parent process, which only reads the declaration below, loads no tokenizer.
+    # Here, so that the flow's process, which only reads the declaration below, loads no tokenizer.
     from blocks.embedding.tokenizer import count_tokens, token_offsets
 
     path = given.first("markdown-optimizer", "markdown-conversion")
@@ -97,7 +96,7 @@ def run(given: StageInput, options: ChunkOptions) -> StageOutput:
     )
     made = list(chunks(text, header.body_start, limits, Tokenizer(count_tokens, token_offsets)))
     if not made:
-        raise EmptyDocument(f"the Markdown of {given.document.name} has no text below its header; nothing to chunk")
+        raise EmptyDocument(f"the Markdown of {given.document.name} has no text below its header to chunk")
     room = EMBEDDED_MAX_TOKENS if options.embeddings else max(options.max_tokens, EMBEDDED_MAX_TOKENS)
     above = contexts(made, title, count_tokens, room)
     vectors = _embed(made, above, given.services) if options.embeddings else None
@@ -125,7 +124,7 @@ def _embed(made: Sequence[Chunk], above: Sequence[str], services: Services) -> A
 
 
 def _document(document: DocumentInfo, header: FrontMatter, made: Sequence[Chunk]) -> dict[str, Any]:
-    """What is known of the document. The header's words first: they are part of the input, and so of the stage key."""
+    """Return what is known of the document, from the header first: it is part of the input, and so of the stage key."""
     fields = header.fields
     first_heading = next((chunk.heading_path[0] for chunk in made if chunk.heading_path), None)
     return {

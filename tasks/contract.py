@@ -1,8 +1,8 @@
-"""What a stage is: its declaration, what it is given, what it gives back; pure.
+"""The contract of a stage: its declaration, its input and its output; pure.
 
 A stage is a plain function with a declaration around it. It runs in a worker process that has time and memory limits
-and no Prefect; it reads local files and returns bytes. Reuse, custody, retries and status are the business of
-`tasks.stage`, so a stage author writes none of them.
+and no Prefect; it reads local files and returns bytes. Reuse, custody, retries and status are in `tasks.stage`, so the
+author of a stage writes none of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SOURCE = "source"
 
 
 class StageOptions(BaseModel):
-    """Base of every stage's options: unknown names are refused, values are frozen, the schema is public."""
+    """Base of every stage's options: unknown names are refused, values are frozen, the JSON schema is public."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ OptionsT = TypeVar("OptionsT", bound=StageOptions)
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentInfo:
-    """The document a stage works on. `sha256` (hex) of its content is its identity; the rest is where it came from."""
+    """The document of a stage. `sha256` (hex) of its content is its identity; the rest says where it came from."""
 
     name: str
     sha256: str
@@ -47,7 +47,7 @@ class DocumentInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What a worker process may use beyond its input files. Set once per process, never stored, never logged."""
+    """What a stage may use beyond its input files. Set once per worker process, never stored, never logged."""
 
     home: Path
     database_url: str = field(default="", repr=False)
@@ -56,7 +56,7 @@ class Services:
 
 @dataclass(frozen=True, kw_only=True)
 class StageInput:
-    """What a stage function is given: local files by the name of the stage that made them (or `SOURCE`)."""
+    """The input of a stage function: local files by the name of the stage that made them (or `SOURCE`)."""
 
     document: DocumentInfo
     files: Mapping[str, Path]
@@ -64,7 +64,7 @@ class StageInput:
     stage_key: str = ""
 
     def first(self, *names: str) -> Path:
-        """The first of *names* that is there; `KeyError` when none is (the runner has checked `Stage.reads` before)."""
+        """Return the first of *names* that is there. Raises `KeyError`; `Stage.reads` has been checked before."""
         for name in names:
             if name in self.files:
                 return self.files[name]
@@ -73,7 +73,7 @@ class StageInput:
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutput:
-    """What a stage gives back: the output's bytes, facts for the catalogue (small JSON), and warnings for people.
+    """The output of a stage: its bytes, metadata for the catalogue (small JSON), and warnings for people.
 
     The same input, options and stage version must give the same bytes: no clock, no random ids.
     """
@@ -85,7 +85,7 @@ class StageOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """One input of a stage: the first of *any_of* that has been made; an optional one may be absent altogether."""
+    """One input of a stage: the first of *any_of* that has been made; an optional input may be missing."""
 
     any_of: tuple[str, ...]
     required: bool = True
@@ -96,9 +96,9 @@ class Stage(Generic[OptionsT]):
     """A stage's declaration.
 
     `version` is part of the stage key: raise it when the same input would give other bytes, and every document runs
-    again from this stage on. `identity` names what else decides the output (a model's name, say). `has_effect` lets a
-    stage that writes somewhere else say whether that effect is still there; without it an available output is enough
-    to reuse.
+    again from this stage on. `identity` returns what else decides the output, such as a model's name. `has_effect` is
+    for a stage that writes somewhere else: it returns whether that effect is still there. Without it, an available
+    output is enough for reuse.
     """
 
     number: int

@@ -1,7 +1,7 @@
 """Stage 1: any supported document becomes Markdown with a YAML header.
 
 Owns the choice of the converter by the document's content, and the promise that an output holds text: an empty
-document, one without text and one that wants a password are told apart, and none of them passes as a success.
+document, one without text and one with a password each have an error of their own, and none passes as a success.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ class ConvertOptions(StageOptions):
     exclude_selectors: tuple[str, ...] = Field(
         default=("nav", "footer", "aside"),
         max_length=50,
-        description="HTML pages and HTML mails: CSS selectors of what to leave out. Scripts and styles always go.",
+        description="HTML pages and HTML mails: CSS selectors of elements to leave out. Scripts and styles always are.",
     )
     include_speaker_notes: bool = Field(
-        default=True, description="PowerPoint: put the speaker notes below the slide they belong to."
+        default=True, description="PowerPoint: put the speaker notes below their slide."
     )
     encoding: str | None = Field(
         default=None,
         max_length=40,
         description="Text, Markdown, code and CSV: the character encoding (utf-8, cp1252, shift_jis ...). "
-        "Empty: found out from the file.",
+        "Empty: detected.",
     )
     csv_delimiter: str | None = Field(
         default=None,
         min_length=1,
         max_length=1,
-        description="CSV: the character between two cells. Empty: found out from the file.",
+        description="CSV: the character between two cells. Empty: detected.",
     )
 
     @field_validator("csv_delimiter")
     @classmethod
     def _can_delimit(cls, value: str | None) -> str | None:
         if value is not None and value in '"\r\n\0':
-            raise ValueError("a line end or the quotation mark cannot stand between two cells")
+            raise ValueError("a line end or the quotation mark cannot stand between two cells; use another character")
         return value
 
 
 def convert(given: StageInput, options: ConvertOptions) -> StageOutput:
-    """Markdown of the document. Same bytes, same name and same options give the same Markdown.
+    """Convert the document to Markdown. Same bytes, same name and same options give the same Markdown.
 
     Raises `EmptyDocument`, `NoText`, `EncryptedDocument`, `UnreadableDocument`, `UnsupportedType`, `TooLarge`.
     """
@@ -89,7 +89,7 @@ def convert(given: StageInput, options: ConvertOptions) -> StageOutput:
 
 
 def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Reading:
-    """Hand the document to the converter of its family. xberg (0.15 s to import) is loaded for those that need it."""
+    """Read the document with the converter of its family. xberg (0.15 s to import) is loaded only where needed."""
     path, shown = given.first(SOURCE), clean_display_name(given.document.name)
     if file_type.family == "markdown":
         return read_markdown(path, options.encoding)
@@ -106,11 +106,11 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
 
         return read_web_page(path, file_type, shown, options.exclude_selectors)
     if file_type.family == "pdf":
-        from tasks.conversion.pdf import read_pdf
+        from tasks.conversion.xberg_reader import read_pdf
 
         return read_pdf(path, file_type, shown)
     if file_type.family == "notebook":
-        from tasks.conversion.notebook import read_notebook
+        from tasks.conversion.xberg_reader import read_notebook
 
         return read_notebook(path, file_type, shown)
     if file_type.extension in _SLIDES:
@@ -124,12 +124,12 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
 
 def _without_text(file_type: FileType, shown: str) -> EmptyDocument | NoText:
     if file_type.family in _KEPT_TEXT:
-        return EmptyDocument(f"{shown!r} ({file_type.label}) holds no words; check that it is the right file")
+        return EmptyDocument(f"{shown!r} ({file_type.label}) has no words; check that it is the right file")
     why = {
         "pdf": "its pages are images; run OCR over it and send the result",
         "image": "text in images needs OCR; run OCR over it and send the result",
-        "web": "its text is written by scripts, lies in parts that were left out, or is nested too deeply",
-    }.get(file_type.family, "it holds nothing but images, or nothing at all; scans need OCR")
+        "web": "its text is written by scripts, is in elements that are left out, or is nested too deeply",
+    }.get(file_type.family, "it has only images, or nothing at all; scans need OCR")
     return NoText(f"no text was found in {shown!r} ({file_type.label}): {why}")
 
 

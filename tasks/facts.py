@@ -1,6 +1,6 @@
-"""Stage 4, the fact generator: what a document names and says, each with the passage and the words it rests on.
+"""Stage 4, the fact generator: keywords, entities and facts of a document, each with the quote that supports it.
 
-Owns the stage's options, the choice between its two ways, and the form of its output, `NAME.facts.json`:
+Owns the stage's options, the choice between its two methods, and the form of its output, `NAME.facts.json`:
 
     {"schema": "waybill.facts/1",
      "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
@@ -9,18 +9,19 @@ Owns the stage's options, the choice between its two ways, and the form of its o
      "entities": [{"text", "type", "value", "count", "chunk_ids", "mentions": [{"chunk_id", "start", "end", "quote"}]}],
      "facts": [{"id", "statement", "type", "chunk_id", "quote", "start", "end", "score", "confidence"}]}
 
-`start` and `end` count characters of the chunk's text, and ``chunk_text[start:end] == quote`` always: what does not
-pass this check is dropped and counted (metadata `dropped_unquoted`).
+`start` and `end` count characters of the chunk's text, and ``chunk_text[start:end] == quote`` always: what fails this
+check is dropped and counted (metadata `dropped_unquoted`).
 
-The extractive way is what its name says: it finds names, amounts, dates and references by rules and picks sentences of
-the document that hold them, and rows of its tables. `type` of a fact is `definition`, `quantity`, `date`, `entity` or
-`row`; `score` ranks it, 0 to 1.
+The extractive method finds names, amounts, dates and references by rules, and selects sentences of the document that
+hold them, and rows of its tables. `type` of a fact is `definition`, `quantity`, `date`, `entity` or `row`; `score`
+ranks it, 0 to 1.
 Types of entities: `person`, `organisation`, `name` (some other name), `acronym`, `date`, `money`, `percent`,
 `quantity`, `email`, `url`, `citation`, and those of the user's gazetteer. `value` is a normal form, if there is one:
 ISO 8601 for dates, "3500000 USD" for amounts, the long form of an acronym.
 
-The language model way lets a model state facts in its own words; `confidence` is then the model's own guess. The
-document is data to it, not instruction, and whatever a document talks it into, a fact without its quote is not kept.
+With the language model method, a model states facts in its own words; `confidence` is the model's own estimate. The
+document is data to the model, not instruction, and a fact without its quote is not kept, whatever made the model state
+it.
 """
 
 from __future__ import annotations
@@ -41,20 +42,19 @@ from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.passages import Passage, Passages, read_passages
 from tasks.extraction.rules import find_mentions, select_facts
 from tasks.text.key_phrases import MAX_TEXT_CHARACTERS, KeyPhrase, key_phrases
-from tasks.text.plain import plain_text
-from tasks.text.prose import prose_spans
+from tasks.text.prose import plain_text, prose_spans
 from tasks.text.tables import table_rows
 
 SCHEMA = "waybill.facts/1"
 
-# Names as rules guess them: left to the model where there is one.
+# Names that rules only guess: with a model, the model finds them.
 GUESSED_TYPES = ("person", "organisation", "name")
-# Statements are ranked by this many key phrases, however many keywords are asked for.
+# Statements are ranked by this many key phrases, whatever `max_keywords` says.
 RANKING_PHRASES = 20
 # 128 bits, as for chunks.
 ID_HEX_DIGITS = 32
-# Every mention counts in `count` and `chunk_ids`; this many are shown, so that a page number named on each of a
-# thousand pages does not fill the file.
+# Every mention counts in `count` and `chunk_ids`; this many are listed, so that a name on each of a thousand pages does
+# not fill the file.
 MAX_SHOWN_MENTIONS = 20
 # A gazetteer is held in memory by each worker; this many names take about 50 MB.
 MAX_GAZETTEER_NAMES = 100_000
@@ -63,36 +63,38 @@ PlacedT = TypeVar("PlacedT", Fact, Found)
 
 
 class FactOptions(StageOptions):
-    """How facts are found, and how many."""
+    """Options of the fact generator."""
 
     method: Literal["auto", "extractive", "language-model"] = Field(
-        default="auto", description="auto: with the language model if the language-model block is there, else by rules."
+        default="auto", description="auto: language-model if a language-model block is configured, else extractive."
     )
-    max_facts: int = Field(default=200, ge=1, le=10_000, description="Most statements that are kept, the best first.")
-    max_entities: int = Field(default=5000, ge=1, le=100_000, description="Most entities, the most often named first.")
-    max_keywords: int = Field(default=20, ge=0, le=200)
+    max_facts: int = Field(default=200, ge=1, le=10_000, description="Maximum number of facts; the best are kept.")
+    max_entities: int = Field(
+        default=5000, ge=1, le=100_000, description="Maximum number of entities; the most frequent are kept."
+    )
+    max_keywords: int = Field(default=20, ge=0, le=200, description="Maximum number of keywords.")
     gazetteer: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description='Names to look for, by type: {"product": ["Waybill", "Prefect"]}.'
     )
     batch_tokens: int = Field(
-        default=3000, ge=256, le=100_000, description="Tokens of passages that one request to the language model holds."
+        default=3000, ge=256, le=100_000, description="Tokens of passages in one request to the language model."
     )
     structured_output: Literal["tool", "native", "prompted"] = Field(
         default="tool",
-        description="How the model is made to answer in form: native or prompted where tools are refused.",
+        description="How the language model is made to answer in JSON: native or prompted if it refuses tools.",
     )
 
     @field_validator("gazetteer")
     @classmethod
     def _is_small_enough(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         if sum(map(len, value.values())) > MAX_GAZETTEER_NAMES:
-            raise ValueError(f"the gazetteer may hold {MAX_GAZETTEER_NAMES} names")
+            raise ValueError(f"the gazetteer has more than {MAX_GAZETTEER_NAMES} names")
         return value
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Findings:
-    """What either way gives back."""
+    """The result of either method."""
 
     found: Sequence[Found]
     facts: Sequence[Fact]
@@ -123,7 +125,7 @@ def run(given: StageInput, options: FactOptions) -> StageOutput:
 
 
 def _model(options: FactOptions, services: Services) -> LanguageModelSettings | None:
-    """The language model to use, or None for the extractive way. Raises `InvalidOptions`."""
+    """Return the language model to use, or None for the extractive method. Raises `InvalidOptions`."""
     if options.method == "extractive":
         return None
     if options.method == "language-model" and services.language_model is None:
@@ -145,8 +147,8 @@ def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOpti
 
 
 def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings) -> _Findings:
-    """The model's facts and names, and beside them what rules find by its form alone: dates, amounts, references."""
-    # Loading it takes two seconds and 90 MB, which only those who have a model should pay.
+    """Return the model's facts and names, and what rules find by its form alone: dates, amounts, references."""
+    # Loading it takes two seconds and 90 MB, which only a run with a model needs.
     from tasks.extraction.language_model import read_with_model
 
     reading = read_with_model(passages.chunks, model, options.batch_tokens, options.structured_output)
@@ -161,7 +163,7 @@ def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings)
 
 
 def _once(items: Iterable[PlacedT]) -> list[PlacedT]:
-    """The first item of each place: overlapping passages hold the same words, and models repeat themselves."""
+    """Return the first item of each place: overlapping passages share words, and models repeat themselves."""
     by_place: dict[object, PlacedT] = {}
     for item in items:
         by_place.setdefault((item.place, getattr(item, "statement", "")), item)
@@ -169,12 +171,12 @@ def _once(items: Iterable[PlacedT]) -> list[PlacedT]:
 
 
 def _is_quoted(passage: Passage, start: int, end: int, quote: str) -> bool:
-    """The last check before anything is written down: these words stand in this passage, in this place."""
+    """Return whether *quote* is in this place of the passage: the last check before anything is written."""
     return 0 <= start < end <= len(passage.text) and passage.text[start:end] == quote and bool(quote.strip())
 
 
 def _sample(chunks: Sequence[Passage]) -> str:
-    """As much plain text as key phrases are taken from, evenly from the whole document: prose, or tables without it."""
+    """Return the text for key phrases, sampled evenly from the whole document: its prose, else its tables."""
     size = sum(len(chunk.text) for chunk in chunks)
     step = max(1, -(-size // MAX_TEXT_CHARACTERS))
     sampled = chunks[::step]
@@ -184,7 +186,7 @@ def _sample(chunks: Sequence[Passage]) -> str:
 
 
 def _entities(found: Iterable[Found]) -> list[dict[str, Any]]:
-    """One entry for each thing that is named, most often named first; the same thing has the same type and value."""
+    """Return one entry for each thing that is named, the most frequent first; equal type and value are one thing."""
     groups: dict[tuple[str, str], list[Found]] = {}
     for one in found:
         groups.setdefault((one.mention.type, _identity_of(one)), []).append(one)

@@ -1,8 +1,8 @@
-"""Stage 5: puts chunks, vectors, facts, entities and keywords into the search index.
+"""Stage 5, the ingestor: puts chunks, vectors, facts, entities and keywords into the search index.
 
-Owns what of the earlier stages' outputs goes into Postgres, and the worker's connection to it. The effect is the
-index; the output is a report of what it then holds of the document, so the same input always gives the same bytes,
-whoever ingested it before. How rows are written is the business of `blocks.search_index`.
+Owns which parts of the earlier stages' outputs go into Postgres, and the worker's connection to it. The effect is the
+index; the output is a report of what the index then holds of the document, so the same input gives the same bytes,
+whether or not the document was ingested before. `blocks.search_index` writes the rows.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import orjson
 from psycopg import Connection
 from pydantic import Field
 
+from blocks.embedding import EMBEDDING_MODEL
 from blocks.errors import CatalogUnavailable, InvalidSettings
 from blocks.postgres import connect, postgres_errors
 from blocks.search_index import (
@@ -28,8 +29,8 @@ from blocks.search_index import (
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
 from tasks.ingestion_input import read_chunks, read_facts
 
-# Another process that ingests the same document holds its row for a few seconds, a minute for 20,000 chunks; it has to
-# end before the stage's own time limit, which would make a passing condition a permanent one.
+# Another process that ingests the same document holds its row for a few seconds, a minute for 20,000 chunks. The wait
+# ends before the stage's own time limit, which would turn a transient error into a permanent one.
 LOCK_WAIT_SECONDS = 60
 
 # One connection per worker process and database, opened at the first document. A forked child must not use its
@@ -38,17 +39,17 @@ _connections: dict[tuple[int, str], Connection[Any]] = {}
 
 
 class IngestOptions(StageOptions):
-    """What of a document goes into the index."""
+    """Options of the ingestor."""
 
-    vectors: bool = Field(default=True, description="Store embeddings; without them search goes by words alone.")
-    facts: bool = Field(default=True, description="Store facts, entities and keywords where they were made.")
+    vectors: bool = Field(default=True, description="Store embeddings; without them search is by words only.")
+    facts: bool = Field(default=True, description="Store facts, entities and keywords, if stage 4 made them.")
 
 
 def run(given: StageInput, options: IngestOptions) -> StageOutput:
-    """Replace what the index holds of the document, in one transaction, and report what it holds now.
+    """Replace what the index holds of the document, in one transaction, and return a report of it.
 
-    Raises `UnreadableDocument` when an input does not fit, `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`;
-    the index then holds what it held before.
+    Raises `UnreadableDocument` when an input is not valid, `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`;
+    the index is then unchanged.
     """
     document, warnings = _document(given, options)
     replacement = _write(given.services.database_url, document)
@@ -73,8 +74,6 @@ INGEST: Stage[IngestOptions] = Stage(
 
 
 def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocument, tuple[str, ...]]:
-    from blocks.embedding.vectors import EMBEDDING_MODEL  # imports numpy; the flow's process only wants the declaration
-
     read = read_chunks(
         given.first("chunker"),
         document=given.document,
@@ -84,7 +83,7 @@ def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocumen
     warnings: list[str] = []
     if options.vectors and read.left_out_vectors:
         warnings.append(
-            f"{read.left_out_vectors} vectors were left out: search compares vectors of {EMBEDDING_MODEL} only"
+            f"{read.left_out_vectors} vectors were left out, because search compares vectors of {EMBEDDING_MODEL} only"
         )
     facts: list[Fact] = []
     entities: list[Entity] = []
@@ -94,14 +93,14 @@ def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocumen
         facts, entities, keywords = found.facts, found.entities, found.keywords
         if found.strayed:
             warnings.append(
-                f"{found.strayed} facts come from another chunking and point at no chunk; run stage 4 again"
+                f"{found.strayed} facts were made from other chunks and refer to none of these; run stage 4 again"
             )
     document = IndexedDocument(head=read.head, chunks=read.chunks, facts=facts, entities=entities, keywords=keywords)
     return document, tuple(warnings)
 
 
 def _report(document: IndexedDocument) -> dict[str, Any]:
-    """What the index holds of the document; nothing of when or how it came there."""
+    """Return what the index holds of the document; nothing of when or how it was written."""
     head = document.head
     return {
         "schema": "waybill.ingestion/1",
@@ -118,9 +117,9 @@ def _report(document: IndexedDocument) -> dict[str, Any]:
 
 
 def _write(database_url: str, document: IndexedDocument) -> Replacement:
-    """Write through the kept connection; through a fresh one if the server has dropped that since the last document."""
+    """Write through the kept connection, or through a new one if the server has closed it since the last document."""
     if not database_url:
-        raise InvalidSettings("ingestion has no database; set WAYBILL_DATABASE_URL, or leave stage 5 out")
+        raise InvalidSettings("stage 5 needs a database; set WAYBILL_DATABASE_URL, or leave stage 5 out")
     kept = _connections.get((os.getpid(), database_url))
     if kept is not None:
         try:

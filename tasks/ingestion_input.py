@@ -108,7 +108,7 @@ class ChunksRead:
 
 @dataclass(frozen=True, kw_only=True)
 class FactsRead:
-    """A facts file as rows. `strayed` counts facts whose chunk is not among the chunks: made from another chunking."""
+    """A facts file as rows. `strayed` counts facts whose chunk is not among the chunks: made from other chunks."""
 
     facts: list[Fact]
     entities: list[Entity]

@@ -1,7 +1,7 @@
-"""Stage 2: Markdown is repaired and normalised, and not a word is lost.
+"""Stage 2: Markdown is repaired and normalised, without losing a word.
 
-Owns the order of the repairs, the size up to which text is formatted at all, and what is told about it. It never fails
-a document for its form: what cannot be improved safely stays as it is.
+Owns the order of the repairs, the size up to which text is formatted at all, and the warnings. Never fails a document
+for its form: what cannot be improved safely stays unchanged.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class OptimizeOptions(StageOptions):
     )
     join_hyphenated_words: bool = Field(
         default=True,
-        description="Join words that a line end has cut in two (infor- mation), where the whole word stands elsewhere "
-        "in the document.",
+        description="Join words that a line end has split (infor- mation), if the whole word occurs elsewhere in the "
+        "document.",
     )
     remove_running_lines: bool = Field(
-        default=True, description="PDF: remove page numbers, and running heads and feet but for their first occurrence."
+        default=True, description="PDF: remove page numbers, and all but the first of each running head and foot."
     )
     max_format_bytes: int = Field(
         default=2 << 20,
         ge=0,
-        description="Larger texts get the repairs only and are not formatted: formatting takes 1 to 10 seconds per MB.",
+        description="Larger texts are repaired but not formatted: formatting takes 1 to 10 seconds per MB.",
     )
 
 
@@ -55,8 +55,8 @@ class _Repaired:
 
 
 def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
-    """The Markdown of stage 1 in normal form. Optimising the result again gives the result."""
-    from tasks.optimization.formatting import FORMATTER, format_markdown  # 60 ms, which only the worker has to pay
+    """Return the Markdown of stage 1 in normal form. Optimising the result again changes nothing."""
+    from tasks.optimization.formatting import FORMATTER, format_markdown  # takes 60 ms, which only a worker needs
 
     text = given.first("markdown-conversion").read_bytes().decode("utf-8", "replace")
     header = _FRONT_MATTER.match(text)
@@ -100,7 +100,7 @@ def _repair(body: str, front_matter: str, options: OptimizeOptions) -> _Repaired
 
 
 def _pdf_pages(front_matter: str) -> int:
-    """How many pages the PDF had that this text was; 0 for every other document."""
+    """Return how many pages the PDF had that this text comes from; 0 for every other document."""
     try:
         fields: object = yaml.safe_load(front_matter.strip().strip("-")) if front_matter else None
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -118,16 +118,16 @@ def _guard(formatted: Formatted | None) -> str:
 
 def _warnings(formatted: Formatted | None, size_bytes: int, options: OptimizeOptions) -> tuple[str, ...]:
     if formatted is None:
-        return (f"not formatted: {size_bytes} bytes are more than max_format_bytes ({options.max_format_bytes})",)
-    told: list[str] = []
+        return (f"not formatted: {size_bytes} bytes exceed max_format_bytes ({options.max_format_bytes})",)
+    warnings: list[str] = []
     if formatted.kept_for_proof:
-        told.append(
-            f"{formatted.kept_for_proof} of {formatted.pieces} pieces stay as they were, "
+        warnings.append(
+            f"{formatted.kept_for_proof} of {formatted.pieces} pieces are unchanged, "
             "because formatting would have changed their words or their structure"
         )
     if formatted.kept_for_size:
-        told.append(f"{formatted.kept_for_size} of {formatted.pieces} pieces stay as they were for their size")
-    return tuple(told)
+        warnings.append(f"{formatted.kept_for_size} of {formatted.pieces} pieces are unchanged because of their size")
+    return tuple(warnings)
 
 
 def _count_words(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Which stages there are, in order. A further stage is one file and one line here, or one name in the environment.
+"""The stages, in order. A further stage is one file and one line here, or one name in the environment.
 
 `WAYBILL_EXTRA_STAGES=package.module:STAGE` adds stages without touching this file; the module must be importable by the
 flow and by its worker processes.
@@ -29,7 +29,7 @@ BUILT_IN: tuple[AnyStage, ...] = (CONVERT, OPTIMIZE, CHUNK, FACTS, INGEST)
 
 @lru_cache(maxsize=1)
 def all_stages() -> tuple[AnyStage, ...]:
-    """Every known stage by rising number. Raises `InvalidSettings` when two share a number or a name."""
+    """Return every stage by rising number. Raises `InvalidSettings` when two share a number or a name."""
     stages = sorted((*BUILT_IN, *map(_load, current_settings().extra_stages)), key=lambda stage: stage.number)
     for label, values in (("number", [str(s.number) for s in stages]), ("name", [s.name for s in stages])):
         doubled = [value for value in values if values.count(value) > 1]
@@ -39,7 +39,7 @@ def all_stages() -> tuple[AnyStage, ...]:
 
 
 def stage_named(name: str) -> AnyStage:
-    """The stage called *name*. Raises `InvalidOptions`."""
+    """Return the stage called *name*. Raises `InvalidOptions`."""
     for stage in all_stages():
         if stage.name == name:
             return stage
@@ -47,7 +47,7 @@ def stage_named(name: str) -> AnyStage:
 
 
 def select_stages(numbers: Sequence[int] | None) -> tuple[AnyStage, ...]:
-    """The stages with these numbers in running order; all of them for None. Raises `InvalidOptions`."""
+    """Return the stages with these numbers in running order; all of them for None. Raises `InvalidOptions`."""
     stages = all_stages()
     if numbers is None:
         return stages
@@ -60,12 +60,12 @@ def select_stages(numbers: Sequence[int] | None) -> tuple[AnyStage, ...]:
 
 
 def option_name(stage: AnyStage) -> str:
-    """The name of a stage's options in `options_model`: ``fact-generator`` -> ``fact_generator``."""
+    """Return the name of a stage's options in `options_model`: ``fact-generator`` -> ``fact_generator``."""
     return stage.name.replace("-", "_")
 
 
 def options_model() -> type[StageOptions]:
-    """One model with a field per stage, so that a form can be drawn from its JSON schema."""
+    """Return a model with a field per stage, from whose JSON schema a form can be drawn."""
     fields: dict[str, Any] = {
         option_name(stage): (
             stage.options,

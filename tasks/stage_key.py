@@ -1,8 +1,8 @@
 """The stage key: equal keys mean equal outputs; pure.
 
-sha256 over canonical JSON of everything that decides a stage's output: its name and version, its options, what else it
-says it depends on, and the sha256 of each input. Names of documents are not part of it, so the same content is
-processed once whatever it is called.
+sha256 over canonical JSON of everything that decides a stage's output: its name and version, its options, its declared
+`identity`, and the sha256 of each input. Names of documents are not part of it, so the same content is processed once,
+whatever it is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks.contract import Services, Stage, StageOptions
 
 
 def stage_key(stage: Stage[Any], options: StageOptions, services: Services, inputs: Mapping[str, str]) -> str:
-    """The key (64 hex digits) of *stage* on *inputs*, a mapping from stage name (or `SOURCE`) to sha256."""
+    """Return the key (64 hex digits) of *stage* on *inputs*, a mapping from stage name (or `SOURCE`) to sha256."""
     identity: Mapping[str, str] = stage.identity(options, services) if stage.identity else {}
     material = {
         "stage": stage.name,
@@ -36,7 +36,7 @@ def _canonical(value: Any) -> str:
 
 
 def _ordered(value: Any) -> Any:
-    """*value* in JSON types; sets, which have another order in every process, are sorted."""
+    """Return *value* in JSON types; sets, whose order differs between processes, are sorted."""
     if isinstance(value, Mapping):
         return {str(_ordered(key)): _ordered(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, AbstractSet):

@@ -5,7 +5,8 @@ the model card says. Linear layers run on 8-bit integers with activations quanti
 `DynamicQuantizeMatMul`), weights per output column. Knows no file and no tokenizer.
 
 The graph takes one text at a time and has no attention mask. Activation ranges are taken over a whole batch, so in a
-batch the vector of a text would depend on its neighbours; and padding would cost more than a batch of long texts gains.
+batch the vector of a text would depend on its neighbours; and padding would cost more time than a batch of long texts
+saves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from blocks.embedding.dimensions import DIMENSIONS
+from blocks.embedding.constants import DIMENSIONS
 
 LAYERS = 6
 HEADS = 12
@@ -40,7 +41,7 @@ Weights = Callable[[str], NDArray[np.float32]]
 
 
 def build_graph(weights: Weights) -> bytes:
-    """The serialised model: `input_ids` int64 (1, tokens) -> `embedding` float32 (1, 384). Same weights, same bytes."""
+    """Return the serialised model: `input_ids` int64 (1, tokens) -> `embedding` float32 (1, 384). Deterministic."""
     graph = _Graph()
     hidden = _embeddings(graph, weights)
     for layer in range(LAYERS):
@@ -51,7 +52,7 @@ def build_graph(weights: Weights) -> bytes:
 
 
 class _Graph:
-    """Collects nodes and constants in the order in which they are computed."""
+    """Nodes and constants in the order in which they are computed."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -79,7 +80,7 @@ class _Graph:
 
 
 def _quantise(values: NDArray[np.float32], axis: int, levels: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric quantisation with one scale for each slice along *axis*: ``values ~ integers * scale``."""
+    """Quantise symmetrically with one scale for each slice along *axis*: ``values ~ integers * scale``."""
     scale: NDArray[np.float32] = np.abs(values).max(axis=axis, keepdims=True) / np.float32(levels)
     scale[scale == 0] = 1.0  # an all-zero slice: any scale gives zeros, but not a division by zero
     return np.rint(values / scale).astype(np.int8), scale

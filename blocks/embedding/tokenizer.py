@@ -1,7 +1,7 @@
-"""The embedding model's WordPiece tokenizer, shared by what counts tokens and what embeds them.
+"""The embedding model's WordPiece tokenizer, for counting tokens and for the model's input.
 
-Owns loading it and its traps: the file that is published with the model cuts at 128 tokens and pads to 128, and text
-that spells a special token ("[SEP]") would become one. Loads no model, so counting is cheap to start.
+Owns loading it with the right configuration: the published file cuts at 128 tokens and pads to 128, and text that
+spells a special token ("[SEP]") would become one. Loads no model, so counting is cheap to start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SLICE_TEXTS = 512
 
 @lru_cache(maxsize=1)
 def _tokenizer() -> Tokenizer:
-    # One core per worker process is the promise; the tokenizer would start a thread per core in each of them.
+    # Each worker process uses one core; the tokenizer would start a thread per core in each of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = Tokenizer.from_file(str(package_folder() / "tokenizer.json"))
     tokenizer.no_padding()
@@ -35,7 +35,7 @@ def _tokenizer() -> Tokenizer:
 
 
 def count_tokens(texts: Sequence[str]) -> list[int]:
-    """The number of tokens of each text, without the two special ones. A word over 100 characters counts as one."""
+    """Return the tokens of each text, without the two special ones. A word over 100 characters counts as one."""
     tokenizer = _tokenizer()
     counts: list[int] = []
     for start in range(0, len(texts), SLICE_TEXTS):
@@ -45,18 +45,18 @@ def count_tokens(texts: Sequence[str]) -> list[int]:
 
 
 def token_offsets(text: str) -> list[tuple[int, int]]:
-    """Start and end of each token in *text*, in characters."""
+    """Return start and end of each token in *text*, in characters."""
     return _tokenizer().encode(encodable(text), add_special_tokens=False).offsets
 
 
 def model_input(text: str) -> list[int]:
-    """The ids that the model reads: ``[CLS]``, at most `MAX_TOKENS` of the text, ``[SEP]``."""
+    """Return the ids that the model reads: ``[CLS]``, at most `MAX_TOKENS` of the text, ``[SEP]``."""
     ids = _tokenizer().encode(encodable(text)).ids
     return ids if len(ids) <= MAX_POSITIONS else [*ids[: MAX_POSITIONS - 1], ids[-1]]
 
 
 def encodable(text: str) -> str:
-    """*text* with lone surrogates (which no UTF-8 can carry) as ``?``; character positions stay."""
+    """Return *text* with lone surrogates, which UTF-8 cannot encode, as ``?``; character positions stay."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,8 +1,7 @@
-"""Texts to vectors with all-MiniLM-L6-v2, on this machine and without a network.
+"""Vectors of texts, and the ONNX Runtime session of the process that computes them.
 
-Owns the ONNX Runtime session of the process. A text's vector depends on that text alone: texts run one at a time,
-without padding, so neither the order nor the company of a text changes a bit of its vector, and one thread computes
-it. What lies beyond 254 tokens is not read: chunk first.
+A text's vector depends on that text alone: texts run one at a time and without padding, so neither the order nor the
+other texts of a call change a bit of it, and one thread computes it. Text beyond 254 tokens is not read: chunk first.
 """
 
 from __future__ import annotations
@@ -17,33 +16,33 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blocks.embedding.dimensions import DIMENSIONS
-from blocks.embedding.model import EMBEDDING_MODEL, ensure_model
+from blocks.embedding.constants import DIMENSIONS, EMBEDDING_MODEL
+from blocks.embedding.model import ensure_model
 from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input
 from blocks.errors import EmbeddingModelUnavailable
 
 __all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "MAX_TOKENS", "count_tokens", "embed", "ensure_model"]
 
-# There are as many worker processes as cores; more threads in each would only fight each other.
+# There are as many worker processes as cores; more threads in each would only compete.
 DEFAULT_THREADS = 1
-# ONNX Runtime's levels: 3 is errors only. Its warnings speak of devices that a CPU session does not use.
+# ONNX Runtime's levels: 3 is errors only. Its warnings are about devices that a CPU session does not use.
 LOG_ERRORS_ONLY = 3
 
-# `lru_cache` lets two threads that miss at the same time both build; a second session would be 50 MB for nothing.
+# With `lru_cache` alone, two threads that miss at the same time would both load; a second session wastes 50 MB.
 _loading = threading.Lock()
 
 
 class _Session(Protocol):
-    """The one call of ONNX Runtime's session that is made here."""
+    """The part of ONNX Runtime's session that is used here."""
 
     def run(self, names: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[np.float32]]: ...
 
 
 def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS) -> NDArray[np.float32]:
-    """One L2-normalised vector per text, in the order given: shape ``(len(texts), 384)``.
+    """Return one L2-normalised vector per text, in the order given: shape ``(len(texts), 384)``.
 
-    The model is built under *models* if it is not there and loaded once per process. Safe to call from several
-    threads. Raises `EmbeddingModelUnavailable`.
+    Builds the model under *models* if it is missing; loads it once per process. Thread-safe. Raises
+    `EmbeddingModelUnavailable`.
     """
     vectors = np.empty((len(texts), DIMENSIONS), np.float32)
     if not texts:
@@ -58,7 +57,7 @@ def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS)
 
 @lru_cache(maxsize=1)
 def _session(models: Path, threads: int) -> _Session:
-    runtime: Any = import_module("onnxruntime")  # untyped, and 20 ms that only those who embed should pay
+    runtime: Any = import_module("onnxruntime")  # untyped, and takes 20 ms, which only embedding needs
     failures: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -1,8 +1,9 @@
-"""What a file is, by its content: the gate that every document passes before anything is stored; pure.
+"""The type of a file, found in its content: the check that every document passes before anything is stored; pure.
 
-Owns the decision and its bounds: at most `HEAD_BYTES` from the start, a little from the end, and for containers their
-directory. Nothing is unpacked, so hostile bytes cost no more than honest ones. A name never decides between a text
-and a binary type; it only tells apart kinds of text that look the same.
+Start at `sniff`. It reads within bounds: at most `HEAD_BYTES` from the start, a little from the end, and the directory
+of containers (`zip_container`, `compound_file`). Nothing is unpacked, so hostile bytes cost no more than others. A name
+never decides between a text and a binary type; it only decides between kinds of text that look the same (`text`).
+Refuses what no converter reads (`types` is the list), with the reason for people.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SQLite format 3\0", "sqlite"),
     (0, b"\xffWPC", "wpd"),
 )
-# What people send by mistake, so that the refusal can say what it was.
+# Types that people send by mistake, so that the refusal can name them.
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b", "gzip archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "7-Zip archive"),
@@ -60,7 +61,7 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"-----BEGIN AGE ENCRYPTED FILE-----", "file encrypted with age"),
     (0, b"-----BEGIN PGP MESSAGE-----", "file encrypted with PGP"),
 )
-# The same, but a note may begin with these letters: they count only in front of bytes that are not text.
+# The same, but a text may begin with these letters: they count only if the content is not text.
 _REFUSED_UNLESS_TEXT: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BZh", "bzip2 archive"),
     (257, b"ustar", "tar archive"),
@@ -81,7 +82,7 @@ _DBF_VERSIONS = frozenset(b"\x02\x03\x30\x31\x32\x43\x63\x83\x8b\xcb\xf5\xfb")
 
 
 def sniff(path: Path, name: str) -> FileType:
-    """The type of the file at *path* by its content; *name* is what its sender calls it.
+    """Return the type of the file at *path* by its content; *name* is the sender's name for it.
 
     Reads at most some 1.5 MiB of the file, in practice 64 KiB. Raises `EmptyDocument`, `EncryptedDocument`,
     `UnreadableDocument` (a container that was cut off), `UnsupportedType` and `SourceNotFound`.
@@ -95,14 +96,14 @@ def sniff(path: Path, name: str) -> FileType:
 
 
 def sniff_content(file: BinaryIO, name: str) -> FileType:
-    """The same for content that is open already and can seek; its errors pass."""
+    """Return the type of content that is open and seekable, like `sniff`. Raises the errors of *file* as they are."""
     shown = clean_display_name(name)
     extension = PurePosixPath(shown).suffix.lower().lstrip(".")
     size = file.seek(0, 2)
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if not head or (len(head) == size and not head.strip()):
-        raise EmptyDocument(f"{shown!r} is empty ({size} bytes, nothing but white space); send it again")
+        raise EmptyDocument(f"{shown!r} is empty ({size} bytes, only white space); send it again")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return zip_container.identify(file, size, extension, shown)
     if head.startswith(compound_file.MAGIC):
@@ -128,7 +129,7 @@ def _identify(head: bytes, tail: bytes, extension: str, shown: str) -> FileType:
             return TYPES["dbf"]
     guessed = refused or _label_of(head, _REFUSED_UNLESS_TEXT) or "unknown binary data"
     raise UnsupportedType(
-        f"{shown!r} is of a type that no converter reads ({guessed}). Supported: {supported_summary()}", guessed=guessed
+        f"{shown!r} has a type that no converter reads ({guessed}). Supported: {supported_summary()}", guessed=guessed
     )
 
 

@@ -1,7 +1,7 @@
-"""Recognises documents that are OLE compound files: Office 97-2003, Outlook, Hangul, and encrypted Office; pure.
+"""Recognition of documents that are OLE compound files: Office 97-2003, Outlook, Hangul, encrypted Office; pure.
 
 Owns reading a compound file's directory within fixed bounds ([MS-CFB] 2.2 header, 2.3 FAT, 2.5 DIFAT, 2.6 directory).
-It follows no stream further than its first sector.
+Reads no stream beyond its first sector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_DIRECTORY_SECTORS = 256
 _MAX_DIFAT_SECTORS = 600
 _LAST_REGULAR_SECTOR = 0xFFFFFFFA
 
-# Streams that only one application writes, the most telling first.
+# Streams that only one application writes, the most specific first.
 _STREAMS: tuple[tuple[str, str], ...] = (
     ("WordDocument", "doc"),
     ("Workbook", "xls"),
@@ -85,7 +85,7 @@ def _u32(data: bytes, at: int) -> int:
 
 
 def identify(file: BinaryIO, shown: str) -> FileType:
-    """The type of a compound file. Raises `EncryptedDocument`, `UnreadableDocument`, `UnsupportedType`."""
+    """Return the type of a compound file. Raises `EncryptedDocument`, `UnreadableDocument`, `UnsupportedType`."""
     file.seek(0)
     header = file.read(_HEADER_BYTES)
     try:
@@ -103,7 +103,7 @@ def identify(file: BinaryIO, shown: str) -> FileType:
     kind = next((kind for stream, kind in _STREAMS if stream in streams), None)
     if kind is None:
         raise UnsupportedType(
-            f"{shown!r} is an OLE compound file of an application that no converter reads. "
+            f"{shown!r} is an OLE compound file of an application whose files no converter reads. "
             f"Supported: {supported_summary()}",
             guessed="OLE compound file",
         )
@@ -139,7 +139,7 @@ def _wants_password(reader: _Reader, streams: dict[str, _Stream], kind: str) -> 
     if kind == "ppt":
         return "EncryptedSummary" in streams
     stream = streams.get("WordDocument" if kind == "doc" else "Workbook")
-    if stream is None or stream.size < reader.mini_cutoff_bytes:  # small streams lie elsewhere; the reader will tell
+    if stream is None or stream.size < reader.mini_cutoff_bytes:  # small streams are elsewhere; the converter fails
         return False
     try:
         start = reader.sector(stream.start)

@@ -1,7 +1,7 @@
-"""Tells kinds of text apart: markup by its first words, the rest by content with the extension as a tie-break; pure.
+"""Recognition of text types: markup by its first words, the rest by content, then by the extension; pure.
 
-Owns the question whether bytes are text at all, and which of the text types they are. It looks at a bounded prefix
-only. The encoding in full is the converters' business; here it is guessed well enough to see ASCII markup.
+Owns the decision whether bytes are text at all, and which of the text types they are. Reads a bounded prefix only. The
+encoding is guessed well enough to see ASCII markup; finding it exactly is left to the converters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOMS: tuple[tuple[bytes, str], ...] = (
 _TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r\x1b\x08")
 # Random bytes hold 10 % control characters, text in any 8-bit encoding practically none.
 _MAX_CONTROL_SHARE = 0.01
-# Markup declares itself early; a look further costs time and finds examples inside of prose.
+# Markup declares itself early; searching further costs time and finds examples inside prose.
 _MARKUP_WINDOW_CHARACTERS = 16_384
 
 _MAIL_HEADERS = frozenset(
@@ -51,7 +51,7 @@ _DELIMITERS = ",;\t|"
 
 
 def text_encoding(head: bytes) -> str | None:
-    """A codec that shows the ASCII part of *head*, or None for bytes that are not text."""
+    """Return a codec that decodes the ASCII part of *head*, or None for bytes that are not text."""
     for mark, codec in _BOMS:
         if head.startswith(mark):
             return codec
@@ -64,7 +64,7 @@ def text_encoding(head: bytes) -> str | None:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """UTF-16 of a mostly Latin text has a zero in every second byte and none in the others."""
+    """Return the UTF-16 codec of mostly Latin text: it has a zero in every second byte and none in the others."""
     pairs = len(head) // 2
     zeros_first, zeros_second = head[0::2].count(0), head[1::2].count(0)
     if pairs < 2:
@@ -77,7 +77,7 @@ def _utf16_without_mark(head: bytes) -> str | None:
 
 
 def identify(head: bytes, tail: bytes, encoding: str, extension: str) -> FileType:
-    """The text type of a file with this beginning and end. *extension* decides only between kinds of text."""
+    """Return the text type of a file with this beginning and end. *extension* decides only between text types."""
     text = head.decode(encoding, "replace").lstrip("\ufeff").lstrip()
     claimed = by_extension(extension)
     kind = _by_first_words(text, tail, extension)
@@ -89,7 +89,7 @@ def identify(head: bytes, tail: bytes, encoding: str, extension: str) -> FileTyp
 
 
 def _by_first_words(text: str, tail: bytes, extension: str) -> str | None:
-    """Types that declare themselves at the very start, whatever the file is called."""
+    """Return a type that declares itself at the very start, whatever the file is called."""
     if text.startswith("{\\rtf"):
         return "rtf"
     if text.startswith("WEBVTT"):
@@ -127,7 +127,7 @@ def _by_root_element(window: str, *, declared: bool) -> str | None:
 
 
 def _after_prolog(text: str) -> int:
-    """Where the root element begins: after the XML declaration, comments and the document type declaration."""
+    """Return where the root element begins: after XML declaration, comments and document type declaration."""
     at = 0
     while True:
         while text[at : at + 1].isspace():
@@ -147,7 +147,7 @@ def _after_prolog(text: str) -> int:
 
 
 def _claim_holds(claimed: FileType, text: str) -> bool:
-    """Whether text may be what its extension says. Types with a signature would have been recognised before."""
+    """Return whether *text* can be of the type its extension claims. Types with a signature are recognised before."""
     kind = claimed.extension
     if kind in {"html", "xhtml"}:
         return _HTML_TAG.search(text) is not None
@@ -161,7 +161,7 @@ def _claim_holds(claimed: FileType, text: str) -> bool:
 
 
 def _by_looks(text: str, *, ignore_mail: bool) -> str:
-    """The most likely text type of a file whose name says nothing; plain text when in doubt."""
+    """Return the most likely text type of a file whose name is no help; plain text when in doubt."""
     if not ignore_mail and _looks_like_mail(text):
         return "eml"
     if _HTML_TAG.match(text):
@@ -177,13 +177,13 @@ def _by_looks(text: str, *, ignore_mail: bool) -> str:
 
 
 def _looks_like_mail(text: str) -> bool:
-    """RFC 5322 section 2.2: header fields up to the first empty line, some of which only messages have."""
+    """RFC 5322 section 2.2: header fields up to the first empty line, some of which occur in messages only."""
     found = set[str]()
     lines = text.splitlines()
     for line in lines[1:] if lines and lines[0].startswith("From ") else lines:
         if not line.strip():
             break
-        if line[0] in " \t":  # a folded field goes on
+        if line[0] in " \t":  # a folded field continues
             continue
         field = _HEADER_LINE.match(line)
         if field is None:
@@ -203,7 +203,7 @@ def _is_json(text: str) -> bool:
 
 
 def _table_kind(window: str) -> str | None:
-    """A table if the same delimiter occurs equally often in each of the first lines; None otherwise."""
+    """Return a table type if one delimiter occurs equally often in each of the first lines; None otherwise."""
     lines = [line for line in window.splitlines()[:20] if line.strip()]
     if len(lines) < 3:
         return None

@@ -1,7 +1,7 @@
 """The types of documents that Waybill reads, as one table; pure.
 
-Owns names, media types and families. Media types are those under which the conversion library registers its readers,
-so that what is recognised here is what is read there. How a type is recognised is not decided here.
+Owns names, media types and families. Media types are those under which the conversion library registers its readers, so
+every type recognised here is read there. How a type is recognised is decided elsewhere in this package.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Family = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class FileType:
-    """What a file is. `extension` is the usual one without a dot; `family` decides which converter reads it."""
+    """The type of a file. `extension` is the usual one without a dot; `family` decides which converter reads it."""
 
     media_type: str
     extension: str
@@ -109,7 +109,7 @@ _ROWS: tuple[tuple[str, str, Family, str], ...] = (
     # Databases
     ("sqlite", "application/vnd.sqlite3", "database", "SQLite database"),
     ("dbf", "application/vnd.dbf", "database", "dBase table"),
-    # Images: recognised, and told apart from the unknown; reading them needs OCR
+    # Images: recognised, so that the refusal can name OCR, which reading them needs
     ("png", "image/png", "image", "PNG image"),
     ("jpg", "image/jpeg", "image", "JPEG image"),
     ("gif", "image/gif", "image", "GIF image"),
@@ -126,7 +126,7 @@ TYPES: dict[str, FileType] = {
     for extension, media_type, family, label in _ROWS
 }
 
-# Other spellings of an extension. They count only where content alone cannot tell (between kinds of text).
+# Other spellings of an extension. They count only where content alone does not decide (between text types).
 ALIASES: dict[str, str] = {
     "htm": "html",
     "xht": "xhtml",
@@ -155,8 +155,8 @@ ALIASES: dict[str, str] = {
     "mhtml": "eml",
 }
 
-# Source code is kept as it is, as a code block: as prose its comments would turn into headings. The value is the
-# block's info string.
+# Source code is kept unchanged in a code block: as prose, its comments would become headings. The value is the info
+# string of the block.
 SOURCE_CODE: dict[str, str] = {
     "py": "python",
     "js": "javascript",
@@ -201,19 +201,19 @@ SOURCE_CODE: dict[str, str] = {
 
 
 def source_code(extension: str) -> FileType:
-    """The type of a source file; its media type is plain text, its extension names the language."""
+    """Return the type of a source file; its media type is plain text, its extension names the language."""
     return FileType(media_type="text/plain", extension=extension, family="code", label="source code")
 
 
 def by_extension(extension: str) -> FileType | None:
-    """The type that an extension (lower case, no dot) claims; a claim only, content decides."""
+    """Return the type that an extension (lower case, no dot) claims; the content decides."""
     if extension in SOURCE_CODE:
         return source_code(extension)
     return TYPES.get(ALIASES.get(extension, extension))
 
 
 def supported_summary() -> str:
-    """One sentence's worth of what can be read, for error messages."""
+    """Return the list of what can be read, for error messages."""
     return (
         "PDF, Word, PowerPoint, Excel, OpenDocument, Pages, Numbers, Keynote, RTF, EPUB, FictionBook, HTML, e-mail "
         "(eml, msg), Jupyter notebooks, Markdown, reStructuredText, AsciiDoc, LaTeX, Org, plain text, CSV, JSON, YAML, "

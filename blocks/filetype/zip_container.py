@@ -1,4 +1,4 @@
-"""Recognises documents that are ZIP files: Office Open XML, OpenDocument, EPUB, iWork, HWPX; pure.
+"""Recognition of documents that are ZIP files: Office Open XML, OpenDocument, EPUB, iWork, HWPX; pure.
 
 Owns reading a ZIP directory within fixed bounds (PKWARE APPNOTE 4.3.12, 4.3.16 and 4.3.14-15 for ZIP64). Nothing is
 unpacked but the first bytes of the few small members that name the type, so an archive bomb costs nothing here.
@@ -73,7 +73,7 @@ class _Member:
 
 
 def identify(file: BinaryIO, size: int, extension: str, shown: str) -> FileType:
-    """The type of a ZIP-based document of *size* bytes; *extension* only tells apart the three iWork types.
+    """Return the type of a ZIP-based document of *size* bytes; *extension* decides only between the three iWork types.
 
     Raises `UnreadableDocument` (cut off or damaged), `EncryptedDocument`, `UnsupportedType` (a plain archive).
     """
@@ -118,7 +118,7 @@ def _directory(file: BinaryIO, size: int, shown: str) -> list[_Member]:
 
 
 def _zip64_directory(file: BinaryIO, end: int, directory_bytes: int) -> tuple[int, int]:
-    """Size and end of the directory by the ZIP64 records in front of the end record, where they are there."""
+    """Return size and end of the directory from the ZIP64 records in front of the end record, if there are any."""
     if end < 20:
         return directory_bytes, end
     file.seek(end - 20)
@@ -148,7 +148,7 @@ def _entries(directory: bytes) -> Iterator[_Member]:
 
 
 def _read_member(file: BinaryIO, member: _Member | None) -> bytes:
-    """The first `_MAX_MEMBER_BYTES` of a member; empty when it is absent, encrypted or damaged."""
+    """Return the first `_MAX_MEMBER_BYTES` of a member; empty when it is absent, encrypted or damaged."""
     if member is None or member.flags & _FLAG_ENCRYPTED:
         return b""
     file.seek(member.offset)
@@ -169,13 +169,13 @@ def _read_member(file: BinaryIO, member: _Member | None) -> bytes:
 
 
 def _by_mimetype(file: BinaryIO, members: dict[str, _Member]) -> str | None:
-    """OpenDocument 1.3 part 2 section 3.3 and EPUB OCF 3.3: a first member called ``mimetype`` names the type."""
+    """Return the type by OpenDocument 1.3 part 2 section 3.3 and EPUB OCF 3.3: the member ``mimetype`` names it."""
     declared = _read_member(file, members.get("mimetype"))[:100].decode("ascii", "replace").strip()
     return _MIMETYPE_MEMBERS.get(declared)
 
 
 def _by_content_types(file: BinaryIO, members: dict[str, _Member]) -> str | None:
-    """ECMA-376 part 2 section 10.1.2: ``[Content_Types].xml`` gives the type of the main part."""
+    """Return the type by ECMA-376 part 2 section 10.1.2: ``[Content_Types].xml`` has that of the main part."""
     if "[Content_Types].xml" not in members:
         return None
     declared = _read_member(file, members["[Content_Types].xml"]).decode("utf-8", "replace")

@@ -1,7 +1,8 @@
 """The `language-model` block: an OpenAI-compatible server for the stages that may use one.
 
-Owns storing the address, the model's name and the key in Prefect. Worker processes get `LanguageModelSettings` from it
-and never see this module. Fits any server that speaks ``/chat/completions``: hosted ones, vLLM, Ollama, llama.cpp.
+Owns the address, the model's name and the key in Prefect. Worker processes get `LanguageModelSettings` from it and
+never import this module. Works with any server that implements ``/chat/completions``: hosted ones, vLLM, Ollama,
+llama.cpp.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ class LanguageModel(Block):
     _description = "A language model behind an OpenAI-compatible interface, for facts that rules cannot find."
 
     base_url: str = Field(
-        description="What stands before /chat/completions.",
+        description="Address of the server: the part of the URL before /chat/completions.",
         examples=["https://api.openai.com/v1", "http://127.0.0.1:11434/v1"],
     )
-    model: str = Field(min_length=1, description="The model's name as the server knows it.")
-    api_key: SecretStr | None = Field(default=None, description="The key, if the server wants one.")
+    model: str = Field(min_length=1, description="Name of the model, as the server uses it.")
+    api_key: SecretStr | None = Field(default=None, description="API key, if the server requires one.")
     timeout_seconds: float = Field(
-        default=DEFAULT_TIMEOUT_SECONDS, gt=0, le=3600, description="For one batch of passages, tries again included."
+        default=DEFAULT_TIMEOUT_SECONDS, gt=0, le=3600, description="Time limit of one batch of passages, with retries."
     )
 
     @field_validator("base_url")
@@ -38,7 +39,7 @@ class LanguageModel(Block):
         return value.rstrip("/")
 
     def settings(self) -> LanguageModelSettings:
-        """What a worker process needs, with the key in the clear: hand it on, never store or log it."""
+        """Return the settings for worker processes, with the key in clear text: never store or log them."""
         return LanguageModelSettings(
             base_url=self.base_url,
             model=self.model,

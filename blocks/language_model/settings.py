@@ -1,7 +1,7 @@
-"""Which language model server to ask; pure, so that worker processes may hold it.
+"""The settings of a language model server, which worker processes get; pure.
 
-Owns what an OpenAI-compatible server's address may look like. Refuses addresses that carry a user, a password, a query
-or a fragment: the address is part of what decides an output and is shown to people, so no secret may be in it.
+Owns the rules for the address of an OpenAI-compatible server. Refuses addresses that hold a user, a password, a query
+or a fragment: the address is part of the stage key and is shown to people, so no secret may be in it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from blocks.errors import InvalidSettings
 
-# For one batch of passages with everything that belongs to it: the server's thinking, tries again and repairs.
+# For one batch of passages in all: the server's computing time, retries and repairs of the answer.
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelSettings:
-    """An OpenAI-compatible server, as the `language-model` block gives it. The key never reaches options or keys.
+    """An OpenAI-compatible server, from the `language-model` block. The API key is never part of options or stage keys.
 
     `base_url` is what stands before ``/chat/completions``. Raises `InvalidSettings`.
     """
@@ -32,22 +32,22 @@ class LanguageModelSettings:
         if problem:
             raise InvalidSettings(f"the language model's base_url {problem}")
         if not self.model.strip():
-            raise InvalidSettings("the language model has no name; set `model` to what the server calls it")
+            raise InvalidSettings("the language model has no name; set `model` to the name that the server uses")
         if not 0 < self.timeout_seconds < float("inf"):
             raise InvalidSettings(f"the language model's timeout is {self.timeout_seconds} s; it must be more than 0")
 
 
 def base_url_problem(url: str) -> str:
-    """What is wrong with *url* as the address of a server, without quoting it; empty when nothing is."""
+    """Return what is wrong with *url* as the address of a server, without quoting it; empty when it is valid."""
     try:
         parts = urlsplit(url)
-        port = parts.port  # raises on a port that is none
+        port = parts.port  # raises on an invalid port
     except ValueError:
         return "cannot be read as a URL; expected something like http://127.0.0.1:11434/v1"
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         return "must begin with http:// or https:// and name a host, like http://127.0.0.1:11434/v1"
     if parts.username is not None or parts.password is not None:
-        return "must not hold a user or a password; put the key into api_key"
+        return "must not contain a user or a password; put the key into api_key"
     if parts.query or parts.fragment or any(char.isspace() or not char.isprintable() for char in url):
-        return "must hold no query, no fragment and no white space"
+        return "must not contain a query, a fragment or white space"
     return ""

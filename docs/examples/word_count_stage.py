@@ -1,4 +1,4 @@
-"""A sixth stage in one file: which words a document uses, and how often.
+"""A sixth stage in one file: the most frequent words of a document.
 
 Owns the form of its output, `NAME.words.json`:
 
@@ -24,10 +24,10 @@ _WORD = re.compile(r"[^\W\d_]+")
 
 
 class WordCountOptions(StageOptions):
-    """What is counted, and how much of it is listed."""
+    """Options of the word count."""
 
-    min_letters: int = Field(default=4, ge=1, le=50, description="Shorter words are not counted.")
-    most_used: int = Field(default=20, ge=1, le=1000, description="How many words are listed, the most used first.")
+    min_letters: int = Field(default=4, ge=1, le=50, description="Minimum letters of a word that is counted.")
+    most_used: int = Field(default=20, ge=1, le=1000, description="Maximum number of words in the list.")
 
 
 def run(given: StageInput, options: WordCountOptions) -> StageOutput:

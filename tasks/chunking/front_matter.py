@@ -1,8 +1,8 @@
 """The YAML header in front of a Markdown text.
 
-Owns where the header ends and which of its fields may leave it. A header is untrusted: it is read with YAML's base
-loader (no types, no objects, no dates), only plain values of known names are taken, and what is too large, too deep or
-no mapping at all is not a header but text. The format is the one that static site generators share: ``---`` alone on
+Owns where the header ends and which of its fields are used. A header is untrusted: it is read with YAML's base loader
+(no types, no objects, no dates), only plain values of known names are taken, and what is too large, too deep or not a
+mapping is text, not a header. The format is the one that static site generators share: ``---`` alone on
 the first line, ``---`` or ``...`` alone on the closing one.
 """
 
@@ -16,7 +16,7 @@ import yaml
 
 # The conversion stage writes under 1 kB; a pure-Python YAML parser needs 0.1 s for this much.
 MAX_HEADER_CHARACTERS = 16 * 1024
-# Longer values are no title, name or date.
+# Longer values are not a title, a name or a date.
 MAX_VALUE_CHARACTERS = 1000
 
 FIELDS = ("title", "source", "sha256", "type", "pages", "language", "created")
@@ -42,7 +42,7 @@ class FrontMatter:
 
 
 def read_front_matter(text: str) -> FrontMatter:
-    """The header of *text*; without a usable one the body begins at 0. Never raises."""
+    """Return the header of *text*; without a usable one the body begins at 0. Never raises."""
     body = FrontMatter(body_start=1 if text.startswith(BYTE_ORDER_MARK) else 0)
     opening = _OPENING.match(text)
     closing = opening and _CLOSING.search(text, opening.end(), opening.end() + MAX_HEADER_CHARACTERS)
@@ -62,7 +62,7 @@ def _known(values: dict[Any, Any]) -> dict[str, str]:
     for name in FIELDS:
         value = values.get(name)
         if isinstance(value, str) and value.strip() not in _NULLS:
-            # YAML escapes can spell lone surrogates, which no JSON writer takes, and NUL, which Postgres refuses.
+            # YAML escapes can spell lone surrogates, which JSON writers refuse, and NUL, which Postgres refuses.
             clean = "".join(char if char.isprintable() else " " for char in value[:MAX_VALUE_CHARACTERS])
             known[name] = " ".join(clean.split())
     return known

@@ -1,9 +1,9 @@
-"""Blocks into chunks: what belongs together, within a number of tokens.
+"""Blocks into chunks: which blocks belong together, within a number of tokens.
 
 Owns which blocks share a chunk. A chunk begins at a heading wherever there is one, holds whole blocks while they fit,
-and never runs on into a section of the same or a higher level (unless small sections are to be merged). What is left
-of a section after full chunks is evened out with the chunk before it, so that slivers are rare. A heading does not
-stand at the end of a chunk, away from what it is the heading of, where that can be helped.
+and does not continue into a section of the same or a higher level (unless small sections are to be merged). The rest of
+a section after full chunks is balanced with the chunk before it, so that slivers are rare. Where possible, a heading is
+not the end of a chunk, away from its text.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from itertools import islice
 from tasks.chunking.pieces import Cutter, Piece
 from tasks.text.scanner import LINE_END, Block, Kind, scan_blocks
 
-# The title and the headings above a chunk are embedded with it and so take room from its text: at most one part in this
-# many. The same goes for the header row of a table; a larger one is left out.
+# The title and the headings above a chunk are embedded with it and so take tokens from its text: at most one part in
+# this many. The same holds for the header row of a table; a larger one is left out.
 CONTEXT_SHARE = 5
 # Between two headings stands a separator, and a line end between the last one and the text: about one token each.
 SEPARATOR_TOKENS = 1
-# Blocks are counted in batches, for the tokenizer's sake.
+# The tokenizer is fast on batches.
 BATCH_BLOCKS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in tokens. `most` bounds a chunk's text and its context together; below `least` it is a sliver.
+    """Sizes in tokens. `most` is the limit of a chunk's text and context together; a chunk below `least` is a sliver.
 
-    `title` is what the document's title takes, which is part of every chunk's context.
+    `title` is the size of the document's title, which is part of every chunk's context.
     """
 
     most: int
@@ -52,8 +52,8 @@ Path = tuple[Heading, ...]
 class Draft:
     """A chunk's place ``[start, end)``. `headings` are in force at its first text; of these `above` are not in it.
 
-    `table_header` is the header row of the table that it begins in the middle of. `continues` says whether it goes on
-    with the section in which the chunk before it ends.
+    `table_header` is the header row of the table that it begins inside. `continues` says whether it continues the
+    section in which the chunk before it ends.
     """
 
     start: int
@@ -66,7 +66,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A piece in a chunk, with the headings in force there (a heading's own included).
+    """A piece in a chunk, with the headings in force there, a heading itself included.
 
     `header` is the header row of the table that the piece is a later part of.
     """
@@ -102,12 +102,12 @@ class _Chunk:
 
     @property
     def level(self) -> int:
-        """The level of the section that the chunk begins in; 0 before the first heading."""
+        """The level of the section in which the chunk begins; 0 before the first heading."""
         path = self.entries[0].path if self.entries else ()
         return path[-1].level if path else 0
 
     def take_dangling_headings(self) -> list[_Entry]:
-        """Remove and give back the headings at the end that have no text below them yet."""
+        """Remove and return the headings at the end that have no text below them yet."""
         dangling: list[_Entry] = []
         while self.entries and self.entries[-1].kind == "heading":
             dangling.insert(0, self.take_last())
@@ -115,7 +115,7 @@ class _Chunk:
 
 
 def pack(text: str, body_start: int, limits: Limits, cutter: Cutter) -> Iterator[Draft]:
-    """The chunks of *text* from *body_start* on, in order, without overlap; every non-blank character is in one."""
+    """Yield the chunks of *text* from *body_start* on, in order, without overlap; no non-blank text is left out."""
     packer = _Packer(text, limits, cutter)
     blocks = scan_blocks(text, body_start)
     while batch := list(islice(blocks, BATCH_BLOCKS)):
@@ -160,7 +160,7 @@ class _Packer:
             yield from self._append(_Entry(part, kind, self._path, None if begins else header))
 
     def _table_header(self, block: Block, room: int) -> Piece | None:
-        """The header row of a table, if it leaves most of the room to the rows."""
+        """Return the header row of a table, if it leaves most of the room to the rows."""
         if block.kind != "table":
             return None
         line = LINE_END.search(self._text, block.start, block.end)
@@ -169,7 +169,7 @@ class _Packer:
         return header if header.weight <= min(self._limits.most // CONTEXT_SHARE, room // 2) else None
 
     def end_section(self) -> Iterator[Draft]:
-        """Close the open chunk; what follows begins another."""
+        """Close the open chunk; the next block begins another."""
         if self._before is not None:
             if self._open.weight < self._limits.least:
                 self._even_out(self._before, self._open)
@@ -178,7 +178,7 @@ class _Packer:
         self._before, self._open = None, _Chunk()
 
     def _may_run_on(self, block: Block, piece: Piece) -> bool:
-        """Whether the open chunk goes on across this heading: only as a sliver, and only downwards."""
+        """Return whether the open chunk continues across this heading: only as a sliver, and only to a lower level."""
         chunk = self._open
         if not chunk.entries or chunk.continues or chunk.weight >= self._limits.least:
             return False
@@ -190,7 +190,7 @@ class _Packer:
         self._open.append(entry)
 
     def _roll_over(self, new: _Entry) -> Iterator[Draft]:
-        """Go on with the same section in a new chunk, which takes dangling headings along if they fit with *new*."""
+        """Continue the section in a new chunk, which takes the dangling headings if they fit together with *new*."""
         dangling = self._open.take_dangling_headings()
         if sum(entry.piece.weight for entry in dangling) + new.piece.weight > self._room(new, continues=True):
             for entry in dangling:
@@ -209,7 +209,7 @@ class _Packer:
         return chunk.weight + piece.weight <= self._room(first, continues=chunk.continues)
 
     def _room(self, first: _Entry, *, continues: bool) -> int:
-        """Tokens of text that a chunk takes that begins with *first*: what title, headings and table header leave."""
+        """Return the tokens for the text of a chunk that begins with *first*, less title, headings and table header."""
         headings = self._limits.title + sum(heading.tokens + SEPARATOR_TOKENS for heading in first.above)
         room = self._limits.most - min(headings, self._limits.most // CONTEXT_SHARE)
         if first.header:
@@ -217,7 +217,7 @@ class _Packer:
         return room - self._limits.overlap if continues else room
 
     def _room_when_fresh(self) -> int:
-        """Tokens that a piece may have so as to fit a new chunk, if possible together with dangling headings."""
+        """Return the tokens of a piece that fits a new chunk, if possible together with dangling headings."""
         room = self._room(_Entry(Piece(0, 0, 0), "paragraph", self._path), continues=True)
         dangling = 0
         for entry in reversed(self._open.entries):
@@ -227,7 +227,7 @@ class _Packer:
         return room - dangling if dangling < room // 2 else room
 
     def _even_out(self, full: _Chunk, sliver: _Chunk) -> None:
-        """Move text from the end of *full* to the front of *sliver* until that is none, or *full* would be one."""
+        """Move text from the end of *full* to the front of *sliver*, until *sliver* is none, or *full* would be one."""
         least = self._limits.least
         last = full.entries[-1]
         if last.piece.weight > least:  # too much to move whole
@@ -263,7 +263,7 @@ class _Packer:
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """The span without white space at its end and without blank lines at its beginning; indentation stays."""
+    """Return the span without white space at its end and blank lines at its beginning; indentation stays."""
     content = text[start:end]
     end = start + len(content.rstrip())
     blank = len(content) - len(content.lstrip())

@@ -1,7 +1,7 @@
-"""A block that is too large, cut where it hurts least.
+"""Cutting a block that is too large, at the best places for its kind.
 
 Owns the order of cuts: rows of a table, groups and then lines of code, items of a list, sentences of prose; then words,
-then characters. Every cut is a place in the text: pieces lie end to end and nothing is added, dropped or rewritten.
+then characters. Every cut is a place in the text: pieces follow each other without a gap, and nothing is rewritten.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from itertools import islice
 
 from tasks.text.scanner import Kind
 
-# A chunk may not hold more characters than this times its tokens: WordPiece counts a word over 100 characters as one
-# token and an accent as none, so tokens alone would let a line of base64 through whole. Prose has 4 to 6.
+# A chunk may not have more characters than this times its tokens: WordPiece counts a word over 100 characters as one
+# token and an accent as none, so a limit on tokens alone would accept a line of base64 whole. Prose has 4 to 6.
 MAX_CHARACTERS_PER_TOKEN = 20
 
-# Where to begin looking for what fits.
+# The first guess for how many characters fit.
 TYPICAL_CHARACTERS_PER_TOKEN = 4
 
-# Words are counted in runs of about this many characters: fine enough to fill a chunk, few enough to count quickly.
+# Words are counted in runs of about this many characters: small enough to fill a chunk, large enough to count quickly.
 RUN_CHARACTERS = 160
 # Pieces are counted in batches: large enough for the tokenizer's batch call, small enough to stay in the cache.
 BATCH_PIECES = 256
-# How far a cut moves back so as not to part a letter from its accents or a family of joined emoji.
+# How far a cut moves back to keep a letter with its accents, and joined emoji together.
 MAX_CLUSTER_CHARACTERS = 32
 
 Span = tuple[int, int]
@@ -50,7 +50,7 @@ class Piece:
 
 
 def weigh(tokens: int, characters: int) -> int:
-    """The size that limits a chunk: its tokens, but not less than its characters allow."""
+    """Return the size that limits a chunk: its tokens, or more where its characters are many."""
     return max(tokens, characters // MAX_CHARACTERS_PER_TOKEN)
 
 
@@ -62,11 +62,11 @@ class Cutter:
         self._count_tokens = count_tokens
 
     def cut(self, span: Span, kind: Kind, limit: int) -> Iterator[Piece]:
-        """Pieces that together are *span*, each of weight *limit* or less; as large as the kind's cuts allow."""
+        """Yield the pieces of *span*, each of weight *limit* or less, as large as the kind's cuts allow."""
         return self._cut(span, _CUTS[kind], limit)
 
     def weigh_all(self, spans: Iterable[Span], limit: int) -> Iterator[Piece]:
-        """Each span with its weight. What is too long for *limit* by its characters alone is not tokenised."""
+        """Yield each span with its weight. A span too long for *limit* by its characters alone is not tokenised."""
         waiting = iter(spans)
         while batch := list(islice(waiting, BATCH_PIECES)):
             long = [(end - start) // MAX_CHARACTERS_PER_TOKEN > limit for start, end in batch]
@@ -86,7 +86,7 @@ class Cutter:
                 yield from self._cut((piece.start, piece.end), cuts[1:], limit)
 
     def _windows(self, span: Span, limit: int) -> Iterator[Piece]:
-        """The last resort, inside a word: as many characters as fit, at least one."""
+        """Cut inside a word, as the last resort: as many characters as fit, at least one."""
         start, stop = span
         reach = limit * TYPICAL_CHARACTERS_PER_TOKEN
         while start < stop:
@@ -96,7 +96,7 @@ class Cutter:
                 end = self._whole_cluster(start, start + max(1, (end - start) * limit // (weight + 1)))
                 weight = self._weight(start, end)
             yield Piece(start, end, weight)
-            # Neighbours are alike: twice what fitted is enough to find out whether more would.
+            # Neighbouring text is similar: trying twice what fitted is enough.
             reach = min(2 * (end - start), limit * MAX_CHARACTERS_PER_TOKEN)
             start = end
 
@@ -104,7 +104,7 @@ class Cutter:
         return weigh(self._count_tokens([self._text[start:end]])[0], end - start)
 
     def _whole_cluster(self, start: int, end: int) -> int:
-        """*end*, or the nearest place before it that parts no combined character."""
+        """Return *end*, or the nearest place before it that splits no combined character."""
         for place in range(end, max(start, end - MAX_CLUSTER_CHARACTERS), -1):
             following, before = self._text[place : place + 1], self._text[place - 1]
             joined = following and (unicodedata.combining(following) or following in _JOINERS)
@@ -121,7 +121,7 @@ def _lines(text: str, span: Span) -> Iterator[Span]:
 
 
 def _items(text: str, span: Span) -> Iterator[Span]:
-    """The items of a list: cut before each marker that stands as far left as the list's first."""
+    """Cut before each list marker with the indentation of the list's first."""
     start = span[0]
     margin: int | None = None
     for line_start, _ in _lines(text, span):
@@ -137,7 +137,7 @@ def _items(text: str, span: Span) -> Iterator[Span]:
 
 
 def _markers(text: str, span: Span) -> Iterator[Span]:
-    """Cut before every line that begins an item, nested ones too."""
+    """Cut before every line that begins an item, nested items too."""
     start = span[0]
     for line_start, _ in _lines(text, span):
         if line_start > start and _ITEM.match(text, line_start, span[1]):
@@ -147,7 +147,7 @@ def _markers(text: str, span: Span) -> Iterator[Span]:
 
 
 def _groups(text: str, span: Span) -> Iterator[Span]:
-    """Lines of code that stand together: cut after blank lines."""
+    """Cut code after blank lines."""
     start = span[0]
     for blank in _BLANK_LINE.finditer(text, *span):
         if blank.end() < span[1]:
@@ -166,7 +166,7 @@ def _sentences(text: str, span: Span) -> Iterator[Span]:
 
 
 def _words(text: str, span: Span) -> Iterator[Span]:
-    """Runs of whole words of about `RUN_CHARACTERS`; a longer word is a run of its own."""
+    """Cut into runs of whole words of about `RUN_CHARACTERS`; a longer word is a run of its own."""
     start = end = span[0]
     for word in _WORD.finditer(text, *span):
         if word.end() - start > RUN_CHARACTERS and end > start:

@@ -1,7 +1,7 @@
-"""A short extractive summary of a document: sentences of its own, picked and not written.
+"""A short extractive summary of a document: sentences that are selected, not written.
 
-Owns which sentences: of the prose at the beginning, those that hold most of the key phrases, an early one before a
-late one. In the document's order, as plain words.
+Owns the selection: of the prose at the beginning, the sentences with most of the key phrases, early ones before late
+ones. They are in the document's order, as plain words.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 
 from tasks.text.key_phrases import KeyPhrase, key_phrases
-from tasks.text.plain import plain_text
+from tasks.text.prose import plain_text
 from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import cells
 
-# What a document is about stands at its beginning; more would cost time in proportion.
+# A document says at its beginning what it is about; reading more takes time in proportion.
 READ_CHARACTERS = 16 * 1024
 MAX_SENTENCES = 3
 MAX_SUMMARY_CHARACTERS = 600
-# Shorter ones say nothing by themselves, longer ones are lists or tables that lost their shape.
+# Shorter sentences say little by themselves, longer ones are lists or tables that lost their structure.
 MIN_SENTENCE_CHARACTERS = 30
 MAX_SENTENCE_CHARACTERS = 300
-# Chinese and Japanese say in a third of the signs what alphabets do.
+# Chinese and Japanese need a third of the characters that alphabets do.
 DENSE_LANGUAGES = ("zh", "ja", "ko")
 PHRASES = 20
-# The first sentence counts half as much again as one at the end of what is read.
+# The first sentence counts half as much again as the last one that is read.
 POSITION_BONUS = 0.5
 
 
 def summarise(text: str, body_start: int, language: str | None) -> str:
-    """At most three sentences and 600 characters; where there are none the first words, or a table's columns."""
+    """Return at most three sentences and 600 characters; without sentences the first words, or a table's columns."""
     tag = (language or "en").lower()
     beginning = text[body_start : body_start + READ_CHARACTERS]
     prose = list(_prose(beginning))
@@ -64,7 +64,7 @@ def _best(sentences: Sequence[str], phrases: Sequence[KeyPhrase]) -> Iterator[st
     def score(index: int) -> float:
         sentence = sentences[index].lower()
         hits = sum(phrase.score for phrase in phrases if phrase.text.lower() in sentence)
-        # The root keeps long sentences from winning by length alone.
+        # The root keeps long sentences from ranking first by length alone.
         return (hits / sqrt(len(sentence))) * (1 + POSITION_BONUS * (1 - index / len(sentences)))
 
     ranked = sorted(range(len(sentences)), key=lambda index: (-score(index), index))

@@ -1,7 +1,7 @@
-"""Finds the character encoding of text files; pure.
+"""Detection of the character encoding of text files; pure.
 
 Owns the order of evidence: byte order mark, zero bytes of UTF-16, strict UTF-8 over the whole file, then statistics
-over the lines that are not ASCII. Reads in bounded memory, so that large tables need not be loaded for it.
+over the lines that are not ASCII. Reads in bounded memory, so that large tables are not loaded for it.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from blocks.filetype.text import text_encoding
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
-# Statistics settle within a few kB of telling bytes; more only costs time (charset-normalizer takes 1 s per MB).
+# Statistics are stable within a few kB of non-ASCII lines; more only costs time (charset-normalizer takes 1 s per MB).
 _SAMPLE_BYTES = 32 << 10
 # Up to this share of broken sequences, a file is damaged UTF-8 rather than another encoding.
 _MAX_BROKEN_SHARE = 0.05
-# What people have on their disks, the most usual first. Left to itself the detector also proposes codecs of the 1980s
-# that fit by chance.
+# Codecs of files that people have, the most frequent first. Without a list the detector also proposes codecs of the
+# 1980s that fit by chance.
 _PLAUSIBLE = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
     *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
     *("cp874", "iso8859_2", "iso8859_5", "koi8_r", "koi8_u", "cp850", "cp437"),
 )
-# Short texts in neighbouring codecs differ by less than this in the detector's measure of disorder (0 to 1); then the
-# more usual codec is right more often.
+# Short texts in similar codecs differ by less than this in the detector's measure of disorder (0 to 1); then the more
+# frequent codec is right more often.
 _SAME_DISORDER = 0.02
 _FALLBACK = "cp1252"
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A Python codec name, and what to tell people when reading with it may not be exact."""
+    """A Python codec name, and the warnings for people if reading with it may not be exact."""
 
     codec: str
     warnings: tuple[str, ...] = ()
 
 
 def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
-    """The encoding of the text file at *path*; *wanted* overrules detection. Raises `InvalidOptions` for no codec."""
+    """Return the encoding of the text file at *path*; *wanted* overrides detection. Raises `InvalidOptions`."""
     if wanted:
         try:
             return Encoding(codecs.lookup(wanted).name)
@@ -60,11 +60,11 @@ def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
     if broken <= multibyte * _MAX_BROKEN_SHARE:
         return Encoding("utf-8", (f"{broken} byte sequences are not valid UTF-8 and were replaced",))
     codec = guess_legacy_codec(sample)
-    return Encoding(codec, (f"the text is not UTF-8; read as {codec}, which was guessed",))
+    return Encoding(codec, (f"the text is not UTF-8; its encoding was guessed, and it was read as {codec}",))
 
 
 def guess_legacy_codec(sample: bytes) -> str:
-    """The likeliest 8-bit or East Asian codec of *sample*, which should consist of lines with non-ASCII bytes."""
+    """Return the likeliest 8-bit or East Asian codec of *sample*, which should have lines with non-ASCII bytes only."""
     import charset_normalizer
 
     matches = charset_normalizer.from_bytes(sample, cp_isolation=list(_PLAUSIBLE), preemptive_behaviour=False)
@@ -81,7 +81,7 @@ def guess_legacy_codec(sample: bytes) -> str:
 
 
 def _scan_utf8(path: Path) -> tuple[int, int, bytes]:
-    """Counts of broken and of proper multi-byte sequences, and a sample of the lines that hold non-ASCII bytes."""
+    """Return the counts of broken and of valid multi-byte sequences, and a sample of the lines with non-ASCII bytes."""
     broken = multibyte = 0
     sample = bytearray()
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -91,7 +91,7 @@ def _scan_utf8(path: Path) -> tuple[int, int, bytes]:
                 sample += b"".join(line for line in chunk.splitlines(True) if not line.isascii())[:_SAMPLE_BYTES]
             text = decoder.decode(chunk)
             if not text.isascii():
-                # A replacement character that is in the file itself is proper UTF-8.
+                # A replacement character in the file itself is valid UTF-8.
                 lost = max(0, text.count("\ufffd") - chunk.count(b"\xef\xbf\xbd"))
                 broken += lost
                 multibyte += sum(not part.isascii() for part in text.split()) - lost

@@ -1,7 +1,7 @@
-"""The YAML header of a Markdown document: which fields, in which order, and how they survive any content; pure.
+"""The YAML header of a Markdown document: its fields, their order and their rules; pure.
 
-Owns `title, source, sha256, type, pages, language, created` and their rules. A value that cannot be had is null, never
-a guess; a hostile title (line breaks, colons, ten kilobytes) comes out as one short line.
+Owns `title, source, sha256, type, pages, language, created`. An unknown value is null, never a guess; a hostile title
+(line breaks, colons, ten kilobytes) becomes one short line.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from blocks.naming import clean_display_name, document_stem
 from tasks.contract import DocumentInfo
 from tasks.conversion.reading import Reading, single_line
 
-# Two lines on a screen; what is longer is a paragraph in the title's place.
+# Two lines on a screen; a longer title is a paragraph.
 MAX_TITLE_CHARACTERS = 200
-# A heading that names the document stands on its first pages.
+# A heading that names the document is on its first pages.
 _HEADING_WINDOW_CHARACTERS = 50_000
-# The patterns below take quadratic time on a hostile line, so they see no more of one than a title needs.
+# The patterns below take quadratic time on a hostile line, so they get only as much of it as a title needs.
 _HEADING_LINE_CHARACTERS = 600
 
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*$")
@@ -32,7 +32,7 @@ _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])?")
 _EMPHASIS = re.compile(r"(?<![\w\\])(\*\*|__|\*|_|~~|`)(?=\S)(.+?)(?<=[^\s\\])\1(?!\w)")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
-# What authoring programs write where nobody entered a title.
+# Values that authoring programs write if no title was entered.
 _PLACEHOLDER_TITLES = frozenset(
     {"", "untitled", "(anonymous)", "(unspecified)", "anonymous", "unspecified", "document", "unknown", "none", "title"}
     | {
@@ -62,9 +62,9 @@ class Header:
     created: str | None
 
     def to_yaml(self, further: Mapping[str, Any]) -> str:
-        """The header with its fences and an empty line after it; *further* fields follow the own ones.
+        """Return the header with its fences and an empty line after it; *further* fields follow its own.
 
-        A further field with an own one's name stays as ``original_NAME`` where its value differs.
+        A further field with the name of an own field is kept as ``original_NAME`` if its value differs.
         """
         fields: dict[str, Any] = {
             "title": self.title,
@@ -85,7 +85,7 @@ class Header:
 
 
 def make_header(reading: Reading, document: DocumentInfo, file_type: FileType, language: str | None) -> Header:
-    """The header of *document*. *language* is what the text was found to be; a declared one stands in for it."""
+    """Return the header of *document*. *language* was detected; without it the declared language is used."""
     return Header(
         title=_title(reading, document, file_type),
         source=clean_display_name(document.name),
@@ -98,7 +98,7 @@ def make_header(reading: Reading, document: DocumentInfo, file_type: FileType, l
 
 
 def _title(reading: Reading, document: DocumentInfo, file_type: FileType) -> str:
-    # In plain text a line with a hash in front is a comment as often as a heading.
+    # In plain text a line that begins with a hash is a comment as often as a heading.
     heading = "" if file_type.family == "text" else first_heading(reading.body)
     for candidate in (_PROGRAM_PREFIX.sub("", single_line(reading.title or "")), heading):
         if candidate.lower() not in _PLACEHOLDER_TITLES:
@@ -114,7 +114,7 @@ def _shortened(title: str) -> str:
 
 
 def first_heading(body: str) -> str:
-    """The text of the first ATX heading outside of code blocks, without its markup; empty when there is none."""
+    """Return the text of the first ATX heading outside code blocks, without its markup; empty when there is none."""
     fence: str | None = None
     for line in body[:_HEADING_WINDOW_CHARACTERS].split("\n"):
         mark = _FENCE.match(line)
@@ -142,7 +142,7 @@ def _declared_language(declared: str | None) -> str | None:
 
 
 def to_iso8601(moment: str | None) -> str | None:
-    """A date as documents write it (ISO 8601, RFC 5322, PDF, a year alone) as ISO 8601; None when it is no date."""
+    """Return a date of a document (ISO 8601, RFC 5322, PDF, a year alone) as ISO 8601; None when it is not a date."""
     text = single_line(moment or "")[:64]
     if _YEAR_OR_MONTH.fullmatch(text):
         return text
@@ -159,7 +159,7 @@ def _iso(text: str) -> str:
 
 
 def _pdf(text: str) -> str:
-    """ISO 32000-1 section 7.9.4, without the rarely right time zone."""
+    """Parse ISO 32000-1 section 7.9.4, without the time zone, which is rarely right."""
     found = _PDF_DATE.match(text)
     if found is None:
         raise ValueError("no PDF date")

@@ -1,7 +1,7 @@
-"""E-mail messages: who wrote to whom, when, about what, the text, and the names of what was attached.
+"""E-mail messages: the main headers, the text, and the names of the attachments.
 
 Owns the choice of a message's text (RFC 2046: the richest alternative that can be read) and the decoding of its headers
-(RFC 2047). Attachments are listed and not read: each is a document of its own with an identity of its own.
+(RFC 2047). Attachments are listed and not read: each is a document with an identity of its own.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Message: TypeAlias = "_Message[str, str]"
 CONVERTER = "waybill-mail 1"
 
 _SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
-# A forwarded message in a forwarded message is still a conversation; further down it is a loop or an attack.
+# A forwarded message in a forwarded message is still a conversation; deeper nesting is a loop or an attack.
 _MAX_FORWARDS = 3
-# Distribution lists run to thousands of addresses that nobody searches for.
+# Distribution lists have thousands of addresses that no reader searches for.
 _MAX_HEADER_CHARACTERS = 1_000
-# Decoding encoded words takes more than linear time; no honest header is this long.
+# Decoding encoded words takes more than linear time; no real header is this long.
 _MAX_RAW_HEADER_CHARACTERS = 20_000
 _MAX_FILE_NAME_CHARACTERS = 200
 # What the standard library's parser is known to raise on malformed parameters and encodings.
@@ -42,14 +42,14 @@ _MARKUP = re.compile(r"([\\`*\[\]<])")
 
 @dataclass(kw_only=True)
 class _Content:
-    """What has been found in a message so far."""
+    """The parts of a message found so far."""
 
     blocks: list[str] = field(default_factory=list[str])
     attachments: list[str] = field(default_factory=list[str])
 
 
 class _MailReader:
-    """Walks one message's parts; it opens nothing but the message's own file."""
+    """Walks one message's parts; opens no other file than the message."""
 
     def __init__(self, path: Path, shown: str, exclude_selectors: Sequence[str]) -> None:
         self._path = path
@@ -83,7 +83,7 @@ class _MailReader:
             found.blocks.append(self._text(part, kind))
 
     def _collect_richest(self, alternatives: list[Message], found: _Content, forwards: int) -> None:
-        """The last alternative that gives any text: senders put the richest one last (RFC 2046 section 5.1.4)."""
+        """Add the last alternative that has any text: senders put the richest one last (RFC 2046 section 5.1.4)."""
         for part in reversed(alternatives):
             attempt = _Content()
             self._collect(part, attempt, forwards)
@@ -101,23 +101,23 @@ class _MailReader:
         try:
             reading = html_to_markdown(text, self._path, self._shown, self._exclude_selectors)
         except WaybillError:
-            return ""  # another alternative may be readable, and headers and attachments are worth having
+            return ""  # another alternative may be readable, and headers and attachments are useful
         return reading.body.strip("\n")
 
 
 def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
-    """The message as Markdown. Raises `UnreadableDocument` for parts nested beyond all measure."""
+    """Return the message as Markdown. Raises `UnreadableDocument` for malformed or too deeply nested messages."""
     try:
         with path.open("rb") as file:
             message = BytesParser(policy=policy.compat32).parse(file)
         content = _MailReader(path, shown, exclude_selectors).content(message)
     except RecursionError as exc:
         raise UnreadableDocument(
-            f"{shown!r} is a message whose parts are nested too deeply to be read; send the inner message by itself"
+            f"{shown!r} is a message whose parts are nested too deeply to be read; send the inner message alone"
         ) from exc
     except _PARSER_FAILURES as exc:
         raise UnreadableDocument(
-            f"{shown!r} is no well-formed e-mail message ({type(exc).__name__}); export it again"
+            f"{shown!r} is not a well-formed e-mail message ({type(exc).__name__}); export it again"
         ) from exc
     subject = _header(message, "Subject")
     heading = [f"# {_escaped(subject)}"] if subject else []
@@ -135,13 +135,13 @@ def _header_list(message: Message) -> str:
 
 
 def _header(message: Message, name: str) -> str:
-    """A header's text on one line; empty when it is absent, as it stands when its encoding is broken."""
+    """Return a header's text on one line; empty when it is absent, undecoded when its encoding is broken."""
     values = [str(value) for key, value in message.raw_items() if key.lower() == name.lower()]
     return _decoded_words(", ".join(values))
 
 
 def _decoded_words(raw: str) -> str:
-    """RFC 2047 encoded words decoded; raw 8-bit text, which RFC 6532 allows, read as UTF-8."""
+    """Decode RFC 2047 encoded words; raw 8-bit text, which RFC 6532 allows, is read as UTF-8."""
     raw = raw[:_MAX_RAW_HEADER_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     try:
         return single_line(str(make_header(decode_header(raw))))
@@ -150,7 +150,7 @@ def _decoded_words(raw: str) -> str:
 
 
 def _is_text(kind: str) -> bool:
-    """A multipart message without its boundary cannot be taken apart, but it can be shown."""
+    """Return whether a part is shown as text; so is a multipart message without its boundary, which has no parts."""
     return kind.startswith(("text/", "multipart/"))
 
 
@@ -164,7 +164,7 @@ def _attachment_line(part: Message, kind: str) -> str:
 
 
 def _decoded(part: Message) -> str:
-    """A text part's text: by its declared charset, else UTF-8, else by statistics."""
+    """Return a text part's text: decoded by its declared charset, else as UTF-8, else by statistics."""
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
     for codec in (part.get_content_charset() or "utf-8", "utf-8"):

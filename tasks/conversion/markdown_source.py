@@ -1,6 +1,6 @@
-"""Markdown documents: the text as it is, the author's own YAML header taken apart.
+"""Markdown documents: the text unchanged, the author's own YAML header parsed.
 
-Owns reading a foreign front matter safely: bounded, without aliases (they can grow a few hundred bytes into gigabytes)
+Owns reading a foreign front matter safely: bounded, without aliases (they can expand a few hundred bytes to gigabytes)
 and without objects. A header that is not YAML stays in the text as a code block, so that no word of it is lost.
 """
 
@@ -17,7 +17,7 @@ import yaml
 from tasks.conversion.plain_text import CONVERTER, as_code_block, load_text
 from tasks.conversion.reading import Reading, single_line
 
-# Real headers have up to a few kB; a longer one is a text between two rules.
+# Real headers have up to a few kB; a longer one is text between two rules.
 _MAX_HEADER_CHARACTERS = 32_768
 _HEADER = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _LANGUAGE = re.compile(r"([a-z]{2})(?:[-_].*)?", re.DOTALL)
@@ -33,7 +33,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_markdown(path: Path, encoding: str | None) -> Reading:
-    """The text without its header; title, date, language and the remaining fields come from the header."""
+    """Return the text without its header; title, date, language and the other fields come from the header."""
     text, warnings = load_text(path, encoding)
     text = text.lstrip("\n")
     header = _HEADER.match(text, 0, _MAX_HEADER_CHARACTERS)
@@ -43,8 +43,8 @@ def read_markdown(path: Path, encoding: str | None) -> Reading:
     fields = _parse(header[1])
     if fields is None:
         kept = f"{as_code_block(header[1], 'yaml')}\n{body}"
-        told = "the document's own header is not plain YAML and was kept as a code block"
-        return Reading(body=kept, converter=CONVERTER, warnings=(*warnings, told))
+        warning = "the document's own header is not plain YAML and was kept as a code block"
+        return Reading(body=kept, converter=CONVERTER, warnings=(*warnings, warning))
     return Reading(
         body=body,
         converter=CONVERTER,
@@ -57,7 +57,7 @@ def read_markdown(path: Path, encoding: str | None) -> Reading:
 
 
 def _parse(source: str) -> dict[str, Any] | None:
-    """The header's fields; None when it is not a mapping that can be written again as YAML."""
+    """Return the header's fields; None when it is not a mapping that can be written again as YAML."""
     try:
         loaded: object = yaml.load(source, Loader=_PlainLoader)  # noqa: S506 - derives from SafeLoader
         if loaded is None:

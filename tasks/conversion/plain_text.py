@@ -1,7 +1,7 @@
 """Plain text, source code and structured data: kept word for word.
 
-Owns the decision that these are not rewritten: text goes into Markdown as it is, code and data go into a code block,
-where their signs mean nothing. Refuses to convert XML or JSON into headings: nothing would find its way back.
+Owns the decision that these are not rewritten: text goes into Markdown unchanged, code and data go into a code block,
+where their signs have no meaning. Does not convert XML or JSON into headings, because that could not be undone.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ _BACKTICKS = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
 
 
 def read_plain_text(path: Path, encoding: str | None) -> Reading:
-    """The text as it is, in UTF-8 with plain line feeds."""
+    """Return the text unchanged, in UTF-8 with plain line feeds."""
     text, warnings = load_text(path, encoding)
     return Reading(body=text, converter=CONVERTER, warnings=warnings)
 
 
 def read_code(path: Path, file_type: FileType, encoding: str | None) -> Reading:
-    """The text in one fenced code block whose info string names the language."""
+    """Return the text in one fenced code block whose info string names the language."""
     text, warnings = load_text(path, encoding)
     language = SOURCE_CODE.get(file_type.extension, file_type.extension)
-    body = as_code_block(text, language) if _WORD.search(text) else ""  # the info string must not pass for text
+    body = as_code_block(text, language) if _WORD.search(text) else ""  # the info string is not text
     return Reading(body=body, converter=CONVERTER, warnings=warnings)
 
 
 def load_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
-    """The file's text, decoded and cleaned, and what to tell about the decoding."""
+    """Return the file's text, decoded and cleaned, and the warnings about its decoding."""
     found = find_encoding(path, encoding)
     return clean_text(path.read_bytes().decode(found.codec, "replace")), found.warnings
 
 
 def as_code_block(text: str, language: str) -> str:
-    """*text* in a fence longer than any fence inside of it (CommonMark 4.5)."""
+    """Return *text* in a fence longer than any fence inside it (CommonMark 4.5)."""
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=2)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}\n"

@@ -1,7 +1,7 @@
-"""What a converter gives back, and the cleaning that every text passes; pure.
+"""The result of a converter, and the cleaning that every text passes; pure.
 
-Owns the form between the converters and the YAML header. Text in it holds no control characters, no terminal escapes
-and no lone surrogates: nothing that YAML, JSON or Postgres would refuse later.
+Owns the form between the converters and the YAML header. Its text has no control characters, no terminal escapes and no
+lone surrogates, which YAML, JSON or Postgres would refuse later.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _LINE_ENDS = re.compile(r"\r\n?|\x85|\u2028|\x0b")
 _PAGE_BREAK = re.compile(r"\x0c")
 # ECMA-48 control sequences: colours in logs and notebook tracebacks.
 _TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\))")
-# C1 controls stay: they are what Windows-1252 quotes look like after a wrong decoding, and stage 2 repairs those.
+# C1 controls stay: a wrong decoding turns Windows-1252 quotes into them, and stage 2 repairs those.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-# A mark inside of a text is a leftover of joined files; it is invisible and breaks words.
+# A mark inside a text is left from joined files; it is invisible and breaks words.
 _BYTE_ORDER_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One document as Markdown, with what it says about itself.
+    """One document as Markdown, with its own metadata.
 
-    `pages` counts pages, slides or sheets and is None where there is no such thing. `created` is ISO 8601. `fields`
-    are further header fields that the document's author wrote.
+    `pages` counts pages, slides or sheets and is None where there are none. `created` is a date as the document writes
+    it. `fields` are further header fields of the document's author.
     """
 
     body: str
@@ -40,7 +40,7 @@ class Reading:
 
 
 def clean_text(text: str) -> str:
-    """*text* with plain line feeds and without characters that no text holds. Makes no copy where nothing changes."""
+    """Return *text* with plain line feeds and without control characters. Makes no copy where nothing changes."""
     for pattern, replacement in (
         (_TERMINAL_ESCAPE, ""),
         (_LINE_ENDS, "\n"),
@@ -53,5 +53,5 @@ def clean_text(text: str) -> str:
 
 
 def single_line(text: str) -> str:
-    """*text* on one line, white space runs as single spaces."""
+    """Return *text* on one line, with runs of white space as single spaces."""
     return " ".join(clean_text(text).split())

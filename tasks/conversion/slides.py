@@ -1,8 +1,8 @@
 """PowerPoint presentations, with the speaker notes next to their slides.
 
-Owns the notes, which the converter leaves out. They are read from the package itself (ECMA-376 part 1: 13.3.5 notes
-slide, 19.2.1.33 slide list; part 2: 9.3 relationships), member by member and bounded; no picture or video is loaded.
-Notes that cannot be read are left out and told: they never fail a presentation whose slides were read.
+Owns the notes, which xberg leaves out. They are read from the package itself (ECMA-376 part 1: 13.3.5 notes slide,
+19.2.1.33 slide list; part 2: 9.3 relationships), member by member and bounded; no picture or video is loaded. Notes
+that cannot be read are left out with a warning: they never fail a presentation whose slides were read.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _NOTES_HEADING = "**Speaker notes:**"
 
 
 class _UnreadablePart(Exception):
-    """A part of the package that is missing, damaged or larger than such a part can be."""
+    """A part of the package that is missing, damaged or too large."""
 
 
 def read_slides(path: Path, file_type: FileType, shown: str, *, include_speaker_notes: bool) -> Reading:
-    """The slides, each followed by its notes. Raises what `extract` raises."""
+    """Return the slides, each followed by its notes. Raises what `extract` raises."""
     extraction = extract(path, file_type, shown, page_by_page=include_speaker_notes)
     reading = extraction.reading
     if not include_speaker_notes:
@@ -56,7 +56,7 @@ def _noted(slide: str, note: str) -> str:
 
 
 def _notes_by_slide(path: Path) -> dict[int, str]:
-    """The notes' text by slide number from 1. Raises `_UnreadablePart`."""
+    """Return the notes' text by slide number from 1. Raises `_UnreadablePart`."""
     try:
         with zipfile.ZipFile(path) as package:
             return {
@@ -98,7 +98,7 @@ def _paragraph_text(paragraph: ElementTree.Element) -> str:
 
 
 def _relationships(package: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
-    """Relationship id -> (type, member name) of *part*; empty when it has none."""
+    """Return the relationships of *part*, from id to (type, member name); empty when it has none."""
     folder, name = posixpath.split(part)
     member = f"{folder}/_rels/{name}.rels"
     if member not in package.NameToInfo:
@@ -116,7 +116,7 @@ def _relationships(package: zipfile.ZipFile, part: str) -> dict[str, tuple[str, 
 def _parse(package: zipfile.ZipFile, member: str) -> ElementTree.Element:
     with package.open(member) as part:
         data = part.read(_MAX_PART_BYTES + 1)
-    # The format forbids document type declarations, and they are what entity bombs are made of.
+    # The format forbids document type declarations, which entity bombs need.
     if len(data) > _MAX_PART_BYTES or b"<!DOCTYPE" in data:
         raise _UnreadablePart(member)
     try:

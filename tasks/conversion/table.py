@@ -1,8 +1,8 @@
 """CSV and TSV files as one GFM table.
 
-Owns delimiter detection, escaping and the bounds: the file is read twice in a streaming way (once to learn its width,
-once to write), so memory grows with the output only. Refuses no file for its quoting: where quotes make no sense they
-are taken as ordinary characters, and that is told.
+Owns delimiter detection, escaping and the bounds: the file is streamed twice (once to find its width, once to write),
+so memory grows with the output only. Refuses no file for its quoting: quotes that make no sense are taken as ordinary
+characters, with a warning.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tasks.conversion.reading import Reading, clean_text
 CONVERTER = "waybill-table 1"
 
 _DELIMITERS = ",;\t|"
-# Enough lines to tell a delimiter from a comma in prose.
+# Enough lines to distinguish a delimiter from a comma in prose.
 _SAMPLE_CHARACTERS = 64 << 10
-# A cell holds a text at most; what is longer is a quote that nobody closed.
+# A cell has a text at most; a longer one is an unclosed quote.
 _MAX_QUOTED_CHARACTERS = 1 << 20
-# Addresses and comments have a few lines; hundreds of them mean that a stray quote swallowed the rows.
+# Addresses and comments have a few lines; hundreds mean that a stray quote swallowed the rows.
 _MAX_QUOTED_LINES = 200
 # Without quotes a cell ends with its line at the latest, so the csv module needs no bound of its own (a C long).
 _NO_CELL_BOUND = (1 << 31) - 1
@@ -37,7 +37,7 @@ _TAG_START = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 class _QuotesMakeNoSense(Exception):
-    """A quoted cell without a believable end."""
+    """A quoted cell without a plausible end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Dialect:
 
 
 def read_table(path: Path, encoding: str | None, delimiter: str | None) -> Reading:
-    """The table with its first row as header. The arguments overrule what would be detected."""
+    """Return the table with its first row as header. *encoding* and *delimiter* override detection."""
     found = find_encoding(path, encoding)
     with path.open(encoding=found.codec, errors="replace", newline="") as file:
         sample = file.read(_SAMPLE_CHARACTERS)
@@ -72,7 +72,7 @@ def read_table(path: Path, encoding: str | None, delimiter: str | None) -> Readi
 
 
 def _detect_delimiter(sample: str) -> str:
-    """The delimiter that cuts most of the first lines into the same number of cells, at least two."""
+    """Return the delimiter that cuts most of the first lines into the same number of cells, at least two."""
     lines = sample.splitlines()
     lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut
     best = (0.0, 0, ",")
@@ -85,7 +85,7 @@ def _detect_delimiter(sample: str) -> str:
 
 
 def _rows(path: Path, dialect: _Dialect) -> Iterator[list[str]]:
-    """The rows that hold anything. Raises `_QuotesMakeNoSense`."""
+    """Yield the rows that are not empty. Raises `_QuotesMakeNoSense`."""
     csv.field_size_limit(_MAX_QUOTED_CHARACTERS if dialect.quoted else _NO_CELL_BOUND)
     quoting = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
     with path.open(encoding=dialect.codec, errors="replace", newline="") as file:
@@ -109,7 +109,7 @@ def _width(path: Path, dialect: _Dialect) -> int:
 
 
 def _markdown(path: Path, dialect: _Dialect, columns: int) -> Iterator[str]:
-    """GFM 4.10. Only the header is widened to all columns: a short data row is legal, a long one would be cut."""
+    """Yield the table (GFM 4.10). Only the header is widened to all columns: short data rows are legal."""
     rows = _rows(path, dialect)
     header = next(rows)
     yield _line([*header, *[""] * (columns - len(header))])
@@ -128,10 +128,10 @@ def _line(row: list[str]) -> str:
 
 
 def _cell(value: str) -> str:
-    """A cell's text on one line: pipes escaped, line breaks as ``<br>``, and nothing that would open an HTML tag."""
+    """Return a cell's text on one line: pipes escaped, line breaks as ``<br>``, and no HTML tags."""
     text = clean_text(value).strip()
     if "<" in text:
         text = _TAG_START.sub(r"\\<", text)
-    if "|" in text:  # backslashes in front of a pipe are doubled, or they would escape the escape
+    if "|" in text:  # backslashes before a pipe are doubled: one would escape the escape
         text = _PIPE.sub(lambda found: f"{found[1]}{found[1]}\\|", text)
     return text.replace("\n", "<br>") if "\n" in text else text

@@ -1,7 +1,7 @@
-"""HTML pages: encoding, title, date and declared language here; the text through the converter.
+"""HTML pages: encoding, title, date and declared language here; the text through xberg.
 
-Owns what a browser would find out before parsing: the character encoding (WHATWG encoding sniffing, byte order mark
-first, then a declaration in the first kilobytes), and the few facts in the page's head.
+Owns what a browser determines before parsing: the character encoding (WHATWG encoding sniffing, byte order mark first,
+then a declaration in the first kilobytes), and the metadata in the page's head.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tasks.conversion.html_structure import MAX_DEPTH, Structure, examine, with_
 from tasks.conversion.reading import Reading, single_line
 from tasks.conversion.xberg_reader import extract
 
-# Where pages keep their head; some inline a lot of script before the title.
+# Pages have their head here; some have long scripts before the title.
 _HEAD_BYTES = 256 << 10
-# The standard asks for the declaration within 1,024 bytes; real pages are late now and then.
+# The standard requires the declaration within 1,024 bytes; real pages are sometimes late.
 _DECLARATION_BYTES = 8 << 10
 
 _CHARSET = re.compile(rb"<meta[^<>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
@@ -31,7 +31,7 @@ _TITLE = re.compile(r"<title(?:\s[^<>]{0,200})?>([^<]{1,10000})", re.IGNORECASE)
 _LANGUAGE = re.compile(r"<html\s[^<>]{0,1000}?\blang\s*=\s*[\"']?([a-zA-Z]{2})\b", re.IGNORECASE)
 _META = re.compile(r"<meta\s([^<>]{1,2000})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([\w:.-]{1,40})\s*=\s*(?:"([^"]{0,1000})"|'([^']{0,1000})'|([^\s"'>]{1,1000}))""")
-# In the order of how surely they mean the day of publication.
+# Ordered by how surely they mean the day of publication.
 _DATE_NAMES = (
     *("article:published_time", "datepublished", "dcterms.created", "dc.date.created", "citation_publication_date"),
     *("dcterms.date", "dc.date", "date", "pubdate"),
@@ -39,14 +39,14 @@ _DATE_NAMES = (
 
 
 def read_web_page(path: Path, file_type: FileType, shown: str, exclude_selectors: Sequence[str]) -> Reading:
-    """The page's text. Raises what `extract` raises."""
+    """Return the page's text. Raises what `extract` raises."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     codec, warnings = _encoding(path, head)
     if codec == "utf-8":
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as page:
             structure = examine(page)
-        # Whole pages are loaded only where they must be changed: the library reads the file itself otherwise.
+        # A page is loaded only if it must be changed: otherwise xberg reads the file itself.
         data = path.read_bytes() if structure.omits_end_tags else None
     else:
         data = path.read_bytes().decode(codec, "replace").encode("utf-8", "replace")
@@ -64,7 +64,7 @@ def read_web_page(path: Path, file_type: FileType, shown: str, exclude_selectors
 
 
 def html_to_markdown(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
-    """The Markdown of HTML that is part of another document at *path*. Raises what `extract` raises."""
+    """Return the Markdown of HTML that is part of another document at *path*. Raises what `extract` raises."""
     data = text.encode("utf-8", "replace")
     return _extract(path, TYPES["html"], shown, exclude_selectors, data, examine(data))
 
@@ -82,8 +82,8 @@ def _extract(
     reading = extract(path, file_type, shown, data=data, exclude_selectors=exclude_selectors).reading
     if structure.depth < MAX_DEPTH:
         return reading
-    told = f"the page is nested {structure.depth} levels deep; text below level {MAX_DEPTH} was left out"
-    return replace(reading, warnings=(*reading.warnings, told))
+    warning = f"the page is nested {structure.depth} levels deep; text below level {MAX_DEPTH} was left out"
+    return replace(reading, warnings=(*reading.warnings, warning))
 
 
 def _encoding(path: Path, head: bytes) -> tuple[str, tuple[str, ...]]:

@@ -1,15 +1,16 @@
-"""Reads binary and markup formats through the xberg library.
+"""Binary and markup formats, read through the xberg library.
 
-Owns how xberg is called and how its failures become ours. It is told to use no cache, no OCR and no network, so that it
-writes nothing beside its result and the same bytes give the same text. Its messages are read in this file only.
+Owns how xberg is called and how its errors are translated. It is configured without cache, OCR and network, so that it
+writes no files and the same bytes give the same text. Its messages are interpreted in this module only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import xberg
@@ -21,24 +22,24 @@ from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"
 
-# These hold no text for readers, whatever the options say (a drawing would come out as "SVG Image").
+# Elements without text for readers (a drawing would become "SVG Image").
 _NEVER_TEXT = ("script", "style", "noscript", "template", "svg")
-# A reason is one line in the library's own words. Readers of text quote the text, so theirs is not passed on.
+# A reason is one line of xberg. Its readers of text formats quote the text, so their messages are not passed on.
 _MAX_REASON_CHARACTERS = 120
 _FAMILIES_WITH_REASON = frozenset({"pdf", "office", "book", "database", "image"})
-# A table is bounded by the worker's memory; the library's 100,000 cells refuse ordinary exports.
+# A table is limited by the worker's memory; the default of 100,000 cells refuses ordinary exports.
 _MAX_TABLE_CELLS = 5_000_000
-# Deflate cannot do more than 1,032 to 1, and even tables reach 200 to 1: what counts is the size (500 MB stay refused).
+# Deflate is limited to 1,032 to 1, and tables reach 200 to 1: the limit on the size (500 MB) is what protects.
 _MAX_COMPRESSION_RATIO = 1_100
-# More would bury the one that matters.
+# More would hide the important one.
 _MAX_WARNINGS = 5
-# Remarks about what was asked not to be read.
+# Warnings about parts that are not to be read.
 _IGNORED_WARNING_SOURCES = frozenset({"exif", "ocr"})
 
 _PAGED = frozenset({"pdf", "office"})
 # Rules that separate nothing, in front of the first slide.
 _LEADING_RULES = re.compile(r"\A(?:\s*-{3,}[ \t]*\n)+")
-# Images inside of a document cannot be linked to from its Markdown; their description can be kept.
+# Markdown cannot link to images inside a document; their description is kept.
 _EMBEDDED_IMAGE = re.compile(r"\\?!\[([^\]\n]{0,500})\]\((?!https?:|data:)[^)\n]{0,500}\)")
 _GENERIC_DESCRIPTION = re.compile(
     r"(?:picture|image|graphic|grafik|bild|object|notebook cell \d+ output)?[ _-]*\d*"
@@ -48,10 +49,15 @@ _GENERIC_DESCRIPTION = re.compile(
 # xberg puts a note's text on an indented line of its own, where Markdown takes it for something else.
 _FOOTNOTE = re.compile(r"^(\[\^[^\]\n]{1,60}\]:)\n {4}(?=\S)", re.MULTILINE)
 
+# Readers look for the marker in the last 1,024 bytes (implementation note 18); some producers append padding.
+_PDF_END_BYTES = 2048
+# ECMA-48 sequences as JSON writes them. A doubled backslash is source code about escapes and stays.
+_ESCAPED_SEQUENCE = re.compile(rb"(?<!\\)\\u001[bB]\[[0-?]*[ -/]*[@-~]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """xberg's result: the whole, and its pages or slides one by one where they were asked for."""
+    """xberg's result: the whole text, and its pages or slides one by one if requested."""
 
     reading: Reading
     page_texts: tuple[str, ...] = ()
@@ -79,10 +85,10 @@ def extract(
     config = _configuration(exclude_selectors, page_by_page)
     try:
         result = asyncio.run(xberg.extract(source, config))
-    except MemoryError:  # the worker's business
+    except MemoryError:  # for the worker, which reports the memory limit
         raise
     except BaseException as exc:
-        # A Rust panic arrives as a BaseException of its own that can be recognised by name only.
+        # A Rust panic is a BaseException that can be recognised by name only.
         if isinstance(exc, Exception) or type(exc).__name__ == "PanicException":
             raise _translated(str(exc), file_type, shown) from exc
         raise
@@ -94,19 +100,46 @@ def extract(
     return Extraction(reading=_reading(document, file_type), page_texts=pages)
 
 
+def read_pdf(path: Path, file_type: FileType, shown: str) -> Reading:
+    """Return the document's text, with a warning if the file ends early. Raises what `extract` raises.
+
+    xberg repairs a file that was cut off and returns the rest, which would otherwise pass for the whole document. A
+    complete file ends with its end-of-file marker (ISO 32000-1 section 7.5.5).
+    """
+    reading = extract(path, file_type, shown).reading
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _PDF_END_BYTES))
+        if b"%%EOF" in file.read():
+            return reading
+    return replace(reading, warnings=("the file ends early; pages or parts of them may be missing", *reading.warnings))
+
+
+def read_notebook(path: Path, file_type: FileType, shown: str) -> Reading:
+    """Return the notebook's cells, without terminal colours. Raises what `extract` raises.
+
+    xberg drops the escape character and leaves the rest of the sequence as text, so the sequences are removed from the
+    JSON before.
+    """
+    data = path.read_bytes()
+    if _ESCAPED_SEQUENCE.search(data) is None:
+        return extract(path, file_type, shown).reading
+    return extract(path, file_type, shown, data=_ESCAPED_SEQUENCE.sub(b"", data)).reading
+
+
 def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xberg.ExtractionConfig:
     return xberg.ExtractionConfig(
         output_format="markdown",
         use_cache=False,
-        disable_ocr=True,  # without it xberg tries to download language data, and the document fails
+        disable_ocr=True,  # otherwise xberg tries to download language data, and the document fails
         enable_quality_processing=False,
         max_archive_depth=0,
         html_options=xberg.ConversionOptions(
-            extract_metadata=False,  # would put a header of its own in front, in broken YAML
+            extract_metadata=False,  # would add a header of its own, in broken YAML
             compact_tables=True,
             inline_data_media="alt_text_only",
             exclude_selectors=[*_NEVER_TEXT, *exclude_selectors],
-            # Its clean-up would also drop <header> with the page's H1 in it; the selectors say what goes.
+            # Its clean-up would also drop <header> with the page's H1; the selectors say what to leave out.
             preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
             max_depth=MAX_DEPTH,
         ),
@@ -140,17 +173,19 @@ def _description(image: re.Match[str]) -> str:
 
 
 def _warnings(document: xberg.ExtractedDocument) -> tuple[str, ...]:
-    told = [
+    warnings = [
         single_line(warning.message)[:200]
         for warning in document.processing_warnings
         if warning.source not in _IGNORED_WARNING_SOURCES
     ]
     pdf = document.metadata.format.pdf if document.metadata.format else None
     if pdf is not None:
-        told += _page_warning(pdf.scanned_pages, "look like scans; their text may be missing or incomplete without OCR")
-        told += _page_warning(pdf.fabricated_text_pages, "have fonts without a character map; their text may be wrong")
-        told += _page_warning(pdf.implausible_text_pages, "read like no language; their text may be wrong")
-    return tuple(told[:_MAX_WARNINGS])
+        warnings += [
+            *_page_warning(pdf.scanned_pages, "look like scans; their text may be missing or incomplete without OCR"),
+            *_page_warning(pdf.fabricated_text_pages, "have fonts without a character map; their text may be wrong"),
+            *_page_warning(pdf.implausible_text_pages, "do not look like any language; their text may be wrong"),
+        ]
+    return tuple(warnings[:_MAX_WARNINGS])
 
 
 def _page_warning(pages: Sequence[int] | None, what: str) -> list[str]:
@@ -167,11 +202,11 @@ def _translated(message: str, file_type: FileType, shown: str) -> WaybillError:
             f"{shown!r} is a password-protected {file_type.label}; save it without a password and send it again"
         )
     if lowered.startswith("unsupported format"):
-        return UnsupportedType(f"{shown!r} was taken for {file_type.label}, which the converter does not read")
+        return UnsupportedType(f"{shown!r} was recognised as {file_type.label}, which the converter does not read")
     known = file_type.family in _FAMILIES_WITH_REASON
     reason = f" ({single_line(message)[:_MAX_REASON_CHARACTERS]})" if known else ""
     if "security" in lowered or "limit" in lowered or "bomb" in lowered:
-        return TooLarge(f"{shown!r} ({file_type.label}) unpacks to more than a document may hold{reason}")
+        return TooLarge(f"{shown!r} ({file_type.label}) unpacks to more than the limits of a document allow{reason}")
     return UnreadableDocument(
         f"{shown!r} could not be read as {file_type.label}{reason}; check that it opens and send it again"
     )

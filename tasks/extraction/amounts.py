@@ -1,6 +1,6 @@
 """Amounts: money, percentages, quantities with a unit.
 
-Owns the patterns and the normal form of a number. A number alone is no amount. Numbers are read as the document's
+Owns the patterns and the normal form of a number. A number alone is not an amount. Numbers are read as the document's
 language writes them ("1,234.5" in English, "1.234,5" in German); units are kept as written, nothing is converted.
 """
 
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from tasks.extraction import vocabulary
-from tasks.extraction.mentions import Mention
+from tasks.extraction.evidence import Mention
 
 
 def _any_of(words: str) -> str:
-    """A pattern for any of the words, the longest first, so that "min" is not taken for "m"."""
+    """Return a pattern for any of the words, the longest first, so that "min" is not taken for "m"."""
     return "|".join(sorted(map(re.escape, words.split()), key=lambda word: (-len(word), word)))
 
 
 _GAP = r"[ \u00a0\u202f]?"
-# Letters of scripts that do not part words are no part of a number's or a unit's word.
+# Letters of scripts without spaces between words do not continue a number or a unit.
 _LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _DIGITS = (
     r"(?P<number>\d{1,3}(?:[ \u00a0\u202f'’]\d{3}(?!\d)){1,5}(?:[.,]\d{1,9})?"  # 1 234 567,8
@@ -29,7 +29,7 @@ _DIGITS = (
 _NUMBER = rf"(?<!{_LETTER})(?<![.,])(?P<sign>[-+−]?){_DIGITS}"
 _POWER_OF = {word: power for power, words in vocabulary.SCALES.items() for word in words.split()}
 _SCALE = rf"(?:{_GAP}(?P<scale>(?i:{_any_of(' '.join(_POWER_OF))}))(?!{_LETTER}))?"
-_ABBREVIATED = rf"{_SCALE}\.?"  # "1,5 Mio. Euro": only where something follows, else the full stop is the sentence's
+_ABBREVIATED = rf"{_SCALE}\.?"  # "1,5 Mio. Euro": only before a unit, else the full stop ends the sentence
 _CURRENCY_WORDS = (
     rf"(?:{_any_of(vocabulary.CURRENCY_CODES)}|(?i:{_any_of(' '.join(vocabulary.CURRENCY_NAMES))}))(?!{_LETTER})"
 )
@@ -48,7 +48,7 @@ _PATTERNS = (
 
 
 def amounts(text: str, language: str) -> Iterator[Mention]:
-    """Money, then percentages, then quantities; `value` is the number and its unit ("3500000 USD", "12.5 %")."""
+    """Yield money, then percentages, then quantities; `value` is the number and its unit ("3500000 USD", "12.5 %")."""
     for kind, pattern in _PATTERNS:
         for found in pattern.finditer(text):
             number = normal_number(found["number"], language, (found.groupdict().get("scale") or "").lower())
@@ -57,7 +57,7 @@ def amounts(text: str, language: str) -> Iterator[Mention]:
 
 
 def normal_number(written: str, language: str, scale: str = "") -> str:
-    """*written* as digits with at most one decimal point: "1.234,5" -> "1234.5"; *scale* is a word like "million"."""
+    """Return *written* as digits with at most one decimal point: "1.234,5" -> "1234.5"; *scale* is like "million"."""
     point = language[:2] in vocabulary.POINT_LANGUAGES
     digits = re.sub(r"[ \u00a0\u202f'’]", "", written)
     last = max(digits.rfind("."), digits.rfind(","))
@@ -71,12 +71,12 @@ def normal_number(written: str, language: str, scale: str = "") -> str:
 
 
 def _groups_thousands(digits: str, separator: str, *, point: bool) -> bool:
-    """Whether the last separator groups digits rather than beginning the decimals."""
+    """Return whether the last separator groups digits; otherwise it begins the decimals."""
     if digits.count(separator) > 1:
         return True
     whole, _, rest = digits.partition(separator)
     if "." in whole or "," in whole:
-        return False  # the other separator came before: this one is the decimal's
+        return False  # the other separator came before, so this one begins the decimals
     # One separator, three digits after it: "1,234" is a thousand in English and a little over one in German.
     return len(rest) == 3 and len(whole) <= 3 and whole != "0" and (separator == ",") == point
 

@@ -1,8 +1,8 @@
-"""Dates that are written out.
+"""Dates that are written in full.
 
 Owns the patterns and the ISO 8601 form. Month names are dateparser's (200 languages): the document's language and
-English are read. Only its dictionary is used: its parser takes today's date for what a text leaves out, so the same
-document would give other facts tomorrow, and its search calls "the Sun" a date.
+English are read. Only its dictionary is used: its parser completes a date with today's, so the same document would give
+other facts tomorrow, and its search takes "the Sun" for a date.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from tasks.extraction.mentions import Mention
+from tasks.extraction.evidence import Mention
 
 _MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
 _YEAR = r"(?P<year>1[0-9]\d\d|20\d\d)(?![\d%]|[.,]\d)"
@@ -33,7 +33,7 @@ _YEAR_AFTER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Calendar:
-    """How one language writes dates."""
+    """The date formats of one language."""
 
     months: dict[str, int]
     month_first: bool
@@ -41,7 +41,7 @@ class _Calendar:
 
 
 def dates(text: str, language: str) -> Iterator[Mention]:
-    """Dates in *text*, exact ones before months and years. `value` is ISO 8601, or empty for an ambiguous 1/2/2024."""
+    """Yield dates in *text*, exact ones before months and years. `value` is ISO 8601; empty for 1/2/2024."""
     calendar = _calendar(language)
     for found in _ISO.finditer(text):
         yield from _mention(found, found["year"], found["month"], found["day"])
@@ -63,14 +63,14 @@ def _mention(found: re.Match[str], year: str, month: str, day: str | None) -> It
     try:
         exact = datetime.date(int(year), int(month), int(day or 1))
     except ValueError:
-        return  # the 31st of June, or a number that only looks like a date
+        return  # the 31st of June, or a number that looks like a date
     yield Mention(found.start(), found.end(), "date", exact.isoformat() if day else exact.isoformat()[:7])
 
 
 def _numeric(found: re.Match[str], language: str, calendar: _Calendar) -> Iterator[Mention]:
     first, second = int(found["a"]), int(found["b"])
     if max(first, second) <= 12 and first != second and found["mark"] != "." and language == "en":
-        # English alone does not say whether the day or the month comes first.
+        # "en" without a country does not say whether the day or the month comes first.
         yield Mention(found.start(), found.end(), "date")
         return
     month_first = (calendar.month_first and found["mark"] != "." and first <= 12) or second > 12
@@ -103,11 +103,11 @@ def _locale(code: str) -> dict[str, Any]:
     try:
         return import_module(f"dateparser.data.date_translation_data.{code}").info
     except ImportError:
-        return {}  # a language that dateparser does not know: English alone is read
+        return {}  # a language that dateparser does not know: only English is read
 
 
 def _month_numbers(locale: dict[str, Any]) -> dict[str, int]:
-    """The month's number by its names in lower case; one-letter and numbered names ("3月") are left out."""
+    """Return the months' numbers by their names in lower case, without one-letter and numbered names ("3月")."""
     return {
         name.lower(): number
         for number, month in enumerate(_MONTHS, start=1)

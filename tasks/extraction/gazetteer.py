@@ -1,6 +1,6 @@
-"""A user's own names: found wherever they are written as whole words, in any case.
+"""A user's own names: found as whole words, in any case.
 
-Owns matching many thousand names in one pass (Aho-Corasick). Longer names win over shorter ones inside them.
+Owns matching many thousand names in one pass (Aho-Corasick). A longer name takes precedence over a shorter one in it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.extraction.mentions import Mention
+from tasks.extraction.evidence import Mention
 
 if TYPE_CHECKING:
     from ahocorasick_rs import AhoCorasick
@@ -29,7 +29,7 @@ class Gazetteer:
         self._automaton = _automaton(list(patterns)) if patterns else None
 
     def find(self, text: str) -> Iterator[Mention]:
-        """Mentions with the name as it stands in the gazetteer as their `value`."""
+        """Yield mentions, whose `value` is the name as the gazetteer spells it."""
         if self._automaton is None:
             return
         for index, start, end in self._automaton.find_matches_as_indexes(_fold(text)):
@@ -45,7 +45,7 @@ def _automaton(patterns: list[str]) -> AhoCorasick:
 
 
 def _fold(text: str) -> str:
-    """Lower case, with as many characters as before, so that places stay."""
+    """Return *text* in lower case with as many characters as before, so that places stay valid."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered
@@ -58,5 +58,5 @@ def _is_whole_word(text: str, start: int, end: int) -> bool:
 
 
 def _joins(outside: str, inside: str) -> bool:
-    """Whether the two belong to one word; Chinese, Japanese and Korean do not part words."""
+    """Return whether the two belong to one word; Chinese, Japanese and Korean have no spaces between words."""
     return bool(outside) and outside.isalnum() and inside.isalnum() and not ("\u2e80" <= inside <= "\ud7ff")

@@ -1,7 +1,8 @@
 """Names of people, organisations and other things, and acronyms, by the way they are written.
 
-Owns rules for scripts with capital letters. They know no world: "Paris Hilton" and "Paris Agreement" look alike, so
-what no title or ending gives away is just a `name`. Where every noun has a capital (German), a single word is no name.
+Owns rules for scripts with capital letters. They have no knowledge of the world: "Paris Hilton" and "Paris Agreement"
+look alike, so a name without a title or an ending is just a `name`. Where every noun has a capital (German), a single
+word is not a name.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.extraction import vocabulary
-from tasks.extraction.mentions import Mention
+from tasks.extraction.evidence import Mention
 
-# A sequence of more capitalised words is a headline.
+# A longer sequence of capitalised words is a headline.
 MAX_WORDS = 7
 # "Bank of England" has one word between, "University of the Arts" two.
 MAX_PARTICLES = 2
@@ -31,9 +32,9 @@ _PARTICLE = re.compile(rf"(?:{vocabulary.NAME_PARTICLES})")
 _ACRONYM = re.compile(r"(?<![\w&/-])[A-Z](?:[A-Z0-9]|&(?=[A-Z])){1,7}(?:s(?!\w))?(?![\w&-])")
 _ROMAN = re.compile(r"[IVXLCDM]+")
 _UNITS = frozenset(vocabulary.UNIT_SYMBOLS.split())
-# The share of capital letters above which a line is shouted, and no word in it stands out.
+# The share of capital letters above which a whole line is in capitals, and no word in it is an acronym.
 SHOUTED = 0.7
-LINE_CHARACTERS = 40  # enough of the line to tell, on either side
+LINE_CHARACTERS = 40  # of the line on either side, enough to decide
 _BEFORE_SENTENCE = ".!?:;|•"
 _MARKS = " \t\r\n*_\"'“”‘’«»([>"
 
@@ -50,7 +51,7 @@ class _Word:
 
 
 def names(text: str, language: str) -> Iterator[Mention]:
-    """People and organisations, then other names. Single words are typed ``word`` and want confirmation elsewhere."""
+    """Yield people and organisations, then other names. A single word has the type ``word``, until it is confirmed."""
     masked = _CODE.sub(lambda code: " " * len(code[0]), text)
     others: list[Mention] = []
     for sequence in _sequences(masked):
@@ -63,16 +64,16 @@ def names(text: str, language: str) -> Iterator[Mention]:
 
 
 def acronyms(text: str) -> Iterator[Mention]:
-    """Words of capitals; where "(ABC)" follows the words it abbreviates, they are its `value`."""
+    """Yield words of capitals; if "(ABC)" follows the words it abbreviates, they are its `value`."""
     for found in _ACRONYM.finditer(text):
         letters = found[0].rstrip("s")
-        told_apart = sum(char.isalpha() for char in letters) >= 2 and not _ROMAN.fullmatch(letters)
-        if told_apart and letters not in _UNITS and not _is_shouted(text, found):
+        is_word = sum(char.isalpha() for char in letters) >= 2 and not _ROMAN.fullmatch(letters)
+        if is_word and letters not in _UNITS and not _is_shouted(text, found):
             yield Mention(found.start(), found.end(), "acronym", _expansion(text, found.start(), letters))
 
 
 def _sequences(text: str) -> Iterator[list[_Word]]:
-    """Runs of capitalised words, with particles between them."""
+    """Yield runs of capitalised words, with particles between them."""
     run: list[_Word] = []
     particles: list[_Word] = []
     for found in _WORD.finditer(text):
@@ -94,7 +95,7 @@ def _sequences(text: str) -> Iterator[list[_Word]]:
 
 def _adjoin(text: str, last: _Word, word: _Word) -> bool:
     between = text[last.end : word.start]
-    if between.startswith("."):  # the full stop of an initial or a title, not of a sentence
+    if between.startswith("."):  # of an initial or a title, not the end of a sentence
         return bool(_BETWEEN.fullmatch(between)) and (len(last.text) == 1 or bool(_TITLE.fullmatch(last.text)))
     if between == ", ":  # "Acme, Inc."
         return bool(_ENDING.fullmatch(word.text))
@@ -125,25 +126,25 @@ def _classified(text: str, sequence: Sequence[_Word], language: str) -> Iterator
 
 
 def _is_title(text: str, word: _Word) -> bool:
-    """A single letter ("M." for Monsieur) is a title only with its full stop."""
+    """Return whether *word* is a title; a single letter ("M." for Monsieur) only with its full stop."""
     return bool(_TITLE.fullmatch(word.text)) and (len(word.text) > 1 or text[word.end : word.end + 1] == ".")
 
 
 def _are_capitals(words: Sequence[_Word]) -> bool:
-    """Whether the words are all in capitals, or mostly."""
+    """Return whether the words are all in capitals, or mostly."""
     capitals = sum(len(word.text) > 1 and word.text.isupper() for word in words)
     return capitals > 1 or capitals == len(words)
 
 
 def _stands_out(text: str, word: _Word, first: _Word, language: str) -> bool:
-    """Whether the capital of a single word is there because it is a name."""
+    """Return whether a single word has its capital because it is a name."""
     if language in NOUN_CAPITAL_LANGUAGES or len(word.text) < MIN_WORD_CHARACTERS:
         return False
     return word is not first or not _begins_sentence(text, word.start)
 
 
 def _without_common_words(sequence: Sequence[_Word]) -> list[_Word]:
-    """The sequence without words at either end that are capitalised for another reason than being a name."""
+    """Return the sequence without words at either end whose capital has another reason than a name."""
     words = list(sequence)
     while words and (words[0].text.lower() in vocabulary.NOT_NAMES or not words[0].is_capitalised):
         words.pop(0)
@@ -153,7 +154,7 @@ def _without_common_words(sequence: Sequence[_Word]) -> list[_Word]:
 
 
 def _place_of_particle(words: Sequence[_Word], titles: int) -> int:
-    """Where "Müller von der Siemens AG" falls into a person and an organisation."""
+    """Return where "Müller von der Siemens AG" is divided into a person and an organisation."""
     places = (place for place, word in enumerate(words) if place > titles and not word.is_capitalised)
     return next(places, len(words))
 
@@ -173,7 +174,7 @@ def _begins_sentence(text: str, place: int) -> bool:
 
 
 def _is_shouted(text: str, found: re.Match[str]) -> bool:
-    """Whether the words around it in its line are capitals as well, as in a heading: then nothing is an acronym."""
+    """Return whether the rest of the line is in capitals as well, as in a heading: then nothing is an acronym."""
     before = text[max(0, found.start() - LINE_CHARACTERS) : found.start()].rpartition("\n")[2]
     after = text[found.end() : found.end() + LINE_CHARACTERS].partition("\n")[0]
     letters = [char for char in before + after if char.isalpha()]
@@ -181,7 +182,7 @@ def _is_shouted(text: str, found: re.Match[str]) -> bool:
 
 
 def _expansion(text: str, start: int, letters: str) -> str:
-    """The words in front of "(ABC)" whose initials it is made of (after Schwartz and Hearst 2003); else nothing."""
+    """Return the words before "(ABC)" that have its initials (after Schwartz and Hearst 2003); empty without them."""
     if text[start - 1 : start] != "(":
         return ""
     words = list(_WORD.finditer(text, max(0, start - 120), start - 1))

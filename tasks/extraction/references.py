@@ -1,6 +1,6 @@
 """References: e-mail addresses, URLs, citations.
 
-Owns patterns whose match ends where people mean it to end: the full stop after a URL is the sentence's.
+Owns patterns whose match ends where the author means it to end: the full stop after a URL ends the sentence.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tasks.extraction.mentions import Mention
+from tasks.extraction.evidence import Mention
 
 # RFC 5321, 4.5.3.1: 64 octets before the sign; the rest bounded as DNS names are.
 _EMAIL = re.compile(
@@ -18,7 +18,7 @@ _URL = re.compile(r"(?<![\w/])(?:https?://|www\.)[^\s<>\"'`|\\^{}\[\]«»“”]
 _AFTER_URL = ".,;:!?*_…。，）"
 
 _DOI = re.compile(r"(?<![\w./])10\.\d{4,9}/[^\s<>\"'`\]]{1,200}")
-# Up to six numbers below 1000: longer ones are lists of figures.
+# Up to six numbers below 1000: a longer one is a list of numbers.
 _NUMBERED = re.compile(r"(?<![\w\]\\!])\[(?:[1-9]\d{0,2}(?:\s?[,;–-]\s?[1-9]\d{0,2}){0,5})\](?![(\[:])")
 _AUTHOR = r"[A-ZÀ-Þ][\w'’-]{1,40}"
 _AUTHOR_YEAR = re.compile(
@@ -32,7 +32,7 @@ _STANDARD = re.compile(
 
 
 def references(text: str) -> Iterator[Mention]:
-    """E-mail addresses, then URLs, then citations."""
+    """Yield e-mail addresses, then URLs, then citations."""
     for found in _EMAIL.finditer(text):
         yield Mention(found.start(), found.end(), "email", found[0].lower())
     for found in _URL.finditer(text):
@@ -45,7 +45,7 @@ def references(text: str) -> Iterator[Mention]:
 
 
 def _closed(address: str) -> str:
-    """*address* without what belongs to the sentence: punctuation, and a bracket that it does not open itself."""
+    """Return *address* without the punctuation of the sentence, and without a bracket that it does not open."""
     while True:
         shorter = address.rstrip(_AFTER_URL)
         if shorter.endswith(")") and shorter.count("(") < shorter.count(")"):

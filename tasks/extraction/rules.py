@@ -1,8 +1,8 @@
-"""The extractive way: mentions and statements by rules, without a model.
+"""The extractive method: mentions and statements by rules, without a model.
 
-Owns the order in which the kinds of mention claim text, which sentences are worth keeping, and how they rank. A
-sentence is kept for what it holds: an amount, a date, a name, a definition; a table's row, if it holds a number. What
-they say is not understood.
+Owns the precedence of the kinds of mention, which sentences are kept, and how they rank. A sentence is kept if it has
+an amount, a date, a name or a definition; a row of a table, if it has a number. The rules do not understand what it
+says.
 """
 
 from __future__ import annotations
@@ -15,30 +15,28 @@ from dataclasses import replace
 from tasks.extraction import vocabulary
 from tasks.extraction.amounts import amounts
 from tasks.extraction.dates import dates
-from tasks.extraction.evidence import Fact, Found
+from tasks.extraction.evidence import Fact, Found, Mention, within, without_overlaps
 from tasks.extraction.gazetteer import Gazetteer
-from tasks.extraction.mentions import Mention, within, without_overlaps
 from tasks.extraction.names import acronyms, names
 from tasks.extraction.passages import Passage
 from tasks.extraction.references import references
 from tasks.text.key_phrases import KeyPhrase
-from tasks.text.plain import plain_text
-from tasks.text.prose import prose_spans, without_quote_signs
+from tasks.text.prose import plain_text, prose_spans, without_quote_signs
 from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import table_rows
 
-# A capitalised word in mid-sentence is a name if it comes back; once, it may be emphasis or a slip.
+# A capitalised word in mid-sentence is a name if it is repeated; once, it may be emphasis or an error.
 MIN_WORD_REPEATS = 2
 
-# Shorter sentences are captions and answers, longer ones lists that lost their shape.
+# Shorter sentences are captions and answers, longer ones lists that lost their structure.
 MIN_STATEMENT_CHARACTERS = 20
 MAX_STATEMENT_CHARACTERS = 500
-# Chinese and Japanese say in a third of the signs what alphabets do.
+# Chinese and Japanese need a third of the characters that alphabets do.
 MIN_DENSE_CHARACTERS = 7
 
 # What a mention adds to a sentence's rank: amounts and dates can be checked, names alone say little. Each kind counts
-# once. A user's own names are what the user looks for.
+# once. The user looks for the names of the gazetteer.
 _WEIGHTS = {
     "money": 1.2,
     "percent": 1.0,
@@ -55,9 +53,9 @@ _WEIGHTS = {
 _GAZETTEER_WEIGHT = 1.0
 _DEFINITION_WEIGHT = 1.5
 _PHRASE_WEIGHT = 0.5
-# A sentence that leans on the one before ("This is...") says less by itself.
+# A sentence that depends on the previous one ("This is...") says less by itself.
 _LEANING_SHARE = 0.7
-# A row of a table says something, but prose says what matters: rows come after all but the poorest sentences.
+# Prose says more than a row of a table: rows rank after all but the weakest sentences.
 _ROW_WEIGHT = 0.2
 _ROW_SHARE = 0.25
 
@@ -72,7 +70,7 @@ _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazetteer) -> list[Found]:
-    """Every mention of the passages, in order; the same place in two overlapping passages counts once."""
+    """Return every mention of the passages, in order; the same place in two overlapping passages counts once."""
     found = [
         Found(passage, mention)
         for passage in passages
@@ -93,7 +91,7 @@ def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazette
 
 
 def _candidates(text: str, language: str, gazetteer: Gazetteer) -> Iterator[Mention]:
-    """Who comes first has the text: the user's names, then what is certain by its form, then what is likely."""
+    """Yield mentions in order of precedence: the user's names, then what its form makes certain, then the likely."""
     yield from gazetteer.find(text)
     yield from references(text)
     readers: tuple[Callable[[str], Iterator[Mention]], ...] = (
@@ -116,7 +114,7 @@ def _candidates(text: str, language: str, gazetteer: Gazetteer) -> Iterator[Ment
 def select_facts(
     passages: Sequence[Passage], found: Sequence[Found], phrases: Sequence[KeyPhrase], language: str, limit: int
 ) -> list[Fact]:
-    """The *limit* best statements of the passages, in the document's order; equal ones once."""
+    """Return the *limit* best statements of the passages, in the document's order; equal ones once."""
     by_passage: dict[str, list[Mention]] = {}
     for one in found:
         by_passage.setdefault(one.passage.id, []).append(one.mention)
@@ -141,7 +139,7 @@ def _statements(
             yield Fact(passage, row.start, row.end, type="row", statement=statement, score=score)
     for start, end in prose_spans(passage.text):
         prose = passage.text[start:end]
-        # Finding sentences is what costs time here, so only prose that could hold a statement is taken apart.
+        # Finding sentences takes most of the time, so only prose that could have a statement is split.
         if not any(within(mentions, start, end)) and not _DEFINITION.search(prose):
             continue
         for first, last in sentence_spans(prose, language_code(language)):
@@ -165,7 +163,7 @@ def _statement(
     if kind is None:
         return None
     lowered = statement.lower()
-    # In order: a sum of floats taken in a set's order differs in its last digit from process to process.
+    # In order: a sum of floats in a set's order differs in its last digit from process to process.
     score = sum(_WEIGHTS.get(one, _GAZETTEER_WEIGHT) for one in sorted(kinds)) + _DEFINITION_WEIGHT * defines
     score += _PHRASE_WEIGHT * min(1.0, sum(phrase.score for phrase in phrases if phrase.text.lower() in lowered))
     if _LEANING.match(statement):
@@ -178,7 +176,7 @@ def _worth(kinds: set[str]) -> float:
 
 
 def _kind(kinds: set[str], *, defines: bool) -> str | None:
-    """What a sentence is kept for; None when it holds nothing, or nothing but a pointer elsewhere."""
+    """Return what a sentence is kept for; None when it has no mention, or only pointers to elsewhere."""
     if defines:
         return "definition"
     if kinds & set(_AMOUNTS):

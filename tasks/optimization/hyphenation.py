@@ -1,7 +1,7 @@
-"""Joins words that a line end has cut in two (``infor- mation``), where that is certain; pure.
+"""Joining of words that a line end has split (``infor- mation``), where that is certain; pure.
 
-Owns the rule of certainty: both halves are in small letters, the joined word stands whole elsewhere in the document,
-and the hyphenated form does not. "pre- and post-war" fails it and stays.
+Owns the rule of certainty: both halves are in small letters, the joined word occurs whole elsewhere in the document,
+and the hyphenated form does not. "pre- and post-war" fails the rule and stays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HALF = r"[^\W\d_]{2,30}"
 _CUT_WORD = re.compile(rf"(?<![\w-])({_HALF}(?:-[ \n]{_HALF}){{1,8}})(?![\w-])")
 _JOINT = re.compile(r"-[ \n]")
 _WORD = re.compile(r"[^\W\d_]{4,60}(?:-[^\W\d_]{2,60})*")
-# Rows of a table and headings end with their line: what follows is another cell or a paragraph.
+# Rows of a table and headings end with their line: the next line is another cell or a paragraph.
 _LINE_BOUND = ("#", "|")
 
 
@@ -27,7 +27,7 @@ class Hyphenation:
 
 
 def join_cut_words(text: str) -> Hyphenation:
-    """*text* with the certain cases joined, outside of code blocks."""
+    """Return *text* with the certain cases joined, outside code blocks."""
     if _CUT_WORD.search(text) is None:
         return Hyphenation(text, 0)
     joiner = _Joiner({word.casefold() for word in _WORD.findall(text)})

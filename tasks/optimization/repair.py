@@ -1,7 +1,7 @@
-"""Repairs at the level of characters and lines: wrong decodings, invisible characters, heaps of empty lines; pure.
+"""Repairs of characters and lines: wrong decodings, invisible characters, runs of empty lines; pure.
 
-Owns what may be changed in any text whatever its size. Code blocks are told apart, because white space means something
-in them. Each repair leaves a text alone that it has already been through.
+Owns the changes that are safe in any text of any size. Code blocks are kept apart, because white space is significant
+in them. Each repair is idempotent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Soft hyphens, zero-width spaces, word joiners and stray byte order marks: invisible, and they cut words in two for a
+# Soft hyphens, zero-width spaces, word joiners and stray byte order marks: invisible, and they split words for a
 # search. Zero-width (non-)joiners stay: Persian, Indic scripts and emoji are spelled with them.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 # A repaired sequence can turn out to be an invisible character, and its neighbours can then be repaired in turn.
@@ -24,17 +24,17 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^\n]*)")
 
 @dataclass(frozen=True)
 class Part:
-    """A run of lines, either inside of a fenced code block (with its fences) or outside of any."""
+    """A run of lines, either inside a fenced code block (with its fences) or outside of any."""
 
     text: str
     is_code: bool
 
 
 def repair_characters(text: str) -> str:
-    """*text* with mojibake, ligatures, control characters and decomposed letters repaired (ftfy), NFC."""
-    import ftfy  # 50 ms, and whoever only asks for the stage's options does not need it
+    """Return *text* with mojibake, ligatures, control characters and decomposed letters repaired (ftfy), in NFC."""
+    import ftfy  # takes 50 ms, which reading the stage's options does not need
 
-    # Quotes, entities and full-width letters are how the author wrote; only what came about by accident is repaired.
+    # Quotes, entities and full-width letters are the author's choice; only accidental changes are repaired.
     config = ftfy.TextFixerConfig(uncurl_quotes=False, unescape_html=False, fix_character_width=False)
     for _ in range(_MAX_ROUNDS):
         text = ftfy.fix_text(_INVISIBLE.sub("", text), config=config)
@@ -44,18 +44,18 @@ def repair_characters(text: str) -> str:
 
 
 def normalise_line_ends(text: str) -> str:
-    """*text* with line feeds only."""
+    """Return *text* with line feeds only."""
     return _LINE_ENDS.sub("\n", text) if _LINE_ENDS.search(text) else text
 
 
 def collapse_empty_lines(text: str) -> str:
-    """*text* with at most one empty line in a row outside of code blocks, and none at the start or the end."""
+    """Return *text* with at most one empty line in a row outside code blocks, and none at the start or the end."""
     collapsed = "".join(part.text if part.is_code else _EMPTY_LINES.sub("\n\n", part.text) for part in parts(text))
     return f"{collapsed.strip(chr(10))}\n" if collapsed.strip() else ""
 
 
 def parts(text: str) -> Iterator[Part]:
-    """The runs of *text* in order; joined they give *text* again (CommonMark 4.5 fences at the outer level)."""
+    """Yield the runs of *text* in order; joined they are *text* (CommonMark 4.5 fences at the outer level)."""
     lines: list[str] = []
     fence: str | None = None
     for line in _LINE.findall(text):

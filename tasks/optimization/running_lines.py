@@ -1,8 +1,8 @@
-"""Removes what a PDF repeats on every page: running heads, running feet, page numbers; pure.
+"""Removal of what a PDF repeats on every page: running heads, running feet, page numbers; pure.
 
-Owns the evidence that is asked for. A line counts as running only if the very same text stands alone about once per
-page, and its first occurrence stays, so no word is lost from the document; bare page numbers go if they count upwards.
-Where there is doubt the line stays.
+Owns the evidence that is required. A line counts as running only if the same text stands alone about once per page, and
+its first occurrence stays, so no word is lost from the document; bare page numbers are removed if they count upwards.
+In doubt the line stays.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 # With fewer pages, repetition proves nothing.
 MIN_PAGES = 3
-# Title pages, full-page figures and chapter starts carry no running line.
+# Title pages, full-page illustrations and chapter starts have no running line.
 _MIN_SHARE_OF_PAGES = 0.6
 _MAX_LINE_CHARACTERS = 120
 
@@ -36,7 +36,7 @@ class RunningLines:
 
 
 def remove_running_lines(text: str, pages: int) -> RunningLines:
-    """*text* of a PDF with *pages* pages without its running lines."""
+    """Return *text*, of a PDF with *pages* pages, without its running lines."""
     if pages < MIN_PAGES or "```" in text:  # a line of code may repeat for good reasons
         return RunningLines(text, 0)
     blocks = _BLOCKS.split(text.strip("\n"))
@@ -62,7 +62,7 @@ def _page_number(block: str) -> re.Match[str] | None:
 
 
 def _repeated(blocks: list[str], lowest: int, highest: int) -> set[int]:
-    """All but the first of each text that stands alone about once per page, never twice in a row."""
+    """Return all but the first of each text that stands alone about once per page, never twice in a row."""
     times = Counter(block.strip() for block in blocks if len(block) <= _MAX_LINE_CHARACTERS)
     running = {line for line, count in times.items() if lowest <= count <= highest and _may_run(line)}
     gone, seen = set[int](), set[str]()

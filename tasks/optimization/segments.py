@@ -1,8 +1,8 @@
-"""Cuts a Markdown document into pieces that mean the same alone as together; pure.
+"""Cutting of a Markdown document into pieces that have the same meaning alone as together; pure.
 
-Owns the places where that is true. Formatting piece by piece confines what goes wrong to the piece it happens in, and
-keeps each call small. Link reference definitions (CommonMark 4.7) belong to the whole document: they stay where they
-are, and every piece is read with all of them known.
+Owns the places where that is true. Formatting piece by piece confines a failure to its piece and keeps each call small.
+Link reference definitions (CommonMark 4.7) belong to the whole document: they stay where they are, and every piece is
+parsed with all of them known.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from markdown_it.token import Token
 
 Kind = Literal["prose", "table", "verbatim"]
 
-# Enough for lists within lists within quotes; the parser drops what is nested deeper without a word.
+# Enough for lists within lists within quotes; the parser silently drops deeper nesting.
 MAX_NESTING = 60
 _LISTS = frozenset({"bullet_list_open", "ordered_list_open"})
 
@@ -57,10 +57,10 @@ def cut(text: str) -> Segments:
     at = 0
     for group in _groups(blocks, lines):
         start, end = group[0].start, group[-1].end
-        pieces += _verbatim(lines[at:start])  # what no block covers is definitions
+        pieces += _verbatim(lines[at:start])  # lines that no block covers are definitions
         piece = "\n".join(lines[start:end]).strip("\n")
         kind: Kind = "table" if group[0].type == "table_open" else "prose"
-        if piece.lstrip(" ").startswith("[^"):  # footnotes: the formatter knows none and would escape them
+        if piece.lstrip(" ").startswith("[^"):  # footnotes: the formatter does not know them and would escape them
             kind = "verbatim"
         pieces.append(Segment(piece.rstrip(), kind, sum(block.tokens for block in group)))
         at = end
@@ -82,7 +82,7 @@ def _blocks(tokens: list[Token]) -> list[_Block]:
 
 
 def _groups(blocks: list[_Block], lines: list[str]) -> list[list[_Block]]:
-    """Neighbours that may change each other's meaning stay together."""
+    """Group neighbours that may change each other's meaning."""
     groups: list[list[_Block]] = []
     for block in blocks:
         if groups and _belong_together(groups[-1][-1], block, lines):
@@ -93,7 +93,7 @@ def _groups(blocks: list[_Block], lines: list[str]) -> list[list[_Block]]:
 
 
 def _belong_together(before: _Block, after: _Block, lines: list[str]) -> bool:
-    """After a list: another list would melt into it, and what is indented would fall into its last item."""
+    """Return whether *after* stays with a list *before*: a list, or indented text, would join it."""
     if before.type not in _LISTS:
         return False
     return after.type in _LISTS or lines[after.start][:1] in (" ", "\t")

@@ -1,7 +1,7 @@
-"""Globs over local files that end, whatever links lie in the folders.
+"""Globs over local files that always terminate, whatever links the folders hold.
 
 The patterns are those of `glob` with ``**``: hidden names match only a pattern that begins with a dot. Links to folders
-are not followed where a wildcard meets them, unlike in `glob`: a loop of links would give each file many times over.
+are not followed where a wildcard matches them, unlike in `glob`: a loop of links would list each file many times.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 
 def is_glob(text: str) -> bool:
-    """Whether *text* holds a wildcard."""
+    """Return whether *text* has a wildcard."""
     return glob.has_magic(text)
 
 
 def matching(pattern: Path) -> list[Path]:
-    """What *pattern* matches, in name order; nothing when its folder is missing or cannot be read."""
+    """Return the paths that match *pattern*, in name order; none when its folder is missing or cannot be read."""
     parts = pattern.parts
     plain = next(number for number, part in enumerate(parts) if is_glob(part))
     return sorted(set(_below(Path(*parts[:plain]), parts[plain:])))

@@ -1,4 +1,4 @@
-"""Sources that fsspec opens: which files a URL stands for.
+"""Sources that fsspec opens: the files that a URL stands for.
 
 Owns listing folders and globs behind URLs, and writing the URL of each file so that it can be opened by itself, with
 its host and its chain (``zip://*.md::https://host/a.zip``). Reads no file. HTTP has no folders, so its URLs are files.
@@ -14,45 +14,45 @@ import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.redaction import without_password
 
-# What fsspec takes for a folder there is any page with links on it, and its "glob" follows them; "?" starts a query.
+# For HTTP, fsspec takes any page with links for a folder, and its "glob" follows them; "?" starts a query.
 _WITHOUT_FOLDERS = ("http:", "https:")
 
 
 def listed(source: str) -> Iterator[str]:
-    """The URL of every file that *source* stands for: itself, or a folder's or glob's files in name order.
+    """Yield the URL of every file that *source* stands for: itself, or a folder's or glob's files in name order.
 
-    Hidden entries are left out. What cannot be listed is given back as it is, for the reader to fail on and to retry.
+    Hidden entries are left out. A source that cannot be listed is yielded as it is: reading it fails and is retried.
     Raises `InvalidOptions` for a URL without a driver, `SourceNotFound` when a folder or glob holds no file.
     """
     links = source.split("::")
     if links[_first_url(links)].lower().startswith(_WITHOUT_FOLDERS):
         yield source
         return
-    told = without_password(source)
+    shown = without_password(source)
     try:
         filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(source))  # pyright: ignore[reportUnknownMemberType]
     except (ValueError, TypeError, ImportError) as exc:
         scheme = source.split("://", 1)[0]
-        raise InvalidOptions(f"no driver opens sources of the kind {scheme}://, or it does not take this URL") from exc
+        raise InvalidOptions(f"no driver opens {scheme}:// sources, or the driver does not accept this URL") from exc
     except Exception as exc:
-        raise SourceNotFound(f"cannot open {told!r}: {type(exc).__name__}") from exc
+        raise SourceNotFound(f"cannot open {shown!r}: {type(exc).__name__}") from exc
     try:
         paths = _files(filesystem, path)
     except Exception as exc:
         if _is_glob(path):
-            raise SourceNotFound(f"cannot list {told!r}: {type(exc).__name__}") from exc
+            raise SourceNotFound(f"cannot list {shown!r}: {type(exc).__name__}") from exc
         paths = None
     if paths is None:
         yield source
         return
     if not paths:
-        raise SourceNotFound(f"{told!r} holds no files")
+        raise SourceNotFound(f"{shown!r} has no files")
     for found in sorted(paths):
         yield _url_of(found, source, path, filesystem)
 
 
 def _files(filesystem: Any, path: str) -> set[str] | None:
-    """The files below a folder or behind a glob; None when *path* is neither."""
+    """Return the files of a folder or glob; None when *path* is neither."""
     # A name that exists is itself, even when it looks like a glob.
     if _is_glob(path) and not filesystem.exists(path):
         entries = cast("dict[str, dict[str, Any]]", filesystem.glob(path, detail=True))
@@ -76,7 +76,7 @@ def _is_glob(path: str) -> bool:
 
 
 def _url_of(found: str, source: str, path: str, filesystem: Any) -> str:
-    """*source* with *found* in the place of *path*: the driver's own URL of a file leaves out hosts and chains."""
+    """Return *source* with *found* in place of *path*: the driver's own URL of a file leaves out hosts and chains."""
     links = source.split("::")
     number = _first_url(links)
     link = links[number].rstrip("/") if path else links[number]
@@ -88,5 +88,5 @@ def _url_of(found: str, source: str, path: str, filesystem: Any) -> str:
 
 
 def _first_url(links: list[str]) -> int:
-    """Which link of a chain holds the path: ``simplecache::s3://bucket/x`` opens ``bucket/x``."""
+    """Return which link of a chain has the path: ``simplecache::s3://bucket/x`` opens ``bucket/x``."""
     return next((number for number, link in enumerate(links) if "://" in link), 0)

@@ -1,7 +1,7 @@
-"""What a SOURCE means: a file, a folder, a glob, an fsspec URL, or a file already in custody.
+"""The meaning of a SOURCE: a file, a folder, a glob, an fsspec URL, or a file already in custody.
 
-Owns turning sources into a flat, ordered list of single files. Opens nothing but folders: what is in the files is the
-business of `tasks.intake`. URLs are listed by `tasks.sources.remote`, globs by `tasks.sources.glob`.
+Owns turning sources into a flat, ordered list of single files. Lists folders and opens no file. `tasks.sources.remote`
+lists URLs, `tasks.sources.glob` matches globs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FILE_SCHEME = "file://"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One file to be processed. `text` is how it is told to people and kept in the catalogue: a path or a URL."""
+    """One file to be processed. `text`, a path or a URL, is how it is shown and recorded in the catalogue."""
 
     text: str
     path: Path | None = None
@@ -32,10 +32,10 @@ class Source:
 
 
 def expand(sources: Sequence[str]) -> list[Source]:
-    """Every file that *sources* name, each once, in the order given; folders and globs in name order.
+    """Return every file that *sources* name, each once, in the order given; folders and globs in name order.
 
     Hidden entries of folders are left out, links to folders are not followed unless they are named. A path that names
-    nothing is kept, and so is a folder that cannot be read, so that each fails for itself and not for the others.
+    nothing is kept, and so is a folder that cannot be read: each fails by itself and does not stop the others.
     Raises `SourceNotFound` when a folder or glob holds no file, and `InvalidOptions` for what cannot be a source.
     """
     found: dict[Path | str | UUID, Source] = {}
@@ -46,15 +46,15 @@ def expand(sources: Sequence[str]) -> list[Source]:
 
 
 def names_nothing(source: str) -> bool:
-    """Whether *source* is a local path or glob, and there is nothing there."""
+    """Return whether *source* is a local path or glob that matches nothing."""
     return "://" not in source and not source.startswith(CUSTODY_SCHEME) and not _matches(source)
 
 
 def local_path(text: str) -> Path:
-    """The path that *text* names; ``~`` and ``~user`` are home folders, where there is such a user."""
+    """Return the path that *text* names; ``~`` and ``~user`` are home folders, if there is such a user."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # no such user: office programs put "~$report.docx" beside an open document
+    except RuntimeError:  # no such user: office programs put "~$report.docx" next to an open file
         return Path(text)
 
 
@@ -83,7 +83,7 @@ def _in_custody(source: str) -> Source:
     try:
         return Source(text=source, file_id=UUID(source.removeprefix(CUSTODY_SCHEME).partition("/")[0]))
     except ValueError as exc:
-        raise InvalidOptions(f"{source!r} does not hold a file id; 'waybill files list' shows them") from exc
+        raise InvalidOptions(f"{source!r} has no file id; 'waybill files list' shows them") from exc
 
 
 def _local(source: str) -> Iterator[Source]:
@@ -97,17 +97,17 @@ def _local(source: str) -> Iterator[Source]:
             count += 1
             yield _file(file)
     if not count:
-        raise SourceNotFound(f"{source!r} holds no files")
+        raise SourceNotFound(f"{source!r} has no files")
 
 
 def _file(path: Path) -> Source:
     absolute = path.absolute()
-    # A name that is not valid UTF-8 is told with its odd bytes escaped; the path itself still opens the file.
+    # A name that is not valid UTF-8 is shown with its invalid bytes escaped; the path itself still opens the file.
     return Source(text=os.fsencode(absolute).decode(errors="backslashreplace"), path=absolute)
 
 
 def _matches(source: str) -> list[Path]:
-    """The paths a local source stands for. A name that exists is itself, even when it looks like a glob."""
+    """Return the paths of a local source. A name that exists is itself, even when it looks like a glob."""
     name = source.removeprefix(_FILE_SCHEME)
     # Programs write file URLs with %20 for a blank, people paste paths behind file://.
     for text in (name, unquote(name)) if name != source else (name,):

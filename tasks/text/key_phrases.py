@@ -1,9 +1,9 @@
-"""Key phrases of a text, by TextRank where words can be told apart; pure.
+"""Key phrases of a text, by TextRank where words have spaces between them; pure.
 
-Owns the use of rapid-textrank and its traps: it takes quadratic time on monotonous text, joins words across commas into
-phrases that nobody wrote, and takes Chinese and Japanese apart into characters. Only phrases that stand in the text as
-they are given are kept. Japanese is left to the count of its words in Chinese characters and katakana, because with
-every inflection counted as a word its endings would come first.
+Owns the use of rapid-textrank within its limits: it takes quadratic time on monotonous text, joins words across commas
+into phrases that are not in the text, and splits Chinese and Japanese into characters. Only phrases that occur in the
+text are kept. For Japanese, words in Chinese characters and katakana are counted instead, because TextRank takes every
+inflection for a word, and word endings would rank first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MAX_TEXT_CHARACTERS = 64 * 1024
 MAX_PHRASE_WORDS = 3
 # In Chinese each character counts as a word.
 MAX_CHINESE_CHARACTERS = 8
-# This many times as many are asked for as are wanted, because some are dropped.
+# TextRank is asked for this many times the phrases wanted, because some are dropped.
 SURPLUS = 4
-# A lone letter, syllable or sign is no key to anything.
+# A single letter, syllable or sign is not a key phrase.
 MIN_PHRASE_CHARACTERS = 3
 MIN_DENSE_CHARACTERS = 2
 
@@ -38,9 +38,9 @@ class KeyPhrase:
 
 
 def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
-    """At most *limit* phrases of *text* (plain words; its beginning if it is long), best first.
+    """Return at most *limit* phrases of *text* (plain words; its beginning if it is long), best first.
 
-    Languages without a list of stop words are taken for English. Method: SingleRank (Wan and Xiao 2008).
+    Languages without a list of stop words are treated as English. Method: SingleRank (Wan and Xiao 2008).
     """
     sample = text[:MAX_TEXT_CHARACTERS]
     phrases = _japanese(sample, limit) if language == "ja" else _ranked(sample, language, limit)
@@ -76,7 +76,7 @@ def _japanese(text: str, limit: int) -> list[KeyPhrase]:
 
 
 def _as_written(phrase: str, text: str, lowered: str) -> str:
-    """*phrase* as *text* has it, if need be without the spaces that the tokenizer put in; else nothing."""
+    """Return *phrase* as it is written in *text*, if necessary without the tokenizer's spaces; empty if it is not."""
     joined = phrase.replace(" ", "")
     if not any(char.isalpha() for char in joined):
         return ""

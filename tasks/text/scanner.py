@@ -1,12 +1,12 @@
 """Top-level blocks of a Markdown text, with their exact place in it.
 
 Owns block structure as far as chunking needs it (CommonMark 0.31 sections 4 and 5.1-5.3, and GFM tables): headings,
-fenced and indented code, HTML, quotes, lists, tables, paragraphs. It reads line by line, holds no tree and does work
-in proportion to the text, whatever the text is: parsers that build one take 500 bytes a token, which is gigabytes for
-a large table. Refuses inline structure and everything inside a list or a quote.
+fenced and indented code, HTML, quotes, lists, tables, paragraphs. It reads line by line, builds no tree, and takes time
+in proportion to any text: parsers that build a tree take 500 bytes a token, which is gigabytes for a large table. Does
+not read inline structure, nor anything inside a list or a quote.
 
-Where a text is malformed a boundary may lie elsewhere than CommonMark has it; no character is ever lost, because
-blocks are spans of the text and every line that is not blank belongs to one.
+In malformed text a boundary may differ from CommonMark's; no character is ever lost, because blocks are spans of the
+text and every line that is not blank belongs to one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 
 Kind = Literal["heading", "paragraph", "list", "table", "code", "html", "quote", "rule"]
 
-# A title is context for people and for the embedding; beyond this it is a paragraph that someone underlined.
+# A title is context for people and for the embedding; a longer one is an underlined paragraph.
 MAX_TITLE_CHARACTERS = 200
 
 TAB_STOP = 4
@@ -70,7 +70,7 @@ class Block:
 
 
 def scan_blocks(text: str, start: int = 0) -> Iterator[Block]:
-    """The blocks of *text* from *start* (a line's start) on, in order; every line that is not blank is in one."""
+    """Yield the blocks of *text* from *start* (a line's start) on, in order; every line that is not blank is in one."""
     scanner = _Scanner(text)
     for line in _LINE.finditer(text, start):
         yield from scanner.read(line.start(1), line.end(1))
@@ -149,7 +149,7 @@ class _Scanner:
             yield from self._open("paragraph", line, start, end)
 
     def _continues(self, line: str, indent: int) -> bool:
-        """Whether the open block takes this line whatever it says."""
+        """Return whether the open block takes this line, whatever its content."""
         if self._kind == "list":
             return indent >= self._content_indent
         if self._kind == "code":
@@ -159,7 +159,7 @@ class _Scanner:
         return self._kind == "html"
 
     def _opening(self, line: str, indent: int) -> Kind | None:
-        """The kind of container or code block that this line begins, if it may begin one here."""
+        """Return the kind of container or code block that this line begins, if it may begin one here."""
         lazy = self._kind in ("paragraph", "quote", "list", "table") and not self._after_blank
         if indent >= CODE_INDENT:
             return None if lazy else "code"
@@ -206,7 +206,7 @@ class _Scanner:
         return Block("heading", self._start, end, level=1 if marker[0] == "=" else 2, title=title)
 
     def _is_delimiter_row(self, line: str) -> bool:
-        """Whether *line* under the paragraph's last line makes a table of the two (GFM 4.10)."""
+        """Return whether *line* and the paragraph's last line above it begin a table (GFM 4.10)."""
         row = line.strip()
         if "|" not in row or not set(row) <= set("|-: \t"):
             return False
@@ -239,7 +239,7 @@ def _title(content: str) -> str:
 
 
 def _cells(row: str) -> list[str]:
-    """The cells of a pipe table's row; the outer pipes are optional, an escaped pipe is text."""
+    """Return the cells of a pipe table's row; the outer pipes are optional, an escaped pipe is text."""
     parts = _UNESCAPED_PIPE.split(row)
     return parts[1 if not parts[0].strip() else 0 : -1 if len(parts) > 1 and not parts[-1].strip() else None]
 
@@ -257,10 +257,10 @@ def _indent(line: str) -> int:
 
 
 def _content_indent(line: str) -> int:
-    """The column from which the lines of this list item's content begin (CommonMark 5.2)."""
+    """Return the column at which the content of this list item begins (CommonMark 5.2)."""
     item = _LIST.match(line)
     if item is None:
         return 0
     spaces = _indent(line[item.end() :])
-    # Five spaces and more are one space and indented code; an empty item has its content one column on.
+    # Five spaces or more are one space and indented code; an empty item has its content one column later.
     return item.end() + (spaces if 1 <= spaces <= CODE_INDENT and line[item.end() :].strip() else 1)

@@ -1,9 +1,9 @@
 """Sentences of a text with their exact place in it; pure.
 
-Owns the use of pysbd and its traps: it takes every line end for the end of a sentence, looks each sentence up again
-from the beginning of the text, loses sentences that hold characters it uses as marks, and its patterns warn when they
-are compiled. Refuses to trust it: where its sentences do not make up the whole text, or the text is too long for it, a
-simple rule cuts instead, so that nothing gets lost and time stays in proportion to the text.
+Owns the use of pysbd within its limits: it takes every line end for the end of a sentence, searches for each sentence
+from the beginning of the text, loses sentences with characters that it uses as marks, and its patterns warn when they
+are compiled. Its result is checked: where its sentences do not make up the whole text, or the text is too long for it,
+a simple rule is used instead, so that nothing is lost and time stays in proportion to the text.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 Span = tuple[int, int]
 
-# pysbd's work grows with the square of the text where that is hostile: 200 ms for 4,000 characters of colons, 2 ms for
-# as much prose. This is a long paragraph.
+# pysbd takes quadratic time on hostile text: 200 ms for 4,000 characters of colons, 2 ms for as much prose. This is a
+# long paragraph.
 MAX_TEXT_CHARACTERS = 2000
 
-# pysbd's language codes; everything else is cut by the English rules, which know the signs of most scripts.
+# pysbd's language codes; for other languages its English rules are used, which know the signs of most scripts.
 LANGUAGES = frozenset("en hi mr zh es am ar hy bg ur ru pl fa nl da fr my el it ja de kk sk".split())  # noqa: SIM905
 
 _LINE_ENDS = str.maketrans("\r\n", "  ")
@@ -29,17 +29,17 @@ _GAP = re.compile(r"(?:(?<=[.!?…؟।۔])|(?<=[.!?…؟।۔][\"'”’»)\]])
 
 
 def language_code(tag: str | None) -> str:
-    """The two-letter code of a language tag ("de-CH" -> "de"); English where there is none that pysbd knows."""
+    """Return the two-letter code of a language tag ("de-CH" -> "de"); English for what pysbd does not know."""
     code = re.split(r"[-_]", tag or "")[0].lower()
     return code if code in LANGUAGES else "en"
 
 
 def sentence_spans(text: str, language: str = "en") -> list[Span]:
-    """Start and end of each sentence of *text* in order, without white space around. Nothing else lies between them.
+    """Return start and end of each sentence of *text* in order. Between them is nothing but white space.
 
     Meant for a paragraph at a time; a line end is white space like any other.
     """
-    # Without a gap between sentences there is one; most list items are, and pysbd is a hundred times slower.
+    # Without a gap there is one sentence, as in most list items; this check is a hundred times faster than pysbd.
     if len(text) <= MAX_TEXT_CHARACTERS and _GAP.search(text.rstrip()):
         spans = _trimmed(text, _by_pysbd(text, language))
         if _is_complete(text, spans):
@@ -48,7 +48,7 @@ def sentence_spans(text: str, language: str = "en") -> list[Span]:
 
 
 def _trimmed(text: str, spans: Iterable[Span]) -> list[Span]:
-    """The spans without white space at their ends, each beginning where the one before has ended or later."""
+    """Return the spans without white space at their ends, and without overlaps."""
     kept: list[Span] = []
     end = 0
     for found_start, found_end in spans:
@@ -76,7 +76,7 @@ def _by_rule(text: str) -> Iterator[Span]:
 
 def _by_pysbd(text: str, language: str) -> Iterator[Span]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its patterns hold escapes that newer Pythons warn about
+        warnings.simplefilter("ignore")  # its patterns have escapes that newer Pythons warn about
         found = _segmenter(language).segment(text.translate(_LINE_ENDS))
     for sentence in found:
         yield sentence.start, sentence.end

@@ -1,6 +1,6 @@
 """Rows of Markdown tables with their exact place, each with the names of its columns; pure.
 
-Owns reading a pipe table (GFM 4.10) row by row, also one whose header row stands elsewhere because the text was cut.
+Owns reading a pipe table (GFM 4.10) row by row, also one whose header row is in another part of the text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.text.plain import plain_text
+from tasks.text.prose import plain_text
 from tasks.text.scanner import scan_blocks
 
 _LINE = re.compile(r"[^\r\n]+")
@@ -26,12 +26,12 @@ class Row:
     cells: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        """The row as words: "Year: 2024; Passengers: 468500". Empty cells are left out."""
+        """Return the row as words: "Year: 2024; Passengers: 468500". Empty cells are left out."""
         return "; ".join(f"{name}: {value}" if name else value for name, value in self.cells if value)
 
 
 def table_rows(text: str, header_row: str = "") -> Iterator[Row]:
-    """The body rows of the tables in *text*; *header_row* is that of a table that *text* begins in the middle of."""
+    """Yield the body rows of the tables in *text*; *header_row* is that of a table that *text* begins inside."""
     for block in scan_blocks(text):
         lines = _LINE.finditer(text, block.start, block.end)
         if block.kind == "table":
@@ -46,7 +46,7 @@ def table_rows(text: str, header_row: str = "") -> Iterator[Row]:
 
 
 def cells(row: str) -> list[str]:
-    """The cells of a row as plain words; the outer pipes are optional, an escaped pipe is text."""
+    """Return the cells of a row as plain words; the outer pipes are optional, an escaped pipe is text."""
     parts = _UNESCAPED_PIPE.split(row.strip())
     inner = parts[1 if not parts[0].strip() else 0 : -1 if len(parts) > 1 and not parts[-1].strip() else None]
     return [plain_text(part.replace("\\|", "|")) for part in inner]

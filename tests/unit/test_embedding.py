@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from blocks.embedding import model as embedding_model
-from blocks.embedding.model import BUILT_NAME, ensure_model
+from blocks.embedding.constants import BUILD_VERSION, BUILT_NAME
+from blocks.embedding.model import ensure_model
 from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input, token_offsets
 from blocks.embedding.vectors import DIMENSIONS, EMBEDDING_MODEL, embed
 from blocks.errors import EmbeddingModelUnavailable
@@ -183,5 +184,5 @@ def test_a_worker_that_embeds_stays_small(models: Path) -> None:
 
 
 def test_the_id_of_the_model_and_its_file_name_the_build() -> None:
-    assert f"int8.{embedding_model.BUILD_VERSION}" in EMBEDDING_MODEL
-    assert f"int8.{embedding_model.BUILD_VERSION}" in BUILT_NAME
+    assert f"int8.{BUILD_VERSION}" in EMBEDDING_MODEL
+    assert f"int8.{BUILD_VERSION}" in BUILT_NAME

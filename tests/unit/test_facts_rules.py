@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 
 from tasks.extraction.amounts import amounts, normal_number
 from tasks.extraction.dates import dates
-from tasks.extraction.evidence import locate
+from tasks.extraction.evidence import Mention, locate, without_overlaps
 from tasks.extraction.gazetteer import Gazetteer
-from tasks.extraction.mentions import Mention, without_overlaps
 from tasks.extraction.names import acronyms, names
 from tasks.extraction.references import references
 from tasks.text.key_phrases import key_phrases
-from tasks.text.plain import plain_text
-from tasks.text.prose import prose_spans
+from tasks.text.prose import plain_text, prose_spans
 from tasks.text.sentences import MAX_TEXT_CHARACTERS, sentence_spans
 from tasks.text.tables import table_rows
 

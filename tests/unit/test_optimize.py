@@ -10,7 +10,8 @@ import pytest
 
 from tasks.contract import StageOutput
 from tasks.optimization import formatting
-from tasks.optimization.formatting import format_markdown, words
+from tasks.optimization.formatting import format_markdown
+from tasks.optimization.proof import words
 from tasks.optimize import OPTIMIZE, OptimizeOptions
 from tests.unit import conversion_samples as samples
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from tasks.optimization.formatting import format_markdown, words
+from tasks.optimization.formatting import format_markdown
+from tasks.optimization.proof import words
 from tests.unit import conversion_samples as samples
 
 _FRAGMENTS = [

@@ -1,23 +1,34 @@
-"""What a parsed piece of Markdown says, however it is spelled; pure.
+"""The proof that formatting keeps a piece of Markdown the same: equal meaning, equal words; pure.
 
 Owns which differences between two token streams are spelling only: the marks chosen, escapes, white space, fences in
-the place of indented code. Everything else (structure, text, link targets, code, list starts, tightness) is meaning.
+place of indented code. Everything else (structure, text, link targets, code, list starts, tightness) is meaning.
 """
 
 from __future__ import annotations
 
+import html
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from markdown_it.token import Token
 
+_WORD = re.compile(r"[^\W_]+")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _WHITE_SPACE = re.compile(r"\s+")
 # Tokens whose content is data, not text: white space in it counts.
 _LITERAL = frozenset({"fence", "code_block", "html_block", "code_inline", "html_inline"})
 
 
+def words(text: str) -> Counter[str]:
+    """Return how often each word occurs in *text*; markup, case and the spelling of entities do not count."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    return Counter(_WORD.findall(text.casefold()))
+
+
 def meaning(tokens: Sequence[Token]) -> str:
-    """A text that is equal for two pieces of Markdown exactly if they mean the same."""
+    """Return a text that is equal for two pieces of Markdown exactly if they have the same meaning."""
     return "\x00".join(_signs(tokens))
 
 

@@ -1,3 +1,0 @@
-"""The length of an embedding vector; pure."""
-
-DIMENSIONS = 384  # hidden_size in the model's config.json
