@@ -1,5 +1,17 @@
-"""The front door: the command line and the local stack. May import every floor below."""
+"""The command line, the local stack and the HTTP gateway. May import every layer below: flows, tasks, blocks.
 
-from importlib.metadata import version
+`commands` read arguments and print; `services` do what commands and gateway share, without a user interface; `gateway`
+answers HTTP; `stack` starts and stops Postgres and Prefect for a home; `process` holds the programs that `waybill up`
+keeps running. Start reading in `cli`.
+"""
 
-__version__ = version("waybill")
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``__version__``; looking it up takes as long as starting Python, so it waits until something asks."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("waybill")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""The `waybill` command: one module per group of commands, put together here.
+"""The `waybill` command: every command by name, exit codes, and how errors are reported.
 
-Owns the exit codes (0 all done, 1 some or all failed, 2 wrong use) and how errors are told. Heavy libraries are
-imported by the commands that need them, so that ``waybill --help`` answers at once.
+Exit codes: 0 all done, 1 some or all failed, 2 wrong use, 130 interrupted. A command's module is imported when the
+command runs, so that ``waybill --help`` and light commands start without the libraries of heavy ones.
 """
 
 from __future__ import annotations
@@ -23,37 +23,90 @@ from blocks.errors import (
     SourceNotFound,
     WaybillError,
 )
-from waybill.commands import (
-    age,
-    api_keys,
-    audit,
-    catalog,
-    dispatch,
-    events,
-    files,
-    gateway,
-    keys,
-    pin,
-    process,
-    search,
-    share,
-    status,
-    up,
-    webhook_deliveries,
-    webhook_listen,
-    webhooks,
-)
+from waybill.commands.lazy_group import LazyCommand, LazyCommands, lazy_group
 from waybill.commands.output import print_error
-from waybill.commands.standard_streams import tell_of_failing_streams
+from waybill.commands.standard_streams import report_failing_streams
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
-# Conditions that the person at the keyboard put there and can put right.
+# Conditions that the user caused and can correct.
 _WRONG_USE = (AddressRefused, InvalidKey, InvalidOptions, InvalidSettings, InvalidWebhookUrl, SourceNotFound)
+
+
+def _command(place: str, summary: str) -> LazyCommand:
+    module, _, function = place.partition(":")
+    return LazyCommand(f"waybill.commands.{module}", function, summary)
+
+
+# The summaries are the first sentences of the functions' docstrings; a test compares them.
+COMMANDS = {
+    "process": _command("process:process", "Process documents through the stages and keep every output."),
+    "up": _command("servers:up", "Run everything until Ctrl-C: Postgres, Prefect, gateway, webhooks."),
+    "gateway": _command("servers:gateway", "Answer HTTP until Ctrl-C: files, links, webhooks."),
+    "dispatch": _command("servers:dispatch", "Send webhooks that are due until Ctrl-C, without Prefect."),
+    "status": _command("runs:status", "Show how far a run is, or its history."),
+    "events": _command("runs:events", "Show recent events of all runs and documents, newest first."),
+    "audit": _command("audit:audit", "Show who did what to which file, newest first."),
+    "search": _command("search:search", "Find passages by words and by meaning."),
+    "stats": _command("files:stats", "Show how much is in custody and in the search index."),
+    "files": LazyCommands(
+        "List, show, get, add, share, pin, remove and verify files in custody.",
+        {
+            "list": _command("files:list_files", "List files, newest first."),
+            "show": _command("files:show", "Show everything the catalogue knows about a file."),
+            "get": _command("get:get", "Copy a file out of custody, verified against its sha256."),
+            "put": _command("files:put", "Store a file without processing it."),
+            "rm": _command("files:rm", "Delete files for good, also expired ones."),
+            "verify": _command("verify:verify", "Compare stored bytes with their hashes."),
+            "share": _command("share:share", "Print a link that downloads one file until it expires."),
+            "pin": _command("files:pin", "Keep a file past its expiry until it is unpinned."),
+            "unpin": _command("files:unpin", "Let a file expire again."),
+        },
+    ),
+    "age": LazyCommands(
+        "Encrypt and decrypt files in the age format, for keys or a passphrase.",
+        {
+            "encrypt": _command("age:encrypt", "Encrypt a file for recipients or a passphrase."),
+            "decrypt": _command("age:decrypt", "Decrypt a file with identities or a passphrase."),
+        },
+    ),
+    "keys": LazyCommands(
+        "Manage API keys, the storage key and the keys that sign links.",
+        {
+            "storage": _command("keys:storage", "Print the recipient that stored files are encrypted for."),
+            "rotate-storage": _command("keys:rotate_storage", "Make a new storage key and move every file to it."),
+            "create": _command("api_keys:create", "Make an API key and print it, this once."),
+            "list": _command("api_keys:list_", "List API keys, newest first, also those that no longer work."),
+            "revoke": _command("api_keys:revoke", "Revoke an API key."),
+            "rotate-links": _command("share:rotate_links", "Sign links with a new key from now on."),
+        },
+    ),
+    "catalog": LazyCommands(
+        "Restore the catalogue from the storage.",
+        {"rebuild": _command("catalog:rebuild", "Restore the catalogue from the manifests of stored files.")},
+    ),
+    "webhooks": LazyCommands(
+        "Notify other programs of events: endpoints, secrets, deliveries.",
+        {
+            "add": _command("webhooks:add", "Register an endpoint and print its secret, this once."),
+            "list": _command("webhooks:list_", "List endpoints, their events and their waiting and dead deliveries."),
+            "enable": _command("webhooks:enable", "Send to an endpoint again, starting with what waits."),
+            "disable": _command("webhooks:disable", "Stop sending to an endpoint; what is due waits."),
+            "remove": _command("webhooks:remove", "Remove an endpoint and its secret."),
+            "rotate": _command("webhooks:rotate", "Make a new secret and print it."),
+            "secret": _command("webhooks:secret", "Print the secret that signs what goes to a run's --webhook-url."),
+            "deliveries": _command("webhook_deliveries:deliveries", "List deliveries, or show every attempt of one."),
+            "replay": _command("webhook_deliveries:replay", "Send deliveries again, with the same id and body."),
+            "test": _command("webhook_deliveries:test", "Send a test event to an endpoint and show the answer."),
+            "listen": _command("webhook_listen:listen", "Receive webhooks for tryouts, until Ctrl-C."),
+        },
+    ),
+}
 
 app = typer.Typer(
     name="waybill",
-    help="Takes documents through processing stages and keeps every output in custody.\n\n"
+    cls=lazy_group(COMMANDS),
+    help="Processes documents through stages and keeps every output in custody.\n\n"
     "Start with 'waybill process FILE', then 'waybill search TEXT' and 'waybill files list'. "
     "'waybill up' keeps the database, the Prefect server and its UI running.",
     no_args_is_help=True,
@@ -62,36 +115,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("process")(process.process)
-app.command("up")(up.up)
-app.command("gateway")(gateway.gateway)
-app.command("dispatch")(dispatch.dispatch)
-app.command("status")(status.status)
-app.command("events")(events.events)
-app.command("audit")(audit.audit)
-app.command("search")(search.search)
-app.command("stats")(files.stats)
-files.app.command("share")(share.share)
-files.app.command("pin")(pin.pin)
-files.app.command("unpin")(pin.unpin)
-app.add_typer(files.app, name="files")
-app.add_typer(age.app, name="age")
-keys.app.command("create")(api_keys.create)
-keys.app.command("list")(api_keys.list_)
-keys.app.command("revoke")(api_keys.revoke)
-keys.app.command("rotate-links")(share.rotate_links)
-app.add_typer(keys.app, name="keys")
-app.add_typer(catalog.app, name="catalog")
-webhooks.app.command("deliveries")(webhook_deliveries.deliveries)
-webhooks.app.command("replay")(webhook_deliveries.replay)
-webhooks.app.command("test")(webhook_deliveries.test)
-webhooks.app.command("listen")(webhook_listen.listen)
-app.add_typer(webhooks.app, name="webhooks")
 
 
 @app.callback(invoke_without_command=True)
 def version(show: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
-    """Options that stand before a command."""
+    """Handle options that stand before a command."""
     if show:
         from waybill import __version__
 
@@ -100,19 +128,19 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 
 
 def main() -> None:
-    """Entry point of the console script; never shows a traceback for a condition that Waybill knows."""
-    tell_of_failing_streams()
+    """Run the console script; a condition that Waybill knows never shows a traceback."""
+    report_failing_streams()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """A terminated command ends like an interrupted one: the run is told and what was started is stopped."""
+    """End a terminated command like an interrupted one: the run is recorded, and servers it started are stopped."""
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
-        handler(signal.SIGINT, frame)  # an event loop's own while one runs: it cancels the flow
+        handler(signal.SIGINT, frame)  # the handler of a running event loop: it cancels the flow
     else:
-        raise KeyboardInterrupt  # SIGINT is ignored in the background of a shell, SIGTERM must not be
+        raise KeyboardInterrupt  # a shell's background jobs ignore SIGINT; SIGTERM must still end them
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -121,23 +149,23 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), standalone_mode=False, prog_name="waybill")
         if result == EXIT_INTERRUPTED:
-            raise KeyboardInterrupt  # of which Typer makes this exit code
+            raise KeyboardInterrupt  # Typer turned it into this exit code
         sys.stdout.flush()
     except BrokenPipeError:
-        return EXIT_FAILED  # who read the output has left, and wants to hear no more
+        return EXIT_FAILED  # the reader of the output is gone, so there is nothing to print
     except TyperException as error:
-        _tell(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
+        _report(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
         return EXIT_WRONG_USE
     except WaybillError as error:
-        _tell(error, as_json=as_json)
+        _report(error, as_json=as_json)
         return EXIT_WRONG_USE if isinstance(error, _WRONG_USE) else EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):
-        _tell(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
+        _report(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else EXIT_DONE
 
 
-def _tell(error: WaybillError, *, as_json: bool) -> None:
+def _report(error: WaybillError, *, as_json: bool) -> None:
     try:
         print_error(error, as_json=as_json)
     except (WaybillError, BrokenPipeError):  # standard output cannot be written

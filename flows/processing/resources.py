@@ -22,9 +22,10 @@ from prefect.states import Crashed
 
 from blocks.catalog import Catalog, OutputLocks
 from blocks.custody import Custody
+from blocks.custody.open import open_block_custody
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
-from blocks.prefect_blocks import BLOCK_NAME, load_keys, load_store
+from blocks.prefect_blocks import BLOCK_NAME
 from blocks.runs.run_lock import dead_runs, hold_run_lock
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
@@ -53,25 +54,17 @@ async def open_run(
     *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints.
     """
     database_url = settings.required_database_url
-    store = await load_store(settings)
-    deployed = await load_keys(settings)
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
     scratch = settings.scratch / str(run_id)
     with hold_run_lock(settings.home, run_id):
         async with (
-            Catalog.open(database_url) as catalog,
+            open_block_custody(settings) as custody,
             OutputLocks.open(database_url) as locks,
             WorkerPool.open(settings, services) as pool,
         ):
-            custody = Custody(
-                catalog=catalog,
-                backend=store.backend,
-                keys=deployed.keys,
-                reload_keys=deployed.reload,
-            )
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
-                await _set_webhook_url(settings, catalog, run_id, webhook_url)
+                await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
             links = EventLinks.of(settings)
             events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
             scratch.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -14,10 +14,10 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.age import parse_identities
+from blocks.custody.open import open_custody
 from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine, alone
 from tests.integration.custody_place import draft
-from waybill.commands.session import open_custody
 from waybill.stack import running_stack
 
 __all__ = ["alone"]  # the fixture

@@ -65,7 +65,7 @@ _SCHEDULE = ",".join(["0", "1s", "1s", *["2s"] * 60])
 _UP = """
 import sys
 from blocks.settings import load_settings
-from waybill.commands.up import _register
+from waybill.commands.servers import _register
 from waybill.stack.up import run_up
 sys.exit(run_up(load_settings(), port=0, ui_port=int(sys.argv[1]), on_ready=_register))
 """

@@ -29,7 +29,7 @@ from blocks.catalog import Catalog, Connection
 from blocks.errors import ApiKeyNotFound, InvalidOptions, InvalidSettings
 from blocks.settings import Settings
 from tests.gateway import Gateway, error_of, running_gateway
-from waybill.commands.account import this_account
+from waybill.commands.arguments import this_account
 from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.routes.audit import AuditLines
 from waybill.services.api_keys import end_key, make_key

@@ -8,6 +8,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.age import X25519Identity
+from blocks.custody.open import open_deployed_custody
 from blocks.errors import NoMatchingIdentity, PrefectUnavailable
 from blocks.keys.block import KeyPair
 from blocks.postgres.pool import LONG_TIMEOUTS
@@ -16,7 +17,6 @@ from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft
 from tests.shared_servers import PREFECT_ALONE
-from waybill.commands import session
 
 pytestmark = PREFECT_ALONE
 
@@ -27,7 +27,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 async def locate(settings: Settings) -> str:
-    async with session.open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
+    async with open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
         return custody.locate(await custody.take(draft(), b"content"))
 
 
@@ -51,7 +51,7 @@ async def test_the_keys_of_a_block_stay_when_a_file_needs_another_one(
     recipient = X25519Identity.generate().recipient.text
     await KeyPair(recipient=recipient).asave(BLOCK_NAME, overwrite=True)
     try:
-        async with session.open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
+        async with open_deployed_custody(settings, LONG_TIMEOUTS) as custody:
             unreadable = await custody.take(draft(), b"for somebody else")
             with pytest.raises(NoMatchingIdentity):
                 await custody.read(unreadable)

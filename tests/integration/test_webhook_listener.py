@@ -188,7 +188,7 @@ async def test_without_a_secret_it_says_that_nothing_is_verified_and_prints_for_
         assert (await send(listener.url, body=json.dumps(hostile).encode())).status == 204
         line = listener.line()
         assert line.isprintable() and "\x1b" not in line and len(line) < 400 and "no task" in line
-        assert listener.stop() == (0, "  end it with Ctrl-C\n")
+        assert listener.stop() == (0, "  stop it with Ctrl-C\n")
 
 
 async def test_the_secret_may_come_by_standard_input_and_the_answer_may_be_another() -> None:
@@ -198,7 +198,7 @@ async def test_the_secret_may_come_by_standard_input_and_the_answer_may_be_anoth
         assert listener.line().endswith("verified, answered 503")
         assert (await send(listener.url, new_secret())).status == 401
         assert "NOT VERIFIED: no signature fits" in listener.line()
-        assert listener.stop(signal.SIGINT) == (0, "  end it with Ctrl-C\n")
+        assert listener.stop(signal.SIGINT) == (0, "  stop it with Ctrl-C\n")
 
 
 def test_ends_when_nobody_reads_along_any_more() -> None:
@@ -209,7 +209,7 @@ def test_ends_when_nobody_reads_along_any_more() -> None:
         # The pipe is broken for what is printed next.
         assert httpx.post(url, content=b"{}", timeout=PATIENCE_SECONDS).status_code == 204
         assert process.wait(PATIENCE_SECONDS) == 0
-        assert process.stderr.read() == "  end it with Ctrl-C\n"
+        assert process.stderr.read() == "  stop it with Ctrl-C\n"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""``waybill age ...``: encrypt and decrypt files as the age command does, without a stack and without custody.
+"""``waybill age encrypt|decrypt``: encrypt and decrypt files as the age command does, without a stack or custody.
 
-Owns where bytes come from and go to. The format is `blocks.age`; nothing here is kept, catalogued or logged.
+Owns where bytes are read and written. The format is `blocks.age`; nothing here is stored, catalogued or logged.
 """
 
 from __future__ import annotations
@@ -16,48 +16,40 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 
 import typer
 
-from blocks.errors import (
-    InvalidKey,
-    InvalidOptions,
-    SourceNotFound,
-    WaybillError,
-)
+from blocks.errors import InvalidKey, InvalidOptions, SourceNotFound, WaybillError
 from blocks.settings import current_settings
+from waybill.commands.arguments import Force, replaceable
 from waybill.commands.output import print_notice
-from waybill.commands.paths import replaceable
 from waybill.commands.standard_streams import standard_output_errors, write_error
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient
 
-app = typer.Typer(help="Encrypt and decrypt files in the age format, for keys or a passphrase.", no_args_is_help=True)
-
 KeyT = TypeVar("KeyT")
 
 _STANDARD = "-"
-# What `blocks.age` works on at once; smaller pieces would be put together there.
+# The chunk size that `blocks.age` works with; it would join smaller pieces.
 _PIECE_BYTES = 1 << 20
-# As many of the longest keys as a file may have recipients are half of this. Who names the wrong file, a disk image
-# perhaps, is told so at once.
+# Twice what the largest number of recipients takes with the longest keys. A wrong file, perhaps a disk image, is
+# reported without reading all of it.
 _KEY_FILE_BYTES = 2 << 20
-# What the age command accepts: 4 GiB and a quarter of a minute at most. Whoever waits for it can interrupt it.
+# What the age command accepts: at most 4 GiB of memory and a quarter of a minute, and the user can interrupt it.
 _MAX_LOG_N = 22
-# Control characters of both sets (C0 without tab and line ends, DEL, C1), which terminals obey.
+# Control characters of both sets (C0 without tab and line ends, DEL, C1), which terminals act on.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
-File = Annotated[str, typer.Argument(metavar="[FILE]", help="The file to read; nothing or - for standard input.")]
+File = Annotated[str, typer.Argument(metavar="[FILE]", help="The file to read; - or none for standard input.")]
 Output = Annotated[
-    str, typer.Option("-o", "--output", metavar="OUT", help="The file to write; nothing or - for standard output.")
+    str,
+    typer.Option("-o", "--output", metavar="OUT", help="The file to write; - or none for standard output."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")]
 
 
-@app.command()
 def encrypt(
     file: File = _STANDARD,
     recipient: Annotated[
         list[str] | None,
-        typer.Option("-r", "--recipient", metavar="RECIPIENT", help="Encrypt for this age1... key; may be repeated."),
+        typer.Option("-r", "--recipient", metavar="RECIPIENT", help="Encrypt for this age1... key; can be repeated."),
     ] = None,
     recipients_file: Annotated[
         list[Path] | None,
@@ -66,7 +58,10 @@ def encrypt(
     output: Output = _STANDARD,
     force: Force = False,
 ) -> int:
-    """Encrypt a file. Without -r and -R with the passphrase in WAYBILL_PASSPHRASE."""
+    """Encrypt a file for recipients or a passphrase.
+
+    Without -r and -R the passphrase is that of WAYBILL_PASSPHRASE.
+    """
     from blocks.age import seal
 
     recipients = _recipients(recipient or [], recipients_file or [])
@@ -78,22 +73,22 @@ def encrypt(
     return 0
 
 
-@app.command()
 def decrypt(
     file: File = _STANDARD,
     identity: Annotated[
         list[Path] | None,
         typer.Option(
-            "-i", "--identity", metavar="PATH", help="A file of AGE-SECRET-KEY-... identities; may be repeated."
+            "-i", "--identity", metavar="PATH", help="A file of AGE-SECRET-KEY-... identities; can be repeated."
         ),
     ] = None,
     output: Output = _STANDARD,
     force: Force = False,
 ) -> int:
-    """Decrypt a file, armored or not, with the identities of -i and the passphrase in WAYBILL_PASSPHRASE.
+    """Decrypt a file with identities or a passphrase.
 
-    With -o the file appears whole and authentic, or not at all. On standard output what is authentic is written at
-    once: use it only if the command has ended with exit code 0.
+    Armored or binary; with the identities of -i and the passphrase of WAYBILL_PASSPHRASE. With -o the file appears
+    complete and authenticated, or not at all. On standard output authenticated pieces are written immediately: use the
+    output only if the exit code is 0.
     """
     from blocks.age import unseal
 
@@ -109,13 +104,13 @@ def decrypt(
                 written = True
         except WaybillError:
             if written and output == _STANDARD:
-                print_notice("what has been written is only the beginning; do not use it")
+                print_notice("the output is incomplete; do not use it")
             raise
     return 0
 
 
 def _recipients(texts: Sequence[str], paths: Sequence[Path]) -> Sequence[Recipient]:
-    """Those named, or the passphrase. Raises `InvalidOptions` and `InvalidKey`."""
+    """Return the recipients named, or the passphrase. Raises `InvalidOptions` and `InvalidKey`."""
     from blocks.age import ScryptRecipient, parse_recipient, parse_recipients
 
     try:
@@ -126,19 +121,19 @@ def _recipients(texts: Sequence[str], paths: Sequence[Path]) -> Sequence[Recipie
     if named:
         return named
     if (passphrase := current_settings().passphrase) is None:
-        raise InvalidOptions("for whom? name a recipient with -r or -R, or set WAYBILL_PASSPHRASE")
+        raise InvalidOptions("no recipient: name one with -r or -R, or set WAYBILL_PASSPHRASE")
     return [ScryptRecipient(passphrase.get_secret_value())]
 
 
 def _identities(paths: Sequence[Path]) -> Sequence[Identity]:
-    """Those in the files named, and the passphrase where there is one. Raises `InvalidOptions` and `InvalidKey`."""
+    """Return the identities in the files named, and the passphrase if set. Raises `InvalidOptions` and `InvalidKey`."""
     from blocks.age import ScryptIdentity, parse_identities
 
     identities: list[Identity] = [identity for path in paths for identity in _read_keys(path, parse_identities)]
     if (passphrase := current_settings().passphrase) is not None:
         identities.append(ScryptIdentity(passphrase.get_secret_value(), max_log_n=_MAX_LOG_N))
     if not identities:
-        raise InvalidOptions("with what? name an identity file with -i, or set WAYBILL_PASSPHRASE")
+        raise InvalidOptions("no identity: name an identity file with -i, or set WAYBILL_PASSPHRASE")
     return identities
 
 
@@ -160,12 +155,12 @@ def _read_keys(path: Path, parse: Callable[[str], list[KeyT]]) -> list[KeyT]:
 
 @contextmanager
 def _source(file: str) -> Generator[Iterator[bytes]]:
-    """The bytes of a file or of standard input. Raises `SourceNotFound`."""
+    """Open a file, or standard input, and yield its chunks. Raises `SourceNotFound`."""
     if file == _STANDARD:
         yield _chunks(sys.stdin.buffer, "standard input")
         return
     try:
-        stream = Path(file).open("rb")  # noqa: SIM115  # closed below; errors of opening are told from later ones
+        stream = Path(file).open("rb")  # noqa: SIM115  # closed below; errors of opening and of reading are reported differently
     except OSError as exc:
         raise SourceNotFound(f"cannot open {file}: {exc.strerror}") from exc
     with stream:
@@ -177,11 +172,11 @@ def _chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
         while chunk := stream.read(_PIECE_BYTES):
             yield chunk
     except OSError as exc:
-        raise SourceNotFound(f"cannot read {name} to its end: {exc.strerror}") from exc
+        raise SourceNotFound(f"cannot read all of {name}: {exc.strerror}") from exc
 
 
 def _binary(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks of a binary age file, whether they come armored or not."""
+    """Return the chunks of a binary age file, from an armored or a binary one."""
     from blocks.age import dearmor, is_armored
 
     beginning = next(chunks, b"")
@@ -191,7 +186,7 @@ def _binary(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _target(output: str, *, force: bool) -> Generator[Callable[[bytes], object]]:
-    """What writes to a file, which appears when all went well, or to standard output.
+    """Yield a function that writes to standard output, or to a file that appears only on success.
 
     Raises `InvalidOptions` for a file that must not be replaced, `TargetUnwritable` and `StorageFull`.
     """
@@ -205,14 +200,14 @@ def _target(output: str, *, force: bool) -> Generator[Callable[[bytes], object]]
 
             with atomic_file(replaceable(Path(output), force=force)) as stream:
                 yield stream.write
-    except OSError as exc:  # the target's: those of the source are errors of ours by now
+    except OSError as exc:  # of the target: errors of the source have been translated already
         raise write_error("standard output" if output == _STANDARD else output, exc) from exc
 
 
 def _text_check() -> Callable[[bytes], None]:
-    """A check of pieces on their way to a terminal. Raises `InvalidOptions` at the first that is not plain text.
+    """Return a check for pieces that go to a terminal. It raises `InvalidOptions` at the first that is not plain text.
 
-    Whoever made the file could otherwise send the terminal commands, which rewrite what is on the screen or worse.
+    The author of the file could otherwise send commands to the terminal, which rewrite the screen or worse.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
 
@@ -230,4 +225,4 @@ def _text_check() -> Callable[[bytes], None]:
 
 
 def _anything(_: bytes) -> None:
-    """Files and pipes take any bytes."""
+    """Check nothing: files and pipes take any bytes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import this_account
+from waybill.commands.arguments import AsJson, read_api_key_id, this_account
 from waybill.commands.output import human_time, print_json, print_notice, print_table
 from waybill.commands.session import with_catalog
 
@@ -19,48 +18,54 @@ if TYPE_CHECKING:
     from blocks.catalog import Catalog
     from blocks.settings import Settings
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-
-# Ten years; who wants more wants a key without an end.
+# Ten years; for longer, make a key that does not expire.
 _LONGEST = timedelta(days=3650)
-# Far above what one gateway answers, and fits the column.
+# Far above what one gateway answers, and it fits the database column.
 _MOST_PER_MINUTE = 1_000_000
-_KEY_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Who or what uses it, such as 'nightly import'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What uses it, such as 'nightly import'.")],
     scopes: Annotated[
         str,
-        typer.Option(metavar="LIST", help="read: see and download; write: bring in, share, pin, delete; admin: all."),
+        typer.Option(
+            metavar="LIST", help="read: list and download; write: upload, share, pin, delete; admin: everything."
+        ),
     ] = "read,write",
     expires: Annotated[
-        str | None, typer.Option(metavar="90d", help="How long it works; until it is revoked when left out.")
+        str | None, typer.Option(metavar="90d", help="How long it works; without it, until it is revoked.")
     ] = None,
     rate: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, max=_MOST_PER_MINUTE, help="Requests in a minute, instead of the default."),
+        typer.Option(metavar="N", min=1, max=_MOST_PER_MINUTE, help="Requests per minute, instead of the default."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Make a key for the HTTP API and print it: this once. Only its hash is kept.
+    """Make an API key and print it, this once.
+
+    Only its hash is stored.
 
     Example: waybill keys create "nightly import" --scopes read,write --expires 90d
     """
     from blocks.access.api_key import check_name, check_scopes
 
-    # Before anything is started.
-    wanted, called = check_scopes([scope.strip() for scope in scopes.split(",")]), check_name(name)
+    # Checked before anything is started.
+    wanted, name_given = check_scopes([scope.strip() for scope in scopes.split(",")]), check_name(name)
     lifetime = parse_duration(expires) if expires is not None else None
     if lifetime is not None and lifetime > _LONGEST:
-        raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most, or without --expires for ever")
+        raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most; without --expires it never expires")
 
     async def work(catalog: Catalog, _: Settings) -> CreatedKey:
         from waybill.services.api_keys import make_key
 
         async with catalog.transaction() as connection:
             return await make_key(
-                connection, name=called, scopes=wanted, requests_per_minute=rate, keep_for=lifetime, by=this_account()
+                connection,
+                name=name_given,
+                scopes=wanted,
+                requests_per_minute=rate,
+                keep_for=lifetime,
+                by=this_account(),
             )
 
     made = with_catalog(work)
@@ -71,13 +76,16 @@ def create(
     lasting = f"until {human_time(made.key.expires_at.isoformat())}" if made.key.expires_at else "until it is revoked"
     print_notice(
         f"Keep it where the program that uses it can read it: it is not shown again. It works {lasting}, for "
-        f"{', '.join(made.key.scopes)}. End it with: waybill keys revoke {made.key.key_id}"
+        f"{', '.join(made.key.scopes)}. Revoke it with: waybill keys revoke {made.key.key_id}"
     )
     return 0
 
 
 def list_(as_json: AsJson = False) -> int:
-    """Show the API keys, newest first, with those that no longer work. Never the keys themselves."""
+    """List API keys, newest first, also those that no longer work.
+
+    The keys themselves are never shown.
+    """
 
     async def work(catalog: Catalog, _: Settings) -> list[ApiKey]:
         from blocks.access import list_keys
@@ -99,8 +107,8 @@ def list_(as_json: AsJson = False) -> int:
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As 'keys list' shows it.")], as_json: AsJson = False
 ) -> int:
-    """Let a key open nothing from now on."""
-    wanted = read_key_id(key_id)
+    """Revoke an API key."""
+    wanted = read_api_key_id(key_id)
 
     async def work(catalog: Catalog, _: Settings) -> ApiKey:
         from waybill.services.api_keys import end_key
@@ -114,18 +122,6 @@ def revoke(
     else:
         typer.echo(f"{revoked.key_id}  {revoked.name}  revoked")
     return 0
-
-
-def read_key_id(text: str) -> str:
-    """The id of a key as typed, also in a whole key. Raises `InvalidOptions`, which does not repeat it."""
-    from blocks.access import parse_key
-
-    whole = parse_key(text)
-    if whole is not None:
-        return whole.key_id
-    if _KEY_ID.fullmatch(text) is None:
-        raise InvalidOptions("this is not the id of an API key, 12 hexadecimal digits; 'waybill keys list' shows them")
-    return text
 
 
 def _row(key: ApiKey) -> tuple[str, ...]:

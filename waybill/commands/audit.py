@@ -1,4 +1,4 @@
-"""``waybill audit``: who did what to which file."""
+"""``waybill audit``: the audit log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from waybill.commands.api_keys import read_key_id
+from waybill.commands.arguments import AsJson, read_api_key_id, read_id
 from waybill.commands.output import human_time, print_json, print_notice, print_table
-from waybill.commands.session import read_id, with_catalog
+from waybill.commands.session import with_catalog
 
 if TYPE_CHECKING:
     from blocks.access import AuditEntry
@@ -22,16 +22,18 @@ _MAX_HOURS = 24 * 3650
 
 def audit(
     hours: Annotated[
-        float, typer.Option(min=0.01, max=_MAX_HOURS, help="How far to look back; fractions are fine.")
+        float, typer.Option(min=0.01, max=_MAX_HOURS, help="How far to look back; fractions are allowed.")
     ] = 24,
     action: Annotated[str | None, typer.Option(help="Only this: upload, download, delete, share, pin, ...")] = None,
     file: Annotated[str | None, typer.Option(metavar="ID", help="Only what was done to this file.")] = None,
     key: Annotated[str | None, typer.Option(metavar="KEY_ID", help="Only what was done with this API key.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, newest first.")] = 100,
-    after: Annotated[int | None, typer.Option(min=1, help="Go on after the page before ('next').")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    after: Annotated[int | None, typer.Option(min=1, help="Continue after the page before ('next').")] = None,
+    as_json: AsJson = False,
 ) -> int:
-    """Show who did what to which file, newest first: over HTTP, with links, and with commands.
+    """Show who did what to which file, newest first.
+
+    Over HTTP, through links, and with commands.
 
     Examples: waybill audit --action delete --hours 168 / waybill audit --file ID --hours 8760
     """
@@ -40,7 +42,7 @@ def audit(
     if action is not None:
         check_action(action)
     file_id = read_id(file) if file is not None else None
-    key_id = read_key_id(key) if key is not None else None
+    key_id = read_api_key_id(key) if key is not None else None
 
     async def work(catalog: Catalog, _: Settings) -> AuditPage:
         from waybill.services.audit import read_audit_log

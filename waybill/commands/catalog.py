@@ -1,4 +1,4 @@
-"""``waybill catalog ...``: the catalogue itself."""
+"""``waybill catalog rebuild``: restore the catalogue from the storage."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from waybill.commands.arguments import AsJson
 from waybill.commands.output import print_json, print_notice, progress_bar
 from waybill.commands.session import with_custody
 
@@ -14,34 +15,26 @@ if TYPE_CHECKING:
     from blocks.custody.rebuild import Rebuilt
     from blocks.settings import Settings
 
-app = typer.Typer(help="Restore the catalogue from what lies in the storage.", no_args_is_help=True)
-
-# Of a long list of problems the first ones are shown; --json has them all.
+# People see the first of many problems; --json has them all.
 MAX_PROBLEMS_SHOWN = 20
 
 
-@app.callback()
-def group() -> None:
-    """Restore the catalogue from what lies in the storage."""
-
-
-@app.command()
 def rebuild(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be restored.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be restored, change nothing.")] = False,
     accept_plain: Annotated[
         bool,
         typer.Option(
             "--accept-plain",
-            help="Take in manifests that are not encrypted although encryption is on; anybody who can write to the "
+            help="Accept manifests that are not encrypted although encryption is on: any program that can write to the "
             "storage could have made them.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Restore the catalogue from the manifests beside the stored files, with the storage's key.
+    """Restore the catalogue from the manifests of stored files.
 
-    Adds the rows that are missing and changes none, so it may be run at any time and again. The search index is not
-    restored: process the sources again, and their outputs are reused. Afterwards: waybill files verify --all
+    Needs the storage key. Adds missing rows and changes none, so it may run at any time, and again. The search index
+    is not restored: process the sources again, and their outputs are reused. Afterwards: waybill files verify --all
     """
 
     async def work(custody: Custody, _: Settings) -> Rebuilt:
@@ -71,7 +64,7 @@ def rebuild(
             f"{len(found.failed):,} failed, {len(found.blobs_without_manifest):,} stored files without a manifest"
         )
     problems = [f"{key}: {error}" for key, error in found.failed]
-    problems += [f"{key}: no manifest beside it" for key in found.blobs_without_manifest]
+    problems += [f"{key}: has no manifest" for key in found.blobs_without_manifest]
     for problem in problems[:MAX_PROBLEMS_SHOWN]:
         print_notice(problem)
     if len(problems) > MAX_PROBLEMS_SHOWN:

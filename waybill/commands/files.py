@@ -1,44 +1,26 @@
-"""``waybill files ...`` and ``waybill stats``: what is in custody."""
+"""``waybill files list|show|put|rm|pin|unpin`` and ``waybill stats``: what is in custody."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from datetime import timedelta
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blocks.errors import InvalidOptions, TargetUnwritable, WaybillError
-from blocks.naming import clean_display_name
-from blocks.runtime.prefetch import prefetch
-from blocks.runtime.threads import StopCheck, in_thread
-from waybill.commands import verify
-from waybill.commands.account import this_account
+from blocks.errors import InvalidOptions, WaybillError
+from waybill.commands.arguments import AsJson, FileId, FileIds, read_id, this_account, typed_path
 from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.paths import replaceable, typed_path
-from waybill.commands.session import read_id, with_custody
-from waybill.commands.standard_streams import standard_output_errors
+from waybill.commands.session import with_catalog, with_custody
 
 if TYPE_CHECKING:
-    from blocks.catalog import Artifact, Page
+    from blocks.catalog import Artifact, Catalog, Page
     from blocks.custody import Custody
     from blocks.settings import Settings
 
-app = typer.Typer(help="List, show, get, add, share, pin, remove and verify files in custody.", no_args_is_help=True)
 
-FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
-FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-View = Literal["content", "meta", "report"]
-
-
-@app.command("list")
 def list_files(
     source: Annotated[
         str | None, typer.Option(help="Only files made from this source: its path or URL, or its name alone.")
@@ -50,16 +32,19 @@ def list_files(
     after: Annotated[str | None, typer.Option(help="Continue a list: the 'next' of the page before.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """List files, newest first. Examples: waybill files list --source report.pdf / waybill files list --stage 3"""
+    """List files, newest first.
+
+    Examples: waybill files list --source report.pdf / waybill files list --stage 3
+    """
     from blocks.catalog import KINDS
 
     if kind is not None and kind not in KINDS:
         raise InvalidOptions(f"there is no kind {kind!r}; known are {', '.join(KINDS)}")
     run_id = read_id(run) if run is not None else None
 
-    async def work(custody: Custody, _: Settings) -> Page:
-        async with custody.catalog.transaction() as connection:
-            return await custody.catalog.list_artifacts(
+    async def work(catalog: Catalog, _: Settings) -> Page:
+        async with catalog.transaction() as connection:
+            return await catalog.list_artifacts(
                 connection,
                 source=_source_as_stored(source),
                 stage=stage,
@@ -69,7 +54,7 @@ def list_files(
                 after=after,
             )
 
-    page = with_custody(work)
+    page = with_catalog(work)
     if as_json:
         print_json({"files": [artifact.listing() for artifact in page.artifacts], "next": page.next})
         return 0
@@ -83,9 +68,11 @@ def list_files(
     return 0
 
 
-@app.command()
 def show(file_id: FileId, as_json: AsJson = False) -> int:
-    """Show everything the catalogue knows of a file, where its stored bytes lie, and how its stage went."""
+    """Show everything the catalogue knows about a file.
+
+    Also where its bytes are stored, and the report of its stage.
+    """
     wanted = read_id(file_id)
 
     async def work(custody: Custody, _: Settings) -> tuple[Artifact, str]:
@@ -103,64 +90,17 @@ def show(file_id: FileId, as_json: AsJson = False) -> int:
     return 0
 
 
-@app.command()
-def get(
-    file_id: FileId,
-    output: Annotated[
-        str | None, typer.Option("-o", "--output", help="A file or folder to write to; - for standard output.")
-    ] = None,
-    view: Annotated[
-        str, typer.Option(help="content; or meta or report, the JSON views of a stage output.")
-    ] = "content",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Copy a file out of custody, verified against its sha256. No file appears when the check fails.
-
-    On standard output its pieces are written as they are read, the last one when all have been compared: use it only if
-    the command has ended with exit code 0.
-    """
-    wanted = read_id(file_id)
-    if view not in {"content", "meta", "report"}:
-        raise InvalidOptions(f"--view takes content, meta or report, not {view!r}")
-    if output == "-" and as_json:
-        raise InvalidOptions("--json and --output - both want standard output; choose one")
-
-    async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
-        from waybill.services.files import note_copy
-
-        artifact = await custody.get(wanted)
-        if view == "content":
-            await note_copy(custody, artifact, by=this_account())
-        if output == "-":
-            if view == "content":
-                await _print(custody, artifact)
-            else:
-                await asyncio.to_thread(_write_out, _view(artifact, view))
-            return artifact, None
-        target = _target(artifact, output, cast("View", view), force=force)
-        if view == "content":
-            await custody.fetch(artifact, target)
-        else:
-            await asyncio.to_thread(_write, target, _view(artifact, view))
-        return artifact, target
-
-    artifact, target = with_custody(work)
-    if as_json:
-        print_json({**artifact.summary(), "path": str(target)})
-    elif target is not None:
-        typer.echo(str(target))
-    return 0
-
-
-@app.command()
 def put(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The file to take into custody.")],
-    as_json: AsJson = False,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The file to store.")], as_json: AsJson = False
 ) -> int:
-    """Take a file into custody without processing it. Process it later with: waybill process waybill:ID"""
+    """Store a file without processing it.
+
+    Process it later with: waybill process waybill:ID
+    """
 
     async def work(custody: Custody, settings: Settings) -> Artifact:
+        from datetime import timedelta
+
         from blocks.catalog import Draft
         from blocks.storage import Expected
         from tasks.intake import examine
@@ -188,32 +128,95 @@ def put(
     return 0
 
 
-@app.command()
 def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
-    """Remove files for good, expired ones too: the bytes go, the catalogue keeps that they were there."""
+    """Delete files for good, also expired ones.
 
-    async def remove(custody: Custody, artifact: Artifact) -> None:
+    The bytes are deleted; the catalogue keeps a record that the files existed. A failure does not stop the others.
+    """
+    wanted = [read_id(file_id) for file_id in file_ids]
+
+    async def work(custody: Custody, _: Settings) -> list[dict[str, Any]]:
         from waybill.services.files import delete_file
 
-        await delete_file(custody, artifact.file_id, by=this_account())
+        results: list[dict[str, Any]] = []
+        for file_id in wanted:
+            try:
+                artifact = await custody.get(file_id, even_expired=True)
+                await delete_file(custody, file_id, by=this_account())
+            except WaybillError as error:
+                results.append({"file_id": str(file_id), "state": "failed", "error": error.message})
+            else:
+                results.append({**artifact.summary(), "state": "removed", "error": None})
+        return results
 
-    return _each("removed", file_ids, remove, as_json=as_json)
+    results = with_custody(work)
+    failed = [result for result in results if result["error"]]
+    if as_json:
+        print_json({"files": results, "removed": len(results) - len(failed), "failed": len(failed)})
+    for result in results:
+        if result["error"]:
+            print_notice(f"{result['file_id']}: {result['state']}: {result['error']}")
+        elif not as_json:
+            print_line(f"{result['file_id']}  {result['filename']}  removed")
+    return 1 if failed else 0
 
 
-app.command("verify")(verify.verify)
+def pin(
+    file_id: FileId,
+    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Why the file is kept.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Keep a file past its expiry until it is unpinned.
+
+    A pinned file cannot be deleted.
+    """
+    wanted = read_id(file_id)
+
+    async def work(custody: Custody, _: Settings) -> Artifact:
+        from waybill.services.files import pin_file
+
+        return await pin_file(custody, wanted, note=note, by=this_account())
+
+    artifact = _change_pin(work, as_json)
+    if not as_json:
+        print_notice(f"{artifact.filename} stays until: waybill files unpin {artifact.file_id}")
+    return 0
+
+
+def unpin(file_id: FileId, as_json: AsJson = False) -> int:
+    """Let a file expire again.
+
+    One whose time is over stays for another day.
+    """
+    wanted = read_id(file_id)
+
+    async def work(custody: Custody, _: Settings) -> Artifact:
+        from waybill.services.files import unpin_file
+
+        return await unpin_file(custody, wanted, by=this_account())
+
+    artifact = _change_pin(work, as_json)
+    if not as_json:
+        print_notice(f"{artifact.filename} expires at {human_time(artifact.expires_at.isoformat())}")
+    return 0
 
 
 def stats(as_json: AsJson = False) -> int:
-    """Show how much is in custody, by kind and by stage, and how much can be searched."""
+    """Show how much is in custody and in the search index.
 
-    async def work(custody: Custody, _: Settings) -> dict[str, Any]:
+    Counts files by kind and by stage.
+    """
+
+    async def work(catalog: Catalog, _: Settings) -> dict[str, Any]:
+        from dataclasses import asdict
+
         from blocks.search_index import statistics
 
-        async with custody.catalog.transaction() as connection:
-            counted = await custody.catalog.statistics(connection)
+        async with catalog.transaction() as connection:
+            counted = await catalog.statistics(connection)
             return {**counted, "search_index": asdict(await statistics(connection))}
 
-    found = with_custody(work)
+    found = with_catalog(work)
     if as_json:
         print_json(found)
         return 0
@@ -237,32 +240,13 @@ def stats(as_json: AsJson = False) -> int:
     return 0
 
 
-def _each(verb: str, file_ids: list[str], act: Callable[[Custody, Artifact], Awaitable[None]], *, as_json: bool) -> int:
-    """Do one thing to each file, expired ones too; a failure is told and does not keep the others from it."""
-    wanted = [read_id(file_id) for file_id in file_ids]
-
-    async def work(custody: Custody, _: Settings) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = []
-        for file_id in wanted:
-            try:
-                artifact = await custody.get(file_id, even_expired=True)
-                await act(custody, artifact)
-            except WaybillError as error:
-                results.append({"file_id": str(file_id), "state": "failed", "error": error.message})
-            else:
-                results.append({**artifact.summary(), "state": verb, "error": None})
-        return results
-
-    results = with_custody(work)
-    failed = [result for result in results if result["error"]]
+def _change_pin(work: Callable[[Custody, Settings], Coroutine[None, None, Artifact]], as_json: bool) -> Artifact:
+    artifact = with_custody(work)
     if as_json:
-        print_json({"files": results, verb: len(results) - len(failed), "failed": len(failed)})
-    for result in results:
-        if result["error"]:
-            print_notice(f"{result['file_id']}: {result['state']}: {result['error']}")
-        elif not as_json:
-            print_line(f"{result['file_id']}  {result['filename']}  {verb}")
-    return 1 if failed else 0
+        print_json(artifact.metadata_view())
+    else:
+        print_line(f"{artifact.file_id}  {artifact.filename}  {'pinned' if artifact.pinned_at else 'not pinned'}")
+    return artifact
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:
@@ -279,61 +263,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
 
 
 def _source_as_stored(source: str | None) -> str | None:
-    """A local path is catalogued whole; a bare name is left as it is and matches by name."""
+    """Return a local path in full, as the catalogue has it; a bare name stays as it is and matches by name."""
     if source is None or "://" in source or "/" not in source:
         return source
     return str(typed_path(source).absolute())
-
-
-def _view(artifact: Artifact, view: str) -> bytes:
-    content = artifact.metadata_view() if view == "meta" else artifact.report_view()
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def _write(target: Path, content: bytes) -> None:
-    from blocks.runtime.atomic_file import atomic_file
-
-    try:
-        with atomic_file(target) as stream:
-            stream.write(content)
-    except OSError as exc:
-        raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
-
-
-async def _print(custody: Custody, artifact: Artifact) -> None:
-    """Write the content to standard output as it is read, in constant memory."""
-    async with custody.open_content(artifact) as content:
-
-        def copy(check: StopCheck) -> None:
-            for piece in prefetch(content.read_range(0, content.size)):
-                check()
-                _write_out(piece)
-
-        await in_thread(copy)
-
-
-def _write_out(content: bytes) -> None:
-    with standard_output_errors():
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-
-
-def _target(artifact: Artifact, output: str | None, view: View, *, force: bool) -> Path:
-    """Where to write: the name given, or the file's own clean name in the folder given or in this one."""
-    name = clean_display_name(_view_name(artifact, view))
-    target = typed_path(output) if output is not None else Path(name)
-    if os.path.isdir(target):  # noqa: PTH112 - says no where a name is too long or its folder is closed
-        target = target / name
-    return replaceable(target, force=force)
-
-
-def _view_name(artifact: Artifact, view: View) -> str:
-    from blocks.naming import metadata_view_name, report_view_name
-
-    if view == "content":
-        return artifact.filename
-    if artifact.stage is None:
-        raise InvalidOptions("only stage outputs have a meta and a report view; 'files show' tells all about a file")
-    source_name = clean_display_name(artifact.source_file)
-    named = metadata_view_name if view == "meta" else report_view_name
-    return named(source_name, artifact.stage)

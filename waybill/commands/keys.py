@@ -1,4 +1,4 @@
-"""``waybill keys ...``: the storage's key pair. API keys are `api_keys`' business, those of links `share`'s."""
+"""``waybill keys storage|rotate-storage``: the storage key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import typer
 
 from blocks.errors import InvalidOptions, NoMatchingIdentity
 from blocks.settings import current_settings
+from waybill.commands.arguments import AsJson
 from waybill.commands.output import human_size, print_json, print_notice, progress_bar
-from waybill.commands.session import storage_keys, with_custody
+from waybill.commands.session import report_new_key, with_custody
 
 if TYPE_CHECKING:
     from blocks.catalog.maintenance import RecipientUse
@@ -20,30 +21,24 @@ if TYPE_CHECKING:
     from blocks.keys import StorageKeys
     from blocks.settings import Settings
 
-app = typer.Typer(
-    help="Make and revoke API keys; show and rotate the keys of the storage and of links.", no_args_is_help=True
-)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-
-
-@app.command()
 def storage(
     identity: Annotated[
         bool, typer.Option("--identity", help="Print the secret key too, as an identity file; keep it safe.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Print the recipient that stored files are encrypted for; a key pair that is missing is made.
+    """Print the recipient that stored files are encrypted for.
 
-    With --identity: an identity file as the 'age' command reads it. Store it away, or open a stored file with it:
+    A missing key pair is made. With --identity prints an identity file for the 'age' command. Keep a copy of it
+    elsewhere, or decrypt a stored file with it:
     waybill keys storage --identity > key.txt / age --decrypt -i key.txt STORED-FILE
     """
     settings = current_settings()
-    keys = storage_keys(settings)
+    keys = _load_keys(settings)
     if identity and not keys.identities:
         raise NoMatchingIdentity(
-            "only the public key is here (WAYBILL_STORAGE_RECIPIENT); there is no secret one to show"
+            "this machine has only the public key (WAYBILL_STORAGE_RECIPIENT), so there is no secret key to show"
         )
     if as_json:
         print_json(
@@ -62,13 +57,13 @@ def storage(
     return 0
 
 
-@app.command("rotate-storage")
 def rotate_storage(as_json: AsJson = False) -> int:
-    """Make a new storage key and move every stored file to it; the old key opens none of them afterwards.
+    """Make a new storage key and move every file to it.
 
-    Only the header of a file changes; its payload is copied as it is. Run the same again after an interruption: it
-    finishes what was begun before another key is made. With WAYBILL_STORAGE_RECIPIENT no key is made, and files move
-    to that recipient. The old identity stays in the identity file, for backups that still need it.
+    Afterwards the old key decrypts none of them. Only the header of a file changes; its payload is copied unchanged.
+    After an interruption run the same again: it finishes the rotation before another key is made. With
+    WAYBILL_STORAGE_RECIPIENT no key is made, and files move to that recipient. The old identity stays in the identity
+    file, for backups that still need it.
     """
     started = time.perf_counter()
     tally = _Tally()
@@ -81,8 +76,8 @@ def rotate_storage(as_json: AsJson = False) -> int:
         if custody.keys.recipient is None:
             raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
         async with OutputLocks.open(settings.required_database_url) as locks, rotation_lock(locks):
-            # Read now: the key may be that of a rotation which has ended since this command began.
-            custody.keys = storage_keys(settings)
+            # Read again under the lock: another rotation may have finished since this command started.
+            custody.keys = _load_keys(settings)
             async with custody.catalog.connection() as connection:
                 used = await by_recipient(connection)
             is_new = settings.storage_recipient is None and not _is_unfinished(custody.keys, used)
@@ -116,7 +111,7 @@ def rotate_storage(as_json: AsJson = False) -> int:
 
 @dataclass
 class _Tally:
-    """What a rotation has done so far."""
+    """Counts of a rotation so far."""
 
     moved: int = 0
     bytes: int = 0
@@ -130,8 +125,14 @@ class _Tally:
         self.bytes += one.artifact.stored_size
 
 
+def _load_keys(settings: Settings) -> StorageKeys:
+    from blocks.keys import load_storage_keys
+
+    return load_storage_keys(settings, on_created=report_new_key)
+
+
 def _is_unfinished(keys: StorageKeys, used: list[RecipientUse]) -> bool:
-    """Whether an earlier rotation was interrupted: sound files are still encrypted for an older key of ours."""
+    """Whether an earlier rotation was interrupted: undamaged files are still encrypted for an older key."""
     older = {one.recipient.text for one in keys.identities} - {keys.encrypted_for}
     return any(use.encrypted_for in older and use.undamaged for use in used)
 

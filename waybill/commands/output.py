@@ -1,7 +1,8 @@
-"""How commands talk: tables and progress for people, one JSON object for programs.
+"""How commands print: tables and progress for people, one JSON object for programs.
 
-With ``--json`` standard output carries exactly one object; everything else goes to standard error. What people are
-shown holds names and texts that came from anywhere: what a terminal would act on is spelled out.
+With ``--json`` standard output carries exactly one object; everything else goes to standard error. Names and texts that
+people see come from anywhere, so characters that a terminal would act on are escaped. Rich is imported only where a
+terminal shows a table or a progress bar.
 """
 
 from __future__ import annotations
@@ -15,19 +16,13 @@ from datetime import datetime
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from blocks.errors import WaybillError
 
-_ERRORS = Console(stderr=True, highlight=False, soft_wrap=True)
-
 # Control characters, lone surrogates, line and paragraph separators.
-_ACTED_ON = {"Cc", "Cs", "Zl", "Zp"}
-# What turns the order of what follows; joiners, which are of the same category, belong to words of many languages.
-_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+# Characters that reverse the order of the text after them. Joiners have the same category, but languages need them.
+_REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -37,43 +32,67 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_error(error: WaybillError, *, as_json: bool) -> None:
-    """Tell an error: on standard error for people, and as the one object of ``--json``."""
+    """Print an error to standard error for people, and as the one object of ``--json``."""
     if as_json:
         print_json({"error": {"code": type(error).__name__, "message": error.message, "detail": {}}})
     print_notice(f"waybill: {error.message}")
 
 
 def print_notice(text: str) -> None:
-    """One line, or some, for the person at the terminal, on standard error."""
-    # Line breaks and tabs are ours, or of a library's message.
-    _ERRORS.print("\n".join(map(spelled_out, text.expandtabs(4).split("\n"))), markup=False)
+    """Print a message of one or more lines to standard error."""
+    # Line breaks and tabs are Waybill's own, or those of a library's message.
+    lines = map(escaped, text.expandtabs(4).split("\n"))
+    # Read at each call: while a progress bar is shown, Rich has put a stream there that prints above the bar.
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
 
 
 def print_line(text: str) -> None:
-    """One line on standard output."""
-    typer.echo(spelled_out(text))
+    """Print one line to standard output."""
+    typer.echo(escaped(text))
 
 
-def spelled_out(text: str) -> str:
-    r"""*text* in one line, with ``\x1b``, ``\n`` and the like for what a terminal would act on."""
+def escaped(text: str) -> str:
+    r"""Return *text* in one line, with ``\x1b``, ``\n`` and the like for what a terminal would act on."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char.encode("unicode_escape").decode() if _is_acted_on(char) else char for char in text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
-    """A table on standard output; columns in *numeric* are aligned to the right."""
-    # Where no terminal tells its width, nothing is cut: whoever reads a file or a pipe wants whole names.
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200)
+    """Print a table to standard output; columns in *numeric* are aligned to the right.
+
+    A terminal gets cells folded to its width. A file or a pipe gets one line for each row, with nothing cut.
+    """
+    cells = [[escaped(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_folded(columns, cells, numeric)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    for line in (columns, *cells):
+        padded = (
+            cell.rjust(width) if column in numeric else cell.ljust(width)
+            for column, cell, width in zip(columns, line, widths, strict=True)
+        )
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _print_folded(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        # As text: brackets in a file's name are not rich's markup.
-        table.add_row(*(Text(spelled_out(cell)) for cell in row))
-    console.print(table)
+        # As `Text`: brackets in a file's name are not Rich's markup.
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
 
 
 def human_size(size_bytes: int) -> str:
-    """``1.4 MB`` for people; decimal units as file managers show them."""
+    """Return ``1.4 MB`` for people; decimal units as file managers show them."""
     value = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -83,35 +102,41 @@ def human_size(size_bytes: int) -> str:
 
 
 def human_time(iso_time: str) -> str:
-    """A time of the catalogue in the reader's own zone, to the minute."""
+    """Return a time of the catalogue in the reader's own time zone, to the minute."""
     return datetime.fromisoformat(iso_time).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 @contextmanager
 def steps_shown() -> Generator[Callable[[str], None]]:
-    """A line on standard error that says what is being waited for; only where that is a terminal."""
-    if not _ERRORS.is_terminal:
+    """Show on standard error what the command waits for, where that is a terminal; call it with each step."""
+    if not sys.stderr.isatty():
         yield _ignore
         return
-    with _ERRORS.status("starting") as line:
+    from rich.console import Console
+
+    with Console(stderr=True, highlight=False).status("starting") as line:
         yield line.update
 
 
 @contextmanager
 def progress_bar(description: str) -> Generator[Callable[[float, str], None]]:
-    """A progress bar on standard error where that is a terminal; call it with percent and a word on what is done."""
-    if not _ERRORS.is_terminal:
+    """Show a progress bar on standard error where that is a terminal; call it with percent and a short note."""
+    if not sys.stderr.isatty():
         yield _ignore
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, TimeElapsedColumn(), console=_ERRORS, transient=True) as bars:
+    console = Console(stderr=True, highlight=False)
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         task = bars.add_task(description, total=100.0, note="")
         yield lambda percent, note: bars.update(task, completed=percent, note=note)
 
 
 def _ignore(*_: object) -> None:
-    """Nobody watches."""
+    """Show nothing: there is no terminal."""
 
 
 def _is_acted_on(char: str) -> bool:
-    return unicodedata.category(char) in _ACTED_ON or unicodedata.bidirectional(char) in _TURNING
+    return unicodedata.category(char) in _CONTROL_CATEGORIES or unicodedata.bidirectional(char) in _REORDERING

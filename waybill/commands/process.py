@@ -1,4 +1,4 @@
-"""``waybill process``: documents through the stages, in this process, on the stack that is there or is started."""
+"""``waybill process``: run the flow in this process, on a stack that runs already or is started."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
 from blocks.settings import prefect_api_url
+from waybill.commands.arguments import AsJson
 from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
-from waybill.commands.session import run_work, stack_session, warn_of_lost_records
+from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
 
 if TYPE_CHECKING:
     from prefect import State
@@ -33,23 +34,24 @@ def process(
     options: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help='Options by stage: {"chunker": {"max_tokens": 200}}.')
     ] = None,
-    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Make every output anew.")] = False,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Make every output again.")] = False,
     webhook_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where this run is told about, beside the registered endpoints.")
+        str | None,
+        typer.Option(metavar="URL", help="Also send this run's events there, next to registered endpoints."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Bring documents through the stages and keep every output.
+    """Process documents through the stages and keep every output.
 
-    Outputs made before from the same content with the same options are reused. A document that fails is told and stops
-    no other. Run the same again after an interruption: it continues from what is stored.
+    Outputs that exist for the same content and the same options are reused. A document that fails is reported and does
+    not stop the others. After an interruption run the same again: it continues from what is stored.
 
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
     """
     numbers = _read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
-    # Before the stack sets it: None means a server of our own.
+    # Read before the stack sets it: None means a server that this command starts.
     named_api = prefect_api_url()
     with stack_session(prefect=True) as (settings, addresses):
         from waybill.services.register_blocks import register_blocks
@@ -65,9 +67,9 @@ def process(
             "webhook_url": webhook_url,
         }
         started = time.perf_counter()
-        asyncio.run(register_blocks(settings))
+        asyncio.run(register_blocks(settings, on_new_key=report_new_key))
         with progress_bar("processing") as show:
-            report = run_work(_run_and_tell(parameters, settings, show, started))
+            report = run_work(_run_and_report(parameters, settings, show, started))
     if as_json:
         print_json(report)
     else:
@@ -75,8 +77,8 @@ def process(
     return 0 if report["state"] == "completed" else 1
 
 
-async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
-    """Run the flow and send webhooks beside it; those that are due at its end for a bounded time. The run's report."""
+async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
+    """Run the flow and a dispatcher, wait a bounded time for the last webhooks, and return the run's report."""
     from blocks.webhooks.dispatch import DispatcherThread
     from flows.events.endpoint_blocks import try_to_sync_endpoint_blocks
     from flows.events.reconcile_loop import try_to_reconcile
@@ -85,7 +87,7 @@ async def _run_and_tell(parameters: dict[str, Any], settings: Settings, show: An
     async with DispatcherThread.open(settings) as dispatcher:
         state = await _run_flow(parameters, show)
         seconds = time.perf_counter() - started
-        # Also of runs that were killed, which this one has cleared up after.
+        # Records also the events of killed runs, which this run has cleared up after.
         await try_to_reconcile(settings)
         dispatcher.only_run = state.state_details.flow_run_id
     result = await state.aresult(raise_on_failure=False)
@@ -115,7 +117,7 @@ def _read_stages(text: str) -> list[int]:
 
 
 def _read_options(path: Path) -> dict[str, Any]:
-    """The options file, checked against the stages' schema."""
+    """Read the options file and check it against the stages' schema."""
     from waybill.services.run_options import read_options
 
     try:
@@ -127,7 +129,7 @@ def _read_options(path: Path) -> dict[str, Any]:
 
 
 def _check_sources(sources: list[str]) -> None:
-    """A mistyped path is found before anything is started."""
+    """Report a mistyped path before anything is started."""
     from tasks.sources import names_nothing
 
     missing = [source for source in sources if names_nothing(source)]
@@ -136,14 +138,14 @@ def _check_sources(sources: list[str]) -> None:
 
 
 def _check_webhook_url(url: str, settings: Settings) -> None:
-    """A mistyped or refused address is told now; the run would only log it."""
+    """Report a mistyped or refused address now; the run would only log it."""
     from blocks.webhooks.send.address import AddressGuard
 
     AddressGuard(settings.allow_private_webhooks).check_url(url)
 
 
 def _absolute(source: str) -> str:
-    """The flow may run elsewhere than in this folder, so local paths are given whole."""
+    """Return a local path in full: the flow may run in another folder."""
     from tasks.sources import local_path
 
     return source if "://" in source or source.startswith("waybill:") else str(local_path(source).absolute())

@@ -1,4 +1,4 @@
-"""``waybill search``: ask all ingested documents at once."""
+"""``waybill search``: search all ingested documents."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from waybill.commands.arguments import AsJson
 from waybill.commands.output import print_json, print_line, print_notice
 from waybill.commands.session import stack_session
 
@@ -14,9 +15,11 @@ from waybill.commands.session import stack_session
 def search(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="A question or some words, in any language.")],
     limit: Annotated[int, typer.Option("-k", "--limit", min=1, max=100, help="How many passages to show.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Find passages by words and by meaning (full-text and vector search, combined by rank).
+    """Find passages by words and by meaning.
+
+    Full-text and vector search, combined by rank.
 
     Example: waybill search 'when was the lamp replaced' -k 3
     """

@@ -1,4 +1,4 @@
-"""``waybill files share`` and ``waybill keys rotate-links``: links that work without an account, and their keys."""
+"""``waybill files share`` and ``waybill keys rotate-links``: download links and the keys that sign them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.account import this_account
+from waybill.commands.arguments import AsJson, FileId, read_id, this_account
 from waybill.commands.output import human_time, print_json, print_notice
-from waybill.commands.session import read_id, with_custody
+from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,20 +22,19 @@ if TYPE_CHECKING:
     from blocks.settings import Settings
     from waybill.services.files import Shared
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-
 
 def share(
-    file_id: Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")],
+    file_id: FileId,
     expires: Annotated[str, typer.Option(help="How long the link works: 90s, 15m, 1h, 7d; at most 30d.")] = "1h",
     direct: Annotated[
         bool, typer.Option("--direct", help="Link to the storage itself: only for files stored unencrypted on S3.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Print a link that downloads one file, without an account, until it expires: curl -fOJ "$(waybill files share ID)"
+    """Print a link that downloads one file until it expires.
 
-    It leads to the gateway ('waybill up' or 'waybill gateway') and ends with the file at the latest.
+    The link needs no API key. The gateway answers it ('waybill up' or 'waybill gateway'). It expires with the file at
+    the latest. Example: curl -fOJ "$(waybill files share ID)"
     """
     wanted, lifetime = read_id(file_id), parse_duration(expires)
 
@@ -54,23 +53,26 @@ def share(
     artifact, link = shared.artifact, shared.link
     ends = human_time(link.expires_at.isoformat())
     if link.capped:
-        print_notice(f"the file expires before {expires} are over; the link ends with it, at {ends}")
+        print_notice(f"the file expires within {expires}, and the link with it, at {ends}")
     if as_json:
         print_json(shared.as_json())
         return 0
     typer.echo(link.url)
     if not link.capped:
-        print_notice(f"works until {ends}; whoever has it can read {artifact.filename}")
+        print_notice(f"works until {ends}; every holder of the link can read {artifact.filename}")
     return 0
 
 
 def rotate_links(
     revoke: Annotated[
-        bool, typer.Option("--revoke", help="Drop the earlier keys at once: every link given out so far is dead.")
+        bool, typer.Option("--revoke", help="Drop the earlier keys, so that every earlier link stops working.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Sign links with a new key from now on. Links given out so far work on, unless --revoke ends them all."""
+    """Sign links with a new key from now on.
+
+    Earlier links keep working, unless --revoke ends them all.
+    """
     from blocks.links.signing_keys import LinkKeys
 
     change = LinkKeys(current_settings().resolved_link_keys_file).rotate(revoke=revoke)
@@ -86,7 +88,7 @@ def rotate_links(
         return 0
     typer.echo(f"links are signed with key {change.key_id} from now on")
     if revoke:
-        print_notice("every link that was given out before is dead")
+        print_notice("no earlier link works any more")
     elif change.verifying:
         print_notice(f"links signed with {len(change.verifying)} earlier keys work until they expire")
     return 0
@@ -103,7 +105,7 @@ def _direct(custody: Custody, artifact: Artifact, lifetime: timedelta) -> Link:
         )
     if link is None:
         raise InvalidOptions(
-            f"file {artifact.file_id} lies in a storage that signs no links of its own, as only S3 does; share it "
+            f"file {artifact.file_id} is in a storage that signs no links of its own; only S3 does. Share it "
             "without --direct"
         )
     return link

@@ -1,6 +1,6 @@
-"""Standard input and output that may be missing, full or gone: told like any other condition, never a traceback.
+"""Standard input and output that are closed, full or without a reader: reported like any other condition.
 
-Owns what happens when they are closed (``>&-``), when the disk behind them is full, and when who reads them has left.
+Owns what happens when a stream is closed (``>&-``), when the disk behind it is full, and when its reader has exited.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from blocks.errors import StorageFull, TargetUnwritable
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def tell_of_failing_streams() -> None:
-    """Put `StandardOutput` in the place of standard output. What is closed is opened, so that it fails when it is used.
+def report_failing_streams() -> None:
+    """Replace standard output by `StandardOutput`, and open closed streams so that using one fails.
 
-    Otherwise the next file that is opened, one of the storage's perhaps, would get its number, and what is printed.
+    Otherwise the next file to be opened, perhaps one of the storage, would get the stream's number, and the output.
     """
-    for number, unusable in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):  # nobody misses standard error
+    for number, unusable in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):  # standard error just swallows text
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, unusable)
-    # None where they were closed when the interpreter started, whatever the types say.
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - as long as the process
+    # Each is None if it was closed when the interpreter started, whatever its type says.
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open as long as the process
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     sys.__stdout__ = sys.__stdout__ or open(1, "w", closefd=False)  # noqa: SIM115
-    former = sys.__stdout__  # stays: it would close the buffer that both have
+    former = sys.__stdout__  # kept: collecting it would close the buffer that both use
     sys.stdout = StandardOutput(
         former.buffer, encoding=former.encoding, errors=former.errors, line_buffering=former.isatty()
     )
 
 
 class StandardOutput(io.TextIOWrapper):
-    """Text for standard output. A reader who has left is `BrokenPipeError`, which ends a command without a word."""
+    """Text for standard output. A reader that has exited is `BrokenPipeError`, which ends a command silently."""
 
     def write(self, text: str, /) -> int:
         """Raises `StorageFull`, `TargetUnwritable` and `BrokenPipeError`."""
@@ -53,11 +53,11 @@ class StandardOutput(io.TextIOWrapper):
 
 @contextmanager
 def standard_output_errors() -> Generator[None]:
-    """Tell why standard output cannot be written. Raises `StorageFull`, `TargetUnwritable`, `BrokenPipeError`."""
+    """Translate errors of standard output to `StorageFull` and `TargetUnwritable`; `BrokenPipeError` passes."""
     try:
         yield
     except OSError as exc:
-        # Python flushes once more when it ends; what could not be written must not be told twice.
+        # Python flushes once more at its exit; the same failure must not be reported twice.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(exc, BrokenPipeError):
             raise
@@ -65,7 +65,7 @@ def standard_output_errors() -> Generator[None]:
 
 
 def write_error(name: str, error: OSError) -> StorageFull | TargetUnwritable:
-    """What *error* is for whoever wanted *name* to be written."""
+    """Return Waybill's error for *error*, which happened while *name* was written."""
     if error.errno in _NO_ROOM:
         return StorageFull(f"cannot write {name}: {error.strerror}; free some space and start again")
     return TargetUnwritable(f"cannot write {name}: {error.strerror}")

@@ -1,4 +1,4 @@
-"""``waybill files verify``: are the stored bytes still those that were stored?"""
+"""``waybill files verify``: compare stored bytes with the hashes in the catalogue."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import ArtifactNotFound, InvalidOptions
+from waybill.commands.arguments import AsJson, read_id
 from waybill.commands.output import human_size, print_json, print_line, print_notice, progress_bar
-from waybill.commands.session import read_id, with_custody
+from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,20 +30,21 @@ def verify(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every available file.")] = False,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="This many files: those that were not verified for the longest time.")
+        int | None, typer.Option(min=1, help="This many files: those not verified for the longest time.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> int:
-    """Read stored bytes and compare them with the hashes and authentication tags taken when they were stored.
+    """Compare stored bytes with their hashes.
 
-    What is damaged is marked in the catalogue, is not reused, and is made again by the next run. Without the secret
-    key the stored bytes are compared all the same, by their own hash.
+    Reads them and checks the hashes and authentication tags that were recorded when they were stored. A damaged file
+    is marked in the catalogue, is not reused, and is made again by the next run. Without the secret key only the hash
+    of the stored bytes is checked.
 
     Examples: waybill files verify ID / waybill files verify --sample 100 / waybill files verify --all
     """
     wanted = [read_id(file_id) for file_id in file_ids or []]
     if sum((bool(wanted), everything, sample is not None)) != 1:
-        raise InvalidOptions("name files by their ids, or say --all, or --sample N")
+        raise InvalidOptions("give file ids, or --all, or --sample N")
     tally = _Tally(each_shown=bool(wanted))
 
     async def work(custody: Custody, _: Settings) -> None:
@@ -77,13 +79,13 @@ async def _count(custody: Custody) -> int:
 
 @dataclass
 class _Tally:
-    """What was found so far. Of many files only those with something wrong are kept; *each_shown* keeps all."""
+    """Results so far. Without *each_shown* only the files with a problem are kept."""
 
     each_shown: bool
     counts: Counter[str] = field(default_factory=Counter[str])
     stored_bytes_only: int = 0
     read_bytes: int = 0
-    told: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    listed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def add(self, finding: Finding) -> None:
         self.counts[finding.outcome] += 1
@@ -91,7 +93,7 @@ class _Tally:
             self.read_bytes += finding.artifact.stored_size
             self.stored_bytes_only += not finding.content_checked
         if self.each_shown or finding.error is not None:
-            self.told.append(
+            self.listed.append(
                 {
                     **finding.artifact.summary(),
                     "state": finding.outcome,
@@ -102,15 +104,15 @@ class _Tally:
 
     def add_unknown(self, file_id: UUID, error: ArtifactNotFound) -> None:
         self.counts["failed"] += 1
-        self.told.append({"file_id": str(file_id), "state": "failed", "error": error.message})
+        self.listed.append({"file_id": str(file_id), "state": "failed", "error": error.message})
 
     def report(self, *, seconds: float, as_json: bool) -> int:
-        """Tell it; the exit code."""
+        """Print the results and return the exit code."""
         counts = {outcome: self.counts[outcome] for outcome in ("verified", "damaged", "failed")}
         if as_json:
             sums = {"stored_bytes_only": self.stored_bytes_only, "bytes": self.read_bytes, "seconds": round(seconds, 3)}
-            print_json({"files": self.told, **counts, **sums})
-        for one in self.told:
+            print_json({"files": self.listed, **counts, **sums})
+        for one in self.listed:
             if one["error"]:
                 print_notice(f"{one['file_id']}: {one['state']}: {one['error']}")
             elif not as_json:
@@ -122,6 +124,6 @@ class _Tally:
             )
         if self.stored_bytes_only:
             print_notice(
-                f"{self.stored_bytes_only:,} of them by their stored bytes alone: the key that opens them is not here"
+                f"{self.stored_bytes_only:,} of them by their stored bytes alone: the key to decrypt them is not here"
             )
         return 1 if counts["damaged"] or counts["failed"] else 0

@@ -1,4 +1,4 @@
-"""``waybill webhooks deliveries|replay|test``: what was sent, what came back, and sending it again."""
+"""``waybill webhooks deliveries|replay|test``: the log of deliveries, and sending them again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import this_account
+from waybill.commands.arguments import AsJson, EndpointId, read_id, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.session import read_id, with_catalog
+from waybill.commands.session import with_catalog
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from blocks.webhooks.outbox import DeliveryPage, DeliveryRecord, DeliveryState
     from waybill.services.webhooks import DeliveryHistory
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 _STATES = ("pending", "delivered", "dead")
 # An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
 _TEST_SECONDS = 45.0
@@ -37,10 +36,13 @@ def deliveries(
     run: Annotated[str | None, typer.Option(metavar="ID", help="Only those about this run.")] = None,
     since: Annotated[str | None, typer.Option(help="Only those of the last 15m, 24h, 7d.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most, newest first.")] = 50,
-    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on after the page before ('next').")] = None,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Continue a list: its 'next'.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show what was sent to whom and what came back, newest first; of one delivery every attempt."""
+    """List deliveries, or show every attempt of one.
+
+    The list is newest first: endpoint, event, attempts, and the receiver's last answer.
+    """
     if delivery_id is not None:
         return _one(read_id(delivery_id), as_json)
     if state is not None and state not in _STATES:
@@ -81,20 +83,19 @@ def replay(
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ID", help="Every one to this endpoint.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Every one made since: a time (2026-01-31T08:00Z), or 24h, 7d ago.")
+        str | None, typer.Option(help="Those created since a time (2026-01-31T08:00Z), or since 24h, 7d ago.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="And before: a time, or 1h, 2d ago.")] = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Delivered ones too; without it only those that are dead.")
-    ] = False,
+    until: Annotated[str | None, typer.Option(help="And before a time, or 1h, 2d ago.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also delivered ones; without it only dead ones.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Send deliveries again, with the same id and body: those named, those of an endpoint, or those of a time.
+    """Send deliveries again, with the same id and body.
 
-    Without --all only dead ones, unless they are named. What is still being tried keeps its place in the schedule.
+    Those named by id, those to an endpoint, or those of a period; without ids and --all only dead ones. Pending
+    deliveries keep their place in the schedule.
     """
     if not delivery_ids and endpoint is None and since is None:
-        raise InvalidOptions("say what to send again: DELIVERY_ID, --endpoint or --since (--until only narrows it)")
+        raise InvalidOptions("name what to send again: DELIVERY_ID, --endpoint or --since (--until only narrows it)")
     wanted = [read_id(one) for one in delivery_ids] if delivery_ids else None
     states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or wanted else ("dead",)
 
@@ -123,17 +124,20 @@ def replay(
 
 
 def test(
-    endpoint_id: Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")],
+    endpoint_id: EndpointId,
     as_json: AsJson = False,
 ) -> int:
-    """Send a test event to an endpoint now and show what came back; exit code 1 when it was not taken."""
+    """Send a test event to an endpoint and show the answer.
+
+    Exit code 1 when the receiver did not accept it.
+    """
     wanted = read_id(endpoint_id)
     record = with_catalog(lambda catalog, settings: _test(catalog, settings, wanted))
     succeeded = record.state == "delivered"
     if as_json:
         print_json(record.as_json())
     elif record.last_attempt_at is None:
-        typer.echo("nothing was sent: the endpoint is held or disabled, or another dispatcher is busy with it")
+        typer.echo("nothing was sent: the endpoint is held or disabled, or another dispatcher serves it")
     else:
         outcome = "delivered" if succeeded else f"failed: {record.last_error}"
         status = record.last_status if record.last_status is not None else "no answer"
@@ -195,7 +199,7 @@ def _row(one: DeliveryRecord) -> tuple[str, ...]:
 
 
 def read_moment(text: str, now: datetime) -> datetime:
-    """A point in time as typed: ISO 8601, or how long before *now*. Raises `InvalidOptions`."""
+    """Return a point in time as typed: ISO 8601, or a duration before *now*. Raises `InvalidOptions`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -208,7 +212,7 @@ def read_moment(text: str, now: datetime) -> datetime:
 
 
 def _back(now: datetime, length: timedelta) -> datetime:
-    """*length* before *now*; the beginning of all times for what is longer."""
+    """Return *length* before *now*, or the earliest time there is."""
     return now - length if length < now - _FIRST_MOMENT else _FIRST_MOMENT
 
 

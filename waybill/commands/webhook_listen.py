@@ -1,4 +1,4 @@
-"""``waybill webhooks listen``: a receiver for tryouts, until Ctrl-C."""
+"""``waybill webhooks listen``: a receiver for tryouts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocks.settings import current_settings
+from waybill.commands.arguments import secret_from_stdin
 from waybill.commands.output import print_notice
-from waybill.commands.secret_option import secret_from_stdin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,11 +30,13 @@ def listen(
         typer.Option(metavar="-", help="'-' reads the secret from standard input. Without it: WAYBILL_WEBHOOK_SECRET."),
     ] = None,
     status: Annotated[
-        int, typer.Option(min=200, max=599, help="What to answer, to try out what Waybill does then: 503, 410.")
+        int, typer.Option(min=200, max=599, help="The status to answer, to see how Waybill reacts: 503, 410.")
     ] = 204,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each webhook.")] = False,
 ) -> int:
-    """Receive webhooks, verify them and print what arrives, until Ctrl-C. For tryouts; any path will do.
+    """Receive webhooks for tryouts, until Ctrl-C.
+
+    Verifies each webhook and prints it. Any path is accepted.
 
     Example: waybill webhooks add http://127.0.0.1:8001/hook
     """
@@ -43,23 +45,23 @@ def listen(
 
     keys = _keys(secret)
     with (
-        noting_signals() as asked_to_end,
+        noting_signals() as shutdown_requested,
         listening(host, port, keys=keys, status=status) as listener,
-        # Who read along has gone: nobody is left to be told.
+        # The reader of the output has exited: there is nothing left to do.
         suppress(BrokenPipeError),
     ):
         print_notice(
             f"listening on {listener.url}, "
             + ("verifying signatures" if keys else "verifying NOTHING: no secret is given (WAYBILL_WEBHOOK_SECRET)")
-            + "\n  end it with Ctrl-C"
+            + "\n  stop it with Ctrl-C"
         )
-        _tell(listener, asked_to_end.is_set, as_json=as_json)
+        _print_arrivals(listener, shutdown_requested.is_set, as_json=as_json)
     return 0
 
 
-def _tell(listener: WebhookListener, asked_to_end: Callable[[], bool], *, as_json: bool) -> None:
-    """Print what arrives, and at the end what has arrived until then."""
-    while not asked_to_end():
+def _print_arrivals(listener: WebhookListener, shutdown_requested: Callable[[], bool], *, as_json: bool) -> None:
+    """Print webhooks as they arrive, and at shutdown those that are still queued."""
+    while not shutdown_requested():
         with suppress(Empty):
             _print(listener.arrivals.get(timeout=_POLL_SECONDS), as_json=as_json)
     for _ in range(listener.arrivals.qsize()):
@@ -72,7 +74,7 @@ def _print(arrival: Arrival, *, as_json: bool) -> None:
 
 
 def _keys(option: str | None) -> Sequence[bytes]:
-    """The secret that there is. Raises `InvalidOptions` and, for a malformed one, `InvalidKey`."""
+    """Return the keys to verify with, if any. Raises `InvalidOptions`, and `InvalidKey` for a malformed secret."""
     from blocks.webhooks.secrets import secret_bytes
 
     if (given := secret_from_stdin(option)) is not None:

@@ -1,17 +1,17 @@
-"""``waybill webhooks ...``: where events go, and what they are signed with."""
+"""``waybill webhooks add|list|enable|disable|remove|rotate|secret``: endpoints and their secrets."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.account import this_account
+from waybill.commands.arguments import AsJson, EndpointId, read_id, secret_from_stdin, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.secret_option import secret_from_stdin
-from waybill.commands.session import read_id, with_catalog
+from waybill.commands.session import with_catalog
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -20,32 +20,28 @@ if TYPE_CHECKING:
     from blocks.webhooks.registration import Registered, Rotated
     from waybill.services.webhooks import Change
 
-app = typer.Typer(help="Tell other programs what happens: endpoints, secrets, deliveries.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
-
-
-@app.command()
 def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where to send: https://host/path.")],
     events: Annotated[
-        str | None, typer.Option(metavar="LIST", help="What to tell, separated by commas; everything when left out.")
+        str | None, typer.Option(metavar="LIST", help="Event types, separated by commas; all of them when left out.")
     ] = None,
-    description: Annotated[str, typer.Option(help="A word for people on what is behind it.")] = "",
+    description: Annotated[str, typer.Option(help="A note for people about the receiver.")] = "",
     secret: Annotated[
         str | None,
         typer.Option(metavar="-", help="'-' reads a secret of your own (whsec_...) from standard input."),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Register where events go from now on, and print the secret that they are signed with: this once.
+    """Register an endpoint and print its secret, this once.
+
+    Events that are recorded from now on are sent there, signed with the secret.
 
     Example: waybill webhooks add https://example.org/hook --events task_completed,task_failed
     """
     from blocks.webhooks.event_types import check_event_types
 
-    # Also before anything is started.
+    # Checked before anything is started.
     wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
     own = secret_from_stdin(secret)
 
@@ -76,9 +72,8 @@ def add(
     return 0
 
 
-@app.command("list")
 def list_(as_json: AsJson = False) -> int:
-    """Show the endpoints, what each is told, and how many deliveries wait or are dead."""
+    """List endpoints, their events and their waiting and dead deliveries."""
 
     async def work(catalog: Catalog, _: Settings) -> list[Endpoint]:
         from blocks.webhooks.endpoints import list_endpoints
@@ -109,44 +104,46 @@ def list_(as_json: AsJson = False) -> int:
     return 0
 
 
-@app.command()
 def enable(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
-    """Send to an endpoint again, beginning with what waits; also one that answered 410 (gone)."""
+    """Send to an endpoint again, starting with what waits.
+
+    Also to one that answered 410 (gone).
+    """
     return _change(endpoint_id, "enabled", as_json)
 
 
-@app.command()
 def disable(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
-    """Send nothing to an endpoint for now; what is due waits until it is enabled again."""
+    """Stop sending to an endpoint; what is due waits."""
     return _change(endpoint_id, "disabled", as_json)
 
 
-@app.command()
 def remove(endpoint_id: EndpointId, as_json: AsJson = False) -> int:
-    """Forget an endpoint and its secret. What waits for it is never sent; its log stays."""
+    """Remove an endpoint and its secret.
+
+    Its waiting deliveries are never sent; its log of deliveries stays.
+    """
     return _change(endpoint_id, "removed", as_json)
 
 
-@app.command()
 def rotate(
     endpoint_id: Annotated[
         str | None, typer.Argument(metavar="[ENDPOINT_ID]", help="As 'webhooks list' shows it.")
     ] = None,
     runs: Annotated[bool, typer.Option("--runs", help="The secret for addresses that are given with a run.")] = False,
     overlap: Annotated[
-        str, typer.Option(help="How long the old secret signs too: 15m, 24h, 7d; '0' for not at all.")
+        str, typer.Option(help="How long the old secret signs too: 15m, 24h, 7d; 0 for not at all.")
     ] = "24h",
     as_json: AsJson = False,
 ) -> int:
-    """Make a new secret and print it. Until the overlap is over everything is signed with both, old and new.
+    """Make a new secret and print it.
+
+    During the overlap every webhook is signed with both secrets, old and new.
 
     Where an endpoint follows a Prefect block that holds a secret, the block wins: change it there.
     """
     if (endpoint_id is None) == (not runs):
         raise InvalidOptions("name an endpoint, or give --runs for the secret of addresses that come with a run")
     wanted = read_id(endpoint_id) if endpoint_id is not None else None
-    from datetime import timedelta
-
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
 
     async def work(catalog: Catalog, settings: Settings) -> Rotated:
@@ -165,9 +162,8 @@ def rotate(
     return 0
 
 
-@app.command()
 def secret(as_json: AsJson = False) -> int:
-    """Print the secret that signs what goes to the address that is given with a run (--webhook-url)."""
+    """Print the secret that signs what goes to a run's --webhook-url."""
 
     async def work(catalog: Catalog, settings: Settings) -> str:
         from blocks.webhooks.registration import shared_secret

@@ -8,9 +8,9 @@ from __future__ import annotations
 import socket
 import sys
 
+from blocks.custody.open import open_deployed_custody
 from blocks.errors import WaybillError
 from blocks.settings import current_settings
-from waybill.commands.session import open_deployed_custody
 from waybill.gateway.resources import TIMEOUTS
 from waybill.gateway.server.server import run_gateway
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready

@@ -1,9 +1,12 @@
-"""Putting Waybill's block types, and the block that follows the environment, into Prefect; making the storage key.
+"""Register Waybill's block types with Prefect, and the storage block that follows the environment.
 
-Idempotent. A block that a person saved under the same name is left as it is and wins over the environment.
+Idempotent. A block that a person saved under the same name stays as it is and wins over the environment.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 from blocks.keys.block import KeyPair
 from blocks.language_model.block import LanguageModel
@@ -11,19 +14,18 @@ from blocks.prefect_blocks import BLOCK_NAME, load_keys
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from blocks.webhooks.block import WebhookEndpoint
-from waybill.commands.session import tell_of_key
 
 
-async def register_blocks(settings: Settings) -> None:
+async def register_blocks(settings: Settings, *, on_new_key: Callable[[Path], None] = lambda _: None) -> None:
     """Register the block types and save ``artifact-store/waybill`` from the environment unless a person owns it.
 
-    A storage key that is missing is made now, while there is somebody to be told of it, not in the middle of a run.
+    A missing storage key is made now, while a person sees the message, not in the middle of a run.
     """
     await ArtifactStore.aregister_type_and_schema()
     await LanguageModel.aregister_type_and_schema()
     await KeyPair.aregister_type_and_schema()
     await WebhookEndpoint.aregister_type_and_schema()
-    await load_keys(settings, on_created=tell_of_key)
+    await load_keys(settings, on_created=on_new_key)
     wanted = ArtifactStore.model_validate(
         {"url": settings.resolved_storage_url, "options": settings.storage_options, "managed": True}
     )

@@ -106,7 +106,7 @@ def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
     ]
     if addresses.prefect_ui_url is not None:
         lines.append(f"  Prefect UI    {addresses.prefect_ui_url}")
-    return "\n".join([*lines, "  end it with Ctrl-C"])
+    return "\n".join([*lines, "  stop it with Ctrl-C"])
 
 
 def _already_running(home: Path) -> str:

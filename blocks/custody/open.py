@@ -1,0 +1,96 @@
+"""Open custody: catalogue, storage and keys, as the environment or a deployment's Prefect blocks name them.
+
+The only place that puts the three together. Has no user interface: *on_new_key* gets the path of a storage key that was
+made because there was none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blocks.catalog import Catalog, Timeouts
+from blocks.custody.custody import Custody
+from blocks.errors import PrefectUnavailable
+from blocks.keys import load_storage_keys
+from blocks.postgres.pool import LONG_TIMEOUTS
+from blocks.settings import Settings, prefect_api_url
+from blocks.storage import Backend, open_backend
+
+if TYPE_CHECKING:
+    from blocks.prefect_blocks import DeployedKeys
+
+# A Prefect server that has just been started answers its first request within a few seconds.
+_PREFECT_SECONDS = 20.0
+
+OnNewKey = Callable[[Path], None]
+
+
+def _ignore(_: Path) -> None:
+    """For callers that run where nothing can be shown."""
+
+
+@asynccontextmanager
+async def open_custody(
+    settings: Settings, timeouts: Timeouts = LONG_TIMEOUTS, *, on_new_key: OnNewKey = _ignore
+) -> AsyncGenerator[Custody]:
+    """Open custody as the environment names it, without Prefect. *timeouts* are those of the catalogue."""
+    load = partial(load_storage_keys, settings, on_created=on_new_key)
+    keys = load()
+    backend = open_backend(settings.resolved_storage_url, settings.storage_options)
+    async with Catalog.open(settings.required_database_url, timeouts) as catalog:
+        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=load)
+
+
+@asynccontextmanager
+async def open_block_custody(settings: Settings) -> AsyncGenerator[Custody]:
+    """Open custody as flows see it: Prefect blocks named ``waybill`` win over the environment.
+
+    Raises what Prefect's client raises.
+    """
+    backend, deployed = await _load_blocks(settings, _ignore)
+    async with Catalog.open(settings.required_database_url) as catalog:
+        yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
+
+
+@asynccontextmanager
+async def open_deployed_custody(
+    settings: Settings, timeouts: Timeouts, *, on_new_key: OnNewKey = _ignore
+) -> AsyncGenerator[Custody]:
+    """Open custody as flows see it where a Prefect server is named, and as the environment names it elsewhere.
+
+    Raises `PrefectUnavailable` when the server does not answer in time: the environment may name another storage.
+    """
+    if prefect_api_url() is None:
+        async with open_custody(settings, timeouts, on_new_key=on_new_key) as custody:
+            yield custody
+        return
+    backend, deployed = await _load_answered_blocks(settings, on_new_key)
+    async with Catalog.open(settings.required_database_url, timeouts) as catalog:
+        yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
+
+
+async def _load_answered_blocks(settings: Settings, on_new_key: OnNewKey) -> tuple[Backend, DeployedKeys]:
+    import httpx
+    from prefect.exceptions import PrefectException
+
+    try:
+        async with asyncio.timeout(_PREFECT_SECONDS):
+            return await _load_blocks(settings, on_new_key)
+    except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
+        raise PrefectUnavailable(
+            f"the Prefect server of PREFECT_API_URL does not say where files are stored ({type(exc).__name__}); start "
+            "it, or unset PREFECT_API_URL to go by the environment alone"
+        ) from exc
+
+
+async def _load_blocks(settings: Settings, on_new_key: OnNewKey) -> tuple[Backend, DeployedKeys]:
+    # Not at the top: importing Prefect takes a second, and most commands need none of it.
+    from blocks.prefect_blocks import load_keys, load_store
+
+    store = await load_store(settings)
+    return store.backend, await load_keys(settings, on_created=on_new_key)

@@ -1,0 +1,98 @@
+"""Arguments and options that several commands have, how their text is read, and who runs the command.
+
+Everything here raises `InvalidOptions` before anything is started.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from blocks.errors import InvalidOptions
+
+if TYPE_CHECKING:
+    from blocks.access import Actor
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
+FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
+EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+
+_API_KEY_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def this_account() -> Actor:
+    """Return the account that runs this process, for the audit log."""
+    from blocks.access import Actor
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # in a container the account is often only a number
+        name = str(os.getuid())
+    return Actor(actor=f"cli:{name}")
+
+
+def read_id(text: str) -> UUID:
+    """Return the id of a file, run, endpoint or delivery as typed."""
+    try:
+        return UUID(text)
+    except ValueError as exc:
+        raise InvalidOptions(f"{text!r} is not an id; ids look like 0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a") from exc
+
+
+def read_api_key_id(text: str) -> str:
+    """Return the id of an API key, also from a whole key. The error does not repeat the text."""
+    from blocks.access import parse_key
+
+    whole = parse_key(text)
+    if whole is not None:
+        return whole.key_id
+    if _API_KEY_ID.fullmatch(text) is None:
+        raise InvalidOptions("this is not the id of an API key, 12 hexadecimal digits; 'waybill keys list' shows them")
+    return text
+
+
+def typed_path(text: str) -> Path:
+    """Return the path that *text* means; ``~`` and ``~NAME`` are home folders."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:  # no such account, or one without a home
+        raise InvalidOptions(f"{text}: there is no such home folder; for a name that begins with ~ write ./~") from exc
+
+
+def replaceable(path: Path, *, force: bool) -> Path:
+    """Return *path* if a file may be written there.
+
+    Only regular files are replaced, also with *force*: replacing a device by a file would break it for every program.
+    """
+    if not os.path.lexists(path):  # also where the folder cannot be read; writing there then fails
+        return path
+    if not path.is_file():
+        raise InvalidOptions(f"{path} is not a regular file; name another with -o")
+    if not force:
+        raise InvalidOptions(f"{path} exists already; give another name with -o, or --force to overwrite it")
+    return path
+
+
+def secret_from_stdin(option: str | None) -> str | None:
+    """Return the webhook secret in the first line of standard input if *option* is ``-``, None without the option.
+
+    Refuses a secret on the command line, where other users of the machine can read it. Raises `InvalidKey` for one that
+    is malformed.
+    """
+    if option is None:
+        return None
+    if option != "-":
+        raise InvalidOptions("a secret on the command line can be read by others; give '-' and write it to stdin")
+    from blocks.webhooks.secrets import secret_bytes
+
+    found = typer.get_text_stream("stdin").readline().strip()
+    secret_bytes(found)
+    return found

@@ -1,0 +1,84 @@
+"""Command groups that import a command's module when that command is run, not before.
+
+`waybill --help` lists names and summaries from a table, so that no command pays for the libraries of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+
+@dataclass(frozen=True)
+class LazyCommand:
+    """One command: the module and the name of its function, and the summary that the list of commands shows."""
+
+    module: str
+    function: str
+    summary: str
+
+    def load(self, name: str) -> TyperCommand:
+        """Import the module and build the command."""
+        app = _plain_typer()
+        app.command(name)(getattr(import_module(self.module), self.function))
+        return cast("TyperCommand", get_command(app))
+
+
+@dataclass(frozen=True)
+class LazyCommands:
+    """A group of commands below another one."""
+
+    summary: str
+    commands: Mapping[str, LazyCommand]
+
+    def load(self, name: str) -> TyperGroup:
+        """Build the group; its commands stay unloaded."""
+        app = _plain_typer(name=name, help=self.summary, no_args_is_help=True, cls=lazy_group(self.commands))
+        app.callback()(lambda: None)
+        return cast("TyperGroup", get_command(app))
+
+
+def lazy_group(entries: Mapping[str, LazyCommand | LazyCommands]) -> type[TyperGroup]:
+    """Return a class for ``typer.Typer(cls=...)`` whose commands are *entries*, in their order."""
+
+    class LazyGroup(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes)
+            self.commands = cast("MutableMapping[str, Any]", _LoadedOnUse(entries))
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:
+            """Write the list of commands from the table: Typer's own would load each of them for its summary."""
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
+
+    return LazyGroup
+
+
+class _LoadedOnUse(Mapping[str, "TyperCommand | TyperGroup"]):
+    """Typer's mapping from names to commands; reading an item imports it, listing the names imports nothing."""
+
+    def __init__(self, entries: Mapping[str, LazyCommand | LazyCommands]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
+        return self._entries[name].load(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _plain_typer(**options: Any) -> typer.Typer:
+    # Without Rich: help and errors are plain text, which pipes and screen readers take as it is.
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **options)
