@@ -50,7 +50,7 @@ COMMANDS = {
     "search": _command("search:search", "Find passages by words and by meaning."),
     "stats": _command("files:stats", "Show how much is in custody and in the search index."),
     "files": LazyCommands(
-        "List, show, get, add, share, pin, remove and verify files in custody.",
+        "List, show, get, put, share, pin, remove and verify files.",
         {
             "list": _command("files:list_files", "List files, newest first."),
             "show": _command("files:show", "Show everything the catalogue knows about a file."),
@@ -64,7 +64,7 @@ COMMANDS = {
         },
     ),
     "age": LazyCommands(
-        "Encrypt and decrypt files in the age format, for keys or a passphrase.",
+        "Encrypt and decrypt files in the age format.",
         {
             "encrypt": _command("age:encrypt", "Encrypt a file for recipients or a passphrase."),
             "decrypt": _command("age:decrypt", "Decrypt a file with identities or a passphrase."),

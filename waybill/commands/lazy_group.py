@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ class LazyCommand:
     def load(self, name: str) -> TyperCommand:
         """Import the module and build the command."""
         app = _plain_typer()
-        app.command(name)(getattr(import_module(self.module), self.function))
+        app.command(name, cls=_Command)(getattr(import_module(self.module), self.function))
         return cast("TyperCommand", get_command(app))
 
 
@@ -52,12 +53,41 @@ def lazy_group(entries: Mapping[str, LazyCommand | LazyCommands]) -> type[TyperG
             super().__init__(**attributes)
             self.commands = cast("MutableMapping[str, Any]", _LoadedOnUse(entries))
 
+        def get_params(self, ctx: Any) -> list[Any]:
+            return _unvalidated(super().get_params(ctx))
+
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             """Write the list of commands from the table: Typer's own would load each of them for its summary."""
             with formatter.section("Commands"):
                 formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
 
     return LazyGroup
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _unvalidated(super().get_params(ctx))
+
+
+def _unvalidated(parameters: list[Any]) -> list[Any]:
+    """Let *parameters* take texts and missing values as they are.
+
+    Typer builds a pydantic validator for each parameter, also for one that was not given, and importing pydantic takes
+    as long as all the rest of a light command.
+    """
+    for parameter in parameters:
+        if "process_value" not in vars(parameter):
+            parameter.process_value = partial(_process_value, parameter, parameter.process_value)
+    return parameters
+
+
+def _process_value(parameter: Any, validate: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
+    if parameter.nargs == 1 and not getattr(parameter, "multiple", False):
+        if value is None and not parameter.required:
+            return value
+        if value is not None and (value == parameter.default or parameter.type_descriptor.annotation is str):
+            return value
+    return validate(ctx, value)
 
 
 class _LoadedOnUse(Mapping[str, "TyperCommand | TyperGroup"]):
