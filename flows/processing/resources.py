@@ -22,9 +22,9 @@ from prefect.states import Crashed
 
 from blocks.catalog import Catalog, OutputLocks
 from blocks.custody import Custody
-from blocks.custody.open import open_block_custody
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
+from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import BLOCK_NAME
 from blocks.runs.run_lock import dead_runs, hold_run_lock
 from blocks.settings import Settings

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.age import parse_identities
-from blocks.custody.open import open_custody
+from blocks.open_custody import open_custody
 from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine, alone
 from tests.integration.custody_place import draft

@@ -8,9 +8,9 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.age import X25519Identity
-from blocks.custody.open import open_deployed_custody
 from blocks.errors import NoMatchingIdentity, PrefectUnavailable
 from blocks.keys.block import KeyPair
+from blocks.open_custody import open_deployed_custody
 from blocks.postgres.pool import LONG_TIMEOUTS
 from blocks.prefect_blocks import BLOCK_NAME
 from blocks.settings import Settings

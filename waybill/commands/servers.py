@@ -42,7 +42,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     'waybill up' does this too. Starting runs and reading their status needs the Prefect server that PREFECT_API_URL
     names; none is started.
     """
-    from blocks.custody.open import open_deployed_custody
+    from blocks.open_custody import open_deployed_custody
     from waybill.gateway.resources import TIMEOUTS
     from waybill.gateway.server.server import run_gateway
     from waybill.process.listener import announced, listen

@@ -75,7 +75,7 @@ def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, Resul
     """Run *work* on catalogue and storage, on a stack without Prefect."""
 
     async def run(settings: Settings) -> ResultT:
-        from blocks.custody.open import open_custody
+        from blocks.open_custody import open_custody
 
         async with open_custody(settings, on_new_key=report_new_key) as custody:
             return await work(custody, settings)

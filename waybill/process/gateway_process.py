@@ -8,8 +8,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from blocks.custody.open import open_deployed_custody
 from blocks.errors import WaybillError
+from blocks.open_custody import open_deployed_custody
 from blocks.settings import current_settings
 from waybill.gateway.resources import TIMEOUTS
 from waybill.gateway.server.server import run_gateway
