@@ -18,6 +18,7 @@ from prefect.settings import (
 from blocks.settings import Settings, current_settings
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone, shared_prefect
+from waybill.stack.drain import send_pending_records
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,8 @@ def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator
             stack.enter_context(alone(run_folder, "module-with-prefect"))
         address = shared_prefect(run_folder, name)
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: address, **quiet}))
+        # Prefect's background threads belong to one server: those of the next module connect to the other.
+        stack.callback(send_pending_records)
         yield address
 
 
