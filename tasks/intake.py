@@ -97,13 +97,10 @@ async def _store_once(
 
 async def _reused(document: Document, artifact: Artifact, source: str, context: RunContext) -> Deliverable:
     """Deliver, for *source*, a file that is stored already."""
-    catalog = context.custody.catalog
-    events = context.events.taken(document, await catalog.now())
-    async with catalog.transaction() as connection:
-        await context.record_reuse(connection, artifact, source)
-        await context.record_events(connection, events)
-    context.events.confirm(events)
-    return Deliverable(artifact=artifact, reused=True, seconds=0.0)
+    upload = Deliverable(artifact=artifact, reused=True, seconds=0.0)
+    events = context.events.taken(document, await context.custody.catalog.now())
+    await context.deliver_stored(upload, source, events)
+    return upload
 
 
 async def _take_from_custody(document: Document, artifact: Artifact, context: RunContext) -> None:

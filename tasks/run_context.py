@@ -20,7 +20,7 @@ from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, make_available_and_tell
 from tasks.contract import Services, Stage, StageOptions
-from tasks.document import Document
+from tasks.document import Deliverable, Document
 from tasks.document_events import DocumentEvents
 from tasks.job import StageRunner
 
@@ -50,6 +50,13 @@ class RunContext:
         await self.custody.catalog.record_use(
             connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
         )
+
+    async def deliver_stored(self, output: Deliverable, source_file: str, events: Sequence[Event]) -> None:
+        """Record, in one transaction, that this run delivers a stored file for *source_file*, and its events."""
+        async with self.custody.catalog.transaction() as connection:
+            await self.record_reuse(connection, output.artifact, source_file)
+            await self.record_events(connection, events)
+        self.events.confirm(events)
 
     async def make_available_and_tell(
         self, connection: Connection, artifact: Artifact, events: Sequence[Event]

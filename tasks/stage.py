@@ -230,12 +230,8 @@ async def _share_output(
 ) -> Deliverable:
     """Wait for the output that this run is making for the same content under another name, and deliver it too."""
     output = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
-    catalog = context.custody.catalog
-    events = context.events.completed(document, stage, output, await catalog.now())
-    async with catalog.transaction() as connection:
-        await context.record_reuse(connection, output.artifact, info.source)
-        await context.record_events(connection, events)
-    context.events.confirm(events)
+    events = context.events.completed(document, stage, output, await context.custody.catalog.now())
+    await context.deliver_stored(output, info.source, events)
     return output
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -51,7 +51,7 @@ _YEAR_OR_MONTH = re.compile(r"\d{4}(?:-\d\d)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The header's own fields, as they are written."""
+    """The header's own fields, in the order in which they are written."""
 
     title: str
     source: str
@@ -66,15 +66,7 @@ class Header:
 
         A further field with the name of an own field is kept as ``original_NAME`` if its value differs.
         """
-        fields: dict[str, Any] = {
-            "title": self.title,
-            "source": self.source,
-            "sha256": self.sha256,
-            "type": self.type,
-            "pages": self.pages,
-            "language": self.language,
-            "created": self.created,
-        }
+        fields: dict[str, Any] = asdict(self)
         for name, value in further.items():
             if name not in fields:
                 fields[name] = value

@@ -210,10 +210,10 @@ class _Scanner:
         row = line.strip()
         if "|" not in row or not set(row) <= set("|-: \t"):
             return False
-        cells = _cells(row)
+        parts = raw_cells(row)
         above = self._text[slice(*self._last_line)].strip()
-        fits = bool(cells) and len(_cells(above)) == len(cells)
-        return fits and all(_DELIMITER_CELL.match(cell.strip()) for cell in cells)
+        fits = bool(parts) and len(raw_cells(above)) == len(parts)
+        return fits and all(_DELIMITER_CELL.match(cell.strip()) for cell in parts)
 
     def _become_table(self, end: int) -> Iterator[Block]:
         header = self._last_line[0]
@@ -238,8 +238,8 @@ def _title(content: str) -> str:
     return " ".join(content.split())[:MAX_TITLE_CHARACTERS].rstrip()
 
 
-def _cells(row: str) -> list[str]:
-    """Return the cells of a pipe table's row; the outer pipes are optional, an escaped pipe is text."""
+def raw_cells(row: str) -> list[str]:
+    """Return the cells of a pipe table's row as written; the outer pipes are optional, an escaped pipe is text."""
     parts = _UNESCAPED_PIPE.split(row)
     return parts[1 if not parts[0].strip() else 0 : -1 if len(parts) > 1 and not parts[-1].strip() else None]
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tasks.text.prose import plain_text
-from tasks.text.scanner import scan_blocks
+from tasks.text.scanner import raw_cells, scan_blocks
 
 _LINE = re.compile(r"[^\r\n]+")
-_UNESCAPED_PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER_ROW = re.compile(r"[|:\- \t]+")
 
 
@@ -46,10 +45,8 @@ def table_rows(text: str, header_row: str = "") -> Iterator[Row]:
 
 
 def cells(row: str) -> list[str]:
-    """Return the cells of a row as plain words; the outer pipes are optional, an escaped pipe is text."""
-    parts = _UNESCAPED_PIPE.split(row.strip())
-    inner = parts[1 if not parts[0].strip() else 0 : -1 if len(parts) > 1 and not parts[-1].strip() else None]
-    return [plain_text(part.replace("\\|", "|")) for part in inner]
+    """Return the cells of a row as plain words."""
+    return [plain_text(cell.replace("\\|", "|")) for cell in raw_cells(row.strip())]
 
 
 def _row(line: re.Match[str], names: Sequence[str]) -> Row:
