@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.gateway import Gateway, error_of, running_gateway
-from waybill.gateway.server.request_log import JsonLines
+from waybill.gateway.request_log import JsonLines
 
 PAGE = "https://app.example.org"
 

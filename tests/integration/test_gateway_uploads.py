@@ -20,9 +20,9 @@ from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.storage_keys import ENCRYPTED, PLAIN
-from waybill.gateway.http import form_upload
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
+from waybill.gateway.routes import form_upload
 
 UPLOAD = "/api/v1/files/upload"
 MIB = 1024 * 1024

@@ -18,7 +18,7 @@ from blocks.catalog import Catalog
 from waybill.gateway.errors import HttpError
 from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.lookups import Lookups
-from waybill.gateway.server.request_log import request_id
+from waybill.gateway.request_log import request_id
 
 # Wrong keys from one address, beyond which they are answered 429: slows down a program with an old key. Valid keys are
 # admitted all the same, because behind a proxy all clients may have one address.

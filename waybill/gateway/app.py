@@ -8,9 +8,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.readiness import Readiness
+from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes import audit, downloads, files, health, ingest, metrics, status, webhooks
-from waybill.gateway.server.request_log import RequestLog
 
 API = "/api/v1"
 

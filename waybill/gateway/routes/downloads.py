@@ -36,8 +36,8 @@ from waybill.gateway.http.conditional_requests import (
 )
 from waybill.gateway.http.content_response import ContentResponse
 from waybill.gateway.openapi import ANY_CONTENT, errors
+from waybill.gateway.request_log import request_id
 from waybill.gateway.resources import Resources
-from waybill.gateway.server.request_log import request_id
 
 # Clients follow a redirect immediately, and S3 checks the signature only when a download begins.
 REDIRECT_LIFETIME = timedelta(minutes=5)

@@ -19,10 +19,10 @@ from waybill.gateway.dependencies import Reader, Waybill, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import upload_metadata
-from waybill.gateway.http.form_upload import keep, upload_form
 from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
+from waybill.gateway.routes.form_upload import keep, upload_form
 from waybill.services.files import delete_file, pin_file, share_file, unpin_file
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)

@@ -34,10 +34,10 @@ from waybill.gateway.http.form_parsing import (
     read_webhook_url,
     upload_metadata,
 )
-from waybill.gateway.http.form_upload import UploadForm, keep, upload_form
 from waybill.gateway.http.idempotency import claim_lost, idempotent
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
+from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
 from waybill.services.run_options import import_stages
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])

@@ -50,7 +50,7 @@ router = APIRouter(tags=["operation"])
 
 
 class HttpMetrics:
-    """Counts finished requests; a `waybill.gateway.server.request_log.Observer`.
+    """Counts finished requests; a `waybill.gateway.request_log.Observer`.
 
     Label values are bounded: the route is the path template of the API, unknown methods are "other".
     """

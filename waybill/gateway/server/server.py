@@ -24,10 +24,10 @@ from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
+from waybill.gateway.request_log import write_json_lines
 from waybill.gateway.resources import open_resources
 from waybill.gateway.server.client_limits import TransportLimits
 from waybill.gateway.server.protocol import GatewayProtocol, is_not_duplicate
-from waybill.gateway.server.request_log import write_json_lines
 
 # Threads that read files. A download uses one only while a piece is read, so these serve many more clients. Python's
 # default on two cores, six, would be exhausted by a storage that hangs. Uploads have threads of their own.
