@@ -1,6 +1,6 @@
-"""What a deployment keeps in Prefect: blocks named ``waybill``, which win over the environment.
+"""Load the Prefect blocks named ``waybill``, which take precedence over the environment.
 
-Owns that order. Callers that do not use Prefect, such as commands that only list files, read the environment.
+Owns that order. Commands that do not use Prefect, such as those that only read files, read the environment.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ BLOCK_NAME = "waybill"
 
 
 async def load_store(settings: Settings) -> ArtifactStore:
-    """The `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
+    """Return the `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
     try:
         return await ArtifactStore.aload(BLOCK_NAME)
-    except ValueError:  # Prefect's word for "no such block document"
+    except ValueError:  # Prefect raises it when there is no such block document
         return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeployedKeys:
-    """The keys, and what reads them again after a rotation; None for those of a block, which stand until the end of the
-    process: the environment's are not theirs."""
+    """The keys, and a function that reads them again after a rotation. None for keys of a block, which are not reloaded
+    in a running process."""
 
     keys: StorageKeys
     reload: Callable[[], StorageKeys] | None = None
 
 
 async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> DeployedKeys:
-    """The `key-pair` block named ``waybill``, or the keys that the environment names when there is none.
+    """Return the keys of the `key-pair` block named ``waybill``, or those of the environment when there is none.
 
-    With encryption off neither is written for; the identities still open what was encrypted before. A key pair that
-    is missing is made in the home, and *on_created* is called with its path. Raises `InvalidSettings`.
+    With encryption off, the recipient is not used; the identities still open files that were encrypted before. A
+    missing key pair is created in the home, and *on_created* called with its path. Raises `InvalidSettings`.
     """
     try:
         block = await KeyPair.aload(BLOCK_NAME)

@@ -20,8 +20,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from blocks.errors import UnreadableDocument
-from blocks.search_index import Chunk, DocumentHead, Entity, Fact, Keyword
-from blocks.search_index.document import EMBEDDING_DIMENSIONS
+from blocks.search_index import EMBEDDING_DIMENSIONS, Chunk, DocumentHead, Entity, Fact, Keyword
 
 if TYPE_CHECKING:
     from tasks.contract import DocumentInfo

@@ -1,7 +1,22 @@
-"""Who may use the HTTP API, and what they did with it."""
+"""Access to the HTTP API: API keys with scopes, the audit log, and idempotency keys.
 
-from blocks.access.api_key import ADMIN, READ, SCOPES, WRITE, ApiKey, PresentedKey, parse_key
-from blocks.access.audit import ACTIONS, Actor, AuditEntry, audit_entries, record
+Promises that only a hash of a key's secret is stored, that an audit entry commits together with the change it records,
+and that it never holds a key, a link or content. Start reading at `api_key` (format and scopes), then `registry` (keys
+in Postgres) and `audit`. `idempotency` is a subject of its own with short names (`claim`, `renew`); import it by name.
+"""
+
+from blocks.access.api_key import (
+    ADMIN,
+    READ,
+    SCOPES,
+    WRITE,
+    ApiKey,
+    PresentedKey,
+    check_name,
+    check_scopes,
+    parse_key,
+)
+from blocks.access.audit import ACTIONS, MAX_PAGE, Actor, AuditEntry, audit_entries, check_action, record
 from blocks.access.registry import (
     CreatedKey,
     create_key,
@@ -16,6 +31,7 @@ from blocks.access.registry import (
 __all__ = [
     "ACTIONS",
     "ADMIN",
+    "MAX_PAGE",
     "READ",
     "SCOPES",
     "WRITE",
@@ -25,6 +41,9 @@ __all__ = [
     "CreatedKey",
     "PresentedKey",
     "audit_entries",
+    "check_action",
+    "check_name",
+    "check_scopes",
     "create_key",
     "find_key",
     "find_keys",

@@ -1,4 +1,5 @@
-"""The audit log: who did what to which file, written together with what was done. Never a key, a link or content."""
+"""The audit log: which actor did what to which file. An entry commits together with the change that it records, and
+never holds a key, a link or content."""
 
 from __future__ import annotations
 
@@ -11,10 +12,9 @@ from uuid import UUID
 import orjson
 
 from blocks.access import queries
-from blocks.catalog import Connection
 from blocks.errors import InvalidOptions
 from blocks.json_cleaning import cleaned, storable_leaf
-from blocks.postgres import execute
+from blocks.postgres import Connection, execute
 
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin",
@@ -22,14 +22,14 @@ ACTIONS = (
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested",
 )  # fmt: skip
-"""What is recorded. For each key `key_used` once an hour and address, `key_refused` 60 times a minute at most."""
+"""All recorded actions. `key_used` is recorded once an hour per key and address, `key_refused` 60 times a minute."""
 
 MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One thing that was done. *actor* is ``key:ID``, ``link`` or ``cli:NAME``; *client* a network address."""
+    """One action. *actor* is ``key:ID``, ``link`` or ``cli:NAME``; *client* a network address."""
 
     action: str
     actor: str
@@ -38,7 +38,7 @@ class AuditEntry:
     client: str | None = None
     request_id: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    # Known once it is recorded.
+    # Set by the database.
     entry_id: int | None = None
     recorded_at: datetime | None = None
 
@@ -58,7 +58,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Somebody who does something: the fields of an `AuditEntry` that are the same whatever it is."""
+    """The originator of actions: the fields that all of its `AuditEntry`s share."""
 
     actor: str
     client: str | None = None
@@ -72,7 +72,7 @@ class Actor:
         run_id: UUID | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> AuditEntry:
-        """What was done."""
+        """Return the entry for *action* by this actor."""
         return AuditEntry(
             action=action,
             actor=self.actor,
@@ -113,12 +113,15 @@ async def audit_entries(
     limit: int = 100,
     after: int | None = None,
 ) -> list[AuditEntry]:
-    """The log, newest first. *after* is the `entry_id` that a page before ended with. Raises `InvalidOptions`."""
+    """Return one page of the log, newest first. *after* is the last `entry_id` of the page before.
+
+    Raises `InvalidOptions` for an unknown action or a wrong *limit*.
+    """
     if action is not None:
         check_action(action)
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} entries, not {limit}")
-    statement = queries.audited_statement(
+    statement = queries.audit_statement(
         action=action is not None, actor=actor is not None, file=file_id is not None, hours=within is not None,
         after=after is not None,
     )  # fmt: skip
@@ -134,6 +137,6 @@ async def audit_entries(
 
 
 def check_action(action: str) -> None:
-    """Raise `InvalidOptions` for what is never recorded."""
+    """Raise `InvalidOptions` for an action that is never recorded."""
     if action not in ACTIONS:
-        raise InvalidOptions(f"nothing is recorded as {action!r}; there are {', '.join(ACTIONS)}")
+        raise InvalidOptions(f"unknown action {action!r}; there are {', '.join(ACTIONS)}")

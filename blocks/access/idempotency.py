@@ -1,8 +1,8 @@
-"""Requests that are made once however often they are sent: what is kept under a client's `Idempotency-Key`.
+"""Idempotent requests: the state of a request with an `Idempotency-Key`, and its stored response.
 
-Owns the claim: one process works on a request at a time, for as long as it renews, so that of two at once one does the
-work, and what a killed process has begun is taken up by whoever sends it again. Every call takes the caller's
-connection.
+Owns the claim: one gateway process works on a request at a time, for as long as it renews the claim. Of two concurrent
+requests one does the work, and a request that a killed process has begun is resumed when the client sends it again.
+Every call takes the caller's connection.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from uuid import UUID, uuid4, uuid5
 import orjson
 
 from blocks.access import queries
-from blocks.catalog import Connection
-from blocks.postgres import execute
+from blocks.postgres import Connection, execute
 
-# Renewed four times as often; a client that sends again after a gateway was killed waits no longer than this.
+# Renewed four times as often. A client that sends again after a gateway was killed waits no longer than this.
 CLAIM_LASTS = timedelta(seconds=15)
-# A client that tries again does so within minutes; a day is what others promise.
+# Clients retry within minutes; other APIs also keep responses for a day.
 REMEMBERED = timedelta(days=1)
 
 _RUNS = UUID("0b9c4f4e-6c0e-4a3e-9a54-0f3b6f0a5d11")
@@ -29,7 +28,7 @@ _RUNS = UUID("0b9c4f4e-6c0e-4a3e-9a54-0f3b6f0a5d11")
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to do the work. With *file_id*, somebody before has stored the file and came no further."""
+    """The right to do the work. With *file_id*, an earlier process has stored the file and got no further."""
 
     key_id: str
     idempotency_key: str
@@ -40,7 +39,7 @@ class Claim:
 
     @property
     def run_key(self) -> str:
-        """By what Prefect knows the run of this request: the same for whoever goes on with it."""
+        """Prefect idempotency key of this request's run; the same when another process resumes it."""
         return f"waybill-{uuid5(_RUNS, f'{self.key_id} {self.idempotency_key} {self.created_at.isoformat()}')}"
 
     def as_values(self) -> dict[str, Any]:
@@ -49,7 +48,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """It was done: for a request with this *fingerprint* the answer was *answer*."""
+    """The request is done: with this *fingerprint*, and *answer* as its response."""
 
     fingerprint: str
     answer: Mapping[str, Any]
@@ -57,11 +56,11 @@ class Answered:
 
 @dataclass(frozen=True)
 class InProgress:
-    """Another request with the same key is being worked on."""
+    """Another request with the same key is in progress."""
 
 
 async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Claim | Answered | InProgress:
-    """Begin a request, or learn what became of it. What is older than `REMEMBERED` is forgotten."""
+    """Begin a request, or return its state. Requests older than `REMEMBERED` are deleted."""
     values = {
         "key_id": key_id,
         "idempotency_key": idempotency_key,
@@ -78,24 +77,24 @@ async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Cl
 
 
 async def renew(connection: Connection, claim: Claim) -> bool:
-    """Keep the claim; False when it was lost meanwhile."""
+    """Extend the claim by `CLAIM_LASTS`; return False when it was lost."""
     values = claim.as_values() | {"seconds": CLAIM_LASTS.total_seconds()}
     return (await execute(connection, queries.RENEW_REQUEST, values)).rowcount == 1
 
 
 async def record_stored(connection: Connection, claim: Claim, fingerprint: str, file_id: UUID) -> bool:
-    """The file is in custody: whoever goes on need not store it again. False when the claim was lost."""
+    """Record that the file is in custody, so that a resumed request does not store it again. False: claim lost."""
     values = claim.as_values() | {"fingerprint": fingerprint, "file_id": file_id}
-    return (await execute(connection, queries.NOTE_STORED, values)).rowcount == 1
+    return (await execute(connection, queries.RECORD_STORED, values)).rowcount == 1
 
 
 async def record_answer(connection: Connection, claim: Claim, fingerprint: str, answer: Mapping[str, Any]) -> None:
-    """It is done. From now on the same request gets *answer*."""
+    """Record that the request is done: from now on the same request gets *answer*."""
     values = claim.as_values() | {"fingerprint": fingerprint, "answer": orjson.dumps(dict(answer)).decode()}
-    await execute(connection, queries.NOTE_ANSWER, values)
+    await execute(connection, queries.RECORD_ANSWER, values)
 
 
 async def release_claim(connection: Connection, claim: Claim) -> None:
-    """Not done: the next one may begin at once, from the file if it was stored."""
-    await execute(connection, queries.LET_GO_REQUEST, claim.as_values())
+    """Give up the claim: the next request may begin immediately, with the file if it was stored."""
+    await execute(connection, queries.RELEASE_REQUEST, claim.as_values())
     await execute(connection, queries.FORGET_UNDONE_REQUEST, claim.as_values())

@@ -1,4 +1,4 @@
-"""The SQL of API keys and the audit log; pure."""
+"""All SQL of API keys, the audit log and idempotent requests; pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REVOKE_KEY = f"""
 
 HAS_ADMIN_KEY = f"select exists (select from api_keys where 'admin' = any(scopes) and {_USABLE}) as found"
 
-NOTE_USE = "update api_keys set last_used_at = clock_timestamp() where key_id = %(key_id)s"
+RECORD_KEY_USE = "update api_keys set last_used_at = clock_timestamp() where key_id = %(key_id)s"
 
 RECORD = """
     insert into audit_log (action, actor, file_id, run_id, client, request_id, detail)
@@ -38,9 +38,9 @@ RECORD = """
            action text, actor text, file_id uuid, run_id uuid, client text, request_id text, detail jsonb)
 """
 
-# Requests that are made once ------------------------------------------------------------------------------------------
+# Idempotent requests --------------------------------------------------------------------------------------------------
 
-# A few at a time: nobody waits for it.
+# A hundred at a time, so that no request waits for it.
 FORGET_REQUESTS = """
     delete from idempotent_requests
      where ctid = any(array(
@@ -49,7 +49,7 @@ FORGET_REQUESTS = """
             order by created_at limit 100 for update skip locked))
 """
 
-# The first one inserts, and so does whoever comes after a process that let go or was killed.
+# The first request inserts; a later one takes over from a process that released its claim or was killed.
 CLAIM_REQUEST = """
     insert into idempotent_requests as known (key_id, idempotency_key, claim, claimed_until)
     values (%(key_id)s, %(idempotency_key)s, %(claim)s, clock_timestamp() + make_interval(secs => %(seconds)s))
@@ -71,21 +71,21 @@ RENEW_REQUEST = f"""
      where {_CLAIMED}
 """
 
-NOTE_STORED = f"""
+RECORD_STORED = f"""
     update idempotent_requests set fingerprint = %(fingerprint)s, file_id = %(file_id)s where {_CLAIMED}
 """
 
-NOTE_ANSWER = f"""
+RECORD_ANSWER = f"""
     update idempotent_requests set fingerprint = %(fingerprint)s, answer = %(answer)s::jsonb where {_CLAIMED}
 """
 
-LET_GO_REQUEST = f"update idempotent_requests set claimed_until = clock_timestamp() where {_CLAIMED}"
+RELEASE_REQUEST = f"update idempotent_requests set claimed_until = clock_timestamp() where {_CLAIMED}"
 
 FORGET_UNDONE_REQUEST = f"delete from idempotent_requests where {_CLAIMED} and file_id is null and answer is null"
 
 
-def audited_statement(*, action: bool, actor: bool, file: bool, hours: bool, after: bool) -> str:
-    """The log for the filters that are given, newest first, one page by key set."""
+def audit_statement(*, action: bool, actor: bool, file: bool, hours: bool, after: bool) -> str:
+    """Return the log for the given filters, newest first, paged by key set."""
     conditions = ["true"]
     if action:
         conditions.append("action = %(action)s")

@@ -1,24 +1,21 @@
-"""API keys in Postgres. Every call takes the caller's connection."""
+"""Create, find and revoke API keys in Postgres. Every call takes the caller's connection."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import cast
 
 from blocks.access import queries
 from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, generate_key
-from blocks.catalog import Connection
 from blocks.errors import ApiKeyNotFound
-from blocks.postgres import execute
-
-Row = dict[str, Any]
+from blocks.postgres import Connection, Row, execute
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreatedKey:
-    """A key that was made, and its text, which is known now and never again."""
+    """A new key, and its text, which is available only now."""
 
     key: ApiKey
     text: str = field(repr=False)
@@ -32,12 +29,12 @@ async def create_key(
     requests_per_minute: int | None = None,
     keep_for: timedelta | None = None,
 ) -> CreatedKey:
-    """Make a key; without *keep_for* it works until it is revoked. Raises `InvalidOptions`."""
-    text, shown = generate_key()
+    """Create a key; without *keep_for* it works until it is revoked. Raises `InvalidOptions`."""
+    text, parts = generate_key()
     values = {
-        "key_id": shown.key_id,
+        "key_id": parts.key_id,
         "name": check_name(name),
-        "secret_sha256": digest(shown.secret),
+        "secret_sha256": digest(parts.secret),
         "scopes": check_scopes(scopes),
         "requests_per_minute": requests_per_minute,
         "keep_for_seconds": keep_for.total_seconds() if keep_for is not None else None,
@@ -47,38 +44,38 @@ async def create_key(
 
 
 async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
-    """The key with this id, usable or not."""
+    """Return the key with this id, usable or not; None when there is none."""
     return (await find_keys(connection, [key_id])).get(key_id)
 
 
 async def find_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
-    """Those of the keys with these ids that there are, usable or not, by id."""
+    """Return the keys with these ids that exist, usable or not, by id."""
     rows = await (await execute(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})).fetchall()
     return {row["key_id"]: _key(row) for row in rows}
 
 
 async def list_keys(connection: Connection) -> list[ApiKey]:
-    """All keys, newest first, with those that no longer work."""
+    """Return all keys, newest first, including revoked and expired ones."""
     return [_key(row) for row in await (await execute(connection, queries.LIST_KEYS, {})).fetchall()]
 
 
 async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
-    """From now on the key opens nothing. Idempotent. Raises `ApiKeyNotFound`."""
+    """Revoke the key with immediate effect. Idempotent. Raises `ApiKeyNotFound`."""
     row = await (await execute(connection, queries.REVOKE_KEY, {"key_id": key_id})).fetchone()
     if row is None:
-        raise ApiKeyNotFound(f"there is no API key {key_id!r}; 'waybill keys list' shows them")
+        raise ApiKeyNotFound(f"no API key {key_id!r}; 'waybill keys list' shows all keys")
     return _key(row)
 
 
 async def has_admin_key(connection: Connection) -> bool:
-    """Whether anybody can look after the rest."""
+    """Return whether a usable key has the scope `admin`."""
     row = await (await execute(connection, queries.HAS_ADMIN_KEY, {})).fetchone()
     return bool(cast("Row", row)["found"])
 
 
 async def record_key_use(connection: Connection, key_id: str) -> None:
-    """Note that the key was used now."""
-    await execute(connection, queries.NOTE_USE, {"key_id": key_id})
+    """Record that the key was used now."""
+    await execute(connection, queries.RECORD_KEY_USE, {"key_id": key_id})
 
 
 def _key(row: Row) -> ApiKey:

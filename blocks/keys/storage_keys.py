@@ -1,4 +1,4 @@
-"""The keys of a storage: one recipient to write for, any number of identities to read with; pure."""
+"""The keys of a storage: one recipient to encrypt for, any number of identities to decrypt with; pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ StorageIdentity = X25519Identity | HybridIdentity
 
 @dataclass(frozen=True, kw_only=True)
 class StorageKeys:
-    """What custody encrypts for and decrypts with.
+    """The recipient that files are encrypted for, and the identities that decrypt them, earlier ones included.
 
-    Without `recipient` files are stored as they are. Without an identity for it files can be written and not read:
-    enough for a machine that only takes in. `identities` holds those of earlier keys too.
+    Without a recipient, files are stored unencrypted. Without an identity for it, files can be stored and not read:
+    enough for an intake machine.
     """
 
     recipient: StorageRecipient | None
@@ -23,13 +23,13 @@ class StorageKeys:
 
     @property
     def encrypted_for(self) -> str | None:
-        """The recipient as the catalogue notes it; None while files are stored as they are."""
+        """The recipient as the catalogue records it; None while files are stored unencrypted."""
         return self.recipient.text if self.recipient else None
 
     def opens(self, encrypted_for: str | None) -> bool:
-        """Whether files with this note of the catalogue can be read with the keys at hand."""
+        """Return whether these keys read files that the catalogue records as *encrypted_for*."""
         return encrypted_for is None or any(one.recipient.text == encrypted_for for one in self.identities)
 
 
 PLAIN = StorageKeys(recipient=None)
-"""Nothing is encrypted, and nothing encrypted can be read."""
+"""Encrypts nothing, and reads no encrypted file."""

@@ -1,8 +1,8 @@
-"""Links to files: an address that works with plain curl, for one file, until a time.
+"""Make and check links: URLs that work with plain curl, for one file, until a time.
 
-Owns the form of a download link, which begins with `WAYBILL_PUBLIC_URL`, and what it promises: never longer than the
-file stays. A link carries its right in itself; whoever has it may read that file, so it is treated like a password and
-never logged. Signing is the business of `blocks.links.tokens`, keys that of `blocks.links.signing_keys`.
+Owns the form of a link, which begins with `WAYBILL_PUBLIC_URL`, and its lifetime, which never exceeds that of its file.
+A link is a bearer credential: every holder may read that file, so it is treated like a password and never logged.
+`blocks.links.tokens` signs, with keys of `blocks.links.signing_keys`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from blocks.storage import Backend
 DOWNLOAD_PATH = "/api/v1/files/download"
 EVENT_PATH = "/api/v1/webhooks/events"
 
-# S3 refuses a presigned URL that is to last longer.
+# S3 refuses a longer lifetime of a presigned URL.
 MAX_DIRECT_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """An address to give away, until when it works, and whether that is earlier than what was asked for."""
+    """A URL to share, when it expires, and whether that is earlier than requested (`capped`)."""
 
     url: str = field(repr=False)
     expires_at: datetime
@@ -39,7 +39,7 @@ class Link:
 
 
 class Links:
-    """Makes and checks links. *base_url* is where the gateway can be reached from outside."""
+    """Makes and checks links. *base_url* is the gateway's URL as seen from outside."""
 
     def __init__(self, keys: LinkKeys, base_url: str, *, clock: Clock = utc_now) -> None:
         self._keys = keys
@@ -48,26 +48,26 @@ class Links:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Links as the environment has them. Raises `InvalidSettings`."""
+        """Return links with the keys and the URL of *settings*. Raises `InvalidSettings`."""
         return cls(LinkKeys(settings.resolved_link_keys_file), public_url(settings))
 
     @property
     def base_url(self) -> str:
-        """Where the gateway can be reached from outside, without a slash at its end."""
+        """The gateway's URL as seen from outside, without a slash at its end."""
         return self._base
 
     def require_keys(self) -> None:
-        """Make sure that there are keys, and that they can be used. Raises `InvalidSettings`, `StorageFull`."""
+        """Check that the signing keys are usable; create missing ones. Raises `InvalidSettings`, `StorageFull`."""
         self._keys.signing_key()
 
     def to_download(self, artifact: Artifact, lifetime: timedelta) -> Link:
-        """A link to the content of *artifact*. It ends with the file, if that is earlier.
+        """Return a link to the content of *artifact*. It expires with the file, if that is earlier.
 
         Raises `InvalidOptions` for a lifetime of more than `MAX_LIFETIME` or a file that is about to expire, and
         `InvalidSettings` when there are no keys to sign with.
         """
         if lifetime > MAX_LIFETIME:
-            raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; ask for less")
+            raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; request less")
         wanted = self._clock() + lifetime
         end = _end_of(artifact, wanted)
         token, grant = issue(
@@ -81,7 +81,7 @@ class Links:
         return Link(url=url, expires_at=grant.expires_at, capped=end < wanted)
 
     def to_event(self, event_id: str, lifetime: timedelta) -> Link:
-        """A link to the whole of an event that was too long to be sent. Raises `InvalidOptions`, `InvalidSettings`."""
+        """Return a link to the whole of an event that was too long to send. Raises like `to_download`."""
         token, grant = issue(
             key=self._keys.signing_key(),
             scope=READ_EVENT,
@@ -92,23 +92,23 @@ class Links:
         return Link(url=f"{self._base}{EVENT_PATH}/{event_id}?token={token}", expires_at=grant.expires_at, capped=False)
 
     def check_event(self, token: str, event_id: str) -> Grant:
-        """What *token* allows with this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        """Return what *token* allows with this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
         return check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
 
     def check_download(self, token: str, file_id: UUID) -> Grant:
-        """What *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        """Return what *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
         keys = self._keys.verifying_keys()
         return check(token, keys=keys, scope=DOWNLOAD, subject=str(file_id), clock=self._clock)
 
 
 def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, clock: Clock = utc_now) -> Link | None:
-    """A link that the storage itself has signed, so that the bytes do not pass through Waybill.
+    """Return a link signed by the storage itself, so that the bytes do not pass through Waybill.
 
-    None where there can be none: the file is stored encrypted, or the storage signs no links. Such a link cannot be
-    revoked with Waybill's keys. Blocks. Raises `InvalidOptions` for a lifetime of more than `MAX_DIRECT_LIFETIME`.
+    None when the file is stored encrypted or the storage signs no links. Such a link cannot be revoked with Waybill's
+    keys. Blocks. Raises `InvalidOptions` for a lifetime of more than `MAX_DIRECT_LIFETIME`.
     """
     if lifetime > MAX_DIRECT_LIFETIME:
-        raise InvalidOptions(f"a direct link lasts for {format_duration(MAX_DIRECT_LIFETIME)} at most; ask for less")
+        raise InvalidOptions(f"a direct link lasts for {format_duration(MAX_DIRECT_LIFETIME)} at most; request less")
     if artifact.encrypted_for is not None:
         return None
     now = clock()
@@ -120,5 +120,5 @@ def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, cl
 
 
 def _end_of(artifact: Artifact, wanted: datetime) -> datetime:
-    """When a link that is to work until *wanted* ends: not after its file, but a pinned one stays."""
+    """Return the end of a link requested until *wanted*: not after its file's, unless that is pinned."""
     return wanted if artifact.pinned_at is not None else min(wanted, artifact.expires_at)

@@ -1,8 +1,8 @@
-"""Where the gateway can be reached, which is what links begin with.
+"""The gateway's URL, which links begin with.
 
-`WAYBILL_PUBLIC_URL` where the user has set it. Otherwise the gateway of this home has left a note of where it listens,
-so that a link that another command makes leads to the right port. The note outlives a gateway that was killed: a link
-is better made for where it was and will be again.
+`WAYBILL_PUBLIC_URL` where the user has set it. Otherwise the gateway of this home writes its URL to a file, so that
+links made by other commands have the right port. The file survives a gateway that was killed, since the next gateway
+is likely to listen at the same URL.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from blocks.settings import Settings
 
 
 def public_url(settings: Settings) -> str:
-    """What links begin with, without a slash at its end. Raises `InvalidSettings`."""
+    """Return the URL that links begin with, without a slash at its end. Raises `InvalidSettings`."""
     if "public_url" not in settings.model_fields_set:
         noted = _read(_note(settings.home))
         with suppress(InvalidSettings):
@@ -26,13 +26,13 @@ def public_url(settings: Settings) -> str:
 
 
 def note_gateway(home: Path, url: str) -> Callable[[], None]:
-    """Let other commands of *home* find the gateway at *url*; returns what takes the note back. Raises `OSError`."""
+    """Record *url* for other commands of *home*; return a function that undoes it. Raises `OSError`."""
     path = _note(home)
     before = _read(path)
     path.write_text(f"{url}\n", encoding="ascii")
 
     def forget() -> None:
-        # Another gateway of this home may have begun to listen meanwhile, or have listened all the time.
+        # Another gateway of this home may have recorded its URL since, or may have been running before this one.
         with suppress(OSError):
             if _read(path) == url:
                 if before is None or before == url:
@@ -44,7 +44,7 @@ def note_gateway(home: Path, url: str) -> Callable[[], None]:
 
 
 def check_public_url(url: str) -> str:
-    """*url* as links can begin with it. Raises `InvalidSettings`."""
+    """Return *url* without a slash at its end. Raises `InvalidSettings` unless links can begin with it."""
     try:
         parts = urlsplit(url)
         fits = (
@@ -62,8 +62,8 @@ def check_public_url(url: str) -> str:
         fits = False
     if not fits:
         raise InvalidSettings(
-            "WAYBILL_PUBLIC_URL is not an address that links can begin with; write https://host or "
-            "https://host:port/path, without user, query or fragment"
+            "WAYBILL_PUBLIC_URL is not a URL that links can begin with; write https://host or https://host:port/path, "
+            "without user, query or fragment"
         )
     return url.rstrip("/")
 

@@ -1,17 +1,15 @@
-"""The keys that sign links: a file of its owner alone, made on first need, rotated without a stop.
+"""Link signing keys: a file for its owner alone, created on first need, rotated without downtime.
 
 Owns the file (`WAYBILL_LINK_KEYS_FILE`, by default ``WAYBILL_HOME/link-keys``): JSON, mode 0600, replaced whole or not
-at all. The last key in it signs. Earlier ones go on verifying until everything that they may have signed has expired,
-and are then dropped. A running gateway reads the file again when it has changed, so a rotation or a revocation counts
-at once. Refuses a file that others may read: whoever reads it can sign a link to any file.
+at all. The last key in it signs. Earlier ones verify until every link they may have signed has expired, and are then
+dropped. A running gateway reads the file again when it has changed, so a rotation or revocation takes effect
+immediately. Refuses a file that other accounts may read: every reader could sign a link to any file.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
@@ -27,12 +25,13 @@ from typing import Any, cast
 
 from blocks.errors import InvalidOptions, InvalidSettings, StorageFull, WaybillError
 from blocks.links.tokens import MAX_LEEWAY, MAX_LIFETIME, SigningKey
+from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.clock import Clock, utc_now
+from blocks.runtime.file_lock import file_lock
 
 # The output of SHA-256, which RFC 7518 section 3.2 asks for at least; more adds nothing (RFC 2104 section 3).
 SECRET_BYTES = 32
-# Somebody who rotates daily has 31. Far more means that something rotates in a loop, and each key is read again by
-# every process.
+# Daily rotation makes 31. Far more means that a program rotates in a loop, and every process reads every key.
 MAX_KEYS = 100
 # A hundred keys have 14 kB.
 _MAX_FILE_BYTES = 64 * 1024
@@ -42,7 +41,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """What a rotation has changed: the ids of the key that signs now, and of those that still and no longer verify."""
+    """The result of a rotation: ids of the key that signs now, and of those that still and no longer verify."""
 
     key_id: str
     created_at: datetime
@@ -51,7 +50,7 @@ class Rotation:
 
 
 class LinkKeys:
-    """The signing keys in the file *path*. Cheap to ask: the file is read again only when it has changed."""
+    """The signing keys in the file *path*, which is read again only when it has changed."""
 
     def __init__(self, path: Path, *, clock: Clock = utc_now) -> None:
         self._path = path
@@ -59,15 +58,15 @@ class LinkKeys:
         self._read: tuple[tuple[int, ...], tuple[SigningKey, ...]] | None = None
 
     def signing_key(self) -> SigningKey:
-        """The key to sign with; the file is made if there is none. Raises `InvalidSettings`, `StorageFull`."""
+        """Return the key to sign with; create the file if there is none. Raises `InvalidSettings`, `StorageFull`."""
         return self._keys()[-1]
 
     def verifying_keys(self) -> Mapping[str, SigningKey]:
-        """Every key whose tokens count, by id. Raises like `signing_key`."""
+        """Return every key whose tokens are valid, by id. Raises like `signing_key`."""
         return {key.id: key for key in _alive(self._keys(), self._clock())}
 
     def rotate(self, *, revoke: bool = False) -> Rotation:
-        """Sign with a new key from now on; with *revoke* nothing that was signed before counts any more.
+        """Sign with a new key from now on; with *revoke*, invalidate every earlier signature.
 
         Raises like `signing_key`, and `InvalidOptions` after `MAX_KEYS` rotations within the life of a token.
         """
@@ -76,8 +75,8 @@ class LinkKeys:
             kept = () if revoke else _alive(before, self._clock())
             if len(kept) >= MAX_KEYS:
                 raise InvalidOptions(
-                    f"{self._path} holds {MAX_KEYS} keys, and what they have signed may still be in use; rotate less "
-                    "often, or drop them and end all links that were given out: waybill keys rotate-links --revoke"
+                    f"{self._path} holds {MAX_KEYS} keys whose links may still be in use; rotate less often, or revoke "
+                    "all links and drop the keys: waybill keys rotate-links --revoke"
                 )
             new = self._new_key()
             self._write([*kept, new])
@@ -94,7 +93,7 @@ class LinkKeys:
         if found is not None:
             return found
         with self._locked():
-            # Another process may have been quicker.
+            # Another process may have created it since.
             found = self._load()
             if found is None:
                 found = (self._new_key(),)
@@ -105,10 +104,10 @@ class LinkKeys:
         return SigningKey(id=secrets.token_hex(8), secret=secrets.token_bytes(SECRET_BYTES), created_at=self._clock())
 
     def _load(self) -> tuple[SigningKey, ...] | None:
-        """The keys in the file; None when there is none."""
+        """Return the keys in the file; None when there is no file."""
         try:
             found = self._path.stat()
-            # A change of the mode changes the ctime: rights that were opened up later are noticed too.
+            # A change of the mode changes the ctime, so rights that were widened later are noticed too.
             version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             if self._read is None or self._read[0] != version:
                 self._read = (version, _parse(self._path, _read_private(self._path)))
@@ -119,41 +118,22 @@ class LinkKeys:
         return self._read[1]
 
     def _write(self, keys: Sequence[SigningKey]) -> None:
-        # Where the path is a link, the file behind it is replaced: it may be shared with other machines.
-        target = self._path.resolve()
-        draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}.new")
-        with _translated(self._path):
-            try:
-                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(_render(keys))
-                    file.flush()
-                    os.fsync(descriptor)
-                draft.replace(target)
-                folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
-            finally:
-                draft.unlink(missing_ok=True)
+        with _os_errors(self._path):
+            # Where the path is a link, the file behind it is replaced: it may be shared with other machines.
+            write_atomically(self._path.resolve(), _render(keys))
 
     @contextmanager
     def _locked(self) -> Generator[None]:
-        """Be the only one that changes the file; the kernel gives the lock back when a process dies."""
+        """Keep other processes from changing the file; the kernel releases the lock of a dead process."""
         target = self._path.resolve()
-        lock = target.with_name(f"{target.name}.lock")
-        with contextlib.ExitStack() as until_done:
-            with _translated(self._path):
-                lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                until_done.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
+        with _os_errors(self._path):
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with file_lock(target.with_name(f"{target.name}.lock")):
+                yield
 
 
 def _alive(keys: Sequence[SigningKey], now: datetime) -> tuple[SigningKey, ...]:
-    """Keys whose tokens may still count: each has signed until its successor was made."""
+    """Return keys whose tokens may still be valid: each has signed until its successor was created."""
     longest = MAX_LIFETIME + MAX_LEEWAY
     earlier = (key for key, successor in pairwise(keys) if now < successor.created_at + longest)
     return (*earlier, *keys[-1:])
@@ -163,7 +143,7 @@ def _alive(keys: Sequence[SigningKey], now: datetime) -> tuple[SigningKey, ...]:
 
 
 def _read_private(path: Path) -> bytes:
-    """The bytes of a regular file that nobody but its owner may read."""
+    """Return the bytes of a regular file that only its owner may read."""
     # O_NONBLOCK: a FIFO in its place must not hang the reader.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         status = os.fstat(file.fileno())
@@ -171,9 +151,9 @@ def _read_private(path: Path) -> bytes:
             raise _unusable(path, "it is not a regular file")
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise InvalidSettings(
-                f"{path} signs links, and others than its owner have rights to it (mode "
+                f"{path} signs links, and accounts other than its owner have rights to it (mode "
                 f"{stat.S_IMODE(status.st_mode):04o}, expected 0600); run: chmod 600 {path}; "
-                "and if somebody may have read it: waybill keys rotate-links --revoke"
+                "if another account may have read it, also run: waybill keys rotate-links --revoke"
             )
         return file.read(_MAX_FILE_BYTES + 1)
 
@@ -191,7 +171,7 @@ def _render(keys: Sequence[SigningKey]) -> bytes:
 
 
 def _parse(path: Path, content: bytes) -> tuple[SigningKey, ...]:
-    """Raises `InvalidSettings` for anything that `_render` would not have written; never tells the content."""
+    """Parse the file's content. Raises `InvalidSettings`, without the content, for anything `_render` cannot write."""
     try:
         if len(content) > _MAX_FILE_BYTES:
             raise ValueError("too long")
@@ -199,12 +179,12 @@ def _parse(path: Path, content: bytes) -> tuple[SigningKey, ...]:
         keys = tuple(_parse_key(row) for row in found["keys"])
         ids = {key.id for key in keys}
         if found["format"] != _FORMAT or not keys or len(ids) < len(keys):
-            raise ValueError("no keys, or twice the same")
+            raise ValueError("no keys, or a duplicate id")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # Without the cause: its message could quote a secret.
         raise _unusable(
-            path, "its content is not what Waybill writes; restore it, or remove it: then new keys are made and links "
-            "that were given out are dead"
+            path, "its content is not what Waybill writes; restore it, or remove it to have new keys created, which "
+            "invalidates all existing links"
         ) from None  # fmt: skip
     return keys
 
@@ -218,7 +198,7 @@ def _parse_key(row: Mapping[str, Any]) -> SigningKey:
 
 
 @contextmanager
-def _translated(path: Path) -> Generator[None]:
+def _os_errors(path: Path) -> Generator[None]:
     try:
         yield
     except WaybillError:
@@ -230,4 +210,6 @@ def _translated(path: Path) -> Generator[None]:
 
 
 def _unusable(path: Path, why: str) -> InvalidSettings:
-    return InvalidSettings(f"cannot use the link keys in {path}: {why}; WAYBILL_LINK_KEYS_FILE names another file")
+    return InvalidSettings(
+        f"cannot use the link signing keys in {path}: {why}; to use another file, set WAYBILL_LINK_KEYS_FILE"
+    )

@@ -1,8 +1,8 @@
-"""Short-lived tokens for one thing only; pure.
+"""Short-lived tokens, each for one scope and one subject; pure.
 
-A token says: whoever shows it may do *scope* with *subject* until then. It is a JSON Web Token (RFC 7519) signed with
+A token grants its bearer *scope* on *subject* until it expires. It is a JSON Web Token (RFC 7519) signed with
 HMAC-SHA256 (`HS256`, RFC 7518 section 3.2) in the one form that `issue` writes: exactly these header fields, exactly
-these claims, each of its one type. `check` refuses everything else, so no choice is left to whoever writes a token
+these claims, each of its one type. `check` refuses everything else, which leaves the author of a token no choice
 (RFC 8725 sections 3.1 to 3.3 and 3.8 to 3.12). PyJWT compares signatures with `hmac.compare_digest`, in constant
 time. Keys come from `blocks.links.signing_keys`; a token can be revoked only with its key.
 """
@@ -23,19 +23,19 @@ from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
 from blocks.runtime.clock import Clock, utc_now
 
 DOWNLOAD = "download"
-"""Scope: read the content of the file that is the subject."""
+"""Scope: read the content of the file named by the subject."""
 
 READ_EVENT = "read-event"
-"""Scope: read the whole of the webhook event that is the subject."""
+"""Scope: read the whole of the webhook event named by the subject."""
 
 GATEWAY = "waybill-gateway"
-"""Audience of tokens that anybody may show to the gateway. Those for one worker name that worker instead."""
+"""Audience of tokens that any client may present to the gateway. Tokens for one worker name that worker instead."""
 
-# As long as files stay by default. It bounds what a link that went astray can do, and how long old keys are kept.
+# The default lifetime of files. It bounds the damage of a leaked link, and how long old keys are kept.
 MAX_LIFETIME = timedelta(days=30)
-# Clocks that are kept by NTP differ by milliseconds; half a minute is generous to those that are not.
+# Clocks synchronised by NTP differ by milliseconds; half a minute is generous to others.
 MAX_LEEWAY = timedelta(seconds=30)
-# Ours have about 350 characters; a longer text is not worth a hash.
+# Our tokens have about 350 characters; a longer text is refused before it is hashed.
 MAX_TOKEN_CHARS = 2048
 
 _ISSUER = "waybill"
@@ -49,7 +49,7 @@ _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class SigningKey:
-    """A secret of 32 bytes or more, and the id by which tokens name it. The secret never shows in a `repr`."""
+    """A secret of 32 bytes or more, and the id by which tokens name it. The `repr` leaves the secret out."""
 
     id: str
     secret: bytes = field(repr=False)
@@ -58,7 +58,7 @@ class SigningKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What a token allows. Its times are whole seconds."""
+    """The permission in a token. Its times are whole seconds."""
 
     scope: str
     subject: str
@@ -77,15 +77,15 @@ def issue(
     audience: str = GATEWAY,
     clock: Clock = utc_now,
 ) -> tuple[str, Grant]:
-    """A token and what it says. Its end is *expires_at* without the fraction of a second, so it is never later.
+    """Return a token and its grant. It expires at *expires_at*, rounded down to a whole second.
 
-    Raises `InvalidOptions` for an end that is not in the future, or further away than `MAX_LIFETIME`.
+    Raises `InvalidOptions` for a time that is not in the future, or further away than `MAX_LIFETIME`.
     """
     issued, end = math.floor(_timestamp(clock())), math.floor(_timestamp(expires_at))
     if end <= issued:
-        raise InvalidOptions("a link must last for a second at least")
+        raise InvalidOptions("a link must last for one second at least")
     if end - issued > MAX_LIFETIME.total_seconds():
-        raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; ask for less")
+        raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; request less")
     claims = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope, "iat": issued, "exp": end}
     token = jwt.encode(claims, key.secret, algorithm=_ALGORITHM, headers={"kid": key.id})
     return token, _grant(claims, key.id)
@@ -101,13 +101,13 @@ def check(
     leeway: timedelta = timedelta(0),
     clock: Clock = utc_now,
 ) -> Grant:
-    """What *token* allows, if it allows *scope* on *subject* now. *keys* by their id; *leeway* is added to its end.
+    """Return the grant of *token* if it allows *scope* on *subject* now. *keys* by id; *leeway* is added to its expiry.
 
-    Raises `LinkInvalid` without saying what is wrong, for whoever tries tokens must not learn from the answers; and
-    `LinkExpired`, but only for a token that was good until its end.
+    Raises `LinkInvalid` without a reason, so that an attacker who tries tokens learns nothing from the answers; and
+    `LinkExpired`, but only for a token that was valid until it expired.
     """
     if not timedelta(0) <= leeway <= MAX_LEEWAY:
-        raise InvalidOptions(f"a leeway lies between 0 and {format_duration(MAX_LEEWAY)}, not {leeway}")
+        raise InvalidOptions(f"a leeway is between 0 and {format_duration(MAX_LEEWAY)}, not {leeway}")
     now = _timestamp(clock())
     key_id, claims = _signed_claims(token, keys, audience)
     wanted = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope}
@@ -115,17 +115,17 @@ def check(
     if (
         any(claims[name] != value for name, value in wanted.items())
         or not 0 < lifetime <= MAX_LIFETIME.total_seconds()
-        # Signed in the future: the end would be too far away. Another machine's clock may be ahead by so much.
+        # Signed in the future, beyond the difference of two machines' clocks: it would last too long.
         or claims["iat"] > now + MAX_LEEWAY.total_seconds()
     ):
         raise _invalid()
     if now >= claims["exp"] + leeway.total_seconds():
-        raise LinkExpired("this link has expired; ask for a new one")
+        raise LinkExpired("this link has expired; request a new one")
     return _grant(claims, key_id)
 
 
 def _signed_claims(token: str, keys: Mapping[str, SigningKey], audience: str) -> tuple[str, dict[str, Any]]:
-    """The claims of a token that is signed with one of *keys*, complete and each of its type."""
+    """Return key id and claims of a token signed with one of *keys*, complete and each of its type."""
     if len(token) > MAX_TOKEN_CHARS or _FORM.fullmatch(token) is None:
         raise _invalid()
     try:
@@ -138,7 +138,7 @@ def _signed_claims(token: str, keys: Mapping[str, SigningKey], audience: str) ->
             key.secret,
             algorithms=[_ALGORITHM],
             audience=audience,
-            # Times are compared above, by the clock that is given.
+            # `check` compares times, by its own clock.
             options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "strict_aud": True},
         )
     except jwt.PyJWTError as exc:
@@ -173,6 +173,6 @@ def _timestamp(moment: datetime) -> float:
 
 def _invalid() -> LinkInvalid:
     return LinkInvalid(
-        "this link is not valid: it was not signed here, was altered, was revoked, or is for something else; "
-        "ask for a new one"
+        "this link is not valid: it was not signed here, was altered, was revoked, or is for another file or event; "
+        "request a new one"
     )

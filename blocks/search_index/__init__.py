@@ -1,6 +1,22 @@
-"""The search index: what is known of each document's content, in Postgres, and how it is found again."""
+"""The search index: the content of each document (chunks, vectors, facts, entities, keywords) in Postgres, and search.
 
-from blocks.search_index.document import Chunk, DocumentHead, Entity, Fact, IndexedDocument, Keyword
+Promises that `replace_document` is one transaction that changes only rows that differ, and that `search` is one
+statement. Makes no embeddings and knows no file format and no stage: the caller provides both.
+
+Start reading at `document` (the content), then `write`, `read` and `queries` (all SQL but that of the lists). `words`
+defines how text is split for full-text search, for what is indexed and for queries alike.
+"""
+
+from blocks.search_index.document import (
+    EMBEDDING_DIMENSIONS,
+    Chunk,
+    DocumentHead,
+    Entity,
+    Fact,
+    IndexedDocument,
+    Keyword,
+)
+from blocks.search_index.lists import Changes
 from blocks.search_index.read import (
     DEFAULT_HITS,
     MAX_HITS,
@@ -12,12 +28,12 @@ from blocks.search_index.read import (
     search,
     statistics,
 )
-from blocks.search_index.row import Changes
 from blocks.search_index.words import meaning_of
 from blocks.search_index.write import Replacement, remove_document, replace_document
 
 __all__ = [
     "DEFAULT_HITS",
+    "EMBEDDING_DIMENSIONS",
     "MAX_HITS",
     "Changes",
     "Chunk",

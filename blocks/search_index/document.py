@@ -1,4 +1,4 @@
-"""What the index is given of one document; pure.
+"""The indexed content of one document, and the text that Postgres can store of it; pure.
 
 Ordinals count from 0 without gaps in the order of the sequences. Offsets of chunks are in characters of the Markdown,
 offsets of quotes in characters of the chunk.
@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blocks.json_cleaning import storable_text
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The width of the embedding column; another model's vectors need a migration.
+# The width of the embedding column; vectors of another model need a migration.
 EMBEDDING_DIMENSIONS = 384
 
 
@@ -64,7 +66,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Entity:
-    """A name, its normal form if it has one, and the chunks (by ordinal) it occurs in."""
+    """A name, its normal form if it has one, and the chunks (by ordinal) that it occurs in."""
 
     text: str
     type: str
@@ -75,7 +77,7 @@ class Entity:
 
 @dataclass(frozen=True, kw_only=True)
 class Keyword:
-    """A key phrase; `score` orders the phrases of one document, nothing else."""
+    """A key phrase; `score` orders the phrases of one document and means nothing beyond it."""
 
     text: str
     score: float | None = None
@@ -90,3 +92,8 @@ class IndexedDocument:
     facts: Sequence[Fact] = ()
     entities: Sequence[Entity] = ()
     keywords: Sequence[Keyword] = ()
+
+
+def storable(text: str) -> str:
+    """Return *text* with U+FFFD for each character that Postgres cannot store: one for one, so offsets stay true."""
+    return storable_text(text, nul="\ufffd")

@@ -1,7 +1,7 @@
-"""The lists that hang on a document: facts, entities, keywords.
+"""Write the lists of a document: facts, entities, keywords.
 
-Each is a table of (document_id, ordinal, columns...). Owns how such a table is brought to hold a given list while rows
-that are right already stay untouched.
+Each is a table of (document_id, ordinal, columns...). Makes such a table hold a given list without touching rows that
+are right already.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from blocks.search_index.document import IndexedDocument
-from blocks.search_index.row import Changes, storable
+from blocks.search_index.document import IndexedDocument, storable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """Numbers of rows of one table, by what a write did to them."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +91,7 @@ def put_list(
 
 
 def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Rows of `FACTS`."""
+    """Return the document's rows of `FACTS`."""
     return [
         (
             storable(fact.fact_id),
@@ -100,7 +109,7 @@ def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
 
 
 def entity_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Rows of `ENTITIES`."""
+    """Return the document's rows of `ENTITIES`."""
     return [
         (
             storable(entity.text),
@@ -114,5 +123,5 @@ def entity_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
 
 
 def keyword_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Rows of `KEYWORDS`."""
+    """Return the document's rows of `KEYWORDS`."""
     return [(storable(keyword.text), keyword.score) for keyword in document.keywords]

@@ -1,10 +1,10 @@
-"""Every SQL statement of the search index, in one place."""
+"""The SQL of documents, chunks and search; pure."""
 
 from typing import LiteralString
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
-# The upsert locks the document's row to the end of the transaction: whoever ingests the same document waits here.
+# The upsert locks the document's row to the end of the transaction: another ingestion of the same document waits here.
 # `ingested_at` moves only when something did, so a repeated ingestion leaves equal rows.
 PUT_DOCUMENT: LiteralString = """
     insert into indexed_documents as stored
@@ -33,8 +33,8 @@ CHUNK_FINGERPRINTS: LiteralString = "select ordinal, fingerprint from indexed_ch
 
 REMOVE_CHUNKS: LiteralString = "delete from indexed_chunks where document_id = %s and ordinal = any(%s)"
 
-# Rows pass through a table of this connection because the words are computed by Postgres. It stays for the life of the
-# connection: making one for each document would bloat the system catalogue.
+# Rows pass through a temporary table because Postgres computes the words. It stays for the life of the connection: one
+# for each document would bloat the system catalogue.
 STAGING: LiteralString = """
     create temporary table if not exists waybill_staged_chunks (
         ordinal integer, chunk_id text, heading_path text[], text text, start_offset integer, end_offset integer,
@@ -87,8 +87,8 @@ STATISTICS: LiteralString = """
            ]) name)::bigint as size_bytes
 """
 
-# pgvector looks no further than this many neighbours (default 40), so it must reach the number of candidates. Compiling
-# the search to machine code would cost more than it takes.
+# pgvector examines this many neighbours at most (default 40), so it must be no less than the number of candidates.
+# Compiling the search to machine code would take longer than the search.
 SEARCH_SETTINGS: LiteralString = """
     select set_config('hnsw.ef_search', %(candidates)s::text, true), set_config('jit', 'off', true)
 """
@@ -112,7 +112,7 @@ readings (query) as (  -- the query in each spelling, and stemmed in each langua
     union all
     select websearch_to_tsquery(name, %(text)s) from configurations
 ),
-terms (word) as (  -- its words, without those that say nothing in one of the languages
+terms (word) as (  -- its words, without the stop words of any of the languages
     select word
       from unnest(%(words)s::text[], %(typed_words)s::text[]) given (word, typed)
      where not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
@@ -132,7 +132,7 @@ with_all_words as materialized (
      order by rank desc, document_id, ordinal
      limit %(candidates)s
 ),
-with_any_word as materialized (  -- looked for only when too few have all words
+with_any_word as materialized (  -- searched only when too few chunks have all words
     select document_id, ordinal, ts_rank(%(weights)s::real[], words, any_word) as rank
       from (select document_id, ordinal, words, any_word
               from asked, indexed_chunks
@@ -158,7 +158,7 @@ by_vector as (
      where distance < 'NaN'  -- a vector of zeros has no direction
        and (not %(exact)s or (document_id, ordinal) in (select document_id, ordinal from by_words))
 ),
-by_name as (  -- the first chunk of a document whose title or file name is meant, also with a typing error
+by_name as (  -- the first chunk of a document whose title or file name is like the query, also with a typing error
     select document_id, (select min(ordinal) from indexed_chunks c where c.document_id = named.document_id) as ordinal,
            row_number() over (order by similarity desc, document_id) as position
       from (select document_id, word_similarity(%(name)s, title || ' ' || source) as similarity

@@ -1,12 +1,12 @@
-"""Finds passages in the index, by words and by meaning.
+"""Search the index for passages, by words and by meaning.
 
-Three rankings are made by Postgres in one statement: full text (words and stems, all words before any word), cosine
-distance of embeddings, and likeness of title and file name. They are joined by reciprocal rank fusion: a passage scores
+Postgres makes three rankings in one statement: full text (words and stems, all words before any word), cosine distance
+of embeddings, and similarity of title and file name. Reciprocal rank fusion joins them: a passage scores
 the sum of 1 / (k + its position) over the rankings that have it, with k = 60 (G. V. Cormack, C. L. A. Clarke,
 S. Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009). Ranks
 need no common scale, which word scores and distances do not have.
 
-Refuses queries without a word in them. Makes no embeddings: the caller brings the query's vector, or none.
+Refuses queries without a word in them. Makes no embeddings: the caller provides the query's vector, or none.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from psycopg.rows import class_row, scalar_row
 from blocks.errors import InvalidOptions
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
-from blocks.search_index.document import EMBEDDING_DIMENSIONS
-from blocks.search_index.row import storable
+from blocks.search_index.document import EMBEDDING_DIMENSIONS, storable
 from blocks.search_index.words import has_words, is_exact, searchable_text, spelling_variants, words_of
 
 DEFAULT_HITS = 10
 # One page of hits is for a person or a model's context; more would be an export.
 MAX_HITS = 100
-# Room for a passage of several pages whose like is looked for; every word of it costs look-ups in every language.
+# Room for a passage of several pages, to find similar ones; every word of it costs look-ups in every language.
 MAX_QUERY_CHARACTERS = 20_000
 
 # From the paper: large enough that the first place of one ranking does not outvote agreement of two.
@@ -37,9 +36,9 @@ _RRF_K = 60
 _MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
 # Words so common that more chunks than this hold them do not tell passages apart; scoring this many takes 60 ms.
 _MAX_MATCHES = 10_000
-# Of a pasted page the first words carry the subject; each more is looked up in every language.
+# The first words of a pasted page name its subject; each further word costs a look-up in every language.
 _MAX_TERMS = 32
-# Longer than any title; what is beyond cannot be one.
+# Longer than any title.
 _MAX_NAME_CHARACTERS = 200
 # For D, C, B, A as Postgres orders them: the word as typed counts more than its stem, and that as much as a heading.
 _WEIGHTS = [0.0, 0.5, 0.5, 1.0]
@@ -47,7 +46,7 @@ _WEIGHTS = [0.0, 0.5, 0.5, 1.0]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchHit:
-    """A passage that was found. Positions are in characters of the chunked Markdown.
+    """A found passage. Positions are in characters of the chunked Markdown.
 
     `found_by` names the rankings that had it: ``words``, ``vector``, ``name``. `similarity` is the cosine of its vector
     and the query's where the vector ranking had it; `score` orders hits of one search and means nothing beyond it.
@@ -72,7 +71,7 @@ class SearchHit:
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics:
-    """How much the index holds; `size_bytes` with its own indexes."""
+    """Row counts of the index; `size_bytes` includes its Postgres indexes."""
 
     documents: int
     chunks: int
@@ -86,12 +85,12 @@ class Statistics:
 async def search(
     connection: AsyncConnection[Any], *, text: str, vector: Sequence[float] | None = None, limit: int = DEFAULT_HITS
 ) -> list[SearchHit]:
-    """The best passages for *text*, best first, at most *limit*; one exchange with the server.
+    """Return the best passages for *text*, best first, at most *limit*; one round trip.
 
     *vector* is the query's embedding (`EMBEDDING_DIMENSIONS` values); without it words and names alone decide. In
     *text*, ``"a phrase"`` must occur, ``-word`` must not, and ``or`` offers a choice; any other character is harmless.
-    Words are found with and without accents, in any inflection that the language of a document has a stemmer for, and
-    a few words out of many are enough. Raises `InvalidOptions` for a text without words, a wrong limit or vector, and
+    Words match with and without accents, in any inflection that the stemmer of the document's language knows; a few
+    words out of many are enough. Raises `InvalidOptions` for a text without words, a wrong limit or vector, and
     `CatalogUnavailable` or `InvalidSettings`.
     """
     parameters = _parameters(text, vector, limit)
@@ -105,7 +104,7 @@ async def search(
 
 
 async def has_document(connection: AsyncConnection[Any], document_sha256: str, stage_key: str) -> bool:
-    """Whether the index holds this document as the ingestion with *stage_key* wrote it."""
+    """Return whether the index holds this document as the ingestion with *stage_key* wrote it."""
     with postgres_errors(f"look up document {document_sha256[:12]} in the index"):
         cursor = connection.cursor(row_factory=scalar_row)
         await cursor.execute(queries.HAS_DOCUMENT, {"sha256": document_sha256, "stage_key": stage_key})
@@ -113,7 +112,7 @@ async def has_document(connection: AsyncConnection[Any], document_sha256: str, s
 
 
 async def has_vectors(connection: AsyncConnection[Any], embedding_model: str) -> bool:
-    """Whether any document has vectors of *embedding_model*, so that a query's vector of that model is of use."""
+    """Return whether any document has vectors of *embedding_model*, so that a query's vector of it is of use."""
     with postgres_errors("look for vectors in the index"):
         cursor = connection.cursor(row_factory=scalar_row)
         await cursor.execute(queries.HAS_VECTORS, {"embedding_model": embedding_model})
@@ -121,7 +120,7 @@ async def has_vectors(connection: AsyncConnection[Any], embedding_model: str) ->
 
 
 async def statistics(connection: AsyncConnection[Any]) -> Statistics:
-    """Counts of all rows and the room they take."""
+    """Count all rows, and the bytes they use."""
     with postgres_errors("count the index"):
         cursor = connection.cursor(row_factory=class_row(Statistics))
         row = await (await cursor.execute(queries.STATISTICS)).fetchone()
@@ -130,15 +129,15 @@ async def statistics(connection: AsyncConnection[Any]) -> Statistics:
 
 
 def check_query(text: str, limit: int) -> None:
-    """Raise `InvalidOptions` for what `search` would refuse, before anything is spent on it."""
+    """Raise `InvalidOptions` for a query that `search` would refuse, before any work is done for it."""
     if not has_words(text):
         raise InvalidOptions("the search text holds no word; give at least one letter or digit")
     if len(text) > MAX_QUERY_CHARACTERS:
         raise InvalidOptions(
-            f"the search text has {len(text)} characters, at most {MAX_QUERY_CHARACTERS} are read; give what matters"
+            f"the search text has {len(text)} characters, at most {MAX_QUERY_CHARACTERS} are read; shorten it"
         )
     if not 1 <= limit <= MAX_HITS:
-        raise InvalidOptions(f"a search gives 1 to {MAX_HITS} hits, not {limit}")
+        raise InvalidOptions(f"a search returns 1 to {MAX_HITS} hits, not {limit}")
 
 
 def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Text as full-text search should see it; pure.
+"""Prepare text for Postgres's full-text search; pure.
 
-Postgres's parser takes URLs, host names, e-mail addresses and file paths for single words, drops what looks like an XML
-tag, and takes a whole sentence of a script without spaces for one word. People look for parts. The same rules are
-applied to what is indexed and to what is asked, so both sides cut alike.
+Postgres's parser takes URLs, host names, e-mail addresses and file paths for single words, drops anything that looks
+like an XML tag, and takes a whole sentence of a script without spaces for one word, while people search for parts. The
+same rules apply to indexed text and to queries, so both are split alike.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Postgres's configuration of each language that has a stemmer there, by ISO 639-1 code (PostgreSQL manual, 12.6;
+# Postgres's text search configuration for each language with a stemmer, by ISO 639-1 code (PostgreSQL manual, 12.6;
 # `select cfgname from pg_ts_config`). A server that is too old for one falls back to `NO_STEMMER`.
 _STEMMERS = {
     "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
@@ -20,11 +20,11 @@ _STEMMERS = {
     "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil", "tr": "turkish", "yi": "yiddish",
 }  # fmt: skip
 
-# Words as they are, in lower case. Every language has them in the index; without a stemmer it has nothing else.
+# Words unchanged but for lower case. Indexed for every language; the only form of languages without a stemmer.
 NO_STEMMER = "simple"
 
 # A tsvector may have 1 MB (PostgreSQL manual, 12.11), which holds both forms of every word and their positions. 50,000
-# characters stay below it whatever they are; a chunk has about 1,000.
+# characters of any kind stay below it; a chunk has about 1,000.
 MAX_SEARCHABLE_CHARACTERS = 50_000
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
@@ -35,7 +35,7 @@ _FOLDED = str.maketrans({
     "ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d",
     "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "TH", "ı": "i", "ё": "е", "Ё": "Е",
 })  # fmt: skip
-# Separators that Postgres would keep inside one word, and the brackets of what it would drop as a tag.
+# Separators that Postgres would keep inside one word, and the brackets of text that it would drop as a tag.
 _SEPARATORS = re.compile(r"[\x00\ud800-\udfff/\\<>@_]|(?<=\w)-(?=\w)|(?<=[^\W\d_])\.(?=[^\W\d_])")
 # Scripts written without spaces: Thai, Lao, Myanmar, Khmer, kana and Han with its extensions.
 _UNSPACED = re.compile(
@@ -48,11 +48,11 @@ _DIGRAPH = re.compile(r"([aou])e", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _EXCLUSION = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\w\S*)')
 # The operators of websearch_to_tsquery that narrow: "a phrase", -word.
-_TAKEN_AT_ITS_WORD = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
+_EXACT = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
 
 
 def searchable_text(text: str) -> str:
-    """*text* without accents and with spaces where a word ends, at most `MAX_SEARCHABLE_CHARACTERS` long.
+    """Return *text* without accents, with a space at each end of a word, at most `MAX_SEARCHABLE_CHARACTERS` long.
 
     A run of a script without spaces becomes its overlapping pairs of characters ("東京都" -> "東京 京都"), the usual
     way to search such text without a dictionary. Query operators (``"``, a leading ``-``, ``or``) pass unchanged.
@@ -62,7 +62,7 @@ def searchable_text(text: str) -> str:
 
 
 def fold_accents(text: str) -> str:
-    """*text* in Unicode's compatibility form with plain Latin and Greek letters: "Größe" -> "Grosse", "ﬁn" -> "fin"."""
+    """Return *text* in Unicode's compatibility form with plain Latin and Greek letters: "Größe" -> "Grosse"."""
     if text.isascii():
         return text
     decomposed = unicodedata.normalize("NFKD", text.translate(_FOLDED))
@@ -70,16 +70,16 @@ def fold_accents(text: str) -> str:
 
 
 def spelling_variants(query: str) -> list[str]:
-    """*query* as searchable text, in each way its umlauts may be written: "Müller" is also "Mueller" and "Muller"."""
+    """Return *query* as searchable text in each spelling of its umlauts: "Müller", also "Mueller" and "Muller"."""
     plain = searchable_text(query)
     spelled_out = searchable_text(unicodedata.normalize("NFC", query).translate(_SPELLED_OUT))
     return list(dict.fromkeys([plain, spelled_out, _DIGRAPH.sub(r"\1", plain)]))
 
 
 def words_of(query: str, limit: int) -> dict[str, str]:
-    """The first *limit* different words of *query* as searchable text, each with the word as it was typed.
+    """Return the first *limit* different words of *query* as searchable text, each with the word as it was typed.
 
-    What was typed decides whether it is a stop word: "für" is one, "fur" is none.
+    The typed word decides whether it is a stop word: "für" is one, "fur" is none.
     """
     words: dict[str, str] = {}
     for typed in _WORD.findall(unicodedata.normalize("NFC", query)):
@@ -91,22 +91,22 @@ def words_of(query: str, limit: int) -> dict[str, str]:
 
 
 def stemmer_for(language: str | None) -> str:
-    """The name of Postgres's text search configuration for a BCP 47 tag; `NO_STEMMER` where there is none."""
+    """Return the name of Postgres's text search configuration for a BCP 47 tag, or `NO_STEMMER`."""
     return _STEMMERS.get(re.split(r"[-_]", language or "", maxsplit=1)[0].lower(), NO_STEMMER)
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to look for: a letter or a digit of any script."""
+    """Return whether *text* has anything to search for: a letter or a digit of any script."""
     return any(char.isalnum() for char in text)
 
 
 def is_exact(text: str) -> bool:
-    """Whether a query quotes a phrase or excludes a word, and so wants to be taken at its word."""
-    return _TAKEN_AT_ITS_WORD.search(text) is not None
+    """Return whether a query quotes a phrase or excludes a word, so that only literal matches are wanted."""
+    return _EXACT.search(text) is not None
 
 
 def meaning_of(query: str) -> str:
-    """*query* without its operators and without what it excludes: what an embedding should be made of."""
+    """Return *query* without operators and excluded words: the text to embed."""
     return _EXCLUSION.sub(" ", query).replace('"', " ").strip() or query
 
 

@@ -1,7 +1,7 @@
-"""Puts one document into the index, or takes it out; on the caller's connection.
+"""Write one document into the index, or remove it, on the caller's connection.
 
-Owns which rows change: rows that are there already are left alone, because a rewritten chunk costs Postgres an insert
-into the vector graph (0.3 ms) whether its text has changed or not. Knows no file format and no stage.
+Leaves unchanged rows alone, because rewriting a chunk costs Postgres an insert into the vector graph (0.3 ms) whether
+its text has changed or not. Knows no file format and no stage.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from psycopg.rows import tuple_row
 
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
-from blocks.search_index.document import Chunk, IndexedDocument
-from blocks.search_index.lists import ENTITIES, FACTS, KEYWORDS, entity_rows, fact_rows, keyword_rows, put_list
-from blocks.search_index.row import Changes, storable
+from blocks.search_index.document import Chunk, IndexedDocument, storable
+from blocks.search_index.lists import ENTITIES, FACTS, KEYWORDS, Changes, entity_rows, fact_rows, keyword_rows, put_list
 from blocks.search_index.words import searchable_text, stemmer_for
 
-# Part of every chunk's fingerprint: raise it when `words` is made differently, and the next ingestion rewrites them.
+# Part of every chunk's fingerprint: raise it when `words` changes, and the next ingestion rewrites the chunks.
 _ROW_VERSION = 1
-# Enough that two different rows never agree by chance, half of what sha256 would store.
+# Enough that two different rows never agree by chance, and half the bytes of a sha256.
 _FINGERPRINT_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replacement:
-    """What `replace_document` did, table by table."""
+    """The changes that `replace_document` made, by table."""
 
     documents: Changes
     chunks: Changes
@@ -44,9 +43,9 @@ class Replacement:
 def replace_document(connection: Connection[Any], document: IndexedDocument) -> Replacement:
     """Make the index hold exactly *document* under its sha256, in one transaction.
 
-    Idempotent: the same document again changes no row. Two processes that bring the same document take turns; the
+    Idempotent: the same document again changes no row. Two processes that write the same document take turns, and the
     later one wins. NUL and lone surrogates are stored as U+FFFD. Joins the caller's transaction if one is open, else
-    commits its own. Raises `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`; the old rows then stand whole.
+    commits its own. Raises `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`; the old rows then stay.
     """
     with postgres_errors(f"index document {document.head.sha256[:12]}"), connection.transaction():
         document_id, stemmer, changes = _put_document(connection, document)
@@ -60,7 +59,7 @@ def replace_document(connection: Connection[Any], document: IndexedDocument) -> 
 
 
 def remove_document(connection: Connection[Any], sha256: str) -> bool:
-    """Remove a document and all that hangs on it; whether there was one."""
+    """Remove a document with its chunks and lists; return whether there was one."""
     with postgres_errors(f"remove document {sha256[:12]} from the index"), connection.transaction():
         return connection.execute(queries.REMOVE_DOCUMENT, {"sha256": sha256}).rowcount > 0
 

@@ -12,8 +12,7 @@ from datetime import timedelta
 
 from blocks.catalog import Artifact
 from blocks.errors import WaybillError
-from blocks.links import Links
-from blocks.links.tokens import MAX_LIFETIME
+from blocks.links import MAX_LIFETIME, Links
 from blocks.settings import Settings
 
 # The last attempt comes three days after the event, and then somebody has to look at it; whoever takes longer asks for

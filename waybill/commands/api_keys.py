@@ -47,7 +47,7 @@ def create(
 
     Example: waybill keys create "nightly import" --scopes read,write --expires 90d
     """
-    from blocks.access.api_key import check_name, check_scopes
+    from blocks.access import check_name, check_scopes
 
     # Checked before anything is started.
     wanted, name_given = check_scopes([scope.strip() for scope in scopes.split(",")]), check_name(name)

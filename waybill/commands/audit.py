@@ -37,7 +37,7 @@ def audit(
 
     Examples: waybill audit --action delete --hours 168 / waybill audit --file ID --hours 8760
     """
-    from blocks.access.audit import check_action
+    from blocks.access import check_action
 
     if action is not None:
         check_action(action)

@@ -73,7 +73,7 @@ def rotate_links(
 
     Earlier links keep working, unless --revoke ends them all.
     """
-    from blocks.links.signing_keys import LinkKeys
+    from blocks.links import LinkKeys
 
     change = LinkKeys(current_settings().resolved_link_keys_file).rotate(revoke=revoke)
     if as_json:

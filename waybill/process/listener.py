@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from blocks.errors import InvalidSettings
-from blocks.links.public_url import note_gateway
+from blocks.links import note_gateway
 from blocks.settings import Settings
 
 # Connections that wait while the process starts anew, a second or two.

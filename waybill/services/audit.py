@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from blocks.access import AuditEntry, audit_entries
-from blocks.access.audit import MAX_PAGE
+from blocks.access import MAX_PAGE, AuditEntry, audit_entries
 from blocks.catalog import Catalog
 
 
