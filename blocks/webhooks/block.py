@@ -1,7 +1,7 @@
-"""The `webhook-endpoint` block: an endpoint that is kept in Prefect, by its UI or in code.
+"""The Prefect block `webhook-endpoint`: an endpoint that is edited in Prefect's UI or in code.
 
-Owns the fields and what is wrong with them. Whether the address may be reached is decided where webhooks are sent: the
-machine that a block is saved on may see other networks. Endpoints follow saved blocks; nothing is sent from here.
+Owns the fields and their validation. Whether the URL may be reached is checked where webhooks are sent: the machine
+that saves a block may be in another network. `flows.events.endpoint_blocks` syncs endpoints with saved blocks.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from blocks.webhooks.send.address import parse_webhook_url
 
 
 class WebhookEndpoint(Block):
-    """Whom Waybill tells what happens."""
+    """An endpoint that Waybill sends signed webhooks to."""
 
     _block_type_name = "Webhook Endpoint"
     _block_type_slug = "webhook-endpoint"
-    _description = "An address that Waybill tells what happens to runs and documents, with signed webhooks."
+    _description = "A URL that receives signed webhooks about runs and documents of Waybill."
     _logo_url = None
 
     # A URL may hold a token in its query, and pydantic quotes what it refuses.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     url: str = Field(
-        description="Where to send: https://host/path. Private networks have to be allowed where Waybill runs.",
+        description="The URL to send to: https://host/path. Private networks must be allowed where Waybill runs.",
         examples=["https://hooks.example.com/waybill"],
     )
     events: list[str] | None = Field(
         default=None,
-        description=f"The events to be told; all of them when left empty. There are {', '.join(EVENT_TYPES)}.",
+        description=f"The event types to send; all of them when left empty. They are {', '.join(EVENT_TYPES)}.",
     )
     secret: SecretStr | None = Field(
         default=None,
-        description="What webhooks are signed with: whsec_ and base64 of 24 to 64 random bytes. Without it one is "
-        "made; 'waybill webhooks rotate' shows a new one. When it is exchanged here, both sign for a day.",
+        description="The secret that webhooks are signed with: whsec_ and base64 of 24 to 64 random bytes. Without it, "
+        "one is generated; 'waybill webhooks rotate' shows a new one. After a change here, both sign for a day.",
     )
-    description: str = Field(default="", description="A word for people on what is behind it.")
+    description: str = Field(default="", description="A note for people: what receives the events.")
 
     @field_validator("url")
     @classmethod
@@ -61,7 +61,7 @@ class WebhookEndpoint(Block):
     @field_validator("secret")
     @classmethod
     def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        # An empty field of the UI is none.
+        # The UI sends an empty field as an empty text.
         if value is None or not value.get_secret_value():
             return None
         try:

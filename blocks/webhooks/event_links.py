@@ -1,7 +1,7 @@
-"""The links in what consumers are told: to files, and to what was too long to be sent.
+"""Links in events: to files, and to whole bodies that are too long to be sent.
 
-A link that cannot be made (no keys to sign with, an address that cannot be one) is left out of the event and told in
-the log: consumers can still ask by id with a key of their own, and no run fails for it.
+A link that cannot be made (no link signing key, a malformed public URL) is left out of the event and logged: receivers
+can still fetch by id with an API key, and no run fails.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from blocks.errors import WaybillError
 from blocks.links import MAX_LIFETIME, Links
 from blocks.settings import Settings
 
-# The last attempt comes three days after the event, and then somebody has to look at it; whoever takes longer asks for
-# a fresh link by the file's id.
+# The last attempt is made three days after the event, and then a person may have to act; later the API makes a new link
+# for the file's id.
 DOWNLOAD_LIFETIME = timedelta(days=7)
 
 _LOG = logging.getLogger("waybill.webhooks")
 
 
 class EventLinks:
-    """Makes links for events; *links* None: there are none to be made."""
+    """Makes links for events; none when *links* is None."""
 
     def __init__(self, links: Links | None) -> None:
         self._links = links
 
     @classmethod
     def of(cls, settings: Settings) -> EventLinks:
-        """Links as the environment has them; never fails."""
+        """Return the links that *settings* allow. Never fails: a problem is logged."""
         try:
             links = Links.of(settings)
             links.require_keys()
         except WaybillError as error:
-            _LOG.warning("webhooks will carry no links: %s", error.message)
+            _LOG.warning("webhooks have no links: %s", error.message)
             return cls(None)
         return cls(links)
 
     def to_file(self, artifact: Artifact) -> str | None:
-        """An address from which plain curl gets the file; None where there can be none."""
+        """Return a URL from which plain curl gets the file; None when no link can be made."""
         return self._made(lambda links: links.to_download(artifact, DOWNLOAD_LIFETIME).url)
 
     def to_payload(self, event_id: str) -> str | None:
-        """An address from which plain curl gets the whole of an event; None where there can be none."""
+        """Return a URL from which plain curl gets the whole event; None when no link can be made."""
         return self._made(lambda links: links.to_event(event_id, MAX_LIFETIME).url)
 
     def _made(self, make: Callable[[Links], str]) -> str | None:
@@ -53,5 +53,5 @@ class EventLinks:
         try:
             return make(self._links)
         except WaybillError as error:
-            _LOG.warning("an event goes out without its link: %s", error.message)
+            _LOG.warning("an event has no link: %s", error.message)
             return None

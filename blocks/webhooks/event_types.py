@@ -1,4 +1,4 @@
-"""What consumers can be told; pure. An endpoint names the types it wants, or takes all of them."""
+"""Event types; pure. An endpoint filters by them, or receives all of them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ DOCUMENT_EVENTS = ("stage_completed", "stage_failed", "stage_chain_completed")
 EVENT_TYPES = (*RUN_EVENTS, *DOCUMENT_EVENTS)
 
 TEST_EVENT = "webhook_test"
-"""Sent only when somebody asks for it, and only to the endpoint it was asked for."""
+"""Sent only on request, and only to the endpoint of the request."""
 
 
 def check_event_types(names: Sequence[str]) -> list[str]:
-    """*names* without doubles, in the order of `EVENT_TYPES`. Raises `InvalidOptions` for what does not exist."""
+    """Return *names* without duplicates, in the order of `EVENT_TYPES`. Raises `InvalidOptions` for unknown ones."""
     unknown = sorted(set(names) - set(EVENT_TYPES))
     if unknown or not names:
         raise InvalidOptions(
-            f"no events are called {', '.join(unknown) or 'nothing'}; there are {', '.join(EVENT_TYPES)}"
+            f"unknown event types: {', '.join(unknown) or '(none given)'}; there are {', '.join(EVENT_TYPES)}"
         )
     return [name for name in EVENT_TYPES if name in names]

@@ -1,6 +1,6 @@
-"""Registering endpoints and their secrets: an outbox row, a secret sealed for it, and what the secret was, told once.
+"""Register endpoints with their secrets, rotate the secrets, and read the keys to sign with.
 
-Every call takes the caller's connection. Does not judge addresses: `blocks.webhooks.send.address` does, before.
+Every call takes the caller's connection. Does not check URLs: the caller does before, with an `AddressGuard`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from blocks.webhooks.endpoints import Endpoint, Origin
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 from blocks.webhooks.send.address import MAX_URL_CHARS
 
-# What a consumer has time for to take up the new secret; both sign meanwhile.
+# The time that receivers have to adopt a new secret; both sign meanwhile.
 DEFAULT_OVERLAP = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """An endpoint and the secret it is signed with."""
+    """An endpoint and its secret."""
 
     endpoint: Endpoint
     secret: str = field(repr=False)
@@ -31,7 +31,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotated:
-    """The secret that signs from now on, and until when the one before it signs too."""
+    """The new secret, and until when the previous one signs too."""
 
     secret: str = field(repr=False)
     previous_until: datetime
@@ -48,7 +48,7 @@ async def register(
     name: str | None = None,
     secret: str | None = None,
 ) -> Registered:
-    """Add an endpoint with a secret of its own: *secret*, or a fresh one. In one transaction, which is the caller's."""
+    """Add an endpoint with a secret of its own: *secret*, or a new one. The caller has to open a transaction."""
     secret_id, given = uuid4(), secret or new_secret()
     await endpoints.add_secret(connection, secret_id, box.seal(secret_id, given))
     endpoint = await endpoints.add_endpoint(
@@ -65,7 +65,7 @@ async def register(
 
 
 async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, str]:
-    """The secret of all addresses that come with runs, and its id; made on first need."""
+    """Return the id and the secret that the endpoints of all runs share; created when first needed."""
     secret_id = await endpoints.shared_secret_id(connection)
     if secret_id is None:
         offered = uuid4()
@@ -77,9 +77,9 @@ async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, s
 
 
 async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUID, url: str) -> None:
-    """Let the events of *run_id* go to *url* too, signed with the shared secret. Idempotent.
+    """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent.
 
-    Raises `InvalidWebhookUrl` for one that is too long to be kept for nothing: it is never sent to.
+    Raises `InvalidWebhookUrl` for a URL that is too long: nothing would ever be sent to it.
     """
     if len(url) > MAX_URL_CHARS:
         raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
@@ -92,14 +92,14 @@ async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUI
 async def rotate(
     connection: Connection, box: SecretBox, secret_id: UUID, *, overlap: timedelta = DEFAULT_OVERLAP
 ) -> Rotated:
-    """Give out a new secret; the one before it signs beside it for *overlap*."""
+    """Replace the secret by a new one; for *overlap* the previous one signs too."""
     secret = new_secret()
     until = await endpoints.rotate_secret(connection, secret_id, box.seal(secret_id, secret), overlap)
     return Rotated(secret=secret, previous_until=until)
 
 
 async def open_secret(connection: Connection, box: SecretBox, secret_id: UUID) -> str:
-    """The current secret under this id. Raises `EndpointNotFound`, and `InvalidSettings` when it cannot be opened."""
+    """Return the current secret. Raises `EndpointNotFound`, and `InvalidSettings` when it cannot be opened."""
     found = await endpoints.sealed_secrets(connection, [secret_id])
     if secret_id not in found:
         raise EndpointNotFound("this endpoint has no secret any more; it was removed")
@@ -109,9 +109,9 @@ async def open_secret(connection: Connection, box: SecretBox, secret_id: UUID) -
 async def signing_keys(
     connection: Connection, box: SecretBox, secret_ids: Collection[UUID]
 ) -> dict[UUID, tuple[bytes, ...]]:
-    """What to sign with now, by secret id: the current key, and the one before it while the two overlap.
+    """Return the keys to sign with, by secret id: the current one, and the previous one while the two overlap.
 
-    Raises `InvalidSettings` when one cannot be opened.
+    Raises `InvalidSettings` when a secret cannot be opened.
     """
     keys: dict[UUID, tuple[bytes, ...]] = {}
     for secret_id, found in (await endpoints.sealed_secrets(connection, list(secret_ids))).items():

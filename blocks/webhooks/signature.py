@@ -1,8 +1,8 @@
-"""Signatures of webhooks as Standard Webhooks has them, version 1; pure.
+"""Webhook signatures of Standard Webhooks, version 1; pure.
 
 Implements "Signature scheme" of https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md:
-HMAC-SHA256 over ``ID.TIMESTAMP.BODY``, base64, behind ``v1,``; several signatures are separated by blanks. Refuses
-asymmetric signatures (``v1a``): they are passed over, as the specification asks.
+HMAC-SHA256 over ``ID.TIMESTAMP.BODY``, in base64 after ``v1,``; several signatures are separated by spaces. Asymmetric
+signatures (``v1a``) are ignored, as the specification asks.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from blocks.errors import InvalidKey, SignatureInvalid
 ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp", "webhook-signature"
 _VERSION = "v1,"
 
-# What every library of the specification allows: clocks that differ and proxies that hold a request for a while.
+# As in every library of the specification: for clocks that differ and proxies that delay a request.
 DEFAULT_TOLERANCE_SECONDS = 5 * 60
 
-# More than any sender has keys; a header of thousands must not cost a comparison each.
+# More than a sender has keys; a header with thousands of signatures must not cost a comparison each.
 _MAX_SIGNATURES = 16
-# Seconds since 1970, in digits only; with twelve the year is beyond 5000.
+# Seconds since 1970; twelve digits reach beyond the year 5000.
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def sign(key: bytes, *, event_id: str, timestamp: int, body: bytes) -> str:
-    """``v1,`` and the signature of these very bytes; *timestamp* in seconds since 1970."""
+    """Return ``v1,`` and the signature of exactly these bytes; *timestamp* in seconds since 1970."""
     digest = hmac.digest(key, f"{event_id}.{timestamp}.".encode() + body, hashlib.sha256)
     return _VERSION + base64.b64encode(digest).decode("ascii")
 
 
 def signature_header(keys: Sequence[bytes], *, event_id: str, timestamp: int, body: bytes) -> str:
-    """The value of ``webhook-signature``: a signature by each key, in their order. Raises `InvalidKey` without any."""
+    """Return the value of ``webhook-signature``, with a signature by each key. Raises `InvalidKey` without keys."""
     if not keys:
         raise InvalidKey("there is no key to sign a webhook with")
     return " ".join(sign(key, event_id=event_id, timestamp=timestamp, body=body) for key in keys)
@@ -48,27 +48,27 @@ def verify(
     now: float,
     tolerance_seconds: float = DEFAULT_TOLERANCE_SECONDS,
 ) -> None:
-    """Raise `SignatureInvalid`, saying why, unless one of *keys* has signed *body* within the tolerance of *now*.
+    """Raise `SignatureInvalid`, with the reason, unless one of *keys* signed *body* within the tolerance of *now*.
 
-    *headers* by their names in lower case; *now* in seconds since 1970. Compared in constant time.
+    The names in *headers* are in lower case; *now* is in seconds since 1970. Compares in constant time.
     """
     missing = [name for name in (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER) if not headers.get(name)]
     if missing:
         raise SignatureInvalid(f"the header {', '.join(missing)} is missing")
     event_id, timestamp = headers[ID_HEADER], headers[TIMESTAMP_HEADER]
     if not _TIMESTAMP.fullmatch(timestamp):
-        raise SignatureInvalid(f"the header {TIMESTAMP_HEADER} holds no seconds since 1970")
-    # Signed before compared in time: whoever cannot sign learns nothing of the clock here.
+        raise SignatureInvalid(f"the header {TIMESTAMP_HEADER} is not a number of seconds since 1970")
+    # The signature before the time: a sender without the key learns nothing about this machine's clock.
     given = headers[SIGNATURE_HEADER].split(" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]
     if not any(_signed_by(key, given, event_id, int(timestamp), body) for key in keys):
-        raise SignatureInvalid("no signature fits: signed with another secret, or changed on its way")
+        raise SignatureInvalid("no signature matches: signed with another secret, or changed in transit")
     if (age_seconds := now - int(timestamp)) > tolerance_seconds:
-        raise SignatureInvalid(f"signed {age_seconds:.0f} s ago, which is too long: it may be replayed")
+        raise SignatureInvalid(f"signed {age_seconds:.0f} s ago, which is too long: it may be a replay")
     if -age_seconds > tolerance_seconds:
         raise SignatureInvalid(f"signed {-age_seconds:.0f} s in the future: compare the clocks")
 
 
 def _signed_by(key: bytes, given: Sequence[str], event_id: str, timestamp: int, body: bytes) -> bool:
     expected = sign(key, event_id=event_id, timestamp=timestamp, body=body).encode()
-    # As bytes: for text with other characters than ASCII compare_digest raises.
+    # As bytes: compare_digest raises for text with other characters than ASCII.
     return any(hmac.compare_digest(expected, one.encode(errors="surrogateescape")) for one in given)

@@ -254,7 +254,7 @@ async def test_keeps_clean_text_of_an_answer(receiver: Receiver) -> None:
     texts = [(await send(receiver.url())).answer or "" for _ in range(3)]
     assert texts[0] == "Tür\ufffd\ufffd[31m\n\tzu\ufffd\ufffd"
     assert len(texts[1].encode()) <= 4096 and set(texts[1]) == {"\ufffd"}
-    assert "not unpacked" in texts[2] and "\x1b" not in texts[2]
+    assert "not decompressed" in texts[2] and "\x1b" not in texts[2]
 
 
 # Connections that were kept -------------------------------------------------------------------------------------------

@@ -122,9 +122,9 @@ async def test_verifies_and_prints_a_line_of_json(verifying: Listener) -> None:
 
 async def test_a_wrong_signature_is_answered_401_and_told(verifying: Listener) -> None:
     attempt = await send(verifying.url, new_secret())
-    assert attempt.status == 401 and attempt.answer and "no signature fits" in attempt.answer
+    assert attempt.status == 401 and attempt.answer and "no signature matches" in attempt.answer
     told = json.loads(verifying.line())
-    assert (told["verified"], told["answered"]) == (False, 401) and "no signature fits" in told["problem"]
+    assert (told["verified"], told["answered"]) == (False, 401) and "no signature matches" in told["problem"]
 
 
 def test_what_is_not_signed_at_all_is_told_too(verifying: Listener) -> None:
@@ -197,7 +197,7 @@ async def test_the_secret_may_come_by_standard_input_and_the_answer_may_be_anoth
         assert attempt.status == 503 and not attempt.succeeded
         assert listener.line().endswith("verified, answered 503")
         assert (await send(listener.url, new_secret())).status == 401
-        assert "NOT VERIFIED: no signature fits" in listener.line()
+        assert "NOT VERIFIED: no signature matches" in listener.line()
         assert listener.stop(signal.SIGINT) == (0, "  stop it with Ctrl-C\n")
 
 

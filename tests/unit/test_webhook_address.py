@@ -144,7 +144,7 @@ async def test_refuses_names_that_lead_to_what_is_not_public_at_registration() -
     for answer in (["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["::ffff:127.0.0.1"], ["2606:4700::1111", "fe80::1"]):
         guard = AddressGuard(resolve=Dns(answer))
         guard.check_url("http://hooks.example.com/")
-        with pytest.raises(AddressRefused, match=r"hooks\.example\.com leads to"):
+        with pytest.raises(AddressRefused, match=r"an address of hooks\.example\.com"):
             await guard.check("http://hooks.example.com/")
     await AddressGuard(resolve=Dns(["8.8.8.8", "2606:4700::1111"])).check("http://hooks.example.com/")
 

@@ -36,7 +36,7 @@ def test_empty_fields_mean_everything_and_a_secret_of_its_own(empty: dict[str, A
         ("url", "ftp://hooks.example.com/?token=s3cret", "begin with https://"),
         ("url", "https://s3cret@hooks.example.com/", "leave out the user name"),
         ("url", "http://127.1/s3cret", "four decimal numbers"),
-        ("events", ["task_complete"], "no events are called task_complete"),
+        ("events", ["task_complete"], "unknown event types: task_complete"),
         ("secret", "s3cret", "a webhook secret is whsec_"),
         ("secret", "whsec_czNjcmV0", "24 to 64 bytes, not 6"),
     ],

@@ -1,33 +1,33 @@
-"""What is kept of an answer: a piece of its text for the log; pure."""
+"""The part of an answer that the delivery log keeps: cleaned text; pure."""
 
 from __future__ import annotations
 
 import unicodedata
 
-# Enough for the first lines of any error page, and little enough for a row per attempt.
+# Enough for the first lines of any error page, and small enough for a row per attempt.
 MAX_KEPT_BYTES = 4 * 1024
 
 _REPLACEMENT = "\ufffd"
-# Control and format characters, lone surrogates: they would end a line, reverse it, or colour a terminal.
+# Control and format characters and lone surrogates: they would end a line, reverse it, or colour a terminal.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _LAYOUT = "\n\t"
 
 
 def kept_text(body: bytes, content_encoding: str = "") -> str | None:
-    """The beginning of *body* as text of at most `MAX_KEPT_BYTES`, cleaned; None for an empty one.
+    """Return the beginning of *body* as clean text of at most `MAX_KEPT_BYTES`; None for an empty body.
 
-    Never unpacks: a compressed body is only named.
+    Never decompresses: for a compressed body it returns a note with the encoding.
     """
     if not body:
         return None
     if content_encoding.strip().lower() not in {"", "identity"}:
-        return f"({clean_line(content_encoding, 40)}, not unpacked)"
+        return f"({clean_line(content_encoding, 40)}, not decompressed)"
     text = body[:MAX_KEPT_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
     return _cut("".join(char if char in _LAYOUT else _printable(char) for char in text))
 
 
 def clean_line(text: str, max_chars: int) -> str:
-    """*text* in one line of at most *max_chars*, without anything that a terminal would act on."""
+    """Return *text* as one line of at most *max_chars*, without characters that a terminal would act on."""
     line = " ".join("".join(_printable(char) for char in text.replace("\t", " ").replace("\n", " ")).split())
     return line if len(line) <= max_chars else f"{line[: max_chars - 1]}…"
 
@@ -37,5 +37,5 @@ def _printable(char: str) -> str:
 
 
 def _cut(text: str) -> str:
-    # Replaced characters take more bytes than what they stand for.
+    # Replacement characters may take more bytes than the characters they replace.
     return text.encode()[:MAX_KEPT_BYTES].decode("utf-8", "ignore")

@@ -1,8 +1,8 @@
-"""One attempt to send one webhook, and what came of it.
+"""Send one webhook in one attempt, and return its result.
 
-Owns the request's headers, its time limits and the words for what went wrong. Decides nothing about another attempt:
-the dispatcher does. Never raises for what a receiver or a network does; follows no redirect, keeps no cookie, unpacks
-nothing. The status decides: whatever follows a 2xx changes nothing any more.
+Owns the request's headers, its time limits and the error texts of the log. The dispatcher decides about retries. Never
+raises for what a receiver or a network does; follows no redirect, keeps no cookie, decompresses nothing. The status
+decides: after a 2xx, an error while reading the rest of the answer changes nothing.
 """
 
 from __future__ import annotations
@@ -37,46 +37,46 @@ from blocks.webhooks.send.retry_after import parse_retry_after
 from blocks.webhooks.send.transport import MAX_CONNECTIONS, VettedTransport, default_tls
 from blocks.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature_header
 
-# What Standard Webhooks recommends (15 to 30 s): long for a receiver that takes an event, short for one that hangs.
+# Standard Webhooks recommends 15 to 30 s: long for a receiver that accepts an event, short for one that hangs.
 TOTAL_TIMEOUT_SECONDS = 20.0
 
-# What can be read at a glance in a table.
+# Readable at a glance in a table.
 _MAX_ERROR_CHARS = 300
 
-# Raised on the way to a connection, with words for the log.
-_TOLD_BY_THEMSELVES = (AddressRefused, HostUnresolved, CannotConnect)
+# Errors before there is a connection, whose messages are fit for the log.
+_WITH_MESSAGE = (AddressRefused, HostUnresolved, CannotConnect)
 
 _PRODUCT = f"Waybill/{installed_version('waybill')}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What became of one attempt."""
+    """The result of one attempt."""
 
     started_at: datetime
     milliseconds: float
-    # None: no answer came.
+    # None when no answer came.
     status: int | None
-    # The address that the connection went to, such as 203.0.113.7:443; None if there was no connection.
+    # The address of the connection, such as 203.0.113.7:443; None if there was none.
     peer: str | None
     # One line for the log; None on success.
     error: str | None
     # The beginning of the answer's body as text, at most 4 KiB.
     answer: str | None = field(repr=False)
-    # How long the receiver wants to be left alone, 24 h at most.
+    # The pause that the receiver asked for, 24 h at most.
     retry_after: timedelta | None
-    # The URL is one that nothing can ever be sent to: malformed, or an address that is refused.
+    # Nothing can ever be sent to this URL: it is malformed, or its address is refused.
     hopeless: bool
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver has taken the event."""
+        """Whether the receiver has accepted the event."""
         return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass
-class _Heard:
-    """What is known of an attempt while it goes on."""
+class _Received:
+    """What an attempt has received so far."""
 
     exchange: Exchange = field(default_factory=Exchange)
     status: int | None = None
@@ -105,23 +105,23 @@ class EndpointClient:
         self._url, self._hopeless = _usable(url, guard)
 
     async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt:
-        """Sign *body* with *keys* (newest first) and the time of now, and send it. Raises `InvalidKey` without keys."""
+        """Sign *body* and the time with *keys* (newest first), and send it. Raises `InvalidKey` without keys."""
         started_at, started = self._clock(), time.monotonic()
-        heard, error = _Heard(), self._hopeless
+        received, error = _Received(), self._hopeless
         if self._url is not None:
             request = self._request(self._url, event_id, body, keys, timestamp=int(started_at.timestamp()))
-            error = await self._outcome(request, heard)
+            error = await self._outcome(request, received)
         milliseconds = (time.monotonic() - started) * 1000
         failed = error is not None
         return Attempt(
             started_at=started_at,
             milliseconds=milliseconds,
-            status=heard.status,
-            peer=heard.exchange.peer,
+            status=received.status,
+            peer=received.exchange.peer,
             error=clean_line(error, _MAX_ERROR_CHARS) if failed else None,
-            answer=kept_text(bytes(heard.body), heard.headers.get("content-encoding", "")),
-            # Who has taken the event has nothing to ask patience for.
-            retry_after=parse_retry_after(heard.headers.get("retry-after"), now=self._clock()) if failed else None,
+            answer=kept_text(bytes(received.body), received.headers.get("content-encoding", "")),
+            # After a success there is nothing to wait for.
+            retry_after=parse_retry_after(received.headers.get("retry-after"), now=self._clock()) if failed else None,
             hopeless=self._url is None,
         )
 
@@ -135,7 +135,7 @@ class EndpointClient:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": self._product,
-            # A compressed answer would not be unpacked.
+            # A compressed answer would not be decompressed.
             "Accept-Encoding": "identity",
             ID_HEADER: event_id,
             TIMESTAMP_HEADER: str(timestamp),
@@ -143,31 +143,31 @@ class EndpointClient:
         }
         return httpx.Request("POST", url, headers=headers, content=body)
 
-    async def _outcome(self, request: httpx.Request, heard: _Heard) -> str | None:
-        """Send within the time there is; what went wrong, None for success."""
+    async def _outcome(self, request: httpx.Request, received: _Received) -> str | None:
+        """Send within the time limit. Return the error text, or None for success."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._send(request, heard)
-        except (httpcore.NetworkError, httpcore.ProtocolError, AnswerTooLong, OSError, *_TOLD_BY_THEMSELVES) as exc:
-            # Where a status came, it has decided; what is left of the answer is for the log only.
-            if heard.status is None:
-                return self._words(exc, heard.exchange)
-        return _words_for_status(heard.status)
+                await self._send(request, received)
+        except (httpcore.NetworkError, httpcore.ProtocolError, AnswerTooLong, OSError, *_WITH_MESSAGE) as exc:
+            # A status that arrived decides; the rest of the answer is for the log only.
+            if received.status is None:
+                return self._error_text(exc, received.exchange)
+        return _status_error(received.status)
 
-    async def _send(self, request: httpx.Request, heard: _Heard) -> None:
-        """Send, and send again if the receiver had closed the connection before it saw the request.
+    async def _send(self, request: httpx.Request, received: _Received) -> None:
+        """Send, and send again if the receiver had closed the connection before it read the request.
 
-        A connection that was idle may be closed by the receiver just when it is used again; that is no failure of the
-        receiver. Whether it has seen the request cannot be told for certain. To repeat it is safe all the same: the id
-        is the same, and a consumer has to know ids that it has seen. Not repeated: on a connection that was opened for
-        it, after the first byte of an answer, and after a time-out.
+        A receiver may close an idle connection just when it is used again; that is no failure of the receiver. Whether
+        it has read the request is uncertain. Repeating it is safe: the event id is the same, and receivers have to
+        recognise ids. Not repeated: on a connection that was opened for the request, after the first byte of an answer,
+        and after a time-out.
         """
-        # Each connection that was kept can be stale once.
+        # Each idle connection can be stale once.
         for kept_connections in range(MAX_CONNECTIONS, -1, -1):
-            heard.exchange = exchange = Exchange()
+            received.exchange = exchange = Exchange()
             within = current_exchange.set(exchange)
             try:
-                return await self._exchange(request, heard)
+                return await self._exchange(request, received)
             except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
                 if exchange.connected or exchange.answer_bytes or not kept_connections:
                     raise
@@ -175,20 +175,20 @@ class EndpointClient:
                 current_exchange.reset(within)
         raise AssertionError("unreachable: the last round returns or raises")
 
-    async def _exchange(self, request: httpx.Request, heard: _Heard) -> None:
+    async def _exchange(self, request: httpx.Request, received: _Received) -> None:
         response = await self._transport.handle_async_request(request)
         try:
-            heard.status, heard.headers = response.status_code, response.headers
-            # To its end and not only for the log: the connection can be used again then, and receivers that are left
-            # while they answer may take back what they have done.
+            received.status, received.headers = response.status_code, response.headers
+            # Read to the end, beyond what the log keeps: then the connection can be reused, and a receiver that loses
+            # its client while it answers may undo its work.
             async for piece in response.aiter_raw():
-                heard.body += piece[: MAX_KEPT_BYTES - len(heard.body)]
+                received.body += piece[: MAX_KEPT_BYTES - len(received.body)]
         finally:
             await response.aclose()
 
-    def _words(self, exc: BaseException, exchange: Exchange) -> str:
-        """What went wrong, before a status came."""
-        if isinstance(exc, _TOLD_BY_THEMSELVES):
+    def _error_text(self, exc: BaseException, exchange: Exchange) -> str:
+        """Return the log's text for an error before a status came."""
+        if isinstance(exc, _WITH_MESSAGE):
             return str(exc)
         if isinstance(exc, AnswerTooLong):
             return f"the headers of the answer are longer than {MAX_ANSWER_BYTES // 1024} KiB"
@@ -200,18 +200,18 @@ class EndpointClient:
 
 
 def _usable(url: str, guard: AddressGuard) -> tuple[httpx.URL | None, str | None]:
-    """The URL for httpx, or why nothing can ever be sent to it."""
+    """Return the URL for httpx, or the reason why nothing can ever be sent to it."""
     try:
         guard.check_url(url)
         return httpx.URL(url), None
     except (InvalidWebhookUrl, AddressRefused) as exc:
         return None, exc.message
     except httpx.InvalidURL:
-        # Whose words may quote the query.
+        # httpx's message may quote the query.
         return None, "no webhook can be sent to this URL: it is malformed"
 
 
-def _words_for_status(status: int | None) -> str | None:
+def _status_error(status: int | None) -> str | None:
     if status is None or 200 <= status < 300:
         return None
     try:

@@ -1,8 +1,8 @@
-"""Connections of webhooks: to vetted addresses only, and with a bound on what is read.
+"""Connections for webhooks: to checked addresses only, with a limit on what is read.
 
 Implements httpcore's public interface for network backends. The host name is looked up once for each connection and all
-its addresses are judged; what is connected to is one of these addresses, never the name again, so DNS cannot change its
-mind in between. The name stays what the Host header and TLS say.
+its addresses are checked; the connection then goes to one of these addresses, never to the name again, so that a second
+DNS answer cannot differ. The Host header and TLS still use the name.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import httpcore
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.networks import IPAddress
 
-# Whatever a receiver says: the status is in its first line, and this is enough for any headers and a page of text.
+# The status is in an answer's first line, and this is enough for any headers and a page of text.
 MAX_ANSWER_BYTES = 64 * 1024
 
-# Each address gets its share of the time to connect; with more, the shares would be too short for a slow network.
+# The time to connect is divided among the addresses; with more, each part would be too short for a slow network.
 _MAX_ADDRESSES = 4
 
 Connect = Callable[[IPAddress, int, float], Awaitable[httpcore.AsyncNetworkStream]]
@@ -33,25 +33,25 @@ Connect = Callable[[IPAddress, int, float], Awaitable[httpcore.AsyncNetworkStrea
 
 
 class CannotConnect(Exception):
-    """There is no connection; why, in words for the log."""
+    """No connection could be opened; the message is fit for the log."""
 
 
 class AnswerTooLong(Exception):
-    """The answer goes on after `MAX_ANSWER_BYTES`; the rest is left unread."""
+    """The answer is longer than `MAX_ANSWER_BYTES`; the rest is not read."""
 
 
 @dataclass
 class Exchange:
-    """What the connection knows of the request that it carries at the moment."""
+    """The state of one request on its connection."""
 
-    # Where the connection that carries it leads to; None as long as there is none.
+    # The address of its connection; None as long as there is none.
     peer: str | None = None
-    # Whether that connection was opened for it.
+    # Whether that connection was opened for this request.
     connected: bool = False
     answer_bytes: int = 0
 
 
-# A network backend is not told which request it works for; the request's task knows.
+# httpcore does not pass the request to its network backend; the request's task knows it.
 current_exchange: ContextVar[Exchange] = ContextVar("current_exchange")
 
 
@@ -75,12 +75,12 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
         Raises `AddressRefused`, `HostUnresolved` and `CannotConnect`.
         """
         if timeout is None or local_address is not None or socket_options is not None:
-            raise AssertionError("unreachable: the transport asks for a time and for nothing else")
+            raise AssertionError("unreachable: the transport passes a timeout and nothing else")
         addresses = (await self._guard.addresses(host))[:_MAX_ADDRESSES]
         deadline = time.monotonic() + timeout
         failures: list[str] = []
         for address in addresses:
-            # One that does not answer must not use up the time of the next one.
+            # An address that does not answer must not use up the time of the next one.
             share = (deadline - time.monotonic()) / (len(addresses) - len(failures))
             peer = peer_name(address, port)
             try:
@@ -95,14 +95,14 @@ class VettedBackend(httpcore.AsyncNetworkBackend):
 
 
 class MeteredStream(httpcore.AsyncNetworkStream):
-    """A connection that gives `MAX_ANSWER_BYTES` for each request, and notes what it carries."""
+    """A connection that reads at most `MAX_ANSWER_BYTES` for each request, and counts them."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream, peer: str) -> None:
         self._stream = stream
         self._peer = peer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Raises `AnswerTooLong` once the answer of this exchange has used up what it may be long."""
+        """Read some bytes. Raises `AnswerTooLong` when the answer exceeds its limit."""
         exchange = current_exchange.get()
         room = MAX_ANSWER_BYTES - exchange.answer_bytes
         if room <= 0:
@@ -130,7 +130,7 @@ class MeteredStream(httpcore.AsyncNetworkStream):
             why = _reason(exc) or "the connection was closed"
             raise CannotConnect(f"cannot speak TLS with {self._peer}: {why}") from exc
         except asyncio.CancelledError:
-            # httpcore does not know this connection yet, and would leave it open.
+            # httpcore does not know this connection yet, and would not close it.
             await self._stream.aclose()
             raise
         return MeteredStream(encrypted, self._peer)
@@ -140,14 +140,14 @@ class MeteredStream(httpcore.AsyncNetworkStream):
 
 
 async def connect_to_address(address: IPAddress, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
-    """A TCP connection to *address* itself: there is no name that could be looked up."""
-    # For type checkers it is the stand-in that httpcore has where anyio is missing.
+    """Open a TCP connection to *address* itself: there is no name to look up again."""
+    # Type checkers see the placeholder that httpcore defines when anyio is missing.
     backend = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
     return await backend.connect_tcp(str(address), port, timeout=seconds)
 
 
 def _reason(exc: BaseException) -> str:
-    """What httpcore and anyio have wrapped, in the system's words; empty where it has none."""
+    """Return the operating system's message for the error that httpcore and anyio have wrapped, or an empty text."""
     if isinstance(exc, httpcore.TimeoutException):
         return "no answer in time"
     while exc.__cause__ is not None:
@@ -156,10 +156,10 @@ def _reason(exc: BaseException) -> str:
         return f"its certificate is not trusted, {exc.verify_message}"
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or "").replace("_", " ").lower()
-    # asyncio writes its own text into strerror.
+    # asyncio replaces strerror by a text of its own.
     return os.strerror(exc.errno).lower() if isinstance(exc, OSError) and exc.errno else ""
 
 
 def peer_name(address: IPAddress, port: int) -> str:
-    """``203.0.113.7:443``, ``[2001:db8::1]:443``."""
+    """Return ``203.0.113.7:443`` or ``[2001:db8::1]:443``."""
     return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"

@@ -1,6 +1,6 @@
-"""Addresses of host names, from the system's resolver, with the bound that `getaddrinfo` itself does not have.
+"""Look up host names with the system's resolver, with the time limit that `getaddrinfo` does not have.
 
-Does not judge what it finds and keeps nothing: every connection asks anew.
+Does not check addresses and caches nothing: every connection looks its host up again.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from ipaddress import ip_address
 from blocks.errors import HostUnresolved
 from blocks.webhooks.send.networks import IPAddress
 
-# A name server that takes longer is down, or has the answer ready when the next attempt asks.
+# A name server that takes longer is down, or has the answer in its cache at the next attempt.
 LOOKUP_TIMEOUT_SECONDS = 5.0
 
-# getaddrinfo cannot be interrupted: while a name server is down, its thread stays for up to half a minute. One for each
-# name, so that it takes this many silent names to keep others from being looked up.
+# getaddrinfo cannot be interrupted: while a name server is down, its thread stays for up to half a minute. There is one
+# thread for each name, so only this many unanswered names can block other look-ups.
 MAX_THREADS = 64
 
 Lookup = Callable[[str], Sequence[IPAddress]]
 
 
 class SystemResolver:
-    """`getaddrinfo` in threads of its own, which a busy pool does not delay and the process's end does not wait for."""
+    """Calls `getaddrinfo` in threads of its own: a busy pool does not delay them, and the process ends without them."""
 
     def __init__(self, *, timeout_seconds: float = LOOKUP_TIMEOUT_SECONDS, lookup: Lookup | None = None) -> None:
         self._timeout_seconds = timeout_seconds
@@ -35,31 +35,31 @@ class SystemResolver:
         self._lock = threading.Lock()
 
     async def __call__(self, host: str) -> Sequence[IPAddress]:
-        """The addresses of *host*, in the order in which they should be tried (RFC 6724). Raises `HostUnresolved`."""
+        """Return the addresses of *host* in the order to try them (RFC 6724). Raises `HostUnresolved`."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await asyncio.wrap_future(self._asked(host))
+                return await asyncio.wrap_future(self._answer_for(host))
         except TimeoutError as exc:
             raise HostUnresolved(f"DNS gave no answer for {host} within {self._timeout_seconds:g} s") from exc
 
-    def _asked(self, host: str) -> Future[Sequence[IPAddress]]:
+    def _answer_for(self, host: str) -> Future[Sequence[IPAddress]]:
         with self._lock:
             if (asked := self._under_way.get(host)) is not None:
                 return asked
             if len(self._under_way) >= MAX_THREADS:
-                raise HostUnresolved(f"cannot look up {host}: DNS owes the answers to {MAX_THREADS} other look-ups")
+                raise HostUnresolved(f"cannot look up {host}: {MAX_THREADS} other look-ups have no answer from DNS yet")
             answer: Future[Sequence[IPAddress]] = Future()
-            # From now on nobody who stops waiting can cancel it for the others.
+            # From now on a caller that stops waiting cannot cancel it for the others.
             answer.set_running_or_notify_cancel()
             self._under_way[host] = answer
-        # A daemon: an executor's threads are waited for when the process ends.
+        # A daemon thread: a process waits for an executor's threads when it ends.
         threading.Thread(target=self._answer, args=(host, answer), name=f"look up {host}", daemon=True).start()
         return answer
 
     def _answer(self, host: str, answer: Future[Sequence[IPAddress]]) -> None:
         try:
             found = self._lookup(host)
-        except Exception as exc:  # noqa: BLE001 - told to whoever waits
+        except Exception as exc:  # noqa: BLE001 - raised in the callers that wait
             self._forget(host)
             answer.set_exception(exc)
         else:
@@ -72,7 +72,7 @@ class SystemResolver:
 
 
 def look_up(host: str) -> Sequence[IPAddress]:
-    """Ask the system, for as long as it takes. Raises `HostUnresolved`."""
+    """Look *host* up, however long it takes. Raises `HostUnresolved`."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:

@@ -1,8 +1,8 @@
-"""Which addresses are public, and which a webhook must not reach; pure.
+"""Public addresses, and addresses that a webhook must not reach; pure.
 
-The lists are IANA's special-purpose registries (RFC 6890 and its updates) and multicast, read narrowly: of IPv6 only
-what is given out as global unicast is public. `ipaddress.is_global` is not used: what it means changes with the version
-of Python. Addresses that carry an IPv4 address inside are judged by it: a gateway on the way would unpack it.
+The lists are IANA's special-purpose registries (RFC 6890 and its updates) and multicast, applied strictly: of IPv6 only
+global unicast is public. `ipaddress.is_global` is not used, since its meaning changes with the version of Python.
+Addresses that contain an IPv4 address are checked by that one too: a gateway on the path would extract it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _REFUSED_IPV6: dict[IPNetwork, str] = {
     IPv6Network("3fff::/20"): "documentation",
 }
 
-# Translated on the way, by the host itself or by NAT64: what is reached is the IPv4 address, and nothing else.
+# Translated by the host itself or by NAT64: packets reach the IPv4 address and no other.
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
-# Unspecified and loopback lie among what was once "IPv4-compatible", and carry no IPv4 address.
+# Unspecified and loopback are within the former "IPv4-compatible" network, but contain no IPv4 address.
 _COMPATIBLE = IPv6Network("::/96")
 _NOT_COMPATIBLE = IPv6Network("::/127")
 
@@ -50,9 +50,9 @@ _LOW_32_BITS = 0xFFFF_FFFF
 
 
 def refusal(address: IPAddress, allowed: Sequence[IPNetwork] = ()) -> str | None:
-    """Why *address* must not be reached, such as ``10.0.0.0/8, private``; None if it may.
+    """Return why *address* must not be reached, such as ``10.0.0.0/8, private``; None if it may be.
 
-    What lies in one of the *allowed* networks may. Of an address that carries another one, that has to, too.
+    Addresses in the *allowed* networks may be reached. An address that contains another one needs both to be allowed.
     """
     if isinstance(address, IPv4Address):
         return None if _contains(allowed, address) else _listed(address, _REFUSED_IPV4)
@@ -63,12 +63,12 @@ def refusal(address: IPAddress, allowed: Sequence[IPNetwork] = ()) -> str | None
             return f"outside of {_GLOBAL_UNICAST}, not public"
         if listed := _listed(address, _REFUSED_IPV6):
             return listed
-    # Whoever opens a tunnel's network does not thereby open what it leads to.
+    # Allowing a tunnel's network does not allow the addresses behind the tunnel.
     return next((why for inner in _tunnelled(address) if (why := refusal(inner, allowed))), None)
 
 
 def _tunnelled(address: IPv6Address) -> list[IPv4Address]:
-    """The IPv4 addresses that a tunnel would send a packet for *address* to."""
+    """Return the IPv4 addresses to which a tunnel would send a packet for *address*."""
     if address in _COMPATIBLE and address not in _NOT_COMPATIBLE:
         return [IPv4Address(int(address) & _LOW_32_BITS)]
     return [*(address.teredo or ()), *([address.sixtofour] if address.sixtofour else [])]

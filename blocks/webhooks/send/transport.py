@@ -1,7 +1,7 @@
-"""An httpx transport that connects to vetted addresses only: one endpoint, HTTP/1.1, connections that are kept.
+"""An httpx transport that connects to checked addresses only: one endpoint, HTTP/1.1, persistent connections.
 
 Webhooks are sent through it directly and not through an `httpx.AsyncClient`, which would keep the cookies of receivers
-and send them back, log whole URLs with what secrets their queries hold, and take half as long again.
+and send them back, log whole URLs with the secrets in their queries, and take half as long again.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import httpx
 
 from blocks.webhooks.send.connection import VettedBackend
 
-# W8: what an endpoint has to cope with, and all that a slow one can take away from the others.
+# An endpoint has to handle this many requests at a time, and a slow one can occupy no more.
 MAX_CONNECTIONS = 4
-# Longer than the pauses of a busy endpoint, shorter than what load balancers keep idle connections for (60 s).
+# Longer than the pauses of a busy endpoint, shorter than load balancers keep idle connections (60 s).
 _KEEP_ALIVE_SECONDS = 30.0
-# To open the TCP connection, and as long again for TLS.
+# For the TCP connection, and as long again for TLS.
 CONNECT_TIMEOUT_SECONDS = 5.0
 
-# The time for the whole is kept by who sends: a limit on each read stops nobody who drips.
+# The client limits the time of the whole attempt: a limit on each read does not stop a receiver that sends slowly.
 _TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "read": None, "write": None, "pool": None}
 
 
 class VettedTransport(httpx.AsyncBaseTransport):
-    """Sends what it is given, and follows nothing. Raises httpcore's errors and those of the address guard."""
+    """Sends requests, and follows no redirects. Raises httpcore's errors and those of the address guard."""
 
     def __init__(self, backend: VettedBackend, tls: ssl.SSLContext) -> None:
         self._pool = httpcore.AsyncConnectionPool(
@@ -41,7 +41,7 @@ class VettedTransport(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The status and headers; the body is still to be read. Closed before its end, it closes its connection."""
+        """Return the status and headers; the body is still unread. Closing it early closes its connection."""
         url = request.url
         answer = await self._pool.handle_async_request(
             httpcore.Request(
@@ -73,9 +73,9 @@ class _AnswerStream(httpx.AsyncByteStream):
 
 @lru_cache(maxsize=1)
 def default_tls() -> ssl.SSLContext:
-    """What this machine trusts (OpenSSL's ``SSL_CERT_FILE`` included) and what browsers do; one for all endpoints.
+    """Return a context that trusts this machine's authorities (``SSL_CERT_FILE`` included) and those of browsers.
 
-    Reading the certificates takes 20 ms, and small containers have none of their own.
+    One for all endpoints: reading the certificates takes 20 ms. Small containers have none of their own.
     """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
