@@ -21,8 +21,8 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 # processors. Which of them gets what is decided in tests/distribution.py.
 AT_ONCE := -n 4 --dist loadgroup --no-loadscope-reorder
 
-# Another implementation of age to be tested against, and what users download with. Only as root, as in a container:
-# nobody is asked for a password.
+# Another implementation of age to be tested against, what users download with, and reverse proxies to be run behind. Only
+# as root, as in a container: nobody is asked for a password.
 INSTALL := install() { [ "$$(id -u)" = 0 ] && { timeout 120 apt-get install -y -qq "$$1" || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq "$$1"; }; }; } >/dev/null 2>&1
 
 help:
@@ -56,6 +56,8 @@ up: install
 test: install
 	@$(INSTALL); command -v age >/dev/null || install age || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
 	@$(INSTALL); command -v curl >/dev/null || install curl || echo "the curl command is not here and cannot be installed; what is shown with it is left out"
+	@$(INSTALL); command -v nginx >/dev/null || install nginx-light || echo "nginx is not here and cannot be installed; the gateway is not tested behind it"
+	@$(INSTALL); command -v caddy >/dev/null || install caddy || echo "caddy is not here and cannot be installed; the gateway is not tested behind it"
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 check: install

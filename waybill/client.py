@@ -1,4 +1,4 @@
-"""A client for Waybill's HTTP API, on httpx alone: this file may be copied into any program.
+"""A client for Waybill's HTTP API that needs only httpx: copy this file into any program.
 
     with Client("http://127.0.0.1:8000", api_key) as waybill:
         run = waybill.ingest("report.pdf", stages="1-3", idempotency_key="order-4711")
@@ -6,9 +6,9 @@
         for file in waybill.files_by_source("report.pdf"):
             waybill.download(file["file_id"], file["filename"])
 
-Answers are the API's JSON objects as they are. What the API refuses is `ApiError`. Requests that may be repeated are
-tried again when the connection fails or the API says that it cannot answer now, until `patience_seconds` have passed
-since the first failure; a download that gets on has them anew.
+Methods return the API's JSON objects unchanged; errors of the API raise `ApiError`. Requests that are safe to repeat
+are retried when the connection fails or the API is temporarily unavailable, for up to `patience_seconds` after the
+first failure. A download that makes progress starts that time over.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ import httpx
 Answer = dict[str, Any]
 T = TypeVar("T")
 
-# What passes by itself: too many requests, something behind the API that is away for a moment, and a first try of the
-# same request that is still being worked on, perhaps by a gateway that was killed.
-_PASSING = frozenset({429, 503})
-_UNDER_WAY = "RequestUnderWay"
-# Of httpx's errors, those of the line and of whoever answers. The others are the caller's own mistakes.
+# Temporary conditions: too many requests, a dependency of the API that is down, and an earlier try of the same request
+# that is still being processed, perhaps by a gateway that was killed.
+_TEMPORARY = frozenset({429, 503})
+_IN_PROGRESS = "RequestUnderWay"
+# httpx's errors of the network and of the server. Its other errors are mistakes of the caller.
 _FAILURES = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 
 
 class ApiError(Exception):
-    """The API's refusal. `code` is for programs; `retry_after` in seconds, where the API says when to come again."""
+    """An error response. `code` is for programs; `retry_after` is in seconds, if the API sent it."""
 
     def __init__(self, status: int, code: str, message: str, detail: Mapping[str, Any], retry_after: float | None):
         super().__init__(f"{status} {code}: {message}")
@@ -48,11 +48,11 @@ class ApiError(Exception):
 
 
 class Damaged(Exception):
-    """A download that is not what the catalogue says; nothing was kept of it."""
+    """A download whose sha256 is not that of the catalogue; its file was deleted."""
 
 
 class Client:
-    """One gateway, with one API key. Not for several threads at once."""
+    """One gateway, with one API key. Not thread-safe."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Client:
         patience_seconds: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        # As files end, keys that were read from one do.
+        # A key read from a file ends with a newline.
         headers = {"Authorization": f"Bearer {api_key.strip()}"} if api_key else {}
         self._http = httpx.Client(
             base_url=f"{base_url.rstrip('/')}/api/v1", headers=headers, timeout=timeout_seconds, transport=transport
@@ -77,7 +77,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     # Runs -------------------------------------------------------------------------------------------------------------
@@ -94,9 +94,9 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
     ) -> Answer:
-        """Send the file at *path*, or name one in custody, and start a run on it: ``{"task_id", "status_url", ...}``.
+        """Upload the file at *path*, or name one in custody, and start a run on it: ``{"task_id", "status_url", ...}``.
 
-        Tried again under one `Idempotency-Key`, by default a random one, so that there is one run.
+        Retries use the same `Idempotency-Key`, by default a random one, so that there is only one run.
         """
         if (path is None) == (file_id is None):
             raise ValueError("give either the path of a file or the file_id of one in custody")
@@ -109,22 +109,22 @@ class Client:
             metadata=metadata,
         )
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        return self._again(lambda: self._send_form("/ingest/file", path, fields, headers))
+        return self._retried(lambda: self._send_form("/ingest/file", path, fields, headers))
 
     def status(self, task_id: str) -> Answer:
-        """How far a run is."""
+        """Return the state and progress of a run."""
         return self._get(f"/status/{task_id}")
 
     def history(self, task_id: str) -> Iterator[Answer]:
-        """What happened to a run, newest first."""
+        """Yield the history of a run, newest first."""
         return self._pages(f"/status/{task_id}/history", "history")
 
     def recent_events(self, hours: float = 24) -> list[Answer]:
-        """What happened lately, over all runs, newest first."""
+        """Return recent events of all runs, newest first."""
         return cast("list[Answer]", self._get("/status/events/recent", hours=hours)["events"])
 
     def wait(self, task_id: str, *, timeout_seconds: float = 600.0, every_seconds: float = 0.5) -> Answer:
-        """Wait until a run has ended, and return its status. Raises `TimeoutError`."""
+        """Poll a run until it has ended, and return its status. Raises `TimeoutError`."""
         until = time.monotonic() + timeout_seconds
         while (status := self.status(task_id))["status"] not in _ENDED:
             if time.monotonic() > until:
@@ -141,84 +141,86 @@ class Client:
         source_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Answer:
-        """Take a file into custody without processing it. Not tried again: it would be there twice."""
+        """Store a file without processing it. Not retried: the file could be stored twice."""
         return self._send_form("/files/upload", path, _fields(source_type=source_type, metadata=metadata), {})
 
     def files_by_source(self, source_file: str) -> Iterator[Answer]:
-        """Every file that was made from this source: its path or URL, or its name alone."""
+        """Yield every file of this source: its path, URL or name."""
         return self._pages("/files/list/by-source", "files", source_file=source_file)
 
     def files_by_stage(self, stage: int) -> Iterator[Answer]:
-        """Every output of a stage."""
+        """Yield every output of a stage."""
         return self._pages("/files/list/by-stage", "files", stage=stage)
 
     def metadata(self, file_id: str) -> Answer:
-        """Everything that is known of a file."""
+        """Return the catalogue entry of a file."""
         return self._get(f"/files/metadata/{file_id}")
 
     def download(self, file_id: str, target: str | os.PathLike[str]) -> Path:
-        """Copy a file to the path *target*, going on where it breaks off; it appears whole and verified, or not at all.
+        """Download a file to the path *target*, resuming if it breaks off. The file appears complete and verified.
 
-        Raises `Damaged` when the bytes are not those of the catalogue.
+        Raises `Damaged` when the sha256 is not that of the catalogue.
         """
         final = Path(target)
         if final.is_dir():
-            raise IsADirectoryError(f"{final} is a folder; give the path that the file is to have")
-        wanted = self.metadata(file_id)
+            raise IsADirectoryError(f"{final} is a folder; give the path of the new file")
+        entry = self.metadata(file_id)
         partial = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.part")
         try:
             with partial.open("wb") as into:
-                self._again(lambda: self._fetch_rest(file_id, wanted, into), got=into.tell)
+                self._retried(
+                    lambda: self._fetch_rest(file_id, entry, into), progress=lambda: into.seek(0, os.SEEK_END)
+                )
             with partial.open("rb") as written:
                 found = hashlib.file_digest(written, "sha256").hexdigest()
-            if found != wanted["sha256"]:
-                raise Damaged(f"expected sha256 {wanted['sha256']} and got {found}")
+            if found != entry["sha256"]:
+                raise Damaged(f"expected sha256 {entry['sha256']} and got {found}")
             return partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)
 
     def share(self, file_id: str, expires_in: str = "1h") -> Answer:
-        """A link that needs no key: ``{"url", "expires_at", ...}``."""
+        """Create a link that needs no API key: ``{"url", "expires_at", ...}``."""
         return self._answer(self._http.post(f"/files/{file_id}/share", json={"expires_in": expires_in}))
 
     def pin(self, file_id: str, note: str | None = None) -> Answer:
-        """Keep a file whatever its time."""
-        return self._again(lambda: self._answer(self._http.post(f"/files/{file_id}/pin", json={"note": note})))
+        """Keep a file beyond its expiry."""
+        return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/pin", json={"note": note})))
 
     def unpin(self, file_id: str) -> Answer:
-        """Let a file go at its time again."""
-        return self._again(lambda: self._answer(self._http.post(f"/files/{file_id}/unpin")))
+        """Let a pinned file expire again."""
+        return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/unpin")))
 
     def delete(self, file_id: str) -> Answer:
-        """Delete a file now."""
+        """Delete a file."""
         return self._answer(self._http.delete(f"/files/{file_id}"))
 
     # Webhooks ---------------------------------------------------------------------------------------------------------
 
     def add_endpoint(self, url: str, events: list[str] | None = None) -> Answer:
-        """Register where events go; the answer has the secret, this once."""
+        """Register a webhook endpoint. Only this response has its secret."""
         return self._answer(self._http.post("/webhooks/endpoints", json={"url": url, "events": events}))
 
     def endpoints(self) -> list[Answer]:
-        """Where events go."""
+        """Return the webhook endpoints."""
         return cast("list[Answer]", self._get("/webhooks/endpoints")["endpoints"])
 
     def deliveries(self, **filters: Any) -> Iterator[Answer]:
-        """What was sent and what waits, newest first; *filters* are `endpoint_id` and `state`."""
+        """Yield webhook deliveries, newest first; *filters* are `endpoint_id`, `state` and `task_id`."""
         return self._pages("/webhooks/deliveries", "deliveries", **filters)
 
     def replay(self, delivery_id: str) -> Answer:
-        """Send a delivery once more."""
+        """Send a delivery again."""
         return self._answer(self._http.post(f"/webhooks/deliveries/{delivery_id}/replay"))
 
     def test_endpoint(self, endpoint_id: str) -> Answer:
-        """Send an event for trying out."""
+        """Send a test event."""
         return self._answer(self._http.post("/webhooks/test", json={"endpoint_id": endpoint_id}))
 
     # ------------------------------------------------------------------------------------------------------------------
 
     def _get(self, path: str, **parameters: Any) -> Answer:
-        return self._again(lambda: self._answer(self._http.get(path, params=parameters)))
+        return self._retried(lambda: self._answer(self._http.get(path, params=parameters)))
 
     def _pages(self, path: str, name: str, **parameters: Any) -> Iterator[Answer]:
         after: dict[str, Any] = {}
@@ -232,7 +234,7 @@ class Client:
     def _send_form(
         self, path: str, file: str | os.PathLike[str] | None, fields: Mapping[str, str], headers: Mapping[str, str]
     ) -> Answer:
-        # Fields first: a wrong one is then refused before the file is sent. A field without a name is no file.
+        # Fields first: a wrong one is refused before the file is sent. None as the file name makes a plain field.
         parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in fields.items()]
         if file is None:
             return self._answer(self._http.post(path, files=parts, headers=headers))
@@ -240,11 +242,11 @@ class Client:
             parts.append(("file", (Path(file).name, content)))
             return self._answer(self._http.post(path, files=parts, headers=headers))
 
-    def _fetch_rest(self, file_id: str, wanted: Answer, into: Any) -> None:
-        begun = into.tell()
-        # The part that is there is of this very content, or everything comes again.
-        headers = {"Range": f"bytes={begun}-", "If-Range": f'"{wanted["sha256"]}"'} if begun else {}
-        if begun and begun == wanted["size"]:
+    def _fetch_rest(self, file_id: str, entry: Answer, into: Any) -> None:
+        begun = into.seek(0, os.SEEK_END)
+        # With If-Range the server sends the rest only if the content is the same, and otherwise all of it.
+        headers = {"Range": f"bytes={begun}-", "If-Range": f'"{entry["sha256"]}"'} if begun else {}
+        if begun and begun == entry["size"]:
             return
         with self._http.stream("GET", f"/files/download/{file_id}", headers=headers, follow_redirects=True) as answer:
             if answer.is_error:
@@ -256,17 +258,17 @@ class Client:
             for piece in answer.iter_bytes():
                 into.write(piece)
 
-    def _again(self, attempt: Callable[[], T], *, got: Callable[[], int] = lambda: 0) -> T:
-        """What *attempt* returns at last. *got* says how far it came, where the next one goes on from there."""
+    def _retried(self, attempt: Callable[[], T], *, progress: Callable[[], int] = lambda: 0) -> T:
+        """Return the result of *attempt*, retried. *progress* is a number that grows when an attempt got further."""
         until, pause, furthest = float("inf"), _FIRST_PAUSE_SECONDS, 0
         while True:
             try:
                 return attempt()
             except (*_FAILURES, ApiError) as error:
-                if isinstance(error, ApiError) and error.status not in _PASSING and error.code != _UNDER_WAY:
+                if isinstance(error, ApiError) and error.status not in _TEMPORARY and error.code != _IN_PROGRESS:
                     raise
-                if until == float("inf") or got() > furthest:
-                    furthest, pause = got(), _FIRST_PAUSE_SECONDS
+                if until == float("inf") or progress() > furthest:
+                    furthest, pause = progress(), _FIRST_PAUSE_SECONDS
                     until = time.monotonic() + self._patience_seconds
                 wait = (error.retry_after if isinstance(error, ApiError) else None) or pause
                 if time.monotonic() + wait > until:
@@ -282,13 +284,13 @@ class Client:
         try:
             error = response.json()["error"]
             code, message, detail = str(error["code"]), str(error["message"]), error["detail"]
-        except (ValueError, KeyError, TypeError):  # something in between has answered
+        except (ValueError, KeyError, TypeError):  # a proxy has answered
             code, message, detail = "NoAnswerOfWaybill", response.reason_phrase, dict[str, Any]()
         raise ApiError(response.status_code, code, message, detail, float(after) if after.isdecimal() else None)
 
 
 def _fields(**given: Any) -> dict[str, str]:
-    """Form fields: what is a mapping as JSON, what is None left out."""
+    """Return form fields, with mappings as JSON and without those that are None."""
     return {
         name: json.dumps(value) if isinstance(value, Mapping) else str(value)
         for name, value in given.items()

@@ -217,7 +217,7 @@ async def test_mistakes_of_the_caller_are_told_at_once(gateway: Gateway, tmp_pat
         for given in ({}, {"path": "report.pdf", "file_id": str(UUID(int=0))}):
             with pytest.raises(ValueError, match="either the path of a file or the file_id"):
                 client.ingest(**given)
-        with pytest.raises(IsADirectoryError, match="the path that the file is to have"):
+        with pytest.raises(IsADirectoryError, match="the path of the new file"):
             client.download(str(UUID(int=0)), tmp_path)
     assert time.monotonic() - began < 20, "none of them was tried again"
 

@@ -47,7 +47,7 @@ from blocks.json_cleaning import without_surrogates
 log = logging.getLogger("waybill.gateway")
 
 SAFE_HEADERS = {
-    # A signed link gives access to whoever has it: no cache may keep the answer, and no other site may learn the URL.
+    # Anyone who has a signed link can read the file: no cache may keep the answer, and no other site may learn the URL.
     "Cache-Control": "private, no-store",
     "Referrer-Policy": "no-referrer",
     # Uploaded content is untrusted: a browser must not guess another type, nor run anything in it.
