@@ -18,7 +18,7 @@ from blocks.settings import Settings
 
 def public_url(settings: Settings) -> str:
     """Return the URL that links begin with, without a slash at its end. Raises `InvalidSettings`."""
-    if "public_url" not in settings.model_fields_set:
+    if "public_url" not in settings.given:
         noted = _read(_note(settings.home))
         with suppress(InvalidSettings):
             return check_public_url(noted or settings.public_url)

@@ -11,11 +11,10 @@ import time
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from blocks.age import parse_identities
 from blocks.open_custody import open_custody
-from blocks.settings import Settings
+from blocks.settings import Secret, Settings
 from tests.acceptance.conftest import CommandLine, alone
 from tests.integration.custody_place import draft
 from waybill.stack import running_stack
@@ -34,7 +33,7 @@ def test_a_rotation_that_is_killed_again_and_again_is_finished_with_the_same_key
     print(f"seed {seed}")
     chance = random.Random(seed)
     with running_stack(Settings(home=alone.home), prefect=False) as addresses:
-        asyncio.run(store_letters(Settings(home=alone.home, database_url=SecretStr(addresses.database_url))))
+        asyncio.run(store_letters(Settings(home=alone.home, database_url=Secret(addresses.database_url))))
     before = {entry["file_id"]: entry["sha256"] for entry in alone.json("files", "list")["files"]}
     for _ in range(KILLS):
         kill_soon_after_it_begins(alone, chance)

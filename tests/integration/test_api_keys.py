@@ -301,7 +301,7 @@ async def test_a_file_that_cannot_be_written_leaves_no_key(settings: Settings, c
     file_of(settings).mkdir()
     with pytest.raises(InvalidSettings, match="api-key"):
         await ensure_first_key(settings, by=ME)
-    nowhere = settings.model_copy(update={"home": settings.home / "nowhere"})
+    nowhere = settings.replaced(home=settings.home / "nowhere")
     with pytest.raises(InvalidSettings, match="api-key"):
         await ensure_first_key(nowhere, by=ME)
     assert await list_keys(connection) == []

@@ -122,7 +122,7 @@ def _recipients(texts: Sequence[str], paths: Sequence[Path]) -> Sequence[Recipie
         return named
     if (passphrase := current_settings().passphrase) is None:
         raise InvalidOptions("no recipient: name one with -r or -R, or set WAYBILL_PASSPHRASE")
-    return [ScryptRecipient(passphrase.get_secret_value())]
+    return [ScryptRecipient(passphrase.reveal())]
 
 
 def _identities(paths: Sequence[Path]) -> Sequence[Identity]:
@@ -131,7 +131,7 @@ def _identities(paths: Sequence[Path]) -> Sequence[Identity]:
 
     identities: list[Identity] = [identity for path in paths for identity in _read_keys(path, parse_identities)]
     if (passphrase := current_settings().passphrase) is not None:
-        identities.append(ScryptIdentity(passphrase.get_secret_value(), max_log_n=_MAX_LOG_N))
+        identities.append(ScryptIdentity(passphrase.reveal(), max_log_n=_MAX_LOG_N))
     if not identities:
         raise InvalidOptions("no identity: name an identity file with -i, or set WAYBILL_PASSPHRASE")
     return identities

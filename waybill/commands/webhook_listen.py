@@ -80,4 +80,4 @@ def _keys(option: str | None) -> Sequence[bytes]:
     if (given := secret_from_stdin(option)) is not None:
         return (secret_bytes(given),)
     known = current_settings().webhook_secret
-    return (secret_bytes(known.get_secret_value()),) if known else ()
+    return (secret_bytes(known.reveal()),) if known else ()

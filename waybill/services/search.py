@@ -1,4 +1,4 @@
-"""Search as the command line and the gateway offer it: words, and meaning where the index has vectors."""
+"""Search by words, and by meaning where the index has vectors."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from blocks.embedding.vectors import EMBEDDING_MODEL, embed
+from blocks.embedding import EMBEDDING_MODEL
 from blocks.postgres import connect_async
 from blocks.search_index import DEFAULT_HITS, SearchHit, check_query, has_vectors, meaning_of, search
 
 
 async def search_documents(database_url: str, text: str, limit: int = DEFAULT_HITS, *, models: Path) -> list[SearchHit]:
-    """The best passages for *text*, best first, at most *limit*.
+    """Return the best passages for *text*, best first, at most *limit*.
 
-    The embedding model is loaded (built under *models* at first use) only when the index has vectors to compare with.
+    The embedding model is loaded, and built under *models* at its first use, only when the index has vectors.
     Raises `InvalidOptions`, `CatalogUnavailable`, `InvalidSettings` or `EmbeddingModelUnavailable`.
     """
     check_query(text, limit)
@@ -28,6 +28,9 @@ async def search_documents(database_url: str, text: str, limit: int = DEFAULT_HI
 async def _vector(connection: AsyncConnection[Any], text: str, models: Path) -> list[float] | None:
     if not await has_vectors(connection, EMBEDDING_MODEL):
         return None
-    # In a thread: loading the model takes half a second, in which a gateway should answer others.
+    # Here, not above: it loads numpy and the tokenizer.
+    from blocks.embedding.vectors import embed
+
+    # In a thread: loading the model takes half a second, during which a gateway answers other requests.
     vectors = await asyncio.to_thread(embed, [meaning_of(text)], models=models)
     return vectors[0].tolist()

@@ -66,12 +66,6 @@ def lost_records_warning(api_url: str) -> str | None:
     )
 
 
-def ui_url_of(api_url: str) -> str | None:
-    """Where the UI of a self-hosted server is: the API's address without its last part. None when it cannot be told."""
-    trimmed = api_url.rstrip("/")
-    return trimmed.removesuffix("/api") if trimmed.endswith("/api") else None
-
-
 def _headers() -> dict[str, str]:
     given = inherited_environment()
     headers = {"Content-Type": "application/json"}

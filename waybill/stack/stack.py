@@ -20,7 +20,6 @@ from waybill.process.signals import holding_signals, unwinding_on_signals
 from waybill.stack.databases import database_beside, sqlalchemy_url
 from waybill.stack.drain import send_pending_records
 from waybill.stack.environment import client_environment, exported, prefect_database_url
-from waybill.stack.external import check_prefect_api, ui_url_of
 from waybill.stack.home import prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.prefect_server import (
@@ -102,8 +101,8 @@ class Stack:
         self, settings: Settings, lease: Lease, *, prefect: bool, ui_port: int | None, on_step: OnStep
     ) -> None:
         self._home = settings.home
-        self._private_webhooks_are_set = "allow_private_webhooks" in settings.model_fields_set
-        self._given_database = settings.database_url.get_secret_value() if settings.database_url else None
+        self._private_webhooks_are_set = "allow_private_webhooks" in settings.given
+        self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
         self._ui_port = ui_port
@@ -120,7 +119,7 @@ class Stack:
         if self._server is not None:
             api, ui = self._server.api_url, self._server.ui_url
         else:
-            api, ui = self._given_api, self._given_api and ui_url_of(self._given_api)
+            api, ui = self._given_api, _ui_url(self._given_api)
         return StackAddresses(
             database_url=self._database_url,
             prefect_api_url=api,
@@ -168,6 +167,8 @@ class Stack:
 
     def _ensure(self) -> None:
         if self._given_api is not None:
+            from waybill.stack.external import check_prefect_api
+
             check_prefect_api(self._given_api)
         starting = self._find_or_launch_server() if self._own_server else None
         try:
@@ -259,3 +260,9 @@ class Stack:
                     self._postgres.stop()
         finally:
             self._lease.leave()
+
+
+def _ui_url(api_url: str | None) -> str | None:
+    """Return the UI's address of a self-hosted server: the API's without its last part. None when that does not fit."""
+    trimmed = (api_url or "").rstrip("/")
+    return trimmed.removesuffix("/api") if trimmed.endswith("/api") else None

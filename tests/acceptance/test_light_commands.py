@@ -1,0 +1,54 @@
+"""Light commands start without the libraries of heavy ones. Asserts imports, not times: those depend on the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.acceptance.conftest import CommandLine
+
+# Each takes from 20 ms to more than a second to import.
+ONLY_FOR_OTHERS = {
+    "alembic", "asyncpg", "cryptography", "fastapi", "fsspec", "httpx", "numpy", "onnxruntime", "prefect", "psutil",
+    "pydantic", "pydantic_settings", "rich", "s3fs", "sqlalchemy", "tokenizers", "uvicorn", "yaml",
+    "blocks.custody", "blocks.storage", "blocks.age", "blocks.webhooks", "tasks", "flows", "waybill.gateway",
+}  # fmt: skip
+# Prefect's client needs its own libraries; the parts of Waybill that a run is made of stay out.
+ONLY_FOR_RUNS = {
+    "blocks.custody", "blocks.storage", "blocks.age", "blocks.webhooks", "tasks", "flows", "waybill.gateway", "alembic",
+    "numpy", "onnxruntime", "s3fs", "tokenizers",
+}  # fmt: skip
+PROGRAM = """
+import sys
+from waybill.cli import run
+code = run(sys.argv[2:])
+print(code, *sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def imported(waybill: CommandLine, *arguments: str, among: set[str]) -> str:
+    """The exit code, and which of these modules the command has imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, " ".join(among), *arguments],
+        env=waybill.environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("files", "list"), ("files", "list", "--source", "a.pdf"), ("search", "nothing like it"), ("stats",),
+                  ("keys", "list"), ("webhooks", "list")], ids=" ".join,
+)  # fmt: skip
+def test_commands_that_only_read_the_catalogue_import_little_else(
+    waybill: CommandLine, arguments: tuple[str, ...]
+) -> None:
+    allowed = {"blocks.webhooks"} if arguments[0] == "webhooks" else set[str]()
+    if arguments[0] == "search" and waybill.json("stats")["search_index"]["documents"]:
+        allowed = {"numpy", "onnxruntime", "tokenizers"}  # the question becomes a vector too
+    assert imported(waybill, *arguments, among=ONLY_FOR_OTHERS - allowed) == "0"
+
+
+def test_status_imports_prefect_and_nothing_that_runs_documents(waybill: CommandLine) -> None:
+    assert imported(waybill, "status", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a", among=ONLY_FOR_RUNS) == "1"
