@@ -28,7 +28,7 @@ _KEPT_TEXT = frozenset({"text", "markdown", "code", "table"})
 
 
 class ConvertOptions(StageOptions):
-    """How documents become Markdown."""
+    """Options of the conversion to Markdown."""
 
     exclude_selectors: tuple[str, ...] = Field(
         default=("nav", "footer", "aside"),

@@ -71,7 +71,7 @@ class DocumentEvents:
         return events
 
     def failed(self, document: Document, at: datetime) -> list[Event]:
-        """The document goes no further: the stage it failed in, and its chain."""
+        """Return the events of a document that failed for good: of the stage it failed in, and of the chain."""
         where, reason = document.failed_in or "", _reason(document)
         self._count(document, CUSTODY, *(stage.name for stage in self._stages))
         stage = next((one for one in self._stages if one.name == where), None)
@@ -112,7 +112,7 @@ class DocumentEvents:
             "metadata": {"error_message": reason},
             "context": self._context(document),
         }
-        # Each attempt may fail anew, which is an event of its own; success is one event in all attempts.
+        # Each attempt that fails is an event of its own; success is one event in all attempts.
         outcome = ("completed",) if reason is None else ("failed", self._attempt)
         return self._event("stage_chain_completed", document, at, data, *outcome)
 

@@ -98,7 +98,7 @@ class _FactsFile(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class ChunksRead:
-    """A chunks file as rows. `left_out_vectors` counts vectors of another model than the one asked for."""
+    """A chunks file as rows. `left_out_vectors` counts vectors of another model than the requested one."""
 
     head: DocumentHead
     chunks: list[Chunk]

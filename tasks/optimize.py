@@ -26,7 +26,7 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class OptimizeOptions(StageOptions):
-    """What is repaired."""
+    """Options of the Markdown optimizer."""
 
     repair_encoding: bool = Field(
         default=True,

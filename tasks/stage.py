@@ -1,11 +1,8 @@
 """The Prefect tasks of a run: one takes the documents into custody, one runs a stage; each works on one shard.
 
-Owns what every stage shares: reuse, the runner, custody of the output, events and retries. Read it from the top:
-
-1. the two tasks, `take_custody` and `run_stage`;
-2. the steps of `run_stage`, in order: `_plan`, `_reuse`, `_reserve`, `_produce`;
-3. one document: `_make_output`, which runs the job and stores the output, or `_share_output` of a twin;
-4. the inputs of a job, and the state in which a task ends.
+Owns what every stage shares: reuse, reservations, retries, and the state that Prefect shows. Read it from the top: the
+two tasks, `take_custody` and `run_stage`; then the steps of `run_stage` in order, `_plan`, `_reuse`, `_reserve` and
+`_produce`; then the state of a task. `tasks.stage_output` makes the output of one document.
 
 A document's failure is data of its shard. Only a transient error makes the task itself fail, so that Prefect retries
 it, and then only the documents that have no output yet run again.
@@ -16,8 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect import State, get_run_logger, task
@@ -27,17 +22,16 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
+from blocks.catalog import Reservation
 from blocks.errors import CatalogRefused, StageInputMissing, Transient, WaybillError
-from blocks.naming import stage_output_name
 from blocks.webhooks.outbox import Event
-from tasks.contract import SOURCE, DocumentInfo, Stage
+from tasks.contract import Stage
 from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
-from tasks.intake import source_file, take_in
-from tasks.job import Job, JobResult
+from tasks.intake import take_in
 from tasks.run_context import RunContext, Shard
 from tasks.stage_key import stage_key
+from tasks.stage_output import input_hashes, make_output, output_draft, share_output
 
 # A dropped connection recovers within seconds, a restarted Postgres within some ten; after that a person is needed.
 RETRY_DELAYS_SECONDS: list[float] = [1, 5, 15]
@@ -50,7 +44,7 @@ OTHER_RUN_POLL_SECONDS = 0.5
 
 
 def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Return Prefect's retry condition: only `Transient` errors of ours, by type."""
+    """Return whether Prefect retries the task: only for our `Transient` errors, decided by type."""
     return isinstance(state.data, Transient)
 
 
@@ -93,7 +87,7 @@ async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
     context = shard.context
     shard.forget_transient_errors(where=stage.name)
     keys = _plan(stage, [document for document in shard.alive if stage.name not in document.outputs], context)
-    # First the locks, then the search: what another run stores in between is found.
+    # First the locks, then the search for outputs: one that another run stores in between is found.
     async with _output_locks(set(keys.values()), context) as held:
         await _reuse(stage, keys, context)
         async with _reserve(stage, keys, held, context) as reserved:
@@ -101,15 +95,12 @@ async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
     return _task_state(shard, stage.name, sum(document.outputs[stage.name].reused for document in shard.alive))
 
 
-# The steps of run_stage
-
-
 def _plan(stage: Stage[Any], documents: list[Document], context: RunContext) -> dict[Document, str]:
     """Return the stage key of each document; one whose inputs were never made fails here."""
     keys: dict[Document, str] = {}
     for document in documents:
         try:
-            inputs = _input_hashes(stage, document)
+            inputs = input_hashes(stage, document)
             keys[document] = stage_key(stage, context.options[stage.name], context.services, inputs)
         except WaybillError as error:
             document.fail(error, where=stage.name)
@@ -167,7 +158,7 @@ async def _reserve(
     Outputs that this run is making already for another document are left out.
     """
     drafts = {
-        key: _draft(stage, document.info, key, context)
+        key: output_draft(stage, document.info, key, context)
         for document, key in keys.items()
         if key in held
         and key not in context.in_progress
@@ -205,9 +196,9 @@ async def _produce(
             raise StageInputMissing(f"{document.label} was never taken into custody")
         twin = context.in_progress.get(key)
         if twin is None:
-            document.outputs[stage.name] = await _make_output(stage, document, document.info, key, reserved, context)
+            document.outputs[stage.name] = await make_output(stage, document, document.info, key, reserved, context)
         else:
-            document.outputs[stage.name] = await _share_output(stage, document, document.info, twin, context)
+            document.outputs[stage.name] = await share_output(stage, document, document.info, twin, context)
 
     missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
     await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
@@ -220,151 +211,6 @@ async def _guarded(document: Document, where: str, work: Awaitable[None]) -> Non
     except WaybillError as error:
         document.fail(error, where=where)
         get_run_logger().warning("%s: %s failed: %s", document.label, where, error.message)
-
-
-# One document
-
-
-async def _share_output(
-    stage: Stage[Any], document: Document, info: DocumentInfo, twin: asyncio.Future[Artifact], context: RunContext
-) -> Deliverable:
-    """Wait for the output that this run is making for the same content under another name, and deliver it too."""
-    output = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
-    events = context.events.completed(document, stage, output, await context.custody.catalog.now())
-    await context.deliver_stored(output, info.source, events)
-    return output
-
-
-async def _make_output(
-    stage: Stage[Any],
-    document: Document,
-    info: DocumentInfo,
-    key: str,
-    reserved: dict[str, Reservation],
-    context: RunContext,
-) -> Deliverable:
-    """Make and store the output, as the one that documents with the same key wait for."""
-    made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
-    context.in_progress[key] = made
-    try:
-        output = await _run_and_store(stage, document, info, key, reserved, context)
-    except BaseException as error:
-        # A retry may succeed, so the failure goes to the documents that wait now and is then forgotten.
-        del context.in_progress[key]
-        if isinstance(error, WaybillError):
-            made.set_exception(error)
-            made.exception()  # mark as retrieved: there may be no twin to do it
-        else:
-            made.cancel()
-        raise
-    made.set_result(output.artifact)
-    return output
-
-
-async def _run_and_store(
-    stage: Stage[Any],
-    document: Document,
-    info: DocumentInfo,
-    key: str,
-    reserved: dict[str, Reservation],
-    context: RunContext,
-) -> Deliverable:
-    """Run the job, then store its output and record the events in the transaction that makes it available."""
-    options = context.options[stage.name]
-    target = context.scratch / f"{document.index}{stage.suffix}"
-    job = Job(
-        stage_name=stage.name,
-        stage_key=key,
-        document=info,
-        files=await _input_files(stage, document, context),
-        options=options.model_dump(mode="json"),
-        target=target,
-    )
-    result = await context.runner.run(job)
-    # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
-    if key in reserved:
-        reservation = reserved.pop(key)
-    else:
-        (reservation,) = await context.custody.reserve([_draft(stage, info, key, context)])
-    draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
-    events: list[Event] = []
-
-    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
-        events.extend(context.events.completed(document, stage, output, artifact.created_at))
-        return await context.make_available_and_tell(connection, artifact, events)
-
-    artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
-    context.events.confirm(events)
-    document.files[stage.name] = target
-    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
-
-
-def _draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunContext) -> Draft:
-    """Return what is known of an output before it is made."""
-    return Draft(
-        kind="stage_output",
-        filename=stage_output_name(info.name, stage.suffix),
-        source_file=info.source,
-        document_sha256=info.sha256,
-        media_type=stage.media_type,
-        keep_for=context.keep_for,
-        stage=StageMark(number=stage.number, name=stage.name, key=key),
-        run_id=context.run_id,
-    )
-
-
-def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:
-    return {
-        "stage_version": stage.version,
-        "options": dict(job.options),
-        "inputs": sorted(job.files),
-        "seconds": round(result.seconds, 4),
-        "worker_peak_memory_bytes": result.peak_memory_bytes,
-        "warnings": list(result.warnings),
-    }
-
-
-# Inputs, and the state of the task
-
-
-def _chosen_inputs(stage: Stage[Any], document: Document) -> list[str]:
-    """Return, for each `Read` of the stage, the input that serves it. Raises `StageInputMissing`."""
-    chosen: list[str] = []
-    for read in stage.reads:
-        name = next((name for name in read.any_of if name == SOURCE or name in document.outputs), None)
-        if name is not None:
-            chosen.append(name)
-        elif read.required:
-            raise StageInputMissing(
-                f"{stage.name} reads the output of {' or '.join(read.any_of)}, which this run neither makes nor finds; "
-                "ask for the earlier stages too"
-            )
-    return chosen
-
-
-def _input_hashes(stage: Stage[Any], document: Document) -> dict[str, str]:
-    if document.info is None:
-        raise StageInputMissing(f"{document.label} was never taken into custody")
-    return {
-        name: document.info.sha256 if name == SOURCE else document.outputs[name].artifact.sha256
-        for name in _chosen_inputs(stage, document)
-    }
-
-
-async def _input_files(stage: Stage[Any], document: Document, context: RunContext) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for name in _chosen_inputs(stage, document):
-        if name == SOURCE:
-            files[name] = await source_file(document, context)
-            continue
-        if name not in document.files:
-            artifact = document.outputs[name].artifact
-            target = context.scratch / f"{document.index}-{artifact.file_id}"
-            await context.custody.fetch(artifact, target)
-            document.files[name] = target
-        files[name] = document.files[name]
-    return files
 
 
 def _task_state(shard: Shard, where: str, reused: int) -> State[None]:

@@ -146,12 +146,12 @@ def _is_pdf(head: bytes) -> bool:
 
 
 def _is_bmp(head: bytes) -> bool:
-    """BITMAPFILEHEADER: "BM", then reserved zeros at 6, then a plausible offset of the pixels at 10."""
+    """Return whether a BITMAPFILEHEADER begins *head*: "BM", reserved zeros at 6, a plausible pixel offset at 10."""
     return head.startswith(b"BM") and head[6:10] == b"\0\0\0\0" and 14 < int.from_bytes(head[10:14], "little") < 70_000
 
 
 def _is_dbf(head: bytes) -> bool:
-    """dBase header: version, date of last change as year, month, day, and a header length of at least 33."""
+    """Return whether a dBase header begins *head*: version, date of last change, a header length of at least 33."""
     if len(head) < 33 or head[0] not in _DBF_VERSIONS:
         return False
     return 1 <= head[2] <= 12 and 1 <= head[3] <= 31 and int.from_bytes(head[8:10], "little") >= 33

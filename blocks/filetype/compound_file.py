@@ -135,7 +135,10 @@ def _directory(reader: _Reader) -> dict[str, _Stream]:
 
 
 def _wants_password(reader: _Reader, streams: dict[str, _Stream], kind: str) -> bool:
-    """[MS-DOC] 2.5.1 fEncrypted, [MS-XLS] 2.4.117 FilePass right after BOF, [MS-PPT] 2.3.7 encrypted summary."""
+    """Return whether the document is encrypted.
+
+    [MS-DOC] 2.5.1 fEncrypted, [MS-XLS] 2.4.117 FilePass right after BOF, [MS-PPT] 2.3.7 encrypted summary.
+    """
     if kind == "ppt":
         return "EncryptedSummary" in streams
     stream = streams.get("WordDocument" if kind == "doc" else "Workbook")

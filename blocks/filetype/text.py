@@ -177,7 +177,7 @@ def _by_looks(text: str, *, ignore_mail: bool) -> str:
 
 
 def _looks_like_mail(text: str) -> bool:
-    """RFC 5322 section 2.2: header fields up to the first empty line, some of which occur in messages only."""
+    """Return whether header fields (RFC 5322 section 2.2) begin *text*, some of which occur in messages only."""
     found = set[str]()
     lines = text.splitlines()
     for line in lines[1:] if lines and lines[0].startswith("From ") else lines:

@@ -18,9 +18,9 @@ from tasks.text.scanner import LINE_END, Block, Kind, scan_blocks
 # The title and the headings above a chunk are embedded with it and so take tokens from its text: at most one part in
 # this many. The same holds for the header row of a table; a larger one is left out.
 CONTEXT_SHARE = 5
-# Between two headings stands a separator, and a line end between the last one and the text: about one token each.
+# Between two headings is a separator, and a line end between the last heading and the text: about one token each.
 SEPARATOR_TOKENS = 1
-# The tokenizer is fast on batches.
+# The tokenizer counts a batch several times faster than one text after another.
 BATCH_BLOCKS = 256
 
 
@@ -126,7 +126,7 @@ def pack(text: str, body_start: int, limits: Limits, cutter: Cutter) -> Iterator
 
 
 class _Packer:
-    """Holds the chunk being filled and, while that goes on with the same section, the one before it."""
+    """Holds the chunk being filled and, while that continues the same section, the chunk before it."""
 
     def __init__(self, text: str, limits: Limits, cutter: Cutter) -> None:
         self._text = text
@@ -149,7 +149,7 @@ class _Packer:
             yield from self._add_parts(block)
 
     def _add_parts(self, block: Block) -> Iterator[Draft]:
-        """Add a block in parts: it is too large for a chunk, or what came before it is too small for one."""
+        """Add a block in parts: it is too large for a chunk, or the text before it is too small for one."""
         room = self._room_when_fresh()
         header = self._table_header(block, room)
         if header:

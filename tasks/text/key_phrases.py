@@ -20,7 +20,7 @@ MAX_TEXT_CHARACTERS = 64 * 1024
 MAX_PHRASE_WORDS = 3
 # In Chinese each character counts as a word.
 MAX_CHINESE_CHARACTERS = 8
-# TextRank is asked for this many times the phrases wanted, because some are dropped.
+# How many times the requested phrases TextRank is to find, because some are dropped.
 SURPLUS = 4
 # A single letter, syllable or sign is not a key phrase.
 MIN_PHRASE_CHARACTERS = 3

@@ -97,7 +97,7 @@ class _Scanner:
             yield from self._read_verbatim(line, start, end)
         elif not line or line.isspace():
             self._after_blank = True
-            if self._kind not in ("list", "code"):  # both go on after blank lines
+            if self._kind not in ("list", "code"):  # both continue after blank lines
                 yield from self.close()
         else:
             yield from self._read_text(line, start, end)

@@ -1,0 +1,164 @@
+"""One document's output of one stage: its inputs, the job that makes it, and how it is stored.
+
+Start at `make_output`. The output becomes available in the transaction that records its events; documents of the same
+run with the same stage key wait for it (`share_output`). Which outputs are needed, and locked, is decided in
+`tasks.stage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
+from blocks.errors import StageInputMissing, WaybillError
+from blocks.naming import stage_output_name
+from blocks.webhooks.outbox import Event
+from tasks.contract import SOURCE, DocumentInfo, Stage
+from tasks.document import Deliverable, Document
+from tasks.intake import source_file
+from tasks.job import Job, JobResult
+from tasks.run_context import RunContext
+
+
+def input_hashes(stage: Stage[Any], document: Document) -> dict[str, str]:
+    """Return the sha256 of each input, by its name. Raises `StageInputMissing`."""
+    if document.info is None:
+        raise StageInputMissing(f"{document.label} was never taken into custody")
+    return {
+        name: document.info.sha256 if name == SOURCE else document.outputs[name].artifact.sha256
+        for name in _chosen_inputs(stage, document)
+    }
+
+
+def output_draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunContext) -> Draft:
+    """Return what is known of an output before it is made."""
+    return Draft(
+        kind="stage_output",
+        filename=stage_output_name(info.name, stage.suffix),
+        source_file=info.source,
+        document_sha256=info.sha256,
+        media_type=stage.media_type,
+        keep_for=context.keep_for,
+        stage=StageMark(number=stage.number, name=stage.name, key=key),
+        run_id=context.run_id,
+    )
+
+
+async def make_output(
+    stage: Stage[Any],
+    document: Document,
+    info: DocumentInfo,
+    key: str,
+    reserved: dict[str, Reservation],
+    context: RunContext,
+) -> Deliverable:
+    """Make and store the output, as the one that documents with the same key wait for."""
+    made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
+    context.in_progress[key] = made
+    try:
+        output = await _run_and_store(stage, document, info, key, reserved, context)
+    except BaseException as error:
+        # A retry may succeed, so the failure is passed to the documents that wait now and is then forgotten.
+        del context.in_progress[key]
+        if isinstance(error, WaybillError):
+            made.set_exception(error)
+            made.exception()  # mark as retrieved: there may be no twin to do it
+        else:
+            made.cancel()
+        raise
+    made.set_result(output.artifact)
+    return output
+
+
+async def share_output(
+    stage: Stage[Any], document: Document, info: DocumentInfo, twin: asyncio.Future[Artifact], context: RunContext
+) -> Deliverable:
+    """Wait for the output that this run is making for the same content under another name, and deliver it too."""
+    output = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
+    events = context.events.completed(document, stage, output, await context.custody.catalog.now())
+    await context.deliver_stored(output, info.source, events)
+    return output
+
+
+async def _run_and_store(
+    stage: Stage[Any],
+    document: Document,
+    info: DocumentInfo,
+    key: str,
+    reserved: dict[str, Reservation],
+    context: RunContext,
+) -> Deliverable:
+    """Run the job, then store its output and record the events in the transaction that makes it available."""
+    options = context.options[stage.name]
+    target = context.scratch / f"{document.index}{stage.suffix}"
+    job = Job(
+        stage_name=stage.name,
+        stage_key=key,
+        document=info,
+        files=await _input_files(stage, document, context),
+        options=options.model_dump(mode="json"),
+        target=target,
+    )
+    result = await context.runner.run(job)
+    # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
+    if key in reserved:
+        reservation = reserved.pop(key)
+    else:
+        (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
+    draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
+    events: list[Event] = []
+
+    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
+        output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+        events.extend(context.events.completed(document, stage, output, artifact.created_at))
+        return await context.make_available_and_tell(connection, artifact, events)
+
+    artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
+    context.events.confirm(events)
+    document.files[stage.name] = target
+    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+
+
+def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:
+    return {
+        "stage_version": stage.version,
+        "options": dict(job.options),
+        "inputs": sorted(job.files),
+        "seconds": round(result.seconds, 4),
+        "worker_peak_memory_bytes": result.peak_memory_bytes,
+        "warnings": list(result.warnings),
+    }
+
+
+def _chosen_inputs(stage: Stage[Any], document: Document) -> list[str]:
+    """Return, for each `Read` of the stage, the input that serves it. Raises `StageInputMissing`."""
+    chosen: list[str] = []
+    for read in stage.reads:
+        name = next((name for name in read.any_of if name == SOURCE or name in document.outputs), None)
+        if name is not None:
+            chosen.append(name)
+        elif read.required:
+            raise StageInputMissing(
+                f"{stage.name} reads the output of {' or '.join(read.any_of)}, which this run neither makes nor finds; "
+                "ask for the earlier stages too"
+            )
+    return chosen
+
+
+async def _input_files(stage: Stage[Any], document: Document, context: RunContext) -> dict[str, Path]:
+    """Return a local copy of each input, by its name; fetched from custody once per run."""
+    files: dict[str, Path] = {}
+    for name in _chosen_inputs(stage, document):
+        if name == SOURCE:
+            files[name] = await source_file(document, context)
+            continue
+        if name not in document.files:
+            artifact = document.outputs[name].artifact
+            target = context.scratch / f"{document.index}-{artifact.file_id}"
+            await context.custody.fetch(artifact, target)
+            document.files[name] = target
+        files[name] = document.files[name]
+    return files
