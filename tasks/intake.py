@@ -86,7 +86,7 @@ async def _store_once(
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         events.extend(context.events.taken(document, artifact.created_at))
-        return await context.make_available_and_tell(connection, artifact, events)
+        return await context.make_available_with_events(connection, artifact, events)
 
     # With the expected hash, a file that changes while it is being read fails instead of getting a wrong identity.
     expected = Expected(size=info.size_bytes, sha256=info.sha256)

@@ -18,7 +18,7 @@ from blocks.catalog import Artifact, Connection, OutputLocks
 from blocks.custody import Custody
 from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
-from blocks.webhooks.outbox import Event, add_events, make_available_and_tell
+from blocks.webhooks.outbox import Event, add_events, make_available_with_events
 from tasks.contract import Services, Stage, StageOptions
 from tasks.document import Deliverable, Document
 from tasks.document_events import DocumentEvents
@@ -58,11 +58,13 @@ class RunContext:
             await self.record_events(connection, events)
         self.events.confirm(events)
 
-    async def make_available_and_tell(
+    async def make_available_with_events(
         self, connection: Connection, artifact: Artifact, events: Sequence[Event]
     ) -> Artifact:
         """Make a file available and record its events: both or neither."""
-        return await make_available_and_tell(self.custody.catalog, connection, artifact, events, self.links.to_payload)
+        return await make_available_with_events(
+            self.custody.catalog, connection, artifact, events, self.links.to_payload
+        )
 
     async def record_events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Record *events* in the caller's transaction. Idempotent by their ids."""

@@ -39,7 +39,7 @@ MAX_PAGE = 1000
 UNPIN_GRACE = timedelta(days=1)
 
 # Columns that are known only once the file is written.
-_MEASURED = (
+_WRITTEN = (
     "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
     "header_sha256", "created_at", "expires_at",
 )  # fmt: skip
@@ -121,18 +121,18 @@ class Catalog:
         artifact: Artifact,
         *,
         statement: str = queries.MAKE_AVAILABLE,
-        more: Mapping[str, Any] | None = None,
+        more_values: Mapping[str, Any] | None = None,
     ) -> Artifact:
-        """Turn the `pending` row into the artifact it announced (row last), and note it as delivered by its run.
+        """Turn the `pending` row into *artifact* (row last), and record that its run delivered it.
 
-        One statement, so it is atomic on any connection; *statement* is another one built on `MADE_AVAILABLE`, with
-        *more* values. What was not known at the reservation is taken from *artifact*: type, sizes and hashes, times,
-        metadata and report.
-        Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has given it up meanwhile.
+        One statement, so it is atomic on any connection. *statement* may be another one that is built on
+        `queries.MAKE_AVAILABLE_CTES`, with *more_values*; ADR 0015 says why. Type, sizes, hashes, times, metadata and
+        report are those of *artifact*. Raises `ArtifactNotFound` when the row is no longer pending, because a recovery
+        has removed it meanwhile; then the statement has written nothing.
         """
-        values = {name: getattr(artifact, name) for name in _MEASURED}
-        facts = {name: json_text(getattr(artifact, name), name) for name in ("metadata", "report")}
-        cursor = await execute(connection, statement, {**values, **facts, **(more or {})})
+        values = {name: getattr(artifact, name) for name in _WRITTEN}
+        json_values = {name: json_text(getattr(artifact, name), name) for name in ("metadata", "report")}
+        cursor = await execute(connection, statement, {**values, **json_values, **(more_values or {})})
         row = await cursor.fetchone()
         if row is None:
             raise ArtifactNotFound(

@@ -41,8 +41,9 @@ RESERVE = """
     select clock_timestamp() as now
 """
 
-# The only way from pending to available: with the hashes of what was written. What a run makes, it has delivered.
-MADE_AVAILABLE = f"""
+# The only way from pending to available, with the hashes of the written bytes. A run delivers every file that it makes.
+# Common table expressions, because the outbox records events in the same statement (ADR 0015).
+MAKE_AVAILABLE_CTES = f"""
     made as (
         update artifacts
            set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
@@ -58,7 +59,7 @@ MADE_AVAILABLE = f"""
     )
 """
 
-MAKE_AVAILABLE = f"with {MADE_AVAILABLE} select * from made"
+MAKE_AVAILABLE = f"with {MAKE_AVAILABLE_CTES} select * from made"
 
 # Locks to the end of the transaction. Waits for a transaction that is changing the row, even if its client is gone.
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"

@@ -16,7 +16,7 @@ from blocks.webhooks.outbox.outbox import (
     RecordedEvent,
     add_event_for,
     add_events,
-    make_available_and_tell,
+    make_available_with_events,
     recent_events,
     whole_body,
 )
@@ -32,7 +32,7 @@ __all__ = [
     "add_events",
     "computed_event_id",
     "list_deliveries",
-    "make_available_and_tell",
+    "make_available_with_events",
     "recent_events",
     "sequence_of",
     "state_event_id",

@@ -47,18 +47,21 @@ async def add_events(connection: Connection, events: Sequence[Event], payload_li
     return int(row["added"]) if row else 0
 
 
-async def make_available_and_tell(
+async def make_available_with_events(
     catalog: Catalog,
     connection: Connection,
     artifact: Artifact,
     events: Sequence[Event],
     payload_link: PayloadLink,
 ) -> Artifact:
-    """`Catalog.make_available` with `add_events`: both or neither, on any connection. Raises like the former."""
+    """Make *artifact* available and record *events*: both or neither, on any connection.
+
+    Raises like `Catalog.make_available`.
+    """
     if not events:
         return await catalog.make_available(connection, artifact)
-    statement, more = queries.MAKE_AVAILABLE_AND_TELL, _rows(events, payload_link)
-    return await catalog.make_available(connection, artifact, statement=statement, more=more)
+    statement, rows = queries.MAKE_AVAILABLE_WITH_EVENTS, _rows(events, payload_link)
+    return await catalog.make_available(connection, artifact, statement=statement, more_values=rows)
 
 
 async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:

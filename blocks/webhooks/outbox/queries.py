@@ -5,7 +5,7 @@ Every statement runs on the caller's connection. All times are the database's.
 
 from __future__ import annotations
 
-from blocks.catalog.queries import MADE_AVAILABLE
+from blocks.catalog.queries import MAKE_AVAILABLE_CTES
 
 # Dispatchers that listen on this channel are notified with the id of each endpoint that has something due.
 CHANNEL = "waybill_webhooks"
@@ -48,10 +48,10 @@ ADD_EVENTS = f"""
     select (select count(*) from added) as added, (select count(*) from notified) as notified
 """
 
-# A file becomes available and its events are recorded in one statement, at a third of the cost of a transaction around
-# two. The count is selected because Postgres does not run a query whose result is not read.
-MAKE_AVAILABLE_AND_TELL = f"""
-    with {MADE_AVAILABLE}, {RECORD_EVENTS.format(condition="exists (select 1 from made)")}
+# A file becomes available and its events are recorded in one statement, which is faster than a transaction around two
+# (ADR 0015). The count is selected because Postgres does not run a query whose result is not read.
+MAKE_AVAILABLE_WITH_EVENTS = f"""
+    with {MAKE_AVAILABLE_CTES}, {RECORD_EVENTS.format(condition="exists (select 1 from made)")}
     select made.* from made, (select count(*) from notified) as notified
 """
 
