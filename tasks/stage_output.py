@@ -114,7 +114,7 @@ async def _run_and_store(
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
         events.extend(context.events.completed(document, stage, output, artifact.created_at))
-        return await context.make_available_and_tell(connection, artifact, events)
+        return await context.make_available_with_events(connection, artifact, events)
 
     artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
     context.events.confirm(events)

@@ -5,7 +5,7 @@ decides what has expired. Refuses to touch stored bytes: that is `blocks.custody
 
 Start reading at `artifact` (the row), then `queries` (all SQL) and `catalog` (the typed calls). `maintenance` (marks,
 moves, restoring) is imported by name, because only custody's maintenance operations and their commands use it, and so
-is `migrate`, which brings a database to this version's schema.
+is `migrate`, which upgrades a database to this version's schema.
 """
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored

@@ -56,8 +56,8 @@ class StreamingUpload:
     # - `_room`, a semaphore, bounds that queue. The thread releases it for each piece it takes; so does the end of
     #   `_storing`, because a writer must not wait for a thread that is gone.
     # - `_stored`, a future, is set by `fill` when all bytes are in the storage: `finish` waits for it.
-    # - `_description`, a future, is awaited by `fill` from then on. `keep` sets it, and `fill` makes the file
-    #   available; `discard` sets it to `Discarded`, and `fill` undoes the write.
+    # - `_description`, a future, is what `fill` waits for then. `keep` sets it, and `fill` makes the file available;
+    #   `discard` sets it to `Discarded`, and `fill` undoes the write.
     #
     # Order: write* -> finish (None, `_stored`) -> keep (`_description`) -> the end of `_storing`. `discard` may come
     # at any point of it and does nothing after `keep`.

@@ -34,7 +34,7 @@ MAX_QUERY_CHARACTERS = 20_000
 _RRF_K = 60
 # How deep each ranking goes into the fusion; a passage far down in two rankings can still win over one list's tenth.
 _MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
-# Words so common that more chunks than this hold them do not tell passages apart; scoring this many takes 60 ms.
+# Words so common that more chunks than this hold them do not distinguish passages; scoring this many takes 60 ms.
 _MAX_MATCHES = 10_000
 # The first words of a pasted page name its subject; each further word costs a look-up in every language.
 _MAX_TERMS = 32
