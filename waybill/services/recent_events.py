@@ -1,7 +1,7 @@
-"""What has happened lately, over all runs: their state changes from Prefect's history, their documents from the outbox.
+"""Recent events of all runs in one list: state changes from Prefect's history, events of documents from the outbox.
 
-One list, newest first. Run states are read from Prefect, also those that nobody is told of (scheduled, pending); what
-happened to documents is in the outbox alone. Gives no links: those in events open files without a key.
+Run states are read from Prefect, including those that have no webhook (scheduled, pending); events of documents are
+only in the outbox. Returns no links: those in webhooks give access to files without an API key.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from blocks.webhooks.outbox import RecordedEvent, recent_events
 from waybill.services.run_history import Entry as Change
 from waybill.services.run_history import Records, history_of, utc_text
 
-# A list that a person looks through, and some seconds for Prefect's server, which is asked for each run by itself.
+# A list that a person looks through, and some seconds for Prefect's server: each run takes a request of its own.
 MAX_RUNS = 1000
 MAX_EVENTS = 2000
-# The longest that history is kept by default is a week; a month is for those who keep it longer.
+# By default history is kept for a week at most; a month is for installations that keep it longer.
 MAX_HOURS = 24 * 31
 _CONCURRENT_RUNS = 8
 
-_OF_DOCUMENTS = ("task_progress", *DOCUMENT_EVENTS)
+_RECORDED = ("task_progress", *DOCUMENT_EVENTS)
 
 Entry = dict[str, Any]
 
@@ -45,19 +45,19 @@ Entry = dict[str, Any]
 async def read_recent_events(
     catalog: Catalog, client: PrefectClient, hours: float, *, limit: int = MAX_EVENTS
 ) -> dict[str, Any]:
-    """``{"events": [...newest first...], "count", "hours", "truncated"}``.
+    """Return ``{"events": [...newest first...], "count", "hours", "truncated"}``.
 
     *truncated*: there are more than *limit*, which is at most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises
-    `CatalogUnavailable`, `InvalidOptions` and what *client* raises.
+    `CatalogUnavailable`, `InvalidOptions` and *client*'s errors.
     """
     if not (0 < hours <= MAX_HOURS and 1 <= limit <= MAX_EVENTS):
-        raise InvalidOptions(f"ask for up to {MAX_HOURS} hours and {MAX_EVENTS} events, not for {hours} and {limit}")
+        raise InvalidOptions(f"at most {MAX_HOURS} hours and {MAX_EVENTS} events can be read, not {hours} and {limit}")
     async with catalog.connection() as connection:
         now = await catalog.now()
-        recorded = await recent_events(connection, timedelta(hours=hours), event_types=_OF_DOCUMENTS, limit=limit + 1)
+        recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
     changes, more_runs = await _state_changes(client, now - timedelta(hours=hours), limit)
     entries = [*changes, *map(_of_document, recorded)]
-    # Those of one moment have an order too, the same one whatever the limit.
+    # Entries of the same time have an order too, which does not depend on the limit.
     entries.sort(
         key=lambda entry: (entry["timestamp"], entry["event_type"] or "", entry["task_id"] or ""), reverse=True
     )
@@ -71,7 +71,7 @@ async def read_recent_events(
 
 
 async def _state_changes(client: PrefectClient, since: datetime, limit: int) -> tuple[list[Entry], bool]:
-    """The newest changes, *limit* at least where there are so many, and whether anything is left out."""
+    """Return the newest changes, at least *limit* of them if there are, and whether any are left out."""
     runs: dict[UUID, FlowRun] = {}
     more = False
     async for run in _runs(client, since):
@@ -79,8 +79,8 @@ async def _state_changes(client: PrefectClient, since: datetime, limit: int) -> 
         if more:
             break
         runs[run.id] = run
-    # A run's last change is read with it, and its states one by one. Each of the *limit* runs that changed last has a
-    # change that is newer than all of the other runs', so those can add nothing to the list.
+    # A run's last change is read with the run; all its states take another request. Each of the *limit* runs that
+    # changed last has a change that is newer than all changes of the other runs, so those cannot enter the list.
     last = sorted((run for run in runs.values() if _last_change(run) >= since), key=_last_change, reverse=True)
     return await _changes_of(client, last[: limit + 1], since), more
 
@@ -90,7 +90,7 @@ def _last_change(run: FlowRun) -> datetime:
 
 
 async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun]:
-    """Runs that may have changed their state since then, some of them twice: begun, ended, or still under way."""
+    """Yield runs whose state may have changed since then, some of them twice: begun, ended, or in progress."""
     ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
     for these, sort in (
         ({"end_time": {"after_": since}}, FlowRunSort.END_TIME_DESC),
@@ -129,8 +129,8 @@ def _of_run(run: FlowRun, change: Change) -> Entry:
 
 
 def _of_document(event: RecordedEvent) -> Entry:
-    told = cast("Entry", orjson.loads(event.body))
-    data = cast("Entry", told["data"])
+    body = cast("Entry", orjson.loads(event.body))
+    data = cast("Entry", body["data"])
     stage = cast("Entry", data.get("stage") or {})
     if event.event_type == "stage_chain_completed":
         status = "completed" if data.get("overall_success") else "failed"
@@ -142,7 +142,7 @@ def _of_document(event: RecordedEvent) -> Entry:
         "timestamp": utc_text(event.occurred_at),
         "event_type": event.event_type,
         "task_id": str(event.task_id) if event.task_id else None,
-        "source_file": told["source_file"],
+        "source_file": body["source_file"],
         "status": status,
         "progress": data.get("progress"),
         "message": message,

@@ -1,7 +1,7 @@
 """A run's history out of what Prefect keeps of it: its states, and where its stage tasks began and ended.
 
-Owns how far the run was at each moment, which Prefect does not keep: it is counted from the tasks that had ended by
-then, and from the progress that had been reported by then. It never falls, and is never that of a later moment.
+Owns the progress at each entry, which Prefect does not keep: it is computed from the tasks that had ended and from the
+progress that was reported by then. It never decreases, and never includes later reports.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from blocks.runs.progress import Reported
 from blocks.runs.run_events import state_message
 
-# States before the flow's first line: nothing can have been done yet.
+# States before the flow's first line: no work can be done yet.
 NOT_BEGUN = frozenset({StateType.SCHEDULED, StateType.PENDING})
-# A task that ended like this has done its part of the run: documents that failed in it go no further.
+# A task that ended in one of these has done its part of the run: later stages skip documents that failed in it.
 DONE = frozenset({StateType.COMPLETED, StateType.FAILED})
 _ENDED = DONE | {StateType.CANCELLED, StateType.CRASHED}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Records:
-    """What Prefect has on a run. *planned*: tasks of one attempt, None where it is not known. *left_out*: tasks that
-    have ended and are older than those given."""
+    """What Prefect has recorded of a run. *planned*: tasks of one attempt, None if unknown. *left_out*: tasks that have
+    ended and are older than *tasks*."""
 
     states: Sequence[State[Any]]
     tasks: Sequence[TaskRun]
@@ -51,7 +51,7 @@ class Entry:
     ends_in_attempt: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As commands and the API show it."""
+        """Return the entry as commands and the API show it."""
         return {
             "timestamp": utc_text(self.at),
             "status": self.status,
@@ -62,7 +62,7 @@ class Entry:
 
 
 def history_of(records: Records) -> list[Entry]:
-    """The whole history, newest first."""
+    """Return the whole history, newest first."""
     entries = [_of_state(state) for state in records.states]
     entries += [entry for task in records.tasks for entry in _of_task(task)]
     entries.sort(key=lambda entry: (entry.at, entry.entry_id))
@@ -70,7 +70,7 @@ def history_of(records: Records) -> list[Entry]:
 
 
 def utc_text(moment: datetime) -> str:
-    """One zone and one form for all, so that they sort by text."""
+    """Return *moment* in UTC, always in the same form, so that the texts sort by time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
@@ -86,7 +86,7 @@ def _of_state(state: State[Any]) -> Entry:
 
 
 def _of_task(task: TaskRun) -> Iterator[Entry]:
-    """Its beginning and, if it has ended, its end. What it went through in between Prefect tells of each task alone."""
+    """Yield the start of a task and, if it has ended, its end: the states in between would take a request a task."""
     if task.start_time is None:
         return
     about = {"stage": task.name, "task_run_id": str(task.id)}
@@ -111,7 +111,7 @@ def _of_task(task: TaskRun) -> Iterator[Entry]:
 
 
 def _with_progress(entries: Iterable[Entry], records: Records) -> Iterator[Entry]:
-    """*entries*, oldest first, each with how far the run was."""
+    """Yield *entries*, oldest first, each with the progress of the run."""
     reported = sorted(records.reported, key=lambda one: one.at)
     last = max(records.states, key=lambda state: state.timestamp, default=None)
     tasks = records.planned or _planned_at_the_end(records, last)
@@ -120,7 +120,7 @@ def _with_progress(entries: Iterable[Entry], records: Records) -> Iterator[Entry
         if entry.ends_in_attempt is not None and tasks:
             done[entry.ends_in_attempt] += 1
             furthest = max(furthest, min(1.0, (records.left_out + done[entry.ends_in_attempt]) / tasks))
-        # The last word of a run is told before its last state, but by another machine's clock.
+        # A run reports last before its last state, but timestamps are of two machines' clocks.
         at_its_end = last is not None and last.type in _ENDED and entry.entry_id == last.id
         while reported and (at_its_end or reported[0].at <= entry.at):
             furthest = max(furthest, min(1.0, reported.pop(0).progress))
@@ -131,7 +131,7 @@ def _with_progress(entries: Iterable[Entry], records: Records) -> Iterator[Entry
 
 
 def _planned_at_the_end(records: Records, last: State[Any] | None) -> int | None:
-    """How many tasks an attempt had, for a run that noted no plan: known once it has been through all of them."""
+    """Return the number of tasks of an attempt, for a run without a plan: known once the run has completed."""
     if last is None or last.type is not StateType.COMPLETED:
         return None
     return records.left_out + max(Counter(task.flow_run_run_count for task in records.tasks).values(), default=0)

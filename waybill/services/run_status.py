@@ -1,7 +1,7 @@
-"""How far a run is and what happened to it, read from Prefect; nothing is kept twice.
+"""The status and the history of a run, read from Prefect; nothing is stored twice.
 
 For every run of this project's flows, wherever it was started. Progress is the run's progress artifact, the stage is
-the task that is running, history is Prefect's `flow_run_state` with the beginnings and ends of stage tasks.
+the task that is running, and the history is Prefect's `flow_run_state` with the starts and ends of stage tasks.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
 from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, utc_text
 
 MAX_ENTRIES = 1000
-# A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest are shown.
+# A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest tasks count.
 MAX_TASKS = 2000
 
 
 async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
-    """``{"task_id", "status", "progress", "message", "stage", ...}``. Raises `RunNotFound` and what *client* raises."""
+    """Return ``{"task_id", "status", "progress", "stage", ...}``. Raises `RunNotFound` and *client*'s errors."""
     run, progress, stage = await asyncio.gather(
         _read_run(client, run_id), read_progress(client, run_id), _running_task(client, run_id)
     )
@@ -63,11 +63,11 @@ async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
 async def read_history(
     client: PrefectClient, run_id: UUID, *, limit: int = MAX_ENTRIES, after: str | None = None
 ) -> dict[str, Any]:
-    """``{"task_id", "history": [...newest first...], "event_count", "next", "truncated"}``.
+    """Return ``{"task_id", "history": [...newest first...], "event_count", "next", "truncated"}``.
 
-    One page of *limit* entries; *after* is the ``next`` of the page before. ``event_count`` is that of all pages.
-    ``truncated``: the run had more than `MAX_TASKS` tasks, and the oldest are left out. Raises `RunNotFound`,
-    `InvalidOptions` and what *client* raises.
+    One page of *limit* entries; *after* is the ``next`` of the page before. ``event_count`` counts all pages.
+    ``truncated``: the run has more than `MAX_TASKS` tasks, and the oldest are left out. Raises `RunNotFound`,
+    `InvalidOptions` and *client*'s errors.
     """
     if not 1 <= limit <= MAX_ENTRIES:
         raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
@@ -88,7 +88,7 @@ async def read_history(
             left_out=left_out,
         )
     )
-    # Page by key set: what has happened meanwhile shifts no page.
+    # Pages by key set: new entries shift no page.
     rest = [entry for entry in entries if before is None or (entry.at, entry.entry_id) < before]
     page = rest[:limit]
     return {
@@ -101,7 +101,7 @@ async def read_history(
 
 
 def progress_of(state: State[Any], progress: float) -> float:
-    """0 to 1: nothing before the run began, everything once it has completed, else what it last reported."""
+    """Return 0 before the run began, 1 once it has completed, otherwise the *progress* that it last reported."""
     if state.type in NOT_BEGUN:
         return 0.0
     return 1.0 if state.type == StateType.COMPLETED else progress
@@ -121,7 +121,7 @@ async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
 
 
 async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskRun], int]:
-    """The run's tasks that began last, at most `MAX_TASKS`, and how many have ended that are not among them."""
+    """Return the `MAX_TASKS` tasks that began last, and how many ended tasks are not among them."""
     found: dict[UUID, TaskRun] = {}
     newest_first = partial(
         client.read_task_runs, flow_run_filter=_this(run_id), sort=TaskRunSort.EXPECTED_START_TIME_DESC
@@ -148,7 +148,7 @@ async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskR
 
 
 async def _running_task(client: PrefectClient, run_id: UUID) -> str | None:
-    """The stage task that began last of those that are running."""
+    """Return the name of the running stage task that began last."""
     runs = await client.read_task_runs(
         flow_run_filter=_this(run_id),
         task_run_filter=_in_state(StateType.RUNNING),

@@ -1,7 +1,6 @@
-"""What is done to endpoints and deliveries, with its line in the audit log; the same for the command line and the
-gateway.
+"""Operations on endpoints and deliveries, each with its line in the audit log, for the command line and the gateway.
 
-Owns that both commit together, and what counts as a test of an endpoint. Sends nothing: dispatchers do.
+The operation and its line commit together. Sends nothing: dispatchers do.
 """
 
 from __future__ import annotations
@@ -28,24 +27,23 @@ from blocks.webhooks.registration import Registered, Rotated
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard
 
-# Whoever takes longer to take up a new secret does not mean to; until then the old one, which may have been stolen,
-# still signs.
+# A longer overlap is a mistake: as long as it lasts, the old secret, which may be stolen, still signs.
 MAX_OVERLAP = timedelta(days=90)
-# How often a delivery is looked at that somebody waits for; an attempt takes milliseconds to 20 s.
-_LOOK_SECONDS = 0.1
+# The poll interval of a command that waits for an attempt, which takes milliseconds to 20 s.
+_POLL_SECONDS = 0.1
 
 Change = Literal["enabled", "disabled", "removed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryHistory:
-    """A delivery and every attempt to make it."""
+    """A delivery and all of its attempts."""
 
     record: DeliveryRecord
     attempts: list[dict[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """As commands and the API show it."""
+        """Return the delivery as commands and the API show it."""
         return {**self.record.as_json(), "attempts_made": self.attempts}
 
 
@@ -60,7 +58,7 @@ async def add_endpoint(
     guard: AddressGuard,
     by: Actor,
 ) -> Registered:
-    """Register where events go; its secret is in the answer and nowhere else.
+    """Register an endpoint. The result is the only place that has its secret in clear.
 
     Raises `InvalidWebhookUrl`, `AddressRefused`, `InvalidOptions` for unknown events, `InvalidKey` for a malformed
     *secret*.
@@ -71,13 +69,13 @@ async def add_endpoint(
         made = await registry.register(
             connection, SecretBox.of(settings), url=url, event_types=wanted, description=description, secret=secret
         )
-        # Without its URL, in which some receivers want a token.
+        # Without the URL, which may contain a token.
         await record(connection, by.entry("endpoint_added", detail=_of(made.endpoint.endpoint_id)))
     return made
 
 
 async def change_endpoint(catalog: Catalog, endpoint_id: UUID, to: Change, *, by: Actor) -> Endpoint:
-    """Send there again, or not for now, or never. Raises `EndpointNotFound`."""
+    """Enable, disable or remove an endpoint. Raises `EndpointNotFound`."""
     async with catalog.transaction() as connection:
         if to == "enabled":
             await endpoints.enable_endpoint(connection, endpoint_id)
@@ -92,12 +90,12 @@ async def change_endpoint(catalog: Catalog, endpoint_id: UUID, to: Change, *, by
 async def rotate_secret(
     catalog: Catalog, settings: Settings, endpoint_id: UUID | None, overlap: timedelta, *, by: Actor
 ) -> Rotated:
-    """Sign with a new secret; None stands for the one that all addresses share that come with runs.
+    """Replace the secret of an endpoint, or (None) the one that the endpoints of all runs share.
 
-    Raises `EndpointNotFound`, and `InvalidOptions` for an address that came with a run or a long *overlap*.
+    Raises `EndpointNotFound`, and `InvalidOptions` for an endpoint of a run or a long *overlap*.
     """
     if overlap > MAX_OVERLAP:
-        raise InvalidOptions(f"an old secret signs for {format_duration(MAX_OVERLAP)} at most beside the new one")
+        raise InvalidOptions(f"an old and a new secret may overlap for {format_duration(MAX_OVERLAP)} at most")
     box = SecretBox.of(settings)
     async with catalog.transaction() as connection:
         if endpoint_id is None:
@@ -111,7 +109,7 @@ async def rotate_secret(
 
 
 async def delivery_history(catalog: Catalog, delivery_id: UUID) -> DeliveryHistory:
-    """A delivery with its attempts, oldest first. Raises `DeliveryNotFound`."""
+    """Return a delivery with its attempts, oldest first. Raises `DeliveryNotFound`."""
     async with catalog.connection() as connection:
         return DeliveryHistory(
             record=await log.get_delivery(connection, delivery_id),
@@ -129,7 +127,7 @@ async def replay_deliveries(
     until: datetime | None = None,
     by: Actor,
 ) -> int:
-    """`delivery_log.replay`. Raises `DeliveryNotFound` for an unknown id, and then does nothing."""
+    """Do `delivery_log.replay` and record it in the audit log. Raises `DeliveryNotFound`, and then replays nothing."""
     async with catalog.transaction() as connection:
         for one in delivery_ids or ():
             await log.get_delivery(connection, one)
@@ -143,13 +141,13 @@ async def replay_deliveries(
                 "since": since.isoformat() if since is not None else None,
                 "until": until.isoformat() if until is not None else None,
             }
-            told = {name: value for name, value in which.items() if value is not None}
-            await record(connection, by.entry("webhook_replayed", detail={"replayed": again, **told}))
+            filters = {name: value for name, value in which.items() if value is not None}
+            await record(connection, by.entry("webhook_replayed", detail={"replayed": again, **filters}))
     return again
 
 
 async def add_test(catalog: Catalog, endpoint_id: UUID, *, by: Actor) -> UUID:
-    """Have a test event sent to one endpoint; the id of its delivery. Raises `EndpointNotFound`."""
+    """Record a test event for one endpoint. Return the id of its delivery. Raises `EndpointNotFound`."""
     event = Event(
         event_id=f"evt_{uuid4()}",
         event_type=TEST_EVENT,
@@ -166,21 +164,21 @@ async def add_test(catalog: Catalog, endpoint_id: UUID, *, by: Actor) -> UUID:
 
 
 async def first_attempt(catalog: Catalog, delivery_id: UUID, *, within_seconds: float) -> DeliveryRecord:
-    """The delivery once it was tried, or as it is after *within_seconds*."""
+    """Wait for the first attempt, at most *within_seconds*. Return the delivery as it is then."""
     ends = asyncio.get_running_loop().time() + within_seconds
     while True:
         async with catalog.connection() as connection:
             found = await log.get_delivery(connection, delivery_id)
         if found.last_attempt_at is not None or asyncio.get_running_loop().time() > ends:
             return found
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _own_secret(endpoint: Endpoint) -> UUID:
     if endpoint.secret_id is None:
         raise EndpointNotFound(f"endpoint {endpoint.endpoint_id} was removed, and its secret with it")
     if endpoint.origin == "run":
-        raise InvalidOptions("this address was given with a run; all such share one secret: webhooks rotate --runs")
+        raise InvalidOptions("this endpoint came with a run; all of those share one secret: webhooks rotate --runs")
     return endpoint.secret_id
 
 
