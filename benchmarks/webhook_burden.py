@@ -70,7 +70,7 @@ async def one_run(documents: Path, webhook_url: str | None) -> float:
     from blocks.webhooks.dispatch import DispatcherThread
     from flows.process import process_documents
 
-    async with DispatcherThread.open(current_settings().model_copy(update={"webhook_drain_seconds": 0.0})):
+    async with DispatcherThread.open(current_settings().replaced(webhook_drain_seconds=0.0)):
         started = time.perf_counter()
         state: Any = await process_documents(  # type: ignore[misc]
             sources=[str(documents)], stages=[1, 2], webhook_url=webhook_url, return_state=True

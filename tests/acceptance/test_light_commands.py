@@ -15,9 +15,9 @@ ONLY_FOR_OTHERS = {
     "pydantic", "pydantic_settings", "rich", "s3fs", "sqlalchemy", "tokenizers", "uvicorn", "yaml",
     "blocks.custody", "blocks.storage", "blocks.age", "blocks.webhooks", "tasks", "flows", "waybill.gateway",
 }  # fmt: skip
-# Prefect's client needs its own libraries; the parts of Waybill that a run is made of stay out.
+# Prefect's client needs its own libraries; what processes documents stays out.
 ONLY_FOR_RUNS = {
-    "blocks.custody", "blocks.storage", "blocks.age", "blocks.webhooks", "tasks", "flows", "waybill.gateway", "alembic",
+    "blocks.custody", "blocks.storage", "blocks.age", "tasks", "flows", "waybill.gateway", "alembic",
     "numpy", "onnxruntime", "s3fs", "tokenizers",
 }  # fmt: skip
 PROGRAM = """

@@ -32,7 +32,7 @@ from waybill.stack.prefect_server import (
     stop_server,
 )
 from waybill.stack.processes import is_running
-from waybill.stack.stack_lock import Lease
+from waybill.stack.stack_lock import StackLock
 
 # A server that a killed command has left answers at once, or is not worth waiting for.
 _ORPHAN_SECONDS = 5.0
@@ -76,8 +76,8 @@ def open_stack(
     """The same as `running_stack`, for a caller that keeps the servers running (`Stack.repair`)."""
     prepare_home(settings.home)
     owner = os.getpid()
-    with unwinding_on_signals(), contextlib.closing(Lease(settings.home)) as lease:
-        stack = Stack(settings, lease, prefect=prefect, ui_port=ui_port, on_step=on_step or (lambda _: None))
+    with unwinding_on_signals(), contextlib.closing(StackLock(settings.home)) as lock:
+        stack = Stack(settings, lock, prefect=prefect, ui_port=ui_port, on_step=on_step or (lambda _: None))
         stack.join()
         try:
             with exported(stack.environment()):
@@ -98,7 +98,7 @@ class Stack:
     """One command's view of the servers of a home."""
 
     def __init__(
-        self, settings: Settings, lease: Lease, *, prefect: bool, ui_port: int | None, on_step: OnStep
+        self, settings: Settings, lock: StackLock, *, prefect: bool, ui_port: int | None, on_step: OnStep
     ) -> None:
         self._home = settings.home
         self._private_webhooks_are_set = "allow_private_webhooks" in settings.given
@@ -106,7 +106,7 @@ class Stack:
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
         self._ui_port = ui_port
-        self._lease = lease
+        self._lock = lock
         self._on_step = on_step
         self._postgres = EmbeddedPostgres(settings.home)
         self._database_url = self._given_database or self._postgres.url("waybill")
@@ -141,8 +141,8 @@ class Stack:
 
     def join(self) -> None:
         """Become a user of the stack, starting what does not run. A failure leaves what others use as it was."""
-        with self._lease.changing(self._on_step):
-            self._lease.join()
+        with self._lock.changing(self._on_step):
+            self._lock.join()
             try:
                 self._ensure()
             except BaseException:
@@ -157,12 +157,12 @@ class Stack:
 
     def repair(self) -> None:
         """Start again what has died, on the same port. Raises `StackUnavailable`."""
-        with self._lease.changing(self._on_step):
+        with self._lock.changing(self._on_step):
             self._ensure()
 
     def leave(self) -> None:
         """Stop being a user; the last one stops the servers."""
-        with self._lease.changing(self._on_step):
+        with self._lock.changing(self._on_step):
             self._stop_if_alone()
 
     def _ensure(self) -> None:
@@ -200,7 +200,7 @@ class Stack:
     def _may_keep(self, found: PrefectServer, database: str) -> bool:
         """Whether to use the recorded server. One that others use is never replaced while it runs."""
         fits = found.database == fingerprint(database)
-        if self._lease.is_alone():
+        if self._lock.is_alone():
             # Left by a command from before an upgrade of Prefect: replaced, so that its database is migrated.
             fits = fits and found.version == installed_version()
             return fits and self._ui_port in (None, found.port) and found.is_ready(within_seconds=_ORPHAN_SECONDS)
@@ -252,14 +252,14 @@ class Stack:
 
     def _stop_if_alone(self) -> None:
         try:
-            if self._lease.is_alone():
+            if self._lock.is_alone():
                 # Prefect first: it writes what it still holds.
                 try:
                     stop_server(self._home)
                 finally:
                     self._postgres.stop()
         finally:
-            self._lease.leave()
+            self._lock.leave()
 
 
 def _ui_url(api_url: str | None) -> str | None:
