@@ -27,7 +27,7 @@ from tests.stack_driver import (
     processes_of,
 )
 from waybill.stack import prefect_server, running_stack
-from waybill.stack.databases import database_beside, sqlalchemy_url
+from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.external import lost_records_warning
 from waybill.stack.processes import identify
 
@@ -137,11 +137,13 @@ def test_a_database_that_the_user_names_is_migrated_used_and_left_running(
     assert not (tmp_path / "home" / "postgres").exists()
 
 
-def test_prefect_gets_a_database_beside_the_one_that_the_user_names(postgres: Any, empty_database_url: str) -> None:
+def test_prefect_gets_a_database_next_to_the_one_that_the_user_names(
+    postgres: Any, empty_database_url: str
+) -> None:
     name = query(empty_database_url, "select current_database()") + "_prefect"
     try:
         for _ in range(2):
-            assert query(database_beside(empty_database_url), "select current_database()") == name
+            assert query(create_prefect_database(empty_database_url), "select current_database()") == name
     finally:
         postgres.execute(f"drop database {name}")
 
@@ -150,7 +152,7 @@ def test_a_role_that_may_not_create_databases_is_told_what_to_do(postgres: Any, 
     postgres.execute("create role modest login")
     try:
         with pytest.raises(StackUnavailable, match=r"_prefect; have an administrator create it .* PREFECT_API_URL"):
-            database_beside(empty_database_url.replace("postgres:@", "modest@"))
+            create_prefect_database(empty_database_url.replace("postgres:@", "modest@"))
     finally:
         postgres.execute("drop role modest")
 

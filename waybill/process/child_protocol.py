@@ -1,4 +1,4 @@
-"""A kept process's side of the agreement with `waybill up`: say when it is ready, end when the parent is gone."""
+"""A child's side of the protocol with `waybill up`: report when it is ready, end when the parent is gone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ READY = b"ready\n"
 
 
 def child_arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser for what every kept process is given."""
+    """Return a parser for the arguments of every kept process."""
     parser = argparse.ArgumentParser(description=description)
-    # Read by nobody: it shows whose process this is.
+    # Not read: it shows which home the process belongs to.
     parser.add_argument("--home", required=True)
     parser.add_argument("--ready-fd", type=int, required=True, help="pipe to write to once the work is done")
     return parser
 
 
 def say_ready(pipe: int) -> None:
-    """Tell the parent that the work is being done from now on."""
+    """Report to the parent that this process is ready."""
     os.write(pipe, READY)
     os.close(pipe)
 

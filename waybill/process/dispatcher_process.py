@@ -18,13 +18,13 @@ from waybill.process.signals import noting_signals
 def main() -> int:
     """Send until a signal arrives, or until stdin closes because the parent is gone. Return the exit code."""
     arguments = child_arguments(__doc__).parse_args()
-    with noting_signals() as asked_to_end:
+    with noting_signals() as shutdown_requested:
         end_with_parent()
         try:
             settings = current_settings()
             run_dispatcher(
                 settings,
-                asked_to_end,
+                shutdown_requested,
                 on_ready=lambda: say_ready(arguments.ready_fd),
                 alongside=[lambda: reconcile_forever(settings)],
             )

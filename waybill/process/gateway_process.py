@@ -1,6 +1,6 @@
-"""The gateway as `waybill up` runs it: a process of its own; run as ``python -m waybill.process.gateway_process``.
+"""The gateway process of `waybill up`, run as ``python -m waybill.process.gateway_process``.
 
-Answers on a socket that `waybill up` has bound and keeps. Ends with its parent.
+Answers on a socket that `waybill up` has bound and keeps open. Ends with its parent.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from waybill.process.signals import noting_signals
 
 
 def main() -> int:
-    """Answer until a signal comes, or until stdin is closed because the parent is gone; the exit code."""
+    """Answer until a signal arrives, or until stdin closes because the parent is gone. Return the exit code."""
     parser = child_arguments(__doc__)
-    parser.add_argument("--listen-fd", type=int, required=True, help="a socket that listens already")
+    parser.add_argument("--listen-fd", type=int, required=True, help="a listening socket")
     arguments = parser.parse_args()
-    with noting_signals() as asked_to_end:
+    with noting_signals() as shutdown_requested:
         end_with_parent()
         settings = current_settings()
         try:
@@ -30,7 +30,7 @@ def main() -> int:
                 settings,
                 open_deployed_custody(settings, TIMEOUTS),
                 socket.socket(fileno=arguments.listen_fd),
-                asked_to_end=asked_to_end.is_set,
+                asked_to_end=shutdown_requested.is_set,
                 on_ready=lambda: say_ready(arguments.ready_fd),
             )
         except WaybillError as error:

@@ -1,7 +1,7 @@
-"""The gateway's socket, and how other commands of the home learn where it is.
+"""The gateway's socket, and how other commands of the home find it.
 
-Owns binding before anything else is started, so that a taken port is told at once. In `waybill up` the socket stays
-with the parent: requests that come while the gateway's process is started again wait instead of being refused.
+Owns binding the port before anything else is started, so that a taken one is reported first. In `waybill up` the socket
+stays with the parent: requests that arrive while the gateway's process restarts wait instead of being refused.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from blocks.errors import InvalidSettings
 from blocks.links import note_gateway
 from blocks.settings import Settings
 
-# Connections that wait while the process starts anew, a second or two.
+# Connections that wait while the process restarts, a second or two.
 _BACKLOG = 512
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on *host* and *port*, 0 for any free one. Raises `InvalidSettings`, saying what to change."""
+    """Return a listening socket on *host* and *port*, 0 for any free one. Raises `InvalidSettings` with the remedy."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -40,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """The URL of *listener* for clients on this machine."""
+    """Return the URL of *listener* for clients on this machine."""
     host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -48,7 +48,7 @@ def address_of(listener: socket.socket) -> str:
 
 @contextmanager
 def announced(settings: Settings, listener: socket.socket) -> Generator[str]:
-    """Inside of the block, links of this home begin with the address of *listener* unless the user has named one."""
+    """Let links of this home begin with the address of *listener* inside the block, unless the user has named one."""
     url = address_of(listener)
     try:
         forget = note_gateway(settings.home, url)

@@ -21,12 +21,12 @@ _LAST_ATTEMPTS = timedelta(seconds=5)
 
 def run_dispatcher(
     settings: Settings,
-    asked_to_end: threading.Event,
+    shutdown_requested: threading.Event,
     *,
     on_ready: Callable[[], None],
     alongside: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
-    """Send what is due until *asked_to_end* is set; meanwhile run *alongside*, which is cancelled at the end. Blocks.
+    """Send what is due until *shutdown_requested* is set; meanwhile run *alongside*, cancelled at the end. Blocks.
 
     Raises `CatalogUnavailable` and `InvalidSettings` before *on_ready* is called, and `InvalidSettings` later when the
     database cannot be used any more.
@@ -36,18 +36,18 @@ def run_dispatcher(
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     # Prefect's client, which the reconciler uses, logs every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(_dispatch(settings, asked_to_end, on_ready, alongside))
+    asyncio.run(_dispatch(settings, shutdown_requested, on_ready, alongside))
 
 
 async def _dispatch(
     settings: Settings,
-    asked_to_end: threading.Event,
+    shutdown_requested: threading.Event,
     on_ready: Callable[[], None],
     alongside: Sequence[Callable[[], Coroutine[Any, Any, None]]],
 ) -> None:
     async def until_asked() -> None:
         async with running(*(work() for work in alongside)) as others:
-            asked = asyncio.get_running_loop().create_task(asyncio.to_thread(asked_to_end.wait))
+            asked = asyncio.get_running_loop().create_task(asyncio.to_thread(shutdown_requested.wait))
             done, _ = await asyncio.wait([asked, *others], return_when=asyncio.FIRST_COMPLETED)
         for task in done - {asked}:
             task.result()
@@ -59,4 +59,4 @@ async def _dispatch(
             await dispatcher.run_until(until_asked(), last_attempts=_LAST_ATTEMPTS)
         finally:
             # The event loop cannot close before the thread that waits for the event has ended.
-            asked_to_end.set()
+            shutdown_requested.set()

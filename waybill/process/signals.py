@@ -1,8 +1,8 @@
-"""Signals that end a command unwind it, so that the stack is left in order.
+"""Signal handlers that unwind a command, so that the servers are stopped in order.
 
 Owns turning SIGTERM and SIGHUP into `SystemExit` while a stack is in use, and holding signals back while it is being
-stopped. Touches no handler that somebody else has set, and does nothing outside of the main thread, where Python allows
-no handlers.
+stopped. Replaces no handler that other code has set, and does nothing outside the main thread, where Python allows no
+handlers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def unwinding_on_signals() -> Generator[None]:
-    """Inside of the block, SIGTERM and SIGHUP raise `SystemExit` with the shell's code for the signal (143, 129)."""
+    """Let SIGTERM and SIGHUP raise `SystemExit` with the shell's code for the signal (143, 129) inside the block."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -47,9 +47,9 @@ def unwinding_on_signals() -> Generator[None]:
 
 @contextmanager
 def noting_signals() -> Generator[threading.Event]:
-    """Inside of the block, SIGINT, SIGTERM and SIGHUP set the event that is given, and do nothing else.
+    """Let SIGINT, SIGTERM and SIGHUP set the event that is yielded, and do nothing else, inside the block.
 
-    For a command whose work is to wait until somebody ends it. Main thread only.
+    For commands that run until they are stopped. Main thread only.
     """
     asked = threading.Event()
     with _handling(lambda _number, _frame: asked.set()):
@@ -58,7 +58,7 @@ def noting_signals() -> Generator[threading.Event]:
 
 @contextmanager
 def holding_signals() -> Generator[None]:
-    """Inside of the block, ending signals wait; they are delivered at its end. For work that is short and bounded."""
+    """Hold back SIGINT, SIGTERM and SIGHUP inside the block; they are raised at its end. For short, bounded work."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

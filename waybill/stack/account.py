@@ -2,8 +2,8 @@
 
 Postgres refuses to run as root (it would turn every SQL injection into root's rights), so in a container or on a CI
 machine it gets an account without login, made once. Owns that account and its way through directories that only root
-and its group may pass: the account joins their groups, and where even the group may not pass, that one right is added.
-Nothing is opened to everybody.
+and its group may pass: the account joins their groups, and where even the group may not pass, that right is added.
+Other accounts get no right.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _NAME = "embedded_postgres"
 
 @dataclass(frozen=True, kw_only=True)
 class ServerAccount:
-    """Who the server runs as; the groups are those it needs to reach its files."""
+    """The account of the server, with the groups that it needs to reach its files."""
 
     uid: int
     gid: int
     groups: frozenset[int] = frozenset()
 
     def process_options(self) -> dict[str, Any]:
-        """Arguments for `subprocess` that start a program as this account."""
+        """Return arguments for `subprocess` that start a program as this account."""
         return {"user": self.uid, "group": self.gid, "extra_groups": sorted(self.groups)}
 
 
 def server_account(*reached: Path) -> ServerAccount | None:
-    """The account for a server that must reach the directories *reached*; None for an ordinary user, who needs none.
+    """Return the account for a server that must reach the directories *reached*; None for an ordinary user.
 
     Raises `StackUnavailable` when there is no such account and none can be made.
     """
@@ -48,7 +48,7 @@ def server_account(*reached: Path) -> ServerAccount | None:
 
 
 def server_uid() -> int:
-    """The user id that the server's files belong to; -1 while root's server account does not exist yet."""
+    """Return the user id that owns the server's files; -1 while root's server account does not exist yet."""
     if os.geteuid() != 0:
         return os.geteuid()
     entry = _entry()
@@ -69,7 +69,7 @@ def _create() -> pwd.struct_passwd:
         reason = result.stderr.strip()
     except FileNotFoundError:
         reason = "there is no useradd command"
-    # Asked again whatever the command said: another process may have made it a moment earlier.
+    # Looked up whatever the command answered: another process may have made it a moment earlier.
     entry = _entry()
     if entry is None:
         raise StackUnavailable(

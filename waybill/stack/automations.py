@@ -1,8 +1,8 @@
-"""Runs whose process died with everybody who could have told: a Prefect automation notices that heartbeats stay away.
+"""Detect runs that lost both their process and their runner, by missing heartbeats, with a Prefect automation.
 
-Owns that automation: made or brought up to date when flows are begun to be served, switched off when that ends on
-purpose, since what is ended then goes on with the next start and is not lost. No hook runs for what it does; the
-reconciler tells of it.
+Owns that automation: created or updated when serving of flows starts, and paused when it is stopped on purpose, since
+runs that are interrupted then continue with the next start and are not lost. No hook runs for its state changes; the
+reconciler records them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 AUTOMATION = "waybill: runs without a heartbeat"
-# What such a run is called: a crash of which nobody knows whether it is one.
+# The state name of such a run: a crash that is only assumed.
 LOST = "Lost"
 
 # Two heartbeats may be late or missing on a busy machine.
@@ -32,7 +32,7 @@ _LOG = logging.getLogger("waybill.stack")
 
 
 def patience() -> timedelta | None:
-    """How long a run may stay silent; None where flows give no heartbeats."""
+    """Return how long a run may send no heartbeat; None where flows send none."""
     from prefect.settings import get_current_settings
 
     seconds = get_current_settings().flows.heartbeat_frequency
@@ -40,9 +40,9 @@ def patience() -> timedelta | None:
 
 
 async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], within: timedelta | None) -> None:
-    """From now on, let runs of these flows crash that say nothing for *within* (10 s at least); None: let none.
+    """Mark runs of these flows as crashed after *within* (10 s at least) without a heartbeat; with None mark none.
 
-    Idempotent. What was silent before does not count: the automation's memory of it is dropped.
+    Idempotent. Silence before this call does not count: the automation forgets it.
     """
     from prefect.exceptions import PrefectException
 
@@ -53,7 +53,7 @@ async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], wit
         wanted = _automation(flow_names, within)
         found = await client.read_automations_by_name(AUTOMATION)
         if found:
-            # A trigger that is written anew has a new id, and with it none of the old one's expectations.
+            # A new trigger has a new id, and with it none of the old one's expectations.
             await client.update_automation(found[0].id, wanted)
         else:
             await client.create_automation(wanted)
@@ -64,7 +64,7 @@ async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], wit
 
 
 async def stop_watching(client: PrefectClient) -> None:
-    """Expect no heartbeats until `watch_heartbeats` is called again."""
+    """Expect no heartbeats until the next `watch_heartbeats`."""
     from prefect.exceptions import PrefectException
 
     try:
@@ -86,14 +86,14 @@ def _automation(flow_names: Sequence[str], within: timedelta) -> AutomationCore:
     return AutomationCore.model_validate(
         {
             "name": AUTOMATION,
-            "description": "Made by 'waybill up'. Ends runs whose process was killed and could tell nobody.",
+            "description": "Made by 'waybill up'. Marks runs as crashed when their process was killed.",
             "trigger": {
                 "type": "event",
                 "match": {"prefect.resource.id": "prefect.flow-run.*"},
                 "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(flow_names)},
                 # "Running" too: a process may die before its first heartbeat.
                 "after": ["prefect.flow-run.heartbeat", "prefect.flow-run.Running"],
-                # Any change of state: whoever sets one knows of the run.
+                # Any change of state: the process that sets one watches the run.
                 "expect": ["prefect.flow-run.*"],
                 "for_each": ["prefect.resource.id"],
                 "posture": "Proactive",
@@ -105,7 +105,7 @@ def _automation(flow_names: Sequence[str], within: timedelta) -> AutomationCore:
                     "type": "change-flow-run-state",
                     "name": LOST,
                     "state": "CRASHED",
-                    "message": f"Nothing was heard of this run for {seconds:.0f} s: its process is gone, or hangs.",
+                    "message": f"This run sent no heartbeat for {seconds:.0f} s: its process is gone, or hangs.",
                 }
             ],
         }

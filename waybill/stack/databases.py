@@ -1,8 +1,8 @@
-"""Where Prefect's server keeps its data, spelled the way its driver reads it.
+"""The database URL of Prefect's server, in the form that its driver reads.
 
 Prefect reaches Postgres through SQLAlchemy and asyncpg, which read neither libpq's URLs nor its options. Owns that
-translation, and making a database for Prefect beside a catalogue that the user has named. Refuses what cannot be
-translated instead of leaving it out, as an option that is dropped may be the one that asks for encryption.
+translation, and creating a database for Prefect next to a catalogue that the user has named. Refuses an option that
+cannot be translated instead of dropping it: it may be the one that asks for encryption.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WITHOUT_MEANING = {"connect_timeout", "application_name", "fallback_application
 _OTHER_WAYS = "start a Prefect server yourself and name it in PREFECT_API_URL"
 
 
-def database_beside(database_url: str) -> str:
+def create_prefect_database(database_url: str) -> str:
     """Create ``NAME_prefect`` on the server of *database_url* where it is missing; its URL in libpq's spelling.
 
     The name is the catalogue's own with a suffix: a database called "prefect" may belong to another Prefect server.

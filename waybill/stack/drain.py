@@ -1,7 +1,7 @@
-"""What Prefect still holds in this process is sent before the server is stopped.
+"""Send what Prefect still holds in this process before the server is stopped.
 
-Prefect sends log lines and task-run records from background threads, which it empties when the interpreter ends: too
-late for a server that ends with the command. Owns emptying them earlier. Does nothing where Prefect was never imported.
+Prefect sends log lines and task-run records from background threads, which it drains when the interpreter exits: too
+late for a server that stops with the command. Does nothing where Prefect was never imported.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import sys
 
-# A thousand task runs leave some seconds of sending; a server that no longer answers must not hold up the end.
+# The records of a thousand task runs take some seconds; a server that no longer answers must not delay the end.
 _SEND_SECONDS = 15.0
 
 

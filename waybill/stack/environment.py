@@ -1,8 +1,8 @@
-"""The environment that Prefect reads, for this process and for the server it starts.
+"""The environment that Prefect reads, for this process and for the server that it starts.
 
-Owns the tuned settings, why each is as it is, and putting the environment back when the stack is left. A variable that
-the user has set stays as it is; only the addresses are ours. Prefect reads all of this when it is first imported, so
-this module never imports it.
+Owns the tuned settings with their reasons, and restoring the environment when the stack is left. A variable that the
+user has set stays as it is; only the addresses are the stack's. Prefect reads all of this when it is first imported, so
+this module never imports it first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLIENT_DEFAULTS = {
     # Nothing is sent to Prefect's makers.
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Quiet on the terminal only: the handler that brings a run's log lines into the UI still gets all of them.
+    # Quiet on the terminal only: the handler that sends a run's log lines to the UI still gets all of them.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",
     # From trigger to flow body in 2-4 s; Prefect's defaults look every 10 and 15 s.
     "PREFECT_RUNNER_POLL_FREQUENCY": "1",
@@ -57,7 +57,7 @@ def client_environment(
     own_database: bool,
     private_webhooks_are_set: bool,
 ) -> dict[str, str | None]:
-    """What this process and its children need to find the catalogue and, where there is one, the Prefect server.
+    """Return what this process and its children need to find the catalogue and, if there is one, the Prefect server.
 
     With our own server, Prefect's files go under the home, and a profile or key that the user has for another server
     is not used. A server that the user has named keeps the user's own Prefect configuration. On a stack of our own
@@ -69,7 +69,7 @@ def client_environment(
         "WAYBILL_HOME": str(home),
         "WAYBILL_DATABASE_URL": database_url,
         **settings_file_for_children(),
-        # Without a server, Prefect would quietly start one of its own on SQLite.
+        # Without a server, Prefect would silently start its own on SQLite.
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     }
     if api_url is not None:
@@ -77,13 +77,13 @@ def client_environment(
     if own_server:
         found |= _own_prefect_files(home)
     if (own_server or own_database) and not private_webhooks_are_set:
-        # Whoever tries things out on one machine listens on that machine.
+        # Receivers for tryouts listen on the same machine.
         found[_PRIVATE_WEBHOOKS] = "loopback"
     return found
 
 
 def server_environment(*, home: Path, prefect_database_url: str, api_url: str) -> dict[str, str]:
-    """The whole environment of the Prefect server's process."""
+    """Return the whole environment of the Prefect server's process."""
     given = inherited_environment()
     defaults = _CLIENT_DEFAULTS | _SERVER_DEFAULTS | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
     changes = {
@@ -98,7 +98,7 @@ def server_environment(*, home: Path, prefect_database_url: str, api_url: str) -
 
 
 def prefect_database_url() -> str | None:
-    """The database that the user has named for a Prefect server, in SQLAlchemy's spelling, if any."""
+    """Return the database that the user has named for a Prefect server, as a SQLAlchemy URL, if any."""
     given = inherited_environment()
     # Prefect reads both names, the first one first.
     return given.get("PREFECT_SERVER_DATABASE_CONNECTION_URL") or given.get("PREFECT_API_DATABASE_CONNECTION_URL")
@@ -106,7 +106,7 @@ def prefect_database_url() -> str | None:
 
 @contextmanager
 def exported(values: Mapping[str, str | None]) -> Generator[None]:
-    """Set *values* (None: remove) inside of the block and put back what was there before."""
+    """Set *values* (None: remove) inside the block and restore the previous ones after it."""
     before = inherited_environment()
     _set(values)
     try:

@@ -21,7 +21,7 @@ _SMALLEST_BATCH = 100
 def check_prefect_api(api_url: str) -> None:
     """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the environment's credentials.
 
-    Credentials that only the user's Prefect profile holds are not tried; the first call of Prefect itself tells.
+    Credentials that only the user's Prefect profile holds are not tried; Prefect's own first call reports wrong ones.
     """
     if urlsplit(api_url).scheme not in {"http", "https"}:
         raise StackUnavailable("PREFECT_API_URL must be an http or https address, such as http://127.0.0.1:4200/api")

@@ -1,6 +1,6 @@
-"""The directory that everything local lives in, and the logs in it.
+"""The home, which holds everything local, and the logs in it.
 
-Owns creating the home with rights for its owner alone, and log files that are cut back when a server starts.
+Owns creating the home with rights for its owner alone, and rotating a log when its server starts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from blocks.errors import StackUnavailable
 
-# Errors of the last runs fit in many times over; two of them per server is all that a home ever keeps.
+# Holds the errors of many runs; a home keeps at most two logs per server.
 _LOG_LIMIT_BYTES = 1024 * 1024
 # What a terminal shows without scrolling; the last lines are those that say why a server went down.
 _TAIL_LINES = 12
@@ -19,7 +19,7 @@ _TAIL_BYTES = 4096
 
 
 def prepare_home(home: Path) -> None:
-    """Create *home* for its owner alone, and take from an existing one what others may do in it.
+    """Create *home* for its owner alone, and remove the rights of other accounts from an existing one.
 
     Raises `StackUnavailable` when the directory cannot be made.
     """
@@ -45,12 +45,12 @@ def open_log(home: Path, name: str) -> BinaryIO:
 
 
 def log_path(home: Path, name: str) -> Path:
-    """Where the server called *name* writes."""
+    """Return the path of the log of the server called *name*."""
     return home / "logs" / f"{name}.log"
 
 
 def log_tail(home: Path, name: str) -> str:
-    """The last lines of a log, indented for an error message; says so when there are none."""
+    """Return the last lines of a log, indented for an error message, or a note that it is empty."""
     path = log_path(home, name)
     try:
         with path.open("rb") as log:

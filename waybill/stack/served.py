@@ -1,4 +1,4 @@
-"""What `waybill up` keeps running beside the servers: deployed flows, the dispatcher of webhooks, and the gateway."""
+"""The programs that `waybill up` keeps running next to the servers: deployed flows, webhook dispatcher, gateway."""
 
 from __future__ import annotations
 

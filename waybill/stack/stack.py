@@ -1,8 +1,8 @@
-"""The local stack of a home: what runs, who started it, and when it stops.
+"""The local stack of a home: its servers, and when they start and stop.
 
-Owns the order of starting (Prefect is imported while Postgres starts), the decision between starting, sharing and
-taking over what a killed command left, and "the last one out turns off the lights". Servers that the user has named in
-`WAYBILL_DATABASE_URL` and `PREFECT_API_URL` are used and never stopped. Never imports Prefect.
+Owns the order of starting (Prefect is imported while Postgres starts), the decision between starting a server, sharing
+one and taking over one that a killed command left, and that the last user stops the servers. Servers that the user has
+named in `WAYBILL_DATABASE_URL` and `PREFECT_API_URL` are used and never stopped. Never imports Prefect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from blocks.errors import StackUnavailable
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.signals import holding_signals, unwinding_on_signals
-from waybill.stack.databases import database_beside, sqlalchemy_url
+from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.drain import send_pending_records
 from waybill.stack.environment import client_environment, exported, prefect_database_url
 from waybill.stack.home import prepare_home
@@ -34,7 +34,7 @@ from waybill.stack.prefect_server import (
 from waybill.stack.processes import is_running
 from waybill.stack.stack_lock import StackLock
 
-# A server that a killed command has left answers at once, or is not worth waiting for.
+# A server that a killed command has left answers immediately, or is not worth waiting for.
 _ORPHAN_SECONDS = 5.0
 # One that others keep busy on a loaded machine may take its time.
 _BUSY_SECONDS = 60.0
@@ -44,7 +44,7 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StackAddresses:
-    """Where everything is; *started* names what this process started ("postgres", "prefect")."""
+    """The addresses of the servers; *started* names those that this process started ("postgres", "prefect")."""
 
     database_url: str
     prefect_api_url: str | None
@@ -57,11 +57,11 @@ class StackAddresses:
 def running_stack(
     settings: Settings, *, prefect: bool = True, ui_port: int | None = None, on_step: OnStep | None = None
 ) -> Generator[StackAddresses]:
-    """Have Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
+    """Provide Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
 
     Sets `WAYBILL_*` and `PREFECT_*` in the environment, which Prefect reads when it is first imported: import it
-    inside of the block. What is running is shared with other commands of the same home; whoever leaves last stops it.
-    *ui_port* asks for a port of the Prefect server; without it a free one is taken. *on_step* is told what is going on.
+    inside the block. Running servers are shared with other commands of the same home; the last user stops them.
+    *ui_port* is the port of the Prefect server; without it a free one is taken. *on_step* is called with each step.
     SIGTERM and SIGHUP unwind the block. Raises `StackUnavailable`, and `InvalidSettings` for a database that cannot be
     used.
     """
@@ -115,7 +115,7 @@ class Stack:
 
     @property
     def addresses(self) -> StackAddresses:
-        """Where everything is now."""
+        """The addresses of the servers now."""
         if self._server is not None:
             api, ui = self._server.api_url, self._server.ui_url
         else:
@@ -140,7 +140,7 @@ class Stack:
         )
 
     def join(self) -> None:
-        """Become a user of the stack, starting what does not run. A failure leaves what others use as it was."""
+        """Become a user of the stack, starting what does not run. A failure leaves other users' servers alone."""
         with self._lock.changing(self._on_step):
             self._lock.join()
             try:
@@ -151,12 +151,12 @@ class Stack:
                 raise
 
     def is_intact(self) -> bool:
-        """Whether the servers still run. A server that is only slow is left alone."""
+        """Return whether the servers still run. A server that is only slow counts as running."""
         postgres_runs = self._given_database is not None or self._postgres.is_running()
         return postgres_runs and (self._server is None or is_running(self._server.process))
 
     def repair(self) -> None:
-        """Start again what has died, on the same port. Raises `StackUnavailable`."""
+        """Restart what has died, on the same port. Raises `StackUnavailable`."""
         with self._lock.changing(self._on_step):
             self._ensure()
 
@@ -198,7 +198,7 @@ class Stack:
         return launch(self._home, prefect_database_url=database, port=port, fallback=self._ui_port is None)
 
     def _may_keep(self, found: PrefectServer, database: str) -> bool:
-        """Whether to use the recorded server. One that others use is never replaced while it runs."""
+        """Return whether to use the recorded server. One that others use is never replaced while it runs."""
         fits = found.database == fingerprint(database)
         if self._lock.is_alone():
             # Left by a command from before an upgrade of Prefect: replaced, so that its database is migrated.
@@ -214,19 +214,19 @@ class Stack:
         if not fits:
             raise StackUnavailable(
                 f"another waybill command is using {self._home} with another database; wait for its end, or give this "
-                "one a WAYBILL_HOME of its own"
+                "one its own WAYBILL_HOME"
             )
         if self._ui_port not in (None, found.port):
             self._on_step(f"another waybill command has started Prefect already, on port {found.port}")
         return True
 
     def _prefect_database(self) -> str:
-        """SQLAlchemy's URL of the Prefect server's database; one beside a given catalogue is created."""
+        """SQLAlchemy's URL of the Prefect server's database; one next to a given catalogue is created."""
         named = prefect_database_url()
         if named is not None:
             return named
         if self._given_database is not None:
-            return sqlalchemy_url(database_beside(self._given_database))
+            return sqlalchemy_url(create_prefect_database(self._given_database))
         return sqlalchemy_url(self._postgres.url("prefect"))
 
     def _is_postgres_up(self) -> bool:

@@ -1,8 +1,7 @@
-"""`waybill up`: everything, until somebody ends it.
+"""`waybill up`: run everything until Ctrl-C or a signal.
 
 Owns being the only `up` of a home, and keeping the servers, the dispatcher, the serving process and the gateway
-running. A second `up` with the same home changes nothing: it says where the first one is and ends with success, so that
-it may be called "to be sure".
+running. A second `up` with the same home changes nothing: it prints where the first one is and exits with success.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from waybill.stack.stack_lock import SoleHolder
 
 # How soon a dead server or process is noticed; one look takes a few milliseconds.
 _LOOK_SECONDS = 1.0
-# A server that does not come up again is tried for as long as `up` runs, but not in a tight loop.
+# A server that does not start again is retried for as long as `up` runs, but not in a tight loop.
 _REPAIR_PAUSE_SECONDS = 10.0
 
 
@@ -55,14 +54,14 @@ def run_up(
         # The gateway of an `up` that was killed a moment ago may still hold the port.
         end_recorded(settings.home, GATEWAY)
         with (
-            # First the port: a taken one is told before anything is started.
+            # The port first: one that is taken is reported before anything is started.
             listen(host, port) as listener,
             announced(settings, listener) as gateway_url,
             open_stack(settings, ui_port=ui_port, on_step=say) as stack,
         ):
             if on_ready is not None:
                 on_ready()
-            # Ended from the last to the first: what flows have to tell while they end is still sent.
+            # Stopped from the last to the first: events that flows record while they end are still sent.
             programs = dispatcher_program(), flows_program(project or project_directory()), gateway_program(listener)
             kept = [KeptProcess(settings.home, program, say) for program in programs]
             say("serving the flows")
@@ -71,9 +70,9 @@ def run_up(
                     process.launch()
                 for process in kept:
                     process.wait_until_ready()
-                with noting_signals() as asked_to_end:
+                with noting_signals() as shutdown_requested:
                     say(_addresses(stack.addresses, gateway_url))
-                    _keep_running(stack, kept, asked_to_end, say)
+                    _keep_running(stack, kept, shutdown_requested, say)
                     say("stopping")
             finally:
                 with holding_signals():
@@ -82,9 +81,9 @@ def run_up(
     return 0
 
 
-def _keep_running(stack: Stack, kept: Sequence[KeptProcess], asked_to_end: Event, say: OnStep) -> None:
+def _keep_running(stack: Stack, kept: Sequence[KeptProcess], shutdown_requested: Event, say: OnStep) -> None:
     repair_at = 0.0
-    while not asked_to_end.wait(_LOOK_SECONDS):
+    while not shutdown_requested.wait(_LOOK_SECONDS):
         if stack.is_intact():
             for process in kept:
                 process.keep_running()
