@@ -137,9 +137,7 @@ def test_a_database_that_the_user_names_is_migrated_used_and_left_running(
     assert not (tmp_path / "home" / "postgres").exists()
 
 
-def test_prefect_gets_a_database_next_to_the_one_that_the_user_names(
-    postgres: Any, empty_database_url: str
-) -> None:
+def test_prefect_gets_a_database_next_to_the_one_that_the_user_names(postgres: Any, empty_database_url: str) -> None:
     name = query(empty_database_url, "select current_database()") + "_prefect"
     try:
         for _ in range(2):
