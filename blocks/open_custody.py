@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blocks.catalog import Catalog, Timeouts
-from blocks.custody.custody import Custody
+from blocks.custody import Custody
 from blocks.errors import PrefectUnavailable
 from blocks.keys import load_storage_keys
 from blocks.postgres.pool import LONG_TIMEOUTS

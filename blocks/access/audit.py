@@ -121,18 +121,15 @@ async def audit_entries(
         check_action(action)
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} entries, not {limit}")
-    statement = queries.audit_statement(
-        action=action is not None, actor=actor is not None, file=file_id is not None, hours=within is not None,
-        after=after is not None,
-    )  # fmt: skip
-    values = {
+    filters = {
         "action": action,
         "actor": actor,
         "file_id": file_id,
-        "seconds": within.total_seconds() if within is not None else None,
+        "within_seconds": within.total_seconds() if within is not None else None,
         "after": after,
-        "limit": limit,
     }
+    given = {name: value for name, value in filters.items() if value is not None}
+    statement, values = queries.audit_statement(given), {**given, "limit": limit}
     return [AuditEntry(**row) for row in await (await execute(connection, statement, values)).fetchall()]
 
 

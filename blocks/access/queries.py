@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _USABLE = "(revoked_at is null and (expires_at is null or expires_at > clock_timestamp()))"
 
 _KEY = f"""
@@ -84,22 +86,20 @@ RELEASE_REQUEST = f"update idempotent_requests set claimed_until = clock_timesta
 FORGET_UNDONE_REQUEST = f"delete from idempotent_requests where {_CLAIMED} and file_id is null and answer is null"
 
 
-def audit_statement(*, action: bool, actor: bool, file: bool, hours: bool, after: bool) -> str:
-    """Return the log for the given filters, newest first, paged by key set."""
-    conditions = ["true"]
-    if action:
-        conditions.append("action = %(action)s")
-    if actor:
-        conditions.append("actor = %(actor)s")
-    if file:
-        conditions.append("file_id = %(file_id)s")
-    if hours:
-        conditions.append("recorded_at > clock_timestamp() - make_interval(secs => %(seconds)s)")
-    if after:
-        conditions.append("entry_id < %(after)s")
+_AUDIT_FILTERS = {
+    "action": "action = %(action)s",
+    "actor": "actor = %(actor)s",
+    "file_id": "file_id = %(file_id)s",
+    "within_seconds": "recorded_at > clock_timestamp() - make_interval(secs => %(within_seconds)s)",
+    "after": "entry_id < %(after)s",
+}
+
+
+def audit_statement(filters: Iterable[str]) -> str:
+    """Return the log for the given *filters*, newest first, paged by key set."""
     return f"""
         select entry_id, recorded_at, action, actor, file_id, run_id, client, request_id, detail from audit_log
-         where {" and ".join(conditions)}
+         where {" and ".join(["true", *(_AUDIT_FILTERS[name] for name in filters)])}
          order by entry_id desc
          limit %(limit)s
     """

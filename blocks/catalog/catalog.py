@@ -240,15 +240,12 @@ class Catalog:
         """Return one page of available files, newest first. *after* is the `Page.next` of the page before."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
-        statement = queries.list_statement(
-            source=source is not None, stage=stage is not None, run=run_id is not None, kind=kind is not None,
-            after=after is not None,
-        )  # fmt: skip
-        # One row more than the page shows whether there is a next one.
-        values: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind, "limit": limit + 1}
+        filters: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind}
         if after is not None:
-            values["after_created_at"], values["after_file_id"] = read_cursor(after)
-        cursor = await execute(connection, statement, values)
+            filters["after_created_at"], filters["after_file_id"] = read_cursor(after)
+        given = {name: value for name, value in filters.items() if value is not None}
+        # One row more than the page shows whether there is a next one.
+        cursor = await execute(connection, queries.list_statement(given), {**given, "limit": limit + 1})
         artifacts = [Artifact(**row) for row in await cursor.fetchall()]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]

@@ -6,6 +6,8 @@ decides which files have expired.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _COLUMNS = """
     file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
     size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
@@ -269,23 +271,21 @@ _OF_SOURCE = f"""
 _OF_RUN = "file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))"
 
 
-def list_statement(*, source: bool, stage: bool, run: bool, kind: bool, after: bool) -> str:
-    """Return the listing for the given filters, newest first, paged by key set (never by offset)."""
-    conditions = [_READABLE]
-    if source:
-        conditions.append(_OF_SOURCE)
-    if stage:
-        conditions.append("stage = %(stage)s")
-    if run:
-        conditions.append(_OF_RUN)
-    if kind:
-        conditions.append("kind = %(kind)s")
-    if after:
-        conditions.append("(created_at, file_id) < (%(after_created_at)s, %(after_file_id)s)")
-    where = " and ".join(f"({condition})" for condition in conditions)
+_LIST_FILTERS = {
+    "source": _OF_SOURCE,
+    "stage": "stage = %(stage)s",
+    "run_id": _OF_RUN,
+    "kind": "kind = %(kind)s",
+    "after_file_id": "(created_at, file_id) < (%(after_created_at)s, %(after_file_id)s)",
+}
+
+
+def list_statement(filters: Iterable[str]) -> str:
+    """Return the listing for the given *filters*, newest first, paged by key set (never by offset)."""
+    conditions = [_READABLE, *(_LIST_FILTERS[name] for name in filters if name in _LIST_FILTERS)]
     return f"""
         select {_COLUMNS} from artifacts
-         where {where}
+         where {" and ".join(f"({condition})" for condition in conditions)}
          order by created_at desc, file_id desc
          limit %(limit)s
     """

@@ -245,7 +245,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
-from blocks.custody import Custody, writing
+from blocks.custody import Custody, write as custody_write
 from blocks.keys import StorageKeys
 from blocks.runs.run_lock import hold_run_lock
 from blocks.storage import open_backend
@@ -261,7 +261,7 @@ def here(run_id):
     told.wait(60)
 
 def watched(run_id, point):
-    link, read_chunks = os.link, writing.read_chunks
+    link, read_chunks = os.link, custody_write.read_chunks
     def chunks(stream):
         for number, chunk in enumerate(read_chunks(stream)):
             if number == point:
@@ -283,7 +283,7 @@ def watched(run_id, point):
             if point == "after the last commit":
                 await asyncio.to_thread(here, run_id)
             return artifact
-    writing.read_chunks, os.link = chunks, linked
+    custody_write.read_chunks, os.link = chunks, linked
     return Watched
 
 async def write(run_id, point):

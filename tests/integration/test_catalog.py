@@ -661,7 +661,7 @@ def as_prepared(statement: str) -> str:
 
 STATEMENTS = {
     "-".join(filters) or "everything": queries.list_statement(
-        **{name: name in filters for name in ("source", "stage", "run", "kind", "after")}
+        {"run": "run_id", "after": "after_file_id"}.get(name, name) for name in filters
     )
     for filters in (
         (),

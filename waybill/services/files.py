@@ -15,8 +15,7 @@ from uuid import UUID
 
 from blocks.access import Actor, record
 from blocks.catalog import Artifact, Connection
-from blocks.custody import Custody
-from blocks.custody.custody import MakeAvailable
+from blocks.custody import Custody, MakeAvailable
 from blocks.errors import ArtifactGone
 from blocks.links import Link
 

@@ -16,9 +16,8 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from blocks.catalog import Artifact
-from blocks.custody import Custody
+from blocks.custody import Content, Custody
 from blocks.custody.hash_check import BackgroundHash
-from blocks.custody.read import Content
 from blocks.runtime.threads import in_thread, to_its_end
 from blocks.storage import CHUNK_BYTES
 from waybill.gateway.http.conditional_requests import ByteRange
