@@ -228,7 +228,7 @@ async def test_an_expired_key_is_no_admin(connection: Connection) -> None:
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings.model_validate({"home": tmp_path, "database_url": database_url})
+    return Settings(home=tmp_path, database_url=database_url)
 
 
 def file_of(settings: Settings) -> Path:
