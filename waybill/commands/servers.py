@@ -61,7 +61,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
             settings,
             open_deployed_custody(settings, TIMEOUTS, on_new_key=report_new_key),
             listener,
-            asked_to_end=shutdown_requested.is_set,
+            shutdown_requested=shutdown_requested.is_set,
             on_ready=lambda: print_notice(f"the gateway listens on {url}\n  stop it with Ctrl-C"),
         )
         print_notice("stopping")

@@ -8,6 +8,6 @@ names and options. Access is checked before anything is looked up, and nothing i
 messages) reaches a client.
 
 Start reading at `app.create_app`. `routes/` has one module a resource, `http/` the parts of HTTP that several routes
-use, `server/` what is below the application: connections, time limits, the request log. Nothing is exported here,
-because it would import FastAPI for every caller: to run the gateway, import `server.server.run_gateway`.
+use, `server/` what is below the application: connections and time limits. Nothing is exported here, because it would
+import FastAPI for every caller: to run the gateway, import `server.server.run_gateway`.
 """

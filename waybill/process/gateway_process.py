@@ -30,7 +30,7 @@ def main() -> int:
                 settings,
                 open_deployed_custody(settings, TIMEOUTS),
                 socket.socket(fileno=arguments.listen_fd),
-                asked_to_end=shutdown_requested.is_set,
+                shutdown_requested=shutdown_requested.is_set,
                 on_ready=lambda: say_ready(arguments.ready_fd),
             )
         except WaybillError as error:

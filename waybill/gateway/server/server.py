@@ -45,10 +45,10 @@ def run_gateway(
     opening: AbstractAsyncContextManager[Custody],
     listener: socket.socket,
     *,
-    asked_to_end: Callable[[], bool],
+    shutdown_requested: Callable[[], bool],
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve the custody of *opening* on *listener* until *asked_to_end* returns True. Blocks.
+    """Serve the custody of *opening* on *listener* until *shutdown_requested* returns True. Blocks.
 
     Calls *on_ready* once it answers. Raises `InvalidSettings` and `CatalogUnavailable` before.
     """
@@ -56,7 +56,7 @@ def run_gateway(
     limits = _within_descriptors(TransportLimits())
     logging.getLogger("uvicorn.error").addFilter(shorten_broken_response)
     logging.getLogger("uvicorn.error").addFilter(is_not_duplicate)
-    asyncio.run(_serve(settings, opening, listener, asked_to_end, on_ready, limits))
+    asyncio.run(_serve(settings, opening, listener, shutdown_requested, on_ready, limits))
 
 
 def _within_descriptors(limits: TransportLimits) -> TransportLimits:
@@ -89,7 +89,7 @@ async def _serve(
     settings: Settings,
     opening: AbstractAsyncContextManager[Custody],
     listener: socket.socket,
-    asked_to_end: Callable[[], bool],
+    shutdown_requested: Callable[[], bool],
     on_ready: Callable[[], None],
     limits: TransportLimits,
 ) -> None:
@@ -98,7 +98,9 @@ async def _serve(
         opening as custody,
         open_resources(settings, custody, prefect_api=prefect_api_url()) as resources,
     ):
-        await GatewayServer(create_app(resources), asked_to_end, on_ready, limits=limits).serve(sockets=[listener])
+        await GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits).serve(
+            sockets=[listener]
+        )
 
 
 class GatewayServer(uvicorn.Server):
@@ -107,7 +109,7 @@ class GatewayServer(uvicorn.Server):
     def __init__(
         self,
         app: object,
-        asked_to_end: Callable[[], bool],
+        shutdown_requested: Callable[[], bool],
         on_ready: Callable[[], None] = lambda: None,
         *,
         limits: TransportLimits | None = None,
@@ -126,7 +128,7 @@ class GatewayServer(uvicorn.Server):
                 timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
             )
         )
-        self._asked_to_end = asked_to_end
+        self._shutdown_requested = shutdown_requested
         self._on_ready = on_ready
 
     @contextmanager
@@ -144,4 +146,4 @@ class GatewayServer(uvicorn.Server):
         now = time.monotonic()
         for connection in list(self.server_state.connections):
             cast("GatewayProtocol", connection).check_limits(now)
-        return self._asked_to_end() or await super().on_tick(counter)
+        return self._shutdown_requested() or await super().on_tick(counter)
