@@ -471,13 +471,11 @@ async def test_a_drain_waits_for_the_retries_that_come_in_its_time_and_for_nothi
 async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_for_what_is_due(
     place: OutboxPlace, receiver: Receiver
 ) -> None:
-    settings = Settings.model_validate(
-        {
-            "home": place.home,
-            "database_url": place.database_url,
-            "allow_private_webhooks": "loopback",
-            "webhook_drain_seconds": 30,
-        }
+    settings = Settings(
+        home=place.home,
+        database_url=place.database_url,
+        allow_private_webhooks="loopback",
+        webhook_drain_seconds=30,
     )
     await place.register(receiver.url())
     async with DispatcherThread.open(settings):
@@ -547,12 +545,10 @@ async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher_thread._END_SECONDS", 0.5)
-    settings = Settings.model_validate(
-        {
-            "home": tmp_path / "home",
-            "database_url": f"postgresql://nobody@/none?host={tmp_path}",
-            "webhook_drain_seconds": 0,
-        }
+    settings = Settings(
+        home=tmp_path / "home",
+        database_url=f"postgresql://nobody@/none?host={tmp_path}",
+        webhook_drain_seconds=0,
     )
     began = time.monotonic()
     async with DispatcherThread.open(settings):
