@@ -32,7 +32,7 @@ from tests.gateway import Gateway, error_of, running_gateway
 from waybill.commands.arguments import this_account
 from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.routes.audit import AuditLines
-from waybill.services.api_keys import end_key, make_key
+from waybill.services.api_keys import create_api_key, revoke_api_key
 from waybill.services.bootstrap_api_key import FILE_NAME, ensure_first_key
 
 READ_PATH, WRITE_PATH, ADMIN_PATH = "/api/v1/files/list", f"/api/v1/files/{uuid4()}", "/api/v1/audit"
@@ -191,13 +191,13 @@ async def test_a_use_that_could_not_be_noted_is_noted_with_the_next_request(gate
 
 async def test_what_is_done_with_keys_is_in_the_log_and_no_key_is(gateway: Gateway) -> None:
     async with gateway.custody.catalog.transaction() as connection:
-        one = await make_key(connection, name="nightly", scopes=["write", "read"], requests_per_minute=7, by=ME)
+        one = await create_api_key(connection, name="nightly", scopes=["write", "read"], requests_per_minute=7, by=ME)
         assert (one.key.scopes, one.key.requests_per_minute, one.key.usable) == (("read", "write"), 7, True)
         for _ in range(2):
-            revoked = await end_key(connection, one.key.key_id, by=ME)
+            revoked = await revoke_api_key(connection, one.key.key_id, by=ME)
         assert not revoked.usable
         with pytest.raises(ApiKeyNotFound, match="keys list"):
-            await end_key(connection, "0" * 12, by=ME)
+            await revoke_api_key(connection, "0" * 12, by=ME)
     (created,), (ended,) = await gateway.audited("key_created"), await gateway.audited("key_revoked")
     assert created["actor"] == ended["actor"] == ME.actor
     assert created["detail"] == {"key_id": one.key.key_id, "name": "nightly", "scopes": ["read", "write"]}
@@ -209,7 +209,7 @@ async def test_what_is_done_with_keys_is_in_the_log_and_no_key_is(gateway: Gatew
 async def test_a_key_that_cannot_be_made_leaves_nothing(connection: Connection) -> None:
     for wrong in ({"scopes": []}, {"scopes": ["all"]}, {"name": ""}):
         with pytest.raises(InvalidOptions):
-            await make_key(connection, **{"name": "x", "scopes": ["read"], **wrong}, by=ME)  # type: ignore[arg-type]
+            await create_api_key(connection, **{"name": "x", "scopes": ["read"], **wrong}, by=ME)  # type: ignore[arg-type]
     assert await list_keys(connection) == []
 
 

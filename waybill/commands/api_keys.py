@@ -56,10 +56,10 @@ def create(
         raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most; without --expires it never expires")
 
     async def work(catalog: Catalog, _: Settings) -> CreatedKey:
-        from waybill.services.api_keys import make_key
+        from waybill.services.api_keys import create_api_key
 
         async with catalog.transaction() as connection:
-            return await make_key(
+            return await create_api_key(
                 connection,
                 name=name_given,
                 scopes=wanted,
@@ -111,10 +111,10 @@ def revoke(
     wanted = read_api_key_id(key_id)
 
     async def work(catalog: Catalog, _: Settings) -> ApiKey:
-        from waybill.services.api_keys import end_key
+        from waybill.services.api_keys import revoke_api_key
 
         async with catalog.transaction() as connection:
-            return await end_key(connection, wanted, by=this_account())
+            return await revoke_api_key(connection, wanted, by=this_account())
 
     revoked = with_catalog(work)
     if as_json:

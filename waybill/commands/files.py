@@ -104,7 +104,7 @@ def put(
         from blocks.catalog import Draft
         from blocks.storage import Expected
         from tasks.intake import examine
-        from waybill.services.files import taken_in
+        from waybill.services.files import recorded_upload
 
         source = str(typed_path(path).absolute())
         info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
@@ -117,7 +117,7 @@ def put(
             keep_for=timedelta(days=settings.retention_days),
         )
         expected = Expected(size=info.size_bytes, sha256=info.sha256)
-        make_available = taken_in(custody, by=this_account())
+        make_available = recorded_upload(custody, by=this_account())
         return await custody.take(draft, Path(source), expected=expected, make_available=make_available)
 
     artifact = with_custody(work)

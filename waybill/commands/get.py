@@ -52,11 +52,11 @@ def get(
         raise InvalidOptions("--json and --output - both want standard output; choose one")
 
     async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
-        from waybill.services.files import note_copy
+        from waybill.services.files import record_download
 
         artifact = await custody.get(wanted)
         if view == "content":
-            await note_copy(custody, artifact, by=this_account())
+            await record_download(custody, artifact, by=this_account())
         if output == "-":
             if view == "content":
                 await _print_content(custody, artifact)

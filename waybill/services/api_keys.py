@@ -1,4 +1,4 @@
-"""Making and revoking API keys, with its line in the audit log, which holds no key."""
+"""Create and revoke API keys, each with its entry in the audit log, which contains no key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from blocks.access import Actor, ApiKey, CreatedKey, create_key, find_key, recor
 from blocks.catalog import Connection
 
 
-async def make_key(
+async def create_api_key(
     connection: Connection,
     *,
     name: str,
@@ -18,7 +18,7 @@ async def make_key(
     keep_for: timedelta | None = None,
     by: Actor,
 ) -> CreatedKey:
-    """A new key, in the caller's transaction. Raises `InvalidOptions`."""
+    """Create a key in the caller's transaction. Raises `InvalidOptions`."""
     made = await create_key(
         connection, name=name, scopes=scopes, requests_per_minute=requests_per_minute, keep_for=keep_for
     )
@@ -27,8 +27,8 @@ async def make_key(
     return made
 
 
-async def end_key(connection: Connection, key_id: str, *, by: Actor) -> ApiKey:
-    """Revoke a key, in the caller's transaction. Idempotent, and recorded once. Raises `ApiKeyNotFound`."""
+async def revoke_api_key(connection: Connection, key_id: str, *, by: Actor) -> ApiKey:
+    """Revoke a key in the caller's transaction. Idempotent, and recorded once. Raises `ApiKeyNotFound`."""
     before = await find_key(connection, key_id)
     revoked = await revoke_key(connection, key_id)
     if before is not None and before.revoked_at is None:

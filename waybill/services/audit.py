@@ -1,4 +1,4 @@
-"""The audit log as commands and the API show it."""
+"""Read the audit log for commands and the API."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from blocks.catalog import Catalog
 
 @dataclass(frozen=True, kw_only=True)
 class AuditPage:
-    """One page, newest first. `next` continues it, None at the end."""
+    """One page, newest first. `next` is the cursor of the next page, None at the end."""
 
     entries: list[AuditEntry]
     next: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """As commands and the API show it."""
+        """Return the page in the form of `--json` and the API."""
         return {"entries": [entry.as_json() for entry in self.entries], "next": self.next}
 
 
@@ -33,7 +33,7 @@ async def read_audit_log(
     limit: int = 100,
     after: int | None = None,
 ) -> AuditPage:
-    """What was done in the last *hours*. Raises `InvalidOptions` for an action that is never recorded."""
+    """Return what was done in the last *hours*. Raises `InvalidOptions` for an action that does not exist."""
     async with catalog.connection() as connection:
         entries = await audit_entries(
             connection,

@@ -1,7 +1,7 @@
-"""The first API key of a home: made when nobody could look after anything over HTTP, and kept where its owner finds it.
+"""The first API key of a home: created when no key with the scope `admin` works, and written to a file for its owner.
 
-Owns ``WAYBILL_HOME/api-key`` (0600). A key that a person has revoked is not made anew as long as there is another one
-that may do everything.
+Owns ``WAYBILL_HOME/api-key`` (0600). A key that a person has revoked is not replaced while another one with the scope
+`admin` works.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from blocks.errors import InvalidSettings
 from blocks.postgres import single_connection
 from blocks.runtime.atomic_file import atomic_file
 from blocks.settings import Settings
-from waybill.services.api_keys import make_key
+from waybill.services.api_keys import create_api_key
 
 FILE_NAME = "api-key"
-# Longer than any key, and not so long that a file that was mistaken for one fills the memory.
+# Longer than any key, and short enough for memory if the file is something else.
 _MOST_BYTES = 1024
 
 
 async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
-    """The text of the key, if one was made now; None where one is there that works, or was.
+    """Create the key if the home needs one and return its text; None if a key exists.
 
     Raises `InvalidSettings` when the file cannot be used, and `CatalogUnavailable`.
     """
@@ -33,12 +33,12 @@ async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
         async with single_connection(settings.required_database_url) as connection, connection.transaction():
             if not await _is_wanted(connection, path):
                 return None
-            made = await make_key(connection, name="the first key", scopes=[ADMIN], by=by)
+            made = await create_api_key(connection, name="the first key", scopes=[ADMIN], by=by)
             # Before the commit: a file without its key is replaced at the next start, a key without its file is lost.
             with atomic_file(path) as stream:
                 stream.write(f"{made.text}\n".encode())
     except OSError as exc:
-        raise InvalidSettings(f"cannot use {path}: {exc.strerror}; it is to hold the API key of this home") from exc
+        raise InvalidSettings(f"cannot use {path}: {exc.strerror}; the API key of this home belongs there") from exc
     return made.text
 
 
@@ -54,7 +54,7 @@ async def _is_wanted(connection: Connection, path: Path) -> bool:
 
 
 def _read(path: Path) -> str | None:
-    """What is in the file, which nobody else may read from now on; None without a file."""
+    """Return the content of the file, and take the rights of other accounts from it; None without a file."""
     try:
         with path.open("rb") as stream:
             if os.fstat(stream.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):

@@ -1,7 +1,6 @@
-"""What is done to files in custody, with its line in the audit log; the same for the command line and the gateway.
+"""Operations on files in custody, each with its entry in the audit log; for the command line and the gateway.
 
-Owns that both commit together: nothing is deleted, pinned or given away that the log does not tell. Decides nothing
-about who may do it.
+Owns that both commit together: nothing is deleted, pinned or shared without an entry. Does not check permissions.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from blocks.errors import ArtifactGone
 from blocks.links import Link
 
 Also = Callable[[Connection, Artifact], Awaitable[None]]
-"""Writes what has to become true together with a file; what it raises undoes the rest."""
+"""Writes more rows in the transaction that makes a file available; an error undoes all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A file and the link to it that is given away."""
+    """A file and a link to it."""
 
     artifact: Artifact
     link: Link
     direct: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The link as commands and the API give it."""
+        """Return the link in the form of `--json` and the API."""
         return {
             "file_id": str(self.artifact.file_id),
             "url": self.link.url,
@@ -43,15 +42,15 @@ class Shared:
 
 
 async def delete_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
-    """Delete a file for good, also an expired one; what it was.
+    """Delete a file for good, also an expired one, and return it.
 
-    What an interrupted deletion has left is cleared up, and then gone as well. Raises `ArtifactPinned`,
+    Also finishes an interrupted deletion, and then raises `ArtifactGone`. Raises `ArtifactPinned`,
     `ArtifactNotFound`, also as `ArtifactGone`, and what storage and catalogue raise.
     """
     catalog = custody.catalog
     artifact: Artifact | None = None
     async with catalog.transaction() as connection:
-        # Of several at once, the first one has deleted it.
+        # Of several concurrent deletions, the first one deletes it.
         if await catalog.lock_state(connection, file_id) != "deleting":
             artifact = await catalog.get(connection, file_id, even_expired=True)
             await catalog.begin_deletion(connection, file_id)
@@ -64,7 +63,7 @@ async def delete_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact
 
 
 async def pin_file(custody: Custody, file_id: UUID, *, note: str | None, by: Actor) -> Artifact:
-    """Keep a file whatever its time. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
+    """Keep a file past its expiry. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
     async with custody.catalog.transaction() as connection:
         artifact = await custody.catalog.pin(connection, file_id, note=note)
         await record(connection, by.entry("pin", file_id=file_id))
@@ -72,7 +71,7 @@ async def pin_file(custody: Custody, file_id: UUID, *, note: str | None, by: Act
 
 
 async def unpin_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
-    """Let a file go at its time again. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
+    """Let a file expire again. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
     async with custody.catalog.transaction() as connection:
         artifact = await custody.catalog.unpin(connection, file_id)
         await record(connection, by.entry("unpin", file_id=file_id))
@@ -82,7 +81,7 @@ async def unpin_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
 async def share_file(
     custody: Custody, file_id: UUID, make_link: Callable[[Artifact], Link], *, direct: bool = False, by: Actor
 ) -> Shared:
-    """Give a link away. *make_link* runs in a thread. Raises `ArtifactNotFound` and what *make_link* raises."""
+    """Make a link. *make_link* runs in a thread. Raises `ArtifactNotFound` and what *make_link* raises."""
     artifact = await custody.get(file_id)
     link = await asyncio.to_thread(make_link, artifact)
     detail = {"expires_at": link.expires_at.isoformat(), "direct": direct}
@@ -91,9 +90,8 @@ async def share_file(
     return Shared(artifact=artifact, link=link, direct=direct)
 
 
-def taken_in(custody: Custody, *, also: Also | None = None, by: Actor) -> MakeAvailable:
-    """For `Custody.take`: the file becomes available together with the line that says who brought it, and with what
-    *also* writes."""
+def recorded_upload(custody: Custody, *, also: Also | None = None, by: Actor) -> MakeAvailable:
+    """Return a `MakeAvailable` for `Custody.take` that also records the upload and runs *also*, in one transaction."""
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
         async with connection.transaction():
@@ -106,7 +104,7 @@ def taken_in(custody: Custody, *, also: Also | None = None, by: Actor) -> MakeAv
     return make_available
 
 
-async def note_copy(custody: Custody, artifact: Artifact, *, by: Actor) -> None:
-    """Say that the content is given out; to be called before its first byte is."""
+async def record_download(custody: Custody, artifact: Artifact, *, by: Actor) -> None:
+    """Record a download. Call it before the first byte is sent."""
     async with custody.catalog.connection() as connection:
         await record(connection, by.entry("download", file_id=artifact.file_id))

@@ -1,4 +1,4 @@
-"""What a run is asked to do, as people and programs write it: stage numbers, and options for the stages."""
+"""Parse the stages and the options that a run is asked for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
 
 def import_stages() -> None:
-    """Import the stages' declarations. Takes half a second the first time, which no event loop should wait for."""
+    """Import the stages' declarations. Takes half a second the first time: call it outside the event loop."""
     import_module("tasks.registry")
 
 
 def read_stages(text: str) -> list[int]:
-    """``1-3,5`` -> [1, 2, 3, 5]. Raises `InvalidOptions`."""
+    """Return [1, 2, 3, 5] for ``1-3,5``. Raises `InvalidOptions`."""
     numbers: set[int] = set()
     for part in text.split(","):
         found = _RANGE.fullmatch(part.strip())
@@ -37,7 +37,7 @@ def read_stages(text: str) -> list[int]:
 
 
 def read_options(text: str, what: str) -> dict[str, Any]:
-    """A JSON object with one entry per stage, checked against the stages' schema; *what* names it in errors.
+    """Return options from a JSON object with one entry per stage, checked against their schema; errors name *what*.
 
     Keys are stage names, with ``-`` or ``_``. Raises `InvalidOptions`.
     """

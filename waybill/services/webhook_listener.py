@@ -1,7 +1,7 @@
-"""A receiver of webhooks for tryouts: verifies what arrives, tells it, and answers as it is asked to.
+"""A webhook receiver for tryouts: verifies and reports each webhook, and answers with a chosen status.
 
-Not for production: it keeps nothing, and what was told is gone. Answers 204 or the status that it is given, 401 where a
-signature does not fit. Bodies are bounded; whatever is sent, it goes on listening.
+Not for production: it stores nothing. Answers 204 or the status it was given, 401 when a signature does not match.
+Bodies are bounded; no request stops it from listening.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from blocks.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEA
 _MAX_BODY_BYTES = 1024 * 1024
 # A sender gives up after twenty.
 _READ_TIMEOUT_SECONDS = 30
-# How soon the end of the listener is noticed.
+# How often the listener checks for its shutdown.
 _POLL_SECONDS = 0.1
 
-# Wide enough for names of files, narrow enough for a terminal.
+# Wide enough for file names, narrow enough for a terminal.
 _MAX_COLUMN_CHARS = 100
-# The longest type, so that ids stand below each other.
+# The longest type, so that the ids are aligned.
 _EVENT_TYPE_CHARS = len("stage_chain_completed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """A webhook that came. `verified` is None where there is no secret to verify with."""
+    """A received webhook. `verified` is None when there is no secret to verify with."""
 
     received_at: datetime
     event_id: str
@@ -49,15 +49,15 @@ class Arrival:
     body: Any
 
     def field(self, name: str) -> str | None:
-        """A field of the body, None where there is none that is text."""
+        """Return a field of the body; None if it is missing or not text."""
         if not isinstance(cast("object", self.body), dict):
             return None
         value = cast("dict[str, Any]", self.body).get(name)
         return value if isinstance(value, str) else None
 
     def as_json_line(self) -> str:
-        """What ``--json`` prints. ASCII: no terminal and no pipe has trouble with it, whatever came."""
-        told: dict[str, Any] = {
+        """Return the line that ``--json`` prints. ASCII, so that every terminal and pipe takes it."""
+        shown: dict[str, Any] = {
             "received_at": self.received_at.isoformat(),
             "event_id": self.event_id,
             "event_type": self.field("event_type"),
@@ -69,16 +69,16 @@ class Arrival:
             "body": self.body,
         }
         try:
-            return json.dumps(told)
+            return json.dumps(shown)
         except RecursionError:
-            # What could just be read may be nested too deeply to be written.
-            return json.dumps({**told, "body": None})
+            # JSON that could be read may be nested too deeply to be written.
+            return json.dumps({**shown, "body": None})
 
     def as_line(self) -> str:
-        """The same for people; everything that came is cleaned, since terminals act on control characters."""
-        verdict = {True: "verified", False: f"NOT VERIFIED: {self.problem}", None: "not verified"}[self.verified]
+        """Return the line for people; received texts are cleaned, since terminals act on control characters."""
+        outcome = {True: "verified", False: f"NOT VERIFIED: {self.problem}", None: "not verified"}[self.verified]
         if self.answered not in {HTTPStatus.NO_CONTENT, HTTPStatus.UNAUTHORIZED}:
-            verdict += f", answered {self.answered}"
+            outcome += f", answered {self.answered}"
         task_id = self.field("task_id")
         columns = (
             self.received_at.astimezone().strftime("%H:%M:%S"),
@@ -86,7 +86,7 @@ class Arrival:
             self.event_id or "(no id)",
             f"task {task_id}" if task_id else "no task",
             self.field("source_file") or "-",
-            verdict,
+            outcome,
         )
         cleaned = [clean_line(column, _MAX_COLUMN_CHARS) for column in columns]
         cleaned[1] = cleaned[1].ljust(_EVENT_TYPE_CHARS)
@@ -113,20 +113,20 @@ class WebhookListener(ThreadingHTTPServer):
             ) from exc
 
     def server_bind(self) -> None:
-        """As TCP servers do; the one of `http.server` asks DNS for its own name, which can take long."""
+        """Bind without the look-up of `http.server`, which asks DNS for its own name; that can take long."""
         TCPServer.server_bind(self)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A sender that breaks off is no news."""
+        """Ignore a sender that closes its connection early."""
 
     @property
     def url(self) -> str:
-        """Where it listens, for senders on this machine."""
+        """The address for senders on this machine."""
         host, port = str(self.server_address[0]), int(self.server_address[1])
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
-    def judge(self, headers: dict[str, str], body: bytes) -> Arrival:
-        """Verify, where there is a secret, and say what is answered."""
+    def receive(self, headers: dict[str, str], body: bytes) -> Arrival:
+        """Verify a webhook if there is a secret, and choose the answer."""
         problem: str | None = None
         try:
             if self.keys:
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: WebhookListener  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_POST(self) -> None:
-        """Take one webhook."""
+        """Receive one webhook."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             self._answer(HTTPStatus.LENGTH_REQUIRED, "send a Content-Length", close=True)
@@ -163,12 +163,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             names = (ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER)
-            arrival = self.server.judge({name: self.headers.get(name, "") for name in names}, body)
+            arrival = self.server.receive({name: self.headers.get(name, "") for name in names}, body)
             self.server.arrivals.put(arrival)
             self._answer(arrival.answered, arrival.problem or "")
 
     def do_GET(self) -> None:
-        """Somebody has opened the address in a browser."""
+        """Answer a browser."""
         self._answer(HTTPStatus.METHOD_NOT_ALLOWED, "This listens for webhooks: send a POST.")
 
     def _answer(self, status: int, text: str, *, close: bool = False) -> None:
@@ -184,12 +184,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server has
-        """What arrives is told by the command."""
+        """Print nothing: the command reports arrivals."""
 
 
 @contextmanager
 def listening(host: str, port: int, *, keys: Sequence[bytes], status: int) -> Generator[WebhookListener]:
-    """A listener that takes webhooks in threads of its own; what came is in its queue `arrivals`."""
+    """Run a listener in its own threads; received webhooks are in its queue `arrivals`."""
     with WebhookListener(host, port, keys=keys, status=status) as listener:
         serving = threading.Thread(target=listener.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         serving.start()
@@ -201,7 +201,7 @@ def listening(host: str, port: int, *, keys: Sequence[bytes], status: int) -> Ge
 
 
 def _parsed(body: bytes) -> Any:
-    """The body as JSON, or as text where it is none. NaN, which JSON does not have, becomes null."""
+    """Return the body as JSON, or as text if it is not JSON. NaN, which JSON lacks, becomes null."""
     try:
         return json.loads(body, parse_constant=lambda _: None)
     except (ValueError, RecursionError):

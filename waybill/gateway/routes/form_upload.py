@@ -30,7 +30,7 @@ from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
 from waybill.gateway.http.form_parsing import upload_metadata
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
 from waybill.gateway.resources import Resources
-from waybill.services.files import Also, taken_in
+from waybill.services.files import Also, recorded_upload
 
 _ANY_TYPE = "application/octet-stream"
 # Long enough for a burst of small files to pass.
@@ -129,7 +129,7 @@ async def keep(
         media_type=await _media_type(form, resources.settings, convertible=convertible),
         metadata=upload_metadata(form.fields),
     )
-    return await form.upload.keep(draft, make_available=taken_in(resources.custody, also=also, by=caller))
+    return await form.upload.keep(draft, make_available=recorded_upload(resources.custody, also=also, by=caller))
 
 
 async def _media_type(form: UploadForm, settings: Settings, *, convertible: bool) -> str:
