@@ -49,7 +49,8 @@ class Settings:
     A caller's values are parsed like those of variables. Raises `InvalidSettings`.
     """
 
-    home: Path = _setting(parsing.path, Path(".waybill"))
+    # Absolute, as every path here: servers that are started for the home run in other folders.
+    home: Path = _setting(parsing.path, default_factory=lambda: parsing.path(".waybill"))
     database_url: Secret | None = _setting(parsing.secret, None)
     storage_url: str | None = _setting(parsing.text, None)
     # May hold credentials.

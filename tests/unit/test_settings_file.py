@@ -150,6 +150,12 @@ def test_paths_in_the_file_are_relative_to_the_file_and_those_in_variables_to_th
     assert found.link_keys_file == Path.home() / "keys"
 
 
+def test_the_home_that_nothing_names_is_an_absolute_path_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres' own tools, which run in another folder, could not create a relative one."""
+    monkeypatch.delenv("WAYBILL_HOME", raising=False)
+    assert load_settings().home == here / ".waybill"
+
+
 def test_every_setting_that_is_a_path_is_one_of_the_file() -> None:
     paths = {one.name for one in fields(Settings) if "Path" in str(one.type)}
     assert paths == set(PATHS)
