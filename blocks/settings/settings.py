@@ -114,7 +114,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            if one.name in self.given and (value := getattr(self, one.name)) is not None:
+            # Defaults too: that of the home is relative to the working directory, like a variable's.
+            if (value := getattr(self, one.name)) is not None:
                 try:
                     object.__setattr__(self, one.name, one.metadata["parse"](value))
                 except Unusable as exc:

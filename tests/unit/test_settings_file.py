@@ -81,9 +81,10 @@ def refusal() -> str:
 # What it may say ------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_file_there_are_defaults() -> None:
+def test_without_a_file_there_are_defaults(here: Path) -> None:
     assert settings_file() is None
     assert load_settings() == Settings()
+    assert load_settings().home == here / ".waybill", "processes in other folders must find the same home"
     assert load_settings().webhook_schedule == DEFAULT_WEBHOOK_SCHEDULE
 
 
