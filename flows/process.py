@@ -37,7 +37,7 @@ from tasks.intake import display_name, forget_files
 from tasks.registry import option_name, options_model, select_stages
 from tasks.run_context import RunContext, Shard
 from tasks.sources import expand
-from tasks.stage import stage_task, take_custody
+from tasks.stage_tasks import stage_task, take_custody
 
 if TYPE_CHECKING:
 

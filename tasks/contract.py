@@ -1,8 +1,8 @@
 """The contract of a stage: its declaration, its input and its output; pure.
 
 A stage is a plain function with a declaration around it. It runs in a worker process that has time and memory limits
-and no Prefect; it reads local files and returns bytes. Reuse, custody, retries and status are in `tasks.stage`, so the
-author of a stage writes none of them.
+and no Prefect; it reads local files and returns bytes. Reuse, custody, retries and status are in `tasks.stage_tasks`,
+so the author of a stage writes none of them.
 """
 
 from __future__ import annotations

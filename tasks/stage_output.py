@@ -2,7 +2,7 @@
 
 Start at `make_output`. The output becomes available in the transaction that records its events; documents of the same
 run with the same stage key wait for it (`share_output`). Which outputs are needed, and locked, is decided in
-`tasks.stage`.
+`tasks.stage_tasks`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from prefect import get_run_logger
 from blocks.errors import Transient
 from tasks.document import Document
 from tasks.run_context import RunContext
-from tasks.stage import RETRY_DELAYS_SECONDS
+from tasks.stage_tasks import RETRY_DELAYS_SECONDS
 
 
 async def record_failures(documents: Sequence[Document], context: RunContext) -> None:

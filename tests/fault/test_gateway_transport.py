@@ -25,7 +25,7 @@ from waybill.gateway.server.client_limits import MinimumThroughput, TransportLim
 from waybill.gateway.server.protocol import is_not_duplicate
 from waybill.gateway.server.request_head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_LINE_BYTES
 from waybill.gateway.server.server import GatewayServer
-from waybill.process.listener import address_of, listen
+from waybill.process.gateway_socket import address_of, listen
 
 MIB = 1024 * 1024
 PATIENCE_SECONDS = 20.0

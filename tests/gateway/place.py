@@ -32,7 +32,7 @@ from waybill.gateway.app import create_app
 from waybill.gateway.resources import Resources, open_resources
 from waybill.gateway.server.client_limits import TransportLimits
 from waybill.gateway.server.server import GatewayServer
-from waybill.process.listener import address_of, listen
+from waybill.process.gateway_socket import address_of, listen
 
 HOUR = timedelta(hours=1)
 # Longer than what a gateway reads and sends at a time, and no whole number of chunks.

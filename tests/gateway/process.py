@@ -17,7 +17,7 @@ from pathlib import Path
 from starlette.types import ASGIApp
 
 from waybill.gateway.server.server import GatewayServer
-from waybill.process.listener import address_of, listen
+from waybill.process.gateway_socket import address_of, listen
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0

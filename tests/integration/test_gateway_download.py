@@ -38,7 +38,7 @@ from tests.s3 import S3Server
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.app import create_app
 from waybill.gateway.lookups import Lookups
-from waybill.process.listener import address_of, listen
+from waybill.process.gateway_socket import address_of, listen
 
 MIB = 1024 * 1024
 HOUR = timedelta(hours=1)

@@ -197,7 +197,7 @@ async def test_a_stage_in_which_a_document_failed_is_not_shown_as_reused(workspa
 async def test_a_transient_error_is_retried_and_only_for_the_document_that_had_it(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.stage.run_stage.retry_delay_seconds", [0.1])
+    monkeypatch.setattr("tasks.stage_tasks.run_stage.retry_delay_seconds", [0.1])
     workspace.write("shaky.txt", "transient")
     for number in range(20):
         workspace.write(f"calm{number}.txt", f"calm {number}")

@@ -90,7 +90,7 @@ def _compare_code(home: Path) -> dict[str, str | None]:
     """Return the code that is installed and the one that serves flows, and warn of processes that run other code."""
     from waybill.stack.code_version import code_on_disk
     from waybill.stack.kept_process import running_code
-    from waybill.stack.served import FLOWS, with_other_code
+    from waybill.stack.kept_programs import FLOWS, with_other_code
 
     installed = code_on_disk()
     if different := with_other_code(home, installed):

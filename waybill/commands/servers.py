@@ -45,7 +45,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     from blocks.open_custody import open_deployed_custody
     from waybill.gateway.resources import TIMEOUTS
     from waybill.gateway.server.server import run_gateway
-    from waybill.process.listener import announced, listen
+    from waybill.process.gateway_socket import announced, listen
     from waybill.process.signals import noting_signals
     from waybill.stack.home import prepare_home
 

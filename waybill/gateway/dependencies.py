@@ -27,11 +27,11 @@ async def resources_of(request: Request) -> Resources:
     return cast("Resources", request.app.state.resources)
 
 
-Waybill = Annotated[Resources, Depends(resources_of)]
+GatewayResources = Annotated[Resources, Depends(resources_of)]
 
 
 def _with_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
-    async def caller(request: Request, resources: Waybill, _: Credentials) -> Caller:
+    async def caller(request: Request, resources: GatewayResources, _: Credentials) -> Caller:
         return await resources.gate.admit(request, scope)
 
     return caller

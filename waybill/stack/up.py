@@ -14,13 +14,13 @@ from threading import Event
 
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
-from waybill.process.listener import announced, listen
+from waybill.process.gateway_socket import announced, listen
 from waybill.process.signals import holding_signals, noting_signals
 from waybill.stack.deployments import project_directory
 from waybill.stack.home import prepare_home
 from waybill.stack.kept_process import KeptProcess, end_recorded
+from waybill.stack.kept_programs import GATEWAY, dispatcher_program, flows_program, gateway_program
 from waybill.stack.prefect_server import recorded_server
-from waybill.stack.served import GATEWAY, dispatcher_program, flows_program, gateway_program
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 from waybill.stack.stack_lock import SoleHolder
 

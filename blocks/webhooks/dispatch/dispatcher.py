@@ -28,7 +28,7 @@ from blocks.webhooks.dispatch.leases import Leases
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.listener import Listener
 from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
-from blocks.webhooks.dispatch.signing_keys import SigningKeys
+from blocks.webhooks.dispatch.secret_reader import SigningKeys
 from blocks.webhooks.outbox import deliveries
 from blocks.webhooks.outbox.deliveries import Outcome
 from blocks.webhooks.secrets import SecretBox

@@ -16,7 +16,7 @@ from blocks.catalog import Catalog
 from blocks.errors import Transient
 from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.endpoint_worker import EndpointWorker, EndpointWorkerParts
-from blocks.webhooks.dispatch.signing_keys import SigningKeys
+from blocks.webhooks.dispatch.secret_reader import SigningKeys
 from blocks.webhooks.outbox import deliveries
 from blocks.webhooks.outbox.deliveries import RenewedEndpoint
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from blocks.access import ACTIONS
-from waybill.gateway.dependencies import Admin, Waybill
+from waybill.gateway.dependencies import Admin
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import Limit
 from waybill.gateway.openapi import errors
@@ -49,7 +49,7 @@ class AuditLines(BaseModel):
 @router.get("/audit", responses=errors(), response_model=AuditLines)
 async def audit(
     _: Admin,
-    resources: Waybill,
+    resources: GatewayResources,
     hours: Annotated[float, Query(gt=0, le=_MAX_HOURS, description="How far to look back.")] = 24,
     action: Annotated[str | None, Query(max_length=50, json_schema_extra={"enum": list(ACTIONS)})] = None,
     file_id: UUID | None = None,

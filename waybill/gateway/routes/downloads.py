@@ -24,7 +24,7 @@ from blocks.custody import Custody
 from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.runtime.clock import utc_now
 from waybill.gateway.access import Caller, client_address, link_required
-from waybill.gateway.dependencies import Credentials, Waybill
+from waybill.gateway.dependencies import Credentials
 from waybill.gateway.errors import SAFE_HEADERS, HttpError
 from waybill.gateway.http.conditional_requests import (
     ByteRange,
@@ -60,7 +60,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.head(f"{DOWNLOAD_PATH}/{{file_id}}", responses=_ANSWERS, response_class=Response, operation_id="download_head")
 async def download(
     request: Request,
-    resources: Waybill,
+    resources: GatewayResources,
     _: Credentials,
     file_id: UUID,
     token: Annotated[str | None, Query()] = None,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.catalog import Kind
 from blocks.errors import InvalidOptions
-from waybill.gateway.dependencies import Reader, Waybill, Writer
+from waybill.gateway.dependencies import GatewayResources, Reader, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import upload_metadata
@@ -145,7 +145,7 @@ class PinOptions(BaseModel):
     responses=errors(400, 408, 413, 415, 507),
     openapi_extra=form(file_required=True, **_UPLOAD_FIELDS),
 )
-async def upload(request: Request, caller: Writer, resources: Waybill) -> Response:
+async def upload(request: Request, caller: Writer, resources: GatewayResources) -> Response:
     """Store a file without processing it. To process it later, use `POST /ingest/file` with its `file_id`."""
     async with upload_form(
         request,
@@ -160,7 +160,9 @@ async def upload(request: Request, caller: Writer, resources: Waybill) -> Respon
 
 
 @router.get("/metadata/{file_id}", responses=errors(404, 410), response_model=FileDetails | StageReport)
-async def metadata(_: Reader, resources: Waybill, file_id: UUID, view: Literal["meta", "report"] = "meta") -> Response:
+async def metadata(
+    _: Reader, resources: GatewayResources, file_id: UUID, view: Literal["meta", "report"] = "meta"
+) -> Response:
     """Return a file's catalogue entry or, with `view=report`, the report of its stage (stage outputs only)."""
     artifact = await resources.custody.get(file_id)
     if view == "meta":
@@ -173,7 +175,7 @@ async def metadata(_: Reader, resources: Waybill, file_id: UUID, view: Literal["
 @router.get("/list", responses=errors(), response_model=FileList)
 async def list_files(
     _: Reader,
-    resources: Waybill,
+    resources: GatewayResources,
     source_file: Source | None = None,
     stage: Stage | None = None,
     run_id: UUID | None = None,
@@ -187,7 +189,7 @@ async def list_files(
 
 @router.get("/list/by-source", responses=errors(), response_model=FileList)
 async def list_by_source(
-    _: Reader, resources: Waybill, source_file: Source, limit: Limit = 100, after: After = None
+    _: Reader, resources: GatewayResources, source_file: Source, limit: Limit = 100, after: After = None
 ) -> Response:
     """List the files of one source, newest first: its upload and its stage outputs."""
     return await _page(resources, source=source_file, limit=limit, after=after)
@@ -195,21 +197,23 @@ async def list_by_source(
 
 @router.get("/list/by-stage", responses=errors(), response_model=FileList)
 async def list_by_stage(
-    _: Reader, resources: Waybill, stage: Stage, limit: Limit = 100, after: After = None
+    _: Reader, resources: GatewayResources, stage: Stage, limit: Limit = 100, after: After = None
 ) -> Response:
     """List the outputs of one stage, newest first."""
     return await _page(resources, stage=stage, limit=limit, after=after)
 
 
 @router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved)
-async def delete(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
+async def delete(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Delete a file permanently. The catalogue keeps a record that it existed. A pinned file is refused (409)."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
     return json_response({**_shown(artifact.listing()), "state": "removed"})
 
 
 @router.post("/{file_id:uuid}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
-async def share(caller: Writer, resources: Waybill, file_id: UUID, options: ShareOptions | None = None) -> Response:
+async def share(
+    caller: Writer, resources: GatewayResources, file_id: UUID, options: ShareOptions | None = None
+) -> Response:
     """Create a link that downloads the file without an API key. It expires with the file at the latest."""
     lifetime = duration((options or ShareOptions()).expires_in)
     shared = await share_file(
@@ -219,14 +223,16 @@ async def share(caller: Writer, resources: Waybill, file_id: UUID, options: Shar
 
 
 @router.post("/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
-async def pin(caller: Writer, resources: Waybill, file_id: UUID, options: PinOptions | None = None) -> Response:
+async def pin(
+    caller: Writer, resources: GatewayResources, file_id: UUID, options: PinOptions | None = None
+) -> Response:
     """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
     note = options.note if options else None
     return json_response(_shown((await pin_file(resources.custody, file_id, note=note, by=caller)).metadata_view()))
 
 
 @router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails)
-async def unpin(caller: Writer, resources: Waybill, file_id: UUID) -> Response:
+async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Let a pinned file expire again. One whose expiry has passed stays for another day."""
     return json_response(_shown((await unpin_file(resources.custody, file_id, by=caller)).metadata_view()))
 

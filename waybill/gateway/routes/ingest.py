@@ -25,7 +25,7 @@ from blocks.errors import DeploymentMissing, InvalidOptions, Transient
 from blocks.redaction import custody_source
 from blocks.runs.prefect_api import PrefectApi
 from waybill.gateway.access import Caller
-from waybill.gateway.dependencies import Waybill, Writer
+from waybill.gateway.dependencies import GatewayResources, Writer
 from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError, json_response, log
 from waybill.gateway.http.form_parsing import (
     read_file_id,
@@ -81,7 +81,7 @@ class Ingested(BaseModel):
     openapi_extra=form(file_required=False, **_FIELDS),
 )
 async def ingest(
-    request: Request, caller: Writer, resources: Waybill, idempotency_key: IdempotencyKey = None
+    request: Request, caller: Writer, resources: GatewayResources, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Store a file, or name a stored one with `file_id`, and start a run that processes it."""
     # Before the file is received: without Prefect or the deployment it would be received in vain.

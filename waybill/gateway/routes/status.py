@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from waybill.gateway.dependencies import Reader, Waybill
+from waybill.gateway.dependencies import Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import After
 from waybill.gateway.openapi import errors
@@ -97,7 +97,7 @@ class RecentEvents(BaseModel):
 @router.get("/events/recent", responses=errors(), response_model=RecentEvents)
 async def events(
     _: Reader,
-    resources: Waybill,
+    resources: GatewayResources,
     hours: Annotated[float, Query(gt=0, le=MAX_HOURS, allow_inf_nan=False, description="How far to look back.")] = 24.0,
     limit: Annotated[int, Query(ge=1, le=MAX_EVENTS)] = 100,
 ) -> Response:
@@ -107,7 +107,7 @@ async def events(
 
 
 @router.get("/{task_id}", responses=errors(404), response_model=RunStatus)
-async def status(_: Reader, resources: Waybill, task_id: UUID) -> Response:
+async def status(_: Reader, resources: GatewayResources, task_id: UUID) -> Response:
     """Return a run's state, its progress from 0 to 1, and the running stage."""
     async with resources.prefect.client() as client:
         return json_response(await read_status(client, task_id))
@@ -116,7 +116,7 @@ async def status(_: Reader, resources: Waybill, task_id: UUID) -> Response:
 @router.get("/{task_id}/history", responses=errors(404), response_model=RunHistory)
 async def history(
     _: Reader,
-    resources: Waybill,
+    resources: GatewayResources,
     task_id: UUID,
     limit: Annotated[int, Query(ge=1, le=MAX_ENTRIES)] = 100,
     after: After = None,

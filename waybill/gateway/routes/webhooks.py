@@ -21,7 +21,7 @@ from blocks.webhooks.event_types import EVENT_TYPES
 from blocks.webhooks.outbox import DeliveryState, list_deliveries, whole_body
 from blocks.webhooks.send.address import MAX_URL_CHARS
 from waybill.gateway.access import Caller, link_required
-from waybill.gateway.dependencies import Admin, Reader, Waybill, Writer
+from waybill.gateway.dependencies import Admin, GatewayResources, Reader, Writer
 from waybill.gateway.errors import SAFE_HEADERS, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.params import After, DurationOrNone, Limit, Text, duration
@@ -176,7 +176,7 @@ class TestedEndpoint(BaseModel):
 
 
 @router.post("/endpoints", status_code=201, responses=errors(*BODY_STATUSES), response_model=RegisteredEndpoint)
-async def register(caller: Admin, resources: Waybill, wanted: NewEndpoint) -> Response:
+async def register(caller: Admin, resources: GatewayResources, wanted: NewEndpoint) -> Response:
     """Register an endpoint for events from now on. The response has its signing secret, which is shown only once."""
     added = await add_endpoint(
         resources.custody.catalog,
@@ -191,7 +191,7 @@ async def register(caller: Admin, resources: Waybill, wanted: NewEndpoint) -> Re
 
 
 @router.get("/endpoints", responses=errors(), response_model=EndpointList)
-async def endpoints(_: Reader, resources: Waybill) -> Response:
+async def endpoints(_: Reader, resources: GatewayResources) -> Response:
     """List endpoints with their pending and given-up deliveries."""
     async with resources.custody.catalog.connection() as connection:
         found = await list_endpoints(connection)
@@ -199,26 +199,26 @@ async def endpoints(_: Reader, resources: Waybill) -> Response:
 
 
 @router.delete("/endpoints/{endpoint_id}", responses=errors(404), response_model=Endpoint)
-async def remove(caller: Admin, resources: Waybill, endpoint_id: UUID) -> Response:
+async def remove(caller: Admin, resources: GatewayResources, endpoint_id: UUID) -> Response:
     """Remove an endpoint and its secret. Its pending deliveries are never sent; its delivery log stays."""
     return await _changed(resources, endpoint_id, "removed", caller)
 
 
 @router.post("/endpoints/{endpoint_id}/enable", responses=errors(404), response_model=Endpoint)
-async def enable(caller: Admin, resources: Waybill, endpoint_id: UUID) -> Response:
+async def enable(caller: Admin, resources: GatewayResources, endpoint_id: UUID) -> Response:
     """Enable an endpoint, also one that answered 410. Pending deliveries are sent first."""
     return await _changed(resources, endpoint_id, "enabled", caller)
 
 
 @router.post("/endpoints/{endpoint_id}/disable", responses=errors(404), response_model=Endpoint)
-async def disable(caller: Admin, resources: Waybill, endpoint_id: UUID) -> Response:
+async def disable(caller: Admin, resources: GatewayResources, endpoint_id: UUID) -> Response:
     """Disable an endpoint. Its deliveries stay pending until it is enabled."""
     return await _changed(resources, endpoint_id, "disabled", caller)
 
 
 @router.post("/endpoints/{endpoint_id}/rotate", responses=errors(*BODY_STATUSES, 404), response_model=RotatedSecret)
 async def rotate(
-    caller: Admin, resources: Waybill, endpoint_id: UUID, options: RotationOptions | None = None
+    caller: Admin, resources: GatewayResources, endpoint_id: UUID, options: RotationOptions | None = None
 ) -> Response:
     """Create a new secret, shown only in this response. Events are signed with both until the overlap ends."""
     overlap = duration((options or RotationOptions()).overlap)
@@ -235,7 +235,7 @@ async def rotate(
 @router.get("/deliveries", responses=errors(), response_model=DeliveryList)
 async def deliveries(
     _: Reader,
-    resources: Waybill,
+    resources: GatewayResources,
     endpoint_id: UUID | None = None,
     state: DeliveryState | None = None,
     task_id: Annotated[UUID | None, Query(description="Only deliveries about this run.")] = None,
@@ -251,13 +251,13 @@ async def deliveries(
 
 
 @router.get("/deliveries/{delivery_id}", responses=errors(404), response_model=DeliveryDetails)
-async def delivery(_: Reader, resources: Waybill, delivery_id: UUID) -> Response:
+async def delivery(_: Reader, resources: GatewayResources, delivery_id: UUID) -> Response:
     """Return one delivery with every attempt."""
     return json_response((await delivery_history(resources.custody.catalog, delivery_id)).as_json())
 
 
 @router.post("/deliveries/{delivery_id}/replay", responses=errors(404), response_model=Replayed)
-async def replay(caller: Writer, resources: Waybill, delivery_id: UUID) -> Response:
+async def replay(caller: Writer, resources: GatewayResources, delivery_id: UUID) -> Response:
     """Send a delivery again, with the same id and body, starting the retry schedule over."""
     again = await replay_deliveries(
         resources.custody.catalog, states=("dead", "delivered"), delivery_ids=[delivery_id], by=caller
@@ -271,7 +271,7 @@ _NOT_SENT_YET: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404), response_model=Delivery)
-async def test(caller: Writer, resources: Waybill, wanted: TestedEndpoint) -> Response:
+async def test(caller: Writer, resources: GatewayResources, wanted: TestedEndpoint) -> Response:
     """Send a test event to an endpoint, and wait some seconds for the outcome."""
     catalog = resources.custody.catalog
     delivery_id = await add_test(catalog, wanted.endpoint_id, by=caller)
@@ -291,7 +291,7 @@ async def test(caller: Writer, resources: Waybill, wanted: TestedEndpoint) -> Re
         **errors(404, 410),
     },
 )
-async def event(resources: Waybill, event_id: str, token: Annotated[str | None, Query()] = None) -> Response:
+async def event(resources: GatewayResources, event_id: str, token: Annotated[str | None, Query()] = None) -> Response:
     """Return the whole body of an event that was too long to send. The link is checked before anything else."""
     if not token:
         raise link_required("webhooks have it as payload_url")

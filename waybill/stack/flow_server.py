@@ -1,4 +1,4 @@
-"""The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.serve``.
+"""The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.flow_server``.
 
 Owns registering what ``prefect.yaml`` describes, putting runs that an earlier serving process left behind back into
 the queue, and running Prefect's runner until a signal stops it. Ends by itself when the command that started it is

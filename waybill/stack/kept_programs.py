@@ -16,7 +16,7 @@ def flows_program(project: Path) -> Program:
     return Program(
         name=FLOWS,
         called=_CALLED[FLOWS],
-        module="waybill.stack.serve",
+        module="waybill.stack.flow_server",
         arguments=("--project", str(project)),
         cwd=project,
         environment={"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"},
