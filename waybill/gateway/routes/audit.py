@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from blocks.access import ACTIONS
-from waybill.gateway.dependencies import Admin
+from waybill.gateway.dependencies import Admin, GatewayResources
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import Limit
 from waybill.gateway.openapi import errors

@@ -24,7 +24,7 @@ from blocks.custody import Custody
 from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.runtime.clock import utc_now
 from waybill.gateway.access import Caller, client_address, link_required
-from waybill.gateway.dependencies import Credentials
+from waybill.gateway.dependencies import Credentials, GatewayResources
 from waybill.gateway.errors import SAFE_HEADERS, HttpError
 from waybill.gateway.http.conditional_requests import (
     ByteRange,

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from waybill.gateway.dependencies import Reader
+from waybill.gateway.dependencies import GatewayResources, Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import After
 from waybill.gateway.openapi import errors
