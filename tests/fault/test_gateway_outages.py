@@ -13,7 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,12 +186,14 @@ def family(pid: int) -> list[psutil.Process]:
 @contextmanager
 def stopped(processes: list[psutil.Process]) -> Iterator[None]:
     for process in processes:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):  # a connection of Postgres that has just been closed
+            process.suspend()
     try:
         yield
     finally:
         for process in processes:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 async def test_prefect_that_stands_still_is_told_within_seconds_and_files_go_on(up: Up) -> None:
