@@ -29,7 +29,7 @@ help:
 	@echo "make run     process the documents in samples/ and show what was made"
 	@echo "make up      keep Postgres, Prefect and the deployments running until Ctrl-C"
 	@echo "make test    the whole test suite"
-	@echo "make check   linters, types, import directions, sizes"
+	@echo "make check   linters, types, import contracts, words, sizes"
 	@echo "make bench   the benchmarks"
 	@echo "make chaos   the tests that kill and damage things, and the long ones of them"
 	@echo "make clean   remove .venv and caches (documents and catalogue in .waybill stay)"
@@ -65,6 +65,7 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/words_report.py
 	$(BIN)/python .ci/pure_modules.py
 	$(BIN)/python .ci/size_report.py
 

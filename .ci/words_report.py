@@ -41,7 +41,7 @@ _PART = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\W]+")
 # CONTRIBUTING.md and the glossary name the words themselves.
 _QUOTED = re.compile(r"\*[^*\n]+\*|`[^`\n]+`")
 # A method of files.
-_FILE_POSITION = re.compile(r"\.tell\b")
+_FILE_POSITION = re.compile(r"\.tell\b|def tell\(")
 
 
 def main() -> int:
