@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 
 from tests.postgres_server import Postgres, running_postgres
-from tests.prefect_server import running_prefect
 from tests.s3.server import S3Server, running_s3_server
 from tests.stack_driver import plain_environment
 
@@ -59,21 +58,28 @@ def shared_s3(run: Path) -> S3Server:
     return S3Server(address=_shared(run, "s3")["address"])
 
 
-def shared_prefect(run: Path, name: str = "prefect") -> str:
-    """The address of the API of the run's Prefect server *name*."""
-    return str(_shared(run, name)["address"])
+def shared_prefect(run: Path) -> str:
+    """The address of the API of the run's Prefect server."""
+    return str(_shared(run, "prefect")["address"])
 
 
 @contextmanager
-def alone(run: Path, name: str) -> Generator[None]:
+def alone_with_prefect(run: Path) -> Generator[str]:
+    """Wait for the second Prefect server and keep it for this block; the address of its API."""
+    with _alone(run, "module-with-prefect"):
+        yield str(_shared(run, "prefect-alone")["address"])
+
+
+@contextmanager
+def _alone(run: Path, name: str) -> Generator[None]:
     """Wait until no other process of the run is inside of the block of the same name."""
-    with (run / f"{name}.alone").open("w") as lock:
+    with (run / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _shared(run: Path, name: str) -> dict[str, Any]:
-    with alone(run, name):
+    with _alone(run, name):
         state = run / f"{name}.json"
         if not state.exists():
             _start_keeper(run, name, state)
@@ -125,6 +131,8 @@ def _s3(_run: Path) -> Generator[dict[str, Any]]:
 
 @contextmanager
 def _prefect(run: Path) -> Generator[dict[str, Any]]:
+    from tests.prefect_server import running_prefect
+
     with shared_postgres(run).database() as database_url, running_prefect(database_url) as address:
         yield {"address": address}
 

@@ -1,4 +1,4 @@
-"""The command line as a user has it: one `waybill up` for the session, commands as processes beside it."""
+"""The command line as a user has it: one `waybill up` for the session, and each command a process of its own."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forked_commands import run as run_command
+from tests.postgres_server import Postgres
+from tests.shared_servers import alone_with_prefect, shared_prefect
 from tests.stack_driver import plain_environment, unused_port
+
+# For modules that use the fixture `waybill`: one process has them all, and so one `waybill up` is started.
+WITH_UP = pytest.mark.xdist_group("waybill-up")
 
 _START_SECONDS = 90
 _STOP_SECONDS = 60
@@ -27,6 +34,7 @@ class CommandLine:
     """``waybill`` in a home of its own, and where its gateway answers."""
 
     home: Path
+    run_folder: Path
     gateway: str = ""
     added: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -38,15 +46,16 @@ class CommandLine:
         """The same home with further variables."""
         return replace(self, added={**self.added, **{name: str(value) for name, value in added.items()}})
 
-    def run(self, *arguments: object, expect: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; the exit code must be *expect* (None: any)."""
-        done = subprocess.run(
-            [sys.executable, "-m", "waybill", *map(str, arguments)],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=170,
-            **options,
+    def run(
+        self,
+        *arguments: object,
+        expect: int | None = 0,
+        cwd: Path | None = None,
+        given: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, *given* on standard input; the exit code must be *expect* (None: any)."""
+        done = run_command(
+            [*map(str, arguments)], self.environment, cwd=cwd, given=given, seconds=170, run_folder=self.run_folder
         )
         assert expect in {None, done.returncode}, (
             f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -61,11 +70,11 @@ class CommandLine:
 
 
 @pytest.fixture(scope="session")
-def waybill() -> Iterator[CommandLine]:
+def waybill(run_folder: Path) -> Iterator[CommandLine]:
     """Commands on a running stack; at the end `up` must stop cleanly and leave no process."""
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
     port = unused_port()
-    command_line = CommandLine(home, f"http://127.0.0.1:{port}")
+    command_line = CommandLine(home, run_folder, f"http://127.0.0.1:{port}")
     log = home / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(
@@ -85,9 +94,39 @@ def waybill() -> Iterator[CommandLine]:
 
 
 @pytest.fixture
-def alone() -> Iterator[CommandLine]:
+def alone(run_folder: Path) -> Iterator[CommandLine]:
     """Commands on a home of its own, where nothing runs between them."""
+    with _new_home(run_folder) as command_line:
+        yield command_line
+
+
+@pytest.fixture
+def on_postgres(alone: CommandLine, database_url: str) -> CommandLine:
+    """Commands on a home of its own and the run's Postgres, so that no command starts one."""
+    return alone.with_environment(WAYBILL_DATABASE_URL=database_url)
+
+
+@pytest.fixture(scope="module")
+def on_servers(postgres: Postgres, run_folder: Path) -> Iterator[CommandLine]:
+    """Commands on a home of its own and the run's servers, so that no command starts one."""
+    with _new_home(run_folder) as command_line, postgres.database() as database_url:
+        yield command_line.with_environment(
+            WAYBILL_DATABASE_URL=database_url,
+            PREFECT_API_URL=shared_prefect(run_folder),
+            PREFECT_HOME=command_line.home / "prefect",
+        )
+
+
+@pytest.fixture
+def prefect_alone(run_folder: Path) -> Iterator[str]:
+    """The API of a Prefect server that no other test uses meanwhile. The test needs the mark `PREFECT_ALONE`."""
+    with alone_with_prefect(run_folder) as address:
+        yield address
+
+
+@contextmanager
+def _new_home(run_folder: Path) -> Iterator[CommandLine]:
     # Not pytest's tmp_path: its names are longer than the path of a socket may be.
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
-    yield CommandLine(home)
+    yield CommandLine(home, run_folder)
     shutil.rmtree(home)

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import WITH_UP, CommandLine
+
+pytestmark = WITH_UP
 
 SAMPLES = Path("samples")
 CHOSEN = ("rack-bar-wear.eml", "snow-clearance-handbook.md", "lauigraben-viaduct-report.docx")

@@ -20,12 +20,6 @@ MIB = 1024 * 1024
 LINE = b"Snow is cleared from the roads of the town by the depot's four vehicles.\n"
 
 
-@pytest.fixture
-def beside(alone: CommandLine, database_url: str) -> CommandLine:
-    """A home of its own on the session's Postgres, so that no command starts one."""
-    return alone.with_environment(WAYBILL_DATABASE_URL=database_url)
-
-
 def put(waybill: CommandLine, folder: Path, *, mebibytes: int = 1) -> dict[str, Any]:
     path = folder / "letter.txt"
     with path.open("wb") as stream:
@@ -39,12 +33,12 @@ def process(waybill: CommandLine, *arguments: object, **options: Any) -> subproc
     return subprocess.Popen(command, env=waybill.environment, stderr=subprocess.PIPE, **options)
 
 
-def test_only_files_are_replaced_by_force_too(beside: CommandLine, tmp_path: Path) -> None:
-    file_id = put(beside, tmp_path)["file_id"]
+def test_only_files_are_replaced_by_force_too(on_postgres: CommandLine, tmp_path: Path) -> None:
+    file_id = put(on_postgres, tmp_path)["file_id"]
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for target in ("pipe", "link"):
-        answer = beside.json("files", "get", file_id, "-o", tmp_path / target, "--force", expect=2)
+        answer = on_postgres.json("files", "get", file_id, "-o", tmp_path / target, "--force", expect=2)
         assert "not a regular file" in answer["error"]["message"]
     assert (tmp_path / "pipe").is_fifo()
     assert (tmp_path / "link").is_symlink()
@@ -62,19 +56,19 @@ def test_only_files_are_replaced_by_force_too(beside: CommandLine, tmp_path: Pat
     ],
 )
 def test_paths_that_cannot_be_are_told(
-    beside: CommandLine, tmp_path: Path, arguments: tuple[str, ...], exit_code: int
+    on_postgres: CommandLine, tmp_path: Path, arguments: tuple[str, ...], exit_code: int
 ) -> None:
-    file_id = put(beside, tmp_path)["file_id"] if "ID" in arguments else ""
-    told = beside.run("files", *(file_id if word == "ID" else word for word in arguments), expect=exit_code)
+    file_id = put(on_postgres, tmp_path)["file_id"] if "ID" in arguments else ""
+    told = on_postgres.run("files", *(file_id if word == "ID" else word for word in arguments), expect=exit_code)
     assert told.stderr.startswith("waybill: ") or "waybill: " in told.stderr.splitlines()[-1]
     assert "Traceback" not in told.stderr
 
 
-def test_what_goes_to_standard_output_takes_no_memory(beside: CommandLine, tmp_path: Path) -> None:
+def test_what_goes_to_standard_output_takes_no_memory(on_postgres: CommandLine, tmp_path: Path) -> None:
     def peak(mebibytes: int) -> int:
-        one = put(beside, tmp_path, mebibytes=mebibytes)
+        one = put(on_postgres, tmp_path, mebibytes=mebibytes)
         command = [sys.executable, "-m", "waybill", "files", "get", one["file_id"], "-o", "-"]
-        found, sha256 = peak_bytes(command, beside.environment)
+        found, sha256 = peak_bytes(command, on_postgres.environment)
         assert sha256 == one["sha256"]
         return found
 
@@ -82,14 +76,14 @@ def test_what_goes_to_standard_output_takes_no_memory(beside: CommandLine, tmp_p
     assert peak(32) < small + 20 * MIB
 
 
-def test_damage_is_told_on_standard_output_before_the_last_piece(beside: CommandLine, tmp_path: Path) -> None:
-    one = put(beside, tmp_path, mebibytes=3)
-    stored = Path(beside.json("files", "show", one["file_id"])["location"])
+def test_damage_is_told_on_standard_output_before_the_last_piece(on_postgres: CommandLine, tmp_path: Path) -> None:
+    one = put(on_postgres, tmp_path, mebibytes=3)
+    stored = Path(on_postgres.json("files", "show", one["file_id"])["location"])
     content = bytearray(stored.read_bytes())
     content[-1] ^= 1
     stored.chmod(0o600)
     stored.write_bytes(content)
-    running = process(beside, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
+    running = process(on_postgres, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 1
     assert b"have changed" in err
@@ -97,25 +91,25 @@ def test_damage_is_told_on_standard_output_before_the_last_piece(beside: Command
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("show", "unknown", "--json")], ids=" ".join)
-def test_output_that_cannot_be_written_is_told(beside: CommandLine, arguments: tuple[str, ...]) -> None:
+def test_output_that_cannot_be_written_is_told(on_postgres: CommandLine, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
-        running = process(beside, "files", *arguments, stdout=full)
+        running = process(on_postgres, "files", *arguments, stdout=full)
         err = running.communicate(timeout=60)[1].decode()
     assert running.returncode in {1, 2}
     assert "Traceback" not in err
     assert "waybill: " in err
 
-    running = process(beside, "files", *arguments, preexec_fn=lambda: os.close(1))
+    running = process(on_postgres, "files", *arguments, preexec_fn=lambda: os.close(1))
     err = running.communicate(timeout=60)[1].decode()
     assert running.returncode in {1, 2}
     assert "Traceback" not in err
     assert "waybill: " in err
 
 
-def test_a_reader_who_leaves_ends_a_list_without_a_word(beside: CommandLine) -> None:
+def test_a_reader_who_leaves_ends_a_list_without_a_word(on_postgres: CommandLine) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    running = process(beside, "files", "list", stdout=writer)
+    running = process(on_postgres, "files", "list", stdout=writer)
     os.close(writer)
     err = running.communicate(timeout=60)[1].decode()
     assert running.returncode == 1

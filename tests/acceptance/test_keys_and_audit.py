@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import WITH_UP, CommandLine
 from waybill.cli import run
+
+pytestmark = WITH_UP
 
 ME = f"cli:{getpass.getuser()}"
 ID = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"

@@ -14,6 +14,7 @@ import pytest
 from blocks.age import parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
+from tests.shared_servers import shared_prefect
 
 SAMPLES = Path("samples")
 
@@ -84,13 +85,12 @@ def test_a_rotation_takes_the_old_key_its_power(alone: CommandLine, tmp_path: Pa
     assert [path.suffix for path in sorted((alone.home / "artifacts").glob("*/*/*"))] == ["", ".waybill"]
 
 
-def test_rotations_at_once_lose_no_key(alone: CommandLine, database_url: str, tmp_path: Path) -> None:
-    alone = alone.with_environment(WAYBILL_DATABASE_URL=database_url)
-    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
+def test_rotations_at_once_lose_no_key(on_postgres: CommandLine, tmp_path: Path) -> None:
+    one = put(on_postgres, tmp_path, "letter.txt", "A letter.\n")
     rotating = [
         subprocess.Popen(
             [sys.executable, "-m", "waybill", "keys", "rotate-storage", "--json"],
-            env=alone.environment,
+            env=on_postgres.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -103,10 +103,10 @@ def test_rotations_at_once_lose_no_key(alone: CommandLine, database_url: str, tm
     assert len(done) + len(refused) == len(answers)
     # Who was refused has made no key; who was not has moved the file, to a key that is in the file of keys.
     assert [answer["moved"] for answer in done] == [1] * len(done)
-    assert len(parse_identities((alone.home / "storage-identity").read_text())) == 1 + len(done)
-    shown = alone.json("files", "show", one["file_id"])
-    assert shown["encrypted_for"] == alone.run("keys", "storage").stdout.strip()
-    alone.run("files", "get", one["file_id"], "-o", tmp_path / "out")
+    assert len(parse_identities((on_postgres.home / "storage-identity").read_text())) == 1 + len(done)
+    shown = on_postgres.json("files", "show", one["file_id"])
+    assert shown["encrypted_for"] == on_postgres.run("keys", "storage").stdout.strip()
+    on_postgres.run("files", "get", one["file_id"], "-o", tmp_path / "out")
 
 
 def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
@@ -118,28 +118,34 @@ def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_public_key_alone_processes_and_the_secret_one_reads_it(alone: CommandLine, tmp_path: Path) -> None:
-    recipient = alone.run("keys", "storage").stdout.strip()
+def test_the_public_key_alone_processes_and_the_secret_one_reads_it(on_servers: CommandLine, tmp_path: Path) -> None:
+    recipient = on_servers.run("keys", "storage").stdout.strip()
     identity = tmp_path / "identity"
-    (alone.home / "storage-identity").rename(identity)
-    writer = alone.with_environment(WAYBILL_STORAGE_RECIPIENT=recipient)
+    (on_servers.home / "storage-identity").rename(identity)
+    writer = on_servers.with_environment(WAYBILL_STORAGE_RECIPIENT=recipient)
     report = writer.json("process", SAMPLES / "visitor-guide.html", "--stages", "1-3")
     assert report["state"] == "completed"
-    assert not (alone.home / "storage-identity").exists()
+    assert not (on_servers.home / "storage-identity").exists()
     chunks = report["documents"][0]["artifacts"][-1]
     refused = writer.json("files", "get", chunks["file_id"], "-o", tmp_path / "out", expect=1)
     assert refused["error"]["code"] == "NoMatchingIdentity"
 
-    reader = alone.with_environment(WAYBILL_STORAGE_IDENTITY_FILE=identity)
+    reader = on_servers.with_environment(WAYBILL_STORAGE_IDENTITY_FILE=identity)
     reader.run("files", "get", chunks["file_id"], "-o", tmp_path / "out")
     assert json.loads((tmp_path / "out").read_text())["chunks"]
 
 
 @pytest.mark.timeout(300)
-def test_the_whole_job_on_s3(alone: CommandLine, s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+def test_the_whole_job_on_s3(
+    alone: CommandLine, run_folder: Path, s3_server: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
     """All stages, reuse, verification, rotation and a lost database, with nothing stored on this machine."""
-    options = json.dumps(s3_server.options)
-    waybill = alone.with_environment(WAYBILL_STORAGE_URL=f"s3://{s3_bucket}/custody", WAYBILL_STORAGE_OPTIONS=options)
+    waybill = alone.with_environment(
+        WAYBILL_STORAGE_URL=f"s3://{s3_bucket}/custody",
+        WAYBILL_STORAGE_OPTIONS=json.dumps(s3_server.options),
+        PREFECT_API_URL=shared_prefect(run_folder),
+        PREFECT_HOME=alone.home / "prefect",
+    )
     sources = (SAMPLES / "visitor-guide.html", SAMPLES / "rack-bar-wear.eml")
     report = waybill.json("process", *sources)
     assert report["state"] == "completed"

@@ -20,8 +20,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import WITH_UP, CommandLine
 from waybill.cli import run
+
+pytestmark = WITH_UP
 
 TEXT = "# Snow\n\nThe plough leaves at five.\n" * 2000
 ID = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"

@@ -45,11 +45,11 @@ class Watched:
         return dict(found)
 
 
-def run_watched(waybill: CommandLine, *sources: Path) -> Watched:
+def run_watched(on_servers: CommandLine, *sources: Path) -> Watched:
     """``waybill process --json`` with a thread that adds up the memory of the command and all its children."""
     process = subprocess.Popen(
         [sys.executable, "-m", "waybill", "process", *map(str, sources), "--json"],
-        env={**waybill.environment, "WAYBILL_STAGE_TIMEOUT_SECONDS": "30"},
+        env={**on_servers.environment, "WAYBILL_STAGE_TIMEOUT_SECONDS": "30"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,7 +84,7 @@ def _memory(process: psutil.Process) -> int:
 
 @pytest.fixture(scope="module")
 def hostile(
-    waybill: CommandLine, tmp_path_factory: pytest.TempPathFactory
+    on_servers: CommandLine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Watched, dict[str, Path]]]:
     folder = tmp_path_factory.mktemp("hostile")
     paths: dict[str, Path] = {}
@@ -92,16 +92,18 @@ def hostile(
         own = folder / name  # several cases share a file name
         own.mkdir()
         paths[name] = case.write_into(own)
-    yield run_watched(waybill, *paths.values()), paths
+    yield run_watched(on_servers, *paths.values()), paths
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)
-def test_hostile_documents_hurt_only_themselves(waybill: CommandLine, hostile: tuple[Watched, dict[str, Path]]) -> None:
+def test_hostile_documents_hurt_only_themselves(
+    on_servers: CommandLine, hostile: tuple[Watched, dict[str, Path]]
+) -> None:
     watched, paths = hostile
     wrong = {
         name: problem
         for name, path in paths.items()
-        if (problem := _problem(waybill, HOSTILE[name], watched.document(path))) is not None
+        if (problem := _problem(on_servers, HOSTILE[name], watched.document(path))) is not None
     }
     assert not wrong, json.dumps(wrong, indent=2)
 
@@ -113,14 +115,14 @@ def test_memory_stays_bounded(hostile: tuple[Watched, dict[str, Path]]) -> None:
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)
-def test_real_documents_from_elsewhere_give_five_outputs_each(waybill: CommandLine) -> None:
+def test_real_documents_from_elsewhere_give_five_outputs_each(on_servers: CommandLine) -> None:
     fetch_foreign()
     documents = find_foreign_documents(limit_per_format=2)
     formats = count_by_format(documents)
     print(dict(formats))
     assert len(documents) >= 12
     assert len(formats) >= 8, formats
-    report = run_watched(waybill, *documents).report
+    report = run_watched(on_servers, *documents).report
     outcomes = Counter(document["state"] for document in report["documents"])
     failures = {d["source"]: d["error"] for d in report["documents"] if d["state"] == "failed"}
     assert outcomes == {"completed": len(report["documents"])}, failures
@@ -128,9 +130,9 @@ def test_real_documents_from_elsewhere_give_five_outputs_each(waybill: CommandLi
         assert [a["stage"] for a in document["artifacts"]] == [None, 1, 2, 3, 4, 5], document
 
 
-def test_any_file_name_is_carried_through(waybill: CommandLine, tmp_path: Path) -> None:
+def test_any_file_name_is_carried_through(on_servers: CommandLine, tmp_path: Path) -> None:
     paths = write_hostile_names(tmp_path)
-    report = waybill.json("process", tmp_path, "--stages", "1-2")
+    report = on_servers.json("process", tmp_path, "--stages", "1-2")
     assert {document["error"] for document in report["documents"]} == {None}
     assert len(report["documents"]) == sum(1 for path in paths if not path.name.startswith("."))
     for document in report["documents"]:
@@ -138,9 +140,9 @@ def test_any_file_name_is_carried_through(waybill: CommandLine, tmp_path: Path) 
             assert not set(artifact["filename"]) & set("/\\\n\0")
 
 
-def test_a_folder_gives_its_documents_and_nothing_that_hangs(waybill: CommandLine, tmp_path: Path) -> None:
+def test_a_folder_gives_its_documents_and_nothing_that_hangs(on_servers: CommandLine, tmp_path: Path) -> None:
     with hostile_folder(tmp_path) as folder:
-        done = waybill.run("process", tmp_path, "--stages", "1", "--json", expect=0 if os.geteuid() == 0 else 1)
+        done = on_servers.run("process", tmp_path, "--stages", "1", "--json", expect=0 if os.geteuid() == 0 else 1)
     found = {document["source"]: document for document in json.loads(done.stdout)["documents"]}
     assert {str(path) for path in folder.documents} <= set(found)
     assert all(found[str(path)]["state"] == "completed" for path in folder.documents)
@@ -149,7 +151,7 @@ def test_a_folder_gives_its_documents_and_nothing_that_hangs(waybill: CommandLin
     assert not {str(path) for path in folder.others if str(path) != closed} & set(found)
 
 
-def _problem(waybill: CommandLine, case: HostileCase, document: dict[str, Any]) -> str | None:
+def _problem(on_servers: CommandLine, case: HostileCase, document: dict[str, Any]) -> str | None:
     """What is wrong with the outcome of *case*; None when it is one of those that are right."""
     if document["state"] == "failed":
         allowed = {error.__name__ for error in case.errors}
@@ -163,7 +165,7 @@ def _problem(waybill: CommandLine, case: HostileCase, document: dict[str, Any]) 
         return f"completed with the outputs of {stages}"
     if case.contains is None and case.never is None:
         return None
-    text = stored.output(waybill.home, document["artifacts"][1]["file_id"]).decode()
+    text = stored.output(on_servers.home, document["artifacts"][1]["file_id"]).decode()
     if case.contains is not None and case.contains not in text:
         return f"the text lacks {case.contains!r}"
     if case.never is not None and case.never in text:

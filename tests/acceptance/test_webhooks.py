@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from blocks.webhooks.secrets import secret_bytes
-from blocks.webhooks.signature import verify
-from tests.acceptance.conftest import CommandLine
-from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request, running_receiver
+from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.acceptance.webhook_runs import ALL_OF_A_RUN, bodies, document, require_signed
+from tests.webhooks import Answer, Receiver
+
+pytestmark = WITH_UP
 
 # Seconds for what takes milliseconds where nothing else runs.
 PATIENCE_SECONDS = 60
-ALL_OF_A_RUN = {"task_started", "task_progress", "stage_completed", "stage_chain_completed", "task_completed"}
 
 
 @pytest.fixture
@@ -27,20 +27,6 @@ def endpoint(waybill: CommandLine, receiver: Receiver) -> Iterator[dict[str, Any
     made = waybill.json("webhooks", "add", receiver.url("/everything"), "--description", "for a test")
     yield made
     waybill.run("webhooks", "remove", made["endpoint_id"], expect=None)
-
-
-def document(tmp_path: Path, text: str = "# Snow\n\nThe plough leaves at five.\n") -> Path:
-    path = tmp_path / "snow clearance.md"
-    path.write_text(f"{text}\n{time.monotonic_ns()}\n")
-    return path
-
-
-def bodies(requests: list[Request]) -> list[dict[str, Any]]:
-    return [json.loads(request.body) for request in requests]
-
-
-def require_signed(request: Request, *secrets: str) -> None:
-    verify([secret_bytes(one) for one in secrets], request.headers, request.body, now=time.time())
 
 
 def test_an_endpoint_hears_of_a_run_and_its_links_work_with_curl(
@@ -61,21 +47,6 @@ def test_an_endpoint_hears_of_a_run_and_its_links_work_with_curl(
     saved = tmp_path / "saved"
     subprocess.run([curl, "-fsS", "-o", saved, file["download_url"]], check=True, timeout=PATIENCE_SECONDS)
     assert len(saved.read_bytes()) == file["size"]
-
-
-def test_a_run_alone_tells_its_own_address_before_the_command_ends(
-    alone: CommandLine, receiver: Receiver, tmp_path: Path
-) -> None:
-    report = alone.json("process", document(tmp_path), "--stages", "1", "--webhook-url", receiver.url("/mine"))
-    arrived = bodies(receiver.received("/mine"))
-    assert {body["event_type"] for body in arrived} == ALL_OF_A_RUN
-    assert {body["task_id"] for body in arrived} == {report["run_id"]}
-    secret = alone.json("webhooks", "secret")["secret"]
-    for request in receiver.received("/mine"):
-        require_signed(request, secret)
-    # A later run without an address is not told there.
-    alone.json("process", document(tmp_path), "--stages", "1")
-    assert len(receiver.received("/mine")) == len(arrived)
 
 
 def test_a_failing_run_and_its_documents_are_told(
@@ -142,26 +113,6 @@ def test_during_a_rotation_both_secrets_verify_and_afterwards_one(
     require_signed(latest, over["secret"])
 
 
-def test_what_died_can_be_replayed_with_the_same_id_and_body(
-    alone: CommandLine, receiver: Receiver, tmp_path: Path
-) -> None:
-    once = alone.with_environment(WAYBILL_WEBHOOK_SCHEDULE="0")
-    made = once.json("webhooks", "add", receiver.url(), "--events", "task_completed")
-    receiver.answer(Answer(status=503), times=1)
-    once.json("process", document(tmp_path), "--stages", "1")
-    (dead,) = once.json("webhooks", "deliveries", "--state", "dead")["deliveries"]
-    assert dead["last_status"] == 503
-    (listed,) = once.json("webhooks", "list")["endpoints"]
-    assert (listed["dead"], listed["pending"]) == (1, 0)
-    assert once.json("webhooks", "replay", "--endpoint", made["endpoint_id"])["replayed"] == 1
-    once.json("webhooks", "test", made["endpoint_id"])
-    first, second = [request for request in receiver.received() if request.event_id == dead["event_id"]]
-    assert first.body == second.body
-    assert once.json("webhooks", "deliveries", dead["delivery_id"])["state"] == "delivered"
-    assert once.json("webhooks", "replay", "--since", "1h")["replayed"] == 0
-    assert once.json("webhooks", "replay", dead["delivery_id"])["replayed"] == 1
-
-
 def test_what_waits_for_a_disabled_endpoint_is_sent_when_it_is_enabled(
     waybill: CommandLine, endpoint: dict[str, Any], receiver: Receiver
 ) -> None:
@@ -173,18 +124,6 @@ def test_what_waits_for_a_disabled_endpoint_is_sent_when_it_is_enabled(
     assert waybill.json("webhooks", "enable", endpoint["endpoint_id"])["state"] == "enabled"
     first, second = receiver.wait_for(2, within=PATIENCE_SECONDS)
     assert (first.event_id, first.body) == (second.event_id, second.body)
-
-
-def test_a_black_hole_delays_no_run_and_no_other_endpoint(
-    alone: CommandLine, receiver: Receiver, tmp_path: Path
-) -> None:
-    with running_receiver() as hole:
-        hole.answer(BLACK_HOLE)
-        for url in (hole.url(), receiver.url()):
-            alone.json("webhooks", "add", url)
-        report = alone.json("process", document(tmp_path), "--stages", "1")
-    assert report["state"] == "completed"
-    assert {body["event_type"] for body in bodies(receiver.received())} == ALL_OF_A_RUN
 
 
 @pytest.mark.parametrize(
@@ -226,10 +165,10 @@ def test_wrong_use_is_told(waybill: CommandLine, receiver: Receiver) -> None:
 def test_a_secret_of_ones_own_comes_from_standard_input(waybill: CommandLine, receiver: Receiver) -> None:
     own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     made = json.loads(
-        waybill.run("webhooks", "add", receiver.url(), "--secret", "-", "--json", input=f"{own}\n").stdout
+        waybill.run("webhooks", "add", receiver.url(), "--secret", "-", "--json", given=f"{own}\n").stdout
     )
     waybill.run("webhooks", "test", made["endpoint_id"])
     require_signed(receiver.received()[0], own)
     waybill.run("webhooks", "remove", made["endpoint_id"])
-    short = waybill.run("webhooks", "add", receiver.url(), "--secret", "-", input="whsec_c2hvcnQ=\n", expect=2)
+    short = waybill.run("webhooks", "add", receiver.url(), "--secret", "-", given="whsec_c2hvcnQ=\n", expect=2)
     assert "c2hvcnQ" not in short.stderr

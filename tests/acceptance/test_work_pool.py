@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.prefect_server import prefect_process
+from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import plain_environment
 from tests.webhooks import Receiver
 
@@ -25,10 +25,16 @@ _END_SECONDS = 30
 POOL = "waybill-pool"
 
 
-@pytest.fixture(scope="module")
-def prefect_api() -> Iterator[str]:
-    with prefect_process() as address:
-        yield address
+@pytest.fixture
+def prefect_api(prefect_alone: str) -> Iterator[str]:
+    """A server without deployments before the test, and after it."""
+    yield prefect_alone
+    for one in deployments(prefect_alone):
+        httpx.delete(f"{prefect_alone}/deployments/{one['id']}").raise_for_status()
+
+
+def deployments(prefect_api: str) -> list[dict[str, Any]]:
+    return httpx.post(f"{prefect_api}/deployments/filter", json={}).raise_for_status().json()
 
 
 @pytest.fixture
@@ -90,13 +96,14 @@ def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str
         time.sleep(0.2)
 
 
+@PREFECT_ALONE
 @pytest.mark.timeout(450)
 def test_all_deployments_run_on_a_work_pool(
     environment: dict[str, str], prefect_api: str, database_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
     prefect(environment, "work-pool", "create", POOL, "--type", "process")
     prefect(environment, "--no-prompt", "deploy", "--all")
-    found = httpx.post(f"{prefect_api}/deployments/filter", json={}).raise_for_status().json()
+    found = deployments(prefect_api)
     assert {(one["entrypoint"].split(":")[1], one["name"]) for one in found} == {
         ("process_documents", "waybill"),
         ("deliver_webhooks", "every-minute"),

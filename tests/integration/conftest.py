@@ -17,7 +17,7 @@ from prefect.settings import (
 
 from blocks.settings import Settings, current_settings
 from tasks.registry import all_stages
-from tests.shared_servers import PREFECT_ALONE, alone, shared_prefect
+from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
 from waybill.stack.drain import send_pending_records
 
 
@@ -30,11 +30,10 @@ def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator
     # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
     with ExitStack() as stack:
-        is_alone = PREFECT_ALONE.mark in request.node.own_markers
-        name = "prefect-alone" if is_alone else "prefect"
-        if is_alone:
-            stack.enter_context(alone(run_folder, "module-with-prefect"))
-        address = shared_prefect(run_folder, name)
+        if PREFECT_ALONE.mark in request.node.own_markers:
+            address = stack.enter_context(alone_with_prefect(run_folder))
+        else:
+            address = shared_prefect(run_folder)
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: address, **quiet}))
         # Prefect's background threads belong to one server: those of the next module connect to the other.
         stack.callback(send_pending_records)
