@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.distribution import LongestFirst, Recorder, sort_longest_first
+from tests.distribution import Groups, LongestFirst, Recorder
 from tests.postgres_server import Postgres
 from tests.s3 import S3Server
 from tests.shared_servers import open_run, shared_postgres, shared_s3
@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN] = run.enter_context(open_run())
     config.add_cleanup(run.close)
     if config.getoption("record_durations"):
-        config.pluginmanager.register(Recorder())
+        config.pluginmanager.register(Recorder(Groups(config.stash[RUN])))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -63,17 +63,18 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["test_run"] = str(node.config.stash[RUN])
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
-    """Called in the process that starts the workers; ``--dist loadgroup`` alone lets the marks be seen."""
-    return LongestFirst(config, log) if config.getoption("dist") == "loadgroup" else None
+    """Called in the process that starts the workers."""
+    is_by_group = config.getoption("dist") == "loadgroup"
+    return LongestFirst(config, log, Groups(config.stash[RUN])) if is_by_group else None
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Called in every process; one that runs all tests by itself keeps the order of the folders."""
-    if hasattr(config, "workerinput"):
-        sort_longest_first(items)
+    if (given := getattr(config, "workerinput", None)) is not None:
+        Groups(config.stash[RUN]).sort_longest_first(items, given["workerid"])
 
 
 @pytest.fixture(scope="session")

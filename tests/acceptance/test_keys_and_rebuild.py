@@ -112,7 +112,7 @@ def test_rotations_at_once_lose_no_key(on_postgres: CommandLine, tmp_path: Path)
 def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
     alone.run("keys", "storage")
     (alone.home / "storage-identity").chmod(0o644)
-    answer = alone.json("files", "list", expect=2)
+    answer = alone.json("files", "verify", "--all", expect=2)
     assert answer["error"]["code"] == "InvalidSettings"
     assert "chmod 600" in answer["error"]["message"]
 
