@@ -60,6 +60,8 @@ test: install
 	@$(INSTALL); command -v curl >/dev/null || install curl || echo "the curl command is not here and cannot be installed; what is shown with it is left out"
 	@$(INSTALL); command -v nginx >/dev/null || install nginx-light || echo "nginx is not here and cannot be installed; the gateway is not tested behind it"
 	@$(INSTALL); command -v caddy >/dev/null || install caddy || echo "caddy is not here and cannot be installed; the gateway is not tested behind it"
+	@# Before the run, where no test's time limit counts: a package index may be slow.
+	$(BIN)/python -m tests.s3.environment
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 check: install

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.postgres_server import Postgres, running_postgres
+from tests.s3.environment import swift_environment
 from tests.s3.server import S3Server, running_s3_server
 from tests.stack_driver import plain_environment
 
@@ -55,6 +56,7 @@ def shared_postgres(run: Path) -> Postgres:
 
 def shared_s3(run: Path) -> S3Server:
     """The run's S3 server."""
+    swift_environment()  # the time to start does not include that to install
     return S3Server(address=_shared(run, "s3")["address"])
 
 
