@@ -61,7 +61,7 @@ test: install
 	@$(INSTALL); command -v nginx >/dev/null || install nginx-light || echo "nginx is not here and cannot be installed; the gateway is not tested behind it"
 	@$(INSTALL); command -v caddy >/dev/null || install caddy || echo "caddy is not here and cannot be installed; the gateway is not tested behind it"
 	@# Before the run, where no test's time limit counts: a package index may be slow.
-	$(BIN)/python -m tests.s3.environment
+	$(BIN)/python -c 'from tests.s3 import environment; environment.swift_environment()'
 	$(BIN)/python -m pytest $(AT_ONCE)
 
 check: install

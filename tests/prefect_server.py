@@ -8,9 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import SecretStr
-
-from blocks.settings import Settings
+from blocks.settings import Secret, Settings
 from waybill.stack import running_stack
 
 
@@ -23,7 +21,7 @@ def running_prefect(database_url: str) -> Generator[str]:
     # Not pytest's tmp_path: a Unix socket's path may have 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="waybill-prefect-"))
     try:
-        with running_stack(Settings(home=home, database_url=SecretStr(database_url))) as addresses:
+        with running_stack(Settings(home=home, database_url=Secret(database_url))) as addresses:
             assert addresses.prefect_api_url is not None
             yield addresses.prefect_api_url
     finally:

@@ -33,7 +33,3 @@ def _install(folder: Path) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"the S3 server for tests could not be installed with pip:\n{done.stderr[-2000:]}")
-
-
-if __name__ == "__main__":
-    swift_environment()
