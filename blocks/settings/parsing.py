@@ -1,14 +1,13 @@
 """Parsers of settings: what a variable, a key of the settings file or a caller may give for each kind of value.
 
-Each takes a text or a value that is right already and returns the value, or raises
-`Unusable` with the expected form,
+Each takes a text or a value that is right already and returns the value, or raises `Unusable` with the expected form,
 never with what was given. Plain functions and no pydantic, whose import takes longer than a light command runs.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -27,8 +26,11 @@ _NETWORK_WORDS: dict[str, PrivateNetworks] = {
     **dict.fromkeys(("off", "false", "no", "0"), ()),
     **dict.fromkeys(("on", "true", "yes", "1"), (ip_network("0.0.0.0/0"), ip_network("::/0"))),
 }
+_INTEGER = re.compile(r"([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?")
 # Bounds the effect of a typing error on an endpoint.
 _MAX_ATTEMPTS = 100
+# Seven digits, as in the text of a duration.
+_MAX_PAUSE_SECONDS = 9_999_999
 
 
 class Unusable(ValueError):
@@ -79,7 +81,7 @@ def path(value: object) -> Path:
 
 def switch(value: object) -> bool:
     """Return whether a switch is on."""
-    word = str(value).strip().lower() if isinstance(value, (str, bool, int)) else ""
+    word = str(value).lower() if isinstance(value, (str, bool, int)) else ""
     if word not in (*_TRUE, *_FALSE):
         raise Unusable("write a boolean: on or off, true or false")
     return word in _TRUE
@@ -89,17 +91,22 @@ def whole_number(least: int, most: int | None = None) -> Callable[[object], int]
     """Return a parser of integers from *least* to *most*."""
 
     def parse(value: object) -> int:
-        found = _number(value, "write a valid integer")
-        if not found.is_integer():
-            raise Unusable("write a valid integer")
-        return int(_within(found, least, most))
+        found = _integer(value)
+        _check_bounds(found, least, most)
+        return found
 
     return parse
 
 
 def number(least: float, most: float | None = None, *, above: bool = False) -> Callable[[object], float]:
     """Return a parser of numbers from *least*, or with *above* from anything above it, to *most*."""
-    return lambda value: _within(_number(value, "write a valid number"), least, most, above=above)
+
+    def parse(value: object) -> float:
+        found = _number(value)
+        _check_bounds(found, least, most, above=above)
+        return found
+
+    return parse
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -144,8 +151,8 @@ def networks(value: object) -> PrivateNetworks:
 def schedule(value: object) -> tuple[timedelta, ...]:
     """Return the pause before each attempt; an integer in a list is a number of seconds."""
     given = cast("Any", value)
-    parts = cast("list[object]", given if isinstance(given, (list, tuple)) else text(given).split(","))
-    pauses = tuple(map(_pause, parts))
+    parts = cast("list[object]", given if isinstance(given, (list, tuple)) else [text(given)])
+    pauses = tuple(_pause(piece) for part in parts for piece in (part.split(",") if isinstance(part, str) else [part]))
     if not 1 <= len(pauses) <= _MAX_ATTEMPTS or min(pauses) < timedelta(0):
         raise Unusable(f"1 to {_MAX_ATTEMPTS} attempts, with no pause below 0")
     return pauses
@@ -154,10 +161,12 @@ def schedule(value: object) -> tuple[timedelta, ...]:
 def _pause(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return timedelta(seconds=min(value, timedelta.max.total_seconds() // 1))
-    word = text(value).strip()
     try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not abs(value) <= _MAX_PAUSE_SECONDS:
+                raise InvalidOptions("the pause is too long or is not a number")
+            return timedelta(seconds=value)
+        word = text(value).strip()
         return timedelta(0) if word in {"0", "0s"} else parse_duration(word)
     except InvalidOptions:
         raise Unusable("write the pause before each attempt, such as 0,5s,5m,2h") from None
@@ -167,23 +176,38 @@ def _parts(value: object) -> list[str]:
     return [value] if isinstance(value, str) else list(texts(value))
 
 
-def _number(value: object, expected: str) -> float:
+def _integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise Unusable(_no_switch(value) or expected)
+        raise Unusable(_no_switch(value) or "write a valid integer")
+    # A text not by way of a float, which rounds large integers and reads 1e2.
+    found = _INTEGER.fullmatch(value.strip()) if isinstance(value, str) else None
     try:
+        whole = int(found[1] if found else value)
+    except (ValueError, OverflowError):  # also more digits than Python reads, and infinity
+        raise Unusable("write a valid integer") from None
+    if found is None and whole != value:
+        raise Unusable("write a valid integer")
+    return whole
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise Unusable(_no_switch(value) or "write a valid number")
+    try:
+        if isinstance(value, str) and not value.strip().isascii():
+            raise ValueError  # Python reads the digits of every script
         return float(value)
     except (ValueError, OverflowError):
-        raise Unusable(expected) from None
+        raise Unusable("write a valid number") from None
 
 
-def _within(value: float, least: float, most: float | None, *, above: bool = False) -> float:
+def _check_bounds(value: float, least: float, most: float | None, *, above: bool = False) -> None:
     if above and not value > least:
         raise Unusable(f"write a number greater than {least:g}")
     if not value >= least:
         raise Unusable(f"write a number greater than or equal to {least:g}")
     if most is not None and value > most:
         raise Unusable(f"write a number less than or equal to {most:g}")
-    return value
 
 
 def _no_switch(value: object) -> str | None:

@@ -131,6 +131,46 @@ def test_a_byte_order_mark_and_line_ends_of_windows_do_no_harm(here: Path) -> No
     assert (load_settings().workers, load_settings().shard_size) == (3, 4)
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("200", 200),
+        (" +2_00\t", 200),
+        ("0200.00", 200),
+        ("9007199254740993", 9007199254740993),
+        ("1" + "0" * 30, 10**30),
+    ],
+)
+def test_an_integer_is_read_exactly(monkeypatch: pytest.MonkeyPatch, text: str, number: int) -> None:
+    monkeypatch.setenv("WAYBILL_REQUESTS_PER_MINUTE", text)
+    assert load_settings().requests_per_minute == number
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("requests_per_minute", text) for text in ("1e2", "200.", "200.5", "2__0", "0x20", "五", "５")),
+        *(("requests_per_minute", text) for text in ("127.99999999999999999", "1" + "0" * 5000)),
+        *(("stage_timeout_seconds", text) for text in ("５", "nan", "1,5", "0", "-inf")),
+        *(("encrypt", text) for text in (" on", "off ", "1.0", "enabled")),
+    ],
+)  # fmt: skip
+def test_what_only_resembles_a_value_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(f"WAYBILL_{name.upper()}", text)
+    assert refusal().startswith(f"settings that cannot be used: WAYBILL_{name.upper()}: write a ")
+
+
+def test_a_schedule_in_the_file_may_mix_numbers_and_texts(here: Path) -> None:
+    write(here, 'webhook_schedule = [0, "5s, 6s", 0.5]')
+    assert [pause.total_seconds() for pause in load_settings().webhook_schedule] == [0, 5, 6, 0.5]
+
+
+@pytest.mark.parametrize("pause", ["99999999999999", "999999999999999999999999", "1e20", "-1e20"])
+def test_a_pause_that_no_calendar_holds_is_refused(here: Path, pause: str) -> None:
+    write(here, f"webhook_schedule = [0, {pause}]")
+    assert refusal().endswith("write the pause before each attempt, such as 0,5s,5m,2h")
+
+
 # Where it is, and what is relative to it ------------------------------------------------------------------------------
 
 
