@@ -223,7 +223,11 @@ class StageTimedOut(Permanent):
 
 
 class StageOutOfMemory(Permanent):
-    """The worker process reached its memory limit."""
+    """The worker process reached its memory limit, or SIGKILL or SIGABRT ended it.
+
+    After Python's own `MemoryError` the process lives on. Native code that is refused memory aborts, and the kernel
+    kills where the machine has none left; other causes of these signals are reported the same.
+    """
 
 
 class StageCrashed(Permanent):

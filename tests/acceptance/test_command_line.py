@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
@@ -187,6 +188,25 @@ def test_put_verify_damage_and_rm(waybill: CommandLine, tmp_path: Path) -> None:
     gone = waybill.json("files", "show", put["file_id"], expect=1)
     assert gone["error"]["code"] == "ArtifactGone"
     waybill.run("files", "rm", put["file_id"], expect=1)
+
+
+def test_rm_finishes_a_deletion_that_was_interrupted(
+    on_postgres: CommandLine, database_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "half-deleted.txt"
+    path.write_text("The process that deleted this was killed.\n")
+    file_id = on_postgres.json("files", "put", path)["file_id"]
+    blob = Path(on_postgres.json("files", "show", file_id)["location"])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update artifacts set state = 'deleting' where file_id = %s", [file_id])
+    assert blob.exists()
+
+    repeated = on_postgres.json("files", "rm", file_id, expect=1)
+    assert "was deleted already" in repeated["files"][0]["error"]
+    assert not [one for one in blob.parent.rglob("*") if one.is_file()], "blob and manifest must be gone"
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("select state from artifacts where file_id = %s", [file_id]).fetchone()
+    assert found == ("deleted",)
 
 
 def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:

@@ -141,8 +141,7 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
         results: list[dict[str, Any]] = []
         for file_id in wanted:
             try:
-                artifact = await custody.get(file_id, even_expired=True)
-                await delete_file(custody, file_id, by=this_account())
+                artifact = await delete_file(custody, file_id, by=this_account())
             except WaybillError as error:
                 results.append({"file_id": str(file_id), "state": "failed", "error": error.message})
             else:

@@ -81,7 +81,7 @@ def command_line(pid: int) -> str:
 
     try:
         return "".join(f"{argument} " for argument in psutil.Process(pid).cmdline())
-    except (psutil.Error, ValueError, OverflowError):
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return ""
 
 
