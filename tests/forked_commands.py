@@ -82,11 +82,42 @@ def _forked(
             raise subprocess.TimeoutExpired(list(arguments), seconds) from None
 
 
+def write_program(path: Path, run_folder: Path) -> None:
+    """Write a program that does the same from a shell; signals that it gets go to the command."""
+    path.write_text(_PROGRAM.format(python=sys.executable, run=run_folder, address=_address()))
+    path.chmod(0o755)
+
+
+_PROGRAM = """#!{python} -IS
+import json, os, signal, socket, sys
+arguments = sys.argv[1:]
+try:
+    os.close(os.open("{run}/called-" + "-".join(filter(str.isalpha, arguments[:2])), os.O_CREAT | os.O_EXCL))
+    os.execv("{python}", ["{python}", "-m", "waybill", *arguments])
+except FileExistsError:
+    pass
+connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+connection.connect("{address}")
+request = dict(arguments=arguments, environment=dict(os.environ), cwd=os.getcwd())
+socket.send_fds(connection, [json.dumps(request).encode()], [0, 1, 2])
+pid = int(connection.recv(20))
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(pid, number))
+code = int(connection.recv(20))
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
 _server: list[Path] = []
 
 
 def _connection() -> socket.socket:
-    """A connection to this process' server, which is started on the first call and ends with this process."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(_address()))
+    return connection
+
+
+def _address() -> Path:
+    """Where this process' server listens. It is started on the first call and ends with this process."""
     if not _server:
         folder = tempfile.TemporaryDirectory(prefix="waybill-fork-")
         address = Path(folder.name) / "socket"
@@ -103,9 +134,7 @@ def _connection() -> socket.socket:
             folder.cleanup()
 
         atexit.register(end)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection.connect(str(_server[0]))
-    return connection
+    return _server[0]
 
 
 class _Refuse(MetaPathFinder):

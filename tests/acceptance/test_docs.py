@@ -26,6 +26,7 @@ import typer
 import yaml
 
 from tests import stored
+from tests.forked_commands import write_program
 from tests.stack_driver import plain_environment, unused_port
 from waybill.cli import app
 
@@ -190,7 +191,7 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Iterator[Reader]:
+def reader(run_folder: Path) -> Iterator[Reader]:
     # Not pytest's tmp_path: its names are longer than the path of a socket may be.
     root = Path(tempfile.mkdtemp(prefix="waybill-docs-"))
     for name in ("samples", "docs"):
@@ -222,7 +223,10 @@ def reader() -> Iterator[Reader]:
         )  # fmt: skip
         wait_until_told(up, log, "Ctrl-C")
         ports[8000] = int((root / ".waybill" / "gateway-url").read_text().strip().rpartition(":")[2])
-        found = Reader(root, ports, environment)
+        pages_programs = root / "forked"
+        pages_programs.mkdir()
+        write_program(pages_programs / "waybill", run_folder)
+        found = Reader(root, ports, {**environment, "PATH": f"{pages_programs}:{path}"})
         with ThreadPoolExecutor(max_workers=2) as pages:
             found.reading.update({name: pages.submit(found.follow, page(name)) for name in RUN})
             yield found

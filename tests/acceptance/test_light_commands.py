@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from tests.acceptance.conftest import CommandLine
+from tests.acceptance.conftest import WITH_UP, CommandLine
+
+pytestmark = WITH_UP
 
 # Each takes from 20 ms to more than a second to import.
 ONLY_FOR_OTHERS = {

@@ -45,11 +45,11 @@ class Watched:
         return dict(found)
 
 
-def run_watched(on_servers: CommandLine, *sources: Path) -> Watched:
+def run_watched(on_servers: CommandLine, *sources: Path, stage_seconds: int) -> Watched:
     """``waybill process --json`` with a thread that adds up the memory of the command and all its children."""
     process = subprocess.Popen(
         [sys.executable, "-m", "waybill", "process", *map(str, sources), "--json"],
-        env={**on_servers.environment, "WAYBILL_STAGE_TIMEOUT_SECONDS": "30"},
+        env={**on_servers.environment, "WAYBILL_STAGE_TIMEOUT_SECONDS": str(stage_seconds)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -92,7 +92,7 @@ def hostile(
         own = folder / name  # several cases share a file name
         own.mkdir()
         paths[name] = case.write_into(own)
-    yield run_watched(on_servers, *paths.values()), paths
+    yield run_watched(on_servers, *paths.values(), stage_seconds=30), paths
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)
@@ -122,7 +122,7 @@ def test_real_documents_from_elsewhere_give_five_outputs_each(on_servers: Comman
     print(dict(formats))
     assert len(documents) >= 12
     assert len(formats) >= 8, formats
-    report = run_watched(on_servers, *documents).report
+    report = run_watched(on_servers, *documents, stage_seconds=200).report
     outcomes = Counter(document["state"] for document in report["documents"])
     failures = {d["source"]: d["error"] for d in report["documents"] if d["state"] == "failed"}
     assert outcomes == {"completed": len(report["documents"])}, failures

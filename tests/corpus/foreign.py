@@ -24,8 +24,9 @@ _TEXT_FORMATS = frozenset({".csv", ".htm", ".html", ".md", ".rst", ".tex", ".tsv
 FORMATS = _TEXT_FORMATS | {
     ".docx", ".eml", ".epub", ".ipynb", ".odp", ".ods", ".odt", ".pdf", ".pptx", ".rtf", ".xlsx",
 }  # fmt: skip
-# Smaller ones hold a name or a notice; larger ones would make a test slow.
-_SMALLEST_BYTES, _LARGEST_BYTES = 1_500, 1_000_000
+# Smaller ones hold a name or a notice; larger ones would make a test slow. Text is all words: a table of half a
+# megabyte, such as some machines have, takes as long as all other documents together.
+_SMALLEST_BYTES, _LARGEST_BYTES, _LARGEST_TEXT_BYTES = 1_500, 1_000_000, 100_000
 # A page that a script fills, or a table of numbers, has fewer words than this.
 _FEWEST_WORDS = 40
 # Folders without documents for people, or with so many files that walking them takes seconds.
@@ -101,8 +102,9 @@ def _documents(root: Path) -> Iterator[Path]:
 
 def _is_document(path: Path) -> bool:
     try:
+        largest_bytes = _LARGEST_TEXT_BYTES if path.suffix.lower() in _TEXT_FORMATS else _LARGEST_BYTES
         # A symbolic link is a second name of a file that is found under its first.
-        return not path.is_symlink() and _SMALLEST_BYTES <= path.stat().st_size <= _LARGEST_BYTES
+        return not path.is_symlink() and _SMALLEST_BYTES <= path.stat().st_size <= largest_bytes
     except OSError:
         return False
 
