@@ -93,7 +93,8 @@ def check_scopes(names: Sequence[str]) -> list[str]:
     """Return *names* without duplicates, in the order of `SCOPES`. Raises `InvalidOptions`."""
     unknown = sorted(set(names) - set(SCOPES))
     if unknown or not names:
-        problem = f"unknown scopes: {', '.join(unknown)}" if unknown else "no scopes were given"
+        shown = ", ".join(name or "(empty)" for name in unknown)
+        problem = f"unknown scopes: {shown}" if unknown else "no scopes were given"
         raise InvalidOptions(f"{problem}; there are {', '.join(SCOPES)}")
     return [name for name in SCOPES if name in names]
 

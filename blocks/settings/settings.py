@@ -115,7 +115,7 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             # Defaults too: that of the home is relative to the working directory, like a variable's.
-            if (value := getattr(self, one.name)) is not None:
+            if (value := getattr(self, one.name)) is not None or one.default is not None:
                 try:
                     object.__setattr__(self, one.name, one.metadata["parse"](value))
                 except Unusable as exc:

@@ -79,6 +79,8 @@ def test_scopes_are_kept_in_one_order_and_unknown_ones_are_named() -> None:
     for names in ([], ["all"], ["read", ""], ["Read"]):
         with pytest.raises(InvalidOptions, match="there are read, write, admin"):
             check_scopes(names)
+    with pytest.raises(InvalidOptions, match=r"unknown scopes: \(empty\), all;"):
+        check_scopes(["read", "", "all"])
 
 
 def test_a_name_is_something_that_can_be_shown() -> None:

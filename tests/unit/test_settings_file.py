@@ -160,6 +160,14 @@ def test_what_only_resembles_a_value_is_refused(monkeypatch: pytest.MonkeyPatch,
     assert refusal().startswith(f"settings that cannot be used: WAYBILL_{name.upper()}: write a ")
 
 
+def test_only_a_setting_without_a_default_may_be_none() -> None:
+    assert Settings(storage_url=None).storage_url is None
+    for name in ("home", "encrypt", "workers", "webhook_schedule"):
+        given: dict[str, Any] = {name: None}
+        with pytest.raises(InvalidSettings, match=name):
+            Settings(**given)
+
+
 def test_a_schedule_in_the_file_may_mix_numbers_and_texts(here: Path) -> None:
     write(here, 'webhook_schedule = [0, "5s, 6s", 0.5]')
     assert [pause.total_seconds() for pause in load_settings().webhook_schedule] == [0, 5, 6, 0.5]
