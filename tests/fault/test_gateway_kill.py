@@ -93,7 +93,7 @@ def test_a_request_that_is_sent_again_after_each_kill_is_one_file_and_one_run(up
             assert waybill.wait(answer["task_id"], timeout_seconds=120)["status"] == "completed"
             uploads = [f for f in waybill.files_by_source(f"note-{number}.md") if f["kind"] == "upload"]
             assert [upload["file_id"] for upload in uploads] == [answer["file_id"]]
-        events = waybill.services.recent_events(1)
+        events = waybill.recent_events(1)
     # One more: the run with which the stack was tried out.
     wanted = sorted([up.run_id, *(answer["task_id"] for answer in answers)])
     for kind in ("task_started", "task_completed"):
