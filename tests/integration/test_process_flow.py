@@ -26,6 +26,10 @@ from blocks.errors import InvalidOptions, SourceNotFound
 from flows.process import ProcessOptions, process_documents
 from tests import stored
 from tests.integration.conftest import Workspace
+from tests.shared_servers import PREFECT_ALONE
+
+# A test saves the block that says where files are kept.
+pytestmark = PREFECT_ALONE
 
 # The hostile stage alone reads the source itself and takes a millisecond: most of these tests are about the flow.
 LIGHT = [6]
