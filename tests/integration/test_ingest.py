@@ -231,7 +231,7 @@ def test_vectors_of_another_model_are_left_out_with_a_warning(run: Ingest) -> No
 def test_facts_of_another_chunking_are_kept_without_their_chunk(run: Ingest, database_url: str) -> None:
     old, new = chunks_file(CLAUSES, seed=1), chunks_file(CLAUSES, seed=2)
     output = run(new, facts_file(old))
-    assert output.warnings[0].startswith("1 facts come from another chunking")
+    assert output.warnings[0].startswith("1 facts were made from other chunks")
     found = rows(database_url)
     assert found["indexed_facts"][0][8] is None
     assert found["indexed_entities"][0][-1] == []
