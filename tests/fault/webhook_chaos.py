@@ -64,10 +64,11 @@ _SCHEDULE = ",".join(["0", "1s", "1s", *["2s"] * 60])
 
 _UP = """
 import sys
+from functools import partial
 from blocks.settings import load_settings
 from waybill.commands.servers import _register
 from waybill.stack.up import run_up
-sys.exit(run_up(load_settings(), port=0, ui_port=int(sys.argv[1]), on_ready=_register))
+sys.exit(run_up(load_settings(), port=0, ui_port=int(sys.argv[1]), on_ready=partial(_register, None)))
 """
 
 
