@@ -1,11 +1,16 @@
-"""A child's side of the protocol with `waybill up`: report when it is ready, end when the parent is gone."""
+"""A child's side of the protocol with `waybill up`: report when it is ready, end on a signal or without a parent."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
+
+from blocks.errors import WaybillError
+from waybill.process.signals import noting_signals
 
 # Written to the ready pipe.
 READY = b"ready\n"
@@ -18,6 +23,18 @@ def child_arguments(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--home", required=True)
     parser.add_argument("--ready-fd", type=int, required=True, help="pipe to write to once the work is done")
     return parser
+
+
+def run_child(work: Callable[[threading.Event], None]) -> int:
+    """Run *work* until it returns; return the exit code. The event is set by a signal, and when the parent is gone."""
+    with noting_signals() as shutdown_requested:
+        end_with_parent()
+        try:
+            work(shutdown_requested)
+        except WaybillError as error:
+            print(f"waybill: {error.message}", file=sys.stderr)
+            return 1
+    return 0
 
 
 def say_ready(pipe: int) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import socket
 import sys
+import threading
 
-from blocks.errors import WaybillError
 from blocks.open_custody import open_deployed_custody
 from blocks.settings import current_settings
 from waybill.gateway.resources import TIMEOUTS
 from waybill.gateway.server.server import run_gateway
-from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
-from waybill.process.signals import noting_signals
+from waybill.process.child_protocol import child_arguments, run_child, say_ready
 
 
 def main() -> int:
@@ -22,21 +21,18 @@ def main() -> int:
     parser = child_arguments(__doc__)
     parser.add_argument("--listen-fd", type=int, required=True, help="a listening socket")
     arguments = parser.parse_args()
-    with noting_signals() as shutdown_requested:
-        end_with_parent()
+
+    def answer(shutdown_requested: threading.Event) -> None:
         settings = current_settings()
-        try:
-            run_gateway(
-                settings,
-                open_deployed_custody(settings, TIMEOUTS),
-                socket.socket(fileno=arguments.listen_fd),
-                shutdown_requested=shutdown_requested.is_set,
-                on_ready=lambda: say_ready(arguments.ready_fd),
-            )
-        except WaybillError as error:
-            print(f"waybill: {error.message}", file=sys.stderr)
-            return 1
-    return 0
+        run_gateway(
+            settings,
+            open_deployed_custody(settings, TIMEOUTS),
+            socket.socket(fileno=arguments.listen_fd),
+            shutdown_requested=shutdown_requested.is_set,
+            on_ready=lambda: say_ready(arguments.ready_fd),
+        )
+
+    return run_child(answer)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from blocks.errors import StackUnavailable
+from blocks.runtime.atomic_file import atomic_file
 from blocks.settings import inherited_environment
 from waybill.stack.code_version import code_on_disk
 from waybill.stack.home import log_tail, open_log
@@ -95,13 +96,13 @@ class KeptProcess:
                 self._pause_seconds = _FIRST_PAUSE_SECONDS
         elif self._process is not None:
             self._process = None
-            self._pause(f"{self._program.called} has ended")
+            self._schedule_restart(f"{self._program.called} has ended")
         elif now >= self._not_before:
             try:
                 self.launch()
                 self.wait_until_ready()
             except StackUnavailable as exc:
-                self._pause(exc.message)
+                self._schedule_restart(exc.message)
             else:
                 self._on_step(f"{self._program.called} is back")
 
@@ -136,7 +137,7 @@ class KeptProcess:
         self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
         _write_record(self._home, program.name, self._process, code_on_disk())
 
-    def _pause(self, why: str) -> None:
+    def _schedule_restart(self, why: str) -> None:
         self._on_step(f"{why}; starting it again in {self._pause_seconds:.0f} s")
         self._not_before = time.monotonic() + self._pause_seconds
         self._pause_seconds = min(self._pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
@@ -167,9 +168,8 @@ def running_code(home: Path, name: str) -> str | None:
 
 
 def _write_record(home: Path, name: str, process: ProcessId, code: str) -> None:
-    path = _record_path(home, name)
-    path.touch(mode=0o600)
-    path.write_text(json.dumps({**asdict(process), "code": code}))
+    with atomic_file(_record_path(home, name)) as stream:
+        stream.write(json.dumps({**asdict(process), "code": code}).encode())
 
 
 def _record_path(home: Path, name: str) -> Path:

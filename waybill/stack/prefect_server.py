@@ -12,7 +12,6 @@ import errno
 import hashlib
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from blocks.errors import StackUnavailable
+from blocks.runtime.atomic_file import atomic_file
 from waybill.stack.environment import server_environment
 from waybill.stack.home import log_tail, open_log
 from waybill.stack.processes import POLL_SECONDS, ProcessId, end, find, identify, is_running, spawn
@@ -219,8 +219,5 @@ def _record_path(home: Path) -> Path:
 
 
 def _write_record(home: Path, server: PrefectServer) -> None:
-    draft = home / "stack.json.new"
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"prefect_server": asdict(server)}, file, indent=2)
-    draft.replace(_record_path(home))
+    with atomic_file(_record_path(home)) as stream:
+        stream.write(json.dumps({"prefect_server": asdict(server)}, indent=2).encode())
