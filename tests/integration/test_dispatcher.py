@@ -20,7 +20,7 @@ import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
 from blocks.webhooks.dispatch import DispatcherThread, Limits
-from blocks.webhooks.dispatch.retry_policy import THRESHOLD
+from blocks.webhooks.dispatch.retry_policy import BREAKER_THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay
 from blocks.webhooks.registration import rotate
@@ -145,9 +145,9 @@ async def test_nobody_waits_for_what_is_not_to_be_sent_yet(place: OutboxPlace, r
 
 async def test_an_address_that_can_never_be_sent_to_is_dead_at_once(place: OutboxPlace) -> None:
     await place.register("http://10.1.2.3/hook")
-    await place.happen(THRESHOLD + 5)
+    await place.happen(BREAKER_THRESHOLD + 5)
     async with place.sending():
-        await place.until_states(dead=THRESHOLD + 5)
+        await place.until_states(dead=BREAKER_THRESHOLD + 5)
     assert {(one.attempts, one.last_peer) for one in await place.log()} == {(1, None)}
 
 
@@ -231,7 +231,7 @@ async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that
         await asyncio.sleep(1.5)
         (row,) = await place.execute("select count(*) as failed from webhook_attempts")
         # Those that opened the breaker, those beside them, and one probe for each pause.
-        assert row["failed"] <= THRESHOLD + 8
+        assert row["failed"] <= BREAKER_THRESHOLD + 8
         receiver.come_back()
         await place.until_states(delivered=1500, within=60)
     received = Counter(request.event_id for request in receiver.received())
@@ -241,10 +241,10 @@ async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that
 
 async def test_a_success_after_a_hold_lets_everything_through_again(place: OutboxPlace, receiver: Receiver) -> None:
     endpoint_id = (await place.register(receiver.url())).endpoint.endpoint_id
-    receiver.answer(Answer(status=500), times=THRESHOLD + 4)
-    await place.happen(THRESHOLD + 10)
+    receiver.answer(Answer(status=500), times=BREAKER_THRESHOLD + 4)
+    await place.happen(BREAKER_THRESHOLD + 10)
     async with place.sending(schedule=[0 * SECOND] + [0.1 * SECOND] * 5):
-        await place.until_states(delivered=THRESHOLD + 10)
+        await place.until_states(delivered=BREAKER_THRESHOLD + 10)
     async with place.catalog.connection() as connection:
         endpoint = await get_endpoint(connection, endpoint_id)
     assert (endpoint.failures, endpoint.held_until) == (0, None)

@@ -9,7 +9,14 @@ from uuid import uuid4
 import pytest
 
 from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE
-from blocks.webhooks.dispatch.retry_policy import LONGEST_PAUSE, THRESHOLD, Breaker, Decision, decide, next_pause
+from blocks.webhooks.dispatch.retry_policy import (
+    BREAKER_THRESHOLD,
+    LONGEST_PAUSE,
+    Breaker,
+    Decision,
+    decide,
+    next_pause,
+)
 from blocks.webhooks.send.client import Attempt
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -85,7 +92,7 @@ def test_one_delivery_that_fails_again_and_again_never_opens_the_breaker() -> No
 def test_a_success_in_between_makes_the_count_begin_anew() -> None:
     breaker = Breaker()
     for _ in range(10):
-        assert [breaker.failed(uuid4()) for _ in range(THRESHOLD - 1)] == [None] * (THRESHOLD - 1)
+        assert [breaker.failed(uuid4()) for _ in range(BREAKER_THRESHOLD - 1)] == [None] * (BREAKER_THRESHOLD - 1)
         assert breaker.succeeded()
         assert not breaker.succeeded()
     assert not breaker.is_open
@@ -93,7 +100,7 @@ def test_a_success_in_between_makes_the_count_begin_anew() -> None:
 
 def test_an_endpoint_that_fails_everything_is_tried_once_after_pauses_that_grow_to_a_minute() -> None:
     breaker = Breaker()
-    pauses = [breaker.failed(uuid4()) for _ in range(THRESHOLD + 9)]
+    pauses = [breaker.failed(uuid4()) for _ in range(BREAKER_THRESHOLD + 9)]
     seconds = [pause.total_seconds() for pause in pauses if pause is not None]
     assert seconds == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
     assert breaker.is_open
@@ -103,7 +110,7 @@ def test_an_endpoint_that_fails_everything_is_tried_once_after_pauses_that_grow_
 
 
 def test_another_owner_goes_on_where_the_first_one_was_and_the_same_delivery_may_be_the_probe() -> None:
-    breaker, delivery = Breaker(THRESHOLD + 2), uuid4()
+    breaker, delivery = Breaker(BREAKER_THRESHOLD + 2), uuid4()
     assert breaker.is_open
     assert breaker.failed(delivery) == 8 * SECOND
     assert breaker.failed(delivery) == 16 * SECOND

@@ -22,7 +22,7 @@ JITTER = 0.1
 
 # More than the events of one document, so that a receiver that refuses the first attempt of each event does not count
 # as down; and few compared with what queues up while a receiver is down.
-THRESHOLD = 20
+BREAKER_THRESHOLD = 20
 _FIRST_PAUSE = timedelta(seconds=1)
 # A receiver that is back is noticed this late at most.
 LONGEST_PAUSE = timedelta(seconds=60)
@@ -79,9 +79,9 @@ class Breaker:
     """Circuit breaker of one endpoint; *failures* is the count that an earlier lease owner left.
 
     Counts each failed delivery once since the last success: one delivery that keeps failing follows its own schedule,
-    so an event that a receiver cannot process does not block the others. With `THRESHOLD` failures the endpoint counts
-    as down, whatever the statuses were (a proxy in front of it answers 404 as well as 503). Then a single delivery
-    probes it after each pause, so that an outage does not use up the attempts of everything that is due.
+    so an event that a receiver cannot process does not block the others. With `BREAKER_THRESHOLD` failures the endpoint
+    counts as down, whatever the statuses were (a proxy in front of it answers 404 as well as 503). Then a single
+    delivery probes it after each pause, so that an outage does not use up the attempts of everything that is due.
     """
 
     def __init__(self, failures: int = 0) -> None:
@@ -91,7 +91,7 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         """Whether the next delivery is a probe, to be sent alone."""
-        return self.failures >= THRESHOLD
+        return self.failures >= BREAKER_THRESHOLD
 
     def succeeded(self) -> bool:
         """Record a success. Return whether there were failures to reset."""
@@ -110,4 +110,4 @@ class Breaker:
         if not self.is_open:
             return None
         self._failed.clear()
-        return min(_FIRST_PAUSE * 2 ** min(self.failures - THRESHOLD, _DOUBLINGS), LONGEST_PAUSE)
+        return min(_FIRST_PAUSE * 2 ** min(self.failures - BREAKER_THRESHOLD, _DOUBLINGS), LONGEST_PAUSE)

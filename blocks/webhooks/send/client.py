@@ -102,12 +102,12 @@ class EndpointClient:
         self._product = product
         self._timeout_seconds = timeout_seconds
         self._transport = VettedTransport(VettedBackend(guard, connect), tls or default_tls())
-        self._url, self._hopeless = _usable(url, guard)
+        self._url, self._url_error = _usable(url, guard)
 
     async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt:
         """Sign *body* and the time with *keys* (newest first), and send it. Raises `InvalidKey` without keys."""
         started_at, started = self._clock(), time.monotonic()
-        received, error = _Received(), self._hopeless
+        received, error = _Received(), self._url_error
         if self._url is not None:
             request = self._request(self._url, event_id, body, keys, timestamp=int(started_at.timestamp()))
             error = await self._outcome(request, received)
@@ -165,14 +165,14 @@ class EndpointClient:
         # Each idle connection can be stale once.
         for kept_connections in range(MAX_CONNECTIONS, -1, -1):
             received.exchange = exchange = Exchange()
-            within = current_exchange.set(exchange)
+            token = current_exchange.set(exchange)
             try:
                 return await self._exchange(request, received)
             except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError):
                 if exchange.connected or exchange.answer_bytes or not kept_connections:
                     raise
             finally:
-                current_exchange.reset(within)
+                current_exchange.reset(token)
         raise AssertionError("unreachable: the last round returns or raises")
 
     async def _exchange(self, request: httpx.Request, received: _Received) -> None:
