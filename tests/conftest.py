@@ -108,7 +108,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh database without any schema."""
-    with postgres.database(migrated=False) as url:
+    with postgres.database_without_schema() as url:
         yield url
 
 
