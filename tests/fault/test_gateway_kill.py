@@ -7,15 +7,15 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pytest
 
-from tests.gateway.up import Up, running_up
+from tests.gateway.up import KILLED_IN_PARTS, Up
 from tests.stack_driver import eventually
 from waybill.client import Client
+
+pytestmark = KILLED_IN_PARTS
 
 MIB = 1024 * 1024
 FORM = "multipart/form-data; boundary=xx"
@@ -23,12 +23,6 @@ HEAD = b'--xx\r\nContent-Disposition: form-data; name="file"; filename="half.bin
 # After each kill 'waybill up' waits twice as long before it starts the gateway again.
 KILLS = 3
 SEED = int(os.environ.get("WAYBILL_TEST_SEED", "2026"))
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    with running_up() as found:
-        yield found
 
 
 def client(up: Up) -> Client:
@@ -94,7 +88,6 @@ def test_a_request_that_is_sent_again_after_each_kill_is_one_file_and_one_run(up
             uploads = [f for f in waybill.files_by_source(f"note-{number}.md") if f["kind"] == "upload"]
             assert [upload["file_id"] for upload in uploads] == [answer["file_id"]]
         events = waybill.recent_events(1)
-    # One more: the run with which the stack was tried out.
-    wanted = sorted([up.run_id, *(answer["task_id"] for answer in answers)])
+    wanted = sorted([*up.run_ids, *(answer["task_id"] for answer in answers)])
     for kind in ("task_started", "task_completed"):
         assert sorted(event["task_id"] for event in events if event["event_type"] == kind) == wanted

@@ -21,12 +21,15 @@ import httpx
 import psutil
 import pytest
 
-from tests.gateway.up import Up, one_run, running_up
+from tests.gateway.up import KILLED_IN_PARTS, Up
 from tests.stack_driver import eventually
 
+pytestmark = KILLED_IN_PARTS
+
 FILES, STATUS = "/api/v1/files", "/api/v1/status"
-# Clients that do one thing after another.
-CLIENTS = 12
+# Clients that do one thing after another: more than there are connections to the database, all of which wait while it
+# stands still, and with pauses that leave the processor to what is tested.
+CLIENTS, PAUSE_SECONDS = 12, 0.25
 EVERYTHING = {"upload", "metadata", "download", "status"}
 # A connection, an answer, a second for a look at the other connections; see `waybill.gateway.resources.TIMEOUTS`.
 # On a busy machine it comes to twice as much.
@@ -35,12 +38,6 @@ LONGEST_SECONDS = 15.0
 STOPPED_SECONDS = 6.0
 # From servers that are there again to everything as it was: what is kept up is looked at every second.
 BACK_SECONDS = 40.0
-
-
-@pytest.fixture(scope="module")
-def up() -> Iterator[Up]:
-    with running_up() as found:
-        yield found
 
 
 @dataclass
@@ -95,8 +92,8 @@ async def under_load(up: Up) -> AsyncIterator[Seen]:
                     file_id = list(seen.stored)[turn % len(seen.stored)]
                     await ask("metadata", "GET", f"{FILES}/metadata/{file_id}")
                     await ask("download", "GET", f"{FILES}/download/{file_id}")
-                await ask("status", "GET", f"{STATUS}/{up.run_id}")
-                await asyncio.sleep(0.05)
+                await ask("status", "GET", f"{STATUS}/{up.run_ids[0]}")
+                await asyncio.sleep(PAUSE_SECONDS)
 
         async def alive() -> None:
             async with httpx.AsyncClient(base_url=up.url, timeout=30) as health:
@@ -249,4 +246,4 @@ async def test_a_server_that_is_killed_comes_back_without_a_restart_of_the_gatew
 
 
 def test_after_all_of_it_runs_are_started_and_done(up: Up) -> None:
-    one_run(up.url, up.key)
+    up.run()

@@ -1,4 +1,7 @@
-"""`waybill up` as a user has it, with its gateway, for tests that kill parts of it."""
+"""`waybill up` as a user has it, with its gateway, for tests that kill parts of it.
+
+They are given to one process and share one `up`, so each leaves it working.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.stack_driver import (
     PATIENCE_SECONDS,
@@ -22,21 +26,36 @@ from tests.stack_driver import (
     unused_port,
 )
 
+KILLED_IN_PARTS = pytest.mark.xdist_group("up-killed-in-parts")
+
 
 @dataclass(frozen=True)
 class Up:
-    """A running `waybill up`, and a run that it has done."""
+    """A running `waybill up`, and the runs that it has done."""
 
     home: Path
     url: str
     key: str
-    run_id: str
+    run_ids: list[str] = field(default_factory=list[str])
 
     def pid(self, record: str, *names: str) -> int:
         found = json.loads((self.home / record).read_text())
         for name in names:
             found = found[name]
         return int(found["pid"])
+
+    def run(self) -> None:
+        """Process a document; the run has completed."""
+        with httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30) as client:
+            started = client.post(
+                "/api/v1/ingest/file", files={"file": ("a.md", b"# Heading\n\nSome words.\n")}, data={"stages": "1"}
+            )
+            assert started.status_code == 202, started.text
+            run_id = started.json()["task_id"]
+            eventually(
+                lambda: client.get(f"/api/v1/status/{run_id}").json()["status"] == "completed", "the run has completed"
+            )
+        self.run_ids.append(run_id)
 
     @property
     def gateway_pid(self) -> int:
@@ -66,24 +85,12 @@ def running_up() -> Iterator[Up]:
         try:
             eventually(lambda: "Ctrl-C" in log.read_text() or process.poll() is not None, "up is up")
             url, key = (home / "gateway-url").read_text().split()[0], (home / "api-key").read_text().strip()
-            yield Up(home, url, key, one_run(url, key))
+            up = Up(home, url, key)
+            up.run()
+            yield up
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE_SECONDS) == 0, log.read_text()
         finally:
             process.kill()
             process.wait()
             end_everything(home)
-
-
-def one_run(url: str, key: str) -> str:
-    """The id of a run that has completed."""
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30) as client:
-        started = client.post(
-            "/api/v1/ingest/file", files={"file": ("a.md", b"# Heading\n\nSome words.\n")}, data={"stages": "1"}
-        )
-        assert started.status_code == 202, started.text
-        run_id = started.json()["task_id"]
-        eventually(
-            lambda: client.get(f"/api/v1/status/{run_id}").json()["status"] == "completed", "the run has completed"
-        )
-    return run_id
