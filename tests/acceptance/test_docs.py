@@ -78,18 +78,20 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(text)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=named)
-def test_relative_links_lead_somewhere(page: Path) -> None:
-    for target, anchor in _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
-        path = (page.parent / target).resolve() if target else page
-        assert path.exists(), f"{named(page)} links to {target}"
-        if anchor:
-            assert anchor in anchors(path), f"{named(page)} links to {target}#{anchor}"
+def test_relative_links_lead_somewhere(subtests: pytest.Subtests) -> None:
+    for page in PAGES:
+        with subtests.test(named(page)):
+            for target, anchor in _LINK.findall(_BLOCK.sub("", page.read_text(encoding="utf-8"))):
+                path = (page.parent / target).resolve() if target else page
+                assert path.exists(), f"{named(page)} links to {target}"
+                if anchor:
+                    assert anchor in anchors(path), f"{named(page)} links to {target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=named)
-def test_every_page_is_in_the_index_of_its_folder(page: Path) -> None:
-    assert f"]({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
+def test_every_page_is_in_the_index_of_its_folder(subtests: pytest.Subtests) -> None:
+    for page in [page for page in PAGES if page.name != "README.md"]:
+        with subtests.test(named(page)):
+            assert f"]({page.name})" in (page.parent / "README.md").read_text(encoding="utf-8")
 
 
 # Commands that are shown ----------------------------------------------------------------------------------------------
@@ -122,16 +124,19 @@ def simple_commands(line: str) -> Iterator[list[str]]:
             words.append(token)
 
 
-@pytest.mark.parametrize(("where", "words"), shown_commands())
-def test_shown_commands_exist(where: str, words: list[str]) -> None:
-    program, *arguments = words
-    if program == "waybill":
-        parse(arguments)
-    elif program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(arguments) <= set(targets), where
-    else:
-        assert program in {"git", "cd", "echo", "prefect", "age"}, f"{where} shows {program}, which nobody checks"
+def test_shown_commands_exist(subtests: pytest.Subtests) -> None:
+    for where, words in shown_commands():
+        with subtests.test(where):
+            program, *arguments = words
+            if program == "waybill":
+                parse(arguments)
+            elif program == "make":
+                targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+                assert set(arguments) <= set(targets), where
+            else:
+                assert program in {"git", "cd", "echo", "prefect", "age"}, (
+                    f"{where} shows {program}, which nobody checks"
+                )
 
 
 def parse(arguments: list[str]) -> None:

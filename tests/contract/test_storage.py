@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from uuid import uuid4
@@ -196,13 +197,14 @@ def test_a_reader_can_go_to_any_byte(backend: Backend) -> None:
         assert stream.read() == b""
 
 
-@pytest.mark.parametrize("key", ["outputs/Ü b.txt", "outputs/100%41", "outputs/a?b=c&d#e+f", "outputs/'\"<>", "a/文書"])
-def test_a_key_may_hold_any_printable_character(backend: Backend, key: str) -> None:
-    backend.publish(key, [b"x"])
-    assert list(backend.paths()) == [key]
-    assert (read(backend, key), backend.size(key)) == (b"x", 1)
-    assert backend.delete(key, interrupted=True) is True
-    assert list(backend.paths()) == []
+def test_a_key_may_hold_any_printable_character(backend: Backend, subtests: pytest.Subtests) -> None:
+    for key in ["outputs/Ü b.txt", "outputs/100%41", "outputs/a?b=c&d#e+f", "outputs/'\"<>", "a/文書"]:
+        with subtests.test(key=key):
+            backend.publish(key, [b"x"])
+            assert list(backend.paths()) == [key]
+            assert (read(backend, key), backend.size(key)) == (b"x", 1)
+            assert backend.delete(key, interrupted=True) is True
+            assert list(backend.paths()) == []
 
 
 def test_what_is_left_over_can_be_removed_without_the_blob(backend: Backend) -> None:
@@ -220,47 +222,51 @@ def test_a_url_for_others_is_made_only_where_the_storage_has_such(backend: Backe
 # Whole or not at all --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after_mib", range(21))
-def test_an_error_after_any_mib_leaves_nothing(backend: Backend, after_mib: int) -> None:
+def test_an_error_after_any_mib_leaves_nothing(backend: Backend, subtests: pytest.Subtests) -> None:
     class SourceBroke(Exception):
         pass
 
-    def chunks() -> Iterator[bytes]:
-        yield from [bytes(MIB)] * after_mib
-        raise SourceBroke
+    for after_mib in range(21):
+        with subtests.test(after_mib=after_mib):
 
-    with pytest.raises(SourceBroke):
-        backend.publish(KEY, chunks(), expected=Expected(size=20 * MIB))
-    nothing_stays(backend)
+            def chunks(after_mib: int = after_mib) -> Iterator[bytes]:
+                yield from [bytes(MIB)] * after_mib
+                raise SourceBroke
 
-
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), FileExistsError(17, "there"), OSError(5, "I/O error")])
-def test_an_error_of_the_source_is_not_taken_for_one_of_the_storage(backend: Backend, error: OSError) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b"first"
-        raise error
-
-    with pytest.raises(OSError) as caught:
-        backend.publish(KEY, chunks())
-    assert caught.value is error
-    nothing_stays(backend)
+            with pytest.raises(SourceBroke):
+                backend.publish(KEY, chunks(), expected=Expected(size=20 * MIB))
+            nothing_stays(backend)
 
 
-@pytest.mark.parametrize(
-    "expected",
-    [
+def test_an_error_of_the_source_is_not_taken_for_one_of_the_storage(
+    backend: Backend, subtests: pytest.Subtests
+) -> None:
+    for error in [FileNotFoundError(2, "gone"), FileExistsError(17, "there"), OSError(5, "I/O error")]:
+        with subtests.test(error=error):
+
+            def chunks(error: OSError = error) -> Iterator[bytes]:
+                yield b"first"
+                raise error
+
+            with pytest.raises(OSError) as caught:
+                backend.publish(KEY, chunks())
+            assert caught.value is error
+            nothing_stays(backend)
+
+
+def test_content_that_is_not_what_was_declared_is_refused(backend: Backend, subtests: pytest.Subtests) -> None:
+    for expected in [
         Expected(size=9),
         Expected(size=11),
         Expected(size=0),
         Expected(sha256="0" * 64),
         Expected(size=10, sha256=hashlib.sha256(b"012345678x").hexdigest()),
         Expected(size=11, sha256=hashlib.sha256(b"0123456789").hexdigest()),
-    ],
-)
-def test_content_that_is_not_what_was_declared_is_refused(backend: Backend, expected: Expected) -> None:
-    with pytest.raises(ContentMismatch):
-        backend.publish(KEY, [b"01234", b"56789"], expected=expected)
-    nothing_stays(backend)
+    ]:
+        with subtests.test(expected=expected):
+            with pytest.raises(ContentMismatch):
+                backend.publish(KEY, [b"01234", b"56789"], expected=expected)
+            nothing_stays(backend)
 
 
 def test_content_that_is_what_was_declared_is_stored(backend: Backend) -> None:
@@ -409,28 +415,29 @@ def test_of_several_processes_exactly_one_wins_each_key(local: Backend, tmp_path
 # Nothing outside the root ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
-def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, key: str) -> None:
+def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, subtests: pytest.Subtests) -> None:
     (tmp_path / "outside").write_bytes(b"untouched")
     backend.publish("outputs/blob", [b"inside"])
     before = tree(tmp_path)
-    for attempt in (
-        lambda: backend.publish(key, [b"evil"]),
-        lambda: backend.publish(key, [b"evil"], replace=True),
-        lambda: backend.open(key),
-        lambda: backend.delete(key),
-        lambda: backend.delete(key, interrupted=True),
-        lambda: backend.locate(key),
-        lambda: backend.size(key),
-        lambda: backend.abort(key),
-        lambda: backend.presign(key, expires_in=timedelta(1), filename="x", media_type="x/y"),
-    ):
-        with pytest.raises(UnsafeKey):
-            attempt()
-    if key:
-        with pytest.raises(UnsafeKey):
-            list(backend.paths(f"{key}/x"))
-    assert tree(tmp_path) == before
+    for name, key in HOSTILE_KEYS.items():
+        with subtests.test(name):
+            for attempt in (
+                partial(backend.publish, key, [b"evil"]),
+                partial(backend.publish, key, [b"evil"], replace=True),
+                partial(backend.open, key),
+                partial(backend.delete, key),
+                partial(backend.delete, key, interrupted=True),
+                partial(backend.locate, key),
+                partial(backend.size, key),
+                partial(backend.abort, key),
+                partial(backend.presign, key, expires_in=timedelta(1), filename="x", media_type="x/y"),
+            ):
+                with pytest.raises(UnsafeKey):
+                    attempt()
+            if key:
+                with pytest.raises(UnsafeKey):
+                    list(backend.paths(f"{key}/x"))
+            assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("place", ["outputs", "outputs/3f"])

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,16 @@ class Outcome:
     index: dict[str, list[tuple[Any, ...]]]
 
 
-def disturbed(documents: Path, home: Path, *, kills: int, files: int, chance: random.Random) -> Outcome:
+def disturbed(
+    documents: Path, home: Path, *, kills: int, files: int, chance: random.Random, environment: Mapping[str, str]
+) -> Outcome:
     """The same run, killed *kills* times at random moments of its work.
 
     A moment is a number of stored files out of all *files*, and up to 0.2 s after it was reached; the first one may be
     before anything is stored. So each kill hits documents on their way, however long the command takes to start.
     """
     for number, moment in enumerate(sorted(chance.sample(range(files - 1), kills)), start=1):
-        command = subprocess.Popen(_command(documents), env=_environment(home), stdout=subprocess.DEVNULL)
+        command = subprocess.Popen(_command(documents), env=_environment(home, environment), stdout=subprocess.DEVNULL)
         while _stored(home) < moment:
             assert command.poll() is None, f"the run ended before {moment} files were stored"
             time.sleep(0.02)
@@ -60,7 +63,7 @@ def disturbed(documents: Path, home: Path, *, kills: int, files: int, chance: ra
         os.kill(command.pid, signal.SIGKILL)
         command.wait()
         print(f"kill {number}: with {_stored(home)} of {files} files stored", file=sys.stderr)
-    finish(documents, home)
+    finish(documents, home, environment)
     return outcome(home)
 
 
@@ -68,9 +71,11 @@ def _stored(home: Path) -> int:
     return sum(1 for path in (home / "artifacts").rglob("*") if path.is_file())
 
 
-def finish(documents: Path, home: Path) -> dict[str, Any]:
+def finish(documents: Path, home: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """The command, left alone; it must end well."""
-    done = subprocess.run(_command(documents), env=_environment(home), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        _command(documents), env=_environment(home, environment), capture_output=True, text=True, timeout=600
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["state"] == "completed"
@@ -119,8 +124,8 @@ def _command(documents: Path) -> list[str]:
     return [sys.executable, "-m", "waybill", "process", str(documents), "--json"]
 
 
-def _environment(home: Path) -> dict[str, str]:
-    return {**plain_environment(), "WAYBILL_HOME": str(home)}
+def _environment(home: Path, added: Mapping[str, str]) -> dict[str, str]:
+    return {**plain_environment(), "WAYBILL_HOME": str(home), **added}
 
 
 def assert_equal(what: str, expected: list[tuple[Any, ...]], found: list[tuple[Any, ...]]) -> None:
@@ -130,8 +135,12 @@ def assert_equal(what: str, expected: list[tuple[Any, ...]], found: list[tuple[A
     assert expected == found, f"{what}: missing {missing[:3]}, extra {extra[:3]} ({len(missing)}, {len(extra)} in all)"
 
 
-def compare(documents: int, kills: int, seed: int) -> None:
-    """The whole experiment, in a temporary folder. Raises AssertionError when anything differs."""
+def compare(documents: int, kills: int, seed: int, environment: Mapping[str, str] | None = None) -> None:
+    """The whole experiment, in a temporary folder, with *environment* for its commands.
+
+    Raises AssertionError when anything differs.
+    """
+    environment = environment or {}
     chance = random.Random(seed)
     print(f"seed {seed}", file=sys.stderr)
     base = Path(tempfile.mkdtemp(prefix="waybill-kill-"))
@@ -139,10 +148,11 @@ def compare(documents: int, kills: int, seed: int) -> None:
     sources.mkdir()
     write_documents(sources, documents)
     # Built beforehand, so that a kill hits the documents' work and not only the making of the embedding model.
-    finish(sources, base / "calm")
+    finish(sources, base / "calm", environment)
     expected = outcome(base / "calm")
     shutil.copytree(base / "calm" / "models", base / "killed" / "models")
-    found = disturbed(sources, base / "killed", kills=kills, files=len(expected.files), chance=chance)
+    files = len(expected.files)
+    found = disturbed(sources, base / "killed", kills=kills, files=files, chance=chance, environment=environment)
     assert_equal("files", expected.files, found.files)
     for table, rows in expected.index.items():
         assert_equal(table, rows, found.index[table])

@@ -37,14 +37,19 @@ def written() -> Iterator[io.StringIO]:
     logger.setLevel(level)
 
 
-@pytest.mark.parametrize(
-    ("given", "taken"),
-    [("order-4711", True), ("a" * 64, True), ("a" * 65, False), ("a b", False), ("a\tb", False), ("{x}", False)],
-)
-async def test_a_requests_id_is_taken_over_where_it_can_do_no_harm(gateway: Gateway, given: str, taken: bool) -> None:
-    answer = await gateway.client.get("/health", headers={"X-Request-ID": given})
-    assert (answer.headers["x-request-id"] == given) is taken
-    assert len(answer.headers["x-request-id"]) in {len(given), 32}
+async def test_a_requests_id_is_taken_over_where_it_can_do_no_harm(gateway: Gateway, subtests: pytest.Subtests) -> None:
+    for given, taken in [
+        ("order-4711", True),
+        ("a" * 64, True),
+        ("a" * 65, False),
+        ("a b", False),
+        ("a\tb", False),
+        ("{x}", False),
+    ]:
+        with subtests.test(given=given, taken=taken):
+            answer = await gateway.client.get("/health", headers={"X-Request-ID": given})
+            assert (answer.headers["x-request-id"] == given) is taken
+            assert len(answer.headers["x-request-id"]) in {len(given), 32}
 
 
 async def test_a_request_is_one_line_of_json_without_anything_secret(gateway: Gateway, written: io.StringIO) -> None:
@@ -91,8 +96,9 @@ async def test_by_default_no_other_site_may(database_url: str, tmp_path: Path) -
         assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
-@pytest.mark.parametrize("path", ["/api/v1/nowhere", "/", "/api/v1/files/../../etc/passwd", "/health/"])
-async def test_what_is_not_there_is_told_in_the_one_shape(gateway: Gateway, path: str) -> None:
-    answer = await gateway.client.get(path)
-    assert (answer.status_code, error_of(answer)) == (404, "NotFound")
-    assert isinstance(answer, httpx.Response)
+async def test_what_is_not_there_is_told_in_the_one_shape(gateway: Gateway, subtests: pytest.Subtests) -> None:
+    for path in ["/api/v1/nowhere", "/", "/api/v1/files/../../etc/passwd", "/health/"]:
+        with subtests.test(path=path):
+            answer = await gateway.client.get(path)
+            assert (answer.status_code, error_of(answer)) == (404, "NotFound")
+            assert isinstance(answer, httpx.Response)

@@ -272,14 +272,15 @@ async def test_a_shared_link_works_without_a_key_until_it_ends(
     assert "eyJ" not in json.dumps(row, default=str)
 
 
-@pytest.mark.parametrize(
-    "lifetime", ["0s", "31d", "1.5h", "soon", "", 0, -1, 2592001, 1.5, True, None, ["1h"], "1h\0", "9999999d"]
-)
-async def test_a_link_that_cannot_be_is_refused(gateway: Gateway, http: httpx.AsyncClient, lifetime: Any) -> None:
-    artifact = await gateway.put(b"x")
-    answer = await http.post(f"/{artifact.file_id}/share", json={"expires_in": lifetime})
-    assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
-    assert await gateway.audited("share") == []
+async def test_a_link_that_cannot_be_is_refused(
+    gateway: Gateway, http: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    for lifetime in ["0s", "31d", "1.5h", "soon", "", 0, -1, 2592001, 1.5, True, None, ["1h"], "1h\0", "9999999d"]:
+        with subtests.test(lifetime=lifetime):
+            artifact = await gateway.put(b"x")
+            answer = await http.post(f"/{artifact.file_id}/share", json={"expires_in": lifetime})
+            assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
+            assert await gateway.audited("share") == []
 
 
 # Whoever may not, and what cannot be read -----------------------------------------------------------------------------
@@ -323,9 +324,10 @@ async def test_what_is_no_file_is_told_as_such(http: httpx.AsyncClient) -> None:
     assert code_of(await http.put(f"/{uuid4()}/share")) == (405, "MethodNotAllowed")
 
 
-@pytest.mark.parametrize(
-    ("body", "expected"),
-    [
+async def test_a_body_that_cannot_be_read_is_refused(
+    gateway: Gateway, http: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    for body, expected in [
         (b"{", (422, "InvalidRequest")),
         (b"[]", (422, "InvalidRequest")),
         (b'"1h"', (422, "InvalidRequest")),
@@ -338,36 +340,34 @@ async def test_what_is_no_file_is_told_as_such(http: httpx.AsyncClient) -> None:
         (b'{"note": "\xff"}', (400, "BadRequest")),
         (b"[" * 60_000, (400, "BadRequest")),
         (b" " * (MAX_JSON_BYTES + 1), (413, "TooLarge")),
-    ],
-)
-async def test_a_body_that_cannot_be_read_is_refused(
-    gateway: Gateway, http: httpx.AsyncClient, body: bytes, expected: tuple[int, str]
-) -> None:
-    artifact = await gateway.put(b"x")
-    url = f"/{artifact.file_id}/pin"
-    headers = {"Content-Type": "application/json"}
-    assert code_of(await http.post(url, content=body, headers=headers)) == expected
+    ]:
+        with subtests.test(body=body, expected=expected):
+            artifact = await gateway.put(b"x")
+            url = f"/{artifact.file_id}/pin"
+            headers = {"Content-Type": "application/json"}
+            assert code_of(await http.post(url, content=body, headers=headers)) == expected
 
-    async def in_pieces() -> AsyncGenerator[bytes]:
-        for start in range(0, len(body), 20_000):
-            yield body[start : start + 20_000]
+            async def in_pieces(body: bytes = body) -> AsyncGenerator[bytes]:
+                for start in range(0, len(body), 20_000):
+                    yield body[start : start + 20_000]
 
-    assert code_of(await http.post(url, content=in_pieces(), headers=headers)) == expected
-    assert (await gateway.custody.get(artifact.file_id)).pinned_at is None
+            assert code_of(await http.post(url, content=in_pieces(), headers=headers)) == expected
+            assert (await gateway.custody.get(artifact.file_id)).pinned_at is None
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", ""])
 async def test_a_body_that_does_not_say_that_it_is_json_is_told_so(
-    gateway: Gateway, http: httpx.AsyncClient, kind: str
+    gateway: Gateway, http: httpx.AsyncClient, subtests: pytest.Subtests
 ) -> None:
-    url = f"/{(await gateway.put(b'x')).file_id}/share"
-    answer = await http.post(url, content=b'{"expires_in": "15m"}', headers={"Content-Type": kind})
-    assert code_of(answer) == (415, "UnsupportedMediaType")
-    assert "Content-Type: application/json" in answer.text
-    # Without a body, as "curl -X POST -d ''" sends it, there is nothing to be told about.
-    assert (await http.post(url, content=b"", headers={"Content-Type": kind})).status_code == 200
-    for right in ("application/json; charset=utf-8", "Application/Json", "application/problem+json"):
-        assert (await http.post(url, content=b"{}", headers={"Content-Type": right})).status_code == 200
+    for kind in ["application/x-www-form-urlencoded", "text/plain", "application/jsonp", ""]:
+        with subtests.test(kind=kind):
+            url = f"/{(await gateway.put(b'x')).file_id}/share"
+            answer = await http.post(url, content=b'{"expires_in": "15m"}', headers={"Content-Type": kind})
+            assert code_of(answer) == (415, "UnsupportedMediaType")
+            assert "Content-Type: application/json" in answer.text
+            # Without a body, as "curl -X POST -d ''" sends it, there is nothing to be told about.
+            assert (await http.post(url, content=b"", headers={"Content-Type": kind})).status_code == 200
+            for right in ("application/json; charset=utf-8", "Application/Json", "application/problem+json"):
+                assert (await http.post(url, content=b"{}", headers={"Content-Type": right})).status_code == 200
 
 
 async def test_an_endless_body_ends_at_the_bound_also_without_a_key(gateway: Gateway) -> None:

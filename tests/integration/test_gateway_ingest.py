@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -110,26 +109,23 @@ async def test_a_file_becomes_an_upload_and_a_run_on_it(gateway: Gateway) -> Non
 EMPTY = {"stages": "", "options": "", "webhook_url": " ", "metadata": "", "source_type": ""}
 
 
-@pytest.mark.parametrize(
-    ("fields", "parameters"),
-    [
+async def test_what_is_left_out_is_left_to_the_flow(gateway: Gateway, subtests: pytest.Subtests) -> None:
+    for fields, parameters in [
         ({}, {}),
         (EMPTY, {"stages": None, "options": {}, "webhook_url": None}),
         ({"stages": "[1, 2]"}, {"stages": [1, 2]}),
         ({"stages": "1, 3-4"}, {"stages": [1, 3, 4]}),
         ({"options": '{"fact-generator": {}}'}, {"options": {"fact_generator": {}}}),
-    ],
-)  # fmt: skip
-async def test_what_is_left_out_is_left_to_the_flow(
-    gateway: Gateway, fields: dict[str, str], parameters: dict[str, Any]
+    ]:
+        with subtests.test(fields=fields, parameters=parameters):
+            run = await run_of(await ingest(gateway, **fields))
+            assert {name: value for name, value in run.parameters.items() if name != "sources"} == parameters
+
+
+async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
+    gateway: Gateway, subtests: pytest.Subtests
 ) -> None:
-    run = await run_of(await ingest(gateway, **fields))
-    assert {name: value for name, value in run.parameters.items() if name != "sources"} == parameters
-
-
-@pytest.mark.parametrize(
-    ("content", "fields", "status", "code"),
-    [
+    for content, fields, status, code in [
         (NOTE, {"stages": "9"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "1-999999999999"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "all"}, 422, "InvalidOptions"),
@@ -152,15 +148,12 @@ async def test_what_is_left_out_is_left_to_the_flow(
         (b"", {}, 422, "EmptyDocument"),
         (b"\x7fELF" + bytes(100), {}, 415, "UnsupportedType"),
         (b"PK\x03\x04 and then nothing", {}, 422, "UnreadableDocument"),
-    ],
-)
-async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
-    gateway: Gateway, content: bytes | None, fields: dict[str, str], status: int, code: str
-) -> None:
-    answer = await ingest(gateway, content, **fields)
-    assert (answer.status_code, error_of(answer)) == (status, code)
-    assert await files(gateway) == 0
-    assert list(gateway.custody.backend.paths()) == []
+    ]:
+        with subtests.test(content=content, fields=fields, status=status, code=code):
+            answer = await ingest(gateway, content, **fields)
+            assert (answer.status_code, error_of(answer)) == (status, code)
+            assert await files(gateway) == 0
+            assert list(gateway.custody.backend.paths()) == []
 
 
 async def test_a_file_in_custody_is_processed_without_being_sent_again(gateway: Gateway) -> None:
@@ -219,12 +212,16 @@ async def test_many_at_once_under_one_key_are_one_run(gateway: Gateway, by_id: b
     assert sum("idempotency-replayed" not in answer.headers for answer in answers) == 1
 
 
-@pytest.mark.parametrize("once", ["", "ü", "a b", "x" * 256])
-async def test_a_key_that_is_none_is_refused(gateway: Gateway, once: str) -> None:
-    headers = [(b"Authorization", f"Bearer {await gateway.key('write')}".encode()), (b"Idempotency-Key", once.encode())]
-    answer = await gateway.client.post(INGEST, files={"file": ("note.md", NOTE)}, headers=headers)
-    assert (answer.status_code, error_of(answer)) == (422, "InvalidRequest")
-    assert await files(gateway) == 0
+async def test_a_key_that_is_none_is_refused(gateway: Gateway, subtests: pytest.Subtests) -> None:
+    for once in ["", "ü", "a b", "x" * 256]:
+        with subtests.test(once=once):
+            headers = [
+                (b"Authorization", f"Bearer {await gateway.key('write')}".encode()),
+                (b"Idempotency-Key", once.encode()),
+            ]
+            answer = await gateway.client.post(INGEST, files={"file": ("note.md", NOTE)}, headers=headers)
+            assert (answer.status_code, error_of(answer)) == (422, "InvalidRequest")
+            assert await files(gateway) == 0
 
 
 # Prefect fails --------------------------------------------------------------------------------------------------------

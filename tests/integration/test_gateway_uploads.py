@@ -170,9 +170,10 @@ METADATA = b'Content-Disposition: form-data; name="metadata"\r\n\r\n'
 LONG_NAME = b'Content-Disposition: form-data; name="file"; filename="' + b"a" * 1100 + b'"\r\n\r\nx'
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "status", "code"),
-    [
+async def test_a_body_that_is_no_proper_form_is_refused_and_nothing_is_kept(
+    gateway: Gateway, subtests: pytest.Subtests
+) -> None:
+    for body, content_type, status, code in [
         (b"{}", "application/json", 415, "UnsupportedMediaType"),
         (b"", "", 415, "UnsupportedMediaType"),
         (form(FILE), "multipart/form-data", 400, "MalformedForm"),
@@ -192,14 +193,11 @@ LONG_NAME = b'Content-Disposition: form-data; name="file"; filename="' + b"a" * 
         (form(METADATA + b"\xff", FILE), FORM, 422, "InvalidOptions"),
         (form(METADATA + b'"a\x00"', FILE), FORM, 422, "InvalidOptions"),
         (form(LONG_NAME), FORM, 422, "InvalidOptions"),
-    ],
-)  # fmt: skip
-async def test_a_body_that_is_no_proper_form_is_refused_and_nothing_is_kept(
-    gateway: Gateway, body: bytes, content_type: str, status: int, code: str
-) -> None:
-    answer = await raw(gateway, body, content_type)
-    assert (answer.status_code, error_of(answer)) == (status, code)
-    await assert_nothing_is_left(gateway)
+    ]:
+        with subtests.test(body=body, content_type=content_type, status=status, code=code):
+            answer = await raw(gateway, body, content_type)
+            assert (answer.status_code, error_of(answer)) == (status, code)
+            await assert_nothing_is_left(gateway)
 
 
 async def test_a_thousand_parts_are_not_worked_through(gateway: Gateway) -> None:
@@ -209,9 +207,8 @@ async def test_a_thousand_parts_are_not_worked_through(gateway: Gateway) -> None
     await assert_nothing_is_left(gateway)
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
+async def test_metadata_that_is_no_small_json_object_is_refused(gateway: Gateway, subtests: pytest.Subtests) -> None:
+    for metadata in [
         "[]",
         "7",
         "not json",
@@ -224,12 +221,11 @@ async def test_a_thousand_parts_are_not_worked_through(gateway: Gateway) -> None
         '{"a":' * 33 + "1" + "}" * 33,
         '{"a":' * 1000 + "1" + "}" * 1000,
         '{"a":' + "[" * 32 + "]" * 32 + "}",
-    ],
-)
-async def test_metadata_that_is_no_small_json_object_is_refused(gateway: Gateway, metadata: str) -> None:
-    answer = await upload(gateway, PDF, metadata=metadata)
-    assert (answer.status_code, error_of(answer)) == (422, "InvalidOptions")
-    await assert_nothing_is_left(gateway)
+    ]:
+        with subtests.test(metadata=metadata):
+            answer = await upload(gateway, PDF, metadata=metadata)
+            assert (answer.status_code, error_of(answer)) == (422, "InvalidOptions")
+            await assert_nothing_is_left(gateway)
 
 
 async def test_metadata_of_any_kind_comes_back(gateway: Gateway) -> None:

@@ -156,9 +156,10 @@ async def test_an_address_that_came_with_a_run_has_no_secret_of_its_own(
     assert code_of(await http.post(f"/endpoints/{one['endpoint_id']}/rotate")) == (422, "InvalidOptions")
 
 
-@pytest.mark.parametrize(
-    ("url", "code"),
-    [
+async def test_an_address_that_must_not_be_reached_is_refused(
+    gateway: Gateway, http: httpx.AsyncClient, subtests: pytest.Subtests
+) -> None:
+    for url, code in [
         ("http://10.0.0.1/", "AddressRefused"),
         ("http://169.254.169.254/latest/meta-data", "AddressRefused"),
         ("http://[::ffff:10.0.0.1]/", "AddressRefused"),
@@ -177,21 +178,19 @@ async def test_an_address_that_came_with_a_run_has_no_secret_of_its_own(
         ("https://example.org/" + "x" * 2048, "InvalidRequest"),
         ("", "InvalidRequest"),
         (None, "InvalidRequest"),
-    ],
-)
-async def test_an_address_that_must_not_be_reached_is_refused(
-    gateway: Gateway, http: httpx.AsyncClient, url: str | None, code: str
+    ]:
+        with subtests.test(url=url, code=code):
+            answer = await http.post("/endpoints", json={"url": url})
+            assert code_of(answer) == (422, code)
+            assert "10.0.0.1" not in answer.text and "WAYBILL" not in answer.text
+            assert await gateway.audited("endpoint_added") == []
+            assert (await http.get("/endpoints")).json() == {"endpoints": []}
+
+
+async def test_what_cannot_be_registered_is_refused(
+    http: httpx.AsyncClient, receiver: Receiver, subtests: pytest.Subtests
 ) -> None:
-    answer = await http.post("/endpoints", json={"url": url})
-    assert code_of(answer) == (422, code)
-    assert "10.0.0.1" not in answer.text and "WAYBILL" not in answer.text
-    assert await gateway.audited("endpoint_added") == []
-    assert (await http.get("/endpoints")).json() == {"endpoints": []}
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
+    for more in [
         {"events": []},
         {"events": ["everything"]},
         {"events": ["task_completed", 7]},
@@ -204,22 +203,22 @@ async def test_an_address_that_must_not_be_reached_is_refused(
         {"description": None},
         {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
         {"origin": "run"},
-    ],
-)
-async def test_what_cannot_be_registered_is_refused(
-    http: httpx.AsyncClient, receiver: Receiver, more: dict[str, Any]
+    ]:
+        with subtests.test(more=more):
+            body = json.dumps({"url": receiver.url(), **more})
+            answer = await http.post("/endpoints", content=body, headers={"Content-Type": "application/json"})
+            assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
+            assert (await http.get("/endpoints")).json() == {"endpoints": []}
+
+
+async def test_an_overlap_that_cannot_be_is_refused(
+    http: httpx.AsyncClient, receiver: Receiver, subtests: pytest.Subtests
 ) -> None:
-    body = json.dumps({"url": receiver.url(), **more})
-    answer = await http.post("/endpoints", content=body, headers={"Content-Type": "application/json"})
-    assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
-    assert (await http.get("/endpoints")).json() == {"endpoints": []}
-
-
-@pytest.mark.parametrize("overlap", ["0", "0s", "31d", "9999999d", -1, False, 2592001, None, "soon", 0.5])
-async def test_an_overlap_that_cannot_be_is_refused(http: httpx.AsyncClient, receiver: Receiver, overlap: Any) -> None:
-    made = await registered(http, receiver.url())
-    answer = await http.post(f"/endpoints/{made['endpoint_id']}/rotate", json={"overlap": overlap})
-    assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
+    for overlap in ["0", "0s", "31d", "9999999d", -1, False, 2592001, None, "soon", 0.5]:
+        with subtests.test(overlap=overlap):
+            made = await registered(http, receiver.url())
+            answer = await http.post(f"/endpoints/{made['endpoint_id']}/rotate", json={"overlap": overlap})
+            assert (answer.status_code, error_of(answer) in {"InvalidRequest", "InvalidOptions"}) == (422, True)
 
 
 # Deliveries -----------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from collections.abc import Callable
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,28 +19,33 @@ CONCRETE = [
 ]
 
 
-@pytest.mark.parametrize("kind", CONCRETE)
-def test_every_concrete_error_is_either_transient_or_permanent(kind: type[WaybillError]) -> None:
-    assert issubclass(kind, Transient) != issubclass(kind, Permanent)
+def test_every_concrete_error_is_either_transient_or_permanent(subtests: pytest.Subtests) -> None:
+    for kind in CONCRETE:
+        with subtests.test(kind=kind):
+            assert issubclass(kind, Transient) != issubclass(kind, Permanent)
 
 
-@pytest.mark.parametrize("kind", CONCRETE)
-def test_every_error_says_what_it_means(kind: type[WaybillError]) -> None:
-    assert kind.__doc__ and kind.__doc__ != WaybillError.__doc__
+def test_every_error_says_what_it_means(subtests: pytest.Subtests) -> None:
+    for kind in CONCRETE:
+        with subtests.test(kind=kind):
+            assert kind.__doc__ and kind.__doc__ != WaybillError.__doc__
 
 
-@pytest.mark.parametrize("kind", CONCRETE)
-@pytest.mark.parametrize("copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy])  # noqa: S301
-def test_an_error_survives_pickling_with_its_attributes(
-    kind: type[WaybillError], copied: Callable[[WaybillError], Any]
-) -> None:
-    file_id = uuid4()
-    error = kind("cannot do it; try that", file_id=file_id, sqlstate=None)
-    again = copied(error)
-    assert type(again) is kind
-    assert str(again) == again.message == "cannot do it; try that"
-    assert (again.file_id, again.sqlstate) == (file_id, None)
-    assert again.context == {"file_id": file_id, "sqlstate": None}
+def test_an_error_survives_pickling_with_its_attributes(subtests: pytest.Subtests) -> None:
+    for kind in CONCRETE:
+        for copied in (pickled, copy.copy, copy.deepcopy):
+            with subtests.test(kind=kind, copied=copied):
+                file_id = uuid4()
+                error = kind("cannot do it; try that", file_id=file_id, sqlstate=None)
+                again = copied(error)
+                assert type(again) is kind
+                assert str(again) == again.message == "cannot do it; try that"
+                assert (again.file_id, again.sqlstate) == (file_id, None)
+                assert again.context == {"file_id": file_id, "sqlstate": None}
+
+
+def pickled(error: WaybillError) -> WaybillError:
+    return pickle.loads(pickle.dumps(error))  # noqa: S301
 
 
 def test_the_two_halves_of_the_tree_are_apart() -> None:

@@ -167,10 +167,10 @@ HOSTILE_HEADERS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("header", HOSTILE_HEADERS.values(), ids=HOSTILE_HEADERS)
-def test_other_headers_are_refused_even_with_a_right_signature(header: Any) -> None:
-    with pytest.raises(LinkInvalid):
-        taken(signed(header))
+def test_other_headers_are_refused_even_with_a_right_signature(subtests: pytest.Subtests) -> None:
+    for name, header in HOSTILE_HEADERS.items():
+        with subtests.test(name), pytest.raises(LinkInvalid):
+            taken(signed(header))
 
 
 HOSTILE_CLAIMS: dict[str, Any] = {
@@ -201,10 +201,10 @@ HOSTILE_CLAIMS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("claims", HOSTILE_CLAIMS.values(), ids=HOSTILE_CLAIMS)
-def test_other_claims_are_refused_even_with_a_right_signature(claims: Any) -> None:
-    with pytest.raises(LinkInvalid):
-        taken(signed(claims=claims))
+def test_other_claims_are_refused_even_with_a_right_signature(subtests: pytest.Subtests) -> None:
+    for name, claims in HOSTILE_CLAIMS.items():
+        with subtests.test(name), pytest.raises(LinkInvalid):
+            taken(signed(claims=claims))
 
 
 def test_other_signatures_are_refused() -> None:
