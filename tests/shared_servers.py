@@ -1,5 +1,5 @@
-"""Servers that all processes of a test run share: each is started by the first test that wants it, and stopped when the
-run is over.
+"""Servers that the tests of a run share: each is started by the first test that wants it, and stopped when the run is
+over. All processes of a run share one Postgres and one S3 server; each has a Prefect server of its own.
 
 A keeper process holds each server. It writes the server's address to a file in the run's folder, and stops the server
 as soon as the run's lock is free: the kernel releases the lock when the process that holds it ends, however it ends.
@@ -61,13 +61,17 @@ def shared_s3(run: Path) -> S3Server:
 
 
 def shared_prefect(run: Path) -> str:
-    """The address of the API of the run's Prefect server."""
-    return str(_shared(run, "prefect")["address"])
+    """The address of the API of this process's Prefect server.
+
+    Each process has one because a Prefect server has one block `artifact-store/waybill`: a command that processes
+    documents saves it, and a run of another test would store its files there.
+    """
+    return str(_shared(run, f"prefect-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")["address"])
 
 
 @contextmanager
 def alone_with_prefect(run: Path) -> Generator[str]:
-    """Wait for the second Prefect server and keep it for this block; the address of its API."""
+    """Wait for the Prefect server of the modules `PREFECT_ALONE` and keep it for this block; the address of its API."""
     with _alone(run, "module-with-prefect"):
         yield str(_shared(run, "prefect-alone")["address"])
 
@@ -143,7 +147,6 @@ _SERVERS: dict[str, Callable[[Path], Any]] = {
     "postgres": _postgres,
     "s3": _s3,
     "prefect": _prefect,
-    "prefect-alone": _prefect,
 }
 
 
@@ -152,7 +155,7 @@ def _keep(run: Path, name: str) -> None:
     state = run / f"{name}.json"
     with ExitStack() as stack:
         stack.callback(state.unlink, missing_ok=True)
-        found = stack.enter_context(_SERVERS[name](run))
+        found = stack.enter_context(_SERVERS[name.partition("-")[0]](run))
         lock = stack.enter_context((run / _RUN_LOCK).open("w"))
         draft = state.with_suffix(".new")
         draft.write_text(json.dumps(found))

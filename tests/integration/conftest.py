@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from blocks.prefect_blocks import BLOCK_NAME
 from blocks.settings import Settings, current_settings
+from blocks.storage.block import ArtifactStore
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
 from waybill.stack.drain import send_pending_records
@@ -23,9 +25,10 @@ from waybill.stack.drain import send_pending_records
 
 @pytest.fixture(scope="module")
 def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator[str]:
-    """The API address of a Prefect server that the whole run shares: a test looks at records of its own only.
+    """The API address of a Prefect server that other modules have used: a test looks at records of its own only.
 
-    A module with the mark `PREFECT_ALONE` gets the second of two servers, which no other module uses meanwhile.
+    A module with the mark `PREFECT_ALONE` gets a server that only such modules use, one at a time. No storage block is
+    left: files are stored where the environment says.
     """
     # The heartbeat's thread outlives a test by up to its interval; log lines are not what these tests look at.
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None, PREFECT_LOGGING_TO_API_ENABLED: False}
@@ -37,7 +40,13 @@ def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator
         stack.enter_context(temporary_settings(updates={PREFECT_API_URL: address, **quiet}))
         # Prefect's background threads belong to one server: those of the next module connect to the other.
         stack.callback(send_pending_records)
+        _remove_storage_block()
         yield address
+
+
+def _remove_storage_block() -> None:
+    with suppress(ValueError):  # Prefect raises it when there is no such block document
+        ArtifactStore.delete(BLOCK_NAME)
 
 
 @dataclass(frozen=True)
