@@ -248,7 +248,7 @@ def test_status_warns_of_processes_that_were_started_with_other_code_than_is_ins
     assert "serving     0.0.9+01234567 with Prefect 3.8.8\n" in done.stdout
     assert f"installed   {code['installed']}\n" in done.stdout
     assert f"started with other code than is installed now ({code['installed']})" in done.stderr
-    assert "the serving process runs 0.0.9+01234567 with Prefect 3.8.8; the dispatcher runs unknown. " in done.stderr
+    assert "the flow server runs 0.0.9+01234567 with Prefect 3.8.8; the dispatcher runs unknown. " in done.stderr
     assert "the gateway" not in done.stderr
 
 

@@ -316,7 +316,7 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         assert marks.read_text().count("done") == 1
 
         os.kill(recorded_pid(home / "serve.json"), signal.SIGKILL)
-        up.says("the serving process is back")
+        up.says("the flow server is back")
         until.unlink()
         trigger(free_port, marks, until)
         eventually(lambda: began(marks) == 3, "the next run begins")

@@ -1,7 +1,7 @@
 """kill -9 of whatever takes part in a run and in telling of it, at random moments, under a real `waybill up`.
 
 Each round starts a run of some documents through Prefect's API, with a `webhook_url` of a real receiver that now and
-then refuses, and kills one or two of: the flow's process, the serving process with what it runs, the Prefect server,
+then refuses, and kills one or two of: the flow's process, the flow server with what it runs, the Prefect server,
 the dispatcher (with the reconciler in it); or cancels the run. In the end Prefect's history, the outbox and the
 receiver must agree: every state that is told has exactly one event, every event has arrived, and what has arrived
 twice is the same. Run as a program for the long form: ``python -m tests.fault.webhook_chaos --rounds 30``.
@@ -43,7 +43,7 @@ from tests.webhooks.receiver import Receiver, Request, running_receiver
 VICTIMS = ("flow", "serve", "prefect", "dispatch", "cancel")
 # What a run of twenty documents takes when nobody disturbs it.
 _WORK_SECONDS = 2.5
-# A server or serving process that was killed is noticed, ended with its children and started again.
+# A server or flow server that was killed is noticed, ended with its children and started again.
 _RECOVERY_SECONDS = 120.0
 # W2: within 30 s of the reconciler's run everything is told. It has to be back first.
 _TOLD_SECONDS = 45.0

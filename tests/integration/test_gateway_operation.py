@@ -247,6 +247,24 @@ async def test_requests_are_counted_by_route_and_never_by_what_clients_make_up(w
     assert not [name for name in found if "_created" in name], "twice as many series that nobody reads"
 
 
+async def test_an_upload_whose_client_disconnects_counts_as_499(watched: Gateway) -> None:
+    path = "/api/v1/files/upload"
+    address = httpx.URL(watched.url)
+    _, writer = await asyncio.open_connection(address.host, address.port)
+    key = (await watched.headers("write"))["Authorization"]
+    writer.write(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Length: 1000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n".encode()
+    )
+    await writer.drain()
+    writer.close()
+    counted = f"waybill_http_requests_total{{method=POST,route={path},status="
+    async with asyncio.timeout(60):
+        while not (statuses := [name for name in await scrape(watched) if name.startswith(counted)]):  # noqa: ASYNC110 - it is in the process under test
+            await asyncio.sleep(0.02)
+    assert statuses == [f"{counted}499}}"]
+
+
 async def test_custody_is_told_by_kind_with_what_goes_soon(watched: Gateway, unsettled: None) -> None:
     first = await watched.put(b"a" * 1000, keep_for=timedelta(hours=2))
     await watched.put(b"b" * 10, keep_for=timedelta(days=9))

@@ -58,6 +58,9 @@ SAFE_HEADERS = {
 # Long enough for a database to restart, short enough for a person.
 RETRY_AFTER_SECONDS = 5
 
+# As nginx counts it: the client disconnected before the response began. No client ever sees this status.
+CLIENT_DISCONNECTED = 499
+
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 DAMAGED = "the stored content of this file is damaged and cannot be served"
@@ -164,8 +167,8 @@ async def _invalid_request(_: Request, error: Exception) -> Response:
 
 
 async def _client_disconnected(_: Request, __: Exception) -> Response:
-    # The client has gone, so this is never read.
-    return Response(status_code=HTTPStatus.BAD_REQUEST)
+    # The client has gone: only the request log and the metrics see this.
+    return Response(status_code=CLIENT_DISCONNECTED)
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from waybill.gateway.errors import CLIENT_DISCONNECTED
+
 log = logging.getLogger("waybill.gateway.access")
 
 # A client's own id is used if it is harmless in a log.
@@ -56,8 +58,7 @@ class RequestLog:
 
     def _log(self, scope: Scope, response: _Response, seconds: float) -> None:
         route = route_of(scope)
-        # 499 as nginx counts it: the client disconnected before the response began.
-        status = response.status or 499
+        status = response.status or CLIENT_DISCONNECTED
         log.info(
             "request",
             extra={

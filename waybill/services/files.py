@@ -18,7 +18,7 @@ from blocks.custody import Custody, MakeAvailable
 from blocks.errors import ArtifactGone
 from blocks.links import Link
 
-Also = Callable[[Connection, Artifact], Awaitable[None]]
+RowWriter = Callable[[Connection, Artifact], Awaitable[None]]
 """Writes more rows in the transaction that makes a file available; an error undoes all of it."""
 
 
@@ -90,7 +90,7 @@ async def share_file(
     return Shared(artifact=artifact, link=link, direct=direct)
 
 
-def recorded_upload(custody: Custody, *, also: Also | None = None, by: Actor) -> MakeAvailable:
+def recorded_upload(custody: Custody, *, also: RowWriter | None = None, by: Actor) -> MakeAvailable:
     """Return a `MakeAvailable` for `Custody.take` that also records the upload and runs *also*, in one transaction."""
 
     async def make_available(connection: Connection, artifact: Artifact) -> Artifact:

@@ -25,7 +25,7 @@ LOST = "Lost"
 
 # Two heartbeats may be late or missing on a busy machine.
 _MISSED_HEARTBEATS = 2.5
-# A serving process that is asked to end has ten seconds, and its runs need some of them.
+# A flow server that is asked to end has ten seconds, and its runs need some of them.
 _FAREWELL_SECONDS = 2.0
 
 _LOG = logging.getLogger("waybill.stack")

@@ -1,6 +1,6 @@
 """The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.flow_server``.
 
-Owns registering what ``prefect.yaml`` describes, putting runs that an earlier serving process left behind back into
+Owns registering what ``prefect.yaml`` describes, putting runs that an earlier flow server left behind back into
 the queue, and running Prefect's runner until a signal stops it. Ends by itself when the command that started it is
 gone. Only ever one per home: `waybill up` sees to that, which is why a run that is still "running" at the start has no
 process any more.
@@ -34,7 +34,7 @@ def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: N
     """Serve every deployment of *project* until SIGTERM or SIGINT; *on_ready* is called before the first poll.
 
     Flow runs are processes in this process's group. On the way out they are ended and stay "Running", so that the next
-    serving process goes on with them. Raises `StackUnavailable` when ``prefect.yaml`` cannot be read.
+    flow server goes on with them. Raises `StackUnavailable` when ``prefect.yaml`` cannot be read.
     """
     asyncio.run(_serve(project, read_deployments(project), on_ready))
 

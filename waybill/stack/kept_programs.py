@@ -8,11 +8,11 @@ from pathlib import Path
 from waybill.stack.kept_process import Program, running_code
 
 FLOWS, DISPATCHER, GATEWAY = "serve", "dispatch", "gateway"
-_CALLED = {FLOWS: "the serving process", DISPATCHER: "the dispatcher", GATEWAY: "the gateway"}
+_CALLED = {FLOWS: "the flow server", DISPATCHER: "the dispatcher", GATEWAY: "the gateway"}
 
 
 def flows_program(project: Path) -> Program:
-    """The serving process of *project*. Its flow runs are in its group, end with it, and go on when it is back."""
+    """The flow server of *project*. Its flow runs are in its group, end with it, and go on when it is back."""
     return Program(
         name=FLOWS,
         called=_CALLED[FLOWS],

@@ -1,6 +1,6 @@
 """`waybill up`: run everything until Ctrl-C or a signal.
 
-Owns being the only `up` of a home, and keeping the servers, the dispatcher, the serving process and the gateway
+Owns being the only `up` of a home, and keeping the servers, the dispatcher, the flow server and the gateway
 running. A second `up` with the same home changes nothing: it prints where the first one is and exits with success.
 """
 

@@ -30,7 +30,7 @@ from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
 from waybill.gateway.http.form_parsing import upload_metadata
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
 from waybill.gateway.resources import Resources
-from waybill.services.files import Also, recorded_upload
+from waybill.services.files import RowWriter, recorded_upload
 
 _ANY_TYPE = "application/octet-stream"
 # Long enough for a burst of small files to pass.
@@ -114,7 +114,7 @@ async def upload_form(
 
 
 async def keep(
-    form: UploadForm, resources: Resources, caller: Caller, *, convertible: bool, also: Also | None = None
+    form: UploadForm, resources: Resources, caller: Caller, *, convertible: bool, also: RowWriter | None = None
 ) -> Artifact:
     """Make the form's file available and record who uploaded it. *also* writes more in the same transaction, or raises.
 

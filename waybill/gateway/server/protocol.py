@@ -23,7 +23,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from waybill.gateway.errors import error_response
+from waybill.gateway.errors import CLIENT_DISCONNECTED, error_response
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
 from waybill.gateway.server.request_head import RequestRefused, StrictConnection, as_refusal
 
@@ -128,7 +128,7 @@ class GatewayProtocol(H11Protocol):
             self._measured, self._head_began_at = self._exchange, None
             self._sending = self._throughput(self._limits.body_silence_seconds)
         if self._is_slow_reader(now):
-            self._log(499, "the client does not read the response")
+            self._log(CLIENT_DISCONNECTED, "the client does not read the response")
             self.transport.abort()
         elif self._is_late_head(now):
             self._refuse(RequestRefused(408, "RequestTimeout", "the head of the request did not arrive in time"))
