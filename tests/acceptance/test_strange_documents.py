@@ -92,7 +92,7 @@ def hostile(
         own = folder / name  # several cases share a file name
         own.mkdir()
         paths[name] = case.write_into(own)
-    yield run_watched(on_servers, *paths.values(), stage_seconds=30), paths
+    yield run_watched(on_servers, *paths.values(), stage_seconds=10), paths
 
 
 @pytest.mark.timeout(RUN_SECONDS + 60)

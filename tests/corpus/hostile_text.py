@@ -65,7 +65,7 @@ def _nested_list() -> str:
 
 
 def _large_table() -> str:
-    rows = "".join(f"| {number} | {_words(6, number)} | {number * 7 % 1000} |\n" for number in range(20_000))
+    rows = "".join(f"| {number} | {_words(6, number)} | {number * 7 % 1000} |\n" for number in range(4_000))
     return f"| number | words | value |\n| --- | --- | --- |\n| 0 | {MARK} | 0 |\n{rows}"
 
 
@@ -180,7 +180,7 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "unclosed-quote-csv",
         "unclosed-quote.csv",
-        _made(lambda: f'ship,note\nAlma,{MARK}\nBodil,"{_words(200_000, 13)}\n'),
+        _made(lambda: f'ship,note\nAlma,{MARK}\nBodil,"{_words(40_000, 13)}\n'),
         "a quote that is never closed",
         MARK,
         errors=DAMAGED + LIMITS,
@@ -221,12 +221,12 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "brackets-markdown",
         "brackets.md",
-        content(f"# {MARK}\n\n{'[' * 50_000}\n\n{'*a_' * 50_000}\n\n{'`' * 30_000}a\n\n{'<a ' * 30_000}\n".encode()),
+        content(f"# {MARK}\n\n{'[' * 12_000}\n\n{'*a_' * 12_000}\n\n{'`' * 8_000}a\n\n{'<a ' * 8_000}\n".encode()),
         "what makes a careless inline parser take hours",
         MARK,
         errors=LIMITS,
     ),
-    succeeds("table-only-markdown", "table-only.md", _made(_large_table), "20,000 rows", MARK, errors=LIMITS),
+    succeeds("table-only-markdown", "table-only.md", _made(_large_table), "4,000 rows", MARK, errors=LIMITS),
     succeeds(
         "yaml-alias-bomb-markdown",
         "alias-bomb.md",
@@ -275,8 +275,8 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "deep-json",
         "deep.json",
-        _made(lambda: f'{"[" * 100_000}"{MARK}"{"]" * 100_000}'),
-        "100,000 nested lists",
+        _made(lambda: f'{"[" * 30_000}"{MARK}"{"]" * 30_000}'),
+        "30,000 nested lists",
         MARK,
         errors=DAMAGED + LIMITS,
     ),
