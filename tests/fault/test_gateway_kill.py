@@ -21,7 +21,7 @@ MIB = 1024 * 1024
 FORM = "multipart/form-data; boundary=xx"
 HEAD = b'--xx\r\nContent-Disposition: form-data; name="file"; filename="half.bin"\r\n\r\n'
 # After each kill 'waybill up' waits twice as long before it starts the gateway again.
-KILLS = 3
+KILLS = 2
 SEED = int(os.environ.get("WAYBILL_TEST_SEED", "2026"))
 
 

@@ -31,8 +31,10 @@ from tests.s3.fault_proxy import (
 )
 
 MIB = 2**20
+# The smallest that S3 takes; the product's parts are larger.
+PART_MIB = 5
 # Two parts, and four blocks of reading.
-SIZE_MIB = 14
+SIZE_MIB = 7
 KEY = "outputs/3f/3f2a"
 # The bar for a process that is told to end is 5 s, of a machine that has nothing else to do; one that hangs
 # never ends. That for a write to a server which answers 503 for ever is 30 s.
@@ -93,7 +95,8 @@ class Place:
 
 
 @pytest.fixture
-def place(s3_server: S3Server, s3_bucket: str) -> Iterator[Place]:
+def place(s3_server: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr("blocks.storage.s3.upload.PART_BYTES", PART_MIB * MIB)
     url = f"s3://{s3_bucket}/store"
     with running_fault_proxy(s3_server.address) as proxy:
         options = {**s3_server.options, "endpoint_url": proxy.address}
@@ -132,10 +135,10 @@ def test_a_server_that_refuses_everything_for_ever_is_given_up_within_30_seconds
 
     def chunks() -> Iterator[bytes]:
         nonlocal started
-        yield from LARGE[:13]
+        yield from LARGE[: PART_MIB + 1]
         started = time.monotonic()
         place.proxy.inject(lambda _: True, SERVICE_UNAVAILABLE)
-        yield from LARGE[13:]
+        yield from LARGE[PART_MIB + 1 :]
 
     backend = S3Backend(place.url, place.options)
     with pytest.raises(StorageUnavailable, match=r"attempts.*could not be taken back"):
@@ -266,9 +269,9 @@ def test_a_lost_answer_does_not_make_another_writers_object_ours(place: Place, o
 
 def test_an_upload_that_somebody_else_ends_can_be_started_again(place: Place) -> None:
     def chunks() -> Iterator[bytes]:
-        yield from LARGE[:13]
+        yield from LARGE[: PART_MIB + 1]
         assert place.direct.abort(KEY) == 1
-        yield from LARGE[13:]
+        yield from LARGE[PART_MIB + 1 :]
 
     with pytest.raises(StorageUnavailable, match="start again"):
         place.backend.publish(KEY, chunks())

@@ -225,7 +225,7 @@ async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that
 ) -> None:
     await place.register(receiver.url())
     receiver.go_down()
-    ids = await place.happen(1500)
+    ids = await place.happen(300)
     async with place.sending(schedule=[0 * SECOND, SECOND, SECOND]):
         await until(lambda: is_held(place), "the endpoint is held")
         await asyncio.sleep(1.5)
@@ -233,7 +233,7 @@ async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that
         # Those that opened the breaker, those beside them, and one probe for each pause.
         assert row["failed"] <= BREAKER_THRESHOLD + 8
         receiver.come_back()
-        await place.until_states(delivered=1500, within=60)
+        await place.until_states(delivered=300, within=60)
     received = Counter(request.event_id for request in receiver.received())
     assert received == Counter(ids)
     assert receiver.most_in_flight <= 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from tests.gateway import Gateway, running_gateway
 # What is left out: an answer 422 to a request that fits the schema is no fault, since a schema cannot say which cursor,
 # URL or option is one; and that a key is asked for is shown by tests of their own.
 _LEFT_OUT = "positive_data_acceptance,ignored_auth"
-_EXAMPLES = 25
+_EXAMPLES = int(os.environ.get("WAYBILL_TEST_EXAMPLES", "8"))
 
 
 @pytest.fixture
