@@ -3,15 +3,18 @@ test, and homes for the local stack."""
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 from hypothesis import HealthCheck, settings
 
 from tests.distribution import Groups, LongestFirst, Recorder
@@ -77,6 +80,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         Groups(config.stash[RUN]).sort_longest_first(items, given["workerid"])
 
 
+def pytest_collection_finish() -> None:
+    """Exempt what is loaded now from garbage collection, which would look at all of it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def run_folder(pytestconfig: pytest.Config) -> Path:
     """The folder of this run, which all of its processes share."""
@@ -116,7 +125,10 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
 def s3_server(run_folder: Path) -> Iterator[S3Server]:
     """OpenStack Swift with its S3 API, the same for the whole run; installed on first use."""
     server = shared_s3(run_folder)
-    yield server
+    with pytest.MonkeyPatch.context() as patch:
+        # Each client would read the description of the S3 API from its files, which takes a tenth of a second.
+        patch.setattr("botocore.session.create_loader", cache(create_loader))
+        yield server
     server.administrator.close()
 
 
