@@ -8,7 +8,7 @@ import pytest
 
 from tests.fault.webhook_chaos import VICTIMS, disturb
 
-DOCUMENTS = 10
+DOCUMENTS = 20
 
 
 @pytest.mark.timeout(600)

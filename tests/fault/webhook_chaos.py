@@ -122,9 +122,13 @@ class Stack:
     def state(self, run_id: str) -> str:
         return self.get(f"/flow_runs/{run_id}")["state"]["type"]
 
+    def history(self, run_id: str) -> list[dict[str, Any]]:
+        """Every state of the run in Prefect's history."""
+        return self.get("/flow_run_states/", flow_run_id=run_id)
+
     def told_states(self, run_id: str) -> dict[str, str]:
         """Event id and type for every state in Prefect's history that has to be told."""
-        states = self.get("/flow_run_states/", flow_run_id=run_id)
+        states = self.history(run_id)
         return {f"evt_{state['id']}": _TOLD[state["type"]] for state in states if state["type"] in _TOLD}
 
     def events(self, run_id: str) -> list[tuple[str, str, bytes]]:
@@ -221,8 +225,13 @@ def disturbed_runs(
         for run_id, _ in runs:
             eventually(lambda run_id=run_id: stack.state(run_id) not in _NOT_BEGUN, "the run begins", _RECOVERY_SECONDS)
     _disturb_at_moments(stack, runs, victims, chance, counts)
-    for run_id, _ in runs:
-        eventually(lambda run_id=run_id: stack.state(run_id) in _TERMINAL, "the run has an end", _RECOVERY_SECONDS)
+    for one, (run_id, _) in zip(victims, runs, strict=True):
+        try:
+            eventually(lambda run_id=run_id: stack.state(run_id) in _TERMINAL, "the run has an end", _RECOVERY_SECONDS)
+        except AssertionError:
+            states = [(state["timestamp"], state["name"]) for state in stack.history(run_id)]
+            print(f"run {run_id} ({' and '.join(one)}): {states}", file=sys.stderr)
+            raise
         counts.ends[stack.state(run_id).lower()] += 1
     counts.rounds += 1
     told = ", ".join(
