@@ -1,9 +1,9 @@
 """The process that runs deployed flows for `waybill up`; run as ``python -m waybill.stack.flow_server``.
 
 Owns registering what ``prefect.yaml`` describes, putting runs that an earlier flow server left behind back into
-the queue, and running Prefect's runner until a signal stops it. Ends by itself when the command that started it is
-gone. Only ever one per home: `waybill up` sees to that, which is why a run that is still "running" at the start has no
-process any more.
+the queue, running Prefect's runner until a signal stops it, and finishing cancellations meanwhile. Ends by
+itself when the command that started it is gone. Only ever one per home: `waybill up` sees to that, which is why a run
+that is still "running" at the start has no process any more.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from uuid import UUID
 
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
+from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     on_ready()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
     async with get_client() as client:
+        finishing = asyncio.create_task(finish_cancellations(client, ids))
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        finishing.cancel()
         await stop_watching(client)
 
 
