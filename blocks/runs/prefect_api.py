@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Self, TypeVar
 
 import httpx
@@ -16,7 +16,7 @@ from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
 
 from blocks.errors import PrefectUnavailable
 
@@ -56,9 +56,9 @@ def slices(items: Sequence[T]) -> Iterator[list[T]]:
 class PrefectApi:
     """The Prefect server that the environment names."""
 
-    def __init__(self, client: PrefectClient | None, without_retries: SettingsContext) -> None:
+    def __init__(self, client: PrefectClient | None, settings: SettingsContext) -> None:
         self._client = client
-        self._without_retries = without_retries
+        self._settings = settings
 
     @property
     def configured(self) -> bool:
@@ -69,21 +69,21 @@ class PrefectApi:
     @asynccontextmanager
     async def open(cls, api_url: str | None) -> AsyncGenerator[Self]:
         """Open a client for the length of the block. The server need not answer now; None: there is no server."""
-        async with AsyncExitStack() as until_done:
-            client: PrefectClient | None = None
-            if api_url is not None:
-                limits = httpx.Limits(
-                    max_connections=_CONNECTIONS,
-                    max_keepalive_connections=_CONNECTIONS,
-                    keepalive_expiry=_KEEP_IDLE_SECONDS,
-                )
-                # The server that was named, whatever the environment says.
-                with temporary_settings({PREFECT_API_URL: api_url}):
-                    opening = get_client(
-                        httpx_settings={"limits": limits, "timeout": _REQUEST_SECONDS}, sync_client=False
-                    )
-                client = await until_done.enter_async_context(opening)
-            yield cls(client, _without_retries())
+        settings = get_settings_context()
+        if api_url is None:
+            yield cls(None, settings)
+            return
+        # The server that was named, whatever the environment says. Failures are reported: Prefect's client would repeat
+        # a request after growing pauses.
+        with_url = settings.settings.copy_with_update({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0})
+        settings = SettingsContext(profile=settings.profile, settings=with_url)
+        limits = httpx.Limits(
+            max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEP_IDLE_SECONDS
+        )
+        with settings.model_copy():
+            client = get_client(httpx_settings={"limits": limits, "timeout": _REQUEST_SECONDS}, sync_client=False)
+        async with client:
+            yield cls(client, settings)
 
     @asynccontextmanager
     async def client(self, *, seconds: float = _ANSWER_SECONDS) -> AsyncGenerator[PrefectClient]:
@@ -92,7 +92,7 @@ class PrefectApi:
             raise PrefectUnavailable("no Prefect server is configured; start 'waybill up', or set PREFECT_API_URL")
         try:
             # Prefect's client reads its settings at each request. A copy, since a context can be entered only once.
-            with self._without_retries.model_copy():
+            with self._settings.model_copy():
                 async with asyncio.timeout(seconds):
                     yield self._client
         except ObjectNotFound:
@@ -105,10 +105,3 @@ class PrefectApi:
             raise PrefectUnavailable(
                 f"the Prefect server does not answer ({type(exc).__name__}); is 'waybill up' running?"
             ) from exc
-
-
-def _without_retries() -> SettingsContext:
-    """Return Prefect's settings as they are, but with failures reported instead of retried after growing pauses."""
-    now = get_settings_context()
-    settings = now.settings.copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})
-    return SettingsContext(profile=now.profile, settings=settings)

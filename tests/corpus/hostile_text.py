@@ -61,11 +61,11 @@ def _deep_mail() -> str:
 
 
 def _nested_list() -> str:
-    return f"# {MARK}\n\n" + "".join(f"{' ' * level}- level {level}\n" for level in range(3_000))
+    return f"# {MARK}\n\n" + "".join(f"{' ' * level}- level {level}\n" for level in range(2_000))
 
 
 def _large_table() -> str:
-    rows = "".join(f"| {number} | {_words(6, number)} | {number * 7 % 1000} |\n" for number in range(4_000))
+    rows = "".join(f"| {number} | {_words(6, number)} | {number * 7 % 1000} |\n" for number in range(2_000))
     return f"| number | words | value |\n| --- | --- | --- |\n| 0 | {MARK} | 0 |\n{rows}"
 
 
@@ -180,7 +180,7 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "unclosed-quote-csv",
         "unclosed-quote.csv",
-        _made(lambda: f'ship,note\nAlma,{MARK}\nBodil,"{_words(40_000, 13)}\n'),
+        _made(lambda: f'ship,note\nAlma,{MARK}\nBodil,"{_words(15_000, 13)}\n'),
         "a quote that is never closed",
         MARK,
         errors=DAMAGED + LIMITS,
@@ -209,7 +209,7 @@ TEXT_CASES: tuple[HostileCase, ...] = (
         errors=DAMAGED,
     ),
     # Markdown
-    succeeds("deep-list-markdown", "deep-list.md", _made(_nested_list), "lists 3,000 deep", MARK, errors=LIMITS),
+    succeeds("deep-list-markdown", "deep-list.md", _made(_nested_list), "lists 2,000 deep", MARK, errors=LIMITS),
     succeeds(
         "deep-quote-markdown",
         "deep-quote.md",
@@ -221,12 +221,12 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "brackets-markdown",
         "brackets.md",
-        content(f"# {MARK}\n\n{'[' * 12_000}\n\n{'*a_' * 12_000}\n\n{'`' * 8_000}a\n\n{'<a ' * 8_000}\n".encode()),
+        content(f"# {MARK}\n\n{'[' * 6_000}\n\n{'*a_' * 6_000}\n\n{'`' * 4_000}a\n\n{'<a ' * 4_000}\n".encode()),
         "what makes a careless inline parser take hours",
         MARK,
         errors=LIMITS,
     ),
-    succeeds("table-only-markdown", "table-only.md", _made(_large_table), "4,000 rows", MARK, errors=LIMITS),
+    succeeds("table-only-markdown", "table-only.md", _made(_large_table), "2,000 rows", MARK, errors=LIMITS),
     succeeds(
         "yaml-alias-bomb-markdown",
         "alias-bomb.md",
@@ -275,8 +275,8 @@ TEXT_CASES: tuple[HostileCase, ...] = (
     succeeds(
         "deep-json",
         "deep.json",
-        _made(lambda: f'{"[" * 30_000}"{MARK}"{"]" * 30_000}'),
-        "30,000 nested lists",
+        _made(lambda: f'{"[" * 20_000}"{MARK}"{"]" * 20_000}'),
+        "20,000 nested lists",
         MARK,
         errors=DAMAGED + LIMITS,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from waybill.process.gateway_socket import address_of, listen
 HOUR = timedelta(hours=1)
 # Longer than what a gateway reads and sends at a time, and no whole number of chunks.
 CONTENT = os.urandom(3 * 1024 * 1024 + 17)
+# These gateways speak no TLS, and to load the authorities takes longer than to start one.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,10 @@ async def running_gateway(
     url = address_of(listener)
     given = Settings(**{"home": home, "public_url": url, "database_url": database_url, **settings})
     home.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test's own
-    async with Catalog.open(database_url) as catalog, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with (
+        Catalog.open(database_url) as catalog,
+        httpx.AsyncClient(base_url=url, timeout=30, verify=_NO_AUTHORITIES) as client,
+    ):
         custody = Custody(catalog=catalog, backend=backend or open_backend(str(home / "store")), keys=keys)
         async with open_resources(given, custody, prefect_api=prefect_api, resolve=resolve) as resources:
             server = GatewayServer(create_app(resources), ending.is_set, limits=limits)
