@@ -17,9 +17,9 @@ PYTHON ?= $(shell \
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
-# Two, whatever the machine has: more are quicker, but on two processors the servers of four take a minute to start.
-# Which process gets what is decided in tests/distribution.py.
-AT_ONCE := -n 2 --dist loadgroup --no-loadscope-reorder
+# Three, whatever the machine has: on two processors, one of two waits for something a sixth of the time, and the servers
+# of four take a minute to start. Which process gets what is decided in tests/distribution.py.
+AT_ONCE := -n 3 --dist loadgroup --no-loadscope-reorder
 
 # Another implementation of age to be tested against, what users download with, and reverse proxies to be run behind. Only
 # as root, as in a container: nobody is asked for a password.
