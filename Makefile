@@ -17,8 +17,8 @@ PYTHON ?= $(shell \
 # Named for what is installed: the set-up runs again when the lock or the project's own metadata changes, and only then.
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
-# Three, whatever the machine has: on two processors, one of two waits for something a sixth of the time, and the servers
-# of four take a minute to start. Which process gets what is decided in tests/distribution.py.
+# Three, whatever the machine has: two leave two processors idle for a sixth of the time, and the servers of four take a
+# minute to start there. Which process gets what is decided in tests/distribution.py.
 AT_ONCE := -n 3 --dist loadgroup --no-loadscope-reorder
 
 # Another implementation of age to be tested against, what users download with, and reverse proxies to be run behind. Only

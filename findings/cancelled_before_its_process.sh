@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Prefect 3.9.1: a served flow run that is cancelled while "Pending" stays "Cancelling".
+# Prefect 3.9.1: a served flow run that is cancelled just before its process is registered stays "Cancelling".
 #
-# Behaviour: the process that serves a deployment (`Flow.serve`, `Runner`) acts on a cancellation only from the moment
-#   on in which it has registered the process of that run. It sets the run to "Pending" before it starts that process.
-#   When the run is cancelled in between, the server accepts "Cancelling", the runner ignores the event as one of a run
-#   that it does not know, and does not ask again. The process starts, is refused "Running", and ends. The run stays
-#   "Cancelling", and keeps its place under a concurrency limit.
+# Behaviour: the process that serves a deployment (`Flow.serve`, `Runner`) acts on a cancellation only after it has
+#   registered the process of that run. Before it starts that process, it sets the run to "Pending". When the run is
+#   cancelled in between, the server accepts "Cancelling". The runner ignores the event, as one of a run that it does not
+#   know, and does not ask again. If the process starts at all, it is refused "Running" and ends. The run stays
+#   "Cancelling", and keeps its place under a concurrency limit for minutes, or for ever.
 # Why one would expect otherwise: a run that is cancelled before it is taken ("Scheduled") becomes "Cancelled" at once,
 #   and one that is cancelled while it runs becomes "Cancelled" when its process has ended. The runner sees this
 #   process end, too.
-# Consequence: who serves flows has to look for runs that are "Cancelling" without a process, and to end them.
+# Consequence: whoever serves flows has to find such runs and end them.
 #
 # Exits with 0 when the behaviour is as described, with 1 when it is not.
 set -euo pipefail

@@ -1,7 +1,7 @@
 """Which process of a parallel run gets which tests: a file, or what is marked as a group, stays together, and what
 takes longest begins first, so that no process is left alone at the end.
 
-How long each takes is read from ``durations.json``, which ``pytest -n 2 --dist loadgroup --record-durations`` writes.
+How long each takes is read from ``durations.json``, which ``pytest -n 3 --dist loadgroup --record-durations`` writes.
 """
 
 from __future__ import annotations

@@ -1,33 +1,61 @@
-"""A run is cancelled in the moment in which Prefect's runner starts its process."""
+"""A run is cancelled while Prefect's runner has not registered a process of it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import httpx
 import psycopg
+import pytest
 
 from tests.gateway.up import KILLED_IN_PARTS, Up
 from tests.stack_driver import eventually
+from waybill.stack.cancellations import runs_of_children
 
 pytestmark = KILLED_IN_PARTS
 
 
-def test_a_run_that_is_cancelled_before_its_process_starts_is_cancelled_in_the_end(up: Up) -> None:
+@pytest.fixture
+def prefect(up: Up) -> Iterator[httpx.Client]:
     port = json.loads((up.home / "stack.json").read_text())["prefect_server"]["port"]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", timeout=30) as prefect:
-        deployment = prefect.get("deployments/name/process-documents/waybill").raise_for_status().json()["id"]
-        created = prefect.post(f"deployments/{deployment}/create_flow_run", json={"parameters": {"sources": ["x.md"]}})
-        run_id = created.raise_for_status().json()["id"]
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", timeout=30) as client:
+        yield client
 
-        def state() -> str:
-            return prefect.get(f"flow_runs/{run_id}").raise_for_status().json()["state"]["type"]
 
-        eventually(lambda: state() != "SCHEDULED", "the runner has taken the run")
-        cancelling = prefect.post(f"flow_runs/{run_id}/set_state", json={"state": {"type": "CANCELLING"}})
-        assert cancelling.raise_for_status().json()["status"] == "ACCEPT"
-        eventually(lambda: state() == "CANCELLED", "the run is cancelled")
-        eventually(lambda: events(up, run_id) == ["task_cancelled"], "the event is recorded")
+def start(prefect: httpx.Client, **body: object) -> str:
+    deployment = prefect.get("deployments/name/process-documents/waybill").raise_for_status().json()["id"]
+    created = prefect.post(f"deployments/{deployment}/create_flow_run", json={"parameters": {"sources": ["x"]}, **body})
+    return created.raise_for_status().json()["id"]
+
+
+def put(prefect: httpx.Client, run_id: str, state: str) -> None:
+    answer = prefect.post(f"flow_runs/{run_id}/set_state", json={"state": {"type": state}})
+    assert answer.raise_for_status().json()["status"] == "ACCEPT"
+
+
+def state_of(prefect: httpx.Client, run_id: str) -> dict[str, str]:
+    return prefect.get(f"flow_runs/{run_id}").raise_for_status().json()["state"]
+
+
+def test_a_run_that_is_cancelled_before_its_process_starts_is_cancelled_in_the_end(
+    up: Up, prefect: httpx.Client
+) -> None:
+    # As the runner leaves it in that moment: "Pending", and without a process.
+    run_id = start(prefect, state={"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}})
+    put(prefect, run_id, "PENDING")
+    put(prefect, run_id, "CANCELLING")
+    eventually(lambda: state_of(prefect, run_id)["type"] == "CANCELLED", "the run is cancelled")
+    assert state_of(prefect, run_id)["message"] == "There was no process that could confirm it."
+    eventually(lambda: events(up, run_id) == ["task_cancelled"], "the event is recorded")
+
+
+def test_the_process_of_a_run_is_known_by_its_environment(up: Up, prefect: httpx.Client) -> None:
+    run_id = start(prefect)
+    flow_server = int(json.loads((up.home / "serve.json").read_text())["pid"])
+    eventually(lambda: run_id in runs_of_children(flow_server), "the run has a process")
+    eventually(lambda: run_id not in runs_of_children(flow_server), "its process has ended")
+    assert state_of(prefect, run_id)["type"] == "FAILED"
 
 
 def events(up: Up, run_id: str) -> list[str]:

@@ -1,9 +1,8 @@
 """Finish cancellations that Prefect's runner does not notice, or cannot confirm.
 
-The runner acts on a cancellation only while it knows the process of that run. A run that is cancelled after it became
-"Pending" and before its process was started, or whose runner could not reach the server at the end, would stay
-"Cancelling" for ever: no event, and its place under a concurrency limit is never free. See
-``findings/cancelled_before_its_process.sh``.
+The runner acts on a cancellation only after it has registered the process of that run. A run that is cancelled just
+before, or whose runner could not reach the server at the end, would stay "Cancelling": no event is recorded, and its
+place under a concurrency limit is held for minutes, or for ever. See ``findings/cancelled_before_its_process.sh``.
 """
 
 from __future__ import annotations
@@ -12,65 +11,91 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from blocks.runtime.outage_log import OutageLog
+from blocks.runtime.outage_log import Problems
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
 
 _EVERY_SECONDS = 3.0
-# How long a run has no process before it counts as cancelled. One that never ran is about to get a process, or does
-# not get one. For one that ran, the runner still calls hooks after its process has ended.
+# Of a few requests: a busy server answers in a second or two.
+_ROUND_SECONDS = 20.0
+# How long a run has no process before it counts as cancelled. One that never started gets its process at once or never.
 _NEVER_STARTED_SECONDS = 6.0
-_STARTED_SECONDS = 60.0
-# What Prefect's runner names its processes by.
+# Of one that ran, the runner still calls the hooks, and repeats for up to 75 s what the server does not answer.
+_STARTED_SECONDS = 120.0
+# In the environment of a run's process.
 _RUN_ID_VARIABLE = "PREFECT__FLOW_RUN_ID"
 
 _LOG = logging.getLogger("waybill.stack")
 
 
-async def finish_cancellations(client: PrefectClient, deployment_ids: Sequence[UUID]) -> None:
+async def finish_cancellations(deployment_ids: Sequence[UUID]) -> None:
     """Finish missed cancellations of these deployments every three seconds, until cancelled.
 
     Call it in the process whose children run the flows. An outage of the server is waited for and logged once.
     """
-    missed = MissedCancellations(client, deployment_ids)
-    outage = OutageLog(_LOG, "finishing cancellations")
-    while True:
-        try:
-            await missed.finish(time.monotonic())
-            outage.succeeded()
-        except Exception as error:  # noqa: BLE001 - runs are served without this, too
-            outage.failed(error)
-        await asyncio.sleep(_EVERY_SECONDS)
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    problems = Problems()
+    # The next round is the retry.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        async with get_client() as client:
+            missed = MissedCancellations(client, deployment_ids)
+            while True:
+                try:
+                    async with asyncio.timeout(_ROUND_SECONDS):
+                        await missed.finish()
+                    if problems.is_over("server"):
+                        _LOG.warning("cancellations are finished again")
+                except Exception as error:  # noqa: BLE001 - runs are served without this, too
+                    if problems.is_new("server"):
+                        _LOG.warning("cancellations wait: %s", str(error) or type(error).__name__)
+                await asyncio.sleep(_EVERY_SECONDS)
 
 
 class MissedCancellations:
     """The runs that are being cancelled and have no process, and since when."""
 
-    def __init__(self, client: PrefectClient, deployment_ids: Sequence[UUID]) -> None:
+    def __init__(
+        self,
+        client: PrefectClient,
+        deployment_ids: Sequence[UUID],
+        monotonic_seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._deployment_ids = deployment_ids
+        self._monotonic_seconds = monotonic_seconds
         self._without_process_since: dict[UUID, float] = {}
 
-    async def finish(self, now: float) -> list[UUID]:
-        """Set to *Cancelled* what has had no process for long enough at *now* (monotonic seconds); return the ids.
+    async def finish(self) -> list[UUID]:
+        """Set to *Cancelled* the runs that have had no process for long enough; return their ids.
 
-        Raises what Prefect's client raises.
+        Raises what Prefect's client raises, when all of them have been tried.
         """
         cancelling = await self._cancelling()
-        running = _runs_of_children() if cancelling else frozenset[str]()
-        without = {run.id: run for run in cancelling if str(run.id) not in running}
-        self._without_process_since = {each: self._without_process_since.get(each, now) for each in without}
-        due = [run for run in without.values() if now - self._without_process_since[run.id] >= _patience(run)]
+        now = self._monotonic_seconds()
+        running = runs_of_children(os.getpid()) if cancelling else frozenset[str]()
+        without = [run for run in cancelling if str(run.id) not in running]
+        self._without_process_since = {run.id: self._without_process_since.get(run.id, now) for run in without}
+        due = [run for run in without if now - self._without_process_since[run.id] >= _patience_seconds(run)]
+        finished: list[UUID] = []
+        failure: Exception | None = None
         for run in due:
-            await self._finish(run)
-        return [run.id for run in due]
+            try:
+                if await self._finish(run):
+                    finished.append(run.id)
+            except Exception as error:  # noqa: BLE001 - raised below; the others do not wait for this one
+                failure = error
+        if failure is not None:
+            raise failure
+        return finished
 
     async def _cancelling(self) -> list[FlowRun]:
         from prefect.client.schemas.filters import FlowRunFilter
@@ -88,32 +113,36 @@ class MissedCancellations:
         # A run in a work pool has its process elsewhere.
         return [run async for page in pages for run in page if run.work_pool_name is None]
 
-    async def _finish(self, run: FlowRun) -> None:
+    async def _finish(self, run: FlowRun) -> bool:
+        """Return whether the run is *Cancelled* now because of this call."""
+        from prefect.client.schemas.objects import StateType
+        from prefect.client.schemas.responses import SetStateStatus
         from prefect.states import Cancelled
 
-        why = (
-            "It was cancelled before its process had started."
-            if run.start_time is None
-            else "The process that ran it ended before it could confirm."
-        )
-        # Not forced: when its state has just changed, the server's rules decide.
-        await self._client.set_flow_run_state(run.id, Cancelled(message=why))
-        _LOG.info("cancelled flow_run=%s because=%s", run.id, why)
+        # The server would accept a second "Cancelled", and one after a retry.
+        if (await self._client.read_flow_run(run.id)).state_type is not StateType.CANCELLING:
+            return False
+        why = "There was no process that could confirm it."
+        answer = await self._client.set_flow_run_state(run.id, Cancelled(message=why))
+        _LOG.warning("cancelled flow_run=%s because=%s", run.id, why)
+        return answer.status is SetStateStatus.ACCEPT
 
 
-def _patience(run: FlowRun) -> float:
+def _patience_seconds(run: FlowRun) -> float:
     return _NEVER_STARTED_SECONDS if run.start_time is None else _STARTED_SECONDS
 
 
-def _runs_of_children() -> frozenset[str]:
-    """Return the ids of the flow runs that processes below this one run."""
+def runs_of_children(pid: int) -> frozenset[str]:
+    """Return the ids of the flow runs that processes below process *pid* run.
+
+    Raises `psutil.AccessDenied` where one of them cannot be looked at.
+    """
     import psutil
 
     found = set[str]()
-    for child in psutil.Process(os.getpid()).children(recursive=True):
+    for child in psutil.Process(pid).children(recursive=True):
         try:
             found.add(child.environ().get(_RUN_ID_VARIABLE, ""))
-        except (psutil.Error, OSError):
-            # It has just ended.
+        except psutil.NoSuchProcess:  # also one that is dead and not yet collected
             continue
     return frozenset(found)

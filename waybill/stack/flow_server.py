@@ -57,11 +57,14 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     on_ready()
-    async with get_client() as client:
-        finishing = asyncio.create_task(finish_cancellations(client, ids))
+    finishing = asyncio.create_task(finish_cancellations(ids))
+    try:
         with contextlib.suppress(asyncio.CancelledError):
             await running
+    finally:
         finishing.cancel()
+        await asyncio.wait([finishing])
+    async with get_client() as client:
         await stop_watching(client)
 
 
