@@ -59,7 +59,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL
 
 api = httpx.Client(base_url=PREFECT_API_URL.value() + "/", timeout=30)
-TRIES = 10
+TRIES = 50
 # The others are "Cancelled" within seconds.
 PATIENCE_SECONDS = 30
 
