@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psycopg
@@ -23,10 +24,10 @@ def prefect(up: Up) -> Iterator[httpx.Client]:
         yield client
 
 
-def start(prefect: httpx.Client, **body: object) -> str:
+def start(prefect: httpx.Client, source: Path, **body: object) -> str:
     deployment = prefect.get("deployments/name/process-documents/waybill").raise_for_status().json()["id"]
-    created = prefect.post(f"deployments/{deployment}/create_flow_run", json={"parameters": {"sources": ["x"]}, **body})
-    return created.raise_for_status().json()["id"]
+    given = {"parameters": {"sources": [str(source)], "stages": [1]}, **body}
+    return prefect.post(f"deployments/{deployment}/create_flow_run", json=given).raise_for_status().json()["id"]
 
 
 def put(prefect: httpx.Client, run_id: str, state: str) -> None:
@@ -42,7 +43,8 @@ def test_a_run_that_is_cancelled_before_its_process_starts_is_cancelled_in_the_e
     up: Up, prefect: httpx.Client
 ) -> None:
     # As the runner leaves it in that moment: "Pending", and without a process.
-    run_id = start(prefect, state={"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}})
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2099-01-01T00:00:00Z"}}
+    run_id = start(prefect, up.home, state=later)
     put(prefect, run_id, "PENDING")
     put(prefect, run_id, "CANCELLING")
     eventually(lambda: state_of(prefect, run_id)["type"] == "CANCELLED", "the run is cancelled")
@@ -50,12 +52,15 @@ def test_a_run_that_is_cancelled_before_its_process_starts_is_cancelled_in_the_e
     eventually(lambda: events(up, run_id) == ["task_cancelled"], "the event is recorded")
 
 
-def test_the_process_of_a_run_is_known_by_its_environment(up: Up, prefect: httpx.Client) -> None:
-    run_id = start(prefect)
+def test_the_process_of_a_run_is_known_by_its_environment(up: Up, prefect: httpx.Client, tmp_path: Path) -> None:
+    note = tmp_path / "b.md"
+    note.write_text("# Another heading\n\nSome words.\n")
+    run_id = start(prefect, note)
     flow_server = int(json.loads((up.home / "serve.json").read_text())["pid"])
     eventually(lambda: run_id in runs_of_children(flow_server), "the run has a process")
     eventually(lambda: run_id not in runs_of_children(flow_server), "its process has ended")
-    assert state_of(prefect, run_id)["type"] == "FAILED"
+    assert state_of(prefect, run_id)["type"] == "COMPLETED"
+    up.run_ids.append(run_id)
 
 
 def events(up: Up, run_id: str) -> list[str]:
