@@ -34,7 +34,7 @@ def test_an_endpoint_hears_of_a_run_and_its_links_work_with_curl(
 ) -> None:
     report = waybill.json("process", document(tmp_path), "--stages", "1-2")
     # started, 25, 50 and 75 %, two stages, the chain, completed
-    arrived = receiver.wait_for(8, within=PATIENCE_SECONDS)
+    arrived = receiver.wait_for(8)
     for request in arrived:
         require_signed(request, endpoint["secret"])
         assert request.headers["content-type"] == "application/json"
@@ -74,7 +74,7 @@ def test_an_endpoint_hears_only_what_it_asked_for(waybill: CommandLine, receiver
     picky = waybill.json("webhooks", "add", receiver.url(), "--events", "task_completed,stage_failed")
     assert picky["events"] == ["task_completed", "stage_failed"]
     waybill.json("process", document(tmp_path), "--stages", "1")
-    (only,) = bodies(receiver.wait_for(1, within=PATIENCE_SECONDS))
+    (only,) = bodies(receiver.wait_for(1))
     assert only["event_type"] == "task_completed"
     waybill.run("webhooks", "remove", picky["endpoint_id"])
 
@@ -122,7 +122,7 @@ def test_what_waits_for_a_disabled_endpoint_is_sent_when_it_is_enabled(
     listed = {one["endpoint_id"]: one for one in waybill.json("webhooks", "list")["endpoints"]}
     assert listed[endpoint["endpoint_id"]]["state"] == "disabled"
     assert waybill.json("webhooks", "enable", endpoint["endpoint_id"])["state"] == "enabled"
-    first, second = receiver.wait_for(2, within=PATIENCE_SECONDS)
+    first, second = receiver.wait_for(2)
     assert (first.event_id, first.body) == (second.event_id, second.body)
 
 

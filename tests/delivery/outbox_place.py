@@ -19,6 +19,7 @@ from blocks.webhooks.outbox import DeliveryRecord, Event, add_events, computed_e
 from blocks.webhooks.registration import Registered, register
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard
+from tests.stack_driver import PATIENCE_SECONDS
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 # Three quick attempts, so that no test waits for a schedule of days.
@@ -89,9 +90,9 @@ class OutboxPlace:
         rows = await self.execute("select state, count(*) as count from webhook_deliveries group by state")
         return {row["state"]: row["count"] for row in rows}
 
-    async def until_states(self, *, within: float = 30.0, **counts: int) -> None:
+    async def until_states(self, **counts: int) -> None:
         """Wait until the deliveries are as *counts* says, no more and no less."""
-        await until(lambda: self._is(counts), f"deliveries are {counts}", within=within, told=self.states)
+        await until(lambda: self._is(counts), f"deliveries are {counts}", told=self.states)
 
     async def _is(self, counts: dict[str, int]) -> bool:
         return await self.states() == counts
@@ -108,12 +109,11 @@ async def until(
     condition: Callable[[], Awaitable[bool]],
     what: str,
     *,
-    within: float = 30.0,
     told: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Poll until *condition* holds."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         seen = f": {await told()}" if told is not None and time.monotonic() >= deadline else ""
-        assert time.monotonic() < deadline, f"after {within} s it is still not so that {what}{seen}"
+        assert time.monotonic() < deadline, f"after {PATIENCE_SECONDS:g} s it is still not so that {what}{seen}"
         await asyncio.sleep(0.01)

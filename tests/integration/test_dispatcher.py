@@ -28,6 +28,7 @@ from blocks.webhooks.secrets import SecretBox, secret_bytes
 from blocks.webhooks.signature import sign
 from tests.delivery import OutboxPlace, open_place
 from tests.delivery.outbox_place import until
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request
 
 SECOND = timedelta(seconds=1)
@@ -136,8 +137,8 @@ async def test_nobody_waits_for_what_is_not_to_be_sent_yet(place: OutboxPlace, r
     async with place.sending(schedule=[3600 * SECOND, SECOND]) as dispatcher:
         await place.happen()
         began = time.monotonic()
-        assert await dispatcher.wait_until_idle(within=60 * SECOND)
-        assert await dispatcher.wait_until_drained(within=60 * SECOND)
+        assert await dispatcher.wait_until_idle(within=PATIENCE_SECONDS * SECOND)
+        assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
         assert time.monotonic() - began < 30
     assert await place.states() == {"pending": 1}
     assert receiver.received() == []
@@ -233,7 +234,7 @@ async def test_an_endpoint_that_is_down_does_not_use_up_the_attempts_of_all_that
         # Those that opened the breaker, those beside them, and one probe for each pause.
         assert row["failed"] <= BREAKER_THRESHOLD + 8
         receiver.come_back()
-        await place.until_states(delivered=300, within=60)
+        await place.until_states(delivered=300)
     received = Counter(request.event_id for request in receiver.received())
     assert received == Counter(ids)
     assert receiver.most_in_flight <= 4
@@ -455,10 +456,10 @@ async def test_a_drain_waits_for_the_retries_that_come_in_its_time_and_for_nothi
     await place.register(receiver.url())
     receiver.answer(Answer(status=500), times=1)
     async with place.sending(schedule=[0 * SECOND, 0.5 * SECOND, 3600 * SECOND]) as dispatcher:
-        assert await dispatcher.wait_until_drained(within=30 * SECOND)
+        assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
         await place.happen()
         began = time.monotonic()
-        assert await dispatcher.wait_until_drained(within=30 * SECOND)
+        assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
         assert 0.4 < time.monotonic() - began < 20
         assert await place.states() == {"delivered": 1}
         receiver.answer(BLACK_HOLE)
@@ -522,7 +523,7 @@ async def test_the_command_sends_until_it_is_ended_and_gives_back_what_it_had(
     )
     try:
         await place.happen(3)
-        await receiver.until(3, within=30)
+        await receiver.until(3)
         await until(lambda: is_settled(place), "all three are settled")
         process.send_signal(signal.SIGTERM)
         _, said = await process.communicate()

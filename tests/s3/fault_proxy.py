@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.stack_driver import PATIENCE_SECONDS
+
 _PIECE_BYTES = 64 * 1024
 
 _REFUSAL = """<?xml version="1.0" encoding="UTF-8"?>
@@ -253,7 +255,7 @@ def _pieces(stream: _Readable, length: int) -> Iterator[bytes]:
         yield piece
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Poll *condition*; fails when it does not come true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks.answers import Answer
 from tests.webhooks.certificate import client_context, server_context
 
@@ -107,19 +108,19 @@ class Receiver:
             self.requests = []
             self.most_in_flight = self.in_flight
 
-    def wait_for(self, count: int, *, within: float = 30.0, when: When | str | None = None) -> list[Request]:
+    def wait_for(self, count: int, *, when: When | str | None = None) -> list[Request]:
         """The requests so far (those to a path, or that *when* chooses), once there are *count*."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(found := self.received(when)) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} requests within {within} s"
+            assert time.monotonic() < deadline, f"{len(found)} of {count} requests within {PATIENCE_SECONDS:g} s"
             time.sleep(_POLL_SECONDS)
         return found
 
-    async def until(self, count: int, *, within: float = 30.0, when: When | str | None = None) -> list[Request]:
+    async def until(self, count: int, *, when: When | str | None = None) -> list[Request]:
         """`wait_for` for tests that run in an event loop."""
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(found := self.received(when)) < count:
-            assert time.monotonic() < deadline, f"{len(found)} of {count} requests within {within} s"
+            assert time.monotonic() < deadline, f"{len(found)} of {count} requests within {PATIENCE_SECONDS:g} s"
             await asyncio.sleep(_POLL_SECONDS)
         return found
 
