@@ -124,8 +124,10 @@ class MissedCancellations:
             return False
         why = "There was no process that could confirm it."
         answer = await self._client.set_flow_run_state(run.id, Cancelled(message=why))
+        if answer.status is not SetStateStatus.ACCEPT:
+            return False
         _LOG.warning("cancelled flow_run=%s because=%s", run.id, why)
-        return answer.status is SetStateStatus.ACCEPT
+        return True
 
 
 def _patience_seconds(run: FlowRun) -> float:
