@@ -56,8 +56,8 @@ async def ours(client: PrefectClient) -> UUID:
 
 
 @pytest.fixture
-def missed(client: PrefectClient, ours: UUID, clock: Clock) -> MissedCancellations:
-    return MissedCancellations(client, [ours], clock)
+def missed(ours: UUID, clock: Clock) -> MissedCancellations:
+    return MissedCancellations([ours], clock=clock)
 
 
 async def deployment(client: PrefectClient, work_pool: str | None = None) -> UUID:
@@ -92,11 +92,13 @@ async def process_of(run_id: UUID) -> AsyncIterator[None]:
     await child.wait()
 
 
-async def finish_at(missed: MissedCancellations, clock: Clock, *moments: float) -> list[list[UUID]]:
+async def finish_at(
+    client: PrefectClient, missed: MissedCancellations, clock: Clock, *moments: float
+) -> list[list[UUID]]:
     """What was finished at each of these moments."""
     outcomes: list[list[UUID]] = []
     for clock.seconds in moments:
-        outcomes.append(await missed.finish())
+        outcomes.append(await missed.finish(client))
     return outcomes
 
 
@@ -104,9 +106,9 @@ async def test_a_run_that_never_got_a_process_is_cancelled(
     client: PrefectClient, ours: UUID, missed: MissedCancellations, clock: Clock
 ) -> None:
     never_started = await cancelling_run(client, ours)
-    assert await finish_at(missed, clock, 100, 105.9) == [[], []]
+    assert await finish_at(client, missed, clock, 100, 105.9) == [[], []]
     assert await state(client, never_started) == ("Cancelling", "")
-    assert await finish_at(missed, clock, 106, 200) == [[never_started], []]
+    assert await finish_at(client, missed, clock, 106, 200) == [[never_started], []]
     assert await state(client, never_started) == ("Cancelled", "There was no process that could confirm it.")
 
 
@@ -114,7 +116,7 @@ async def test_one_whose_process_is_gone_is_cancelled_when_the_runner_has_had_tw
     client: PrefectClient, ours: UUID, missed: MissedCancellations, clock: Clock
 ) -> None:
     started = await cancelling_run(client, ours, started=True)
-    assert await finish_at(missed, clock, 100, 106, 219.9, 220) == [[], [], [], [started]]
+    assert await finish_at(client, missed, clock, 100, 106, 219.9, 220) == [[], [], [], [started]]
     assert (await state(client, started))[0] == "Cancelled"
 
 
@@ -123,10 +125,10 @@ async def test_while_there_is_a_process_its_runner_is_waited_for(
 ) -> None:
     run = await cancelling_run(client, ours)
     # The time begins anew when there is no process any more.
-    assert await finish_at(missed, clock, 100, 105) == [[], []]
+    assert await finish_at(client, missed, clock, 100, 105) == [[], []]
     async with process_of(run):
-        assert await finish_at(missed, clock, 110, 1000) == [[], []]
-    assert await finish_at(missed, clock, 1001, 1006, 1007) == [[], [], [run]]
+        assert await finish_at(client, missed, clock, 110, 1000) == [[], []]
+    assert await finish_at(client, missed, clock, 1001, 1006, 1007) == [[], [], [run]]
 
 
 async def test_other_runs_are_left_alone(client: PrefectClient, ours: UUID, clock: Clock) -> None:
@@ -137,10 +139,10 @@ async def test_other_runs_are_left_alone(client: PrefectClient, ours: UUID, cloc
     await client.set_flow_run_state(running, Running())
     ended = await cancelling_run(client, ours, started=True)
     others = [await cancelling_run(client, await deployment(client)), await cancelling_run(client, in_pool)]
-    missed = MissedCancellations(client, [ours, in_pool], clock)
-    assert await finish_at(missed, clock, 100) == [[]]
+    missed = MissedCancellations([ours, in_pool], clock=clock)
+    assert await finish_at(client, missed, clock, 100) == [[]]
     await client.set_flow_run_state(ended, Completed(), force=True)
-    assert await finish_at(missed, clock, 1000, 2000) == [[], []]
+    assert await finish_at(client, missed, clock, 1000, 2000) == [[], []]
     assert [(await state(client, run))[0] for run in [running, ended, *others]] == [
         "Running", "Completed", "Cancelling", "Cancelling",
     ]  # fmt: skip
@@ -161,16 +163,16 @@ async def test_one_that_ends_or_cannot_be_set_does_not_hold_up_the_others(
             await client.set_flow_run_state(ends, Completed(), force=True)
         return await read(run_id)
 
-    await missed.finish()
+    await missed.finish(client)
     clock.seconds += 6
     with monkeypatch.context() as patched, pytest.raises(OSError, match="no answer"):
         patched.setattr(client, "read_flow_run", read_flow_run)
-        await missed.finish()
+        await missed.finish(client)
     assert {run: (await state(client, run))[0] for run in runs} == dict.fromkeys(runs, "Cancelled") | {
         fails: "Cancelling",
         ends: "Completed",
     }
-    assert await missed.finish() == [fails]
+    assert await missed.finish(client) == [fails]
 
 
 async def test_an_outage_is_waited_for_and_logged_once(
@@ -180,7 +182,7 @@ async def test_an_outage_is_waited_for_and_logged_once(
     rounds: list[Exception | None] = [None, OSError("no answer"), OSError("no answer"), TimeoutError(), None, None]
     done = asyncio.Event()
 
-    async def finish(_: MissedCancellations) -> list[UUID]:
+    async def finish(*_: object) -> list[UUID]:
         if not rounds:
             done.set()
         elif (error := rounds.pop(0)) is not None:

@@ -40,47 +40,40 @@ async def finish_cancellations(deployment_ids: Sequence[UUID]) -> None:
 
     Call it in the process whose children run the flows. An outage of the server is waited for and logged once.
     """
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    from prefect.settings import PREFECT_API_URL
 
+    from blocks.runs.prefect_api import PrefectApi
+
+    missed = MissedCancellations(deployment_ids)
     problems = Problems()
-    # The next round is the retry.
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-        async with get_client() as client:
-            missed = MissedCancellations(client, deployment_ids)
-            while True:
-                try:
-                    async with asyncio.timeout(_ROUND_SECONDS):
-                        await missed.finish()
-                    if problems.is_over("server"):
-                        _LOG.warning("cancellations are finished again")
-                except Exception as error:  # noqa: BLE001 - runs are served without this, too
-                    if problems.is_new("server"):
-                        _LOG.warning("cancellations wait: %s", str(error) or type(error).__name__)
-                await asyncio.sleep(_EVERY_SECONDS)
+    async with PrefectApi.open(PREFECT_API_URL.value()) as prefect:
+        while True:
+            try:
+                async with prefect.client(seconds=_ROUND_SECONDS) as client:
+                    await missed.finish(client)
+                if problems.is_over("server"):
+                    _LOG.warning("cancellations are finished again")
+            except Exception as error:  # noqa: BLE001 - runs are served without this, too
+                if problems.is_new("server"):
+                    _LOG.warning("cancellations wait: %s", str(error) or type(error).__name__)
+            await asyncio.sleep(_EVERY_SECONDS)
 
 
 class MissedCancellations:
     """The runs that are being cancelled and have no process, and since when."""
 
-    def __init__(
-        self,
-        client: PrefectClient,
-        deployment_ids: Sequence[UUID],
-        monotonic_seconds: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._client = client
+    def __init__(self, deployment_ids: Sequence[UUID], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._deployment_ids = deployment_ids
-        self._monotonic_seconds = monotonic_seconds
+        self._clock = clock
         self._without_process_since: dict[UUID, float] = {}
 
-    async def finish(self) -> list[UUID]:
+    async def finish(self, client: PrefectClient) -> list[UUID]:
         """Set to *Cancelled* the runs that have had no process for long enough; return their ids.
 
         Raises what Prefect's client raises, when all of them have been tried.
         """
-        cancelling = await self._cancelling()
-        now = self._monotonic_seconds()
+        cancelling = await self._cancelling(client)
+        now = self._clock()
         running = runs_of_children(os.getpid()) if cancelling else frozenset[str]()
         without = [run for run in cancelling if str(run.id) not in running]
         self._without_process_since = {run.id: self._without_process_since.get(run.id, now) for run in without}
@@ -89,7 +82,7 @@ class MissedCancellations:
         failure: Exception | None = None
         for run in due:
             try:
-                if await self._finish(run):
+                if await _finish(client, run):
                     finished.append(run.id)
             except Exception as error:  # noqa: BLE001 - raised below; the others do not wait for this one
                 failure = error
@@ -97,7 +90,7 @@ class MissedCancellations:
             raise failure
         return finished
 
-    async def _cancelling(self) -> list[FlowRun]:
+    async def _cancelling(self, client: PrefectClient) -> list[FlowRun]:
         from prefect.client.schemas.filters import FlowRunFilter
         from prefect.client.schemas.objects import StateType
 
@@ -109,25 +102,26 @@ class MissedCancellations:
                 "state": {"type": {"any_": [StateType.CANCELLING]}},
             }
         )
-        pages = prefect_pages(partial(self._client.read_flow_runs, flow_run_filter=wanted))
+        pages = prefect_pages(partial(client.read_flow_runs, flow_run_filter=wanted))
         # A run in a work pool has its process elsewhere.
         return [run async for page in pages for run in page if run.work_pool_name is None]
 
-    async def _finish(self, run: FlowRun) -> bool:
-        """Return whether the run is *Cancelled* now because of this call."""
-        from prefect.client.schemas.objects import StateType
-        from prefect.client.schemas.responses import SetStateStatus
-        from prefect.states import Cancelled
 
-        # The server would accept a second "Cancelled", and one after a retry.
-        if (await self._client.read_flow_run(run.id)).state_type is not StateType.CANCELLING:
-            return False
-        why = "There was no process that could confirm it."
-        answer = await self._client.set_flow_run_state(run.id, Cancelled(message=why))
-        if answer.status is not SetStateStatus.ACCEPT:
-            return False
-        _LOG.warning("cancelled flow_run=%s because=%s", run.id, why)
-        return True
+async def _finish(client: PrefectClient, run: FlowRun) -> bool:
+    """Return whether the run is *Cancelled* now because of this call."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.responses import SetStateStatus
+    from prefect.states import Cancelled
+
+    # The server would accept a second "Cancelled", and one after a retry.
+    if (await client.read_flow_run(run.id)).state_type is not StateType.CANCELLING:
+        return False
+    why = "There was no process that could confirm it."
+    answer = await client.set_flow_run_state(run.id, Cancelled(message=why))
+    if answer.status is not SetStateStatus.ACCEPT:
+        return False
+    _LOG.warning("cancelled flow_run=%s because=%s", run.id, why)
+    return True
 
 
 def _patience_seconds(run: FlowRun) -> float:
