@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import ip_network
 
 import httpx
@@ -21,6 +21,8 @@ import pytest
 from blocks.webhooks.secrets import new_secret, secret_bytes
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import Attempt, EndpointClient
+from waybill.services.webhook_listener import _Handler
+from waybill.services.webhook_listener import listening as listening_here
 
 SECRET = new_secret()
 EVENT = {
@@ -210,6 +212,29 @@ def test_ends_when_nobody_reads_along_any_more() -> None:
         assert httpx.post(url, content=b"{}", timeout=PATIENCE_SECONDS).status_code == 204
         assert process.wait(PATIENCE_SECONDS) == 0
         assert process.stderr.read() == "  stop it with Ctrl-C\n"
+
+
+def test_closing_waits_for_answers_and_not_for_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering = threading.Event()
+    answer = _Handler._answer
+
+    def held_answer(handler: _Handler, status: int, text: str) -> None:
+        assert answering.wait(PATIENCE_SECONDS)
+        answer(handler, status, text)
+
+    monkeypatch.setattr(_Handler, "_answer", held_answer)
+    with ExitStack() as stack:
+        with listening_here("127.0.0.1", 0, keys=(), status=204) as listener:
+            address = ("127.0.0.1", int(listener.server_address[1]))
+            idle = stack.enter_context(socket.create_connection(address, timeout=PATIENCE_SECONDS))
+            sender = stack.enter_context(socket.create_connection(address, timeout=PATIENCE_SECONDS))
+            sender.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            assert listener.arrivals.get(timeout=PATIENCE_SECONDS).body == {}
+            # Longer than closing takes by itself.
+            threading.Timer(0.5, answering.set).start()
+        assert answering.is_set()
+        assert b"".join(iter(lambda: sender.recv(65536), b"")).startswith(b"HTTP/1.1 204")
+        assert idle.recv(1) == b""
 
 
 @pytest.mark.parametrize(

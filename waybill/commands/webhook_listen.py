@@ -44,26 +44,28 @@ def listen(
     from waybill.services.webhook_listener import listening
 
     keys = _keys(secret)
-    with (
-        noting_signals() as shutdown_requested,
-        listening(host, port, keys=keys, status=status) as listener,
-        # The reader of the output has exited: there is nothing left to do.
-        suppress(BrokenPipeError),
-    ):
-        print_notice(
-            f"listening on {listener.url}, "
-            + ("verifying signatures" if keys else "verifying NOTHING: no secret is given (WAYBILL_WEBHOOK_SECRET)")
-            + "\n  stop it with Ctrl-C"
-        )
-        _print_arrivals(listener, shutdown_requested.is_set, as_json=as_json)
+    # When the reader of the output has exited, there is nothing left to print; what was received is still answered.
+    with suppress(BrokenPipeError), noting_signals() as shutdown_requested:
+        with listening(host, port, keys=keys, status=status) as listener:
+            print_notice(
+                f"listening on {listener.url}, "
+                + ("verifying signatures" if keys else "verifying NOTHING: no secret is given (WAYBILL_WEBHOOK_SECRET)")
+                + "\n  stop it with Ctrl-C"
+            )
+            _print_arrivals(listener, shutdown_requested.is_set, as_json=as_json)
+        _print_queued(listener, as_json=as_json)
     return 0
 
 
 def _print_arrivals(listener: WebhookListener, shutdown_requested: Callable[[], bool], *, as_json: bool) -> None:
-    """Print webhooks as they arrive, and at shutdown those that are still queued."""
+    """Print webhooks as they arrive."""
     while not shutdown_requested():
         with suppress(Empty):
             _print(listener.arrivals.get(timeout=_POLL_SECONDS), as_json=as_json)
+
+
+def _print_queued(listener: WebhookListener, *, as_json: bool) -> None:
+    """Print what a closed listener had received and nobody had printed."""
     for _ in range(listener.arrivals.qsize()):
         _print(listener.arrivals.get_nowait(), as_json=as_json)
 

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -94,15 +94,19 @@ class Arrival:
 
 
 class WebhookListener(ThreadingHTTPServer):
-    """Listens on *host* and *port* (0 for any free one). Raises `InvalidSettings` where that is not possible."""
+    """Listens on *host* and *port* (0 for any free one). Raises `InvalidSettings` where that is not possible.
 
-    daemon_threads = True
+    Closing it answers what has been received, and waits for that; idle connections are closed.
+    """
+
+    daemon_threads = False
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, *, keys: Sequence[bytes], status: int) -> None:
         self.keys = keys
         self.status = status
         self.arrivals: SimpleQueue[Arrival] = SimpleQueue()
+        self._connections: set[socket.socket] = set()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), _Handler)
@@ -115,6 +119,23 @@ class WebhookListener(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without the look-up of `http.server`, which asks DNS for its own name; that can take long."""
         TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Handle a connection in a thread of its own."""
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection whose sender is done with it."""
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Stop reading from all connections, then wait until those that are being answered are done."""
+        for connection in tuple(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)
+        super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a sender that closes its connection early."""
@@ -189,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def listening(host: str, port: int, *, keys: Sequence[bytes], status: int) -> Generator[WebhookListener]:
-    """Run a listener in its own threads; received webhooks are in its queue `arrivals`."""
+    """Run a listener in its own threads; received webhooks are in its queue `arrivals`, complete once it is closed."""
     with WebhookListener(host, port, keys=keys, status=status) as listener:
         serving = threading.Thread(target=listener.serve_forever, args=(_POLL_SECONDS,), daemon=True)
         serving.start()
