@@ -76,20 +76,6 @@ class Backend(Protocol):
         """
         ...
 
-    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
-        """Yield paths below the folder *prefix* with leftovers of interrupted writers (temporary files, open uploads).
-
-        A write in progress looks the same: *older_than* leaves out those that began within that time.
-        """
-        ...
-
-    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
-        """Remove the leftovers of interrupted writers of *path*, but not the blob; return how many there were.
-
-        A writer that is still active fails. Idempotent.
-        """
-        ...
-
     def probe(self) -> None:
         """Check with one request that blobs can be read here now. Writes nothing.
 

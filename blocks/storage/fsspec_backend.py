@@ -107,17 +107,6 @@ class FsspecBackend:
             if is_blob_path(path):
                 yield path
 
-    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
-        """Yield nothing: an interrupted write is a blob without a row here, found by comparison with the catalogue."""
-        del prefix, older_than
-        yield from ()
-
-    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
-        """Return 0, see `leftovers`."""
-        del older_than
-        check_blob_path(path)
-        return 0
-
     def probe(self) -> None:
         """See `Backend.probe`."""
         with contextlib.suppress(BlobMissing):

@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from tests.gateway import running_gateway
+from tests.leftovers import leftovers
 from waybill.gateway.resources import MOST_UPLOADS
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
 from waybill.gateway.server.protocol import is_not_duplicate
@@ -520,7 +521,7 @@ async def test_an_upload_that_stops_is_undone(database_url: str, tmp_path: Any) 
             while await rows():  # noqa: ASYNC110 - it is in the database
                 await asyncio.sleep(0.01)
         assert list(gateway.custody.backend.paths()) == []
-        assert list(gateway.custody.backend.leftovers()) == []
+        assert leftovers(gateway.custody.backend) == []
 
 
 # One request after the other ------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
+from tests.leftovers import leftovers
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
@@ -64,7 +65,7 @@ async def assert_nothing_is_left(gateway: Gateway) -> None:
         found = await cursor.fetchone()
     assert found == {"rows": 0}
     assert list(gateway.custody.backend.paths()) == []
-    assert list(gateway.custody.backend.leftovers()) == []
+    assert leftovers(gateway.custody.backend) == []
 
 
 # What is taken in -----------------------------------------------------------------------------------------------------
