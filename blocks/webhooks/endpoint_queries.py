@@ -20,7 +20,7 @@ SHARED_SECRET = "select secret_id from webhook_secrets where shared"
 
 SECRETS = """
     select secret_id, sealed,
-           case when previous_until > clock_timestamp() then previous_sealed end as previous_sealed, previous_until
+           case when previous_until > clock_timestamp() then previous_sealed end as previous_sealed
       from webhook_secrets
      where secret_id = any(%(secret_ids)s)
 """

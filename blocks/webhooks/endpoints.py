@@ -1,28 +1,24 @@
-"""Endpoints: the URLs that events are sent to, their event filters, and their sealed secrets.
+"""Endpoints: the URLs that events are sent to, with their event filters and states.
 
-An endpoint is registered by a person, follows a Prefect block of the same name, or comes with a run; those of runs
-share one secret. Secrets are sealed bytes here: `blocks.webhooks.secrets` seals and opens them. Every call takes the
-caller's connection.
+An endpoint is registered by a person, follows a Prefect block of the same name, or comes with a run.
+`blocks.webhooks.registration` adds endpoints and keeps their secrets. Every call takes the caller's connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from blocks.catalog import Connection
-from blocks.errors import EndpointNotFound, InvalidWebhookUrl
+from blocks.errors import EndpointNotFound
 from blocks.postgres import execute
 from blocks.webhooks import endpoint_queries as queries
 
 Origin = Literal["registered", "block", "run"]
 EndpointState = Literal["enabled", "disabled", "removed"]
-
-# The endpoint of a URL may be removed between the two statements.
-_ADDING_TRIES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,74 +61,6 @@ class Endpoint:
     def listing(self) -> dict[str, Any]:
         """Return `as_json` with the numbers of pending and dead deliveries, as lists show it."""
         return {**self.as_json(), "pending": self.pending, "dead": self.dead}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SealedSecret:
-    """A secret as stored, and the previous one while it still signs."""
-
-    secret_id: UUID
-    sealed: bytes
-    previous_sealed: bytes | None
-    previous_until: datetime | None
-
-
-async def add_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
-    """Store a sealed secret."""
-    await execute(connection, queries.ADD_SECRET, {"secret_id": secret_id, "sealed": sealed})
-
-
-async def offer_shared_secret(connection: Connection, secret_id: UUID, sealed: bytes) -> None:
-    """Store the secret that the endpoints of all runs share, unless there is one already."""
-    await execute(connection, queries.ADD_SHARED_SECRET, {"secret_id": secret_id, "sealed": sealed})
-
-
-async def shared_secret_id(connection: Connection) -> UUID | None:
-    """Return the id of the secret that the endpoints of all runs share; None before it exists."""
-    row = await (await execute(connection, queries.SHARED_SECRET, {})).fetchone()
-    return row["secret_id"] if row else None
-
-
-async def sealed_secrets(connection: Connection, secret_ids: Sequence[UUID]) -> dict[UUID, SealedSecret]:
-    """Return those of *secret_ids* that exist, by id."""
-    cursor = await execute(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})
-    return {row["secret_id"]: SealedSecret(**row) for row in await cursor.fetchall()}
-
-
-async def rotate_secret(connection: Connection, secret_id: UUID, sealed: bytes, overlap: timedelta) -> datetime:
-    """Replace a secret; the old one signs too for *overlap*. Return when it stops. Raises `EndpointNotFound`."""
-    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
-    row = await (await execute(connection, queries.ROTATE_SECRET, values)).fetchone()
-    if row is None:
-        raise EndpointNotFound("this endpoint has no secret any more; it was removed")
-    return row["previous_until"]
-
-
-async def add_endpoint(
-    connection: Connection,
-    *,
-    endpoint_id: UUID,
-    origin: Origin,
-    url: str,
-    secret_id: UUID,
-    event_types: Sequence[str] | None = None,
-    name: str | None = None,
-    description: str = "",
-) -> Endpoint:
-    """Add an endpoint for events from now on; *url* must have been checked."""
-    values = {
-        "endpoint_id": endpoint_id,
-        "origin": origin,
-        "name": name,
-        "url": url,
-        "event_types": list(event_types) if event_types is not None else None,
-        "description": description,
-        "secret_id": secret_id,
-    }
-    row = await (await execute(connection, queries.ADD_ENDPOINT, values)).fetchone()
-    if row is None:
-        raise AssertionError("unreachable: an insert returns its row")
-    return Endpoint(**row)
 
 
 async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
@@ -193,21 +121,6 @@ async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
         raise _not_found(endpoint_id)
     if found.secret_id is not None:
         await execute(connection, queries.DROP_SECRET, {"secret_id": found.secret_id})
-
-
-async def set_run_webhook(connection: Connection, run_id: UUID, url: str, secret_id: UUID) -> None:
-    """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent: a run keeps its first URL.
-
-    Raises `InvalidWebhookUrl` where another URL has the same MD5 sum.
-    """
-    for _ in range(_ADDING_TRIES):
-        endpoint = await (await execute(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
-        if endpoint is not None:
-            await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
-            return
-        values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
-        await execute(connection, queries.ADD_RUN_ENDPOINT, values)
-    raise InvalidWebhookUrl("it has the same MD5 sum as the URL of another run, which does not happen by chance")
 
 
 async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:

@@ -1,6 +1,7 @@
 """Register endpoints with their secrets, rotate the secrets, and read the keys to sign with.
 
-Every call takes the caller's connection. Does not check URLs: the caller does before, with an `AddressGuard`.
+The endpoints of all runs share one secret. Secrets are stored as `SecretBox` seals them. Every call takes the caller's
+connection. Does not check URLs: the caller does before, with an `AddressGuard`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID, uuid4
 
 from blocks.catalog import Connection
 from blocks.errors import EndpointNotFound, InvalidWebhookUrl
-from blocks.webhooks import endpoints
+from blocks.postgres import Row, execute
+from blocks.webhooks import endpoint_queries as queries
 from blocks.webhooks.endpoints import Endpoint, Origin
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 from blocks.webhooks.send.address import MAX_URL_CHARS
 
 # The time that receivers have to adopt a new secret; both sign meanwhile.
 DEFAULT_OVERLAP = timedelta(hours=24)
+# The endpoint of a URL may be removed between the two statements.
+_ADDING_TRIES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,62 +53,78 @@ async def register(
     name: str | None = None,
     secret: str | None = None,
 ) -> Registered:
-    """Add an endpoint with a secret of its own: *secret*, or a new one. The caller has to open a transaction."""
+    """Add an endpoint, for events from now on, with a secret of its own: *secret*, or a new one.
+
+    The caller has to open a transaction.
+    """
     secret_id, given = uuid4(), secret or new_secret()
-    await endpoints.add_secret(connection, secret_id, box.seal(secret_id, given))
-    endpoint = await endpoints.add_endpoint(
-        connection,
-        endpoint_id=uuid4(),
-        origin=origin,
-        url=url,
-        secret_id=secret_id,
-        event_types=event_types,
-        name=name,
-        description=description,
-    )
-    return Registered(endpoint=endpoint, secret=given)
+    sealed = {"secret_id": secret_id, "sealed": box.seal(secret_id, given)}
+    await execute(connection, queries.ADD_SECRET, sealed)
+    values = {
+        "endpoint_id": uuid4(),
+        "origin": origin,
+        "name": name,
+        "url": url,
+        "event_types": list(event_types) if event_types is not None else None,
+        "description": description,
+        "secret_id": secret_id,
+    }
+    row = cast("Row", await (await execute(connection, queries.ADD_ENDPOINT, values)).fetchone())
+    return Registered(endpoint=Endpoint(**row), secret=given)
 
 
 async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, str]:
     """Return the id and the secret that the endpoints of all runs share; created when first needed."""
-    secret_id = await endpoints.shared_secret_id(connection)
-    if secret_id is None:
-        offered = uuid4()
-        await endpoints.offer_shared_secret(connection, offered, box.seal(offered, new_secret()))
-        secret_id = await endpoints.shared_secret_id(connection)
-    if secret_id is None:
-        raise AssertionError("unreachable: the secret was added, and nothing removes it")
+    secret_id = await _shared_secret_id(connection, box)
     return secret_id, await open_secret(connection, box, secret_id)
 
 
 async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUID, url: str) -> None:
-    """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent.
+    """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent: a run keeps its first URL.
 
-    Raises `InvalidWebhookUrl` for a URL that is too long: nothing would ever be sent to it.
+    Raises `InvalidWebhookUrl` where another URL has the same MD5 sum, and for a URL that is too long: nothing would
+    ever be sent to it.
     """
     if len(url) > MAX_URL_CHARS:
         raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
-    secret_id = await endpoints.shared_secret_id(connection)
-    if secret_id is None:
-        secret_id, _ = await shared_secret(connection, box)
-    await endpoints.set_run_webhook(connection, run_id, url, secret_id)
+    secret_id = await _shared_secret_id(connection, box)
+    for _ in range(_ADDING_TRIES):
+        endpoint = await (await execute(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+        if endpoint is not None:
+            await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+            return
+        values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
+        await execute(connection, queries.ADD_RUN_ENDPOINT, values)
+    raise InvalidWebhookUrl("it has the same MD5 sum as the URL of another run, which does not happen by chance")
 
 
 async def rotate(
-    connection: Connection, box: SecretBox, secret_id: UUID, *, overlap: timedelta = DEFAULT_OVERLAP
+    connection: Connection,
+    box: SecretBox,
+    secret_id: UUID,
+    *,
+    secret: str | None = None,
+    overlap: timedelta = DEFAULT_OVERLAP,
 ) -> Rotated:
-    """Replace the secret by a new one; for *overlap* the previous one signs too."""
-    secret = new_secret()
-    until = await endpoints.rotate_secret(connection, secret_id, box.seal(secret_id, secret), overlap)
-    return Rotated(secret=secret, previous_until=until)
+    """Replace the secret by *secret*, or a new one; for *overlap* the previous one signs too.
+
+    Raises `EndpointNotFound` when there is none any more.
+    """
+    given = secret or new_secret()
+    sealed = box.seal(secret_id, given)
+    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
+    row = await (await execute(connection, queries.ROTATE_SECRET, values)).fetchone()
+    if row is None:
+        raise _no_secret()
+    return Rotated(secret=given, previous_until=row["previous_until"])
 
 
 async def open_secret(connection: Connection, box: SecretBox, secret_id: UUID) -> str:
     """Return the current secret. Raises `EndpointNotFound`, and `InvalidSettings` when it cannot be opened."""
-    found = await endpoints.sealed_secrets(connection, [secret_id])
-    if secret_id not in found:
-        raise EndpointNotFound("this endpoint has no secret any more; it was removed")
-    return box.open(secret_id, found[secret_id].sealed)
+    found = await _sealed(connection, [secret_id])
+    if not found:
+        raise _no_secret()
+    return box.open(secret_id, found[0]["sealed"])
 
 
 async def signing_keys(
@@ -114,7 +135,26 @@ async def signing_keys(
     Raises `InvalidSettings` when a secret cannot be opened.
     """
     keys: dict[UUID, tuple[bytes, ...]] = {}
-    for secret_id, found in (await endpoints.sealed_secrets(connection, list(secret_ids))).items():
-        sealed = [found.sealed, *([found.previous_sealed] if found.previous_sealed else [])]
-        keys[secret_id] = tuple(secret_bytes(box.open(secret_id, one)) for one in sealed)
+    for row in await _sealed(connection, secret_ids):
+        secret_id, sealed = row["secret_id"], (row["sealed"], row["previous_sealed"])
+        keys[secret_id] = tuple(secret_bytes(box.open(secret_id, one)) for one in sealed if one is not None)
     return keys
+
+
+async def _shared_secret_id(connection: Connection, box: SecretBox) -> UUID:
+    row = await (await execute(connection, queries.SHARED_SECRET, {})).fetchone()
+    if row is None:
+        offered = uuid4()
+        values = {"secret_id": offered, "sealed": box.seal(offered, new_secret())}
+        await execute(connection, queries.ADD_SHARED_SECRET, values)
+        # Another process may have been first. Nothing removes a shared secret.
+        row = cast("Row", await (await execute(connection, queries.SHARED_SECRET, {})).fetchone())
+    return row["secret_id"]
+
+
+async def _sealed(connection: Connection, secret_ids: Collection[UUID]) -> list[Row]:
+    return await (await execute(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})).fetchall()
+
+
+def _no_secret() -> EndpointNotFound:
+    return EndpointNotFound("this endpoint has no secret any more; it was removed")

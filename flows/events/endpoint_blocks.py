@@ -135,11 +135,10 @@ class EndpointBlocks:
         if endpoint.state == "disabled" and (moved or (endpoint.disabled_because or "").startswith(_BECAUSE)):
             await endpoints.enable_endpoint(connection, endpoint.endpoint_id)
         if wanted.secret is not None and endpoint.secret_id is not None:
-            sealed = (await endpoints.sealed_secrets(connection, [endpoint.secret_id]))[endpoint.secret_id].sealed
-            if self._box.open(endpoint.secret_id, sealed) != wanted.secret:
+            current = await registry.open_secret(connection, self._box, endpoint.secret_id)
+            if current != wanted.secret:
                 # A change of the block is a rotation: receivers have time to adopt the new secret.
-                renewed = self._box.seal(endpoint.secret_id, wanted.secret)
-                await endpoints.rotate_secret(connection, endpoint.secret_id, renewed, registry.DEFAULT_OVERLAP)
+                await registry.rotate(connection, self._box, endpoint.secret_id, secret=wanted.secret)
 
     def _report(self, name: str, message: str) -> None:
         if self._problems.is_new(name, message):
