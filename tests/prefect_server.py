@@ -8,7 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blocks.settings import Secret, Settings
+from blocks.settings import Settings
+from blocks.settings.parsing import Secret
 from waybill.stack import running_stack
 
 

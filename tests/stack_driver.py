@@ -145,7 +145,7 @@ def plain_environment() -> dict[str, str]:
 
 def _run() -> None:
     from blocks.errors import WaybillError
-    from blocks.settings import load_settings
+    from blocks.settings.settings import load_settings
     from waybill.stack import running_stack
 
     port = next((int(option.removeprefix("--port=")) for option in sys.argv if option.startswith("--port=")), None)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from blocks.age import X25519Identity
 from blocks.keys import StorageKeys
-from blocks.keys.storage_keys import PLAIN
 
 IDENTITY = X25519Identity.generate()
 ENCRYPTED = StorageKeys(recipient=IDENTITY.recipient, identities=(IDENTITY,))
 WRITE_ONLY = StorageKeys(recipient=IDENTITY.recipient)
-
-__all__ = ["ENCRYPTED", "IDENTITY", "PLAIN", "WRITE_ONLY"]
+# Encrypts nothing, and reads no encrypted file.
+PLAIN = StorageKeys(recipient=None)

@@ -5,17 +5,7 @@ and that it never holds a key, a link or content. Start reading at `api_key` (fo
 in Postgres) and `audit`. `idempotency` is a subject of its own with short names (`claim`, `renew`); import it by name.
 """
 
-from blocks.access.api_key import (
-    ADMIN,
-    READ,
-    SCOPES,
-    WRITE,
-    ApiKey,
-    PresentedKey,
-    check_name,
-    check_scopes,
-    parse_key,
-)
+from blocks.access.api_key import ADMIN, READ, WRITE, ApiKey, PresentedKey, check_name, check_scopes, parse_key
 from blocks.access.audit import ACTIONS, MAX_PAGE, Actor, AuditEntry, audit_entries, check_action, record
 from blocks.access.registry import (
     CreatedKey,
@@ -33,7 +23,6 @@ __all__ = [
     "ADMIN",
     "MAX_PAGE",
     "READ",
-    "SCOPES",
     "WRITE",
     "Actor",
     "ApiKey",

@@ -10,17 +10,16 @@ Releases no byte that is not authenticated. Does I/O only on streams that the ca
 """
 
 from blocks.age.armor import dearmor, is_armored
-from blocks.age.header import Header, Stanza, parse_header, read_header
+from blocks.age.header import read_header
 from blocks.age.hybrid import HybridIdentity, HybridRecipient
-from blocks.age.key_files import identity_file, parse_identities, parse_identity, parse_recipient, parse_recipients
-from blocks.age.recipients import Identity, Recipient, open_header, rewrap
+from blocks.age.key_files import identity_file, parse_identities, parse_recipient, parse_recipients
+from blocks.age.recipients import Identity, Recipient, rewrap
 from blocks.age.scrypt import ScryptIdentity, ScryptRecipient
 from blocks.age.sealed_reader import SealedReader
 from blocks.age.whole_file import seal, sealed_size, unseal
 from blocks.age.x25519 import X25519Identity, X25519Recipient
 
 __all__ = [
-    "Header",
     "HybridIdentity",
     "HybridRecipient",
     "Identity",
@@ -28,16 +27,12 @@ __all__ = [
     "ScryptIdentity",
     "ScryptRecipient",
     "SealedReader",
-    "Stanza",
     "X25519Identity",
     "X25519Recipient",
     "dearmor",
     "identity_file",
     "is_armored",
-    "open_header",
-    "parse_header",
     "parse_identities",
-    "parse_identity",
     "parse_recipient",
     "parse_recipients",
     "read_header",

@@ -9,9 +9,9 @@ is `migrate`, which upgrades a database to this version's schema.
 """
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
-from blocks.catalog.catalog import MAX_PAGE, Catalog, Page, Unfinished
+from blocks.catalog.catalog import MAX_PAGE, Catalog, Page
 from blocks.catalog.output_locks import OutputLocks
-from blocks.catalog.statistics import KindStatistics, RunCounts, custody_statistics, run_counts, unfinished_files
+from blocks.catalog.statistics import RunCounts, custody_statistics, run_counts, unfinished_files
 from blocks.postgres import Connection
 from blocks.postgres.pool import Timeouts
 
@@ -23,7 +23,6 @@ __all__ = [
     "Connection",
     "Draft",
     "Kind",
-    "KindStatistics",
     "OutputLocks",
     "Page",
     "Reservation",
@@ -31,7 +30,6 @@ __all__ = [
     "StageMark",
     "Stored",
     "Timeouts",
-    "Unfinished",
     "custody_statistics",
     "run_counts",
     "unfinished_files",

@@ -5,10 +5,13 @@ installed package; `model` checks them and builds an int8 graph (`graph`) once i
 text always has the same vector, whatever stands next to it in a batch and whichever machine computes it. Refuses other
 weights than the published ones, and does not cut text: what is longer than the model reads is not read.
 
-Only the constants are exported here. Import the other modules by name, inside functions where that matters: they load
-numpy, the tokenizer and ONNX Runtime.
+Import the modules by name, inside functions where that matters: they load numpy, the tokenizer and ONNX Runtime. What
+identifies the model is here, for code that loads nothing of it.
 """
 
-from blocks.embedding.constants import DIMENSIONS, EMBEDDING_MODEL
-
-__all__ = ["DIMENSIONS", "EMBEDDING_MODEL"]
+DIMENSIONS = 384  # hidden_size in the model's config.json
+# Raise it whenever `graph.build_graph` would give other vectors: it names the built file and is part of the model's id,
+# which is part of the stage key of every output that holds an embedding.
+BUILD_VERSION = 1
+EMBEDDING_MODEL = f"all-MiniLM-L6-v2/int8.{BUILD_VERSION}"
+BUILT_NAME = f"all-MiniLM-L6-v2-int8.{BUILD_VERSION}.onnx"

@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from blocks.embedding.constants import DIMENSIONS
+from blocks.embedding import DIMENSIONS
 
 LAYERS = 6
 HEADS = 12

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks.embedding.constants import BUILT_NAME
+from blocks.embedding import BUILT_NAME
 from blocks.errors import EmbeddingModelUnavailable
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.file_lock import file_lock

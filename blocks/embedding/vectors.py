@@ -16,12 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blocks.embedding.constants import DIMENSIONS, EMBEDDING_MODEL
+from blocks.embedding import DIMENSIONS
 from blocks.embedding.model import ensure_model
-from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input
+from blocks.embedding.tokenizer import model_input
 from blocks.errors import EmbeddingModelUnavailable
-
-__all__ = ["DIMENSIONS", "EMBEDDING_MODEL", "MAX_TOKENS", "count_tokens", "embed", "ensure_model"]
 
 # There are as many worker processes as cores; more threads in each would only compete.
 DEFAULT_THREADS = 1

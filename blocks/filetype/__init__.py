@@ -16,7 +16,7 @@ from blocks.filetype import compound_file, text, zip_container
 from blocks.filetype.types import TYPES, FileType, by_extension, supported_summary
 from blocks.naming import clean_display_name
 
-__all__ = ["HEAD_BYTES", "TYPES", "FileType", "by_extension", "sniff", "sniff_content", "supported_summary"]
+__all__ = ["HEAD_BYTES", "TYPES", "FileType", "by_extension", "sniff", "sniff_content"]
 
 # Enough to see past licence comments and mail headers; one read of it takes well under a millisecond.
 HEAD_BYTES = 64 << 10

@@ -29,7 +29,3 @@ class StorageKeys:
     def opens(self, encrypted_for: str | None) -> bool:
         """Return whether these keys read files that the catalogue records as *encrypted_for*."""
         return encrypted_for is None or any(one.recipient.text == encrypted_for for one in self.identities)
-
-
-PLAIN = StorageKeys(recipient=None)
-"""Encrypts nothing, and reads no encrypted file."""

@@ -16,26 +16,13 @@ from blocks.search_index.document import (
     IndexedDocument,
     Keyword,
 )
-from blocks.search_index.lists import Changes
-from blocks.search_index.read import (
-    DEFAULT_HITS,
-    MAX_HITS,
-    SearchHit,
-    Statistics,
-    check_query,
-    has_document,
-    has_vectors,
-    search,
-    statistics,
-)
+from blocks.search_index.read import DEFAULT_HITS, SearchHit, check_query, has_document, has_vectors, search, statistics
 from blocks.search_index.words import meaning_of
-from blocks.search_index.write import Replacement, remove_document, replace_document
+from blocks.search_index.write import Replacement, replace_document
 
 __all__ = [
     "DEFAULT_HITS",
     "EMBEDDING_DIMENSIONS",
-    "MAX_HITS",
-    "Changes",
     "Chunk",
     "DocumentHead",
     "Entity",
@@ -44,12 +31,10 @@ __all__ = [
     "Keyword",
     "Replacement",
     "SearchHit",
-    "Statistics",
     "check_query",
     "has_document",
     "has_vectors",
     "meaning_of",
-    "remove_document",
     "replace_document",
     "search",
     "statistics",

@@ -4,32 +4,22 @@ No other package reads the environment. `load_settings` reads, `current_settings
 wrong settings name the variable and the expected form, never the value. Start at `settings.py`.
 """
 
-from blocks.settings.parsing import Secret
 from blocks.settings.settings import (
-    DEFAULT_WEBHOOK_SCHEDULE,
     PrivateNetworks,
     Settings,
     current_settings,
     export_to_environment,
     inherited_environment,
-    load_settings,
     prefect_api_url,
-    setting_names,
-    settings_file,
     settings_file_for_children,
 )
 
 __all__ = [
-    "DEFAULT_WEBHOOK_SCHEDULE",
     "PrivateNetworks",
-    "Secret",
     "Settings",
     "current_settings",
     "export_to_environment",
     "inherited_environment",
-    "load_settings",
     "prefect_api_url",
-    "setting_names",
-    "settings_file",
     "settings_file_for_children",
 ]

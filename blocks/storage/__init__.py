@@ -9,7 +9,7 @@ imported by name: s3fs and Prefect take half a second each.
 """
 
 from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, read_chunks
-from blocks.storage.blob_path import check_blob_path, kind_folder, new_blob_path
+from blocks.storage.blob_path import kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Blob",
     "Digest",
     "Expected",
-    "check_blob_path",
     "kind_folder",
     "new_blob_path",
     "open_backend",

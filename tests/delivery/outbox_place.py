@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Catalog
 from blocks.settings import Settings
-from blocks.webhooks.dispatch import Dispatcher, Limits
+from blocks.webhooks.dispatch import Dispatcher
+from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.outbox import DeliveryRecord, Event, add_events, computed_event_id, list_deliveries
 from blocks.webhooks.registration import Registered, register
 from blocks.webhooks.secrets import SecretBox

@@ -18,7 +18,8 @@ from typing import Any
 
 from blocks.catalog import Catalog
 from blocks.settings import Settings
-from blocks.webhooks.dispatch import Dispatcher, Limits
+from blocks.webhooks.dispatch import Dispatcher
+from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import Attempt, EndpointClient

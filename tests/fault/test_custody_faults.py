@@ -431,14 +431,14 @@ from pathlib import Path
 from blocks.catalog import Catalog, Draft
 from blocks.custody import Custody
 from blocks.errors import StorageFull
-from blocks.keys.storage_keys import PLAIN
+from blocks.keys import StorageKeys
 from blocks.storage import open_backend
 
 async def main(url, store, source):
     draft = Draft(kind="upload", filename="x", source_file="x", document_sha256="d" * 64, media_type="x/y",
                   keep_for=timedelta(days=1))
     async with Catalog.open(url) as catalog:
-        custody = Custody(catalog=catalog, backend=open_backend(store), keys=PLAIN)
+        custody = Custody(catalog=catalog, backend=open_backend(store), keys=StorageKeys(recipient=None))
         resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 2**20, 8 * 2**20))
         try:
             await custody.take(draft, source)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.webhooks.dispatch import Limits
+from blocks.webhooks.dispatch.limits import Limits
 from tests.delivery import DispatcherProcess, OutboxPlace, open_place
 from tests.delivery.outbox_place import until
 from tests.delivery.process import Point

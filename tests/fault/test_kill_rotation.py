@@ -14,7 +14,8 @@ import pytest
 
 from blocks.age import parse_identities
 from blocks.open_custody import open_custody
-from blocks.settings import Secret, Settings
+from blocks.settings import Settings
+from blocks.settings.parsing import Secret
 from tests.acceptance.conftest import CommandLine, alone
 from tests.integration.custody_place import draft
 from waybill.stack import running_stack

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import httpx
 
-from blocks.access import SCOPES, create_key
+from blocks.access import create_key
+from blocks.access.api_key import SCOPES
 from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
 from blocks.errors import HostUnresolved

@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings
-from blocks.webhooks.dispatch import DispatcherThread, Limits
+from blocks.settings import Settings
+from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE
+from blocks.webhooks.dispatch import DispatcherThread
+from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.retry_policy import BREAKER_THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from blocks.embedding.vectors import EMBEDDING_MODEL
+from blocks.embedding import EMBEDDING_MODEL
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, UnreadableDocument, WaybillError
 from blocks.search_index import has_document, search
 from tasks import ingest

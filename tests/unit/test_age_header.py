@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from blocks.age import Header, Stanza, X25519Identity, parse_header, read_header, rewrap, seal, unseal
-from blocks.age.header import MAX_HEADER_BYTES, MAX_STANZAS, header_length, make_header
+from blocks.age import X25519Identity, read_header, rewrap, seal, unseal
+from blocks.age.header import MAX_HEADER_BYTES, MAX_STANZAS, Header, Stanza, header_length, make_header, parse_header
 from blocks.age.recipients import open_header, wrap_for
 from blocks.errors import AuthenticationFailed, InvalidKey, MalformedAgeFile, NoMatchingIdentity
 from tests.age_vectors import all_vectors

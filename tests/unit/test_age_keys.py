@@ -16,13 +16,10 @@ from blocks.age import (
     Recipient,
     ScryptIdentity,
     ScryptRecipient,
-    Stanza,
     X25519Identity,
     X25519Recipient,
     identity_file,
-    open_header,
     parse_identities,
-    parse_identity,
     parse_recipient,
     parse_recipients,
     seal,
@@ -32,7 +29,9 @@ from blocks.age.bech32 import _ALPHABET as ALPHABET
 from blocks.age.bech32 import _expanded, _polymod, decode_bech32, encode_bech32
 from blocks.age.canonical_base64 import decode_base64, encode_base64
 from blocks.age.file_key import derive_key, wrap_file_key
-from blocks.age.header import make_header
+from blocks.age.header import Stanza, make_header
+from blocks.age.key_files import parse_identity
+from blocks.age.recipients import open_header
 from blocks.errors import InvalidKey, MalformedAgeFile, NoMatchingIdentity
 
 # The examples of C2SP age.md, "The X25519 recipient type".

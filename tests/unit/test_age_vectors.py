@@ -9,17 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from blocks.age import (
-    Identity,
-    ScryptIdentity,
-    SealedReader,
-    dearmor,
-    is_armored,
-    parse_header,
-    parse_identity,
-    read_header,
-    unseal,
-)
+from blocks.age import Identity, ScryptIdentity, SealedReader, dearmor, is_armored, read_header, unseal
+from blocks.age.header import parse_header
+from blocks.age.key_files import parse_identity
 from blocks.age.stream import NONCE_BYTES, encrypt_payload
 from blocks.errors import AuthenticationFailed, MalformedAgeFile, NoMatchingIdentity, WaybillError
 from tests.age_vectors import Vector, all_vectors

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from blocks.access import ADMIN, READ, SCOPES, WRITE, ApiKey, parse_key
-from blocks.access.api_key import MAX_NAME_CHARS, check_name, check_scopes, digest, generate_key
+from blocks.access import ADMIN, READ, WRITE, ApiKey, parse_key
+from blocks.access.api_key import MAX_NAME_CHARS, SCOPES, check_name, check_scopes, digest, generate_key
 from blocks.errors import InvalidOptions
 
 ID, SECRET = "0123456789ab", "f" * 64

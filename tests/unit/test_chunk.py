@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.embedding.tokenizer import token_offsets
-from blocks.embedding.vectors import count_tokens
+from blocks.embedding.tokenizer import count_tokens, token_offsets
 from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import read_front_matter
 from tasks.chunking.packing import Limits

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from blocks.embedding.vectors import EMBEDDING_MODEL, embed, ensure_model
+from blocks.embedding import EMBEDDING_MODEL
+from blocks.embedding.model import ensure_model
+from blocks.embedding.vectors import embed
 from blocks.errors import EmptyDocument, UnreadableDocument
 from tasks.chunk import CHUNK, ChunkOptions, run
 from tasks.contract import DocumentInfo, Services, StageInput

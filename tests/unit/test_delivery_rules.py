@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE
+from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE
 from blocks.webhooks.dispatch.retry_policy import (
     BREAKER_THRESHOLD,
     LONGEST_PAUSE,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from blocks import errors
-from blocks.settings import Settings, setting_names
+from blocks.settings import Settings
+from blocks.settings.settings import setting_names
 from docs.stage_tables import stages_with_a_table, with_current_tables
 from tasks.registry import BUILT_IN
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blocks.embedding import BUILD_VERSION, BUILT_NAME, DIMENSIONS, EMBEDDING_MODEL
 from blocks.embedding import model as embedding_model
-from blocks.embedding.constants import BUILD_VERSION, BUILT_NAME
 from blocks.embedding.model import ensure_model
 from blocks.embedding.tokenizer import MAX_TOKENS, count_tokens, model_input, token_offsets
-from blocks.embedding.vectors import DIMENSIONS, EMBEDDING_MODEL, embed
+from blocks.embedding.vectors import embed
 from blocks.errors import EmbeddingModelUnavailable
 
 REPOSITORY = Path(__file__).parents[2]

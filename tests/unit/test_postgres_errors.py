@@ -9,7 +9,8 @@ import pytest
 from psycopg import errors
 
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
-from blocks.postgres import check_url, postgres_errors, translated
+from blocks.postgres import postgres_errors
+from blocks.postgres.connection import check_url, translated
 
 
 @pytest.mark.parametrize(

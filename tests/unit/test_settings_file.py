@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from blocks.errors import InvalidSettings
-from blocks.settings import DEFAULT_WEBHOOK_SCHEDULE, Settings, load_settings, setting_names, settings_file
+from blocks.settings import Settings
+from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE, load_settings, setting_names, settings_file
 from blocks.settings.settings_file import PATHS
 from waybill.stack.environment import client_environment
 

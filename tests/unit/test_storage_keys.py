@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from blocks.catalog import KINDS
 from blocks.errors import UnsafeKey
-from blocks.storage import check_blob_path, new_blob_path
-from blocks.storage.blob_path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, is_blob_path
+from blocks.storage import new_blob_path
+from blocks.storage.blob_path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, check_blob_path, is_blob_path
 
 HOSTILE_KEYS = {
     "empty": "",

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
+import threading
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from blocks.errors import StorageUnavailable
 from blocks.storage.s3.connection import Body, S3Connection
 from blocks.storage.s3.failure import S3Failure
-from blocks.storage.s3.key_mutex import key_mutex
 from blocks.storage.s3.unfinished import abort_uploads
 
 MIB = 1024 * 1024
@@ -96,7 +98,7 @@ class S3Upload:
                 self._take_results()
         finish = self._put if self._upload is None else self._complete
         if self._condition:
-            with key_mutex().hold(f"{self._where['Bucket']}/{self._where['Key']}"):
+            with _key_mutex().hold(f"{self._where['Bucket']}/{self._where['Key']}"):
                 finish()
         else:
             finish()
@@ -275,3 +277,37 @@ class S3Upload:
     def _clearing(self, operation: str, **parameters: Any) -> None:
         limits = self._connection.limits.for_cleanup
         self._connection.call(operation, limits=limits, **{**self._where, **parameters})
+
+
+class _KeyMutex:
+    """A mutex per object key, without one object for each key ever used.
+
+    S3 decides between two writers of one key. Some servers (Swift) check whether the key is free and write a moment
+    later; this keeps the writers of one process out of that moment. Other processes are not kept out.
+    """
+
+    def __init__(self) -> None:
+        self._released = threading.Condition()
+        self._held: set[str] = set()
+
+    @contextlib.contextmanager
+    def hold(self, key: str) -> Generator[None]:
+        """Wait until no other thread holds *key*, then hold it for the block."""
+        with self._released:
+            self._released.wait_for(lambda: key not in self._held)
+            self._held.add(key)
+        try:
+            yield
+        finally:
+            with self._released:
+                self._held.remove(key)
+                self._released.notify_all()
+
+
+# By process id: a lock that a thread of the parent held at a fork is never released in the child.
+_mutexes: dict[int, _KeyMutex] = {}
+
+
+def _key_mutex() -> _KeyMutex:
+    """Return the mutex of this process."""
+    return _mutexes.get(os.getpid()) or _mutexes.setdefault(os.getpid(), _KeyMutex())

@@ -10,6 +10,5 @@ Start with `dispatcher` (leases, polling, shutdown), then `endpoint_worker` (que
 
 from blocks.webhooks.dispatch.dispatcher import Dispatcher
 from blocks.webhooks.dispatch.dispatcher_thread import DispatcherThread
-from blocks.webhooks.dispatch.limits import Limits
 
-__all__ = ["Dispatcher", "DispatcherThread", "Limits"]
+__all__ = ["Dispatcher", "DispatcherThread"]

@@ -24,11 +24,10 @@ from blocks.runtime.background_tasks import end_tasks, first_of, running
 from blocks.runtime.outage_log import OutageLog
 from blocks.settings import Settings
 from blocks.webhooks.dispatch.endpoint_worker import Client, EndpointWorkerParts, lease_clock
-from blocks.webhooks.dispatch.leases import Leases
+from blocks.webhooks.dispatch.leases import Leases, SigningKeys
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.listener import Listener
 from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
-from blocks.webhooks.dispatch.secret_reader import SigningKeys
 from blocks.webhooks.outbox import deliveries
 from blocks.webhooks.outbox.deliveries import Outcome
 from blocks.webhooks.secrets import SecretBox

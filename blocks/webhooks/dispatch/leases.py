@@ -12,13 +12,14 @@ from collections.abc import Collection
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from blocks.catalog import Catalog
-from blocks.errors import Transient
-from blocks.runtime.outage_log import OutageLog
+from blocks.catalog import Catalog, Connection
+from blocks.errors import InvalidSettings, Transient
+from blocks.runtime.outage_log import OutageLog, Problems
 from blocks.webhooks.dispatch.endpoint_worker import EndpointWorker, EndpointWorkerParts
-from blocks.webhooks.dispatch.secret_reader import SigningKeys
 from blocks.webhooks.outbox import deliveries
 from blocks.webhooks.outbox.deliveries import RenewedEndpoint
+from blocks.webhooks.registration import signing_keys
+from blocks.webhooks.secrets import SecretBox
 
 _LOG = logging.getLogger("waybill.delivery")
 
@@ -145,3 +146,32 @@ class Leases:
 
     def _usable_until(self, queried_at: float) -> float:
         return queried_at + self._limits.lease_seconds - self._limits.lease_margin_seconds
+
+
+class SigningKeys:
+    """Reads keys from the database; logs a secret that cannot be opened once, until it opens again."""
+
+    def __init__(self, box: SecretBox) -> None:
+        self._box = box
+        self._problems = Problems()
+
+    async def read(self, connection: Connection, secret_ids: Collection[UUID]) -> dict[UUID, tuple[bytes, ...]]:
+        """Return the keys by secret id, newest first, without the secrets that cannot be opened here."""
+        wanted = set(secret_ids)
+        try:
+            found = await signing_keys(connection, self._box, wanted)
+        except InvalidSettings:
+            found = dict[UUID, tuple[bytes, ...]]()
+            for secret_id in wanted:
+                found |= await self._read_one(connection, secret_id)
+        for secret_id in found:
+            self._problems.is_over(secret_id)
+        return found
+
+    async def _read_one(self, connection: Connection, secret_id: UUID) -> dict[UUID, tuple[bytes, ...]]:
+        try:
+            return await signing_keys(connection, self._box, [secret_id])
+        except InvalidSettings as exc:
+            if self._problems.is_new(secret_id):
+                _LOG.error("secret=%s cannot be opened, its deliveries wait: %s", secret_id, exc.message)
+            return {}

@@ -11,7 +11,7 @@ needs (leases, due deliveries, outcomes), `delivery_log` what people look at, `s
 
 from blocks.webhooks.outbox.deliveries import DeliveryState
 from blocks.webhooks.outbox.delivery_log import DeliveryPage, DeliveryRecord, list_deliveries
-from blocks.webhooks.outbox.event import Event, PayloadLink, computed_event_id, sequence_of, state_event_id
+from blocks.webhooks.outbox.event import Event, computed_event_id, sequence_of, state_event_id
 from blocks.webhooks.outbox.outbox import (
     RecordedEvent,
     add_event_for,
@@ -26,7 +26,6 @@ __all__ = [
     "DeliveryRecord",
     "DeliveryState",
     "Event",
-    "PayloadLink",
     "RecordedEvent",
     "add_event_for",
     "add_events",
