@@ -29,7 +29,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -37,7 +36,7 @@ from pydantic import Field, field_validator
 
 from blocks.errors import InvalidOptions
 from tasks.contract import LanguageModelSettings, Read, Services, Stage, StageInput, StageOptions, StageOutput
-from tasks.extraction.evidence import Fact, Found
+from tasks.extraction.evidence import Fact, Findings, Found
 from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.passages import Passage, Passages, read_passages
 from tasks.extraction.rules import find_mentions, select_facts
@@ -92,15 +91,6 @@ class FactOptions(StageOptions):
         return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Findings:
-    """The result of either method."""
-
-    found: Sequence[Found]
-    facts: Sequence[Fact]
-    dropped_unquoted: int = 0
-
-
 def run(given: StageInput, options: FactOptions) -> StageOutput:
     """Find the facts. Raises `UnreadableDocument` or `InvalidOptions`, and with a model what `read_with_model` does."""
     model = _model(options, given.services)
@@ -140,13 +130,13 @@ def _model_name(model: LanguageModelSettings) -> str:
     return f"{model.model}@{model.base_url}"
 
 
-def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOptions) -> _Findings:
+def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOptions) -> Findings:
     found = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
     facts = select_facts(passages.chunks, found, phrases, passages.language, options.max_facts)
-    return _Findings(found=found, facts=facts)
+    return Findings(found=found, facts=facts)
 
 
-def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings) -> _Findings:
+def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings) -> Findings:
     """Return the model's facts and names, and what rules find by its form alone: dates, amounts, references."""
     # Loading it takes two seconds and 90 MB, which only a run with a model needs.
     from tasks.extraction.language_model import read_with_model
@@ -155,7 +145,7 @@ def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings)
     by_rule = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
     found = [*reading.found, *(one for one in by_rule if one.mention.type not in GUESSED_TYPES)]
     best = sorted(_once(reading.facts), key=lambda fact: (-(fact.confidence or 0), fact.place))[: options.max_facts]
-    return _Findings(
+    return Findings(
         found=sorted(_once(found), key=lambda one: one.place),
         facts=sorted(best, key=lambda fact: fact.place),
         dropped_unquoted=reading.dropped_unquoted,

@@ -7,7 +7,6 @@ for its form: what cannot be improved safely stays unchanged.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
@@ -47,13 +46,6 @@ class OptimizeOptions(StageOptions):
     )
 
 
-@dataclass(frozen=True)
-class _Repaired:
-    body: str
-    joined_words: int
-    removed_lines: int
-
-
 def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
     """Return the Markdown of stage 1 in normal form. Optimising the result again changes nothing."""
     from tasks.optimization.formatting import FORMATTER, format_markdown  # takes 60 ms, which only a worker needs
@@ -63,10 +55,10 @@ def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
     front_matter = header[0].rstrip("\n") + "\n" if header else ""
     body = text[header.end() :] if header else text
     before = _count_words(body)
-    repaired = _repair(body, front_matter, options)
-    size_bytes = len(repaired.body.encode("utf-8", "replace"))
-    formatted = format_markdown(repaired.body) if size_bytes <= options.max_format_bytes else None
-    result = formatted.text if formatted else repaired.body
+    repaired, counts = _repair(body, front_matter, options)
+    size_bytes = len(repaired.encode("utf-8", "replace"))
+    formatted = format_markdown(repaired) if size_bytes <= options.max_format_bytes else None
+    result = formatted.text if formatted else repaired
     separator = "\n" if front_matter and result else ""
     return StageOutput(
         content=f"{front_matter}{separator}{result}".encode("utf-8", "replace"),
@@ -77,26 +69,24 @@ def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
             "pieces": formatted.pieces if formatted else 0,
             "pieces_kept_for_proof": formatted.kept_for_proof if formatted else 0,
             "pieces_kept_for_size": formatted.kept_for_size if formatted else 0,
-            "joined_words": repaired.joined_words,
-            "removed_running_lines": repaired.removed_lines,
+            **counts,
             "formatter": FORMATTER,
         },
         warnings=_warnings(formatted, size_bytes, options),
     )
 
 
-def _repair(body: str, front_matter: str, options: OptimizeOptions) -> _Repaired:
+def _repair(body: str, front_matter: str, options: OptimizeOptions) -> tuple[str, dict[str, int]]:
+    """Return *body* repaired, and the metadata's counts of what was changed."""
     if options.repair_encoding:
         body = repair_characters(body)
     body = collapse_empty_lines(normalise_line_ends(body))
     removed = joined = 0
     if options.remove_running_lines:
-        running = remove_running_lines(body, _pdf_pages(front_matter))
-        body, removed = running.text, running.removed
+        body, removed = remove_running_lines(body, _pdf_pages(front_matter))
     if options.join_hyphenated_words:
-        hyphenation = join_cut_words(body)
-        body, joined = hyphenation.text, hyphenation.joined
-    return _Repaired(body, joined_words=joined, removed_lines=removed)
+        body, joined = join_cut_words(body)
+    return body, {"joined_words": joined, "removed_running_lines": removed}
 
 
 def _pdf_pages(front_matter: str) -> int:

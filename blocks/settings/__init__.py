@@ -10,6 +10,7 @@ from blocks.settings.settings import (
     current_settings,
     export_to_environment,
     inherited_environment,
+    load_settings,
     prefect_api_url,
     settings_file_for_children,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "current_settings",
     "export_to_environment",
     "inherited_environment",
+    "load_settings",
     "prefect_api_url",
     "settings_file_for_children",
 ]

@@ -68,6 +68,15 @@ class Found:
         return self.passage.start + self.mention.start, self.passage.start + self.mention.end
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The result of either method; `dropped_unquoted` counts what was left out because its quote was not found."""
+
+    found: list[Found]
+    facts: list[Fact]
+    dropped_unquoted: int = 0
+
+
 def locate(quote: str, text: str) -> Span | None:
     """Return the place of *quote* in *text*, or None. White space may differ: models write a line end as a space."""
     quote = quote.strip()

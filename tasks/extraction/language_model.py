@@ -13,14 +13,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from blocks.errors import LanguageModelRefused, LanguageModelUnavailable, WaybillError
 from blocks.language_model.settings import LanguageModelSettings
-from tasks.extraction.evidence import Fact, Found, Mention, locate
+from tasks.extraction.evidence import Fact, Findings, Found, Mention, locate
 from tasks.extraction.passages import Passage
 
 if TYPE_CHECKING:
@@ -80,26 +79,18 @@ class Answer(BaseModel):
     entities: list[NamedEntity] = Field(default_factory=list[NamedEntity])
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Mentions and facts whose quotes were found, and how many were dropped because theirs were not."""
-
-    found: list[Found]
-    facts: list[Fact]
-    dropped_unquoted: int
-
-
 def read_with_model(
     passages: Sequence[Passage], settings: LanguageModelSettings, batch_tokens: int, structured_output: StructuredOutput
-) -> Reading:
+) -> Findings:
     """Ask the model about every passage. Raises `LanguageModelUnavailable` or `LanguageModelRefused`."""
     batches = list(_batches(passages, batch_tokens))
     answers = asyncio.run(_ask_all(batches, settings, structured_output))
-    reading = Reading([], [], 0)
+    found: list[Found] = []
+    facts: list[Fact] = []
     dropped = 0
     for batch, answer in zip(batches, answers, strict=True):
-        dropped += _take_facts(batch, answer, reading.facts) + _take_entities(batch, answer, reading.found)
-    return Reading(reading.found, reading.facts, dropped)
+        dropped += _take_facts(batch, answer, facts) + _take_entities(batch, answer, found)
+    return Findings(found, facts, dropped)
 
 
 def _batches(passages: Sequence[Passage], batch_tokens: int) -> Iterator[list[Passage]]:

@@ -7,7 +7,6 @@ and the hyphenated form does not. "pre- and post-war" fails the rule and stays.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from tasks.optimization.repair import parts
 
@@ -20,19 +19,13 @@ _WORD = re.compile(r"[^\W\d_]{4,60}(?:-[^\W\d_]{2,60})*")
 _LINE_BOUND = ("#", "|")
 
 
-@dataclass(frozen=True)
-class Hyphenation:
-    text: str
-    joined: int
-
-
-def join_cut_words(text: str) -> Hyphenation:
-    """Return *text* with the certain cases joined, outside code blocks."""
+def join_cut_words(text: str) -> tuple[str, int]:
+    """Return *text* with the certain cases joined, outside code blocks, and how many joints those were."""
     if _CUT_WORD.search(text) is None:
-        return Hyphenation(text, 0)
+        return text, 0
     joiner = _Joiner({word.casefold() for word in _WORD.findall(text)})
     joined = "".join(part.text if part.is_code else joiner.join(part.text) for part in parts(text))
-    return Hyphenation(joined, joiner.count)
+    return joined, joiner.count
 
 
 class _Joiner:

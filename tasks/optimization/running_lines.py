@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
 from itertools import pairwise
 
 # With fewer pages, repetition proves nothing.
@@ -29,23 +28,17 @@ _STRUCTURE = re.compile(r"[#|>*+`~<-]|\d+[.)]\s")
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 
 
-@dataclass(frozen=True)
-class RunningLines:
-    text: str
-    removed: int
-
-
-def remove_running_lines(text: str, pages: int) -> RunningLines:
-    """Return *text*, of a PDF with *pages* pages, without its running lines."""
+def remove_running_lines(text: str, pages: int) -> tuple[str, int]:
+    """Return *text*, of a PDF with *pages* pages, without its running lines, and how many those were."""
     if pages < MIN_PAGES or "```" in text:  # a line of code may repeat for good reasons
-        return RunningLines(text, 0)
+        return text, 0
     blocks = _BLOCKS.split(text.strip("\n"))
     lowest, highest = max(MIN_PAGES, math.ceil(pages * _MIN_SHARE_OF_PAGES)), pages + 1
     gone = _page_numbers(blocks, lowest, highest) | _repeated(blocks, lowest, highest)
     if not gone:
-        return RunningLines(text, 0)
+        return text, 0
     kept = [block for index, block in enumerate(blocks) if index not in gone]
-    return RunningLines("\n\n".join(kept) + "\n", len(gone))
+    return "\n\n".join(kept) + "\n", len(gone)
 
 
 def _page_numbers(blocks: list[str], lowest: int, highest: int) -> set[int]:
