@@ -17,7 +17,7 @@ from blocks.durations import format_duration
 from blocks.errors import InvalidOptions
 from blocks.links.public_url import check_public_url, public_url
 from blocks.links.signing_keys import LinkKeys
-from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, Grant, check, issue
+from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, check, issue
 from blocks.runtime.clock import Clock, utc_now
 from blocks.settings import Settings
 from blocks.storage import Backend
@@ -70,7 +70,7 @@ class Links:
             raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; request less")
         wanted = self._clock() + lifetime
         end = _end_of(artifact, wanted)
-        token, grant = issue(
+        token, expires_at = issue(
             key=self._keys.signing_key(),
             scope=DOWNLOAD,
             subject=str(artifact.file_id),
@@ -78,25 +78,25 @@ class Links:
             clock=self._clock,
         )
         url = f"{self._base}{DOWNLOAD_PATH}/{artifact.file_id}?token={token}"
-        return Link(url=url, expires_at=grant.expires_at, capped=end < wanted)
+        return Link(url=url, expires_at=expires_at, capped=end < wanted)
 
     def to_event(self, event_id: str, lifetime: timedelta) -> Link:
         """Return a link to the whole of an event that was too long to send. Raises like `to_download`."""
-        token, grant = issue(
+        token, expires_at = issue(
             key=self._keys.signing_key(),
             scope=READ_EVENT,
             subject=event_id,
             expires_at=self._clock() + lifetime,
             clock=self._clock,
         )
-        return Link(url=f"{self._base}{EVENT_PATH}/{event_id}?token={token}", expires_at=grant.expires_at, capped=False)
+        return Link(url=f"{self._base}{EVENT_PATH}/{event_id}?token={token}", expires_at=expires_at, capped=False)
 
-    def check_event(self, token: str, event_id: str) -> Grant:
-        """Return what *token* allows with this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
-        return check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
+    def check_event(self, token: str, event_id: str) -> None:
+        """Check that *token* opens this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
 
-    def check_download(self, token: str, file_id: UUID) -> Grant:
-        """Return what *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+    def check_download(self, token: str, file_id: UUID) -> datetime:
+        """Return when *token* for this file expires. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
         keys = self._keys.verifying_keys()
         return check(token, keys=keys, scope=DOWNLOAD, subject=str(file_id), clock=self._clock)
 
