@@ -7,13 +7,17 @@ Owns the time limit of requests to Prefect, the translation of its client's erro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Self, TypeVar
+from functools import partial
+from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
@@ -51,6 +55,14 @@ def slices(items: Sequence[T]) -> Iterator[list[T]]:
     """Yield *items* in slices of one page, for filters that name ids: they keep the server's queries short."""
     for start in range(0, len(items), PAGE_ITEMS):
         yield list(items[start : start + PAGE_ITEMS])
+
+
+async def runs_of_deployments(
+    client: PrefectClient, deployment_ids: Sequence[UUID], *, state: Mapping[str, Any]
+) -> list[FlowRun]:
+    """Return all runs of the deployments whose state fits *state*, in the form of Prefect's `FlowRunFilterState`."""
+    these = FlowRunFilter.model_validate({"deployment_id": {"any_": list(deployment_ids)}, "state": state})
+    return [run async for page in prefect_pages(partial(client.read_flow_runs, flow_run_filter=these)) for run in page]
 
 
 class PrefectApi:

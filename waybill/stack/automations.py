@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import httpx
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import PrefectClient
-    from prefect.events.schemas.automations import AutomationCore
+from prefect.client.orchestration import PrefectClient
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import PrefectException
+from prefect.settings import get_current_settings
 
 AUTOMATION = "waybill: runs without a heartbeat"
 # The state name of such a run: a crash that is only assumed.
@@ -33,8 +32,6 @@ _LOG = logging.getLogger("waybill.stack")
 
 def patience() -> timedelta | None:
     """Return how long a run may send no heartbeat; None where flows send none."""
-    from prefect.settings import get_current_settings
-
     seconds = get_current_settings().flows.heartbeat_frequency
     return timedelta(seconds=_MISSED_HEARTBEATS * seconds) if seconds else None
 
@@ -44,8 +41,6 @@ async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], wit
 
     Idempotent. Silence before this call does not count: the automation forgets it.
     """
-    from prefect.exceptions import PrefectException
-
     try:
         if within is None:
             await _switch_off(client)
@@ -65,8 +60,6 @@ async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], wit
 
 async def stop_watching(client: PrefectClient) -> None:
     """Expect no heartbeats until the next `watch_heartbeats`."""
-    from prefect.exceptions import PrefectException
-
     try:
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await _switch_off(client)
@@ -80,8 +73,6 @@ async def _switch_off(client: PrefectClient) -> None:
 
 
 def _automation(flow_names: Sequence[str], within: timedelta) -> AutomationCore:
-    from prefect.events.schemas.automations import AutomationCore
-
     seconds = within.total_seconds()
     return AutomationCore.model_validate(
         {

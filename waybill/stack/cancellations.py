@@ -12,15 +12,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from blocks.runtime.outage_log import Problems
+import psutil
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled
 
-if TYPE_CHECKING:
-    from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
+from blocks.runs.prefect_api import PrefectApi, runs_of_deployments
+from blocks.runtime.outage_log import Problems
 
 _EVERY_SECONDS = 3.0
 # Of a few requests: a busy server answers in a second or two.
@@ -40,10 +42,6 @@ async def finish_cancellations(deployment_ids: Sequence[UUID]) -> None:
 
     Call it in the process whose children run the flows. An outage of the server is waited for and logged once.
     """
-    from prefect.settings import PREFECT_API_URL
-
-    from blocks.runs.prefect_api import PrefectApi
-
     missed = MissedCancellations(deployment_ids)
     problems = Problems()
     async with PrefectApi.open(PREFECT_API_URL.value()) as prefect:
@@ -72,7 +70,10 @@ class MissedCancellations:
 
         Raises what Prefect's client raises, when all of them have been tried.
         """
-        cancelling = await self._cancelling(client)
+        state = {"type": {"any_": [StateType.CANCELLING]}}
+        runs = await runs_of_deployments(client, self._deployment_ids, state=state)
+        # A run in a work pool has its process elsewhere.
+        cancelling = [run for run in runs if run.work_pool_name is None]
         now = self._clock()
         running = runs_of_children(os.getpid()) if cancelling else frozenset[str]()
         without = [run for run in cancelling if str(run.id) not in running]
@@ -90,29 +91,9 @@ class MissedCancellations:
             raise failure
         return finished
 
-    async def _cancelling(self, client: PrefectClient) -> list[FlowRun]:
-        from prefect.client.schemas.filters import FlowRunFilter
-        from prefect.client.schemas.objects import StateType
-
-        from blocks.runs.prefect_api import prefect_pages
-
-        wanted = FlowRunFilter.model_validate(
-            {
-                "deployment_id": {"any_": list(self._deployment_ids)},
-                "state": {"type": {"any_": [StateType.CANCELLING]}},
-            }
-        )
-        pages = prefect_pages(partial(client.read_flow_runs, flow_run_filter=wanted))
-        # A run in a work pool has its process elsewhere.
-        return [run async for page in pages for run in page if run.work_pool_name is None]
-
 
 async def _finish(client: PrefectClient, run: FlowRun) -> bool:
     """Return whether the run is *Cancelled* now because of this call."""
-    from prefect.client.schemas.objects import StateType
-    from prefect.client.schemas.responses import SetStateStatus
-    from prefect.states import Cancelled
-
     # The server would accept a second "Cancelled", and one after a retry.
     if (await client.read_flow_run(run.id)).state_type is not StateType.CANCELLING:
         return False
@@ -133,8 +114,6 @@ def runs_of_children(pid: int) -> frozenset[str]:
 
     Raises `psutil.AccessDenied` where one of them cannot be looked at.
     """
-    import psutil
-
     found = set[str]()
     for child in psutil.Process(pid).children(recursive=True):
         try:

@@ -12,20 +12,23 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, StateType
+from prefect.deployments.runner import RunnerDeployment
+from prefect.runner import Runner
+from prefect.runner.storage import LocalStorage
+from prefect.schedules import Schedule
+from prefect.states import AwaitingRetry, Cancelled
+
+from blocks.runs.prefect_api import runs_of_deployments
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.deployments.runner import RunnerDeployment
 
 # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
 WATCHED_FLOWS = ("process-documents", "deliver-webhooks", "reconcile-events")
@@ -41,9 +44,6 @@ def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: N
 
 
 async def _serve(project: Path, deployments: list[Deployment], on_ready: Callable[[], None]) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.runner import Runner
-
     # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
     runner = Runner(name="waybill", pause_on_shutdown=True)
     ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
@@ -69,11 +69,6 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
 
 
 async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDeployment:
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig
-    from prefect.deployments.runner import RunnerDeployment
-    from prefect.runner.storage import LocalStorage
-    from prefect.schedules import Schedule
-
     limit = deployment.concurrency_limit
     idle: dict[str, Any] = {"active": False} if deployment.entrypoint in DONE_BY_UP else {}
     served = await RunnerDeployment.afrom_storage(
@@ -97,42 +92,24 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
     return served
 
 
-async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> int:
-    """Put runs that were under way when their process was killed back into the queue; how many there were.
+async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> None:
+    """Put runs that were under way when their process was killed back into the queue.
 
     What they had stored is reused, so they go on where they stopped. One that was being cancelled becomes cancelled.
     Call it only while no process runs flows of these deployments.
     """
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.objects import StateType
-
-    of_ours = {"deployment_id": {"any_": deployment_ids}}
-    under_way = {"state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}}
+    under_way = {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}
     # Taken for crashed while nothing served flows, as they could not be heard.
-    lost = {"state": {"type": {"any_": [StateType.CRASHED]}, "name": {"any_": [LOST]}}}
-    count = 0
-    for these in (under_way, lost):
-        count += await _resume(client, FlowRunFilter.model_validate(of_ours | these))
-    return count
-
-
-async def _resume(client: PrefectClient, these: FlowRunFilter) -> int:
-    from prefect.client.schemas.objects import StateType
-    from prefect.states import AwaitingRetry, Cancelled
-
-    from blocks.runs.prefect_api import prefect_pages
-
-    # All of them first: a run whose state has changed leaves the list.
-    pages = prefect_pages(partial(client.read_flow_runs, flow_run_filter=these))
-    runs = [run async for page in pages for run in page]
-    for run in runs:
-        if run.state_type is StateType.CANCELLING:
-            state = Cancelled(message="The process that ran it was ended before it could confirm.")
-        else:
-            state = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
-        # Forced: the rules would count this as a retry of a flow that has none left.
-        await client.set_flow_run_state(run.id, state, force=True)
-    return len(runs)
+    lost = {"type": {"any_": [StateType.CRASHED]}, "name": {"any_": [LOST]}}
+    for state in (under_way, lost):
+        # All of them first: a run whose state has changed leaves the list.
+        for run in await runs_of_deployments(client, deployment_ids, state=state):
+            if run.state_type is StateType.CANCELLING:
+                new = Cancelled(message="The process that ran it was ended before it could confirm.")
+            else:
+                new = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
+            # Forced: the rules would count this as a retry of a flow that has none left.
+            await client.set_flow_run_state(run.id, new, force=True)
 
 
 def main() -> None:
