@@ -1,21 +1,9 @@
 """Stage 3, the chunker: Markdown is divided into passages, each with its exact place and its vector.
 
-Owns the stage's options and the form of its output, `NAME.chunks.json`:
-
-    {"schema": "waybill.chunks/1",
-     "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
-     "summary": "...", "tokens": 812, "options": {...},
-     "embedding_model": "all-MiniLM-L6-v2/int8.1", "dimensions": 384,
-     "chunks": [{"id", "ordinal", "start", "end", "text", "tokens", "heading_path", "context", "embedding"}]}
-
-`start` and `end` count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
-``markdown[start:end] == text``. A YAML header is read for `document` and not chunked. `tokens` are the embedding
-model's. `id` is the first 32 hex digits of the sha256 of the document's sha256, the place and the text: stable while
-the same text is in the same place of the same document. `heading_path` holds the headings in force at the chunk's first
-text. `context` is what a reader of the chunk alone would miss: title and headings that are not in the text, and the
-header row if the text continues a table; the embedding reads it, a line end, and the text. `embedding` has six decimals
-and is there only with the option `embeddings`, as are `embedding_model` and `dimensions` (else null). What a document
-does not say is null. The summary is extractive: sentences of the document.
+Owns the stage's options and the form of its output, `NAME.chunks.json`, which docs/stages.md describes field by field.
+Places count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
+``markdown[start:end] == text``; the YAML header is read for `document` and not chunked. What a document does not say is
+null. The embedding reads a chunk's `context`, a line end, and its text.
 """
 
 from __future__ import annotations

@@ -1,27 +1,12 @@
 """Stage 4, the fact generator: keywords, entities and facts of a document, each with the quote that supports it.
 
-Owns the stage's options, the choice between its two methods, and the form of its output, `NAME.facts.json`:
-
-    {"schema": "waybill.facts/1",
-     "document": {"title", "source", "sha256", "type", "pages", "language", "created"},
-     "method": "extractive" | "language-model", "model": null | "name@address",
-     "keywords": [{"text", "score"}],
-     "entities": [{"text", "type", "value", "count", "chunk_ids", "mentions": [{"chunk_id", "start", "end", "quote"}]}],
-     "facts": [{"id", "statement", "type", "chunk_id", "quote", "start", "end", "score", "confidence"}]}
-
-`start` and `end` count characters of the chunk's text, and ``chunk_text[start:end] == quote`` always: what fails this
-check is dropped and counted (metadata `dropped_unquoted`).
+Owns the stage's options, the choice between its two methods, and the form of its output, `NAME.facts.json`, which
+docs/stages.md describes field by field. Places count characters of the chunk's text, and
+``chunk_text[start:end] == quote`` always: what fails this check is dropped and counted (metadata `dropped_unquoted`).
 
 The extractive method finds names, amounts, dates and references by rules, and selects sentences of the document that
-hold them, and rows of its tables. `type` of a fact is `definition`, `quantity`, `date`, `entity` or `row`; `score`
-ranks it, 0 to 1.
-Types of entities: `person`, `organisation`, `name` (some other name), `acronym`, `date`, `money`, `percent`,
-`quantity`, `email`, `url`, `citation`, and those of the user's gazetteer. `value` is a normal form, if there is one:
-ISO 8601 for dates, "3500000 USD" for amounts, the long form of an acronym.
-
-With the language model method, a model states facts in its own words; `confidence` is the model's own estimate. The
-document is data to the model, not instruction, and a fact without its quote is not kept, whatever made the model state
-it.
+hold them, and rows of its tables. With the language model method, a model states facts in its own words: the document
+is data to it, not instruction, and a fact without its quote is not kept, whatever made the model state it.
 """
 
 from __future__ import annotations

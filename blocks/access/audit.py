@@ -88,18 +88,7 @@ async def record(connection: Connection, *entries: AuditEntry) -> None:
     """Add *entries*, all or none, on the caller's connection."""
     if not entries:
         return
-    rows = [
-        {
-            "action": entry.action,
-            "actor": entry.actor,
-            "file_id": entry.file_id,
-            "run_id": entry.run_id,
-            "client": entry.client,
-            "request_id": entry.request_id,
-            "detail": cleaned(entry.detail, leaf=storable_leaf),
-        }
-        for entry in entries
-    ]
+    rows = [{**vars(entry), "detail": cleaned(entry.detail, leaf=storable_leaf)} for entry in entries]
     await execute(connection, queries.RECORD, {"rows": orjson.dumps(rows).decode()})
 
 

@@ -4,8 +4,16 @@ Every call raises `CatalogUnavailable` (may pass, retried), `InvalidSettings` (a
 never psycopg's own errors; `connection.py` decides by SQLSTATE. `pool` and `page_cursor` are imported by name.
 """
 
-from blocks.postgres.connection import connect, connect_async, is_missing_extension, postgres_errors
-from blocks.postgres.execute import Connection, Row, execute, single_connection
+from blocks.postgres.connection import (
+    Connection,
+    Row,
+    connect,
+    connect_async,
+    execute,
+    is_missing_extension,
+    postgres_errors,
+    single_connection,
+)
 
 __all__ = [
     "Connection",

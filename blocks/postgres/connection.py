@@ -1,4 +1,4 @@
-"""Connect to Postgres, and translate psycopg's errors into ours, in one place.
+"""Connect to Postgres, execute a statement, and translate psycopg's errors into ours, in one place.
 
 Conditions that may pass (server down, connection dropped, deadlock, server full or shutting down) are
 `CatalogUnavailable`; a wrong URL, password, database or schema is `InvalidSettings`; everything else is
@@ -7,15 +7,19 @@ Conditions that may pass (server down, connection dropped, deadlock, server full
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, LiteralString, cast
 
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import dict_row
 
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
+
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
 
 # A server on the same network answers in milliseconds; one that takes ten seconds is not there. libpq's own limit is
 # the kernel's, minutes.
@@ -111,3 +115,26 @@ def connect_arguments(database_url: str, *, longest_seconds: float = CONNECT_TIM
         return {}
     # libpq counts whole seconds, and reads less than two as two.
     return {"connect_timeout": min(CONNECT_TIMEOUT_SECONDS, max(2, round(longest_seconds)))}
+
+
+async def execute(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
+    """Execute one statement with its *values*. Raises `CatalogUnavailable` and `CatalogRefused`."""
+    # Statements are constants; values are always passed as parameters.
+    try:
+        with postgres_errors("use the catalogue"):
+            return await connection.execute(cast("LiteralString", statement), values)
+    except UnicodeEncodeError as exc:
+        raise CatalogRefused("a name or path holds a character that is no valid Unicode (a lone surrogate)") from exc
+
+
+@asynccontextmanager
+async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
+    """Open a connection without a pool, for a process with one thing to write; each statement commits by itself.
+
+    Raises `CatalogUnavailable` and `InvalidSettings`.
+    """
+    connection = cast("Connection", await connect_async(database_url, autocommit=True))
+    connection.row_factory = dict_row
+    async with connection:
+        with postgres_errors("use the catalogue"):
+            yield connection

@@ -21,8 +21,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.errors import CatalogUnavailable
-from blocks.postgres.connection import check_url, connect_arguments, connect_async
-from blocks.postgres.execute import Connection, Row
+from blocks.postgres.connection import Connection, Row, check_url, connect_arguments, connect_async
 
 Pool = AsyncConnectionPool[Connection]
 ResultT = TypeVar("ResultT")

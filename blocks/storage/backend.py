@@ -61,10 +61,6 @@ class Backend(Protocol):
         """
         ...
 
-    def size(self, path: str) -> int:
-        """Return the size of the stored blob in bytes, without reading it. Raises `BlobMissing`."""
-        ...
-
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer."""
         ...

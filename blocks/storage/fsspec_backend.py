@@ -79,11 +79,6 @@ class FsspecBackend:
         with self._translated(f"read {path}"):
             return self._open_to_read(self._full_path(path))
 
-    def size(self, path: str) -> int:
-        """See `Backend.size`."""
-        with self._translated(f"look at {path}"):
-            return int(self._filesystem.size(self._full_path(path)))
-
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again. An interrupted write here is the blob itself."""
         del interrupted
@@ -109,8 +104,8 @@ class FsspecBackend:
 
     def probe(self) -> None:
         """See `Backend.probe`."""
-        with contextlib.suppress(BlobMissing):
-            self.size(PROBE_PATH)
+        with self._translated(f"look at {PROBE_PATH}"), contextlib.suppress(FileNotFoundError):
+            self._filesystem.size(self._full_path(PROBE_PATH))
 
     def locate(self, path: str) -> str:
         """Return the URL of the stored bytes."""

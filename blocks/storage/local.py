@@ -79,19 +79,6 @@ class LocalBackend:
                 raise _foreign(path)
             return os.fdopen(descriptor, "rb")
 
-    def size(self, path: str) -> int:
-        """See `Backend.size`."""
-        *folders, name = check_blob_path(path)
-        with _translated(f"look at {path}"):
-            try:
-                with folder_below(self._root, folders) as folder:
-                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError as exc:
-                raise blob_missing(f"look at {path}", path) from exc
-            if not stat.S_ISREG(found.st_mode):
-                raise _foreign(path)
-            return found.st_size
-
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
         *folders, name = check_blob_path(path)

@@ -175,14 +175,6 @@ def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> 
     assert list(backend.paths()) == [KEY]
 
 
-def test_a_size_is_told_without_reading(backend: Backend) -> None:
-    for size in (0, 1, 3 * CHUNK_BYTES + 1):
-        backend.publish(f"outputs/{size}", [bytes(size)])
-        assert backend.size(f"outputs/{size}") == size
-    with pytest.raises(BlobMissing):
-        backend.size(KEY)
-
-
 def test_a_reader_can_go_to_any_byte(backend: Backend) -> None:
     content = os.urandom(3 * CHUNK_BYTES + 17)
     backend.publish(KEY, [content])
@@ -202,7 +194,7 @@ def test_a_key_may_hold_any_printable_character(backend: Backend, subtests: pyte
         with subtests.test(key=key):
             backend.publish(key, [b"x"])
             assert list(backend.paths()) == [key]
-            assert (read(backend, key), backend.size(key)) == (b"x", 1)
+            assert read(backend, key) == b"x"
             assert backend.delete(key, interrupted=True) is True
             assert list(backend.paths()) == []
 
@@ -421,7 +413,6 @@ def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, subtest
                 partial(backend.delete, key),
                 partial(backend.delete, key, interrupted=True),
                 partial(backend.locate, key),
-                partial(backend.size, key),
                 partial(backend.presign, key, expires_in=timedelta(1), filename="x", media_type="x/y"),
             ):
                 with pytest.raises(UnsafeKey):
@@ -494,9 +485,8 @@ def test_a_pipe_or_folder_in_place_of_a_blob_is_refused_and_hangs_nobody(local: 
     folder = tmp_path / "store/outputs/3f"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "3f2a")
-    for attempt in (local.open, local.size):
-        with pytest.raises(UnsafeKey):
-            attempt(KEY)
+    with pytest.raises(UnsafeKey):
+        local.open(KEY)
     (folder / "3f2b").mkdir()
     with pytest.raises(UnsafeKey):
         local.open("outputs/3f/3f2b")

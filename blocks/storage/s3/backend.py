@@ -65,12 +65,6 @@ class S3Backend:
             raw = S3Reader(self._connection, where, path)
         return cast("BinaryIO", io.BufferedReader(raw, CHUNK_BYTES))
 
-    def size(self, path: str) -> int:
-        """See `Backend.size`."""
-        where = self._where(path)
-        with self._translated(f"look at {path}", missing=path):
-            return int(self._connection.call("head_object", **where)["ContentLength"])
-
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
         where = self._where(path)
