@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def main() -> int:
                 gateway_process(settings.home, addresses.database_url) as gateway,
                 bare_process(plain_file, str(source)) as bare,
             ):
-                link = Links.of(settings.replaced(public_url=gateway.url))
+                link = Links.of(replace(settings, public_url=gateway.url))
                 url = link.to_download(artifact, timedelta(hours=1)).url
                 return report(*measure(gateway, url, bare, artifact, arguments.rounds))
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ def main() -> int:
                 gateway_process(settings.home, addresses.database_url, WAYBILL_REQUESTS_PER_MINUTE="10000000") as ours,
                 bare_process(from_memory) as bare,
             ):
-                links = Links.of(settings.replaced(public_url=ours.url))
+                links = Links.of(replace(settings, public_url=ours.url))
                 requests = {
                     "bare framework": [request(f"{bare.url}/file")],
                     "by link": [request(links.to_download(one, timedelta(hours=1)).url) for one in artifacts],

@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ async def one_run(documents: Path, webhook_url: str | None) -> float:
     from blocks.webhooks.dispatch import DispatcherThread
     from flows.process import process_documents
 
-    async with DispatcherThread.open(current_settings().replaced(webhook_drain_seconds=0.0)):
+    async with DispatcherThread.open(replace(current_settings(), webhook_drain_seconds=0.0)):
         started = time.perf_counter()
         state: Any = await process_documents(  # type: ignore[misc]
             sources=[str(documents)], stages=[1, 2], webhook_url=webhook_url, return_state=True

@@ -14,7 +14,7 @@ import orjson
 from blocks.access import queries
 from blocks.errors import InvalidOptions
 from blocks.json_cleaning import cleaned, storable_leaf
-from blocks.postgres import Connection, execute
+from blocks.postgres import Connection, execute, fetch_all
 
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin",
@@ -119,7 +119,7 @@ async def audit_entries(
     }
     given = {name: value for name, value in filters.items() if value is not None}
     statement, values = queries.audit_statement(given), {**given, "limit": limit}
-    return [AuditEntry(**row) for row in await (await execute(connection, statement, values)).fetchall()]
+    return [AuditEntry(**row) for row in await fetch_all(connection, statement, values)]
 
 
 def check_action(action: str) -> None:

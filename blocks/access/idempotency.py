@@ -16,7 +16,7 @@ from uuid import UUID, uuid4, uuid5
 import orjson
 
 from blocks.access import queries
-from blocks.postgres import Connection, execute
+from blocks.postgres import Connection, execute, fetch_optional
 
 # Renewed four times as often. A client that sends again after a gateway was killed waits no longer than this.
 CLAIM_LASTS = timedelta(seconds=15)
@@ -69,10 +69,10 @@ async def claim(connection: Connection, key_id: str, idempotency_key: str) -> Cl
         "remembered_seconds": REMEMBERED.total_seconds(),
     }
     await execute(connection, queries.FORGET_REQUESTS, values)
-    row = await (await execute(connection, queries.CLAIM_REQUEST, values)).fetchone()
+    row = await fetch_optional(connection, queries.CLAIM_REQUEST, values)
     if row is not None:
         return Claim(**row)
-    row = await (await execute(connection, queries.ANSWERED_REQUEST, values)).fetchone()
+    row = await fetch_optional(connection, queries.ANSWERED_REQUEST, values)
     return Answered(**row) if row else InProgress()
 
 

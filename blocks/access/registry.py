@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
 
 from blocks.access import queries
 from blocks.access.api_key import ApiKey, check_name, check_scopes, digest, generate_key
 from blocks.errors import ApiKeyNotFound
-from blocks.postgres import Connection, Row, execute
+from blocks.postgres import Connection, Row, execute, fetch_all, fetch_optional, fetch_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +38,7 @@ async def create_key(
         "requests_per_minute": requests_per_minute,
         "keep_for_seconds": keep_for.total_seconds() if keep_for is not None else None,
     }
-    row = await (await execute(connection, queries.CREATE_KEY, values)).fetchone()
-    return CreatedKey(key=_key(cast("Row", row)), text=text)
+    return CreatedKey(key=_key(await fetch_row(connection, queries.CREATE_KEY, values)), text=text)
 
 
 async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
@@ -50,18 +48,18 @@ async def find_key(connection: Connection, key_id: str) -> ApiKey | None:
 
 async def find_keys(connection: Connection, key_ids: Sequence[str]) -> dict[str, ApiKey]:
     """Return the keys with these ids that exist, usable or not, by id."""
-    rows = await (await execute(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})).fetchall()
+    rows = await fetch_all(connection, queries.FIND_KEYS, {"key_ids": list(set(key_ids))})
     return {row["key_id"]: _key(row) for row in rows}
 
 
 async def list_keys(connection: Connection) -> list[ApiKey]:
     """Return all keys, newest first, including revoked and expired ones."""
-    return [_key(row) for row in await (await execute(connection, queries.LIST_KEYS, {})).fetchall()]
+    return [_key(row) for row in await fetch_all(connection, queries.LIST_KEYS, {})]
 
 
 async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
     """Revoke the key with immediate effect. Idempotent. Raises `ApiKeyNotFound`."""
-    row = await (await execute(connection, queries.REVOKE_KEY, {"key_id": key_id})).fetchone()
+    row = await fetch_optional(connection, queries.REVOKE_KEY, {"key_id": key_id})
     if row is None:
         raise ApiKeyNotFound(f"no API key {key_id!r}; 'waybill keys list' shows all keys")
     return _key(row)
@@ -69,8 +67,7 @@ async def revoke_key(connection: Connection, key_id: str) -> ApiKey:
 
 async def has_admin_key(connection: Connection) -> bool:
     """Return whether a usable key has the scope `admin`."""
-    row = await (await execute(connection, queries.HAS_ADMIN_KEY, {})).fetchone()
-    return bool(cast("Row", row)["found"])
+    return bool((await fetch_row(connection, queries.HAS_ADMIN_KEY, {}))["found"])
 
 
 async def record_key_use(connection: Connection, key_id: str) -> None:

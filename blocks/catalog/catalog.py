@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self, cast
+from typing import Any, Self
 from uuid import UUID
 
 import orjson
@@ -27,7 +27,7 @@ from blocks.errors import (
     CatalogUnavailable,
     InvalidOptions,
 )
-from blocks.postgres import Connection, Row, execute, postgres_errors
+from blocks.postgres import Connection, Row, execute, fetch_all, fetch_optional, fetch_row, postgres_errors
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.postgres.pool import LONG_TIMEOUTS, BrokenConnections, Pool, Timeouts, open_pool
 
@@ -101,17 +101,16 @@ class Catalog:
 
     async def reserve(self, connection: Connection, reservations: Sequence[Reservation]) -> None:
         """Write the `pending` rows that announce blobs (row first), all or none."""
-        cursor = await execute(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
-        row = await cursor.fetchone()
-        self._clock = (row["now"], time.monotonic()) if row else None
+        row = await fetch_row(connection, queries.RESERVE, {"rows": _reservation_rows(reservations)})
+        self._clock = (row["now"], time.monotonic())
 
     async def now(self) -> datetime:
         """Return Postgres' time, counted on from the last reservation: no query, and no use of this machine's clock,
         which may be wrong."""
         if self._clock is None:
             async with self.connection() as connection:
-                row = await (await execute(connection, queries.NOW, {})).fetchone()
-            self._clock = (cast("Row", row)["now"], time.monotonic())
+                row = await fetch_row(connection, queries.NOW, {})
+            self._clock = (row["now"], time.monotonic())
         then, counted_from = self._clock
         return then + timedelta(seconds=time.monotonic() - counted_from)
 
@@ -132,8 +131,7 @@ class Catalog:
         """
         values = {name: getattr(artifact, name) for name in _WRITTEN}
         json_values = {name: json_text(getattr(artifact, name), name) for name in ("metadata", "report")}
-        cursor = await execute(connection, statement, {**values, **json_values, **(more_values or {})})
-        row = await cursor.fetchone()
+        row = await fetch_optional(connection, statement, {**values, **json_values, **(more_values or {})})
         if row is None:
             raise ArtifactNotFound(
                 f"file {artifact.file_id} is no longer pending; process the document again", file_id=artifact.file_id
@@ -146,8 +144,7 @@ class Catalog:
         Raises `CatalogUnavailable` when another transaction holds the row for ten seconds.
         """
         await execute(connection, queries.LOCK_TIMEOUT, {})
-        cursor = await execute(connection, queries.LOCK_STATE, {"file_id": file_id})
-        row = await cursor.fetchone()
+        row = await fetch_optional(connection, queries.LOCK_STATE, {"file_id": file_id})
         return str(row["state"]) if row else None
 
     async def forget_pending(self, connection: Connection, *file_ids: UUID) -> None:
@@ -169,8 +166,7 @@ class Catalog:
 
         Raises `ArtifactPinned`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to delete.
         """
-        cursor = await execute(connection, queries.TOMBSTONE, {"file_id": file_id})
-        row = await cursor.fetchone()
+        row = await fetch_optional(connection, queries.TOMBSTONE, {"file_id": file_id})
         if row is None:
             await self.get(connection, file_id)
             raise ArtifactPinned(f"file {file_id} is pinned; unpin it first", file_id=file_id)
@@ -185,7 +181,7 @@ class Catalog:
 
         Raises `ArtifactNotFound`, and its subclass `ArtifactGone` for an expired file.
         """
-        row = await (await execute(connection, queries.PIN, {"file_id": file_id, "note": note})).fetchone()
+        row = await fetch_optional(connection, queries.PIN, {"file_id": file_id, "note": note})
         if row is None:
             raise await _why_not_found(connection, file_id)
         return Artifact(**row)
@@ -193,7 +189,7 @@ class Catalog:
     async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
         """Let a file expire again, after `UNPIN_GRACE` at the earliest. Idempotent. Raises `ArtifactNotFound`."""
         values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
-        row = await (await execute(connection, queries.UNPIN, values)).fetchone()
+        row = await fetch_optional(connection, queries.UNPIN, values)
         return Artifact(**row) if row else await self.get(connection, file_id)
 
     # Reading ----------------------------------------------------------------------------------------------------------
@@ -204,26 +200,24 @@ class Catalog:
         Raises its subclass `ArtifactGone` when the file has expired (unless *even_expired*) or was deleted.
         """
         statement = queries.GET_STORED if even_expired else queries.GET
-        cursor = await execute(connection, statement, {"file_id": file_id})
-        row = await cursor.fetchone()
+        row = await fetch_optional(connection, statement, {"file_id": file_id})
         if row is None:
             raise await _why_not_found(connection, file_id)
         return Artifact(**row)
 
     async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
         """Return those of the files that `get` would return, by id."""
-        cursor = await execute(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
-        return {row["file_id"]: Artifact(**row) for row in await cursor.fetchall()}
+        rows = await fetch_all(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
+        return {row["file_id"]: Artifact(**row) for row in rows}
 
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
         """Return the newest reusable output for each of *stage_keys* that has one."""
-        cursor = await execute(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
-        return {row["stage_key"]: Artifact(**row) for row in await cursor.fetchall()}
+        rows = await fetch_all(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
+        return {row["stage_key"]: Artifact(**row) for row in rows}
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
         """Return the upload that holds this content under this source already, if any."""
-        cursor = await execute(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
-        row = await cursor.fetchone()
+        row = await fetch_optional(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
         return Artifact(**row) if row else None
 
     async def list_artifacts(
@@ -245,8 +239,8 @@ class Catalog:
             filters["after_created_at"], filters["after_file_id"] = read_cursor(after)
         given = {name: value for name, value in filters.items() if value is not None}
         # One row more than the page shows whether there is a next one.
-        cursor = await execute(connection, queries.list_statement(given), {**given, "limit": limit + 1})
-        artifacts = [Artifact(**row) for row in await cursor.fetchall()]
+        rows = await fetch_all(connection, queries.list_statement(given), {**given, "limit": limit + 1})
+        artifacts = [Artifact(**row) for row in rows]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
         return Page(
@@ -255,14 +249,12 @@ class Catalog:
 
     async def unfinished_of_run(self, connection: Connection, run_id: UUID) -> list[Unfinished]:
         """Return the rows that *run_id* left pending or half deleted. Only for runs that are known to be dead."""
-        cursor = await execute(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})
-        return [Unfinished(**row) for row in await cursor.fetchall()]
+        return [Unfinished(**row) for row in await fetch_all(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})]
 
     async def statistics(self, connection: Connection) -> Row:
         """Return counts, bytes, oldest and newest of available files, in all, by kind and by stage."""
-        cursor = await execute(connection, queries.STATISTICS, {})
-        groups = await cursor.fetchall()
-        states = await (await execute(connection, queries.STATES, {})).fetchall()
+        groups = await fetch_all(connection, queries.STATISTICS, {})
+        states = await fetch_all(connection, queries.STATES, {})
         kinds = sorted({str(group["kind"]) for group in groups})
         return {
             "total": _summarise(groups),
@@ -300,8 +292,7 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
 
 
 async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
-    cursor = await execute(connection, queries.WAS_THERE, {"file_id": file_id})
-    if await cursor.fetchone() is None:
+    if await fetch_optional(connection, queries.WAS_THERE, {"file_id": file_id}) is None:
         return _not_found(file_id)
     return ArtifactGone(
         f"file {file_id} has expired or was deleted; process its source again to recreate it", file_id=file_id

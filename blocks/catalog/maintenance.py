@@ -15,7 +15,7 @@ from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Stored
 from blocks.catalog.catalog import Catalog
 from blocks.catalog.json_columns import json_text
-from blocks.postgres import Connection, execute
+from blocks.postgres import Connection, execute, fetch_all, fetch_optional
 
 # One page of rows in memory at a time; large enough that fetching the next is nothing compared to reading their bytes.
 PAGE_ROWS = 200
@@ -49,7 +49,7 @@ async def longest_unverified(catalog: Catalog, limit: int | None = None) -> Asyn
                 "after_file_id": last[1],
                 "limit": PAGE_ROWS if left is None else min(left, PAGE_ROWS),
             }
-            rows = await (await execute(connection, queries.TO_VERIFY, values)).fetchall()
+            rows = await fetch_all(connection, queries.TO_VERIFY, values)
         if not rows:
             return
         for row in rows:
@@ -71,7 +71,7 @@ class RecipientUse:
 
 async def by_recipient(connection: Connection) -> list[RecipientUse]:
     """Return counts of available files, expired ones too, by the recipient they are encrypted for."""
-    rows = await (await execute(connection, queries.BY_RECIPIENT, {})).fetchall()
+    rows = await fetch_all(connection, queries.BY_RECIPIENT, {})
     return [RecipientUse(**row) for row in rows]
 
 
@@ -81,7 +81,7 @@ async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIte
     while True:
         async with catalog.connection() as connection:
             values = {"recipient": recipient, "after": after, "limit": PAGE_ROWS}
-            rows = await (await execute(connection, queries.NOT_ENCRYPTED_FOR, values)).fetchall()
+            rows = await fetch_all(connection, queries.NOT_ENCRYPTED_FOR, values)
         if not rows:
             return
         for row in rows:
@@ -113,13 +113,13 @@ async def hold_location(connection: Connection, file_id: UUID) -> str | None:
     Raises `CatalogUnavailable` when another transaction holds the row for ten seconds.
     """
     await execute(connection, queries.LOCK_TIMEOUT, {})
-    row = await (await execute(connection, queries.HOLD_LOCATION, {"file_id": file_id})).fetchone()
+    row = await fetch_optional(connection, queries.HOLD_LOCATION, {"file_id": file_id})
     return str(row["location"]) if row else None
 
 
 async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
     """Return file id and spare path of every unfinished move. Call it only under the rotation lock."""
-    rows = await (await execute(connection, queries.INTERRUPTED_MOVES, {})).fetchall()
+    rows = await fetch_all(connection, queries.INTERRUPTED_MOVES, {})
     return [(row["file_id"], str(row["spare_location"])) for row in rows]
 
 
@@ -132,9 +132,9 @@ async def restore(connection: Connection, artifact: Artifact) -> bool:
 
 async def known_files(connection: Connection, file_ids: list[UUID]) -> dict[UUID, str]:
     """Return those of *file_ids* that have a row, in any state, with their location."""
-    rows = await (await execute(connection, queries.KNOWN_FILES, {"file_ids": file_ids})).fetchall()
+    rows = await fetch_all(connection, queries.KNOWN_FILES, {"file_ids": file_ids})
     return {row["file_id"]: str(row["location"]) for row in rows}
 
 
 async def _changed_row(connection: Connection, statement: str, values: Mapping[str, object]) -> bool:
-    return await (await execute(connection, statement, values)).fetchone() is not None
+    return await fetch_optional(connection, statement, values) is not None

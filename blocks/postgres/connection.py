@@ -127,6 +127,24 @@ async def execute(connection: Connection, statement: str, values: Mapping[str, A
         raise CatalogRefused("a name or path holds a character that is no valid Unicode (a lone surrogate)") from exc
 
 
+async def fetch_all(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    """Return all rows of a statement. Raises like `execute`."""
+    return await (await execute(connection, statement, values)).fetchall()
+
+
+async def fetch_optional(connection: Connection, statement: str, values: Mapping[str, Any]) -> Row | None:
+    """Return the first row of a statement, None without one. Raises like `execute`."""
+    return await (await execute(connection, statement, values)).fetchone()
+
+
+async def fetch_row(connection: Connection, statement: str, values: Mapping[str, Any]) -> Row:
+    """Return the row of a statement that always has one. Raises like `execute`."""
+    row = await fetch_optional(connection, statement, values)
+    if row is None:
+        raise AssertionError("unreachable: the statement always has a row")
+    return row
+
+
 @asynccontextmanager
 async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
     """Open a connection without a pool, for a process with one thing to write; each statement commits by itself.

@@ -126,11 +126,6 @@ class Settings:
         """The names of the settings that were given, as opposed to left at their defaults."""
         return vars(self)["_given"]
 
-    def replaced(self, **changes: object) -> Settings:
-        """Return these settings with *changes*."""
-        values: dict[str, Any] = {name: getattr(self, name) for name in self.given} | changes
-        return Settings(**values)
-
     @property
     def scratch(self) -> Path:
         """The folder of stage inputs and outputs while a run works on them; the run empties it."""

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.errors import EndpointNotFound
-from blocks.postgres import execute
+from blocks.postgres import execute, fetch_all, fetch_optional, fetch_row
 from blocks.webhooks import endpoint_queries as queries
 
 Origin = Literal["registered", "block", "run"]
@@ -70,18 +70,17 @@ async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
 
 async def list_endpoints(connection: Connection) -> list[Endpoint]:
     """Return every endpoint that is not removed, oldest first, with its numbers of pending and dead deliveries."""
-    return [Endpoint(**row) for row in await (await execute(connection, queries.ENDPOINTS, {})).fetchall()]
+    return [Endpoint(**row) for row in await fetch_all(connection, queries.ENDPOINTS, {})]
 
 
 async def lock_blocks(connection: Connection) -> bool:
     """Lock the sync of endpoints with blocks until the transaction ends; False when another process syncs."""
-    row = await (await execute(connection, queries.LOCK_BLOCKS, {})).fetchone()
-    return bool(row and row["locked"])
+    return bool((await fetch_row(connection, queries.LOCK_BLOCKS, {}))["locked"])
 
 
 async def endpoints_of_blocks(connection: Connection) -> dict[str, Endpoint]:
     """Return the endpoints that follow Prefect blocks, by the block's name."""
-    rows = await (await execute(connection, queries.ENDPOINTS_OF_BLOCKS, {})).fetchall()
+    rows = await fetch_all(connection, queries.ENDPOINTS_OF_BLOCKS, {})
     return {row["name"]: Endpoint(**row) for row in rows}
 
 
@@ -100,14 +99,14 @@ async def change_endpoint(
 
 async def enable_endpoint(connection: Connection, endpoint_id: UUID) -> None:
     """Enable the endpoint and clear its holds; deliveries that are due are sent now. Raises `EndpointNotFound`."""
-    if await (await execute(connection, queries.ENABLE, {"endpoint_id": endpoint_id})).fetchone() is None:
+    if await fetch_optional(connection, queries.ENABLE, {"endpoint_id": endpoint_id}) is None:
         raise _not_found(endpoint_id)
 
 
 async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: str) -> None:
     """Disable the endpoint; due deliveries wait. Raises `EndpointNotFound`."""
     values = {"endpoint_id": endpoint_id, "because": because}
-    if await (await execute(connection, queries.DISABLE, values)).fetchone() is None:
+    if await fetch_optional(connection, queries.DISABLE, values) is None:
         raise _not_found(endpoint_id)
 
 
@@ -117,14 +116,14 @@ async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
     The caller has to open a transaction.
     """
     found = await _read_endpoint(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
-    if await (await execute(connection, queries.REMOVE, {"endpoint_id": endpoint_id})).fetchone() is None:
+    if await fetch_optional(connection, queries.REMOVE, {"endpoint_id": endpoint_id}) is None:
         raise _not_found(endpoint_id)
     if found.secret_id is not None:
         await execute(connection, queries.DROP_SECRET, {"secret_id": found.secret_id})
 
 
 async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:
-    row = await (await execute(connection, statement, {"endpoint_id": endpoint_id})).fetchone()
+    row = await fetch_optional(connection, statement, {"endpoint_id": endpoint_id})
     if row is None:
         raise _not_found(endpoint_id)
     return Endpoint(**row)

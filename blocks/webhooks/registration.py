@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import cast
 from uuid import UUID, uuid4
 
 from blocks.catalog import Connection
 from blocks.errors import EndpointNotFound, InvalidWebhookUrl
-from blocks.postgres import Row, execute
+from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.webhooks import endpoint_queries as queries
 from blocks.webhooks.endpoints import Endpoint, Origin
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
@@ -69,7 +68,7 @@ async def register(
         "description": description,
         "secret_id": secret_id,
     }
-    row = cast("Row", await (await execute(connection, queries.ADD_ENDPOINT, values)).fetchone())
+    row = await fetch_row(connection, queries.ADD_ENDPOINT, values)
     return Registered(endpoint=Endpoint(**row), secret=given)
 
 
@@ -89,7 +88,7 @@ async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUI
         raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
     secret_id = await _shared_secret_id(connection, box)
     for _ in range(_ADDING_TRIES):
-        endpoint = await (await execute(connection, queries.RUN_ENDPOINT, {"url": url})).fetchone()
+        endpoint = await fetch_optional(connection, queries.RUN_ENDPOINT, {"url": url})
         if endpoint is not None:
             await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
             return
@@ -113,7 +112,7 @@ async def rotate(
     given = secret or new_secret()
     sealed = box.seal(secret_id, given)
     values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
-    row = await (await execute(connection, queries.ROTATE_SECRET, values)).fetchone()
+    row = await fetch_optional(connection, queries.ROTATE_SECRET, values)
     if row is None:
         raise _no_secret()
     return Rotated(secret=given, previous_until=row["previous_until"])
@@ -142,18 +141,18 @@ async def signing_keys(
 
 
 async def _shared_secret_id(connection: Connection, box: SecretBox) -> UUID:
-    row = await (await execute(connection, queries.SHARED_SECRET, {})).fetchone()
+    row = await fetch_optional(connection, queries.SHARED_SECRET, {})
     if row is None:
         offered = uuid4()
         values = {"secret_id": offered, "sealed": box.seal(offered, new_secret())}
         await execute(connection, queries.ADD_SHARED_SECRET, values)
         # Another process may have been first. Nothing removes a shared secret.
-        row = cast("Row", await (await execute(connection, queries.SHARED_SECRET, {})).fetchone())
+        row = await fetch_row(connection, queries.SHARED_SECRET, {})
     return row["secret_id"]
 
 
 async def _sealed(connection: Connection, secret_ids: Collection[UUID]) -> list[Row]:
-    return await (await execute(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})).fetchall()
+    return await fetch_all(connection, queries.SECRETS, {"secret_ids": list(secret_ids)})
 
 
 def _no_secret() -> EndpointNotFound:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -301,7 +302,7 @@ async def test_a_file_that_cannot_be_written_leaves_no_key(settings: Settings, c
     file_of(settings).mkdir()
     with pytest.raises(InvalidSettings, match="api-key"):
         await ensure_first_key(settings, by=ME)
-    nowhere = settings.replaced(home=settings.home / "nowhere")
+    nowhere = replace(settings, home=settings.home / "nowhere")
     with pytest.raises(InvalidSettings, match="api-key"):
         await ensure_first_key(nowhere, by=ME)
     assert await list_keys(connection) == []

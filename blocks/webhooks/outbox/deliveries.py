@@ -13,7 +13,7 @@ from typing import Literal
 from uuid import UUID
 
 from blocks.catalog import Connection
-from blocks.postgres import execute
+from blocks.postgres import execute, fetch_all, fetch_row
 from blocks.webhooks.endpoints import EndpointState
 from blocks.webhooks.outbox import queries
 
@@ -47,9 +47,7 @@ class DueDelivery:
     delivery_id: UUID
     endpoint_id: UUID
     event_id: str
-    event_type: str
     attempts: int
-    due_at: datetime
     body: bytes = field(repr=False)
 
 
@@ -88,7 +86,7 @@ async def acquire(
         "endpoint_ids": list(endpoint_ids) if endpoint_ids is not None else None,
         "without": list(without),
     }
-    return [AcquiredEndpoint(**row) for row in await (await execute(connection, queries.ACQUIRE, values)).fetchall()]
+    return [AcquiredEndpoint(**row) for row in await fetch_all(connection, queries.ACQUIRE, values)]
 
 
 async def renew(
@@ -96,7 +94,7 @@ async def renew(
 ) -> list[RenewedEndpoint]:
     """Renew the leases on *endpoint_ids*. Endpoints missing from the result belong to another owner now."""
     values = {"owner": owner, "lease_seconds": lease.total_seconds(), "endpoint_ids": list(endpoint_ids)}
-    return [RenewedEndpoint(**row) for row in await (await execute(connection, queries.RENEW, values)).fetchall()]
+    return [RenewedEndpoint(**row) for row in await fetch_all(connection, queries.RENEW, values)]
 
 
 async def release(connection: Connection, owner: UUID, endpoint_ids: Collection[UUID] | None = None) -> None:
@@ -125,8 +123,7 @@ async def due(
         "busy": list(busy),
         "first_pause_seconds": first_pause.total_seconds(),
     }
-    cursor = await execute(connection, queries.DUE, values)
-    return [DueDelivery(**row) for row in await cursor.fetchall()]
+    return [DueDelivery(**row) for row in await fetch_all(connection, queries.DUE, values)]
 
 
 async def record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
@@ -172,8 +169,7 @@ async def mark_unhealthy(
 async def has_due(connection: Connection, *, within: timedelta, first_pause: timedelta = timedelta(0)) -> bool:
     """Whether a delivery is due, now or *within* that time, at an open endpoint; *first_pause* as in `due`."""
     values = {"within_seconds": within.total_seconds(), "first_pause_seconds": first_pause.total_seconds()}
-    row = await (await execute(connection, queries.HAS_DUE, values)).fetchone()
-    return bool(row and row["has_due"])
+    return bool((await fetch_row(connection, queries.HAS_DUE, values))["has_due"])
 
 
 async def has_deliverable(
@@ -194,5 +190,4 @@ async def has_deliverable(
         "task_id": task_id,
         "first_pause_seconds": first_pause.total_seconds(),
     }
-    row = await (await execute(connection, queries.HAS_DELIVERABLE, values)).fetchone()
-    return bool(row and row["has_deliverable"])
+    return bool((await fetch_row(connection, queries.HAS_DELIVERABLE, values))["has_deliverable"])

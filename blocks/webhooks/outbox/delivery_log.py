@@ -13,7 +13,7 @@ from uuid import UUID
 
 from blocks.catalog import MAX_PAGE, Connection
 from blocks.errors import DeliveryNotFound, InvalidOptions
-from blocks.postgres import execute
+from blocks.postgres import fetch_all, fetch_optional, fetch_row
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.webhooks.outbox.deliveries import DeliveryState
 
@@ -133,7 +133,7 @@ async def list_deliveries(
          order by d.created_at desc, d.delivery_id desc
          limit %(limit)s
     """
-    rows = await (await execute(connection, statement, {**values, "limit": limit + 1})).fetchall()
+    rows = await fetch_all(connection, statement, {**values, "limit": limit + 1})
     records = [DeliveryRecord(**row) for row in rows[:limit]]
     more = len(rows) > limit
     return DeliveryPage(
@@ -144,7 +144,7 @@ async def list_deliveries(
 async def get_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRecord:
     """Return one delivery. Raises `DeliveryNotFound`."""
     statement = f"{_DELIVERIES} where d.delivery_id = %(delivery_id)s"
-    row = await (await execute(connection, statement, {"delivery_id": delivery_id})).fetchone()
+    row = await fetch_optional(connection, statement, {"delivery_id": delivery_id})
     if row is None:
         raise DeliveryNotFound(f"no delivery {delivery_id}; 'waybill webhooks deliveries' lists all of them")
     return DeliveryRecord(**row)
@@ -152,7 +152,7 @@ async def get_delivery(connection: Connection, delivery_id: UUID) -> DeliveryRec
 
 async def attempts_of(connection: Connection, delivery_id: UUID) -> list[dict[str, Any]]:
     """Return every attempt of a delivery, oldest first, as commands and the API show it."""
-    rows = await (await execute(connection, _ATTEMPTS, {"delivery_id": delivery_id})).fetchall()
+    rows = await fetch_all(connection, _ATTEMPTS, {"delivery_id": delivery_id})
     return [{name: _shown(value) for name, value in row.items()} for row in rows]
 
 
@@ -176,13 +176,12 @@ async def replay(
         "since": since,
         "until": until,
     }
-    row = await (await execute(connection, _REPLAY, values)).fetchone()
-    return int(row["replayed"]) if row else 0
+    return int((await fetch_row(connection, _REPLAY, values))["replayed"])
 
 
 async def delivery_counts(connection: Connection) -> dict[str, dict[str, Any]]:
     """Return the number of deliveries and the creation time of the oldest one, by state."""
-    rows = await (await execute(connection, _COUNTS, {})).fetchall()
+    rows = await fetch_all(connection, _COUNTS, {})
     return {row["state"]: {"count": int(row["count"]), "oldest": row["oldest"].isoformat()} for row in rows}
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from blocks.catalog import Connection
-from blocks.postgres import execute
+from blocks.postgres import execute, fetch_all, fetch_row
 
 _WATERMARK = "select began_at, read_until from webhook_history_read"
 
@@ -50,10 +50,8 @@ class Watermark:
 
 async def read_watermark(connection: Connection) -> Watermark:
     """Return how far the history has been read."""
-    row = await (await execute(connection, _WATERMARK, {})).fetchone()
-    if row is None:
-        raise AssertionError("unreachable: the migration writes the row, and nothing removes it")
-    return Watermark(**row)
+    # The migration writes the row, and nothing removes it.
+    return Watermark(**await fetch_row(connection, _WATERMARK, {}))
 
 
 async def advance(connection: Connection, read_until: datetime) -> None:
@@ -63,8 +61,8 @@ async def advance(connection: Connection, read_until: datetime) -> None:
 
 async def states_read(connection: Connection, run_ids: Collection[UUID]) -> dict[UUID, UUID]:
     """Return, for those of *run_ids* that were read, the state they were in then."""
-    cursor = await execute(connection, _STATES_READ, {"run_ids": list(run_ids)})
-    return {row["run_id"]: row["state_id"] for row in await cursor.fetchall()}
+    rows = await fetch_all(connection, _STATES_READ, {"run_ids": list(run_ids)})
+    return {row["run_id"]: row["state_id"] for row in rows}
 
 
 async def note_read(connection: Connection, run_id: UUID, state_id: UUID) -> None:
@@ -74,8 +72,7 @@ async def note_read(connection: Connection, run_id: UUID, state_id: UUID) -> Non
 
 async def crashed_runs(connection: Connection, since: timedelta) -> list[UUID]:
     """Return runs reported as crashed within *since*. Such a run may still finish, so it is checked again."""
-    cursor = await execute(connection, _CRASHED_RUNS, {"seconds": since.total_seconds()})
-    return [row["task_id"] for row in await cursor.fetchall()]
+    return [row["task_id"] for row in await fetch_all(connection, _CRASHED_RUNS, {"seconds": since.total_seconds()})]
 
 
 async def forget_runs(connection: Connection, older_than: timedelta) -> None:

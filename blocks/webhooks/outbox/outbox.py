@@ -17,7 +17,7 @@ import orjson
 from blocks.catalog import Artifact, Catalog, Connection
 from blocks.errors import EventNotFound
 from blocks.json_cleaning import storable_text
-from blocks.postgres import execute
+from blocks.postgres import fetch_all, fetch_optional, fetch_row
 from blocks.webhooks.outbox import queries
 from blocks.webhooks.outbox.event import Event, PayloadLink, render
 
@@ -43,8 +43,7 @@ async def add_events(connection: Connection, events: Sequence[Event], payload_li
     """Record *events* and their deliveries. Return how many were new. Idempotent by event id."""
     if not events:
         return 0
-    row = await (await execute(connection, queries.ADD_EVENTS, _rows(events, payload_link))).fetchone()
-    return int(row["added"]) if row else 0
+    return int((await fetch_row(connection, queries.ADD_EVENTS, _rows(events, payload_link)))["added"])
 
 
 async def make_available_with_events(
@@ -77,15 +76,12 @@ async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID,
         "whole_body": bodies.whole_body,
         "endpoint_id": endpoint_id,
     }
-    row = await (await execute(connection, queries.ADD_EVENT_FOR, values)).fetchone()
-    if row is None:
-        raise AssertionError("unreachable: a new event always gets its delivery")
-    return row["delivery_id"]
+    return (await fetch_row(connection, queries.ADD_EVENT_FOR, values))["delivery_id"]
 
 
 async def whole_body(connection: Connection, event_id: str) -> bytes:
     """Return the whole body of an event, as JSON. Raises `EventNotFound`."""
-    row = await (await execute(connection, queries.WHOLE_BODY, {"event_id": event_id})).fetchone()
+    row = await fetch_optional(connection, queries.WHOLE_BODY, {"event_id": event_id})
     if row is None:
         raise EventNotFound(f"no event {event_id}; it never existed, or its history has been trimmed")
     return row["body"]
@@ -100,8 +96,7 @@ async def recent_events(
         "event_types": list(event_types) if event_types is not None else None,
         "limit": limit,
     }
-    cursor = await execute(connection, queries.RECENT_EVENTS, values)
-    return [RecordedEvent(**row) for row in await cursor.fetchall()]
+    return [RecordedEvent(**row) for row in await fetch_all(connection, queries.RECENT_EVENTS, values)]
 
 
 def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:

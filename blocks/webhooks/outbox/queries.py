@@ -127,11 +127,11 @@ RELEASE = """
 # The oldest due deliveries of each endpoint, as many as its worker has room for, without those it has already. The
 # first pause of the schedule is a setting of the dispatcher, so it is not in `due_at`.
 DUE = f"""
-    select r.endpoint_id, d.delivery_id, d.event_id, d.attempts, d.due_at, event.event_type, event.body
+    select r.endpoint_id, d.delivery_id, d.event_id, d.attempts, event.body
       from unnest(%(endpoint_ids)s::uuid[], %(room)s::integer[]) as r (endpoint_id, room)
       join webhook_endpoints e on e.endpoint_id = r.endpoint_id and e.owner = %(owner)s and {_OPEN}
      cross join lateral (
-           select delivery_id, event_id, attempts, due_at from webhook_deliveries d
+           select delivery_id, event_id, attempts from webhook_deliveries d
             where d.endpoint_id = r.endpoint_id and state = 'pending' and due_at <= clock_timestamp()
               and not delivery_id = any(%(busy)s::uuid[])
               and (attempts > 0 or due_at <= clock_timestamp() - make_interval(secs => %(first_pause_seconds)s))

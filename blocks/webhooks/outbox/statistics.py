@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
 
 from blocks.catalog import Connection
-from blocks.postgres import Row, execute
+from blocks.postgres import fetch_all, fetch_row
 from blocks.webhooks.outbox.deliveries import DeliveryState
 
 # An event becomes visible when its transaction commits, a moment after its timestamp. An event for which this takes
@@ -92,9 +91,9 @@ class EventCount:
 
 async def delivery_statistics(connection: Connection) -> DeliveryStatistics:
     """Return the counts of now."""
-    rows = await (await execute(connection, _DELIVERIES, {})).fetchall()
-    overdue = cast("Row", await (await execute(connection, _OVERDUE, {})).fetchone())
-    endpoints = await (await execute(connection, _ENDPOINTS, {})).fetchall()
+    rows = await fetch_all(connection, _DELIVERIES, {})
+    overdue = await fetch_row(connection, _OVERDUE, {})
+    endpoints = await fetch_all(connection, _ENDPOINTS, {})
     found = {row["state"]: row for row in rows}
     states: tuple[DeliveryState, ...] = ("pending", "delivered", "dead")
     return DeliveryStatistics(
@@ -112,9 +111,9 @@ async def events_since(connection: Connection, since: datetime | None) -> tuple[
     A few seconds late, so that events whose transaction is about to commit are not missed. Covers `MAX_PERIOD` at most.
     """
     values = {"commit_delay_seconds": _COMMIT_DELAY.total_seconds()}
-    until: datetime = cast("Row", await (await execute(connection, _UNTIL, values)).fetchone())["until"]
+    until: datetime = (await fetch_row(connection, _UNTIL, values))["until"]
     if since is None or since >= until:
         return [], since or until
     period = {"since": max(since, until - MAX_PERIOD), "until": until}
-    rows = await (await execute(connection, _EVENTS, period)).fetchall()
+    rows = await fetch_all(connection, _EVENTS, period)
     return [EventCount(**row) for row in rows], until
