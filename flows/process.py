@@ -25,7 +25,7 @@ from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
-from flows.events.hooks import on_cancellation, on_completion, on_crashed, on_failure, on_running
+from flows.events.hooks import record_cancellation, record_state
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.progress import reported
 from flows.processing.resources import open_run
@@ -67,11 +67,11 @@ def run_name() -> str:
     name="process-documents",
     flow_run_name=run_name,
     persist_result=False,
-    on_running=[on_running],
-    on_completion=[on_completion],
-    on_failure=[on_failure],
-    on_cancellation=[on_cancellation],
-    on_crashed=[on_crashed],
+    on_running=[record_state],
+    on_completion=[record_state],
+    on_failure=[record_state],
+    on_cancellation=[record_cancellation],
+    on_crashed=[record_state],
 )
 async def process_documents(
     sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],

@@ -6,7 +6,6 @@ It is written only when it has changed, so that a quiet day leaves one artifact 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 
 from prefect.artifacts import Artifact, acreate_table_artifact
@@ -35,7 +34,8 @@ async def read_table(catalog: Catalog) -> tuple[Table, str]:
         recent = (await delivery_log.list_deliveries(connection, limit=_RECENT_ROWS)).deliveries
         counts = await delivery_log.delivery_counts(connection)
     summary = ", ".join(f"{counts[state]['count']} {state}" for state in _SHOWN_STATES if state in counts)
-    return _rows(dead, recent), summary or "nothing was delivered yet"
+    by_id = {record.delivery_id: record for record in (*dead, *recent)}
+    return [_row(record) for record in by_id.values()], summary or "nothing was delivered yet"
 
 
 async def add_table(table: Table, summary: str) -> None:
@@ -55,11 +55,6 @@ async def update_table(client: PrefectClient, catalog: Catalog) -> None:
             await client.create_artifact(new)
     elif newest.data != json.dumps(table):
         await client.update_artifact(newest.id, ArtifactUpdate(data=json.dumps(table), description=summary))
-
-
-def _rows(dead: Sequence[DeliveryRecord], recent: Sequence[DeliveryRecord]) -> Table:
-    by_id = {record.delivery_id: record for record in (*dead, *recent)}
-    return [_row(record) for record in by_id.values()]
 
 
 def _row(record: DeliveryRecord) -> dict[str, str]:

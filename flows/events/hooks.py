@@ -41,35 +41,16 @@ _Logger = logging.Logger | logging.LoggerAdapter[Any]
 _following: set[asyncio.Task[None]] = set()
 
 
-async def on_running(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Record that an attempt of the run has begun."""
-    await _record(flow, flow_run, state)
+async def record_state(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Record the event of the run's new state: an attempt has begun, or the run has completed, failed or crashed."""
+    await _try_to_record(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
 
 
-async def on_completion(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Record that the run is completed."""
-    await _record(flow, flow_run, state)
-
-
-async def on_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Record that the run has failed."""
-    await _record(flow, flow_run, state)
-
-
-async def on_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+async def record_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Record that the run is cancelled once it is: Prefect calls this hook before its server sets the state."""
     following = asyncio.create_task(_follow(flow_run_logger(flow_run, flow), flow_run.id))
     _following.add(following)
     following.add_done_callback(_following.discard)
-
-
-async def on_crashed(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Record that the run's process has died."""
-    await _record(flow, flow_run, state)
-
-
-async def _record(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    await _try_to_record(flow_run_logger(flow_run, flow), flow_run.id, state.name or state.type.value)
 
 
 async def _try_to_record(log: _Logger, run_id: UUID, what: str) -> None:

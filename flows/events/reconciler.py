@@ -16,21 +16,15 @@ read. Three things can still appear behind it, and so every check goes back some
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterEndTime,
-    FlowRunFilterId,
-    FlowRunFilterStartTime,
-)
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
@@ -141,16 +135,13 @@ class Reconciler:
 
     def _in_progress(self) -> AsyncIterator[Sequence[FlowRun]]:
         """Yield runs that have begun and not ended, whatever they wait for; runs that have not begun have no events."""
-        begun = FlowRunFilter(
-            start_time=FlowRunFilterStartTime(is_null_=False), end_time=FlowRunFilterEndTime(is_null_=True)
-        )
+        begun = {"start_time": {"is_null_": False}, "end_time": {"is_null_": True}}
         # A run that is skipped between two pages, because one before it has ended, is found a second later.
         return prefect_pages(self._read(begun, FlowRunSort.ID_DESC))
 
     async def _by_id(self, run_ids: Sequence[UUID]) -> AsyncIterator[Sequence[FlowRun]]:
         for some_ids in slices(run_ids):
-            these = FlowRunFilter(id=FlowRunFilterId(any_=some_ids))
-            if page := await self._read(these, FlowRunSort.ID_DESC)(limit=PAGE_ITEMS):
+            if page := await self._read({"id": {"any_": some_ids}}, FlowRunSort.ID_DESC)(limit=PAGE_ITEMS):
                 yield page
 
     async def _ended(self, since: datetime) -> AsyncIterator[Sequence[FlowRun]]:
@@ -162,7 +153,7 @@ class Reconciler:
         seen: set[UUID] = set()
         before: datetime | None = None
         while True:
-            ended = FlowRunFilter(end_time=FlowRunFilterEndTime.model_validate({"after_": since, "before_": before}))
+            ended = {"end_time": {"after_": since, "before_": before}}
             page = await self._read(ended, FlowRunSort.END_TIME_DESC)(limit=PAGE_ITEMS)
             new = [run for run in page if run.id not in seen]
             if new:
@@ -172,6 +163,7 @@ class Reconciler:
             seen.update(run.id for run in new)
             before = page[-1].end_time
 
-    def _read(self, these: FlowRunFilter, sort: FlowRunSort) -> Callable[..., Awaitable[list[FlowRun]]]:
+    def _read(self, these: Mapping[str, Any], sort: FlowRunSort) -> Callable[..., Awaitable[list[FlowRun]]]:
         ours = FlowFilter(name=FlowFilterName(any_=list(REPORTED_FLOWS)))
-        return partial(self.client.read_flow_runs, flow_filter=ours, flow_run_filter=these, sort=sort)
+        those = FlowRunFilter.model_validate(these)
+        return partial(self.client.read_flow_runs, flow_filter=ours, flow_run_filter=those, sort=sort)

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -85,7 +84,7 @@ async def open_run(
                     links=links,
                 )
             finally:
-                _remove_folder(scratch)
+                shutil.rmtree(scratch, ignore_errors=True)
 
 
 async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:
@@ -100,7 +99,7 @@ async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, u
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
     """Undo the unfinished work of killed runs, and set them to Crashed in Prefect. Never fails the calling run."""
     for run_id in dead_runs(settings.home):
-        await asyncio.to_thread(_remove_folder, settings.scratch / str(run_id))
+        await asyncio.to_thread(shutil.rmtree, settings.scratch / str(run_id), ignore_errors=True)
         try:
             rows = await custody.recover_run(run_id)
             await _set_crashed(run_id)
@@ -129,7 +128,3 @@ async def _load_language_model() -> LanguageModelSettings | None:
     except ValueError:
         return None
     return block.settings()
-
-
-def _remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

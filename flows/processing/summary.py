@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from tasks.document import Deliverable, Document
+from tasks.document import Document
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
@@ -19,11 +19,13 @@ _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
 def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], *, run_id: UUID, seconds: float) -> str:
     """Return a Markdown page: counts, failures, then a table with a link to each stage's task run."""
     failed = [document for document in documents if document.failed]
+    deliverables = [deliverable for document in documents for deliverable in document.deliverables()]
+    reused = sum(deliverable.reused for deliverable in deliverables)
     rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
     lines = [
         f"# {len(documents) - len(failed)} of {len(documents)} documents completed",
         "",
-        f"{_made(documents)} files made, {_reused(documents)} reused, {seconds:.1f} s.",
+        f"{len(deliverables) - reused} files made, {reused} reused, {seconds:.1f} s.",
         "",
     ]
     if failed:
@@ -66,18 +68,6 @@ def _stage_cell(document: Document, name: str) -> str:
 def _failure(document: Document) -> str:
     message = document.error.message if document.error else ""
     return f"- **{_escape(document.label)}** in {document.failed_in}: {_escape(message)}"
-
-
-def _deliverables(documents: Sequence[Document]) -> list[Deliverable]:
-    return [deliverable for document in documents for deliverable in document.deliverables()]
-
-
-def _made(documents: Sequence[Document]) -> int:
-    return sum(1 for output in _deliverables(documents) if not output.reused)
-
-
-def _reused(documents: Sequence[Document]) -> int:
-    return sum(1 for output in _deliverables(documents) if output.reused)
 
 
 def _escape(text: str) -> str:

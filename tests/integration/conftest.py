@@ -20,7 +20,7 @@ from blocks.settings import Settings, current_settings
 from blocks.storage.block import ArtifactStore
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
-from waybill.stack.drain import send_pending_records
+from waybill.stack.stack import send_pending_records
 
 
 @pytest.fixture(scope="module")

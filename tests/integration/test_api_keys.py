@@ -33,8 +33,7 @@ from tests.gateway import Gateway, error_of, running_gateway
 from waybill.commands.arguments import this_account
 from waybill.gateway.http.rate_limit import RateLimit
 from waybill.gateway.routes.audit import AuditLines
-from waybill.services.api_keys import create_api_key, revoke_api_key
-from waybill.services.bootstrap_api_key import FILE_NAME, ensure_first_key
+from waybill.services.api_keys import KEY_FILE_NAME, create_api_key, ensure_first_key, revoke_api_key
 
 READ_PATH, WRITE_PATH, ADMIN_PATH = "/api/v1/files/list", f"/api/v1/files/{uuid4()}", "/api/v1/audit"
 METHODS = {READ_PATH: "GET", WRITE_PATH: "DELETE", ADMIN_PATH: "GET"}
@@ -233,7 +232,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 
 def file_of(settings: Settings) -> Path:
-    return settings.home / FILE_NAME
+    return settings.home / KEY_FILE_NAME
 
 
 async def test_the_first_key_is_made_once_and_only_its_owner_can_read_it(

@@ -393,7 +393,7 @@ async def test_a_hook_outlives_a_database_that_is_away_or_says_nothing(
         began = time.perf_counter()
         state = cast("State[Any]", run.state)
         with caplog.at_level(logging.WARNING):
-            await hooks.on_running(stand_in, run, state)
+            await hooks.record_state(stand_in, run, state)
         # Connecting alone would take ten.
         assert time.perf_counter() - began < 8
     assert re.search("the event of 'Running' is recorded later", caplog.text)
@@ -408,21 +408,21 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 async def test_a_cancelled_run_is_told_as_soon_as_prefect_says_so(workspace: Workspace, client: PrefectClient) -> None:
     run = await new_run(client, Running())
     # As the runner does it: the hook first, with a state that no server has seen, and then the state.
-    await hooks.on_cancellation(stand_in, run, cast("State[Any]", Cancelled(name="Cancelling")))
+    await hooks.record_cancellation(stand_in, run, cast("State[Any]", Cancelled(name="Cancelling")))
     await put(client, run, Cancelled())
     await _until(lambda: "cancelled" in types(workspace, run))
 
 
 async def test_hooks_take_some_milliseconds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     milliseconds: list[float] = []
-    original = hooks._record  # pyright: ignore[reportPrivateUsage]
+    original = hooks._try_to_record  # pyright: ignore[reportPrivateUsage]
 
     async def timed(*arguments: Any) -> None:
         began = time.perf_counter()
         await original(*arguments)
         milliseconds.append(1000 * (time.perf_counter() - began))
 
-    monkeypatch.setattr(hooks, "_record", timed)
+    monkeypatch.setattr(hooks, "_try_to_record", timed)
     document = workspace.write("report.txt", "Some words.")
     for _ in range(6):
         await process(document, webhook_url="http://127.0.0.1:9/")

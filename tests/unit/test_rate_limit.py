@@ -65,12 +65,6 @@ def test_nobody_takes_from_another(limit: RateLimit) -> None:
     assert limit.take("b", 1) == 0.0
 
 
-def test_to_ask_costs_nothing(limit: RateLimit) -> None:
-    assert [limit.wait("a", 1) for _ in range(5)] == [0.0] * 5
-    assert limit.take("a", 1) == 0.0
-    assert limit.wait("a", 1) == limit.wait("a", 1) > 0
-
-
 def test_many_names_are_forgotten_but_not_those_that_still_wait(limit: RateLimit, clock: Clock) -> None:
     for number in range(10_001):
         limit.take(f"early {number}", 1)

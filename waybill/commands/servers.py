@@ -94,12 +94,11 @@ def _register(named_api: str | None) -> None:
 
 
 async def _register_all(settings: Settings) -> None:
-    from waybill.services.bootstrap_api_key import FILE_NAME, ensure_first_key
+    from waybill.services.api_keys import KEY_FILE_NAME, ensure_first_key
     from waybill.services.register_blocks import register_blocks
 
     await register_blocks(settings, on_new_key=report_new_key)
     key = await ensure_first_key(settings, by=this_account())
     if key is not None:
-        print_notice(
-            f"made an API key with every permission; it is in {settings.home / FILE_NAME} and is not shown again: {key}"
-        )
+        path = settings.home / KEY_FILE_NAME
+        print_notice(f"made an API key with every permission; it is in {path} and is not shown again: {key}")

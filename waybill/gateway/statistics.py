@@ -12,13 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -161,9 +155,7 @@ async def _runs(prefect: PrefectApi) -> Families:
             *(
                 client.count_flow_runs(
                     flow_filter=ours,
-                    flow_run_filter=FlowRunFilter(
-                        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[state_type]))
-                    ),
+                    flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": [state_type]}}}),
                 )
                 for state_type in StateType
             )

@@ -2,7 +2,7 @@
 
 Each module is one subject. `files`, `webhooks` and `api_keys` change something and record it in the audit log in the
 same transaction. `audit`, `search`, `run_status`, `run_history` and `recent_events` read. `run_options` parses what a
-run is asked for; `register_blocks` and `bootstrap_api_key` prepare a home; `webhook_listener` receives for tryouts.
+run is asked for; `register_blocks` prepares a home; `webhook_listener` receives for tryouts.
 They check no permissions and print nothing. Nothing is exported here, since some modules import Prefect and others must
 not: import them by name.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -14,11 +13,6 @@ from blocks.json_cleaning import cleaned
 
 # A stage's number has one digit, and those of extra stages two.
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
-
-
-def import_stages() -> None:
-    """Import the stages' declarations. Takes half a second the first time: call it outside the event loop."""
-    import_module("tasks.registry")
 
 
 def read_stages(text: str) -> list[int]:

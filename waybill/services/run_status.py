@@ -13,15 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterId,
-    TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, TaskRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 
@@ -159,8 +151,8 @@ async def _running_task(client: PrefectClient, run_id: UUID) -> str | None:
 
 
 def _this(run_id: UUID) -> FlowRunFilter:
-    return FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    return FlowRunFilter.model_validate({"id": {"any_": [run_id]}})
 
 
 def _in_state(*types: StateType) -> TaskRunFilter:
-    return TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(types))))
+    return TaskRunFilter.model_validate({"state": {"type": {"any_": list(types)}}})

@@ -28,8 +28,6 @@ _CLIENT_DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
-_PRIVATE_WEBHOOKS = "WAYBILL_ALLOW_PRIVATE_WEBHOOKS"
-
 _SERVER_DEFAULTS = {
     # Fewer and larger writes: a fifth of the time per task run. With the defaults of 1 and 20, a burst of some thousand
     # task runs overflows the server's queue of 10,000 messages, and their records are lost. The queue has two readers,
@@ -78,7 +76,7 @@ def client_environment(
         found |= _own_prefect_files(home)
     if (own_server or own_database) and not private_webhooks_are_set:
         # Receivers for tryouts listen on the same machine.
-        found[_PRIVATE_WEBHOOKS] = "loopback"
+        found["WAYBILL_ALLOW_PRIVATE_WEBHOOKS"] = "loopback"
     return found
 
 

@@ -25,13 +25,11 @@ from prefect.schedules import Schedule
 from prefect.states import AwaitingRetry, Cancelled
 
 from blocks.runs.prefect_api import runs_of_deployments
+from blocks.runs.run_events import OUR_FLOWS
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
-
-# By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
-WATCHED_FLOWS = ("process-documents", "deliver-webhooks", "reconcile-events")
 
 
 def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -49,7 +47,8 @@ async def _serve(project: Path, deployments: list[Deployment], on_ready: Callabl
     ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
     async with get_client() as client:
         # First the automation, which forgets what it has expected of the runs that now go on.
-        await watch_heartbeats(client, WATCHED_FLOWS, patience())
+        # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
+        await watch_heartbeats(client, OUR_FLOWS, patience())
         await resume_interrupted_runs(client, ids)
     running = asyncio.create_task(runner.start())
     # Runs the task up to its first wait: by then the runner has set its own handler, which would leave its work undone.

@@ -145,9 +145,10 @@ class KeptProcess:
 
 def end_recorded(home: Path, name: str) -> None:
     """Stop what a killed `up` has left of *name*. Call it only while no other `up` of the home runs."""
-    leader = _recorded(home, name)
-    if leader is None:
+    record = _read_record(home, name)
+    if record is None:
         return
+    leader, _ = record
     # A process whose parent was killed a moment ago is ending by itself.
     end(leader, (signal.SIGTERM, _STOP_SECONDS))
     end_group(leader, seconds=1.0)
@@ -159,12 +160,11 @@ def running_code(home: Path, name: str) -> str | None:
 
     None when no such process runs, and ``unknown`` when its record is older than this field.
     """
-    process = _recorded(home, name)
-    if process is None or not is_running(process):
+    record = _read_record(home, name)
+    if record is None:
         return None
-    with contextlib.suppress(OSError, ValueError):
-        return str(json.loads(_record_path(home, name).read_text()).get("code") or "unknown")
-    return None
+    process, code = record
+    return code if is_running(process) else None
 
 
 def _write_record(home: Path, name: str, process: ProcessId, code: str) -> None:
@@ -176,8 +176,8 @@ def _record_path(home: Path, name: str) -> Path:
     return home / f"{name}.json"
 
 
-def _recorded(home: Path, name: str) -> ProcessId | None:
+def _read_record(home: Path, name: str) -> tuple[ProcessId, str] | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads(_record_path(home, name).read_text())
-        return ProcessId(pid=int(found["pid"]), started=str(found["started"]))
+        return ProcessId(pid=int(found["pid"]), started=str(found["started"])), str(found.get("code") or "unknown")
     return None

@@ -71,7 +71,7 @@ def is_taken(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
+        pass  # a process of another account
     return True
 
 
@@ -145,23 +145,19 @@ def wait_for_end(process: ProcessId, seconds: float) -> bool:
     return True
 
 
-def end_group(leader: ProcessId, seconds: float) -> bool:
-    """Wait for the processes that *leader* has started in its group, then SIGKILL them. True when none is left.
+def end_group(leader: ProcessId, seconds: float) -> None:
+    """Wait for the processes that *leader* has started in its group, then SIGKILL them.
 
     Call it after the leader's own end, which may be long ago. A group that is not the leader's any more is left alone:
     its number belongs to another process now, or none of its members runs a program of Waybill.
     """
     deadline = time.monotonic() + seconds
-    kill_deadline = deadline + _KILL_SECONDS
-    while members := _members(leader):
-        if time.monotonic() > kill_deadline:
-            return False
+    while (members := _members(leader)) and time.monotonic() <= deadline + _KILL_SECONDS:
         if time.monotonic() > deadline:
             for member in members:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(member, signal.SIGKILL)
         time.sleep(POLL_SECONDS)
-    return True
 
 
 def _members(leader: ProcessId) -> list[int]:

@@ -7,8 +7,10 @@ named in `WAYBILL_DATABASE_URL` and `PREFECT_API_URL` are used and never stopped
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,6 @@ from blocks.errors import StackUnavailable
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.signals import holding_signals, unwinding_on_signals
 from waybill.stack.databases import create_prefect_database, sqlalchemy_url
-from waybill.stack.drain import send_pending_records
 from waybill.stack.environment import client_environment, exported, prefect_database_url
 from waybill.stack.home import prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
@@ -38,6 +39,8 @@ from waybill.stack.stack_lock import StackLock
 _ORPHAN_SECONDS = 5.0
 # One that others keep busy on a loaded machine may take its time.
 _BUSY_SECONDS = 60.0
+# The records of a thousand task runs take some seconds; a server that no longer answers must not delay the end.
+_SEND_SECONDS = 15.0
 
 OnStep = Callable[[str], None]
 
@@ -92,6 +95,23 @@ def open_stack(
             if os.getpid() == owner:
                 with holding_signals():
                     stack.leave()
+
+
+def send_pending_records() -> None:
+    """Wait until log lines and events of this process have reached the Prefect server, at most 15 s.
+
+    Prefect sends them from background threads, which it drains when the interpreter exits: too late for a server that
+    stops with the command. Does nothing where Prefect was never imported.
+    """
+    if "prefect" not in sys.modules:
+        return
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        # Called outside of an event loop it waits; inside of one it would return a coroutine, hence the thread.
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(worker.drain_all, timeout=_SEND_SECONDS).result()
 
 
 class Stack:

@@ -28,13 +28,6 @@ class RateLimit:
 
     def take(self, name: str, per_minute: int) -> float:
         """Take a token and return 0.0; without one, take nothing and return the seconds until there is one."""
-        wait_seconds = self.wait(name, per_minute)
-        if wait_seconds == 0.0:
-            self._buckets[name].tokens -= 1
-        return wait_seconds
-
-    def wait(self, name: str, per_minute: int) -> float:
-        """Return the seconds until *name* has a token; 0.0 if it has one now."""
         now = self._clock()
         if now - self._swept_at > _SWEEP_SECONDS:
             self._swept_at = now
@@ -44,4 +37,7 @@ class RateLimit:
         bucket = self._buckets.setdefault(name, _Bucket(float(per_minute), now))
         bucket.tokens = min(float(per_minute), bucket.tokens + (now - bucket.updated_at) * per_minute / 60)
         bucket.updated_at = now
-        return 0.0 if bucket.tokens >= 1 else (1 - bucket.tokens) * 60 / per_minute
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) * 60 / per_minute
+        bucket.tokens -= 1
+        return 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from importlib import import_module
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
@@ -38,7 +39,6 @@ from waybill.gateway.http.idempotency import claim_lost, idempotent
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
-from waybill.services.run_options import import_stages
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
 
@@ -86,7 +86,8 @@ async def ingest(
     """Store a file, or name a stored one with `file_id`, and start a run that processes it."""
     # Before the file is received: without Prefect or the deployment it would be received in vain.
     deployment_id = await _find_deployment(resources.prefect)
-    await asyncio.to_thread(import_stages)
+    # The first time it takes half a second.
+    await asyncio.to_thread(import_module, "tasks.registry")
     async with idempotent(resources.custody.catalog, caller.namespace, idempotency_key) as outcome:
         held = outcome if isinstance(outcome, Claim) else None
         stored_before = held is not None and held.file_id is not None
