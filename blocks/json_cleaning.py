@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast, overload
+from uuid import UUID
 
 
 def cleaned(value: Any, *, leaf: Callable[[Any], Any]) -> Any:
@@ -46,3 +48,10 @@ def storable_text(text: str | None, *, nul: str = "") -> str | None:
 def storable_leaf(value: Any) -> Any:
     """Return *value*, a leaf of JSON, with its text storable in jsonb. For `cleaned`."""
     return storable_text(value) if isinstance(value, str) else value
+
+
+def json_value(value: Any) -> Any:
+    """Return *value*, of a database's row, as JSON shows it: ids and times as text, others unchanged."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value

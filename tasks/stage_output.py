@@ -8,6 +8,8 @@ run with the same stage key wait for it (`share_output`). Which outputs are need
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,22 +57,39 @@ async def make_output(
     reserved: dict[str, Reservation],
     context: RunContext,
 ) -> Deliverable:
-    """Make and store the output, as the one that documents with the same key wait for."""
-    made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
-    context.in_progress[key] = made
-    try:
-        output = await _run_and_store(stage, document, info, key, reserved, context)
-    except BaseException as error:
-        # A retry may succeed, so the failure is passed to the documents that wait now and is then forgotten.
-        del context.in_progress[key]
-        if isinstance(error, WaybillError):
-            made.set_exception(error)
-            made.exception()  # mark as retrieved: there may be no twin to do it
+    """Run the job, then store its output and record the events in the transaction that makes it available.
+
+    Documents with the same key wait for it meanwhile.
+    """
+    async with _in_progress(key, context) as made:
+        target = context.scratch / f"{document.index}{stage.suffix}"
+        job = Job(
+            stage_name=stage.name,
+            stage_key=key,
+            document=info,
+            files=await _input_files(stage, document, context),
+            options=context.options[stage.name].model_dump(mode="json"),
+            target=target,
+        )
+        result = await context.runner.run(job)
+        # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
+        if key in reserved:
+            reservation = reserved.pop(key)
         else:
-            made.cancel()
-        raise
-    made.set_result(output.artifact)
-    return output
+            (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
+        draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
+        events: list[Event] = []
+
+        async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
+            output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+            events.extend(context.events.completed(document, stage, output, artifact.created_at))
+            return await context.make_available_with_events(connection, artifact, events)
+
+        artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
+        context.events.confirm(events)
+        document.files[stage.name] = target
+        made.set_result(artifact)
+    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
 
 
 async def share_output(
@@ -83,43 +102,22 @@ async def share_output(
     return output
 
 
-async def _run_and_store(
-    stage: Stage[Any],
-    document: Document,
-    info: DocumentInfo,
-    key: str,
-    reserved: dict[str, Reservation],
-    context: RunContext,
-) -> Deliverable:
-    """Run the job, then store its output and record the events in the transaction that makes it available."""
-    options = context.options[stage.name]
-    target = context.scratch / f"{document.index}{stage.suffix}"
-    job = Job(
-        stage_name=stage.name,
-        stage_key=key,
-        document=info,
-        files=await _input_files(stage, document, context),
-        options=options.model_dump(mode="json"),
-        target=target,
-    )
-    result = await context.runner.run(job)
-    # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
-    if key in reserved:
-        reservation = reserved.pop(key)
-    else:
-        (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
-    draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
-    events: list[Event] = []
-
-    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
-        events.extend(context.events.completed(document, stage, output, artifact.created_at))
-        return await context.make_available_with_events(connection, artifact, events)
-
-    artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
-    context.events.confirm(events)
-    document.files[stage.name] = target
-    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+@asynccontextmanager
+async def _in_progress(key: str, context: RunContext) -> AsyncGenerator[asyncio.Future[Artifact]]:
+    """Announce that the output with *key* is being made; its future fails where the block does."""
+    made: asyncio.Future[Artifact] = asyncio.get_running_loop().create_future()
+    context.in_progress[key] = made
+    try:
+        yield made
+    except BaseException as error:
+        # A retry may succeed, so the failure is passed to the documents that wait now and is then forgotten.
+        del context.in_progress[key]
+        if isinstance(error, WaybillError):
+            made.set_exception(error)
+            made.exception()  # mark as retrieved: there may be no twin to do it
+        else:
+            made.cancel()
+        raise
 
 
 def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from blocks.errors import InvalidOptions
+from blocks.json_cleaning import json_value
 
 READ, WRITE, ADMIN = "read", "write", "admin"
 SCOPES = (READ, WRITE, ADMIN)
@@ -49,15 +50,8 @@ class ApiKey:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for listings, without the hash."""
-        times = ("created_at", "expires_at", "revoked_at", "last_used_at")
-        return {
-            "key_id": self.key_id,
-            "name": self.name,
-            "scopes": list(self.scopes),
-            "requests_per_minute": self.requests_per_minute,
-            **{name: moment.isoformat() if (moment := getattr(self, name)) else None for name in times},
-            "usable": self.usable,
-        }
+        shown = {name: json_value(value) for name, value in vars(self).items() if name != "secret_sha256"}
+        return shown | {"scopes": list(self.scopes)}
 
 
 @dataclass(frozen=True, kw_only=True)

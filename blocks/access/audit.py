@@ -13,7 +13,7 @@ import orjson
 
 from blocks.access import queries
 from blocks.errors import InvalidOptions
-from blocks.json_cleaning import cleaned, storable_leaf
+from blocks.json_cleaning import cleaned, json_value, storable_leaf
 from blocks.postgres import Connection, execute, fetch_all
 
 ACTIONS = (
@@ -31,6 +31,9 @@ MAX_PAGE = 1000
 class AuditEntry:
     """One action. *actor* is ``key:ID``, ``link`` or ``cli:NAME``; *client* a network address."""
 
+    # Set by the database.
+    entry_id: int | None = None
+    recorded_at: datetime | None = None
     action: str
     actor: str
     file_id: UUID | None = None
@@ -38,22 +41,9 @@ class AuditEntry:
     client: str | None = None
     request_id: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    # Set by the database.
-    entry_id: int | None = None
-    recorded_at: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "entry_id": self.entry_id,
-            "recorded_at": self.recorded_at.isoformat() if self.recorded_at else None,
-            "action": self.action,
-            "actor": self.actor,
-            "file_id": str(self.file_id) if self.file_id else None,
-            "run_id": str(self.run_id) if self.run_id else None,
-            "client": self.client,
-            "request_id": self.request_id,
-            "detail": dict(self.detail),
-        }
+        return {name: json_value(value) for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,14 @@ class Draft:
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def columns(self) -> dict[str, Any]:
+        """Return the columns that it fills; `keep_for` becomes a time when the row is written."""
+        columns = vars(self) | dict.fromkeys(("stage", "stage_name", "stage_key"))
+        del columns["keep_for"]
+        if self.stage is not None:
+            columns |= {"stage": self.stage.number, "stage_name": self.stage.name, "stage_key": self.stage.key}
+        return columns
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:

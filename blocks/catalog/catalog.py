@@ -268,16 +268,8 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
     """Return the JSON that `queries.RESERVE` reads. Raises `CatalogRefused` for text that is not valid Unicode."""
     rows = [
         {
+            **one.draft.columns(),
             "file_id": one.file_id,
-            "kind": one.draft.kind,
-            "filename": one.draft.filename,
-            "source_file": one.draft.source_file,
-            "document_sha256": one.draft.document_sha256,
-            "stage": one.draft.stage.number if one.draft.stage else None,
-            "stage_name": one.draft.stage.name if one.draft.stage else None,
-            "stage_key": one.draft.stage.key if one.draft.stage else None,
-            "run_id": one.draft.run_id,
-            "media_type": one.draft.media_type,
             "location": one.location,
             "metadata": orjson.Fragment(json_text(one.draft.metadata, "metadata")),
             "report": orjson.Fragment(json_text(one.draft.report, "report")),

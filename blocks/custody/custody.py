@@ -13,7 +13,6 @@ import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -280,21 +279,11 @@ class Custody:
         created_at = await self.catalog.now()
         artifact = Artifact(
             file_id=reservation.file_id,
-            kind=draft.kind,
-            filename=draft.filename,
-            source_file=draft.source_file,
-            document_sha256=draft.document_sha256,
-            stage=draft.stage.number if draft.stage else None,
-            stage_name=draft.stage.name if draft.stage else None,
-            stage_key=draft.stage.key if draft.stage else None,
-            run_id=draft.run_id,
-            media_type=draft.media_type,
             location=reservation.location,
-            metadata=draft.metadata,
-            report=draft.report,
             created_at=created_at,
             expires_at=created_at + draft.keep_for,
-            **asdict(stored),
+            **draft.columns(),
+            **vars(stored),
         )
         await in_thread(lambda _: self.publish_manifest(artifact))
         async with self.catalog.connection() as connection:

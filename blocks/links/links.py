@@ -70,26 +70,11 @@ class Links:
             raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; request less")
         wanted = self._clock() + lifetime
         end = _end_of(artifact, wanted)
-        token, expires_at = issue(
-            key=self._keys.signing_key(),
-            scope=DOWNLOAD,
-            subject=str(artifact.file_id),
-            expires_at=end,
-            clock=self._clock,
-        )
-        url = f"{self._base}{DOWNLOAD_PATH}/{artifact.file_id}?token={token}"
-        return Link(url=url, expires_at=expires_at, capped=end < wanted)
+        return self._link(DOWNLOAD, DOWNLOAD_PATH, str(artifact.file_id), end, capped=end < wanted)
 
     def to_event(self, event_id: str, lifetime: timedelta) -> Link:
         """Return a link to the whole of an event that was too long to send. Raises like `to_download`."""
-        token, expires_at = issue(
-            key=self._keys.signing_key(),
-            scope=READ_EVENT,
-            subject=event_id,
-            expires_at=self._clock() + lifetime,
-            clock=self._clock,
-        )
-        return Link(url=f"{self._base}{EVENT_PATH}/{event_id}?token={token}", expires_at=expires_at, capped=False)
+        return self._link(READ_EVENT, EVENT_PATH, event_id, self._clock() + lifetime, capped=False)
 
     def check_event(self, token: str, event_id: str) -> None:
         """Check that *token* opens this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
@@ -99,6 +84,11 @@ class Links:
         """Return when *token* for this file expires. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
         keys = self._keys.verifying_keys()
         return check(token, keys=keys, scope=DOWNLOAD, subject=str(file_id), clock=self._clock)
+
+    def _link(self, scope: str, path: str, subject: str, end: datetime, *, capped: bool) -> Link:
+        key = self._keys.signing_key()
+        token, expires_at = issue(key=key, scope=scope, subject=subject, expires_at=end, clock=self._clock)
+        return Link(url=f"{self._base}{path}/{subject}?token={token}", expires_at=expires_at, capped=capped)
 
 
 def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, clock: Clock = utc_now) -> Link | None:

@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from blocks.errors import InvalidOptions, InvalidSettings, StorageFull, WaybillError
+from blocks.errors import InvalidOptions, InvalidSettings, StorageFull
 from blocks.links.tokens import MAX_CLOCK_DIFFERENCE, MAX_LIFETIME, SigningKey
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.clock import Clock, utc_now
@@ -201,8 +201,6 @@ def _parse_key(row: Mapping[str, Any]) -> SigningKey:
 def _os_errors(path: Path) -> Generator[None]:
     try:
         yield
-    except WaybillError:
-        raise
     except OSError as exc:
         if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(f"cannot write {path}: {exc.strerror}; free some space and start again") from exc

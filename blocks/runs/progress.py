@@ -5,7 +5,7 @@ The plan is stored in the run's labels when it begins; progress is stored in an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,7 +58,8 @@ def plan_of(run: FlowRun) -> Plan | None:
 
 async def read_progress(client: PrefectClient, run_id: UUID) -> float:
     """Return the furthest progress (0 to 1) that any attempt of the run has reported; 0 without a report."""
-    return furthest((await read_reports(client, [run_id])).get(run_id, ()))
+    reports = (await read_reports(client, [run_id])).get(run_id, ())
+    return max((report.progress for report in reports), default=0.0)
 
 
 async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, list[Reported]]:
@@ -75,11 +76,6 @@ async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[U
                     report = Reported(at=artifact.updated, progress=progress)
                     found.setdefault(artifact.flow_run_id, []).append(report)
     return found
-
-
-def furthest(reports: Iterable[Reported]) -> float:
-    """Return the highest progress of *reports*; 0 when there is none."""
-    return max((report.progress for report in reports), default=0.0)
 
 
 def _fraction(data: object) -> float | None:

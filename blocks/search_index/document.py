@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blocks.json_cleaning import storable_text
 
@@ -70,9 +70,9 @@ class Entity:
 
     text: str
     type: str
-    count: int
     value: str | None = None
-    chunks: Sequence[int] = ()
+    count: int
+    chunks: list[int] = field(default_factory=list[int])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +97,8 @@ class IndexedDocument:
 def storable(text: str) -> str:
     """Return *text* with U+FFFD for each character that Postgres cannot store: one for one, so offsets stay true."""
     return storable_text(text, nul="\ufffd")
+
+
+def storable_value(value: Any) -> Any:
+    """Return *value*, `storable` if it is a text."""
+    return storable(value) if isinstance(value, str) else value

@@ -14,7 +14,7 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from blocks.search_index.document import IndexedDocument, storable
+from blocks.search_index.document import Entity, Fact, Keyword, storable_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class ListTable:
-    """A table and the Postgres types of its columns after `document_id` and `ordinal`."""
+    """A table and the Postgres types of its columns; after `document_id` and `ordinal`, an item's fields in order."""
 
     name: str
     columns: Mapping[str, str]
@@ -65,13 +65,13 @@ _COPY = SQL("copy {table} (document_id, ordinal, {columns}) from stdin (format b
 
 
 def put_list(
-    connection: Connection[Any], table: ListTable, document_id: int, rows: Sequence[tuple[Any, ...]]
+    connection: Connection[Any], table: ListTable, document_id: int, items: Sequence[Fact | Entity | Keyword]
 ) -> Changes:
-    """Make *table* hold exactly *rows* for the document, numbered in the order given."""
+    """Make *table* hold exactly *items* for the document, numbered in the order given."""
     cursor = connection.cursor(row_factory=tuple_row)
     found = cursor.execute(table.statement(_SELECT), [document_id]).fetchall()
     stored = {ordinal: tuple(values) for ordinal, *values in found}
-    wanted = dict(enumerate(rows))
+    wanted = {ordinal: tuple(map(storable_value, vars(item).values())) for ordinal, item in enumerate(items)}
     stale = [ordinal for ordinal, row in wanted.items() if stored.get(ordinal) != row]
     outdated = [ordinal for ordinal, row in stored.items() if wanted.get(ordinal) != row]
     if outdated:
@@ -88,40 +88,3 @@ def put_list(
         unchanged=len(wanted) - len(stale),
         removed=len(outdated) - updated,
     )
-
-
-def fact_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Return the document's rows of `FACTS`."""
-    return [
-        (
-            storable(fact.fact_id),
-            storable(fact.type),
-            storable(fact.statement),
-            storable(fact.quote),
-            fact.score,
-            fact.confidence,
-            fact.chunk,
-            fact.start,
-            fact.end,
-        )
-        for fact in document.facts
-    ]
-
-
-def entity_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Return the document's rows of `ENTITIES`."""
-    return [
-        (
-            storable(entity.text),
-            storable(entity.type),
-            None if entity.value is None else storable(entity.value),
-            entity.count,
-            list(entity.chunks),
-        )
-        for entity in document.entities
-    ]
-
-
-def keyword_rows(document: IndexedDocument) -> list[tuple[Any, ...]]:
-    """Return the document's rows of `KEYWORDS`."""
-    return [(storable(keyword.text), keyword.score) for keyword in document.keywords]

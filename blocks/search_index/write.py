@@ -16,8 +16,8 @@ from psycopg.rows import tuple_row
 
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
-from blocks.search_index.document import Chunk, IndexedDocument, storable
-from blocks.search_index.lists import ENTITIES, FACTS, KEYWORDS, Changes, entity_rows, fact_rows, keyword_rows, put_list
+from blocks.search_index.document import Chunk, IndexedDocument, storable, storable_value
+from blocks.search_index.lists import ENTITIES, FACTS, KEYWORDS, Changes, put_list
 from blocks.search_index.words import searchable_text, stemmer_for
 
 # Part of every chunk's fingerprint: raise it when `words` changes, and the next ingestion rewrites the chunks.
@@ -52,15 +52,15 @@ def replace_document(connection: Connection[Any], document: IndexedDocument) -> 
         return Replacement(
             documents=changes,
             chunks=_put_chunks(connection, document_id, stemmer, document),
-            facts=put_list(connection, FACTS, document_id, fact_rows(document)),
-            entities=put_list(connection, ENTITIES, document_id, entity_rows(document)),
-            keywords=put_list(connection, KEYWORDS, document_id, keyword_rows(document)),
+            facts=put_list(connection, FACTS, document_id, document.facts),
+            entities=put_list(connection, ENTITIES, document_id, document.entities),
+            keywords=put_list(connection, KEYWORDS, document_id, document.keywords),
         )
 
 
 def _put_document(connection: Connection[Any], document: IndexedDocument) -> tuple[int, str, Changes]:
     head = document.head
-    values = {name: storable(value) if isinstance(value, str) else value for name, value in asdict(head).items()}
+    values = {name: storable_value(value) for name, value in vars(head).items()}
     cursor = connection.cursor(row_factory=tuple_row)
     row = cursor.execute(queries.PUT_DOCUMENT, {**values, "stemmer": stemmer_for(head.language)}).fetchone()
     assert row is not None  # noqa: S101 (an upsert returns its row)

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 
+NumberT = TypeVar("NumberT", int, float)
 PrivateNetworks = tuple[IPv4Network | IPv6Network, ...]
 
 _TRUE = ("on", "true", "yes", "1", "y", "t")
@@ -89,24 +90,12 @@ def switch(value: object) -> bool:
 
 def whole_number(least: int, most: int | None = None) -> Callable[[object], int]:
     """Return a parser of integers from *least* to *most*."""
-
-    def parse(value: object) -> int:
-        found = _integer(value)
-        _check_bounds(found, least, most)
-        return found
-
-    return parse
+    return _bounded(_integer, least, most)
 
 
 def number(least: float, most: float | None = None, *, above: bool = False) -> Callable[[object], float]:
     """Return a parser of numbers from *least*, or with *above* from anything above it, to *most*."""
-
-    def parse(value: object) -> float:
-        found = _number(value)
-        _check_bounds(found, least, most, above=above)
-        return found
-
-    return parse
+    return _bounded(_number, least, most, above=above)
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -201,13 +190,20 @@ def _number(value: object) -> float:
         raise Unusable("write a valid number") from None
 
 
-def _check_bounds(value: float, least: float, most: float | None, *, above: bool = False) -> None:
-    if above and not value > least:
-        raise Unusable(f"write a number greater than {least:g}")
-    if not value >= least:
-        raise Unusable(f"write a number greater than or equal to {least:g}")
-    if most is not None and value > most:
-        raise Unusable(f"write a number less than or equal to {most:g}")
+def _bounded(
+    read: Callable[[object], NumberT], least: float, most: float | None, *, above: bool = False
+) -> Callable[[object], NumberT]:
+    def parse(value: object) -> NumberT:
+        found = read(value)
+        if above and not found > least:
+            raise Unusable(f"write a number greater than {least:g}")
+        if not found >= least:
+            raise Unusable(f"write a number greater than or equal to {least:g}")
+        if most is not None and found > most:
+            raise Unusable(f"write a number less than or equal to {most:g}")
+        return found
+
+    return parse
 
 
 def _no_switch(value: object) -> str | None:

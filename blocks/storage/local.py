@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey, WaybillError
+from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey
 from blocks.runtime.prefetch import prefetch
 from blocks.storage.backend import Blob, Digest, Expected, blob_missing, path_taken
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
@@ -203,8 +203,6 @@ def _blob_name_of_partial(entry: str) -> str | None:
 def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
     try:
         yield
-    except WaybillError:
-        raise
     except OSError as exc:
         if digest is not None and exc is digest.source_error:
             raise

@@ -146,23 +146,18 @@ def _markers(text: str, span: Span) -> Iterator[Span]:
     yield start, span[1]
 
 
-def _groups(text: str, span: Span) -> Iterator[Span]:
-    """Cut code after blank lines."""
-    start = span[0]
-    for blank in _BLANK_LINE.finditer(text, *span):
-        if blank.end() < span[1]:
-            yield start, blank.end()
-            start = blank.end()
-    yield start, span[1]
+def _after(pattern: re.Pattern[str]) -> Cut:
+    """Return the cut after each match of *pattern*."""
 
+    def cut(text: str, span: Span) -> Iterator[Span]:
+        start = span[0]
+        for found in pattern.finditer(text, *span):
+            if start < found.end() < span[1]:
+                yield start, found.end()
+                start = found.end()
+        yield start, span[1]
 
-def _sentences(text: str, span: Span) -> Iterator[Span]:
-    start = span[0]
-    for gap in _SENTENCE_GAP.finditer(text, *span):
-        if start < gap.end() < span[1]:
-            yield start, gap.end()
-            start = gap.end()
-    yield start, span[1]
+    return cut
 
 
 def _words(text: str, span: Span) -> Iterator[Span]:
@@ -176,7 +171,7 @@ def _words(text: str, span: Span) -> Iterator[Span]:
     yield start, span[1]
 
 
-_PROSE: tuple[Cut, ...] = (_sentences, _words)
+_PROSE: tuple[Cut, ...] = (_after(_SENTENCE_GAP), _words)
 _CUTS: dict[Kind, tuple[Cut, ...]] = {
     "paragraph": _PROSE,
     "heading": _PROSE,
@@ -184,6 +179,6 @@ _CUTS: dict[Kind, tuple[Cut, ...]] = {
     "html": (_lines, *_PROSE),
     "list": (_items, _markers, *_PROSE),
     "table": (_lines, _words),
-    "code": (_groups, _lines, _words),
+    "code": (_after(_BLANK_LINE), _lines, _words),
     "rule": (_words,),
 }

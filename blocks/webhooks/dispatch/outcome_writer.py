@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -38,12 +38,6 @@ class EndpointUpdate:
     gone: str | None = None
 
 
-@dataclass
-class _Unwritten:
-    outcomes: list[tuple[UUID, Outcome]] = field(default_factory=list[tuple[UUID, Outcome]])
-    updates: dict[UUID, EndpointUpdate] = field(default_factory=dict[UUID, EndpointUpdate])
-
-
 class OutcomeWriter:
     """Accepts outcomes at any time; calls *on_written* with (endpoint, outcome) pairs once they are committed."""
 
@@ -53,24 +47,25 @@ class OutcomeWriter:
         self._catalog = catalog
         self._limits = limits
         self._on_written = on_written
-        self._unwritten = _Unwritten()
+        self._outcomes: list[tuple[UUID, Outcome]] = []
+        self._updates: dict[UUID, EndpointUpdate] = {}
         self._filled = asyncio.Event()
 
     def add(self, endpoint_id: UUID, outcome: Outcome) -> None:
         """Queue *outcome* for writing."""
-        self._unwritten.outcomes.append((endpoint_id, outcome))
+        self._outcomes.append((endpoint_id, outcome))
         self._filled.set()
 
     def update_endpoint(self, endpoint_id: UUID, update: EndpointUpdate) -> None:
         """Queue *update* for writing, together with the outcomes before it."""
-        earlier = self._unwritten.updates.get(endpoint_id)
-        self._unwritten.updates[endpoint_id] = _combined(earlier, update) if earlier is not None else update
+        earlier = self._updates.get(endpoint_id)
+        self._updates[endpoint_id] = _combined(earlier, update) if earlier is not None else update
         self._filled.set()
 
     @property
     def is_empty(self) -> bool:
         """Whether everything is in the database."""
-        return not (self._unwritten.outcomes or self._unwritten.updates)
+        return not (self._outcomes or self._updates)
 
     async def run(self) -> None:
         """Write outcomes until cancelled. Survives database outages."""
@@ -89,17 +84,17 @@ class OutcomeWriter:
     async def flush(self) -> None:
         """Write everything that is queued. Raises `CatalogUnavailable`; then the queue keeps what was not written."""
         while not self.is_empty:
-            outcomes, updates = self._unwritten.outcomes[:_BATCH], self._unwritten.updates
-            self._unwritten.updates = {}
+            outcomes, updates = self._outcomes[:_BATCH], self._updates
+            self._updates = {}
             try:
                 await self._write([outcome for _, outcome in outcomes], updates)
             except BaseException:
-                for endpoint_id, later in self._unwritten.updates.items():
+                for endpoint_id, later in self._updates.items():
                     updates[endpoint_id] = _combined(updates[endpoint_id], later) if endpoint_id in updates else later
-                self._unwritten.updates = updates
+                self._updates = updates
                 raise
             # Outcomes that were added meanwhile stand after these.
-            del self._unwritten.outcomes[: len(outcomes)]
+            del self._outcomes[: len(outcomes)]
             self._on_written(outcomes)
         self._filled.clear()
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from blocks.catalog import MAX_PAGE, Connection
 from blocks.errors import DeliveryNotFound, InvalidOptions
+from blocks.json_cleaning import json_value
 from blocks.postgres import fetch_all, fetch_optional, fetch_row
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.webhooks.outbox.deliveries import DeliveryState
@@ -186,8 +187,4 @@ async def delivery_counts(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 def _shown(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float):
-        return round(value, 1)
-    return str(value) if isinstance(value, UUID) else value
+    return round(value, 1) if isinstance(value, float) else json_value(value)
