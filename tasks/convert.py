@@ -119,7 +119,7 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         return read_slides(path, file_type, shown, include_speaker_notes=options.include_speaker_notes)
     from tasks.conversion.xberg_reader import extract
 
-    return extract(path, file_type, shown).reading
+    return extract(path, file_type, shown)
 
 
 def _without_text(file_type: FileType, shown: str) -> EmptyDocument | NoText:

@@ -17,17 +17,9 @@ from pydantic import Field
 from blocks.embedding import EMBEDDING_MODEL
 from blocks.errors import CatalogUnavailable, InvalidSettings
 from blocks.postgres import connect, postgres_errors
-from blocks.search_index import (
-    Entity,
-    Fact,
-    IndexedDocument,
-    Keyword,
-    Replacement,
-    has_document,
-    replace_document,
-)
+from blocks.search_index import IndexedDocument, Replacement, has_document, replace_document
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
-from tasks.ingestion_input import read_chunks, read_facts
+from tasks.ingestion_input import FactsRead, read_chunks, read_facts
 
 # Another process that ingests the same document holds its row for a few seconds, a minute for 20,000 chunks. The wait
 # ends before the stage's own time limit, which would turn a transient error into a permanent one.
@@ -85,17 +77,16 @@ def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocumen
         warnings.append(
             f"{read.left_out_vectors} vectors were left out, because search compares vectors of {EMBEDDING_MODEL} only"
         )
-    facts: list[Fact] = []
-    entities: list[Entity] = []
-    keywords: list[Keyword] = []
+    found = FactsRead()
     if options.facts and "fact-generator" in given.files:
         found = read_facts(given.files["fact-generator"], read.chunks)
-        facts, entities, keywords = found.facts, found.entities, found.keywords
         if found.strayed:
             warnings.append(
                 f"{found.strayed} facts were made from other chunks and refer to none of these; run stage 4 again"
             )
-    document = IndexedDocument(head=read.head, chunks=read.chunks, facts=facts, entities=entities, keywords=keywords)
+    document = IndexedDocument(
+        head=read.head, chunks=read.chunks, facts=found.facts, entities=found.entities, keywords=found.keywords
+    )
     return document, tuple(warnings)
 
 

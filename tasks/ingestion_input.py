@@ -10,7 +10,7 @@ may be 120 MB, five times as much as Python objects, so `read_with_array` maps i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -109,10 +109,10 @@ class ChunksRead:
 class FactsRead:
     """A facts file as rows. `strayed` counts facts whose chunk is not among the chunks: made from other chunks."""
 
-    facts: list[Fact]
-    entities: list[Entity]
-    keywords: list[Keyword]
-    strayed: int
+    facts: Sequence[Fact] = ()
+    entities: Sequence[Entity] = ()
+    keywords: Sequence[Keyword] = ()
+    strayed: int = 0
 
 
 def read_chunks(path: Path, *, document: DocumentInfo, stage_key: str, embedding_model: str | None) -> ChunksRead:

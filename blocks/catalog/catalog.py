@@ -285,16 +285,12 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
 
 async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
     if await fetch_optional(connection, queries.WAS_THERE, {"file_id": file_id}) is None:
-        return _not_found(file_id)
+        return ArtifactNotFound(
+            f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",
+            file_id=file_id,
+        )
     return ArtifactGone(
         f"file {file_id} has expired or was deleted; process its source again to recreate it", file_id=file_id
-    )
-
-
-def _not_found(file_id: UUID) -> ArtifactNotFound:
-    return ArtifactNotFound(
-        f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",
-        file_id=file_id,
     )
 
 

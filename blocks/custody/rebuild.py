@@ -7,7 +7,7 @@ search index, are not in the storage.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,17 +53,12 @@ async def rebuild(
         )
         read = partial(_take_in, custody, paths, found, accept_plain=accept_plain, dry_run=dry_run)
         done = 0
-        async with aclosing(bounded_map(CONCURRENT_MANIFESTS, _each(manifests), read)) as outcomes:
+        async with aclosing(bounded_map(CONCURRENT_MANIFESTS, manifests, read)) as outcomes:
             async for _ in outcomes:
                 done += 1
                 on_progress(done, len(manifests))
     found.failed.sort()
     return found
-
-
-async def _each(paths: Sequence[str]) -> AsyncIterator[str]:
-    for path in paths:
-        yield path
 
 
 async def _take_in(

@@ -6,8 +6,14 @@ and refuses one that every account of the machine can read. The `key-pair` block
 (`blocks.keys.block`), because Prefect takes half a second to import.
 """
 
-from blocks.keys.key_file import add_identity, identities_of_its_own, load_storage_keys
-from blocks.keys.storage_keys import StorageIdentity, StorageKeys, StorageRecipient
+from blocks.keys.key_file import (
+    StorageIdentity,
+    StorageKeys,
+    StorageRecipient,
+    add_identity,
+    identities_of_its_own,
+    load_storage_keys,
+)
 
 __all__ = [
     "StorageIdentity",

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from blocks.age import parse_identities, parse_recipient
 from blocks.errors import InvalidKey, InvalidSettings
-from blocks.keys.storage_keys import StorageKeys
+from blocks.keys.key_file import StorageKeys
 
 
 class KeyPair(Block):

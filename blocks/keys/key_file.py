@@ -1,4 +1,4 @@
-"""The identity file in the home: created once, only ever added to.
+"""The keys of a storage, and the identity file in the home that holds them: created once, only ever added to.
 
 Owns the file's format (that of ``age-keygen``, so the ``age`` command reads it), its mode (0600), and the races of
 processes that create the first identity or add one. The first identity in it is the one to encrypt for; the others
@@ -11,18 +11,50 @@ import os
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from blocks.age import X25519Identity, identity_file, parse_identities, parse_recipient
+from blocks.age import (
+    HybridIdentity,
+    HybridRecipient,
+    X25519Identity,
+    X25519Recipient,
+    identity_file,
+    parse_identities,
+    parse_recipient,
+)
 from blocks.errors import InvalidKey, InvalidSettings
-from blocks.keys.storage_keys import StorageIdentity, StorageKeys, StorageRecipient
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.file_lock import file_lock
 from blocks.settings import Settings
 
+StorageRecipient = X25519Recipient | HybridRecipient
+StorageIdentity = X25519Identity | HybridIdentity
+
 # A key pair has 200 bytes (a post-quantum one more): a thousand rotations fit, a file named by mistake does not.
 MAX_FILE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageKeys:
+    """The recipient that files are encrypted for, and the identities that decrypt them, earlier ones included.
+
+    Without a recipient, files are stored unencrypted. Without an identity for it, files can be stored and not read:
+    enough for an intake machine.
+    """
+
+    recipient: StorageRecipient | None
+    identities: tuple[StorageIdentity, ...] = ()
+
+    @property
+    def encrypted_for(self) -> str | None:
+        """The recipient as the catalogue records it; None while files are stored unencrypted."""
+        return self.recipient.text if self.recipient else None
+
+    def opens(self, encrypted_for: str | None) -> bool:
+        """Return whether these keys read files that the catalogue records as *encrypted_for*."""
+        return encrypted_for is None or any(one.recipient.text == encrypted_for for one in self.identities)
 
 
 def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:

@@ -26,7 +26,8 @@ class Reading:
     """One document as Markdown, with its own metadata.
 
     `pages` counts pages, slides or sheets and is None where there are none. `created` is a date as the document writes
-    it. `fields` are further header fields of the document's author.
+    it. `fields` are further header fields of the document's author. `page_texts` are the pages or slides one by one,
+    where they were requested.
     """
 
     body: str
@@ -37,6 +38,7 @@ class Reading:
     pages: int | None = None
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: tuple[str, ...] = ()
+    page_texts: tuple[str, ...] = ()
 
 
 def clean_text(text: str) -> str:

@@ -34,8 +34,7 @@ class _UnreadablePart(Exception):
 
 def read_slides(path: Path, file_type: FileType, shown: str, *, include_speaker_notes: bool) -> Reading:
     """Return the slides, each followed by its notes. Raises what `extract` raises."""
-    extraction = extract(path, file_type, shown, page_by_page=include_speaker_notes)
-    reading = extraction.reading
+    reading = extract(path, file_type, shown, page_by_page=include_speaker_notes)
     if not include_speaker_notes:
         return reading
     try:
@@ -44,10 +43,10 @@ def read_slides(path: Path, file_type: FileType, shown: str, *, include_speaker_
         return replace(reading, warnings=(*reading.warnings, "the speaker notes could not be read and were left out"))
     if not any(notes.values()):
         return reading
-    if not extraction.page_texts:
+    if not reading.page_texts:
         texts = [reading.body, *(_noted("", note) for note in notes.values() if note)]
     else:
-        texts = [_noted(text, notes.get(number, "")) for number, text in enumerate(extraction.page_texts, start=1)]
+        texts = [_noted(text, notes.get(number, "")) for number, text in enumerate(reading.page_texts, start=1)]
     return replace(reading, body="\n\n".join(text.strip("\n") for text in texts if text.strip()) + "\n")
 
 

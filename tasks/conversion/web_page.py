@@ -79,7 +79,7 @@ def _extract(
 ) -> Reading:
     if data is not None and structure.omits_end_tags:
         data = with_end_tags(data)
-    reading = extract(path, file_type, shown, data=data, exclude_selectors=exclude_selectors).reading
+    reading = extract(path, file_type, shown, data=data, exclude_selectors=exclude_selectors)
     if structure.depth < MAX_DEPTH:
         return reading
     warning = f"the page is nested {structure.depth} levels deep; text below level {MAX_DEPTH} was left out"

@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import xberg
@@ -55,14 +55,6 @@ _PDF_END_BYTES = 2048
 _ESCAPED_SEQUENCE = re.compile(rb"(?<!\\)\\u001[bB]\[[0-?]*[ -/]*[@-~]")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extraction:
-    """xberg's result: the whole text, and its pages or slides one by one if requested."""
-
-    reading: Reading
-    page_texts: tuple[str, ...] = ()
-
-
 def extract(
     path: Path,
     file_type: FileType,
@@ -71,7 +63,7 @@ def extract(
     data: bytes | None = None,
     exclude_selectors: Sequence[str] = (),
     page_by_page: bool = False,
-) -> Extraction:
+) -> Reading:
     """Convert the file at *path* (or *data* in its place). *shown* names the document in messages.
 
     Raises `EncryptedDocument`, `UnsupportedType`, `TooLarge`, `UnreadableDocument`.
@@ -97,7 +89,7 @@ def extract(
         raise _translated(message, file_type, shown)
     document = result.results[0]
     pages = tuple(clean_text(page.content) for page in document.pages or ()) if page_by_page else ()
-    return Extraction(reading=_reading(document, file_type), page_texts=pages)
+    return replace(_reading(document, file_type), page_texts=pages)
 
 
 def read_pdf(path: Path, file_type: FileType, shown: str) -> Reading:
@@ -106,7 +98,7 @@ def read_pdf(path: Path, file_type: FileType, shown: str) -> Reading:
     xberg repairs a file that was cut off and returns the rest, which would otherwise pass for the whole document. A
     complete file ends with its end-of-file marker (ISO 32000-1 section 7.5.5).
     """
-    reading = extract(path, file_type, shown).reading
+    reading = extract(path, file_type, shown)
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _PDF_END_BYTES))
@@ -123,8 +115,8 @@ def read_notebook(path: Path, file_type: FileType, shown: str) -> Reading:
     """
     data = path.read_bytes()
     if _ESCAPED_SEQUENCE.search(data) is None:
-        return extract(path, file_type, shown).reading
-    return extract(path, file_type, shown, data=_ESCAPED_SEQUENCE.sub(b"", data)).reading
+        return extract(path, file_type, shown)
+    return extract(path, file_type, shown, data=_ESCAPED_SEQUENCE.sub(b"", data))
 
 
 def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xberg.ExtractionConfig:

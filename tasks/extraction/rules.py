@@ -163,8 +163,7 @@ def _statement(
     if kind is None:
         return None
     lowered = statement.lower()
-    # In order: a sum of floats in a set's order differs in its last digit from process to process.
-    score = sum(_WEIGHTS.get(one, _GAZETTEER_WEIGHT) for one in sorted(kinds)) + _DEFINITION_WEIGHT * defines
+    score = _worth(kinds) + _DEFINITION_WEIGHT * defines
     score += _PHRASE_WEIGHT * min(1.0, sum(phrase.score for phrase in phrases if phrase.text.lower() in lowered))
     if _LEANING.match(statement):
         score *= _LEANING_SHARE
@@ -172,7 +171,8 @@ def _statement(
 
 
 def _worth(kinds: set[str]) -> float:
-    return sum(_WEIGHTS.get(kind, _GAZETTEER_WEIGHT) for kind in kinds)
+    # In order: a sum of floats in a set's order differs in its last digit from process to process.
+    return sum(_WEIGHTS.get(kind, _GAZETTEER_WEIGHT) for kind in sorted(kinds))
 
 
 def _kind(kinds: set[str], *, defines: bool) -> str | None:

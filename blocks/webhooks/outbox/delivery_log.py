@@ -34,7 +34,6 @@ _DELIVERIES = """
 _CONDITIONS = {
     "endpoint_id": "d.endpoint_id = %(endpoint_id)s",
     "state": "d.state = %(state)s",
-    "event_id": "d.event_id = %(event_id)s",
     "task_id": "event.task_id = %(task_id)s",
     "since": "d.created_at >= %(since)s",
     "after_delivery_id": "(d.created_at, d.delivery_id) < (%(after_created_at)s, %(after_delivery_id)s)",
@@ -109,7 +108,6 @@ async def list_deliveries(
     *,
     endpoint_id: UUID | None = None,
     state: DeliveryState | None = None,
-    event_id: str | None = None,
     task_id: UUID | None = None,
     since: datetime | None = None,
     limit: int = 100,
@@ -122,7 +120,7 @@ async def list_deliveries(
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} deliveries, not {limit}")
     values: dict[str, Any] = {
-        "endpoint_id": endpoint_id, "state": state, "event_id": event_id, "task_id": task_id, "since": since,
+        "endpoint_id": endpoint_id, "state": state, "task_id": task_id, "since": since,
     }  # fmt: skip
     if after is not None:
         values["after_created_at"], values["after_delivery_id"] = read_cursor(after)
