@@ -48,7 +48,9 @@ def process(
 
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
     """
-    numbers = _read_stages(stages) if stages is not None else None
+    from waybill.services.run_options import read_stages
+
+    numbers = read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
     # Read before the stack sets it: None means a server that this command starts.
@@ -108,12 +110,6 @@ async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
 
     progress_listener.set(listen)
     return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
-
-
-def _read_stages(text: str) -> list[int]:
-    from waybill.services.run_options import read_stages
-
-    return read_stages(text)
 
 
 def _read_options(path: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _print_arrivals(listener: WebhookListener, shutdown_requested: Callable[[], 
 
 
 def _print_queued(listener: WebhookListener, *, as_json: bool) -> None:
-    """Print what a closed listener had received and nobody had printed."""
+    """Print what a closed listener had received and was not printed yet."""
     for _ in range(listener.arrivals.qsize()):
         _print(listener.arrivals.get_nowait(), as_json=as_json)
 

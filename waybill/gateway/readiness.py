@@ -11,8 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import BaseModel, Field
 
 from blocks.custody import Custody
 from blocks.errors import InvalidSettings, WaybillError
@@ -26,17 +27,15 @@ CHECK_SECONDS = 3.0
 # How old a result may be: load balancers ask less often than this.
 _FRESH_SECONDS = 1.0
 
-Condition = Literal["ok", "problem", "not configured"]
 DEPENDENCIES = ("database", "storage", "prefect")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """The result of one check, and how long it took."""
+class DependencyCheck(BaseModel):
+    """The result of checking one dependency."""
 
-    status: Condition
-    milliseconds: float
-    problem: str | None = None
+    status: Literal["ok", "problem", "not configured"]
+    milliseconds: float = Field(ge=0, description="How long it took to answer.", examples=[1.3])
+    problem: str | None = Field(description="What is wrong, for people.", examples=[None])
 
 
 class Readiness:
@@ -50,10 +49,10 @@ class Readiness:
         if prefect.configured:
             self._checks["prefect"] = _Dependency("Prefect", lambda: _reach_prefect(prefect))
 
-    async def checks(self) -> dict[str, Check]:
+    async def checks(self) -> dict[str, DependencyCheck]:
         """Return the check of each of `DEPENDENCIES`, within `CHECK_SECONDS`."""
         found = await asyncio.gather(*(dependency.check() for dependency in self._checks.values()))
-        unchecked = Check(status="not configured", milliseconds=0.0)
+        unchecked = DependencyCheck(status="not configured", milliseconds=0.0, problem=None)
         return dict.fromkeys(DEPENDENCIES, unchecked) | dict(zip(self._checks, found, strict=True))
 
 
@@ -66,15 +65,15 @@ class _Dependency:
         self._latest = FreshAnswer(self._run)
         self._is_ready = True
 
-    async def check(self) -> Check:
+    async def check(self) -> DependencyCheck:
         try:
             return await self._latest.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=CHECK_SECONDS)
         except TimeoutError:
             problem = f"{self._name} has not answered for {CHECK_SECONDS:.0f} s"
             self._log_change(problem)
-            return Check(status="problem", milliseconds=1000 * CHECK_SECONDS, problem=problem)
+            return DependencyCheck(status="problem", milliseconds=1000 * CHECK_SECONDS, problem=problem)
 
-    async def _run(self) -> Check:
+    async def _run(self) -> DependencyCheck:
         began, problem, reason = time.monotonic(), None, None
         try:
             await self._reach()
@@ -86,7 +85,7 @@ class _Dependency:
             problem, reason = f"{self._name} failed; the gateway's log says more", repr(error)
         self._log_change(reason)
         milliseconds = round(1000 * (time.monotonic() - began), 1)
-        return Check(status="problem" if problem else "ok", milliseconds=milliseconds, problem=problem)
+        return DependencyCheck(status="problem" if problem else "ok", milliseconds=milliseconds, problem=problem)
 
     def _log_change(self, problem: str | None) -> None:
         was_ready, self._is_ready = self._is_ready, problem is None

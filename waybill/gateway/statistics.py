@@ -22,7 +22,7 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.freshness import FreshAnswer
 from blocks.webhooks.outbox.statistics import delivery_statistics, events_since
-from waybill.gateway.readiness import Check
+from waybill.gateway.readiness import DependencyCheck
 
 # Scrapers ask every 15 s or so; reading more often would not make the numbers better.
 _FRESH_SECONDS = 2.0
@@ -45,7 +45,7 @@ class Statistics:
         }
         self._sources = {name: [FreshAnswer(read) for read in reads] for name, reads in reading.items()}
 
-    async def gather(self, checks: dict[str, Check]) -> Families:
+    async def gather(self, checks: dict[str, DependencyCheck]) -> Families:
         """Return the families of each dependency that is "ok" in *checks*, and `waybill_up` of all."""
         ready = [name for name in self._sources if checks[name].status == "ok"]
         found = await asyncio.gather(*(_read(source) for name in ready for source in self._sources[name]))
@@ -97,7 +97,7 @@ class _EventCounts:
         return [events, stages, seconds]
 
 
-def _up(checks: dict[str, Check]) -> Metric:
+def _up(checks: dict[str, DependencyCheck]) -> Metric:
     found = {name: float(check.status == "ok") for name, check in checks.items() if check.status != "not configured"}
     return _gauge("waybill_up", "Whether a dependency answers.", "dependency", found.items())
 

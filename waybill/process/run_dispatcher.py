@@ -36,15 +36,7 @@ def run_dispatcher(
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     # Prefect's client, which the reconciler uses, logs every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(_dispatch(settings, shutdown_requested, on_ready, alongside))
 
-
-async def _dispatch(
-    settings: Settings,
-    shutdown_requested: threading.Event,
-    on_ready: Callable[[], None],
-    alongside: Sequence[Callable[[], Coroutine[Any, Any, None]]],
-) -> None:
     async def until_asked() -> None:
         async with running(*(work() for work in alongside)) as others:
             asked = asyncio.get_running_loop().create_task(asyncio.to_thread(shutdown_requested.wait))
@@ -52,11 +44,14 @@ async def _dispatch(
         for task in done - {asked}:
             task.result()
 
-    async with Catalog.open(settings.required_database_url) as catalog:
-        dispatcher = Dispatcher.of(settings, catalog)
-        on_ready()
-        try:
-            await dispatcher.run_until(until_asked(), last_attempts=_LAST_ATTEMPTS)
-        finally:
-            # The event loop cannot close before the thread that waits for the event has ended.
-            shutdown_requested.set()
+    async def dispatch() -> None:
+        async with Catalog.open(settings.required_database_url) as catalog:
+            dispatcher = Dispatcher.of(settings, catalog)
+            on_ready()
+            try:
+                await dispatcher.run_until(until_asked(), last_attempts=_LAST_ATTEMPTS)
+            finally:
+                # The event loop cannot close before the thread that waits for the event has ended.
+                shutdown_requested.set()
+
+    asyncio.run(dispatch())

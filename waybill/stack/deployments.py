@@ -14,8 +14,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blocks.errors import StackUnavailable
 
-_FILE = "prefect.yaml"
-
 # What `waybill up` does all the time by itself. Served with their schedules off: a run every minute that finds nothing
 # to do is two processes a minute, and three thousand runs a day in a history that people look for their documents in.
 DONE_BY_UP = frozenset({"flows/webhooks.py:deliver_webhooks", "flows/webhooks.py:reconcile_events"})
@@ -54,7 +52,7 @@ def read_deployments(project: Path) -> list[Deployment]:
     """What *project* deploys. Raises `StackUnavailable` when the file is missing or cannot be understood."""
     import yaml
 
-    path = project / _FILE
+    path = project / "prefect.yaml"
     try:
         return _ProjectFile.model_validate(yaml.safe_load(path.read_bytes())).deployments
     except OSError as exc:

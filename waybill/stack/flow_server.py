@@ -32,16 +32,13 @@ from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 
 
-def serve_deployments(project: Path, *, on_ready: Callable[[], None] = lambda: None) -> None:
+async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None:
     """Serve every deployment of *project* until SIGTERM or SIGINT; *on_ready* is called before the first poll.
 
     Flow runs are processes in this process's group. On the way out they are ended and stay "Running", so that the next
     flow server goes on with them. Raises `StackUnavailable` when ``prefect.yaml`` cannot be read.
     """
-    asyncio.run(_serve(project, read_deployments(project), on_ready))
-
-
-async def _serve(project: Path, deployments: list[Deployment], on_ready: Callable[[], None]) -> None:
+    deployments = read_deployments(project)
     # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
     runner = Runner(name="waybill", pause_on_shutdown=True)
     ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
@@ -117,7 +114,7 @@ def main() -> None:
     parser.add_argument("--project", type=Path, default=project_directory())
     arguments = parser.parse_args()
     end_with_parent()
-    serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd))
+    asyncio.run(serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd)))
 
 
 if __name__ == "__main__":

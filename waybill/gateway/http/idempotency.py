@@ -48,13 +48,6 @@ async def idempotent(
             await to_its_end(_release(catalog, found))
 
 
-def claim_lost() -> HttpError:
-    """Return a 409 for a request whose claim expired, because it could not reach the database for too long."""
-    return HttpError(
-        409, "RequestTakenOver", "another request with this Idempotency-Key took over; send the request again"
-    )
-
-
 async def _claim(catalog: Catalog, namespace: str, idempotency_key: str) -> Claim | Answered:
     until = time.monotonic() + _WAIT_SECONDS
     while True:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Literal, cast
+from typing import Literal, cast
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from waybill.gateway.errors import json_response
-from waybill.gateway.readiness import Condition, Readiness
+from waybill.gateway.readiness import DependencyCheck, Readiness
 
 router = APIRouter(tags=["operation"])
 
@@ -19,14 +18,6 @@ class HealthAnswer(BaseModel):
     """The gateway answers."""
 
     status: Literal["ok"]
-
-
-class DependencyCheck(BaseModel):
-    """The result of checking one dependency."""
-
-    status: Condition
-    milliseconds: float = Field(ge=0, description="How long it took to answer.", examples=[1.3])
-    problem: str | None = Field(description="What is wrong, for people.", examples=[None])
 
 
 class ReadyChecks(BaseModel):
@@ -44,14 +35,6 @@ class ReadyAnswer(BaseModel):
     checks: ReadyChecks
 
 
-async def readiness_of(request: Request) -> Readiness:
-    """Return the application's readiness checks."""
-    return cast("Readiness", request.app.state.readiness)
-
-
-Dependencies = Annotated[Readiness, Depends(readiness_of)]
-
-
 @router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=HealthAnswer)
 async def health() -> Response:
@@ -65,14 +48,14 @@ async def health() -> Response:
     response_model=ReadyAnswer,
     responses={503: {"model": ReadyAnswer, "description": "A dependency does not answer"}},
 )
-async def ready(readiness: Dependencies) -> Response:
+async def ready(request: Request) -> Response:
     """Report whether the database, the storage and Prefect answer."""
-    checks = await readiness.checks()
+    checks = await cast("Readiness", request.app.state.readiness).checks()
     is_ready = all(check.status != "problem" for check in checks.values())
     return json_response(
         {
             "status": "ready" if is_ready else "not ready",
-            "checks": {name: asdict(check) for name, check in checks.items()},
+            "checks": {name: check.model_dump() for name, check in checks.items()},
         },
         200 if is_ready else 503,
     )

@@ -35,7 +35,7 @@ from waybill.gateway.http.form_parsing import (
     read_webhook_url,
     upload_metadata,
 )
-from waybill.gateway.http.idempotency import claim_lost, idempotent
+from waybill.gateway.http.idempotency import idempotent
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
@@ -172,7 +172,10 @@ async def _store(ingestion: _Ingestion, resources: Resources, caller: Caller, he
 
     async def note(connection: Connection, artifact: Artifact) -> None:
         if held is not None and not await record_stored(connection, held, ingestion.fingerprint, artifact.file_id):
-            raise claim_lost()
+            # The claim has expired, because this request could not reach the database for too long.
+            raise HttpError(
+                409, "RequestTakenOver", "another request with this Idempotency-Key took over; send the request again"
+            )
 
     if ingestion.file_id is not None:
         known = await resources.custody.get(ingestion.file_id)

@@ -56,7 +56,15 @@ def run_gateway(
     limits = _within_descriptors(TransportLimits())
     logging.getLogger("uvicorn.error").addFilter(shorten_broken_response)
     logging.getLogger("uvicorn.error").addFilter(is_not_duplicate)
-    asyncio.run(_serve(settings, opening, listener, shutdown_requested, on_ready, limits))
+
+    async def serve() -> None:
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway")
+        asyncio.get_running_loop().set_default_executor(threads)
+        async with opening as custody, open_resources(settings, custody, prefect_api=prefect_api_url()) as resources:
+            server = GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits)
+            await server.serve(sockets=[listener])
+
+    asyncio.run(serve())
 
 
 def _within_descriptors(limits: TransportLimits) -> TransportLimits:
@@ -83,24 +91,6 @@ def shorten_broken_response(record: logging.LogRecord) -> bool:
         why = cause.message if isinstance(cause, WaybillError) else "the gateway is shutting down"
         record.msg, record.args, record.exc_info = "broke off a response: %s: %s", (type(cause).__name__, why), None
     return True
-
-
-async def _serve(
-    settings: Settings,
-    opening: AbstractAsyncContextManager[Custody],
-    listener: socket.socket,
-    shutdown_requested: Callable[[], bool],
-    on_ready: Callable[[], None],
-    limits: TransportLimits,
-) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="gateway"))
-    async with (
-        opening as custody,
-        open_resources(settings, custody, prefect_api=prefect_api_url()) as resources,
-    ):
-        await GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits).serve(
-            sockets=[listener]
-        )
 
 
 class GatewayServer(uvicorn.Server):
