@@ -11,12 +11,10 @@ from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.arguments import AsJson, read_api_key_id, this_account
 from waybill.commands.output import human_time, print_json, print_notice, print_table
-from waybill.commands.session import with_catalog
+from waybill.commands.session import with_transaction
 
 if TYPE_CHECKING:
-    from blocks.access import ApiKey, CreatedKey
-    from blocks.catalog import Catalog
-    from blocks.settings import Settings
+    from blocks.access import ApiKey
 
 # Ten years; for longer, make a key that does not expire.
 _LONGEST = timedelta(days=3650)
@@ -48,6 +46,7 @@ def create(
     Example: waybill keys create "nightly import" --scopes read,write --expires 90d
     """
     from blocks.access import check_name, check_scopes
+    from waybill.services.api_keys import create_api_key
 
     # Checked before anything is started.
     wanted, name_given = check_scopes([scope.strip() for scope in scopes.split(",")]), check_name(name)
@@ -55,20 +54,16 @@ def create(
     if lifetime is not None and lifetime > _LONGEST:
         raise InvalidOptions(f"a key works for {format_duration(_LONGEST)} at most; without --expires it never expires")
 
-    async def work(catalog: Catalog, _: Settings) -> CreatedKey:
-        from waybill.services.api_keys import create_api_key
-
-        async with catalog.transaction() as connection:
-            return await create_api_key(
-                connection,
-                name=name_given,
-                scopes=wanted,
-                requests_per_minute=rate,
-                keep_for=lifetime,
-                by=this_account(),
-            )
-
-    made = with_catalog(work)
+    made = with_transaction(
+        lambda connection: create_api_key(
+            connection,
+            name=name_given,
+            scopes=wanted,
+            requests_per_minute=rate,
+            keep_for=lifetime,
+            by=this_account(),
+        )
+    )
     if as_json:
         print_json({**made.key.as_json(), "key": made.text})
         return 0
@@ -86,14 +81,9 @@ def list_(as_json: AsJson = False) -> int:
 
     The keys themselves are never shown.
     """
+    from blocks.access import list_keys
 
-    async def work(catalog: Catalog, _: Settings) -> list[ApiKey]:
-        from blocks.access import list_keys
-
-        async with catalog.connection() as connection:
-            return await list_keys(connection)
-
-    found = with_catalog(work)
+    found = with_transaction(list_keys)
     if as_json:
         print_json({"keys": [key.as_json() for key in found]})
         return 0
@@ -108,15 +98,10 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="As 'keys list' shows it.")], as_json: AsJson = False
 ) -> int:
     """Revoke an API key."""
+    from waybill.services.api_keys import revoke_api_key
+
     wanted = read_api_key_id(key_id)
-
-    async def work(catalog: Catalog, _: Settings) -> ApiKey:
-        from waybill.services.api_keys import revoke_api_key
-
-        async with catalog.transaction() as connection:
-            return await revoke_api_key(connection, wanted, by=this_account())
-
-    revoked = with_catalog(work)
+    revoked = with_transaction(lambda connection: revoke_api_key(connection, wanted, by=this_account()))
     if as_json:
         print_json(revoked.as_json())
     else:

@@ -12,7 +12,7 @@ from blocks.settings import Settings, current_settings
 from waybill.commands.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
-    from blocks.catalog import Catalog
+    from blocks.catalog import Catalog, Connection
     from blocks.custody import Custody
     from waybill.stack import StackAddresses
 
@@ -82,6 +82,16 @@ def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, Resul
 
     with stack_session(prefect=False) as (settings, _):
         return run_work(run(settings))
+
+
+def with_transaction(work: Callable[[Connection], Coroutine[None, None, ResultT]]) -> ResultT:
+    """Run *work* in one transaction of the catalogue, on a stack without Prefect."""
+
+    async def run(catalog: Catalog, _: Settings) -> ResultT:
+        async with catalog.transaction() as connection:
+            return await work(connection)
+
+    return with_catalog(run)
 
 
 def with_catalog(work: Callable[[Catalog, Settings], Coroutine[None, None, ResultT]]) -> ResultT:

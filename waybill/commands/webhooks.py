@@ -9,9 +9,10 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
+from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, EndpointId, read_id, secret_from_stdin, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.session import with_catalog
+from waybill.commands.session import with_catalog, with_transaction
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -74,14 +75,9 @@ def add(
 
 def list_(as_json: AsJson = False) -> int:
     """List endpoints, their events and their waiting and dead deliveries."""
+    from blocks.webhooks.endpoints import list_endpoints
 
-    async def work(catalog: Catalog, _: Settings) -> list[Endpoint]:
-        from blocks.webhooks.endpoints import list_endpoints
-
-        async with catalog.connection() as connection:
-            return await list_endpoints(connection)
-
-    found = with_catalog(work)
+    found = with_transaction(list_endpoints)
     if as_json:
         print_json({"endpoints": [one.listing() for one in found]})
         return 0
@@ -164,15 +160,10 @@ def rotate(
 
 def secret(as_json: AsJson = False) -> int:
     """Print the secret that signs what goes to a run's --webhook-url."""
+    from blocks.webhooks.registration import shared_secret
+    from blocks.webhooks.secrets import SecretBox
 
-    async def work(catalog: Catalog, settings: Settings) -> str:
-        from blocks.webhooks.registration import shared_secret
-        from blocks.webhooks.secrets import SecretBox
-
-        async with catalog.transaction() as connection:
-            return (await shared_secret(connection, SecretBox.of(settings)))[1]
-
-    found = with_catalog(work)
+    _, found = with_transaction(lambda connection: shared_secret(connection, SecretBox.of(current_settings())))
     if as_json:
         print_json({"secret": found})
     else:

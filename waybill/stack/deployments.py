@@ -1,8 +1,7 @@
-"""The deployments of this project, as ``prefect.yaml`` describes them.
+"""The deployments of this project, as ``prefect.yaml`` describes them: the only place where they are named.
 
-That file is the only place where deployments are named: `prefect deploy --all` reads it for a work pool, and `waybill
-up` reads it through this module to serve the same flows without one. Owns finding the file and checking what is read.
-Never imports Prefect.
+`prefect deploy --all` reads the file for a work pool, and `waybill up` reads it here to serve the same flows without
+one. Never imports Prefect.
 """
 
 from __future__ import annotations

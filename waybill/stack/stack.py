@@ -1,8 +1,7 @@
 """The local stack of a home: its servers, and when they start and stop.
 
 Owns the order of starting (Prefect is imported while Postgres starts), the decision between starting a server, sharing
-one and taking over one that a killed command left, and that the last user stops the servers. Servers that the user has
-named in `WAYBILL_DATABASE_URL` and `PREFECT_API_URL` are used and never stopped. Never imports Prefect.
+one and taking over one that a killed command left, and that the last user stops the servers.
 """
 
 from __future__ import annotations
@@ -63,10 +62,9 @@ def running_stack(
     """Provide Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
 
     Sets `WAYBILL_*` and `PREFECT_*` in the environment, which Prefect reads when it is first imported: import it
-    inside the block. Running servers are shared with other commands of the same home; the last user stops them.
-    *ui_port* is the port of the Prefect server; without it a free one is taken. *on_step* is called with each step.
-    SIGTERM and SIGHUP unwind the block. Raises `StackUnavailable`, and `InvalidSettings` for a database that cannot be
-    used.
+    inside the block. *ui_port* is the port of the Prefect server; without it a free one is taken. *on_step* is called
+    with each step. SIGTERM and SIGHUP unwind the block. Raises `StackUnavailable`, and `InvalidSettings` for a database
+    that cannot be used.
     """
     with open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step) as stack:
         yield stack.addresses
