@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.postgres_server import Postgres, running_postgres
@@ -71,9 +72,18 @@ def shared_prefect(run: Path) -> str:
 
 @contextmanager
 def alone_with_prefect(run: Path) -> Generator[str]:
-    """Wait for the Prefect server of the modules `PREFECT_ALONE` and keep it for this block; the address of its API."""
+    """Wait for the Prefect server of the modules `PREFECT_ALONE` and keep it for this block; the address of its API.
+
+    It holds no deployment and no run of an earlier module.
+    """
     with _alone(run, "module-with-prefect"):
-        yield str(_shared(run, "prefect-alone")["address"])
+        address = str(_shared(run, "prefect-alone")["address"])
+        with httpx.Client(base_url=address) as api:
+            for kind in ("deployments", "flow_runs"):
+                while found := api.post(f"/{kind}/filter", json={"limit": 200}).raise_for_status().json():
+                    for record in found:
+                        api.delete(f"/{kind}/{record['id']}").raise_for_status()
+        yield address
 
 
 @contextmanager
