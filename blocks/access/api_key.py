@@ -50,8 +50,15 @@ class ApiKey:
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for listings, without the hash."""
-        shown = {name: json_value(value) for name, value in vars(self).items() if name != "secret_sha256"}
-        return shown | {"scopes": list(self.scopes)}
+        times = ("created_at", "expires_at", "revoked_at", "last_used_at")
+        return {
+            "key_id": self.key_id,
+            "name": self.name,
+            "scopes": list(self.scopes),
+            "requests_per_minute": self.requests_per_minute,
+            **{name: json_value(getattr(self, name)) for name in times},
+            "usable": self.usable,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The header of an age file: stanzas that wrap the file key, and a MAC over them.
 
-Implements C2SP age.md, "Header" with its ABNF, exactly: whatever is accepted is encoded to the same bytes again. Does
-not know what is in a stanza; that is up to the recipient types.
+Implements C2SP age.md, "Header" with its ABNF, exactly: whatever is accepted is encoded to the same bytes again. What
+is in a stanza is up to the recipient types; here is only the check that those of key pairs share.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from blocks.age.canonical_base64 import decode_base64, encode_base64
-from blocks.age.file_key import derive_key
+from blocks.age.file_key import WRAPPED_KEY_BYTES, derive_key
 from blocks.errors import AuthenticationFailed, MalformedAgeFile
 
 VERSION_LINE = b"age-encryption.org/v1\n"
@@ -134,6 +134,20 @@ def header_length(beginning: bytes | bytearray, *, searched: int = 0) -> int | N
     if len(beginning) > MAX_HEADER_BYTES:
         raise _too_long()
     return None
+
+
+def wrapped_key(stanza: Stanza, share_bytes: int, share_name: str) -> tuple[bytes, bytes]:
+    """Return the share and the wrapped file key of a stanza of a key pair, which holds nothing else.
+
+    Raises `MalformedAgeFile` (part="header").
+    """
+    share = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
+    if share is None or len(share) != share_bytes:
+        raise malformed_header(f"an {stanza.type} stanza does not hold one {share_name} of {share_bytes} bytes")
+    # Before anything is decrypted: longer bodies can be made to fit several keys (a partitioning oracle).
+    if len(stanza.body) != WRAPPED_KEY_BYTES:
+        raise malformed_header(f"an {stanza.type} stanza wraps a key of {len(stanza.body)} bytes instead of 32")
+    return share, stanza.body
 
 
 def malformed_header(reason: str) -> MalformedAgeFile:

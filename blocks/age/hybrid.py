@@ -24,9 +24,8 @@ from cryptography.hazmat.primitives.hpke import (
 )
 
 from blocks.age.bech32 import decode_bech32, encode_bech32
-from blocks.age.canonical_base64 import decode_base64, encode_base64
-from blocks.age.file_key import WRAPPED_KEY_BYTES
-from blocks.age.header import Stanza, malformed_header
+from blocks.age.canonical_base64 import encode_base64
+from blocks.age.header import Stanza, malformed_header, wrapped_key
 from blocks.errors import InvalidKey
 
 TYPE = "mlkem768x25519"
@@ -88,7 +87,7 @@ class HybridRecipient:
 
 
 class HybridIdentity:
-    """A secret key. Its repr does not show it."""
+    """A secret key."""
 
     def __init__(self, seed: bytes) -> None:
         """Raises `InvalidKey` for anything but 32 bytes."""
@@ -128,7 +127,8 @@ class HybridIdentity:
 
         Raises `MalformedAgeFile` (part="header") for stanzas of this type, also for others' keys, that break the rules.
         """
-        for encapsulated, body in [_read(stanza) for stanza in stanzas if stanza.type == TYPE]:
+        ours = [wrapped_key(stanza, _ENCAPSULATED_BYTES, "key") for stanza in stanzas if stanza.type == TYPE]
+        for encapsulated, body in ours:
             self._refuse_low_order(encapsulated[_MLKEM_CIPHERTEXT_BYTES:])
             key = MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
             try:
@@ -143,20 +143,6 @@ class HybridIdentity:
             self._x25519.exchange(X25519PublicKey.from_public_bytes(share))
         except ValueError as exc:
             raise malformed_header("an mlkem768x25519 stanza holds a point of low order") from exc
-
-    def __repr__(self) -> str:
-        return "HybridIdentity()"
-
-
-def _read(stanza: Stanza) -> tuple[bytes, bytes]:
-    """Return the encapsulated key and the wrapped file key of a stanza of this type."""
-    encapsulated = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
-    if encapsulated is None or len(encapsulated) != _ENCAPSULATED_BYTES:
-        raise malformed_header(f"an mlkem768x25519 stanza does not hold one key of {_ENCAPSULATED_BYTES} bytes")
-    # Before anything is decrypted: longer bodies can be made to fit several keys (a partitioning oracle).
-    if len(stanza.body) != WRAPPED_KEY_BYTES:
-        raise malformed_header(f"an mlkem768x25519 stanza wraps a key of {len(stanza.body)} bytes instead of 32")
-    return encapsulated, stanza.body
 
 
 @lru_cache(maxsize=1)

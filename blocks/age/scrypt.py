@@ -48,9 +48,6 @@ class ScryptRecipient:
         wrap_key = _derive(self._passphrase, salt, self._log_n)
         return [Stanza((TYPE, encode_base64(salt), str(self._log_n)), wrap_file_key(wrap_key, file_key))]
 
-    def __repr__(self) -> str:
-        return f"ScryptRecipient(log_n={self._log_n})"
-
 
 class ScryptIdentity:
     """A passphrase to decrypt with."""
@@ -79,9 +76,6 @@ class ScryptIdentity:
         except MemoryError as exc:
             raise malformed_header(f"the passphrase asks for {1 << log_n >> 10} MiB, more than there is") from exc
         return unwrap_file_key(wrap_key, body)
-
-    def __repr__(self) -> str:
-        return f"ScryptIdentity(max_log_n={self._max_log_n})"
 
 
 def refuse_mixed_scrypt(stanzas: Sequence[Stanza]) -> None:

@@ -11,9 +11,9 @@ from functools import cached_property
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from blocks.age.bech32 import decode_bech32, encode_bech32
-from blocks.age.canonical_base64 import decode_base64, encode_base64
-from blocks.age.file_key import WRAPPED_KEY_BYTES, derive_key, unwrap_file_key, wrap_file_key
-from blocks.age.header import Stanza, malformed_header
+from blocks.age.canonical_base64 import encode_base64
+from blocks.age.file_key import derive_key, unwrap_file_key, wrap_file_key
+from blocks.age.header import Stanza, malformed_header, wrapped_key
 from blocks.errors import InvalidKey
 
 TYPE = "X25519"
@@ -110,7 +110,7 @@ class X25519Identity:
         Raises `MalformedAgeFile` (part="header") for X25519 stanzas, also for others' keys, that break the rules.
         """
         # All are read before one is opened: whether a file is well formed must not depend on who opens it.
-        for share, body in [_read(stanza) for stanza in stanzas if stanza.type == TYPE]:
+        for share, body in [wrapped_key(stanza, _KEY_BYTES, "share") for stanza in stanzas if stanza.type == TYPE]:
             secret = _shared_secret(self._secret_key, X25519PublicKey.from_public_bytes(share))
             if secret is None:
                 # A share of low order would give every identity the same secret, and fits many keys at once.
@@ -122,17 +122,6 @@ class X25519Identity:
 
     def __repr__(self) -> str:
         return f"X25519Identity(recipient={self.recipient.text!r})"
-
-
-def _read(stanza: Stanza) -> tuple[bytes, bytes]:
-    """Return the ephemeral share and the wrapped key of an X25519 stanza."""
-    share = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
-    if share is None or len(share) != _KEY_BYTES:
-        raise malformed_header(f"an X25519 stanza does not hold one share of {_KEY_BYTES} bytes")
-    # Before anything is decrypted: longer bodies can be made to fit several keys (a partitioning oracle).
-    if len(stanza.body) != WRAPPED_KEY_BYTES:
-        raise malformed_header(f"an X25519 stanza wraps a key of {len(stanza.body)} bytes instead of 32")
-    return share, stanza.body
 
 
 def _shared_secret(secret_key: X25519PrivateKey, public_key: X25519PublicKey) -> bytes | None:
