@@ -21,8 +21,6 @@ from blocks.embedding.model import ensure_model
 from blocks.embedding.tokenizer import model_input
 from blocks.errors import EmbeddingModelUnavailable
 
-# There are as many worker processes as cores; more threads in each would only compete.
-DEFAULT_THREADS = 1
 # ONNX Runtime's levels: 3 is errors only. Its warnings are about devices that a CPU session does not use.
 LOG_ERRORS_ONLY = 3
 
@@ -36,7 +34,7 @@ class _Session(Protocol):
     def run(self, names: Sequence[str], feed: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[np.float32]]: ...
 
 
-def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS) -> NDArray[np.float32]:
+def embed(texts: Sequence[str], *, models: Path) -> NDArray[np.float32]:
     """Return one L2-normalised vector per text, in the order given: shape ``(len(texts), 384)``.
 
     Builds the model under *models* if it is missing; loads it once per process. Thread-safe. Raises
@@ -46,7 +44,7 @@ def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS)
     if not texts:
         return vectors
     with _loading:
-        session = _session(models.absolute(), threads)
+        session = _session(models.absolute())
     for row, text in enumerate(texts):
         ids = np.array([model_input(text)], np.int64)
         vectors[row] = session.run(["embedding"], {"input_ids": ids})[0][0]
@@ -54,11 +52,12 @@ def embed(texts: Sequence[str], *, models: Path, threads: int = DEFAULT_THREADS)
 
 
 @lru_cache(maxsize=1)
-def _session(models: Path, threads: int) -> _Session:
+def _session(models: Path) -> _Session:
     runtime: Any = import_module("onnxruntime")  # untyped, and takes 20 ms, which only embedding needs
     failures: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # There are as many worker processes as cores; more threads in each would only compete.
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = LOG_ERRORS_ONLY
     built = ensure_model(models)

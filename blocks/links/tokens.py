@@ -75,14 +75,7 @@ def issue(
     return token, _moment(end)
 
 
-def check(
-    token: str,
-    *,
-    keys: Mapping[str, SigningKey],
-    scope: str,
-    subject: str,
-    clock: Clock = utc_now,
-) -> datetime:
+def check(token: str, *, keys: Mapping[str, SigningKey], scope: str, subject: str, clock: Clock = utc_now) -> datetime:
     """Return when *token* expires if it allows *scope* on *subject* now. *keys* by id.
 
     Raises `LinkInvalid` without a reason, so that an attacker who tries tokens learns nothing from the answers; and

@@ -20,8 +20,8 @@ PIECES_AHEAD = 4
 _CHECK_SECONDS = 0.1
 
 
-def prefetch(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generator[bytes]:
-    """Yield *pieces*; after the first `INLINE_BYTES` a thread produces them and keeps *ahead* of them ready.
+def prefetch(pieces: Iterable[bytes]) -> Generator[bytes]:
+    """Yield *pieces*; after the first `INLINE_BYTES` a thread produces them and keeps `PIECES_AHEAD` of them ready.
 
     An error of the producer is raised here, after the pieces before it. When the consumer stops early, the producer
     stops after its current piece, and its thread has ended when this generator has.
@@ -31,11 +31,11 @@ def prefetch(pieces: Iterable[bytes], *, ahead: int = PIECES_AHEAD) -> Generator
         yield piece
         inline_bytes += len(piece)
         if inline_bytes >= INLINE_BYTES:
-            yield from _in_thread(remaining, ahead)
+            yield from _in_thread(remaining)
 
 
-def _in_thread(pieces: Iterator[bytes], ahead: int) -> Generator[bytes]:
-    ready: queue.Queue[bytes | _End] = queue.Queue(ahead)
+def _in_thread(pieces: Iterator[bytes]) -> Generator[bytes]:
+    ready: queue.Queue[bytes | _End] = queue.Queue(PIECES_AHEAD)
     stopped = threading.Event()
 
     def hand_over(item: bytes | _End) -> bool:

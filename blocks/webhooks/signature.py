@@ -19,7 +19,7 @@ ID_HEADER, TIMESTAMP_HEADER, SIGNATURE_HEADER = "webhook-id", "webhook-timestamp
 _VERSION = "v1,"
 
 # As in every library of the specification: for clocks that differ and proxies that delay a request.
-DEFAULT_TOLERANCE_SECONDS = 5 * 60
+TOLERANCE_SECONDS = 5 * 60
 
 # More than a sender has keys; a header with thousands of signatures must not cost a comparison each.
 _MAX_SIGNATURES = 16
@@ -40,14 +40,7 @@ def signature_header(keys: Sequence[bytes], *, event_id: str, timestamp: int, bo
     return " ".join(sign(key, event_id=event_id, timestamp=timestamp, body=body) for key in keys)
 
 
-def verify(
-    keys: Sequence[bytes],
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    now: float,
-    tolerance_seconds: float = DEFAULT_TOLERANCE_SECONDS,
-) -> None:
+def verify(keys: Sequence[bytes], headers: Mapping[str, str], body: bytes, *, now: float) -> None:
     """Raise `SignatureInvalid`, with the reason, unless one of *keys* signed *body* within the tolerance of *now*.
 
     The names in *headers* are in lower case; *now* is in seconds since 1970. Compares in constant time.
@@ -62,9 +55,9 @@ def verify(
     given = headers[SIGNATURE_HEADER].split(" ", _MAX_SIGNATURES)[:_MAX_SIGNATURES]
     if not any(_signed_by(key, given, event_id, int(timestamp), body) for key in keys):
         raise SignatureInvalid("no signature matches: signed with another secret, or changed in transit")
-    if (age_seconds := now - int(timestamp)) > tolerance_seconds:
+    if (age_seconds := now - int(timestamp)) > TOLERANCE_SECONDS:
         raise SignatureInvalid(f"signed {age_seconds:.0f} s ago, which is too long: it may be a replay")
-    if -age_seconds > tolerance_seconds:
+    if -age_seconds > TOLERANCE_SECONDS:
         raise SignatureInvalid(f"signed {-age_seconds:.0f} s in the future: compare the clocks")
 
 

@@ -94,12 +94,10 @@ class EndpointClient:
         guard: AddressGuard,
         tls: ssl.SSLContext | None = None,
         clock: Clock = utc_now,
-        product: str = _PRODUCT,
         connect: Connect = connect_to_address,
         timeout_seconds: float = TOTAL_TIMEOUT_SECONDS,
     ) -> None:
         self._clock = clock
-        self._product = product
         self._timeout_seconds = timeout_seconds
         self._transport = VettedTransport(VettedBackend(guard, connect), tls or default_tls())
         self._url, self._url_error = _usable(url, guard)
@@ -134,7 +132,7 @@ class EndpointClient:
     ) -> httpx.Request:
         headers = {
             "Content-Type": "application/json",
-            "User-Agent": self._product,
+            "User-Agent": _PRODUCT,
             # A compressed answer would not be decompressed.
             "Accept-Encoding": "identity",
             ID_HEADER: event_id,
