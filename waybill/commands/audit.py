@@ -12,9 +12,6 @@ from waybill.commands.session import with_catalog
 
 if TYPE_CHECKING:
     from blocks.access import AuditEntry
-    from blocks.catalog import Catalog
-    from blocks.settings import Settings
-    from waybill.services.audit import AuditPage
 
 # Ten years.
 _MAX_HOURS = 24 * 3650
@@ -38,20 +35,17 @@ def audit(
     Examples: waybill audit --action delete --hours 168 / waybill audit --file ID --hours 8760
     """
     from blocks.access import check_action
+    from waybill.services.audit import read_audit_log
 
     if action is not None:
         check_action(action)
     file_id = read_id(file) if file is not None else None
     key_id = read_api_key_id(key) if key is not None else None
-
-    async def work(catalog: Catalog, _: Settings) -> AuditPage:
-        from waybill.services.audit import read_audit_log
-
-        return await read_audit_log(
+    page = with_catalog(
+        lambda catalog, _: read_audit_log(
             catalog, hours=hours, action=action, file_id=file_id, key_id=key_id, limit=limit, after=after
         )
-
-    page = with_catalog(work)
+    )
     if as_json:
         print_json(page.as_json())
         return 0

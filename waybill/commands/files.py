@@ -169,14 +169,10 @@ def pin(
 
     A pinned file cannot be deleted.
     """
+    from waybill.services.files import pin_file
+
     wanted = read_id(file_id)
-
-    async def work(custody: Custody, _: Settings) -> Artifact:
-        from waybill.services.files import pin_file
-
-        return await pin_file(custody, wanted, note=note, by=this_account())
-
-    artifact = _change_pin(work, as_json)
+    artifact = _change_pin(lambda custody, _: pin_file(custody, wanted, note=note, by=this_account()), as_json)
     if not as_json:
         print_notice(f"{artifact.filename} stays until: waybill files unpin {artifact.file_id}")
     return 0
@@ -187,14 +183,10 @@ def unpin(file_id: FileId, as_json: AsJson = False) -> int:
 
     One whose time is over stays for another day.
     """
+    from waybill.services.files import unpin_file
+
     wanted = read_id(file_id)
-
-    async def work(custody: Custody, _: Settings) -> Artifact:
-        from waybill.services.files import unpin_file
-
-        return await unpin_file(custody, wanted, by=this_account())
-
-    artifact = _change_pin(work, as_json)
+    artifact = _change_pin(lambda custody, _: unpin_file(custody, wanted, by=this_account()), as_json)
     if not as_json:
         print_notice(f"{artifact.filename} expires at {human_time(artifact.expires_at.isoformat())}")
     return 0

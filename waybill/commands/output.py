@@ -94,11 +94,11 @@ def _print_folded(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric
 def human_size(size_bytes: int) -> str:
     """Return ``1.4 MB`` for people; decimal units as file managers show them."""
     value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
-    raise AssertionError("unreachable: the last unit always returns")
+    return f"{value:.1f} GB"
 
 
 def human_time(iso_time: str) -> str:

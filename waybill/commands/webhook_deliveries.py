@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from blocks.catalog import Catalog
     from blocks.settings import Settings
     from blocks.webhooks.outbox import DeliveryPage, DeliveryRecord, DeliveryState
-    from waybill.services.webhooks import DeliveryHistory
 
 _STATES = ("pending", "delivered", "dead")
 # An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
@@ -155,12 +154,9 @@ async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> Deli
 
 
 def _one(delivery_id: UUID, as_json: bool) -> int:
-    async def work(catalog: Catalog, _: Settings) -> DeliveryHistory:
-        from waybill.services.webhooks import delivery_history
+    from waybill.services.webhooks import delivery_history
 
-        return await delivery_history(catalog, delivery_id)
-
-    found = with_catalog(work)
+    found = with_catalog(lambda catalog, _: delivery_history(catalog, delivery_id))
     if as_json:
         print_json(found.as_json())
         return 0

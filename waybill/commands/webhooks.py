@@ -15,10 +15,7 @@ from waybill.commands.output import human_time, print_json, print_line, print_no
 from waybill.commands.session import with_catalog, with_transaction
 
 if TYPE_CHECKING:
-    from blocks.catalog import Catalog
-    from blocks.settings import Settings
     from blocks.webhooks.endpoints import Endpoint
-    from blocks.webhooks.registration import Registered, Rotated
     from waybill.services.webhooks import Change
 
 
@@ -41,16 +38,15 @@ def add(
     Example: waybill webhooks add https://example.org/hook --events task_completed,task_failed
     """
     from blocks.webhooks.event_types import check_event_types
+    from blocks.webhooks.send.address import AddressGuard
+    from waybill.services.webhooks import add_endpoint
 
     # Checked before anything is started.
     wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
     own = secret_from_stdin(secret)
 
-    async def work(catalog: Catalog, settings: Settings) -> Registered:
-        from blocks.webhooks.send.address import AddressGuard
-        from waybill.services.webhooks import add_endpoint
-
-        return await add_endpoint(
+    made = with_catalog(
+        lambda catalog, settings: add_endpoint(
             catalog,
             settings,
             url=url,
@@ -60,8 +56,7 @@ def add(
             guard=AddressGuard(settings.allow_private_webhooks),
             by=this_account(),
         )
-
-    made = with_catalog(work)
+    )
     if as_json:
         print_json({**made.endpoint.as_json(), "secret": made.secret})
         return 0
@@ -137,17 +132,13 @@ def rotate(
 
     Where an endpoint follows a Prefect block that holds a secret, the block wins: change it there.
     """
+    from waybill.services.webhooks import rotate_secret
+
     if (endpoint_id is None) == (not runs):
         raise InvalidOptions("name an endpoint, or give --runs for the secret of addresses that come with a run")
     wanted = read_id(endpoint_id) if endpoint_id is not None else None
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
-
-    async def work(catalog: Catalog, settings: Settings) -> Rotated:
-        from waybill.services.webhooks import rotate_secret
-
-        return await rotate_secret(catalog, settings, wanted, lasting, by=this_account())
-
-    made = with_catalog(work)
+    made = with_catalog(lambda catalog, settings: rotate_secret(catalog, settings, wanted, lasting, by=this_account()))
     until = made.previous_until.isoformat()
     if as_json:
         print_json({"endpoint_id": endpoint_id, "secret": made.secret, "previous_until": until})
@@ -172,14 +163,10 @@ def secret(as_json: AsJson = False) -> int:
 
 
 def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
+    from waybill.services.webhooks import change_endpoint
+
     wanted = read_id(endpoint_id)
-
-    async def work(catalog: Catalog, _: Settings) -> Endpoint:
-        from waybill.services.webhooks import change_endpoint
-
-        return await change_endpoint(catalog, wanted, to, by=this_account())
-
-    found = with_catalog(work)
+    found = with_catalog(lambda catalog, _: change_endpoint(catalog, wanted, to, by=this_account()))
     if as_json:
         print_json(found.as_json())
     else:

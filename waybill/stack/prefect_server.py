@@ -185,21 +185,16 @@ def fingerprint(prefect_database_url: str) -> str:
 
 
 def _listen(port: int | None, *, fallback: bool) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # A server that was stopped a moment ago leaves connections in TIME_WAIT; they do not hold the port.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port or 0))
-        listener.listen(_BACKLOG)
+        # Also while connections of a server that was stopped a moment ago are in TIME_WAIT: it sets SO_REUSEADDR.
+        return socket.create_server((HOST, port or 0), backlog=_BACKLOG)
     except OSError as exc:
-        listener.close()
         if exc.errno not in {errno.EADDRINUSE, errno.EACCES}:
             raise
         if fallback:
             return _listen(None, fallback=False)
         why = "is taken by another program" if exc.errno == errno.EADDRINUSE else "is reserved for the system"
         raise StackUnavailable(f"port {port} on {HOST} {why}; give another one with --ui-port") from exc
-    return listener
 
 
 def _ready(port: int, seconds: float) -> bool:

@@ -41,7 +41,6 @@ class FormField:
 class FileBegins:
     """The start of a file; its content follows."""
 
-    name: str
     filename: str
 
 
@@ -160,7 +159,7 @@ class _Parts:
             raise InvalidOptions(f"the field {self._name!r} is sent twice; send it once")
         self._seen.add(self._name)
         if self._is_file:
-            self._events.append(FileBegins(self._name, self._filename(options.get(b"filename"))))
+            self._events.append(FileBegins(self._filename(options.get(b"filename"))))
 
     def _filename(self, given: bytes | None) -> str:
         if given is None:
