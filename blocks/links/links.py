@@ -17,7 +17,7 @@ from blocks.durations import format_duration
 from blocks.errors import InvalidOptions
 from blocks.links.public_url import check_public_url, public_url
 from blocks.links.signing_keys import LinkKeys
-from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, check, issue
+from blocks.links.tokens import DOWNLOAD, MAX_LIFETIME, READ_EVENT, Grant, check, issue
 from blocks.runtime.clock import Clock, utc_now
 from blocks.settings import Settings
 from blocks.storage import Backend
@@ -76,19 +76,19 @@ class Links:
         """Return a link to the whole of an event that was too long to send. Raises like `to_download`."""
         return self._link(READ_EVENT, EVENT_PATH, event_id, self._clock() + lifetime, capped=False)
 
-    def check_event(self, token: str, event_id: str) -> None:
-        """Check that *token* opens this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
-        check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
+    def check_event(self, token: str, event_id: str) -> Grant:
+        """Return what *token* allows with this event. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+        return check(token, keys=self._keys.verifying_keys(), scope=READ_EVENT, subject=event_id, clock=self._clock)
 
-    def check_download(self, token: str, file_id: UUID) -> datetime:
-        """Return when *token* for this file expires. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
+    def check_download(self, token: str, file_id: UUID) -> Grant:
+        """Return what *token* allows with this file. Raises `LinkInvalid`, `LinkExpired`, `InvalidSettings`."""
         keys = self._keys.verifying_keys()
         return check(token, keys=keys, scope=DOWNLOAD, subject=str(file_id), clock=self._clock)
 
     def _link(self, scope: str, path: str, subject: str, end: datetime, *, capped: bool) -> Link:
         key = self._keys.signing_key()
-        token, expires_at = issue(key=key, scope=scope, subject=subject, expires_at=end, clock=self._clock)
-        return Link(url=f"{self._base}{path}/{subject}?token={token}", expires_at=expires_at, capped=capped)
+        token, grant = issue(key=key, scope=scope, subject=subject, expires_at=end, clock=self._clock)
+        return Link(url=f"{self._base}{path}/{subject}?token={token}", expires_at=grant.expires_at, capped=capped)
 
 
 def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, clock: Clock = utc_now) -> Link | None:

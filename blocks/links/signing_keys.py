@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks.errors import InvalidOptions, InvalidSettings, StorageFull
-from blocks.links.tokens import MAX_CLOCK_DIFFERENCE, MAX_LIFETIME, SigningKey
+from blocks.links.tokens import MAX_LEEWAY, MAX_LIFETIME, SigningKey
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.clock import Clock, utc_now
 from blocks.runtime.file_lock import file_lock
@@ -134,7 +134,7 @@ class LinkKeys:
 
 def _alive(keys: Sequence[SigningKey], now: datetime) -> tuple[SigningKey, ...]:
     """Return keys whose tokens may still be valid: each has signed until its successor was created."""
-    longest = MAX_LIFETIME + MAX_CLOCK_DIFFERENCE
+    longest = MAX_LIFETIME + MAX_LEEWAY
     earlier = (key for key, successor in pairwise(keys) if now < successor.created_at + longest)
     return (*earlier, *keys[-1:])
 

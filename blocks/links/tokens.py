@@ -28,14 +28,17 @@ DOWNLOAD = "download"
 READ_EVENT = "read-event"
 """Scope: read the whole of the webhook event named by the subject."""
 
+GATEWAY = "waybill-gateway"
+"""Audience of tokens that any client may present to the gateway. Tokens for one worker name that worker instead."""
+
 # The default lifetime of files. It bounds the damage of a leaked link, and how long old keys are kept.
 MAX_LIFETIME = timedelta(days=30)
 # Clocks synchronised by NTP differ by milliseconds; half a minute is generous to others.
-MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
+MAX_LEEWAY = timedelta(seconds=30)
 # Our tokens have about 350 characters; a longer text is refused before it is hashed.
 MAX_TOKEN_CHARS = 2048
 
-_ISSUER, _AUDIENCE = "waybill", "waybill-gateway"
+_ISSUER = "waybill"
 _ALGORITHM = "HS256"
 _TEXT_CLAIMS = ("iss", "aud", "sub", "scope")
 _TIME_CLAIMS = ("iat", "exp")
@@ -53,15 +56,28 @@ class SigningKey:
     created_at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """The permission in a token. Its times are whole seconds."""
+
+    scope: str
+    subject: str
+    audience: str
+    issued_at: datetime
+    expires_at: datetime
+    key_id: str
+
+
 def issue(
     *,
     key: SigningKey,
     scope: str,
     subject: str,
     expires_at: datetime,
+    audience: str = GATEWAY,
     clock: Clock = utc_now,
-) -> tuple[str, datetime]:
-    """Return a token and when it expires: at *expires_at*, rounded down to a whole second.
+) -> tuple[str, Grant]:
+    """Return a token and its grant. It expires at *expires_at*, rounded down to a whole second.
 
     Raises `InvalidOptions` for a time that is not in the future, or further away than `MAX_LIFETIME`.
     """
@@ -70,35 +86,46 @@ def issue(
         raise InvalidOptions("a link must last for one second at least")
     if end - issued > MAX_LIFETIME.total_seconds():
         raise InvalidOptions(f"a link lasts for {format_duration(MAX_LIFETIME)} at most; request less")
-    claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": subject, "scope": scope, "iat": issued, "exp": end}
+    claims = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope, "iat": issued, "exp": end}
     token = jwt.encode(claims, key.secret, algorithm=_ALGORITHM, headers={"kid": key.id})
-    return token, _moment(end)
+    return token, _grant(claims, key.id)
 
 
-def check(token: str, *, keys: Mapping[str, SigningKey], scope: str, subject: str, clock: Clock = utc_now) -> datetime:
-    """Return when *token* expires if it allows *scope* on *subject* now. *keys* by id.
+def check(
+    token: str,
+    *,
+    keys: Mapping[str, SigningKey],
+    scope: str,
+    subject: str,
+    audience: str = GATEWAY,
+    leeway: timedelta = timedelta(0),
+    clock: Clock = utc_now,
+) -> Grant:
+    """Return the grant of *token* if it allows *scope* on *subject* now. *keys* by id; *leeway* is added to its expiry.
 
     Raises `LinkInvalid` without a reason, so that an attacker who tries tokens learns nothing from the answers; and
     `LinkExpired`, but only for a token that was valid until it expired.
     """
+    if not timedelta(0) <= leeway <= MAX_LEEWAY:
+        raise InvalidOptions(f"a leeway is between 0 and {format_duration(MAX_LEEWAY)}, not {leeway}")
     now = _timestamp(clock())
-    claims = _signed_claims(token, keys)
-    wanted = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": subject, "scope": scope}
+    key_id, claims = _signed_claims(token, keys, audience)
+    wanted = {"iss": _ISSUER, "aud": audience, "sub": subject, "scope": scope}
     lifetime = claims["exp"] - claims["iat"]
     if (
         any(claims[name] != value for name, value in wanted.items())
         or not 0 < lifetime <= MAX_LIFETIME.total_seconds()
         # Signed in the future, beyond the difference of two machines' clocks: it would last too long.
-        or claims["iat"] > now + MAX_CLOCK_DIFFERENCE.total_seconds()
+        or claims["iat"] > now + MAX_LEEWAY.total_seconds()
     ):
         raise _invalid()
-    if now >= claims["exp"]:
+    if now >= claims["exp"] + leeway.total_seconds():
         raise LinkExpired("this link has expired; request a new one")
-    return _moment(claims["exp"])
+    return _grant(claims, key_id)
 
 
-def _signed_claims(token: str, keys: Mapping[str, SigningKey]) -> dict[str, Any]:
-    """Return the claims of a token signed with one of *keys*, complete and each of its type."""
+def _signed_claims(token: str, keys: Mapping[str, SigningKey], audience: str) -> tuple[str, dict[str, Any]]:
+    """Return key id and claims of a token signed with one of *keys*, complete and each of its type."""
     if len(token) > MAX_TOKEN_CHARS or _FORM.fullmatch(token) is None:
         raise _invalid()
     try:
@@ -110,7 +137,7 @@ def _signed_claims(token: str, keys: Mapping[str, SigningKey]) -> dict[str, Any]
             token,
             key.secret,
             algorithms=[_ALGORITHM],
-            audience=_AUDIENCE,
+            audience=audience,
             # `check` compares times, by its own clock.
             options={"verify_exp": False, "verify_iat": False, "verify_nbf": False, "strict_aud": True},
         )
@@ -124,11 +151,18 @@ def _signed_claims(token: str, keys: Mapping[str, SigningKey]) -> dict[str, Any]
     )
     if not whole:
         raise _invalid()
-    return claims
+    return key.id, claims
 
 
-def _moment(timestamp: int) -> datetime:
-    return datetime.fromtimestamp(timestamp, UTC)
+def _grant(claims: Mapping[str, Any], key_id: str) -> Grant:
+    return Grant(
+        scope=claims["scope"],
+        subject=claims["sub"],
+        audience=claims["aud"],
+        issued_at=datetime.fromtimestamp(claims["iat"], UTC),
+        expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        key_id=key_id,
+    )
 
 
 def _timestamp(moment: datetime) -> float:

@@ -16,7 +16,7 @@ import pytest
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings, LinkInvalid
 from blocks.links.signing_keys import MAX_KEYS, LinkKeys
-from blocks.links.tokens import DOWNLOAD, MAX_CLOCK_DIFFERENCE, MAX_LIFETIME, check, issue
+from blocks.links.tokens import DOWNLOAD, MAX_LEEWAY, MAX_LIFETIME, check, issue
 
 
 class Time:
@@ -99,7 +99,7 @@ def test_after_a_rotation_the_new_key_signs_and_old_links_work_on(path: Path) ->
     # The last moment of the last link that the old key can have signed.
     time.go_on(MAX_LIFETIME - timedelta(seconds=1))
     assert counts(link, keys, time)
-    time.go_on(MAX_CLOCK_DIFFERENCE + timedelta(seconds=1))
+    time.go_on(MAX_LEEWAY + timedelta(seconds=1))
     assert keys.verifying_keys().keys() == {change.key_id}
     assert keys.rotate().dropped == (old.id,)
     assert old.id not in path.read_text()

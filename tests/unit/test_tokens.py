@@ -14,15 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import InvalidOptions, LinkExpired, LinkInvalid
-from blocks.links.tokens import (
-    DOWNLOAD,
-    MAX_CLOCK_DIFFERENCE,
-    MAX_LIFETIME,
-    MAX_TOKEN_CHARS,
-    SigningKey,
-    check,
-    issue,
-)
+from blocks.links.tokens import DOWNLOAD, GATEWAY, MAX_LEEWAY, MAX_LIFETIME, MAX_TOKEN_CHARS, SigningKey, check, issue
 
 NOW = datetime(2026, 5, 4, 12, 0, 0, 250_000, UTC)
 SECOND = timedelta(seconds=1)
@@ -35,7 +27,7 @@ ISSUED = int(NOW.timestamp())
 HEADER: dict[str, Any] = {"alg": "HS256", "kid": "new", "typ": "JWT"}
 CLAIMS: dict[str, Any] = {
     "iss": "waybill",
-    "aud": "waybill-gateway",
+    "aud": GATEWAY,
     "sub": FILE,
     "scope": DOWNLOAD,
     "iat": ISSUED,
@@ -70,12 +62,12 @@ def without(mapping: dict[str, Any], name: str) -> dict[str, Any]:
 # What is taken --------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_issued_is_taken_and_says_when_it_expires() -> None:
-    hour = timedelta(hours=1)
-    text, expires_at = issue(key=KEY, scope=DOWNLOAD, subject=FILE, expires_at=NOW + hour, clock=lambda: NOW)
-    assert taken(text) == expires_at == NOW.replace(microsecond=0) + hour
-    claims = text.split(".")[1]
-    assert json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))) == CLAIMS
+def test_what_is_issued_is_taken_and_says_what_it_allows() -> None:
+    text, said = issue(key=KEY, scope=DOWNLOAD, subject=FILE, expires_at=NOW + timedelta(hours=1), clock=lambda: NOW)
+    assert taken(text) == said
+    assert (said.scope, said.subject, said.audience, said.key_id) == (DOWNLOAD, FILE, GATEWAY, "new")
+    assert said.issued_at == NOW.replace(microsecond=0)
+    assert said.expires_at == NOW.replace(microsecond=0) + timedelta(hours=1)
 
 
 def test_a_token_written_by_hand_in_this_form_is_the_same() -> None:
@@ -84,22 +76,31 @@ def test_a_token_written_by_hand_in_this_form_is_the_same() -> None:
 
 def test_a_token_of_an_older_key_is_taken_while_the_key_is_known() -> None:
     text = token(key=OLD)
-    assert taken(text)
+    assert taken(text).key_id == "old"
     with pytest.raises(LinkInvalid):
         taken(text, keys={"new": KEY})
 
 
-def test_a_token_lasts_until_its_end() -> None:
+def test_a_token_lasts_until_its_end_and_a_leeway_longer() -> None:
     text = token(60 * SECOND)
     end = NOW.replace(microsecond=0) + 60 * SECOND
     assert taken(text, clock=lambda: end - timedelta(microseconds=1))
     for late in (end, end + SECOND, end + timedelta(days=3650)):
         with pytest.raises(LinkExpired):
             taken(text, clock=lambda late=late: late)
+    assert taken(text, clock=lambda: end + 29 * SECOND, leeway=MAX_LEEWAY)
+    with pytest.raises(LinkExpired):
+        taken(text, clock=lambda: end + 30 * SECOND, leeway=MAX_LEEWAY)
+
+
+@pytest.mark.parametrize("leeway", [MAX_LEEWAY + SECOND, -SECOND, timedelta(days=1)])
+def test_a_leeway_of_more_than_half_a_minute_is_refused(leeway: timedelta) -> None:
+    with pytest.raises(InvalidOptions):
+        taken(token(), leeway=leeway)
 
 
 def test_a_token_lasts_for_a_month_at_most_and_a_second_at_least() -> None:
-    assert taken(token(MAX_LIFETIME)) == NOW.replace(microsecond=0) + MAX_LIFETIME
+    assert taken(token(MAX_LIFETIME)).expires_at == NOW.replace(microsecond=0) + MAX_LIFETIME
     for lifetime in (MAX_LIFETIME + SECOND, timedelta(0), -SECOND, timedelta(days=10_000)):
         with pytest.raises(InvalidOptions):
             token(lifetime)
@@ -111,9 +112,9 @@ def test_a_clock_without_a_zone_is_a_mistake() -> None:
 
 
 def test_a_token_signed_by_a_clock_slightly_ahead_is_taken() -> None:
-    assert taken(token(), clock=lambda: NOW - MAX_CLOCK_DIFFERENCE)
+    assert taken(token(), clock=lambda: NOW - MAX_LEEWAY)
     with pytest.raises(LinkInvalid):
-        taken(token(), clock=lambda: NOW - MAX_CLOCK_DIFFERENCE - SECOND)
+        taken(token(), clock=lambda: NOW - MAX_LEEWAY - SECOND)
 
 
 # What is not ----------------------------------------------------------------------------------------------------------
@@ -126,10 +127,11 @@ def test_a_token_signed_by_a_clock_slightly_ahead_is_taken() -> None:
         {"scope": ""},
         {"subject": "1b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"},
         {"subject": FILE.upper()},
+        {"audience": "worker-7"},
     ],
     ids=str,
 )
-def test_a_token_is_for_its_scope_and_file_alone(other: dict[str, str]) -> None:
+def test_a_token_is_for_its_scope_file_and_audience_alone(other: dict[str, str]) -> None:
     with pytest.raises(LinkInvalid):
         taken(token(), **other)
     with pytest.raises(LinkInvalid):
@@ -181,8 +183,7 @@ HOSTILE_CLAIMS: dict[str, Any] = {
     **{f"{name} a fraction": CLAIMS | {name: float(CLAIMS[name])} for name in ("iat", "exp")},
     **{f"{name} a number": CLAIMS | {name: 7} for name in ("iss", "aud", "sub", "scope")},
     "another issuer": CLAIMS | {"iss": "somebody"},
-    "another audience": CLAIMS | {"aud": "worker-7"},
-    "several audiences": CLAIMS | {"aud": ["waybill-gateway", "other"]},
+    "several audiences": CLAIMS | {"aud": [GATEWAY, "other"]},
     "one more claim": CLAIMS | {"admin": True},
     "not before": CLAIMS | {"nbf": ISSUED},
     "no end in sight": CLAIMS | {"exp": ISSUED + 10**12},

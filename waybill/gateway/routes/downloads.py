@@ -86,10 +86,10 @@ async def _authorized(
 ) -> tuple[Caller, datetime | None]:
     """Return the caller and when a link expires, None for a key. A link takes precedence over a key."""
     if token:
-        expires_at = await asyncio.to_thread(resources.links.check_download, token, file_id)
+        grant = await asyncio.to_thread(resources.links.check_download, token, file_id)
         request.state.actor = "link"
         caller = Caller(actor="link", client=client_address(request), request_id=request_id.get(), key=None)
-        return caller, expires_at
+        return caller, grant.expires_at
     if "authorization" not in request.headers:
         raise link_required("create one with 'waybill files share', or send an API key")
     return await resources.gate.admit(request, READ), None
