@@ -18,7 +18,7 @@ from blocks.search_index.document import (
 )
 from blocks.search_index.read import DEFAULT_HITS, SearchHit, check_query, has_document, has_vectors, search, statistics
 from blocks.search_index.words import meaning_of
-from blocks.search_index.write import Replacement, replace_document
+from blocks.search_index.write import Replacement, remove_document, replace_document
 
 __all__ = [
     "DEFAULT_HITS",
@@ -35,6 +35,7 @@ __all__ = [
     "has_document",
     "has_vectors",
     "meaning_of",
+    "remove_document",
     "replace_document",
     "search",
     "statistics",

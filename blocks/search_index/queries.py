@@ -27,6 +27,8 @@ PUT_DOCUMENT: LiteralString = """
     returning document_id, stemmer, xmax = 0 as is_new, ingested_at >= transaction_timestamp() as is_changed
 """
 
+REMOVE_DOCUMENT: LiteralString = "delete from indexed_documents where sha256 = %(sha256)s"
+
 CHUNK_FINGERPRINTS: LiteralString = "select ordinal, fingerprint from indexed_chunks where document_id = %s"
 
 REMOVE_CHUNKS: LiteralString = "delete from indexed_chunks where document_id = %s and ordinal = any(%s)"

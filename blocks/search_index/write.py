@@ -1,4 +1,4 @@
-"""Write one document into the index, on the caller's connection.
+"""Write one document into the index, or remove it, on the caller's connection.
 
 Leaves unchanged rows alone, because rewriting a chunk costs Postgres an insert into the vector graph (0.3 ms) whether
 its text has changed or not. Knows no file format and no stage.
@@ -56,6 +56,12 @@ def replace_document(connection: Connection[Any], document: IndexedDocument) -> 
             entities=put_list(connection, ENTITIES, document_id, document.entities),
             keywords=put_list(connection, KEYWORDS, document_id, document.keywords),
         )
+
+
+def remove_document(connection: Connection[Any], sha256: str) -> bool:
+    """Remove a document with its chunks and lists; return whether there was one."""
+    with postgres_errors(f"remove document {sha256[:12]} from the index"), connection.transaction():
+        return connection.execute(queries.REMOVE_DOCUMENT, {"sha256": sha256}).rowcount > 0
 
 
 def _put_document(connection: Connection[Any], document: IndexedDocument) -> tuple[int, str, Changes]:

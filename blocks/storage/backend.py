@@ -61,6 +61,10 @@ class Backend(Protocol):
         """
         ...
 
+    def size(self, path: str) -> int:
+        """Return the size of the stored blob in bytes, without reading it. Raises `BlobMissing`."""
+        ...
+
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer."""
         ...
@@ -69,6 +73,20 @@ class Backend(Protocol):
         """Yield every visible blob path below the folder *prefix*, unsorted, without foreign files.
 
         Raises `StorageUnavailable` when a part cannot be listed: a short list would look like lost blobs.
+        """
+        ...
+
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """Yield paths below the folder *prefix* with leftovers of interrupted writers (temporary files, open uploads).
+
+        A write in progress looks the same: *older_than* leaves out those that began within that time.
+        """
+        ...
+
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """Remove the leftovers of interrupted writers of *path*, but not the blob; return how many there were.
+
+        A writer that is still active fails. Idempotent.
         """
         ...
 

@@ -79,6 +79,11 @@ class FsspecBackend:
         with self._translated(f"read {path}"):
             return self._open_to_read(self._full_path(path))
 
+    def size(self, path: str) -> int:
+        """See `Backend.size`."""
+        with self._translated(f"look at {path}"):
+            return int(self._filesystem.size(self._full_path(path)))
+
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again. An interrupted write here is the blob itself."""
         del interrupted
@@ -102,10 +107,21 @@ class FsspecBackend:
             if is_blob_path(path):
                 yield path
 
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """Yield nothing: an interrupted write is a blob without a row here, found by comparison with the catalogue."""
+        del prefix, older_than
+        yield from ()
+
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """Return 0, see `leftovers`."""
+        del older_than
+        check_blob_path(path)
+        return 0
+
     def probe(self) -> None:
         """See `Backend.probe`."""
-        with self._translated(f"look at {PROBE_PATH}"), contextlib.suppress(FileNotFoundError):
-            self._filesystem.size(self._full_path(PROBE_PATH))
+        with contextlib.suppress(BlobMissing):
+            self.size(PROBE_PATH)
 
     def locate(self, path: str) -> str:
         """Return the URL of the stored bytes."""

@@ -9,9 +9,11 @@ storage is refused.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import secrets
 import stat
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -79,6 +81,19 @@ class LocalBackend:
                 raise _foreign(path)
             return os.fdopen(descriptor, "rb")
 
+    def size(self, path: str) -> int:
+        """See `Backend.size`."""
+        *folders, name = check_blob_path(path)
+        with _translated(f"look at {path}"):
+            try:
+                with folder_below(self._root, folders) as folder:
+                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError as exc:
+                raise blob_missing(f"look at {path}", path) from exc
+            if not stat.S_ISREG(found.st_mode):
+                raise _foreign(path)
+            return found.st_size
+
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
         *folders, name = check_blob_path(path)
@@ -86,18 +101,39 @@ class LocalBackend:
             try:
                 with folder_below(self._root, folders) as folder:
                     if interrupted:
-                        _unlink_partials(folder, name)
+                        _unlink_partials(folder, name, math.inf)
                     os.unlink(name, dir_fd=folder)
                     os.fsync(folder)
             except FileNotFoundError:
                 return False
         return True
 
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """See `Backend.abort`: temporary files."""
+        *folders, name = check_blob_path(path)
+        with _translated(f"clear up after {path}"):
+            try:
+                with folder_below(self._root, folders) as folder:
+                    return _unlink_partials(folder, name, _written_before(older_than))
+            except FileNotFoundError:
+                return 0
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`. Symbolic links are not followed and not listed."""
         for folder, name in self._walk(prefix):
             if is_blob_path(f"{folder}{name}"):
                 yield f"{folder}{name}"
+
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """See `Backend.leftovers`: paths of temporary files. Their age is the time since they were last written."""
+        written_before = _written_before(older_than)
+        for folder, name in self._walk(prefix):
+            blob_name = _blob_name_of_partial(name)
+            if blob_name is None or not is_blob_path(f"{folder}{blob_name}"):
+                continue
+            with suppress(FileNotFoundError):  # its writer has finished
+                if (self._root / folder / name).lstat().st_mtime <= written_before:
+                    yield f"{folder}{blob_name}"
 
     def probe(self) -> None:
         """See `Backend.probe`. Checks the nearest existing parent where the root does not exist yet."""
@@ -182,13 +218,22 @@ def _foreign(path: str) -> UnsafeKey:
     return UnsafeKey(f"{path} is not a regular file; remove it from the storage folder")
 
 
-def _unlink_partials(folder: int, name: str) -> None:
+def _written_before(older_than: timedelta) -> float:
+    """Return the latest modification time, in seconds since the epoch, of a file that is *older_than*."""
+    return time.time() - older_than.total_seconds() if older_than else math.inf
+
+
+def _unlink_partials(folder: int, name: str, written_before: float) -> int:
     with os.scandir(folder) as entries:
         partials = [entry.name for entry in entries if _blob_name_of_partial(entry.name) == name]
+    removed = 0
     for partial in partials:
         # The writer, or another process that cleans up, may have removed it; the blob itself is still to be deleted.
         with suppress(FileNotFoundError):
-            os.unlink(partial, dir_fd=folder)
+            if os.stat(partial, dir_fd=folder, follow_symlinks=False).st_mtime <= written_before:
+                os.unlink(partial, dir_fd=folder)
+                removed += 1
+    return removed
 
 
 def _blob_name_of_partial(entry: str) -> str | None:

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -33,7 +34,6 @@ from blocks.errors import (
 )
 from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
 from blocks.storage import local as local_backend
-from tests.leftovers import leftovers
 from tests.s3 import S3Server
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
@@ -101,7 +101,7 @@ def read(backend: Backend, key: str) -> bytes:
 
 def nothing_stays(backend: Backend, key: str = KEY) -> None:
     assert list(backend.paths()) == []
-    assert leftovers(backend) == []
+    assert list(backend.leftovers()) == []
     with pytest.raises(BlobMissing):
         backend.open(key)
 
@@ -117,7 +117,7 @@ def test_what_is_published_is_read_back(backend: Backend, size: int) -> None:
     assert (blob.size, blob.sha256) == (size, hashlib.sha256(content).hexdigest())
     assert read(backend, KEY) == content
     assert list(backend.paths()) == [KEY]
-    assert leftovers(backend) == []
+    assert list(backend.leftovers()) == []
 
 
 def test_two_readers_of_one_blob_do_not_disturb_each_other(backend: Backend) -> None:
@@ -175,6 +175,14 @@ def test_replace_puts_the_new_blob_in_the_place_of_the_old(backend: Backend) -> 
     assert list(backend.paths()) == [KEY]
 
 
+def test_a_size_is_told_without_reading(backend: Backend) -> None:
+    for size in (0, 1, 3 * CHUNK_BYTES + 1):
+        backend.publish(f"outputs/{size}", [bytes(size)])
+        assert backend.size(f"outputs/{size}") == size
+    with pytest.raises(BlobMissing):
+        backend.size(KEY)
+
+
 def test_a_reader_can_go_to_any_byte(backend: Backend) -> None:
     content = os.urandom(3 * CHUNK_BYTES + 17)
     backend.publish(KEY, [content])
@@ -194,9 +202,16 @@ def test_a_key_may_hold_any_printable_character(backend: Backend, subtests: pyte
         with subtests.test(key=key):
             backend.publish(key, [b"x"])
             assert list(backend.paths()) == [key]
-            assert read(backend, key) == b"x"
+            assert (read(backend, key), backend.size(key)) == (b"x", 1)
             assert backend.delete(key, interrupted=True) is True
             assert list(backend.paths()) == []
+
+
+def test_what_is_left_over_can_be_removed_without_the_blob(backend: Backend) -> None:
+    backend.publish(KEY, [b"stays"])
+    assert backend.abort(KEY) == 0
+    assert backend.abort("outputs/never/written") == 0
+    assert read(backend, KEY) == b"stays"
 
 
 def test_a_url_for_others_is_made_only_where_the_storage_has_such(backend: Backend) -> None:
@@ -271,7 +286,7 @@ def test_a_replacement_that_fails_keeps_the_earlier_blob(local: Backend) -> None
     with pytest.raises(ContentMismatch):
         local.publish(KEY, [b"later"], replace=True, expected=Expected(size=1))
     assert read(local, KEY) == b"earlier"
-    assert leftovers(local) == []
+    assert list(local.leftovers()) == []
 
 
 @pytest.mark.parametrize("failing_call", [1, 2])
@@ -315,7 +330,7 @@ def test_a_key_is_never_used_twice(backend: Backend) -> None:
         backend.publish(KEY, [b"second"])
     assert caught.value.context == {"key": KEY}
     assert read(backend, KEY) == b"first"
-    assert leftovers(backend) == []
+    assert list(backend.leftovers()) == []
 
 
 def test_of_several_threads_exactly_one_wins(backend: Backend) -> None:
@@ -337,7 +352,7 @@ def test_of_several_threads_exactly_one_wins(backend: Backend) -> None:
             winners = [outcome for outcome in outcomes if outcome != "lost"]
             assert len(winners) == 1
             assert read(backend, key) == winners[0].encode() * 3000
-    assert leftovers(backend) == []
+    assert list(backend.leftovers()) == []
 
 
 def test_a_late_loser_does_not_take_the_winners_blob_away(backend: Backend) -> None:
@@ -394,7 +409,7 @@ def test_of_several_processes_exactly_one_wins_each_key(local: Backend, tmp_path
     assert len(winner_of) == 40
     for number, name in winner_of.items():
         assert read(local, f"outputs/{number:02x}/blob") == name.encode() * 2000
-    assert leftovers(local) == []
+    assert list(local.leftovers()) == []
 
 
 # Nothing outside the root ---------------------------------------------------------------------------------------------
@@ -413,6 +428,8 @@ def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, subtest
                 partial(backend.delete, key),
                 partial(backend.delete, key, interrupted=True),
                 partial(backend.locate, key),
+                partial(backend.size, key),
+                partial(backend.abort, key),
                 partial(backend.presign, key, expires_in=timedelta(1), filename="x", media_type="x/y"),
             ):
                 with pytest.raises(UnsafeKey):
@@ -441,11 +458,12 @@ def test_a_folder_that_is_a_link_leads_nowhere(local: Backend, tmp_path: Path, p
         lambda: local.delete(KEY),
         lambda: local.delete(KEY, interrupted=True),
         lambda: list(local.paths(place)),
+        lambda: list(local.leftovers(place)),
     ):
         with pytest.raises(UnsafeKey):
             attempt()
     assert list(local.paths()) == []
-    assert leftovers(local) == []
+    assert list(local.leftovers()) == []
     assert tree(tmp_path) == before
 
 
@@ -485,8 +503,9 @@ def test_a_pipe_or_folder_in_place_of_a_blob_is_refused_and_hangs_nobody(local: 
     folder = tmp_path / "store/outputs/3f"
     folder.mkdir(parents=True)
     os.mkfifo(folder / "3f2a")
-    with pytest.raises(UnsafeKey):
-        local.open(KEY)
+    for attempt in (local.open, local.size):
+        with pytest.raises(UnsafeKey):
+            attempt(KEY)
     (folder / "3f2b").mkdir()
     with pytest.raises(UnsafeKey):
         local.open("outputs/3f/3f2b")
@@ -511,7 +530,7 @@ def test_foreign_names_in_the_store_are_not_listed_as_keys(local: Backend, tmp_p
     deep = tmp_path / "store/deep" / "/".join("d" * 40)
     deep.mkdir(parents=True)
     assert list(local.paths()) == [KEY]
-    assert leftovers(local) == ["outputs/3f/y"]
+    assert list(local.leftovers()) == ["outputs/3f/y"]
 
 
 def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
@@ -555,12 +574,12 @@ def test_what_a_dead_writer_left_is_found_and_removed_with_its_key(local: Backen
     (folder / ".3f2a.0123456789abcdef.partial").write_bytes(b"half")
     (folder / ".3f2a.fedcba9876543210.partial").write_bytes(b"half again")
     (folder / ".3f2ab.0123456789abcdef.partial").write_bytes(b"of another key")
-    assert sorted(leftovers(local)) == [KEY, KEY, "outputs/3f/3f2ab"]
+    assert sorted(local.leftovers()) == [KEY, KEY, "outputs/3f/3f2ab"]
     assert list(local.paths()) == ["outputs/3f/neighbour"]
     assert local.delete(KEY) is False
-    assert len(leftovers(local)) == 3
+    assert len(list(local.leftovers())) == 3
     local.delete(KEY, interrupted=True)
-    assert leftovers(local) == ["outputs/3f/3f2ab"]
+    assert list(local.leftovers()) == ["outputs/3f/3f2ab"]
     assert files(folder) == [".3f2ab.0123456789abcdef.partial", "neighbour"]
 
 
@@ -580,6 +599,22 @@ def test_a_blob_goes_although_somebody_else_clears_up_after_its_writer(
     assert local.delete(KEY, interrupted=True) is True
     with pytest.raises(BlobMissing):
         local.open(KEY)
+
+
+def test_what_is_left_over_tells_its_age(local: Backend, tmp_path: Path) -> None:
+    folder = tmp_path / "store/outputs/3f"
+    folder.mkdir(parents=True)
+    for name, age_seconds in (("old", 7200), ("young", 60)):
+        partial = folder / f".{name}.0123456789abcdef.partial"
+        partial.write_bytes(b"half")
+        os.utime(partial, (time.time() - age_seconds,) * 2)
+    hour = timedelta(hours=1)
+    assert sorted(local.leftovers()) == ["outputs/3f/old", "outputs/3f/young"]
+    assert list(local.leftovers(older_than=hour)) == ["outputs/3f/old"]
+    assert local.abort("outputs/3f/young", older_than=hour) == 0
+    assert local.abort("outputs/3f/old", older_than=hour) == 1
+    assert local.abort("outputs/3f/young") == 1
+    assert files(folder) == []
 
 
 def test_an_interrupted_delete_takes_the_blob_too(backend: Backend) -> None:

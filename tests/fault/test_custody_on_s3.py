@@ -18,7 +18,6 @@ import pytest
 from blocks.catalog import Catalog
 from blocks.errors import StorageUnavailable
 from tests.integration.custody_place import Place, draft
-from tests.leftovers import leftovers
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import SERVICE_UNAVAILABLE, FaultProxy, running_fault_proxy
 from tests.storage_keys import ENCRYPTED, IDENTITY
@@ -127,7 +126,7 @@ async def test_what_a_writer_that_was_killed_in_mid_upload_has_sent_is_unreadabl
         writer.send_signal(signal.SIGKILL)
         await writer.wait()
     # Swift lists what has just been made a moment later.
-    await eventually(lambda: len(leftovers(direct.backend)) == 1)
+    await eventually(lambda: len(list(direct.backend.leftovers())) == 1)
     assert list(direct.backend.paths()) == []
     assert await direct.states() == {"pending": 1}
 

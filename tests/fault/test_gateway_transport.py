@@ -20,7 +20,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from tests.gateway import running_gateway
-from tests.leftovers import leftovers
 from waybill.gateway.resources import MOST_UPLOADS
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
 from waybill.gateway.server.protocol import is_not_duplicate
@@ -521,7 +520,7 @@ async def test_an_upload_that_stops_is_undone(database_url: str, tmp_path: Any) 
             while await rows():  # noqa: ASYNC110 - it is in the database
                 await asyncio.sleep(0.01)
         assert list(gateway.custody.backend.paths()) == []
-        assert leftovers(gateway.custody.backend) == []
+        assert list(gateway.custody.backend.leftovers()) == []
 
 
 # One request after the other ------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, KeyExis
 from blocks.storage import Expected, read_chunks
 from blocks.storage.s3.backend import S3Backend
 from blocks.storage.s3.connection import RetryLimits
-from tests.leftovers import leftovers
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import (
     BLACK_HOLE,
@@ -75,10 +74,10 @@ class Place:
 
     def nothing_stays(self) -> None:
         # Swift lists what has just gone for a moment more when it is busy.
-        wait_until(lambda: not list(self.direct.paths()) and not leftovers(self.direct))
+        wait_until(lambda: not list(self.direct.paths()) and not list(self.direct.leftovers()))
 
     def no_upload_stays(self) -> None:
-        wait_until(lambda: not leftovers(self.direct))
+        wait_until(lambda: not list(self.direct.leftovers()))
 
     def soon_silent(self, *, goes_on: bool = False) -> S3Backend:
         """*goes_on*: with time for many attempts, for what is to succeed on a machine that is busy."""
@@ -147,7 +146,7 @@ def test_a_server_that_refuses_everything_for_ever_is_given_up_within_30_seconds
     with pytest.raises(StorageUnavailable):  # as custody does after a write that failed
         backend.delete(KEY, interrupted=True)
     assert time.monotonic() - started < MAX_REFUSED_SECONDS
-    wait_until(lambda: leftovers(place.direct) == [KEY])
+    wait_until(lambda: list(place.direct.leftovers()) == [KEY])
     assert list(place.direct.paths()) == []
     place.proxy.heal()
     assert backend.delete(KEY, interrupted=True) is False
@@ -271,8 +270,7 @@ def test_a_lost_answer_does_not_make_another_writers_object_ours(place: Place, o
 def test_an_upload_that_somebody_else_ends_can_be_started_again(place: Place) -> None:
     def chunks() -> Iterator[bytes]:
         yield from LARGE[: PART_MIB + 1]
-        place.direct.delete(KEY, interrupted=True)
-        assert leftovers(place.direct) == []
+        assert place.direct.abort(KEY) == 1
         yield from LARGE[PART_MIB + 1 :]
 
     with pytest.raises(StorageUnavailable, match="start again"):
@@ -426,7 +424,8 @@ def test_no_secret_is_told_or_logged(place: Place, caplog: pytest.LogCaptureFixt
         for attempt in (
             lambda backend: backend.publish(KEY, SMALL),
             lambda backend: backend.open(KEY),
-            lambda backend: backend.delete(KEY, interrupted=True),
+            lambda backend: backend.size(KEY),
+            lambda backend: list(backend.leftovers()),
         ):
             with pytest.raises(InvalidSettings) as caught:
                 attempt(S3Backend(place.url, options, limits=SHORT))
@@ -506,9 +505,8 @@ def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(place:
         place.nothing_stays()
         return
     assert list(place.direct.paths()) == ["outputs/after the commit"]
-    with place.direct.open("outputs/after the commit") as stream:
-        assert stream.seek(0, os.SEEK_END) == 20 * MIB
-    wait_until(lambda: set(leftovers(place.direct)) == BEGUN)
+    assert place.direct.size("outputs/after the commit") == 20 * MIB
+    wait_until(lambda: set(place.direct.leftovers()) == BEGUN)
     for key in BEGUN:
         assert place.direct.delete(key, interrupted=True) is False
     place.no_upload_stays()

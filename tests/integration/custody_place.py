@@ -14,7 +14,6 @@ from blocks.custody import Custody
 from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.keys import StorageKeys
 from blocks.storage import Backend, open_backend
-from tests.leftovers import leftovers
 from tests.storage_keys import ENCRYPTED
 
 
@@ -57,7 +56,7 @@ class Place:
 
     def nothing_lies_in_the_storage(self) -> bool:
         on_disk = [path for path in self.folder.rglob("*") if not path.is_dir()]
-        return not list(self.backend.paths()) and not leftovers(self.backend) and not on_disk
+        return not list(self.backend.paths()) and not list(self.backend.leftovers()) and not on_disk
 
     def blobs(self) -> list[str]:
         """The keys of what is stored; each has its manifest beside it."""

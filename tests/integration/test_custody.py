@@ -35,7 +35,6 @@ from blocks.errors import (
 )
 from blocks.storage import CHUNK_BYTES, Expected, new_blob_path
 from tests.integration.custody_place import Place, draft
-from tests.leftovers import leftovers
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
 CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
@@ -392,7 +391,7 @@ async def test_recovery_converges_from_every_point_of_a_crash(local: Place, stat
     assert await local.custody.recover_run(run_id) == 0
     assert await local.states() == ({"available": 1} | ({"deleted": 1} if state == "deleting" else {}))
     assert local.blobs() == [bystander.location]
-    assert leftovers(local.backend) == []
+    assert list(local.backend.leftovers()) == []
     assert await local.custody.read(bystander) == b"stays"
 
 

@@ -19,7 +19,6 @@ import pytest
 from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
-from tests.leftovers import leftovers
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
@@ -65,7 +64,7 @@ async def assert_nothing_is_left(gateway: Gateway) -> None:
         found = await cursor.fetchone()
     assert found == {"rows": 0}
     assert list(gateway.custody.backend.paths()) == []
-    assert leftovers(gateway.custody.backend) == []
+    assert list(gateway.custody.backend.leftovers()) == []
 
 
 # What is taken in -----------------------------------------------------------------------------------------------------

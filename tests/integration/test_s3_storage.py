@@ -22,7 +22,6 @@ import pytest
 from blocks.errors import BlobMissing, InvalidSettings
 from blocks.storage import Backend, Expected, open_backend, read_chunks
 from blocks.storage.s3.upload import MAX_PART_BYTES, MAX_PARTS, PART_BYTES, part_size
-from tests.leftovers import leftovers
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import FaultProxy, running_fault_proxy, wait_until
 
@@ -73,20 +72,23 @@ def test_nothing_outside_of_the_prefix_is_seen_or_touched(
     store.publish(KEY, [b"x"])
     assert list(store.paths()) == [KEY]
     assert list(store.paths("outputs/3")) == []
-    assert leftovers(store) == ["outputs/own"]
+    assert list(store.leftovers()) == ["outputs/own"]
+    assert list(store.leftovers("output")) == []
     store.delete(KEY, interrupted=True)
     store.delete("outputs/own", interrupted=True)
-    assert leftovers(store) == []
+    assert list(store.leftovers()) == []
     whole = open_backend(f"s3://{s3_bucket}", s3_server.options)
     assert set(whole.paths()) == set(foreign)
-    assert set(leftovers(whole)) == {f"{name}-upload" for name in foreign}
+    assert set(whole.leftovers()) == {f"{name}-upload" for name in foreign}
 
 
 def test_foreign_names_below_the_prefix_are_not_listed_as_keys(store: Backend, s3_bucket: str, client: Any) -> None:
     for name in ("store/folder/", "store//double", "store/back\\slash", "store/../climbs", "store/line\nbreak"):
         client.put_object(Bucket=s3_bucket, Key=name, Body=b"")
+        client.create_multipart_upload(Bucket=s3_bucket, Key=name)
     store.publish(KEY, [b"x"])
     assert list(store.paths()) == [KEY]
+    assert list(store.leftovers()) == []
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_bucket_that_does_not_exist_is_told(s3_server: S3Server) -> None:
         lambda: backend.publish(KEY, LARGE),
         lambda: backend.open(KEY),
         lambda: list(backend.paths()),
-        lambda: backend.delete(KEY, interrupted=True),
+        lambda: list(backend.leftovers()),
     ):
         with pytest.raises(InvalidSettings, match="no such bucket; create it"):
             attempt()
@@ -132,23 +134,25 @@ def test_lists_go_on_page_after_page(s3_server: S3Server, s3_bucket: str, client
     for key in keys[:9]:
         client.create_multipart_upload(Bucket=s3_bucket, Key=f"store/{key}")
     assert list(backend.paths()) == keys
-    assert sorted(leftovers(backend)) == sorted(leftovers(one_by_one)) == keys[:9]
+    assert sorted(backend.leftovers()) == sorted(one_by_one.leftovers()) == keys[:9]
     assert list(backend.paths("outputs/0a")) == [keys[10]]
 
 
-def test_what_dead_writers_left_goes_with_its_key_and_nothing_else(store: Backend, s3_bucket: str, client: Any) -> None:
-    neighbour = f"{KEY}-neighbour"
-    store.publish(KEY, [b"x"])
-    store.publish(neighbour, [b"stays"])
+def test_what_dead_writers_left_is_found_by_age_and_removed_without_the_blob(
+    store: Backend, s3_bucket: str, client: Any
+) -> None:
+    store.publish(KEY, [b"stays"])
     for _ in range(2):
         client.create_multipart_upload(Bucket=s3_bucket, Key=f"store/{KEY}")
-    client.create_multipart_upload(Bucket=s3_bucket, Key=f"store/{neighbour}")
-    assert sorted(leftovers(store)) == [KEY, KEY, neighbour]
-    assert store.delete(KEY, interrupted=True) is True
-    assert leftovers(store) == [neighbour]
-    assert list(store.paths()) == [neighbour]
-    assert store.delete(KEY, interrupted=True) is False
-    assert read(store, neighbour) == b"stays"
+    client.create_multipart_upload(Bucket=s3_bucket, Key=f"store/{KEY}-neighbour")
+    assert sorted(store.leftovers()) == [KEY, KEY, f"{KEY}-neighbour"]
+    assert list(store.leftovers(older_than=timedelta(hours=1))) == []
+    assert store.abort(KEY, older_than=timedelta(hours=1)) == 0
+    wait_until(lambda: len(list(store.leftovers(older_than=timedelta(seconds=1)))) == 3)
+    assert store.abort(KEY) == 2
+    assert store.abort(KEY) == 0
+    assert list(store.leftovers()) == [f"{KEY}-neighbour"]
+    assert read(store) == b"stays"
 
 
 # Options and credentials ----------------------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def test_encryption_by_the_server_is_asked_for(s3_server: S3Server, s3_bucket: s
         with pytest.raises(InvalidSettings, match="see the storage options"):
             backend.publish(KEY, content)
     assert {request.headers["x-amz-server-side-encryption"] for request in proxy.requests} == {"AES256"}
-    assert list(backend.paths()) == leftovers(backend) == []
+    assert list(backend.paths()) == list(backend.leftovers()) == []
 
 
 def test_every_body_is_signed_with_its_sha256(s3_server: S3Server, s3_bucket: str, proxy: FaultProxy) -> None:
@@ -204,7 +208,7 @@ import sys
 from blocks.storage import open_backend
 backend = open_backend(sys.argv[1])
 backend.publish("outputs/x", [b"x"])
-print(len(backend.open("outputs/x").read()))
+print(backend.size("outputs/x"))
 """
 
 
@@ -342,6 +346,7 @@ def test_sizes_around_the_edge_of_a_part(store: Backend, difference: int, declar
     content = os.urandom(2 * PART_BYTES + difference)
     store.publish(KEY, [content], expected=Expected(size=len(content)) if declared else None)
     assert read(store) == content
+    assert store.size(KEY) == len(content)
 
 
 def test_chunks_of_any_size_make_the_same_object(store: Backend) -> None:
@@ -450,11 +455,11 @@ def test_what_another_has_changed_is_seen_at_once(s3_server: S3Server, s3_bucket
     other = open_backend(f"s3://{s3_bucket}/store", s3_server.options)
     assert list(store.paths()) == []
     with pytest.raises(BlobMissing):
-        store.open(KEY)
+        store.size(KEY)
     other.publish(KEY, [b"x"])
-    assert (list(store.paths()), read(store)) == ([KEY], b"x")
+    assert (list(store.paths()), store.size(KEY), read(store)) == ([KEY], 1, b"x")
     other.publish(KEY, [b"longer"], replace=True)
-    assert read(store) == b"longer"
+    assert (store.size(KEY), read(store)) == (6, b"longer")
     other.delete(KEY)
     assert list(store.paths()) == []
     with pytest.raises(BlobMissing):

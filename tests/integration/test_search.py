@@ -20,6 +20,7 @@ from blocks.search_index import (
     IndexedDocument,
     SearchHit,
     has_document,
+    remove_document,
     replace_document,
     search,
     statistics,
@@ -404,6 +405,15 @@ async def test_stop_words_alone_are_searched_as_words(database_url: str) -> None
 
 
 # Around the search ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_removed_document_is_found_no_more(database_url: str) -> None:
+    item = document("a lonely word", title="Gone")
+    put(database_url, item)
+    with psycopg.connect(database_url) as connection:
+        assert remove_document(connection, item.head.sha256)
+        assert not remove_document(connection, item.head.sha256)
+    assert await find(database_url, "lonely") == []
 
 
 async def test_the_index_knows_a_document_by_content_and_ingestion(database_url: str) -> None:

@@ -20,7 +20,7 @@ from blocks.storage.blob_path import MAX_PATH_BYTES, check_blob_path, is_blob_pa
 from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.failure import S3Failure
 from blocks.storage.s3.reader import S3Reader
-from blocks.storage.s3.unfinished import abort_uploads
+from blocks.storage.s3.unfinished import abort_uploads, unfinished_uploads
 from blocks.storage.s3.upload import ObjectExists, S3Upload
 
 # The longest object key that S3 accepts, in bytes of UTF-8.
@@ -65,12 +65,17 @@ class S3Backend:
             raw = S3Reader(self._connection, where, path)
         return cast("BinaryIO", io.BufferedReader(raw, CHUNK_BYTES))
 
+    def size(self, path: str) -> int:
+        """See `Backend.size`."""
+        where = self._where(path)
+        with self._translated(f"look at {path}", missing=path):
+            return int(self._connection.call("head_object", **where)["ContentLength"])
+
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
         where = self._where(path)
         if interrupted:
-            with self._translated(f"clear up after {path}"):
-                abort_uploads(self._connection, self._bucket, where["Key"])
+            self.abort(path)
         with self._translated(f"delete {path}"):
             try:
                 self._connection.call("head_object", **where)
@@ -81,10 +86,15 @@ class S3Backend:
             self._connection.call("delete_object", **where)
         return True
 
+    def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
+        """See `Backend.abort`: its multipart uploads."""
+        object_key = self._object_key(path)
+        with self._translated(f"clear up after {path}"):
+            return abort_uploads(self._connection, self._bucket, object_key, older_than=older_than)
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`."""
-        folder = "".join(f"{segment}/" for segment in check_blob_path(prefix.rstrip("/"))) if prefix else ""
-        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": f"{self._prefix}{folder}"}
+        request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
         with self._translated(f"list {prefix or 'the storage'}"):
             while True:
                 page = self._connection.call("list_objects_v2", **request)
@@ -95,6 +105,16 @@ class S3Backend:
                 if not page.get("IsTruncated"):
                     return
                 request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
+        """See `Backend.leftovers`: paths of multipart uploads neither completed nor aborted. MinIO lists an upload only
+        when *prefix* is its whole object key."""
+        start = self._folder(prefix)
+        with self._translated(f"list {prefix or 'the storage'}"):
+            for upload in unfinished_uploads(self._connection, self._bucket, start, older_than=older_than):
+                path = upload["Key"][len(self._prefix) :]
+                if is_blob_path(path):
+                    yield path
 
     def probe(self) -> None:
         """See `Backend.probe`. Reads, because a HEAD of an object does not show whether its bucket exists."""
@@ -122,6 +142,13 @@ class S3Backend:
                 ResponseContentDisposition=content_disposition(filename),
                 ResponseContentType=media_type,
             )
+
+    def _folder(self, prefix: str) -> str:
+        return (
+            self._prefix + "".join(f"{segment}/" for segment in check_blob_path(prefix.rstrip("/")))
+            if prefix
+            else self._prefix
+        )
 
     def _where(self, path: str) -> dict[str, Any]:
         return {"Bucket": self._bucket, "Key": self._object_key(path)}
