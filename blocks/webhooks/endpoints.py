@@ -14,7 +14,7 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.errors import EndpointNotFound
-from blocks.postgres import execute, fetch_all, fetch_optional, fetch_row
+from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.webhooks import endpoint_queries as queries
 
 Origin = Literal["registered", "block", "run"]
@@ -65,7 +65,7 @@ class Endpoint:
 
 async def get_endpoint(connection: Connection, endpoint_id: UUID) -> Endpoint:
     """Return the endpoint, also a removed one. Raises `EndpointNotFound`."""
-    return await _read_endpoint(connection, queries.ENDPOINT, endpoint_id)
+    return Endpoint(**await _row_of(connection, queries.ENDPOINT, endpoint_id))
 
 
 async def list_endpoints(connection: Connection) -> list[Endpoint]:
@@ -99,15 +99,12 @@ async def change_endpoint(
 
 async def enable_endpoint(connection: Connection, endpoint_id: UUID) -> None:
     """Enable the endpoint and clear its holds; deliveries that are due are sent now. Raises `EndpointNotFound`."""
-    if await fetch_optional(connection, queries.ENABLE, {"endpoint_id": endpoint_id}) is None:
-        raise _not_found(endpoint_id)
+    await _row_of(connection, queries.ENABLE, endpoint_id)
 
 
 async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: str) -> None:
     """Disable the endpoint; due deliveries wait. Raises `EndpointNotFound`."""
-    values = {"endpoint_id": endpoint_id, "because": because}
-    if await fetch_optional(connection, queries.DISABLE, values) is None:
-        raise _not_found(endpoint_id)
+    await _row_of(connection, queries.DISABLE, endpoint_id, because=because)
 
 
 async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
@@ -115,19 +112,15 @@ async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
 
     The caller has to open a transaction.
     """
-    found = await _read_endpoint(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
-    if await fetch_optional(connection, queries.REMOVE, {"endpoint_id": endpoint_id}) is None:
-        raise _not_found(endpoint_id)
-    if found.secret_id is not None:
-        await execute(connection, queries.DROP_SECRET, {"secret_id": found.secret_id})
+    found = await _row_of(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
+    await _row_of(connection, queries.REMOVE, endpoint_id)
+    if found["secret_id"] is not None:
+        await execute(connection, queries.DROP_SECRET, {"secret_id": found["secret_id"]})
 
 
-async def _read_endpoint(connection: Connection, statement: str, endpoint_id: UUID) -> Endpoint:
-    row = await fetch_optional(connection, statement, {"endpoint_id": endpoint_id})
+async def _row_of(connection: Connection, statement: str, endpoint_id: UUID, **values: object) -> Row:
+    """Return the row of a statement on one endpoint. Raises `EndpointNotFound` without one."""
+    row = await fetch_optional(connection, statement, {"endpoint_id": endpoint_id, **values})
     if row is None:
-        raise _not_found(endpoint_id)
-    return Endpoint(**row)
-
-
-def _not_found(endpoint_id: UUID) -> EndpointNotFound:
-    return EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows all of them")
+        raise EndpointNotFound(f"no webhook endpoint {endpoint_id}; 'waybill webhooks list' shows all of them")
+    return row

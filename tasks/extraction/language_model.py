@@ -35,6 +35,11 @@ REPAIR_TRIES = 2
 MAX_RETRIES = 2
 # The server is down or busy: the same request may succeed later.
 TRANSIENT_STATUS = (408, 409, 425, 429)
+# What to do after another status.
+HINTS = {
+    **dict.fromkeys((401, 403), "check the API key of the language-model block and its rights"),
+    404: "check base_url and model of the language-model block",
+}
 # Longer ones are not facts about a passage but the passage itself, or nonsense.
 MAX_STATEMENT_CHARACTERS = 1000
 MAX_QUOTE_CHARACTERS = 2000
@@ -184,15 +189,7 @@ def _translated(exc: Any, settings: LanguageModelSettings) -> WaybillError:
     if isinstance(status, int):
         if status in TRANSIENT_STATUS or status >= 500:
             return _unavailable(settings, f"answered {status}", status=status)
-        hint = (
-            "check the API key of the language-model block and its rights"
-            if status in (401, 403)
-            else (
-                "check base_url and model of the language-model block"
-                if status == 404
-                else "it does not accept the request"
-            )
-        )
+        hint = HINTS.get(status, "it does not accept the request")
         return LanguageModelRefused(f"{_named(settings)} answered {status}; {hint}", status=status)
     if isinstance(exc, exceptions.ModelRequestRejectedError):
         return LanguageModelRefused(f"{_named(settings)} rejects the request ({type(exc).__name__})")
