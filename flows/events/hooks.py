@@ -23,14 +23,13 @@ from prefect.logging.loggers import flow_run_logger
 
 from blocks.errors import WaybillError
 from blocks.postgres import single_connection
+from blocks.runtime.background_tasks import running
 from blocks.settings import current_settings
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
 
 # A few milliseconds are usual. A database outage must not delay a run, and the reconciler makes up for a missed hook.
 HOOK_SECONDS = 2.0
-# A cancelled query first asks its server to stop and waits for that; a second cancellation ends the wait.
-_LET_GO_SECONDS = 0.05
 # The runner sets "cancelled" right after the hook, and a worker some seconds later.
 _FOLLOW_SECONDS = 10.0
 _FOLLOW_PAUSE_SECONDS = 0.25
@@ -90,13 +89,9 @@ async def _is_cancelled(client: PrefectClient, run_id: UUID) -> bool:
 
 async def bounded(work: Coroutine[Any, Any, None], seconds: float) -> bool:
     """Await *work* for *seconds* at most, whatever it waits for. Return whether it ended; raise what it raised."""
-    task = asyncio.create_task(work)
-    try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if done:
+    # A cancelled query asks its server to stop and waits for that; `running` cancels it again, which ends the wait.
+    async with running(work) as tasks:
+        done, _ = await asyncio.wait(tasks, timeout=seconds)
+        for task in done:
             task.result()
-        return bool(done)
-    finally:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=_LET_GO_SECONDS)
+    return bool(done)

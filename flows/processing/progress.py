@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from blocks.runs.progress import PROGRESS_KEY
+from blocks.runtime.background_tasks import running
 from tasks.document import Document
 
 # Often enough for a progress bar to move smoothly, seldom enough to cost nothing.
@@ -83,13 +84,10 @@ async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGene
                 with suppress(Exception):
                     await update_artifact()
 
-    watcher = asyncio.create_task(watch())
     try:
-        yield
+        async with running(watch()):
+            yield
     finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
         _notify_listener(documents, stage_count)
         with suppress(Exception):
             await update_artifact()

@@ -12,7 +12,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -57,7 +56,8 @@ class RequestLog:
             request_id.reset(reset)
 
     def _log(self, scope: Scope, response: _Response, seconds: float) -> None:
-        route = route_of(scope)
+        # The path template, /files/{file_id} without the id; one word for all unknown paths.
+        route = str(getattr(scope.get("route"), "path", "unknown"))
         status = response.status or CLIENT_DISCONNECTED
         log.info(
             "request",
@@ -136,12 +136,6 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False, default=str)
-
-
-def route_of(scope: MutableMapping[str, Any]) -> str:
-    """Return the path template, ``/files/{file_id}`` without the id; "unknown" for all unknown paths."""
-    route = scope.get("route")
-    return str(getattr(route, "path", "unknown"))
 
 
 def _id_of(scope: Scope) -> str:

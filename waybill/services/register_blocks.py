@@ -21,10 +21,8 @@ async def register_blocks(settings: Settings, *, on_new_key: Callable[[Path], No
 
     A missing storage key is made now, while a person sees the message, not in the middle of a run.
     """
-    await ArtifactStore.aregister_type_and_schema()
-    await LanguageModel.aregister_type_and_schema()
-    await KeyPair.aregister_type_and_schema()
-    await WebhookEndpoint.aregister_type_and_schema()
+    for block_type in (ArtifactStore, LanguageModel, KeyPair, WebhookEndpoint):
+        await block_type.aregister_type_and_schema()
     await load_keys(settings, on_created=on_new_key)
     wanted = ArtifactStore.model_validate(
         {"url": settings.resolved_storage_url, "options": settings.storage_options, "managed": True}

@@ -23,7 +23,7 @@ from blocks.redaction import redacted_source
 from blocks.runs.prefect_api import prefect_pages
 from blocks.runs.progress import plan_of, read_progress, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
-from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, utc_text
+from waybill.services.run_history import DONE, NOT_BEGUN, Records, history_of, utc_text
 
 MAX_ENTRIES = 1000
 # A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest tasks count.
@@ -87,7 +87,7 @@ async def read_history(
         "task_id": str(run_id),
         "history": [entry.as_json() for entry in page],
         "event_count": len(entries),
-        "next": _cursor(page[-1]) if len(rest) > limit else None,
+        "next": write_cursor(page[-1].at, page[-1].entry_id) if len(rest) > limit else None,
         "truncated": left_out > 0,
     }
 
@@ -97,10 +97,6 @@ def progress_of(state: State[Any], progress: float) -> float:
     if state.type in NOT_BEGUN:
         return 0.0
     return 1.0 if state.type == StateType.COMPLETED else progress
-
-
-def _cursor(entry: Entry) -> str:
-    return write_cursor(entry.at, entry.entry_id)
 
 
 async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:

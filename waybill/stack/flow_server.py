@@ -26,6 +26,7 @@ from prefect.states import AwaitingRetry, Cancelled
 
 from blocks.runs.prefect_api import runs_of_deployments
 from blocks.runs.run_events import OUR_FLOWS
+from blocks.runtime.background_tasks import running
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
@@ -47,19 +48,15 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
         # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
         await watch_heartbeats(client, OUR_FLOWS, patience())
         await resume_interrupted_runs(client, ids)
-    running = asyncio.create_task(runner.start())
+    serving = asyncio.create_task(runner.start())
     # Runs the task up to its first wait: by then the runner has set its own handler, which would leave its work undone.
     await asyncio.sleep(0)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     on_ready()
-    finishing = asyncio.create_task(finish_cancellations(ids))
-    try:
+    async with running(finish_cancellations(ids)):
         with contextlib.suppress(asyncio.CancelledError):
-            await running
-    finally:
-        finishing.cancel()
-        await asyncio.wait([finishing])
+            await serving
     async with get_client() as client:
         await stop_watching(client)
 

@@ -135,7 +135,8 @@ class KeptProcess:
             )  # fmt: skip
         self._started_at = time.monotonic()
         self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
-        _write_record(self._home, program.name, self._process, code_on_disk())
+        with atomic_file(_record_path(self._home, program.name)) as stream:
+            stream.write(json.dumps({**asdict(self._process), "code": code_on_disk()}).encode())
 
     def _schedule_restart(self, why: str) -> None:
         self._on_step(f"{why}; starting it again in {self._pause_seconds:.0f} s")
@@ -165,11 +166,6 @@ def running_code(home: Path, name: str) -> str | None:
         return None
     process, code = record
     return code if is_running(process) else None
-
-
-def _write_record(home: Path, name: str, process: ProcessId, code: str) -> None:
-    with atomic_file(_record_path(home, name)) as stream:
-        stream.write(json.dumps({**asdict(process), "code": code}).encode())
 
 
 def _record_path(home: Path, name: str) -> Path:

@@ -109,7 +109,8 @@ class StartingServer:
         if process is None:
             raise StackUnavailable(f"the Prefect server ended early; its log ends:{log_tail(self._home, _LOG)}")
         server = PrefectServer(process=process, port=self._port, database=self._database, version=installed_version())
-        _write_record(self._home, server)
+        with atomic_file(_record_path(self._home)) as stream:
+            stream.write(json.dumps({"prefect_server": asdict(server)}, indent=2).encode())
         return server
 
     def abandon(self) -> None:
@@ -211,8 +212,3 @@ def _ready(port: int, seconds: float) -> bool:
 
 def _record_path(home: Path) -> Path:
     return home / "stack.json"
-
-
-def _write_record(home: Path, server: PrefectServer) -> None:
-    with atomic_file(_record_path(home)) as stream:
-        stream.write(json.dumps({"prefect_server": asdict(server)}, indent=2).encode())

@@ -75,19 +75,14 @@ class StackLock:
         fcntl.flock(self._users, fcntl.LOCK_UN)
 
 
-class SoleHolder:
-    """A lock that one process of a home holds, such as `waybill up`."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = _open(path)
-
-    def try_take(self) -> bool:
-        """Return whether this process holds the lock now; never waits."""
-        return try_lock(self._file)
-
-    def close(self) -> None:
-        """Release the lock."""
-        os.close(self._file)
+@contextmanager
+def sole_holder(path: Path) -> Generator[bool]:
+    """Yield whether this process alone holds the lock on *path*, such as that of `waybill up`; never waits."""
+    descriptor = _open(path)
+    try:
+        yield try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:

@@ -6,7 +6,6 @@ running. A second `up` with the same home changes nothing: it prints where the f
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from waybill.stack.kept_process import KeptProcess, end_recorded
 from waybill.stack.kept_programs import GATEWAY, dispatcher_program, flows_program, gateway_program
 from waybill.stack.prefect_server import recorded_server
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
-from waybill.stack.stack_lock import SoleHolder
+from waybill.stack.stack_lock import sole_holder
 
 # How soon a dead server or process is noticed; one look takes a few milliseconds.
 _LOOK_SECONDS = 1.0
@@ -47,8 +46,8 @@ def run_up(
     when the first start fails, and `InvalidSettings` when the gateway cannot listen there.
     """
     prepare_home(settings.home)
-    with contextlib.closing(SoleHolder(settings.home / "up.lock")) as holder:
-        if not holder.try_take():
+    with sole_holder(settings.home / "up.lock") as is_only_one:
+        if not is_only_one:
             say(_already_running(settings.home))
             return 0
         # The gateway of an `up` that was killed a moment ago may still hold the port.

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from blocks.catalog import Artifact
 from blocks.custody import Content, Custody
 from blocks.custody.hash_check import BackgroundHash
+from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import in_thread, to_its_end
 from blocks.storage import CHUNK_BYTES
 from waybill.gateway.http.conditional_requests import ByteRange
@@ -64,8 +65,7 @@ class ContentResponse(Response):
             aclosing(_pieces(content, self._start, self._stop)) as pieces,
         ):
             piece = await anext(pieces, None)
-            disconnected = asyncio.create_task(_until_disconnected(receive))
-            try:
+            async with running(_until_disconnected(receive)) as (disconnected,):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 while piece is not None:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -73,8 +73,6 @@ class ContentResponse(Response):
                         return  # the server would discard the rest
                     piece = await anext(pieces, None)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-            finally:
-                disconnected.cancel()
 
 
 async def _pieces(content: Content, start: int, stop: int) -> AsyncGenerator[bytes]:

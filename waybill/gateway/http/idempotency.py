@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from blocks.access.idempotency import CLAIM_LASTS, Answered, Claim, InProgress, claim, release_claim, renew
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
+from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import to_its_end
 from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
 
@@ -39,11 +40,10 @@ async def idempotent(
     if isinstance(found, Answered):
         yield found
         return
-    renewing = asyncio.create_task(_renew(catalog, found))
     try:
-        yield found
+        async with running(_renew(catalog, found)):
+            yield found
     finally:
-        renewing.cancel()
         with suppress(WaybillError):  # the claim then expires
             await to_its_end(_release(catalog, found))
 
