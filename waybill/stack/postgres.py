@@ -99,12 +99,11 @@ class EmbeddedPostgres:
         """Return whether the server's process exists, answering or not."""
         return self._recorded_process() is not None
 
-    def create_database(self, name: str) -> str:
-        """Create the database *name* unless it exists, and return its URL."""
+    def create_database(self, name: str) -> None:
+        """Create the database *name* unless it exists."""
         with connect(self.url("postgres"), autocommit=True) as connection:
             if not connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
                 connection.execute(f'create database "{name}"'.encode())
-        return self.url(name)
 
     def stop(self) -> None:
         """Shut the server down and wait. Does nothing when none runs. Raises `StackUnavailable` when it hangs."""

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 
@@ -37,14 +37,6 @@ _ANY_TYPE = "application/octet-stream"
 _SLOT_WAIT_SECONDS = 5.0
 # Replaced when the content has been received.
 _UNKNOWN_SHA256 = "0" * 64
-
-
-class Sink(Protocol):
-    """Receives a file's content piece by piece."""
-
-    async def write(self, piece: bytes) -> None: ...
-
-    async def finish(self) -> Stored | Blob: ...
 
 
 class HashOnly:
@@ -93,14 +85,18 @@ async def upload_form(
     async with AsyncExitStack() as until_done:
         if store:  # before the first read of the body, which sends "100 Continue"
             await until_done.enter_async_context(_upload_slot(resources))
-        form, sink, size = UploadForm(), None, 0
+        form, size = UploadForm(), 0
+        sink: StreamingUpload | HashOnly | None = None
         async for event in form_events(request, fields=fields, files=("file",)):
             if isinstance(event, FormField):
                 check_field(event.name, event.value)
                 form.fields[event.name] = event.value
             elif isinstance(event, FileBegins):
                 form.filename = clean_display_name(event.filename)
-                sink = await _sink(form, resources, until_done) if store else HashOnly()
+                if store:
+                    draft = _draft(form.filename, resources.settings)
+                    form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
+                sink = form.upload or HashOnly()
             elif sink is not None and isinstance(event, FileContent):
                 size += len(event.piece)
                 if size > max_bytes:
@@ -183,12 +179,6 @@ async def _upload_slot(resources: Resources) -> AsyncGenerator[None]:
         yield
     finally:
         resources.uploads.release()
-
-
-async def _sink(form: UploadForm, resources: Resources, until_done: AsyncExitStack) -> Sink:
-    draft = _draft(form.filename, resources.settings)
-    form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
-    return form.upload
 
 
 async def _sniffed(form: UploadForm) -> str:

@@ -77,7 +77,7 @@ class HttpMetrics:
         self._bytes_sent.labels(route).inc(bytes_sent)
 
 
-class Metrics:
+class Metrics(Collector):
     """The metrics of one application, in a registry of its own: other libraries write to the global one."""
 
     def __init__(self, resources: Resources, readiness: Readiness, clock: Callable[[], float] = time.monotonic) -> None:
@@ -89,8 +89,8 @@ class Metrics:
         self.http = HttpMetrics(self._registry)
         ProcessCollector(registry=self._registry)
         Info("waybill_build", "The running version.", registry=self._registry).info({"version": __version__})
-        self._gathered = _Gathered()
-        self._registry.register(self._gathered)
+        self._families: list[Metric] = []
+        self._registry.register(self)
         self._confirmed_at: dict[bytes, float] = {}
 
     async def admit(self, request: Request) -> None:
@@ -116,18 +116,12 @@ class Metrics:
         """Return all metrics in Prometheus' text format."""
         families = await self._statistics.gather(await self._readiness.checks())
         # No await from here on: another request would replace the families.
-        self._gathered.families = families
+        self._families = families
         return generate_latest(self._registry)
 
-
-class _Gathered(Collector):
-    """The metric families that were gathered for the current response."""
-
-    def __init__(self) -> None:
-        self.families: list[Metric] = []
-
     def collect(self) -> Iterator[Metric]:
-        yield from self.families
+        """Yield the families that were gathered for the current response."""
+        yield from self._families
 
 
 async def _admitted(request: Request, _: Credentials) -> Metrics:
