@@ -98,14 +98,17 @@ class PrefectApi:
             yield cls(client, settings)
 
     @asynccontextmanager
-    async def client(self, *, seconds: float = _ANSWER_SECONDS) -> AsyncGenerator[PrefectClient]:
-        """Yield the client, for requests that take *seconds* together at most. Raises `PrefectUnavailable`."""
+    async def client(self, *, seconds: float | None = None) -> AsyncGenerator[PrefectClient]:
+        """Yield the client, for requests that take *seconds* together at most, five by default.
+
+        Raises `PrefectUnavailable`.
+        """
         if self._client is None:
             raise PrefectUnavailable("no Prefect server is configured; start 'waybill up', or set PREFECT_API_URL")
         try:
             # Prefect's client reads its settings at each request. A copy, since a context can be entered only once.
             with self._settings.model_copy():
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(_ANSWER_SECONDS if seconds is None else seconds):
                     yield self._client
         except ObjectNotFound:
             raise

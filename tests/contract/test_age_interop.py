@@ -35,7 +35,7 @@ from blocks.age.header import header_length
 # Around the chunks of 64 KiB, and around the groups of them that are worked on at once.
 SIZES = [0, 1, 65_535, 65_536, 65_537, 2**20, 2**20 + 1, 3 * 2**20 + 12_345]
 PASSPHRASE = "correct horse battery staple"
-_PROMPT_SECONDS = 20
+_PROMPT_SECONDS = 120
 
 Encrypt = Callable[[bytes, list[X25519Identity], bool], bytes]
 Decrypt = Callable[[bytes, X25519Identity], bytes]

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-Point = Literal["before the send", "between answer and record"]
+from tests.stack_driver import PATIENCE_SECONDS
 
-_PATIENCE_SECONDS = 30.0
+Point = Literal["before the send", "between answer and record"]
 
 
 class DispatcherProcess:
@@ -46,7 +46,7 @@ class DispatcherProcess:
 
     def wait(self) -> int:
         """Its exit code, once it has ended."""
-        return self.process.wait(_PATIENCE_SECONDS)
+        return self.process.wait(PATIENCE_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL."""

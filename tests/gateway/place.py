@@ -29,6 +29,7 @@ from blocks.settings import Settings
 from blocks.storage import Backend, open_backend
 from blocks.webhooks.send.address import Resolver
 from blocks.webhooks.send.networks import IPAddress
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED
 from waybill.gateway.app import create_app
 from waybill.gateway.resources import Resources, open_resources
@@ -129,7 +130,7 @@ async def running_gateway(
     home.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test's own
     async with (
         Catalog.open(database_url) as catalog,
-        httpx.AsyncClient(base_url=url, timeout=30, verify=_NO_AUTHORITIES) as client,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS, verify=_NO_AUTHORITIES) as client,
     ):
         custody = Custody(catalog=catalog, backend=backend or open_backend(str(home / "store")), keys=keys)
         async with open_resources(given, custody, prefect_api=prefect_api, resolve=resolve) as resources:

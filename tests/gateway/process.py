@@ -20,7 +20,7 @@ from waybill.gateway.server.server import GatewayServer
 from waybill.process.gateway_socket import address_of, listen
 
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ class Up:
 
     def run(self) -> None:
         """Process a document; the run has completed."""
-        with httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30) as client:
+        with httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=PATIENCE_SECONDS
+        ) as client:
             started = client.post(
                 "/api/v1/ingest/file", files={"file": ("a.md", b"# Heading\n\nSome words.\n")}, data={"stages": "1"}
             )

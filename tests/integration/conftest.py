@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,7 +21,31 @@ from blocks.settings import Settings, current_settings
 from blocks.storage.block import ArtifactStore
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.stack.stack import send_pending_records
+
+# How long the product waits for something that takes milliseconds, as long as the machine is not busy. A test that is
+# about such a limit sets its own.
+_LIMITS = {
+    "blocks.catalog.catalog": ("CHECK_TIMEOUT_SECONDS",),
+    "blocks.runs.prefect_api": ("_ANSWER_SECONDS", "_REQUEST_SECONDS"),
+    "flows.events.hooks": ("HOOK_SECONDS", "_FOLLOW_SECONDS"),
+    "flows.events.reconcile_loop": ("_COMMAND_SECONDS",),
+    "waybill.gateway.http.bounded_json": ("_ARRIVAL_SECONDS",),
+    "waybill.gateway.http.idempotency": ("_WAIT_SECONDS",),
+    "waybill.gateway.readiness": ("CHECK_SECONDS",),
+    "waybill.gateway.routes.status": ("_LONG_READ_SECONDS",),
+    "waybill.gateway.routes.webhooks": ("_TEST_SECONDS",),
+    "waybill.gateway.statistics": ("_TIMEOUT_SECONDS",),
+}
+
+
+@pytest.fixture(autouse=True)
+def patient_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine nothing is given up that a test waits for. Modules that no test has imported stay so."""
+    for module in _LIMITS.keys() & sys.modules.keys():
+        for name in _LIMITS[module]:
+            monkeypatch.setattr(sys.modules[module], name, PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +102,7 @@ def workspace(
         "WAYBILL_HOME": str(home),
         "WAYBILL_DATABASE_URL": database_url,
         "WAYBILL_WORKERS": "2",
-        "WAYBILL_STAGE_TIMEOUT_SECONDS": "30",
+        "WAYBILL_STAGE_TIMEOUT_SECONDS": "120",
         "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE",
         "PYTHONPATH": str(Path.cwd()),
     }.items():

@@ -18,6 +18,7 @@ import pytest
 from blocks.catalog import Artifact, StageMark
 from blocks.postgres.page_cursor import write_cursor
 from tests.gateway import Gateway, error_of, running_gateway
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.http.bounded_json import MAX_JSON_BYTES
 from waybill.gateway.routes.files import FileDetails, FileList, FileRemoved, SharedLink, StageReport
 
@@ -35,7 +36,7 @@ async def gateway(database_url: str, tmp_path: Path) -> AsyncGenerator[Gateway]:
 async def http(gateway: Gateway) -> AsyncGenerator[httpx.AsyncClient]:
     """A client whose key may read and write."""
     headers = await gateway.headers("read", "write")
-    async with httpx.AsyncClient(base_url=gateway.url + FILES, headers=headers, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=gateway.url + FILES, headers=headers, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -374,7 +375,7 @@ async def test_an_endless_body_ends_at_the_bound_also_without_a_key(gateway: Gat
     host, _, port = urlsplit(gateway.url).netloc.partition(":")
 
     def answer() -> bytes:
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as connection:
             head = f"POST {FILES}/{uuid4()}/pin HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             connection.sendall(f"{head}Content-Length: 5000000000\r\n\r\n".encode() + b" " * (3 * MAX_JSON_BYTES))
             return connection.recv(1000)

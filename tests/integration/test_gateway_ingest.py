@@ -253,7 +253,7 @@ class Cut:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(*self._target)
-        back = asyncio.create_task(self._pass_back(up_reader, writer))
+        back = asyncio.create_task(self._pass_on(up_reader, writer))
         try:
             while data := await reader.read(65536):
                 creates = b"/create_flow_run" in data
@@ -263,7 +263,11 @@ class Cut:
                     back.cancel()
                     await asyncio.gather(back, return_exceptions=True)
                     up_writer.write(data)
+                    # The body may come by itself.
+                    rest = asyncio.create_task(self._pass_on(reader, up_writer))
                     await up_reader.read(65536)  # Prefect's answer, which nobody hears
+                    rest.cancel()
+                    await asyncio.gather(rest, return_exceptions=True)
                     break
                 up_writer.write(data)
         finally:
@@ -271,8 +275,8 @@ class Cut:
             up_writer.close()
             writer.close()
 
-    async def _pass_back(self, up_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await up_reader.read(65536):
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
             writer.write(data)
 
 

@@ -39,6 +39,7 @@ from blocks.webhooks.outbox.statistics import events_since
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import new_run, process
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway import readiness
 
 NOWHERE = "http://127.0.0.1:9/api"
@@ -56,7 +57,7 @@ class Storage(LocalBackend):
 
     def probe(self) -> None:
         self.looks += 1
-        self.answers.wait(60)
+        self.answers.wait(PATIENCE_SECONDS)
         if self.error is not None:
             raise self.error
         super().probe()
@@ -76,9 +77,8 @@ async def gateway(database_url: str, tmp_path: Path, storage: Storage) -> AsyncI
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each request looks anew, and waits for two seconds only: on a busy machine that is not much for the others."""
+    """Each request looks anew."""
     monkeypatch.setattr(readiness, "_FRESH_SECONDS", 0.0)
-    monkeypatch.setattr(readiness, "CHECK_SECONDS", 2.0)
 
 
 async def ready(gateway: Gateway) -> tuple[int, dict[str, Any]]:
@@ -118,7 +118,7 @@ async def test_ready_names_each_dependency_and_one_that_is_not_configured_is_no_
     status, checks = await ready(gateway)
     assert (status, conditions(checks)) == (200, ["ok", "ok", "not configured"])
     assert all(check["problem"] is None for check in checks.values())
-    assert 0 < checks["database"]["milliseconds"] < 3000
+    assert 0 < checks["database"]["milliseconds"] < 1000 * PATIENCE_SECONDS
     assert (await gateway.client.head("/ready")).status_code == 200
 
 
@@ -153,15 +153,20 @@ async def test_a_problem_is_told_without_what_is_for_the_log_only(
 
 
 async def test_what_hangs_is_waited_for_once_and_beside_the_others(
-    gateway: Gateway, storage: Storage, at_once: None
+    gateway: Gateway, storage: Storage, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 2.0)
     storage.answers.clear()
     began = time.monotonic()
-    answers = await asyncio.gather(*(ready(gateway) for _ in range(10)))
-    assert 1.9 < time.monotonic() - began < 10.0
+    answers = await asyncio.gather(*(ready(gateway) for _ in range(50)))
+    # One after another they would wait for a hundred seconds.
+    assert 1.9 < time.monotonic() - began < 60.0
     assert {status for status, _ in answers} == {503}
-    assert all(conditions(checks) == ["ok", "problem", "not configured"] for _, checks in answers)
-    assert "has not answered for" in answers[0][1]["storage"]["problem"]
+    assert all("has not answered for" in checks["storage"]["problem"] for _, checks in answers)
+    # The others answer meanwhile. A busy machine may let the database be late.
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while conditions(answers[0][1]) != ["ok", "problem", "not configured"]:
+            answers = [await ready(gateway)]
     # The look that hangs is not begun a second time, and nobody waits for it twice. A busy machine may be slow once.
     seconds: list[float] = []
     for _ in range(3):
@@ -171,7 +176,7 @@ async def test_what_hangs_is_waited_for_once_and_beside_the_others(
     assert min(seconds) < 1.5
     assert storage.looks == 1
     storage.answers.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (await ready(gateway))[0] != 200:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 
@@ -341,12 +346,12 @@ async def test_an_event_is_in_exactly_one_of_the_periods_that_follow_one_another
         assert counts == []
     counted, told, ending = 0, 0, time.monotonic() + 1.5
     async with catalog.connection() as writing, catalog.connection() as reading:
-        while time.monotonic() < ending:
+        while time.monotonic() < ending or told <= 10:
             await add_events(writing, [stage_event("stage_completed", "chunker")], lambda _: None)
             told += 1
             counts, until = await events_since(reading, until)
             counted += sum(count.events for count in counts)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while counted < told:
                 counts, until = await events_since(reading, until)
                 counted += sum(count.events for count in counts)
@@ -377,9 +382,9 @@ async def test_deliveries_are_told_with_what_is_late(watched: Gateway, unsettled
     found = await scrape(watched)
     assert found["waybill_webhook_deliveries{state=pending}"] == 2
     assert found["waybill_webhook_deliveries{state=delivered}"] == found["waybill_webhook_deliveries{state=dead}"] == 0
-    assert found["waybill_webhook_oldest_pending_seconds"] == pytest.approx(86400, abs=30)
+    assert found["waybill_webhook_oldest_pending_seconds"] == pytest.approx(86400, abs=60)
     # What is held is not late.
-    assert found["waybill_webhook_overdue_seconds"] == pytest.approx(90, abs=30)
+    assert found["waybill_webhook_overdue_seconds"] == pytest.approx(90, abs=60)
     assert found["waybill_webhook_endpoints{state=enabled}"] == found["waybill_webhook_endpoints{state=held}"] == 1
 
 
@@ -396,7 +401,7 @@ async def test_runs_are_those_that_prefect_counts(workspace: Workspace, prefect_
     async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
         gateway.client.headers.update(await gateway.headers("read"))
         await process(workspace.write("a.txt", "Some words."))
-        async with get_client() as client, asyncio.timeout(30):
+        async with get_client() as client, asyncio.timeout(PATIENCE_SECONDS):
             await new_run(client, Running())
             # Runs of earlier tests may change their states at any time, so what lies between two equal counts counts.
             while True:

@@ -24,6 +24,7 @@ from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.services import run_status
 from waybill.services.recent_events import read_recent_events
 from waybill.services.run_status import read_history
@@ -61,7 +62,7 @@ async def read(gateway: Gateway, path: object, **parameters: Any) -> dict[str, A
 async def all_tasks_recorded(client: PrefectClient, run_id: UUID, count: int) -> None:
     """Prefect writes what becomes of tasks a moment after it has happened."""
     this = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             tasks = await client.read_task_runs(flow_run_filter=this)
             if len(tasks) == count and all(task.end_time for task in tasks):
@@ -261,7 +262,7 @@ async def test_recent_events_are_the_newest_of_all_runs_and_documents(
 async def recent_and_newest(gateway: Gateway, limits: list[int]) -> tuple[dict[str, Any], dict[int, dict[str, Any]]]:
     """All recent events and the newest by limit, read while nothing happened: runs of other tests are on the server
     too, and become late when they want."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             found = await read(gateway, "events/recent", hours=0.1, limit=2000)
             few = {limit: await read(gateway, "events/recent", hours=0.1, limit=limit) for limit in limits}
@@ -273,7 +274,7 @@ async def test_a_program_of_our_own_reads_the_same_recent_events(
     workspace: Workspace, gateway: Gateway, client: PrefectClient, catalog: Catalog
 ) -> None:
     await process(workspace.write("report.txt", "Some words."))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             before, _ = await recent_and_newest(gateway, [])
             direct = await read_recent_events(catalog, client, 0.1)
@@ -298,4 +299,5 @@ async def test_a_prefect_that_is_away_or_not_named_is_503_at_once(workspace: Wor
                 answer = await gateway.client.get(f"{STATUS}/{path}")
                 assert (answer.status_code, error_of(answer)) == (503, "PrefectUnavailable")
                 assert answer.headers["retry-after"] == "5"
-                assert time.perf_counter() - began < 9
+                # Prefect's client would repeat the request for a minute.
+                assert time.perf_counter() - began < 40

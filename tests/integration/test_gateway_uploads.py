@@ -19,6 +19,7 @@ import pytest
 from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
 from tests.gateway import Gateway, error_of, running_gateway
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
@@ -150,7 +151,7 @@ async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent
 
 async def test_many_at_once_all_arrive(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine takes its time with them.
-    monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", PATIENCE_SECONDS)
     # More than there are places for.
     contents = [os.urandom(MIB // 2 + number) for number in range(MOST_UPLOADS + 16)]
     answers = await asyncio.gather(*(upload(gateway, content, f"{n}.bin") for n, content in enumerate(contents)))
@@ -303,18 +304,15 @@ async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway
         )
         writer.write(b"--xx\r\n" + FILE + os.urandom(sent))
         await writer.drain()
-        await _until_a_row_is_there(gateway)
+        await _until_rows(gateway, 1)
         writer.close()
         del reader
-        for _ in range(1000):
-            if await _rows(gateway) == 0:
-                break
-            await asyncio.sleep(0.01)
+        await _until_rows(gateway, 0)
         await assert_nothing_is_left(gateway)
 
 
 async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads(
-    gateway: Gateway,
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await gateway.put(b"content")
     key = await gateway.key("write")
@@ -328,29 +326,23 @@ async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads(
             + b"--xx\r\n" + FILE
         )  # fmt: skip
         writers.append(writer)
-    for _ in range(1000):
-        if await _rows(gateway) == MOST_UPLOADS + 1:
-            break
-        await asyncio.sleep(0.01)
+    await _until_rows(gateway, MOST_UPLOADS + 1)
     answer = await upload(gateway, PDF)
     assert (answer.status_code, error_of(answer)) == (503, "TooManyUploads")
     assert answer.headers["retry-after"] == "5"
     assert (await gateway.get(gateway.link(artifact))).content == b"content"
     for writer in writers:
         writer.close()
-    for _ in range(1000):
-        if await _rows(gateway) == 1:
-            break
-        await asyncio.sleep(0.01)
+    await _until_rows(gateway, 1)
+    # A place is free a moment after that.
+    monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", PATIENCE_SECONDS)
     assert (await upload(gateway, PDF)).status_code == 201
 
 
-async def _until_a_row_is_there(gateway: Gateway) -> None:
-    for _ in range(1000):
-        if await _rows(gateway):
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("the upload never began")
+async def _until_rows(gateway: Gateway, count: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await _rows(gateway) != count:  # noqa: ASYNC110 - it is in the process under test
+            await asyncio.sleep(0.01)
 
 
 async def _rows(gateway: Gateway) -> int:

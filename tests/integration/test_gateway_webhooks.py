@@ -21,6 +21,7 @@ from blocks.webhooks.secrets import secret_bytes
 from blocks.webhooks.signature import verify
 from tests.delivery import OutboxPlace, open_place
 from tests.gateway import Gateway, error_of, running_gateway
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks import Answer, Receiver, Request
 from waybill.gateway.resources import MOST_WAITING_TESTS
 from waybill.gateway.routes import webhooks
@@ -53,7 +54,7 @@ async def place(gateway: Gateway) -> AsyncGenerator[OutboxPlace]:
 async def http(gateway: Gateway) -> AsyncGenerator[httpx.AsyncClient]:
     """A client whose key may do everything."""
     headers = await gateway.headers("admin")
-    async with httpx.AsyncClient(base_url=gateway.url + WEBHOOKS, headers=headers, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=gateway.url + WEBHOOKS, headers=headers, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 

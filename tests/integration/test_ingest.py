@@ -24,11 +24,11 @@ from blocks.search_index import has_document, search
 from tasks import ingest
 from tasks.contract import DocumentInfo, Services, StageInput, StageOutput
 from tasks.ingest import INGEST, IngestOptions
+from tests.stack_driver import PATIENCE_SECONDS
 
 TABLES = ("indexed_documents", "indexed_chunks", "indexed_facts", "indexed_entities", "indexed_keywords")
 SHA256 = hashlib.sha256(b"the document").hexdigest()
 KEY, OTHER_KEY = "a" * 64, "b" * 64
-DEADLINE_SECONDS = 30
 
 _INGESTION_WAITS = """
     select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
@@ -358,7 +358,7 @@ def test_two_processes_with_the_same_document_write_it_once(tmp_path: Path, data
     processes = [worker(folder, database_url) for _ in range(2)]
     for process in processes:
         print(file=process.stdin, flush=True)
-    outputs = [process.communicate(timeout=DEADLINE_SECONDS)[0] for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE_SECONDS)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs[0] == outputs[1]
     found = rows(database_url)
@@ -371,7 +371,7 @@ def test_two_chunkings_at_once_never_mix(tmp_path: Path, database_url: str) -> N
     for process in processes:
         print(file=process.stdin, flush=True)
     for process in processes:
-        process.communicate(timeout=DEADLINE_SECONDS)
+        process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0
     found = rows(database_url)
     winner = 1 if found["indexed_documents"][0][-2] == KEY else 2
@@ -396,7 +396,7 @@ def test_a_process_that_is_killed_half_way_leaves_the_old_rows_whole(
         print(file=process.stdin, flush=True)
         wait_until(database_url, _INGESTION_WAITS)
         os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=DEADLINE_SECONDS)
+        process.communicate(timeout=PATIENCE_SECONDS)
         assert rows(database_url) == before
     assert rows(database_url) == before
     assert json.loads(run(chunks_file(["all", "new"], seed=2), key=OTHER_KEY).content)["chunks"] == 2
@@ -404,7 +404,7 @@ def test_a_process_that_is_killed_half_way_leaves_the_old_rows_whole(
 
 
 def wait_until(url: str, condition: LiteralString) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(SQL(condition)).fetchone() != (True,):
             assert time.monotonic() < deadline, condition

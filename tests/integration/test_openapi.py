@@ -68,7 +68,8 @@ async def schemathesis(gateway: Gateway, folder: Path, headers: dict[str, str], 
         sys.executable, "-m", "schemathesis.cli", "run", f"{gateway.url}/api/v1/openapi.json",
         "--header", f"Authorization: {headers['Authorization']}",
         "--checks", "all", "--exclude-checks", _LEFT_OUT,
-        "--max-examples", str(_EXAMPLES), "--seed", "2026", "--no-color", "--continue-on-failure", *arguments,
+        "--max-examples", str(_EXAMPLES), "--seed", "2026", "--request-timeout", "120", "--no-color",
+        "--continue-on-failure", *arguments,
         cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()

@@ -31,6 +31,7 @@ from blocks.webhooks.outbox import (
 )
 from blocks.webhooks.outbox.event import MAX_BODY_BYTES
 from blocks.webhooks.secrets import SecretBox, secret_bytes
+from tests.stack_driver import PATIENCE_SECONDS
 
 LEASE = timedelta(seconds=15)
 
@@ -158,7 +159,7 @@ async def test_nothing_waits_for_an_endpoint_that_is_removed_while_events_are_ad
 
 async def _someone_waits(catalog: Catalog) -> None:
     """For a lock of another transaction in this database."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             async with catalog.connection() as connection:
                 cursor = await connection.execute(
@@ -179,7 +180,7 @@ async def test_an_address_that_is_taken_or_too_long_is_refused_and_waited_for_by
         # Two addresses with one MD5 sum can be made, and only one of them can be kept.
         monkeypatch.setattr(endpoint_queries, "RUN_ENDPOINT", f"{endpoint_queries.RUN_ENDPOINT} and false")
         with pytest.raises(InvalidWebhookUrl):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await registry.set_run_webhook(connection, box, run_id=uuid4(), url="https://a.example/")
 
 
@@ -295,7 +296,7 @@ async def test_dispatchers_are_told_at_the_commit(catalog: Catalog, box: SecretB
         listener.execute("listen waybill_webhooks")
         async with catalog.connection() as connection:
             await add_events(connection, [event(), event(number=1)], link)
-        notes = list(listener.notifies(timeout=5, stop_after=1))
+        notes = list(listener.notifies(timeout=PATIENCE_SECONDS, stop_after=1))
     assert [note.payload for note in notes] == [str(endpoint_id)]
 
 

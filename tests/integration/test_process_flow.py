@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable
 from typing import Any, cast
 from uuid import UUID
@@ -27,6 +28,7 @@ from flows.process import ProcessOptions, process_documents
 from tests import stored
 from tests.integration.conftest import Workspace
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PATIENCE_SECONDS
 
 # A test saves the block that says where files are kept.
 pytestmark = PREFECT_ALONE
@@ -53,13 +55,14 @@ def rows(workspace: Workspace, statement: str) -> list[tuple[Any, ...]]:
 async def task_states(run_id: str, count: int) -> dict[str, str]:
     """Names of the run's *count* task runs and their states; records reach the server a moment late."""
     async with get_client() as client:
-        for _ in range(300):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
             found = await client.read_task_runs(flow_run_filter=_only(run_id), limit=200)
             states = {run.name: run.state.name if run.state else "" for run in found}
             if len(found) == count and all(name not in {"Running", "Pending", ""} for name in states.values()):
                 return states
+            assert time.monotonic() < deadline, f"task runs did not settle: {states}"
             await asyncio.sleep(0.1)
-    raise AssertionError(f"task runs did not settle: {states}")
 
 
 def _only(run_id: str) -> FlowRunFilter:

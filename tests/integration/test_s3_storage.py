@@ -24,6 +24,7 @@ from blocks.storage import Backend, Expected, open_backend, read_chunks
 from blocks.storage.s3.upload import MAX_PART_BYTES, MAX_PARTS, PART_BYTES, part_size
 from tests.s3 import S3Server
 from tests.s3.fault_proxy import FaultProxy, running_fault_proxy, wait_until
+from tests.stack_driver import PATIENCE_SECONDS
 
 MIB = 2**20
 KEY = "outputs/3f/3f2a"
@@ -270,7 +271,7 @@ def test_options_that_s3fs_does_not_take_are_refused_before_anything_is_stored(
 # Presigned URLs -------------------------------------------------------------------------------------------------------
 
 
-def presigned(backend: Backend, *, seconds: float = 60, filename: str = "report.pdf") -> str:
+def presigned(backend: Backend, *, seconds: float = 600, filename: str = "report.pdf") -> str:
     url = backend.presign(KEY, expires_in=timedelta(seconds=seconds), filename=filename, media_type="application/pdf")
     assert url is not None
     return url
@@ -280,13 +281,15 @@ def presigned(backend: Backend, *, seconds: float = 60, filename: str = "report.
 def test_a_presigned_url_gives_the_blob_as_a_download(store: Backend, filename: str) -> None:
     content = os.urandom(MIB)
     store.publish(KEY, [content])
-    answer = httpx.get(presigned(store, filename=filename))
+    answer = httpx.get(presigned(store, filename=filename), timeout=PATIENCE_SECONDS)
     assert answer.status_code == 200
     assert answer.content == content
     assert answer.headers["content-type"] == "application/pdf"
     assert answer.headers["content-disposition"].startswith("attachment; filename=")
     assert "X-Evil" not in answer.headers
-    assert httpx.get(presigned(store), headers={"Range": "bytes=5-9"}).content == content[5:10]
+    assert (
+        httpx.get(presigned(store), headers={"Range": "bytes=5-9"}, timeout=PATIENCE_SECONDS).content == content[5:10]
+    )
 
 
 def test_a_presigned_url_opens_nothing_else(store: Backend) -> None:
@@ -297,20 +300,20 @@ def test_a_presigned_url_opens_nothing_else(store: Backend) -> None:
         url.replace(KEY, f"{KEY}2"),
         url.replace("report.pdf", "other.pdf"),
         url.replace("application%2Fpdf", "text%2Fhtml"),
-        url.replace("X-Amz-Expires=60", "X-Amz-Expires=600"),
+        url.replace("X-Amz-Expires=600", "X-Amz-Expires=6000"),
         url[:-1] + ("0" if url[-1] != "0" else "1"),
     ):
         assert tampered != url
-        assert httpx.get(tampered).status_code == 403
-    assert httpx.put(url, content=b"y").status_code == 403
-    assert httpx.delete(url).status_code == 403
-    assert httpx.get(url).status_code == 200
+        assert httpx.get(tampered, timeout=PATIENCE_SECONDS).status_code == 403
+    assert httpx.put(url, content=b"y", timeout=PATIENCE_SECONDS).status_code == 403
+    assert httpx.delete(url, timeout=PATIENCE_SECONDS).status_code == 403
+    assert httpx.get(url, timeout=PATIENCE_SECONDS).status_code == 200
 
 
 def test_a_presigned_url_ends(store: Backend) -> None:
     store.publish(KEY, [b"x"])
     url = presigned(store, seconds=1)
-    wait_until(lambda: httpx.get(url).status_code == 403)
+    wait_until(lambda: httpx.get(url, timeout=PATIENCE_SECONDS).status_code == 403)
     assert "X-Amz-Expires=604800" in presigned(store, seconds=30 * 24 * 3600)
 
 
@@ -440,7 +443,10 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_a_forked_process_goes_on_with_connections_of_its_own(store: Backend, s3_server: S3Server) -> None:
     url, options = store.locate("x").removesuffix("/x"), json.dumps(s3_server.options)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _FORKING, url, options], capture_output=True, text=True, timeout=60
+        [sys.executable, "-W", "ignore", "-c", _FORKING, url, options],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert read(store, "outputs/child") == b"of the child"
@@ -481,7 +487,7 @@ def test_a_reader_that_is_left_open_does_not_hold_up_the_end(
         [sys.executable, "-c", program, f"s3://{s3_bucket}/store", json.dumps(s3_server.options)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 60

@@ -38,6 +38,7 @@ from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks.answers import Answer
 from tests.webhooks.receiver import Receiver
 from waybill.services.recent_events import read_recent_events
@@ -194,9 +195,9 @@ async def test_a_block_that_dns_is_slow_with_holds_up_no_dispatcher(
     await save("b-slow", url="https://slow.example/")
     syncing = asyncio.create_task(EndpointBlocks(client, catalog, settings, guard=AddressGuard(resolve=slow)).sync())
     try:
-        await asyncio.wait_for(asked.wait(), 30)
+        await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
         async with catalog.transaction() as connection:
-            await connection.execute("set local lock_timeout = '5s'")
+            await connection.execute("set local lock_timeout = '60s'")
             await connection.execute("select endpoint_id from webhook_endpoints for no key update")
     finally:
         answered.set()
@@ -222,7 +223,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
         await new_run(client, Running(), Completed(), webhook_url=receiver.url(path))
     told = await reconcile_events(return_state=True)
     assert (await cast("State[Any]", told).aresult())["added"] == 4
-    state = cast("State[Any]", await deliver_webhooks(seconds=30.0, return_state=True))
+    state = cast("State[Any]", await deliver_webhooks(seconds=PATIENCE_SECONDS, return_state=True))
     assert state.is_completed()
     assert {body["event_type"] for body in map(_body, receiver.received("/well"))} == {"task_started", "task_completed"}
 
@@ -239,7 +240,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     assert "hidden" not in str(table.data)
 
     # A table that says the same is not added again; one that is kept is changed where it lies.
-    await deliver_webhooks(seconds=30.0, return_state=True)
+    await deliver_webhooks(seconds=PATIENCE_SECONDS, return_state=True)
     with psycopg.connect(workspace.database_url) as connection:
         connection.execute("update webhook_deliveries set state = 'dead', settled_at = now() where state = 'pending'")
     await update_table(client, catalog)

@@ -21,6 +21,7 @@ import pytest
 from blocks.webhooks.secrets import new_secret, secret_bytes
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import Attempt, EndpointClient
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.services.webhook_listener import _Handler
 from waybill.services.webhook_listener import listening as listening_here
 
@@ -34,7 +35,6 @@ EVENT = {
 }
 BODY = json.dumps(EVENT, ensure_ascii=False).encode()
 GUARD = AddressGuard((ip_network("127.0.0.0/8"), ip_network("::1/128")))
-PATIENCE_SECONDS = 20
 
 
 class Listener:

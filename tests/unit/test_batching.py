@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from blocks.errors import CatalogUnavailable
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.batching import Batcher
 
 
@@ -44,7 +45,9 @@ async def test_what_is_asked_at_once_is_one_exchange_and_everybody_gets_their_ow
 
 
 async def test_what_is_asked_during_an_exchange_is_answered_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("waybill.gateway.batching._LONGEST_HOLD_SECONDS", 60.0)  # a busy machine may take longer than
+    monkeypatch.setattr(
+        "waybill.gateway.batching._LONGEST_HOLD_SECONDS", PATIENCE_SECONDS
+    )  # a busy machine may take longer than
     server = Server()
     together = Batcher(server.exchange)
     server.answering.clear()
@@ -65,7 +68,7 @@ async def test_an_exchange_that_takes_long_does_not_hold_the_next_ones_up() -> N
     for number in range(2, 4):
         await turns()
         asked.append(asyncio.create_task(together.ask("b")))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(server.exchanges) < number:  # noqa: ASYNC110 - it is a list
                 await asyncio.sleep(0.005)
     server.answering.set()

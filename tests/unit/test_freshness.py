@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from blocks.runtime.freshness import FreshAnswer
+from tests.stack_driver import PATIENCE_SECONDS
 
 
 class Clock:
@@ -36,11 +37,14 @@ class Source:
 async def test_callers_at_the_same_time_and_soon_after_share_one_call() -> None:
     source, clock = Source(), Clock()
     fresh = FreshAnswer(source.look_up, clock=clock)
-    assert await asyncio.gather(*(fresh.get(max_age_seconds=2, timeout_seconds=5) for _ in range(10))) == [1] * 10
+    assert (
+        await asyncio.gather(*(fresh.get(max_age_seconds=2, timeout_seconds=PATIENCE_SECONDS) for _ in range(10)))
+        == [1] * 10
+    )
     clock.now += 1.9
-    assert await fresh.get(max_age_seconds=2, timeout_seconds=5) == 1
+    assert await fresh.get(max_age_seconds=2, timeout_seconds=PATIENCE_SECONDS) == 1
     clock.now += 0.2
-    assert await fresh.get(max_age_seconds=2, timeout_seconds=5) == 2
+    assert await fresh.get(max_age_seconds=2, timeout_seconds=PATIENCE_SECONDS) == 2
 
 
 async def test_an_error_reaches_every_waiting_caller_and_is_not_kept() -> None:
@@ -48,11 +52,11 @@ async def test_an_error_reaches_every_waiting_caller_and_is_not_kept() -> None:
     source.failure = ValueError("away")
     fresh = FreshAnswer(source.look_up)
     found = await asyncio.gather(
-        *(fresh.get(max_age_seconds=60, timeout_seconds=5) for _ in range(3)), return_exceptions=True
+        *(fresh.get(max_age_seconds=60, timeout_seconds=PATIENCE_SECONDS) for _ in range(3)), return_exceptions=True
     )
     assert found == [source.failure] * 3 and source.calls == 1
     source.failure = None
-    assert await fresh.get(max_age_seconds=60, timeout_seconds=5) == 2
+    assert await fresh.get(max_age_seconds=60, timeout_seconds=PATIENCE_SECONDS) == 2
 
 
 async def test_a_call_that_hangs_is_given_up_waiting_for_and_goes_on() -> None:
@@ -66,4 +70,4 @@ async def test_a_call_that_hangs_is_given_up_waiting_for_and_goes_on() -> None:
         await asyncio.wait_for(fresh.get(max_age_seconds=1, timeout_seconds=0.5), 0.4)
     assert source.calls == 1
     source.open.set()
-    assert await fresh.get(max_age_seconds=1, timeout_seconds=5) == 1
+    assert await fresh.get(max_age_seconds=1, timeout_seconds=PATIENCE_SECONDS) == 1

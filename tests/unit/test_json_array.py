@@ -117,10 +117,10 @@ def test_what_is_no_json_or_holds_other_elements_is_refused(path: Path, content:
 
 @pytest.mark.parametrize("filler", [b'\\"', b'"', b"[", b"{", b"1,", b'"a",', b"\\"])
 def test_work_grows_with_the_size_alone_on_hostile_files(path: Path, filler: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ValueError, match=r"."):
         read(path, b'{"items": [{"a": "' + filler * 300_000)
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 def test_memory_is_that_of_one_element(path: Path) -> None:

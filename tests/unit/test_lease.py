@@ -18,6 +18,7 @@ import pytest
 
 from blocks.errors import StackUnavailable
 from blocks.runs.run_lock import dead_runs, hold_run_lock
+from tests.stack_driver import PATIENCE_SECONDS
 
 _HOLDER = """
 import sys
@@ -63,7 +64,7 @@ def test_a_lease_held_by_another_process_is_alive_until_that_is_killed(tmp_path:
     with holder(tmp_path, run_id) as process:
         assert list(dead_runs(tmp_path)) == []
         process.send_signal(signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE_SECONDS)
         assert list(dead_runs(tmp_path)) == [run_id]
     assert lease_files(tmp_path) == []
 
@@ -106,7 +107,7 @@ def test_many_that_clear_up_at_once_share_the_runs_without_overlap(tmp_path: Pat
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE_SECONDS)
     everything = [run_id for own in found for run_id in own]
     assert len(everything) == len(set(everything))
     assert set(everything) | set(dead_runs(tmp_path)) == runs
@@ -132,7 +133,7 @@ def test_a_lease_that_was_removed_while_it_was_being_taken_is_taken_again(tmp_pa
     def hold() -> None:
         with hold_run_lock(tmp_path, run_id):
             held.set()
-            finish.wait(20)
+            finish.wait(PATIENCE_SECONDS)
 
     thread = Thread(target=hold)
     thread.start()
@@ -140,19 +141,19 @@ def test_a_lease_that_was_removed_while_it_was_being_taken_is_taken_again(tmp_pa
         _until_blocked_on(path)
         path.unlink()
         os.close(sweeper)
-        assert held.wait(10)
+        assert held.wait(PATIENCE_SECONDS)
         assert path.exists()
         assert list(dead_runs(tmp_path)) == []
     finally:
         finish.set()
-        thread.join(timeout=10)
+        thread.join(timeout=PATIENCE_SECONDS)
     assert lease_files(tmp_path) == []
 
 
 def _until_blocked_on(path: Path) -> None:
     """Until somebody waits for the lock: the kernel lists waiters with an arrow."""
     inode = f":{path.stat().st_ino} "
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()):
         assert time.monotonic() < deadline, "nobody waits for the lease"
         time.sleep(0.002)

@@ -176,9 +176,9 @@ def test_deeply_nested_lists_keep_every_item(improve: Any) -> None:
     ids=range(13),
 )
 def test_hostile_markdown_takes_bounded_time_and_keeps_its_words(improve: Any, hostile: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     output = improve(hostile)
-    assert time.perf_counter() - started < 15
+    assert time.thread_time() - started < 15
     assert words(text_of(output)) == words(hostile)
 
 

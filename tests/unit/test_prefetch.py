@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from blocks.runtime.prefetch import INLINE_BYTES, PIECES_AHEAD, prefetch
+from tests.stack_driver import PATIENCE_SECONDS
 
 MIB = 2**20
 OTHERS: set[threading.Thread] = set()
@@ -82,7 +83,7 @@ def test_a_consumer_that_stops_ends_the_producer_and_closes_it(taken: int) -> No
     for _ in range(taken):
         next(stream)
     stream.close()
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE_SECONDS)
     assert threads() == []
     # Bounded: a producer without a consumer does not go on.
     assert len(made) <= taken + PIECES_AHEAD + 3

@@ -18,6 +18,7 @@ from blocks.settings import PrivateNetworks
 from blocks.webhooks.send.address import MAX_URL_CHARS, AddressGuard, parse_webhook_url
 from blocks.webhooks.send.host_lookup import MAX_THREADS, SystemResolver, look_up
 from blocks.webhooks.send.networks import IPAddress
+from tests.stack_driver import PATIENCE_SECONDS
 
 LOOPBACK: PrivateNetworks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
@@ -214,25 +215,32 @@ async def test_a_silent_name_server_is_waited_for_with_a_bound_and_holds_up_nobo
     def lookup(host: str) -> list[IPAddress]:
         asked.append(host)
         if host == "silent.example":
-            answer.wait(20)
+            answer.wait(PATIENCE_SECONDS)
         return [IPv4Address("8.8.8.8")]
 
     resolver = SystemResolver(timeout_seconds=1, lookup=lookup)
     started = time.monotonic()
     waiting = [asyncio.create_task(resolver("silent.example")) for _ in range(20)]
-    assert await resolver("quick.example") == [IPv4Address("8.8.8.8")]
     for one in waiting:
         with pytest.raises(HostUnresolved, match=r"no answer for silent\.example within 1 s"):
             await one
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 45
+    # Its thread still waits, and a busy machine may take longer than a second for the other name.
+    resolver._timeout_seconds = PATIENCE_SECONDS
+    waiting = [asyncio.create_task(resolver("silent.example")) for _ in range(20)]
+    assert await resolver("quick.example") == [IPv4Address("8.8.8.8")]
+    assert not any(one.done() for one in waiting)
     # All who waited for the name shared one thread.
     assert asked.count("silent.example") == 1
     answer.set()
+    assert await asyncio.gather(*waiting) == [[IPv4Address("8.8.8.8")]] * 20
 
 
 async def test_silent_names_take_a_bounded_number_of_threads() -> None:
     answer = threading.Event()
-    resolver = SystemResolver(timeout_seconds=0.5, lookup=lambda _: [IPv4Address("8.8.8.8")] if answer.wait(20) else [])
+    resolver = SystemResolver(
+        timeout_seconds=0.5, lookup=lambda _: [IPv4Address("8.8.8.8")] if answer.wait(PATIENCE_SECONDS) else []
+    )
     asked = [resolver(f"{number}.example") for number in range(MAX_THREADS + 10)]
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert all(isinstance(result, HostUnresolved) for result in results)
@@ -241,4 +249,5 @@ async def test_silent_names_take_a_bounded_number_of_threads() -> None:
     answer.set()
     for thread in threads:
         thread.join()
+    resolver._timeout_seconds = PATIENCE_SECONDS
     assert await resolver("1.example") == [IPv4Address("8.8.8.8")]

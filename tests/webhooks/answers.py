@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,6 +22,8 @@ class Answer:
     raw: bytes | None = None
     # Before the first byte.
     delay_seconds: float = 0.0
+    # The first byte waits for it.
+    held_until: threading.Event | None = None
     # Between the bytes of what comes after the first `drip_after` bytes, one at a time.
     drip_seconds: float | None = None
     drip_after_bytes: int = 0
@@ -30,6 +33,12 @@ class Answer:
     ending: Ending = "keep"
     # Called in the receiver's thread once the answer is out: the moment between answer and record.
     after: Callable[[], None] | None = None
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it takes longer than one write."""
+        waits = self.delay_seconds or self.held_until or self.drip_seconds
+        return bool(waits or self.repeat or self.ending == "hang")
 
     def rendered(self) -> bytes:
         """The bytes of the answer, without what is repeated."""

@@ -198,7 +198,7 @@ class Receiver:
             await connection.lost.wait()
 
     def _call(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=PATIENCE_SECONDS)
 
     def _run(self) -> None:
         try:
@@ -253,7 +253,7 @@ class _Connection(asyncio.Protocol):
     def _next_request(self) -> None:
         while self._answering is None and (request := self._take_request()) is not None:
             answer = self._receiver.take(request)
-            if answer.delay_seconds or answer.drip_seconds or answer.repeat or answer.ending == "hang":
+            if answer.is_slow:
                 self._answering = asyncio.get_running_loop().create_task(self._answer_slowly(answer))
             else:
                 self._transport.write(answer.rendered())
@@ -285,6 +285,8 @@ class _Connection(asyncio.Protocol):
     async def _answer_slowly(self, answer: Answer) -> None:
         try:
             await asyncio.sleep(answer.delay_seconds)
+            while answer.held_until and not answer.held_until.is_set():  # noqa: ASYNC110 - set by another thread
+                await asyncio.sleep(_POLL_SECONDS)
             await self._write_slowly(answer)
             if answer.ending == "hang":
                 await self.lost.wait()
