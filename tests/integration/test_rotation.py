@@ -31,6 +31,7 @@ from blocks.errors import (
 )
 from blocks.keys import StorageKeys
 from tests.integration.custody_place import Place, draft
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
 NEW = X25519Identity.generate()
@@ -147,7 +148,7 @@ async def test_a_file_that_is_removed_while_it_moves_is_gone_with_all_its_bytes(
     loop = asyncio.get_running_loop()
 
     def removed_meanwhile(*arguments: object, **options: object) -> object:
-        asyncio.run_coroutine_threadsafe(place.custody.remove(artifact.file_id), loop).result(10)
+        asyncio.run_coroutine_threadsafe(place.custody.remove(artifact.file_id), loop).result(PATIENCE_SECONDS)
         monkeypatch.undo()
         return publish(*arguments, **options)  # type: ignore[arg-type]
 
@@ -167,7 +168,7 @@ async def test_a_file_whose_new_bytes_are_removed_with_it_is_no_failure(
     loop = asyncio.get_running_loop()
 
     def removed_meanwhile(*_: object, **__: object) -> object:
-        asyncio.run_coroutine_threadsafe(place.custody.remove(artifact.file_id), loop).result(10)
+        asyncio.run_coroutine_threadsafe(place.custody.remove(artifact.file_id), loop).result(PATIENCE_SECONDS)
         raise StorageUnavailable("what was written is gone")
 
     monkeypatch.setattr(after.backend, "publish", removed_meanwhile)

@@ -12,17 +12,20 @@ import argparse
 import asyncio
 import socket
 import sys
-import time
 
 import uvicorn
 
 from waybill.stack.prefect_server import GO
 
-# Prefect's queue drains at some hundred records a second; a burst of thousands right before the end takes this long.
-_DRAIN_SECONDS = 20.0
-# Depths that stand still for this long belong to records that cannot be written: the rest is not waited for.
-_STUCK_SECONDS = 2.0
 _LOOK_SECONDS = 0.1
+# Limits are counted in looks, not by the clock: the time in which this process itself is stopped must lose no record.
+# Prefect's queue drains at some hundred records a second; a burst of thousands right before the end takes 20 s.
+_MOST_LOOKS = 200
+# A database on a busy disk may stall for seconds. A queue that stands still for ten belongs to records that cannot be
+# written: the rest is not waited for.
+_STUCK_LOOKS = 100
+# The queue is empty between two messages, too.
+_EMPTY_LOOKS = 2
 # Browsers keep their connections open; a request that is under way gets this long.
 _OPEN_REQUESTS_SECONDS = 3
 
@@ -37,13 +40,11 @@ class DrainingServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Serve until a signal asks for the end, then go on serving until the queues are empty."""
         await super().main_loop()
-        began = changed = time.monotonic()
-        depth = -1
-        while (now := time.monotonic()) - began < _DRAIN_SECONDS and now - changed < _STUCK_SECONDS:
-            if self.force_exit or (depth == 0 and now - changed >= 2 * _LOOK_SECONDS):
+        depth, unchanged = -1, 0
+        for _ in range(_MOST_LOOKS):
+            unchanged = unchanged + 1 if depth == (depth := _waiting_messages()) else 0
+            if self.force_exit or unchanged >= (_STUCK_LOOKS if depth else _EMPTY_LOOKS):
                 return
-            if depth != (depth := _waiting_messages()):
-                changed = now
             await asyncio.sleep(_LOOK_SECONDS)
 
 
