@@ -20,7 +20,7 @@ from tests.emptied_database import Original
 
 # Tests' databases are copies of this one, which takes a tenth of the time of migrating.
 _TEMPLATE = "waybill_template"
-_STOP_TIMEOUT_SECONDS = 20
+_STOP_TIMEOUT_SECONDS = 120
 _SETTINGS = {
     # No test cuts the machine's power; without the waits for the disk the suite is several times quicker.
     "fsync": "off",

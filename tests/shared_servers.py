@@ -31,7 +31,7 @@ from tests.stack_driver import plain_environment
 _ROOT = Path(__file__).parents[1]
 # The slowest, Prefect's server, takes seven on an idle machine.
 _START_TIMEOUT_SECONDS = 120
-_STOP_TIMEOUT_SECONDS = 60
+_STOP_TIMEOUT_SECONDS = 300
 _RUN_LOCK = "run.lock"
 # For modules that look at everything on a Prefect server, or change what holds for all of it. They share one server,
 # one module at a time, and are therefore all given to one process.

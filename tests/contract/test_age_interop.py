@@ -79,7 +79,7 @@ def _decrypt_with_pyrage(sealed: bytes, identity: X25519Identity) -> bytes:
 
 
 def _run(command: list[str], given: bytes) -> bytes:
-    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=60).stdout
+    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=120).stdout
 
 
 def content(size: int) -> bytes:

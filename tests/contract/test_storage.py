@@ -400,7 +400,7 @@ def test_of_several_processes_exactly_one_wins_each_key(local: Backend, tmp_path
     ]
     for writer in writers:
         assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-    outputs = {name: writer.communicate("go\n", timeout=60)[0] for name, writer in zip("abc", writers, strict=True)}
+    outputs = {name: writer.communicate("go\n", timeout=120)[0] for name, writer in zip("abc", writers, strict=True)}
     winner_of: dict[int, str] = {}
     for name, output in outputs.items():
         for number in map(int, output.split()):

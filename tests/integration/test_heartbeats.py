@@ -69,7 +69,6 @@ async def state(client: PrefectClient, run_id: UUID) -> str:
     return found.name or ""
 
 
-@pytest.mark.timeout(180 * TRIES)
 async def test_runs_that_fall_silent_are_lost_and_those_that_are_heard_of_or_resumed_are_not(
     client: PrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ class Reader:
     def run(self, *arguments: str) -> dict[str, Any]:
         """The one JSON object that Python prints when it is started with *arguments*."""
         done = subprocess.run(
-            [sys.executable, *arguments], env=self.environment, capture_output=True, text=True, timeout=90
+            [sys.executable, *arguments], env=self.environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -62,9 +62,9 @@ class TestHostile:
             with subtests.test(name):
                 folder = tmp_path / name
                 folder.mkdir()
-                begun = time.process_time()
+                begun = time.thread_time()
                 first = case.write_into(folder)
-                assert time.process_time() - begun < SLOWEST_WRITER_SECONDS
+                assert time.thread_time() - begun < SLOWEST_WRITER_SECONDS
                 content = first.read_bytes()
                 case.write_into(folder)
                 assert (first.read_bytes() == content) == case.same_bytes

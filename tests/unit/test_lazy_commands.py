@@ -40,6 +40,6 @@ def test_help_imports_no_library_that_only_a_command_needs(arguments: list[str])
     )
     done = subprocess.run(
         [sys.executable, "-c", program, " ".join(arguments), " ".join(heavy)],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert done.stderr.splitlines()[-1] == "", done.stderr

@@ -239,7 +239,7 @@ def test_children_in_other_folders_read_the_same_file_or_none(here: Path, monkey
             [sys.executable, "-c", "from blocks.settings import load_settings; s = load_settings(); "
              "print(s.workers if s.given else None)"],
             cwd=elsewhere, env={"PYTHONPATH": str(Path(__file__).parents[2]), "WAYBILL_CONFIG": str(children())},
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
         assert child.stdout.strip() == str(expected)
     monkeypatch.setenv("WAYBILL_CONFIG", "waybill.toml")

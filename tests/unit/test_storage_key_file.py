@@ -64,7 +64,7 @@ def test_processes_that_need_the_first_key_at_once_share_it(home: Path) -> None:
         )
         for _ in range(4)
     ]
-    made = {maker.communicate("\n", timeout=60)[0] for maker in makers}
+    made = {maker.communicate("\n", timeout=120)[0] for maker in makers}
     assert len(made) == 1
 
 
@@ -119,7 +119,7 @@ def test_of_keys_that_processes_add_at_once_none_is_lost(home: Path) -> None:
         assert maker.stdin is not None
         maker.stdin.write("\n")
         maker.stdin.flush()
-    made = [line for maker in makers for line in maker.communicate(timeout=60)[0].splitlines()]
+    made = [line for maker in makers for line in maker.communicate(timeout=120)[0].splitlines()]
     assert len(made) == 80
     assert {one.text for one in parse_identities(path.read_text())} > set(made)
 
