@@ -52,18 +52,19 @@ def signed_with(request: Request, secret: str) -> bool:
 # Sending --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_event_is_sent_within_milliseconds_of_its_commit(place: OutboxPlace, receiver: Receiver) -> None:
+async def test_an_event_is_sent_when_it_is_committed_and_not_at_the_next_poll(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
     await place.register(receiver.url())
     took: list[float] = []
-    # Nothing is found by looking: what is sent has been heard of.
-    async with place.sending(limits=Limits(poll_seconds=60)):
+    async with place.sending(limits=Limits(poll_seconds=600)):
         for count in range(1, 21):
             await place.happen()
             committed = time.monotonic()
             took.append((await receiver.until(count))[-1].arrived_monotonic - committed)
         await place.until_states(delivered=20)
-    # The quickest: others share the processor. Percentiles are the benchmarks' business.
-    assert min(took) < 0.05, took
+    # Milliseconds, which benchmarks/webhook_delivery.py measures.
+    assert max(took) < 60, took
 
 
 async def test_a_retry_has_the_same_id_and_body_and_a_fresh_timestamp_and_signature(

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from statistics import median
 from typing import Any, cast
 from uuid import UUID
 
@@ -36,6 +35,7 @@ from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
+from tests.webhooks import BLACK_HOLE, Receiver
 
 pytestmark = PREFECT_ALONE
 
@@ -415,25 +415,25 @@ async def test_a_cancelled_run_is_told_as_soon_as_prefect_says_so(workspace: Wor
     await _until(lambda: "cancelled" in types(workspace, run))
 
 
-async def test_hooks_take_some_milliseconds(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    milliseconds: list[float] = []
+async def test_hooks_do_not_wait_for_an_endpoint(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    """Milliseconds, which benchmarks/webhook_burden.py measures; a sender waits twenty seconds for an answer."""
+    receiver.answer(BLACK_HOLE)
+    seconds: list[float] = []
     original = hooks._try_to_record  # pyright: ignore[reportPrivateUsage]
 
     async def timed(*arguments: Any) -> None:
         began = time.perf_counter()
         await original(*arguments)
-        milliseconds.append(1000 * (time.perf_counter() - began))
+        seconds.append(time.perf_counter() - began)
 
     monkeypatch.setattr(hooks, "_try_to_record", timed)
     document = workspace.write("report.txt", "Some words.")
-    # The quickest, and again if need be: others share the processor. The median is a benchmark's business.
-    for number in range(1, 31):
-        await process(document, webhook_url="http://127.0.0.1:9/")
-        assert len(milliseconds) == 2 * number
-        if number >= 6 and min(milliseconds) < 50:
-            break
-    print(f"hooks: median {median(milliseconds):.1f} ms, longest {max(milliseconds):.1f} ms")
-    assert min(milliseconds) < 50
+    for _ in range(2):
+        await process(document, webhook_url=receiver.url())
+    assert len(seconds) == 4
+    assert min(seconds) < 15
 
 
 async def test_the_prefect_server_answers_without_the_delay_of_small_packets(client: PrefectClient) -> None:
