@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from tests.gateway import running_gateway
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.resources import MOST_UPLOADS
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
 from waybill.gateway.server.protocol import is_not_duplicate
@@ -28,7 +29,6 @@ from waybill.gateway.server.server import GatewayServer
 from waybill.process.gateway_socket import address_of, listen
 
 MIB = 1024 * 1024
-PATIENCE_SECONDS = 20.0
 GET = b"GET /count HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -201,7 +201,7 @@ async def eventually(condition: Callable[[], bool], what: str) -> None:
         if condition():
             return
         await asyncio.sleep(0.01)
-    pytest.fail(f"after {PATIENCE_SECONDS} s it is still not so that {what}")
+    pytest.fail(f"after {PATIENCE_SECONDS:g} s it is still not so that {what}")
 
 
 # Heads that never come ------------------------------------------------------------------------------------------------
@@ -209,6 +209,7 @@ async def eventually(condition: Callable[[], bool], what: str) -> None:
 
 async def test_whoever_sends_no_whole_head_in_time_is_told_and_cut_off(serve: Serve) -> None:
     served = await serve(head_seconds=0.4)
+    took: list[float] = []
 
     async def drip(client: Client) -> None:
         for byte in b"GET /count HTTP/1.1\r\nHost: x\r\n" + b"X-A: b\r\n" * 1000:
@@ -218,14 +219,14 @@ async def test_whoever_sends_no_whole_head_in_time_is_told_and_cut_off(serve: Se
             await asyncio.sleep(0.02)
 
     async def dragged_out(beginning: bytes, *, after_a_request: bool, and_on: bool = False) -> None:
-        client = await served.connect()
+        began, client = served.server.served_seconds(), await served.connect()
         if after_a_request:
             client.send(GET)
             assert (await client.one_answer())[0] == 200
         client.send(beginning)
         dripping = asyncio.create_task(drip(client) if and_on else asyncio.sleep(0))
         assert only_error(await client.rest()) == (408, "RequestTimeout")
-        assert client.seconds < 9, "by the limit of this test, not by the usual one"
+        took.append(served.server.served_seconds() - began)
         await dripping
 
     beginnings = (b"G", b"GET /count HTTP/1.1\r\n", b"GET /count HTTP/1.1\r\nHost: x\r\n", GET[:-1])
@@ -235,6 +236,7 @@ async def test_whoever_sends_no_whole_head_in_time_is_told_and_cut_off(serve: Se
         *(dragged_out(beginning, after_a_request=after) for beginning in beginnings for after in (False, True)),
     )
     await eventually(lambda: not served.server.server_state.connections, "no connection is left")
+    assert max(took) < 9, "by the limit of this test, not by the usual one"
 
 
 async def test_a_connection_without_a_further_request_ends_silently(serve: Serve) -> None:
@@ -243,7 +245,7 @@ async def test_a_connection_without_a_further_request_ends_silently(serve: Serve
     client.send(GET)
     assert (await client.one_answer())[0] == 200
     assert await client.rest() == b""
-    assert 0.8 < client.seconds < 15
+    assert 0.8 < client.seconds < 25, "by the limit of this test, not by the usual one"
 
 
 # Bodies that never come -----------------------------------------------------------------------------------------------
@@ -277,11 +279,28 @@ async def test_a_body_that_drips_is_too_slow_in_the_end(serve: Serve) -> None:
     dripping = asyncio.create_task(drip())
     assert only_error(await client.rest()) == (408, "RequestTimeout")
     await dripping
+    await eventually(lambda: bool(served.application.seen), "the application has noticed")
     assert served.application.seen[0][1] == "disconnected after"
 
 
+async def test_time_in_which_the_gateway_stands_still_is_not_the_clients_fault(serve: Serve) -> None:
+    served = await serve(head_seconds=1.0, body_silence_seconds=1.0, pace_window_seconds=1.0)
+
+    async def stand_still() -> None:
+        await asyncio.sleep(0.05)  # until its limits are watched
+        time.sleep(1.5)  # noqa: ASYNC251 - the server runs in this loop too
+        await asyncio.sleep(0.25)
+
+    client = await served.connect()
+    await stand_still()
+    client.send(b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+    await stand_still()
+    client.send(b"world")
+    assert (await client.one_answer())[2] == b"10"
+
+
 async def test_a_slow_but_steady_body_arrives(serve: Serve) -> None:
-    # For longer than either of them, and several times as much as is wanted: a busy machine holds the sender up too.
+    # For longer than either of them, and several times as much as is wanted.
     served = await serve(body_silence_seconds=1.5, pace_window_seconds=1.0, pace_bytes=3000)
     client = await served.connect()
     client.send(b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n")
@@ -466,7 +485,7 @@ async def test_who_is_refused_and_sends_on_for_ever_is_cut_off(serve: Serve) -> 
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         async with asyncio.timeout(PATIENCE_SECONDS):
             await send_on()
-    assert 0.4 < client.seconds < 15
+    assert 0.4 < client.seconds < PATIENCE_SECONDS
 
 
 async def test_an_upload_is_refused_before_its_body(database_url: str, tmp_path: Any) -> None:
@@ -709,7 +728,7 @@ async def test_the_end_waits_for_nobody_who_only_holds_a_connection() -> None:
         served.server.should_exit = True
         assert await silent.rest() == b""
         await refused.rest()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25, "not for as long as the refused one may linger"
 
 
 def test_what_a_client_may_take_by_default() -> None:

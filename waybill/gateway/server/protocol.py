@@ -15,6 +15,7 @@ import logging
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ _RETRY_AFTER_SECONDS = 2
 
 
 class GatewayProtocol(H11Protocol):
-    """uvicorn's protocol with *limits*. The server calls `check_limits` several times a second.
+    """uvicorn's protocol with *limits*, by the server's *clock*. The server calls `check_limits` ten times a second.
 
     Overrides and reads parts of uvicorn that are not its public interface, so uvicorn is pinned: `H11Protocol.conn`,
     `cycle`, `flow`, `connections`, `send_400_response`, `_should_upgrade`, `_unset_keepalive_if_required`.
@@ -50,12 +51,14 @@ class GatewayProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: TransportLimits,
+        clock: Callable[[], float],
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         # uvicorn's access log contains query strings, and so tokens. Its setting is lost when logging is set up later.
         self.access_log = False
         self.conn = StrictConnection()
         self._limits = limits
+        self._clock = clock
         self._bytes_in = 0
         self._waiting_since = time.monotonic()
         self._head_began_at: float | None = None
@@ -118,8 +121,9 @@ class GatewayProtocol(H11Protocol):
 
     # Time limits ------------------------------------------------------------------------------------------------------
 
-    def check_limits(self, now: float) -> None:
+    def check_limits(self) -> None:
         """Close the connection if its client exceeds a time limit."""
+        now = self._clock()
         if self._linger_until is not None:
             if now >= self._linger_until:
                 self.transport.abort()
@@ -207,7 +211,7 @@ class GatewayProtocol(H11Protocol):
         is_read = self.conn.their_state is not h11.SEND_BODY and not self.conn.trailing_data[0]
         if is_read and not self._is_refused:
             return False
-        self._linger_until = time.monotonic() + self._limits.linger_seconds
+        self._linger_until = self._clock() + self._limits.linger_seconds
         return True
 
     def _log(self, status: int, why: str) -> None:

@@ -36,6 +36,9 @@ _THREADS = 32
 _SHUTDOWN_SECONDS = 5
 # Its socket, and the file that is read or written for it.
 _DESCRIPTORS_PER_CONNECTION = 2
+# Two of the ten ticks of a second. More between two ticks is time in which this process stood still, or was busy: what
+# clients sent meanwhile has not been read, so that time is not counted against them.
+_LONGEST_TICK_SECONDS = 0.2
 # Connections to Postgres and Prefect, files that Python and libraries keep open, folders being listed.
 _OTHER_DESCRIPTORS = 200
 
@@ -105,10 +108,11 @@ class GatewayServer(uvicorn.Server):
         limits: TransportLimits | None = None,
     ) -> None:
         limits = limits or TransportLimits()
+        self._ticked_at, self._served_seconds = time.monotonic(), 0.0
         super().__init__(
             uvicorn.Config(
                 app,  # pyright: ignore[reportArgumentType] - any ASGI application
-                http=cast("type[GatewayProtocol]", partial(GatewayProtocol, limits=limits)),
+                http=cast("type[GatewayProtocol]", partial(GatewayProtocol, limits=limits, clock=self.served_seconds)),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -131,9 +135,15 @@ class GatewayServer(uvicorn.Server):
         await super().startup(sockets)
         self._on_ready()
 
+    def served_seconds(self) -> float:
+        """Return the clock of all time limits of clients; it stands still while this process does."""
+        return self._served_seconds
+
     async def on_tick(self, counter: int) -> bool:
         """Check every connection's time limits, and whether to shut down; called ten times a second."""
         now = time.monotonic()
+        self._served_seconds += min(now - self._ticked_at, _LONGEST_TICK_SECONDS)
+        self._ticked_at = now
         for connection in list(self.server_state.connections):
-            cast("GatewayProtocol", connection).check_limits(now)
+            cast("GatewayProtocol", connection).check_limits()
         return self._shutdown_requested() or await super().on_tick(counter)
