@@ -26,7 +26,7 @@ import pytest
 from tests.postgres_server import Postgres, running_postgres
 from tests.s3.environment import swift_environment
 from tests.s3.server import S3Server, running_s3_server
-from tests.stack_driver import plain_environment
+from tests.stack_driver import PATIENCE_SECONDS, plain_environment
 
 _ROOT = Path(__file__).parents[1]
 # The slowest, Prefect's server, takes seven on an idle machine.
@@ -78,7 +78,7 @@ def alone_with_prefect(run: Path) -> Generator[str]:
     """
     with _alone(run, "module-with-prefect"):
         address = str(_shared(run, "prefect-alone")["address"])
-        with httpx.Client(base_url=address) as api:
+        with httpx.Client(base_url=address, timeout=PATIENCE_SECONDS) as api:
             for kind in ("deployments", "flow_runs"):
                 while found := api.post(f"/{kind}/filter", json={"limit": 200}).raise_for_status().json():
                     for record in found:
