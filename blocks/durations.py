@@ -1,7 +1,4 @@
-"""Durations as people type them: ``90s``, ``15m``, ``1h``, ``7d``; pure.
-
-One number and one unit. Refuses months, whose length varies, fractions and sums.
-"""
+"""Durations as people type them, one number and one unit: ``90s``, ``15m``, ``1h``, ``7d``; pure."""
 
 from __future__ import annotations
 

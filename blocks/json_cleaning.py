@@ -13,8 +13,7 @@ from uuid import UUID
 def cleaned(value: Any, *, leaf: Callable[[Any], Any]) -> Any:
     """Return *value* with *leaf* applied to every key and to everything that is neither mapping, list nor tuple.
 
-    Before that, NaN and infinities become null, which JSON lacks; so do integers that readers of JSON refuse or read as
-    infinity.
+    NaN and infinities become null first, and so do integers that readers of JSON refuse or read as infinity.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return None

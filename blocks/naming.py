@@ -1,7 +1,6 @@
 """Names of stage outputs, their metadata and their reports; pure.
 
-Owns the table of file names. They are for people and downloads only: bytes are stored at a blob path that Waybill
-makes, so nothing that a user types becomes part of a path.
+They are for people and downloads only: nothing that a user types becomes part of a blob path.
 """
 
 from __future__ import annotations

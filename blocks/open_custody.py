@@ -1,7 +1,6 @@
 """Open custody: catalogue, storage and keys, as the environment or a deployment's Prefect blocks name them.
 
-The only place that puts the three together. Has no user interface: *on_new_key* gets the path of a storage key that was
-made because there was none.
+*on_new_key* is called with the path of a storage key that was made because there was none.
 """
 
 from __future__ import annotations
@@ -48,10 +47,7 @@ async def open_custody(
 
 @asynccontextmanager
 async def open_block_custody(settings: Settings) -> AsyncGenerator[Custody]:
-    """Open custody as flows see it: Prefect blocks named ``waybill`` win over the environment.
-
-    Raises what Prefect's client raises.
-    """
+    """Open custody as flows do: Prefect blocks ``waybill`` win over the environment. Raises Prefect's errors too."""
     backend, deployed = await _load_blocks(settings, _ignore)
     async with Catalog.open(settings.required_database_url) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)

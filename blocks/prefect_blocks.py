@@ -1,7 +1,4 @@
-"""Load the Prefect blocks named ``waybill``, which take precedence over the environment.
-
-Owns that order. Commands that do not use Prefect, such as those that only read files, read the environment.
-"""
+"""Load the Prefect blocks named ``waybill``, which take precedence over the environment."""
 
 from __future__ import annotations
 

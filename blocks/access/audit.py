@@ -1,5 +1,4 @@
-"""The audit log: which actor did what to which file. An entry commits together with the change that it records, and
-never holds a key, a link or content."""
+"""The audit log: which actor did what to which file. An entry commits together with the change that it records."""
 
 from __future__ import annotations
 
@@ -92,10 +91,7 @@ async def audit_entries(
     limit: int = 100,
     after: int | None = None,
 ) -> list[AuditEntry]:
-    """Return one page of the log, newest first. *after* is the last `entry_id` of the page before.
-
-    Raises `InvalidOptions` for an unknown action or a wrong *limit*.
-    """
+    """Return one page, newest first, after `entry_id` *after*. Raises `InvalidOptions` for a bad action or *limit*."""
     if action is not None:
         check_action(action)
     if not 1 <= limit <= MAX_PAGE:

@@ -1,12 +1,9 @@
 """The age v1 file format (C2SP age.md, age-encryption.org/v1) on `cryptography`; pure.
 
-- `seal` and `unseal` encrypt and decrypt streams in constant memory; `SealedReader` reads any range.
-- Recipients: X25519, passphrase (scrypt) and post-quantum (ML-KEM-768 with X25519). Armor is read, not written.
-- `rewrap` replaces a header, so that other recipients open the same payload.
-
-Releases no byte that is not authenticated. Does I/O only on streams that the caller passes in. Raises types of
-`blocks.errors`; malformed and unauthentic input says in which ``part`` ("armor", "header" or "payload"). Start at
-`whole_file.py`; the format itself is in `header.py` and `stream.py`.
+`seal` and `unseal` encrypt and decrypt streams in constant memory, `SealedReader` reads any range, and `rewrap`
+replaces a header. Recipients are X25519, passphrases (scrypt) and ML-KEM-768 with X25519; armor is only read. Releases
+no byte that is not authenticated. Errors say in which ``part`` the input is wrong ("armor", "header" or "payload").
+Start at `whole_file`; the format itself is in `header` and `stream`.
 """
 
 from blocks.age.armor import dearmor, is_armored

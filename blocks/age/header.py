@@ -137,10 +137,7 @@ def header_length(beginning: bytes | bytearray, *, searched: int = 0) -> int | N
 
 
 def wrapped_key(stanza: Stanza, share_bytes: int, share_name: str) -> tuple[bytes, bytes]:
-    """Return the share and the wrapped file key of a stanza of a key pair, which holds nothing else.
-
-    Raises `MalformedAgeFile` (part="header").
-    """
+    """Return share and wrapped file key of a key pair's stanza. Raises `MalformedAgeFile` if it holds anything else."""
     share = decode_base64(stanza.arguments[1]) if len(stanza.arguments) == 2 else None
     if share is None or len(share) != share_bytes:
         raise malformed_header(f"an {stanza.type} stanza does not hold one {share_name} of {share_bytes} bytes")

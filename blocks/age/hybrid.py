@@ -123,10 +123,7 @@ class HybridIdentity:
         return HybridRecipient(public)
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """Return the file key, or None when no stanza is for this identity.
-
-        Raises `MalformedAgeFile` (part="header") for stanzas of this type, also for others' keys, that break the rules.
-        """
+        """See `Identity.unwrap`. Stanzas of this type are checked also when they are for other keys."""
         ours = [wrapped_key(stanza, _ENCAPSULATED_BYTES, "key") for stanza in stanzas if stanza.type == TYPE]
         for encapsulated, body in ours:
             self._refuse_low_order(encapsulated[_MLKEM_CIPHERTEXT_BYTES:])

@@ -1,7 +1,4 @@
-"""Keys as people keep them: recipients as texts, identities in files as age-keygen writes them.
-
-Refuses to repeat anything that it cannot read: a line that is in the wrong file may be a secret.
-"""
+"""Keys in files, as age-keygen writes them. No error quotes a line: in the wrong file it may be a secret."""
 
 from __future__ import annotations
 
@@ -27,18 +24,12 @@ def parse_identity(text: str) -> X25519Identity | HybridIdentity:
 
 
 def parse_recipients(text: str) -> list[X25519Recipient | HybridRecipient]:
-    """Return the recipients of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
-
-    Raises `InvalidKey` naming the line, or when there is none.
-    """
+    """Return the recipients in a file, one a line, without ``#`` comments. Raises `InvalidKey`, also where none is."""
     return _parse_lines(text, parse_recipient, "recipient")
 
 
 def parse_identities(text: str) -> list[X25519Identity | HybridIdentity]:
-    """Return the identities of a file, one a line; empty lines and lines that begin with ``#`` are skipped.
-
-    Raises `InvalidKey` naming the line, never its content, or when there is none.
-    """
+    """Return the identities in a file, one a line, without ``#`` comments. Raises `InvalidKey`, also where none is."""
     return _parse_lines(text, parse_identity, "identity")
 
 

@@ -36,8 +36,7 @@ class Identity(Protocol):
 def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
     """Return a header from which each of *recipients* gets the file key.
 
-    Raises `InvalidKey` when there is none or there are too many, and for mixtures that would undo what one of them
-    promises.
+    Raises `InvalidKey` for none, for too many, and for mixtures that would undo what one of them promises.
     """
     stanzas = [stanza for recipient in recipients for stanza in recipient.wrap(file_key)]
     if not 1 <= len(stanzas) <= MAX_STANZAS:
@@ -74,8 +73,7 @@ def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
 def rewrap(header_bytes: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> bytes:
     """Return a header for *recipients* in place of *header_bytes*; the payload behind it stays as it is.
 
-    An identity of the old header still opens the payload together with a copy of that header. Raises like
-    `parse_header`, `open_header` and `wrap_for`.
+    A copy of the old header still opens the payload. Raises like `parse_header`, `open_header` and `wrap_for`.
     """
     file_key = open_header(parse_header(header_bytes), identities)
     return wrap_for(recipients, file_key).encode()

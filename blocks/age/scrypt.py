@@ -1,7 +1,6 @@
 """Passphrases: scrypt derives a key from one, slowly, so that guessing is slow too.
 
-Implements C2SP age.md, "The scrypt recipient type". Refuses work beyond the caller's limit, since the file's writer
-chooses it.
+Implements C2SP age.md, "The scrypt recipient type". The caller limits the work, because the file's writer chooses it.
 """
 
 from __future__ import annotations
@@ -58,10 +57,7 @@ class ScryptIdentity:
         self._max_log_n = max_log_n
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """Return the file key, or None when the file has no passphrase or another one.
-
-        Raises `MalformedAgeFile` (part="header") for stanzas that break the rules or ask for too much work.
-        """
+        """See `Identity.unwrap`. Also raises `MalformedAgeFile` for a stanza that asks for too much work."""
         if not any(stanza.type == TYPE for stanza in stanzas):
             return None
         refuse_mixed_scrypt(stanzas)

@@ -27,15 +27,11 @@ from blocks.errors import InvalidOptions
 class SealedReader:
     """The content of one age file on a stream that can seek. Keeps about 3 MiB, whatever the file's size.
 
-    For one thread at a time; several ranges may be read in turns. Neither opens nor closes the stream, and lets its
-    errors pass.
+    For one thread at a time; ranges may be read in turns. Does not close the stream, and lets its errors pass.
     """
 
     def __init__(self, stream: BinaryIO, identities: Sequence[Identity]) -> None:
-        """Read the header and authenticate the last chunk, so that a file that was cut short is found before use.
-
-        Raises like `unseal`.
-        """
+        """Authenticate header and last chunk, so that a file that was cut is found now. Raises like `unseal`."""
         self._stream = stream
         stream.seek(0)
         header, header_bytes = read_header(stream)

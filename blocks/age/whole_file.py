@@ -1,7 +1,4 @@
-"""Whole age files as streams: seal and unseal.
-
-Implements C2SP age.md, "Encrypted file format": header, nonce, payload. Does not open, name or close anything.
-"""
+"""Whole age files as streams: header, nonce and payload (C2SP age.md, "Encrypted file format")."""
 
 from __future__ import annotations
 
@@ -29,9 +26,8 @@ def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[b
 def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:
     """Yield the content of an age file, in pieces of about 1 MiB; only what is authenticated is released.
 
-    The content is complete only when the iterator has ended without an error: what is wrong may come last. Raises
-    `MalformedAgeFile`, `NoMatchingIdentity` and `AuthenticationFailed`, each (but the second) with the part that is
-    wrong: "header" or "payload". Lets errors of *chunks* pass.
+    The content is complete only when the iterator has ended without an error. Raises `MalformedAgeFile`,
+    `NoMatchingIdentity` and `AuthenticationFailed`, and lets errors of *chunks* pass.
     """
     remaining = iter(chunks)
     beginning, length = _take_header(remaining)

@@ -1,7 +1,4 @@
-"""X25519 key pairs: the public key encrypts, the secret key decrypts.
-
-Implements C2SP age.md, "The X25519 recipient type". Texts of secret keys never appear in a repr or a message.
-"""
+"""X25519 key pairs (C2SP age.md, "The X25519 recipient type"). Secret keys never appear in a repr or a message."""
 
 from __future__ import annotations
 
@@ -105,10 +102,7 @@ class X25519Identity:
         return X25519Recipient(self._public_bytes)
 
     def unwrap(self, stanzas: Sequence[Stanza]) -> bytes | None:
-        """Return the file key, or None when no stanza is for this identity.
-
-        Raises `MalformedAgeFile` (part="header") for X25519 stanzas, also for others' keys, that break the rules.
-        """
+        """See `Identity.unwrap`. Stanzas of this type are checked also when they are for other keys."""
         # All are read before one is opened: whether a file is well formed must not depend on who opens it.
         for share, body in [wrapped_key(stanza, _KEY_BYTES, "share") for stanza in stanzas if stanza.type == TYPE]:
             secret = _shared_secret(self._secret_key, X25519PublicKey.from_public_bytes(share))

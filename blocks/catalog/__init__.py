@@ -1,11 +1,9 @@
 """The catalogue: one row per file in custody, in Postgres.
 
-Promises that every write takes the caller's connection, so that several commit together, and that the database's clock
-decides what has expired. Refuses to touch stored bytes: that is `blocks.custody`, which keeps rows and bytes in step.
-
-Start reading at `artifact` (the row), then `queries` (all SQL) and `catalog` (the typed calls). `maintenance` (marks,
-moves, restoring) is imported by name, because only custody's maintenance operations and their commands use it, and so
-is `migrate`, which upgrades a database to this version's schema.
+Every write takes the caller's connection, so that several commit together, and the database's clock decides what has
+expired. Never touches stored bytes: `blocks.custody` keeps rows and bytes in step. Start reading at `artifact` (the
+row), then `queries` (all SQL) and `catalog` (the typed calls). Import `maintenance` (marks, moves, restoring) and
+`migrate` (the schema) by name.
 """
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored

@@ -1,7 +1,4 @@
-"""A file's catalogue row as the rest of the program sees it, from `Draft` to `Artifact`; pure.
-
-Owns the fields, and the JSON that lists and views show of them. Knows no SQL and no storage.
-"""
+"""A file's catalogue row as the program sees it, from `Draft` to `Artifact`, and its JSON for people; pure."""
 
 from __future__ import annotations
 

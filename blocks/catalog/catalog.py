@@ -1,8 +1,4 @@
-"""Typed calls over `blocks.catalog.queries`, and the connection pool that they use.
-
-Every call takes the caller's connection, so that several writes commit together. Refuses to touch stored bytes: that is
-`blocks.custody`.
-"""
+"""Typed calls over `blocks.catalog.queries`, and the connection pool that they use."""
 
 from __future__ import annotations
 

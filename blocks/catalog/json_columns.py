@@ -1,7 +1,4 @@
-"""Metadata and reports of files as jsonb text.
-
-They come from documents and from stages, so they may hold anything. Owns their limits; refuses what is not JSON.
-"""
+"""Metadata and reports of files as bounded jsonb text: documents and stages may put anything into them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Catalogue calls of maintenance: marks of verification, moves of stored bytes, rows restored from manifests.
-
-Each takes the caller's connection. Decides nothing: `blocks.custody` decides which files are due, what is damaged and
-where bytes go.
-"""
+"""Catalogue calls of maintenance: marks of verification, moves of stored bytes, rows restored from manifests."""
 
 from __future__ import annotations
 
@@ -36,10 +32,7 @@ async def mark_damaged(connection: Connection, artifact: Artifact, damage: str) 
 
 
 async def longest_unverified(catalog: Catalog, limit: int | None = None) -> AsyncIterator[Artifact]:
-    """Yield available files once each: first those never verified, then the longest unverified.
-
-    Files that are verified or stored during the iteration are not yielded again.
-    """
+    """Yield the files that are available now, once each: first those never verified, then the longest unverified."""
     before, last, left = await catalog.now(), (_NEVER, UUID(int=0)), limit
     while left is None or left > 0:
         async with catalog.connection() as connection:

@@ -1,8 +1,7 @@
 """Migrate a Postgres database to the schema of this version.
 
-Owns the extensions, the order of the migrations and the lock that lets only one process run them. The schema itself is
-raw SQL in ``migrations/versions/NNNN_name.py``, one file per step, each built on the one before; nothing else describes
-it. Refuses a database that a newer version has migrated.
+Owns the extensions, the order of the migrations (raw SQL in ``migrations/versions/NNNN_name.py``), and the lock that
+lets only one process run them. Refuses a database that a newer version has migrated.
 """
 
 from __future__ import annotations

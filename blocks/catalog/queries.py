@@ -1,8 +1,4 @@
-"""All SQL of the catalogue; pure.
-
-Every statement runs on the caller's connection. `clock_timestamp()` of the database, never an application's clock,
-decides which files have expired.
-"""
+"""All SQL of the catalogue. The database's clock, never an application's, decides which files have expired; pure."""
 
 from __future__ import annotations
 

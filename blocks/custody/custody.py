@@ -1,9 +1,7 @@
 """Store, read and delete files: storage, encryption and catalogue as one operation, row first and row last.
 
 Storing: a `pending` row, then the blob, then its manifest, then `available`. Deleting: the row becomes a tombstone,
-then the blob goes, then its manifest, then `deleted`. A crash leaves an orphan blob that a row announces, never a row
-that points at nothing and never a readable half of a file. `recover_run` cleans up after a run that is known to be
-dead.
+then the blob goes, then its manifest, then `deleted`. `recover_run` cleans up after a run that is known to be dead.
 """
 
 from __future__ import annotations
@@ -47,10 +45,7 @@ MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
 
 
 class Custody:
-    """The files of one catalogue and one storage, with the storage's keys.
-
-    Does not decide what to keep or for how long; the caller states it in the `Draft`.
-    """
+    """The files of one catalogue and one storage, with the storage's keys."""
 
     def __init__(
         self,
@@ -178,10 +173,7 @@ class Custody:
         return await self._reading(artifact, join)
 
     async def read_part(self, artifact: Artifact, start: int, stop: int) -> bytes:
-        """Return the bytes from *start* up to *stop*, as `Content.read_range` does; for small parts only.
-
-        Opens, reads and closes in one call of a thread. Raises like `fetch`.
-        """
+        """Return the bytes from *start* up to *stop* in one call of a thread; for small parts. Raises like `fetch`."""
 
         def read(found: Artifact) -> bytes:
             with closing(Content.open(self.backend, self.keys, found)) as content:

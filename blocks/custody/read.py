@@ -46,8 +46,7 @@ def content_pieces(backend: Backend, keys: StorageKeys, artifact: Artifact, chec
 def verify_stored(backend: Backend, keys: StorageKeys, artifact: Artifact, check: StopCheck) -> bool:
     """Read all stored bytes and compare their hash and, with the key for them, every tag and the content's hash.
 
-    Return whether the content was checked too; without the key only the stored bytes are. Raises `ContentMismatch`,
-    `BlobMissing`, `StorageUnavailable`.
+    Return whether there was the key. Raises `ContentMismatch`, `BlobMissing`, `StorageUnavailable`.
     """
     stored = Digest(Expected(size=artifact.stored_size, sha256=artifact.stored_sha256))
     content = Digest(Expected(size=artifact.size, sha256=artifact.sha256))
@@ -211,8 +210,7 @@ def _decrypted(pieces: Iterator[bytes], stream: BinaryIO, keys: StorageKeys, art
 def header_pieces(stream: BinaryIO, artifact: Artifact) -> list[bytes]:
     """Return the age header, if the file has one. Raises `ContentMismatch` unless it was written with the file.
 
-    The header seals the file's own key, so this refuses bytes of another file, and bytes that another writer encrypted
-    for the same recipient.
+    The header seals the file's own key, so bytes of another file, or of another writer, are refused.
     """
     if artifact.encrypted_for is None:
         return []

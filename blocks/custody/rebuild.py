@@ -1,8 +1,7 @@
 """Rebuild the catalogue from the storage: a row for every manifest whose blob exists.
 
-For a database that is lost. Adds rows and changes none, so it may be interrupted, called again, and called on a
-catalogue that is only partly lost. Restores the content of the manifests; the reuse of files by later runs, and the
-search index, are not in the storage.
+For a database that is lost. Adds rows and changes none, so it may be interrupted and called again. The reuse of files
+by later runs, and the search index, are not in the storage.
 """
 
 from __future__ import annotations

@@ -61,10 +61,7 @@ class Moved:
 
 @asynccontextmanager
 async def rotation_lock(locks: OutputLocks) -> AsyncGenerator[None]:
-    """Hold the catalogue's rotation lock for the block. Create the new key inside it. Re-entrant.
-
-    Raises `RotationUnderWay` when another process holds it.
-    """
+    """Hold the rotation lock for the block; create the new key inside it. Re-entrant. Raises `RotationUnderWay`."""
     if not await locks.try_acquire({_LOCK}):
         raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
     try:

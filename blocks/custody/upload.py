@@ -1,8 +1,7 @@
 """Store a file while it still arrives over the network, in constant memory.
 
-The event loop hands over pieces; a thread hashes, encrypts and writes them; the faster one waits for the other. The
-caller describes the file after its last byte. Refuses to keep a file unless `keep` is called: an error, or a sender
-that disconnects, undoes the write.
+The event loop hands over pieces; a thread hashes, encrypts and writes them; the faster one waits for the other. Unless
+`keep` is called, the write is undone: also after an error, or when the sender disconnects.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Store content: hash it, encrypt it, and hash the stored bytes, all in one pass.
-
-The steps overlap for large content (`prefetch`), so that the slowest step sets the speed, not their sum.
-"""
+"""Store content in one pass: hash, encrypt, hash the stored bytes. Steps overlap for large content (`prefetch`)."""
 
 from __future__ import annotations
 

@@ -1,12 +1,9 @@
 """Text embeddings with all-MiniLM-L6-v2, on this machine and without a network.
 
-`vectors.embed` gives the vectors, `tokenizer.count_tokens` counts in the model's tokens. The weights come with an
-installed package; `model` checks them and builds an int8 graph (`graph`) once into the home's models folder. The same
-text always has the same vector, whatever stands next to it in a batch and whichever machine computes it. Refuses other
-weights than the published ones, and does not cut text: what is longer than the model reads is not read.
-
-Import the modules by name, inside functions where that matters: they load numpy, the tokenizer and ONNX Runtime. What
-identifies the model is here, for code that loads nothing of it.
+`vectors.embed` gives the vectors, `tokenizer.count_tokens` counts in the model's tokens, and `model` builds an int8
+graph (`graph`) once from the weights of an installed package. The same text always has the same vector, on any machine.
+What is longer than the model reads is not read. Import the modules by name, inside functions where that matters: they
+load numpy, the tokenizer and ONNX Runtime. The constants here identify the model.
 """
 
 DIMENSIONS = 384  # hidden_size in the model's config.json

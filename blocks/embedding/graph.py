@@ -2,11 +2,10 @@
 
 Owns the arithmetic: BERT with 6 layers (Devlin et al. 2019), mean pooling over all positions and L2 normalisation, as
 the model card says. Linear layers run on 8-bit integers with activations quantised on the fly (ONNX Runtime's
-`DynamicQuantizeMatMul`), weights per output column. Knows no file and no tokenizer.
+`DynamicQuantizeMatMul`), weights per output column.
 
-The graph takes one text at a time and has no attention mask. Activation ranges are taken over a whole batch, so in a
-batch the vector of a text would depend on its neighbours; and padding would cost more time than a batch of long texts
-saves.
+It takes one text at a time and has no attention mask. Activation ranges are taken over a whole batch, so in a batch a
+text's vector would depend on its neighbours; and padding would cost more than a batch of long texts saves.
 """
 
 from __future__ import annotations

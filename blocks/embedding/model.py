@@ -1,8 +1,7 @@
 """The files of the embedding model: the published weights, and the graph built from them.
 
 Owns finding all-MiniLM-L6-v2 in the package that carries it (without importing that package, which would ask for
-torch), checking the weights, and building them once into ``NAME.onnx`` in a models folder, with a ``NAME.onnx.sha256``
-next to it. A built file that is missing, cut or changed is built again; several processes may ask at the same time.
+torch), and building its weights once into ``NAME.onnx`` in a models folder, with a ``NAME.onnx.sha256`` next to it.
 Refuses weights with another checksum than the published model's.
 """
 

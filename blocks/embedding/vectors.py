@@ -1,7 +1,6 @@
 """Vectors of texts, and the ONNX Runtime session of the process that computes them.
 
-A text's vector depends on that text alone: texts run one at a time and without padding, so neither the order nor the
-other texts of a call change a bit of it, and one thread computes it. Text beyond 254 tokens is not read: chunk first.
+Texts run one at a time and in one thread, so a vector depends on its text alone. Beyond 254 tokens nothing is read.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ class _Session(Protocol):
 def embed(texts: Sequence[str], *, models: Path) -> NDArray[np.float32]:
     """Return one L2-normalised vector per text, in the order given: shape ``(len(texts), 384)``.
 
-    Builds the model under *models* if it is missing; loads it once per process. Thread-safe. Raises
-    `EmbeddingModelUnavailable`.
+    Builds the model under *models* if it is missing. Thread-safe. Raises `EmbeddingModelUnavailable`.
     """
     vectors = np.empty((len(texts), DIMENSIONS), np.float32)
     if not texts:

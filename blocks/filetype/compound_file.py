@@ -1,7 +1,6 @@
 """Recognition of documents that are OLE compound files: Office 97-2003, Outlook, Hangul, encrypted Office; pure.
 
-Owns reading a compound file's directory within fixed bounds ([MS-CFB] 2.2 header, 2.3 FAT, 2.5 DIFAT, 2.6 directory).
-Reads no stream beyond its first sector.
+Reads within bounds: the directory ([MS-CFB] 2.2 header, 2.3 FAT, 2.5 DIFAT, 2.6 directory) and streams' first sectors.
 """
 
 from __future__ import annotations
@@ -135,10 +134,7 @@ def _directory(reader: _Reader) -> dict[str, _Stream]:
 
 
 def _wants_password(reader: _Reader, streams: dict[str, _Stream], kind: str) -> bool:
-    """Return whether the document is encrypted.
-
-    [MS-DOC] 2.5.1 fEncrypted, [MS-XLS] 2.4.117 FilePass right after BOF, [MS-PPT] 2.3.7 encrypted summary.
-    """
+    """By [MS-DOC] 2.5.1 fEncrypted, [MS-XLS] 2.4.117 FilePass right after BOF, [MS-PPT] 2.3.7 encrypted summary."""
     if kind == "ppt":
         return "EncryptedSummary" in streams
     stream = streams.get("WordDocument" if kind == "doc" else "Workbook")

@@ -1,7 +1,6 @@
 """Recognition of text types: markup by its first words, the rest by content, then by the extension; pure.
 
-Owns the decision whether bytes are text at all, and which of the text types they are. Reads a bounded prefix only. The
-encoding is guessed well enough to see ASCII markup; finding it exactly is left to the converters.
+Reads a bounded prefix. The encoding is guessed well enough to see ASCII markup; the converters find it exactly.
 """
 
 from __future__ import annotations

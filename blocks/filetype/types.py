@@ -1,7 +1,6 @@
 """The types of documents that Waybill reads, as one table; pure.
 
-Owns names, media types and families. Media types are those under which the conversion library registers its readers, so
-every type recognised here is read there. How a type is recognised is decided elsewhere in this package.
+Media types are those of the conversion library's readers, so every type recognised here is read there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The `key-pair` block: the storage key of a deployment whose machines share no home.
 
-Holds the content of an identity file. Waybill never saves one: Prefect returns a block's secrets to every client of its
-API, so storing an identity there is the owner's decision. The recipient alone is enough for machines that only store
-files.
+Waybill never saves one: Prefect returns a block's secrets to every client of its API, so storing an identity there is
+the owner's decision. The recipient alone is enough for machines that only store files.
 """
 
 from __future__ import annotations

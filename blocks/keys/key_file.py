@@ -1,8 +1,7 @@
 """The keys of a storage, and the identity file in the home that holds them: created once, only ever added to.
 
-Owns the file's format (that of ``age-keygen``, so the ``age`` command reads it), its mode (0600), and the races of
-processes that create the first identity or add one. The first identity in it is the one to encrypt for; the others
-open files that were stored before a rotation. Refuses a file that every account of the machine can read.
+Owns the file's format (that of ``age-keygen``), its mode (0600), and the races of processes that create or add one. The
+first identity is the one to encrypt for; the others open files that were stored before a rotation.
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ MAX_FILE_BYTES = 1024 * 1024
 class StorageKeys:
     """The recipient that files are encrypted for, and the identities that decrypt them, earlier ones included.
 
-    Without a recipient, files are stored unencrypted. Without an identity for it, files can be stored and not read:
-    enough for an intake machine.
+    Without a recipient, files are stored unencrypted; without an identity for it, files can be stored and not read.
     """
 
     recipient: StorageRecipient | None
@@ -90,8 +88,7 @@ def identities_of_its_own(path: Path, *, may_create: bool) -> tuple[StorageIdent
 def add_identity(path: Path, *, now: datetime | None = None) -> X25519Identity:
     """Create an identity, put it first in the file, above the earlier ones, and return it.
 
-    The file is replaced in one step, so a crash leaves the old one or the new one. A lock keeps concurrent processes
-    apart, so none of their identities is lost. Raises `InvalidSettings`.
+    The file is replaced in one step, under a lock that concurrent processes respect. Raises `InvalidSettings`.
     """
     # Where the path is a link, the file behind it is replaced: it may be shared with other machines.
     target = path.resolve()

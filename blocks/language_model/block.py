@@ -1,8 +1,7 @@
 """The `language-model` block: an OpenAI-compatible server for the stages that may use one.
 
-Owns the address, the model's name and the key in Prefect. Worker processes get `LanguageModelSettings` from it and
-never import this module. Works with any server that implements ``/chat/completions``: hosted ones, vLLM, Ollama,
-llama.cpp.
+Works with any server that implements ``/chat/completions``: hosted ones, vLLM, Ollama, llama.cpp. Worker processes get
+`LanguageModelSettings` from it and never import this module.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Make and check links: URLs that work with plain curl, for one file, until a time.
 
-Owns the form of a link, which begins with `WAYBILL_PUBLIC_URL`, and its lifetime, which never exceeds that of its file.
-A link is a bearer credential: every holder may read that file, so it is treated like a password and never logged.
-`blocks.links.tokens` signs, with keys of `blocks.links.signing_keys`.
+Owns the form of a link, which begins with `WAYBILL_PUBLIC_URL`, and its lifetime, which never exceeds its file's. A
+link is a bearer credential: every holder may read that file, so it is treated like a password and never logged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The gateway's URL, which links begin with.
 
-`WAYBILL_PUBLIC_URL` where the user has set it. Otherwise the gateway of this home writes its URL to a file, so that
-links made by other commands have the right port. The file survives a gateway that was killed, since the next gateway
-is likely to listen at the same URL.
+`WAYBILL_PUBLIC_URL` where it is set. Otherwise the gateway of this home writes its URL to a file, so that links of
+other commands have the right port. The file survives a killed gateway: the next one will likely have the same URL.
 """
 
 from __future__ import annotations

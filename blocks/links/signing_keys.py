@@ -1,9 +1,8 @@
 """Link signing keys: a file for its owner alone, created on first need, rotated without downtime.
 
-Owns the file (`WAYBILL_LINK_KEYS_FILE`, by default ``WAYBILL_HOME/link-keys``): JSON, mode 0600, replaced whole or not
-at all. The last key in it signs. Earlier ones verify until every link they may have signed has expired, and are then
-dropped. A running gateway reads the file again when it has changed, so a rotation or revocation takes effect
-immediately. Refuses a file that other accounts may read: every reader could sign a link to any file.
+Owns the file (`WAYBILL_LINK_KEYS_FILE`, by default ``WAYBILL_HOME/link-keys``): JSON, mode 0600. The last key in it
+signs; earlier ones verify until every link they may have signed has expired. A running gateway reads a changed file
+again, so a rotation takes effect immediately. Refuses a file that other accounts may read: they could sign links.
 """
 
 from __future__ import annotations

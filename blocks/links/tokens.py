@@ -2,9 +2,8 @@
 
 A token grants its bearer *scope* on *subject* until it expires. It is a JSON Web Token (RFC 7519) signed with
 HMAC-SHA256 (`HS256`, RFC 7518 section 3.2) in the one form that `issue` writes: exactly these header fields, exactly
-these claims, each of its one type. `check` refuses everything else, which leaves the author of a token no choice
-(RFC 8725 sections 3.1 to 3.3 and 3.8 to 3.12). PyJWT compares signatures with `hmac.compare_digest`, in constant
-time. Keys come from `blocks.links.signing_keys`; a token can be revoked only with its key.
+these claims, each of its one type. `check` refuses everything else, which leaves the author of a token no choice (RFC
+8725 sections 3.1 to 3.3 and 3.8 to 3.12). PyJWT compares signatures in constant time.
 """
 
 from __future__ import annotations

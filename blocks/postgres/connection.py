@@ -72,8 +72,7 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
 def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
     """Return a new connection to *database_url* (a ``postgresql://`` URL or a libpq connection string).
 
-    Raises `CatalogUnavailable` when the server does not answer within `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings`
-    when the URL cannot be read.
+    Raises `CatalogUnavailable` after `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings` for a URL that cannot be read.
     """
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
@@ -147,10 +146,7 @@ async def fetch_row(connection: Connection, statement: str, values: Mapping[str,
 
 @asynccontextmanager
 async def single_connection(database_url: str) -> AsyncGenerator[Connection]:
-    """Open a connection without a pool, for a process with one thing to write; each statement commits by itself.
-
-    Raises `CatalogUnavailable` and `InvalidSettings`.
-    """
+    """Open a connection without a pool; each statement commits. Raises `CatalogUnavailable` and `InvalidSettings`."""
     connection = cast("Connection", await connect_async(database_url, autocommit=True))
     connection.row_factory = dict_row
     async with connection:

@@ -1,7 +1,6 @@
 """A pool of connections, with time limits on getting one and on each answer.
 
-Owns the pool's size, its reconnecting, and the limit on a single answer, which libpq does not have: a server that is
-stopped or cut off keeps its connections open and silent for hours.
+libpq has no limit on an answer: a server that is stopped or cut off keeps connections open and silent for hours.
 """
 
 from __future__ import annotations

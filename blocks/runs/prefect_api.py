@@ -1,6 +1,5 @@
 """Prefect's API for short requests: one client for all of them, and one error for every outage.
 
-Owns the time limit of requests to Prefect, the translation of its client's errors, and paging through long lists.
 `prefect.exceptions.ObjectNotFound` is passed on, so that the caller can say what was not found.
 """
 

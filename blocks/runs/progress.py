@@ -1,7 +1,4 @@
-"""How much work a run has and how much of it is done, as its flow records it in Prefect.
-
-The plan is stored in the run's labels when it begins; progress is stored in an artifact that the flow keeps up to date.
-"""
+"""A run's planned work, stored in its labels, and its progress, in a Prefect artifact that the flow updates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Events of a run's states.
 
-Builds an event from a run and one of its states as Prefect's API returns them, never from objects of the calling
-process: a hook and the reconciler build the same event, whichever records it first.
+Built from what Prefect's API returns, never from objects of this process: hooks and reconciler build the same event.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ from typing import BinaryIO
 def atomic_file(target: Path, *, durable: bool = False, replace: bool = True) -> Generator[BinaryIO]:
     """Write *target* (mode 0600) in the block; it appears when the block ends, an error leaves what was there before.
 
-    *durable* syncs file and folder to disk before returning; without it a power cut may lose the file. With *replace*
-    off an existing *target* stays and `FileExistsError` is raised, where the file system has hard links. Raises
-    `OSError`.
+    *durable* syncs file and folder to disk before returning: a power cut cannot lose the file. With *replace* off an
+    existing *target* stays and `FileExistsError` is raised, where the file system has hard links. Raises `OSError`.
     """
     # An unpredictable name: in a shared folder another account could have placed a link under a known one. Without the
     # target's own name, which may have all the 255 bytes that a file system allows.

@@ -15,8 +15,7 @@ async def bounded_map(
 ) -> AsyncGenerator[ResultT]:
     """Yield the result of *act* for each of *items* as soon as it is ready; at most *limit* run at the same time.
 
-    The first error cancels the rest and is raised. When the generator has ended, nothing runs any more: close it
-    (`contextlib.aclosing`) where it may be left early.
+    The first error cancels the rest and is raised. Close it (`contextlib.aclosing`) where it may be left early.
     """
     running: set[asyncio.Future[ResultT]] = set()
     try:

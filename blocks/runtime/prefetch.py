@@ -1,7 +1,6 @@
 """Prefetch the pieces of a stream in a thread, so that its steps (read, hash, encrypt, write) run concurrently.
 
-These steps release the interpreter lock. The queue between two steps is bounded. Order, content and errors are those of
-the plain iterator.
+The steps release the interpreter lock; the queue is bounded. Order, content and errors are the plain iterator's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Process-wide shutdown deadline. Once shutdown is requested, calls to remote services get at most `GRACE_SECONDS`.
-
-The handler of a signal requests it, any thread reads it. Ends nothing itself.
-"""
+"""Process-wide shutdown deadline. Once shutdown is requested, calls to remote services get at most `GRACE_SECONDS`."""
 
 from __future__ import annotations
 

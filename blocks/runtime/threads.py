@@ -24,10 +24,7 @@ class WorkStopped(Exception):
 
 
 async def in_thread(work: Callable[[StopCheck], T], executor: Executor | None = None) -> T:
-    """Run *work* in a thread of *executor* (by default the event loop's few) and return its result.
-
-    When this coroutine has ended, also by cancellation, the work has ended too.
-    """
+    """Return the result of *work* in a thread of *executor* (default: the loop's). No work outlives this call."""
     stopping = threading.Event()
 
     def check() -> None:

@@ -1,10 +1,8 @@
 """The search index: the content of each document (chunks, vectors, facts, entities, keywords) in Postgres, and search.
 
-Promises that `replace_document` is one transaction that changes only rows that differ, and that `search` is one
-statement. Makes no embeddings and knows no file format and no stage: the caller provides both.
-
-Start reading at `document` (the content), then `write`, `read` and `queries` (all SQL but that of the lists). `words`
-defines how text is split for full-text search, for what is indexed and for queries alike.
+`replace_document` is one transaction that changes only rows that differ, and `search` is one statement. The caller
+provides the embeddings. Start reading at `document` (the content), then `write`, `read` and `queries` (all SQL but that
+of the lists). `words` splits text for full-text search, in the index and in queries alike.
 """
 
 from blocks.search_index.document import (

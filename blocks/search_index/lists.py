@@ -1,8 +1,4 @@
-"""Write the lists of a document: facts, entities, keywords.
-
-Each is a table of (document_id, ordinal, columns...). Makes such a table hold a given list without touching rows that
-are right already.
-"""
+"""Write the lists of a document (facts, entities, keywords) without touching rows that are right already."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
 """Search the index for passages, by words and by meaning.
 
 Postgres makes three rankings in one statement: full text (words and stems, all words before any word), cosine distance
-of embeddings, and similarity of title and file name. Reciprocal rank fusion joins them: a passage scores
-the sum of 1 / (k + its position) over the rankings that have it, with k = 60 (G. V. Cormack, C. L. A. Clarke,
-S. Büttcher, "Reciprocal rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009). Ranks
-need no common scale, which word scores and distances do not have.
-
-Refuses queries without a word in them. Makes no embeddings: the caller provides the query's vector, or none.
+of embeddings, and similarity of title and file name. Reciprocal rank fusion joins them: a passage scores the sum of 1 /
+(k + its position) over the rankings that have it, with k = 60 (G. V. Cormack, C. L. A. Clarke, S. Büttcher, "Reciprocal
+rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009). Ranks need no common scale, which
+word scores and distances do not have.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Write one document into the index, or remove it, on the caller's connection.
 
-Leaves unchanged rows alone, because rewriting a chunk costs Postgres an insert into the vector graph (0.3 ms) whether
-its text has changed or not. Knows no file format and no stage.
+Unchanged rows stay: rewriting a chunk costs an insert into the vector graph (0.3 ms), even with the same text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The only reader of the environment and of the settings file.
 
-Owns every `WAYBILL_*` variable, its default and its meaning. The environment wins over ``waybill.toml``; Prefect blocks
-hold the same for deployed flows and win over both. No secret has a default.
+Owns every `WAYBILL_*` variable. The environment wins over ``waybill.toml``; Prefect blocks win over both.
 """
 
 from __future__ import annotations
@@ -166,10 +165,7 @@ def setting_names() -> tuple[str, ...]:
 
 
 def load_settings() -> Settings:
-    """Read the environment and the settings file.
-
-    Raises `InvalidSettings` with the variable, or file and name, and the expected form; never with the value.
-    """
+    """Read the environment and the settings file. Raises `InvalidSettings`, which never quotes a value."""
     path = settings_file()
     in_file: Mapping[str, object] = read_settings_file(path, setting_names()) if path is not None else {}
     in_environment = {name.upper(): value for name, value in os.environ.items() if value}

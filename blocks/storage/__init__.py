@@ -1,11 +1,9 @@
 """Blob storage: bytes under a path, written whole or not at all.
 
 Promises that a blob becomes visible in one step, that of two writers of one path one fails (on every back end that can
-decide between them), and that a failed write leaves nothing. Refuses paths that would leave the root of the storage.
-Knows no catalogue, no encryption and no artifact: that is `blocks.custody`, the only user of a `Backend` for files.
-
-Start reading at `backend` (the contract), then `local`. `s3.backend` and the `artifact-store` block (`block`) are
-imported by name: s3fs and Prefect take half a second each.
+decide between them), and that a failed write leaves nothing. Refuses paths that would leave the root. `blocks.custody`
+is the only user of a `Backend` for files. Start reading at `backend` (the contract), then `local`. Import `s3.backend`
+and the `artifact-store` block (`block`) by name: s3fs and Prefect take half a second each.
 """
 
 from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, read_chunks

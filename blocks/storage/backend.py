@@ -91,10 +91,7 @@ class Backend(Protocol):
         ...
 
     def probe(self) -> None:
-        """Check with one request that blobs can be read here now. Writes nothing.
-
-        Raises `StorageUnavailable` and `InvalidSettings`.
-        """
+        """Check with one request that blobs can be read now. Raises `StorageUnavailable` and `InvalidSettings`."""
         ...
 
     def locate(self, path: str) -> str:
@@ -110,8 +107,7 @@ class Backend(Protocol):
 class Digest:
     """Hashes and counts a stream of chunks, and compares the result with what was declared.
 
-    `source_error` is the exception that the source of the chunks raised, if any, so that a back end does not report it
-    as an error of the storage.
+    `source_error` is the exception of the chunks' source, if any, which is no error of the storage.
     """
 
     def __init__(self, expected: Expected | None = None) -> None:

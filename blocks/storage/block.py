@@ -1,7 +1,6 @@
 """The `artifact-store` block: the storage of this deployment, as a Prefect block.
 
-Custody uses it through `backend`; Prefect uses it as result storage through `read_path` and `write_path`. Refuses paths
-that would leave the root.
+Custody uses it through `backend`; Prefect uses it as result storage through `read_path` and `write_path`.
 """
 
 from __future__ import annotations

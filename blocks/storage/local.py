@@ -2,8 +2,7 @@
 
 The sequence: a temporary file in the *final* folder (O_EXCL), write, fsync, `link` to the final name, fsync the folder,
 unlink the temporary name. `link` refuses an existing name, so of two writers exactly one wins; a crash at any point
-leaves either the whole blob or none. `blocks.storage.folders` walks the path, so a symbolic link planted inside the
-storage is refused.
+leaves either the whole blob or none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Endpoints: the URLs that events are sent to, with their event filters and states.
 
 An endpoint is registered by a person, follows a Prefect block of the same name, or comes with a run.
-`blocks.webhooks.registration` adds endpoints and keeps their secrets. Every call takes the caller's connection.
 """
 
 from __future__ import annotations
@@ -108,10 +107,7 @@ async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: s
 
 
 async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
-    """Remove the endpoint and its secret; pending deliveries become dead, the log stays. Raises `EndpointNotFound`.
-
-    The caller has to open a transaction.
-    """
+    """Remove endpoint and secret, in a transaction; pending deliveries become dead. Raises `EndpointNotFound`."""
     found = await _row_of(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
     await _row_of(connection, queries.REMOVE, endpoint_id)
     if found["secret_id"] is not None:

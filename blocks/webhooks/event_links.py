@@ -1,7 +1,6 @@
 """Links in events: to files, and to whole bodies that are too long to be sent.
 
-A link that cannot be made (no link signing key, a malformed public URL) is left out of the event and logged: receivers
-can still fetch by id with an API key, and no run fails.
+A link that cannot be made is left out of the event and logged: receivers can still fetch by id with an API key.
 """
 
 from __future__ import annotations

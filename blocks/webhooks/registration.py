@@ -1,7 +1,6 @@
 """Register endpoints with their secrets, rotate the secrets, and read the keys to sign with.
 
-The endpoints of all runs share one secret. Secrets are stored as `SecretBox` seals them. Every call takes the caller's
-connection. Does not check URLs: the caller does before, with an `AddressGuard`.
+The endpoints of all runs share one secret. URLs are not checked here: the caller does before, with an `AddressGuard`.
 """
 
 from __future__ import annotations
@@ -52,10 +51,7 @@ async def register(
     name: str | None = None,
     secret: str | None = None,
 ) -> Registered:
-    """Add an endpoint, for events from now on, with a secret of its own: *secret*, or a new one.
-
-    The caller has to open a transaction.
-    """
+    """Add an endpoint for events from now on, with *secret* or a new one, in the caller's transaction."""
     secret_id, given = uuid4(), secret or new_secret()
     sealed = {"secret_id": secret_id, "sealed": box.seal(secret_id, given)}
     await execute(connection, queries.ADD_SECRET, sealed)

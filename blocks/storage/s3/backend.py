@@ -1,8 +1,7 @@
 """Blobs in a bucket of an S3 server, below a prefix.
 
-The request that completes an upload (`blocks.storage.s3.upload`) makes the blob visible in one step, and only when its
-object key is free: it carries ``If-None-Match: *``, so of several writers exactly one wins. Nothing is cached; the
-server answers every call. Refuses object keys outside of the prefix.
+The request that completes an upload (`upload`) makes the blob visible in one step, and only when its object key is
+free: it carries ``If-None-Match: *``, so of several writers exactly one wins. Nothing is cached.
 """
 
 from __future__ import annotations

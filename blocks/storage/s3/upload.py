@@ -1,8 +1,7 @@
 """Upload one object to S3: in a single request, or as a multipart upload with few parts in memory.
 
-`write`, then `commit`; or `discard`, after which the server holds nothing of it. Does not use s3fs' file object, which
-sends one part after the other, retries a call in three layers, ignores exclusiveness for empty objects, and whose
-finaliser begins another multipart upload after an error (ADR 0009). The calls and their order are the same.
+`write`, then `commit`; or `discard`, after which the server holds nothing of it. ADR 0009 says why this is not s3fs'
+file object.
 
 The object is not read back: S3 accepts a body only with the sha256 that its signature covers; the completion names
 every part by the ETag that S3 returned; and the size of the whole is compared with S3's before the write succeeds.

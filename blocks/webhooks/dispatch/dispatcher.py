@@ -2,8 +2,7 @@
 
 Any number of dispatchers work on one database. A lease gives each endpoint to one of them at a time; when a dispatcher
 is killed, its leases lapse and another one goes on. A database outage loses nothing: outcomes are kept, nothing is sent
-without a lease, and work resumes when the database is back. Decides nothing about single deliveries: that is
-`blocks.webhooks.dispatch.retry_policy`. Never imports Prefect.
+without a lease, and work resumes afterwards. Never imports Prefect.
 """
 
 from __future__ import annotations
@@ -155,8 +154,7 @@ class Dispatcher:
     async def wait_until_idle(self, *, within: timedelta, task_id: UUID | None = None) -> bool:
         """Wait until every healthy endpoint has received everything that is due now, at most *within*; whether so.
 
-        Endpoints that fail or hang, or that another dispatcher serves, do not count. With *task_id* only the events of
-        that run count.
+        Endpoints that fail or hang, or have another dispatcher, do not count; with *task_id* only that run's events do.
         """
 
         async def is_idle(connection: Connection, _: timedelta) -> bool:

@@ -1,8 +1,7 @@
 """The worker of one leased endpoint: its queue and its connections.
 
 Owns the limit of concurrent attempts, the order (oldest first), and the check of the lease before each send: a process
-that was suspended and resumes must not send what another dispatcher owns by then. Reads no database: the dispatcher
-feeds it deliveries, and it hands outcomes to the outcome writer.
+that was suspended and resumes must not send what another dispatcher owns by then.
 """
 
 from __future__ import annotations

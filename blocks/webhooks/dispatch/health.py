@@ -1,7 +1,6 @@
 """Health of one endpoint: whether it accepts deliveries now, and until when it is held.
 
-Owns the pauses of the breaker and of Retry-After, and has them written to the endpoint's row, so that the next lease
-owner keeps them.
+Owns the pauses of the breaker and of Retry-After, and stores them in the endpoint's row for the next lease owner.
 """
 
 from __future__ import annotations

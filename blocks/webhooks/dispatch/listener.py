@@ -1,7 +1,4 @@
-"""Listen for Postgres notifications of endpoints that have a delivery due.
-
-Owns one connection, used for nothing else. Losing it loses no delivery: the dispatcher also polls.
-"""
+"""Listen for Postgres notifications of due deliveries. Losing the connection loses none: the dispatcher also polls."""
 
 from __future__ import annotations
 

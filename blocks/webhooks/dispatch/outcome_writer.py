@@ -1,8 +1,7 @@
 """Write the outcomes of attempts to the database, in batches.
 
 One statement writes the outcomes of a few milliseconds, and one transaction with it what they mean for their endpoints.
-During a database outage outcomes are kept in memory and written afterwards. Writing twice is harmless: an attempt is
-identified by its delivery and its start time.
+During a database outage outcomes are kept in memory and written afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Retry policy: what an attempt means for its delivery, and when a failing endpoint is left alone.
 
-`decide` gives a delivery's next state and pause from the schedule. `Breaker` counts an endpoint's failed deliveries and
-pauses the endpoint when there are too many. Neither knows a clock or a database.
+`decide` gives a delivery's next state and pause. `Breaker` pauses an endpoint when too many of its deliveries fail.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """The outbox: events for webhook receivers, in Postgres, from the event to the last attempt.
 
-Promises: an event commits together with what happened, since every call takes the caller's connection; an event is
-recorded once, however often it is added; its body never changes, so retries and replays send the same bytes. Sends
-nothing: `blocks.webhooks.dispatch` does.
-
-Start with `event` (the body and its limit of 20 kB) and `outbox` (recording events). `deliveries` has what a dispatcher
-needs (leases, due deliveries, outcomes), `delivery_log` what people look at, `statistics` the counts for the metrics,
-`history` how far Prefect's history has been read, and `queries` the SQL of the first two.
+An event commits together with what happened, since every call takes the caller's connection; it is recorded once,
+however often it is added; its body never changes, so retries and replays send the same bytes. Sends nothing. Start with
+`event` (the body and its limit of 20 kB) and `outbox` (recording events). `deliveries` has what a dispatcher needs,
+`delivery_log` what people look at, `statistics` the counts for the metrics, `history` how far Prefect's history was
+read.
 """
 
 from blocks.webhooks.outbox.deliveries import DeliveryState

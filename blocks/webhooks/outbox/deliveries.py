@@ -1,7 +1,6 @@
 """Deliveries (one event for one endpoint): leases on endpoints, due deliveries, and the outcomes of attempts.
 
-The lease owner of an endpoint is its only sender, for the length of the lease unless it renews. When to retry and which
-endpoint to hold is the dispatcher's decision. Every call takes the caller's connection.
+The lease owner of an endpoint is its only sender, for the length of the lease unless it renews.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The delivery log: list deliveries and their attempts, and replay them.
-
-Every call takes the caller's connection. All times are the database's.
-"""
+"""The delivery log: list deliveries and their attempts, and replay them."""
 
 from __future__ import annotations
 
@@ -113,10 +110,7 @@ async def list_deliveries(
     limit: int = 100,
     after: str | None = None,
 ) -> DeliveryPage:
-    """Return one page of the log, newest first. *after* is the `DeliveryPage.next` of the page before.
-
-    Raises `InvalidOptions` for a *limit* or *after* that cannot be.
-    """
+    """Return one page, newest first, after the `DeliveryPage.next` *after*. Raises `InvalidOptions`."""
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} deliveries, not {limit}")
     values: dict[str, Any] = {

@@ -1,8 +1,7 @@
 """How far Prefect's state history has been read, so that events that hooks missed are found and recorded once.
 
-Stores two things: the end time up to which all ended runs were read, and for each run the state up to which its events
-are recorded. Reads nothing from Prefect: `flows.events.reconciler` does. Every call takes the caller's connection. All
-times but those of runs are the database's.
+Stores the end time up to which all ended runs were read, and for each run the state up to which its events are
+recorded. All times but those of runs are the database's.
 """
 
 from __future__ import annotations

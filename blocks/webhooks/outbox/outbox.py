@@ -1,8 +1,4 @@
-"""Record events, and read them back.
-
-Recording takes the caller's connection, so that what happened and its event commit together. Sends nothing: the
-database notifies the dispatchers as soon as the caller commits. Idempotent by the event's id.
-"""
+"""Record events, and read them back. The database notifies the dispatchers as soon as the caller commits."""
 
 from __future__ import annotations
 
@@ -53,10 +49,7 @@ async def make_available_with_events(
     events: Sequence[Event],
     payload_link: PayloadLink,
 ) -> Artifact:
-    """Make *artifact* available and record *events*: both or neither, on any connection.
-
-    Raises like `Catalog.make_available`.
-    """
+    """Make *artifact* available and record *events*: both or neither. Raises like `Catalog.make_available`."""
     if not events:
         return await catalog.make_available(connection, artifact)
     statement, rows = queries.MAKE_AVAILABLE_WITH_EVENTS, _rows(events, payload_link)

@@ -1,7 +1,4 @@
-"""SQL that records events, leases endpoints, and claims and updates deliveries.
-
-Every statement runs on the caller's connection. All times are the database's.
-"""
+"""SQL that records events, leases endpoints, and claims and updates deliveries. All times are the database's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Delivery and event counts for the metrics endpoint.
 
-Deliveries are counted as they are now. Events are counted by period, since old ones are trimmed: successive periods
-cover each event exactly once.
+Deliveries are counted now. Events, which are trimmed, are counted by period: successive periods cover each once.
 """
 
 from __future__ import annotations

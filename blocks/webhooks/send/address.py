@@ -1,8 +1,7 @@
 """Decide where webhooks may be sent: the form of a URL, and the addresses of its host name.
 
-`blocks.webhooks.send.networks` has the lists. Accepts only one spelling of each address: what some parser might read as
-another address (``127.1``, ``0x7f.1``, full-width digits, user names) is refused before the address is checked. Never
-sends anything to the host itself.
+Accepts only one spelling of each address: what some parser might read as another address (``127.1``, ``0x7f.1``,
+full-width digits, user names) is refused before the address is checked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Send one webhook in one attempt, and return its result.
 
-Owns the request's headers, its time limits and the error texts of the log. The dispatcher decides about retries. Never
-raises for what a receiver or a network does; follows no redirect, keeps no cookie, decompresses nothing. The status
-decides: after a 2xx, an error while reading the rest of the answer changes nothing.
+Owns the request's headers, its time limits and the error texts of the log. Never raises for what a receiver or a
+network does. The status decides: after a 2xx, an error while reading the rest of the answer changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Look up host names with the system's resolver, with the time limit that `getaddrinfo` does not have.
-
-Does not check addresses and caches nothing: every connection looks its host up again.
-"""
+"""Look up host names with the system's resolver and the time limit that `getaddrinfo` lacks. Caches nothing."""
 
 from __future__ import annotations
 
