@@ -2,8 +2,7 @@
 
 Owns the stage's options and the form of its output, `NAME.chunks.json`, which docs/stages.md describes field by field.
 Places count characters (Unicode code points, not bytes) of the Markdown as stored, header included, so that
-``markdown[start:end] == text``; the YAML header is read for `document` and not chunked. What a document does not say is
-null. The embedding reads a chunk's `context`, a line end, and its text.
+``markdown[start:end] == text``. The embedding reads a chunk's `context`, a line end, and its text.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 """Stage 4, the fact generator: keywords, entities and facts of a document, each with the quote that supports it.
 
 Owns the stage's options, the choice between its two methods, and the form of its output, `NAME.facts.json`, which
-docs/stages.md describes field by field. Places count characters of the chunk's text, and
-``chunk_text[start:end] == quote`` always: what fails this check is dropped and counted (metadata `dropped_unquoted`).
+docs/stages.md describes field by field. Places count characters of the chunk's text, and ``chunk_text[start:end] ==
+quote`` always: what fails this check is dropped and counted (metadata `dropped_unquoted`).
 
-The extractive method finds names, amounts, dates and references by rules, and selects sentences of the document that
-hold them, and rows of its tables. With the language model method, a model states facts in its own words: the document
-is data to it, not instruction, and a fact without its quote is not kept, whatever made the model state it.
+The extractive method works by rules (`tasks.extraction.rules`). With the language model method, a model states facts in
+its own words, and the document is data to it, not instruction (`tasks.extraction.language_model`).
 """
 
 from __future__ import annotations

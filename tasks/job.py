@@ -1,7 +1,6 @@
 """A job: one stage on one document, in the form in which it is sent to where it runs.
 
-Plain data that can be pickled. Whatever runs jobs is a `StageRunner`: `tasks.pool.WorkerPool` runs them in processes of
-this machine, and the run does not depend on where they run.
+Plain data that can be pickled, so that a run does not depend on where a `StageRunner` (`tasks.pool`) runs it.
 """
 
 from __future__ import annotations

@@ -57,10 +57,7 @@ async def make_output(
     reserved: dict[str, Reservation],
     context: RunContext,
 ) -> Deliverable:
-    """Run the job, then store its output and record the events in the transaction that makes it available.
-
-    Documents with the same key wait for it meanwhile.
-    """
+    """Run the job, store its output and record the events with it; documents with the same key wait meanwhile."""
     async with _in_progress(key, context) as made:
         target = context.scratch / f"{document.index}{stage.suffix}"
         job = Job(

@@ -1,7 +1,6 @@
 """What happens inside a worker process: one stage on one document, within limits.
 
-A worker knows no Prefect, no catalogue and no storage. It reads local files, writes one local file, and returns a small
-result. It exits when the process that started it dies, so a killed run leaves no worker behind.
+It reads and writes local files only, and exits with the process that started it, so a killed run leaves none behind.
 """
 
 from __future__ import annotations

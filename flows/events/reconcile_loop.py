@@ -111,10 +111,7 @@ class Rounds:
         self._problems = Problems()
 
     async def next(self, servers: _Servers) -> float:
-        """Do one round. Return the seconds to rest after it.
-
-        Raises like `Reconciler.reconcile_once`, and `TimeoutError`.
-        """
+        """Do one round; return the seconds to rest. Raises like `Reconciler.reconcile_once`, and `TimeoutError`."""
         began = time.monotonic()
         async with asyncio.timeout(_ROUND_SECONDS):
             await servers.reconciler.reconcile_once(self._window(began))

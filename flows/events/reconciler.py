@@ -2,8 +2,7 @@
 
 A hook is lost with its process; states are not, and their history is complete as soon as a state is set. Owns which
 runs are checked: all that are in progress, and all that ended since the last check. Reads Prefect's API, never its
-events, which get lost under load. Any number of reconcilers may run concurrently: an event is identified by its state's
-id.
+events, which get lost under load. Reconcilers may run concurrently: an event is identified by its state's id.
 
 The watermark is a run's end time, by the clock of Prefect's server. It only advances once everything before it was
 read. Three things can still appear behind it, and so every check goes back some way:
@@ -82,10 +81,7 @@ class Reconciler:
     _refused: set[UUID] = field(default_factory=set[UUID])
 
     async def reconcile_once(self, window: Window = LAST_DAY) -> Reconciled:
-        """Record the missing events. Raises `WaybillError` and the errors of Prefect's client.
-
-        After an error some events are recorded, and the watermark stays.
-        """
+        """Record the missing events. Raises `WaybillError` and Prefect's errors; then the watermark stays."""
         async with self.catalog.connection() as connection:
             watermark = await history.read_watermark(connection)
             crashed = await history.crashed_runs(connection, _CRASHED_CHECKED) if window.thorough else []

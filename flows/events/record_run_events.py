@@ -1,7 +1,4 @@
-"""Record the events of one run: read its states from Prefect and add the events that are missing.
-
-Used by hooks and by the reconciler. Idempotent: an event is identified by its state's id. Sends nothing.
-"""
+"""Record the missing events of one run, by its states in Prefect. Idempotent: an event has its state's id."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Render the summary of a run for Prefect's UI: every document, its outputs, and where to find them.
-
-Owns the Markdown only.
-"""
+"""Render the summary of a run for Prefect's UI: every document, its outputs, and where to find them."""
 
 from __future__ import annotations
 

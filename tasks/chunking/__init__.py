@@ -2,6 +2,5 @@
 
 `front_matter` reads the header; `packing` decides which blocks share a chunk; `pieces` cuts a block that is too large;
 `chunks` counts the true tokens and adds overlap and context. Start at `chunks.chunks`, which runs them in this order.
-`summary` is independent of them. Functions over one text that open no file; the tokenizer is passed in. Every chunk is
-an exact span of the text, and no character outside blank space is lost.
+Every chunk is an exact span of the text, and no character outside blank space is lost.
 """

@@ -1,7 +1,6 @@
 """From drafts to chunks: true token counts, overlap, and the context that the embedding reads.
 
-Owns the final check of size: a chunk's text is counted as a whole, not as the sum of its pieces, and is cut again if it
-is too large.
+A chunk's text is counted as a whole, not as the sum of its pieces, and is cut again if it is too large.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Blocks into chunks: which blocks belong together, within a number of tokens.
 
-Owns which blocks share a chunk. A chunk begins at a heading wherever there is one, holds whole blocks while they fit,
-and does not continue into a section of the same or a higher level (unless small sections are to be merged). The rest of
-a section after full chunks is balanced with the chunk before it, so that slivers are rare. Where possible, a heading is
-not the end of a chunk, away from its text.
+A chunk begins at a heading wherever there is one, holds whole blocks while they fit, and does not continue into a
+section of the same or a higher level (unless small sections are to be merged). The rest of a section after full chunks
+is balanced with the chunk before it, so that slivers are rare. A chunk does not end with a heading if it can be helped.
 """
 
 from __future__ import annotations

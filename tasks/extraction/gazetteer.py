@@ -1,7 +1,4 @@
-"""A user's own names: found as whole words, in any case.
-
-Owns matching many thousand names in one pass (Aho-Corasick). A longer name takes precedence over a shorter one in it.
-"""
+"""A user's own names, as whole words in any case, in one pass (Aho-Corasick); a longer name takes precedence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""References: e-mail addresses, URLs, citations.
-
-Owns patterns whose match ends where the author means it to end: the full stop after a URL ends the sentence.
-"""
+"""References (e-mail addresses, URLs, citations), without the full stop of the sentence that ends with one."""
 
 from __future__ import annotations
 

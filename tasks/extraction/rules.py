@@ -1,8 +1,7 @@
 """The extractive method: mentions and statements by rules, without a model.
 
 Owns the precedence of the kinds of mention, which sentences are kept, and how they rank. A sentence is kept if it has
-an amount, a date, a name or a definition; a row of a table, if it has a number. The rules do not understand what it
-says.
+an amount, a date, a name or a definition; a row of a table, if it has a number.
 """
 
 from __future__ import annotations

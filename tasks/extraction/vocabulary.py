@@ -1,7 +1,6 @@
 """Words that the rules go by, in the languages that documents are most often in; data only.
 
-Owns lists that are the same kind of thing: adding a language is adding words here. Words of several languages stand
-together where they cannot be mistaken for each other.
+Words of several languages stand together where they cannot be mistaken. A further language is further words here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Repairs of characters and lines: wrong decodings, invisible characters, runs of empty lines; pure.
 
-Owns the changes that are safe in any text of any size. Code blocks are kept apart, because white space is significant
-in them. Each repair is idempotent.
+Safe in any text of any size, and idempotent. Code blocks are kept apart: white space is significant in them.
 """
 
 from __future__ import annotations

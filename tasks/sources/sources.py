@@ -1,8 +1,4 @@
-"""The meaning of a SOURCE: a file, a folder, a glob, an fsspec URL, or a file already in custody.
-
-Owns turning sources into a flat, ordered list of single files. Lists folders and opens no file. `tasks.sources.remote`
-lists URLs, `tasks.sources.glob` matches globs.
-"""
+"""The meaning of a SOURCE: a file, a folder, a glob, an fsspec URL, or a file already in custody."""
 
 from __future__ import annotations
 

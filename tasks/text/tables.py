@@ -1,7 +1,4 @@
-"""Rows of Markdown tables with their exact place, each with the names of its columns; pure.
-
-Owns reading a pipe table (GFM 4.10) row by row, also one whose header row is in another part of the text.
-"""
+"""Rows of Markdown pipe tables (GFM 4.10) with place and column names, even if the header row is elsewhere; pure."""
 
 from __future__ import annotations
 

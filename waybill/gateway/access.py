@@ -44,10 +44,7 @@ class Caller(Actor):
 
 
 class Gate:
-    """Authenticates API keys, checks scopes, applies rate limits.
-
-    *requests_per_minute* is the limit of keys that have none of their own.
-    """
+    """Authenticates keys, checks scopes, limits rates (*requests_per_minute* for keys without a limit of their own)."""
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
 """Signal handlers that unwind a command, so that the servers are stopped in order.
 
-Owns turning SIGTERM and SIGHUP into `SystemExit` while a stack is in use, and holding signals back while it is being
-stopped. Replaces no handler that other code has set, and does nothing outside the main thread, where Python allows no
-handlers.
+Owns turning SIGTERM and SIGHUP into `SystemExit` while a stack is in use, and holding signals back while it is stopped.
+Replaces no handler of other code, and does nothing outside the main thread, where Python allows none.
 """
 
 from __future__ import annotations
@@ -47,10 +46,7 @@ def unwinding_on_signals() -> Generator[None]:
 
 @contextmanager
 def noting_signals() -> Generator[threading.Event]:
-    """Let SIGINT, SIGTERM and SIGHUP set the event that is yielded, and do nothing else, inside the block.
-
-    For commands that run until they are stopped. Main thread only.
-    """
+    """Let SIGINT, SIGTERM and SIGHUP only set the event that is yielded, inside the block. Main thread only."""
     asked = threading.Event()
     with _handling(lambda _number, _frame: asked.set()):
         yield asked

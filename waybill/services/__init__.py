@@ -1,8 +1,7 @@
 """Application services: what the command line and the gateway both do, without a user interface.
 
-Each module is one subject. `files`, `webhooks` and `api_keys` change something and record it in the audit log in the
-same transaction. `audit`, `search`, `run_status`, `run_history` and `recent_events` read. `run_options` parses what a
-run is asked for; `register_blocks` prepares a home; `webhook_listener` receives for tryouts.
-They check no permissions and print nothing. Nothing is exported here, since some modules import Prefect and others must
-not: import them by name.
+`files`, `webhooks` and `api_keys` change something and record it in the audit log in the same transaction. `audit`,
+`search`, `run_status`, `run_history` and `recent_events` read. `run_options` parses what a run is asked for,
+`register_blocks` prepares a home, `webhook_listener` receives for tryouts. They check no permissions. Import them by
+name: some import Prefect and others must not.
 """

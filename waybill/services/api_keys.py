@@ -64,10 +64,7 @@ async def revoke_api_key(connection: Connection, key_id: str, *, by: Actor) -> A
 
 
 async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
-    """Create the key if the home needs one and return its text; None if a key exists.
-
-    Raises `InvalidSettings` when the file cannot be used, and `CatalogUnavailable`.
-    """
+    """Create the first key if the home needs it; return it or None. Raises `InvalidSettings`, `CatalogUnavailable`."""
     path = settings.home / KEY_FILE_NAME
     try:
         async with single_connection(settings.required_database_url) as connection, connection.transaction():

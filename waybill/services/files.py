@@ -1,7 +1,4 @@
-"""Operations on files in custody, each with its entry in the audit log; for the command line and the gateway.
-
-Owns that both commit together: nothing is deleted, pinned or shared without an entry. Does not check permissions.
-"""
+"""Operations on files in custody. Each commits together with its entry in the audit log. Checks no permissions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Register Waybill's block types with Prefect, and the storage block that follows the environment.
-
-Idempotent. A block that a person saved under the same name stays as it is and wins over the environment.
-"""
+"""Register Waybill's block types with Prefect, and the storage block that follows the environment. Idempotent."""
 
 from __future__ import annotations
 

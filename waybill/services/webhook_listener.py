@@ -1,7 +1,6 @@
 """A webhook receiver for tryouts: verifies and reports each webhook, and answers with a chosen status.
 
-Not for production: it stores nothing. Answers 204 or the status it was given, 401 when a signature does not match.
-Bodies are bounded; no request stops it from listening.
+Not for production: it stores nothing. Answers 204 or the given status, and 401 when a signature does not match.
 """
 
 from __future__ import annotations

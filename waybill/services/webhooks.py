@@ -1,7 +1,4 @@
-"""Operations on endpoints and deliveries, each with its line in the audit log, for the command line and the gateway.
-
-The operation and its line commit together. Sends nothing: dispatchers do.
-"""
+"""Operations on endpoints and deliveries. Each commits together with its entry in the audit log. Sends nothing."""
 
 from __future__ import annotations
 

@@ -36,10 +36,7 @@ class ServerAccount:
 
 
 def server_account(*reached: Path) -> ServerAccount | None:
-    """Return the account for a server that must reach the directories *reached*; None for an ordinary user.
-
-    Raises `StackUnavailable` when there is no such account and none can be made.
-    """
+    """Return the account for a server that must reach *reached*; None for ordinary users. Raises `StackUnavailable`."""
     if os.geteuid() != 0:
         return None
     entry = _entry() or _create()

@@ -110,10 +110,7 @@ def _patience_seconds(run: FlowRun) -> float:
 
 
 def runs_of_children(pid: int) -> frozenset[str]:
-    """Return the ids of the flow runs that processes below process *pid* run.
-
-    Raises `psutil.AccessDenied` where one of them cannot be looked at.
-    """
+    """Return the ids of flow runs in processes below *pid*. Raises `psutil.AccessDenied` where one cannot be read."""
     found = set[str]()
     for child in psutil.Process(pid).children(recursive=True):
         try:

@@ -1,7 +1,6 @@
 """The deployments of this project, as ``prefect.yaml`` describes them: the only place where they are named.
 
-`prefect deploy --all` reads the file for a work pool, and `waybill up` reads it here to serve the same flows without
-one. Never imports Prefect.
+`prefect deploy --all` reads it for a work pool, `waybill up` here to serve the same flows. Never imports Prefect.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The home, which holds everything local, and the logs in it.
-
-Owns creating the home with rights for its owner alone, and rotating a log when its server starts.
-"""
+"""The home, which holds everything local: created for its owner alone. A log is rotated when its server starts."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ _TAIL_BYTES = 4096
 
 
 def prepare_home(home: Path) -> None:
-    """Create *home* for its owner alone, and remove the rights of other accounts from an existing one.
-
-    Raises `StackUnavailable` when the directory cannot be made.
-    """
+    """Create *home* for its owner alone, or take other accounts' rights from it. Raises `StackUnavailable`."""
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(home.stat().st_mode)

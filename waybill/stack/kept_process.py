@@ -1,8 +1,7 @@
 """A process that `waybill up` keeps running: started, watched, restarted, and stopped with everything it has started.
 
 Owns the process and its group, and a record of it (``NAME.json``), so that children that survive when both `up` and the
-process are killed are stopped before the next one starts. Knows nothing of what the process does; the process's side of
-the protocol is `waybill.process.child_protocol`.
+process are killed are stopped before the next one starts. `waybill.process.child_protocol` is the process's side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Embedded Postgres: one cluster in the home, reached through a Unix socket only.
 
-Owns its start, taking it over after a killed command, and its stop. A server runs if a connection to it works. Listens
-on no network address. Knows no table and no schema.
+Owns its start, taking it over after a killed command, and its stop. A server runs if a connection to it works.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Make the cluster that embedded Postgres runs on, with the programs of the wheel.
 
-Owns the path of those programs, the settings that differ from PostgreSQL's own, and that a cluster appears whole or not
-at all. Refuses to make one where something else is stored.
+Owns the settings that differ from PostgreSQL's own. A cluster appears whole or not at all, and replaces nothing.
 """
 
 from __future__ import annotations
@@ -39,10 +38,7 @@ _DRAFT_PREFIX = "postgres.new-"
 
 
 def make_cluster(data: Path, account: ServerAccount | None) -> None:
-    """Make a cluster next to *data* and move it there when complete: a killed initdb leaves no half-made cluster there.
-
-    Raises `StackUnavailable`.
-    """
+    """Make a cluster, and move it to *data* when complete: initdb may be killed. Raises `StackUnavailable`."""
     binaries = postgres_binaries()
     remove_drafts(data)
     # A new name each time: the initdb of a killed command may still be writing into its own.

@@ -1,9 +1,8 @@
 """The stack lock: which commands use the servers of a home.
 
 Owns two lock files in the home. Every command that uses the stack holds the first one shared; servers are started and
-stopped while the second one is held exclusively. The kernel releases both when a process dies, however it dies, so no
-count can be wrong. A command that can turn its shared lock into an exclusive one is the last user. Refuses to wait
-without end. Knows nothing about servers.
+stopped while the second one is held exclusively. The kernel releases both when a process dies, so no count can be
+wrong. A command that can turn its shared lock into an exclusive one is the last user. No wait is without end.
 """
 
 from __future__ import annotations

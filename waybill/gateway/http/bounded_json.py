@@ -1,7 +1,6 @@
 """JSON request bodies with a bound on their size and on the time they take to arrive.
 
-FastAPI reads the whole body before it authenticates the caller. Without the bounds any client could fill the memory, or
-hold a connection open. Files are not uploaded as JSON.
+FastAPI reads a body before it authenticates: unbounded, any client could fill the memory or hold a connection open.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@ Owns the entity tag of a file's content, `If-Match`, `If-None-Match` and `If-Ran
 `Range` in the unit ``bytes`` (section 14). The tag is strong: it is the sha256 of the content. Files have no
 `Last-Modified`, because their content never changes; conditions by date are ignored or fail, as the RFC says.
 
-One range is served. Several ranges in one request are answered with the whole file, which section 14.2 allows: no
-downloader needs a multipart response, and many overlapping ranges are a known attack on servers. A malformed range, or
-one in another unit, is ignored likewise.
+Several ranges in one request are answered with the whole file, which section 14.2 allows: many overlapping ranges are a
+known attack on servers. A malformed range, or one in another unit, is ignored likewise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rate limiting with a token bucket for each name; pure, with an injected clock.
-
-A bucket holds the tokens of one minute, so that a burst after a pause is admitted, and refills evenly.
-"""
+"""Rate limiting: a token bucket for each name holds the tokens of one minute and refills evenly; pure."""
 
 from __future__ import annotations
 

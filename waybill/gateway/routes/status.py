@@ -1,7 +1,6 @@
 """``GET /status``: the state and history of runs, and recent events of all runs, as read from Prefect.
 
-Answers for every run of this project's flows, wherever it was started, with the same content as `waybill status` and
-`waybill events`.
+For every run of this project's flows, wherever it was started; `waybill status` and `waybill events` show the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """``/webhooks``: endpoints and their secrets, the log of deliveries, replay, a test event, and long event bodies.
 
-Responses are those of ``waybill webhooks ... --json``. Sends nothing itself: that is the dispatcher's work, in another
-process, which Postgres notifies.
+Responses are those of ``waybill webhooks ... --json``. Dispatchers send, in other processes that Postgres notifies.
 """
 
 from __future__ import annotations
