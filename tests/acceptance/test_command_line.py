@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.stack_driver import PATIENCE_SECONDS
 
 pytestmark = WITH_UP
 
@@ -277,16 +278,21 @@ def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp
     api = _api_address(waybill)
     path = tmp_path / "served.md"
     path.write_text("# Served\n\nA document for the deployment.\n")
-    deployment = httpx.get(f"{api}/deployments/name/process-documents/waybill").raise_for_status().json()
+    deployment = (
+        httpx.get(f"{api}/deployments/name/process-documents/waybill", timeout=PATIENCE_SECONDS)
+        .raise_for_status()
+        .json()
+    )
     run = (
         httpx.post(
             f"{api}/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": {"sources": [str(path)], "stages": [1, 2]}},
+            timeout=PATIENCE_SECONDS,
         )
         .raise_for_status()
         .json()
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while (status := waybill.json("status", run["id"]))["status"] not in {"completed", "failed", "crashed"}:
         assert time.monotonic() < deadline, status
         time.sleep(0.5)

@@ -15,6 +15,7 @@ import pytest
 from blocks.age import X25519Identity
 from tests.acceptance.conftest import CommandLine
 from tests.peak_memory import peak_bytes
+from tests.stack_driver import PATIENCE_SECONDS
 
 MIB = 1024 * 1024
 LINE = b"Snow is cleared from the roads of the town by the depot's four vehicles.\n"
@@ -84,7 +85,7 @@ def test_damage_is_told_on_standard_output_before_the_last_piece(on_postgres: Co
     stored.chmod(0o600)
     stored.write_bytes(content)
     running = process(on_postgres, "files", "get", one["file_id"], "-o", "-", stdout=subprocess.PIPE)
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=PATIENCE_SECONDS)
     assert running.returncode == 1
     assert b"have changed" in err
     assert len(out) < one["size"]
@@ -94,13 +95,13 @@ def test_damage_is_told_on_standard_output_before_the_last_piece(on_postgres: Co
 def test_output_that_cannot_be_written_is_told(on_postgres: CommandLine, arguments: tuple[str, ...]) -> None:
     with Path("/dev/full").open("wb") as full:
         running = process(on_postgres, "files", *arguments, stdout=full)
-        err = running.communicate(timeout=60)[1].decode()
+        err = running.communicate(timeout=PATIENCE_SECONDS)[1].decode()
     assert running.returncode in {1, 2}
     assert "Traceback" not in err
     assert "waybill: " in err
 
     running = process(on_postgres, "files", *arguments, preexec_fn=lambda: os.close(1))
-    err = running.communicate(timeout=60)[1].decode()
+    err = running.communicate(timeout=PATIENCE_SECONDS)[1].decode()
     assert running.returncode in {1, 2}
     assert "Traceback" not in err
     assert "waybill: " in err
@@ -111,7 +112,7 @@ def test_a_reader_who_leaves_ends_a_list_without_a_word(on_postgres: CommandLine
     os.close(reader)
     running = process(on_postgres, "files", "list", stdout=writer)
     os.close(writer)
-    err = running.communicate(timeout=60)[1].decode()
+    err = running.communicate(timeout=PATIENCE_SECONDS)[1].decode()
     assert running.returncode == 1
     assert [line for line in err.splitlines() if "storage key" not in line] == []
 
@@ -121,12 +122,12 @@ def test_a_command_that_is_interrupted_says_so_and_leaves_nothing(alone: Command
     target = alone.home / "sealed.age"
     recipient = X25519Identity.generate().recipient.text
     running = process(alone, "age", "encrypt", "-r", recipient, "-o", target, stdin=subprocess.PIPE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not list(alone.home.iterdir()):  # until it writes
         assert running.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     running.send_signal(end)
-    err = running.communicate(timeout=60)[1].decode()
+    err = running.communicate(timeout=PATIENCE_SECONDS)[1].decode()
     assert running.returncode == 130
     assert err.startswith("waybill: interrupted")
     assert list(alone.home.iterdir()) == []

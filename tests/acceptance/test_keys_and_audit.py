@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.cli import run
 
 pytestmark = WITH_UP
@@ -23,7 +24,7 @@ ID = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
 
 def ask(waybill: CommandLine, key: str, path: str = "/files/list?limit=1", method: str = "GET") -> httpx.Response:
     url = f"{waybill.gateway}/api/v1{path}"
-    return httpx.request(method, url, headers={"Authorization": f"Bearer {key}"}, timeout=60)
+    return httpx.request(method, url, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE_SECONDS)
 
 
 def put(waybill: CommandLine, folder: Path, name: str = "snow.md") -> dict[str, Any]:

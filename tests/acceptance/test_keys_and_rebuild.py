@@ -15,6 +15,7 @@ from blocks.age import parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
 from tests.shared_servers import shared_prefect
+from tests.stack_driver import eventually
 
 SAMPLES = Path("samples")
 
@@ -168,8 +169,12 @@ def test_the_whole_job_on_s3(
 
     waybill.run("files", "rm", upload["file_id"])
     client = s3_server.client()
-    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
+
+    def keys() -> list[str]:
+        return [entry["Key"] for entry in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
+
+    # Eleven files and their manifests. Swift lists what has just gone for a moment more when it is busy.
+    eventually(lambda: len(keys()) == 22, "the rest is stored")
+    assert all(key.startswith("custody/") for key in keys())
     client.close()
-    assert len(keys) == 22  # eleven files and their manifests
-    assert all(key.startswith("custody/") for key in keys)
     assert s3_server.secret_key not in waybill.run("files", "list").stdout

@@ -24,11 +24,10 @@ import pytest
 
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.shared_servers import shared_prefect
-from tests.stack_driver import unused_port
+from tests.stack_driver import PATIENCE_SECONDS, unused_port
 
 MIB = 1024 * 1024
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
-START_SECONDS = 20.0
 INGEST = "/api/v1/ingest/file"
 UPLOAD = "/api/v1/files/upload"
 
@@ -99,7 +98,7 @@ async def running_proxy(
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen([program, *arguments], env=environment, cwd=folder, stdout=output, stderr=output)  # noqa: ASYNC220
     try:
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 assert process.poll() is None, (folder / "output").read_text()
                 try:
@@ -112,7 +111,7 @@ async def running_proxy(
         yield log.read_text
     finally:
         process.terminate()
-        process.wait(START_SECONDS)
+        process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +143,7 @@ async def proxied(
             database_url, tmp_path / "home", prefect_api=prefect_api, public_url=url, max_file_mib=1, max_upload_mib=16
         ) as gateway,
         running_proxy(kind, program, tmp_path / kind, port, gateway.url.removeprefix("http://")) as log,
-        httpx.AsyncClient(base_url=url, timeout=30) as client,
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE_SECONDS) as client,
     ):
         yield Proxied(gateway, client, url, log)
 
@@ -270,7 +269,7 @@ async def refused(proxied: Proxied, path: str, size: int, headers: dict[str, Any
 
     sending = asyncio.create_task(send_on())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             first, *rest = (await reader.readuntil(b"\r\n\r\n")).decode().rstrip().split("\r\n")
             found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
             body = await reader.readexactly(int(found["content-length"]))

@@ -13,12 +13,10 @@ import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
 from tests.acceptance.webhook_runs import ALL_OF_A_RUN, bodies, document, require_signed
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks import Answer, Receiver
 
 pytestmark = WITH_UP
-
-# Seconds for what takes milliseconds where nothing else runs.
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture

@@ -30,11 +30,11 @@ def prefect_api(prefect_alone: str) -> Iterator[str]:
     """A server without deployments before the test, and after it."""
     yield prefect_alone
     for one in deployments(prefect_alone):
-        httpx.delete(f"{prefect_alone}/deployments/{one['id']}").raise_for_status()
+        httpx.delete(f"{prefect_alone}/deployments/{one['id']}", timeout=PATIENCE_SECONDS).raise_for_status()
 
 
 def deployments(prefect_api: str) -> list[dict[str, Any]]:
-    return httpx.post(f"{prefect_api}/deployments/filter", json={}).raise_for_status().json()
+    return httpx.post(f"{prefect_api}/deployments/filter", json={}, timeout=PATIENCE_SECONDS).raise_for_status().json()
 
 
 @pytest.fixture
@@ -87,10 +87,12 @@ def working(environment: Mapping[str, str], log: Path) -> Iterator[None]:
 def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str, object]) -> dict[str, Any]:
     """The state in which a run of the deployment ended."""
     url = f"{prefect_api}/deployments/{deployment_id}/create_flow_run"
-    run_id = httpx.post(url, json={"parameters": parameters}).raise_for_status().json()["id"]
+    run_id = httpx.post(url, json={"parameters": parameters}, timeout=PATIENCE_SECONDS).raise_for_status().json()["id"]
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        state = httpx.get(f"{prefect_api}/flow_runs/{run_id}").raise_for_status().json()["state"]
+        state = (
+            httpx.get(f"{prefect_api}/flow_runs/{run_id}", timeout=PATIENCE_SECONDS).raise_for_status().json()["state"]
+        )
         if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} or time.monotonic() > deadline:
             return dict(state)
         time.sleep(0.2)
@@ -110,7 +112,9 @@ def test_all_deployments_run_on_a_work_pool(
         ("reconcile_events", "every-minute"),
     }
     for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
-        httpx.post(f"{prefect_api}/deployments/{one['id']}/pause_deployment").raise_for_status()
+        httpx.post(
+            f"{prefect_api}/deployments/{one['id']}/pause_deployment", timeout=PATIENCE_SECONDS
+        ).raise_for_status()
     document = tmp_path / "letter.md"
     document.write_text("# A letter\n\nThe ferry leaves at five.\n")
     parameters = {"sources": [str(document)], "stages": [6], "webhook_url": receiver.url("/hook")}

@@ -29,6 +29,7 @@ from blocks.custody.manifest import manifest_path
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.runs.run_lock import dead_runs
 from blocks.storage import open_backend
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ MIB = 2**20
 SIZE_MIB = 20
 EVERY_MIB = range(SIZE_MIB + 1)
 # The bar is 5 s, of a machine that has nothing else to do; what waits for the end of its work takes a minute.
-MAX_END_SECONDS = 20
-SHORT_TIMEOUTS = Timeouts(connection_seconds=0.5)
+MAX_END_SECONDS = 45
+SHORT_TIMEOUTS = Timeouts(connection_seconds=5)
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def cancelled_in_the_middle(place: Place, after_mib: int, times: int) -> tuple[a
 
     def happen() -> None:
         loop.call_soon_threadsafe(cancel)
-        assert told.wait(10)
+        assert told.wait(PATIENCE_SECONDS)
 
     source = Source.happening(after_mib, happen)
     writing = asyncio.create_task(place.custody.take(draft(), source))

@@ -92,8 +92,8 @@ async def test_two_processes_send_nothing_twice(place: OutboxPlace, receiver: Re
     for number in range(8):
         await place.register(receiver.url(f"/{number}"))
     with (
-        DispatcherProcess(place.database_url, place.home, idle_seconds=0.05) as one,
-        DispatcherProcess(place.database_url, place.home, idle_seconds=0.05) as other,
+        DispatcherProcess(place.database_url, place.home, idle_seconds=0.05, lease_seconds=60) as one,
+        DispatcherProcess(place.database_url, place.home, idle_seconds=0.05, lease_seconds=60) as other,
     ):
         one.wait_until_ready()
         other.wait_until_ready()
@@ -197,7 +197,8 @@ async def until_listening(place: OutboxPlace, *, other_than: int | None) -> list
 
     async def look() -> bool:
         rows = await place.execute(
-            "select pid from pg_stat_activity where starts_with(query, 'listen') and datname = current_database()"
+            "select pid from pg_stat_activity where starts_with(query, 'listen') and state = 'idle'"
+            " and datname = current_database()"
         )
         found[:] = [row["pid"] for row in rows if row["pid"] != other_than]
         return bool(found)

@@ -39,8 +39,8 @@ def kill(up: Up) -> int:
 def back(up: Up, killed: int) -> None:
     def answers() -> bool:
         try:
-            return httpx.get(f"{up.url}/health", timeout=5).is_success and up.gateway_pid != killed
-        except (httpx.TransportError, ValueError):
+            return httpx.get(f"{up.url}/health", timeout=30).is_success and up.gateway_pid != killed
+        except (httpx.TransportError, OSError, ValueError):
             return False
 
     eventually(answers, "another gateway answers")

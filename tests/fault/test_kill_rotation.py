@@ -18,6 +18,7 @@ from blocks.settings import Settings
 from blocks.settings.parsing import Secret
 from tests.acceptance.conftest import CommandLine, alone
 from tests.integration.custody_place import draft
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.stack import running_stack
 
 __all__ = ["alone"]  # the fixture
@@ -55,7 +56,7 @@ def test_a_rotation_that_is_killed_again_and_again_is_finished_with_the_same_key
 
 def rotated(waybill: CommandLine) -> dict[str, Any]:
     """The answer of a rotation. Postgres lets go of a killed one's lock a moment after its connection is gone."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = json.loads(waybill.run("keys", "rotate-storage", "--json", expect=None).stdout)
         if answer.get("error", {}).get("code") != "RotationUnderWay":
@@ -79,7 +80,7 @@ def kill_soon_after_it_begins(waybill: CommandLine, chance: random.Random) -> No
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    keys, deadline = identity.read_bytes(), time.monotonic() + 60
+    keys, deadline = identity.read_bytes(), time.monotonic() + PATIENCE_SECONDS
     while rotation.poll() is None and time.monotonic() < deadline:
         if identity.read_bytes() != keys or sorted((waybill.home / "artifacts").glob("*/*/*")) != blobs:
             time.sleep(chance.uniform(0, 0.2))

@@ -227,7 +227,7 @@ def test_prefect_of_a_killed_command_is_adopted_unless_it_is_of_another_version_
         assert not any(line.startswith(f"{record['process']['pid']} ") for line in processes_of(home))
 
         # A record that names somebody else's process: nobody is signalled, and the server is found by its arguments.
-        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         record["process"]["pid"] = bystander.pid
         (home / "stack.json").write_text(json.dumps({"prefect_server": record}))
         assert command.leave() == 0

@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         yield from _pieces(self.rfile, int(self.headers.get("Content-Length") or 0))
 
     def _pass_on(self, fault: Fault) -> None:
-        server = http.client.HTTPConnection(self.proxy.target, timeout=60)
+        server = http.client.HTTPConnection(self.proxy.target, timeout=PATIENCE_SECONDS)
         try:
             server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():

