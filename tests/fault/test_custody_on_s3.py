@@ -25,8 +25,8 @@ from tests.storage_keys import ENCRYPTED, IDENTITY
 
 MIB = 2**20
 SIZE_MIB = 40
-# The bar for a server that answers 503 for ever, clearing up included, is 30, of a machine that has nothing else to do.
-MAX_REFUSED_SECONDS = 60
+# The bar for a server that answers 503 for ever; clearing up included.
+MAX_REFUSED_SECONDS = 30
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ SIZE_MIB = 7
 KEY = "outputs/3f/3f2a"
 # The bar for a process that is told to end is 5 s, of a machine that has nothing else to do; one that hangs
 # never ends. That for a write to a server which answers 503 for ever is 30 s.
-MAX_END_SECONDS = 60
-MAX_REFUSED_SECONDS = 60
+MAX_END_SECONDS = 20
+MAX_REFUSED_SECONDS = 30
 # Seconds where the product waits for many times as long.
 SHORT = RetryLimits(retry_seconds=0.4, first_pause_seconds=0.05, longest_pause_seconds=0.2)
 # A machine that is busy is silent too, for a while; so there is time for several more attempts.

@@ -45,8 +45,8 @@ VICTIMS = ("flow", "serve", "prefect", "dispatch", "cancel")
 _WORK_SECONDS = 2.5
 # A server or flow server that was killed is noticed, ended with its children and started again.
 _RECOVERY_SECONDS = 120.0
-# W2: within 30 s of the reconciler's run everything is told. It has to be back first, on a machine that is busy.
-_TOLD_SECONDS = 120.0
+# W2: within 30 s of the reconciler's run everything is told. It has to be back first.
+_TOLD_SECONDS = 45.0
 
 _TOLD = {
     "RUNNING": "task_started",
