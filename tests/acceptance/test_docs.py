@@ -263,14 +263,12 @@ def page(name: str) -> Path:
     return ROOT / "docs" / name
 
 
-@pytest.mark.timeout(600)
 def test_the_quickstart_works_as_printed(reader: Reader) -> None:
     printed = reader.printed("quickstart.md")
     assert "14 of 14 documents completed" in printed
     assert "; 0 files made, 84 reused." in printed
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name",
     [
@@ -288,7 +286,6 @@ def test_the_commands_of_a_page_work_as_printed(reader: Reader, name: str) -> No
     reader.printed(name)
 
 
-@pytest.mark.timeout(600)
 def test_the_json_on_the_command_line_page_is_what_its_commands_print(reader: Reader) -> None:
     printed = [*json_objects(reader.printed("command-line.md"))]
     for line, _, text in blocks(page("command-line.md"), "json"):
@@ -337,7 +334,6 @@ def fields(value: Any, inside: str = "") -> set[str]:
     return {inside.removesuffix(".")}
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("section", "schema"),
     [("3 chunker", "chunks/1"), ("4 fact-generator", "facts/1"), ("5 ingestor", "ingestion/1")],
@@ -351,7 +347,6 @@ def test_the_fields_of_an_output_are_those_on_the_page(reader: Reader, section: 
     assert real == described_fields(section)
 
 
-@pytest.mark.timeout(600)
 def test_the_yaml_header_is_as_described(reader: Reader) -> None:
     example = yaml.safe_load(blocks(page("stages.md"), "yaml")[0][2].strip().strip("-"))
     headers = [

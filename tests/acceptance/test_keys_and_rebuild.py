@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from blocks.age import parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
@@ -118,7 +116,6 @@ def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
     assert "chmod 600" in answer["error"]["message"]
 
 
-@pytest.mark.timeout(300)
 def test_the_public_key_alone_processes_and_the_secret_one_reads_it(on_servers: CommandLine, tmp_path: Path) -> None:
     recipient = on_servers.run("keys", "storage").stdout.strip()
     identity = tmp_path / "identity"
@@ -136,7 +133,6 @@ def test_the_public_key_alone_processes_and_the_secret_one_reads_it(on_servers: 
     assert json.loads((tmp_path / "out").read_text())["chunks"]
 
 
-@pytest.mark.timeout(300)
 def test_the_whole_job_on_s3(
     alone: CommandLine, run_folder: Path, s3_server: S3Server, s3_bucket: str, tmp_path: Path
 ) -> None:

@@ -95,7 +95,6 @@ def hostile(
     yield run_watched(on_servers, *paths.values(), stage_seconds=10), paths
 
 
-@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_hostile_documents_hurt_only_themselves(
     on_servers: CommandLine, hostile: tuple[Watched, dict[str, Path]]
 ) -> None:
@@ -114,7 +113,6 @@ def test_memory_stays_bounded(hostile: tuple[Watched, dict[str, Path]]) -> None:
     assert 100_000_000 < watched.peak_memory_bytes < MAX_MEMORY_BYTES
 
 
-@pytest.mark.timeout(RUN_SECONDS + 60)
 def test_real_documents_from_elsewhere_give_five_outputs_each(on_servers: CommandLine) -> None:
     fetch_foreign()
     documents = find_foreign_documents(limit_per_format=2)

@@ -25,25 +25,17 @@ _END_SECONDS = 30
 POOL = "waybill-pool"
 
 
-@pytest.fixture
-def prefect_api(prefect_alone: str) -> Iterator[str]:
-    """A server without deployments before the test, and after it."""
-    yield prefect_alone
-    for one in deployments(prefect_alone):
-        httpx.delete(f"{prefect_alone}/deployments/{one['id']}", timeout=PATIENCE_SECONDS).raise_for_status()
-
-
 def deployments(prefect_api: str) -> list[dict[str, Any]]:
     return httpx.post(f"{prefect_api}/deployments/filter", json={}, timeout=PATIENCE_SECONDS).raise_for_status().json()
 
 
 @pytest.fixture
-def environment(prefect_api: str, database_url: str, tmp_path: Path) -> dict[str, str]:
+def environment(prefect_alone: str, database_url: str, tmp_path: Path) -> dict[str, str]:
     """What a worker's machine has: Prefect's address, and what Waybill's flows need."""
     return {
         **plain_environment(),
         "DO_NOT_TRACK": "1",
-        "PREFECT_API_URL": prefect_api,
+        "PREFECT_API_URL": prefect_alone,
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -99,13 +91,12 @@ def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str
 
 
 @PREFECT_ALONE
-@pytest.mark.timeout(450)
 def test_all_deployments_run_on_a_work_pool(
-    environment: dict[str, str], prefect_api: str, database_url: str, receiver: Receiver, tmp_path: Path
+    environment: dict[str, str], prefect_alone: str, database_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
     prefect(environment, "work-pool", "create", POOL, "--type", "process")
     prefect(environment, "--no-prompt", "deploy", "--all")
-    found = deployments(prefect_api)
+    found = deployments(prefect_alone)
     assert {(one["entrypoint"].split(":")[1], one["name"]) for one in found} == {
         ("process_documents", "waybill"),
         ("deliver_webhooks", "every-minute"),
@@ -113,7 +104,7 @@ def test_all_deployments_run_on_a_work_pool(
     }
     for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
         httpx.post(
-            f"{prefect_api}/deployments/{one['id']}/pause_deployment", timeout=PATIENCE_SECONDS
+            f"{prefect_alone}/deployments/{one['id']}/pause_deployment", timeout=PATIENCE_SECONDS
         ).raise_for_status()
     document = tmp_path / "letter.md"
     document.write_text("# A letter\n\nThe ferry leaves at five.\n")
@@ -121,7 +112,7 @@ def test_all_deployments_run_on_a_work_pool(
     with working(environment, tmp_path / "worker.log"):
         for entrypoint, given in (("process_documents", parameters), ("deliver_webhooks", {})):
             (chosen,) = [one["id"] for one in found if one["entrypoint"].endswith(f":{entrypoint}")]
-            state = run_to_the_end(prefect_api, chosen, given)
+            state = run_to_the_end(prefect_alone, chosen, given)
             assert state["type"] == "COMPLETED", f"{state}\n{(tmp_path / 'worker.log').read_text()[-3000:]}"
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("select filename, state from artifacts order by stage nulls first").fetchall()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-
 from tests.fault.kill_and_resume import compare
 from tests.shared_servers import shared_prefect
 
 
-@pytest.mark.timeout(300)
 def test_kill_9_at_random_moments_then_the_same_command_again_equals_an_undisturbed_run(
     run_folder: Path, tmp_path: Path
 ) -> None:

@@ -10,8 +10,6 @@ import sys
 import time
 from typing import Any
 
-import pytest
-
 from blocks.age import parse_identities
 from blocks.open_custody import open_custody
 from blocks.settings import Settings
@@ -27,7 +25,6 @@ FILES = 25
 KILLS = 4
 
 
-@pytest.mark.timeout(300)
 def test_a_rotation_that_is_killed_again_and_again_is_finished_with_the_same_key(
     alone: CommandLine,
 ) -> None:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from tests.fault.webhook_chaos import VICTIMS, disturb
 
 DOCUMENTS = 20
 
 
-@pytest.mark.timeout(600)
 def test_every_state_has_one_event_and_every_event_arrives_whoever_is_killed() -> None:
     seed = random.randrange(2**32)
     counts = disturb([[["flow", "dispatch"], ["cancel"]], [["serve", "prefect"]]], documents=DOCUMENTS, seed=seed)

@@ -76,7 +76,6 @@ async def schemathesis(gateway: Gateway, folder: Path, headers: dict[str, str], 
     return process.returncode or 0, output.decode(errors="replace")
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("known", [True, False], ids=["ids of what is there", "any ids"])
 async def test_every_answer_is_as_described(gateway: Gateway, tmp_path: Path, known: bool) -> None:
     headers = await gateway.headers()
