@@ -290,12 +290,13 @@ async def test_a_link_that_cannot_be_is_refused(
 async def test_each_path_asks_for_its_scope(gateway: Gateway) -> None:
     artifact = await gateway.put(b"x")
     by_scope = {scope: await gateway.headers(scope) for scope in ("read", "write", "admin")}
+    by_scope["read and write"] = await gateway.headers("read", "write")
     paths = {
         ("GET", f"/metadata/{artifact.file_id}"): "read",
         ("GET", "/list"): "read",
         ("GET", "/list/by-source?source_file=a"): "read",
         ("GET", "/list/by-stage?stage=1"): "read",
-        ("POST", f"/{artifact.file_id}/share"): "write",
+        ("POST", f"/{artifact.file_id}/share"): "read and write",
         ("POST", f"/{artifact.file_id}/pin"): "write",
         ("POST", f"/{artifact.file_id}/unpin"): "write",
         ("DELETE", f"/{artifact.file_id}"): "write",

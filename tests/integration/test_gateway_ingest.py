@@ -172,6 +172,15 @@ async def test_a_file_in_custody_is_processed_without_being_sent_again(gateway: 
 # The same request more than once --------------------------------------------------------------------------------------
 
 
+async def test_events_about_a_file_that_a_key_only_knows_by_its_id_need_read(gateway: Gateway) -> None:
+    file_id = (await ingest(gateway)).json()["file_id"]
+    hook = {"webhook_url": "https://example.org/hook", "file_id": file_id}
+    refused = await ingest(gateway, None, **hook)
+    assert (refused.status_code, error_of(refused)) == (403, "ScopeMissing")
+    assert await runs_on(file_id) == 1
+    assert (await ingest(gateway, None, key=await gateway.key("read", "write"), **hook)).status_code == 202
+
+
 async def test_a_request_that_is_sent_again_gets_the_same_answer_and_makes_nothing(gateway: Gateway) -> None:
     key, fields = await gateway.key("write"), {"stages": "1-2", "metadata": '{"a": 1}'}
     first = await ingest(gateway, key=key, once="order-1", **fields)

@@ -42,6 +42,10 @@ class Caller(Actor):
         """The namespace of this caller's idempotency keys."""
         return self.key.key_id if self.key else self.actor
 
+    def allows(self, scope: str) -> bool:
+        """Return whether the caller's key has *scope*; a link has none."""
+        return self.key is not None and self.key.allows(scope)
+
 
 class Gate:
     """Authenticates keys, checks scopes, limits rates (*requests_per_minute* for keys without a limit of their own)."""
@@ -63,8 +67,8 @@ class Gate:
         self._refusals = RateLimit(clock)
         self._recorded_at: dict[tuple[str, str | None], float] = {}
 
-    async def admit(self, request: Request, scope: str) -> Caller:
-        """Return the caller, whose key has *scope*. Raises `HttpError` (401, 403, 429) and `CatalogUnavailable`."""
+    async def admit(self, request: Request, *scopes: str) -> Caller:
+        """Return the caller, whose key has all *scopes*. Raises `HttpError` (401, 403, 429), `CatalogUnavailable`."""
         client = client_address(request)
         presented = self._presented(request, client)
         key = await self._lookups.key(presented.key_id)
@@ -72,17 +76,35 @@ class Gate:
             raise self._wrong_key(client, "unknown API key; 'waybill keys list' shows those that exist")
         caller = Caller(actor=f"key:{key.key_id}", client=client, request_id=request_id.get(), key=key)
         request.state.actor = caller.actor
-        refusal = self._refusal(key, scope)
-        if refusal is not None:
-            if not self._refusals.take(key.key_id, _REFUSALS_RECORDED_PER_MINUTE):
-                why = "revoked or expired" if not key.usable else f"without the scope {scope}"
-                await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
-            raise refusal
+        if not key.usable:
+            await self._record_refusal(key, caller, request, "revoked or expired")
+            raise not_authenticated("this API key is revoked or expired; create one with 'waybill keys create'")
+        await self.require(request, caller, *scopes)
         await self._record_use(key, caller)
         wait_seconds = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
         if wait_seconds:
             raise _too_many_requests(wait_seconds)
         return caller
+
+    async def require(self, request: Request, caller: Caller, *scopes: str) -> None:
+        """Raise `HttpError` (403), and record it, unless the caller's key has all *scopes*."""
+        missing = [scope for scope in scopes if not caller.allows(scope)]
+        if not missing or caller.key is None:
+            return
+        await self._record_refusal(caller.key, caller, request, f"without the scope {missing[0]}")
+        wanted = " ".join(scopes)
+        raise HttpError(
+            403,
+            "ScopeMissing",
+            f"this API key lacks the scope '{missing[0]}'; create one with "
+            f"'waybill keys create NAME --scopes {','.join(scopes)}'",
+            detail={"wanted": wanted, "scopes": list(caller.key.scopes)},
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{wanted}"'},
+        )
+
+    async def _record_refusal(self, key: ApiKey, caller: Caller, request: Request, why: str) -> None:
+        if not self._refusals.take(key.key_id, _REFUSALS_RECORDED_PER_MINUTE):
+            await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
 
     def _presented(self, request: Request, client: str | None) -> PresentedKey:
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -96,19 +118,6 @@ class Gate:
     def _wrong_key(self, client: str | None, message: str) -> HttpError:
         wait_seconds = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
         return _too_many_requests(wait_seconds) if wait_seconds else not_authenticated(message)
-
-    def _refusal(self, key: ApiKey, scope: str) -> HttpError | None:
-        if not key.usable:
-            return not_authenticated("this API key is revoked or expired; create one with 'waybill keys create'")
-        if not key.allows(scope):
-            return HttpError(
-                403,
-                "ScopeMissing",
-                f"this API key lacks the scope '{scope}'; create one with 'waybill keys create NAME --scopes {scope}'",
-                detail={"wanted": scope, "scopes": list(key.scopes)},
-                headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'},
-            )
-        return None
 
     async def _record_use(self, key: ApiKey, caller: Caller) -> None:
         now, use = self._clock(), (key.key_id, caller.client)

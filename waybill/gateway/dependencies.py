@@ -1,4 +1,4 @@
-"""FastAPI dependencies that routes name by type: the gateway's resources, and an authenticated caller with a scope."""
+"""FastAPI dependencies that routes name by type: the gateway's resources, and an authenticated caller with scopes."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ async def resources_of(request: Request) -> Resources:
 GatewayResources = Annotated[Resources, Depends(resources_of)]
 
 
-def _with_scope(scope: str) -> Callable[..., Awaitable[Caller]]:
+def _with(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     async def caller(request: Request, resources: GatewayResources, _: Credentials) -> Caller:
-        return await resources.gate.admit(request, scope)
+        return await resources.gate.admit(request, *scopes)
 
     return caller
 
 
-Reader = Annotated[Caller, Depends(_with_scope(READ))]
-Writer = Annotated[Caller, Depends(_with_scope(WRITE))]
-Admin = Annotated[Caller, Depends(_with_scope(ADMIN))]
+Reader = Annotated[Caller, Depends(_with(READ))]
+Writer = Annotated[Caller, Depends(_with(WRITE))]
+Sharer = Annotated[Caller, Depends(_with(WRITE, READ))]
+"""May make links: a link lets its holder read the file, so `write` alone is not enough."""
+Admin = Annotated[Caller, Depends(_with(ADMIN))]

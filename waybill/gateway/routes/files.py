@@ -13,9 +13,11 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from blocks.access import READ
 from blocks.catalog import Kind
 from blocks.errors import InvalidOptions
-from waybill.gateway.dependencies import GatewayResources, Reader, Writer
+from waybill.gateway.access import Caller
+from waybill.gateway.dependencies import GatewayResources, Reader, Sharer, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import upload_metadata
@@ -106,6 +108,21 @@ class FileList(BaseModel):
 
 class FileRemoved(FileEntry):
     """A file that was deleted."""
+
+    state: Literal["removed"]
+
+
+class FileChanged(BaseModel):
+    """What a key without the scope `read` learns of a file that it changed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    file_id: UUID
+    pinned: bool
+
+
+class FileRemovedUnread(FileChanged):
+    """What a key without the scope `read` learns of a file that it deleted."""
 
     state: Literal["removed"]
 
@@ -203,18 +220,21 @@ async def list_by_stage(
     return await _page(resources, stage=stage, limit=limit, after=after)
 
 
-@router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved)
+@router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved | FileRemovedUnread)
 async def delete(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Delete a file permanently. The catalogue keeps a record that it existed. A pinned file is refused (409)."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
-    return json_response({**_shown(artifact.listing()), "state": "removed"})
+    return json_response({**_shown_to(caller, artifact.listing()), "state": "removed"})
 
 
 @router.post("/{file_id:uuid}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
 async def share(
-    caller: Writer, resources: GatewayResources, file_id: UUID, options: ShareOptions | None = None
+    caller: Sharer, resources: GatewayResources, file_id: UUID, options: ShareOptions | None = None
 ) -> Response:
-    """Create a link that downloads the file without an API key. It expires with the file at the latest."""
+    """Create a link that downloads the file without an API key, for a key that may read and write.
+
+    It expires with the file at the latest.
+    """
     lifetime = duration((options or ShareOptions()).expires_in)
     shared = await share_file(
         resources.custody, file_id, lambda artifact: resources.links.to_download(artifact, lifetime), by=caller
@@ -222,19 +242,23 @@ async def share(
     return json_response(shared.as_json())
 
 
-@router.post("/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
+@router.post(
+    "/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails | FileChanged
+)
 async def pin(
     caller: Writer, resources: GatewayResources, file_id: UUID, options: PinOptions | None = None
 ) -> Response:
     """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
     note = options.note if options else None
-    return json_response(_shown((await pin_file(resources.custody, file_id, note=note, by=caller)).metadata_view()))
+    artifact = await pin_file(resources.custody, file_id, note=note, by=caller)
+    return json_response(_shown_to(caller, artifact.metadata_view()))
 
 
-@router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails)
+@router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails | FileChanged)
 async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Let a pinned file expire again. One whose expiry has passed stays for another day."""
-    return json_response(_shown((await unpin_file(resources.custody, file_id, by=caller)).metadata_view()))
+    artifact = await unpin_file(resources.custody, file_id, by=caller)
+    return json_response(_shown_to(caller, artifact.metadata_view()))
 
 
 async def _page(resources: Resources, **filters: Any) -> Response:
@@ -242,6 +266,11 @@ async def _page(resources: Resources, **filters: Any) -> Response:
     async with catalog.connection() as connection:
         page = await catalog.list_artifacts(connection, **filters)
     return json_response({"files": [_shown(artifact.listing()) for artifact in page.artifacts], "next": page.next})
+
+
+def _shown_to(caller: Caller, view: dict[str, Any]) -> dict[str, Any]:
+    # `write` does not include `read`: names, hashes and metadata of other callers' files are not for such a key.
+    return _shown(view) if caller.allows(READ) else {name: view[name] for name in FileChanged.model_fields}
 
 
 def _shown(view: dict[str, Any]) -> dict[str, Any]:

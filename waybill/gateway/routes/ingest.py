@@ -19,7 +19,7 @@ from fastapi.responses import Response
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, Field
 
-from blocks.access import record
+from blocks.access import READ, WRITE, record
 from blocks.access.idempotency import Answered, Claim, record_answer, record_stored
 from blocks.catalog import Artifact, Connection
 from blocks.errors import DeploymentMissing, InvalidOptions, Transient
@@ -101,6 +101,9 @@ async def ingest(
             store=not isinstance(outcome, Answered) and not stored_before,
         ) as form:
             ingestion = _Ingestion(form, parameters)
+            if ingestion.file_id is not None and parameters.get("webhook_url"):
+                # The events link to the outputs of a file that this key may only know by its id.
+                await resources.gate.require(request, caller, WRITE, READ)
             if isinstance(outcome, Answered):
                 ingestion.require_same(outcome.fingerprint)
                 return _accepted(dict(outcome.answer), replayed=True)

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from blocks.access import READ
 from blocks.links import EVENT_PATH
 from blocks.webhooks.endpoints import EndpointState, Origin, list_endpoints
 from blocks.webhooks.event_types import EVENT_TYPES
@@ -134,6 +135,19 @@ class Delivery(BaseModel):
     last_milliseconds: float | None
     last_peer: str | None
     last_error: str | None
+
+
+class TestOutcome(BaseModel):
+    """What a key without the scope `read` learns of its test."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    delivery_id: UUID
+    event_id: str = Field(examples=["evt_0d6b3b52-6f0a-4d7c-9a3c-3d8f6f4e2b1a"])
+    endpoint_id: UUID
+    state: DeliveryState
+    attempts: int
+    last_status: int | None = Field(examples=[204])
 
 
 class Attempt(BaseModel):
@@ -265,11 +279,11 @@ async def replay(caller: Writer, resources: GatewayResources, delivery_id: UUID)
 
 
 _NOT_SENT_YET: dict[int | str, dict[str, Any]] = {
-    202: {"model": Delivery, "description": "Not sent yet; read the delivery later"}
+    202: {"model": Delivery | TestOutcome, "description": "Not sent yet; read the delivery later"}
 }
 
 
-@router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404), response_model=Delivery)
+@router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404), response_model=Delivery | TestOutcome)
 async def test(caller: Writer, resources: GatewayResources, wanted: TestedEndpoint) -> Response:
     """Send a test event to an endpoint, and wait some seconds for the outcome."""
     catalog = resources.custody.catalog
@@ -279,7 +293,10 @@ async def test(caller: Writer, resources: GatewayResources, wanted: TestedEndpoi
     else:
         async with resources.waiting_tests:
             found = await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
-    return json_response(found.as_json(), status=200 if found.last_attempt_at is not None else 202)
+    view = found.as_json()
+    if not caller.allows(READ):  # the URL of an endpoint may hold a secret of its receiver
+        view = {name: view[name] for name in TestOutcome.model_fields}
+    return json_response(view, status=200 if found.last_attempt_at is not None else 202)
 
 
 @router.get(
