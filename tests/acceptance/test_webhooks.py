@@ -45,6 +45,7 @@ def test_an_endpoint_hears_of_a_run_and_its_links_work_with_curl(
     saved = tmp_path / "saved"
     subprocess.run([curl, "-fsS", "-o", saved, file["download_url"]], check=True, timeout=PATIENCE_SECONDS)
     assert len(saved.read_bytes()) == file["size"]
+    assert "INFO waybill.delivery: the dispatcher begins" in (waybill.home / "logs" / "dispatch.log").read_text()
 
 
 def test_a_failing_run_and_its_documents_are_told(

@@ -1,4 +1,4 @@
-"""Run a dispatcher until the process is asked to end, and configure what its log says."""
+"""Run a dispatcher until the process is asked to end, with its log on stderr."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from blocks.catalog import Catalog
 from blocks.runtime.background_tasks import running
 from blocks.settings import Settings
 from blocks.webhooks.dispatch import Dispatcher
+from waybill.process.process_log import log_to_stderr
 
 # Most receivers answer within this. Together with writing the last outcomes it is less than `waybill up` and container
 # runtimes wait before they kill; the next dispatcher sends again what is cancelled.
@@ -31,7 +32,7 @@ def run_dispatcher(
     Raises `CatalogUnavailable` and `InvalidSettings` before *on_ready* is called, and `InvalidSettings` later when the
     database cannot be used any more.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     # It logs every attempt to reconnect during a database outage; the dispatcher logs the outage once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     # Prefect's client, which the reconciler uses, logs every request.

@@ -28,6 +28,7 @@ from blocks.runs.prefect_api import runs_of_deployments
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
+from waybill.process.process_log import log_to_stderr
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
@@ -110,6 +111,7 @@ def main() -> None:
     parser = child_arguments(__doc__)
     parser.add_argument("--project", type=Path, default=project_directory())
     arguments = parser.parse_args()
+    log_to_stderr()
     end_with_parent()
     asyncio.run(serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd)))
 
