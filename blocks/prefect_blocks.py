@@ -1,9 +1,14 @@
-"""Load the Prefect blocks named ``waybill``, which take precedence over the environment."""
+"""Load the Prefect blocks named ``waybill``, which take precedence over the environment.
+
+Every caller loads them once, when it begins: a run or a gateway keeps what it began with while a person changes a
+block. Nothing here writes a block.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +23,16 @@ BLOCK_NAME = "waybill"
 
 
 async def load_store(settings: Settings) -> ArtifactStore:
-    """Return the `artifact-store` block named ``waybill``, or one made from the environment when there is none."""
-    try:
-        return await ArtifactStore.aload(BLOCK_NAME)
-    except ValueError:  # Prefect raises it when there is no such block document
-        return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
+    """Return the `artifact-store` block named ``waybill`` that a person has saved, else one made from the environment.
+
+    A *managed* block is a copy of the environment of some command of an earlier version, which may be another home's.
+    It does not count, and stays as it is.
+    """
+    with suppress(ValueError):  # Prefect raises it when there is no such block document
+        found = await ArtifactStore.aload(BLOCK_NAME)
+        if not found.managed:
+            return found
+    return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
 
 
 @dataclass(frozen=True, kw_only=True)

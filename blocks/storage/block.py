@@ -33,8 +33,8 @@ class ArtifactStore(WritableFileSystem):
     )
     managed: bool = Field(
         default=False,
-        description="Set by Waybill: this block follows WAYBILL_STORAGE_URL. Turn it off in a block of your own, which "
-        "then takes precedence over the environment.",
+        description="Set in blocks that earlier versions of Waybill have saved; they are ignored. Leave it off in a "
+        "block of your own, which takes precedence over the environment.",
     )
 
     _backend: Backend | None = PrivateAttr(default=None)

@@ -73,6 +73,9 @@ async def test_runs_that_fall_silent_are_lost_and_those_that_are_heard_of_or_res
     client: PrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("waybill.stack.automations._FAREWELL_SECONDS", 30.0)
+    # Everything below comes after a clean stop and another start.
+    await watch_heartbeats(client, ["watched-flow"], WITHIN)
+    await stop_watching(client)
     await watch_heartbeats(client, ["watched-flow"], WITHIN)
     # An old one, which goes silent before the automation is brought up to date: then its silence does not count.
     resumed = await begin(client)
@@ -99,9 +102,9 @@ async def test_runs_that_fall_silent_are_lost_and_those_that_are_heard_of_or_res
     assert await state(client, ended) == "Completed"
     assert await state(client, resumed) == "AwaitingRetry"
     assert await state(client, stranger) == "Running"
-    found = await client.read_automations_by_name(AUTOMATION)
-    assert [one.enabled for one in found] == [True]
     await stop_watching(client)
     assert [one.enabled for one in await client.read_automations_by_name(AUTOMATION)] == [False]
+    await watch_heartbeats(client, ["watched-flow"], WITHIN)
+    assert [one.enabled for one in await client.read_automations_by_name(AUTOMATION)] == [True]
     await watch_heartbeats(client, ["watched-flow"], None)
     assert [one.enabled for one in await client.read_automations_by_name(AUTOMATION)] == [False]

@@ -231,21 +231,61 @@ async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_lin
     assert "<img" not in summary
 
 
-async def test_the_run_says_which_block_keeps_the_files_and_a_persons_block_wins(workspace: Workspace) -> None:
+async def test_a_block_that_a_person_has_saved_wins_and_no_command_saves_or_changes_one(workspace: Workspace) -> None:
+    from blocks.settings import current_settings
     from blocks.storage.block import ArtifactStore
     from waybill.services.register_blocks import register_blocks
 
     elsewhere = workspace.home / "elsewhere"
+    await register_blocks(current_settings())
+    with pytest.raises(ValueError, match="Unable to find block document"):
+        await ArtifactStore.aload("waybill")
     await ArtifactStore(url=str(elsewhere)).asave("waybill", overwrite=True)
     try:
-        from blocks.settings import current_settings
-
-        await register_blocks(current_settings())  # leaves a person's block alone
+        await register_blocks(current_settings())
         await process(workspace.write("a.txt", "hello"))
         kept = sorted(path.suffix for path in elsewhere.glob("*/*/*"))
         assert kept == ["", "", ".waybill", ".waybill"]
     finally:
         await ArtifactStore.adelete("waybill")
+
+
+async def test_a_block_that_another_home_or_version_has_saved_sends_no_file_elsewhere(workspace: Workspace) -> None:
+    from blocks.storage.block import ArtifactStore
+
+    elsewhere = workspace.home / "of-another-home"
+    await ArtifactStore(url=str(elsewhere), managed=True).asave("waybill", overwrite=True)
+    try:
+        await process(workspace.write("a.txt", "hello"))
+        assert (await ArtifactStore.aload("waybill")).url == str(elsewhere)
+    finally:
+        await ArtifactStore.adelete("waybill")
+    assert not elsewhere.exists()
+    assert len([*(workspace.home / "artifacts").glob("*/*/*")]) == 4
+
+
+async def test_a_run_keeps_the_storage_that_it_began_with(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person saves a block of their own while the run is under way."""
+    from blocks.storage.block import ArtifactStore
+    from flows.processing import resources
+
+    elsewhere = workspace.home / "elsewhere"
+    clear_up = resources.clear_up_dead_runs
+
+    async def saved_meanwhile(*arguments: Any) -> None:
+        await clear_up(*arguments)
+        await ArtifactStore(url=str(elsewhere)).asave("waybill", overwrite=True)
+
+    monkeypatch.setattr(resources, "clear_up_dead_runs", saved_meanwhile)
+    try:
+        state, _ = await process(workspace.write("a.txt", "hello"))
+    finally:
+        await ArtifactStore.adelete("waybill")
+    assert state.is_completed()
+    assert not elsewhere.exists()
+    assert len([*(workspace.home / "artifacts").glob("*/*/*")]) == 4
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def _automation(flow_names: Sequence[str], within: timedelta) -> AutomationCore:
     return AutomationCore.model_validate(
         {
             "name": AUTOMATION,
+            # Said explicitly: an update sends only what is set, and `stop_watching` has paused the automation.
+            "enabled": True,
             "description": "Made by 'waybill up'. Marks runs as crashed when their process was killed.",
             "trigger": {
                 "type": "event",
