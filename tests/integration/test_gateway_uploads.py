@@ -149,6 +149,15 @@ async def test_a_hostile_name_is_cleaned_and_never_a_path(gateway: Gateway, sent
     assert kept.partition(".")[0] not in key
 
 
+async def test_a_name_in_the_form_of_another_client_keeps_its_extension(gateway: Gateway) -> None:
+    # As .NET's MultipartFormDataContent writes it.
+    names = b"filename=\"=?utf-8?B?w5xiZXJzaWNodC5tZA==?=\"; filename*=utf-8''%C3%9Cbersicht.md"
+    part = b"Content-Type: text/markdown\r\nContent-Disposition: form-data; name=file; " + names
+    answer = await raw(gateway, form(part + b"\r\n\r\n# A heading\n\nand text\n"), FORM)
+    stored = answer.json()
+    assert (stored["filename"], stored["media_type"].partition(";")[0]) == ("Übersicht.md", "text/markdown")
+
+
 async def test_many_at_once_all_arrive(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     # A busy machine takes its time with them.
     monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", PATIENCE_SECONDS)

@@ -16,6 +16,7 @@ from starlette.requests import Request
 
 from blocks.errors import InvalidOptions
 from waybill.gateway.errors import HttpError
+from waybill.gateway.http.form_names import disposition, file_name
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -25,6 +26,8 @@ MAX_PARTS = 20
 # The longest field holds options or metadata; both are some kilobytes.
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FILE_NAME_BYTES = 1024
+# Such a name three times, with each byte percent-encoded.
+MAX_DISPOSITION_BYTES = 9 * MAX_FILE_NAME_BYTES
 # The largest fields with their headers, and the text before and after the parts, which the parser skips without limit.
 MAX_AROUND_BYTES = 2 * 1024 * 1024
 
@@ -146,7 +149,10 @@ class _Parts:
         self._header_name = self._header_value = b""
 
     def _headers_finished(self) -> None:
-        kind, options = parse_options_header(self._headers.get(b"content-disposition", b"").decode("latin-1"))
+        header = self._headers.get(b"content-disposition", b"")
+        if len(header) > MAX_DISPOSITION_BYTES:
+            raise InvalidOptions(f"a Content-Disposition may have at most {MAX_DISPOSITION_BYTES} bytes")
+        kind, options = disposition(header)
         if kind != b"form-data" or b"name" not in options:
             raise _malformed("one of its parts has no name")
         self._name = _text(options[b"name"], "a field's name")
@@ -159,16 +165,14 @@ class _Parts:
             raise InvalidOptions(f"the field {self._name!r} is sent twice; send it once")
         self._seen.add(self._name)
         if self._is_file:
-            self._events.append(FileBegins(self._filename(options.get(b"filename"))))
+            self._events.append(FileBegins(self._filename(file_name(options))))
 
-    def _filename(self, given: bytes | None) -> str:
-        if given is None:
+    def _filename(self, name: str | None) -> str:
+        if name is None:
             raise InvalidOptions(f"the field {self._name!r} must be a file: curl -F '{self._name}=@report.pdf'")
-        if len(given) > MAX_FILE_NAME_BYTES:
+        if len(name.encode("utf-8", "replace")) > MAX_FILE_NAME_BYTES:
             raise InvalidOptions(f"a file name may have at most {MAX_FILE_NAME_BYTES} bytes")
-        # Browsers escape quotation marks and line breaks like this: WHATWG HTML, "multipart/form-data encoding".
-        plain = given.replace(b"%22", b'"').replace(b"%0D", b"\r").replace(b"%0A", b"\n")
-        return plain.decode("utf-8", "replace")
+        return name
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:
