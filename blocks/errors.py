@@ -223,7 +223,7 @@ class StageTimedOut(Permanent):
 
 
 class StageOutOfMemory(Permanent):
-    """The worker process reached its memory limit, or SIGKILL or SIGABRT ended it.
+    """The worker process reached its memory limit, or SIGKILL or SIGABRT ended it twice.
 
     After Python's own `MemoryError` the process lives on. Native code that is refused memory aborts, and the kernel
     kills where the machine has none left; other causes of these signals are reported the same.
@@ -231,7 +231,7 @@ class StageOutOfMemory(Permanent):
 
 
 class StageCrashed(Permanent):
-    """The worker process died; the document is the likely cause."""
+    """The worker process died twice, the second time alone: the document is suspect. Or no process can be started."""
 
 
 class StageFailed(Permanent):

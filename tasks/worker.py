@@ -14,7 +14,9 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
+from pickle import PicklingError
 
 from pydantic import ValidationError
 
@@ -42,6 +44,32 @@ def start(services: Services, memory_bytes: int) -> None:
     _process.services = services
 
 
+def serve(connection: Connection, services: Services, memory_bytes: int) -> None:
+    """Run this process: say that it is ready, then run one job after the other until *connection* is closed."""
+    start(services, memory_bytes)
+    connection.send(None)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send_bytes(_outcome(job))
+
+
+def _outcome(job: Job) -> memoryview:
+    """Return what a job reports or raises, pickled."""
+    try:
+        outcome: JobResult | WaybillError = execute(job)
+    except WaybillError as error:
+        outcome = error
+    try:
+        return ForkingPickler.dumps(outcome)
+    except (PicklingError, TypeError, AttributeError) as exc:
+        return ForkingPickler.dumps(
+            StageFailed(f"{job.stage_name} on {job.document.name} reports what cannot be sent ({type(exc).__name__})")
+        )
+
+
 def execute(job: Job) -> JobResult:
     """Run the job and write its output. Raises every error of the stage and its libraries as one of `blocks.errors`."""
     if _process.services is None:
@@ -61,7 +89,7 @@ def execute(job: Job) -> JobResult:
         raise StageOutOfMemory(
             f"{job.document.name} needs more memory than a worker may use; raise WAYBILL_STAGE_MEMORY_MIB"
         ) from exc
-    except Exception as exc:
+    except (Exception, SystemExit, KeyboardInterrupt) as exc:
         # The message of a foreign exception may quote the document, so only its type is reported.
         raise StageFailed(
             f"{job.stage_name} failed on {job.document.name} with an unexpected {type(exc).__name__}"

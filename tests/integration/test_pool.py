@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +48,9 @@ async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 def impatient(pool: WorkerPool) -> WorkerPool:
     """The same processes, for jobs that may take two seconds: on a busy machine only those that hang."""
-    return WorkerPool(pool._pool, replace(pool._settings, stage_timeout_seconds=2.0))
+    hasty = copy(pool)
+    hasty._settings = replace(pool._settings, stage_timeout_seconds=2.0)
+    return hasty
 
 
 def job(folder: Path, text: str) -> Job:
@@ -110,6 +113,91 @@ async def test_the_time_limit_does_not_count_waiting_in_the_queue(pool: WorkerPo
         if timed_out == wanted:
             break
     assert timed_out == wanted
+
+
+def attempts(folder: Path) -> list[tuple[str, int]]:
+    """The jobs that linger and their processes, in the order in which they began."""
+    found = folder / "attempts"
+    lines = found.read_text().splitlines() if found.exists() else []
+    return [(line.rpartition(" ")[0], int(line.rpartition(" ")[2])) for line in lines]
+
+
+async def begun(folder: Path, count: int) -> list[int]:
+    """The processes of the last attempts, once there are *count* in all."""
+    await asyncio.to_thread(eventually, lambda: len(attempts(folder)) >= count, f"{count} attempts have begun")
+    return [pid for _, pid in attempts(folder)]
+
+
+def forkserver_and_tracker() -> list[int]:
+    """The processes that start workers for this one, and clear up after them."""
+    children = psutil.Process().children()
+    named = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
+    found = [child.pid for child in children if any(name in " ".join(child.cmdline()) for name in named)]
+    assert len(found) == len(named)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:resource_tracker")
+async def test_processes_that_die_while_they_wait_cost_nothing(pool: WorkerPool, tmp_path: Path) -> None:
+    for target in ("workers", "forkserver and tracker"):
+        await asyncio.gather(*(pool.run(job(tmp_path, f"warm {number}")) for number in range(4)))
+        idle = pool._processes._idle
+        victims = [worker._process.pid for worker in idle] if target == "workers" else forkserver_and_tracker()
+        for pid in victims:
+            os.kill(pid or 0, signal.SIGKILL)
+        eventually(lambda idle=idle: not any(worker.is_alive for worker in idle), "all workers are dead")
+        results = await asyncio.gather(*(pool.run(job(tmp_path, f"healthy {number}")) for number in range(6)))
+        assert [result.warnings for result in results] == [()] * 6
+
+
+async def test_a_job_whose_process_is_killed_is_repeated_once_and_no_other(pool: WorkerPool, tmp_path: Path) -> None:
+    running = [asyncio.ensure_future(pool.run(job(tmp_path, f"linger {number}"))) for number in range(2)]
+    waiting = [asyncio.ensure_future(pool.run(job(tmp_path, f"linger later {number}"))) for number in range(3)]
+    pids = await begun(tmp_path, 2)
+    os.kill(pids[0], signal.SIGKILL)
+    (tmp_path / "go").touch()
+    repeated, other, *later = await asyncio.gather(*running, *waiting)
+    assert repeated.warnings == ("repeated: the first worker process died (exit code -9)",)
+    assert [result.warnings for result in (other, *later)] == [()] * 4
+    assert len(attempts(tmp_path)) == 6
+
+
+async def test_a_job_whose_processes_are_killed_twice_is_suspect(pool: WorkerPool, tmp_path: Path) -> None:
+    suspect = asyncio.ensure_future(pool.run(job(tmp_path, "linger suspect")))
+    os.kill((await begun(tmp_path, 1))[0], signal.SIGKILL)
+    pid = (await begun(tmp_path, 2))[1]
+    waits = asyncio.ensure_future(pool.run(job(tmp_path, "healthy")))
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(StageOutOfMemory, match=r"stopped twice on linger suspect.txt"):
+        await suspect
+    assert (await waits).warnings == ()
+    assert len(attempts(tmp_path)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:resource_tracker")
+async def test_without_its_forkserver_the_pool_repeats_what_was_under_way(pool: WorkerPool, tmp_path: Path) -> None:
+    jobs = [asyncio.ensure_future(pool.run(job(tmp_path, f"linger {number}"))) for number in range(6)]
+    await begun(tmp_path, 2)
+    for pid in forkserver_and_tracker():
+        os.kill(pid, signal.SIGKILL)
+    # The first of the two is repeated alone; the other one has to wait for it.
+    await begun(tmp_path, 3)
+    (tmp_path / "go").touch()
+    results = await asyncio.gather(*jobs)
+    assert sum(1 for result in results if result.warnings) == 2
+    assert len(attempts(tmp_path)) == 8
+
+
+async def test_a_document_that_kills_all_processes_costs_only_itself(pool: WorkerPool, tmp_path: Path) -> None:
+    neighbour = asyncio.ensure_future(pool.run(job(tmp_path, "linger next to it")))
+    await begun(tmp_path, 1)
+    killer = asyncio.ensure_future(pool.run(job(tmp_path, "killer")))
+    await begun(tmp_path, 2)  # both are repeated, in whatever order, and never at the same time
+    (tmp_path / "go").touch()
+    with pytest.raises(StageCrashed, match=r"died twice in hostile on killer.txt \(no exit code\).*suspect"):
+        await killer
+    assert (await neighbour).warnings != ()
+    assert len(attempts(tmp_path)) == 2
 
 
 _OWNER = """

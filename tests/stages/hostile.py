@@ -1,8 +1,10 @@
-"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise. For tests of the limits."""
+"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise, kill the forkserver, linger
+until the file `go` is there. For tests of the limits."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from blocks.errors import CatalogUnavailable
@@ -28,6 +30,14 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
         os.abort()
     if "exit" in text:
         os._exit(7)
+    if "killer" in text:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(3600)
+    if "linger" in text:
+        with (given.services.home / "attempts").open("a") as attempts:
+            print(text, os.getpid(), file=attempts)
+        while not (given.services.home / "go").exists():
+            time.sleep(0.01)
     if "raise" in text:
         raise ZeroDivisionError("secret content of the document")
     if "transient" in text:
