@@ -574,7 +574,11 @@ MALFORMED: dict[str, tuple[bytes, int]] = {
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "HTTP/3.0": (b"GET /count HTTP/3.0\r\nHost: x\r\n\r\n", 505),
     "HTTP/0.9": (b"GET /count\r\n\r\n", 400),
-    "an empty line first": (b"\r\n" + GET, 400),
+    "a URL of another scheme's form": (b"GET http:/count HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a URL without a host": (b"GET http:///count HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a URL with a user": (b"GET http://a:b@x/count HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "a URL without Host": (b"GET http://x/count HTTP/1.1\r\n\r\n", 400),
+    "an empty line of LF first": (b"\n" + GET, 400),
     "no host": (b"GET /count HTTP/1.1\r\n\r\n", 400),
     "two hosts": (b"GET /count HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
     "a space before the colon": (post(HOST + b"Content-Length : 5"), 400),
@@ -656,6 +660,15 @@ async def test_what_looks_odd_and_is_allowed_is_answered(serve: Serve) -> None:
         ),
         "Chunked": (post(HOST + b"transfer-ENCODING: Chunked", b"5\r\nhello\r\n0\r\n\r\n"), b"5"),
         "as many headers as may be": (b"GET /count HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n", b"0"),
+        "an empty line first": (b"\r\n" + GET, b"0"),
+        "empty lines first": (b"\r\n\r\n\r\n" + GET, b"0"),
+        "an empty line after a body": (post(HOST + b"Content-Length: 5", b"hello\r\n"), b"5"),
+        "a URL": (b"GET http://x/count HTTP/1.1\r\nHost: x\r\n\r\n", b"0"),
+        "a URL of another host": (b"GET HTTPS://y.example:1/count?a=b HTTP/1.1\r\nHost: x\r\n\r\n", b"0"),
+        "percent-encoded letters": (b"GET /%63oun%74 HTTP/1.1\r\nHost: x\r\n\r\n", b"0"),
+        "names in lower case": (b"POST /count HTTP/1.1\r\nhost:x\r\ncontent-length:5\r\n\r\nhello", b"5"),
+        "a length of 0": (b"DELETE /count HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"0"),
+        "GET with a body": (b"GET /count HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", b"5"),
         "an offer of HTTP/2": (
             b"GET /count HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
             b"0",
@@ -669,9 +682,15 @@ async def test_what_looks_odd_and_is_allowed_is_answered(serve: Serve) -> None:
                 await asyncio.sleep(0)
             status, headers, body = await client.one_answer()
             assert (name, status, body, headers.get("connection")) == (name, 200, expected, None)
-    old = await served.connect()
-    old.send(b"GET /count HTTP/1.0\r\n\r\n")
-    assert (await old.rest()).endswith(b"\r\n\r\n0")
+    for last in (b"GET /count HTTP/1.0\r\n\r\n", GET[:-2] + b"Connection: Close, keep-alive\r\n\r\n"):
+        old = await served.connect()
+        old.send(last)
+        assert (await old.rest()).endswith(b"\r\n\r\n0")
+    waiting = await served.connect()
+    waiting.send(post(HOST + b"Content-Length: 5\r\nExpect: 100-Continue", b""))
+    assert (await waiting.one_answer())[0] == 100
+    waiting.send(b"hello")
+    assert (await waiting.one_answer())[2] == b"5"
 
 
 async def test_nothing_that_was_sent_is_repeated(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
@@ -690,11 +709,20 @@ async def test_nothing_that_was_sent_is_repeated(serve: Serve, caplog: pytest.Lo
     assert [(record.getMessage(), vars(record)["status"]) for record in told] == [("refused", 400)] * 3
 
 
-async def test_odd_targets_and_methods_are_4xx_at_the_gateway(database_url: str, tmp_path: Any) -> None:
+async def test_odd_targets_and_methods_at_the_gateway(database_url: str, tmp_path: Any) -> None:
     cases = {
-        b"OPTIONS * HTTP/1.1": 404,
+        b"OPTIONS * HTTP/1.1": 204,
+        b"OPTIONS http://localhost:1 HTTP/1.1": 204,
+        b"OPTIONS /health HTTP/1.1": 405,
+        b"GET http://localhost:1/health HTTP/1.1": 200,
+        b"GET https://localhost/he%61lth?a=b HTTP/1.1": 200,
+        b"HEAD http://localhost:1/metrics HTTP/1.1": 401,
+        b"GET http://localhost:1 HTTP/1.1": 404,
+        b"GET ftp://localhost/health HTTP/1.1": 404,
+        b"GET //health HTTP/1.1": 404,
+        b"GET /health/ HTTP/1.1": 404,
         b"CONNECT localhost:22 HTTP/1.1": 404,
-        b"GET http://localhost:1/api/v1/files/download/x HTTP/1.1": 404,
+        b"GET http://localhost:1/api/v1/files/download/x HTTP/1.1": 422,
         b"GET //localhost/ HTTP/1.1": 404,
         b"GET /%00 HTTP/1.1": 404,
         b"GET /%ff%fe HTTP/1.1": 404,

@@ -120,5 +120,5 @@ async def test_who_has_no_key_learns_nothing(gateway: Gateway) -> None:
 async def test_methods_that_a_path_does_not_take_are_told(gateway: Gateway) -> None:
     answer = await gateway.client.options("/api/v1/webhooks/endpoints")
     assert answer.status_code == 405
-    assert {word.strip() for word in answer.headers["allow"].split(",")} == {"GET", "POST"}
+    assert {word.strip() for word in answer.headers["allow"].split(",")} == {"GET", "HEAD", "POST"}
     assert httpx.codes(answer.status_code).name == "METHOD_NOT_ALLOWED"

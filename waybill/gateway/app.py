@@ -7,6 +7,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
+from waybill.gateway.http.head_requests import HeadAsGet
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
@@ -50,6 +51,7 @@ def create_app(resources: Resources) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Range", "X-Request-ID"],
             expose_headers=_EXPOSED_HEADERS,
         )
+    app.add_middleware(HeadAsGet)
     # Added last, so that it is outermost and logs what the others answer.
     app.add_middleware(RequestLog, observe=collected.http)
     return app

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match
+from starlette.types import Scope
 
 from blocks.errors import (
     AddressRefused,
@@ -174,9 +175,14 @@ async def _client_disconnected(_: Request, __: Exception) -> Response:
 async def _framework_error(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
     headers = dict(error.headers or {})
+    if request.method == "OPTIONS" and request.scope["path"] == "*":  # about the server: RFC 9110 section 9.3.7
+        return Response(status_code=204, headers={**SAFE_HEADERS, "Allow": "GET, HEAD, POST, DELETE, OPTIONS"})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         # Starlette names the methods of the first route only; RFC 9110 section 15.5.6 wants all.
-        headers["Allow"] = ", ".join(method for method in _METHODS if _has_route(request, method))
+        allowed = {method for method in _METHODS if has_route(cast("FastAPI", request.app), request.scope, method)}
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        headers["Allow"] = ", ".join(method for method in _METHODS if method in allowed)
     phrase = HTTPStatus(error.status_code).phrase
     message = {
         # FastAPI raises 400 for JSON bodies only.
@@ -187,9 +193,9 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     return error_response(error.status_code, phrase.title().replace(" ", ""), message, headers=headers)
 
 
-def _has_route(request: Request, method: str) -> bool:
-    app = cast("FastAPI", request.app)
-    return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+def has_route(app: FastAPI, scope: Scope, method: str) -> bool:
+    """Return whether *app* has a route for *method* at the path of *scope*."""
+    return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
 
 
 async def _unexpected_error(_: Request, __: Exception) -> Response:

@@ -35,14 +35,12 @@ class ReadyAnswer(BaseModel):
     checks: ReadyChecks
 
 
-@router.head("/health", include_in_schema=False)
 @router.get("/health", response_model=HealthAnswer)
 async def health() -> Response:
     """Report that the gateway's process answers, without checking anything else."""
     return json_response({"status": "ok"})
 
 
-@router.head("/ready", include_in_schema=False)
 @router.get(
     "/ready",
     response_model=ReadyAnswer,

@@ -196,7 +196,7 @@ class GatewayProtocol(H11Protocol):
         )
         response = h11.Response(
             status_code=refused.status,
-            headers=[*self.server_state.default_headers, *answer.raw_headers],
+            headers=[*self.server_state.default_headers, *answer.raw_headers, (b"connection", b"close")],
             reason=HTTPStatus(refused.status).phrase.encode(),
         )
         for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):

@@ -2,7 +2,8 @@
 
 h11 accepts what RFC 9112 lets a server forgive: lines that end with LF, folded headers, a repeated Content-Length, one
 next to Transfer-Encoding. With each of these a proxy and this server could see different requests (request smuggling),
-so they are refused, and so is a head that is too large. Responses never repeat what was sent: it may contain a token.
+so they are refused, and so is a head that is too large. What RFC 9112 lets clients send is accepted: a target in
+absolute form, and empty lines before a request. Responses never repeat what was sent: it may contain a token.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ _FOLDED = re.compile(rb"^[ \t]", re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length:([^\r]*)", re.MULTILINE | re.IGNORECASE)
 _ENCODING = re.compile(rb"^transfer-encoding:", re.MULTILINE | re.IGNORECASE)
 _END = b"\r\n\r\n"
+# An authority has no user information: RFC 9110 section 4.2.4.
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?][^#]*)?)", re.IGNORECASE)
+_LIKE_ABSOLUTE = re.compile(rb"https?:", re.IGNORECASE)
 
 
 class RequestRefused(h11.RemoteProtocolError):
@@ -40,7 +44,10 @@ class RequestRefused(h11.RemoteProtocolError):
 
 
 class StrictConnection(h11.Connection):
-    """h11 for a server, with `check_head` and `_check_chunks`. Counts the bytes it was asked to send."""
+    """h11 for a server, with `check_head`, `_check_chunks` and `in_origin_form`. Counts the bytes it was asked to send.
+
+    Uses h11's private `_receive_buffer` to skip empty lines, so h11 is pinned.
+    """
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
@@ -50,12 +57,14 @@ class StrictConnection(h11.Connection):
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Like h11's; also raises `RequestRefused`."""
         if self.their_state is h11.IDLE:
+            while self.trailing_data[0].startswith(b"\r\n"):  # after the body of an old client: RFC 9112 section 2.2
+                self._receive_buffer.maybe_extract_at_most(2)
             check_head(self.trailing_data[0])
             self._chunks = self._chunk_bytes = 0
         event = super().next_event()
         if isinstance(event, h11.Data):
             self._check_chunks(event)
-        return event
+        return in_origin_form(event) if isinstance(event, h11.Request) else event
 
     def _check_chunks(self, data: h11.Data) -> None:
         self._chunks += data.chunk_start
@@ -74,6 +83,25 @@ class StrictConnection(h11.Connection):
         data = super().send(event)
         self.bytes_out += len(data or b"")
         return data
+
+
+def in_origin_form(request: h11.Request) -> h11.Request:
+    """Return *request* with a target in absolute form replaced by its path, and `Host` by its authority.
+
+    RFC 9112 section 3.2.2: a server must accept that form, and ignore `Host` then. Raises `RequestRefused`.
+    """
+    if _LIKE_ABSOLUTE.match(request.target) is None or request.method == b"CONNECT":
+        return request
+    found = _ABSOLUTE.fullmatch(request.target)
+    if found is None:
+        raise malformed("its target must be a path or an http URL")
+    authority, target = found.groups()
+    if not target.startswith(b"/"):
+        target = b"*" if request.method == b"OPTIONS" and not target else b"/" + target
+    others = [(name, value) for name, value in request.headers if name != b"host"]
+    return h11.Request(
+        method=request.method, target=target, headers=[(b"host", authority), *others], http_version=request.http_version
+    )
 
 
 def check_head(received: bytes) -> None:
