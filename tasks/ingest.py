@@ -108,16 +108,17 @@ def _report(document: IndexedDocument) -> dict[str, Any]:
 
 
 def _write(database_url: str, document: IndexedDocument) -> Replacement:
-    """Write through the kept connection, or through a new one if the server has closed it since the last document."""
+    """Write through the kept connection, or through a new one if that is closed or its session has become stale."""
     if not database_url:
         raise InvalidSettings("stage 5 needs a database; set WAYBILL_DATABASE_URL, or leave stage 5 out")
     kept = _connections.get((os.getpid(), database_url))
     if kept is not None:
         try:
             return replace_document(kept, document)
-        except CatalogUnavailable:
-            if not kept.closed:
+        except CatalogUnavailable as exc:
+            if not (kept.closed or exc.context.get("stale_session")):
                 raise
+            kept.close()
     return replace_document(_open(database_url), document)
 
 

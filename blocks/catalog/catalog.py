@@ -25,7 +25,7 @@ from blocks.errors import (
 )
 from blocks.postgres import Connection, Row, execute, fetch_all, fetch_optional, fetch_row, postgres_errors
 from blocks.postgres.page_cursor import read_cursor, write_cursor
-from blocks.postgres.pool import LONG_TIMEOUTS, BrokenConnections, Pool, Timeouts, open_pool
+from blocks.postgres.pool import LONG_TIMEOUTS, Connections, Pool, Timeouts, open_pool
 
 # Working connections answer within milliseconds and broken ones fail immediately; only an unplugged network is slower.
 CHECK_TIMEOUT_SECONDS = 1.0
@@ -62,8 +62,7 @@ class Catalog:
     """Typed access to the artifacts table. Open it with ``async with Catalog.open(url) as catalog``."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-        self._broken = BrokenConnections(pool)
+        self._connections = Connections(pool)
         # Postgres' time, and our monotonic time of that moment: their difference gives its time without a query.
         self._clock: tuple[datetime, float] | None = None
 
@@ -79,10 +78,10 @@ class Catalog:
         """Take a connection on which each statement commits by itself: one round trip instead of three."""
         try:
             with postgres_errors("use the catalogue"):
-                async with self._pool.connection() as connection:
+                async with self._connections.working() as connection:
                     yield connection
         except CatalogUnavailable:
-            await self._broken.replace(within_seconds=CHECK_TIMEOUT_SECONDS)
+            await self._connections.replace_broken(within_seconds=CHECK_TIMEOUT_SECONDS)
             raise
 
     @asynccontextmanager

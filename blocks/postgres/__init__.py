@@ -15,6 +15,7 @@ from blocks.postgres.connection import (
     fetch_row,
     is_missing_extension,
     postgres_errors,
+    require_writable,
     single_connection,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "fetch_row",
     "is_missing_extension",
     "postgres_errors",
+    "require_writable",
     "single_connection",
 ]

@@ -30,8 +30,22 @@ CONNECT_TIMEOUT_SECONDS = 10
 # help.
 _SETTINGS_CLASSES = ("28", "3D", "3F")
 _SETTINGS_STATES = ("42501", "42P01", "42883", "42704")
-# A standby that has not been promoted yet, or a server in recovery: psycopg files it under InternalError.
-_READ_ONLY_TRANSACTION = "25006"
+# The server has ended a session that idled in a transaction, or a transaction that took too long (since PostgreSQL 17):
+# psycopg files them under InternalError, because of their class.
+_PASSING_STATES = ("25P03", "25P04")
+# A session that answers so once answers so again, and a fresh one need not: it is read-only, as on a standby (25006);
+# its prepared statement is gone (26000) or there already (42P05), or the two ends disagree about it (08P01), as behind
+# a pooler; or the tables have changed since it was prepared (0A000 from there only: elsewhere a feature is missing).
+_STALE_STATES = ("25006", "26000", "42P05", "08P01")
+_PREPARED_STATE, _PREPARED_ORIGIN = "0A000", "RevalidateCachedQuery"
+# A firewall or a network that drops a connection closes nothing. These find out within a minute, where the kernel takes
+# hours, and keep a connection that is idle from being dropped. They have no effect on a Unix socket.
+_KEEPALIVES = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 # "Program limit exceeded" (a tsvector over 1 MB, say) is an OperationalError in psycopg, and the same again next time.
 _PROGRAM_LIMIT_CLASS = "54"
 
@@ -40,7 +54,8 @@ _PROGRAM_LIMIT_CLASS = "54"
 def postgres_errors(action: str) -> Generator[None]:
     """Translate psycopg's errors inside the block; *action* says what failed and on which object ("ingest abc123").
 
-    Raises `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`; all have the attribute `sqlstate` (or None).
+    Raises `CatalogUnavailable`, `InvalidSettings` or `CatalogRefused`; all have the attribute `sqlstate` (or None), and
+    `CatalogUnavailable` has `stale_session`: whether only a fresh connection can get another answer.
     """
     try:
         yield
@@ -60,12 +75,15 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
             "check WAYBILL_DATABASE_URL, the role's rights, and that the database was migrated",
             **context,
         )
-    passing = isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)) or state == _READ_ONLY_TRANSACTION
+    is_stale = state in _STALE_STATES or (state == _PREPARED_STATE and exc.diag.source_function == _PREPARED_ORIGIN)
+    passing = (
+        isinstance(exc, (psycopg.OperationalError, psycopg.InterfaceError)) or state in _PASSING_STATES or is_stale
+    )
     if passing and state[:2] != _PROGRAM_LIMIT_CLASS:
         # Only the first line of the server's message: later lines may quote the row. Without one, libpq's message names
         # host, port and database.
         said = exc.diag.message_primary or str(exc).strip() or reason
-        return CatalogUnavailable(f"cannot {action} now: {said}; is Postgres up?", **context)
+        return CatalogUnavailable(f"cannot {action} now: {said}; is Postgres up?", stale_session=is_stale, **context)
     return CatalogRefused(f"cannot {action}: Postgres refuses it ({reason})", **context)
 
 
@@ -108,12 +126,30 @@ def is_missing_extension(exc: psycopg.Error) -> bool:
 
 
 def connect_arguments(database_url: str, *, longest_seconds: float = CONNECT_TIMEOUT_SECONDS) -> dict[str, Any]:
-    """Return libpq's bound on opening a connection: *longest_seconds*, at most `CONNECT_TIMEOUT_SECONDS`, unless the
-    URL sets one."""
-    if "connect_timeout" in conninfo_to_dict(database_url):
-        return {}
-    # libpq counts whole seconds, and reads less than two as two.
-    return {"connect_timeout": min(CONNECT_TIMEOUT_SECONDS, max(2, round(longest_seconds)))}
+    """Return what libpq is given in addition to the URL, except what the URL sets itself.
+
+    Bounds opening a connection by *longest_seconds*, at most `CONNECT_TIMEOUT_SECONDS`. Of several hosts, the one is
+    used that takes writes.
+    """
+    given = conninfo_to_dict(database_url)
+    arguments: dict[str, Any] = {
+        # libpq counts whole seconds, and reads less than two as two.
+        "connect_timeout": min(CONNECT_TIMEOUT_SECONDS, max(2, round(longest_seconds))),
+        **_KEEPALIVES,
+    }
+    if "," in str(given.get("host") or given.get("hostaddr") or ""):
+        arguments["target_session_attrs"] = "read-write"
+    return {name: value for name, value in arguments.items() if name not in given}
+
+
+async def require_writable(connection: Connection) -> None:
+    """Raise `CatalogUnavailable` while the server of *connection* takes no writes. One round trip."""
+    # On a standby the setting of the session says nothing.
+    statement = "select pg_is_in_recovery() or current_setting('transaction_read_only')::bool as refused"
+    if (await fetch_row(connection, statement, {}))["refused"]:
+        raise CatalogUnavailable(
+            "Postgres takes no writes now: it is a standby, or read-only", sqlstate="25006", stale_session=True
+        )
 
 
 async def execute(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:

@@ -6,6 +6,8 @@ libpq has no limit on an answer: a server that is stopped or cut off keeps conne
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.errors import CatalogUnavailable
-from blocks.postgres.connection import Connection, Row, check_url, connect_arguments, connect_async
+from blocks.postgres.connection import Connection, Row, check_url, connect_arguments, connect_async, postgres_errors
 
 Pool = AsyncConnectionPool[Connection]
 ResultT = TypeVar("ResultT")
@@ -33,6 +35,9 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 # While it reconnects, the pool doubles its pauses, so it would return as late again as the outage was long. Giving up
 # this early and starting over keeps the pauses at a second.
 RECONNECT_SECONDS = 2.0
+# A connection that takes no writes is used this long, for reads. Then a fresh one may find a server that takes them.
+READ_ONLY_SECONDS = 1.0
+_READ_ONLY_PARAMETERS = ("in_hot_standby", "default_transaction_read_only")
 # psycopg's default: how often it checks for an interrupt.
 _WAIT_INTERVAL_SECONDS = 0.1
 
@@ -53,6 +58,7 @@ class BoundedConnection(psycopg.AsyncConnection[Row]):
     """A connection that is closed when an answer takes too long: the server may still be working on the statement."""
 
     answer_seconds: float | None = None
+    opened_at: float = 0.0
 
     async def wait(
         self,
@@ -108,15 +114,41 @@ async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Poo
         await pool.close()
 
 
-class BrokenConnections:
+class Connections:
     """Replaces the connections that an outage broke, so that one call fails after a restart of Postgres, not one for
-    each connection."""
+    each connection; and those that refuse to write, so that none fails once the server takes writes again."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._check: asyncio.Task[None] | None = None
+        self._drained_at = -math.inf
 
-    async def replace(self, *, within_seconds: float) -> None:
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[Connection]:
+        """Take a connection from the pool. One that has been read-only for a while is replaced before it is used,
+        and one whose session is stale after it has failed."""
+        for may_replace in (True, False):
+            async with self._pool.connection() as connection:
+                if may_replace and _is_read_only(cast("BoundedConnection", connection)):
+                    await self._give_up(connection)
+                    continue
+                try:
+                    with postgres_errors("use the database"):
+                        yield connection
+                except CatalogUnavailable as exc:
+                    if exc.context.get("stale_session"):
+                        await self._give_up(connection)
+                    raise
+                return
+
+    async def _give_up(self, connection: Connection) -> None:
+        """Close *connection*, and the others of its age unless that was just done."""
+        await connection.close()
+        if time.monotonic() - self._drained_at > READ_ONLY_SECONDS:
+            self._drained_at = time.monotonic()
+            await self._pool.drain()
+
+    async def replace_broken(self, *, within_seconds: float) -> None:
         """Check idle connections and drop broken ones. One check at a time; it continues in the background after
         *within_seconds*.
 
@@ -138,9 +170,20 @@ async def _reconnect(pool: Pool) -> None:
     await pool.check()
 
 
+def _is_read_only(connection: BoundedConnection) -> bool:
+    """Return whether the server has said that *connection* takes no writes, and had time to change its mind.
+
+    Asks nothing: PostgreSQL reports both since version 14.
+    """
+    if time.monotonic() - connection.opened_at < READ_ONLY_SECONDS:
+        return False
+    return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY_PARAMETERS)
+
+
 def _configured(timeouts: Timeouts) -> Callable[[Connection], Any]:
     async def configure(connection: Connection) -> None:
-        cast("BoundedConnection", connection).answer_seconds = timeouts.answer_seconds
+        bounded = cast("BoundedConnection", connection)
+        bounded.answer_seconds, bounded.opened_at = timeouts.answer_seconds, time.monotonic()
         # A page of a list has two hundred small JSON values, and parsing them is most of its cost.
         set_json_loads(orjson.loads, connection)
 

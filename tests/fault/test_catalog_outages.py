@@ -1,4 +1,5 @@
-"""A database that stands still: whoever is impatient is told soon, and nothing of the pool is lost by it."""
+"""A database that stands still, refuses to write or changes: nothing of the pool is lost by it, and no connection that
+only refuses is kept."""
 
 from __future__ import annotations
 
@@ -12,11 +13,14 @@ from typing import TypeVar
 
 import psutil
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from blocks.catalog import Catalog, Timeouts
 from blocks.errors import CatalogUnavailable
+from blocks.postgres import pool as pool_module
+from blocks.postgres import require_writable
 from blocks.postgres.pool import POOL_CONNECTIONS
-from tests.postgres_server import Postgres, running_postgres
+from tests.postgres_server import Postgres, running_postgres, running_standby
 from tests.stack_driver import PATIENCE_SECONDS
 
 ResultT = TypeVar("ResultT")
@@ -92,3 +96,67 @@ async def test_a_query_that_takes_longer_than_patience_is_given_up(database_url:
                 async with catalog.connection() as connection:
                     await connection.execute("select pg_sleep(60)")
             assert await until_answered(count) == 0
+
+
+async def write(catalog: Catalog) -> None:
+    """Something that every server which is read-only refuses."""
+    async with catalog.connection() as connection:
+        await connection.execute("update artifacts set state = state where false")
+
+
+async def read(catalog: Catalog) -> None:
+    async with catalog.connection() as connection:
+        await connection.execute("select from artifacts")
+
+
+async def test_a_standby_is_read_only_until_it_is_promoted(database_url: str, postgres: Postgres) -> None:
+    name = str(conninfo_to_dict(database_url)["dbname"])
+    with running_standby(postgres) as standby:
+        both = f"postgresql://postgres:@/{name}?host={standby.directory},{postgres.directory}"
+        async with Catalog.open(both) as either, Catalog.open(standby.url(name)) as catalog:
+            await write(either)  # of the two, the primary
+            for _ in range(2):
+                await read(catalog)
+                with pytest.raises(CatalogUnavailable, match="read-only"):
+                    await write(catalog)
+                with pytest.raises(CatalogUnavailable, match="standby"):
+                    async with catalog.connection() as connection:
+                        await require_writable(connection)
+            standby.execute("select pg_promote()")
+            await write(catalog)
+            async with catalog.connection() as connection:
+                await require_writable(connection)
+
+
+async def test_sessions_that_were_opened_read_only_do_not_outlive_it(
+    database_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "READ_ONLY_SECONDS", 0.0)
+    name = str(conninfo_to_dict(database_url)["dbname"])
+    postgres.execute(f"alter database {name} set default_transaction_read_only = on")
+    try:
+        async with Catalog.open(database_url) as catalog:
+            await asyncio.gather(*(read(catalog) for _ in range(POOL_CONNECTIONS)))
+            postgres.execute(f"alter database {name} reset default_transaction_read_only")
+            await asyncio.gather(*(write(catalog) for _ in range(POOL_CONNECTIONS)))
+    finally:
+        postgres.execute(f"alter database {name} reset default_transaction_read_only")
+
+
+async def test_a_prepared_statement_that_no_longer_fits_fails_once(database_url: str) -> None:
+    async def prepared(catalog: Catalog) -> None:
+        async with catalog.connection() as connection:
+            for _ in range(POOL_CONNECTIONS):
+                await connection.execute("select * from changed")
+
+    async with Catalog.open(database_url) as catalog, catalog.connection() as connection:
+        await connection.execute("create table changed (a int)")
+    for change in ("alter table changed add column b int", "deallocate all"):
+        async with Catalog.open(database_url) as catalog:  # with one connection at first
+            await prepared(catalog)
+            # Unseen by the driver, which forgets its prepared statements when it sees such a command.
+            async with catalog.connection() as connection:
+                await connection.execute(f"do $$ begin execute '{change}'; end $$".encode())
+            with pytest.raises(CatalogUnavailable):
+                await prepared(catalog)
+            await prepared(catalog)
