@@ -1,6 +1,7 @@
 """Open custody: catalogue, storage and keys, as the environment or a deployment's Prefect blocks name them.
 
-*on_new_key* is called with the path of a storage key that was made because there was none.
+*on_new_key* is called with the path of a storage key that was created because there was none. While stored files need a
+missing one, none is created and `InvalidSettings` is raised.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from blocks.catalog import Catalog, Timeouts
 from blocks.custody import Custody
+from blocks.custody.lost_key import refusing_lost_key
 from blocks.errors import PrefectUnavailable
 from blocks.keys import load_storage_keys
 from blocks.postgres.pool import LONG_TIMEOUTS
@@ -35,12 +37,16 @@ def _ignore(_: Path) -> None:
 
 @asynccontextmanager
 async def open_custody(
-    settings: Settings, timeouts: Timeouts = LONG_TIMEOUTS, *, on_new_key: OnNewKey = _ignore
+    settings: Settings, timeouts: Timeouts = LONG_TIMEOUTS, *, stores: bool = True, on_new_key: OnNewKey = _ignore
 ) -> AsyncGenerator[Custody]:
-    """Open custody as the environment names it, without Prefect. *timeouts* are those of the catalogue."""
-    load = partial(load_storage_keys, settings, on_created=on_new_key)
-    keys = load()
+    """Open custody as the environment names it, without Prefect. *timeouts* are those of the catalogue.
+
+    With *stores* off nothing can be stored, and a missing key is no error: reading what needs it is one.
+    """
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
+    check = refusing_lost_key(settings, backend)
+    load = partial(load_storage_keys, settings, may_create=stores, before_creation=check, on_created=on_new_key)
+    keys = await asyncio.to_thread(load)
     async with Catalog.open(settings.required_database_url, timeouts) as catalog:
         yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=load)
 
@@ -89,4 +95,4 @@ async def _load_blocks(settings: Settings, on_new_key: OnNewKey) -> tuple[Backen
     from blocks.prefect_blocks import load_keys, load_store
 
     store = await load_store(settings)
-    return store.backend, await load_keys(settings, on_created=on_new_key)
+    return store.backend, await load_keys(settings, store.backend, on_created=on_new_key)

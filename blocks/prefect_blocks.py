@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from blocks.custody.lost_key import refusing_lost_key
 from blocks.keys import StorageKeys, load_storage_keys
 from blocks.keys.block import KeyPair
 from blocks.settings import Settings
+from blocks.storage import Backend
 from blocks.storage.block import ArtifactStore
 
 # The name under which a deployment's blocks are looked up.
@@ -44,16 +46,20 @@ class DeployedKeys:
     reload: Callable[[], StorageKeys] | None = None
 
 
-async def load_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> DeployedKeys:
+async def load_keys(
+    settings: Settings, backend: Backend, *, on_created: Callable[[Path], None] = lambda _: None
+) -> DeployedKeys:
     """Return the keys of the `key-pair` block named ``waybill``, or those of the environment when there is none.
 
     With encryption off, the recipient is not used; the identities still open files that were encrypted before. A
-    missing key pair is created in the home, and *on_created* called with its path. Raises `InvalidSettings`.
+    missing key pair is created in the home, and *on_created* called with its path. Raises `InvalidSettings`, also when
+    files in *backend* need the missing key.
     """
     try:
         block = await KeyPair.aload(BLOCK_NAME)
     except ValueError:
-        load = partial(load_storage_keys, settings, on_created=on_created)
+        check = refusing_lost_key(settings, backend)
+        load = partial(load_storage_keys, settings, before_creation=check, on_created=on_created)
         return DeployedKeys(keys=await asyncio.to_thread(load), reload=load)
     keys = block.storage_keys()
     return DeployedKeys(keys=keys if settings.encrypt else replace(keys, recipient=None))

@@ -166,6 +166,23 @@ BY_RECIPIENT = """
      group by encrypted_for
 """
 
+# Files that need a key, a recipient (of a deleted file where none is stored), and whether there is no row at all.
+ENCRYPTED_FILES = """
+    select (select count(*) from artifacts where state = 'available' and encrypted_for is not null) as files,
+           coalesce(
+               (select encrypted_for from artifacts where state = 'available' and encrypted_for is not null limit 1),
+               (select encrypted_for from artifacts where encrypted_for is not null limit 1)
+           ) as recipient,
+           not exists (select from artifacts) as is_empty
+"""
+
+FOREIGN_FILES = """
+    select case
+               when exists (select from artifacts where state = 'available' and encrypted_for = any(%(ours)s)) then 0
+               else (select count(*) from artifacts where state = 'available' and encrypted_for is not null)
+           end as files
+"""
+
 # A move records its new path first, so that a crash leaves no blob that no row knows.
 BEGIN_MOVE = """
     update artifacts set spare_location = %(spare_location)s

@@ -7,7 +7,6 @@ then the blob goes, then its manifest, then `deleted`. `recover_run` cleans up a
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, closing, suppress
@@ -25,14 +24,13 @@ from blocks.errors import (
     CatalogRefused,
     ContentMismatch,
     KeyExists,
-    StorageFull,
-    TargetUnwritable,
     UnsafeKey,
     WaybillError,
 )
 from blocks.keys import StorageKeys
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
+from blocks.runtime.write_errors import write_error
 from blocks.storage import Backend, Expected, new_blob_path
 
 T = TypeVar("T")
@@ -83,9 +81,11 @@ class Custody:
     async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
         """Write the `pending` rows of files: all or none. Fill or release each reservation afterwards.
 
-        A process that dies in between leaves the rows for `recover_run`. Raises `CatalogUnavailable` and
-        `CatalogRefused`; then nothing is reserved, even if only the answer to the commit was lost.
+        A process that dies in between leaves the rows for `recover_run`. Raises `CatalogUnavailable`, `CatalogRefused`,
+        and `InvalidSettings` when the storage key is missing; then nothing is reserved, even if only the answer to the
+        commit was lost.
         """
+        self.keys.recipient_to_store_for()  # a missing key is reported before anything is written
         ids = [self._new_id() for _ in drafts]
         reservations = [
             Reservation(file_id=file_id, location=new_blob_path(draft.kind, file_id), draft=draft)
@@ -120,9 +120,10 @@ class Custody:
         *make_available* as with `take`. A thread of *executor* reads content in pieces, to its end or its error, also
         when the caller is cancelled. Raises like `take`; after an error the reservation is gone.
         """
-        path, recipient = reservation.location, self.keys.recipient
+        path = reservation.location
         stored: Stored | None = None
         try:
+            recipient = self.keys.recipient_to_store_for()
             stored = await in_thread(
                 lambda check: store(self.backend, path, content, recipient=recipient, expected=expected, check=check),
                 executor,
@@ -319,6 +320,4 @@ class Custody:
                 for piece in content_pieces(self.backend, self.keys, artifact, check):
                     stream.write(piece)
         except OSError as exc:  # from the target: errors of the storage have been translated
-            if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise StorageFull(f"cannot write {target}: {exc.strerror}; free some space and start again") from exc
-            raise TargetUnwritable(f"cannot write {target}: {exc.strerror}") from exc
+            raise write_error(target, exc) from exc

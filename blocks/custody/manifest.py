@@ -77,6 +77,11 @@ def is_manifest_path(path: str) -> bool:
     return path.endswith(MANIFEST_SUFFIX)
 
 
+def is_sealed(content: bytes) -> bool:
+    """Return whether *content*, a manifest or its beginning, is encrypted."""
+    return content.startswith(_AGE_MAGIC)
+
+
 def write_manifest(artifact: Artifact, recipient: StorageRecipient | None) -> bytes:
     """Return the manifest of *artifact*, encrypted for *recipient* if there is one."""
     row = {name: value for name, value in vars(artifact).items() if name not in _LEFT_OUT}
@@ -92,7 +97,7 @@ def read_manifest(content: bytes, keys: StorageKeys, *, accept_plain: bool) -> A
     Raises `MalformedManifest`, also for one that is not encrypted unless *accept_plain*; `NoMatchingIdentity`;
     `AuthenticationFailed`.
     """
-    if content.startswith(_AGE_MAGIC):
+    if is_sealed(content):
         try:
             content = b"".join(unseal([content], keys.identities))
         except MalformedAgeFile as exc:

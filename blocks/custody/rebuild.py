@@ -43,7 +43,7 @@ async def rebuild(
     of manifests of a kind that are done, and of all. Raises `StorageUnavailable` when the storage cannot be listed.
     """
     found = Rebuilt()
-    accept_plain = accept_plain or custody.keys.recipient is None
+    accept_plain = accept_plain or custody.keys.are_off
     for kind in KINDS:
         paths = set(await in_thread(lambda check, kind=kind: _listed(custody, kind_folder(kind), check)))
         manifests = sorted(path for path in paths if is_manifest_path(path))

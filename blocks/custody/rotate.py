@@ -77,7 +77,7 @@ async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Mo
     May be interrupted at any point and called again. Raises `InvalidOptions` when encryption is off and
     `RotationUnderWay` while another process rotates.
     """
-    recipient = custody.keys.recipient
+    recipient = custody.keys.recipient_to_store_for()
     if recipient is None:
         raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no key to move the files to")
     async with rotation_lock(locks):

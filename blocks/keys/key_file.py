@@ -6,8 +6,6 @@ first identity is the one to encrypt for; the others open files that were stored
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,9 +21,11 @@ from blocks.age import (
     parse_identities,
     parse_recipient,
 )
-from blocks.errors import InvalidKey, InvalidSettings
+from blocks.errors import InvalidKey, InvalidSettings, WaybillError
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.file_lock import file_lock
+from blocks.runtime.private_file import read_private
+from blocks.runtime.write_errors import is_disk_full, write_error
 from blocks.settings import Settings
 
 StorageRecipient = X25519Recipient | HybridRecipient
@@ -44,6 +44,19 @@ class StorageKeys:
 
     recipient: StorageRecipient | None
     identities: tuple[StorageIdentity, ...] = ()
+    # Where the identity file was expected, if it is missing and no key was created: then nothing can be stored.
+    missing: Path | None = None
+
+    def recipient_to_store_for(self) -> StorageRecipient | None:
+        """Return the recipient of new files. Raises `InvalidSettings` when the key is missing."""
+        if self.missing is not None:
+            raise missing_key(self.missing, "nothing can be stored without it")
+        return self.recipient
+
+    @property
+    def are_off(self) -> bool:
+        """Whether new files are stored unencrypted."""
+        return self.recipient is None and self.missing is None
 
     @property
     def encrypted_for(self) -> str | None:
@@ -55,10 +68,26 @@ class StorageKeys:
         return encrypted_for is None or any(one.recipient.text == encrypted_for for one in self.identities)
 
 
-def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] = lambda _: None) -> StorageKeys:
-    """Return the keys that the environment names; create a missing key pair and call *on_created* with its path.
+def missing_key(path: Path, why: str) -> InvalidSettings:
+    """Return the error to raise when the storage key at *path* is missing; *why* says what needs it."""
+    return InvalidSettings(
+        f"the storage key {path} is missing: {why}; mount the volume that it is on, restore the file from its backup, "
+        "or set WAYBILL_STORAGE_RECIPIENT where the secret key is kept elsewhere on purpose. To give up what is "
+        "encrypted for it and have a new key created: waybill keys storage --new"
+    )
 
-    Raises `InvalidSettings` when the file cannot be read, is readable for every account or is not an identity file, or
+
+def load_storage_keys(
+    settings: Settings,
+    *,
+    may_create: bool = True,
+    before_creation: Callable[[Path], None] = lambda _: None,
+    on_created: Callable[[Path], None] = lambda _: None,
+) -> StorageKeys:
+    """Return the keys that the environment names. A missing key pair is created, unless *may_create* is off.
+
+    *before_creation* is called with the path and may refuse by raising; *on_created* is called afterwards. Raises
+    `InvalidSettings` when the file cannot be read, other accounts have rights to it or it is not an identity file, or
     when `WAYBILL_STORAGE_RECIPIENT` is no recipient.
     """
     path = settings.resolved_storage_identity_file
@@ -73,7 +102,9 @@ def load_storage_keys(settings: Settings, *, on_created: Callable[[Path], None] 
                 f"WAYBILL_STORAGE_IDENTITY_FILE names {path}, which does not exist; put the identity file there, or "
                 "unset the variable to have a key pair created in the home"
             )
-        identities = _create(path, on_created)
+        if not may_create:
+            return StorageKeys(recipient=None, missing=path)
+        identities = _checked(path, before_creation) or _create(path, on_created)
     return StorageKeys(recipient=identities[0].recipient, identities=identities)
 
 
@@ -100,6 +131,17 @@ def add_identity(path: Path, *, now: datetime | None = None) -> X25519Identity:
     return identity
 
 
+def _checked(path: Path, before_creation: Callable[[Path], None]) -> tuple[StorageIdentity, ...]:
+    try:
+        before_creation(path)
+    except WaybillError:
+        # Another process may have created the key meanwhile, and stored the files that need it.
+        if identities := _read(path):
+            return identities
+        raise
+    return ()
+
+
 def _given_recipient(text: str) -> StorageRecipient:
     try:
         return parse_recipient(text.strip())
@@ -116,20 +158,14 @@ def _read(path: Path) -> tuple[StorageIdentity, ...]:
         return tuple(parse_identities(text))
     except InvalidKey as exc:
         raise InvalidSettings(
-            f"{path} is not an identity file as age-keygen writes it: {exc}; restore it from a backup, or remove it to "
-            "have a new key pair created (files stored for the old one cannot be read then)"
+            f"{path} is not an identity file as age-keygen writes it: {exc}; restore it from a backup (files that were "
+            "stored for it cannot be read without it)"
         ) from exc
 
 
 def _text(path: Path) -> str | None:
     try:
-        # O_NONBLOCK: a FIFO in its place must not hang the reader.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
-            if os.fstat(stream.fileno()).st_mode & stat.S_IRWXO:
-                raise InvalidSettings(
-                    f"every account on this machine can read {path}, a secret key; run: chmod 600 {path}"
-                )
-            content = stream.read(MAX_FILE_BYTES + 1)
+        content = read_private(path, what="a secret key", most_bytes=MAX_FILE_BYTES)
         if len(content) > MAX_FILE_BYTES:  # reading less would lose the rest when an identity is added
             raise InvalidSettings(f"{path} is not an identity file: it has more than {MAX_FILE_BYTES} bytes")
         return content.decode()
@@ -145,7 +181,7 @@ def _create(path: Path, on_created: Callable[[Path], None]) -> tuple[StorageIden
     """Create the first key pair. Of processes that do so concurrently one wins, and the others use its key."""
     identity = X25519Identity.generate()
     with _os_errors(path):
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             write_atomically(path, identity_file(identity, datetime.now(UTC)).encode(), replace=False)
         except FileExistsError:
@@ -159,4 +195,6 @@ def _os_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as exc:
+        if is_disk_full(exc):
+            raise write_error(path, exc) from exc
         raise InvalidSettings(f"cannot write the identity file {path}: {exc.strerror}") from exc

@@ -8,12 +8,9 @@ again, so a rotation takes effect immediately. Refuses a file that other account
 from __future__ import annotations
 
 import base64
-import errno
 import json
-import os
 import re
 import secrets
-import stat
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,11 +19,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from blocks.errors import InvalidOptions, InvalidSettings, StorageFull
+from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.links.tokens import MAX_LEEWAY, MAX_LIFETIME, SigningKey
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.clock import Clock, utc_now
 from blocks.runtime.file_lock import file_lock
+from blocks.runtime.private_file import read_private
+from blocks.runtime.write_errors import is_disk_full, write_error
 
 # The output of SHA-256, which RFC 7518 section 3.2 asks for at least; more adds nothing (RFC 2104 section 3).
 SECRET_BYTES = 32
@@ -109,12 +108,20 @@ class LinkKeys:
             # A change of the mode changes the ctime, so rights that were widened later are noticed too.
             version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
             if self._read is None or self._read[0] != version:
-                self._read = (version, _parse(self._path, _read_private(self._path)))
+                self._read = (version, _parse(self._path, self._content()))
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise _unusable(self._path, exc.strerror or type(exc).__name__) from exc
         return self._read[1]
+
+    def _content(self) -> bytes:
+        return read_private(
+            self._path,
+            what="which signs links",
+            most_bytes=_MAX_FILE_BYTES,
+            advice="; if another account may have read it, also run: waybill keys rotate-links --revoke",
+        )
 
     def _write(self, keys: Sequence[SigningKey]) -> None:
         with _os_errors(self._path):
@@ -139,22 +146,6 @@ def _alive(keys: Sequence[SigningKey], now: datetime) -> tuple[SigningKey, ...]:
 
 
 # The file -------------------------------------------------------------------------------------------------------------
-
-
-def _read_private(path: Path) -> bytes:
-    """Return the bytes of a regular file that only its owner may read."""
-    # O_NONBLOCK: a FIFO in its place must not hang the reader.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _unusable(path, "it is not a regular file")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise InvalidSettings(
-                f"{path} signs links, and accounts other than its owner have rights to it (mode "
-                f"{stat.S_IMODE(status.st_mode):04o}, expected 0600); run: chmod 600 {path}; "
-                "if another account may have read it, also run: waybill keys rotate-links --revoke"
-            )
-        return file.read(_MAX_FILE_BYTES + 1)
 
 
 def _render(keys: Sequence[SigningKey]) -> bytes:
@@ -201,8 +192,8 @@ def _os_errors(path: Path) -> Generator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(f"cannot write {path}: {exc.strerror}; free some space and start again") from exc
+        if is_disk_full(exc):
+            raise write_error(path, exc) from exc
         raise _unusable(path, exc.strerror or type(exc).__name__) from exc
 
 

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey
 from blocks.runtime.prefetch import prefetch
+from blocks.runtime.write_errors import is_disk_full
 from blocks.storage.backend import Blob, Digest, Expected, blob_missing, path_taken
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
@@ -28,7 +29,6 @@ from blocks.storage.folders import files_below, folder_below
 # For the owner alone; the umask cannot add to it.
 FILE_MODE = 0o600
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What open() reports when a link, or a file in place of a folder, is in the way.
 _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
@@ -251,7 +251,7 @@ def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
         if digest is not None and exc is digest.source_error:
             raise
         reason = f"cannot {action}: {exc.strerror}"
-        if exc.errno in _FULL:
+        if is_disk_full(exc):
             raise StorageFull(f"{reason}; free some space and start again") from exc
         if exc.errno in _FOREIGN:
             raise UnsafeKey(f"{reason}; remove the link or foreign file from the storage folder") from exc

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from blocks.age import parse_identities, unseal
+from blocks.age import X25519Identity, parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
 from tests.shared_servers import shared_prefect
@@ -49,21 +49,53 @@ def test_a_lost_database_comes_back_from_the_storage(alone: CommandLine, tmp_pat
     assert (verified["verified"], verified["damaged"], verified["files"]) == (2, 0, [])
 
 
-def test_without_the_key_nothing_is_rebuilt_or_read_and_nothing_is_lost(alone: CommandLine, tmp_path: Path) -> None:
-    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
-    identity = alone.home / "storage-identity"
-    kept = identity.read_text()
-    identity.unlink()
-    answer = alone.json("files", "get", one["file_id"], "-o", tmp_path / "out", expect=1)
+def test_a_lost_key_is_an_error_until_it_is_back_or_given_up(on_postgres: CommandLine, tmp_path: Path) -> None:
+    one = put(on_postgres, tmp_path, "letter.txt", "A letter.\n")
+    identity = on_postgres.home / "storage-identity"
+    kept = tmp_path / "kept"
+    recipient = on_postgres.run("keys", "storage").stdout.strip()
+    identity.rename(kept)
+
+    # Reading says what it lacks, verifying fails, and nothing creates a key.
+    answer = on_postgres.json("files", "get", one["file_id"], "-o", tmp_path / "out", expect=1)
     assert answer["error"]["code"] == "NoMatchingIdentity"
     assert not (tmp_path / "out").exists()
-    verified = alone.json("files", "verify", one["file_id"])
-    assert (verified["verified"], verified["stored_bytes_only"]) == (1, 1)
-    rebuilt = alone.json("catalog", "rebuild", expect=1)
+    for chosen in (one["file_id"], "--all"):
+        verified = on_postgres.json("files", "verify", chosen, expect=1)
+        assert (verified["verified"], verified["stored_bytes_only"]) == (1, 1)
+        assert [(file["file_id"], file["content_checked"]) for file in verified["files"]] == [(one["file_id"], False)]
+    assert "by its stored bytes alone" in on_postgres.run("files", "verify", "--all", expect=1).stdout
+    rebuilt = on_postgres.json("catalog", "rebuild", expect=1)
     assert (rebuilt["restored"], len(rebuilt["failed"])) == (0, 1)
+    (tmp_path / "other.txt").write_text("Another letter.\n")
+    for command in (
+        ("files", "put", tmp_path / "other.txt"),
+        ("keys", "storage"),
+        ("keys", "rotate-storage"),
+    ):
+        message = on_postgres.json(*command, expect=2)["error"]["message"]
+        assert str(identity) in message and recipient in message and "1 stored file" in message and "--new" in message
+    assert not identity.exists()
+    assert len(listed(on_postgres)) == 1
+    elsewhere = on_postgres.with_environment(WAYBILL_STORAGE_RECIPIENT=recipient)
+    assert elsewhere.json("files", "verify", "--all")["stored_bytes_only"] == 1
 
-    identity.write_text(identity.read_text() + kept)  # the new key that was made meanwhile, and the old one again
-    alone.run("files", "get", one["file_id"], "-o", tmp_path / "out")
+    # The key of another home: files are stored for it, with a warning, and verifying still fails.
+    another = X25519Identity.generate()
+    identity.write_text(another.text)
+    identity.chmod(0o600)
+    warned = on_postgres.run("files", "put", tmp_path / "other.txt").stderr
+    assert "opens none of the 1 encrypted files" in " ".join(warned.split())
+    assert on_postgres.json("files", "verify", "--all", expect=1)["stored_bytes_only"] == 1
+    identity.unlink()
+
+    # Given up by an explicit act, which is refused where a key is there.
+    made = on_postgres.run("keys", "storage", "--new").stdout.strip()
+    assert made not in {recipient, another.recipient.text}
+    assert "rotate-storage" in on_postgres.json("keys", "storage", "--new", expect=2)["error"]["message"]
+
+    kept.rename(identity)
+    on_postgres.run("files", "get", one["file_id"], "-o", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "A letter.\n"
 
 

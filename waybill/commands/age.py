@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
 import typer
 
 from blocks.errors import InvalidKey, InvalidOptions, SourceNotFound, WaybillError
+from blocks.runtime.write_errors import write_error
 from blocks.settings import current_settings
 from waybill.commands.arguments import Force, replaceable
 from waybill.commands.output import print_notice
-from waybill.commands.standard_streams import standard_output_errors, write_error
+from waybill.commands.standard_streams import standard_output_errors
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient

@@ -120,7 +120,7 @@ def put(
         make_available = recorded_upload(custody, by=this_account())
         return await custody.take(draft, Path(source), expected=expected, make_available=make_available)
 
-    artifact = with_custody(work)
+    artifact = with_custody(work, stores=True)
     if as_json:
         print_json(artifact.listing())
     else:

@@ -26,16 +26,22 @@ def storage(
     identity: Annotated[
         bool, typer.Option("--identity", help="Print the secret key too, as an identity file; keep it safe.")
     ] = False,
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Make a key pair in place of a lost one, although stored files need it; they stay unreadable."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Print the recipient that stored files are encrypted for.
 
-    A missing key pair is made. With --identity prints an identity file for the 'age' command. Keep a copy of it
-    elsewhere, or decrypt a stored file with it:
+    A missing key pair is made, unless stored files need it. With --identity prints an identity file for the 'age'
+    command. Keep a copy of it elsewhere, or decrypt a stored file with it:
     waybill keys storage --identity > key.txt / age --decrypt -i key.txt STORED-FILE
     """
     settings = current_settings()
-    keys = _load_keys(settings)
+    keys = _new_keys(settings) if new else _load_keys(settings)
     if identity and not keys.identities:
         raise NoMatchingIdentity(
             "this machine has only the public key (WAYBILL_STORAGE_RECIPIENT), so there is no secret key to show"
@@ -72,12 +78,14 @@ def rotate_storage(as_json: AsJson = False) -> int:
         from blocks.catalog import OutputLocks
         from blocks.catalog.maintenance import by_recipient
         from blocks.custody.rotate import rotate, rotation_lock
+        from blocks.keys import load_storage_keys
 
-        if custody.keys.recipient is None:
+        if custody.keys.are_off:
             raise InvalidOptions("encryption is off (WAYBILL_ENCRYPT), so there is no storage key to rotate")
         async with OutputLocks.open(settings.required_database_url) as locks, rotation_lock(locks):
             # Read again under the lock: another rotation may have finished since this command started.
-            custody.keys = _load_keys(settings)
+            custody.keys = load_storage_keys(settings, may_create=False)
+            custody.keys.recipient_to_store_for()  # a file that was removed since is an error
             async with custody.catalog.connection() as connection:
                 used = await by_recipient(connection)
             is_new = settings.storage_recipient is None and not _is_unfinished(custody.keys, used)
@@ -94,7 +102,7 @@ def rotate_storage(as_json: AsJson = False) -> int:
                 await rotate(custody, locks, on_moved=note)
         return custody.keys, is_new
 
-    keys, is_new = with_custody(work)
+    keys, is_new = with_custody(work, stores=True)
     seconds = time.perf_counter() - started
     if as_json:
         answer = {"recipient": keys.encrypted_for, "new_key": is_new, **vars(tally), "seconds": round(seconds, 3)}
@@ -128,6 +136,22 @@ class _Tally:
 def _load_keys(settings: Settings) -> StorageKeys:
     from blocks.keys import load_storage_keys
 
+    keys = load_storage_keys(settings, may_create=False)
+    # Only the catalogue says whether stored files need the missing key, and it takes seconds to start.
+    return with_custody(_keys_of, stores=True) if keys.missing else keys
+
+
+async def _keys_of(custody: Custody, _: Settings) -> StorageKeys:
+    return custody.keys
+
+
+def _new_keys(settings: Settings) -> StorageKeys:
+    from blocks.keys import load_storage_keys
+
+    if load_storage_keys(settings, may_create=False).missing is None:
+        raise InvalidOptions(
+            "--new is for a lost storage key, and none is missing here; to replace it: waybill keys rotate-storage"
+        )
     return load_storage_keys(settings, on_created=report_new_key)
 
 

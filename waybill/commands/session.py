@@ -49,6 +49,18 @@ def report_new_key(path: Path) -> None:
     )
 
 
+async def warn_of_foreign_files(custody: Custody, settings: Settings) -> None:
+    """Warn when the storage key opens none of the encrypted files: it may be the key of another home."""
+    from blocks.custody.lost_key import foreign_files
+
+    count = await foreign_files(custody)
+    if count:
+        print_notice(
+            f"warning: the storage key {settings.resolved_storage_identity_file} opens none of the {count:,} encrypted "
+            "files; if it belongs to another home, put the right file there"
+        )
+
+
 def run_work(work: Coroutine[None, None, ResultT]) -> ResultT:
     """Like `asyncio.run`, but an interruption requests a shutdown of this process before *work* is cancelled.
 
@@ -71,13 +83,20 @@ def run_work(work: Coroutine[None, None, ResultT]) -> ResultT:
     return asyncio.run(watched())
 
 
-def with_custody(work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]]) -> ResultT:
-    """Run *work* on catalogue and storage, on a stack without Prefect."""
+def with_custody(
+    work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]], *, stores: bool = False
+) -> ResultT:
+    """Run *work* on catalogue and storage, on a stack without Prefect.
+
+    Only with *stores* can it store files, and is a missing storage key an error or, in a new home, created.
+    """
 
     async def run(settings: Settings) -> ResultT:
         from blocks.open_custody import open_custody
 
-        async with open_custody(settings, on_new_key=report_new_key) as custody:
+        async with open_custody(settings, stores=stores, on_new_key=report_new_key) as custody:
+            if stores:
+                await warn_of_foreign_files(custody, settings)
             return await work(custody, settings)
 
     with stack_session(prefect=False) as (settings, _):

@@ -5,16 +5,13 @@ Owns what happens when a stream is closed (``>&-``), when the disk behind it is 
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from blocks.errors import StorageFull, TargetUnwritable
-
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+from blocks.runtime.write_errors import write_error
 
 
 def report_failing_streams() -> None:
@@ -62,10 +59,3 @@ def standard_output_errors() -> Generator[None]:
         if isinstance(exc, BrokenPipeError):
             raise
         raise write_error("standard output", exc) from exc
-
-
-def write_error(name: str, error: OSError) -> StorageFull | TargetUnwritable:
-    """Return Waybill's error for *error*, which happened while *name* was written."""
-    if error.errno in _NO_ROOM:
-        return StorageFull(f"cannot write {name}: {error.strerror}; free some space and start again")
-    return TargetUnwritable(f"cannot write {name}: {error.strerror}")

@@ -38,7 +38,7 @@ def verify(
 
     Reads them and checks the hashes and authentication tags that were recorded when they were stored. A damaged file
     is marked in the catalogue, is not reused, and is made again by the next run. Without the secret key only the hash
-    of the stored bytes is checked.
+    of the stored bytes is checked; that is a failure unless WAYBILL_STORAGE_RECIPIENT says that the key is elsewhere.
 
     Examples: waybill files verify ID / waybill files verify --sample 100 / waybill files verify --all
     """
@@ -47,9 +47,11 @@ def verify(
         raise InvalidOptions("give file ids, or --all, or --sample N")
     tally = _Tally(each_shown=bool(wanted))
 
-    async def work(custody: Custody, _: Settings) -> None:
+    async def work(custody: Custody, settings: Settings) -> None:
         from blocks.catalog.maintenance import longest_unverified
         from blocks.custody.verify import verify_many
+
+        tally.key_is_elsewhere = settings.storage_recipient is not None
 
         chosen = _named(custody, wanted, tally) if wanted else longest_unverified(custody.catalog, sample)
         total = len(wanted) or sample or await _count(custody)
@@ -79,9 +81,11 @@ async def _count(custody: Custody) -> int:
 
 @dataclass
 class _Tally:
-    """Results so far. Without *each_shown* only the files with a problem are kept."""
+    """Results so far. Without *each_shown* only the files with a problem are kept, one that no key opens included."""
 
     each_shown: bool
+    key_is_elsewhere: bool = False
+    without_key: int = 0
     counts: Counter[str] = field(default_factory=Counter[str])
     stored_bytes_only: int = 0
     read_bytes: int = 0
@@ -92,7 +96,9 @@ class _Tally:
         if finding.outcome == "verified":
             self.read_bytes += finding.artifact.stored_size
             self.stored_bytes_only += not finding.content_checked
-        if self.each_shown or finding.error is not None:
+        is_closed = finding.outcome == "verified" and not finding.content_checked and not self.key_is_elsewhere
+        self.without_key += is_closed
+        if self.each_shown or is_closed or finding.error is not None:
             self.listed.append(
                 {
                     **finding.artifact.summary(),
@@ -116,7 +122,8 @@ class _Tally:
             if one["error"]:
                 print_notice(f"{one['file_id']}: {one['state']}: {one['error']}")
             elif not as_json:
-                print_line(f"{one['file_id']}  {one['filename']}  {one['state']}")
+                checked = "" if one["content_checked"] else " by its stored bytes alone"
+                print_line(f"{one['file_id']}  {one['filename']}  {one['state']}{checked}")
         if not as_json:
             read = f"{human_size(self.read_bytes)} in {seconds:.1f} s"
             typer.echo(
@@ -126,4 +133,4 @@ class _Tally:
             print_notice(
                 f"{self.stored_bytes_only:,} of them by their stored bytes alone: the key to decrypt them is not here"
             )
-        return 1 if counts["damaged"] or counts["failed"] else 0
+        return 1 if counts["damaged"] or counts["failed"] or self.without_key else 0

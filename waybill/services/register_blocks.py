@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blocks.keys.block import KeyPair
 from blocks.language_model.block import LanguageModel
-from blocks.prefect_blocks import load_keys
+from blocks.prefect_blocks import load_keys, load_store
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from blocks.webhooks.block import WebhookEndpoint
@@ -20,4 +20,4 @@ async def register_blocks(settings: Settings, *, on_new_key: Callable[[Path], No
     """
     for block_type in (ArtifactStore, LanguageModel, KeyPair, WebhookEndpoint):
         await block_type.aregister_type_and_schema()
-    await load_keys(settings, on_created=on_new_key)
+    await load_keys(settings, (await load_store(settings)).backend, on_created=on_new_key)
