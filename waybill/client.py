@@ -140,9 +140,15 @@ class Client:
         *,
         source_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> Answer:
-        """Store a file without processing it. Not retried: the file could be stored twice."""
-        return self._send_form("/files/upload", path, _fields(source_type=source_type, metadata=metadata), {})
+        """Store a file without processing it.
+
+        Retries use the same `Idempotency-Key`, by default a random one, so that it is stored once.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        fields = _fields(source_type=source_type, metadata=metadata)
+        return self._retried(lambda: self._send_form("/files/upload", path, fields, headers))
 
     def files_by_source(self, source_file: str) -> Iterator[Answer]:
         """Yield every file of this source: its path, URL or name."""

@@ -58,6 +58,7 @@ SAFE_HEADERS = {
 
 # Long enough for a database to restart, short enough for a person.
 RETRY_AFTER_SECONDS = 5
+_TRY_AGAIN = frozenset({429, 503})
 
 # As nginx counts it: the client disconnected before the response began. No client ever sees this status.
 CLIENT_DISCONNECTED = 499
@@ -126,9 +127,13 @@ def error_response(
     detail: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return an error in the shape of all errors. *code* is for programs, *message* for people."""
+    """Return an error in the shape of all errors. *code* is for programs, *message* for people.
+
+    A 429 and a 503 have `Retry-After`, by default `RETRY_AFTER_SECONDS`.
+    """
     error = {"code": code, "message": message, "detail": dict(detail or {})}
-    return json_response({"error": error}, status, headers=headers)
+    again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _TRY_AGAIN else {}
+    return json_response({"error": error}, status, headers={**again, **(headers or {})})
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -138,7 +143,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(ClientDisconnect, _client_disconnected)
-    app.add_exception_handler(Exception, _unexpected_error)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -148,12 +152,9 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _waybill_error(_: Request, error: Exception) -> Response:
     error = cast("WaybillError", error)
     status, message = next(_RESPONSES[kind] for kind in type(error).__mro__ if kind in _RESPONSES)
-    headers: dict[str, str] = {}
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s: %s", type(error).__name__, error.message)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return error_response(status, type(error).__name__, message or error.message, headers=headers)
+    return error_response(status, type(error).__name__, message or error.message)
 
 
 async def _invalid_request(_: Request, error: Exception) -> Response:
@@ -198,6 +199,6 @@ def has_route(app: FastAPI, scope: Scope, method: str) -> bool:
     return any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.routes)
 
 
-async def _unexpected_error(_: Request, __: Exception) -> Response:
-    # The server logs it, with its traceback, after this response.
+def unexpected_error() -> Response:
+    """Return the response to an error that nothing else answers."""
     return error_response(500, "InternalError", "an unexpected error; the gateway's log has the details")

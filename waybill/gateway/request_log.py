@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from waybill.gateway.errors import CLIENT_DISCONNECTED
+from waybill.gateway.errors import CLIENT_DISCONNECTED, unexpected_error
 
 log = logging.getLogger("waybill.gateway.access")
 
@@ -35,7 +35,7 @@ class Observer(Protocol):
 
 
 class RequestLog:
-    """The outermost middleware, which also sees requests that break off."""
+    """The outermost middleware, which also sees requests that break off, and answers unexpected errors."""
 
     def __init__(self, app: ASGIApp, *, observe: Observer | None = None) -> None:
         self._app = app
@@ -51,6 +51,11 @@ class RequestLog:
         started = time.perf_counter()
         try:
             await self._app(scope, receive, response.send)
+        except Exception:
+            # Answered here, so that this response has its id too. The server logs the error, with its traceback.
+            if response.status is None:
+                await unexpected_error()(scope, receive, response.send)
+            raise
         finally:
             self._log(scope, response, time.perf_counter() - started)
             request_id.reset(reset)

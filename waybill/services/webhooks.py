@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from blocks.access import Actor, record
-from blocks.catalog import Catalog
+from blocks.catalog import Catalog, Connection
 from blocks.durations import format_duration
 from blocks.errors import EndpointNotFound, InvalidOptions
 from blocks.settings import Settings
@@ -122,9 +122,13 @@ async def replay_deliveries(
     endpoint_id: UUID | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    also: Callable[[Connection, int], Awaitable[None]] | None = None,
     by: Actor,
 ) -> int:
-    """Do `delivery_log.replay` and record it in the audit log. Raises `DeliveryNotFound`, and then replays nothing."""
+    """Do `delivery_log.replay` and record it in the audit log. Raises `DeliveryNotFound`, and then replays nothing.
+
+    *also* writes more in the same transaction, given how many are replayed, or raises.
+    """
     async with catalog.transaction() as connection:
         for one in delivery_ids or ():
             await log.get_delivery(connection, one)
@@ -140,11 +144,22 @@ async def replay_deliveries(
             }
             filters = {name: value for name, value in which.items() if value is not None}
             await record(connection, by.entry("webhook_replayed", detail={"replayed": again, **filters}))
+        if also is not None:
+            await also(connection, again)
     return again
 
 
-async def add_test(catalog: Catalog, endpoint_id: UUID, *, by: Actor) -> UUID:
-    """Record a test event for one endpoint. Return the id of its delivery. Raises `EndpointNotFound`."""
+async def add_test(
+    catalog: Catalog,
+    endpoint_id: UUID,
+    *,
+    also: Callable[[Connection, UUID], Awaitable[None]] | None = None,
+    by: Actor,
+) -> UUID:
+    """Record a test event for one endpoint. Return the id of its delivery. Raises `EndpointNotFound`.
+
+    *also* writes more in the same transaction, given that id, or raises.
+    """
     event = Event(
         event_id=f"evt_{uuid4()}",
         event_type=TEST_EVENT,
@@ -157,7 +172,10 @@ async def add_test(catalog: Catalog, endpoint_id: UUID, *, by: Actor) -> UUID:
         if (await endpoints.get_endpoint(connection, endpoint_id)).state == "removed":
             raise EndpointNotFound(f"endpoint {endpoint_id} was removed")
         await record(connection, by.entry("webhook_tested", detail=_of(endpoint_id)))
-        return await add_event_for(connection, event, endpoint_id, lambda _: None)
+        delivery_id = await add_event_for(connection, event, endpoint_id, lambda _: None)
+        if also is not None:
+            await also(connection, delivery_id)
+    return delivery_id
 
 
 async def first_attempt(catalog: Catalog, delivery_id: UUID, *, within_seconds: float) -> DeliveryRecord:

@@ -3,6 +3,7 @@
 Follows the draft of the IETF's HTTP API working group (draft-ietf-httpapi-idempotency-key-header): the same request
 gets the same response, a different one with the same key 422, and one that arrives while the first is still processed
 waits for its response for a while and then gets 409. Keys are separate for each caller and remembered for a day.
+Responses that hold a secret are not stored, so their paths refuse the header.
 """
 
 from __future__ import annotations
@@ -11,9 +12,21 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from typing import Annotated
 
-from blocks.access.idempotency import CLAIM_LASTS, Answered, Claim, InProgress, claim, release_claim, renew
-from blocks.catalog import Catalog
+from fastapi import Depends, Header, Request
+
+from blocks.access.idempotency import (
+    CLAIM_LASTS,
+    Answered,
+    Claim,
+    InProgress,
+    claim,
+    record_stored,
+    release_claim,
+    renew,
+)
+from blocks.catalog import Artifact, Catalog, Connection
 from blocks.errors import WaybillError
 from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import to_its_end
@@ -22,6 +35,49 @@ from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
 # The first request is most likely about to finish.
 _WAIT_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A key of your choice. Requests repeated with it are processed once and get the same response.",
+        examples=["order-4711"],
+    ),
+]
+
+
+async def _refuse(request: Request) -> None:
+    if "idempotency-key" in request.headers:
+        raise HttpError(
+            422,
+            "IdempotencyKeyNotSupported",
+            "this path does not support Idempotency-Key, because its response holds a secret, which is not stored",
+        )
+
+
+NoIdempotencyKey = Annotated[None, Depends(_refuse)]
+"""For a route whose response is not stored: a request with the header is answered 422."""
+
+
+def require_same(known: str | None, fingerprint: str) -> None:
+    """Raise `HttpError` (422) unless *known*, the fingerprint of the first request, is also that of this request."""
+    if known != fingerprint:
+        raise HttpError(
+            422,
+            "IdempotencyKeyReused",
+            "this Idempotency-Key was used with another request; use a new key for a new request",
+        )
+
+
+async def note_stored(connection: Connection, held: Claim | None, fingerprint: str, artifact: Artifact) -> None:
+    """Record with the claim, if there is one, that *artifact* is in custody. Raises `HttpError` (409) if it is lost."""
+    if held is not None and not await record_stored(connection, held, fingerprint, artifact.file_id):
+        # The claim has expired, because this request could not reach the database for too long.
+        raise HttpError(
+            409, "RequestTakenOver", "another request with this Idempotency-Key took over; send the request again"
+        )
 
 
 @asynccontextmanager

@@ -14,13 +14,21 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.access import READ
-from blocks.catalog import Kind
+from blocks.access.idempotency import Answered, Claim, record_answer
+from blocks.catalog import Artifact, Connection, Kind
 from blocks.errors import InvalidOptions
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Reader, Sharer, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import upload_metadata
+from waybill.gateway.http.idempotency import (
+    IdempotencyKey,
+    NoIdempotencyKey,
+    idempotent,
+    note_stored,
+    require_same,
+)
 from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
@@ -159,21 +167,42 @@ class PinOptions(BaseModel):
     "/upload",
     status_code=201,
     response_model=FileEntry,
-    responses=errors(400, 408, 413, 415, 507),
+    responses=errors(400, 408, 409, 410, 413, 415, 507),
     openapi_extra=form(file_required=True, **_UPLOAD_FIELDS),
 )
-async def upload(request: Request, caller: Writer, resources: GatewayResources) -> Response:
+async def upload(
+    request: Request, caller: Writer, resources: GatewayResources, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Store a file without processing it. To process it later, use `POST /ingest/file` with its `file_id`."""
-    async with upload_form(
-        request,
-        resources,
-        fields=_UPLOAD_FIELDS,
-        max_bytes=resources.settings.max_upload_mib * 2**20,
-        check_field=lambda name, value: upload_metadata({name: value}),
-    ) as received:
-        artifact = await keep(received, resources, caller, convertible=False)
-    location = f"{resources.links.base_url}/api/v1/files/metadata/{artifact.file_id}"
-    return json_response(artifact.listing(), status=201, headers={"Location": location})
+    catalog = resources.custody.catalog
+    async with idempotent(catalog, caller.namespace, idempotency_key) as outcome:
+        held = outcome if isinstance(outcome, Claim) else None
+        stored_before = held.file_id if held is not None else None
+        async with upload_form(
+            request,
+            resources,
+            fields=_UPLOAD_FIELDS,
+            max_bytes=resources.settings.max_upload_mib * 2**20,
+            check_field=lambda name, value: upload_metadata({name: value}),
+            store=not isinstance(outcome, Answered) and stored_before is None,
+        ) as received:
+            fingerprint = received.fingerprint("/files/upload")
+
+            async def note(connection: Connection, artifact: Artifact) -> None:
+                await note_stored(connection, held, fingerprint, artifact)
+
+            if isinstance(outcome, Answered):
+                require_same(outcome.fingerprint, fingerprint)
+                return _uploaded(resources, dict(outcome.answer), replayed=True)
+            if held is not None and stored_before is not None:
+                require_same(held.fingerprint, fingerprint)
+                artifact = await resources.custody.get(stored_before)
+            else:
+                artifact = await keep(received, resources, caller, convertible=False, also=note)
+        if held is not None:
+            async with catalog.connection() as connection:
+                await record_answer(connection, held, fingerprint, artifact.listing())
+    return _uploaded(resources, artifact.listing(), replayed=False)
 
 
 @router.get("/metadata/{file_id}", responses=errors(404, 410), response_model=FileDetails | StageReport)
@@ -227,9 +256,17 @@ async def delete(caller: Writer, resources: GatewayResources, file_id: UUID) -> 
     return json_response({**_shown_to(caller, artifact.listing()), "state": "removed"})
 
 
-@router.post("/{file_id:uuid}/share", responses=errors(*BODY_STATUSES, 404, 410), response_model=SharedLink)
+@router.post(
+    "/{file_id:uuid}/share",
+    responses=errors(*BODY_STATUSES, 404, 410),
+    response_model=SharedLink,
+)
 async def share(
-    caller: Sharer, resources: GatewayResources, file_id: UUID, options: ShareOptions | None = None
+    caller: Sharer,
+    _: NoIdempotencyKey,
+    resources: GatewayResources,
+    file_id: UUID,
+    options: ShareOptions | None = None,
 ) -> Response:
     """Create a link that downloads the file without an API key, for a key that may read and write.
 
@@ -259,6 +296,13 @@ async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> R
     """Let a pinned file expire again. One whose expiry has passed stays for another day."""
     artifact = await unpin_file(resources.custody, file_id, by=caller)
     return json_response(_shown_to(caller, artifact.metadata_view()))
+
+
+def _uploaded(resources: Resources, answer: dict[str, Any], *, replayed: bool) -> Response:
+    location = f"{resources.links.base_url}/api/v1/files/metadata/{answer['file_id']}"
+    headers = {"Location": location, **({"Idempotency-Replayed": "true"} if replayed else {})}
+    # The fields in a fixed order, also when they come from the database.
+    return json_response({name: answer[name] for name in FileEntry.model_fields}, status=201, headers=headers)
 
 
 async def _page(resources: Resources, **filters: Any) -> Response:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 
 from blocks.catalog import Artifact, Draft, Stored
@@ -26,7 +27,7 @@ from blocks.naming import clean_display_name
 from blocks.settings import Settings
 from blocks.storage import Blob
 from waybill.gateway.access import Caller
-from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError
+from waybill.gateway.errors import HttpError
 from waybill.gateway.http.form_parsing import upload_metadata
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
 from waybill.gateway.resources import Resources
@@ -63,6 +64,17 @@ class UploadForm:
     head: bytes = b""
     content: Stored | Blob | None = None
     upload: StreamingUpload | None = None
+
+    def fingerprint(self, path: str | None = None) -> str:
+        """Return a hash that only the same form has, and, with *path*, only on the same path."""
+        content: dict[str, Any] = {
+            "fields": dict(sorted(self.fields.items())),
+            "filename": self.filename,
+            "sha256": self.content.sha256 if self.content else None,
+        }
+        if path is not None:
+            content["path"] = path
+        return hashlib.sha256(orjson.dumps(content)).hexdigest()
 
 
 @asynccontextmanager
@@ -173,7 +185,6 @@ async def _upload_slot(resources: Resources) -> AsyncGenerator[None]:
             503,
             "TooManyUploads",
             "too many uploads are in progress; try again in a moment",
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from None
     try:
         yield

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from waybill.gateway.errors import json_response
+from waybill.gateway.errors import RETRY_AFTER_SECONDS, json_response
 from waybill.gateway.readiness import DependencyCheck, Readiness
 
 router = APIRouter(tags=["operation"])
@@ -56,4 +56,5 @@ async def ready(request: Request) -> Response:
             "checks": {name: check.model_dump() for name, check in checks.items()},
         },
         200 if is_ready else 503,
+        headers={} if is_ready else {"Retry-After": str(RETRY_AFTER_SECONDS)},
     )

@@ -8,26 +8,24 @@ response names it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, Field
 
 from blocks.access import READ, WRITE, record
-from blocks.access.idempotency import Answered, Claim, record_answer, record_stored
+from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection
 from blocks.errors import DeploymentMissing, InvalidOptions, Transient
 from blocks.redaction import custody_source
 from blocks.runs.prefect_api import PrefectApi
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
-from waybill.gateway.errors import RETRY_AFTER_SECONDS, HttpError, json_response, log
+from waybill.gateway.errors import HttpError, json_response, log
 from waybill.gateway.http.form_parsing import (
     read_file_id,
     read_run_options,
@@ -35,7 +33,7 @@ from waybill.gateway.http.form_parsing import (
     read_webhook_url,
     upload_metadata,
 )
-from waybill.gateway.http.idempotency import idempotent
+from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
@@ -52,17 +50,6 @@ _FIELDS = {
     "metadata": '{"customer": 7}',
     "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
 }
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
-        description="A key of your choice. Requests repeated with it are processed once and get the same response.",
-        examples=["order-4711"],
-    ),
-]
 
 
 class Ingested(BaseModel):
@@ -105,7 +92,7 @@ async def ingest(
                 # The events link to the outputs of a file that this key may only know by its id.
                 await resources.gate.require(request, caller, WRITE, READ)
             if isinstance(outcome, Answered):
-                ingestion.require_same(outcome.fingerprint)
+                require_same(outcome.fingerprint, ingestion.fingerprint)
                 return _accepted(dict(outcome.answer), replayed=True)
             artifact = await _store(ingestion, resources, caller, held)
         run_key = held.run_key if held else f"waybill-{uuid4()}"
@@ -133,21 +120,7 @@ class _Ingestion:
             raise InvalidOptions(
                 "send either a file, as 'curl -F file=@report.pdf' does, or the file_id of one in custody"
             )
-        content = {
-            "fields": dict(sorted(form.fields.items())),
-            "filename": form.filename,
-            "sha256": form.content.sha256 if form.content else None,
-        }
-        self.fingerprint = hashlib.sha256(orjson.dumps(content)).hexdigest()
-
-    def require_same(self, fingerprint: str) -> None:
-        """Raise `HttpError` (422) unless *fingerprint* is that of this request."""
-        if fingerprint != self.fingerprint:
-            raise HttpError(
-                422,
-                "IdempotencyKeyReused",
-                "this Idempotency-Key was used with another file or other fields; use a new key for a new request",
-            )
+        self.fingerprint = form.fingerprint()
 
 
 def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
@@ -169,16 +142,12 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
 
 async def _store(ingestion: _Ingestion, resources: Resources, caller: Caller, held: Claim | None) -> Artifact:
     """Return the file to process, stored now, by an earlier try of the same request, or before."""
-    if held is not None and held.fingerprint is not None and held.file_id is not None:
-        ingestion.require_same(held.fingerprint)
+    if held is not None and held.file_id is not None:
+        require_same(held.fingerprint, ingestion.fingerprint)
         return await resources.custody.get(held.file_id)
 
     async def note(connection: Connection, artifact: Artifact) -> None:
-        if held is not None and not await record_stored(connection, held, ingestion.fingerprint, artifact.file_id):
-            # The claim has expired, because this request could not reach the database for too long.
-            raise HttpError(
-                409, "RequestTakenOver", "another request with this Idempotency-Key took over; send the request again"
-            )
+        await note_stored(connection, held, ingestion.fingerprint, artifact)
 
     if ingestion.file_id is not None:
         known = await resources.custody.get(ingestion.file_id)
@@ -221,7 +190,6 @@ async def _start(
             "the file is in custody, but no run could be started; send the request again with its file_id instead of "
             "the file, or with the same Idempotency-Key",
             detail={"file_id": str(artifact.file_id)},
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         ) from exc
 
 

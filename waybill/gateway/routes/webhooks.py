@@ -15,6 +15,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from blocks.access import READ
+from blocks.access.idempotency import Answered, Claim, record_answer
+from blocks.catalog import Connection
 from blocks.links import EVENT_PATH
 from blocks.webhooks.endpoints import EndpointState, Origin, list_endpoints
 from blocks.webhooks.event_types import EVENT_TYPES
@@ -24,6 +26,7 @@ from waybill.gateway.access import Caller, link_required
 from waybill.gateway.dependencies import Admin, GatewayResources, Reader, Writer
 from waybill.gateway.errors import SAFE_HEADERS, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
+from waybill.gateway.http.idempotency import IdempotencyKey, NoIdempotencyKey, idempotent, require_same
 from waybill.gateway.http.params import After, DurationOrNone, Limit, Text, duration
 from waybill.gateway.openapi import errors
 from waybill.gateway.resources import Resources
@@ -40,6 +43,7 @@ from waybill.services.webhooks import (
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=JsonRoute)
 
+_REPLAYED = {"Idempotency-Replayed": "true"}
 # An attempt ends within 20 s, and HTTP clients wait for 30 s as a rule.
 _TEST_SECONDS = 25.0
 
@@ -188,8 +192,13 @@ class TestedEndpoint(BaseModel):
     endpoint_id: UUID
 
 
-@router.post("/endpoints", status_code=201, responses=errors(*BODY_STATUSES), response_model=RegisteredEndpoint)
-async def register(caller: Admin, resources: GatewayResources, wanted: NewEndpoint) -> Response:
+@router.post(
+    "/endpoints",
+    status_code=201,
+    responses=errors(*BODY_STATUSES),
+    response_model=RegisteredEndpoint,
+)
+async def register(caller: Admin, _: NoIdempotencyKey, resources: GatewayResources, wanted: NewEndpoint) -> Response:
     """Register an endpoint for events from now on. The response has its signing secret, which is shown only once."""
     added = await add_endpoint(
         resources.custody.catalog,
@@ -229,9 +238,17 @@ async def disable(caller: Admin, resources: GatewayResources, endpoint_id: UUID)
     return await _changed(resources, endpoint_id, "disabled", caller)
 
 
-@router.post("/endpoints/{endpoint_id}/rotate", responses=errors(*BODY_STATUSES, 404), response_model=RotatedSecret)
+@router.post(
+    "/endpoints/{endpoint_id}/rotate",
+    responses=errors(*BODY_STATUSES, 404),
+    response_model=RotatedSecret,
+)
 async def rotate(
-    caller: Admin, resources: GatewayResources, endpoint_id: UUID, options: RotationOptions | None = None
+    caller: Admin,
+    _: NoIdempotencyKey,
+    resources: GatewayResources,
+    endpoint_id: UUID,
+    options: RotationOptions | None = None,
 ) -> Response:
     """Create a new secret, shown only in this response. Events are signed with both until the overlap ends."""
     overlap = duration((options or RotationOptions()).overlap)
@@ -269,12 +286,23 @@ async def delivery(_: Reader, resources: GatewayResources, delivery_id: UUID) ->
     return json_response((await delivery_history(resources.custody.catalog, delivery_id)).as_json())
 
 
-@router.post("/deliveries/{delivery_id}/replay", responses=errors(404), response_model=Replayed)
-async def replay(caller: Writer, resources: GatewayResources, delivery_id: UUID) -> Response:
+@router.post("/deliveries/{delivery_id}/replay", responses=errors(404, 409), response_model=Replayed)
+async def replay(
+    caller: Writer, resources: GatewayResources, delivery_id: UUID, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Send a delivery again, with the same id and body, starting the retry schedule over."""
-    again = await replay_deliveries(
-        resources.custody.catalog, states=("dead", "delivered"), delivery_ids=[delivery_id], by=caller
-    )
+    catalog, fingerprint = resources.custody.catalog, f"replay {delivery_id}"
+    async with idempotent(catalog, caller.namespace, idempotency_key) as outcome:
+        if isinstance(outcome, Answered):
+            require_same(outcome.fingerprint, fingerprint)
+            return json_response(outcome.answer, headers=_REPLAYED)
+
+        async def note(connection: Connection, replayed: int) -> None:
+            await _record_answer(connection, outcome, fingerprint, {"replayed": replayed})
+
+        again = await replay_deliveries(
+            catalog, states=("dead", "delivered"), delivery_ids=[delivery_id], also=note, by=caller
+        )
     return json_response({"replayed": again})
 
 
@@ -283,11 +311,26 @@ _NOT_SENT_YET: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404), response_model=Delivery | TestOutcome)
-async def test(caller: Writer, resources: GatewayResources, wanted: TestedEndpoint) -> Response:
-    """Send a test event to an endpoint, and wait some seconds for the outcome."""
-    catalog = resources.custody.catalog
-    delivery_id = await add_test(catalog, wanted.endpoint_id, by=caller)
+@router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404, 409), response_model=Delivery | TestOutcome)
+async def test(
+    caller: Writer, resources: GatewayResources, wanted: TestedEndpoint, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Send a test event to an endpoint, and wait some seconds for the outcome.
+
+    Repeated with the same `Idempotency-Key`, it returns the state of the delivery that the first request recorded.
+    """
+    catalog, fingerprint = resources.custody.catalog, f"test {wanted.endpoint_id}"
+    async with idempotent(catalog, caller.namespace, idempotency_key) as outcome:
+        is_repeated = isinstance(outcome, Answered)
+        if isinstance(outcome, Answered):
+            require_same(outcome.fingerprint, fingerprint)
+            delivery_id = UUID(outcome.answer["delivery_id"])
+        else:
+
+            async def note(connection: Connection, made: UUID) -> None:
+                await _record_answer(connection, outcome, fingerprint, {"delivery_id": str(made)})
+
+            delivery_id = await add_test(catalog, wanted.endpoint_id, also=note, by=caller)
     if resources.waiting_tests.locked():
         found = await first_attempt(catalog, delivery_id, within_seconds=0)
     else:
@@ -296,7 +339,8 @@ async def test(caller: Writer, resources: GatewayResources, wanted: TestedEndpoi
     view = found.as_json()
     if not caller.allows(READ):  # the URL of an endpoint may hold a secret of its receiver
         view = {name: view[name] for name in TestOutcome.model_fields}
-    return json_response(view, status=200 if found.last_attempt_at is not None else 202)
+    status = 200 if found.last_attempt_at is not None else 202
+    return json_response(view, status=status, headers=_REPLAYED if is_repeated else None)
 
 
 @router.get(
@@ -315,6 +359,13 @@ async def event(resources: GatewayResources, event_id: str, token: Annotated[str
     async with resources.custody.catalog.connection() as connection:
         body = await whole_body(connection, event_id)
     return Response(body, media_type="application/json", headers=SAFE_HEADERS)
+
+
+async def _record_answer(
+    connection: Connection, outcome: Claim | Answered | None, fingerprint: str, answer: dict[str, Any]
+) -> None:
+    if isinstance(outcome, Claim):
+        await record_answer(connection, outcome, fingerprint, answer)
 
 
 async def _changed(resources: Resources, endpoint_id: UUID, to: Change, caller: Caller) -> Response:
