@@ -173,11 +173,14 @@ async def _finish(
     failed = [document for document in documents if document.failed]
     for document in failed:
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
-    await acreate_markdown_artifact(
-        key="process-summary",
-        markdown=markdown_summary(documents, stage_names, run_id=run_id, seconds=seconds),
-        description="The result of each document",
-    )
+    try:
+        await acreate_markdown_artifact(
+            key="process-summary",
+            markdown=markdown_summary(documents, stage_names, run_id=run_id, seconds=seconds),
+            description="The result of each document",
+        )
+    except Exception as error:  # noqa: BLE001 - it only shows what is stored
+        get_run_logger().warning("the summary page is missing: %s", error)
     report = {
         "run_id": str(run_id),
         "state": "failed" if failed else "completed",

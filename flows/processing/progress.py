@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
@@ -21,6 +22,8 @@ from tasks.document import Document
 LISTENER_INTERVAL_SECONDS = 0.1
 # Each update is a request and a row in Prefect's database.
 ARTIFACT_INTERVAL_SECONDS = 2.0
+# Prefect answers in milliseconds. Its client repeats a request for a minute.
+ARTIFACT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +68,38 @@ def _steps_done(document: Document, steps_each: int) -> int:
 @asynccontextmanager
 async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGenerator[None]:
     """Report progress for the length of the block; the last report is sent after everything else has been written."""
-    artifact_id = await acreate_progress_artifact(progress=0.0, key=PROGRESS_KEY, description="Documents")
+    artifact_id: UUID | None = None
 
     async def update_artifact() -> None:
+        nonlocal artifact_id
         progress = measure(documents, stage_count)
+        percent = round(progress.percent, 1)
         description = f"{progress.finished} of {progress.documents} documents, {progress.failed} failed"
-        await aupdate_progress_artifact(artifact_id, round(progress.percent, 1), description=description)
+        # Progress is only shown: a server that does not answer must neither fail the run nor hold it up.
+        with suppress(Exception):
+            async with asyncio.timeout(ARTIFACT_SECONDS):
+                if artifact_id is None:
+                    artifact_id = await acreate_progress_artifact(percent, key=PROGRESS_KEY, description=description)
+                else:
+                    await aupdate_progress_artifact(artifact_id, percent, description=description)
 
-    async def watch() -> None:
-        waited = 0.0
+    async def update_artifact_forever() -> None:
+        while True:
+            await asyncio.sleep(ARTIFACT_INTERVAL_SECONDS)
+            await update_artifact()
+
+    async def notify_listener_forever() -> None:
         while True:
             await asyncio.sleep(LISTENER_INTERVAL_SECONDS)
             _notify_listener(documents, stage_count)
-            waited += LISTENER_INTERVAL_SECONDS
-            if waited >= ARTIFACT_INTERVAL_SECONDS:
-                waited = 0.0
-                # Progress is only shown: a server that does not answer must not fail the run.
-                with suppress(Exception):
-                    await update_artifact()
 
+    await update_artifact()
     try:
-        async with running(watch()):
+        async with running(notify_listener_forever(), update_artifact_forever()):
             yield
     finally:
         _notify_listener(documents, stage_count)
-        with suppress(Exception):
-            await update_artifact()
+        await update_artifact()
 
 
 def _notify_listener(documents: Sequence[Document], stage_count: int) -> None:

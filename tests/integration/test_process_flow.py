@@ -21,14 +21,17 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateName,
 )
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
 from prefect.states import State
 
 from blocks.errors import InvalidOptions, SourceNotFound
 from flows.process import ProcessOptions, process_documents
 from tests import stored
 from tests.integration.conftest import Workspace
+from tests.s3.fault_proxy import Fault, Request, running_fault_proxy
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
+from waybill.stack.environment import _CLIENT_DEFAULTS
 
 # A test saves the block that says where files are kept.
 pytestmark = PREFECT_ALONE
@@ -229,6 +232,39 @@ async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_lin
     assert "1 of 2 documents completed" in summary
     assert "](/runs/task-run/" in summary
     assert "<img" not in summary
+
+
+@pytest.mark.parametrize("fault", ["500", "cut"])
+async def test_a_prefect_server_that_is_away_for_a_moment_fails_no_run(
+    workspace: Workspace, prefect_server: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    # Prefect's client waits two seconds before it repeats a request, and then twice as long each time.
+    monkeypatch.setattr("prefect.client.base.clamped_poisson_interval", lambda *_: 0.01)
+    workspace.write("a.txt", "hello")
+    asked: dict[tuple[str, str], int] = {}
+
+    def fails(request: Request) -> bool:
+        """Twice each request that sets a state; always those that only show something."""
+        what = request.method, request.key
+        asked[what] = asked.get(what, 0) + 1
+        return (asked[what] <= 2 and "set_state" in request.key) or "artifacts" in request.key
+
+    given = Fault(cut_request_after_bytes=0) if fault == "cut" else Fault(refuse_with=(int(fault), "on purpose"))
+    with running_fault_proxy(prefect_server) as proxy:
+        proxy.inject(fails, given)
+        settings = {
+            PREFECT_API_URL: f"{proxy.address}/api",
+            PREFECT_CLIENT_RETRY_EXTRA_CODES: _CLIENT_DEFAULTS["PREFECT_CLIENT_RETRY_EXTRA_CODES"],
+        }
+        with temporary_settings(updates=settings):
+            state, report = await process(workspace.documents)
+    assert state.is_completed()
+    assert len(outputs(report)) == 1
+    assert any("set_state" in key for _, key in asked)
+    async with get_client() as client:
+        run = await client.read_flow_run(UUID(report["run_id"]))
+    assert run.state is not None
+    assert run.state.is_completed()
 
 
 async def test_a_block_that_a_person_has_saved_wins_and_no_command_saves_or_changes_one(workspace: Workspace) -> None:

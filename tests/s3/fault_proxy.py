@@ -180,7 +180,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._pass_on(fault)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 -- the base class's names
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 -- the base class's names
 
     def _refuse(self, status: int, code: str) -> None:
         for _ in self._body():

@@ -24,6 +24,9 @@ _CLIENT_DEFAULTS = {
     # From trigger to flow body in 2-4 s; Prefect's defaults look every 10 and 15 s.
     "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
+    # A server whose database is away answers 500, and a proxy 504 for a server that is away: a run waits for it, as it
+    # does for one that refuses connections (Prefect's client repeats those itself, for a minute).
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
     # A run whose process was killed is noticed after two missed heartbeats.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
