@@ -106,6 +106,10 @@ class CatalogUnavailable(Transient):
     """Postgres did not answer or dropped the connection."""
 
 
+class CatalogFull(CatalogUnavailable):
+    """The disk of Postgres is full; retried, because only Postgres' machine is short of room, and it may be freed."""
+
+
 class CatalogRefused(Permanent):
     """Postgres rejects the statement or its data; the same again will be rejected again."""
 

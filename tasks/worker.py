@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from pickle import PicklingError
 
 from pydantic import ValidationError
 
-from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, WaybillError
+from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, StorageFull, WaybillError
+from blocks.runtime.write_errors import is_disk_full, write_errors
 from tasks.contract import Services, StageInput
 from tasks.job import Job, JobResult
 from tasks.registry import stage_named
@@ -80,7 +82,8 @@ def execute(job: Job) -> JobResult:
         options = stage.options.model_validate(job.options)
         given = StageInput(document=job.document, files=job.files, services=_process.services, stage_key=job.stage_key)
         output = stage.run(given, options)
-        job.target.write_bytes(output.content)
+        with write_errors(job.target):
+            job.target.write_bytes(output.content)
     except WaybillError:
         raise
     except ValidationError as exc:
@@ -90,6 +93,11 @@ def execute(job: Job) -> JobResult:
             f"{job.document.name} needs more memory than a worker may use; raise WAYBILL_STAGE_MEMORY_MIB"
         ) from exc
     except (Exception, SystemExit, KeyboardInterrupt) as exc:
+        if is_disk_full(exc):  # in a temporary file of a library, say
+            raise StorageFull(
+                f"{job.stage_name} has no room for a file that it needs for {job.document.name}; free some space under "
+                f"{job.target.parent} and {tempfile.gettempdir()} and start again"
+            ) from exc
         # The message of a foreign exception may quote the document, so only its type is reported.
         raise StageFailed(
             f"{job.stage_name} failed on {job.document.name} with an unexpected {type(exc).__name__}"

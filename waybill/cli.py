@@ -23,6 +23,7 @@ from blocks.errors import (
     SourceNotFound,
     WaybillError,
 )
+from blocks.runtime.write_errors import write_error
 from waybill.commands.lazy_group import LazyCommand, LazyCommands, lazy_group
 from waybill.commands.output import print_error
 from waybill.commands.standard_streams import report_failing_streams
@@ -159,6 +160,10 @@ def run(arguments: Sequence[str]) -> int:
     except WaybillError as error:
         _report(error, as_json=as_json)
         return EXIT_WRONG_USE if isinstance(error, _WRONG_USE) else EXIT_FAILED
+    except OSError as error:
+        # A disk that is full or has failed, under a file that no command expects to fail.
+        _report(write_error(error.filename or "a file", error), as_json=as_json)
+        return EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):
         _report(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
         return EXIT_INTERRUPTED

@@ -1,8 +1,9 @@
 """Connect to Postgres, execute a statement, and translate psycopg's errors into ours, in one place.
 
 Conditions that may pass (server down, connection dropped, deadlock, server full or shutting down) are
-`CatalogUnavailable`; a wrong URL, password, database or schema is `InvalidSettings`; everything else is
-`CatalogRefused`. Only SQLSTATE classes decide (PostgreSQL manual, appendix A), never a message. Knows no table.
+`CatalogUnavailable`, of which a full disk is `CatalogFull`; a wrong URL, password, database or schema is
+`InvalidSettings`; everything else is `CatalogRefused`. Only SQLSTATE classes decide (PostgreSQL manual, appendix A),
+never a message. Knows no table.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
+from blocks.errors import CatalogFull, CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
@@ -46,6 +47,7 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+_DISK_FULL = "53100"
 # "Program limit exceeded" (a tsvector over 1 MB, say) is an OperationalError in psycopg, and the same again next time.
 _PROGRAM_LIMIT_CLASS = "54"
 
@@ -73,6 +75,13 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
         return InvalidSettings(
             f"cannot {action}: {reason}: {exc.diag.message_primary}; "
             "check WAYBILL_DATABASE_URL, the role's rights, and that the database was migrated",
+            **context,
+        )
+    if state == _DISK_FULL:
+        said = exc.diag.message_primary or reason
+        return CatalogFull(
+            f"cannot {action} now: the disk of Postgres is full ({said}); free some space there",
+            stale_session=False,
             **context,
         )
     is_stale = state in _STALE_STATES or (state == _PREPARED_STATE and exc.diag.source_function == _PREPARED_ORIGIN)

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMissingTypeStubs]
 
-from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, StorageUnavailable, WaybillError
+from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, StorageFull, StorageUnavailable, WaybillError
+from blocks.runtime.write_errors import is_disk_full
 from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, path_taken, read_chunks
 from blocks.storage.blob_path import check_blob_path, is_blob_path
 
@@ -174,7 +176,10 @@ class FsspecBackend:
             raise _failed(action, exc) from exc
 
 
-def _failed(action: str, exc: Exception) -> StorageUnavailable:
+def _failed(action: str, exc: Exception) -> StorageUnavailable | StorageFull:
     # Every driver has errors of its own, and their messages may quote URLs with credentials in them.
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else type(exc).__name__
+    # Drivers of HTTP report the status of the answer. SFTP has no word for a full disk: its "Failure" may pass.
+    if is_disk_full(exc) or getattr(exc, "status", None) == HTTPStatus.INSUFFICIENT_STORAGE:
+        return StorageFull(f"cannot {action}: {reason}: the storage or its quota is full; free some space")
     return StorageUnavailable(f"cannot {action}: {reason}")

@@ -26,6 +26,7 @@ from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import BLOCK_NAME
 from blocks.runs.run_lock import dead_runs, hold_run_lock
+from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registration import set_run_webhook
@@ -66,7 +67,8 @@ async def open_run(
                 await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
             links = EventLinks.of(settings)
             events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
-            scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with write_errors(scratch):
+                scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 yield RunContext(
                     run_id=run_id,

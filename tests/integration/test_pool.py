@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from blocks.errors import (
     StageFailed,
     StageOutOfMemory,
     StageTimedOut,
+    StorageFull,
     WaybillError,
 )
 from blocks.settings import Settings, current_settings
@@ -78,6 +80,7 @@ def job(folder: Path, text: str) -> Job:
         ("abort", StageOutOfMemory),
         ("exit", StageCrashed),
         ("raise", StageFailed),
+        ("full", StorageFull),
     ],
 )
 async def test_a_hostile_document_costs_only_itself(
@@ -94,6 +97,25 @@ async def test_a_hostile_document_costs_only_itself(
     assert "secret" not in str(results[0])
     assert all(not isinstance(result, BaseException) for result in results[1:])
     assert [one.target.read_text() for one in healthy] == [f"HEALTHY {number}" for number in range(6)]
+
+
+async def test_an_output_that_does_not_fit_is_a_full_disk_and_fits_after_it_was_freed(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    """The kernel's limit on the size of files stands for the disk: another error number of the same condition."""
+    await pool.run(job(tmp_path, "quick"))  # the process that is limited has started
+    workers = [
+        child for child in psutil.Process().children(recursive=True) if "forkserver" in " ".join(child.cmdline())
+    ]
+    limits = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_FSIZE) for worker in workers}
+    for pid, (_, hard) in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4, hard))
+    with pytest.raises(StorageFull, match=r"cannot write .*too large.out: File too large; free some space"):
+        await pool.run(job(tmp_path, "too large"))
+    for pid, limit in limits.items():
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    await pool.run(job(tmp_path, "too large"))
+    assert (tmp_path / "too large.out").read_text() == "TOO LARGE"
 
 
 async def test_a_job_reports_its_time_memory_and_metadata(pool: WorkerPool, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise, kill the forkserver, linger
-until the file `go` is there. For tests of the limits."""
+"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise, meet a full disk, kill the
+forkserver, linger until the file `go` is there. For tests of the limits."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -38,6 +39,11 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
             print(text, os.getpid(), file=attempts)
         while not (given.services.home / "go").exists():
             time.sleep(0.01)
+    if "full" in text:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as exc:
+            raise RuntimeError("secret content of the document") from exc  # as a library does it
     if "raise" in text:
         raise ZeroDivisionError("secret content of the document")
     if "transient" in text:

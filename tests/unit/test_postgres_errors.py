@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
+from blocks.errors import CatalogFull, CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 from blocks.postgres import postgres_errors
 from blocks.postgres.connection import check_url, translated
 
@@ -20,6 +20,7 @@ from blocks.postgres.connection import check_url, translated
         ("25006", CatalogUnavailable),  # read-only: a standby
         ("40001", CatalogUnavailable),  # serialization failure
         ("40P01", CatalogUnavailable),  # deadlock
+        ("53100", CatalogFull),  # disk full
         ("53300", CatalogUnavailable),  # too many connections
         ("55P03", CatalogUnavailable),  # lock not available
         ("57P01", CatalogUnavailable),  # admin shutdown

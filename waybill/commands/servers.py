@@ -101,4 +101,5 @@ async def _register_all(settings: Settings) -> None:
     key = await ensure_first_key(settings, by=this_account())
     if key is not None:
         path = settings.home / KEY_FILE_NAME
-        print_notice(f"made an API key with every permission; it is in {path} and is not shown again: {key}")
+        # Not the key itself: what is printed here ends in the log of a service manager or container.
+        print_notice(f"made an API key with every permission; it is in {path}, which only its owner can read")

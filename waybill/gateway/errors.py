@@ -25,6 +25,7 @@ from blocks.errors import (
     ArtifactNotFound,
     ArtifactPinned,
     BlobMissing,
+    CatalogFull,
     ContentMismatch,
     DeliveryNotFound,
     DeploymentMissing,
@@ -86,6 +87,7 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     EncryptedDocument: (422, None),
     UnreadableDocument: (422, None),
     StorageFull: (507, "the storage has no room left for this file"),
+    CatalogFull: (507, "the database has no room left"),
     PrefectUnavailable: (503, "the Prefect server does not answer; try again in a moment"),
     DeploymentMissing: (
         503,

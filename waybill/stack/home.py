@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -16,16 +17,31 @@ _TAIL_BYTES = 4096
 
 
 def prepare_home(home: Path) -> None:
-    """Create *home* for its owner alone, or take other accounts' rights from it. Raises `StackUnavailable`."""
+    """Create *home* for its owner alone, or take every right of other accounts from it. Raises `StackUnavailable`.
+
+    Run by root, the home may still be passed by its group, which the account of Postgres joins (`account`).
+    """
+    remedy = "set WAYBILL_HOME to a directory that this user owns"
+    allowed = stat.S_IRWXU | (stat.S_IXGRP if os.geteuid() == 0 else 0)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(home.stat().st_mode)
-        if mode & stat.S_IRWXO:
-            home.chmod(mode & ~stat.S_IRWXO)
+        found = home.stat()
+        if found.st_uid != os.geteuid():
+            # Its owner could exchange keys, and the programs' settings, of the account that runs them.
+            raise StackUnavailable(
+                f"cannot use {home} as the home: it belongs to another account (uid {found.st_uid}); run waybill as "
+                f"that account, {remedy}, or give this one to the account: chown -R {os.geteuid()} {home}"
+            )
+        mode = stat.S_IMODE(found.st_mode)
+        if mode & ~allowed & (stat.S_IRWXG | stat.S_IRWXO):
+            home.chmod(mode & ~((stat.S_IRWXG | stat.S_IRWXO) & ~allowed))
+            if stat.S_IMODE(home.stat().st_mode) == mode:
+                raise StackUnavailable(
+                    f"cannot use {home} as the home: its file system keeps no rights, so every account can read the "
+                    f"keys in it; {remedy}, on another file system"
+                )
     except OSError as exc:
-        raise StackUnavailable(
-            f"cannot use {home} as the home: {exc.strerror}; set WAYBILL_HOME to a directory that this user owns"
-        ) from exc
+        raise StackUnavailable(f"cannot use {home} as the home: {exc.strerror}; {remedy}") from exc
 
 
 def open_log(home: Path, name: str) -> BinaryIO:
