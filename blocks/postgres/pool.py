@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -125,12 +126,12 @@ class Connections:
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[Connection]:
-        """Take a connection from the pool. One that has been read-only for a while is replaced before it is used,
-        and one whose session is stale after it has failed."""
-        for may_replace in (True, False):
+        """Take a connection from the pool. One that its server has ended, or that has been read-only for a while, is
+        replaced before it is used; one whose session is stale after it has failed.
+        """
+        for may_replace in (*[True] * POOL_CONNECTIONS, False):
             async with self._pool.connection() as connection:
-                if may_replace and _is_read_only(cast("BoundedConnection", connection)):
-                    await self._give_up(connection)
+                if may_replace and not await self._is_usable(connection):
                     continue
                 try:
                     with postgres_errors("use the database"):
@@ -140,6 +141,19 @@ class Connections:
                         await self._give_up(connection)
                     raise
                 return
+
+    async def _is_usable(self, connection: Connection) -> bool:
+        """Return whether *connection* is to be used. Closes it otherwise; another one takes its place in the pool."""
+        if _has_received(connection):
+            try:
+                await connection.execute("")
+            except psycopg.Error:
+                await connection.close()
+                return False
+        if _is_read_only(cast("BoundedConnection", connection)):
+            await self._give_up(connection)
+            return False
+        return True
 
     async def _give_up(self, connection: Connection) -> None:
         """Close *connection*, and the others of its age unless that was just done."""
@@ -168,6 +182,13 @@ class Connections:
 async def _reconnect(pool: Pool) -> None:
     # With no connection left, a check starts another attempt to connect.
     await pool.check()
+
+
+def _has_received(connection: Connection) -> bool:
+    """Return whether something waits to be read, which an idle connection receives at its end and hardly ever else."""
+    idle = select.poll()
+    idle.register(connection.fileno(), select.POLLIN)
+    return bool(idle.poll(0))
 
 
 def _is_read_only(connection: BoundedConnection) -> bool:
