@@ -84,6 +84,10 @@ async def _load_answered_blocks(settings: Settings, on_new_key: OnNewKey) -> tup
         async with asyncio.timeout(_PREFECT_SECONDS):
             return await _load_blocks(settings, on_new_key)
     except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
+        if isinstance(exc, httpx.HTTPStatusError) and exc.response.status_code in {401, 403}:
+            from blocks.runs.prefect_api import REFUSED
+
+            raise PrefectUnavailable(REFUSED) from exc
         raise PrefectUnavailable(
             f"the Prefect server of PREFECT_API_URL does not say where files are stored ({type(exc).__name__}); start "
             "it, or unset PREFECT_API_URL to go by the environment alone"

@@ -26,7 +26,7 @@ import pytest
 from tests.postgres_server import Postgres, running_postgres
 from tests.s3.environment import swift_environment
 from tests.s3.server import S3Server, running_s3_server
-from tests.stack_driver import PATIENCE_SECONDS, plain_environment
+from tests.stack_driver import PATIENCE_SECONDS, PREFECT_AUTH, plain_environment, prefect_login
 
 _ROOT = Path(__file__).parents[1]
 # The slowest, Prefect's server, takes seven on an idle machine.
@@ -62,7 +62,7 @@ def shared_s3(run: Path) -> S3Server:
 
 
 def shared_prefect(run: Path) -> str:
-    """The address of the API of this process's Prefect server.
+    """The address of the API of this process's Prefect server; `prefect_variables` and `prefect_login` open it.
 
     Each process has one because a Prefect server has one block `artifact-store/waybill`: a command that processes
     documents saves it, and a run of another test would store its files there.
@@ -78,7 +78,7 @@ def alone_with_prefect(run: Path) -> Generator[str]:
     """
     with _alone(run, "module-with-prefect"):
         address = str(_shared(run, "prefect-alone")["address"])
-        with httpx.Client(base_url=address, timeout=PATIENCE_SECONDS) as api:
+        with httpx.Client(base_url=address, auth=prefect_login(), timeout=PATIENCE_SECONDS) as api:
             for kind in ("deployments", "flow_runs"):
                 while found := api.post(f"/{kind}/filter", json={"limit": 200}).raise_for_status().json():
                     for record in found:
@@ -105,10 +105,12 @@ def _shared(run: Path, name: str) -> dict[str, Any]:
 def _start_keeper(run: Path, name: str, state: Path) -> None:
     log = run / f"{name}.log"
     # A session of its own: Ctrl-C in the terminal is for the tests, which still need their servers to tidy up.
+    # Both halves: the credential of its Prefect server is then the one that all tests know.
+    credential = {"PREFECT_SERVER_API_AUTH_STRING": PREFECT_AUTH, "PREFECT_API_AUTH_STRING": PREFECT_AUTH}
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "tests.shared_servers", str(run), name],
-        {**plain_environment(), "PYTHONPATH": str(_ROOT)},
+        {**plain_environment(), **credential, "PYTHONPATH": str(_ROOT)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 120.0
 _ENDING_SECONDS = 60.0
 # Below what the kernel gives to connections and to whoever asks for any port: nobody takes one of these in between.
 _PORTS = range(20_000, 32_000)
+# What the Prefect servers that tests share ask for. The server of a home of its own has a random one in that home.
+PREFECT_AUTH = "waybill:of-the-servers-that-tests-share"
 
 
 class StackCommand:
@@ -138,6 +140,18 @@ def eventually(condition: Callable[[], object], what: str, seconds: float = PATI
         time.sleep(0.05)
 
 
+def prefect_login(home: Path | None = None) -> tuple[str, str]:
+    """User and password for the API of the Prefect server of *home*; without one, of the servers that tests share."""
+    credential = PREFECT_AUTH if home is None else (home / "prefect-api-auth").read_text().strip()
+    user, _, password = credential.partition(":")
+    return user, password
+
+
+def prefect_variables(address: str) -> dict[str, str]:
+    """What a process needs in its environment to use the shared Prefect server at *address*."""
+    return {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": PREFECT_AUTH}
+
+
 def plain_environment() -> dict[str, str]:
     """The tests' own environment without what a developer has set for Waybill and Prefect."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("WAYBILL_", "PREFECT_"))}
@@ -151,7 +165,7 @@ def _run() -> None:
     port = next((int(option.removeprefix("--port=")) for option in sys.argv if option.startswith("--port=")), None)
     try:
         with running_stack(load_settings(), prefect="--prefect" in sys.argv, ui_port=port) as addresses:
-            print(json.dumps({**vars(addresses), "home": str(addresses.home)}), flush=True)
+            print(json.dumps(vars(addresses), default=str), flush=True)
             if "--records" in sys.argv:
                 _make_records(25)
             sys.stdin.buffer.read()

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -31,6 +32,8 @@ PAGE_ITEMS = 200
 _ANSWER_SECONDS = 5.0
 # One request; also the bound of a request whose caller has failed meanwhile because of another one.
 _REQUEST_SECONDS = 10.0
+_REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+REFUSED = "the Prefect server refuses the credentials; PREFECT_API_AUTH_STRING holds them for a server of your own"
 # Prefect's server closes a connection that was idle for five seconds; a request sent at that moment is lost.
 _KEEP_IDLE_SECONDS = 3.0
 # As in Prefect's own client: more connections make its server slower, not faster.
@@ -112,8 +115,10 @@ class PrefectApi:
         except ObjectNotFound:
             raise
         except httpx.HTTPStatusError as exc:
-            # Without the message, which repeats the request.
             status = exc.response.status_code
+            if status in _REFUSING:
+                raise PrefectUnavailable(REFUSED) from exc
+            # Without the message, which repeats the request.
             raise PrefectUnavailable(f"the Prefect server answers with status {status}; its log says why") from exc
         except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
             raise PrefectUnavailable(

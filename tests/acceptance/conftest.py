@@ -20,7 +20,7 @@ import pytest
 from tests.forked_commands import run as run_command
 from tests.postgres_server import Postgres
 from tests.shared_servers import alone_with_prefect, shared_prefect
-from tests.stack_driver import PATIENCE_SECONDS, plain_environment, unused_port
+from tests.stack_driver import PATIENCE_SECONDS, plain_environment, prefect_variables, unused_port
 
 # For modules that use the fixture `waybill`: one process has them all, and so one `waybill up` is started.
 WITH_UP = pytest.mark.xdist_group("waybill-up")
@@ -109,7 +109,7 @@ def on_servers(postgres: Postgres, run_folder: Path) -> Iterator[CommandLine]:
     with _new_home(run_folder) as command_line, postgres.database() as database_url:
         yield command_line.with_environment(
             WAYBILL_DATABASE_URL=database_url,
-            PREFECT_API_URL=shared_prefect(run_folder),
+            **prefect_variables(shared_prefect(run_folder)),
             PREFECT_HOME=command_line.home / "prefect",
         )
 

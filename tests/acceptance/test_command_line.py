@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
-from tests.stack_driver import PATIENCE_SECONDS
+from tests.stack_driver import PATIENCE_SECONDS, prefect_login
 
 pytestmark = WITH_UP
 
@@ -275,11 +275,11 @@ def test_a_failing_document_gives_exit_code_1_and_its_reason(waybill: CommandLin
 
 def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp_path: Path) -> None:
     """Started over Prefect's API as another program would; the deployment is served by `up`."""
-    api = _api_address(waybill)
+    api, login = _api_address(waybill), prefect_login(waybill.home)
     path = tmp_path / "served.md"
     path.write_text("# Served\n\nA document for the deployment.\n")
     deployment = (
-        httpx.get(f"{api}/deployments/name/process-documents/waybill", timeout=PATIENCE_SECONDS)
+        httpx.get(f"{api}/deployments/name/process-documents/waybill", auth=login, timeout=PATIENCE_SECONDS)
         .raise_for_status()
         .json()
     )
@@ -287,6 +287,7 @@ def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp
         httpx.post(
             f"{api}/deployments/{deployment['id']}/create_flow_run",
             json={"parameters": {"sources": [str(path)], "stages": [1, 2]}},
+            auth=login,
             timeout=PATIENCE_SECONDS,
         )
         .raise_for_status()

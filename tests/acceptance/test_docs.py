@@ -35,7 +35,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
     "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
-    "configuration.md", "http.md", "monitoring.md", "README.md",
+    "configuration.md", "http.md", "monitoring.md", "security.md", "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
@@ -44,11 +44,14 @@ _BLOCK = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _CURL = """#!{python}
-# Stands in for curl where there is none: -s, -f, -X, -H, -d and a URL.
-import getopt, sys, urllib.request
-given, (url,) = getopt.gnu_getopt(sys.argv[1:], "sfX:H:d:")
+# Stands in for curl where there is none: -s, -f, -X, -H, -d, -K with a user, and a URL.
+import base64, getopt, sys, urllib.request
+given, (url,) = getopt.gnu_getopt(sys.argv[1:], "sfX:H:d:K:")
 options = dict(given)
 headers = dict(value.split(": ", 1) for name, value in given if name == "-H")
+if "-K" in options:
+    user = open(options["-K"]).read().split('"')[1]
+    headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
 data = options["-d"].encode() if "-d" in options else None
 request = urllib.request.Request(url, data, headers, method=options.get("-X"))
 sys.stdout.buffer.write(urllib.request.urlopen(request).read())
@@ -191,7 +194,8 @@ class Reader:
             text = re.sub(rf"\b{written}\b", str(real), text)
         if kind == "python":
             api = f"PREFECT_API_URL=http://127.0.0.1:{self.ports[4200]}/api"
-            text = f"{api} python - <<'END-OF-PYTHON'\n{text}END-OF-PYTHON\n"
+            login = 'PREFECT_API_AUTH_STRING="$(cat .waybill/prefect-api-auth)"'
+            text = f"{api} {login} python - <<'END-OF-PYTHON'\n{text}END-OF-PYTHON\n"
         return f"echo '== {named(page)}:{line}' >&2\n{text}"
 
 

@@ -13,7 +13,7 @@ from blocks.age import X25519Identity, parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
 from tests.shared_servers import shared_prefect
-from tests.stack_driver import eventually
+from tests.stack_driver import eventually, prefect_variables
 
 SAMPLES = Path("samples")
 
@@ -172,7 +172,7 @@ def test_the_whole_job_on_s3(
     waybill = alone.with_environment(
         WAYBILL_STORAGE_URL=f"s3://{s3_bucket}/custody",
         WAYBILL_STORAGE_OPTIONS=json.dumps(s3_server.options),
-        PREFECT_API_URL=shared_prefect(run_folder),
+        **prefect_variables(shared_prefect(run_folder)),
         PREFECT_HOME=alone.home / "prefect",
     )
     sources = (SAMPLES / "visitor-guide.html", SAMPLES / "rack-bar-wear.eml")

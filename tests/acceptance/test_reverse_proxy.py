@@ -24,7 +24,7 @@ import pytest
 
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.shared_servers import shared_prefect
-from tests.stack_driver import PATIENCE_SECONDS, unused_port
+from tests.stack_driver import PATIENCE_SECONDS, PREFECT_AUTH, unused_port
 
 MIB = 1024 * 1024
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
@@ -117,12 +117,12 @@ async def running_proxy(
 @pytest.fixture(scope="module")
 async def prefect_api(run_folder: Path) -> AsyncGenerator[str]:
     """A Prefect server that has the deployment; nobody serves it, so runs wait."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     from flows.process import process_documents
 
     address = shared_prefect(run_folder)
-    with temporary_settings(updates={PREFECT_API_URL: address}):
+    with temporary_settings(updates={PREFECT_API_URL: address, PREFECT_API_AUTH_STRING: PREFECT_AUTH}):
         await (await process_documents.ato_deployment(name="waybill")).apply()
         yield address
 

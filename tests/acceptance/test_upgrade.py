@@ -13,7 +13,7 @@ import psycopg
 
 from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine
-from tests.stack_driver import PATIENCE_SECONDS, StackCommand, left_running
+from tests.stack_driver import PATIENCE_SECONDS, StackCommand, left_running, prefect_login
 from waybill.stack import running_stack
 from waybill.stack.postgres_cluster import postgres_binaries
 
@@ -34,7 +34,12 @@ def test_the_history_that_prefect_3_8_8_has_written_is_migrated_and_found(alone:
         assert alone.json("status", was["history"]["task_id"], "--history") == was["history"]
         assert has_table_of_3_9(database_url)
         # Asks for the indexes that came with 3.9, over states that 3.8.8 has written.
-        observed = httpx.get(f"{api}/observed-states", params={"query": "reu"}, timeout=PATIENCE_SECONDS).json()
+        observed = httpx.get(
+            f"{api}/observed-states",
+            params={"query": "reu"},
+            auth=prefect_login(alone.home),
+            timeout=PATIENCE_SECONDS,
+        ).json()
         assert [state["state_name"] for state in observed] == ["Reused"]
         assert command.leave() == 0
     assert left_running(alone.home) == []

@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.conftest import CommandLine
 from tests.acceptance.webhook_runs import ALL_OF_A_RUN, bodies, document, require_signed
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import prefect_variables
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, running_receiver
 
 pytestmark = PREFECT_ALONE
@@ -21,7 +22,7 @@ _DRAIN_SECONDS = 150
 def with_prefect(on_postgres: CommandLine, prefect_alone: str) -> CommandLine:
     """Commands on a home of its own, where a Prefect server runs between them, and nothing that delivers webhooks."""
     return on_postgres.with_environment(
-        PREFECT_API_URL=prefect_alone,
+        **prefect_variables(prefect_alone),
         PREFECT_HOME=on_postgres.home / "prefect",
         WAYBILL_ALLOW_PRIVATE_WEBHOOKS="loopback",
         WAYBILL_WEBHOOK_DRAIN_SECONDS=_DRAIN_SECONDS,

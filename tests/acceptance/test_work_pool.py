@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from tests.shared_servers import PREFECT_ALONE
-from tests.stack_driver import plain_environment
+from tests.stack_driver import plain_environment, prefect_login, prefect_variables
 from tests.webhooks import Receiver
 
 # Seconds for what takes a few where nothing else runs.
@@ -26,7 +26,13 @@ POOL = "waybill-pool"
 
 
 def deployments(prefect_api: str) -> list[dict[str, Any]]:
-    return httpx.post(f"{prefect_api}/deployments/filter", json={}, timeout=PATIENCE_SECONDS).raise_for_status().json()
+    return call("POST", f"{prefect_api}/deployments/filter", json={})
+
+
+def call(method: str, url: str, **body: Any) -> Any:
+    """An answer of Prefect's API; None for one without content."""
+    answer = httpx.request(method, url, auth=prefect_login(), timeout=PATIENCE_SECONDS, **body).raise_for_status()
+    return answer.json() if answer.content else None
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def environment(prefect_alone: str, database_url: str, tmp_path: Path) -> dict[s
     return {
         **plain_environment(),
         "DO_NOT_TRACK": "1",
-        "PREFECT_API_URL": prefect_alone,
+        **prefect_variables(prefect_alone),
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -79,12 +85,10 @@ def working(environment: Mapping[str, str], log: Path) -> Iterator[None]:
 def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str, object]) -> dict[str, Any]:
     """The state in which a run of the deployment ended."""
     url = f"{prefect_api}/deployments/{deployment_id}/create_flow_run"
-    run_id = httpx.post(url, json={"parameters": parameters}, timeout=PATIENCE_SECONDS).raise_for_status().json()["id"]
+    run_id = call("POST", url, json={"parameters": parameters})["id"]
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        state = (
-            httpx.get(f"{prefect_api}/flow_runs/{run_id}", timeout=PATIENCE_SECONDS).raise_for_status().json()["state"]
-        )
+        state = call("GET", f"{prefect_api}/flow_runs/{run_id}")["state"]
         if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} or time.monotonic() > deadline:
             return dict(state)
         time.sleep(0.2)
@@ -103,9 +107,7 @@ def test_all_deployments_run_on_a_work_pool(
         ("reconcile_events", "every-minute"),
     }
     for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
-        httpx.post(
-            f"{prefect_alone}/deployments/{one['id']}/pause_deployment", timeout=PATIENCE_SECONDS
-        ).raise_for_status()
+        call("POST", f"{prefect_alone}/deployments/{one['id']}/pause_deployment")
     document = tmp_path / "letter.md"
     document.write_text("# A letter\n\nThe ferry leaves at five.\n")
     parameters = {"sources": [str(document)], "stages": [6], "webhook_url": receiver.url("/hook")}

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.gateway.up import KILLED_IN_PARTS, Up
-from tests.stack_driver import eventually
+from tests.stack_driver import eventually, prefect_login
 from waybill.stack.cancellations import runs_of_children
 
 pytestmark = KILLED_IN_PARTS
@@ -20,7 +20,7 @@ pytestmark = KILLED_IN_PARTS
 @pytest.fixture
 def prefect(up: Up) -> Iterator[httpx.Client]:
     port = json.loads((up.home / "stack.json").read_text())["prefect_server"]["port"]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", auth=prefect_login(up.home), timeout=30) as client:
         yield client
 
 

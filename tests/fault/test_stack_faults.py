@@ -26,6 +26,7 @@ from tests.stack_driver import (
     StackCommand,
     eventually,
     left_running,
+    prefect_login,
     processes_of,
     unused_port,
 )
@@ -279,15 +280,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trigger(port: int, marks: Path, until: Path) -> Callable[[], str]:
+def trigger(home: Path, port: int, marks: Path, until: Path) -> Callable[[], str]:
     """Start a run of the deployment through the API; what is given tells its state."""
-    api = f"http://127.0.0.1:{port}/api"
-    deployment = httpx.get(f"{api}/deployments/name/waiting/waybill", timeout=PATIENCE_SECONDS).json()
+    prefect = httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", auth=prefect_login(home), timeout=PATIENCE_SECONDS)
+    deployment = prefect.get("deployments/name/waiting/waybill").json()
     body = {"parameters": {"marks": str(marks), "until": str(until)}}
-    run = httpx.post(
-        f"{api}/deployments/{deployment['id']}/create_flow_run", json=body, timeout=PATIENCE_SECONDS
-    ).json()
-    return lambda: httpx.get(f"{api}/flow_runs/{run['id']}", timeout=PATIENCE_SECONDS).json()["state"]["name"]
+    run = prefect.post(f"deployments/{deployment['id']}/create_flow_run", json=body).json()
+    return lambda: prefect.get(f"flow_runs/{run['id']}").json()["state"]["name"]
 
 
 def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, project: Path, free_port: int) -> None:
@@ -296,7 +295,7 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         again = Up(home, project, free_port)
         assert again.process.wait(PATIENCE_SECONDS) == 0, "a second up changes nothing"
         up.says("already up")
-        state = trigger(free_port, marks, until)
+        state = trigger(home, free_port, marks, until)
         eventually(lambda: began(marks) == 1, "the flow body runs")
         serving = recorded_pid(home / "serve.json")
         up.process.kill()
@@ -318,7 +317,7 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         os.kill(recorded_pid(home / "serve.json"), signal.SIGKILL)
         up.says("the flow server is back")
         until.unlink()
-        trigger(free_port, marks, until)
+        trigger(home, free_port, marks, until)
         eventually(lambda: began(marks) == 3, "the next run begins")
         up.process.terminate()
         assert up.process.wait(PATIENCE_SECONDS) == 0

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ from tests.stack_driver import (
     eventually,
     left_running,
     plain_environment,
+    prefect_login,
     private_directory,
     unused_port,
 )
@@ -96,16 +97,16 @@ class Stack:
 
     def get(self, path: str, **query: str) -> Any:
         """An answer of Prefect's API; waits for a server that is being started again."""
-        return self._patiently(lambda: httpx.get(f"{self.api}{path}", params=query, timeout=10))
+        return self._patiently("GET", path, params=query)
 
     def post(self, path: str, body: Any) -> Any:
-        return self._patiently(lambda: httpx.post(f"{self.api}{path}", json=body, timeout=10))
+        return self._patiently("POST", path, json=body)
 
-    def _patiently(self, ask: Callable[[], httpx.Response]) -> Any:
+    def _patiently(self, method: str, path: str, **given: Any) -> Any:
         deadline = time.monotonic() + _RECOVERY_SECONDS
         while True:
             try:
-                answer = ask()
+                answer = httpx.request(method, f"{self.api}{path}", auth=prefect_login(self.home), timeout=10, **given)
                 answer.raise_for_status()
                 return answer.json()
             except httpx.HTTPError:
@@ -144,7 +145,8 @@ class Stack:
         if victim == "cancel":
             with suppress(httpx.HTTPError):
                 body = {"state": {"type": "CANCELLING"}, "force": False}
-                answer = httpx.post(f"{self.api}/flow_runs/{run_id}/set_state", json=body, timeout=2)
+                login = prefect_login(self.home)
+                answer = httpx.post(f"{self.api}/flow_runs/{run_id}/set_state", json=body, auth=login, timeout=2)
                 return answer.is_success and answer.json()["status"] == "ACCEPT"
             return False
         pid = _flow_process(run_id) if victim == "flow" else self._recorded(victim)

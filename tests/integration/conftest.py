@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_LOGGING_TO_API_ENABLED,
@@ -21,7 +22,7 @@ from blocks.settings import Settings, current_settings
 from blocks.storage.block import ArtifactStore
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
-from tests.stack_driver import PATIENCE_SECONDS
+from tests.stack_driver import PATIENCE_SECONDS, PREFECT_AUTH
 from waybill.stack.stack import send_pending_records
 
 # How long the product waits for something that takes milliseconds, as long as the machine is not busy. A test that is
@@ -62,7 +63,8 @@ def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator
             address = stack.enter_context(alone_with_prefect(run_folder))
         else:
             address = shared_prefect(run_folder)
-        stack.enter_context(temporary_settings(updates={PREFECT_API_URL: address, **quiet}))
+        reached = {PREFECT_API_URL: address, PREFECT_API_AUTH_STRING: PREFECT_AUTH}
+        stack.enter_context(temporary_settings(updates={**reached, **quiet}))
         # Prefect's background threads belong to one server: those of the next module connect to the other.
         stack.callback(send_pending_records)
         _remove_storage_block()

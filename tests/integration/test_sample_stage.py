@@ -14,6 +14,7 @@ import pytest
 
 from tests import stored
 from tests.integration.conftest import Workspace
+from tests.stack_driver import prefect_variables
 
 EXAMPLES = Path("docs/examples").absolute()
 # What a process that serves the flow tells Prefect, from which Prefect's UI draws the form.
@@ -51,7 +52,7 @@ def reader(workspace: Workspace, prefect_server: str) -> Reader:
     added = {
         "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{EXAMPLES}",
         "WAYBILL_EXTRA_STAGES": "word_count_stage:WORD_COUNT",
-        "PREFECT_API_URL": prefect_server,
+        **prefect_variables(prefect_server),
         "PREFECT_HOME": str(workspace.home / "prefect"),
     }
     return Reader({**os.environ, **added})

@@ -24,6 +24,7 @@ from tests.stack_driver import (
     StackCommand,
     eventually,
     left_running,
+    prefect_login,
     processes_of,
 )
 from waybill.stack import prefect_server, running_stack
@@ -43,8 +44,8 @@ def postgres_pid(url: str) -> int:
     return int(query(url, "select pg_read_file('postmaster.pid')").split()[0])
 
 
-def call_prefect(api_url: str, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx.post(f"{api_url}{path}", json=body, timeout=PATIENCE_SECONDS)
+def call_prefect(home: Path, api_url: str, path: str, body: dict[str, Any]) -> Any:
+    answer = httpx.post(f"{api_url}{path}", json=body, auth=prefect_login(home), timeout=PATIENCE_SECONDS)
     answer.raise_for_status()
     return answer.json()
 
@@ -219,19 +220,24 @@ def test_a_server_that_does_not_show_its_settings_is_not_warned_of() -> None:
     assert lost_records_warning(url) is None, "nothing listens there"
 
 
-def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(home: Path, tmp_path: Path) -> None:
+def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = {"PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "50"}
     with StackCommand(home, "--prefect", "--records", **small) as first:
         stack = first.answer()
         assert stack["started"] == ["postgres", "prefect"]
         # What another home that names this server is warned of.
+        credential = ":".join(prefect_login(home))
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", credential)
         assert "batches of 50" in (lost_records_warning(stack["prefect_api_url"]) or "")
         assert first.answer() == {"records": 25}
 
         # Another home that names this server uses it, and starts none.
         with StackCommand(
             tmp_path / "other", "--prefect",
-            PREFECT_API_URL=stack["prefect_api_url"], WAYBILL_DATABASE_URL=stack["database_url"],
+            PREFECT_API_URL=stack["prefect_api_url"], PREFECT_API_AUTH_STRING=credential,
+            WAYBILL_DATABASE_URL=stack["database_url"],
         ) as guest:  # fmt: skip
             answer = guest.answer()
             assert answer["started"] == []
@@ -244,9 +250,10 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(h
     with StackCommand(home, "--prefect") as second:
         api = second.answer()["prefect_api_url"]
         completed = {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-        assert call_prefect(api, "/task_runs/count", completed) == 25
+        assert call_prefect(home, api, "/task_runs/count", completed) == 25
         assert lost_records_warning(api) is None
-        services = httpx.get(f"{api}/admin/settings", timeout=PATIENCE_SECONDS).json()["server"]["services"]
+        shown = httpx.get(f"{api}/admin/settings", auth=prefect_login(home), timeout=PATIENCE_SECONDS).json()
+        services = shown["server"]["services"]
         assert [services[name]["batch_size"] for name in ("task_run_recorder", "event_persister")] == [200, 500]
         assert second.leave() == 0
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blocks.settings import export_to_environment, inherited_environment, settings_file_for_children
+from waybill.stack.prefect_credential import CLIENT_VARIABLE, SERVER_VARIABLE
+from waybill.stack.prefect_guard import allowed_origins
 
 _CLIENT_DEFAULTS = {
     # Nothing is sent to Prefect's makers.
@@ -48,21 +50,25 @@ _SERVER_DEFAULTS = {
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
 
+# Prefect reads both names, the first one first.
+_ORIGINS = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+
 
 def client_environment(
     *,
     database_url: str,
     home: Path,
     api_url: str | None,
-    own_server: bool,
+    own_credential: str | None,
     own_database: bool,
     private_webhooks_are_set: bool,
 ) -> dict[str, str | None]:
     """Return what this process and its children need to find the catalogue and, if there is one, the Prefect server.
 
-    With our own server, Prefect's files go under the home, and a profile or key that the user has for another server
-    is not used. A server that the user has named keeps the user's own Prefect configuration. On a stack of our own
-    webhooks may go to this machine, unless the user has said where they may go. None means: not set.
+    *own_credential* is that of our own server, None where there is none. With it, Prefect's files go under the home,
+    and a profile or key that the user has for another server is not used. A server that the user has named keeps the
+    user's own Prefect configuration. On a stack of our own webhooks may go to this machine, unless the user has said
+    where they may go. None in the result means: not set.
     """
     given = inherited_environment()
     found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
@@ -75,22 +81,31 @@ def client_environment(
     }
     if api_url is not None:
         found["PREFECT_API_URL"] = api_url
-    if own_server:
+    if own_credential is not None:
         found |= _own_prefect_files(home)
-    if (own_server or own_database) and not private_webhooks_are_set:
+        found |= {CLIENT_VARIABLE: own_credential, SERVER_VARIABLE: None}
+    if (own_credential is not None or own_database) and not private_webhooks_are_set:
         # Receivers for tryouts listen on the same machine.
         found["WAYBILL_ALLOW_PRIVATE_WEBHOOKS"] = "loopback"
     return found
 
 
-def server_environment(*, home: Path, prefect_database_url: str, api_url: str) -> dict[str, str]:
-    """Return the whole environment of the Prefect server's process."""
+def server_environment(
+    *, home: Path, prefect_database_url: str, host: str, port: int, credential: str
+) -> dict[str, str]:
+    """Return the whole environment of the Prefect server's process, which listens on *host* and *port*."""
     given = inherited_environment()
     defaults = _CLIENT_DEFAULTS | _SERVER_DEFAULTS | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
-    changes = {
+    changes: dict[str, str | None] = {
         **{name: value for name, value in defaults.items() if name not in given},
         **_own_prefect_files(home),
-        "PREFECT_API_URL": api_url,
+        "PREFECT_API_URL": f"http://{host}:{port}/api",
+        **dict.fromkeys(_ORIGINS, ",".join(allowed_origins(port, *(given.get(name, "") for name in _ORIGINS)))),
+        # Where the guard expects it.
+        "PREFECT_SERVER_API_BASE_PATH": None,
+        # The client's, too: the server calls its own API.
+        SERVER_VARIABLE: credential,
+        CLIENT_VARIABLE: credential,
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": prefect_database_url,
         # The process will make no second app, which lets Prefect leave out work at the start.
         "PREFECT__SERVER_FINAL": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import httpx
@@ -15,32 +16,34 @@ from blocks.settings import inherited_environment
 _ANSWER_SECONDS = 10.0
 # Prefect's default is 1. With 200 no record was lost at 50 task runs a second; far below it the server falls behind.
 _SMALLEST_BATCH = 100
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 # No answer, an address or credentials that cannot be sent, or (`ValueError`) an answer that is not JSON.
 _UNREACHABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 
 
 def check_prefect_api(api_url: str) -> None:
-    """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the environment's credentials.
+    """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the user's credentials.
 
-    Credentials that only the user's Prefect profile holds are not tried; Prefect's own first call reports wrong ones.
+    Those are the environment's, or else the ones of the user's Prefect profile.
     """
     if not api_url.lower().startswith(("http://", "https://")):
         raise StackUnavailable("PREFECT_API_URL must be an http or https address, such as http://127.0.0.1:4200/api")
     server = f"the Prefect server of PREFECT_API_URL ({without_query(api_url)})"
     try:
-        with _client(api_url) as client:
-            # Not /health: that answers without credentials. This is the cheapest call that does not.
-            answer = client.post("/flows/count", json={})
+        answer = _count_flows(api_url, _in_environment())
+        if answer.status_code in _REFUSED and "authorization" not in answer.request.headers:
+            answer = _count_flows(api_url, _in_profile())
     except _UNREACHABLE as exc:
         raise StackUnavailable(
             f"{server} cannot be reached: {exc}; start it, or unset PREFECT_API_URL to have one started"
         ) from exc
-    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        if "authorization" in answer.request.headers:
-            raise StackUnavailable(
-                f"{server}: it refuses the credentials; set PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
-            )
-    elif not answer.is_success:
+    if answer.status_code in _REFUSED:
+        why = "refuses the credentials" if "authorization" in answer.request.headers else "asks for credentials"
+        raise StackUnavailable(
+            f"{server} {why}: set PREFECT_API_AUTH_STRING to those of a server of your own (that of 'waybill up' has "
+            "them in prefect-api-auth in its home), or PREFECT_API_KEY for Prefect Cloud"
+        )
+    if not answer.is_success:
         raise StackUnavailable(f"{server}: it answers {answer.status_code}; a Prefect API address usually ends in /api")
 
 
@@ -50,7 +53,7 @@ def lost_records_warning(api_url: str) -> str | None:
     None when the batches are large enough, and when the server does not show its settings, as Prefect Cloud.
     """
     try:
-        with _client(api_url) as client:
+        with _client(api_url, _in_environment()) as client:
             settings = client.get("/admin/settings").raise_for_status().json()
         size = int(settings["server"]["services"]["task_run_recorder"]["batch_size"])
     except (*_UNREACHABLE, TypeError, KeyError):
@@ -65,15 +68,39 @@ def lost_records_warning(api_url: str) -> str | None:
     )
 
 
-def _client(api_url: str) -> httpx.Client:
+@dataclass(frozen=True, kw_only=True)
+class _Credentials:
+    api_key: str | None
+    auth_string: str | None
+
+
+def _in_environment() -> _Credentials:
     given = inherited_environment()
+    return _Credentials(api_key=given.get("PREFECT_API_KEY"), auth_string=given.get("PREFECT_API_AUTH_STRING"))
+
+
+def _in_profile() -> _Credentials:
+    # Importing it takes a second, and most servers are named with everything they need in the environment.
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY
+
+    return _Credentials(api_key=PREFECT_API_KEY.value(), auth_string=PREFECT_API_AUTH_STRING.value())
+
+
+def _count_flows(api_url: str, credentials: _Credentials) -> httpx.Response:
+    with _client(api_url, credentials) as client:
+        # Not /health: that answers without credentials. This is the cheapest call that does not.
+        return client.post("/flows/count", json={})
+
+
+def _client(api_url: str, credentials: _Credentials) -> httpx.Client:
     headers: dict[str, str] = {}
     auth: tuple[str, str] | None = None
-    if key := given.get("PREFECT_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
-    elif login := given.get("PREFECT_API_AUTH_STRING"):
+    # As Prefect's own client chooses.
+    if login := credentials.auth_string:
         user, _, password = login.partition(":")
         auth = (user, password)
+    elif key := credentials.api_key:
+        headers["Authorization"] = f"Bearer {key}"
     # The system's certificates, and not only those that httpx ships with.
     trusted = ssl.create_default_context()
     return httpx.Client(base_url=api_url, headers=headers, auth=auth, timeout=_ANSWER_SECONDS, verify=trusted)

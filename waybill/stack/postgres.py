@@ -153,7 +153,11 @@ class EmbeddedPostgres:
         with open_log(self._home, "postgres") as log:
             try:
                 child = spawn(
-                    [str(binaries / "postgres"), "-D", str(self._data), "-k", str(sockets)],
+                    [
+                        str(binaries / "postgres"), "-D", str(self._data), "-k", str(sockets),
+                        # The folder lets no other account through already; the socket does not depend on it.
+                        "-c", "unix_socket_permissions=0700",
+                    ],
                     log=log, cwd=Path("/"), **options,
                 )  # fmt: skip
             except OSError as exc:

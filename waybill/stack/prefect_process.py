@@ -3,7 +3,8 @@
 Owns what happens inside that process: Prefect is imported while Postgres still starts, the app begins when the parent
 says on stdin that the database is there, and it ends only after the task-run records that it still holds in memory are
 written. Serves on a socket that the parent has bound, so no other program can take the port in between. Refuses to
-outlive a parent that dies before it has said so.
+outlive a parent that dies before it has said so, and to serve without a credential; `prefect_guard` says who is
+answered.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 
 import uvicorn
 
+from waybill.stack.prefect_guard import guarded
 from waybill.stack.prefect_server import GO
 
 _LOOK_SECONDS = 0.1
@@ -57,11 +59,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
 
+    settings = get_current_settings().server.api
+    if settings.auth_string is None:
+        # Started by a `waybill up` from before an upgrade, whose other processes would not have the credential either.
+        sys.exit("no credential for Prefect's API was given; stop 'waybill up' and start it again")
     if sys.stdin.buffer.readline() != GO:
         sys.exit("the waybill command that started this server ended before the database was there")
     config = uvicorn.Config(
-        create_app(final=True),
+        guarded(
+            create_app(final=True),
+            credential=settings.auth_string.get_secret_value(),
+            origins=settings.cors_allowed_origins.split(","),
+        ),
         log_level="warning",
         lifespan="on",
         timeout_graceful_shutdown=_OPEN_REQUESTS_SECONDS,

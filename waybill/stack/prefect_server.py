@@ -26,6 +26,7 @@ from blocks.errors import StackUnavailable
 from blocks.runtime.atomic_file import atomic_file
 from waybill.stack.environment import server_environment
 from waybill.stack.home import log_tail, open_log
+from waybill.stack.prefect_credential import fingerprint_of
 from waybill.stack.processes import POLL_SECONDS, ProcessId, end, find, identify, is_running, spawn
 
 HOST = "127.0.0.1"
@@ -47,13 +48,15 @@ _BACKLOG = 128
 class PrefectServer:
     """A server that has answered once; *database* identifies its database without the password.
 
-    *version* is that of the Prefect it was started with; empty in older records.
+    *version* is that of the Prefect it was started with, *credential* the fingerprint of the credential that it asks
+    for. Both are empty in older records: the server of an earlier Waybill asks for none.
     """
 
     process: ProcessId
     port: int
     database: str
     version: str
+    credential: str
 
     @property
     def ui_url(self) -> str:
@@ -80,12 +83,15 @@ class PrefectServer:
 class StartingServer:
     """A server process that has imported Prefect, or is about to, and waits for its database."""
 
-    def __init__(self, home: Path, child: subprocess.Popen[bytes], port: int, database: str) -> None:
+    def __init__(
+        self, home: Path, child: subprocess.Popen[bytes], *, port: int, database: str, credential: str
+    ) -> None:
         self._home = home
         self._child = child
         self._pipe = cast("IO[bytes]", child.stdin)
         self._port = port
         self._database = database
+        self._credential = credential
 
     def release(self) -> None:
         """Signal the waiting child process that Postgres is ready."""
@@ -108,7 +114,13 @@ class StartingServer:
         process = identify(self._child.pid)
         if process is None:
             raise StackUnavailable(f"the Prefect server ended early; its log ends:{log_tail(self._home, _LOG)}")
-        server = PrefectServer(process=process, port=self._port, database=self._database, version=installed_version())
+        server = PrefectServer(
+            process=process,
+            port=self._port,
+            database=self._database,
+            version=installed_version(),
+            credential=self._credential,
+        )
         with atomic_file(_record_path(self._home)) as stream:
             stream.write(json.dumps({"prefect_server": asdict(server)}, indent=2).encode())
         return server
@@ -121,10 +133,13 @@ class StartingServer:
         self._child.wait()
 
 
-def launch(home: Path, *, prefect_database_url: str, port: int | None, fallback: bool) -> StartingServer:
+def launch(
+    home: Path, *, prefect_database_url: str, credential: str, port: int | None, fallback: bool
+) -> StartingServer:
     """Start a server process on *port* (None: any free one), which then waits for `StartingServer.release`.
 
-    With *fallback*, a port that is taken is exchanged for a free one. Raises `StackUnavailable` when it is taken.
+    It answers only requests that carry *credential*. With *fallback*, a port that is taken is exchanged for a free one.
+    Raises `StackUnavailable` when it is taken.
     """
     _record_path(home).unlink(missing_ok=True)
     (home / "prefect").mkdir(mode=0o700, exist_ok=True)
@@ -136,12 +151,22 @@ def launch(home: Path, *, prefect_database_url: str, port: int | None, fallback:
             # Prefect reads prefect.toml, .env and pyproject.toml of the directory it is started in.
             cwd=home / "prefect",
             env=server_environment(
-                home=home, prefect_database_url=prefect_database_url, api_url=f"http://{HOST}:{bound}/api"
+                home=home,
+                prefect_database_url=prefect_database_url,
+                host=HOST,
+                port=bound,
+                credential=credential,
             ),
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
         )
-    return StartingServer(home, child, bound, fingerprint(prefect_database_url))
+    return StartingServer(
+        home,
+        child,
+        port=bound,
+        database=fingerprint(prefect_database_url),
+        credential=fingerprint_of(credential),
+    )
 
 
 def recorded_server(home: Path) -> PrefectServer | None:
@@ -154,6 +179,7 @@ def recorded_server(home: Path) -> PrefectServer | None:
             port=int(found["port"]),
             database=str(found["database"]),
             version=str(found.get("version", "")),
+            credential=str(found.get("credential", "")),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

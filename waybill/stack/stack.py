@@ -22,6 +22,7 @@ from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.environment import client_environment, exported, prefect_database_url
 from waybill.stack.home import prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
+from waybill.stack.prefect_credential import FILE_NAME, fingerprint_of, is_given, prefect_credential
 from waybill.stack.prefect_server import (
     PrefectServer,
     StartingServer,
@@ -53,6 +54,8 @@ class StackAddresses:
     prefect_ui_url: str | None
     home: Path
     started: tuple[str, ...]
+    # The file of the credential that our own Prefect server asks for; None where it is another's server, or no file.
+    prefect_credential_file: Path | None = None
 
 
 @contextmanager
@@ -123,6 +126,8 @@ class Stack:
         self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
+        self._credential = prefect_credential(settings.home) if self._own_server else None
+        self._credential_file = settings.home / FILE_NAME if self._own_server and not is_given() else None
         self._ui_port = ui_port
         self._lock = lock
         self._on_step = on_step
@@ -144,6 +149,7 @@ class Stack:
             prefect_ui_url=ui,
             home=self._home,
             started=tuple(self._started),
+            prefect_credential_file=self._credential_file,
         )
 
     def environment(self) -> dict[str, str | None]:
@@ -152,7 +158,7 @@ class Stack:
             database_url=self._database_url,
             home=self._home,
             api_url=self.addresses.prefect_api_url,
-            own_server=self._own_server,
+            own_credential=self._credential,
             own_database=self._given_database is None,
             private_webhooks_are_set=self._private_webhooks_are_set,
         )
@@ -188,7 +194,7 @@ class Stack:
             from waybill.stack.external import check_prefect_api
 
             check_prefect_api(self._given_api)
-        starting = self._find_or_launch_server() if self._own_server else None
+        starting = self._find_or_launch_server(self._credential) if self._credential is not None else None
         try:
             self._ensure_databases()
             if starting is not None:
@@ -203,24 +209,30 @@ class Stack:
                 starting.abandon()
             raise
 
-    def _find_or_launch_server(self) -> StartingServer | None:
+    def _find_or_launch_server(self, credential: str) -> StartingServer | None:
         """Take the running server over, or begin to start one, which then waits for its database."""
         database = self._prefect_database()
         found = recorded_server(self._home)
-        if found is not None and self._is_postgres_up() and self._may_keep(found, database):
+        if found is not None and self._is_postgres_up() and self._may_keep(found, database, credential):
             self._server = found
             return None
         stop_server(self._home)
         # The port of a server that died is what other commands of this home still hold as its address.
         port = self._ui_port or (found.port if found is not None else None)
-        return launch(self._home, prefect_database_url=database, port=port, fallback=self._ui_port is None)
+        return launch(
+            self._home,
+            prefect_database_url=database,
+            credential=credential,
+            port=port,
+            fallback=self._ui_port is None,
+        )
 
-    def _may_keep(self, found: PrefectServer, database: str) -> bool:
+    def _may_keep(self, found: PrefectServer, database: str, credential: str) -> bool:
         """Return whether to use the recorded server. One that others use is never replaced while it runs."""
         fits = found.database == fingerprint(database)
         if self._lock.is_alone():
             # Left by a command from before an upgrade of Prefect: replaced, so that its database is migrated.
-            fits = fits and found.version == installed_version()
+            fits = fits and found.version == installed_version() and found.credential == fingerprint_of(credential)
             return fits and self._ui_port in (None, found.port) and found.is_ready(within_seconds=_ORPHAN_SECONDS)
         if not found.is_ready(within_seconds=_BUSY_SECONDS):
             if is_running(found.process):
@@ -233,6 +245,16 @@ class Stack:
             raise StackUnavailable(
                 f"another waybill command is using {self._home} with another database; wait for its end, or give this "
                 "one its own WAYBILL_HOME"
+            )
+        if not found.credential:
+            self._on_step(
+                "the Prefect server that runs here asks for no credential, so any account of this machine can use it; "
+                "stop 'waybill up' and start it again"
+            )
+        elif found.credential != fingerprint_of(credential):
+            raise StackUnavailable(
+                f"the Prefect server of {self._home} was started with another credential; stop 'waybill up' and start "
+                "it again, or set PREFECT_SERVER_API_AUTH_STRING and PREFECT_API_AUTH_STRING as they were set for it"
             )
         if self._ui_port not in (None, found.port):
             self._on_step(f"another waybill command has started Prefect already, on port {found.port}")

@@ -6,6 +6,7 @@ running. A second `up` with the same home changes nothing: it prints where the f
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from waybill.stack.stack_lock import sole_holder
 _LOOK_SECONDS = 1.0
 # A server that does not start again is retried for as long as `up` runs, but not in a tight loop.
 _REPAIR_PAUSE_SECONDS = 10.0
+_AS_ROOT = "running as root: what breaks into a run has this whole machine; run it as an account of its own"
 
 
 def run_up(
@@ -50,6 +52,8 @@ def run_up(
         if not is_only_one:
             say(_already_running(settings.home))
             return 0
+        if os.geteuid() == 0:
+            say(_AS_ROOT)
         # The gateway of an `up` that was killed a moment ago may still hold the port.
         end_recorded(settings.home, GATEWAY)
         with (
@@ -104,6 +108,8 @@ def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
     ]
     if addresses.prefect_ui_url is not None:
         lines.append(f"  Prefect UI    {addresses.prefect_ui_url}")
+    if addresses.prefect_credential_file is not None:
+        lines.append(f"  its password  is in {addresses.prefect_credential_file}")
     return "\n".join([*lines, "  stop it with Ctrl-C"])
 
 
