@@ -1,7 +1,7 @@
 """The credential of the local Prefect server's API: one for each home, random, in a file for its owner alone.
 
 Owns that file (``WAYBILL_HOME/prefect-api-auth``, 0600), and what counts instead when the operator has set the two
-variables that Prefect reads it from. Whoever calls Prefect's API can run commands as the account of the server, so
+variables that Prefect reads it from. A caller of Prefect's API can run commands as the account of the server, so
 there is no server without one. The credential is handed on in the environment of child processes, never on a command
 line, which every account can read, and is never logged.
 """

@@ -30,7 +30,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 # Prefect's checks for load balancers. `ready` asks the database, and neither says anything else.
 _HEALTH = frozenset({"/api/health", "/api/ready"})
 _READING = frozenset({"GET", "HEAD"})
-# Nobody shows the UI inside of another page, or loads its files into one; and no address leaves with a link.
+# No other page shows the UI in a frame or loads its files; and no address leaves with a link.
 _HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"frame-ancestors 'none'"),
