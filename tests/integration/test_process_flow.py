@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Awaitable
 from typing import Any, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import psycopg
@@ -21,7 +22,12 @@ from prefect.client.schemas.filters import (
     TaskRunFilterState,
     TaskRunFilterStateName,
 )
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CUSTOM_HEADERS,
+    PREFECT_CLIENT_RETRY_EXTRA_CODES,
+    temporary_settings,
+)
 from prefect.states import State
 
 from blocks.errors import InvalidOptions, SourceNotFound
@@ -254,6 +260,8 @@ async def test_a_prefect_server_that_is_away_for_a_moment_fails_no_run(
         proxy.inject(fails, given)
         settings = {
             PREFECT_API_URL: f"{proxy.address}/api",
+            # The server answers under its own address only.
+            PREFECT_CLIENT_CUSTOM_HEADERS: {"Host": urlsplit(prefect_server).netloc},
             PREFECT_CLIENT_RETRY_EXTRA_CODES: _CLIENT_DEFAULTS["PREFECT_CLIENT_RETRY_EXTRA_CODES"],
         }
         with temporary_settings(updates=settings):
