@@ -102,6 +102,10 @@ class RunNotFound(Permanent):
     """Prefect has no run of Waybill with this id."""
 
 
+class RunUnreadable(Permanent):
+    """Prefect has the run, and its server or its client cannot read what it holds."""
+
+
 class CatalogUnavailable(Transient):
     """Postgres did not answer or dropped the connection."""
 

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 else:
     ProcessOptions = options_model()
 
+# A number of two digits at most. With bounds Prefect refuses a run that names an impossible one when it is created.
+StageNumber = Annotated[int, Field(ge=1, le=99)]
+
 # Up to this many documents each is a shard of its own, so that Prefect's UI shows every document by name.
 NAMED_DOCUMENTS = 16
 # Concurrent shards of that kind: enough to keep the worker processes busy.
@@ -76,7 +79,7 @@ def run_name() -> str:
 async def process_documents(
     sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],
     stages: Annotated[
-        list[int] | None,
+        list[StageNumber] | None,
         Field(description="Numbers of the stages to run; all when left out.", examples=[[1, 2, 3]]),
     ] = None,
     options: Annotated[ProcessOptions | None, Field(description="Options of each stage.")] = None,

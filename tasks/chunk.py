@@ -43,10 +43,10 @@ class ChunkOptions(StageOptions):
         description="Maximum tokens of a chunk, its context (title, headings) included. With embeddings at most 254.",
     )
     min_tokens: int = Field(
-        default=40, ge=0, description="Minimum tokens of a chunk, where the document's sections allow it."
+        default=40, ge=0, le=4096, description="Minimum tokens of a chunk, where the document's sections allow it."
     )
     overlap_tokens: int = Field(
-        default=0, ge=0, description="Tokens of the previous chunk that a chunk repeats within a section."
+        default=0, ge=0, le=4096, description="Tokens of the previous chunk that a chunk repeats within a section."
     )
     merge_small_sections: bool = Field(
         default=False, description="Put a section smaller than min_tokens into one chunk with the next section."

@@ -42,6 +42,7 @@ class OptimizeOptions(StageOptions):
     max_format_bytes: int = Field(
         default=2 << 20,
         ge=0,
+        le=1 << 30,
         description="Larger texts are repaired but not formatted: formatting takes 1 to 10 seconds per MB.",
     )
 

@@ -6,28 +6,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from http import HTTPStatus
-from typing import Any, Self, TypeVar
-from uuid import UUID
+from typing import Self
 
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
 
 from blocks.errors import PrefectUnavailable
 
-T = TypeVar("T")
-
-# Prefect's server returns at most this many items in one response.
-PAGE_ITEMS = 200
 # Prefect answers in milliseconds, and in a second when it is busy. Its client's own time limits are minutes.
 _ANSWER_SECONDS = 5.0
 # One request; also the bound of a request whose caller has failed meanwhile because of another one.
@@ -38,33 +30,6 @@ REFUSED = "the Prefect server refuses the credentials; PREFECT_API_AUTH_STRING h
 _KEEP_IDLE_SECONDS = 3.0
 # As in Prefect's own client: more connections make its server slower, not faster.
 _CONNECTIONS = 16
-
-
-async def prefect_pages(read: Callable[..., Awaitable[Sequence[T]]]) -> AsyncGenerator[Sequence[T]]:
-    """Yield all pages of *read*, a method of Prefect's client with its filters (`functools.partial`).
-
-    Pages are counted by offset: an item that enters or leaves the list meanwhile may be repeated or skipped.
-    """
-    offset = 0
-    while page := await read(limit=PAGE_ITEMS, offset=offset):
-        yield page
-        if len(page) < PAGE_ITEMS:
-            return
-        offset += len(page)
-
-
-def slices(items: Sequence[T]) -> Iterator[list[T]]:
-    """Yield *items* in slices of one page, for filters that name ids: they keep the server's queries short."""
-    for start in range(0, len(items), PAGE_ITEMS):
-        yield list(items[start : start + PAGE_ITEMS])
-
-
-async def runs_of_deployments(
-    client: PrefectClient, deployment_ids: Sequence[UUID], *, state: Mapping[str, Any]
-) -> list[FlowRun]:
-    """Return all runs of the deployments whose state fits *state*, in the form of Prefect's `FlowRunFilterState`."""
-    these = FlowRunFilter.model_validate({"deployment_id": {"any_": list(deployment_ids)}, "state": state})
-    return [run async for page in prefect_pages(partial(client.read_flow_runs, flow_run_filter=these)) for run in page]
 
 
 class PrefectApi:

@@ -14,7 +14,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 
-from blocks.runs.prefect_api import prefect_pages, slices
+from blocks.runs.prefect_lists import prefect_pages, slices
 
 # The key of a run's progress artifact.
 PROGRESS_KEY = "process-progress"
@@ -66,7 +66,8 @@ async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[U
         of_runs = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=some_ids), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
         )
-        async for page in prefect_pages(partial(client.read_artifacts, artifact_filter=of_runs)):
+        reading = partial(client.read_artifacts, artifact_filter=of_runs)
+        async for page in prefect_pages(reading, what="progress artifacts"):
             for artifact in page:
                 progress = _fraction(artifact.data)
                 if artifact.flow_run_id is not None and progress is not None and artifact.updated is not None:

@@ -14,6 +14,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from blocks.catalog import Catalog
 from blocks.redaction import without_query
+from blocks.runs.prefect_lists import unreadable_reason
 from blocks.webhooks.outbox import DeliveryRecord, delivery_log
 
 ARTIFACT_KEY = "webhook-deliveries"
@@ -48,7 +49,12 @@ async def add_table(table: Table, summary: str) -> None:
 async def update_table(client: PrefectClient, catalog: Catalog) -> None:
     """Update the newest table, for a process without a flow run of its own."""
     table, summary = await read_table(catalog)
-    newest = await Artifact.aget(ARTIFACT_KEY, client=client)
+    try:
+        newest = await Artifact.aget(ARTIFACT_KEY, client=client)
+    except Exception as error:
+        if unreadable_reason(error) is None:
+            raise
+        newest = None  # what no client can read is replaced by a new one
     if newest is None:
         if table:
             new = ArtifactCreate(key=ARTIFACT_KEY, type="table", data=json.dumps(table), description=summary)

@@ -7,19 +7,19 @@ sent to is logged once, and its endpoint is disabled until the block is correcte
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from http import HTTPStatus
 from typing import Any, cast
 
-import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import BlockDocument
+from prefect.exceptions import ObjectNotFound
 
 from blocks.catalog import Catalog, Connection
+from blocks.catalog.skipped_records import forget_skipped, report_skipped
 from blocks.errors import InvalidOptions, Permanent, WaybillError
-from blocks.runs.prefect_api import prefect_pages
+from blocks.runs.prefect_lists import prefect_pages, unreadable_reason
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.outage_log import Problems
 from blocks.settings import Settings
@@ -60,6 +60,7 @@ class EndpointBlocks:
         self._box = SecretBox.of(settings)
         self._guard = guard or AddressGuard(settings.allow_private_webhooks)
         self._problems = Problems()
+        self._unreadable: set[str] = set()
 
     async def sync(self) -> None:
         """Add, change and remove endpoints as the blocks are now.
@@ -70,11 +71,15 @@ class EndpointBlocks:
             # Blocks are read under the lock, so that no process acts on older blocks than another one did.
             if not await endpoints.lock_blocks(connection):
                 return
-            blocks = await _read_blocks(self._client)
-            if blocks is None:
+            found = await _read_blocks(self._client)
+            if found is None:
                 return
+            blocks, unreadable = found
+            before = await endpoints.endpoints_of_blocks(connection)
+            # A block that cannot be listed may be there all the same: its endpoint stays as it is.
+            gone = await self._gone(before.keys() - blocks.keys()) if unreadable else before.keys() - blocks.keys()
             # Before any row is changed and locked: dispatchers must not wait for DNS.
-            wanted = await self._checked(blocks, await endpoints.endpoints_of_blocks(connection))
+            wanted = await self._checked(blocks, before)
             known = await endpoints.endpoints_of_blocks(connection)
             for name, one in wanted.items():
                 try:
@@ -84,8 +89,11 @@ class EndpointBlocks:
                 except Permanent as error:
                     self._report(name, error.message)
             # In the order of their ids, as everywhere, so that no two transactions wait for each other.
-            for endpoint_id in sorted(known[name].endpoint_id for name in known.keys() - blocks.keys()):
+            for endpoint_id in sorted(known[name].endpoint_id for name in known.keys() & gone):
                 await endpoints.remove_endpoint(connection, endpoint_id)
+            unlisted = known.keys() - blocks.keys() - gone
+            reasons = {name: why for why in unreadable[:1] for name in unlisted or {"?"}}
+            await self._report_unreadable(connection, reasons)
             self._problems.keep(blocks)
 
     async def _checked(
@@ -140,6 +148,25 @@ class EndpointBlocks:
                 # A change of the block is a rotation: receivers have time to adopt the new secret.
                 await registry.rotate(connection, self._box, endpoint.secret_id, secret=wanted.secret)
 
+    async def _gone(self, names: Collection[str]) -> set[str]:
+        """Return those of *names* that no block has any more."""
+        gone: set[str] = set()
+        for name in names:
+            try:
+                await self._client.read_block_document_by_name(name, BLOCK_TYPE)
+            except ObjectNotFound:
+                gone.add(name)
+            except Exception as error:
+                if unreadable_reason(error) is None:
+                    raise
+        return gone
+
+    async def _report_unreadable(self, connection: Connection, reasons: Mapping[str, str]) -> None:
+        """Report blocks that cannot be read, by name; "?" is one without an endpoint, whose name nothing says."""
+        await forget_skipped(connection, "block", self._unreadable - reasons.keys())
+        await report_skipped(connection, "block", reasons)
+        self._unreadable = set(reasons)
+
     def _report(self, name: str, message: str) -> None:
         if self._problems.is_new(name, message):
             _LOG.error("no webhooks are sent for the block %s/%s (%s)", BLOCK_TYPE, name, message)
@@ -154,15 +181,33 @@ async def try_to_sync_endpoint_blocks(settings: Settings) -> None:
         _LOG.warning("webhook endpoints are not synced with their blocks now: %s", str(error) or type(error).__name__)
 
 
-async def _read_blocks(client: PrefectClient) -> dict[str, Mapping[str, Any]] | None:
-    """Return the fields of every block of the type, by name; None when this server does not know the type."""
-    pages = prefect_pages(partial(client.read_block_documents_by_type, BLOCK_TYPE))
+async def _read_blocks(client: PrefectClient) -> tuple[dict[str, Mapping[str, Any]], list[str]] | None:
+    """Return the fields of every block of the type, by name, and why each of the others cannot be read.
+
+    None when this server does not know the type.
+    """
     try:
-        return {block.name: block.data async for page in pages for block in page if block.name is not None}
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == HTTPStatus.NOT_FOUND:
-            return None
-        raise
+        block_type = await client.read_block_type_by_slug(BLOCK_TYPE)
+    except ObjectNotFound:
+        return None
+
+    async def read(*, limit: int, offset: int) -> list[BlockDocument]:
+        # The list of one block type alone has no pages.
+        these = {"block_type_id": {"any_": [str(block_type.id)]}, "is_anonymous": {"eq_": False}}
+        response = await client.request(
+            "POST",
+            "/block_documents/filter",
+            json={"block_documents": these, "limit": limit, "offset": offset, "include_secrets": True},
+        )
+        response.raise_for_status()
+        return BlockDocument.model_validate_list(response.json())
+
+    unreadable: list[str] = []
+    pages = prefect_pages(read, on_unreadable=unreadable.append)
+    blocks: dict[str, Mapping[str, Any]] = {
+        str(block.name): block.data async for page in pages for block in page if block.name is not None
+    }
+    return blocks, unreadable
 
 
 def _wanted(data: Mapping[str, Any]) -> Wanted:

@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
+from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.runtime.outage_log import Problems
 from blocks.settings import Settings
 from flows.events.delivery_table import update_table
@@ -73,7 +74,7 @@ async def reconcile_forever(settings: Settings) -> None:
         try:
             # Prefect's client would retry for half a minute by itself, and be late when the server is back.
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-                async with _connected(settings) as servers:
+                async with _connected(settings, rounds.unreadable) as servers:
                     while True:
                         rest_seconds = await rounds.next(servers)
                         pause_seconds = _FIRST_PAUSE_SECONDS
@@ -93,12 +94,12 @@ class _Servers:
 
 
 @asynccontextmanager
-async def _connected(settings: Settings) -> AsyncGenerator[_Servers]:
+async def _connected(settings: Settings, unreadable: UnreadableRuns | None = None) -> AsyncGenerator[_Servers]:
     async with Catalog.open(settings.required_database_url) as catalog, get_client() as client:
         yield _Servers(
             client=client,
             catalog=catalog,
-            reconciler=Reconciler(client, catalog, RunEventRecorder(settings)),
+            reconciler=Reconciler(client, catalog, RunEventRecorder(settings), unreadable or UnreadableRuns()),
             blocks=EndpointBlocks(client, catalog, settings),
         )
 
@@ -107,6 +108,7 @@ class Rounds:
     """What is due in which round, and the problems so far. Lives as long as the process, across connections."""
 
     def __init__(self) -> None:
+        self.unreadable = UnreadableRuns()
         self._due_at: dict[str, float] = {}
         self._problems = Problems()
 

@@ -4,6 +4,8 @@ A hook is lost with its process; states are not, and their history is complete a
 runs are checked: all that are in progress, and all that ended since the last check. Reads Prefect's API, never its
 events, which get lost under load. Reconcilers may run concurrently: an event is identified by its state's id.
 
+A run that Prefect cannot list is left out and reported; the others are read.
+
 The watermark is a run's end time, by the clock of Prefect's server. It only advances once everything before it was
 read. Three things can still appear behind it, and so every check goes back some way:
 
@@ -27,9 +29,10 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
-from blocks.catalog import Catalog
+from blocks.catalog import Catalog, Connection
+from blocks.catalog.skipped_records import forget_skipped, report_skipped
 from blocks.errors import CatalogRefused
-from blocks.runs.prefect_api import PAGE_ITEMS, prefect_pages, slices
+from blocks.runs.prefect_lists import PAGE_ITEMS, UnreadableRuns, prefect_pages, slices
 from blocks.runs.run_events import REPORTED_FLOWS
 from blocks.runtime.concurrency import bounded_map
 from blocks.webhooks.outbox import history
@@ -77,6 +80,7 @@ class Reconciler:
     client: PrefectClient
     catalog: Catalog
     recorder: RunEventRecorder
+    unreadable: UnreadableRuns = field(default_factory=UnreadableRuns)
     # States whose events cannot be recorded: tried and logged once, so that they do not block other runs.
     _refused: set[UUID] = field(default_factory=set[UUID])
 
@@ -96,8 +100,10 @@ class Reconciler:
         async for page in self._ended(max(watermark.began_at, read_until - window.back)):
             await self._record_all(page, watermark, found)
             newest = max(newest, *(run.end_time for run in page if run.end_time is not None))
+        readable_again = await self.unreadable.try_again(self.client)
         async with self.catalog.connection() as connection:
             await history.advance(connection, newest)
+            await self._report_unreadable(connection, readable_again)
             if window.thorough:
                 await history.forget_runs(connection, _RUNS_REMEMBERED)
         return found
@@ -117,17 +123,27 @@ class Reconciler:
 
     async def _record(self, run: FlowRun, since: datetime) -> int:
         read = await read_history(self.client, run)
+        added, problem = 0, read.unreadable_states
         try:
             async with self.catalog.transaction() as connection:
-                return await self.recorder.record(connection, read, since=since)
+                added = await self.recorder.record(connection, read, since=since)
         except CatalogRefused as error:
-            _LOG.error("the events of run %s cannot be recorded: %s", run.id, error.message)
-        except (ValueError, TypeError, LookupError):
+            problem = f"its events cannot be recorded: {error.message}"
+        except (ValueError, TypeError, LookupError) as error:
             # Any client may write the parts of a run, and a malformed one must not block the rest.
-            _LOG.exception("the events of run %s cannot be recorded, by a defect", run.id)
-        if run.state_id is not None:
-            self._refused.add(run.state_id)
-        return 0
+            _LOG.exception("the events of a run cannot be recorded, by a defect")
+            problem = f"its events cannot be recorded, by a defect: {type(error).__name__}"
+        if problem is not None:
+            if run.state_id is not None:
+                self._refused.add(run.state_id)
+            async with self.catalog.connection() as connection:
+                await report_skipped(connection, "run", {str(run.id): problem})
+        return added
+
+    async def _report_unreadable(self, connection: Connection, readable_again: Sequence[UUID]) -> None:
+        await forget_skipped(connection, "run", [str(run_id) for run_id in readable_again])
+        reasons = {str(run_id): reason for run_id, reason in self.unreadable.reasons.items()}
+        await report_skipped(connection, "run", reasons)
 
     def _in_progress(self) -> AsyncIterator[Sequence[FlowRun]]:
         """Yield runs that have begun and not ended, whatever they wait for; runs that have not begun have no events."""
@@ -162,4 +178,4 @@ class Reconciler:
     def _read(self, these: Mapping[str, Any], sort: FlowRunSort) -> Callable[..., Awaitable[list[FlowRun]]]:
         ours = FlowFilter(name=FlowFilterName(any_=list(REPORTED_FLOWS)))
         those = FlowRunFilter.model_validate(these)
-        return partial(self.client.read_flow_runs, flow_filter=ours, flow_run_filter=those, sort=sort)
+        return partial(self.unreadable.read, self.client, flow_filter=ours, flow_run_filter=those, sort=sort)

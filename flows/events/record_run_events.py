@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import Connection, run_counts
 from blocks.errors import Permanent
+from blocks.runs.prefect_lists import read_states
 from blocks.runs.progress import read_progress
 from blocks.runs.run_events import WITH_RESULT, RunDetails, has_event, run_event, webhook_url_of
 from blocks.settings import Settings
@@ -29,19 +30,25 @@ _STOPPED = frozenset({StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """A run and all of its states, oldest first. The run was read first: a state set in between is found next time."""
+    """A run and all of its states, oldest first. The run was read first: a state set in between is found next time.
+
+    *unreadable_states*: why only the run's present state could be read, if so.
+    """
 
     run: FlowRun
     states: Sequence[State[Any]]
     progress: float
+    unreadable_states: str | None = None
 
 
 async def read_history(client: PrefectClient, run: FlowRun) -> RunHistory:
     """Read the states and the progress of *run*, which was read a moment ago. Raises the errors of Prefect's client."""
-    states = sorted(await client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    problems: list[str] = []
+    states = await read_states(client, run, on_unreadable=problems.append)
     stopped = any(state.type in _STOPPED for state in states)
     progress = await read_progress(client, run.id) if stopped else 0.0
-    return RunHistory(run=run, states=states, progress=progress)
+    why = f"its earlier states cannot be read: {problems[0]}" if problems else None
+    return RunHistory(run=run, states=states, progress=progress, unreadable_states=why)
 
 
 class RunEventRecorder:

@@ -169,7 +169,7 @@ async def test_of_a_run_with_very_many_tasks_the_newest_are_told_and_progress_co
     run_id = await process(*(workspace.write(f"{number}.txt", f"Words {number}.") for number in range(6)))
     await all_tasks_recorded(client, run_id, 12)
     whole = await read_history(client, run_id)
-    monkeypatch.setattr("blocks.runs.prefect_api.PAGE_ITEMS", 2)
+    monkeypatch.setattr("blocks.runs.prefect_lists.PAGE_ITEMS", 2)
     assert await read_history(client, run_id) == whole
     monkeypatch.setattr(run_status, "MAX_TASKS", 4)
     some = await read_history(client, run_id)

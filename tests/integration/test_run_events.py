@@ -234,7 +234,7 @@ async def test_hundreds_of_runs_are_read_page_by_page_and_the_watermark_waits_fo
     reconciler: Reconciler,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("flows.events.reconciler", "blocks.runs.prefect_api"):
+    for module in ("flows.events.reconciler", "blocks.runs.prefect_lists"):
         monkeypatch.setattr(f"{module}.PAGE_ITEMS", 7)
     ended = [await new_run(client, Running(), Completed()) for _ in range(20)]
     under_way = [await new_run(client, Running()) for _ in range(15)]

@@ -18,6 +18,7 @@ import yaml
 from prefect import get_client
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Running, State
 
 from blocks.catalog import Catalog
@@ -36,6 +37,7 @@ from flows.events.reconciler import Reconciler
 from flows.events.record_run_events import RunEventRecorder
 from flows.webhooks import deliver_webhooks, reconcile_events
 from tests.integration.conftest import Workspace
+from tests.integration.poison import NESTED, write
 from tests.integration.prefect_runs import begin_now, new_run, process
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
@@ -175,6 +177,35 @@ async def test_an_endpoint_that_was_disabled_for_another_reason_stays_so_until_i
     await save("gone", url="https://here.example/")
     await following.sync()
     assert (await endpoints_now(catalog))["gone"].state == "enabled"
+
+
+async def test_a_block_that_cannot_be_read_stops_no_other_and_its_endpoint_stays(
+    workspace: Workspace, client: PrefectClient, catalog: Catalog, following: EndpointBlocks
+) -> None:
+    await save("a-odd", url="https://a.example/")
+    await following.sync()
+    (before,) = (await endpoints_now(catalog)).values()
+    block = await client.read_block_document_by_name("a-odd", "webhook-endpoint")
+    await client.delete_block_document(block.id)
+    body = {"block_schema_id": str(block.block_schema_id), "block_type_id": str(block.block_type_id)}
+    await write(client, "/block_documents/", body | {"name": "a-odd", "data": {"url": NESTED}})
+    await save("b-fine", url="https://b.example/")
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            await following.sync()
+        found = await endpoints_now(catalog)
+        assert found.keys() == {"a-odd", "b-fine"}
+        assert found["a-odd"].endpoint_id == before.endpoint_id
+        with psycopg.connect(workspace.database_url) as connection:
+            assert connection.execute("select kind, id from skipped_records").fetchall() == [("block", "a-odd")]
+    finally:
+        # Nothing says the id of a block that cannot be read: it goes with its type, which the next block registers.
+        await client.delete_block_type(str(block.block_type_id))
+    await save("c-fine", url="https://c.example/")
+    await following.sync()
+    assert (await endpoints_now(catalog)).keys() == {"c-fine"}
+    with psycopg.connect(workspace.database_url) as connection:
+        assert connection.execute("select kind, id from skipped_records").fetchall() == []
 
 
 async def test_a_block_that_dns_is_slow_with_holds_up_no_dispatcher(

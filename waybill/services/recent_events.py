@@ -19,9 +19,10 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 
 from blocks.catalog import Catalog
+from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import InvalidOptions
 from blocks.redaction import redacted_source
-from blocks.runs.prefect_api import prefect_pages
+from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
 from blocks.runtime.concurrency import bounded_map
@@ -47,16 +48,22 @@ async def read_recent_events(
 ) -> dict[str, Any]:
     """Return ``{"events": [...newest first...], "count", "hours", "truncated"}``.
 
-    *truncated*: there are more than *limit*, which is at most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises
-    `CatalogUnavailable`, `InvalidOptions` and *client*'s errors.
+    Runs and events that cannot be read are left out and reported. *truncated*: there are more than *limit*, which is at
+    most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises `CatalogUnavailable`, `InvalidOptions` and *client*'s own.
     """
     if not (0 < hours <= MAX_HOURS and 1 <= limit <= MAX_EVENTS):
         raise InvalidOptions(f"at most {MAX_HOURS} hours and {MAX_EVENTS} events can be read, not {hours} and {limit}")
     async with catalog.connection() as connection:
         now = await catalog.now()
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
-    changes, more_runs = await _state_changes(client, now - timedelta(hours=hours), limit)
-    entries = [*changes, *map(_of_document, recorded)]
+    unreadable = UnreadableRuns()
+    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit)
+    documents, broken = _of_documents(recorded)
+    entries = [*changes, *documents]
+    if unreadable.reasons or broken:
+        async with catalog.connection() as connection:
+            await report_skipped(connection, "run", {str(run): why for run, why in unreadable.reasons.items()})
+            await report_skipped(connection, "event", broken)
     # Entries of the same time have an order too, which does not depend on the limit.
     entries.sort(
         key=lambda entry: (entry["timestamp"], entry["event_type"] or "", entry["task_id"] or ""), reverse=True
@@ -70,11 +77,13 @@ async def read_recent_events(
     }
 
 
-async def _state_changes(client: PrefectClient, since: datetime, limit: int) -> tuple[list[Entry], bool]:
+async def _state_changes(
+    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int
+) -> tuple[list[Entry], bool]:
     """Return the newest changes, at least *limit* of them if there are, and whether any are left out."""
     runs: dict[UUID, FlowRun] = {}
     more = False
-    async for run in _runs(client, since):
+    async for run in _runs(client, unreadable, since):
         more = len(runs) == MAX_RUNS and run.id not in runs
         if more:
             break
@@ -89,7 +98,7 @@ def _last_change(run: FlowRun) -> datetime:
     return run.state.timestamp if run.state else datetime.min.replace(tzinfo=UTC)
 
 
-async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun]:
+async def _runs(client: PrefectClient, unreadable: UnreadableRuns, since: datetime) -> AsyncIterator[FlowRun]:
     """Yield runs whose state may have changed since then, some of them twice: begun, ended, or in progress."""
     ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
     for these, sort in (
@@ -98,7 +107,7 @@ async def _runs(client: PrefectClient, since: datetime) -> AsyncIterator[FlowRun
         ({"start_time": {"is_null_": False}, "end_time": {"is_null_": True}}, FlowRunSort.START_TIME_DESC),
     ):
         filters = {"flow_filter": ours, "flow_run_filter": FlowRunFilter.model_validate(these), "sort": sort}
-        async for page in prefect_pages(partial(client.read_flow_runs, **filters)):
+        async for page in prefect_pages(partial(unreadable.read, client, **filters)):
             for run in page:
                 yield run
 
@@ -107,7 +116,7 @@ async def _changes_of(client: PrefectClient, runs: Sequence[FlowRun], since: dat
     reports = await read_reports(client, [run.id for run in runs])
 
     async def changes_of(run: FlowRun) -> list[Entry]:
-        states = await client.read_flow_run_states(run.id)
+        states = await read_states(client, run)
         records = Records(states=states, tasks=(), reported=reports.get(run.id, ()), planned=None)
         return [_of_run(run, entry) for entry in history_of(records) if entry.at >= since]
 
@@ -126,6 +135,18 @@ def _of_run(run: FlowRun, change: Change) -> Entry:
         "message": change.message,
         "metadata": {"run_name": run.name, **change.metadata},
     }
+
+
+def _of_documents(events: Sequence[RecordedEvent]) -> tuple[list[Entry], dict[str, str]]:
+    """Return the entries of *events*, and by id why the others cannot be read."""
+    entries: list[Entry] = []
+    broken: dict[str, str] = {}
+    for event in events:
+        try:
+            entries.append(_of_document(event))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            broken[event.event_id] = f"its body is not that of an event ({type(error).__name__})"
+    return entries, broken
 
 
 def _of_document(event: RecordedEvent) -> Entry:

@@ -17,10 +17,10 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 
-from blocks.errors import InvalidOptions, RunNotFound
+from blocks.errors import InvalidOptions, RunNotFound, RunUnreadable
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.redaction import redacted_source
-from blocks.runs.prefect_api import prefect_pages
+from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of, read_progress, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
 from waybill.services.run_history import DONE, NOT_BEGUN, Records, history_of, utc_text
@@ -28,6 +28,7 @@ from waybill.services.run_history import DONE, NOT_BEGUN, Records, history_of, u
 MAX_ENTRIES = 1000
 # A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest tasks count.
 MAX_TASKS = 2000
+_TASK_RUNS = "task runs"
 
 
 async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
@@ -64,9 +65,8 @@ async def read_history(
     if not 1 <= limit <= MAX_ENTRIES:
         raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
     before = read_cursor(after) if after is not None else None
-    run, states, reports, (tasks, left_out) = await asyncio.gather(
-        _read_run(client, run_id),
-        client.read_flow_run_states(run_id),
+    (run, states), reports, (tasks, left_out) = await asyncio.gather(
+        _read_run_and_states(client, run_id),
         read_reports(client, [run_id]),
         _newest_tasks(client, run_id),
     )
@@ -99,10 +99,16 @@ def progress_of(state: State[Any], progress: float) -> float:
     return 1.0 if state.type == StateType.COMPLETED else progress
 
 
+async def _read_run_and_states(client: PrefectClient, run_id: UUID) -> tuple[FlowRun, list[State[Any]]]:
+    run = await _read_run(client, run_id)
+    return run, await read_states(client, run)
+
+
 async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
-    found = await client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))), flow_run_filter=_this(run_id), limit=1
-    )
+    ours, unreadable = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))), UnreadableRuns()
+    found = await unreadable.read(client, flow_filter=ours, flow_run_filter=_this(run_id), limit=1)
+    if run_id in unreadable.reasons:
+        raise RunUnreadable(f"run {run_id} cannot be read: {unreadable.reasons[run_id]}; delete it in Prefect")
     if not found:
         raise RunNotFound(f"Prefect knows no run {run_id} of Waybill; 'waybill up' shows all runs in its UI")
     return found[0]
@@ -114,7 +120,7 @@ async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskR
     newest_first = partial(
         client.read_task_runs, flow_run_filter=_this(run_id), sort=TaskRunSort.EXPECTED_START_TIME_DESC
     )
-    async with aclosing(prefect_pages(newest_first)) as pages:
+    async with aclosing(prefect_pages(newest_first, what=_TASK_RUNS)) as pages:
         async for page in pages:
             # Tasks that begin meanwhile shift the pages: some are read twice, none is skipped.
             found.update((task.id, task) for task in page)
@@ -137,13 +143,16 @@ async def _newest_tasks(client: PrefectClient, run_id: UUID) -> tuple[list[TaskR
 
 async def _running_task(client: PrefectClient, run_id: UUID) -> str | None:
     """Return the name of the running stage task that began last."""
-    runs = await client.read_task_runs(
+    running = partial(
+        client.read_task_runs,
         flow_run_filter=_this(run_id),
         task_run_filter=_in_state(StateType.RUNNING),
         sort=TaskRunSort.EXPECTED_START_TIME_DESC,
-        limit=1,
     )
-    return runs[0].name if runs else None
+    async with aclosing(prefect_pages(running, what=_TASK_RUNS)) as pages:
+        async for page in pages:
+            return page[0].name
+    return None
 
 
 def _this(run_id: UUID) -> FlowRunFilter:

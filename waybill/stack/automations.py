@@ -54,7 +54,7 @@ async def watch_heartbeats(client: PrefectClient, flow_names: Sequence[str], wit
             await client.create_automation(wanted)
         for other in found[1:]:
             await client.delete_automation(other.id)
-    except (PrefectException, httpx.HTTPError) as error:
+    except (PrefectException, httpx.HTTPError, ValueError) as error:  # also an automation that the client cannot read
         _LOG.warning("runs whose process is killed together with this one stay 'running' for now: %s", error)
 
 
@@ -63,7 +63,7 @@ async def stop_watching(client: PrefectClient) -> None:
     try:
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await _switch_off(client)
-    except (PrefectException, httpx.HTTPError, TimeoutError) as error:
+    except (PrefectException, httpx.HTTPError, ValueError, TimeoutError) as error:
         _LOG.warning("runs that were ended may be taken for crashed: %s", str(error) or "no answer")
 
 

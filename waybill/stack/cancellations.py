@@ -21,8 +21,10 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled
 
-from blocks.runs.prefect_api import PrefectApi, runs_of_deployments
+from blocks.runs.prefect_api import PrefectApi
+from blocks.runs.prefect_lists import UnreadableRuns, runs_of_deployments
 from blocks.runtime.outage_log import Problems
+from waybill.stack.unreadable_runs import fail_unreadable_runs
 
 _EVERY_SECONDS = 3.0
 # Of a few requests: a busy server answers in a second or two.
@@ -38,7 +40,7 @@ _LOG = logging.getLogger("waybill.stack")
 
 
 async def finish_cancellations(deployment_ids: Sequence[UUID]) -> None:
-    """Finish missed cancellations of these deployments every three seconds, until cancelled.
+    """Finish missed cancellations of these deployments every three seconds, until cancelled; fail unreadable runs.
 
     Call it in the process whose children run the flows. An outage of the server is waited for and logged once.
     """
@@ -48,6 +50,7 @@ async def finish_cancellations(deployment_ids: Sequence[UUID]) -> None:
         while True:
             try:
                 async with prefect.client(seconds=_ROUND_SECONDS) as client:
+                    await fail_unreadable_runs(client, deployment_ids)
                     await missed.finish(client)
                 if problems.is_over("server"):
                     _LOG.warning("cancellations are finished again")
@@ -63,6 +66,7 @@ class MissedCancellations:
     def __init__(self, deployment_ids: Sequence[UUID], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._deployment_ids = deployment_ids
         self._clock = clock
+        self._unreadable = UnreadableRuns(clock=clock)
         self._without_process_since: dict[UUID, float] = {}
 
     async def finish(self, client: PrefectClient) -> list[UUID]:
@@ -71,7 +75,8 @@ class MissedCancellations:
         Raises what Prefect's client raises, when all of them have been tried.
         """
         state = {"type": {"any_": [StateType.CANCELLING]}}
-        runs = await runs_of_deployments(client, self._deployment_ids, state=state)
+        await self._unreadable.try_again(client)
+        runs = await runs_of_deployments(client, self._deployment_ids, state=state, unreadable=self._unreadable)
         # A run in a work pool has its process elsewhere.
         cancelling = [run for run in runs if run.work_pool_name is None]
         now = self._clock()

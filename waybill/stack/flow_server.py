@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.states import AwaitingRetry, Cancelled
 
-from blocks.runs.prefect_api import runs_of_deployments
+from blocks.runs.prefect_lists import UnreadableRuns, runs_of_deployments
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
@@ -32,6 +33,9 @@ from waybill.process.process_log import log_to_stderr
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
+from waybill.stack.unreadable_runs import fail_unreadable_runs
+
+_LOG = logging.getLogger("waybill.stack")
 
 
 async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None:
@@ -49,6 +53,8 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
         # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
         await watch_heartbeats(client, OUR_FLOWS, patience())
         await resume_interrupted_runs(client, ids)
+        # Before the runner's first poll, which such a run would make fail.
+        await fail_unreadable_runs(client, ids)
     serving = asyncio.create_task(runner.start())
     # Runs the task up to its first wait: by then the runner has set its own handler, which would leave its work undone.
     await asyncio.sleep(0)
@@ -97,13 +103,17 @@ async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UU
     lost = {"type": {"any_": [StateType.CRASHED]}, "name": {"any_": [LOST]}}
     for state in (under_way, lost):
         # All of them first: a run whose state has changed leaves the list.
-        for run in await runs_of_deployments(client, deployment_ids, state=state):
+        unreadable = UnreadableRuns()
+        for run in await runs_of_deployments(client, deployment_ids, state=state, unreadable=unreadable):
             if run.state_type is StateType.CANCELLING:
                 new = Cancelled(message="The process that ran it was ended before it could confirm.")
             else:
                 new = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
             # Forced: the rules would count this as a retry of a flow that has none left.
             await client.set_flow_run_state(run.id, new, force=True)
+        for run_id, reason in unreadable.reasons.items():
+            # It stays as it is: queued again, it would keep all other runs from starting.
+            _LOG.error("did not resume flow_run=%s because=%s", run_id, reason)
 
 
 def main() -> None:
