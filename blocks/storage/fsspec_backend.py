@@ -28,25 +28,48 @@ from blocks.storage.blob_path import check_blob_path, is_blob_path
 # The memory driver checks for a name and creates it in two steps; one writer of this process at a time does so.
 _creating = threading.Lock()
 
+# What every driver raises for an answer of the storage: it has a connection that works.
+_ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
+
 
 class FsspecBackend:
     """A root URL as a `Backend`."""
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self._scheme = url.split("://", 1)[0]
+        self._url, self._options = url, options
+        self._filesystem, root = self._connect()
+        self._root = root.rstrip("/")
+
+    def _connect(self) -> tuple[Any, str]:
+        """Return a driver with a connection of its own, and the root in it."""
+        # Not from fsspec's cache of instances, which keeps one whose connection has ended.
+        options = {**self._options, "skip_instance_cache": True}
         try:
-            filesystem, root = cast("tuple[Any, str]", fsspec.url_to_fs(url, **options))  # pyright: ignore[reportUnknownMemberType]
+            return cast("tuple[Any, str]", fsspec.url_to_fs(self._url, **options))  # pyright: ignore[reportUnknownMemberType]
         except ImportError as exc:
             raise InvalidSettings(f"the driver for {self._scheme}:// storage is not installed: {exc}") from exc
         except (ValueError, TypeError) as exc:
             raise InvalidSettings(
                 f"fsspec has no {self._scheme}:// storage, or its driver refuses this URL with these options: "
-                f"{', '.join(sorted(options)) or 'none'}"
+                f"{', '.join(sorted(self._options)) or 'none'}"
             ) from exc
         except Exception as exc:
             raise _failed(f"connect to the {self._scheme}:// storage", exc) from exc
-        self._filesystem = filesystem
-        self._root = root.rstrip("/")
+
+    def _call(self, operation: str, *arguments: Any, **options: Any) -> Any:
+        """Call the driver. Once more with a fresh connection, if the failure may be that of the connection.
+
+        Only for what may be done twice.
+        """
+        try:
+            return getattr(self._filesystem, operation)(*arguments, **options)
+        except Exception as exc:
+            # A connection that has ended has another exception in each driver.
+            if isinstance(exc, _ANSWERS) or is_disk_full(exc):
+                raise
+            self._filesystem, _ = self._connect()
+            return getattr(self._filesystem, operation)(*arguments, **options)
 
     def publish(
         self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
@@ -55,7 +78,7 @@ class FsspecBackend:
         full_path = self._full_path(path)
         digest = Digest(expected)
         with self._translated(f"store {path}", digest):
-            self._filesystem.makedirs(full_path.rsplit("/", 1)[0], exist_ok=True)
+            self._call("makedirs", full_path.rsplit("/", 1)[0], exist_ok=True)
             try:
                 stream = self._filesystem.open(full_path, "wb") if replace else self._open_new(full_path)
             except FileExistsError as exc:
@@ -84,14 +107,14 @@ class FsspecBackend:
     def size(self, path: str) -> int:
         """See `Backend.size`."""
         with self._translated(f"look at {path}"):
-            return int(self._filesystem.size(self._full_path(path)))
+            return int(self._call("size", self._full_path(path)))
 
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again. An interrupted write here is the blob itself."""
         del interrupted
         with self._translated(f"delete {path}"):
             try:
-                self._filesystem.rm_file(self._full_path(path))
+                self._call("rm_file", self._full_path(path))
             except FileNotFoundError:
                 return False
         return True
@@ -101,7 +124,7 @@ class FsspecBackend:
         start = self._full_path(prefix.rstrip("/")) if prefix else self._root
         with self._translated("list the storage"):
             try:
-                found = cast("list[str]", self._filesystem.find(start))
+                found = cast("list[str]", self._call("find", start))
             except FileNotFoundError:
                 found = []
         for full_path in found:
@@ -146,7 +169,7 @@ class FsspecBackend:
                 return self._filesystem.open(full_path, "wb")
 
     def _open_to_read(self, full_path: str) -> BinaryIO:
-        stream = self._filesystem.open(full_path, "rb")
+        stream = self._call("open", full_path, "rb")
         # The memory driver gives every reader the one stored object, with one position for all of them.
         return io.BytesIO(stream.getvalue()) if isinstance(stream, MemoryFile) else cast("BinaryIO", stream)
 

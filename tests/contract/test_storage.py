@@ -19,10 +19,12 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Barrier
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from blocks.errors import (
     BlobMissing,
@@ -681,3 +683,60 @@ def test_a_look_at_a_bucket_that_is_not_there_or_a_server_that_is_away_says_so(s
     wrong = {**s3_server.options, "secret": "not the secret"}
     with pytest.raises(InvalidSettings, match=r"secret key|credentials"):
         open_backend(f"s3://{s3_server.new_bucket()}/store", wrong).probe()
+
+
+# A connection that ends --------------------------------------------------------------------------------------------
+
+
+class Dialled(MemoryFileSystem):
+    """A driver whose instance is one connection, as those of SFTP and FTP are: once it has ended, every call fails."""
+
+    protocol = "dialled"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    connections: ClassVar[list[Dialled]] = []
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.has_ended = False
+        self.connections.append(self)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return MemoryFileSystem._strip_protocol(path.replace("dialled://", "memory://"))
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"open", "exists", "makedirs", "find", "size", "rm_file"} and self.has_ended:
+            raise EOFError("the connection has ended")
+        return super().__getattribute__(name)
+
+
+def test_a_folder_that_was_away_is_used_again(local: Backend, tmp_path: Path) -> None:
+    local.publish(KEY, [b"content"])
+    (tmp_path / "store").rename(tmp_path / "away")
+    with pytest.raises((BlobMissing, StorageUnavailable)):
+        read(local, KEY)
+    (tmp_path / "away").rename(tmp_path / "store")
+    assert read(local, KEY) == b"content"
+
+
+def test_a_driver_whose_connection_has_ended_is_replaced() -> None:
+    fsspec.register_implementation("dialled", Dialled, clobber=True)
+    backend = open_backend("dialled://store")
+
+    def hang_up() -> None:
+        for connection in Dialled.connections:
+            connection.has_ended = True
+
+    uses: list[Callable[[], object]] = [
+        lambda: backend.publish(KEY, [b"content"]),
+        lambda: read(backend, KEY),
+        lambda: list(backend.paths()),
+        backend.probe,
+        lambda: backend.delete(KEY),
+    ]
+    for use in uses:
+        hang_up()
+        use()
+    assert len(Dialled.connections) == 1 + len(uses)
+    nothing_stays(backend)

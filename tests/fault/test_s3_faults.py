@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,6 +189,28 @@ def test_a_failed_write_ends_its_interpreter_at_once(place: Place) -> None:
     assert said.strip().splitlines()[-1].startswith("blocks.errors.StorageUnavailable")
     assert "Unclosed" not in said
     place.nothing_stays()
+
+
+def test_credentials_that_were_replaced_are_read_again(
+    place: Place, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+
+    def keep(key: str, secret: str) -> None:
+        credentials.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
+
+    place.proxy.inject(
+        lambda request: "Credential=OLD/" in request.headers.get("Authorization", ""),
+        Fault(refuse_with=(400, "ExpiredToken")),
+    )
+    keep("OLD", "secret")
+    backend = S3Backend(place.url, {"endpoint_url": place.proxy.address})
+    with pytest.raises(InvalidSettings, match="ExpiredToken"):
+        backend.publish(KEY, SMALL)
+    keep(s3_server.access_key, s3_server.secret_key)
+    backend.publish(KEY, SMALL)
+    assert place.read() == b"".join(SMALL)
 
 
 def test_a_condition_that_does_not_pass_is_told_at_once(place: Place) -> None:

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -151,8 +151,10 @@ class _Client:
 
     async def call(self, operation: str, limits: RetryLimits, parameters: dict[str, Any]) -> dict[str, Any]:
         pause, attempts, first_failure = limits.first_pause_seconds, 0, 0.0
+        is_renewed = False
         while True:
             attempts += 1
+            session = self._filesystem._s3
             try:
                 async with self._slots:
                     answer = await self._attempt(operation, limits.stall_seconds, parameters)
@@ -161,6 +163,10 @@ class _Client:
             except Exception as exc:
                 failure = S3Failure(operation, exc)
                 failure.attempts = attempts
+                if failure.credentials_are_old and not is_renewed:
+                    is_renewed = True
+                    if await self._renew(session):
+                        continue
                 now = time.monotonic()
                 first_failure = first_failure or now
                 if not failure.transient or now + pause > min(
@@ -170,6 +176,14 @@ class _Client:
             # Jitter, so that writers that failed together do not retry together.
             await _pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
             pause = min(2 * pause, limits.longest_pause_seconds)
+
+    async def _renew(self, session: Any) -> bool:
+        """Replace *session*, unless another call has, by one that reads the credentials again. Return whether there is
+        another one."""
+        if self._filesystem._s3 is session:
+            with suppress(Exception):  # what is wrong with the credentials is the call's error
+                await self._filesystem.set_session(refresh=True)
+        return self._filesystem._s3 is not session and session is not None
 
     async def presigned(self, operation: str, seconds: int, parameters: dict[str, Any]) -> str:
         try:

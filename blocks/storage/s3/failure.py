@@ -37,6 +37,8 @@ _TRANSIENT_CODES = {
     "Throttling",
     "XAmzContentSHA256Mismatch",
 }
+# Credentials that were right when the session began: they have expired, or were replaced where they are kept.
+_OLD_CREDENTIALS_CODES = {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"}
 _TRANSIENT_STATUSES = {408, 425, 429}
 # The server cannot do this at all; every other 5xx may pass.
 _FINAL_SERVER_STATUSES = {501, 505, 507}
@@ -106,6 +108,11 @@ class S3Failure(Exception):
     @property
     def full(self) -> bool:
         return self.status == 507 or self.code in _FULL_CODES
+
+    @property
+    def credentials_are_old(self) -> bool:
+        """Whether a session that reads its credentials again may do better."""
+        return self.code in _OLD_CREDENTIALS_CODES
 
     @property
     def missing(self) -> bool:
