@@ -51,6 +51,10 @@ class SourceNotFound(Permanent):
     """A source names no readable file."""
 
 
+class SourceRefused(Permanent):
+    """A source that no run may read: outside of `allowed_sources`, Waybill's own, or behind a link that leads out."""
+
+
 class TargetUnwritable(Permanent):
     """A local file to copy content into cannot be written."""
 

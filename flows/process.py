@@ -22,6 +22,7 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
+from blocks.naming import clean_display_name
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
@@ -36,7 +37,7 @@ from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
 from tasks.registry import option_name, options_model, select_stages
 from tasks.run_context import RunContext, Shard
-from tasks.sources import expand
+from tasks.sources import SourceReader, expand
 from tasks.stage_tasks import stage_task, take_custody
 
 if TYPE_CHECKING:
@@ -98,17 +99,17 @@ async def process_documents(
     started = time.perf_counter()
     settings = current_settings()
     chosen = select_stages(stages)
-    documents = [
-        Document(index=index, source=source, label=display_name(source.text))
-        for index, source in enumerate(await asyncio.to_thread(expand, sources))
-    ]
-    if not documents:
-        raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
     given = options or ProcessOptions()
     by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
     run_id = UUID(str(cast("str", flow_run.id)))
-    async with (
-        open_run(
+    with SourceReader.of(settings) as reader:
+        documents = [
+            Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
+            for index, source in enumerate(await asyncio.to_thread(expand, sources, reader))
+        ]
+        if not documents:
+            raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
+        opening = open_run(
             settings,
             run_id=run_id,
             attempt=flow_run.run_count,
@@ -117,11 +118,11 @@ async def process_documents(
             options=by_stage,
             reuse=reuse,
             webhook_url=webhook_url,
-        ) as context,
-        reported(documents, len(chosen)),
-    ):
-        await _process_in_shards(documents, context, settings)
-        await record_remaining_failures(documents, context)
+            sources=reader,
+        )
+        async with opening as context, reported(documents, len(chosen)):
+            await _process_in_shards(documents, context, settings)
+            await record_remaining_failures(documents, context)
     return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,7 @@ class Document:
     failed_in: str | None = None
     failure_recorded: bool = False
     task_run_ids: dict[str, str] = field(default_factory=dict[str, str])
+    _retry_at: float = field(default=0.0, init=False, repr=False)
 
     @property
     def failed(self) -> bool:
@@ -48,8 +51,13 @@ class Document:
         return self.error is not None
 
     def fail(self, error: WaybillError, *, where: str) -> None:
-        """Record that the document takes no further part in this run."""
+        """Record that the document takes no further part in this run, unless it is retried."""
         self.error, self.failed_in = error, where
+        self._retry_at = time.monotonic() + float(getattr(error, "retry_after_seconds", 0.0))
+
+    async def pause_before_retry(self) -> None:
+        """Wait until the time before which the server of the source asked not to be called again."""
+        await asyncio.sleep(self._retry_at - time.monotonic())
 
     def deliverables(self) -> list[Deliverable]:
         """Return the upload and every output, in stage order."""

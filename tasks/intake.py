@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import stat
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
-
 from blocks.catalog import Artifact, Connection, Draft
-from blocks.errors import EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
+from blocks.errors import ContentMismatch, EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
-from blocks.redaction import without_password
+from blocks.redaction import display_source
 from blocks.runtime.atomic_file import atomic_file
-from blocks.storage import Digest, Expected, read_chunks
+from blocks.storage import Digest, Expected
 from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.document import Deliverable, Document
 from tasks.run_context import RunContext
+from tasks.sources import RemoteFile, Source, SourceAccess, open_file, read_file
 
 
 async def take_in(document: Document, context: RunContext) -> None:
@@ -39,22 +35,28 @@ async def take_in(document: Document, context: RunContext) -> None:
     stored, and what `Custody.take` raises.
     """
     source = document.source
+    if source.error is not None:
+        raise source.error
+    await document.pause_before_retry()
     if source.file_id is not None:
         await _take_from_custody(document, await context.custody.get(source.file_id), context)
         return
     path = source.path or context.scratch / f"{document.index}-download"
     try:
-        if source.url is not None:
-            await asyncio.to_thread(_download, source.url, path, context.max_file_bytes)
+        if source.remote is not None:
+            await asyncio.to_thread(_download, source, source.remote, path, context)
         await _take_local(document, path, context)
     finally:
-        if source.url is not None:
+        if source.remote is not None:
             path.unlink(missing_ok=True)  # it is in custody, or refused
 
 
 async def _take_local(document: Document, path: Path, context: RunContext) -> None:
     source = document.source
-    info = await asyncio.to_thread(examine, path, source.text, context.max_file_bytes)
+    bounds: dict[str, Any] = {}
+    if source.remote is None:  # else it is this run's own copy
+        bounds = {"access": context.sources.access, "within": source.within}
+    info = await asyncio.to_thread(examine, path, source.text, context.max_file_bytes, name=source.name, **bounds)
     draft = Draft(
         kind="upload",
         filename=info.name,
@@ -90,7 +92,10 @@ async def _store_once(
 
     # With the expected hash, a file that changes while it is being read fails instead of getting a wrong identity.
     expected = Expected(size=info.size_bytes, sha256=info.sha256)
-    artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
+    try:
+        artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
+    except ContentMismatch as exc:
+        raise StorageUnavailable(f"{info.name} changed while it was read; is it still being written?") from exc
     context.events.confirm(events)
     return Deliverable(artifact=artifact, reused=False, seconds=0.0)
 
@@ -115,15 +120,26 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
     document.upload = await _reused(document, artifact, artifact.source_file, context)
 
 
-def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:
-    """Return the identity and type of a local file within the limits. *source*, a path or URL, is how it is shown."""
-    name = display_name(source)
-    with _regular_file(path, name) as stream:
-        found = os.fstat(stream.fileno())
+def examine(
+    path: Path,
+    source: str,
+    max_file_bytes: int,
+    *,
+    name: str = "",
+    access: SourceAccess | None = None,
+    within: str | None = None,
+) -> DocumentInfo:
+    """Return the identity and type of a local file within the limits. *source*, a path or URL, is how it is shown.
+
+    Raises what `tasks.sources.open_file` and `read_file` raise, for the place (*access*, *within*) and the reading.
+    """
+    name = clean_display_name(name) if name else display_name(source)
+    stream, found = open_file(path, source, access, within)
+    with stream:
         if found.st_size > max_file_bytes:
             raise _too_large(name, max_file_bytes)
         digest, size = hashlib.sha256(), 0
-        for chunk in read_chunks(stream):
+        for chunk in read_file(stream, found, source):
             digest.update(chunk)
             size += len(chunk)
     if size == 0:
@@ -140,64 +156,39 @@ def examine(path: Path, source: str, max_file_bytes: int) -> DocumentInfo:
 
 
 def display_name(source: str) -> str:
-    """Return the name to show for a source: the last part of its path, cleaned, without a URL's query."""
-    last = unquote(urlsplit(source).path) if "://" in source else source
+    """Return the name to show for the text of a source: the last part of its path, cleaned, without a URL's query."""
+    shown = display_source(source)
+    web = shown.lower().startswith(("http://", "https://", "file://"))
+    last = unquote(urlsplit(shown).path) if web else shown
     return clean_display_name(PurePosixPath(last).name or source)
 
 
 def _copy(path: Path, target: Path, info: DocumentInfo) -> None:
-    """Copy a source that was examined; raises `ContentMismatch` when it has changed since."""
+    """Copy a source that was examined. Raises `StorageUnavailable` when it has changed since."""
     digest = Digest(Expected(size=info.size_bytes, sha256=info.sha256))
     try:
-        with atomic_file(target) as copy, _regular_file(path, info.name) as stream:
-            for piece in digest.through(read_chunks(stream)):
+        stream, opened = open_file(path, info.name)
+        with atomic_file(target) as copy, stream:
+            for piece in digest.through(read_file(stream, opened, info.name)):
                 copy.write(piece)
+    except ContentMismatch as exc:
+        raise StorageUnavailable(f"{info.name} changed while it was read; is it still being written?") from exc
     except OSError as exc:
         raise StorageFull(f"cannot keep a copy of {info.name} in {target.parent}: {exc.strerror}") from exc
 
 
-@contextmanager
-def _regular_file(path: Path, name: str) -> Generator[BinaryIO]:
-    """Open a regular file for reading. O_NONBLOCK: a FIFO without a writer must not hang the run."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as exc:
-        raise SourceNotFound(f"cannot open {name}: {exc.strerror}") from exc
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise SourceNotFound(f"{name} is not a regular file")
-    with os.fdopen(descriptor, "rb") as stream:
-        yield stream
-
-
-def _download(url: str, target: Path, max_file_bytes: int) -> None:
+def _download(source: Source, remote: RemoteFile, target: Path, context: RunContext) -> None:
     """Copy a remote source to the scratch folder, refusing it as soon as it is over the limit."""
     size = 0
     try:
         with atomic_file(target) as local:
-            for chunk in _remote_chunks(url):
+            for chunk in context.sources.read(remote):
                 size += len(chunk)
-                if size > max_file_bytes:
-                    raise _too_large(display_name(url), max_file_bytes)
+                if size > context.max_file_bytes:
+                    raise _too_large(source.name, context.max_file_bytes)
                 local.write(chunk)
     except OSError as exc:  # of the scratch folder: those of the source are translated already
-        raise StorageFull(f"cannot keep a copy of {display_name(url)} in {target.parent}: {exc.strerror}") from exc
-
-
-def _remote_chunks(url: str) -> Iterator[bytes]:
-    """Yield the bytes behind *url*. Drivers may raise any exception, so each is translated here."""
-    shown = without_password(url)
-    try:
-        filesystem, path = cast("tuple[Any, str]", fsspec.url_to_fs(url))  # pyright: ignore[reportUnknownMemberType]
-        with cast("BinaryIO", filesystem.open(path, "rb")) as stream:
-            yield from read_chunks(stream)
-    except FileNotFoundError as exc:
-        raise SourceNotFound(f"there is nothing at {shown}") from exc
-    except (ValueError, ImportError) as exc:
-        raise SourceNotFound(f"no driver reads {shown} ({type(exc).__name__})") from exc
-    except Exception as exc:
-        reason = getattr(exc, "strerror", None) or type(exc).__name__
-        raise StorageUnavailable(f"cannot read {shown}: {reason}") from exc
+        raise StorageFull(f"cannot keep a copy of {source.name} in {target.parent}: {exc.strerror}") from exc
 
 
 def _too_large(name: str, max_file_bytes: int) -> TooLarge:

@@ -23,6 +23,7 @@ from tasks.contract import Services, Stage, StageOptions
 from tasks.document import Deliverable, Document
 from tasks.document_events import DocumentEvents
 from tasks.job import StageRunner
+from tasks.sources import SourceReader
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +34,7 @@ class RunContext:
     custody: Custody
     locks: OutputLocks
     runner: StageRunner
+    sources: SourceReader
     services: Services
     scratch: Path
     stages: tuple[Stage[Any], ...]

@@ -21,6 +21,7 @@ from blocks.errors import (
     InvalidSettings,
     InvalidWebhookUrl,
     SourceNotFound,
+    SourceRefused,
     WaybillError,
 )
 from blocks.runtime.write_errors import write_error
@@ -31,7 +32,15 @@ from waybill.commands.standard_streams import report_failing_streams
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Conditions that the user caused and can correct.
-_WRONG_USE = (AddressRefused, InvalidKey, InvalidOptions, InvalidSettings, InvalidWebhookUrl, SourceNotFound)
+_WRONG_USE = (
+    AddressRefused,
+    InvalidKey,
+    InvalidOptions,
+    InvalidSettings,
+    InvalidWebhookUrl,
+    SourceNotFound,
+    SourceRefused,
+)
 
 
 def _command(place: str, summary: str) -> LazyCommand:

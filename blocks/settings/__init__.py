@@ -12,6 +12,7 @@ from blocks.settings.settings import (
     inherited_environment,
     load_settings,
     prefect_api_url,
+    settings_file,
     settings_file_for_children,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "inherited_environment",
     "load_settings",
     "prefect_api_url",
+    "settings_file",
     "settings_file_for_children",
 ]

@@ -107,6 +107,21 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(map(text, cast("list[object]", value)))
 
 
+def places(value: object) -> tuple[str, ...]:
+    """Return folders and URL prefixes. A folder must be absolute: processes with other working folders read it too."""
+    found = texts(value)
+    for place in found:
+        scheme, is_url, rest = place.partition("://")
+        if "\0" in place or "*" in place or "::" in place:
+            raise Unusable("write folders and URL prefixes, without wildcards and chains")
+        if is_url and scheme.lower() not in {"file", "local"}:
+            if rest.startswith("/") or not rest:
+                raise Unusable("write URLs with a host or a bucket, such as s3://bucket/prefix or https://host")
+        elif not (rest if is_url else place).startswith(("/", "~")):
+            raise Unusable("write absolute folders, and URL prefixes such as s3://bucket/prefix or https://host")
+    return found
+
+
 def json_object(value: object) -> dict[str, Any]:
     """Return a JSON object, given as a mapping or as its text."""
     if isinstance(value, str):

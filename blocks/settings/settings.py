@@ -100,6 +100,8 @@ class Settings:
     stage_memory_mib: int = _setting(parsing.whole_number(128), 512)
     # A larger document is refused before anything is stored.
     max_file_mib: int = _setting(parsing.whole_number(1), 1024)
+    # Folders, buckets and hosts that a run may read from; anywhere but Waybill's own files when not set.
+    allowed_sources: tuple[str, ...] | None = _setting(parsing.places, None)
     # Further stages as package.module:ATTRIBUTE, separated by commas.
     extra_stages: tuple[str, ...] = _setting(parsing.texts, ())
     # A thousand years; Python's calendar ends with the year 9999.

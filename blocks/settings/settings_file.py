@@ -12,7 +12,7 @@ from collections.abc import Collection
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from blocks.errors import InvalidSettings
 from blocks.json_cleaning import cleaned
@@ -20,6 +20,7 @@ from blocks.json_cleaning import cleaned
 FILE_NAME = "waybill.toml"
 
 PATHS = ("home", "storage_identity_file", "link_keys_file", "webhook_identity_file")
+_LISTS_OF_PATHS = ("allowed_sources",)
 
 # More than all settings together; a larger file was named by mistake.
 _MOST_BYTES = 1024 * 1024
@@ -67,10 +68,16 @@ def _value(path: Path, name: str, value: Any) -> Any:
         value = cleaned(value, leaf=_plain)
     except ValueError as exc:
         raise InvalidSettings(f"{name} in {path}: {exc}") from None
-    if not isinstance(value, str) or value.startswith("~"):
+    if name in _LISTS_OF_PATHS and isinstance(value, list):
+        return [_relative_to(path, part) if isinstance(part, str) else part for part in cast("list[object]", value)]
+    if not isinstance(value, str):
         return value
     is_path = name in PATHS or (name == "storage_url" and "://" not in value)
-    return str(path.parent / value) if is_path else value
+    return _relative_to(path, value) if is_path else value
+
+
+def _relative_to(path: Path, value: str) -> str:
+    return value if value.startswith("~") or "://" in value else str(path.parent / value)
 
 
 def _plain(value: Any) -> Any:

@@ -35,6 +35,7 @@ from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
 from tasks.run_context import RunContext
+from tasks.sources import SourceReader
 
 
 @asynccontextmanager
@@ -48,6 +49,7 @@ async def open_run(
     options: Mapping[str, StageOptions],
     reuse: bool,
     webhook_url: str | None,
+    sources: SourceReader,
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
@@ -75,6 +77,7 @@ async def open_run(
                     custody=custody,
                     locks=locks,
                     runner=pool,
+                    sources=sources,
                     services=services,
                     scratch=scratch,
                     stages=stages,

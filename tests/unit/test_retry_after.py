@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks.webhooks.send.retry_after import MAX_PAUSE, parse_retry_after
+from blocks.retry_after import MAX_PAUSE, parse_retry_after
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 

@@ -37,6 +37,7 @@ requests_per_minute = 60
 max_upload_mib = 100
 allowed_types = ["application/pdf", "image/*"]
 cors_origins = ["https://app.example.org"]
+allowed_sources = ["letters", "/srv/scans", "~/inbox", "s3://bucket/prefix", "https://docs.example.org:8443"]
 allow_private_webhooks = ["loopback", "10.0.0.0/8"]
 webhook_identity_file = "~/webhook-identity"
 webhook_schedule = [0, "5s", "5m"]
@@ -99,9 +100,26 @@ def test_every_setting_can_stand_in_the_file(here: Path) -> None:
     assert found.storage_options == {"key": "me", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9000"}}
     assert (found.encrypt, found.presigned_redirects) == (False, True)
     assert found.allowed_types == ("application/pdf", "image/*")
+    assert found.allowed_sources == (
+        str(here / "letters"), "/srv/scans", "~/inbox", "s3://bucket/prefix", "https://docs.example.org:8443",
+    )  # fmt: skip
     assert found.allow_private_webhooks == (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"))
     assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5), timedelta(minutes=5))
     assert (found.workers, found.webhook_drain_seconds, found.retention_days) == (3, 0.5, 7)
+
+
+@pytest.mark.parametrize(
+    "value", ["letters", "/srv/letters,inbox", "https://", "s3:///prefix", "/srv/*", "simplecache::/srv", "file://srv"]
+)
+def test_allowed_sources_that_could_mean_something_else_are_refused(here: Path, value: str) -> None:
+    with pytest.raises(InvalidSettings, match="allowed_sources: write"):
+        Settings(allowed_sources=value)  # pyright: ignore[reportArgumentType]
+
+
+def test_no_allowed_sources_at_all_is_not_the_same_as_none_named(here: Path) -> None:
+    write(here, "allowed_sources = []")
+    assert load_settings().allowed_sources == ()
+    assert Settings().allowed_sources is None
 
 
 def test_the_file_takes_what_a_variable_takes_too(here: Path) -> None:

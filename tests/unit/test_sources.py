@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,15 @@ import pytest
 
 from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.redaction import custody_source, display_source
+from tasks import sources as product
 from tasks.intake import display_name
-from tasks.sources import Source, expand, names_nothing
+from tasks.sources import Source, SourceAccess, SourceReader, names_nothing
+
+
+def expand(sources: Sequence[str], access: SourceAccess | None = None) -> list[Source]:
+    """The files that *sources* name, for a run that may read from anywhere unless *access* says otherwise."""
+    with SourceReader(access or SourceAccess(), scratch=Path("scratch"), max_file_bytes=2**20) as reader:
+        return product.expand(sources, reader)
 
 
 @pytest.fixture
@@ -101,10 +108,12 @@ def test_pipes_and_sockets_in_a_folder_are_left_out(folder: Path) -> None:
 
 _AS_NOBODY = """
 import os, sys
-from tasks.sources import expand
+from pathlib import Path
+from tasks.sources import SourceAccess, SourceReader, expand
 if os.geteuid() == 0:  # whom no mode keeps out
     os.seteuid(65534)
-print(*(source.text for source in expand(sys.argv[1:])), sep="\\n")
+reader = SourceReader(SourceAccess(), scratch=Path("scratch"), max_file_bytes=2**20)
+print(*(source.text for source in expand(sys.argv[1:], reader)), sep="\\n")
 """
 
 

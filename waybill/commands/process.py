@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
-from blocks.settings import prefect_api_url
+from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson
 from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
@@ -125,9 +125,11 @@ def _read_options(path: Path) -> dict[str, Any]:
 
 
 def _check_sources(sources: list[str]) -> None:
-    """Report a mistyped path before anything is started."""
-    from tasks.sources import names_nothing
+    """Report a mistyped path, or a source that no run may read, before anything is started."""
+    from tasks.sources import SourceReader, check_sources, names_nothing
 
+    with SourceReader.of(current_settings()) as reader:
+        check_sources(sources, reader)
     missing = [source for source in sources if names_nothing(source)]
     if missing:
         raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")

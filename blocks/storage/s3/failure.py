@@ -66,6 +66,7 @@ _MEANING = {
     "SignatureDoesNotMatch": "the secret key does not match the access key",
     "ExpiredToken": "the session token has expired; get new credentials",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "InvalidObjectState": "the object is archived; restore it first",
     "NoSuchBucket": "there is no such bucket; create it, or correct the storage URL",
     "PermanentRedirect": "the bucket is in another region; name it in client_kwargs: region_name",
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it in client_kwargs: region_name",

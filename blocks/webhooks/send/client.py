@@ -19,6 +19,7 @@ import httpcore
 import httpx
 
 from blocks.errors import AddressRefused, HostUnresolved, InvalidWebhookUrl
+from blocks.retry_after import parse_retry_after
 from blocks.runtime.clock import Clock, utc_now
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.answer import MAX_KEPT_BYTES, clean_line, kept_text
@@ -32,7 +33,6 @@ from blocks.webhooks.send.connection import (
     connect_to_address,
     current_exchange,
 )
-from blocks.webhooks.send.retry_after import parse_retry_after
 from blocks.webhooks.send.transport import MAX_CONNECTIONS, VettedTransport, default_tls
 from blocks.webhooks.signature import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, signature_header
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-# A receiver may ask for a pause, but not for one of a year.
+# A server may ask for a pause, but not for one of a year.
 MAX_PAUSE = timedelta(hours=24)
 
 _SECONDS = re.compile(r"[0-9]+")
@@ -26,9 +26,9 @@ _LEAP_SECOND = 60
 
 
 def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:
-    """Return the pause that the receiver asks for, from *now* on and `MAX_PAUSE` at most; None when it asks for none.
+    """Return the pause that the server asks for, from *now* on and `MAX_PAUSE` at most; None when it asks for none.
 
-    Also None for a malformed value, and for a date in the past (most often the receiver's clock is wrong): then the
+    Also None for a malformed value, and for a date in the past (most often the server's clock is wrong): then the
     schedule decides, whose pauses are longer than none.
     """
     text = (value or "").strip(" \t")
