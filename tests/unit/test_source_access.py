@@ -136,22 +136,22 @@ import sys
 from pathlib import Path
 from subprocess import run
 from tests.unit.test_source_access import outcomes, reader_of
-home, alias = Path(sys.argv[1]), Path(sys.argv[2])
-run(["mount", "--bind", sys.argv[3], alias], check=True)
-print(sorted(outcomes(reader_of(home), alias).values()))
+home, folder, file = map(Path, sys.argv[1:])
+for part, alias in (("", folder), ("artifacts", folder), ("storage-identity", file)):
+    run(["mount", "--bind", home / part, alias], check=True)
+    print(*outcomes(reader_of(home), alias).values())
 """
 
 
-@pytest.mark.parametrize("part", ["", "artifacts", "storage-identity"])
-def test_a_bind_mount_is_no_way_in(home: Path, tmp_path: Path, part: str) -> None:
-    alias = tmp_path / "alias"
-    alias.touch() if part == "storage-identity" else alias.mkdir()
-    command = ["unshare", "--mount", "--map-root-user", sys.executable, "-c", _BIND, home, alias, home / part]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+def test_a_bind_mount_is_no_way_in(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    command = ["unshare", "--mount", "--map-root-user", sys.executable, "-c", _BIND, home, tmp_path / "folder"]
+    done = subprocess.run([*map(str, command), str(tmp_path / "file")], capture_output=True, text=True)
     if done.returncode and ("mount" in done.stderr or "unshare" in done.stderr):
         pytest.skip("this account may not mount")
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.strip()[1:-1].split(", ")) == {"'SourceRefused'"}
+    assert set(done.stdout.split()) == {"SourceRefused"}
 
 
 # Symbolic links -------------------------------------------------------------------------------------------------------
