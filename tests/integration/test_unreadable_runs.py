@@ -131,7 +131,7 @@ async def test_states_tasks_and_artifacts_that_cannot_be_listed_hide_nothing_els
 
 
 async def test_the_status_of_a_run_that_cannot_be_read_names_it(client: PrefectClient, flow_id: UUID) -> None:
-    run_id = await poisoned_run(client, flow_id, "nested context")
+    run_id = await poisoned_run(client, flow_id, "nested parameters")
     for read in (read_status, read_history):
         with pytest.raises(RunUnreadable, match=str(run_id)):
             await read(client, run_id)
