@@ -4,8 +4,9 @@ Without them, two runs with the same content at the same time would both find no
 The locks belong to one session per run, so Postgres releases them when a run dies. A session that is lost is replaced,
 and the locks that the run still wants are taken again.
 
-They are an optimisation, not a guarantee: without them both copies are correct. So no failure to lock is an error: the
-run works on as if it held the locks. They need a session, so no transaction-pooling proxy.
+They are an optimisation, not a guarantee: without them both copies are correct. So no failure to lock is an error,
+except where a caller requires the lock: the run works on as if it held the locks. They need a session, so no
+transaction-pooling proxy.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from uuid import uuid4
 
 import psycopg
 
-from blocks.errors import WaybillError
+from blocks.errors import CatalogUnavailable, WaybillError
 from blocks.postgres import connect_async, postgres_errors
 from blocks.runtime.outage_log import OutageLog
 
@@ -69,46 +70,57 @@ class OutputLocks:
         finally:
             await locks._close()
 
-    async def try_acquire(self, keys: Collection[str]) -> set[str]:
+    async def try_acquire(self, keys: Collection[str], *, required: bool = False) -> set[str]:
         """Lock those of the stage *keys* that no other session holds, and return them. Does not wait.
 
-        Returns all of them while Postgres cannot be asked.
+        Returns all of them while Postgres cannot be asked; with *required*, raises `CatalogUnavailable` or
+        `InvalidSettings` instead.
         """
         wanted = set(keys)
+        if not wanted:
+            return wanted
         async with self._one_statement:
-            got = await self._ask(_TRY, wanted)
-            if got is None:
-                return wanted
-            self._held.update(got)
-            return set(got)
+            for is_last in (False, True):
+                try:
+                    got = await self._execute(_TRY, wanted)
+                except WaybillError as error:
+                    if is_last and required:
+                        raise
+                    if is_last:
+                        self._outage.failed(error)
+                else:
+                    self._outage.succeeded()
+                    self._held.update(got)
+                    return set(got)
+        return wanted
 
     async def release(self, keys: Collection[str]) -> None:
-        """Unlock those of *keys* that this run holds."""
+        """Unlock those of *keys* that this run holds. A session that has ended has unlocked them."""
         async with self._one_statement:
             held = [key for key in set(keys) if self._held[key] > 0]
             self._held.subtract(held)
             self._held = +self._held
-            await self._ask(_RELEASE, held)
+            with suppress(WaybillError):
+                if held and self._session is not None:
+                    await self._execute(_RELEASE, held)
+            with suppress(WaybillError):
+                if self._held:  # in a fresh session, where needed
+                    await self._execute(_TRY, [])
 
-    async def _ask(self, statement: str, keys: Collection[str]) -> list[str] | None:
-        """Return the first column of the answer, in a fresh session if the last one was lost; None without one."""
-        if not keys:
-            return []
-        for is_last in (False, True):
-            try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    session = await self._open_session()
-                    with postgres_errors("lock the outputs to be made"):
-                        cursor = await session.execute(statement.encode(), {"keys": list(keys)})
-                        found = [str(row[0]) for row in await cursor.fetchall()]
-            except (WaybillError, TimeoutError) as exc:
-                await self._close()
-                if is_last:
-                    self._outage.failed(exc)
-            else:
-                self._outage.succeeded()
-                return found
-        return None
+    async def _execute(self, statement: str, keys: Collection[str]) -> list[str]:
+        """Return the first column of the answer. Raises `WaybillError`, and then there is no session any more."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                session = await self._open_session()
+                with postgres_errors("lock the outputs to be made"):
+                    cursor = await session.execute(statement.encode(), {"keys": list(keys)})
+                    return [str(row[0]) for row in await cursor.fetchall()]
+        except WaybillError:
+            await self._close()
+            raise
+        except TimeoutError:
+            await self._close()
+            raise CatalogUnavailable("cannot lock the outputs to be made now: Postgres does not answer") from None
 
     async def _open_session(self) -> Session:
         """Return the session; a fresh one gets the locks that are held, as far as they are free."""

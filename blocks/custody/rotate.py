@@ -33,7 +33,6 @@ from blocks.custody.write import store_pieces
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
-    CatalogUnavailable,
     ContentMismatch,
     InvalidOptions,
     RotationUnderWay,
@@ -61,14 +60,14 @@ class Moved:
 
 @asynccontextmanager
 async def rotation_lock(locks: OutputLocks) -> AsyncGenerator[None]:
-    """Hold the rotation lock for the block; create the new key inside it. Re-entrant. Raises `RotationUnderWay`."""
-    if not await locks.try_acquire({_LOCK}):
+    """Hold the rotation lock for the block; create the new key inside it. Re-entrant. Raises `RotationUnderWay` and
+    `CatalogUnavailable`."""
+    if not await locks.try_acquire({_LOCK}, required=True):
         raise RotationUnderWay("another process is rotating the storage of this catalogue; let it finish")
     try:
         yield
     finally:
-        with suppress(CatalogUnavailable):  # Postgres has released a lock whose connection broke
-            await locks.release({_LOCK})
+        await locks.release({_LOCK})
 
 
 async def rotate(custody: Custody, locks: OutputLocks, *, on_moved: Callable[[Moved], None]) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 
 import psycopg
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from blocks.catalog import OutputLocks
+from blocks.errors import CatalogUnavailable, InvalidSettings
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import process
 from tests.stack_driver import eventually, unused_port
@@ -64,9 +66,9 @@ async def test_a_session_that_only_its_server_knows_does_not_hold_up_its_own_run
         assert await ours.try_acquire({"a"}) == {"a"}
         silent, ours._session = ours._session, None
         assert silent is not None
-        await ours.release({"a"})
+        assert await ours.try_acquire({"b"}) == {"b"}
+        await ours.release({"a", "b"})
         eventually(lambda: none_is_locked(database_url), "the server has ended the old session")
-        assert await ours.try_acquire({"a"}) == {"a"}
         await silent.close()
 
 
@@ -76,6 +78,19 @@ async def test_without_a_session_work_goes_on(database_url: str) -> None:
         async with OutputLocks.open(broken) as locks:
             assert await locks.try_acquire({"a"}) == {"a"}
             await locks.release({"a"})
+            with pytest.raises((CatalogUnavailable, InvalidSettings)):
+                await locks.try_acquire({"a"}, required=True)
+
+
+async def test_a_lock_that_was_lost_is_given_back_once(database_url: str) -> None:
+    async with OutputLocks.open(database_url) as ours, OutputLocks.open(database_url) as theirs:
+        for _ in range(2):
+            assert await ours.try_acquire({"a"}) == {"a"}
+        terminate_lock_sessions(database_url)
+        await ours.release({"a"})
+        assert await theirs.try_acquire({"a"}) == set()
+        await ours.release({"a"})
+        assert await theirs.try_acquire({"a"}) == {"a"}
 
 
 async def test_a_run_whose_lock_sessions_are_ended_loses_no_document(workspace: Workspace) -> None:
