@@ -47,8 +47,9 @@ async def open_custody(
     check = refusing_lost_key(settings, backend)
     load = partial(load_storage_keys, settings, may_create=stores, before_creation=check, on_created=on_new_key)
     keys = await asyncio.to_thread(load)
+    reload = partial(load_storage_keys, settings, may_create=False)
     async with Catalog.open(settings.required_database_url, timeouts) as catalog:
-        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=load)
+        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=reload)
 
 
 @asynccontextmanager

@@ -60,6 +60,7 @@ async def load_keys(
     except ValueError:
         check = refusing_lost_key(settings, backend)
         load = partial(load_storage_keys, settings, before_creation=check, on_created=on_created)
-        return DeployedKeys(keys=await asyncio.to_thread(load), reload=load)
+        reload = partial(load_storage_keys, settings, may_create=False)
+        return DeployedKeys(keys=await asyncio.to_thread(load), reload=reload)
     keys = block.storage_keys()
     return DeployedKeys(keys=keys if settings.encrypt else replace(keys, recipient=None))

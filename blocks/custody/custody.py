@@ -7,6 +7,7 @@ then the blob goes, then its manifest, then `deleted`. `recover_run` cleans up a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, closing, suppress
@@ -35,6 +36,9 @@ from blocks.storage import Backend, Expected, new_blob_path
 
 T = TypeVar("T")
 
+# How long a process stores files for keys that it has read: a rotation, or a lost file, is noticed this soon.
+KEYS_FRESH_SECONDS = 5.0
+
 Describe = Callable[[Stored], Awaitable[Draft]]
 """Returns the description of a file whose content is stored; an exception undoes the write."""
 
@@ -58,7 +62,15 @@ class Custody:
         self.backend = backend
         self.keys = keys
         self._reload_keys = reload_keys
+        self._keys_read_at = time.monotonic()
         self._new_id = new_id
+
+    async def check_keys(self) -> None:
+        """Read the keys again. Raises `InvalidSettings` when they are gone or cannot be used; the former ones stay."""
+        if self._reload_keys is not None:
+            found = await asyncio.to_thread(self._reload_keys)
+            found.recipient_to_store_for()
+            self.keys, self._keys_read_at = found, time.monotonic()
 
     async def take(
         self,
@@ -85,6 +97,9 @@ class Custody:
         and `InvalidSettings` when the storage key is missing; then nothing is reserved, even if only the answer to the
         commit was lost.
         """
+        # Files that are stored for a key whose file is gone, or was replaced, could not be read after a restart.
+        if time.monotonic() - self._keys_read_at >= KEYS_FRESH_SECONDS:
+            await self.check_keys()
         self.keys.recipient_to_store_for()  # a missing key is reported before anything is written
         ids = [self._new_id() for _ in drafts]
         reservations = [
@@ -246,7 +261,8 @@ class Custody:
         been created since this process read its keys.
         """
         if self._reload_keys is not None and not self.keys.opens(artifact.encrypted_for):
-            self.keys = await asyncio.to_thread(self._reload_keys)
+            found = await asyncio.to_thread(self._reload_keys)
+            self.keys = self.keys if found.missing else found
         try:
             try:
                 return await act(artifact)

@@ -6,7 +6,7 @@ is the only user of a `Backend` for files. Start reading at `backend` (the contr
 and the `artifact-store` block (`block`) by name: s3fs and Prefect take half a second each.
 """
 
-from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, read_chunks
+from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, probe_writing, read_chunks
 from blocks.storage.blob_path import kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 
@@ -19,5 +19,6 @@ __all__ = [
     "kind_folder",
     "new_blob_path",
     "open_backend",
+    "probe_writing",
     "read_chunks",
 ]

@@ -18,6 +18,8 @@ from blocks.errors import BlobMissing, ContentMismatch, KeyExists
 # One read, one hash update and one write per MiB: large enough for full disk speed, small against any memory limit.
 CHUNK_BYTES = 1024 * 1024
 # A well-formed path without a blob: ids of blobs are random, and none is all zeros.
+# In no folder of files: a probe that was killed leaves a blob that no row should know.
+WRITTEN_PROBE_PATH = "probe/written"
 PROBE_PATH = f"uploads/00/{'0' * 32}"
 
 
@@ -91,7 +93,10 @@ class Backend(Protocol):
         ...
 
     def probe(self) -> None:
-        """Check with one request that blobs can be read now. Raises `StorageUnavailable` and `InvalidSettings`."""
+        """Check that blobs can be read now, with one request; a folder also for rights and room.
+
+        Raises `StorageUnavailable`, `InvalidSettings` and `StorageFull`. Writes nothing: see `probe_writing`.
+        """
         ...
 
     def locate(self, path: str) -> str:
@@ -142,6 +147,12 @@ class Digest:
             )
         if expected.sha256 is not None and found.sha256 != expected.sha256:
             raise ContentMismatch(f"expected sha256 {expected.sha256} and got {found.sha256}; the source changed")
+
+
+def probe_writing(backend: Backend) -> None:
+    """Store a blob of some bytes and delete it. Raises what `Backend.publish` and `Backend.delete` raise."""
+    backend.publish(WRITTEN_PROBE_PATH, [b"written to see whether it can be, and deleted\n"], replace=True)
+    backend.delete(WRITTEN_PROBE_PATH)
 
 
 def read_chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -29,6 +29,8 @@ from blocks.storage.folders import files_below, folder_below
 # For the owner alone; the umask cannot add to it.
 FILE_MODE = 0o600
 
+# A file system with less than this, and less than a twentieth of its size, is full.
+_ROOM_BYTES = 64 * 1024 * 1024
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What open() reports when a link, or a file in place of a folder, is in the way.
 _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
@@ -140,12 +142,15 @@ class LocalBackend:
             existing = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
             folder = os.open(existing, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                read_only = bool(os.fstatvfs(folder).f_flag & os.ST_RDONLY)
+                found = os.fstatvfs(folder)
             finally:
                 os.close(folder)
             # The kernel remounts a file system read-only after an error.
-            if read_only or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+            if found.f_flag & os.ST_RDONLY or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
                 raise InvalidSettings("the storage folder cannot be written to")
+            left = found.f_frsize * (found.f_bfree if os.geteuid() == 0 else found.f_bavail)
+            if left < min(_ROOM_BYTES, found.f_frsize * found.f_blocks // 20):
+                raise StorageFull(f"the file system of the storage has {left // 2**20} MiB left; free some space")
 
     def locate(self, path: str) -> str:
         """Return the path of the stored bytes."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,8 +32,12 @@ from prefect.states import Running
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from blocks.errors import CatalogUnavailable, InvalidSettings, StorageUnavailable
+from blocks.errors import CatalogUnavailable, InvalidSettings, StorageFull, StorageUnavailable
+from blocks.keys import add_identity, load_storage_keys
+from blocks.postgres import connect
 from blocks.runs.run_events import OUR_FLOWS
+from blocks.settings import Settings
+from blocks.storage import Blob
 from blocks.storage.local import LocalBackend
 from blocks.webhooks.outbox import Event, add_events
 from blocks.webhooks.outbox import statistics as outbox_figures
@@ -51,9 +57,15 @@ class Storage(LocalBackend):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.error: Exception | None = None
+        self.write_error: Exception | None = None
         self.answers = threading.Event()
         self.answers.set()
         self.looks = 0
+
+    def publish(self, path: str, *arguments: Any, **options: Any) -> Blob:
+        if self.write_error is not None:
+            raise self.write_error
+        return super().publish(path, *arguments, **options)
 
     def probe(self) -> None:
         self.looks += 1
@@ -150,6 +162,109 @@ async def test_a_problem_is_told_without_what_is_for_the_log_only(
     assert len([line for line in caplog.messages if str(error) in line]) == 1
     storage.error = None
     assert (await ready(gateway))[0] == 200
+
+
+async def test_a_database_that_is_read_only_is_not_ready_and_ready_again_without_a_restart(
+    gateway: Gateway, at_once: None
+) -> None:
+    def set_read_only(value: str) -> None:
+        with connect(gateway.database_url, autocommit=True) as connection:
+            connection.execute("set default_transaction_read_only = off")
+            name = connection.info.dbname
+            connection.execute(f'alter database "{name}" set default_transaction_read_only = {value}'.encode())
+            # Sessions keep what they began with.
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+                [name],
+            )
+
+    async def becomes(status: int) -> Mapping[str, Any]:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (found := await ready(gateway))[0] != status:  # noqa: ASYNC110 - nothing reports it
+                await asyncio.sleep(0.05)
+        return found[1]
+
+    assert (await ready(gateway))[0] == 200
+    try:
+        set_read_only("on")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # The ended sessions are reported first.
+            while "read-only" not in str((await becomes(503))["database"]["problem"]):  # noqa: ASYNC110 - likewise
+                await asyncio.sleep(0.05)
+    finally:
+        set_read_only("off")
+    await becomes(200)
+
+
+async def test_a_storage_that_takes_no_writes_is_not_ready_and_leaves_nothing(
+    gateway: Gateway, storage: Storage, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await ready(gateway))[0] == 200
+    assert list(storage.paths()) == []
+    storage.write_error = StorageFull("no room in /store")
+    assert (await ready(gateway))[0] == 200  # it wrote a moment ago
+    monkeypatch.setattr(readiness, "_WRITE_SECONDS", 0.0)
+    for error, told in (
+        (StorageFull("no room in /store"), "the storage is full"),
+        (InvalidSettings("no right to write to /store"), "the storage cannot be used with these settings"),
+        (StorageUnavailable("no answer from 10.1.2.3/store"), "the storage does not answer"),
+    ):
+        storage.write_error = error
+        status, checks = await ready(gateway)
+        assert (status, conditions(checks)) == (503, ["ok", "problem", "not configured"])
+        assert checks["storage"]["problem"] == f"{told}; the gateway's log says more"
+    storage.write_error = None
+    assert (await ready(gateway))[0] == 200
+    assert list(storage.paths()) == []
+
+
+async def test_a_folder_with_little_room_left_is_not_ready(
+    gateway: Gateway, storage: Storage, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocks.storage.local._ROOM_BYTES", 2**62)
+    real = os.fstatvfs
+
+    def nearly_full(descriptor: int) -> os.statvfs_result:
+        values = list(real(descriptor))
+        values[3] = values[4] = values[2] // 21  # free blocks, of all blocks
+        return os.statvfs_result(values)
+
+    monkeypatch.setattr(os, "fstatvfs", nearly_full)
+    status, checks = await ready(gateway)
+    assert (status, checks["storage"]["problem"]) == (503, "the storage is full; the gateway's log says more")
+    monkeypatch.setattr(os, "fstatvfs", real)
+    assert (await ready(gateway))[0] == 200
+
+
+async def test_a_lost_key_is_not_ready_and_stores_nothing_until_it_is_back(
+    database_url: str, tmp_path: Path, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocks.custody.custody.KEYS_FRESH_SECONDS", 0.0)
+    home = tmp_path / "home"
+    keys = load_storage_keys(Settings(home=home))
+    async with running_gateway(database_url, home, keys=keys) as gateway:
+        gateway.custody._reload_keys = partial(load_storage_keys, Settings(home=home), may_create=False)
+        headers = await gateway.headers("write")
+
+        async def upload() -> int:
+            files = {"file": ("a.txt", b"A letter.\n")}
+            return (await gateway.client.post("/api/v1/files/upload", files=files, headers=headers)).status_code
+
+        assert ((await ready(gateway))[0], await upload()) == (200, 201)
+        identity = home / "storage-identity"
+        identity.rename(tmp_path / "kept")
+        status, checks = await ready(gateway)
+        assert (status, conditions(checks)) == (503, ["ok", "problem", "not configured"])
+        assert checks["storage"]["problem"].startswith("the storage key is missing or cannot be used")
+        assert await upload() == 500
+        async with gateway.custody.catalog.transaction() as connection:
+            assert (await gateway.custody.catalog.statistics(connection))["by_state"] == {"available": 1}
+        (tmp_path / "kept").rename(identity)
+        assert ((await ready(gateway))[0], await upload()) == (200, 201)
+        # A rotation by another process: the next file is stored for the new key.
+        added = add_identity(identity)
+        assert await upload() == 201
+        assert gateway.custody.keys.encrypted_for == added.recipient.text
 
 
 async def test_what_hangs_is_waited_for_once_and_beside_the_others(

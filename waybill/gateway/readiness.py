@@ -1,14 +1,15 @@
-"""Readiness: whether the database, the storage and, where one is configured, Prefect answer.
+"""Readiness: whether the next upload will work: the database and the storage take it, and Prefect where there is one.
 
 Owns the time limit of each check, and that concurrent and closely following requests share one result: readiness needs
-no key, and each check costs a dependency something. Problems are described without hosts, paths and messages of other
-programs; the log has those, once for each change.
+no key, and each check costs a dependency something. Changes nothing but a blob that it writes and deletes. Problems are
+described without hosts, paths and messages of other programs; the log has those, once for each change.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -16,9 +17,11 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from blocks.custody import Custody
-from blocks.errors import InvalidSettings, WaybillError
+from blocks.errors import CatalogFull, InvalidSettings, StorageFull, WaybillError
+from blocks.postgres import fetch_row
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.freshness import FreshAnswer
+from blocks.storage import probe_writing
 
 log = logging.getLogger("waybill.gateway")
 
@@ -26,8 +29,25 @@ log = logging.getLogger("waybill.gateway")
 CHECK_SECONDS = 3.0
 # How old a result may be: load balancers ask less often than this.
 _FRESH_SECONDS = 1.0
+# How often a blob is written and deleted while that works: on an object store each costs money.
+_WRITE_SECONDS = 30.0
 
 DEPENDENCIES = ("database", "storage", "prefect")
+
+
+# False on a standby, in a read-only session, and for an account without rights.
+_IS_WRITABLE = """
+    select current_setting('transaction_read_only') = 'off' and has_table_privilege('artifacts', 'insert')
+           and (select count(*) from (select 1 from artifacts limit 1) as one) >= 0 as writable
+"""
+
+
+class _NotReady(Exception):
+    """Why the next upload would fail, in words for every client; *reason* is for the log."""
+
+    def __init__(self, problem: str, *, reason: str | None = None) -> None:
+        super().__init__(problem)
+        self.reason = reason or problem
 
 
 class DependencyCheck(BaseModel):
@@ -44,7 +64,7 @@ class Readiness:
     def __init__(self, custody: Custody, prefect: PrefectApi) -> None:
         self._checks = {
             "database": _Dependency("the database", lambda: _reach_database(custody)),
-            "storage": _Dependency("the storage", lambda: asyncio.to_thread(custody.backend.probe)),
+            "storage": _Dependency("the storage", _Storing(custody).reach),
         }
         if prefect.configured:
             self._checks["prefect"] = _Dependency("Prefect", lambda: _reach_prefect(prefect))
@@ -77,6 +97,10 @@ class _Dependency:
         began, problem, reason = time.monotonic(), None, None
         try:
             await self._reach()
+        except _NotReady as error:
+            problem, reason = f"{error}; the gateway's log says more", error.reason
+        except (StorageFull, CatalogFull) as error:
+            problem, reason = f"{self._name} is full; the gateway's log says more", error.message
         except WaybillError as error:
             is_refused = isinstance(error, InvalidSettings)
             what = "cannot be used with these settings" if is_refused else "does not answer"
@@ -97,10 +121,33 @@ class _Dependency:
 
 async def _reach_database(custody: Custody) -> None:
     async with custody.catalog.connection() as connection:
-        await connection.execute("select 1 from artifacts limit 1")
+        found = await fetch_row(connection, _IS_WRITABLE, {})
+    if not found["writable"]:
+        raise _NotReady("the database is read-only")
 
 
 async def _reach_prefect(prefect: PrefectApi) -> None:
     async with prefect.client(seconds=CHECK_SECONDS) as client:
         # Not Prefect's health check, which tests neither its database nor our credentials.
         await client.read_flows(limit=1)
+
+
+class _Storing:
+    """Whether the next file can be stored: the storage answers, has room and takes writes, and its key is there."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._custody = custody
+        self._wrote_at = -math.inf
+
+    async def reach(self) -> None:
+        backend = self._custody.backend
+        await asyncio.to_thread(backend.probe)
+        try:
+            await self._custody.check_keys()
+        except InvalidSettings as exc:
+            raise _NotReady("the storage key is missing or cannot be used", reason=exc.message) from exc
+        # After a failure each look writes, so that the end of it is noticed.
+        if time.monotonic() - self._wrote_at >= _WRITE_SECONDS:
+            self._wrote_at = -math.inf
+            await asyncio.to_thread(probe_writing, backend)
+            self._wrote_at = time.monotonic()
