@@ -56,6 +56,7 @@ COMMANDS = {
     "dispatch": _command("servers:dispatch", "Send webhooks that are due until Ctrl-C, without Prefect."),
     "status": _command("runs:status", "Show how far a run is, or its history."),
     "events": _command("runs:events", "Show recent events of all runs and documents, newest first."),
+    "doctor": _command("doctor:doctor", "Examine the home: files, keys, runs, webhooks, processes and servers."),
     "audit": _command("audit:audit", "Show who did what to which file, newest first."),
     "search": _command("search:search", "Find passages by words and by meaning."),
     "stats": _command("files:stats", "Show how much is in custody and in the search index."),

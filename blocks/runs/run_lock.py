@@ -15,6 +15,7 @@ from uuid import UUID
 from blocks.errors import StackUnavailable
 from blocks.runtime.file_lock import leads_to, lock_file, try_lock
 
+_FOLDER = "leases"
 _SUFFIX = ".lease"
 
 
@@ -51,6 +52,17 @@ def dead_runs(home: Path) -> Iterator[UUID]:
                     path.unlink(missing_ok=True)
 
 
+def run_locks(home: Path) -> dict[UUID, bool]:
+    """Return every run that has a lock file, and whether it is alive. Changes nothing, and makes no folder."""
+    found: dict[UUID, bool] = {}
+    for path in sorted((home / _FOLDER).glob(f"*{_SUFFIX}")):
+        with suppress(FileNotFoundError, ValueError):
+            run_id = UUID(path.name.removesuffix(_SUFFIX))
+            with _dead(path) as dead:
+                found[run_id] = not dead
+    return found
+
+
 @contextmanager
 def _dead(path: Path) -> Generator[bool]:
     """Whether the holder of *path* is dead; no other process can clear up after it during the block."""
@@ -64,7 +76,7 @@ def _dead(path: Path) -> Generator[bool]:
 
 
 def _folder(home: Path) -> Path:
-    folder = home / "leases"
+    folder = home / _FOLDER
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:

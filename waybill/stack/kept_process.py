@@ -155,6 +155,12 @@ def end_recorded(home: Path, name: str) -> None:
     _record_path(home, name).unlink(missing_ok=True)
 
 
+def recorded_process(home: Path, name: str) -> ProcessId | None:
+    """Return the process that was last recorded as *name*, running or not; None without a record."""
+    record = _read_record(home, name)
+    return record[0] if record is not None else None
+
+
 def running_code(home: Path, name: str) -> str | None:
     """Return the code that the process called *name* was started with, as `code_on_disk` writes it.
 

@@ -11,6 +11,11 @@ FLOWS, DISPATCHER, GATEWAY = "serve", "dispatch", "gateway"
 _CALLED = {FLOWS: "the flow server", DISPATCHER: "the dispatcher", GATEWAY: "the gateway"}
 
 
+def kept_names() -> tuple[str, ...]:
+    """Return the names that the programs' records and logs have."""
+    return tuple(_CALLED)
+
+
 def flows_program(project: Path) -> Program:
     """The flow server of *project*. Its flow runs are in its group, end with it, and go on when it is back."""
     return Program(

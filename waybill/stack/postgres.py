@@ -74,7 +74,7 @@ class EmbeddedPostgres:
             return False
         binaries = postgres_binaries()
         account = server_account(self._home, binaries)
-        if not (self._data / "PG_VERSION").exists():
+        if not self.is_made:
             # A server whose directory was deleted keeps running for up to a minute.
             self.stop()
             on_step("making a Postgres cluster")
@@ -97,6 +97,16 @@ class EmbeddedPostgres:
     def is_running(self) -> bool:
         """Return whether the server's process exists, answering or not."""
         return self._recorded_process() is not None
+
+    @property
+    def process(self) -> ProcessId | None:
+        """The server's process, by its pid file; None when none runs."""
+        return self._recorded_process()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the home has a cluster; where it has none, starting the server makes one."""
+        return (self._data / "PG_VERSION").exists()
 
     def create_database(self, name: str) -> None:
         """Create the database *name* unless it exists."""

@@ -60,28 +60,47 @@ class StackAddresses:
 
 @contextmanager
 def running_stack(
-    settings: Settings, *, prefect: bool = True, ui_port: int | None = None, on_step: OnStep | None = None
+    settings: Settings,
+    *,
+    prefect: bool = True,
+    ui_port: int | None = None,
+    on_step: OnStep | None = None,
+    reads_only: bool = False,
 ) -> Generator[StackAddresses]:
     """Provide Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
 
     Sets `WAYBILL_*` and `PREFECT_*` in the environment, which Prefect reads when it is first imported: import it
     inside the block. *ui_port* is the port of the Prefect server; without it a free one is taken. *on_step* is called
-    with each step. SIGTERM and SIGHUP unwind the block. Raises `StackUnavailable`, and `InvalidSettings` for a database
-    that cannot be used.
+    with each step. SIGTERM and SIGHUP unwind the block. *reads_only*: migrate nothing, leave the home's rights as they
+    are, and use a Prefect server only where one answers. Raises `StackUnavailable`, and `InvalidSettings` for a
+    database that cannot be used.
     """
-    with open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step) as stack:
+    with open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step, reads_only=reads_only) as stack:
         yield stack.addresses
 
 
 @contextmanager
 def open_stack(
-    settings: Settings, *, prefect: bool = True, ui_port: int | None = None, on_step: OnStep | None = None
+    settings: Settings,
+    *,
+    prefect: bool = True,
+    ui_port: int | None = None,
+    on_step: OnStep | None = None,
+    reads_only: bool = False,
 ) -> Generator[Stack]:
     """The same as `running_stack`, for a caller that keeps the servers running (`Stack.repair`)."""
-    prepare_home(settings.home)
+    if not reads_only:
+        prepare_home(settings.home)
     owner = os.getpid()
     with unwinding_on_signals(), contextlib.closing(StackLock(settings.home)) as lock:
-        stack = Stack(settings, lock, prefect=prefect, ui_port=ui_port, on_step=on_step or (lambda _: None))
+        stack = Stack(
+            settings,
+            lock,
+            prefect=prefect,
+            ui_port=ui_port,
+            on_step=on_step or (lambda _: None),
+            reads_only=reads_only,
+        )
         stack.join()
         try:
             with exported(stack.environment()):
@@ -119,13 +138,24 @@ class Stack:
     """One command's view of the servers of a home."""
 
     def __init__(
-        self, settings: Settings, lock: StackLock, *, prefect: bool, ui_port: int | None, on_step: OnStep
+        self,
+        settings: Settings,
+        lock: StackLock,
+        *,
+        prefect: bool,
+        ui_port: int | None,
+        on_step: OnStep,
+        reads_only: bool = False,
     ) -> None:
         self._home = settings.home
         self._private_webhooks_are_set = "allow_private_webhooks" in settings.given
         self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
+        self._reads_only = reads_only
+        self._server: PrefectServer | None = None
+        if reads_only:
+            self._find_prefect()
         self._credential = prefect_credential(settings.home) if self._own_server else None
         self._credential_file = settings.home / FILE_NAME if self._own_server and not is_given() else None
         self._ui_port = ui_port
@@ -133,7 +163,6 @@ class Stack:
         self._on_step = on_step
         self._postgres = EmbeddedPostgres(settings.home)
         self._database_url = self._given_database or self._postgres.url("waybill")
-        self._server: PrefectServer | None = None
         self._started: list[str] = []
 
     @property
@@ -190,6 +219,9 @@ class Stack:
             self._stop_if_alone()
 
     def _ensure(self) -> None:
+        if self._reads_only:
+            self._ensure_databases()
+            return
         if self._given_api is not None:
             from waybill.stack.external import check_prefect_api
 
@@ -208,6 +240,20 @@ class Stack:
             if starting is not None:
                 starting.abandon()
             raise
+
+    def _find_prefect(self) -> None:
+        """Use the Prefect server that answers, if any; start none."""
+        found = recorded_server(self._home) if self._own_server else None
+        if found is not None and is_running(found.process) and found.is_ready(within_seconds=_ORPHAN_SECONDS):
+            self._server = found
+        self._own_server = self._server is not None
+        if self._given_api is not None:
+            from waybill.stack.external import check_prefect_api
+
+            try:
+                check_prefect_api(self._given_api)
+            except StackUnavailable:
+                self._given_api = None
 
     def _find_or_launch_server(self, credential: str) -> StartingServer | None:
         """Take the running server over, or begin to start one, which then waits for its database."""

@@ -1,0 +1,264 @@
+"""Checks of rows against stored bytes: each available file has its bytes and manifest, and each blob its row.
+
+Reads while others write: the storage is listed before the rows are read, since a row announces its blob, and whatever
+looks wrong is looked at again, by its row of now, before it is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from blocks.catalog import KINDS
+from blocks.catalog.maintenance import by_recipient, longest_unverified
+from blocks.custody import Custody
+from blocks.custody.manifest import MANIFEST_SUFFIX, is_manifest_path, manifest_path
+from blocks.custody.verify import verify_many
+from blocks.errors import BlobMissing
+from blocks.postgres import fetch_all, fetch_row
+from blocks.runtime.concurrency import bounded_map
+from blocks.storage import kind_folder
+from waybill.services.doctor.findings import Findings
+
+# A page is one job of a thread, which asks the storage for each size: a few pages at a time hide a network's latency.
+_PAGE_ROWS = 200
+_CONCURRENT_PAGES = 8
+
+_ROWS = """
+    select file_id, state, filename, location, spare_location, size, stored_size, run_id, created_at, damaged_at,
+           damage, clock_timestamp() as now
+      from artifacts where file_id > %(after)s order by file_id limit %(limit)s
+"""
+_NOW = "select file_id, state, filename, location, stored_size from artifacts where file_id = any(%(file_ids)s)"
+_KNOWN = """
+    select location, spare_location from artifacts
+     where (location = any(%(paths)s) or spare_location = any(%(paths)s)) and state <> 'deleted'
+"""
+_OUTPUTS_WITHOUT_ROW = """
+    select o.run_id || ' ' || o.file_id as output
+      from run_outputs o left join artifacts a using (file_id) where a.file_id is null
+"""
+_OUTPUTS = "select count(*) as outputs, count(distinct run_id) as runs from run_outputs"
+
+
+@dataclass
+class _Seen:
+    """What the rows say, and which of it does not fit the storage."""
+
+    stored: set[str]
+    states: Counter[str] = field(default_factory=Counter[str])
+    size: int = 0
+    stored_size: int = 0
+    checked: int = 0
+    doubtful: list[UUID] = field(default_factory=list[UUID])
+    without_manifest: list[UUID] = field(default_factory=list[UUID])
+    damaged: list[str] = field(default_factory=list[str])
+    deleting: list[UUID] = field(default_factory=list[UUID])
+    pending: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    moving: list[str] = field(default_factory=list[str])
+    now: datetime | None = None
+
+
+async def check_stored_files(custody: Custody, found: Findings, *, living_runs: set[str]) -> None:
+    """Examine every row and every blob, by existence and size."""
+    with found.examining("blobs", "damaged", "manifests", "orphans", "unfinished"):
+        listed = await asyncio.to_thread(_listed, custody)
+        seen = _Seen(stored=set(listed))
+        pages = bounded_map(_CONCURRENT_PAGES, _pages(custody, seen), lambda rows: _compare(custody, rows, seen))
+        async with aclosing(pages) as compared:
+            async for _ in compared:
+                pass
+        await _report_missing(custody, seen, found)
+        await _report_orphans(custody, seen.stored, found)
+        await _report_unfinished(custody, seen, living_runs, found)
+        if seen.damaged:
+            remedy = "process its source again, or restore it from a backup, or remove it: waybill files rm ID"
+            found.problem("damaged", "files are marked as damaged", remedy, seen.damaged)
+        found.counts |= {
+            "rows": dict(sorted(seen.states.items())),
+            "files": seen.states["available"],
+            "bytes": seen.size,
+            "stored_bytes": seen.stored_size,
+            "blobs": sum(not is_manifest_path(path) for path in listed),
+            "manifests": sum(is_manifest_path(path) for path in listed),
+        }
+    with found.examining("run-outputs"):
+        async with custody.catalog.connection() as connection:
+            lost = [row["output"] for row in await fetch_all(connection, _OUTPUTS_WITHOUT_ROW, {})]
+            found.counts["run_outputs"] = await fetch_row(connection, _OUTPUTS, {})
+        if lost:
+            remedy = "rows were removed by other means than Waybill's; restore the database from a backup"
+            found.problem("run-outputs", "outputs of runs have no row (run, file)", remedy, lost)
+
+
+async def check_stored_keys(custody: Custody, found: Findings) -> None:
+    """Examine whether the identities here open what is stored."""
+    with found.examining("stored-keys"):
+        async with custody.catalog.connection() as connection:
+            uses = await by_recipient(connection)
+        found.counts["recipients"] = {one.encrypted_for or "unencrypted": one.files for one in uses}
+        closed = [
+            f"{one.encrypted_for} ({one.files} files)" for one in uses if not custody.keys.opens(one.encrypted_for)
+        ]
+        if not closed:
+            return
+        message = "files are encrypted for keys that are not here, so they cannot be read"
+        if custody.keys.recipient is not None and not custody.keys.identities:
+            # A machine that only stores: WAYBILL_STORAGE_RECIPIENT names a key whose secret half is elsewhere.
+            found.warning("stored-keys", message, "read them on the machine that has the identity", closed)
+        else:
+            found.problem("stored-keys", message, "put the identities back: waybill keys storage --help", closed)
+
+
+async def check_deeply(custody: Custody, found: Findings) -> None:
+    """Read every file and compare its hashes, as ``waybill files verify --all`` does, with its marks."""
+    with found.examining("blobs"):
+        outcomes: Counter[str] = Counter()
+        wrong: list[str] = []
+        async with aclosing(verify_many(custody, longest_unverified(custody.catalog))) as verified:
+            async for one in verified:
+                outcomes[one.outcome] += 1
+                if one.error is not None:
+                    wrong.append(f"{one.artifact.file_id} {one.artifact.filename}: {one.error.message}")
+        found.counts["verified"] = dict(outcomes)
+        if wrong:
+            remedy = "process their sources again, or restore them from a backup"
+            found.problem("blobs", "stored bytes are not those of their rows", remedy, sorted(wrong))
+
+
+def _listed(custody: Custody) -> list[str]:
+    return [path for kind in KINDS for path in custody.backend.paths(kind_folder(kind))]
+
+
+async def _pages(custody: Custody, seen: _Seen) -> AsyncIterator[list[dict[str, Any]]]:
+    after = UUID(int=0)
+    while True:
+        async with custody.catalog.connection() as connection:
+            rows = await fetch_all(connection, _ROWS, {"after": after, "limit": _PAGE_ROWS})
+        if not rows:
+            return
+        after, seen.now = rows[-1]["file_id"], rows[-1]["now"]
+        yield rows
+
+
+async def _compare(custody: Custody, rows: Sequence[dict[str, Any]], seen: _Seen) -> None:
+    to_measure: list[dict[str, Any]] = []
+    for row in rows:
+        seen.states[row["state"]] += 1
+        location, spare = row["location"], row["spare_location"]
+        if row["state"] == "available":
+            seen.size += row["size"]
+            seen.stored_size += row["stored_size"]
+            if row["damaged_at"] is not None:
+                seen.damaged.append(f"{row['file_id']} {row['filename']}: {row['damage']}")
+            elif location in seen.stored:
+                to_measure.append(row)
+            else:
+                seen.doubtful.append(row["file_id"])
+            if manifest_path(location) not in seen.stored and row["damaged_at"] is None:
+                seen.without_manifest.append(row["file_id"])
+        elif row["state"] == "deleting":
+            seen.deleting.append(row["file_id"])
+        elif row["state"] == "pending":
+            seen.pending.append(row)
+        if spare is not None:
+            seen.moving.append(f"{row['file_id']} {row['filename']}")
+    wrong = await asyncio.to_thread(_of_other_size, custody, to_measure)
+    seen.doubtful += wrong
+    for row in rows:
+        if row["state"] != "deleted":
+            for path in (row["location"], row["spare_location"]):
+                if path is not None:
+                    seen.stored -= {path, manifest_path(path)}
+
+
+def _of_other_size(custody: Custody, rows: Iterable[dict[str, Any]]) -> list[UUID]:
+    return [row["file_id"] for row in rows if _size(custody, row["location"]) != row["stored_size"]]
+
+
+def _size(custody: Custody, path: str) -> int | None:
+    try:
+        return custody.backend.size(path)
+    except BlobMissing:
+        return None
+
+
+async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> None:
+    missing: list[str] = []
+    other: list[str] = []
+    for row in await _available(custody, seen.doubtful):
+        size = await asyncio.to_thread(_size, custody, row["location"])
+        name = f"{row['file_id']} {row['filename']}"
+        if size is None:
+            missing.append(name)
+        elif size != row["stored_size"]:
+            other.append(f"{name}: {size} bytes instead of {row['stored_size']}")
+    remedy = "restore them from a backup, or process their sources again; until then: waybill files verify ID"
+    if missing:
+        found.problem("blobs", "files have no stored bytes", remedy, missing)
+    if other:
+        found.problem("blobs", "stored bytes are cut short or changed", remedy, other)
+    bare = [
+        f"{row['file_id']} {row['filename']}"
+        for row in await _available(custody, seen.without_manifest)
+        if await asyncio.to_thread(_size, custody, manifest_path(row["location"])) is None
+    ]
+    if bare:
+        remedy = "the catalogue could not be rebuilt with them; 'waybill keys rotate-storage' writes new manifests"
+        found.problem("manifests", "files have no manifest", remedy, bare)
+
+
+async def _available(custody: Custody, file_ids: Sequence[UUID]) -> list[dict[str, Any]]:
+    """Return the rows of now of those files that are still available."""
+    if not file_ids:
+        return []
+    async with custody.catalog.connection() as connection:
+        rows = await fetch_all(connection, _NOW, {"file_ids": list(file_ids)})
+    return [row for row in rows if row["state"] == "available"]
+
+
+async def _report_orphans(custody: Custody, left: set[str], found: Findings) -> None:
+    paths = {path.removesuffix(MANIFEST_SUFFIX) for path in left}
+    if not paths:
+        return
+    async with custody.catalog.connection() as connection:
+        rows = await fetch_all(connection, _KNOWN, {"paths": list(paths)})
+    known = {row[column] for row in rows for column in ("location", "spare_location")}
+    unknown = sorted(path for path in left if path.removesuffix(MANIFEST_SUFFIX) not in known)
+    sizes = await asyncio.to_thread(lambda: [(path, _size(custody, path)) for path in unknown])
+    orphans = [custody.backend.locate(path) for path, size in sizes if size is not None]
+    if orphans:
+        remedy = "'waybill catalog rebuild' adds rows for those with a manifest; the others can be removed"
+        found.problem("orphans", "stored bytes have no row", remedy, orphans)
+
+
+async def _report_unfinished(custody: Custody, seen: _Seen, living_runs: set[str], found: Findings) -> None:
+    oldest = found.tolerances.unfinished
+    late = [
+        f"{row['file_id']} {row['filename']}, since {row['created_at'].isoformat(timespec='seconds')}"
+        for row in seen.pending
+        if row["now"] - row["created_at"] >= oldest and str(row["run_id"]) not in living_runs
+    ]
+    if late:
+        remedy = "their writers are gone: no reader sees them; a run of this home clears up after dead runs"
+        found.warning("unfinished", "files were not stored to their end", remedy, late)
+    async with custody.catalog.connection() as connection:
+        rows = await fetch_all(connection, _NOW, {"file_ids": seen.deleting}) if seen.deleting else []
+    halfway = [f"{row['file_id']} {row['filename']}" for row in rows if row["state"] == "deleting"]
+    if halfway:
+        found.warning("unfinished", "files were not deleted to their end", "waybill files rm ID", halfway)
+    if seen.moving:
+        remedy = "unless a rotation runs now, finish it: waybill keys rotate-storage"
+        found.warning("unfinished", "moves of stored bytes are under way or were interrupted", remedy, seen.moving)
+    leftovers = await asyncio.to_thread(lambda: sorted(set(custody.backend.leftovers(older_than=oldest))))
+    if leftovers:
+        remedy = "unless an upload of this length is under way, remove the temporary files next to these paths"
+        found.warning(
+            "unfinished", "writers left temporary files or open uploads", remedy, map(custody.backend.locate, leftovers)
+        )
