@@ -165,7 +165,7 @@ def _storage_key(sound: Sound) -> Path:
 BROKEN: dict[str, tuple[Break, str, str]] = {
     "rights": (lambda s: s.settings.home.chmod(0o755), "home", "problem"),
     "key for all": (lambda s: _storage_key(s).chmod(0o604), "key-files stored-keys", "problem"),
-    "key for the group": (lambda s: _storage_key(s).chmod(0o640), "key-files", "warning"),
+    "key for the group": (lambda s: _storage_key(s).chmod(0o640), "key-files stored-keys", "problem"),
     "no storage key": (lambda s: _storage_key(s).unlink(), "stored-keys", "problem"),
     "no webhook key": (lambda s: s.settings.resolved_webhook_identity_file.unlink(), "stored-keys", "problem"),
     "no blob": (lambda s: s.path(s.files[1].location).unlink(), "blobs", "problem"),

@@ -88,18 +88,19 @@ def check_key_files(settings: Settings, found: Findings) -> None:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            if status.st_mode & stat.S_IRWXO:
-                message = f"every account on this machine has rights to {path}"
-                found.problem("key-files", message, f"run: chmod 600 {path}; then consider its keys known to others")
-            elif status.st_mode & stat.S_IRWXG:
-                found.warning("key-files", f"the group of {path} has rights to it", f"run: chmod 600 {path}")
+            is_open = bool(status.st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+            if is_open:
+                message = f"other accounts have rights to {path}"
+                found.problem(
+                    "key-files", message, f"run: chmod 600 {path}; if they may have read it, replace the keys"
+                )
             try:
                 if kind in {"storage", "webhook"}:
                     identities_of_its_own(path, may_create=False)
                 elif not path.read_bytes().strip():
                     found.problem("key-files", f"{path} is empty", "restore it from a backup, or remove it")
             except InvalidSettings as error:
-                if not status.st_mode & stat.S_IRWXO:
+                if not is_open:
                     found.problem("key-files", error.message, "restore the file from a backup")
 
 
