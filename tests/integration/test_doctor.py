@@ -193,6 +193,9 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "collation": (
         _other_collation, "indexes", "problem",
     ),
+    "skipped": (
+        _sql("insert into skipped_records (kind, id, reason) values ('run', 'a', 'odd')"), "skipped-records", "warning",
+    ),
     "future": (_sql("update artifacts set created_at = now() + interval '1 day'"), "clock", "warning"),
     "no delivery": (_sql("delete from webhook_deliveries"), "deliveries", "problem"),
     "due": (

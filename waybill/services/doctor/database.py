@@ -42,6 +42,10 @@ _SORTED_OTHERWISE = """
 """
 _VERSION_TABLE = "select to_regclass('waybill_schema_version') is not null as exists"
 _VERSION = "select version_num::text as version from waybill_schema_version"
+_SKIPPED = """
+    select kind || ' ' || id || ': ' || reason as record from skipped_records
+     where last_seen > clock_timestamp() - interval '1 hour' order by kind, id
+"""
 _NOW = "select clock_timestamp() as now"
 _FROM_THE_FUTURE = """
     select (select count(*) from artifacts where created_at > clock_timestamp() + interval '1 minute') as files,
@@ -75,6 +79,12 @@ async def check_database(catalog: Catalog, found: Findings, *, clock: Clock = ut
         if otherwise:
             remedy = "reindex database, then: alter database NAME refresh collation version"
             found.problem("indexes", "texts were sorted by another version of their collation", remedy, otherwise)
+    with found.examining("skipped-records"):
+        async with catalog.connection() as connection:
+            skipped = [row["record"] for row in await fetch_all(connection, _SKIPPED, {})]
+        if skipped:
+            remedy = "mend or remove each; it is read again by itself"
+            found.warning("skipped-records", "records cannot be read and were left out", remedy, skipped)
     with found.examining("clock"):
         async with catalog.connection() as connection:
             before = clock()

@@ -35,6 +35,7 @@ CHECKS = {
     "manifests": "every available file has its manifest",
     "orphans": "every stored blob has its row",
     "unfinished": "nothing is half stored, half deleted or half moved",
+    "skipped-records": "no list, queue or loop leaves an unreadable record out",
     "run-outputs": "every output of a run has its row",
     "run-locks": "no dead run waits to be cleared up",
     "output-locks": "output locks are held by living runs only",

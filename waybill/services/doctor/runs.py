@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import Catalog
 from blocks.postgres import fetch_all, fetch_row
-from blocks.runs.prefect_api import PrefectApi, prefect_pages
+from blocks.runs.prefect_api import PrefectApi
+from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of
 from blocks.runs.run_events import EVENT_TYPES, REPORTED_FLOWS, has_event
 from blocks.runtime.concurrency import bounded_map
@@ -89,11 +90,15 @@ async def _read_runs(client: PrefectClient, found: Findings) -> list[FlowRun]:
     )
     ours = FlowFilter(name=FlowFilterName(any_=list(REPORTED_FLOWS)))
     runs: dict[UUID, FlowRun] = {}
+    unreadable = UnreadableRuns()
     for these in wanted:
-        read = partial(client.read_flow_runs, flow_filter=ours, flow_run_filter=FlowRunFilter.model_validate(these))
+        read = partial(unreadable.read, client, flow_filter=ours, flow_run_filter=FlowRunFilter.model_validate(these))
         async with aclosing(prefect_pages(read)) as pages:
             async for page in pages:
                 runs |= {run.id: run for run in page}
+    if unreadable.reasons:
+        reasons = [f"{run_id}: {reason}" for run_id, reason in unreadable.reasons.items()]
+        found.warning("skipped-records", "runs cannot be read from Prefect", "delete them there", reasons)
     return list(runs.values())
 
 
@@ -136,14 +141,13 @@ async def _check_events(client: PrefectClient, catalog: Catalog, runs: Sequence[
     states: Counter[str] = Counter()
     missing: list[str] = []
     expected: set[str] = set()
-    complete = True
+    unreadable: list[str] = []
 
     async def read(run: FlowRun) -> tuple[FlowRun, list[State[Any]]]:
-        return run, await client.read_flow_run_states(run.id)
+        return run, await read_states(client, run, on_unreadable=unreadable.append)
 
     async with aclosing(bounded_map(_CONCURRENT_RUNS, runs, read)) as histories:
         async for run, of_run in histories:
-            complete = complete and bool(of_run)
             states.update(state.type.value.lower() for state in of_run)
             for state in of_run:
                 if not has_event(state) or state.timestamp < began_at:
@@ -163,7 +167,7 @@ async def _check_events(client: PrefectClient, catalog: Catalog, runs: Sequence[
     without_state = sorted(
         f"{row['task_id']} {row['event_type']} {row['event_id']}"
         for row in rows
-        if complete and row["event_id"] not in expected and row["occurred_at"] < min(before, newest)
+        if not unreadable and row["event_id"] not in expected and row["occurred_at"] < min(before, newest)
     )
     if without_state:
         message = "events name states that Prefect does not have"
