@@ -28,6 +28,7 @@ from blocks.runtime.write_errors import write_error
 from waybill.commands.lazy_group import LazyCommand, LazyCommands, lazy_group
 from waybill.commands.output import print_error
 from waybill.commands.standard_streams import report_failing_streams
+from waybill.process.inherited_limits import make_inherited_limits_fit
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -141,6 +142,7 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
 def main() -> None:
     """Run the console script; a condition that Waybill knows never shows a traceback."""
     report_failing_streams()
+    make_inherited_limits_fit()
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
 from blocks.errors import CatalogFull, CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
+from blocks.postgres.session import forget_libpq_variables, set_up_async_session, set_up_session
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
@@ -103,22 +104,40 @@ def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connectio
     """
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
-        return psycopg.connect(
-            database_url, autocommit=autocommit, **connect_arguments(database_url), application_name="waybill"
+        connection = psycopg.connect(
+            database_url, autocommit=True, **connect_arguments(database_url), application_name="waybill"
         )
+        try:
+            set_up_session(connection, database_url)
+            connection.autocommit = autocommit
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 async def connect_async(database_url: str, *, autocommit: bool = False) -> psycopg.AsyncConnection[tuple[Any, ...]]:
     """Return the same as `connect`, for an event loop."""
     check_url(database_url)
     with postgres_errors("connect to Postgres"):
-        return await psycopg.AsyncConnection.connect(
-            database_url, autocommit=autocommit, **connect_arguments(database_url), application_name="waybill"
+        connection = await psycopg.AsyncConnection.connect(
+            database_url, autocommit=True, **connect_arguments(database_url), application_name="waybill"
         )
+        try:
+            await set_up_async_session(connection, database_url)
+            await connection.set_autocommit(autocommit)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
 
 def check_url(database_url: str) -> None:
-    """Raise `InvalidSettings` when libpq cannot read *database_url*. It is not repeated: it holds a password."""
+    """Raise `InvalidSettings` when libpq cannot read *database_url*. It is not repeated: it holds a password.
+
+    Call it before every connection: it also removes libpq's variables, which would change where a URL leads.
+    """
+    forget_libpq_variables()
     try:
         conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:

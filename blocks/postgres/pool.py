@@ -24,6 +24,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from blocks.errors import CatalogUnavailable
 from blocks.postgres.connection import Connection, Row, check_url, connect_arguments, connect_async, postgres_errors
+from blocks.postgres.session import set_up_async_session
 
 Pool = AsyncConnectionPool[Connection]
 ResultT = TypeVar("ResultT")
@@ -96,7 +97,7 @@ async def open_pool(database_url: str, timeouts: Timeouts) -> AsyncGenerator[Poo
             "autocommit": True,
             **connect_arguments(database_url, longest_seconds=timeouts.connection_seconds),
         },
-        configure=_configured(timeouts),
+        configure=_configured(timeouts, database_url),
         connection_class=cast("type[Connection]", BoundedConnection),
         open=False,
     )
@@ -201,11 +202,12 @@ def _is_read_only(connection: BoundedConnection) -> bool:
     return any(connection.info.parameter_status(name) == "on" for name in _READ_ONLY_PARAMETERS)
 
 
-def _configured(timeouts: Timeouts) -> Callable[[Connection], Any]:
+def _configured(timeouts: Timeouts, database_url: str) -> Callable[[Connection], Any]:
     async def configure(connection: Connection) -> None:
         bounded = cast("BoundedConnection", connection)
         bounded.answer_seconds, bounded.opened_at = timeouts.answer_seconds, time.monotonic()
         # A page of a list has two hundred small JSON values, and parsing them is most of its cost.
         set_json_loads(orjson.loads, connection)
+        await set_up_async_session(connection, database_url)
 
     return configure

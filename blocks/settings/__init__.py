@@ -7,7 +7,9 @@ wrong settings name the variable and the expected form, never the value. Start a
 from blocks.settings.settings import (
     PrivateNetworks,
     Settings,
+    absolute_paths,
     current_settings,
+    drop_from_environment,
     export_to_environment,
     inherited_environment,
     load_settings,
@@ -19,7 +21,9 @@ from blocks.settings.settings import (
 __all__ = [
     "PrivateNetworks",
     "Settings",
+    "absolute_paths",
     "current_settings",
+    "drop_from_environment",
     "export_to_environment",
     "inherited_environment",
     "load_settings",

@@ -16,7 +16,7 @@ from typing import Any, Self
 from blocks.errors import InvalidSettings
 from blocks.settings import parsing
 from blocks.settings.parsing import PrivateNetworks, Secret, Unusable
-from blocks.settings.settings_file import FILE_NAME, read_settings_file
+from blocks.settings.settings_file import FILE_NAME, PATHS, read_settings_file
 
 # Immediately, then with growing pauses: a receiver that is being redeployed is back in seconds, one that broke on a
 # Friday evening is repaired on Monday. Three days and four hours in all.
@@ -222,6 +222,25 @@ def export_to_environment(**values: str) -> None:
 def inherited_environment(**overrides: str) -> dict[str, str]:
     """Return the environment for a child process: this process's with *overrides*."""
     return {**os.environ, **overrides}
+
+
+def absolute_paths(settings: Settings) -> dict[str, str]:
+    """Return the variables that hold paths, if they are set, for child processes in other working directories."""
+    found = {f"WAYBILL_{name.upper()}": getattr(settings, name) for name in (*PATHS, "storage_url")}
+    paths = {
+        variable: value if "://" in str(value) else str(Path(value).expanduser().absolute())
+        for variable, value in found.items()
+        if value and os.environ.get(variable)
+    }
+    if packages := os.environ.get("PYTHONPATH"):
+        paths["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in packages.split(os.pathsep) if one)
+    return paths
+
+
+def drop_from_environment(prefix: str) -> None:
+    """Remove the variables that begin with *prefix* from the environment of this process and its children."""
+    for name in [name for name in os.environ if name.startswith(prefix)]:
+        os.environ.pop(name, None)
 
 
 def prefect_api_url() -> str | None:

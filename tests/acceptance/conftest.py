@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.forked_commands import run as run_command
+from tests.hostile_environment import HOSTILE_ENVIRONMENT, fill_hostile_directory
 from tests.postgres_server import Postgres
 from tests.shared_servers import alone_with_prefect, shared_prefect
 from tests.stack_driver import PATIENCE_SECONDS, plain_environment, prefect_variables, unused_port
@@ -68,15 +69,22 @@ class CommandLine:
 
 @pytest.fixture(scope="session")
 def waybill(run_folder: Path) -> Iterator[CommandLine]:
-    """Commands on a running stack; at the end `up` must stop cleanly and leave no process."""
+    """Commands on a running stack; at the end `up` must stop cleanly and leave no process.
+
+    `up` was started in the worst of environments, so every test with it shows that nothing of that reaches the stack.
+    """
     home = Path(tempfile.mkdtemp(prefix="waybill-cli-"))
+    hostile = Path(tempfile.mkdtemp(prefix="waybill-hostile-"))
+    fill_hostile_directory(hostile)
     port = unused_port()
     command_line = CommandLine(home, run_folder, f"http://127.0.0.1:{port}")
     log = home / "up.log"
     with log.open("w") as output:
         up = subprocess.Popen(
             [sys.executable, "-m", "waybill", "up", "--port", str(port), "--ui-port", str(unused_port())],
-            env=command_line.environment,
+            env={**command_line.environment, **HOSTILE_ENVIRONMENT},
+            cwd=hostile,
+            umask=0o777,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -87,6 +95,7 @@ def waybill(run_folder: Path) -> Iterator[CommandLine]:
     yield command_line
     up.send_signal(signal.SIGINT)
     assert up.wait(timeout=PATIENCE_SECONDS) == 0, log.read_text()
+    shutil.rmtree(hostile)
     shutil.rmtree(home)
 
 

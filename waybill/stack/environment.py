@@ -1,8 +1,8 @@
 """The environment that Prefect reads, for this process and for the server that it starts.
 
-Owns the tuned settings with their reasons, and restoring the environment when the stack is left. A variable that the
-user has set stays as it is; only the addresses are the stack's. Prefect reads all of this when it is first imported, so
-this module never imports it first.
+Owns the tuned settings with their reasons, and restoring the environment when the stack is left. A tuned setting that
+the user has set stays as it is; `caller_environment` says what else stays. Prefect reads all of this when it is first
+imported, so this module never imports it first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
+
 from blocks.settings import export_to_environment, inherited_environment, settings_file_for_children
+from waybill.stack.caller_environment import child_changes, is_for_another_server, prefect_server_environment
 from waybill.stack.prefect_credential import CLIENT_VARIABLE, SERVER_VARIABLE
 from waybill.stack.prefect_guard import allowed_origins
 
@@ -72,6 +75,7 @@ def client_environment(
     """
     given = inherited_environment()
     found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
+    found |= child_changes(given, own_server=own_credential is not None)
     found |= {
         "WAYBILL_HOME": str(home),
         "WAYBILL_DATABASE_URL": database_url,
@@ -110,7 +114,7 @@ def server_environment(
         # The process will make no second app, which lets Prefect leave out work at the start.
         "PREFECT__SERVER_FINAL": "1",
     }
-    return {name: value for name, value in (given | changes).items() if value is not None}
+    return {name: value for name, value in (prefect_server_environment(given) | changes).items() if value is not None}
 
 
 def prefect_database_url() -> str | None:
@@ -122,13 +126,16 @@ def prefect_database_url() -> str | None:
 
 @contextmanager
 def exported(values: Mapping[str, str | None]) -> Generator[None]:
-    """Set *values* (None: remove) inside the block and restore the previous ones after it."""
+    """Set *values* (None: remove) inside the block and restore the previous ones after it.
+
+    Variables of Prefect for another server stay removed: once imported, it would read them again.
+    """
     before = inherited_environment()
     _set(values)
     try:
         yield
     finally:
-        _set({name: before.get(name) for name in values})
+        _set({name: before.get(name) for name in values if not is_for_another_server(name)})
 
 
 def _set(values: Mapping[str, str | None]) -> None:
@@ -149,4 +156,6 @@ def _own_prefect_files(home: Path) -> dict[str, str | None]:
         "PREFECT_HOME": str(directory),
         "PREFECT_PROFILES_PATH": str(directory / "profiles.toml"),
         "PREFECT_API_KEY": None,
+        # Its server is reached without TLS; SSL_CERT_FILE, from which this is taken otherwise, may name no file.
+        "PREFECT_API_SSL_CERT_FILE": certifi.where(),
     }

@@ -28,18 +28,19 @@ def flows_program(project: Path) -> Program:
     )
 
 
-def dispatcher_program() -> Program:
+def dispatcher_program(cwd: Path | None) -> Program:
     """The dispatcher, and what compares its events with Prefect's history."""
-    return Program(name=DISPATCHER, called=_CALLED[DISPATCHER], module="waybill.process.dispatcher_process")
+    return Program(name=DISPATCHER, called=_CALLED[DISPATCHER], module="waybill.process.dispatcher_process", cwd=cwd)
 
 
-def gateway_program(listener: socket.socket) -> Program:
+def gateway_program(listener: socket.socket, cwd: Path | None) -> Program:
     """The gateway, answering on *listener*, which stays open here: while the process starts again, clients wait."""
     return Program(
         name=GATEWAY,
         called=_CALLED[GATEWAY],
         module="waybill.process.gateway_process",
         arguments=("--listen-fd", str(listener.fileno())),
+        cwd=cwd,
         pass_fds=(listener.fileno(),),
     )
 

@@ -13,7 +13,9 @@ from urllib.parse import quote
 
 from blocks.errors import CatalogUnavailable, StackUnavailable
 from blocks.postgres import connect
+from blocks.settings import inherited_environment
 from waybill.stack.account import ServerAccount, server_account
+from waybill.stack.caller_environment import postgres_environment
 from waybill.stack.home import log_tail, open_log
 from waybill.stack.postgres_cluster import cannot_run, make_cluster, postgres_binaries, remove_drafts
 from waybill.stack.postgres_socket import (
@@ -168,7 +170,7 @@ class EmbeddedPostgres:
                         # The folder lets no other account through already; the socket does not depend on it.
                         "-c", "unix_socket_permissions=0700",
                     ],
-                    log=log, cwd=Path("/"), **options,
+                    log=log, cwd=Path("/"), env=postgres_environment(inherited_environment()), **options,
                 )  # fmt: skip
             except OSError as exc:
                 raise cannot_run(binaries, exc) from exc

@@ -13,7 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from blocks.errors import StackUnavailable
+from blocks.settings import inherited_environment
 from waybill.stack.account import ServerAccount
+from waybill.stack.caller_environment import postgres_environment
+from waybill.stack.processes import PRIVATE_UMASK
 
 # What differs from PostgreSQL's defaults, written into postgresql.conf when the cluster is made, so that a person can
 # change it there or with ALTER SYSTEM.
@@ -54,7 +57,8 @@ def make_cluster(data: Path, account: ServerAccount | None) -> None:
     try:
         result = subprocess.run(
             [str(part) for part in (*arguments, *locale, "--text-search-config=simple", *settings)],
-            capture_output=True, text=True, errors="replace", check=False, cwd="/", **options,
+            capture_output=True, text=True, errors="replace", check=False, cwd="/", umask=PRIVATE_UMASK,
+            env=postgres_environment(inherited_environment()), **options,
         )  # fmt: skip
     except OSError as exc:
         raise cannot_run(binaries, exc) from exc

@@ -26,6 +26,9 @@ POLL_SECONDS = 0.05
 # A killed process is gone in milliseconds; only one that hangs in the kernel (a dead network disk) takes longer.
 _KILL_SECONDS = 5.0
 
+# What servers write is for their account alone, whatever the caller's umask is.
+PRIVATE_UMASK = 0o077
+
 # The command lines of flow runs and of their workers contain one of these.
 _OUR_MARKS = ("prefect", "waybill", "multiprocessing")
 
@@ -102,11 +105,22 @@ def spawn(
     stdin: int = subprocess.DEVNULL,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that a terminal's Ctrl-C does not reach it; output goes to *log*."""
+    """Start a server in a session of its own, so that a terminal's Ctrl-C does not reach it; output goes to *log*.
+
+    With *env* as its whole environment, by default this process's.
+    """
     child = cast(
         "subprocess.Popen[bytes]",
         subprocess.Popen(
-            arguments, stdin=stdin, stdout=log, stderr=log, env=env, cwd=cwd, start_new_session=True, **options
+            arguments,
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            umask=PRIVATE_UMASK,
+            **options,
         ),
     )
     _children.append(child)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import StackUnavailable
-from blocks.settings import Settings, prefect_api_url
+from blocks.settings import Settings, absolute_paths, prefect_api_url
 from waybill.process.signals import holding_signals, unwinding_on_signals
 from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.environment import client_environment, exported, prefect_database_url
@@ -33,6 +33,7 @@ from waybill.stack.prefect_server import (
     stop_server,
 )
 from waybill.stack.processes import is_running
+from waybill.stack.project_files import ignore_project_files
 from waybill.stack.stack_lock import StackLock
 
 # A server that a killed command has left answers immediately, or is not worth waiting for.
@@ -104,6 +105,8 @@ def open_stack(
         stack.join()
         try:
             with exported(stack.environment()):
+                if stack.working_directory is not None:
+                    ignore_project_files(stack.working_directory)
                 try:
                     yield stack
                 finally:
@@ -148,6 +151,7 @@ class Stack:
         reads_only: bool = False,
     ) -> None:
         self._home = settings.home
+        self._paths = absolute_paths(settings)
         self._private_webhooks_are_set = "allow_private_webhooks" in settings.given
         self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
@@ -182,8 +186,8 @@ class Stack:
         )
 
     def environment(self) -> dict[str, str | None]:
-        """What this process and its children need to find the servers."""
-        return client_environment(
+        """What this process and its children need to find the servers and the home's files."""
+        return self._paths | client_environment(
             database_url=self._database_url,
             home=self._home,
             api_url=self.addresses.prefect_api_url,
@@ -191,6 +195,14 @@ class Stack:
             own_database=self._given_database is None,
             private_webhooks_are_set=self._private_webhooks_are_set,
         )
+
+    @property
+    def working_directory(self) -> Path | None:
+        """The folder in which children that use Prefect work: one without settings files of Prefect.
+
+        None, this process's own, for a server that the user has named: the user's files say how to reach it.
+        """
+        return self._home / "prefect" if self._own_server else None
 
     def join(self) -> None:
         """Become a user of the stack, starting what does not run. A failure leaves other users' servers alone."""

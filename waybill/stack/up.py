@@ -65,7 +65,11 @@ def run_up(
             if on_ready is not None:
                 on_ready()
             # Stopped from the last to the first: events that flows record while they end are still sent.
-            programs = dispatcher_program(), flows_program(project or project_directory()), gateway_program(listener)
+            programs = (
+                dispatcher_program(stack.working_directory),
+                flows_program(project or project_directory()),
+                gateway_program(listener, stack.working_directory),
+            )
             kept = [KeptProcess(settings.home, program, say) for program in programs]
             say("serving the flows")
             try:
