@@ -512,10 +512,11 @@ async def test_an_upload_is_refused_before_its_body(database_url: str, tmp_path:
             assert await ask({"Authorization": "Bearer nonsense"}, 500_000, path) == 401
             assert await ask(reader, 500_000, path) == 403
         assert await ask(writer, 500_000, "/api/v1/nowhere") == 404
-        slots = [await gateway.resources.uploads.acquire() for _ in range(MOST_UPLOADS)]
-        assert await ask(writer, 500_000) == 503
-        for _ in slots:
-            gateway.resources.uploads.release()
+        async with AsyncExitStack() as until_done:
+            for number in range(MOST_UPLOADS):
+                taken = gateway.resources.uploads.place(f"key {number}", wait_seconds=PATIENCE_SECONDS)
+                await until_done.enter_async_context(taken)
+            assert await ask(writer, 500_000) == 503
 
 
 async def test_an_upload_that_stops_is_undone(database_url: str, tmp_path: Any) -> None:

@@ -320,32 +320,44 @@ async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway
         await assert_nothing_is_left(gateway)
 
 
-async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads(
+async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads_and_other_keys(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifact = await gateway.put(b"content")
     key = await gateway.key("write")
     host, port = gateway.url.removeprefix("http://").split(":")
     writers: list[asyncio.StreamWriter] = []
+    readers: list[asyncio.StreamReader] = []
     for _ in range(MOST_UPLOADS):
-        _, writer = await asyncio.open_connection(host, int(port))
+        reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(
             f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {FORM}\r\n"
             f"Content-Length: {20 * MIB}\r\n\r\n".encode()
             + b"--xx\r\n" + FILE
         )  # fmt: skip
         writers.append(writer)
+        readers.append(reader)
     await _until_rows(gateway, MOST_UPLOADS + 1)
-    answer = await upload(gateway, PDF)
+    sent = {"files": {"file": ("a.pdf", PDF)}, "headers": {"Authorization": f"Bearer {key}"}}
+    answer = await gateway.client.post(UPLOAD, **sent)
     assert (answer.status_code, error_of(answer)) == (503, "TooManyUploads")
     assert answer.headers["retry-after"] == "5"
     assert (await gateway.get(gateway.link(artifact))).content == b"content"
-    for writer in writers:
-        writer.close()
-    await _until_rows(gateway, 1)
-    # A place is free a moment after that.
+    # Another key gets a place from the one that has more than its share.
     monkeypatch.setattr(form_upload, "_SLOT_WAIT_SECONDS", PATIENCE_SECONDS)
     assert (await upload(gateway, PDF)).status_code == 201
+    assert gateway.resources.uploads.held() == {key.split("_")[1]: MOST_UPLOADS - 1}
+    heads = [asyncio.create_task(reader.readuntil(b"\r\n\r\n")) for reader in readers]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        done, _ = await asyncio.wait(heads, return_when=asyncio.FIRST_COMPLETED)
+    (displaced,) = [task.result().lower() for task in done]
+    assert displaced.startswith(b"http/1.1 503 ")
+    assert b"retry-after: 5" in displaced and b"connection: close" in displaced
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*heads, return_exceptions=True)
+    await _until_rows(gateway, 2)
+    assert (await gateway.client.post(UPLOAD, **sent)).status_code == 201
 
 
 async def _until_rows(gateway: Gateway, count: int) -> None:

@@ -7,6 +7,7 @@ hold for one gateway process.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _REFUSALS_RECORDED_PER_MINUTE = 60
 _RECORD_USE_EVERY_SECONDS = 3600.0
 # Pairs of key and address that are remembered for that; beyond it some uses are recorded earlier than needed.
 _REMEMBERED_USES = 10_000
+# In front of a link's id, where places and rates are counted; no API key's id begins like this.
+LINK_HOLDER = "link:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,13 @@ class Caller(Actor):
     """The authenticated caller of a request; *key* is None for a signed link."""
 
     key: ApiKey | None
+    link_id: str | None = None
+    """Tells signed links apart; not the token itself."""
 
     @property
     def namespace(self) -> str:
-        """The namespace of this caller's idempotency keys."""
-        return self.key.key_id if self.key else self.actor
+        """The namespace of this caller's idempotency keys, and the holder of its places."""
+        return self.key.key_id if self.key else f"{LINK_HOLDER}{self.link_id}"
 
     def allows(self, scope: str) -> bool:
         """Return whether the caller's key has *scope*; a link has none."""
@@ -85,6 +90,17 @@ class Gate:
         if wait_seconds:
             raise _too_many_requests(wait_seconds)
         return caller
+
+    def admit_link(self, request: Request, token: str) -> Caller:
+        """Return the caller of a link whose *token* has been checked; limits its rate. Raises `HttpError` (429)."""
+        request.state.actor = "link"
+        link_id = hashlib.sha256(token.encode()).hexdigest()[:12]
+        wait_seconds = self._requests.take(f"{LINK_HOLDER}{link_id}", self._requests_per_minute)
+        if wait_seconds:
+            raise _too_many_requests(wait_seconds)
+        return Caller(
+            actor="link", client=client_address(request), request_id=request_id.get(), key=None, link_id=link_id
+        )
 
     async def require(self, request: Request, caller: Caller, *scopes: str) -> None:
         """Raise `HttpError` (403), and record it, unless the caller's key has all *scopes*."""

@@ -15,6 +15,7 @@ from blocks.settings import Settings
 from blocks.webhooks.send.address import AddressGuard, Resolver
 from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
+from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.lookups import Lookups
 
 # During an outage waiting requests pile up, and would still be queued when the database is back: fail them early.
@@ -23,6 +24,8 @@ TIMEOUTS = Timeouts(connection_seconds=3.0, answer_seconds=4.0)
 
 # Uploads stored at the same time. A few saturate a disk or a network, and each takes a thread and some MiB.
 MOST_UPLOADS = 32
+# Downloads at the same time: half of the server's connections, so that slow readers leave room for other requests.
+MOST_READERS = 500
 # Webhook tests whose outcome is waited for. Each polls the database ten times a second; further ones answer 202 now.
 MOST_WAITING_TESTS = 8
 
@@ -38,8 +41,10 @@ class Resources:
     lookups: Lookups
     gate: Gate
     guard: AddressGuard
-    uploads: asyncio.Semaphore
+    uploads: FairPlaces
     """Bounds concurrent uploads to `MOST_UPLOADS`."""
+    readers: FairPlaces
+    """Bounds concurrent downloads to `MOST_READERS`."""
     waiting_tests: asyncio.Semaphore
     """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
 
@@ -62,6 +67,7 @@ async def open_resources(
             lookups=lookups,
             gate=Gate(custody.catalog, lookups, requests_per_minute=settings.requests_per_minute),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
-            uploads=asyncio.Semaphore(MOST_UPLOADS),
+            uploads=FairPlaces(MOST_UPLOADS),
+            readers=FairPlaces(MOST_READERS),
             waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
         )

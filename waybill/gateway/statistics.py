@@ -22,12 +22,16 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.freshness import FreshAnswer
 from blocks.webhooks.outbox.statistics import delivery_statistics, events_since
+from waybill.gateway.access import LINK_HOLDER
+from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.readiness import DependencyCheck
 
 # Scrapers ask every 15 s or so; reading more often would not make the numbers better.
 _FRESH_SECONDS = 2.0
 # Prometheus gives up a scrape after ten seconds by default.
 _TIMEOUT_SECONDS = 4.0
+# API keys that have a series of their own; the others share one.
+_SHOWN_KEYS = 10
 
 log = logging.getLogger("waybill.gateway")
 
@@ -95,6 +99,29 @@ class _EventCounts:
         for stage, worked in sorted(self._stage_seconds.items()):
             seconds.add_metric([stage], worked)
         return [events, stages, seconds]
+
+
+def place_families(uploads: FairPlaces, readers: FairPlaces) -> Families:
+    """Return who holds places for uploads and downloads, who waits for one, and what is held in memory for them."""
+    places = GaugeMetricFamily("waybill_places", "Places for uploads and downloads.", labels=["kind", "state"])
+    by_key = GaugeMetricFamily(
+        "waybill_places_held", "Places held by the API keys with the most; key: its id, links, or other.",
+        labels=["kind", "key"],
+    )  # fmt: skip
+    for kind, some in (("upload", uploads), ("download", readers)):
+        held = some.held()
+        for state, number in (("held", sum(held.values())), ("waiting", some.waiting), ("free", some.free)):
+            places.add_metric([kind, state], number)
+        shown = Counter[str]()
+        for holder, number in held.items():
+            is_link = holder.startswith(LINK_HOLDER)
+            shown["links" if is_link else holder if len(shown) < _SHOWN_KEYS else "other"] += number
+        for holder, number in shown.items():
+            by_key.add_metric([kind, holder], number)
+    buffered = GaugeMetricFamily(
+        "waybill_readers_buffered_bytes", "Bytes of content that downloads hold in memory.", readers.buffered_bytes
+    )
+    return [places, by_key, buffered]
 
 
 def _up(checks: dict[str, DependencyCheck]) -> Metric:

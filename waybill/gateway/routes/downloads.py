@@ -23,7 +23,7 @@ from blocks.content_disposition import content_disposition
 from blocks.custody import Custody
 from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.runtime.clock import utc_now
-from waybill.gateway.access import Caller, client_address, link_required
+from waybill.gateway.access import Caller, link_required
 from waybill.gateway.dependencies import Credentials, GatewayResources
 from waybill.gateway.errors import SAFE_HEADERS, HttpError
 from waybill.gateway.http.conditional_requests import (
@@ -36,7 +36,6 @@ from waybill.gateway.http.conditional_requests import (
 )
 from waybill.gateway.http.content_response import ContentResponse
 from waybill.gateway.openapi import ANY_CONTENT, errors
-from waybill.gateway.request_log import request_id
 from waybill.gateway.resources import Resources
 
 # Clients follow a redirect immediately, and S3 checks the signature only when a download begins.
@@ -87,9 +86,7 @@ async def _authorized(
     """Return the caller and when a link expires, None for a key. A link takes precedence over a key."""
     if token:
         grant = await asyncio.to_thread(resources.links.check_download, token, file_id)
-        request.state.actor = "link"
-        caller = Caller(actor="link", client=client_address(request), request_id=request_id.get(), key=None)
-        return caller, grant.expires_at
+        return resources.gate.admit_link(request, token), grant.expires_at
     if "authorization" not in request.headers:
         raise link_required("create one with 'waybill files share', or send an API key")
     return await resources.gate.admit(request, READ), None

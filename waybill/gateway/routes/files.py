@@ -181,6 +181,7 @@ async def upload(
         async with upload_form(
             request,
             resources,
+            caller.namespace,
             fields=_UPLOAD_FIELDS,
             max_bytes=resources.settings.max_upload_mib * 2**20,
             check_field=lambda name, value: upload_metadata({name: value}),

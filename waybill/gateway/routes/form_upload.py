@@ -1,16 +1,15 @@
 """A multipart form with a file, streamed into custody.
 
-Owns the limits of an upload: size (announced and counted), type (by content) and how many run at the same time. An
-upload that is refused or breaks off is undone. Nothing is held in memory or in a temporary file.
+Owns the limits of an upload: size (announced and counted), type (by content) and its place among all uploads. An
+upload that is refused, breaks off or loses its place is undone. Nothing is held in memory or in a temporary file.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
-from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -28,8 +27,16 @@ from blocks.settings import Settings
 from blocks.storage import Blob
 from waybill.gateway.access import Caller
 from waybill.gateway.errors import HttpError
+from waybill.gateway.fair_places import NoPlace, Place, PlaceLost
 from waybill.gateway.http.form_parsing import upload_metadata
-from waybill.gateway.http.multipart import MAX_AROUND_BYTES, FileBegins, FileContent, FormField, form_events
+from waybill.gateway.http.multipart import (
+    MAX_AROUND_BYTES,
+    FileBegins,
+    FileContent,
+    FormEvent,
+    FormField,
+    form_events,
+)
 from waybill.gateway.resources import Resources
 from waybill.services.files import RowWriter, recorded_upload
 
@@ -81,44 +88,70 @@ class UploadForm:
 async def upload_form(
     request: Request,
     resources: Resources,
+    holder: str,
     *,
     fields: Collection[str],
     max_bytes: int,
     check_field: Callable[[str, str], object],
     store: bool = True,
 ) -> AsyncGenerator[UploadForm]:
-    """Receive the form of *request* and yield it. A file that the block does not `keep` is deleted at its end.
+    """Receive the form of *request* from *holder* and yield it. A file that the block does not `keep` is deleted.
 
     *check_field* is called with the name and value of each field as it arrives, so that a wrong field in front of the
     file is refused before the file is sent. Without *store* the file is only hashed. Raises `HttpError`,
     `InvalidOptions` and what custody raises.
     """
     _refuse_by_length(request, max_bytes)
+    form = UploadForm()
     async with AsyncExitStack() as until_done:
-        if store:  # before the first read of the body, which sends "100 Continue"
-            await until_done.enter_async_context(_upload_slot(resources))
-        form, size = UploadForm(), 0
-        sink: StreamingUpload | HashOnly | None = None
-        async for event in form_events(request, fields=fields, files=("file",)):
-            if isinstance(event, FormField):
-                check_field(event.name, event.value)
-                form.fields[event.name] = event.value
-            elif isinstance(event, FileBegins):
-                form.filename = clean_display_name(event.filename)
-                if store:
-                    draft = _draft(form.filename, resources.settings)
-                    form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
-                sink = form.upload or HashOnly()
-            elif sink is not None and isinstance(event, FileContent):
-                size += len(event.piece)
-                if size > max_bytes:
-                    raise _too_large(max_bytes)
-                if len(form.head) < HEAD_BYTES:
-                    form.head = (form.head + event.piece)[:HEAD_BYTES]
-                await sink.write(event.piece)
-            elif sink is not None:
-                form.content = await sink.finish()
+
+        async def begin() -> StreamingUpload | HashOnly:
+            if not store:
+                return HashOnly()
+            draft = _draft(form.filename, resources.settings)
+            form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
+            return form.upload
+
+        events = form_events(request, fields=fields, files=("file",))
+        if store:  # a place before the first read of the body, which sends "100 Continue"
+            place = await until_done.enter_async_context(_upload_place(resources, holder))
+            async with _while_receiving(place):
+                await _receive(form, events, begin, check_field, max_bytes, place)
+        else:
+            await _receive(form, events, begin, check_field, max_bytes, None)
         yield form
+
+
+async def _receive(
+    form: UploadForm,
+    events: AsyncIterator[FormEvent],
+    begin: Callable[[], Awaitable[StreamingUpload | HashOnly]],
+    check_field: Callable[[str, str], object],
+    max_bytes: int,
+    place: Place | None,
+) -> None:
+    """Put the fields of the *events* into *form*, and the file into what *begin* returns at its start."""
+    sink, size = None, 0
+    async for event in events:
+        if isinstance(event, FormField):
+            check_field(event.name, event.value)
+            form.fields[event.name] = event.value
+        elif isinstance(event, FileBegins):
+            form.filename = clean_display_name(event.filename)
+            with place.keep_for_now() if place is not None else nullcontext():
+                sink = await begin()
+        elif sink is not None and isinstance(event, FileContent):
+            size += len(event.piece)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
+            if len(form.head) < HEAD_BYTES:
+                form.head = (form.head + event.piece)[:HEAD_BYTES]
+            if place is not None:
+                place.moved(len(event.piece))
+            await sink.write(event.piece)
+        elif sink is not None:
+            with place.keep_for_now() if place is not None else nullcontext():
+                form.content = await sink.finish()
 
 
 async def keep(
@@ -175,21 +208,24 @@ def _draft(filename: str, settings: Settings) -> Draft:
 
 
 @asynccontextmanager
-async def _upload_slot(resources: Resources) -> AsyncGenerator[None]:
-    """Hold one of the `MOST_UPLOADS` slots; raise `HttpError` (503) when none is free within `_SLOT_WAIT_SECONDS`."""
+async def _upload_place(resources: Resources, holder: str) -> AsyncGenerator[Place]:
+    """Hold one of the `MOST_UPLOADS` places; raise `HttpError` (503) when there is none within `_SLOT_WAIT_SECONDS`."""
     try:
-        async with asyncio.timeout(_SLOT_WAIT_SECONDS):
-            await resources.uploads.acquire()
-    except TimeoutError:
-        raise HttpError(
-            503,
-            "TooManyUploads",
-            "too many uploads are in progress; try again in a moment",
-        ) from None
+        async with resources.uploads.place(holder, wait_seconds=_SLOT_WAIT_SECONDS) as place:
+            yield place
+    except NoPlace:
+        raise HttpError(503, "TooManyUploads", "too many uploads are in progress; try again in a moment") from None
+
+
+@asynccontextmanager
+async def _while_receiving(place: Place) -> AsyncGenerator[None]:
+    """Answer 503 if the place is given to another API key within the block."""
     try:
-        yield
-    finally:
-        resources.uploads.release()
+        async with place.revocable():
+            yield
+    except PlaceLost:
+        message = "this API key has more uploads in progress than its share, and others wait; this one was the slowest"
+        raise HttpError(503, "UploadDisplaced", f"{message}: try again in a moment") from None
 
 
 async def _sniffed(form: UploadForm) -> str:

@@ -82,6 +82,7 @@ async def ingest(
         async with upload_form(
             request,
             resources,
+            caller.namespace,
             fields=_FIELDS,
             max_bytes=resources.settings.max_file_mib * 2**20,
             check_field=lambda name, value: parameters.update(_parse(resources, name, value)),

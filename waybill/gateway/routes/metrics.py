@@ -33,7 +33,7 @@ from waybill.gateway.errors import SAFE_HEADERS, HttpError
 from waybill.gateway.openapi import errors
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.resources import Resources
-from waybill.gateway.statistics import Statistics
+from waybill.gateway.statistics import Statistics, place_families
 
 # How long a confirmed key is admitted while the database does not answer: longer than most outages. It reads numbers
 # only.
@@ -82,6 +82,7 @@ class Metrics(Collector):
 
     def __init__(self, resources: Resources, readiness: Readiness, clock: Callable[[], float] = time.monotonic) -> None:
         self._gate = resources.gate
+        self._uploads, self._readers = resources.uploads, resources.readers
         self._readiness = readiness
         self._statistics = Statistics(resources.custody.catalog, resources.prefect)
         self._clock = clock
@@ -116,7 +117,7 @@ class Metrics(Collector):
         """Return all metrics in Prometheus' text format."""
         families = await self._statistics.gather(await self._readiness.checks())
         # No await from here on: another request would replace the families.
-        self._families = families
+        self._families = [*families, *place_families(self._uploads, self._readers)]
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -351,11 +351,14 @@ async def test(
         **errors(404, 410),
     },
 )
-async def event(resources: GatewayResources, event_id: str, token: Annotated[str | None, Query()] = None) -> Response:
+async def event(
+    request: Request, resources: GatewayResources, event_id: str, token: Annotated[str | None, Query()] = None
+) -> Response:
     """Return the whole body of an event that was too long to send. The link is checked before anything else."""
     if not token:
         raise link_required("webhooks have it as payload_url")
     await asyncio.to_thread(resources.links.check_event, token, event_id)
+    resources.gate.admit_link(request, token)
     async with resources.custody.catalog.connection() as connection:
         body = await whole_body(connection, event_id)
     return Response(body, media_type="application/json", headers=SAFE_HEADERS)

@@ -239,11 +239,14 @@ class _LingeringTransport:
         if self.is_closing():
             return
         self._is_closing = True
-        if self._protocol.linger():
+        if not self._protocol.linger():
+            self._transport.close()
+            return
+        try:
             self._transport.resume_reading()
             self._transport.write_eof()
-        else:
-            self._transport.close()
+        except OSError:  # the client has reset the connection, which the event loop has not noticed yet
+            self._transport.abort()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
