@@ -112,10 +112,10 @@ def place_families(uploads: FairPlaces, readers: FairPlaces) -> Families:
         held = some.held()
         for state, number in (("held", sum(held.values())), ("waiting", some.waiting), ("free", some.free)):
             places.add_metric([kind, state], number)
-        shown = Counter[str]()
+        shown = Counter({"links": 0})
         for holder, number in held.items():
             is_link = holder.startswith(LINK_HOLDER)
-            shown["links" if is_link else holder if len(shown) < _SHOWN_KEYS else "other"] += number
+            shown["links" if is_link else holder if len(shown) <= _SHOWN_KEYS else "other"] += number
         for holder, number in shown.items():
             by_key.add_metric([kind, holder], number)
     buffered = GaugeMetricFamily(
