@@ -3,8 +3,8 @@
 A gateway in a process of its own. One key uploads and downloads 20 kB, one request after the other: on an idle gateway;
 while another key has 32 uploads that drip 1 KiB a second, each begun again immediately when it is refused; and while it
 has 200 uploads that stop after their head, each begun again as `Retry-After` says. The three take turns, for some
-rounds. Prints median and 99th percentile of each, over all rounds, and their ratio to the idle gateway. Exit code 1 when
-a bar is missed.
+rounds. Prints median and 99th percentile of each, over all rounds, and their ratio to the idle gateway. Exit code 1
+when a bar is missed.
 
     python -m benchmarks.gateway_fair_shares [--each 100] [--rounds 3]
 """
