@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 
-from blocks.errors import InvalidOptions, WaybillError
+from blocks.errors import InvalidOptions, Transient, WaybillError
 from blocks.redaction import without_password
 from blocks.storage import read_chunks
 from tasks.sources import failure
@@ -74,7 +74,7 @@ def sizes(filesystem: Any, path: str, shown: str) -> dict[str, int | None] | Non
             return _matching(filesystem, path)
         return _below(filesystem, path) if filesystem.isdir(path) else None
     except Exception as exc:
-        raise failure.of_driver(exc, shown) from exc
+        raise _failed(filesystem, exc, shown) from exc
 
 
 def read(filesystem: Any, path: str, shown: str) -> Iterator[bytes]:
@@ -87,9 +87,17 @@ def read(filesystem: Any, path: str, shown: str) -> Iterator[bytes]:
                 yield chunk
         said = filesystem.info(path).get("size")
     except Exception as exc:
-        raise failure.of_driver(exc, shown) from exc
+        raise _failed(filesystem, exc, shown) from exc
     if isinstance(said, int) and said != size:
         raise failure.passing(shown, "it was cut, or changed while it was read")
+
+
+def _failed(filesystem: Any, exc: Exception, shown: str) -> WaybillError:
+    error = failure.of_driver(exc, shown)
+    if isinstance(error, Transient):
+        # fsspec keeps its drivers, also one whose connection has ended. A retry gets a fresh one.
+        cast("Any", type(filesystem)).clear_instance_cache()
+    return error
 
 
 def _matching(filesystem: Any, pattern: str) -> dict[str, int | None]:

@@ -428,6 +428,14 @@ def test_a_connection_that_was_dropped_is_opened_again(run: Ingest, database_url
     assert len(ingest._connections) == 1
 
 
+def test_a_connection_that_refuses_to_write_is_replaced(run: Ingest) -> None:
+    run(chunks_file(CLAUSES))
+    (kept,) = ingest._connections.values()
+    kept.execute("set default_transaction_read_only = on")
+    assert json.loads(run(chunks_file(["other"], seed=2)).content)["chunks"] == 1
+    assert kept.closed
+
+
 def test_one_connection_serves_many_documents(run: Ingest) -> None:
     run(chunks_file(CLAUSES))
     (first,) = ingest._connections.values()

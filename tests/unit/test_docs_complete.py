@@ -58,6 +58,28 @@ def test_the_documented_default_is_the_real_one(name: str) -> None:
         assert float(default) == float(shown) if shown[0].isdigit() else json.loads(shown) == default
 
 
+def test_every_test_that_the_documentation_names_exists() -> None:
+    named = {
+        (path, test)
+        for page_path in DOCS.rglob("*.md")
+        for path, test in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page_path.read_text(encoding="utf-8"))
+    }
+    assert len(named) >= 30
+    missing = [
+        f"{path}::{test}"
+        for path, test in sorted(named)
+        if not re.search(rf"^(async )?def {test}\(", Path(path).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert missing == []
+
+
+def test_no_long_lived_resource_is_without_a_test() -> None:
+    table = page("architecture.md").partition("## Long-lived resources")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    for row in rows:
+        assert row[0].startswith("**") or "::test_" in row[-1] or row[-1] == "the same", row
+
+
 def documented(name: str) -> str:
     return variable_rows()[f"WAYBILL_{name.upper()}"].strip("`")
 
