@@ -23,11 +23,11 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 # minute to start there. Which process gets what is decided in tests/distribution.py.
 AT_ONCE := -n 3 --dist loadgroup --no-loadscope-reorder
 
-# Another implementation of age to be tested against, what users download with, and reverse proxies to be run behind. Only
+# Another implementation of age to be tested against, what users download with, reverse proxies to be run behind, a browser. Only
 # as root, as in a container: nobody is asked for a password.
 # While it installs, Debian starts no service of a package.
 POLICY := /usr/sbin/policy-rc.d
-INSTALL := install() { [ "$$(id -u)" = 0 ] && { [ -e $(POLICY) ] || { printf '\#!/bin/sh\nexit 101\n' > $(POLICY) && chmod +x $(POLICY) && trap "rm -f $(POLICY)" EXIT; }; } && { timeout 120 apt-get install -y -qq "$$1" || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq "$$1"; }; }; } >/dev/null 2>&1
+INSTALL := install() { [ "$$(id -u)" = 0 ] && { [ -e $(POLICY) ] || { printf '\#!/bin/sh\nexit 101\n' > $(POLICY) && chmod +x $(POLICY) && trap "rm -f $(POLICY)" EXIT; }; } && { timeout 120 apt-get install -y -qq "$$@" || { timeout 120 apt-get update -qq && timeout 120 apt-get install -y -qq "$$@"; }; }; } >/dev/null 2>&1
 
 help:
 	@echo "make run     process the documents in samples/ and show what was made"
@@ -62,6 +62,7 @@ test: install
 	@$(INSTALL); command -v curl >/dev/null || install curl || echo "the curl command is not here and cannot be installed; what is shown with it is left out"
 	@$(INSTALL); command -v nginx >/dev/null || install nginx-light || echo "nginx is not here and cannot be installed; the gateway is not tested behind it"
 	@$(INSTALL); command -v caddy >/dev/null || install caddy || echo "caddy is not here and cannot be installed; the gateway is not tested behind it"
+	@$(INSTALL); command -v chromium >/dev/null || command -v google-chrome >/dev/null || install --no-install-recommends chromium || echo "chromium is not here and cannot be installed; what a web page of another origin reaches is not tested"
 	@# Before the run, where no test's time limit counts: a package index may be slow.
 	$(BIN)/python -c 'from tests.s3 import environment; environment.swift_environment()'
 	$(BIN)/python -m pytest $(AT_ONCE)

@@ -1,0 +1,101 @@
+"""A real browser without a window: Chromium, driven through its DevTools protocol.
+
+Names in the internet are not resolved: what a test shows is served on this machine, under any name it gives.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.stack_driver import PATIENCE_SECONDS, eventually
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class Page:
+    """One tab."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._numbers = count(1)
+
+    def open(self, url: str) -> None:
+        """Go to *url* and wait until it is loaded."""
+        self._call("Page.navigate", url=url)
+        eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} is loaded")
+
+    def evaluate(self, script: str) -> Any:
+        """The value of a JavaScript expression; a promise's, when it has one."""
+        found = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def text(self) -> str:
+        """What the page shows."""
+        return str(self.evaluate("document.body ? document.body.innerText : ''"))
+
+    def type(self, text: str) -> None:
+        """Type into the field that has the focus."""
+        self._call("Input.insertText", text=text)
+
+    def press_enter(self) -> None:
+        """Press the key in the field that has the focus."""
+        for kind in ("keyDown", "keyUp"):
+            self._call(
+                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
+            )
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self._connection.recv(PATIENCE_SECONDS))
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+
+@contextmanager
+def browser_page(*names: str) -> Generator[Page]:
+    """An empty tab of a new browser, in which *names* lead to this machine. Without one, the test is skipped."""
+    program = next((found for name in _PROGRAMS if (found := shutil.which(name))), None)
+    if program is None:
+        pytest.skip("Chromium is not installed; 'make test' installs it where it may")
+    profile = Path(tempfile.mkdtemp(prefix="waybill-chromium-"))
+    rules = [*(f"MAP {name} 127.0.0.1" for name in names), "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1", "EXCLUDE localhost"]
+    process = subprocess.Popen(
+        [
+            program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-dev-shm-usage", "--remote-debugging-port=0",
+            f"--user-data-dir={profile}", f"--host-resolver-rules={', '.join(rules)}", "about:blank",
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        told = profile / "DevToolsActivePort"
+        eventually(lambda: told.exists() and told.read_text().count("\n") == 1, "the browser listens")
+        port = int(told.read_text().split()[0])
+        tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_SECONDS).json()
+        (tab,) = [tab for tab in tabs if tab["type"] == "page"]
+        with connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE_SECONDS) as connection:
+            yield Page(connection)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        finally:
+            process.kill()
+        shutil.rmtree(profile, ignore_errors=True)
