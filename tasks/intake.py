@@ -12,20 +12,20 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from blocks.catalog import Artifact, Connection, Draft
-from blocks.errors import ContentMismatch, EmptyDocument, SourceNotFound, StorageFull, StorageUnavailable, TooLarge
+from blocks.errors import ContentMismatch, EmptyDocument, SourceNotFound, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
 from blocks.redaction import display_source
 from blocks.runtime.atomic_file import atomic_file
+from blocks.runtime.write_errors import write_errors
 from blocks.storage import Digest, Expected
 from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.document import Deliverable, Document
 from tasks.run_context import RunContext
-from tasks.sources import RemoteFile, Source, SourceAccess, open_file, read_file
+from tasks.sources import RemoteFile, Source, SourceAccess, open_file, read_file, web_path
 
 
 async def take_in(document: Document, context: RunContext) -> None:
@@ -159,36 +159,32 @@ def display_name(source: str) -> str:
     """Return the name to show for the text of a source: the last part of its path, cleaned, without a URL's query."""
     shown = display_source(source)
     web = shown.lower().startswith(("http://", "https://", "file://"))
-    last = unquote(urlsplit(shown).path) if web else shown
+    last = web_path(shown) if web else shown
     return clean_display_name(PurePosixPath(last).name or source)
 
 
 def _copy(path: Path, target: Path, info: DocumentInfo) -> None:
     """Copy a source that was examined. Raises `StorageUnavailable` when it has changed since."""
     digest = Digest(Expected(size=info.size_bytes, sha256=info.sha256))
+    stream, opened = open_file(path, info.name)
     try:
-        stream, opened = open_file(path, info.name)
-        with atomic_file(target) as copy, stream:
+        with write_errors(f"a copy of {info.name} in {target.parent}"), atomic_file(target) as copy, stream:
             for piece in digest.through(read_file(stream, opened, info.name)):
                 copy.write(piece)
     except ContentMismatch as exc:
         raise StorageUnavailable(f"{info.name} changed while it was read; is it still being written?") from exc
-    except OSError as exc:
-        raise StorageFull(f"cannot keep a copy of {info.name} in {target.parent}: {exc.strerror}") from exc
 
 
 def _download(source: Source, remote: RemoteFile, target: Path, context: RunContext) -> None:
     """Copy a remote source to the scratch folder, refusing it as soon as it is over the limit."""
     size = 0
-    try:
-        with atomic_file(target) as local:
-            for chunk in context.sources.read(remote):
-                size += len(chunk)
-                if size > context.max_file_bytes:
-                    raise _too_large(source.name, context.max_file_bytes)
-                local.write(chunk)
-    except OSError as exc:  # of the scratch folder: those of the source are translated already
-        raise StorageFull(f"cannot keep a copy of {source.name} in {target.parent}: {exc.strerror}") from exc
+    # Errors of the source are translated already.
+    with write_errors(f"a copy of {source.name} in {target.parent}"), atomic_file(target) as local:
+        for chunk in context.sources.read(remote):
+            size += len(chunk)
+            if size > context.max_file_bytes:
+                raise _too_large(source.name, context.max_file_bytes)
+            local.write(chunk)
 
 
 def _too_large(name: str, max_file_bytes: int) -> TooLarge:

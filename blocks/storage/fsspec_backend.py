@@ -22,6 +22,7 @@ from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMi
 
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, StorageFull, StorageUnavailable, WaybillError
 from blocks.runtime.write_errors import is_disk_full
+from blocks.storage import driver_failure
 from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, path_taken, read_chunks
 from blocks.storage.blob_path import check_blob_path, is_blob_path
 
@@ -30,6 +31,8 @@ _creating = threading.Lock()
 
 # What every driver raises for an answer of the storage: it has a connection that works.
 _ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
+# Credentials and rights: the same call is refused again.
+_REFUSALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED}
 
 
 class FsspecBackend:
@@ -199,10 +202,15 @@ class FsspecBackend:
             raise _failed(action, exc) from exc
 
 
-def _failed(action: str, exc: Exception) -> StorageUnavailable | StorageFull:
+def _failed(action: str, exc: Exception) -> StorageUnavailable | StorageFull | InvalidSettings:
     # Every driver has errors of its own, and their messages may quote URLs with credentials in them.
     reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else type(exc).__name__
     # Drivers of HTTP report the status of the answer. SFTP has no word for a full disk: its "Failure" may pass.
-    if is_disk_full(exc) or getattr(exc, "status", None) == HTTPStatus.INSUFFICIENT_STORAGE:
+    status = driver_failure.http_status(exc)
+    if is_disk_full(exc) or status == HTTPStatus.INSUFFICIENT_STORAGE:
         return StorageFull(f"cannot {action}: {reason}: the storage or its quota is full; free some space")
+    if status in _REFUSALS:
+        return InvalidSettings(f"cannot {action}: the storage answered {status}; see the storage options")
+    if (why := driver_failure.refusal(exc)) is not None:
+        return InvalidSettings(f"cannot {action}: {why}; see the storage URL and its options")
     return StorageUnavailable(f"cannot {action}: {reason}")

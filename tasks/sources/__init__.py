@@ -9,7 +9,7 @@ stored without passwords. Refuses to know what a document is: that is `tasks.int
 
 from tasks.sources.access import SourceAccess
 from tasks.sources.local_files import local_path, open_file, read_file
-from tasks.sources.remote import RemoteFile, SourceReader
+from tasks.sources.remote import RemoteFile, SourceReader, web_path
 from tasks.sources.sources import Source, check_sources, expand, names_nothing
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "names_nothing",
     "open_file",
     "read_file",
+    "web_path",
 ]

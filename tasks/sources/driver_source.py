@@ -7,12 +7,13 @@ once, and what a listing has found is never made into a URL again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
+from fsspec import AbstractFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.errors import InvalidOptions, Transient, WaybillError
-from blocks.redaction import without_password
 from blocks.storage import read_chunks
 from tasks.sources import failure
 from tasks.sources.glob import is_glob
@@ -24,25 +25,40 @@ _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz")
 _LONGEST_MAGIC = 6
 
 
-def open_place(url: str) -> tuple[Any, str]:
-    """Return the driver for *url*, connected, and the path in it.
+@dataclass(frozen=True)
+class Place:
+    """Where a URL leads: a driver, the options that the URL gives it, and a path in it."""
 
-    Raises `InvalidOptions` for a URL without a driver, and what `failure.of_driver` returns.
-    """
+    driver: Any
+    options: dict[str, Any]
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The same for all URLs that one connection serves."""
+        return f"{self.driver.__name__} {sorted(self.options.items(), key=str)}"
+
+    def connect(self, shown: str) -> Any:
+        """Return the driver with a connection of its own. Raises what `failure.of_driver` returns."""
+        try:
+            # Not from fsspec's cache of instances, which keeps one whose connection has ended.
+            return self.driver(**self.options, skip_instance_cache=True)
+        except Exception as exc:
+            raise failure.of_driver(exc, shown) from exc
+
+
+def place_of(url: str) -> Place:
+    """Take *url* apart. Raises `InvalidOptions` for a URL without a driver."""
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
     host, _, path = rest.partition("/")
     try:
         driver = cast("Any", fsspec.get_filesystem_class(scheme))  # pyright: ignore[reportUnknownMemberType]
-        place = f"{scheme}://{host}/" if scheme in _PLAIN_PATHS else url
-        options = dict(driver._get_kwargs_from_urls(place))
-        named = f"/{path}" if scheme in _PLAIN_PATHS else str(driver._strip_protocol(url))
+        if scheme in _PLAIN_PATHS:
+            return Place(driver, dict(driver._get_kwargs_from_urls(f"{scheme}://{host}/")), f"/{path}")
+        return Place(driver, dict(driver._get_kwargs_from_urls(url)), str(driver._strip_protocol(url)))
     except (ValueError, TypeError, ImportError) as exc:
         raise InvalidOptions(f"no driver opens {scheme}:// sources, or the driver does not accept this URL") from exc
-    try:
-        return fsspec.filesystem(scheme, **options), named  # pyright: ignore[reportUnknownMemberType]
-    except Exception as exc:
-        raise failure.of_driver(exc, without_password(url)) from exc
 
 
 def open_archive(scheme: str, stream: BinaryIO, shown: str) -> Any:
@@ -70,11 +86,12 @@ def sizes(filesystem: Any, path: str, shown: str) -> dict[str, int | None] | Non
     """
     try:
         # A name that exists is itself, even when it looks like a glob.
-        if is_glob(path) and not filesystem.exists(path):
+        kind = _kind(filesystem, path)
+        if kind is None and is_glob(path):
             return _matching(filesystem, path)
-        return _below(filesystem, path) if filesystem.isdir(path) else None
+        return _below(filesystem, path) if kind == "directory" else None
     except Exception as exc:
-        raise _failed(filesystem, exc, shown) from exc
+        raise failure.of_driver(exc, shown) from exc
 
 
 def read(filesystem: Any, path: str, shown: str) -> Iterator[bytes]:
@@ -87,21 +104,32 @@ def read(filesystem: Any, path: str, shown: str) -> Iterator[bytes]:
                 yield chunk
         said = filesystem.info(path).get("size")
     except Exception as exc:
-        raise _failed(filesystem, exc, shown) from exc
+        raise failure.of_driver(exc, shown) from exc
     if isinstance(said, int) and said != size:
         raise failure.passing(shown, "it was cut, or changed while it was read")
 
 
-def _failed(filesystem: Any, exc: Exception, shown: str) -> WaybillError:
-    error = failure.of_driver(exc, shown)
-    if isinstance(error, Transient):
-        # fsspec keeps its drivers, also one whose connection has ended. A retry gets a fresh one.
-        cast("Any", type(filesystem)).clear_instance_cache()
-    return error
+def _kind(filesystem: Any, path: str) -> str | None:
+    """Return ``file``, ``directory`` or None. The driver's `exists` and `isdir` say no whatever has failed."""
+    try:
+        return str(filesystem.info(path)["type"])
+    except FileNotFoundError:
+        return None
+
+
+def _strictly(filesystem: Any) -> dict[str, Any]:
+    """Return the option with which a failure that may pass ends a walk; by default fsspec leaves the folder out."""
+
+    def on_error(exc: Exception) -> None:
+        if isinstance(failure.of_driver(exc, ""), Transient):
+            raise exc
+
+    walks = cast("Any", type(filesystem)).find is cast("Any", AbstractFileSystem).find  # others list in one call
+    return {"on_error": on_error} if walks else {}
 
 
 def _matching(filesystem: Any, pattern: str) -> dict[str, int | None]:
-    entries = cast("dict[str, dict[str, Any]]", filesystem.glob(pattern, detail=True))
+    entries = cast("dict[str, dict[str, Any]]", filesystem.glob(pattern, detail=True, **_strictly(filesystem)))
     found: dict[str, int | None] = {}
     for name, entry in entries.items():
         if name.rstrip("/").rsplit("/", 1)[-1].startswith("."):
@@ -111,7 +139,7 @@ def _matching(filesystem: Any, pattern: str) -> dict[str, int | None]:
 
 
 def _below(filesystem: Any, folder: str) -> dict[str, int | None]:
-    entries = cast("dict[str, dict[str, Any]]", filesystem.find(folder, detail=True))
+    entries = cast("dict[str, dict[str, Any]]", filesystem.find(folder, detail=True, **_strictly(filesystem)))
     return {
         name: entry.get("size")
         for name, entry in entries.items()

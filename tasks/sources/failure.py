@@ -1,33 +1,13 @@
 """Classify what went wrong while a source was read: whether it may pass by itself, and the words for it.
 
-A driver's error is looked at by errno, by HTTP status and by the names of a few classes, along its chain of causes: the
-drivers are optional, so their classes cannot be imported here. Messages have no text of the server's.
+What an exception of a driver says is read by `blocks.storage.driver_failure`. Messages have no text of the server's.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import socket
-import ssl
-from collections.abc import Iterator
-
 from blocks.errors import SourceNotFound, StorageUnavailable, WaybillError
+from blocks.storage import driver_failure
 
-# The path or its permissions are the cause. Every other errno is of the disk, the network or a short supply.
-_LASTING_ERRNOS = {
-    errno.ENOENT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.ENXIO,
-    errno.ENODEV,
-    errno.EINVAL,
-    errno.EILSEQ,
-}
 # Too early, too slow, too often: the same request may be answered later. So may every 5xx.
 _PASSING_STATUSES = {408, 425, 429}
 _MISSING_STATUSES = {404, 410}
@@ -40,16 +20,6 @@ _MEANINGS = {
     414: "the URL is too long for the server",
     451: "the server must not send it, for legal reasons",
 }
-# Of paramiko and ftplib. What else they raise is of the connection.
-_REFUSED_CLASSES = {
-    "AuthenticationException": "the server does not accept the credentials",
-    "BadAuthenticationType": "the server does not accept this kind of credentials",
-    "PasswordRequiredException": "the private key needs a passphrase",
-    "BadHostKeyException": "the host key of the server is not the known one",
-    "error_perm": "the server refuses it",
-}
-# A chain of causes is short; a circle of them must not hang.
-_MOST_CAUSES = 10
 
 
 def passing(shown: str, why: str, *, retry_after_seconds: float = 0.0) -> StorageUnavailable:
@@ -79,74 +49,22 @@ def of_status(status: int, shown: str, *, retry_after_seconds: float = 0.0) -> W
 def of_local(exc: OSError, shown: str) -> WaybillError:
     """Return the error for a local file or folder that the operating system does not open or read."""
     why = exc.strerror or type(exc).__name__
-    if exc.errno in _LASTING_ERRNOS:
+    if exc.errno in driver_failure.LASTING_ERRNOS:
         return SourceNotFound(f"cannot open {shown}: {why}")
     return StorageUnavailable(f"cannot read {shown}: {why}")
 
 
 def of_driver(exc: Exception, shown: str) -> WaybillError:
     """Return the error for an exception of a driver; one of ours is returned as it is."""
-    for cause in _causes(exc):
-        if isinstance(cause, WaybillError):
-            return cause
-        status = _status(cause)
-        if status is not None:
-            return of_status(status, shown)
-    for cause in _causes(exc):
-        if found := _known(cause, shown):
-            return found
-    return passing(shown, type(exc).__name__)
-
-
-def _known(cause: BaseException, shown: str) -> WaybillError | None:
-    """Return the error for a cause that says by itself what is wrong."""
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return lasting(shown, "the certificate of the server is not valid here")
-    for kind in type(cause).__mro__:
-        if kind.__name__ in _REFUSED_CLASSES:
-            return lasting(shown, _REFUSED_CLASSES[kind.__name__])
-    if isinstance(cause, ssl.SSLError):  # its numbers are not the operating system's
-        return passing(shown, "the TLS connection failed")
-    if isinstance(cause, socket.gaierror):
-        return passing(shown, "DNS has no address for the host now")
-    if isinstance(cause, FileNotFoundError):
+    found = list(driver_failure.causes(exc))
+    if ours := next((cause for cause in found if isinstance(cause, WaybillError)), None):
+        return ours
+    if (status := driver_failure.http_status(exc)) is not None:
+        return of_status(status, shown)
+    if why := driver_failure.refusal(exc):
+        return lasting(shown, why)
+    if any(isinstance(cause, FileNotFoundError) for cause in found):
         return missing(shown)
-    if isinstance(cause, OSError) and cause.errno in _LASTING_ERRNOS:
-        return lasting(shown, os.strerror(cause.errno))
-    if isinstance(cause, (PermissionError, IsADirectoryError, NotADirectoryError)):  # without a number
-        return lasting(shown, "it may not be read, or it is a folder")
-    if isinstance(cause, (ValueError, TypeError, ImportError, NotImplementedError)):
-        return lasting(shown, f"its driver does not read it ({type(cause).__name__})")
-    if isinstance(cause, (OSError, EOFError)):
-        return passing(shown, _connection(cause))
-    return None
-
-
-def _connection(cause: BaseException) -> str:
-    """Return what happened to a connection, in words."""
-    if isinstance(cause, ConnectionRefusedError):
-        return "the connection was refused"
-    if isinstance(cause, TimeoutError):
-        return "the server did not answer in time"
-    if isinstance(cause, (ConnectionError, EOFError)):
-        return "the connection broke"
-    return getattr(cause, "strerror", None) or type(cause).__name__
-
-
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield *exc* and what caused it, the nearest first."""
-    found: BaseException | None = exc
-    for _ in range(_MOST_CAUSES):
-        if found is None:
-            return
-        yield found
-        found = found.__cause__ or found.__context__
-
-
-def _status(cause: BaseException) -> int | None:
-    """Return the HTTP status that an exception of some driver has, under one of the usual names."""
-    for name in ("status", "status_code", "code"):
-        value = getattr(cause, name, None)
-        if isinstance(value, int) and 400 <= value <= 599:
-            return value
-    return None
+    if isinstance(exc, (ValueError, TypeError, ImportError, NotImplementedError)):
+        return lasting(shown, f"its driver does not read it ({type(exc).__name__})")
+    return passing(shown, driver_failure.passing_reason(exc))

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from blocks.errors import InvalidOptions, Permanent, SourceNotFound, StorageFull, TooLarge, Transient
+from blocks.errors import InvalidOptions, Permanent, SourceNotFound, TooLarge, Transient
 from blocks.redaction import without_password
+from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
 from tasks.sources import driver_source, http_source
 from tasks.sources.access import SourceAccess
@@ -58,10 +59,15 @@ class RemoteFile:
         elif self.location.archives:
             path = self.location.archives[0].path
         elif self.location.scheme in _HTTP:
-            path = unquote(urlsplit(self.location.place).path)
+            path = web_path(self.location.place)
         else:
             path = self.location.place.partition("://")[2]
         return PurePosixPath(path).name
+
+
+def web_path(url: str) -> str:
+    """Return the decoded path of an HTTP or file URL, also of one that is not well formed."""
+    return unquote(url.partition("://")[2].partition("#")[0].partition("?")[0].partition("/")[2])
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class SourceReader:
         self._max_file_bytes = max_file_bytes
         self._open = ExitStack()
         self._archives: dict[str, _Archive] = {}
+        self._drivers: dict[str, Any] = {}
         # Reentrant: an archive can be in another one.
         self._lock = RLock()
 
@@ -94,6 +101,7 @@ class SourceReader:
 
     def __exit__(self, *_: object) -> None:
         self._archives.clear()
+        self._drivers.clear()
         self._open.close()
 
     def check(self, source: str) -> Location:
@@ -160,8 +168,24 @@ class SourceReader:
         if location.scheme in _S3:
             yield from self._s3.read(location.place, file.key)
             return
-        filesystem, path = driver_source.open_place(location.place)
-        yield from driver_source.read(filesystem, path if file.key is None else file.key, shown)
+        place = driver_source.place_of(location.place)
+        with self._connected(place, shown) as filesystem:
+            yield from driver_source.read(filesystem, place.path if file.key is None else file.key, shown)
+
+    @contextmanager
+    def _connected(self, place: driver_source.Place, shown: str) -> Generator[Any]:
+        """Yield the driver for *place*, connected once a run. After a failure that may pass it is replaced."""
+        with self._lock:
+            filesystem = self._drivers.get(place.key)
+            if filesystem is None:
+                filesystem = self._drivers[place.key] = place.connect(shown)
+        try:
+            yield filesystem
+        except Transient:
+            with self._lock:
+                if self._drivers.get(place.key) is filesystem:
+                    del self._drivers[place.key]
+            raise
 
     def _patiently(self, source: str, location: Location) -> _Listing:
         for pause in _LISTING_PAUSES_SECONDS:
@@ -181,9 +205,10 @@ class SourceReader:
         if location.scheme in _S3:
             bucket = "/".join(place.split("/", 3)[:3])
             return self._s3.sizes(place), lambda key: f"{location.head}{bucket}/{key}"
-        filesystem, path = driver_source.open_place(place)
-        sizes = driver_source.sizes(filesystem, path, shown)
-        return sizes, lambda key: location.head + driver_source.url_of(key, place, path, filesystem)
+        at = driver_source.place_of(place)
+        with self._connected(at, shown) as filesystem:
+            sizes = driver_source.sizes(filesystem, at.path, shown)
+        return sizes, lambda key: location.head + driver_source.url_of(key, place, at.path, filesystem)
 
     def _archive(self, location: Location, shown: str) -> _Archive:
         """Return the outermost archive of a chain; each is opened once a run, with what is around it."""
@@ -207,18 +232,16 @@ class SourceReader:
         copy = cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115 - closed with the run
         try:
             size = 0
-            for piece in self.read(RemoteFile(location.place, location)):
-                size += len(piece)
-                if size > self._max_file_bytes:
-                    raise TooLarge(
-                        f"the archive {shown} is larger than {self._max_file_bytes // 2**20} MiB; "
-                        "raise WAYBILL_MAX_FILE_MIB to allow it"
-                    )
-                copy.write(piece)
-            copy.seek(0)
-        except OSError as exc:  # of the copy: those of the source are translated already
-            copy.close()
-            raise StorageFull(f"cannot keep a copy of {shown} in {self._scratch}: {exc.strerror}") from exc
+            with write_errors(f"a copy of {shown} in {self._scratch}"):  # errors of the source are translated already
+                for piece in self.read(RemoteFile(location.place, location)):
+                    size += len(piece)
+                    if size > self._max_file_bytes:
+                        raise TooLarge(
+                            f"the archive {shown} is larger than {self._max_file_bytes // 2**20} MiB; "
+                            "raise WAYBILL_MAX_FILE_MIB to allow it"
+                        )
+                    copy.write(piece)
+                copy.seek(0)
         except BaseException:
             copy.close()
             raise

@@ -16,13 +16,12 @@ from zipfile import ZipFile
 
 import fsspec
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
-from blocks.errors import InvalidOptions, SourceNotFound, StorageUnavailable
+from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.redaction import custody_source, display_source
 from tasks import sources as product
 from tasks.intake import display_name
-from tasks.sources import Source, SourceAccess, SourceReader, driver_source, names_nothing
+from tasks.sources import Source, SourceAccess, SourceReader, names_nothing
 
 
 def expand(sources: Sequence[str], access: SourceAccess | None = None) -> list[Source]:
@@ -281,33 +280,6 @@ def test_a_folder_of_hidden_files_holds_none(memory: str) -> None:
     fsspec.filesystem("memory").pipe(f"{memory.removeprefix('memory:/')}/h/.x", b"")
     with pytest.raises(SourceNotFound):
         expand([f"{memory}/h"])
-
-
-def test_a_driver_whose_connection_has_ended_is_not_used_again() -> None:
-    class Dialled(MemoryFileSystem):
-        """One connection for each instance, as with SFTP and FTP; the first one has ended."""
-
-        protocol = "dialled"
-        dialled = 0
-
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options)
-            type(self).dialled += 1
-            self.has_ended = self.dialled == 1
-
-        def open(self, *arguments: Any, **options: Any) -> Any:
-            if self.has_ended:
-                raise EOFError("the connection has ended")
-            return super().open(*arguments, **options)
-
-    fsspec.register_implementation("dialled", Dialled, clobber=True)
-    fsspec.filesystem("memory").pipe("/kept.txt", b"content")
-    filesystem, _ = driver_source.open_place("dialled://kept.txt")
-    with pytest.raises(StorageUnavailable):
-        list(driver_source.read(filesystem, "/kept.txt", "kept.txt"))
-    filesystem, _ = driver_source.open_place("dialled://kept.txt")
-    assert b"".join(driver_source.read(filesystem, "/kept.txt", "kept.txt")) == b"content"
-    fsspec.filesystem("memory").rm("/kept.txt")
 
 
 def test_a_url_without_a_driver_is_refused() -> None:
