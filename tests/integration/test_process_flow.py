@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -31,8 +31,10 @@ from prefect.settings import (
 from prefect.states import State
 
 from blocks.errors import InvalidOptions, SourceNotFound
+from blocks.settings import current_settings
 from flows.process import ProcessOptions, process_documents
 from tests import stored
+from tests.http_server import Answer, running_document_server
 from tests.integration.conftest import Workspace
 from tests.s3.fault_proxy import Fault, Request, running_fault_proxy
 from tests.shared_servers import PREFECT_ALONE
@@ -368,3 +370,45 @@ def test_the_parameters_make_a_form() -> None:
     for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens"):
         assert field in text
     assert json.loads(ProcessOptions().model_dump_json())["chunker"]
+
+
+# Sources --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_busy_server_is_asked_again_when_it_says_and_a_refused_source_stops_no_other(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.stage_tasks.take_custody.retry_delay_seconds", [0.0] * 3)
+    outside = workspace.documents.parent / "secret.txt"
+    outside.write_text("secret")
+    (workspace.documents / "out.txt").symlink_to(outside)
+    workspace.write("fine.txt", "fine")
+    with running_document_server() as server:
+        monkeypatch.setenv("WAYBILL_ALLOWED_SOURCES", f"{workspace.documents},{server.address}")
+        current_settings.cache_clear()
+        busy, asked = Answer(status=503, headers={"Retry-After": "1"}), list[float]()
+
+        def answered(answer: Answer) -> Callable[[], Answer]:
+            return lambda: (asked.append(time.monotonic()), answer)[1]
+
+        cut = Answer(b"not all of it", headers={"Content-Length": "29"})
+        url = server.answer("/busy.txt", *map(answered, [busy, cut, Answer(b"a document, and all of it now")]))
+        missing = server.answer("/forbidden.txt", Answer(status=403))
+        state, report = await process(
+            url, workspace.documents, missing, outside, workspace.home, f"file://{workspace.home}/scratch/../x"
+        )
+    assert state.is_failed()
+    found = {document["source"].rsplit("/", 1)[-1]: document for document in report["documents"]}
+    assert {name: document["error_type"] for name, document in found.items()} == {
+        "busy.txt": None,
+        "fine.txt": None,
+        "out.txt": "SourceRefused",
+        "forbidden.txt": "SourceNotFound",
+        "secret.txt": "SourceRefused",
+        "home": "SourceRefused",
+        "x": "SourceRefused",
+    }
+    assert found["busy.txt"]["artifacts"][0]["size"] == 29
+    assert asked[1] - asked[0] >= 1 and len(asked) == 3
+    assert "WAYBILL_ALLOWED_SOURCES" in found["secret.txt"]["error"]
+    assert rows(workspace, "select count(*) from artifacts where kind = 'upload'") == [(2,)]
