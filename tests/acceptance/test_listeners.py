@@ -183,6 +183,26 @@ def test_another_account_gets_nothing_from_the_other_ports(listeners: set[Listen
     assert as_nobody(lambda: answer_to_garbage(flows)) == ""
 
 
+def test_the_credential_is_shown_by_its_path_alone_and_is_in_no_log(waybill: CommandLine) -> None:
+    said = (waybill.home / "up.log").read_text()
+    assert str(waybill.home / "prefect-api-auth") in said
+    assert ("running as root" in said) == (os.geteuid() == 0)
+    _, password = prefect_login(waybill.home)
+    logs = [waybill.home / "up.log", *(waybill.home / "logs").iterdir()]
+    assert [log.name for log in logs if password in log.read_text(errors="replace")] == []
+
+
+@pytest.mark.parametrize("one", ["PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"])
+def test_one_half_of_a_credential_is_refused_before_anything_starts(alone: CommandLine, one: str) -> None:
+    other = ({"PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"} - {one}).pop()
+    for command in (("up", "--port", "0"), ("status", "00000000-0000-0000-0000-000000000000")):
+        refused = alone.with_environment(**{one: "me:secret"}).run(*command, expect=2).stderr
+        assert f"{one} is set without {other}" in refused
+        assert "Traceback" not in refused
+        assert "secret" not in refused
+    assert not (alone.home / "postgres").exists()
+
+
 class _EvilPage(BaseHTTPRequestHandler):
     """A page of another origin, and an answer that this page may read: it shows that the browser lets it ask."""
 

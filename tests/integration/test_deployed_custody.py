@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.age import X25519Identity
-from blocks.errors import NoMatchingIdentity, PrefectUnavailable
+from blocks.errors import NoMatchingIdentity, PrefectUnavailable, StackUnavailable
 from blocks.keys.block import KeyPair
 from blocks.open_custody import open_deployed_custody
 from blocks.postgres.pool import LONG_TIMEOUTS
 from blocks.prefect_blocks import BLOCK_NAME
+from blocks.runs.prefect_api import PrefectApi
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PREFECT_AUTH
+from waybill.stack.external import check_prefect_api
 
 pytestmark = PREFECT_ALONE
 
@@ -66,6 +69,37 @@ async def test_without_a_prefect_server_the_environment_says(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert (await locate(settings)).startswith(str(tmp_path / "of-the-environment"))
+
+
+async def test_a_server_that_refuses_the_credentials_is_named_as_such(
+    settings: Settings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    for credential in (None, "waybill:another"):
+        with temporary_settings({PREFECT_API_AUTH_STRING: credential}):
+            with pytest.raises(PrefectUnavailable, match="refuses the credentials; PREFECT_API_AUTH_STRING"):
+                await locate(settings)
+            async with PrefectApi.open(prefect_server) as prefect:
+                with pytest.raises(PrefectUnavailable, match="refuses the credentials; PREFECT_API_AUTH_STRING"):
+                    async with prefect.client() as client:
+                        await client.read_flows(limit=1)
+
+
+def test_credentials_of_the_environment_are_tried_and_else_those_of_the_profile(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
+    # The fixture has put them where Prefect keeps what it has read from a profile.
+    check_prefect_api(prefect_server)
+    with temporary_settings({PREFECT_API_AUTH_STRING: None}):
+        with pytest.raises(StackUnavailable, match="asks for credentials: set PREFECT_API_AUTH_STRING"):
+            check_prefect_api(prefect_server)
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", PREFECT_AUTH)
+        check_prefect_api(prefect_server)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "waybill:another")
+    with pytest.raises(StackUnavailable, match="refuses the credentials: set PREFECT_API_AUTH_STRING") as refused:
+        check_prefect_api(prefect_server)
+    assert "waybill:another" not in str(refused.value)
 
 
 async def test_a_server_that_does_not_answer_is_no_reason_to_look_elsewhere(

@@ -243,6 +243,25 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(
             assert answer["started"] == []
             assert answer["prefect_ui_url"] == stack["prefect_ui_url"]
             assert guest.leave() == 0
+        for refused in ({}, {"PREFECT_API_AUTH_STRING": "waybill:another"}):
+            with StackCommand(
+                tmp_path / "other", "--prefect",
+                PREFECT_API_URL=stack["prefect_api_url"], WAYBILL_DATABASE_URL=stack["database_url"], **refused,
+            ) as guest:  # fmt: skip
+                answer = guest.answer()
+            assert answer["error"] == "StackUnavailable"
+            assert "set PREFECT_API_AUTH_STRING" in answer["message"]
+        # The same home with a credential that is not the running server's.
+        chosen = {"PREFECT_SERVER_API_AUTH_STRING": "me:mine", "PREFECT_API_AUTH_STRING": "me:mine"}
+        with StackCommand(home, "--prefect", **chosen) as other:
+            assert "was started with another credential" in other.answer()["message"]
+        # A server that an earlier version has started, and that is in use, asks for none: it is shared until it ends.
+        record = json.loads((home / "stack.json").read_text())
+        del record["prefect_server"]["credential"]
+        (home / "stack.json").write_text(json.dumps(record))
+        with StackCommand(home, "--prefect") as newer:
+            assert newer.answer()["started"] == []
+            assert newer.leave() == 0
         # Left right after the flow: the records are still on their way.
         assert first.leave() == 0
     assert left_running(home) == []
