@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -100,12 +101,22 @@ class SourceAccess:
 
     def _may_be_alias(self, descriptor: int, found: os.stat_result) -> bool:
         """Whether the path may hide that the file is private: a second hard link, or a bind mount."""
-        if found.st_nlink > 1:
-            return True
-        if self._home is None:
+        if found.st_dev not in self._private_devices:
             return False
         mount = _mount_of(descriptor)
-        return mount is None or mount != self._home_mount
+        return found.st_nlink > 1 or mount is None or mount != self._home_mount
+
+    @cached_property
+    def _private_devices(self) -> set[int]:
+        """The devices of the home, of what is directly in it, and of the other private files."""
+        paths = list(map(Path, self._private_files))
+        if self._home is not None:
+            paths += [Path(self._home), *Path(self._home).glob("*")]
+        found: set[int] = set()
+        for path in paths:
+            with suppress(OSError):
+                found.add(path.lstat().st_dev)
+        return found
 
     @cached_property
     def _home_mount(self) -> str | None:
@@ -125,11 +136,9 @@ class SourceAccess:
         walked = os.walk(self._home) if self._home is not None else ()
         paths = [os.path.join(folder, name) for folder, _, names in walked for name in names]  # noqa: PTH118 - many
         for path in [*self._private_files, *paths]:
-            try:
+            with suppress(OSError):
                 status = os.lstat(path)
-            except OSError:
-                continue
-            found.add((status.st_dev, status.st_ino))
+                found.add((status.st_dev, status.st_ino))
         return found
 
 
@@ -193,10 +202,8 @@ def _kernel_devices() -> set[int]:
     """Return the devices of /proc and /sys, whose files are answers of the kernel, not documents."""
     found: set[int] = set()
     for folder in ("/proc", "/sys"):
-        try:
+        with suppress(OSError):
             found.add(Path(folder).stat().st_dev)
-        except OSError:
-            continue
     return found - {Path("/").stat().st_dev}
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec import AbstractFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
-from blocks.errors import InvalidOptions, Transient, WaybillError
+from blocks.errors import InvalidOptions, StorageUnavailable, Transient, WaybillError
 from blocks.storage import read_chunks
 from tasks.sources import failure
 from tasks.sources.glob import is_glob
@@ -67,6 +67,8 @@ def open_archive(scheme: str, stream: BinaryIO, shown: str) -> Any:
     if scheme == "tar":
         magic = stream.read(_LONGEST_MAGIC)
         stream.seek(0)
+        # Else the driver guesses from the stream's name, which can be a number.
+        cast("Any", stream).original = "archive"
         options["compression"] = next((name for start, name in _COMPRESSIONS if magic.startswith(start)), None)
     try:
         driver = cast("Any", fsspec.get_filesystem_class(scheme))  # pyright: ignore[reportUnknownMemberType]
@@ -92,6 +94,16 @@ def sizes(filesystem: Any, path: str, shown: str) -> dict[str, int | None] | Non
         return _below(filesystem, path) if kind == "directory" else None
     except Exception as exc:
         raise failure.of_driver(exc, shown) from exc
+
+
+def read_member(archive: Any, path: str, shown: str) -> Iterator[bytes]:
+    """Yield the content of a file in an archive in pieces. Raises `SourceNotFound` also for what cannot be unpacked."""
+    try:
+        yield from read(archive, path, shown)
+    except StorageUnavailable as error:
+        if isinstance(error.__cause__, (OSError, WaybillError)):  # of the place that the archive is in
+            raise
+        raise failure.lasting(shown, "it is damaged, needs a password, or is a link") from error
 
 
 def read(filesystem: Any, path: str, shown: str) -> Iterator[bytes]:

@@ -18,6 +18,11 @@ def is_glob(text: str) -> bool:
     return glob.has_magic(text)
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether *path* is a folder or leads to one. `Path.is_dir` raises for what may not be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def matching(pattern: Path) -> list[Path]:
     """Return the paths that match *pattern*, in name order; none when its folder is missing or cannot be read."""
     parts = pattern.parts
@@ -33,7 +38,7 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
         for path in _shown(folder, first):
             if not rest:
                 yield path
-            elif path.is_dir():
+            elif is_folder(path):
                 yield from _below(path, rest)
     elif rest:
         yield from _below(folder / first, rest)
@@ -43,7 +48,7 @@ def _below(folder: Path, parts: Sequence[str]) -> Iterator[Path]:
 
 def _at_any_depth(folder: Path, rest: Sequence[str]) -> Iterator[Path]:
     if not rest:
-        if folder.is_dir():
+        if is_folder(folder):
             yield folder
     elif rest[0] == "**":  # "**/**" is "**"
         yield from _below(folder, rest)
@@ -61,5 +66,5 @@ def _shown(folder: Path, pattern: str) -> Iterator[Path]:
     for name in fnmatch.filter(names, pattern):
         path = folder / name
         hidden = name.startswith(".") and not pattern.startswith(".")
-        if not hidden and not (path.is_symlink() and path.is_dir()):
+        if not hidden and not (path.is_symlink() and is_folder(path)):
             yield path

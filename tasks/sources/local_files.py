@@ -7,6 +7,7 @@ means can change after listing, so `open_file` decides again, for what it has op
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -20,8 +21,11 @@ from blocks.errors import SourceNotFound, StorageUnavailable, WaybillError
 from blocks.storage import read_chunks
 from tasks.sources import failure
 from tasks.sources.access import FILE_SCHEMES, SourceAccess, inside, leads_out
-from tasks.sources.glob import is_glob, matching
+from tasks.sources.glob import is_folder, is_glob, matching
 from tasks.sources.markers import is_marker_name
+
+# A symbolic link that leads nowhere, or to itself.
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +83,13 @@ def listed(source: str, access: SourceAccess) -> list[LocalFile]:
     found = matches(source)
     if not found and not is_glob(source):
         return [LocalFile(path=local_path(path_text(source) or "").absolute())]
-    if len(found) == 1 and found[0] == _given(source) and not found[0].is_dir():
+    if len(found) == 1 and found[0] == _given(source) and not is_folder(found[0]):
         return [LocalFile(path=found[0].absolute())]
     within = os.path.realpath(_given(source))
     files = [
         file
         for path in found
-        for file in (_files_below(path, within, access) if path.is_dir() else _found(path, within, access))
+        for file in (_files_below(path, within, access) if is_folder(path) else _found(path, within, access))
     ]
     if not files:
         raise SourceNotFound(f"{source!r} has no files")
@@ -164,12 +168,17 @@ def _files_below(folder: Path, within: str, access: SourceAccess) -> Iterator[Lo
         )
         for name in sorted(names):
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file() and not _is_marker(path):
+            if not name.startswith(".") and _is_document(path):
                 yield from _found(path, within, access, real)
     for exc in unreadable:
         path = Path(exc.filename).absolute()
         yield LocalFile(path=path, error=failure.of_local(exc, str(path)))
 
 
-def _is_marker(path: Path) -> bool:
-    return is_marker_name(path.name) and path.stat().st_size == 0
+def _is_document(path: Path) -> bool:
+    """Whether an entry of a folder is taken for a file. One that cannot be looked at is: reading it shows why."""
+    try:
+        found = path.stat()
+    except OSError as exc:
+        return exc.errno not in _NO_FILE
+    return stat.S_ISREG(found.st_mode) and not (found.st_size == 0 and is_marker_name(path.name))

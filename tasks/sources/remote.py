@@ -149,7 +149,7 @@ class SourceReader:
         if location.archives:
             archive = self._archive(location, shown)
             with archive.lock:
-                yield from driver_source.read(archive.filesystem, file.key or location.archives[0].path, shown)
+                yield from driver_source.read_member(archive.filesystem, file.key or location.archives[0].path, shown)
             return
         yield from self._place(file)
 

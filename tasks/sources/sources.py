@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
-from blocks.errors import InvalidOptions, SourceRefused, Transient, WaybillError
+from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
 from blocks.redaction import CUSTODY_SCHEME, without_password
 from tasks.sources import local_files
 from tasks.sources.local_files import LocalFile, path_text
@@ -45,7 +45,9 @@ def expand(sources: Sequence[str], reader: SourceReader) -> list[Source]:
     for source in sources:
         try:
             listed = _expand_one(source, reader)
-        except (SourceRefused, Transient) as error:
+        except (InvalidOptions, SourceNotFound):
+            raise
+        except WaybillError as error:
             listed = [Source(text=_shown(source), name=PurePosixPath(source).name, error=error)]
         for one in listed:
             found.setdefault(one.path or one.url or one.file_id or one.text, one)

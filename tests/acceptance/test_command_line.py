@@ -273,6 +273,25 @@ def test_a_failing_document_gives_exit_code_1_and_its_reason(waybill: CommandLin
     assert "empty.pdf is empty" in waybill.run("process", tmp_path, "--stages", "1-2", expect=1).stderr
 
 
+def test_a_source_that_no_run_may_read_is_refused_before_anything_is_started(
+    alone: CommandLine, tmp_path: Path
+) -> None:
+    (alone.home / "storage-identity").write_text("AGE-SECRET-KEY-PQ-1")
+    (tmp_path / "permitted").mkdir()
+    (tmp_path / "a.md").write_text("a")
+    bounded = alone.with_environment(WAYBILL_ALLOWED_SOURCES=f"{tmp_path}/permitted,https://docs.example.org")
+    for command, source, words in (
+        (alone, alone.home / "storage-identity", "WAYBILL_HOME"),
+        (alone, f"simplecache::file://{alone.home}/storage-identity", "WAYBILL_HOME"),
+        (bounded, tmp_path / "a.md", "WAYBILL_ALLOWED_SOURCES"),
+        (bounded, "https://docs.example.org.evil.example/a.md", "allowed_sources"),
+    ):
+        error = command.json("process", source, expect=2)["error"]
+        assert error["code"] == "SourceRefused" and words in error["message"]
+    assert "SourceRefused" not in bounded.run("process", tmp_path / "a.md", expect=2).stderr
+    assert [path.name for path in alone.home.iterdir()] == ["storage-identity"]
+
+
 def test_a_run_on_the_served_deployment_gives_the_same(waybill: CommandLine, tmp_path: Path) -> None:
     """Started over Prefect's API as another program would; the deployment is served by `up`."""
     api, login = _api_address(waybill), prefect_login(waybill.home)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -124,11 +126,12 @@ def test_a_folder_that_cannot_be_read_fails_for_itself() -> None:
         for path in ("a.pdf", "locked/b.pdf", "open/c.pdf"):
             (root / path).parent.mkdir(exist_ok=True)
             (root / path).touch()
+        (root / "open/link.pdf").symlink_to("../locked/b.pdf")
         (root / "locked").chmod(0)
         done = subprocess.run([sys.executable, "-c", _AS_NOBODY, name], capture_output=True, text=True)
         (root / "locked").chmod(0o755)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [f"{name}/{path}" for path in ("a.pdf", "open/c.pdf", "locked")]
+    assert done.stdout.split() == [f"{name}/{path}" for path in ("a.pdf", "open/c.pdf", "open/link.pdf", "locked")]
 
 
 def test_a_name_that_is_not_utf_8_can_be_opened_and_told(folder: Path) -> None:
@@ -266,6 +269,23 @@ def test_files_in_an_archive_keep_the_archive_in_their_url(tmp_path: Path) -> No
         assert source.url is not None
         with fsspec.open(source.url, "rb") as stream:
             assert stream.read().startswith(b"docs/")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_is_what_it_holds_whatever_its_name(tmp_path: Path, mode: str) -> None:
+    with tarfile.open(tmp_path / "archive", mode) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name in ("docs/a.md", "docs/link.md"):
+            member = tarfile.TarInfo(name)
+            member.size = 3
+            if "link" in name:
+                member.type, member.size, member.linkname = tarfile.SYMTYPE, 0, "/etc/passwd"
+            archive.addfile(member, io.BytesIO(b"abc"))
+    with SourceReader(SourceAccess(), scratch=tmp_path, max_file_bytes=2**20) as reader:
+        file, link = product.expand([f"tar://docs::{tmp_path}/archive"], reader)
+        assert file.remote is not None and link.remote is not None
+        assert b"".join(reader.read(file.remote)) == b"abc"
+        with pytest.raises(SourceNotFound, match="is a link"):
+            b"".join(reader.read(link.remote))
 
 
 def test_a_url_that_names_nothing_fails_for_itself_and_a_glob_of_nothing_at_once(memory: str) -> None:
