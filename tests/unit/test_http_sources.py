@@ -112,7 +112,7 @@ def test_the_name_is_that_of_the_url(server: DocumentServer, reader: SourceReade
 def test_a_bomb_is_stopped_at_the_limit(server: DocumentServer, reader: SourceReader) -> None:
     url = server.answer("/bomb.zip", Answer(gzip.compress(bytes(64 * LIMIT)), headers={"Content-Encoding": "gzip"}))
     with pytest.raises(TooLarge, match="WAYBILL_MAX_FILE_MIB"):
-        expand([f"zip://*::{url}"], reader)
+        read(f"zip://*::{url}", reader)
 
 
 # What may pass and what stays -----------------------------------------------------------------------------------------
