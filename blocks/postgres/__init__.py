@@ -15,7 +15,6 @@ from blocks.postgres.connection import (
     fetch_row,
     is_missing_extension,
     postgres_errors,
-    require_writable,
     single_connection,
 )
 
@@ -30,6 +29,5 @@ __all__ = [
     "fetch_row",
     "is_missing_extension",
     "postgres_errors",
-    "require_writable",
     "single_connection",
 ]

@@ -170,16 +170,6 @@ def connect_arguments(database_url: str, *, longest_seconds: float = CONNECT_TIM
     return {name: value for name, value in arguments.items() if name not in given}
 
 
-async def require_writable(connection: Connection) -> None:
-    """Raise `CatalogUnavailable` while the server of *connection* takes no writes. One round trip."""
-    # On a standby the setting of the session says nothing.
-    statement = "select pg_is_in_recovery() or current_setting('transaction_read_only')::bool as refused"
-    if (await fetch_row(connection, statement, {}))["refused"]:
-        raise CatalogUnavailable(
-            "Postgres takes no writes now: it is a standby, or read-only", sqlstate="25006", stale_session=True
-        )
-
-
 async def execute(connection: Connection, statement: str, values: Mapping[str, Any]) -> psycopg.AsyncCursor[Row]:
     """Execute one statement with its *values*. Raises `CatalogUnavailable` and `CatalogRefused`."""
     # Statements are constants; values are always passed as parameters.
