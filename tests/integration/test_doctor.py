@@ -112,7 +112,7 @@ async def test_a_sound_home_has_no_finding_and_is_counted(sound: Sound) -> None:
     report = found.as_json()
     assert (report["status"], report["problems"], report["warnings"]) == ("ok", 0, 0)
     assert [one["name"] for one in report["checks"] if one["status"] == "skipped"] == [
-        "settings", "runs", "run-events", "documents",
+        "settings", "runs", "run-events", "documents", "backups",
     ]  # fmt: skip
     counts = report["counts"]
     assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 2)

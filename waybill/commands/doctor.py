@@ -94,6 +94,7 @@ def _examine_servers(
                     prefect_api_url=addresses.prefect_api_url,
                     is_shared=is_shared,
                     dispatcher_is_running=dispatcher,
+                    up_is_running=processes.up_is_running,
                     deep=deep,
                 )
             )

@@ -16,6 +16,7 @@ from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.gateway_socket import announced, listen
 from waybill.process.signals import holding_signals, noting_signals
+from waybill.stack.backup.wal_receiver import WalReceiver, wal_receiver
 from waybill.stack.deployments import project_directory
 from waybill.stack.home import prepare_home
 from waybill.stack.kept_process import KeptProcess, end_recorded
@@ -60,6 +61,8 @@ def run_up(
             # The port first: one that is taken is reported before anything is started.
             listen(host, port) as listener,
             announced(settings, listener) as gateway_url,
+            # Before the servers: Postgres sends the rest of its log to it before it ends.
+            wal_receiver(settings.home, say) as receiver,
             open_stack(settings, ui_port=ui_port, on_step=say) as stack,
         ):
             if on_ready is not None:
@@ -79,7 +82,8 @@ def run_up(
                     process.wait_until_ready()
                 with noting_signals() as shutdown_requested:
                     say(_addresses(stack.addresses, gateway_url))
-                    _keep_running(stack, kept, shutdown_requested, say)
+                    watched = [*kept, receiver] if settings.database_url is None else kept
+                    _keep_running(stack, watched, shutdown_requested, say)
                     say("stopping")
             finally:
                 with holding_signals():
@@ -88,7 +92,9 @@ def run_up(
     return 0
 
 
-def _keep_running(stack: Stack, kept: Sequence[KeptProcess], shutdown_requested: Event, say: OnStep) -> None:
+def _keep_running(
+    stack: Stack, kept: Sequence[KeptProcess | WalReceiver], shutdown_requested: Event, say: OnStep
+) -> None:
     repair_at = 0.0
     while not shutdown_requested.wait(_LOOK_SECONDS):
         if stack.is_intact():

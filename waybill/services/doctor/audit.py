@@ -9,6 +9,7 @@ from blocks.errors import InvalidKey
 from blocks.keys import StorageKeys, identities_of_its_own
 from blocks.settings import Settings
 from blocks.storage import open_backend
+from waybill.services.doctor.backups import check_backups
 from waybill.services.doctor.database import check_database
 from waybill.services.doctor.findings import Findings
 from waybill.services.doctor.home import HomeProcesses, check_home, check_key_files, check_processes, check_run_locks
@@ -34,6 +35,7 @@ async def audit_servers(
     prefect_api_url: str | None,
     is_shared: bool,
     dispatcher_is_running: bool,
+    up_is_running: bool = False,
     deep: bool = False,
 ) -> None:
     """Examine database, storage and Prefect. *is_shared*: other machines may use them too.
@@ -53,6 +55,7 @@ async def audit_servers(
         if deep:
             await check_deeply(custody, found)
         await check_outbox(catalog, found, dispatcher_is_running=dispatcher_is_running)
+        await check_backups(catalog, settings, found, up_is_running=up_is_running)
         # Imported here: it loads Prefect, whose settings the stack has put into the environment.
         from blocks.runs.prefect_api import PrefectApi
         from waybill.services.doctor.runs import check_output_locks, check_runs

@@ -45,6 +45,7 @@ CHECKS = {
     "deliveries": "every event has its delivery for each endpoint, once",
     "overdue": "deliveries are sent when they are due",
     "endpoints": "every webhook endpoint is sent to",
+    "backups": "the last backup is recent, and the log is archived since",
     "dead-deliveries": "no delivery was given up",
 }
 # Enough to find the kind of object; the counts say how many there are.

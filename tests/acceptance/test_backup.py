@@ -1,0 +1,159 @@
+"""Backup and restore, by destroying homes: all that a home promised holds in the restored one."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from blocks.access import parse_key
+from blocks.access.api_key import digest
+from blocks.links import Links
+from blocks.settings import Settings
+from tests.acceptance.conftest import CommandLine
+from tests.stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually
+from waybill.services.backups import Repository
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="waybill-backup-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def original(folder: Path, run_folder: Path) -> Iterator[CommandLine]:
+    """A home whose Postgres runs for the length of the module."""
+    commands = CommandLine(folder / "home", run_folder)
+    with StackCommand(commands.home) as stack:
+        stack.answer()
+        yield commands
+        stack.leave()
+    assert end_everything(commands.home) == []
+
+
+def put(waybill: CommandLine, folder: Path, name: str) -> dict[str, Any]:
+    (folder / name).write_text(f"This is {name}.\n")
+    return waybill.json("files", "put", folder / name)
+
+
+def content(waybill: CommandLine, file_id: str, target: Path) -> str:
+    waybill.run("files", "get", file_id, "-o", target, "--force")
+    return hashlib.sha256(target.read_bytes()).hexdigest()
+
+
+def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
+    original: CommandLine, folder: Path, tmp_path: Path
+) -> None:
+    repository = folder / "repository"
+    first = put(original, tmp_path, "first.txt")
+    key = original.json("keys", "create", "robot", "--scopes", "read")
+    original.json("webhooks", "add", "http://127.0.0.1:9/hook")
+    link = original.json("files", "share", first["file_id"])
+    early = original.json("backup", repository)
+    assert (early["files"], early["new_files"], early["problems"]) == (2, 2, [])
+    assert "is inside of the home" in original.json("backup", original.home / "b", expect=2)["error"]["message"]
+
+    # Killed in the middle: the earlier backup stays, and the next one clears up.
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "waybill", "backup", str(repository)], env=original.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    eventually(lambda: list((repository / "backups").glob(".*.partial")), "a backup is under way")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(PATIENCE_SECONDS)
+    assert [one.backup_id for one in Repository(repository).backups()] == [early["backup_id"]]
+
+    second = put(original, tmp_path, "second.txt")
+    late = original.json("backup", repository)
+    assert (late["files"], late["new_files"], late["kept"]) == (4, 2, 2)
+    assert list((repository / "backups").glob(".*")) == []
+    sums = repository / "backups" / late["backup_id"] / "files.sha256"
+    assert subprocess.run(["sha256sum", "--quiet", "-c", sums], cwd=repository).returncode == 0
+    moment = datetime.now(UTC).isoformat()
+    original.run("files", "rm", second["file_id"])
+    third = put(original, tmp_path, "third.txt")
+    # Takes the log of the deletion and of the third file into the archive, as `waybill up` does all the time.
+    last = original.json("backup", repository)
+    (repository / "files" / Path(last_location(original, third)).relative_to(original.home / "artifacts")).unlink()
+
+    # Back at the moment before the deletion.
+    then = replace(original, home=folder / "then")
+    restored = then.json("restore", repository, "--at", moment)
+    assert (restored["backup"]["backup_id"], restored["files"]) == (late["backup_id"], 2)
+    assert restored["missing"] == []
+    assert restored["doctor"]["problems"] == 0
+    with StackCommand(then.home) as stack:
+        database_url = stack.answer()["database_url"]
+        for one in (first, second):
+            assert content(then, one["file_id"], tmp_path / "copy") == one["sha256"]
+        assert [one["url"] for one in then.json("webhooks", "list")["endpoints"]] == ["http://127.0.0.1:9/hook"]
+        with psycopg.connect(database_url) as connection:
+            row = connection.execute("select key_id, secret_sha256 from api_keys").fetchone()
+        presented = parse_key(key["key"])
+        assert presented is not None
+        assert row == (presented.key_id, digest(presented.secret))
+        stack.leave()
+    links = Links.of(Settings(home=then.home))
+    assert links.check_download(link["url"].partition("token=")[2], UUID(first["file_id"]))
+    assert "holds something already" in then.json("restore", repository, expect=2)["error"]["message"]
+
+    # To the last archived moment: the deletion is there, and the file whose copy is lost is named and marked.
+    now = replace(original, home=folder / "now")
+    restored = now.json("restore", repository, expect=1)
+    assert restored["backup"]["backup_id"] == last["backup_id"]
+    assert [one["file_id"] for one in now.json("files", "list")["files"]] == [third["file_id"], first["file_id"]]
+    assert [third["file_id"] in line for line in restored["missing"]] == [True]
+    status = {check["name"]: check["status"] for check in restored["doctor"]["checks"]}
+    assert (status["damaged"], status["blobs"], status["orphans"]) == ("problem", "ok", "ok")
+    for home in (then.home, now.home):
+        assert end_everything(home) == []
+
+
+def last_location(waybill: CommandLine, one: dict[str, Any]) -> str:
+    return waybill.json("files", "show", one["file_id"])["location"]
+
+
+def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folder: Path, tmp_path: Path) -> None:
+    repository = folder / "refused"
+    made = original.json("backup", repository, "--keep", "1")
+    again = original.json("backup", repository, "--keep", "1")
+    assert (again["kept"], again["removed"]) == (1, 1)
+    elsewhere = replace(original, home=folder / "elsewhere")
+
+    def refused(*arguments: object, waybill: CommandLine = elsewhere) -> str:
+        return waybill.json(*arguments, expect=2)["error"]["message"]
+
+    assert "is no backup repository" in refused("restore", tmp_path)
+    assert "the oldest backup" in refused("restore", repository, "--at", made["began_at"])
+    assert "is no time" in refused("restore", repository, "--at", "yesterday")
+    (tmp_path / "something").touch()
+    assert "holds something else" in refused("backup", tmp_path, waybill=original)
+    description = repository / "backups" / again["backup_id"] / "backup.json"
+    text = description.read_text()
+    for changed, why in (
+        (text.replace('"postgres_major": 18', '"postgres_major": 12'), "of Postgres 12"),
+        (text.replace(again["schema_version"], "9999"), "schema version 9999"),
+        ("{", "cannot be read"),
+    ):
+        description.write_text(changed)
+        assert why in refused("restore", repository)
+    description.write_text(text)
+    (repository / "repository.json").write_text('{"waybill_backups": 1, "cluster": "7"}')
+    assert "another home" in refused("backup", repository, waybill=original)
+    outside = original.with_environment(WAYBILL_DATABASE_URL="postgresql:///elsewhere")
+    assert "WAYBILL_DATABASE_URL" in refused("backup", repository, waybill=outside)
+    assert not elsewhere.home.exists()

@@ -1,0 +1,17 @@
+"""Backup repositories: their folders and formats, and what a home knows of its own.
+
+`repository` reads and checks a repository, and the note in the home that names it. It runs no server and no program of
+Postgres: `waybill.stack.backup` makes backups and restores them, and the doctor only looks at what is written here.
+"""
+
+from waybill.services.backups.repository import (
+    SLOT,
+    Backup,
+    BackupNote,
+    Repository,
+    parse_time,
+    read_note,
+    write_note,
+)
+
+__all__ = ["SLOT", "Backup", "BackupNote", "Repository", "parse_time", "read_note", "write_note"]
