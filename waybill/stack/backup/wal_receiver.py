@@ -38,13 +38,17 @@ class WalReceiver:
         self._home = home
         self._say = say
         self._process: ProcessId | None = None
-        self._not_before = 0.0
+        self._started_at = self._not_before = 0.0
         self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def keep_running(self) -> None:
         """Start the receiver where backups are made and none runs."""
         now = time.monotonic()
-        if now < self._not_before or (self._process is not None and is_running(self._process)):
+        if now < self._not_before:
+            return
+        if self._process is not None and is_running(self._process):
+            if now - self._started_at > _LONGEST_PAUSE_SECONDS:
+                self._pause_seconds = _FIRST_PAUSE_SECONDS
             return
         try:
             note = read_note(self._home)
@@ -63,6 +67,7 @@ class WalReceiver:
             command = receive_wal(EmbeddedPostgres(self._home).url("postgres"), note.wal_folder)
             child = spawn(command, log=log, env=ENVIRONMENT, cwd=Path("/"))
         self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
+        self._started_at = now
         self._not_before = now + _FIRST_PAUSE_SECONDS
 
     def stop(self) -> None:
