@@ -152,3 +152,16 @@ class Artifact:
             "run_id": str(self.run_id) if self.run_id else None,
             **self.report,
         }
+
+
+def artifact_of(row: Mapping[str, Any]) -> Artifact:
+    """Return the artifact of a catalogue row.
+
+    Metadata or a report that is no JSON object, as SQL may write it, is shown as damage, and as an empty object.
+    """
+    if type(row["metadata"]) is dict and type(row["report"]) is dict:
+        return Artifact(**row)
+    odd = [name for name in ("metadata", "report") if type(row[name]) is not dict]
+    damage = row["damage"] or f"its row in the catalogue is damaged: {' and '.join(odd)} is no JSON object"
+    repaired: dict[str, Any] = {**row, **{name: {} for name in odd}, "damage": damage}
+    return Artifact(**repaired)

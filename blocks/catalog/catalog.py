@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from blocks.catalog import queries
-from blocks.catalog.artifact import Artifact, Kind, Reservation
+from blocks.catalog.artifact import Artifact, Kind, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
@@ -24,7 +24,7 @@ from blocks.errors import (
     InvalidOptions,
 )
 from blocks.postgres import Connection, Row, execute, fetch_all, fetch_optional, fetch_row, postgres_errors
-from blocks.postgres.page_cursor import read_cursor, write_cursor
+from blocks.postgres.page_cursor import read_row_cursor, write_cursor
 from blocks.postgres.pool import LONG_TIMEOUTS, Connections, Pool, Timeouts, open_pool
 
 # Working connections answer within milliseconds and broken ones fail immediately; only an unplugged network is slower.
@@ -131,7 +131,7 @@ class Catalog:
             raise ArtifactNotFound(
                 f"file {artifact.file_id} is no longer pending; process the document again", file_id=artifact.file_id
             )
-        return Artifact(**row)
+        return artifact_of(row)
 
     async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
         """Return the row's state, None without a row, and lock the row until the caller's transaction ends.
@@ -179,13 +179,13 @@ class Catalog:
         row = await fetch_optional(connection, queries.PIN, {"file_id": file_id, "note": note})
         if row is None:
             raise await _why_not_found(connection, file_id)
-        return Artifact(**row)
+        return artifact_of(row)
 
     async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
         """Let a file expire again, after `UNPIN_GRACE` at the earliest. Idempotent. Raises `ArtifactNotFound`."""
         values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
         row = await fetch_optional(connection, queries.UNPIN, values)
-        return Artifact(**row) if row else await self.get(connection, file_id)
+        return artifact_of(row) if row else await self.get(connection, file_id)
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
@@ -198,22 +198,22 @@ class Catalog:
         row = await fetch_optional(connection, statement, {"file_id": file_id})
         if row is None:
             raise await _why_not_found(connection, file_id)
-        return Artifact(**row)
+        return artifact_of(row)
 
     async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
         """Return those of the files that `get` would return, by id."""
         rows = await fetch_all(connection, queries.FIND_READABLE, {"file_ids": list(set(file_ids))})
-        return {row["file_id"]: Artifact(**row) for row in rows}
+        return {row["file_id"]: artifact_of(row) for row in rows}
 
     async def find_reusable(self, connection: Connection, stage_keys: Sequence[str]) -> dict[str, Artifact]:
         """Return the newest reusable output for each of *stage_keys* that has one."""
         rows = await fetch_all(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
-        return {row["stage_key"]: Artifact(**row) for row in rows}
+        return {row["stage_key"]: artifact_of(row) for row in rows}
 
     async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
         """Return the upload that holds this content under this source already, if any."""
         row = await fetch_optional(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
-        return Artifact(**row) if row else None
+        return artifact_of(row) if row else None
 
     async def list_artifacts(
         self,
@@ -231,11 +231,11 @@ class Catalog:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
         filters: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind}
         if after is not None:
-            filters["after_created_at"], filters["after_file_id"] = read_cursor(after)
+            filters["after_created_at"], filters["after_file_id"] = read_row_cursor(after)
         given = {name: value for name, value in filters.items() if value is not None}
         # One row more than the page shows whether there is a next one.
         rows = await fetch_all(connection, queries.list_statement(given), {**given, "limit": limit + 1})
-        artifacts = [Artifact(**row) for row in rows]
+        artifacts = [artifact_of(row) for row in rows]
         more = len(artifacts) > limit
         artifacts = artifacts[:limit]
         return Page(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from blocks.catalog import queries
-from blocks.catalog.artifact import Artifact, Stored
+from blocks.catalog.artifact import Artifact, Stored, artifact_of
 from blocks.catalog.catalog import Catalog
 from blocks.catalog.json_columns import json_text
 from blocks.postgres import Connection, execute, fetch_all, fetch_optional
@@ -46,7 +46,7 @@ async def longest_unverified(catalog: Catalog, limit: int | None = None) -> Asyn
         if not rows:
             return
         for row in rows:
-            artifact = Artifact(**row)
+            artifact = artifact_of(row)
             last = (artifact.verified_at or _NEVER, artifact.file_id)
             yield artifact
         left = None if left is None else left - len(rows)
@@ -78,7 +78,7 @@ async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIte
         if not rows:
             return
         for row in rows:
-            artifact = Artifact(**row)
+            artifact = artifact_of(row)
             after = artifact.file_id
             yield artifact
 

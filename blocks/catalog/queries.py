@@ -159,7 +159,7 @@ NOT_ENCRYPTED_FOR = f"""
 """
 
 BY_RECIPIENT = """
-    select encrypted_for, count(*) as files, sum(stored_size)::bigint as bytes,
+    select encrypted_for, count(*) as files, least(sum(stored_size), 9223372036854775807)::bigint as bytes,
            count(*) filter (where damaged_at is null) as undamaged
       from artifacts
      where state = 'available'
@@ -234,7 +234,7 @@ KNOWN_FILES = "select file_id, location from artifacts where file_id = any(%(fil
 NOW = "select clock_timestamp() as now"
 
 STATISTICS = """
-    select kind, stage, count(*) as count, sum(size)::bigint as bytes,
+    select kind, stage, count(*) as count, least(sum(size), 9223372036854775807)::bigint as bytes,
            min(created_at) as oldest, max(created_at) as newest
       from artifacts
      where state = 'available'
@@ -245,7 +245,7 @@ STATISTICS = """
 STATES = "select state, count(*) as count from artifacts group by state order by state"
 
 BY_KIND = """
-    select kind, count(*) as files, sum(stored_size)::bigint as stored_bytes,
+    select kind, count(*) as files, least(sum(stored_size), 9223372036854775807)::bigint as stored_bytes,
            count(*) filter (where pinned_at is not null) as pinned,
            count(*) filter (where damaged_at is not null) as damaged,
            count(*) filter (where pinned_at is null and expires_at > now()

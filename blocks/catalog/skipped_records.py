@@ -58,14 +58,20 @@ _LOG = logging.getLogger("waybill.skipped")
 _known: dict[tuple[str, str], tuple[str, float]] = {}
 
 
-async def report_skipped(connection: Connection, kind: SkippedKind, reasons: Mapping[str, str]) -> None:
-    """Report records that were left out, by id, with the reason; each is logged once. Raises nothing."""
+async def report_skipped(
+    connection: Connection, kind: SkippedKind, reasons: Mapping[str, str], *, is_logged: bool = False
+) -> None:
+    """Report records that were left out, by id, with the reason; each is logged once, unless it *is_logged* already.
+
+    Raises nothing.
+    """
     now, due = time.monotonic(), dict[str, str]()
     for record_id, reason in reasons.items():
         key, short = (kind, _short(record_id, _MAX_ID_CHARS)), _short(reason, _MAX_REASON_CHARS)
         before = _known.get(key)
         if before is None or before[0] != short:
-            _LOG.error("skipped %s=%s because=%s", *key, short)
+            if not is_logged:
+                _LOG.error("skipped %s=%s because=%s", *key, short)
         elif now - before[1] < _WRITE_EVERY_SECONDS:
             continue
         while len(_known) >= _MOST_REMEMBERED:

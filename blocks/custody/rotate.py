@@ -27,6 +27,7 @@ from blocks.catalog.maintenance import (
     not_encrypted_for,
     switch_move,
 )
+from blocks.catalog.skipped_records import report_skipped
 from blocks.custody.custody import Custody
 from blocks.custody.read import as_content_mismatch, header_pieces, require_key, stored_pieces
 from blocks.custody.write import store_pieces
@@ -35,6 +36,7 @@ from blocks.errors import (
     BlobMissing,
     ContentMismatch,
     InvalidOptions,
+    Permanent,
     RotationUnderWay,
     WaybillError,
 )
@@ -113,7 +115,12 @@ async def _clear_interrupted(custody: Custody) -> None:
     async with custody.catalog.connection() as connection:
         spares = await interrupted_moves(connection)
     for file_id, spare_location in spares:
-        await to_its_end(_remove_unused(custody, file_id, spare_location))
+        try:
+            await to_its_end(_remove_unused(custody, file_id, spare_location))
+        except Permanent as error:
+            # A path that is none of ours, say: the other files are moved all the same.
+            async with custody.catalog.connection() as connection:
+                await report_skipped(connection, "file", {str(file_id): error.message})
 
 
 async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:

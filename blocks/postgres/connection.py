@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from blocks.errors import CatalogFull, CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 from blocks.postgres.session import forget_libpq_variables, set_up_async_session, set_up_session
+from blocks.postgres.tolerant_rows import UNLOADABLE, tolerant_rows
 
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
@@ -182,12 +183,20 @@ async def execute(connection: Connection, statement: str, values: Mapping[str, A
 
 async def fetch_all(connection: Connection, statement: str, values: Mapping[str, Any]) -> list[Row]:
     """Return all rows of a statement. Raises like `execute`."""
-    return await (await execute(connection, statement, values)).fetchall()
+    cursor = await execute(connection, statement, values)
+    try:
+        return await cursor.fetchall()
+    except UNLOADABLE:
+        return tolerant_rows(cursor)
 
 
 async def fetch_optional(connection: Connection, statement: str, values: Mapping[str, Any]) -> Row | None:
     """Return the first row of a statement, None without one. Raises like `execute`."""
-    return await (await execute(connection, statement, values)).fetchone()
+    cursor = await execute(connection, statement, values)
+    try:
+        return await cursor.fetchone()
+    except UNLOADABLE:
+        return next(iter(tolerant_rows(cursor)), None)
 
 
 async def fetch_row(connection: Connection, statement: str, values: Mapping[str, Any]) -> Row:

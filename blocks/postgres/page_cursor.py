@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from datetime import datetime
 from uuid import UUID
 
 from blocks.errors import InvalidOptions
+from blocks.postgres.tolerant_rows import FarTime
+
+# `infinity`, or a time with a year that `datetime` does not reach, as Postgres writes both.
+_FAR_TIME = re.compile(
+    r"-?infinity|[0-9]{4,6}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9][0-9.+:-]{0,20}( BC)?"
+)
 
 
 def write_cursor(created_at: datetime, row_id: UUID) -> str:
     """Return the cursor that continues after this row."""
-    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {row_id}".encode()).decode()
+    text = created_at.postgres_text if isinstance(created_at, FarTime) else created_at.isoformat()
+    return base64.urlsafe_b64encode(f"{text} {row_id}".encode()).decode()
+
+
+def read_row_cursor(cursor: str) -> tuple[datetime | str, UUID]:
+    """Return the row of the database that *cursor* continues after, with its time as a parameter for Postgres.
+
+    Raises `InvalidOptions`.
+    """
+    try:
+        created_text, _, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().rpartition(" ")
+        if _FAR_TIME.fullmatch(created_text):
+            return created_text, UUID(row_id)
+    except (ValueError, binascii.Error):
+        pass  # as `read_cursor` says
+    return read_cursor(cursor)
 
 
 def read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Return the row that *cursor* continues after. Raises `InvalidOptions`."""
+    """Return the entry that *cursor* continues after. Raises `InvalidOptions`."""
     try:
         created_text, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         created_at = datetime.fromisoformat(created_text)

@@ -57,11 +57,6 @@ class SecretBox:
         path = settings.resolved_webhook_identity_file
         return cls(lambda may_create: identities_of_its_own(path, may_create=may_create))
 
-    def is_missing(self) -> bool:
-        """Return whether there is no identity yet, or it was lost. Raises `InvalidSettings` for an unusable file."""
-        self._identities = self._identities or self._load(False)
-        return not self._identities
-
     def seal(self, secret_id: UUID, secret: str) -> bytes:
         """Return *secret* encrypted. Raises `InvalidKey` for a malformed one, and `InvalidSettings`."""
         secret_bytes(secret)
@@ -88,7 +83,16 @@ class SecretBox:
             ) from exc
 
     def _open(self, secret_id: UUID, sealed: bytes) -> str:
-        found = cast("dict[str, str]", json.loads(b"".join(unseal([sealed], self._identities))))
-        if found["secret_id"] != str(secret_id):
+        opened = b"".join(unseal([sealed], self._identities))
+        try:
+            found = cast("dict[str, str]", json.loads(opened))
+            belongs_here, secret = found["secret_id"] == str(secret_id), found["secret"]
+            secret_bytes(secret)
+        except (ValueError, TypeError, LookupError, AttributeError, InvalidKey):
+            # Without the cause, whose message may quote the secret.
+            raise InvalidSettings(
+                "a webhook secret in the database is not one; make a new one: waybill webhooks rotate"
+            ) from None
+        if not belongs_here:
             raise InvalidSettings("a webhook secret in the database belongs to another row; it was moved")
-        return found["secret"]
+        return secret

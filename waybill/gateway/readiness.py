@@ -16,6 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from blocks.catalog.skipped_records import skipped_counts
 from blocks.custody import Custody
 from blocks.errors import CatalogFull, InvalidSettings, StorageFull, WaybillError
 from blocks.postgres import fetch_row
@@ -66,6 +67,7 @@ class Readiness:
             "database": _Dependency("the database", lambda: _reach_database(custody)),
             "storage": _Dependency("the storage", _Storing(custody).reach),
         }
+        self._skipped = FreshAnswer(lambda: _count_skipped(custody))
         if prefect.configured:
             self._checks["prefect"] = _Dependency("Prefect", lambda: _reach_prefect(prefect))
 
@@ -74,6 +76,13 @@ class Readiness:
         found = await asyncio.gather(*(dependency.check() for dependency in self._checks.values()))
         unchecked = DependencyCheck(status="not configured", milliseconds=0.0, problem=None)
         return dict.fromkeys(DEPENDENCIES, unchecked) | dict(zip(self._checks, found, strict=True))
+
+    async def skipped(self) -> dict[str, int]:
+        """Return how many records were left out lately because they cannot be read, by kind; empty in an outage."""
+        try:
+            return await self._skipped.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=CHECK_SECONDS)
+        except (WaybillError, TimeoutError):
+            return {}
 
 
 class _Dependency:
@@ -124,6 +133,11 @@ async def _reach_database(custody: Custody) -> None:
         found = await fetch_row(connection, _IS_WRITABLE, {})
     if not found["writable"]:
         raise _NotReady("the database is read-only")
+
+
+async def _count_skipped(custody: Custody) -> dict[str, int]:
+    async with custody.catalog.connection() as connection:
+        return await skipped_counts(connection)
 
 
 async def _reach_prefect(prefect: PrefectApi) -> None:

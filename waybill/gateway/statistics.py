@@ -11,12 +11,14 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
+from typing import get_args
 
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from blocks.catalog import KINDS, Catalog, custody_statistics, unfinished_files
+from blocks.catalog.skipped_records import SkippedKind, skipped_counts
 from blocks.errors import Transient
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS
@@ -44,7 +46,12 @@ class Statistics:
     def __init__(self, catalog: Catalog, prefect: PrefectApi) -> None:
         events = _EventCounts(catalog)
         reading: dict[str, list[Callable[[], Awaitable[Families]]]] = {
-            "database": [lambda: _custody(catalog), lambda: _deliveries(catalog), events.families],
+            "database": [
+                lambda: _custody(catalog),
+                lambda: _deliveries(catalog),
+                events.families,
+                lambda: _skipped(catalog),
+            ],
             "prefect": [lambda: _runs(prefect)],
         }
         self._sources = {name: [FreshAnswer(read) for read in reads] for name, reads in reading.items()}
@@ -173,6 +180,19 @@ async def _deliveries(catalog: Catalog) -> Families:
         _gauge("waybill_webhook_endpoints", "Webhook endpoints; held: paused for a while.", "state",
                found.endpoints.items()),
     ]  # fmt: skip
+
+
+async def _skipped(catalog: Catalog) -> Families:
+    async with catalog.connection() as connection:
+        counts = await skipped_counts(connection)
+    return [
+        _gauge(
+            "waybill_skipped_records",
+            "Records that cannot be read and were left out within the last hour.",
+            "kind",
+            ((kind, counts.get(kind, 0)) for kind in get_args(SkippedKind)),
+        )
+    ]
 
 
 async def _runs(prefect: PrefectApi) -> Families:

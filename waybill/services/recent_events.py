@@ -22,7 +22,6 @@ from blocks.catalog import Catalog
 from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import InvalidOptions
 from blocks.redaction import redacted_source
-from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
@@ -56,11 +55,10 @@ async def read_recent_events(
         raise InvalidOptions(f"at most {MAX_HOURS} hours and {MAX_EVENTS} events can be read, not {hours} and {limit}")
     async with catalog.connection() as connection:
         now = await catalog.now()
-        catalogue = await catalogue_id(connection)
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
     unreadable = UnreadableRuns()
-    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit, catalogue)
-    documents, broken = _of_documents(recorded)
+    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit)
+    documents, broken = of_documents(recorded)
     entries = [*changes, *documents]
     if unreadable.reasons or broken:
         async with catalog.connection() as connection:
@@ -80,14 +78,12 @@ async def read_recent_events(
 
 
 async def _state_changes(
-    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int, catalogue: str
+    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int
 ) -> tuple[list[Entry], bool]:
     """Return the newest changes, at least *limit* of them if there are, and whether any are left out."""
     runs: dict[UUID, FlowRun] = {}
     more = False
     async for run in _runs(client, unreadable, since):
-        if is_of_another_catalogue(run, catalogue):
-            continue
         more = len(runs) == MAX_RUNS and run.id not in runs
         if more:
             break
@@ -141,7 +137,7 @@ def _of_run(run: FlowRun, change: Change) -> Entry:
     }
 
 
-def _of_documents(events: Sequence[RecordedEvent]) -> tuple[list[Entry], dict[str, str]]:
+def of_documents(events: Sequence[RecordedEvent]) -> tuple[list[Entry], dict[str, str]]:
     """Return the entries of *events*, and by id why the others cannot be read."""
     entries: list[Entry] = []
     broken: dict[str, str] = {}

@@ -13,6 +13,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 from blocks.catalog import Catalog, Connection
+from blocks.catalog.skipped_records import forget_skipped, report_skipped
 from blocks.errors import InvalidSettings, Transient
 from blocks.runtime.outage_log import OutageLog, Problems
 from blocks.webhooks.dispatch.endpoint_worker import EndpointWorker, EndpointWorkerParts
@@ -164,8 +165,8 @@ class SigningKeys:
             found = dict[UUID, tuple[bytes, ...]]()
             for secret_id in wanted:
                 found |= await self._read_one(connection, secret_id)
-        for secret_id in found:
-            self._problems.is_over(secret_id)
+        opened = [str(secret_id) for secret_id in found if self._problems.is_over(secret_id)]
+        await forget_skipped(connection, "secret", opened)
         return found
 
     async def _read_one(self, connection: Connection, secret_id: UUID) -> dict[UUID, tuple[bytes, ...]]:
@@ -174,4 +175,5 @@ class SigningKeys:
         except InvalidSettings as exc:
             if self._problems.is_new(secret_id):
                 _LOG.error("secret=%s cannot be opened, its deliveries wait: %s", secret_id, exc.message)
+            await report_skipped(connection, "secret", {str(secret_id): exc.message}, is_logged=True)
             return {}

@@ -14,7 +14,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from blocks.catalog import Catalog, Connection
-from blocks.errors import EndpointNotFound, Transient
+from blocks.catalog.skipped_records import SkippedKind, report_skipped
+from blocks.errors import CatalogRefused, EndpointNotFound, Transient
 from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.endpoints import disable_endpoint
@@ -86,7 +87,7 @@ class OutcomeWriter:
             outcomes, updates = self._outcomes[:_BATCH], self._updates
             self._updates = {}
             try:
-                await self._write([outcome for _, outcome in outcomes], updates)
+                written = await self._write_all(outcomes, updates)
             except BaseException:
                 for endpoint_id, later in self._updates.items():
                     updates[endpoint_id] = _combined(updates[endpoint_id], later) if endpoint_id in updates else later
@@ -94,8 +95,35 @@ class OutcomeWriter:
                 raise
             # Outcomes that were added meanwhile stand after these.
             del self._outcomes[: len(outcomes)]
-            self._on_written(outcomes)
+            self._on_written(written)
         self._filled.clear()
+
+    async def _write_all(
+        self, outcomes: Sequence[tuple[UUID, Outcome]], updates: dict[UUID, EndpointUpdate]
+    ) -> Sequence[tuple[UUID, Outcome]]:
+        """Write all; where the database refuses them, one by one without those that it refuses. Return the written."""
+        try:
+            await self._write([outcome for _, outcome in outcomes], updates)
+            return outcomes
+        except CatalogRefused:
+            written: list[tuple[UUID, Outcome]] = []
+        for endpoint_id, update in updates.items():
+            try:
+                await self._write([], {endpoint_id: update})
+            except CatalogRefused as error:
+                await self._report("endpoint", endpoint_id, error)
+        for endpoint_id, outcome in outcomes:
+            try:
+                await self._write([outcome], {})
+                written.append((endpoint_id, outcome))
+            except CatalogRefused as error:
+                # It stays in work, so that this dispatcher does not send it again and again.
+                await self._report("delivery", outcome.delivery_id, error)
+        return written
+
+    async def _report(self, kind: SkippedKind, record_id: UUID, error: CatalogRefused) -> None:
+        async with self._catalog.connection() as connection:
+            await report_skipped(connection, kind, {str(record_id): error.message})
 
     async def _write(self, outcomes: Sequence[Outcome], updates: dict[UUID, EndpointUpdate]) -> None:
         if not updates:

@@ -25,6 +25,8 @@ BREAKER_THRESHOLD = 20
 _FIRST_PAUSE = timedelta(seconds=1)
 # A receiver that is back is noticed this late at most.
 LONGEST_PAUSE = timedelta(seconds=60)
+# Far more than open the breaker.
+_MOST_FAILURES = 1_000_000
 # 1 s doubled six times exceeds the longest pause; a bound keeps the power small.
 _DOUBLINGS = 6
 
@@ -71,7 +73,7 @@ def next_pause(schedule: Sequence[timedelta], attempts_made: int, random: Callab
     """
     if attempts_made >= len(schedule):
         return None
-    return schedule[attempts_made] * (1 + JITTER * random())
+    return schedule[max(attempts_made, 0)] * (1 + JITTER * random())
 
 
 class Breaker:
@@ -84,7 +86,8 @@ class Breaker:
     """
 
     def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
+        # Any number may have been written; it counts on from here, in a column of 32 bits.
+        self.failures = min(max(failures, 0), _MOST_FAILURES)
         self._failed: set[UUID] = set()
 
     @property

@@ -12,7 +12,7 @@ from blocks.catalog import MAX_PAGE, Connection
 from blocks.errors import DeliveryNotFound, InvalidOptions
 from blocks.json_cleaning import json_value
 from blocks.postgres import fetch_all, fetch_optional, fetch_row
-from blocks.postgres.page_cursor import read_cursor, write_cursor
+from blocks.postgres.page_cursor import read_row_cursor, write_cursor
 from blocks.webhooks.outbox.deliveries import DeliveryState
 
 _DELIVERIES = """
@@ -117,7 +117,7 @@ async def list_deliveries(
         "endpoint_id": endpoint_id, "state": state, "task_id": task_id, "since": since,
     }  # fmt: skip
     if after is not None:
-        values["after_created_at"], values["after_delivery_id"] = read_cursor(after)
+        values["after_created_at"], values["after_delivery_id"] = read_row_cursor(after)
     # Only the filters that are given, so that Postgres can use their indexes; by key set and never by offset.
     conditions = [condition for name, condition in _CONDITIONS.items() if values.get(name) is not None]
     statement = f"""

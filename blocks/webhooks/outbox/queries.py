@@ -156,7 +156,7 @@ RECORD_OUTCOMES = """
           from outcome o join webhook_deliveries using (delivery_id)
     )
     update webhook_deliveries d
-       set state = o.state, attempts = d.attempts + 1,
+       set state = o.state, attempts = least(d.attempts, 2147483646) + 1,
            due_at = case when o.state = 'pending'
                          then clock_timestamp() + make_interval(secs => o.pause_seconds) else d.due_at end,
            settled_at = case when o.state <> 'pending' then clock_timestamp() end

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Literal, cast
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from waybill.gateway.errors import RETRY_AFTER_SECONDS, json_response
 from waybill.gateway.readiness import DependencyCheck, Readiness
@@ -33,6 +34,10 @@ class ReadyAnswer(BaseModel):
 
     status: Literal["ready", "not ready"]
     checks: ReadyChecks
+    skipped: dict[str, int] = Field(
+        description="Records that cannot be read and were left out within the last hour, by kind; a warning only.",
+        examples=[{"run": 1}],
+    )
 
 
 @router.get("/health", response_model=HealthAnswer)
@@ -48,12 +53,14 @@ async def health() -> Response:
 )
 async def ready(request: Request) -> Response:
     """Report whether the database, the storage and Prefect answer."""
-    checks = await cast("Readiness", request.app.state.readiness).checks()
+    readiness = cast("Readiness", request.app.state.readiness)
+    checks, skipped = await asyncio.gather(readiness.checks(), readiness.skipped())
     is_ready = all(check.status != "problem" for check in checks.values())
     return json_response(
         {
             "status": "ready" if is_ready else "not ready",
             "checks": {name: check.model_dump() for name, check in checks.items()},
+            "skipped": skipped,
         },
         200 if is_ready else 503,
         headers={} if is_ready else {"Retry-After": str(RETRY_AFTER_SECONDS)},
