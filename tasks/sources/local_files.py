@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from blocks.errors import SourceNotFound, StorageUnavailable, WaybillError
 from blocks.storage import read_chunks
+from blocks.storage.driver_failure import LASTING_ERRNOS
 from tasks.sources import failure
 from tasks.sources.access import FILE_SCHEMES, SourceAccess, inside, leads_out
 from tasks.sources.glob import is_folder, is_glob, matching
@@ -63,7 +64,7 @@ def matches(source: str) -> list[Path]:
     name = path_text(source) or ""
     # Programs write file URLs with %20 for a blank, people paste paths behind file://.
     for text in (name, unquote(name)) if name != source else (name,):
-        if text and os.path.lexists(local_path(text)):
+        if text and _is_there(local_path(text)):
             return [local_path(text)]
     return matching(local_path(name)) if is_glob(name) else []
 
@@ -92,6 +93,10 @@ def listed(source: str, access: SourceAccess) -> list[LocalFile]:
         for file in (_files_below(path, within, access) if is_folder(path) else _found(path, within, access))
     ]
     if not files:
+        try:
+            os.scandir(_given(source)).close()
+        except OSError as exc:
+            raise failure.of_local(exc, source) from exc
         raise SourceNotFound(f"{source!r} has no files")
     return files
 
@@ -133,10 +138,21 @@ def read_file(stream: BinaryIO, opened: os.stat_result, shown: str) -> Iterator[
         raise StorageUnavailable(f"{shown} changed while it was read; is it still being written?")
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether *path* exists, or may: then reading it shows what is wrong."""
+    try:
+        path.lstat()
+    except ValueError:
+        return False
+    except OSError as exc:
+        return exc.errno in {errno.EACCES, errno.EPERM} or exc.errno not in LASTING_ERRNOS
+    return True
+
+
 def _given(source: str) -> Path:
     """Return the existing path that *source* names, else the folder that its wildcards begin in, else its path."""
     name = path_text(source) or ""
-    found = matches(source) if not is_glob(name) or os.path.lexists(local_path(name)) else []
+    found = matches(source) if not is_glob(name) or _is_there(local_path(name)) else []
     if found:
         return found[0]
     path = local_path(name)

@@ -1,16 +1,19 @@
-"""Objects that stand for folders: consoles and Hadoop write them into stores that have no folders; pure."""
+"""Empty objects that are no documents: they stand for folders, or say that a job is done; pure.
+
+Consoles and Hadoop write them into stores that have no folders.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-# Hadoop's s3n and EMR: an empty object with the folder's name and this ending.
-_HADOOP = "_$folder$"
+# Of Hadoop's s3n and EMR: the folder's name and this ending. Of Hadoop and Spark: in a folder that was written whole.
+_HADOOP_FOLDER, _HADOOP_SUCCESS = "_$folder$", "_SUCCESS"
 
 
 def is_marker_name(name: str) -> bool:
     """Return whether an empty object of this name is a marker, whatever else there is."""
-    return name.endswith(("/", _HADOOP))
+    return name.endswith(("/", _HADOOP_FOLDER)) or name.rpartition("/")[2] == _HADOOP_SUCCESS
 
 
 def without_markers(sizes: Mapping[str, int | None]) -> list[str]:

@@ -215,6 +215,7 @@ def test_paths_on_a_server_are_plain(reader: SourceReader, fake: type[Fake]) -> 
 
 def test_markers_on_a_server_are_no_documents(reader: SourceReader, fake: type[Fake]) -> None:
     fake.files |= {"/in/": b"", "/in/sub": b"", "/in/sub/x.md": b"x", "/in/y_$folder$": b"", "/in/zero.md": b""}
+    fake.files |= {"/in/sub/_SUCCESS": b""}
     assert read(reader, "fake:///in") == {"fake:///in/sub/x.md": b"x", "fake:///in/zero.md": b""}
 
 

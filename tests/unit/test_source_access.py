@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -295,3 +297,40 @@ def test_a_file_that_is_being_written_is_read_again_later(tmp_path: Path, monkey
     monkeypatch.setattr(local_files, "read_chunks", slowly)
     with pytest.raises(StorageUnavailable, match="changed while it was read"):
         examine(path, str(path), 2**30)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind"),
+    [
+        ([errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG], SourceNotFound),
+        ([errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EMFILE, errno.ENOMEM], StorageUnavailable),
+    ],
+)
+def test_a_disk_that_does_not_answer_is_not_a_file_that_is_not_there(
+    reader: SourceReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers: list[int], kind: type[WaybillError]
+) -> None:
+    (source,) = expand([str(tmp_path / "docs/a.md")], reader)
+    for number in numbers:
+
+        def failing(*_: object, number: int = number, **__: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", failing)
+            with pytest.raises(kind, match=re.escape(os.strerror(number))):
+                read(source, reader)
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_empty(
+    reader: SourceReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", failing)
+    monkeypatch.setattr(os, "listdir", failing)
+    with pytest.raises(SourceNotFound, match="Permission denied"):
+        expand([f"{tmp_path}/docs/*.md"], reader)
+    (source,) = expand([f"{tmp_path}/docs"], reader)
+    with pytest.raises(SourceNotFound, match="Permission denied"):
+        read(source, reader)
