@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
-from blocks.errors import StackUnavailable
+from blocks.errors import StackUnavailable, StorageFull, TargetUnwritable
 from blocks.runtime.file_lock import leads_to, lock_file, try_lock
+from blocks.runtime.write_errors import is_disk_full, write_error
 
 _FOLDER = "leases"
 _SUFFIX = ".lease"
@@ -84,7 +85,9 @@ def _folder(home: Path) -> Path:
     return folder
 
 
-def _unusable(path: Path, exc: OSError) -> StackUnavailable:
+def _unusable(path: Path, exc: OSError) -> StackUnavailable | StorageFull | TargetUnwritable:
+    if is_disk_full(exc):
+        return write_error(path, exc)
     return StackUnavailable(
         f"cannot use {path}: {exc.strerror}; WAYBILL_HOME must name a directory that this user can write to"
     )

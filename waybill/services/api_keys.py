@@ -28,6 +28,7 @@ from blocks.catalog import Connection
 from blocks.errors import InvalidSettings
 from blocks.postgres import single_connection
 from blocks.runtime.atomic_file import atomic_file
+from blocks.runtime.write_errors import is_disk_full, write_error
 from blocks.settings import Settings
 
 KEY_FILE_NAME = "api-key"
@@ -75,6 +76,8 @@ async def ensure_first_key(settings: Settings, *, by: Actor) -> str | None:
             with atomic_file(path) as stream:
                 stream.write(f"{made.text}\n".encode())
     except OSError as exc:
+        if is_disk_full(exc):
+            raise write_error(path, exc) from exc
         raise InvalidSettings(f"cannot use {path}: {exc.strerror}; the API key of this home belongs there") from exc
     return made.text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from blocks.errors import StackUnavailable
+from blocks.runtime.write_errors import is_disk_full, write_error
 
 # Holds the errors of many runs; a home keeps at most two logs per server.
 _LOG_LIMIT_BYTES = 1024 * 1024
@@ -41,6 +42,8 @@ def prepare_home(home: Path) -> None:
                     f"keys in it; {remedy}, on another file system"
                 )
     except OSError as exc:
+        if is_disk_full(exc):
+            raise write_error(home, exc) from exc
         raise StackUnavailable(f"cannot use {home} as the home: {exc.strerror}; {remedy}") from exc
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from blocks.errors import StackUnavailable
 from blocks.runtime.file_lock import open_lock_file, try_lock
+from blocks.runtime.write_errors import is_disk_full, write_error
 
 # A first start takes up to 15 s on a slow disk, a stop up to 40 s when a server hangs; longer means it never ends.
 _WAIT_SECONDS = 180.0
@@ -89,6 +90,8 @@ def _open(path: Path) -> int:
         # Not inheritable: a server that outlives this command must not keep the lock.
         return open_lock_file(path)
     except OSError as exc:
+        if is_disk_full(exc):
+            raise write_error(path, exc) from exc
         raise StackUnavailable(
             f"cannot open {path}: {exc.strerror}; WAYBILL_HOME must name a directory that this user can write to"
         ) from exc
