@@ -24,7 +24,7 @@ from blocks.errors import (
     SourceRefused,
     WaybillError,
 )
-from blocks.runtime.write_errors import write_error
+from blocks.runtime.write_errors import is_disk_full, write_error
 from waybill.commands.lazy_group import LazyCommand, LazyCommands, lazy_group
 from waybill.commands.output import print_error
 from waybill.commands.standard_streams import report_failing_streams
@@ -175,7 +175,9 @@ def run(arguments: Sequence[str]) -> int:
         _report(error, as_json=as_json)
         return EXIT_WRONG_USE if isinstance(error, _WRONG_USE) else EXIT_FAILED
     except OSError as error:
-        # A disk that is full or has failed, under a file that no command expects to fail.
+        # A disk that is full or has failed, under a file that no command expects to fail; nothing else.
+        if error.filename is None and not is_disk_full(error):
+            raise
         _report(write_error(error.filename or "a file", error), as_json=as_json)
         return EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):

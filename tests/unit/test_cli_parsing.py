@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -65,3 +66,25 @@ def test_every_command_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> No
     for arguments in found:
         assert run([*arguments, "--help"]) == 0
         assert len(capsys.readouterr().out) > 100
+
+
+def test_a_full_disk_under_any_file_is_one_line_and_other_errors_stay_visible(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising(error: OSError) -> None:
+        def command(*_: object, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("waybill.cli.app", command)
+
+    raising(OSError(errno.ENOSPC, "No space left on device", "/home/x"))
+    assert run(["stats"]) == 1
+    raising(OSError(errno.EROFS, "Read-only file system", "/home/y"))
+    assert run(["stats"]) == 1
+    assert capsys.readouterr().err == (
+        "waybill: cannot write /home/x: No space left on device; free some space and start again\n"
+        "waybill: cannot write /home/y: Read-only file system\n"
+    )
+    raising(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    with pytest.raises(ConnectionRefusedError):
+        run(["stats"])
