@@ -7,6 +7,7 @@ except gzip. A body shorter than its own Content-Length is an error, never a doc
 
 from __future__ import annotations
 
+import base64
 import time
 import zlib
 from collections.abc import Generator, Iterator
@@ -57,7 +58,7 @@ def read(client: httpx.Client, url: str, access: SourceAccess) -> Iterator[bytes
     """
     shown = without_signature(without_password(url))
     with _failures_named(shown):
-        request = client.build_request("GET", url)
+        request = _request(client, url)
         for _ in range(_MOST_REDIRECTS + 1):
             access.check_url(str(request.url))
             response = client.send(request, stream=True)
@@ -69,6 +70,19 @@ def read(client: httpx.Client, url: str, access: SourceAccess) -> Iterator[bytes
             finally:
                 response.close()
         raise failure.lasting(shown, f"it redirects more than {_MOST_REDIRECTS} times")
+
+
+def _request(client: httpx.Client, url: str) -> httpx.Request:
+    """Return the first request, with the URL's credentials in a header.
+
+    httpx logs URLs, and leaves the header out where a redirect leads to another host.
+    """
+    asked = httpx.URL(url)
+    if not asked.userinfo:
+        return client.build_request("GET", asked)
+    token = base64.b64encode(f"{asked.username}:{asked.password}".encode()).decode()
+    without = asked.copy_with(userinfo=b"")
+    return client.build_request("GET", without, headers={"Authorization": f"Basic {token}"})
 
 
 def _content(response: httpx.Response, shown: str) -> Iterator[bytes]:

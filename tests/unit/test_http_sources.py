@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
+import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -187,13 +189,27 @@ def test_what_is_no_url_is_refused(reader: SourceReader, url: str) -> None:
         read(url, reader)
 
 
-def test_passwords_are_used_and_not_shown(server: DocumentServer, reader: SourceReader) -> None:
+def test_passwords_are_used_and_not_shown(
+    server: DocumentServer, reader: SourceReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     url = server.answer("/locked.pdf", Answer(status=403)).replace("http://", "http://me:hunter2@") + "?token=hunter3"
     server.requests.clear()
     with pytest.raises(SourceNotFound) as caught:
         read(url, reader)
-    assert "hunter" not in str(caught.value)
-    assert server.requests[0][1]["authorization"].startswith("Basic ")
+    assert "hunter" not in str(caught.value) and "hunter2" not in caplog.text
+    assert server.requests[0][1]["authorization"] == f"Basic {base64.b64encode(b'me:hunter2').decode()}"
+
+
+def test_a_password_does_not_follow_a_redirect_to_another_host(server: DocumentServer, reader: SourceReader) -> None:
+    server.answer("/there.pdf", Answer(BODY))
+    server.answer("/same.pdf", Answer(status=302, headers={"Location": "/there.pdf"}))
+    other = server.address.replace("127.0.0.1", "localhost")
+    server.answer("/other.pdf", Answer(status=302, headers={"Location": f"{other}/there.pdf"}))
+    server.requests.clear()
+    for path in ("/same.pdf", "/other.pdf"):
+        assert read(server.address.replace("//", "//me:p%40ss@") + path, reader) == BODY
+    assert ["authorization" in headers for _, headers in server.requests] == [True, True, True, False]
 
 
 # Where a redirect leads -----------------------------------------------------------------------------------------------
