@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.age import seal, unseal
 from blocks.catalog import Artifact, Kind
 from blocks.catalog.json_columns import json_text
 from blocks.errors import MalformedAgeFile, MalformedManifest
 from blocks.keys import StorageKeys, StorageRecipient
+from blocks.naming import clean_display_name
 
 # Only paths of manifests end with it: other paths end with hexadecimal digits.
 MANIFEST_SUFFIX = ".waybill"
@@ -31,7 +32,19 @@ MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 _Time = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
 
+# Names are cleaned to 200 bytes when files are stored.
+_MAX_FILENAME_CHARS = 1000
+# A signed URL has some thousand characters.
+_MAX_SOURCE_CHARS = 65_536
+
 _AGE_MAGIC = b"age-encryption.org/"
+
+
+def _file_name(name: str) -> str:
+    """Return *name* cleaned as it was when the file was stored, so that it leads out of no folder."""
+    if "\0" in name:
+        raise ValueError("no file's name holds U+0000")
+    return clean_display_name(name)
 
 
 class _Manifest(BaseModel):
@@ -42,8 +55,8 @@ class _Manifest(BaseModel):
     waybill_manifest: Literal[1]
     file_id: UUID
     kind: Kind
-    filename: str
-    source_file: str
+    filename: Annotated[str, Field(max_length=_MAX_FILENAME_CHARS), AfterValidator(_file_name)]
+    source_file: str = Field(max_length=_MAX_SOURCE_CHARS)
     document_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     stage: int | None
     stage_name: str | None

@@ -2,6 +2,10 @@
 
 For a database that is lost. Adds rows and changes none, so it may be interrupted and called again. The reuse of files
 by later runs, and the search index, are not in the storage.
+
+A manifest is encrypted and not signed: an account that can write to the storage and knows the public storage key can
+add files, also outputs with a stage key of its choice, which later runs would reuse. No content can show that; so names
+are cleaned, sizes are compared, and the documentation says to process without reuse where others could write.
 """
 
 from __future__ import annotations
@@ -69,9 +73,17 @@ async def _take_in(
             raise MalformedManifest(f"it describes another file, at {artifact.location}")
         if artifact.location not in paths:
             raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
+        stored_size = await in_thread(lambda _: custody.backend.size(artifact.location))
+        if stored_size != artifact.stored_size and not await _is_known(custody, artifact):
+            said = f"not the {artifact.stored_size} that it describes"
+            raise MalformedManifest(f"the blob has {stored_size} bytes, {said}")
         is_new = await _restore(custody, artifact, dry_run=dry_run)
     except WaybillError as error:
         found.failed.append((path, error.message))
+        return
+    except (ValueError, OSError, RecursionError) as error:
+        # Any account with access to the storage can write a manifest, and one must not keep the others from being read.
+        found.failed.append((path, f"it cannot be read ({type(error).__name__})"))
         return
     if is_new:
         found.restored += 1
@@ -79,10 +91,15 @@ async def _take_in(
         found.known += 1
 
 
-async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:
+async def _is_known(custody: Custody, artifact: Artifact) -> bool:
     async with custody.catalog.connection() as connection:
-        if dry_run:
-            return not await known_files(connection, [artifact.file_id])
+        return bool(await known_files(connection, [artifact.file_id]))
+
+
+async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:
+    if dry_run:
+        return not await _is_known(custody, artifact)
+    async with custody.catalog.connection() as connection:
         return await restore(connection, artifact)
 
 

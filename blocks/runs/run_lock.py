@@ -6,6 +6,7 @@ SIGKILL. A lock file that can be locked therefore belongs to a dead run, whateve
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from blocks.runtime.write_errors import is_disk_full, write_error
 
 _FOLDER = "leases"
 _SUFFIX = ".lease"
+
+_LOG = logging.getLogger("waybill.runs")
 
 
 @contextmanager
@@ -45,19 +48,24 @@ def dead_runs(home: Path) -> Iterator[UUID]:
     If the caller raises or stops in between, the file stays and the run is found again next time.
     """
     for path in sorted(_folder(home).glob(f"*{_SUFFIX}")):
-        with suppress(FileNotFoundError, ValueError):
+        try:
             run_id = UUID(path.name.removesuffix(_SUFFIX))
             with _dead(path) as dead:
                 if dead:
                     yield run_id
                     path.unlink(missing_ok=True)
+        except (FileNotFoundError, ValueError):
+            continue  # cleared up meanwhile, or no run's lock
+        except OSError as error:
+            # A folder, or another account's file: the other runs are cleared up all the same.
+            _LOG.warning("skipped the run lock %s because=%s", path.name, error.strerror)
 
 
 def run_locks(home: Path) -> dict[UUID, bool]:
     """Return every run that has a lock file, and whether it is alive. Changes nothing, and makes no folder."""
     found: dict[UUID, bool] = {}
     for path in sorted((home / _FOLDER).glob(f"*{_SUFFIX}")):
-        with suppress(FileNotFoundError, ValueError):
+        with suppress(OSError, ValueError):
             run_id = UUID(path.name.removesuffix(_SUFFIX))
             with _dead(path) as dead:
                 found[run_id] = not dead

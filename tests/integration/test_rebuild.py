@@ -185,6 +185,10 @@ ODD: dict[str, dict[str, object]] = {
     "U+0000": {"filename": "a\0b"},
     "type of two lines": {"media_type": "text/plain\r\nx: y"},
     "no file's key": {"location": "../x"},
+    "a name of a megabyte": {"filename": "x" * 1_000_000},
+    "a source of a megabyte": {"source_file": "x" * 1_000_000},
+    "another size": {"stored_size": 4},
+    "deep metadata": {"metadata": json.loads('{"a":' * 900 + "1" + "}" * 900)},
 }
 
 
@@ -200,6 +204,16 @@ async def test_an_odd_plain_manifest_spoils_nothing(local: Place, change: dict[s
     async with local.catalog.connection() as connection:
         page = await local.catalog.list_artifacts(connection)
     assert [one.file_id for one in page.artifacts] == [whole.file_id]
+
+
+async def test_a_name_in_a_manifest_leads_out_of_no_folder(local: Place) -> None:
+    plain = local.with_keys(PLAIN)
+    artifact = await plain.custody.take(draft(), b"content")
+    path = local.folder / manifest_path(artifact.location)
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "filename": "../../etc/evil.pdf"}))
+    await lose(local)
+    assert (await rebuilt(plain)).restored == 1
+    assert await local.rows("filename") == [("evil.pdf",)]
 
 
 async def test_foreign_files_in_the_storage_are_left_alone(local: Place) -> None:

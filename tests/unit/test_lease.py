@@ -178,3 +178,14 @@ def test_a_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with pytest.raises(StackUnavailable, match="WAYBILL_HOME"), hold_run_lock(tmp_path / "home", uuid4()):
         pass
+
+
+def test_an_odd_file_among_the_locks_hides_no_dead_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dead = UUID(int=2)
+    with pytest.raises(ZeroDivisionError), hold_run_lock(tmp_path, dead):
+        raise ZeroDivisionError
+    folder = next(tmp_path.iterdir())
+    (folder / f"{UUID(int=1)}.lease").mkdir()
+    (folder / "notes.lease").write_text("a person's own")
+    assert list(dead_runs(tmp_path)) == [dead]
+    assert [line for line in caplog.messages if str(UUID(int=1)) in line]
