@@ -25,7 +25,7 @@ from blocks.errors import InvalidOptions
 
 
 class SealedReader:
-    """The content of one age file on a stream that can seek. Keeps about 3 MiB, whatever the file's size.
+    """The content of one age file on a stream that can seek. Keeps about 3 MiB at most, whatever the file's size.
 
     For one thread at a time; ranges may be read in turns. Does not close the stream, and lets its errors pass.
     """
@@ -42,7 +42,7 @@ class SealedReader:
         self._payload_start = len(header_bytes) + NONCE_BYTES
         self._payload_bytes = stream.seek(0, io.SEEK_END) - self._payload_start
         self._chunk_count = max(1, -(-self._payload_bytes // SEALED_CHUNK_BYTES))
-        self._cipher = PayloadCipher(file_key, nonce, group_chunks=min(self._chunk_count, GROUP_CHUNKS))
+        self._cipher = PayloadCipher(file_key, nonce, group_chunks=1)
         self._authenticate_end()
 
     @property
@@ -59,6 +59,10 @@ class SealedReader:
         if not 0 <= start <= stop <= self.size:
             raise InvalidOptions(f"the range {start} to {stop} is not within the content, which has {self.size} bytes")
         return self._read_range(start, stop) if start < stop else iter(())
+
+    def release_buffer(self) -> None:
+        """Keep no content in memory until the next read."""
+        self._cipher.make_room(0)
 
     def _read_range(self, start: int, stop: int) -> Iterator[bytes]:
         end = -(-stop // CHUNK_BYTES)
@@ -84,6 +88,7 @@ class SealedReader:
         self._stream.seek(self._payload_start + first * SEALED_CHUNK_BYTES)
         # No more than what was measured: what is appended while we read is not part of the file.
         wanted = min(beyond * SEALED_CHUNK_BYTES, self._payload_bytes) - first * SEALED_CHUNK_BYTES
+        self._cipher.make_room(beyond - first)
         group = memoryview(_read_fully(self._stream, max(0, wanted)))
         for place, number in enumerate(range(first, beyond)):
             sealed = group[place * SEALED_CHUNK_BYTES : (place + 1) * SEALED_CHUNK_BYTES]

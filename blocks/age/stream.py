@@ -32,6 +32,11 @@ class PayloadCipher:
         self._aead = ChaCha20Poly1305(derive_key(file_key, salt=nonce, info=b"payload"))
         self._work = memoryview(bytearray(group_chunks * SEALED_CHUNK_BYTES))
 
+    def make_room(self, group_chunks: int) -> None:
+        """Have a work buffer for at least *group_chunks*; for 0, none. What it held is lost."""
+        if not group_chunks or len(self._work) < group_chunks * SEALED_CHUNK_BYTES:
+            self._work = memoryview(bytearray(group_chunks * SEALED_CHUNK_BYTES))
+
     def seal_group(self, first_chunk: int, plain: bytes | bytearray | memoryview, *, last: bool) -> bytes:
         """Return the sealed chunks of *plain*, up to `GROUP_CHUNKS` of them; only the *last* group may be uneven or
         empty."""

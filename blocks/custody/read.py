@@ -91,6 +91,11 @@ class Content:
         """Close the stored bytes."""
         self._stream.close()
 
+    def release_buffer(self) -> None:
+        """Keep no decrypted content in memory until the next read."""
+        if self._sealed is not None:
+            self._sealed.release_buffer()
+
     def read_range(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes from *start* up to *stop*, in pieces of about a MiB; 0 <= start <= stop <= size.
 

@@ -38,6 +38,8 @@ from tests.s3 import S3Server
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.app import create_app
+from waybill.gateway.http import content_response
+from waybill.gateway.http.content_response import SLICE_BYTES
 from waybill.gateway.lookups import Lookups
 from waybill.process.gateway_socket import address_of, listen
 
@@ -736,3 +738,38 @@ def test_links_begin_where_the_gateway_listens_unless_the_user_says_otherwise(
     ):
         with pytest.raises(InvalidSettings, match="WAYBILL_PUBLIC_URL"):
             public_url(Settings(home=tmp_path, public_url=wrong))
+
+
+async def test_readers_that_do_not_read_hold_next_to_nothing_and_get_everything_in_the_end(gateway: Gateway) -> None:
+    content = os.urandom(12 * 1024 * 1024 + 17)  # more than the kernel buffers
+    link = urlsplit(gateway.link(await gateway.put(content)))
+    request = f"GET {link.path}?{link.query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    sockets: list[socket.socket] = []
+    loop = asyncio.get_running_loop()
+    for _ in range(4):
+        sockets.append(one := socket.socket())
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.setblocking(False)
+        await loop.sock_connect(one, (link.hostname, link.port))
+        await loop.sock_sendall(one, request)
+    readers = gateway.resources.readers
+
+    def settled() -> bool:
+        held = sum(readers.held().values())
+        return held == len(sockets) and readers.buffered_bytes <= SLICE_BYTES * held
+
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not settled():  # noqa: ASYNC110 - it is in the gateway
+                await asyncio.sleep(0.05)
+        unsent = [one.transport.get_write_buffer_size() for one in gateway.server.server_state.connections]
+        assert max(unsent) <= SLICE_BYTES + 1024
+        await asyncio.sleep(1.5 * content_response._CLOSE_SECONDS)
+        received = bytearray()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while piece := await loop.sock_recv(sockets[0], 1024 * 1024):
+                received += piece
+        assert bytes(received).partition(b"\r\n\r\n")[2] == content
+    finally:
+        for one in sockets:
+            one.close()

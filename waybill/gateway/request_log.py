@@ -98,8 +98,10 @@ class _Response:
             self.status = int(message["status"])
             message = {**message, "headers": [*message["headers"], (b"x-request-id", self._id.encode())]}
         elif message["type"] == "http.response.body":
+            await self._send(message)  # first: it may be cancelled while it waits for the client to read
             self.bytes_sent += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
+            return
         await self._send(message)
 
 

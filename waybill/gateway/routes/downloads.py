@@ -77,7 +77,9 @@ async def download(
     detail = {"from": part.start, "to": part.stop} if part else {}
     await resources.lookups.record(caller.entry("download", file_id=file_id, detail=detail))
     redirect = await _redirect(custody, artifact, expires_at) if resources.settings.presigned_redirects else None
-    return redirect or ContentResponse(custody, artifact, part, headers=headers)
+    return redirect or ContentResponse(
+        custody, artifact, part, headers=headers, readers=resources.readers, holder=caller.namespace
+    )
 
 
 async def _authorized(

@@ -73,6 +73,8 @@ class GatewayProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - as uvicorn's
         """Accept the client, closing the connection that has waited longest for a request if there are too many."""
         has_room = self._make_room()
+        # The application waits until what it sent is with the kernel: a client that does not read then holds one piece.
+        transport.set_write_buffer_limits(high=0)
         super().connection_made(cast("asyncio.Transport", _LingeringTransport(transport, self)))
         if not has_room:
             busy = RequestRefused(503, "TooManyConnections", "all connections are in use; try again in a moment")

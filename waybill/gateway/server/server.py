@@ -24,6 +24,7 @@ from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
+from waybill.gateway.errors import HttpError
 from waybill.gateway.request_log import write_json_lines
 from waybill.gateway.resources import open_resources
 from waybill.gateway.server.client_limits import TransportLimits
@@ -90,8 +91,8 @@ def shorten_broken_response(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     # Starlette wraps an error that it has a handler for but can no longer answer.
     cause = error.__cause__ if isinstance(error, RuntimeError) else error
-    if isinstance(cause, (WaybillError, asyncio.CancelledError)):
-        why = cause.message if isinstance(cause, WaybillError) else "the gateway is shutting down"
+    if isinstance(cause, (WaybillError, HttpError, asyncio.CancelledError)):
+        why = "the gateway is shutting down" if isinstance(cause, asyncio.CancelledError) else str(cause)
         record.msg, record.args, record.exc_info = "broke off a response: %s: %s", (type(cause).__name__, why), None
     return True
 
