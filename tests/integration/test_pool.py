@@ -30,6 +30,7 @@ from tasks.contract import SOURCE, DocumentInfo, Services
 from tasks.pool import WorkerPool
 from tasks.registry import all_stages
 from tasks.worker import Job
+from tasks.worker_process import WorkerProcess
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 from waybill.stack.processes import identify, is_running
 
@@ -170,6 +171,23 @@ async def test_processes_that_die_while_they_wait_cost_nothing(pool: WorkerPool,
         eventually(lambda idle=idle: not any(worker.is_alive for worker in idle), "all workers are dead")
         results = await asyncio.gather(*(pool.run(job(tmp_path, f"healthy {number}")) for number in range(6)))
         assert [result.warnings for result in results] == [()] * 6
+
+
+async def test_a_process_that_is_killed_as_it_starts_costs_nothing(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+    wait_until_ready = WorkerProcess.wait_until_ready
+
+    def killed_at_first(self: WorkerProcess) -> WorkerProcess:
+        started.append(self._process.pid or 0)
+        if len(started) == 1:
+            os.kill(started[0], signal.SIGKILL)
+        return wait_until_ready(self)
+
+    monkeypatch.setattr(WorkerProcess, "wait_until_ready", killed_at_first)
+    await pool.run(job(tmp_path, "healthy"))
+    assert len(started) == 2
 
 
 async def test_a_job_whose_process_is_killed_is_repeated_once_and_no_other(pool: WorkerPool, tmp_path: Path) -> None:
