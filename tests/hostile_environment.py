@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# A port at which nothing answers, and a path at which nothing is.
+# A port at which nothing answers, and a path at which nothing is and, also for root, nothing can be.
 _NO_PROXY_HERE = "http://127.0.0.1:9"
-_NOWHERE = "/nowhere/at/all"
+_NOWHERE = "/dev/null/nowhere"
 
 HOSTILE_ENVIRONMENT = {
     # libpq and Postgres

@@ -11,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from blocks.errors import PrefectUnavailable
+from blocks.settings import Settings
 from tests.hostile_environment import HOSTILE_ENVIRONMENT
+from waybill.stack import external
 from waybill.stack.caller_environment import (
     POSTGRES_KEPT,
     PREFECT_KEPT,
@@ -79,6 +82,28 @@ def test_prefects_client_starts_with_what_is_left(monkeypatch: pytest.MonkeyPatc
 def test_a_server_that_the_user_has_named_keeps_the_users_settings_of_prefect() -> None:
     given = {"PREFECT_API_KEY": "mine", "PREFECT_PROFILE": "mine", "PYTHONWARNINGS": "error", "PYTHONPATH": "/packages"}
     assert child_changes(given, own_server=False) == {"PYTHONWARNINGS": None}
+
+
+@pytest.mark.parametrize(
+    ("api_url", "through_a_proxy"), [("http://127.0.0.1:4200/api", False), ("http://prefect.example/api", True)]
+)
+def test_a_named_server_on_this_machine_is_checked_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, api_url: str, through_a_proxy: bool
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with external._client(api_url, external._in_environment()) as client:
+        assert bool(client._mounts) is through_a_proxy
+
+
+async def test_a_prefect_server_that_fails_while_a_command_begins_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from waybill.services import register_blocks
+
+    async def refuse() -> None:
+        raise httpx.ProxyError("no")
+
+    monkeypatch.setattr(register_blocks.ArtifactStore, "aregister_type_and_schema", refuse)
+    with pytest.raises(PrefectUnavailable, match="ProxyError"):
+        await register_blocks.register_blocks(Settings())
 
 
 def test_certificates_that_can_be_read_stay(tmp_path: Path) -> None:

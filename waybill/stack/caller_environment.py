@@ -72,7 +72,7 @@ PREFECT_SERVER_KEPT: Names = (
 )
 
 # Not through a proxy: it could not reach this machine's loopback addresses.
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def postgres_environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -119,7 +119,7 @@ def proxy_changes(given: Mapping[str, str]) -> dict[str, str | None]:
     if any(name.upper() in _PROXIES and value for name, value in given.items()):
         # Clients read one of the two spellings, and some of them both.
         hosts = [host for spelling in (_NO_PROXY, _NO_PROXY.lower()) for host in _hosts(given.get(spelling, ""))]
-        value = ",".join(dict.fromkeys([*hosts, *_LOOPBACK]))
+        value = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
         changes |= {_NO_PROXY: value, _NO_PROXY.lower(): value}
     return changes
 

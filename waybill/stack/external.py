@@ -11,6 +11,7 @@ import httpx
 from blocks.errors import StackUnavailable
 from blocks.redaction import without_query
 from blocks.settings import inherited_environment
+from waybill.stack.caller_environment import LOOPBACK
 
 # A server across an ocean answers in a second or two.
 _ANSWER_SECONDS = 10.0
@@ -103,4 +104,12 @@ def _client(api_url: str, credentials: _Credentials) -> httpx.Client:
         headers["Authorization"] = f"Bearer {key}"
     # The system's certificates, and not only those that httpx ships with.
     trusted = ssl.create_default_context()
-    return httpx.Client(base_url=api_url, headers=headers, auth=auth, timeout=_ANSWER_SECONDS, verify=trusted)
+    return httpx.Client(
+        base_url=api_url,
+        headers=headers,
+        auth=auth,
+        timeout=_ANSWER_SECONDS,
+        verify=trusted,
+        # A proxy of the environment is for other machines.
+        trust_env=httpx.URL(api_url).host not in LOOPBACK,
+    )
