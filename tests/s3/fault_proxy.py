@@ -122,14 +122,14 @@ class FaultProxy:
 
 
 @contextmanager
-def running_fault_proxy(target: str) -> Generator[FaultProxy]:
-    """A proxy for the server at *target*, on a free port."""
+def running_fault_proxy(target: str, *, host: str = "127.0.0.1") -> Generator[FaultProxy]:
+    """A proxy for the server at *target*, on a free port of *host*."""
     proxy = FaultProxy(target)
     handler = type("Handler", (_Handler,), {"proxy": proxy})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((host, 0), handler)
     server.daemon_threads = True
     server.block_on_close = False
-    proxy.address = f"http://127.0.0.1:{server.server_address[1]}"
+    proxy.address = f"http://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
