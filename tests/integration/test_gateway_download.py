@@ -41,7 +41,7 @@ from waybill.gateway.app import create_app
 from waybill.gateway.http import content_response
 from waybill.gateway.http.content_response import SLICE_BYTES
 from waybill.gateway.lookups import Lookups
-from waybill.process.gateway_socket import address_of, listen
+from waybill.process.gateway_socket import address_of, bound_to, exposure, listen
 
 MIB = 1024 * 1024
 HOUR = timedelta(hours=1)
@@ -773,3 +773,29 @@ async def test_readers_that_do_not_read_hold_next_to_nothing_and_get_everything_
     finally:
         for one in sockets:
             one.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "for_this_machine"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:", "http://127.0.0.1:"),
+        ("localhost", "http://", "http://"),
+        ("::1", "http://[::1]:", "http://[::1]:"),
+        ("0.0.0.0", "http://0.0.0.0:", "http://127.0.0.1:"),  # noqa: S104 - no one connects
+        ("::", "http://[::]:", "http://[::1]:"),
+    ],
+)
+def test_a_gateway_says_where_it_listens_and_warns_where_other_machines_reach_it(
+    host: str, shown: str, for_this_machine: str
+) -> None:
+    with listen(host, 0) as listener:
+        assert bound_to(listener).startswith(shown)
+        assert address_of(listener).startswith(for_this_machine)
+        warning = exposure(Settings(), listener)
+        if host in {"127.0.0.1", "localhost", "::1"}:
+            assert warning is None
+        else:
+            assert warning is not None and bound_to(listener) in warning
+            assert "TLS" in warning and "WAYBILL_PUBLIC_URL" in warning
+            named = Settings(public_url="https://files.example.org")
+            assert "WAYBILL_PUBLIC_URL" not in (exposure(named, listener) or "")

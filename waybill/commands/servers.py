@@ -45,7 +45,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     from blocks.open_custody import open_deployed_custody
     from waybill.gateway.resources import TIMEOUTS
     from waybill.gateway.server.server import run_gateway
-    from waybill.process.gateway_socket import announced, listen
+    from waybill.process.gateway_socket import announced, bound_to, exposure, listen
     from waybill.process.signals import noting_signals
     from waybill.stack.home import prepare_home
 
@@ -54,15 +54,17 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
         # The port first: one that is taken is reported before anything is started.
         listen(host, port) as listener,
         stack_session(prefect=False) as (settings, _),
-        announced(settings, listener) as url,
+        announced(settings, listener),
         noting_signals() as shutdown_requested,
     ):
+        if warning := exposure(settings, listener):
+            print_notice(warning)
         run_gateway(
             settings,
             open_deployed_custody(settings, TIMEOUTS, on_new_key=report_new_key),
             listener,
             shutdown_requested=shutdown_requested.is_set,
-            on_ready=lambda: print_notice(f"the gateway listens on {url}\n  stop it with Ctrl-C"),
+            on_ready=lambda: print_notice(f"the gateway listens on {bound_to(listener)}\n  stop it with Ctrl-C"),
         )
         print_notice("stopping")
     return 0

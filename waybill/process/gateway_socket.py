@@ -10,6 +10,7 @@ import errno
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 from blocks.errors import InvalidSettings
 from blocks.links import note_gateway
@@ -39,11 +40,27 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def bound_to(listener: socket.socket) -> str:
+    """Return the URL that *listener* is bound to, which is every network of this machine for 0.0.0.0 and ::."""
+    return _url(*_name(listener))
+
+
+def exposure(settings: Settings, listener: socket.socket) -> str | None:
+    """Return a warning if other machines reach *listener*: the gateway speaks plain HTTP. None on loopback."""
+    host, _ = _name(listener)
+    if ip_address(host.partition("%")[0]).is_loopback:
+        return None
+    links = "" if "public_url" in settings.given else " and set WAYBILL_PUBLIC_URL, with which links begin"
+    return (
+        f"other machines reach the gateway at {bound_to(listener)} without TLS: keys and files can be read on the way; "
+        f"put a reverse proxy with TLS in front{links}"
+    )
+
+
 def address_of(listener: socket.socket) -> str:
     """Return the URL of *listener* for clients on this machine."""
-    host, port = str(listener.getsockname()[0]), int(listener.getsockname()[1])
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - recognised, not bound
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    host, port = _name(listener)
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - recognised, not bound
 
 
 @contextmanager
@@ -58,6 +75,15 @@ def announced(settings: Settings, listener: socket.socket) -> Generator[str]:
         yield url
     finally:
         forget()
+
+
+def _name(listener: socket.socket) -> tuple[str, int]:
+    name = listener.getsockname()
+    return str(name[0]), int(name[1])
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _refusal(host: str, port: int, exc: OSError) -> str:

@@ -14,7 +14,7 @@ from threading import Event
 
 from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
-from waybill.process.gateway_socket import announced, listen
+from waybill.process.gateway_socket import announced, bound_to, exposure, listen
 from waybill.process.signals import holding_signals, noting_signals
 from waybill.stack.backup.wal_receiver import WalReceiver, wal_receiver
 from waybill.stack.deployments import project_directory
@@ -60,13 +60,15 @@ def run_up(
         with (
             # The port first: one that is taken is reported before anything is started.
             listen(host, port) as listener,
-            announced(settings, listener) as gateway_url,
+            announced(settings, listener),
             # Before the servers: Postgres sends the rest of its log to it before it ends.
             wal_receiver(settings.home, say) as receiver,
             open_stack(settings, ui_port=ui_port, on_step=say) as stack,
         ):
             if on_ready is not None:
                 on_ready()
+            if warning := exposure(settings, listener):
+                say(warning)
             # Stopped from the last to the first: events that flows record while they end are still sent.
             programs = (
                 dispatcher_program(stack.working_directory),
@@ -81,7 +83,7 @@ def run_up(
                 for process in kept:
                     process.wait_until_ready()
                 with noting_signals() as shutdown_requested:
-                    say(_addresses(stack.addresses, gateway_url))
+                    say(_addresses(stack.addresses, bound_to(listener)))
                     watched = [*kept, receiver] if settings.database_url is None else kept
                     _keep_running(stack, watched, shutdown_requested, say)
                     say("stopping")
