@@ -191,14 +191,15 @@ async def test_a_process_that_is_killed_as_it_starts_costs_nothing(
 
 
 async def test_a_job_whose_process_is_killed_is_repeated_once_and_no_other(pool: WorkerPool, tmp_path: Path) -> None:
-    running = [asyncio.ensure_future(pool.run(job(tmp_path, f"linger {number}"))) for number in range(2)]
-    waiting = [asyncio.ensure_future(pool.run(job(tmp_path, f"linger later {number}"))) for number in range(3)]
-    pids = await begun(tmp_path, 2)
-    os.kill(pids[0], signal.SIGKILL)
+    names = [f"linger {number}" for number in range(5)]
+    running = [asyncio.ensure_future(pool.run(job(tmp_path, name))) for name in names]
+    await begun(tmp_path, 2)
+    victim, pid = attempts(tmp_path)[0]
+    os.kill(pid, signal.SIGKILL)
     (tmp_path / "go").touch()
-    repeated, other, *later = await asyncio.gather(*running, *waiting)
-    assert repeated.warnings == ("repeated: the first worker process died (exit code -9)",)
-    assert [result.warnings for result in (other, *later)] == [()] * 4
+    warnings = dict(zip(names, [result.warnings for result in await asyncio.gather(*running)], strict=True))
+    assert warnings.pop(victim) == ("repeated: the first worker process died (exit code -9)",)
+    assert set(warnings.values()) == {()}
     assert len(attempts(tmp_path)) == 6
 
 
