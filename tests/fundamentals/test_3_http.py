@@ -37,7 +37,7 @@ async def test_a_shared_link_needs_no_key(gateway: Gateway) -> None:
     The link holds a signed token for this one file, which expires. The gateway refuses a token that was changed.
     """
     artifact = await gateway.put(b"at six", name="letter.txt")
-    headers = await gateway.headers("write")
+    headers = await gateway.headers("read", "write")
 
     shared = await gateway.client.post(f"{FILES}/{artifact.file_id}/share", json={"expires_in": "15m"}, headers=headers)
     link = shared.json()["url"]
