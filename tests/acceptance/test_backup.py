@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine
 from tests.stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually
 from waybill.services.backups import Repository
+from waybill.stack.backup.wal_receiver import wal_receiver
+from waybill.stack.postgres import EmbeddedPostgres
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,48 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
 
 def last_location(waybill: CommandLine, one: dict[str, Any]) -> str:
     return waybill.json("files", "show", one["file_id"])["location"]
+
+
+def test_a_backup_folder_that_goes_away_stops_nothing_and_is_reported(original: CommandLine, folder: Path) -> None:
+    repository = folder / "mounted"
+    made = original.json("backup", repository)
+    said: list[str] = []
+
+    def backups() -> dict[str, Any]:
+        checks = original.run("doctor", "--json", expect=None).stdout
+        return next(check for check in json.loads(checks)["checks"] if check["name"] == "backups")
+
+    with wal_receiver(original.home, said.append) as receiver:
+        receiver.keep_running()
+        eventually(lambda: _slot(original)[1], "the log is received")
+        repository.rename(folder / "unmounted")
+        receiver.stop()  # with its file open it would notice with the next sixteen megabytes only
+        eventually(lambda: receiver.keep_running() or said, "the missing folder is reported")  # type: ignore[func-returns-value]
+        assert str(repository) in said[0]
+        assert "is not there" in backups()["findings"][0]["message"]
+        (folder / "unmounted").rename(repository)
+        eventually(lambda: receiver.keep_running() or _slot(original)[1], "it goes on")  # type: ignore[func-returns-value]
+        assert len(said) == 1
+    assert backups()["status"] == "ok"
+    # What Postgres does when it has kept as much log as it may: the archive has a gap.
+    with psycopg.connect(_url(original), autocommit=True) as connection:
+        eventually(lambda: not _slot(original)[1], "the receiver has gone")
+        connection.execute("select pg_drop_replication_slot('waybill_backup')")
+    assert "gap" in backups()["findings"][0]["message"]
+    again = original.json("backup", repository)
+    assert again["archive"] != made["archive"]
+    assert backups()["status"] == "ok"
+
+
+def _url(waybill: CommandLine) -> str:
+    return EmbeddedPostgres(waybill.home).url("waybill")
+
+
+def _slot(waybill: CommandLine) -> tuple[str, bool]:
+    with psycopg.connect(_url(waybill)) as connection:
+        row = connection.execute("select wal_status, active from pg_replication_slots").fetchone()
+    assert row is not None
+    return row
 
 
 def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folder: Path, tmp_path: Path) -> None:

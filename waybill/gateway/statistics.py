@@ -27,6 +27,7 @@ from blocks.webhooks.outbox.statistics import delivery_statistics, events_since
 from waybill.gateway.access import LINK_HOLDER
 from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.readiness import DependencyCheck
+from waybill.services.backups import archive_state
 
 # Scrapers ask every 15 s or so; reading more often would not make the numbers better.
 _FRESH_SECONDS = 2.0
@@ -51,6 +52,7 @@ class Statistics:
                 lambda: _deliveries(catalog),
                 events.families,
                 lambda: _skipped(catalog),
+                lambda: _backups(catalog),
             ],
             "prefect": [lambda: _runs(prefect)],
         }
@@ -192,6 +194,17 @@ async def _skipped(catalog: Catalog) -> Families:
             "kind",
             ((kind, counts.get(kind, 0)) for kind in get_args(SkippedKind)),
         )
+    ]
+
+
+async def _backups(catalog: Catalog) -> Families:
+    async with catalog.connection() as connection:
+        found = await archive_state(connection)
+    has_gap = found is not None and not found.is_intact
+    pending_bytes = found.pending_bytes if found is not None else None
+    return [
+        GaugeMetricFamily("waybill_backup_gap", "Whether the archived log has a gap.", float(has_gap)),
+        GaugeMetricFamily("waybill_backup_pending_bytes", "Log that is not archived yet.", pending_bytes or 0),
     ]
 
 

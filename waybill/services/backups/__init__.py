@@ -4,6 +4,7 @@
 Postgres: `waybill.stack.backup` makes backups and restores them, and the doctor only looks at what is written here.
 """
 
+from waybill.services.backups.archive import ArchiveState, archive_state
 from waybill.services.backups.repository import (
     SLOT,
     Backup,
@@ -14,4 +15,14 @@ from waybill.services.backups.repository import (
     write_note,
 )
 
-__all__ = ["SLOT", "Backup", "BackupNote", "Repository", "parse_time", "read_note", "write_note"]
+__all__ = [
+    "SLOT",
+    "ArchiveState",
+    "Backup",
+    "BackupNote",
+    "Repository",
+    "archive_state",
+    "parse_time",
+    "read_note",
+    "write_note",
+]

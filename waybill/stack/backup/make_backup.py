@@ -7,11 +7,13 @@ when it is complete and verified; an interrupted one is removed by the next and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Generator
@@ -43,10 +45,13 @@ from waybill.stack.backup.programs import (
     verify_base_backup,
 )
 from waybill.stack.backup.wal_receiver import end_receivers, renew_slot, slot_is_intact
+from waybill.stack.processes import end, find
 
 # The receiver of `waybill up` reports every ten seconds at the latest; a slow disk takes some of its time.
 _RECEIVE_SECONDS = 120.0
 _POLL_SECONDS = 0.2
+# It removes what it has copied.
+_STOP_SECONDS = 10.0
 _PAGE_ROWS = 500
 
 _AVAILABLE = """
@@ -175,6 +180,9 @@ def _only_backup(root: Path) -> Generator[None]:
 
 
 def _remove_partial(repository: Repository) -> None:
+    """Remove what killed backups have left, also the program that one of them was waiting for."""
+    for process in find(f"{repository.backups_folder}/."):
+        end(process, (signal.SIGTERM, _STOP_SECONDS))
     for folder in repository.backups_folder.glob(".*"):
         shutil.rmtree(folder)
     for path in repository.files.rglob(".*.partial"):
@@ -353,6 +361,6 @@ def _os_errors(root: Path) -> Generator[None]:
         yield
     except OSError as exc:
         what = f"cannot use {root} for backups: {exc.strerror or type(exc).__name__}"
-        if exc.errno in {28, 122}:  # no space, no quota
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StorageFull(f"{what}; free some space there, or keep fewer with --keep") from exc
         raise InvalidOptions(f"{what}; name a folder that this account can write to") from exc

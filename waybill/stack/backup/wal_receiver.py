@@ -63,9 +63,13 @@ class WalReceiver:
             self._pause(f"the log is not archived to {note.repository}; see {log_path(self._home, 'backup')}")
             return
         end_receivers(note)
-        with open_log(self._home, "backup") as log:
-            command = receive_wal(EmbeddedPostgres(self._home).url("postgres"), note.wal_folder)
-            child = spawn(command, log=log, env=ENVIRONMENT, cwd=Path("/"))
+        try:
+            with open_log(self._home, "backup") as log:
+                command = receive_wal(EmbeddedPostgres(self._home).url("postgres"), note.wal_folder)
+                child = spawn(command, log=log, env=ENVIRONMENT, cwd=Path("/"))
+        except (OSError, WaybillError) as exc:
+            self._pause(f"the log is not archived to {note.repository}: {exc}")
+            return
         self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
         self._started_at = now
         self._not_before = now + _FIRST_PAUSE_SECONDS
