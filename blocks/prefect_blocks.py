@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
 
 from blocks.custody.lost_key import refusing_lost_key
+from blocks.errors import InvalidSettings
 from blocks.keys import StorageKeys, load_storage_keys
 from blocks.keys.block import KeyPair
 from blocks.settings import Settings
@@ -24,16 +30,18 @@ from blocks.storage.block import ArtifactStore
 BLOCK_NAME = "waybill"
 
 
+BlockT = TypeVar("BlockT", bound=Block)
+
+
 async def load_store(settings: Settings) -> ArtifactStore:
     """Return the `artifact-store` block named ``waybill`` that a person has saved, else one made from the environment.
 
     A *managed* block is a copy of the environment of some command of an earlier version, which may be another home's.
-    It does not count, and stays as it is.
+    It does not count, and stays as it is. Raises `InvalidSettings` for a block that is there and cannot be read.
     """
-    with suppress(ValueError):  # Prefect raises it when there is no such block document
-        found = await ArtifactStore.aload(BLOCK_NAME)
-        if not found.managed:
-            return found
+    found = await load_block(ArtifactStore)
+    if found is not None and not found.managed:
+        return found
     return ArtifactStore.model_validate({"url": settings.resolved_storage_url, "options": settings.storage_options})
 
 
@@ -55,12 +63,35 @@ async def load_keys(
     missing key pair is created in the home, and *on_created* called with its path. Raises `InvalidSettings`, also when
     files in *backend* need the missing key.
     """
-    try:
-        block = await KeyPair.aload(BLOCK_NAME)
-    except ValueError:
+    block = await load_block(KeyPair)
+    if block is None:
         check = refusing_lost_key(settings, backend)
         load = partial(load_storage_keys, settings, before_creation=check, on_created=on_created)
         reload = partial(load_storage_keys, settings, may_create=False)
         return DeployedKeys(keys=await asyncio.to_thread(load), reload=reload)
     keys = block.storage_keys()
     return DeployedKeys(keys=keys if settings.encrypt else replace(keys, recipient=None))
+
+
+async def load_block(block_type: type[BlockT]) -> BlockT | None:
+    """Return the block named ``waybill``, None when there is none.
+
+    One that is there and cannot be read is not taken for a missing one: files would be stored somewhere else, or for
+    another key. Raises `InvalidSettings` for it.
+    """
+    try:
+        return await block_type.aload(BLOCK_NAME)
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error.__cause__ or error.__context__, ObjectNotFound):
+            return None
+        raise _unreadable(block_type) from None
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _unreadable(block_type) from error
+        raise
+
+
+def _unreadable(block_type: type[Block]) -> InvalidSettings:
+    # Without the cause, whose message may quote the block's values.
+    name = f"{block_type.get_block_type_slug()}/{BLOCK_NAME}"
+    return InvalidSettings(f"the Prefect block {name} cannot be read; save it again in Prefect's UI, or delete it")

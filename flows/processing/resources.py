@@ -24,7 +24,7 @@ from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
-from blocks.prefect_blocks import BLOCK_NAME
+from blocks.prefect_blocks import load_block
 from blocks.runs.run_lock import dead_runs, hold_run_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
@@ -108,7 +108,7 @@ async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
         try:
             rows = await custody.recover_run(run_id)
             await _set_crashed(run_id)
-        except (WaybillError, PrefectException, httpx.HTTPError) as error:
+        except (WaybillError, PrefectException, httpx.HTTPError, ValueError) as error:
             # Its unfinished rows stay invisible; their blobs stay until a person acts on this line.
             get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
         else:
@@ -128,8 +128,5 @@ async def _set_crashed(run_id: UUID) -> None:
 
 
 async def _load_language_model() -> LanguageModelSettings | None:
-    try:
-        block = await LanguageModel.aload(BLOCK_NAME)
-    except ValueError:
-        return None
-    return block.settings()
+    block = await load_block(LanguageModel)
+    return block.settings() if block is not None else None

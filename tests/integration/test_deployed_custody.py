@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.age import X25519Identity
-from blocks.errors import NoMatchingIdentity, PrefectUnavailable, StackUnavailable
+from blocks.errors import InvalidSettings, NoMatchingIdentity, PrefectUnavailable, StackUnavailable
 from blocks.keys.block import KeyPair
 from blocks.open_custody import open_deployed_custody
 from blocks.postgres.pool import LONG_TIMEOUTS
@@ -112,3 +114,21 @@ async def test_a_server_that_does_not_answer_is_no_reason_to_look_elsewhere(
         pytest.raises(PrefectUnavailable, match="PREFECT_API_URL"),
     ):
         await locate(settings)
+
+
+async def test_a_block_that_cannot_be_read_is_named_and_not_taken_for_a_missing_one(
+    settings: Settings, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it files would be stored in another place, or for another key."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    # Not validated: any client of Prefect's API may write a block without its fields.
+    block_id = await ArtifactStore(url=str(settings.home)).asave(BLOCK_NAME, overwrite=True)
+    async with get_client() as client:
+        odd = BlockDocumentUpdate(data={"url": 7}, merge_existing_data=False)
+        await client.update_block_document(block_id, odd)
+    try:
+        with pytest.raises(InvalidSettings, match=f"artifact-store/{BLOCK_NAME}"):
+            await locate(settings)
+    finally:
+        await ArtifactStore.adelete(BLOCK_NAME)
+    await locate(settings)
