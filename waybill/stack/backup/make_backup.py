@@ -303,6 +303,8 @@ def _copy_home(settings: Settings, target: Path) -> None:
         "link-keys": settings.resolved_link_keys_file,
         "prefect-api-auth": settings.home / "prefect-api-auth",
         "api-key": settings.home / "api-key",
+        # A Prefect server that several homes use knows this one's runs by it.
+        "home-id": settings.home / "home-id",
         # Not by its own name: it holds for the folder that it was found in, and is put back by a person.
         "waybill.toml": settings_file(),
     }
