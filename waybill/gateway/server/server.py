@@ -7,13 +7,14 @@ line for a response that breaks off. At shutdown, requests in progress get some 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import resource
 import socket
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -40,6 +41,11 @@ _DESCRIPTORS_PER_CONNECTION = 2
 # Two of the ten ticks of a second. More between two ticks is time in which this process stood still, or was busy: what
 # clients sent meanwhile has not been read, so that time is not counted against them.
 _LONGEST_TICK_SECONDS = 0.2
+# How often memory that was freed goes back to the system, and in how many places the C library keeps it until then. By
+# default it has one for each of many threads, which is most of what readers cost that have stopped to read.
+_TRIM_SECONDS = 5.0
+_MALLOC_ARENAS = 2
+_M_ARENA_MAX = -8  # malloc.h
 # Connections to Postgres and Prefect, files that Python and libraries keep open, folders being listed.
 _OTHER_DESCRIPTORS = 200
 
@@ -56,6 +62,7 @@ def run_gateway(
 
     Calls *on_ready* once it answers. Raises `InvalidSettings` and `CatalogUnavailable` before.
     """
+    _keep_memory_together()
     write_json_lines()
     limits = _within_descriptors(TransportLimits())
     logging.getLogger("uvicorn.error").addFilter(shorten_broken_response)
@@ -69,6 +76,16 @@ def run_gateway(
             await server.serve(sockets=[listener])
 
     asyncio.run(serve())
+
+
+def _keep_memory_together() -> None:
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MALLOC_ARENAS)
+
+
+def _give_back_memory() -> None:
+    with suppress(OSError, AttributeError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _within_descriptors(limits: TransportLimits) -> TransportLimits:
@@ -110,6 +127,8 @@ class GatewayServer(uvicorn.Server):
     ) -> None:
         limits = limits or TransportLimits()
         self._ticked_at, self._served_seconds = time.monotonic(), 0.0
+        self._trimmed_at = self._ticked_at
+        self._trimming: asyncio.Task[None] | None = None
         super().__init__(
             uvicorn.Config(
                 app,  # pyright: ignore[reportArgumentType] - any ASGI application
@@ -147,4 +166,7 @@ class GatewayServer(uvicorn.Server):
         self._ticked_at = now
         for connection in list(self.server_state.connections):
             cast("GatewayProtocol", connection).check_limits()
+        if now - self._trimmed_at >= _TRIM_SECONDS and (self._trimming is None or self._trimming.done()):
+            self._trimmed_at = now
+            self._trimming = asyncio.create_task(asyncio.to_thread(_give_back_memory))
         return self._shutdown_requested() or await super().on_tick(counter)
