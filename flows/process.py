@@ -16,6 +16,7 @@ from uuid import UUID
 
 from prefect import State, flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -102,7 +103,8 @@ async def process_documents(
     given = options or ProcessOptions()
     by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
     run_id = UUID(str(cast("str", flow_run.id)))
-    with SourceReader.of(settings) as reader:
+    # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
+    with SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
         documents = [
             Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
             for index, source in enumerate(await asyncio.to_thread(expand, sources, reader))
@@ -129,7 +131,8 @@ async def process_documents(
 async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:
     shards, concurrent = plan_shards(documents, context, settings)
     plan = Plan(documents=len(documents), tasks=len(shards) * (len(context.stages) + 1))
-    await asyncio.gather(record_plan(context.run_id, plan), bounded_each(concurrent, shards, _process_shard))
+    noted = record_plan(context.run_id, plan, context.custody.catalog)
+    await asyncio.gather(noted, bounded_each(concurrent, shards, _process_shard))
 
 
 def plan_shards(documents: list[Document], context: RunContext, settings: Settings) -> tuple[list[Shard], int]:

@@ -46,7 +46,7 @@ async def deliver_webhooks(
             dispatcher.wait_until_drained(within=timedelta(seconds=seconds)), last_attempts=_LAST_ATTEMPTS
         )
         table, summary = await read_table(catalog)
-    await add_table(table, summary)
+        await add_table(table, summary, catalog)
     return Completed(
         message=summary if drained else f"{summary}; more is due", data={"drained": drained, "deliveries": summary}
     )

@@ -64,8 +64,8 @@ def shared_s3(run: Path) -> S3Server:
 def shared_prefect(run: Path) -> str:
     """The address of the API of this process's Prefect server; `prefect_variables` and `prefect_login` open it.
 
-    Each process has one because a Prefect server has one block `artifact-store/waybill`: a command that processes
-    documents saves it, and a run of another test would store its files there.
+    Each process has one because tests make runs by hand, which belong to no home: the reconcilers of tests that run
+    at the same time would record each other's events.
     """
     return str(_shared(run, f"prefect-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")["address"])
 

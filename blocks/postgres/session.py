@@ -1,7 +1,7 @@
 """What every session of ours sets for itself, whatever the server, the role, the database or the environment has set.
 
 Values arrive as text, so a date style or byte format that psycopg does not read would break every call; a time limit
-or a read-only default that somebody gave the role for other programs would break long runs. Refuses libpq's `PG*`
+or a read-only default that the role has for other programs would break long runs. Refuses libpq's `PG*`
 variables: the database URL alone says where to connect, and how.
 """
 

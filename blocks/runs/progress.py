@@ -14,6 +14,8 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 
+from blocks.catalog import Catalog
+from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.prefect_lists import prefect_pages, slices
 
 # The key of a run's progress artifact.
@@ -38,11 +40,15 @@ class Reported:
     progress: float
 
 
-async def record_plan(run_id: UUID, plan: Plan) -> None:
-    """Store *plan* in the run's labels. Ignores errors: no run may fail for what is only shown."""
+async def record_plan(run_id: UUID, plan: Plan, catalog: Catalog | None = None) -> None:
+    """Store *plan* in the run's labels, and the id of *catalog*. Ignores errors: no run may fail for what is shown."""
     with suppress(Exception):
+        labels: dict[str, int | str] = {_DOCUMENTS: plan.documents, _TASKS: plan.tasks}
+        if catalog is not None:
+            async with catalog.connection() as connection:
+                labels[CATALOGUE_LABEL] = await catalogue_id(connection)
         async with get_client() as client:
-            await client.update_flow_run_labels(run_id, {_DOCUMENTS: plan.documents, _TASKS: plan.tasks})
+            await client.update_flow_run_labels(run_id, {**labels})
 
 
 def plan_of(run: FlowRun) -> Plan | None:

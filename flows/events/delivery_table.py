@@ -1,6 +1,7 @@
 """The table of deliveries in Prefect's UI: dead deliveries first, then recent ones.
 
-It is written only when it has changed, so that a quiet day leaves one artifact and not a thousand.
+It is written only when it has changed, so that a quiet day leaves one artifact and not a thousand. Each catalogue has
+one: where another catalogue's has the usual key, the key ends with the catalogue's id.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from prefect import get_client
 from prefect.artifacts import Artifact, acreate_table_artifact
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import Artifact as ArtifactRecord
 
 from blocks.catalog import Catalog
 from blocks.redaction import without_query
+from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.prefect_lists import unreadable_reason
 from blocks.webhooks.outbox import DeliveryRecord, delivery_log
 
@@ -39,28 +43,48 @@ async def read_table(catalog: Catalog) -> tuple[Table, str]:
     return [_row(record) for record in by_id.values()], summary or "nothing was delivered yet"
 
 
-async def add_table(table: Table, summary: str) -> None:
+async def add_table(table: Table, summary: str, catalog: Catalog) -> None:
     """Add the table to the current flow run, unless the newest table is the same."""
-    newest = await Artifact.aget(ARTIFACT_KEY)
+    async with get_client() as client:
+        key, newest, _ = await _newest(client, catalog)
     if newest is None or newest.data != json.dumps(table):
-        await acreate_table_artifact(table=table, key=ARTIFACT_KEY, description=summary)
+        await acreate_table_artifact(table=table, key=key, description=summary)
 
 
 async def update_table(client: PrefectClient, catalog: Catalog) -> None:
     """Update the newest table, for a process without a flow run of its own."""
     table, summary = await read_table(catalog)
+    key, newest, mark = await _newest(client, catalog)
+    data = json.dumps(table)
+    if newest is None:
+        if table:
+            new = ArtifactCreate(key=key, type="table", data=data, description=summary, metadata_=mark)
+            await client.create_artifact(new)
+    elif newest.data != data:
+        await client.update_artifact(newest.id, ArtifactUpdate(data=data, description=summary, metadata_=mark))
+
+
+async def _newest(client: PrefectClient, catalog: Catalog) -> tuple[str, ArtifactRecord | None, dict[str, str]]:
+    """Return the key of the catalogue's table, the newest one if there is one, and what marks it as this catalogue's.
+
+    A table without a mark is everyone's: a flow has added it, or an earlier version.
+    """
+    async with catalog.connection() as connection:
+        catalogue = await catalogue_id(connection)
+    mark, own_key = {CATALOGUE_LABEL: catalogue}, f"{ARTIFACT_KEY}-{catalogue}"
+    found = await _read(client, ARTIFACT_KEY)
+    if found is None or not found.metadata_ or found.metadata_.get(CATALOGUE_LABEL, catalogue) == catalogue:
+        return ARTIFACT_KEY, found, mark
+    return own_key, await _read(client, own_key), mark
+
+
+async def _read(client: PrefectClient, key: str) -> ArtifactRecord | None:
     try:
-        newest = await Artifact.aget(ARTIFACT_KEY, client=client)
+        return await Artifact.aget(key, client=client)
     except Exception as error:
         if unreadable_reason(error) is None:
             raise
-        newest = None  # what no client can read is replaced by a new one
-    if newest is None:
-        if table:
-            new = ArtifactCreate(key=ARTIFACT_KEY, type="table", data=json.dumps(table), description=summary)
-            await client.create_artifact(new)
-    elif newest.data != json.dumps(table):
-        await client.update_artifact(newest.id, ArtifactUpdate(data=json.dumps(table), description=summary))
+        return None  # what no client can read is replaced by a new one
 
 
 def _row(record: DeliveryRecord) -> dict[str, str]:

@@ -32,6 +32,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from blocks.catalog import Catalog, Connection
 from blocks.catalog.skipped_records import forget_skipped, report_skipped
 from blocks.errors import CatalogRefused
+from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_lists import PAGE_ITEMS, UnreadableRuns, prefect_pages, slices
 from blocks.runs.run_events import REPORTED_FLOWS
 from blocks.runtime.concurrency import bounded_map
@@ -87,18 +88,19 @@ class Reconciler:
     async def reconcile_once(self, window: Window = LAST_DAY) -> Reconciled:
         """Record the missing events. Raises `WaybillError` and Prefect's errors; then the watermark stays."""
         async with self.catalog.connection() as connection:
+            catalogue = await catalogue_id(connection)
             watermark = await history.read_watermark(connection)
             crashed = await history.crashed_runs(connection, _CRASHED_CHECKED) if window.thorough else []
         found, newest = Reconciled(), watermark.read_until
         # Runs in progress first: one that ends meanwhile is found again among those that have ended.
         async for page in self._in_progress():
-            await self._record_all(page, watermark, found)
+            await self._record_all(_ours(page, catalogue), watermark, found)
         async for page in self._by_id(crashed):
-            await self._record_all(page, watermark, found)
+            await self._record_all(_ours(page, catalogue), watermark, found)
         # A clock that was ahead may have moved the watermark into the future.
         read_until = min(watermark.read_until, datetime.now(UTC))
         async for page in self._ended(max(watermark.began_at, read_until - window.back)):
-            await self._record_all(page, watermark, found)
+            await self._record_all(_ours(page, catalogue), watermark, found)
             newest = max(newest, *(run.end_time for run in page if run.end_time is not None))
         readable_again = await self.unreadable.try_again(self.client)
         async with self.catalog.connection() as connection:
@@ -179,3 +181,8 @@ class Reconciler:
         ours = FlowFilter(name=FlowFilterName(any_=list(REPORTED_FLOWS)))
         those = FlowRunFilter.model_validate(these)
         return partial(self.unreadable.read, self.client, flow_filter=ours, flow_run_filter=those, sort=sort)
+
+
+def _ours(runs: Sequence[FlowRun], catalogue: str) -> list[FlowRun]:
+    """Return those that belong to no other catalogue: its own reconciler records their events."""
+    return [run for run in runs if not is_of_another_catalogue(run, catalogue)]

@@ -18,11 +18,13 @@ import yaml
 from prefect import get_client
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import AwaitingRetry, Completed, Running, State
 
 from blocks.catalog import Catalog
 from blocks.redaction import without_query
+from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.settings import Settings, current_settings
 from blocks.webhooks import endpoints
 from blocks.webhooks import registration as registry
@@ -31,7 +33,7 @@ from blocks.webhooks.endpoints import Endpoint
 from blocks.webhooks.outbox import Event, add_event_for
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 from blocks.webhooks.send.address import AddressGuard
-from flows.events.delivery_table import ARTIFACT_KEY, update_table
+from flows.events.delivery_table import update_table
 from flows.events.endpoint_blocks import EndpointBlocks
 from flows.events.reconciler import Reconciler
 from flows.events.record_run_events import RunEventRecorder
@@ -248,6 +250,9 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     monkeypatch.setattr(
         "blocks.webhooks.dispatch.dispatcher.AddressGuard", lambda _: AddressGuard((ip_network("127.0.0.0/8"),))
     )
+    # Another test's catalogue may have the usual one.
+    key = f"webhook-deliveries-{uuid4()}"
+    monkeypatch.setattr("flows.events.delivery_table.ARTIFACT_KEY", key)
     receiver.answer(Answer(status=500), when="/broken?token=hidden")
     receiver.answer(Answer(status=204))
     for path in ("/well", "/broken?token=hidden"):
@@ -258,7 +263,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     assert state.is_completed()
     assert {body["event_type"] for body in map(_body, receiver.received("/well"))} == {"task_started", "task_completed"}
 
-    table = await Artifact.aget(ARTIFACT_KEY, client=client)
+    table = await Artifact.aget(key, client=client)
     assert table is not None
     assert table.flow_run_id == state.state_details.flow_run_id
     rows = json.loads(str(table.data))
@@ -275,7 +280,7 @@ async def test_the_scheduled_flows_deliver_tell_and_show(
     with psycopg.connect(workspace.database_url) as connection:
         connection.execute("update webhook_deliveries set state = 'dead', settled_at = now() where state = 'pending'")
     await update_table(client, catalog)
-    kept = await Artifact.aget(ARTIFACT_KEY, client=client)
+    kept = await Artifact.aget(key, client=client)
     assert kept is not None
     assert kept.id == table.id
     assert [row["state"] for row in json.loads(str(kept.data))] == ["✖ DEAD", "✖ DEAD", "delivered", "delivered"]
@@ -300,6 +305,13 @@ async def test_the_table_is_kept_without_a_flow_run_too(
     table = await Artifact.aget(key, client=client)
     assert table is not None
     assert (table.type, table.description) == ("table", "1 pending")
+    # That of another catalogue stays as it is.
+    await client.update_artifact(table.id, ArtifactUpdate(metadata_={CATALOGUE_LABEL: "another"}))
+    await update_table(client, catalog)
+    async with catalog.connection() as connection:
+        own = await Artifact.aget(f"{key}-{await catalogue_id(connection)}", client=client)
+    assert own is not None
+    assert (own.id != table.id, own.description) == (True, "1 pending")
     assert [row["endpoint"] for row in json.loads(str(table.data))] == ["https://a.example/hook"]
 
 

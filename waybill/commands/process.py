@@ -19,6 +19,7 @@ from waybill.commands.session import report_new_key, run_work, stack_session, wa
 if TYPE_CHECKING:
     from prefect import State
 
+    from blocks.runs.ownership import Owner
     from blocks.settings import Settings
     from waybill.stack import StackAddresses
 
@@ -81,13 +82,14 @@ def process(
 
 async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
     """Run the flow and a dispatcher, wait a bounded time for the last webhooks, and return the run's report."""
+    from blocks.runs.ownership import read_owner
     from blocks.webhooks.dispatch import DispatcherThread
     from flows.events.endpoint_blocks import try_to_sync_endpoint_blocks
     from flows.events.reconcile_loop import try_to_reconcile
 
     await try_to_sync_endpoint_blocks(settings)
     async with DispatcherThread.open(settings) as dispatcher:
-        state = await _run_flow(parameters, show)
+        state = await _run_flow(parameters, show, await read_owner(settings))
         seconds = time.perf_counter() - started
         # Records also the events of killed runs, which this run has cleared up after.
         await try_to_reconcile(settings)
@@ -100,7 +102,9 @@ async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: 
     raise WaybillError(f"the run ended as {state.name}: {state.message}")
 
 
-async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
+async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> State[Any]:
+    from prefect import tags
+
     from flows.process import process_documents
     from flows.processing.progress import Progress, progress_listener
 
@@ -109,7 +113,8 @@ async def _run_flow(parameters: dict[str, Any], show: Any) -> State[Any]:
         show(progress.percent, f"{progress.finished} of {progress.documents} documents{failed}")
 
     progress_listener.set(listen)
-    return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
+    with tags(owner.tag):
+        return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
 
 
 def _read_options(path: Path) -> dict[str, Any]:

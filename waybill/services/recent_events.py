@@ -22,6 +22,7 @@ from blocks.catalog import Catalog
 from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import InvalidOptions
 from blocks.redaction import redacted_source
+from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
@@ -55,9 +56,10 @@ async def read_recent_events(
         raise InvalidOptions(f"at most {MAX_HOURS} hours and {MAX_EVENTS} events can be read, not {hours} and {limit}")
     async with catalog.connection() as connection:
         now = await catalog.now()
+        catalogue = await catalogue_id(connection)
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
     unreadable = UnreadableRuns()
-    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit)
+    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit, catalogue)
     documents, broken = of_documents(recorded)
     entries = [*changes, *documents]
     if unreadable.reasons or broken:
@@ -78,12 +80,14 @@ async def read_recent_events(
 
 
 async def _state_changes(
-    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int
+    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int, catalogue: str
 ) -> tuple[list[Entry], bool]:
     """Return the newest changes, at least *limit* of them if there are, and whether any are left out."""
     runs: dict[UUID, FlowRun] = {}
     more = False
     async for run in _runs(client, unreadable, since):
+        if is_of_another_catalogue(run, catalogue):
+            continue
         more = len(runs) == MAX_RUNS and run.id not in runs
         if more:
             break

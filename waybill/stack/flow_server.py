@@ -20,14 +20,18 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, StateType
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
+from prefect.settings import get_current_settings
 from prefect.states import AwaitingRetry, Cancelled
 
+from blocks.runs.ownership import Owner, owner_in, read_owner
 from blocks.runs.prefect_lists import UnreadableRuns, runs_of_deployments
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
+from blocks.settings import current_settings
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.process.process_log import log_to_stderr
 from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
@@ -45,13 +49,15 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
     flow server goes on with them. Raises `StackUnavailable` when ``prefect.yaml`` cannot be read.
     """
     deployments = read_deployments(project)
+    owner = await read_owner(current_settings())
     # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
     runner = Runner(name="waybill", pause_on_shutdown=True)
-    ids = [await runner.aadd_deployment(await _runner_deployment(project, each)) for each in deployments]
     async with get_client() as client:
+        served = [await _runner_deployment(client, project, each, owner) for each in deployments]
+        ids = [await runner.aadd_deployment(each) for each in served]
         # First the automation, which forgets what it has expected of the runs that now go on.
         # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
-        await watch_heartbeats(client, OUR_FLOWS, patience())
+        await watch_heartbeats(client, OUR_FLOWS, patience(), owner)
         await resume_interrupted_runs(client, ids)
         # Before the runner's first poll, which such a run would make fail.
         await fail_unreadable_runs(client, ids)
@@ -65,10 +71,12 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
         with contextlib.suppress(asyncio.CancelledError):
             await serving
     async with get_client() as client:
-        await stop_watching(client)
+        await stop_watching(client, owner)
 
 
-async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDeployment:
+async def _runner_deployment(
+    client: PrefectClient, project: Path, deployment: Deployment, owner: Owner
+) -> RunnerDeployment:
     limit = deployment.concurrency_limit
     idle: dict[str, Any] = {"active": False} if deployment.entrypoint in DONE_BY_UP else {}
     served = await RunnerDeployment.afrom_storage(
@@ -79,7 +87,7 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
         name=deployment.name,
         version=deployment.version,
         description=deployment.description,
-        tags=deployment.tags,
+        tags=[*deployment.tags, owner.tag],
         parameters=deployment.parameters,
         schedules=[Schedule(**schedule | idle) for schedule in deployment.schedules],
         concurrency_limit=ConcurrencyLimitConfig.model_validate(limit) if isinstance(limit, dict) else limit,
@@ -89,7 +97,24 @@ async def _runner_deployment(project: Path, deployment: Deployment) -> RunnerDep
     # Said explicitly, so that a deployment that `prefect deploy` gave to a work pool comes back to this process.
     served.work_pool_name = None
     served.work_queue_name = None
+    if await _is_taken(client, f"{served.flow_name}/{served.name}", owner):
+        served.name = f"{served.name}-{owner.home}"
+        _LOG.warning("another home has the deployment %s; this one has %s", deployment.name, served.name)
     return served
+
+
+async def _is_taken(client: PrefectClient, name: str, owner: Owner) -> bool:
+    """Return whether another home has registered the deployment *name*: each serves its own runs alone.
+
+    On the home's own server never: there it is this home under an earlier id, before its file was lost or restored.
+    """
+    if get_current_settings().home == current_settings().home / "prefect":
+        return False
+    try:
+        other = owner_in((await client.read_deployment_by_name(name)).tags)
+    except ObjectNotFound:
+        return False
+    return other is not None and other.home != owner.home
 
 
 async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> None:
@@ -105,6 +130,8 @@ async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UU
         # All of them first: a run whose state has changed leaves the list.
         unreadable = UnreadableRuns()
         for run in await runs_of_deployments(client, deployment_ids, state=state, unreadable=unreadable):
+            if run.work_pool_name is not None:
+                continue  # begun while `prefect deploy` had given the deployment to a work pool: its worker runs it
             if run.state_type is StateType.CANCELLING:
                 new = Cancelled(message="The process that ran it was ended before it could confirm.")
             else:

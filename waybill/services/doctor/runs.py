@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import Catalog
 from blocks.postgres import fetch_all, fetch_row
+from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of
@@ -74,7 +75,10 @@ async def check_runs(
     checks = ("runs", "run-events", "documents")
     with found.examining(*checks):
         async with prefect.client(seconds=_PREFECT_SECONDS) as client:
-            runs = await _read_runs(client, found)
+            async with catalog.connection() as connection:
+                catalogue = await catalogue_id(connection)
+            # Other catalogues may share the Prefect server; their homes have a doctor of their own.
+            runs = [run for run in await _read_runs(client, found) if not is_of_another_catalogue(run, catalogue)]
             found.counts["runs"] = dict(Counter(run.state_type.value.lower() for run in runs if run.state_type))
             _report_stuck(runs, found, living_runs=living_runs, is_shared=is_shared)
             await _check_events(client, catalog, runs, found)
