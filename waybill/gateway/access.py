@@ -40,7 +40,7 @@ class Caller(Actor):
 
     key: ApiKey | None
     link_id: str | None = None
-    """Tells signed links apart; not the token itself."""
+    """Distinguishes signed links; not the token itself."""
 
     @property
     def namespace(self) -> str:

@@ -142,7 +142,7 @@ class FairPlaces:
 
     @property
     def free(self) -> int:
-        """How many places nobody holds."""
+        """How many places are not held."""
         return self.count - sum(map(len, self._held.values()))
 
     @property
