@@ -12,7 +12,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from waybill.stack.prefect_guard import allowed_origins, guarded
+from blocks.errors import InvalidSettings
+from waybill.stack.prefect_guard import PrefectGuard, allowed_origins, guarded
 
 CREDENTIAL = "waybill:random"
 OWN = "http://127.0.0.1:4200"
@@ -99,6 +100,41 @@ def test_its_own_addresses_are_answered(client: TestClient, host: str) -> None:
 def test_another_host_is_refused_whatever_the_credential(client: TestClient, host: str) -> None:
     for path in ("/api/health", "/", "/api/version"):
         assert status(client, path, host=host, **GOOD) == 421
+
+
+def test_origins_are_compared_as_browsers_send_them() -> None:
+    assert allowed_origins(80)[:2] == ("http://127.0.0.1", "http://localhost")
+    more = "https://UI.example.org:443/ , http://ui.example.org:8080,*,"
+    assert allowed_origins(4200, more)[3:] == ("https://ui.example.org", "http://ui.example.org:8080")
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["ui.example.org", "https://", "http://:80", "null", "file:///tmp", "https://a.example/path", "https://*:x", "http://[",
+     "https://user@a.example", "https://a.example?x"],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(given: str) -> None:
+    with pytest.raises(InvalidSettings, match="PREFECT_SERVER_CORS_ALLOWED_ORIGINS"):
+        allowed_origins(4200, given)
+
+
+@pytest.mark.parametrize("host", [[], [("host", "")], [("host", "127.0.0.1:4200"), ("host", "127.0.0.1:4200")]])
+async def test_a_request_without_one_host_is_refused(host: list[tuple[str, str]]) -> None:
+    said: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def app(*_: object) -> None:
+        raise AssertionError("it has reached Prefect")
+
+    sent = [(name.encode(), value.encode()) for name, value in (*host, *GOOD.items())]
+    guard = PrefectGuard(app, credential=CREDENTIAL, origins=allowed_origins(4200), routes=[])
+    await guard({"type": "http", "method": "GET", "path": "/api/version", "headers": sent}, receive, send)
+    assert said[0]["status"] == 421
 
 
 @pytest.mark.parametrize(

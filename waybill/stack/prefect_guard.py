@@ -18,6 +18,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from blocks.errors import InvalidSettings
+
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
@@ -39,17 +41,35 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
 )
 _POLICY_VIOLATION = 1008
-
-
-def own_origins(port: int) -> tuple[str, ...]:
-    """Return the origins under which a browser on this machine reaches a server on *port*."""
-    return tuple(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]"))
+# Browsers and clients leave these out.
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NO_ORIGIN = (
+    "PREFECT_SERVER_CORS_ALLOWED_ORIGINS holds something that is no origin; one looks like "
+    "https://prefect.example.org, and several are separated by commas"
+)
 
 
 def allowed_origins(port: int, *given: str) -> tuple[str, ...]:
-    """Return the server's own origins and those of the lists *given*, in which ``*`` counts for nothing."""
-    more = [origin.strip().rstrip("/").lower() for origin in ",".join(given).split(",")]
-    return (*own_origins(port), *(origin for origin in more if origin not in {"", "*"}))
+    """Return the server's own origins and those of the lists *given*, as browsers send them; ``*`` counts for nothing.
+
+    Raises `InvalidSettings` for what is no origin.
+    """
+    own = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")]
+    more = [origin.strip() for origin in ",".join(given).split(",")]
+    return tuple(_as_sent(origin) for origin in (*own, *more) if origin not in {"", "*"})
+
+
+def _as_sent(origin: str) -> str:
+    try:
+        parts = urlsplit(origin.lower())
+        port = parts.port
+    except ValueError:
+        raise InvalidSettings(_NO_ORIGIN) from None
+    default = _DEFAULT_PORTS.get(parts.scheme)
+    if default is None or not parts.hostname or parts.path not in {"", "/"} or set(origin) & set("@?#"):
+        raise InvalidSettings(_NO_ORIGIN)
+    host = parts.netloc.removesuffix(f":{port}") if port == default else parts.netloc
+    return f"{parts.scheme}://{host}"
 
 
 def guarded(app: Starlette, *, credential: str, origins: Collection[str]) -> App:
