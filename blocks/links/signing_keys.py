@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 import secrets
 from collections.abc import Generator, Mapping, Sequence
@@ -34,6 +35,8 @@ MAX_KEYS = 100
 # A hundred keys have 14 kB.
 _MAX_FILE_BYTES = 64 * 1024
 _FORMAT = "waybill.link-keys/1"
+log = logging.getLogger("waybill.links")
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -90,12 +93,21 @@ class LinkKeys:
         found = self._load()
         if found is not None:
             return found
+        had_keys = self._lock_path().exists()
         with self._locked():
             # Another process may have created it since.
             found = self._load()
             if found is None:
                 found = (self._new_key(),)
                 self._write(found)
+                if had_keys:  # only keys leave a lock file
+                    log.warning(
+                        "the link signing keys %s were gone; new ones were created, and earlier links do not "
+                        "work unless the file is restored",
+                        self._path,
+                    )
+                else:
+                    log.info("created the link signing keys %s", self._path)
         return found
 
     def _new_key(self) -> SigningKey:
@@ -131,11 +143,15 @@ class LinkKeys:
     @contextmanager
     def _locked(self) -> Generator[None]:
         """Keep other processes from changing the file; the kernel releases the lock of a dead process."""
-        target = self._path.resolve()
+        lock_path = self._lock_path()
         with _os_errors(self._path):
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with file_lock(target.with_name(f"{target.name}.lock")):
+            lock_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with file_lock(lock_path):
                 yield
+
+    def _lock_path(self) -> Path:
+        target = self._path.resolve()
+        return target.with_name(f"{target.name}.lock")
 
 
 def _alive(keys: Sequence[SigningKey], now: datetime) -> tuple[SigningKey, ...]:

@@ -50,7 +50,10 @@ class LocalBackend:
         """See `Backend.publish`. The blob and its folder entry are on disk when this returns."""
         *folders, name = check_blob_path(path)
         digest = Digest(expected)
-        with _translated(f"store {path}", digest), folder_below(self._root, folders, create=True) as folder:
+        with (
+            _translated(f"store {path} in {self._root}", digest),
+            folder_below(self._root, folders, create=True) as folder,
+        ):
             partial = f".{name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
             descriptor = os.open(
                 partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder

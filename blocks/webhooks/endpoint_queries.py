@@ -25,6 +25,8 @@ SECRETS = """
      where secret_id = any(%(secret_ids)s)
 """
 
+COUNT_SECRETS = "select count(*) as secrets from webhook_secrets"
+
 ROTATE_SECRET = """
     update webhook_secrets
        set previous_sealed = sealed, previous_until = clock_timestamp() + make_interval(secs => %(overlap_seconds)s),

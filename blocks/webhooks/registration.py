@@ -5,6 +5,7 @@ The endpoints of all runs share one secret. URLs are not checked here: the calle
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,8 @@ from blocks.webhooks import endpoint_queries as queries
 from blocks.webhooks.endpoints import Endpoint, Origin
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
 from blocks.webhooks.send.address import MAX_URL_CHARS
+
+log = logging.getLogger("waybill.delivery")
 
 # The time that receivers have to adopt a new secret; both sign meanwhile.
 DEFAULT_OVERLAP = timedelta(hours=24)
@@ -51,7 +54,16 @@ async def register(
     name: str | None = None,
     secret: str | None = None,
 ) -> Registered:
-    """Add an endpoint for events from now on, with *secret* or a new one, in the caller's transaction."""
+    """Add an endpoint for events from now on, with *secret* or a new one, in the caller's transaction.
+
+    Warns when earlier secrets are sealed for a key pair that is missing here.
+    """
+    if box.is_missing() and (await fetch_row(connection, queries.COUNT_SECRETS, {}))["secrets"]:
+        log.warning(
+            "webhook secrets in the database are encrypted for a key pair that is not here, and a new one is created; "
+            "restore webhook-identity from its backup (put its lines below the new ones), name it in "
+            "WAYBILL_WEBHOOK_IDENTITY_FILE, or make a new secret for each endpoint: waybill webhooks rotate"
+        )
     secret_id, given = uuid4(), secret or new_secret()
     sealed = {"secret_id": secret_id, "sealed": box.seal(secret_id, given)}
     await execute(connection, queries.ADD_SECRET, sealed)

@@ -57,6 +57,11 @@ class SecretBox:
         path = settings.resolved_webhook_identity_file
         return cls(lambda may_create: identities_of_its_own(path, may_create=may_create))
 
+    def is_missing(self) -> bool:
+        """Return whether there is no identity yet, or it was lost. Raises `InvalidSettings` for an unusable file."""
+        self._identities = self._identities or self._load(False)
+        return not self._identities
+
     def seal(self, secret_id: UUID, secret: str) -> bytes:
         """Return *secret* encrypted. Raises `InvalidKey` for a malformed one, and `InvalidSettings`."""
         secret_bytes(secret)

@@ -324,6 +324,7 @@ async def test_a_secret_that_cannot_be_opened_is_told_once_and_its_deliveries_wa
     elsewhere, mine = place.box, SecretBox.of(Settings(home=tmp_path / "another"))
     place.box = mine
     await place.register(receiver.url("/mine"))
+    assert "encrypted for a key pair that is not here" in caplog.text
     await place.happen()
     with caplog.at_level(logging.INFO, "waybill.delivery"):
         async with place.sending(limits=Limits(poll_seconds=0.05, cooldown_seconds=0.1)):

@@ -64,6 +64,16 @@ def test_the_file_is_made_on_first_need_for_its_owner_alone(path: Path) -> None:
     assert {entry.name for entry in path.parent.iterdir()} == {"link-keys", "link-keys.lock"}
 
 
+def test_keys_that_were_lost_are_replaced_with_a_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        LinkKeys(path).signing_key()
+        assert [record.levelname for record in caplog.records] == ["INFO"]
+        path.unlink()
+        LinkKeys(path).signing_key()
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert str(path) in caplog.messages[1] and "earlier links do not work" in caplog.messages[1]
+
+
 def test_of_many_that_make_the_file_at_once_all_get_the_same_key(path: Path) -> None:
     script = f"""
 from pathlib import Path

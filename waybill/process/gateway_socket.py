@@ -14,6 +14,7 @@ from ipaddress import ip_address
 
 from blocks.errors import InvalidSettings
 from blocks.links import note_gateway
+from blocks.runtime.write_errors import write_error
 from blocks.settings import Settings
 
 # Connections that wait while the process restarts, a second or two.
@@ -70,7 +71,7 @@ def announced(settings: Settings, listener: socket.socket) -> Generator[str]:
     try:
         forget = note_gateway(settings.home, url)
     except OSError as exc:
-        raise InvalidSettings(f"cannot write to {settings.home}: {exc.strerror}") from exc
+        raise write_error(settings.home, exc) from exc
     try:
         yield url
     finally:

@@ -1,0 +1,114 @@
+"""Secrets stay in their files: no log, output, command line or database of a stack in use has one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.stack_driver import PATIENCE_SECONDS
+from waybill.stack.postgres_cluster import postgres_binaries
+from waybill.stack.postgres_socket import socket_directory
+
+pytestmark = WITH_UP
+
+# In the environment of commands, and in the URLs that they are given.
+MARK, URL_MARK = "s3cr3t-m4rk-0f-th1s-t3st", "p4ssw0rd-0f-th1s-t3st"
+SAMPLE = Path("samples/visitor-guide.html")
+
+
+def secrets_of_home(home: Path) -> dict[str, str]:
+    """The secret parts of every secret file, by where they are from."""
+    found = {"first API key": (home / "api-key").read_text().strip().rpartition("_")[2]}
+    for name in ("storage-identity", "webhook-identity"):
+        for number, text in enumerate(re.findall(r"AGE-SECRET-KEY-\S+", (home / name).read_text())):
+            found[f"{name} {number}"] = text
+    for key in json.loads((home / "link-keys").read_text())["keys"]:
+        found[f"link key {key['id']}"] = key["secret"]
+    found["Prefect credential"] = (home / "prefect-api-auth").read_text().strip()
+    return found
+
+
+def databases(home: Path) -> str:
+    """Everything in both databases, as text."""
+    socket = str(socket_directory(home / "postgres"))
+    program = [str(postgres_binaries() / "pg_dump"), "--host", socket, "--username", "postgres", "--data-only"]
+    dumps = [
+        subprocess.run([*program, name], capture_output=True, text=True, check=True, errors="replace").stdout
+        for name in ("waybill", "prefect")
+    ]
+    assert all(dumps)
+    return "".join(dumps)
+
+
+def command_lines() -> str:
+    lines: list[str] = []
+    for process in psutil.process_iter():
+        try:
+            lines += process.cmdline()
+        except psutil.Error:
+            continue
+    return "\n".join(lines)
+
+
+def test_no_secret_leaves_its_file(waybill: CommandLine) -> None:
+    marked = waybill.with_environment(
+        WAYBILL_PASSPHRASE=MARK, WAYBILL_STORAGE_OPTIONS=json.dumps({"secret": MARK, "key": MARK})
+    )
+    outputs: list[str] = []
+
+    def run(command: CommandLine, *arguments: object, expect: int | None = 0) -> str:
+        done = command.run(*arguments, expect=expect)
+        outputs.extend((done.stdout, done.stderr))
+        return done.stdout
+
+    secrets = {"mark": MARK, "password in a URL": URL_MARK}
+    # What is printed because it was asked for, and only there.
+    added = waybill.json("webhooks", "add", "http://127.0.0.1:9/hook")
+    secrets["webhook secret"] = added["secret"].removeprefix("whsec_")
+    secrets["created key"] = waybill.run("keys", "create", "marked").stdout.strip().rpartition("_")[2]
+    artifact = waybill.json("files", "put", SAMPLE)
+    link = waybill.run("files", "share", artifact["file_id"]).stdout.strip().splitlines()[-1]
+    secrets["signature of a link"] = re.split(r"token=", link)[1].rpartition(".")[2]
+    secrets |= secrets_of_home(waybill.home)
+
+    # Its own gateway, which has nothing there: a source whose URL has a password.
+    source = waybill.gateway.replace("http://", f"http://user:{URL_MARK}@") + "/nothing.txt"
+    run(marked, "process", SAMPLE, source, "--stages", "1", expect=1)
+    for command in (("files", "verify", "--all"), ("webhooks", "list"), ("keys", "list"), ("audit",)):
+        run(marked, *command)
+    for url in (f"postgresql://waybill:{MARK}@127.0.0.1:9/none", f"postgresql://waybill:{MARK}@[broken"):
+        run(waybill.with_environment(WAYBILL_DATABASE_URL=url), "files", "list", expect=None)
+    with httpx.Client(base_url=waybill.gateway, timeout=PATIENCE_SECONDS) as client:
+        assert client.get(link).status_code == 200
+        client.get(f"/api/v1/files/download/{artifact['file_id']}?token={MARK}")
+        client.get("/api/v1/files/list", headers={"Authorization": f"Bearer {MARK}"})
+        client.get("/api/v1/files/list", headers={"Authorization": f"Bearer wb_{'0' * 12}_{secrets['created key']}"})
+
+    searched = {
+        "the output of commands": "\n".join(outputs),
+        "the output of up": (waybill.home / "up.log").read_text(),
+        "the databases": databases(waybill.home),
+        "command lines": command_lines(),
+        **{str(path): path.read_text(errors="replace") for path in (waybill.home / "logs").iterdir()},
+        **{
+            str(path): path.read_text(errors="replace")
+            for path in (waybill.home / "prefect").rglob("*")
+            if path.is_file()
+        },
+    }
+    found = [(what, where) for what, secret in secrets.items() for where, text in searched.items() if secret in text]
+    # The one exception, which is documented: Prefect keeps the parameters of a run.
+    found.remove(("password in a URL", "the databases"))
+    assert found == []
+    # They are where they belong, for this account alone.
+    for name in ("api-key", "storage-identity", "webhook-identity", "link-keys", "prefect-api-auth"):
+        status = (waybill.home / name).stat()
+        assert (status.st_mode & 0o077, status.st_uid) == (0, os.geteuid())
+    waybill.run("webhooks", "remove", added["endpoint_id"])
