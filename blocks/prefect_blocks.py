@@ -22,6 +22,7 @@ from blocks.custody.lost_key import refusing_lost_key
 from blocks.errors import InvalidSettings
 from blocks.keys import StorageKeys, load_storage_keys
 from blocks.keys.block import KeyPair
+from blocks.runs.prefect_api import while_server_restarts
 from blocks.settings import Settings
 from blocks.storage import Backend
 from blocks.storage.block import ArtifactStore
@@ -80,7 +81,7 @@ async def load_block(block_type: type[BlockT]) -> BlockT | None:
     another key. Raises `InvalidSettings` for it.
     """
     try:
-        return await block_type.aload(BLOCK_NAME)
+        return await while_server_restarts(lambda: block_type.aload(BLOCK_NAME))
     except (ValueError, RuntimeError) as error:
         if isinstance(error.__cause__ or error.__context__, ObjectNotFound):
             return None

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Self
+from typing import Self, TypeVar
 
 import httpx
 from prefect import get_client
@@ -28,8 +29,13 @@ _REFUSING = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 REFUSED = "the Prefect server refuses the credentials; PREFECT_API_AUTH_STRING holds them for a server of your own"
 # Prefect's server closes a connection that was idle for five seconds; a request sent at that moment is lost.
 _KEEP_IDLE_SECONDS = 3.0
+# `waybill up` has a server that ended answering again within some ten seconds, more on a busy machine.
+_RESTART_SECONDS = 60.0
+_RESTART_PAUSE_SECONDS = 0.5
 # As in Prefect's own client: more connections make its server slower, not faster.
 _CONNECTIONS = 16
+
+ResultT = TypeVar("ResultT")
 
 
 class PrefectApi:
@@ -89,3 +95,19 @@ class PrefectApi:
             raise PrefectUnavailable(
                 f"the Prefect server does not answer ({type(exc).__name__}); is 'waybill up' running?"
             ) from exc
+
+
+async def while_server_restarts(call: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Return what *call* gives, repeated for a minute at most while no Prefect server listens.
+
+    A client of Prefect's waits for a server that it has reached before, and gives up at once on one that it has not.
+    Raises what *call* raises.
+    """
+    deadline = time.monotonic() + _RESTART_SECONDS
+    while True:
+        try:
+            return await call()
+        except httpx.ConnectError:
+            if time.monotonic() >= deadline:
+                raise
+        await asyncio.sleep(_RESTART_PAUSE_SECONDS)

@@ -173,7 +173,7 @@ class Load:
                     break
                 self.ledger.answers[f"command exit {command.returncode}"] += 1
                 if "Traceback" in errors:
-                    self.ledger.findings.append(f"traceback of waybill process: {errors[-1500:]}")
+                    self.ledger.findings.append(f"traceback of waybill process: {errors[-6000:]}")
                 if attempt == _COMMAND_ATTEMPTS:
                     self.ledger.findings.append(f"{words} failed {attempt} times: {errors[-500:]} {output[-500:]}")
                 time.sleep(_PAUSE_SECONDS)

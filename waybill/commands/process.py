@@ -105,6 +105,7 @@ async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: 
 async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> State[Any]:
     from prefect import tags
 
+    from blocks.runs.prefect_api import while_server_restarts
     from flows.process import process_documents
     from flows.processing.progress import Progress, progress_listener
 
@@ -114,7 +115,10 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
 
     progress_listener.set(listen)
     with tags(owner.tag):
-        return await cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
+        # Repeated before the run exists; once it does, Prefect's client waits for the server.
+        return await while_server_restarts(
+            lambda: cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
+        )
 
 
 def _read_options(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from blocks.errors import PrefectUnavailable
 from blocks.keys.block import KeyPair
 from blocks.language_model.block import LanguageModel
 from blocks.prefect_blocks import load_keys, load_store
+from blocks.runs.prefect_api import while_server_restarts
 from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from blocks.webhooks.block import WebhookEndpoint
@@ -25,7 +26,7 @@ async def register_blocks(settings: Settings, *, on_new_key: Callable[[Path], No
     """
     try:
         for block_type in (ArtifactStore, LanguageModel, KeyPair, WebhookEndpoint):
-            await block_type.aregister_type_and_schema()
+            await while_server_restarts(block_type.aregister_type_and_schema)
         store = await load_store(settings)
         await load_keys(settings, store.backend, on_created=on_new_key)
     except (httpx.HTTPError, PrefectException) as exc:
