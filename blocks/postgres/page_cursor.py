@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from blocks.errors import InvalidOptions
-from blocks.postgres.tolerant_rows import FarTime
+from blocks.postgres.far_time import FarTime
 
 # `infinity`, or a time with a year that `datetime` does not reach, as Postgres writes both.
 _FAR_TIME = re.compile(

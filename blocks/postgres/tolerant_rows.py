@@ -8,7 +8,7 @@ only then: rows without such a value cost nothing.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 import orjson
@@ -17,25 +17,10 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader, Transformer
 from psycopg.types.datetime import TimestamptzLoader
 
+from blocks.postgres.far_time import FarTime
+
 # What loading a value raises: psycopg's own for times, orjson's for JSON.
 UNLOADABLE = (psycopg.DataError, ValueError, RecursionError, OverflowError)
-
-# A day away from what `datetime` ends at, so that the time can be shown in every time zone.
-_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-
-
-class FarTime(datetime):
-    """A time that `datetime` does not reach, as the nearest that it does. `postgres_text` is the time itself."""
-
-    postgres_text: str
-
-    @classmethod
-    def of(cls, text: str) -> FarTime:
-        """Return the time that Postgres writes as *text*."""
-        near = _FIRST if text.startswith("-") or text.endswith("BC") else _LAST
-        found = cls.combine(near.date(), near.timetz())
-        found.postgres_text = text
-        return found
 
 
 class _AnyTime(TimestamptzLoader):
