@@ -51,7 +51,7 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class Unfinished:
-    """A row that a dead run left between two states."""
+    """A row that a dead process left between two states."""
 
     file_id: UUID
     state: str

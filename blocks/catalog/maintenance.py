@@ -1,15 +1,15 @@
-"""Catalogue calls of maintenance: marks of verification, moves of stored bytes, rows restored from manifests."""
+"""Catalogue calls of maintenance: marks of verification, moves, rows restored from manifests, abandoned writes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Stored, artifact_of
-from blocks.catalog.catalog import Catalog
+from blocks.catalog.catalog import Catalog, Unfinished
 from blocks.catalog.json_columns import json_text
 from blocks.postgres import Connection, execute, fetch_all, fetch_optional
 
@@ -127,6 +127,23 @@ async def known_files(connection: Connection, file_ids: list[UUID]) -> dict[UUID
     """Return those of *file_ids* that have a row, in any state, with their location."""
     rows = await fetch_all(connection, queries.KNOWN_FILES, {"file_ids": file_ids})
     return {row["file_id"]: str(row["location"]) for row in rows}
+
+
+async def renew_pending(connection: Connection, file_ids: list[UUID]) -> None:
+    """Record that the writer of these `pending` rows lives now."""
+    await execute(connection, queries.RENEW_PENDING, {"file_ids": file_ids})
+
+
+async def left_between_states(connection: Connection, silent_for: timedelta) -> list[Unfinished]:
+    """Return the `pending` rows whose writer has not renewed them *silent_for* so long, and all that are `deleting`."""
+    values = {"silent_seconds": silent_for.total_seconds()}
+    return [Unfinished(**row) for row in await fetch_all(connection, queries.LEFT_BETWEEN_STATES, values)]
+
+
+async def hold_abandoned(connection: Connection, file_id: UUID, silent_for: timedelta) -> bool:
+    """Lock the `pending` row until the caller's transaction ends, if it is still abandoned and no other locks it."""
+    values = {"file_id": file_id, "silent_seconds": silent_for.total_seconds()}
+    return await _changed_row(connection, queries.HOLD_ABANDONED, values)
 
 
 async def _changed_row(connection: Connection, statement: str, values: Mapping[str, object]) -> bool:

@@ -128,6 +128,23 @@ UNFINISHED_OF_RUN = """
      where run_id = %(run_id)s and state in ('pending', 'deleting')
 """
 
+# Of a pending row the time of creation is when its writer last showed that it lives.
+RENEW_PENDING = """
+    update artifacts set created_at = clock_timestamp() where file_id = any(%(file_ids)s) and state = 'pending'
+"""
+
+_ABANDONED = "state = 'pending' and created_at < clock_timestamp() - make_interval(secs => %(silent_seconds)s)"
+
+LEFT_BETWEEN_STATES = f"""
+    select file_id, state, array_remove(array[location, spare_location], null) as locations from artifacts
+     where state in ('pending', 'deleting') and (state = 'deleting' or {_ABANDONED})
+     order by file_id
+"""
+
+HOLD_ABANDONED = f"""
+    select file_id from artifacts where file_id = %(file_id)s and {_ABANDONED} for update skip locked
+"""
+
 # Maintenance: verification, moves, restoring --------------------------------------------------------------------------
 
 # A mark is valid for the bytes that were read: a file that has moved meanwhile keeps its marks.

@@ -1,7 +1,8 @@
 """Store, read and delete files: storage, encryption and catalogue as one operation, row first and row last.
 
 Storing: a `pending` row, then the blob, then its manifest, then `available`. Deleting: the row becomes a tombstone,
-then the blob goes, then its manifest, then `deleted`. `recover_run` cleans up after a run that is known to be dead.
+then the blob goes, then its manifest, then `deleted`. `recover_run` cleans up after a run that is known to be dead,
+`blocks.custody.abandoned` after any other process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from uuid import UUID, uuid4
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
 from blocks.catalog.maintenance import mark_damaged, mark_verified
 from blocks.custody.manifest import manifest_path, write_manifest
+from blocks.custody.open_writes import OpenWrites
 from blocks.custody.read import Content, content_pieces, require_key, verify_stored
 from blocks.custody.write import store
 from blocks.errors import (
@@ -61,6 +63,7 @@ class Custody:
         self.catalog = catalog
         self.backend = backend
         self.keys = keys
+        self.open_writes = OpenWrites(catalog)
         self._reload_keys = reload_keys
         self._keys_read_at = time.monotonic()
         self._new_id = new_id
@@ -93,7 +96,7 @@ class Custody:
     async def reserve(self, drafts: Sequence[Draft]) -> list[Reservation]:
         """Write the `pending` rows of files: all or none. Fill or release each reservation afterwards.
 
-        A process that dies in between leaves the rows for `recover_run`. Raises `CatalogUnavailable`, `CatalogRefused`,
+        What a process that dies in between leaves is removed by others. Raises `CatalogUnavailable`, `CatalogRefused`,
         and `InvalidSettings` when the storage key is missing; then nothing is reserved, even if only the answer to the
         commit was lost.
         """
@@ -118,6 +121,7 @@ class Custody:
                 with suppress(WaybillError):
                     await to_its_end(self.release(reservations))
             raise
+        self.open_writes.add(ids)
         return reservations
 
     async def fill(
@@ -146,15 +150,18 @@ class Custody:
             described = await draft(stored) if callable(draft) else draft
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)
         except BaseException as error:
-            # Report the first error; `recover_run` undoes later what cannot be undone now. A blob that another writer
+            # Report the first error; others undo later what cannot be undone now. A blob that another writer
             # has put under the path is not ours to remove, nor is a foreign file in its place.
             ours = stored is not None or not isinstance(error, (KeyExists, UnsafeKey))
             with suppress(WaybillError):
                 await to_its_end(self._give_up(reservation.file_id, path, written=ours))
             raise
+        finally:
+            self.open_writes.remove([reservation.file_id])
 
     async def release(self, reservations: Sequence[Reservation]) -> None:
         """Remove the rows of unused reservations; one that was filled is left alone. Idempotent."""
+        self.open_writes.remove(one.file_id for one in reservations)
         if reservations:
             async with self.catalog.connection() as connection:
                 await self.catalog.forget_pending(connection, *(one.file_id for one in reservations))

@@ -21,6 +21,7 @@ from prefect.states import Crashed
 
 from blocks.catalog import Catalog, OutputLocks
 from blocks.custody import Custody
+from blocks.custody.abandoned import remove_abandoned
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
@@ -102,7 +103,7 @@ async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, u
 
 
 async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
-    """Undo the unfinished work of killed runs, and set them to Crashed in Prefect. Never fails the calling run."""
+    """Undo the unfinished work of killed processes, and set their runs to Crashed in Prefect. Never fails this run."""
     for run_id in dead_runs(settings.home):
         await asyncio.to_thread(shutil.rmtree, settings.scratch / str(run_id), ignore_errors=True)
         try:
@@ -113,6 +114,12 @@ async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
             get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
         else:
             get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
+    try:
+        # Uploads, and runs of other homes.
+        if removed := await remove_abandoned(custody):
+            get_run_logger().info("removed %d files that killed processes left half stored or half deleted", removed)
+    except WaybillError as error:
+        get_run_logger().warning("files that killed processes left are removed later: %s", error)
 
 
 async def _set_crashed(run_id: UUID) -> None:

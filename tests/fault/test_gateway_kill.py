@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import psycopg
 
 from tests.gateway.up import KILLED_IN_PARTS, Up
 from tests.stack_driver import eventually
@@ -46,7 +47,7 @@ def back(up: Up, killed: int) -> None:
     eventually(answers, "another gateway answers")
 
 
-async def test_an_upload_that_was_under_way_is_not_there(up: Up) -> None:
+async def test_an_upload_that_was_under_way_is_not_there_and_the_next_gateway_removes_what_is_left(up: Up) -> None:
     host, port = up.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(
@@ -59,11 +60,19 @@ async def test_an_upload_that_was_under_way_is_not_there(up: Up) -> None:
     await asyncio.to_thread(
         eventually, lambda: any(f.stat().st_size > MIB for f in stored.rglob("*") if f.is_file()), "bytes are written"
     )
-    killed = kill(up)
-    await asyncio.to_thread(back, up, killed)
-    writer.close()
-    with client(up) as waybill:
-        assert list(waybill.files_by_source("half.bin")) == []
+    with psycopg.connect(f"postgresql://postgres@/waybill?host={up.home / 'postgres'}", autocommit=True) as database:
+        # Its writer has not been heard of for an hour.
+        database.execute("update artifacts set created_at = created_at - interval '1 hour' where state = 'pending'")
+        killed = kill(up)
+        await asyncio.to_thread(back, up, killed)
+        writer.close()
+        with client(up) as waybill:
+            assert list(waybill.files_by_source("half.bin")) == []
+        unfinished = "select count(*) from artifacts where state in ('pending', 'deleting')"
+        await asyncio.to_thread(
+            eventually, lambda: database.execute(unfinished).fetchone() == (0,), "no row is left of the upload"
+        )
+    assert [f for f in stored.rglob("*") if f.is_file() and f.stat().st_size > MIB] == []
 
 
 def test_a_request_that_is_sent_again_after_each_kill_is_one_file_and_one_run(up: Up, tmp_path: Path) -> None:

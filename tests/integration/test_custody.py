@@ -19,8 +19,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Kind, Reservation
-from blocks.custody import Custody
+from blocks.catalog.skipped_records import skipped_counts
+from blocks.custody import Custody, open_writes
+from blocks.custody.abandoned import remove_abandoned, remove_abandoned_forever
 from blocks.custody.manifest import manifest_path
+from blocks.custody.upload import streaming_upload
 from blocks.errors import (
     ArtifactNotFound,
     BlobMissing,
@@ -33,8 +36,10 @@ from blocks.errors import (
     TargetUnwritable,
     UnsafeKey,
 )
+from blocks.runtime.background_tasks import running
 from blocks.storage import CHUNK_BYTES, Expected, new_blob_path
 from tests.integration.custody_place import Place, draft
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
 
 CONTENT = os.urandom(3 * CHUNK_BYTES + 17)
@@ -420,6 +425,102 @@ async def test_the_recovery_of_one_run_leaves_others_alone(place: Place) -> None
     assert await place.states() == {"pending": 1}
 
 
+LONG_AGO = "created_at - interval '1 hour'"
+
+
+async def silent(place: Place, since: str = LONG_AGO) -> None:
+    """Make the pending rows look as if their writers had not renewed them for an hour."""
+    async with place.catalog.connection() as connection:
+        await connection.execute(f"update artifacts set created_at = {since} where state = 'pending'".encode())  # noqa: S608
+
+
+async def left_by_a_killed_process(place: Place, location: str | None = None, run_id: UUID | None = None) -> UUID:
+    """A row that is pending, with its bytes."""
+    file_id = uuid4()
+    path = location or new_blob_path("upload", file_id)
+    async with place.catalog.transaction() as connection:
+        reservation = Reservation(file_id=file_id, location=path, draft=draft(run_id=run_id))
+        await place.catalog.reserve(connection, [reservation])
+    if location is None:
+        place.backend.publish(path, [b"half"])
+    return file_id
+
+
+async def test_what_killed_processes_left_is_removed_by_any_number_of_others(place: Place) -> None:
+    stays = await place.custody.take(draft(), b"stays")
+    for run_id in (None, None, uuid4()):
+        await left_by_a_killed_process(place, run_id=run_id)
+    deleting = await place.custody.take(draft(), b"goes")
+    async with place.catalog.transaction() as connection:
+        await place.catalog.begin_deletion(connection, deleting.file_id)
+    await silent(place)
+    others = [place.with_keys(ENCRYPTED).custody for _ in range(4)]
+    assert sum(await asyncio.gather(*(remove_abandoned(custody) for custody in others))) >= 4
+    assert await place.states() == {"available": 1, "deleted": 1}
+    assert place.blobs() == [stays.location]
+    assert await remove_abandoned(place.custody) == 0
+
+
+@pytest.mark.parametrize("since", [LONG_AGO, "'-infinity'"])
+async def test_a_row_whose_bytes_cannot_be_removed_keeps_no_other(local: Place, since: str) -> None:
+    odd = [await left_by_a_killed_process(local, path) for path in ("../../etc/passwd", "x" * 3000)]
+    await left_by_a_killed_process(local)
+    odd.append(await left_by_a_killed_process(local, "/etc/passwd"))
+    await silent(local, since)
+    assert await remove_abandoned(local.custody) == 1
+    assert {row[0] for row in await local.rows("file_id")} == set(odd)
+    assert local.nothing_lies_in_the_storage()
+    async with local.catalog.connection() as connection:
+        assert await skipped_counts(connection) == {"file": len(odd)}
+
+
+async def test_a_young_row_is_left_to_its_writer(place: Place) -> None:
+    await left_by_a_killed_process(place)
+    assert await remove_abandoned(place.custody) == 0
+    assert await place.states() == {"pending": 1}
+
+
+async def test_an_upload_that_takes_longer_than_many_looks_is_never_removed(
+    local: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_writes, "_RENEW_SECONDS", 0.01)
+    removing = remove_abandoned_forever(local.with_keys(local.custody.keys).custody, pause_seconds=0.001)
+    async with running(removing), streaming_upload(local.custody, draft()) as upload:
+        for _ in range(3):
+            await upload.write(CONTENT)
+            before = await local.rows("created_at")
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await local.rows("created_at") == before:  # noqa: ASYNC110 - it changes in the database
+                    await asyncio.sleep(0.01)
+        await upload.finish()
+        artifact = await upload.keep(draft())
+    assert await local.custody.read(artifact) == 3 * CONTENT
+    assert await local.states() == {"available": 1}
+
+
+async def test_a_process_renews_its_own_writes_before_it_looks(local: Place) -> None:
+    """After an outage of the database, or while the machine slept, they are old."""
+    async with streaming_upload(local.custody, draft()) as upload:
+        await upload.write(CONTENT)
+        await silent(local)
+        assert await remove_abandoned(local.custody) == 0
+        await upload.finish()
+        artifact = await upload.keep(draft())
+    assert await local.custody.read(artifact) == CONTENT
+
+
+async def test_a_writer_that_was_suspended_for_too_long_fails_and_leaves_nothing(place: Place) -> None:
+    with pytest.raises(ArtifactNotFound, match="process the document again"):
+        async with streaming_upload(place.custody, draft()) as upload:
+            await upload.write(CONTENT)
+            await silent(place)
+            assert await remove_abandoned(place.with_keys(ENCRYPTED).custody) == 1
+            await upload.finish()
+            await upload.keep(draft())
+    assert await place.states() == {}
+    assert place.nothing_lies_in_the_storage()
+
+
 class ForgetfulCatalog(Catalog):
     """Loses the answer of one commit: it has happened, and the caller is told that the connection broke."""
 
@@ -498,8 +599,11 @@ from datetime import timedelta
 from pathlib import Path
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
-from blocks.custody import Custody
+from blocks.catalog.skipped_records import skipped_counts
+from blocks.custody import Custody, open_writes
+from blocks.custody.abandoned import remove_abandoned, remove_abandoned_forever
 from blocks.custody.manifest import manifest_path
+from blocks.custody.upload import streaming_upload
 from blocks.keys import StorageKeys
 from blocks.storage import open_backend
 

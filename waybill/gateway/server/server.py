@@ -22,7 +22,9 @@ from typing import cast
 import uvicorn
 
 from blocks.custody import Custody
+from blocks.custody.abandoned import remove_abandoned_forever
 from blocks.errors import WaybillError
+from blocks.runtime.background_tasks import running
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
 from waybill.gateway.errors import HttpError
@@ -73,7 +75,8 @@ def run_gateway(
         asyncio.get_running_loop().set_default_executor(threads)
         async with opening as custody, open_resources(settings, custody, prefect_api=prefect_api_url()) as resources:
             server = GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits)
-            await server.serve(sockets=[listener])
+            async with running(remove_abandoned_forever(custody)):
+                await server.serve(sockets=[listener])
 
     asyncio.run(serve())
 

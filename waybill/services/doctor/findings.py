@@ -60,7 +60,7 @@ class Tolerances:
     run_without_process: timedelta = timedelta(minutes=3)
     # The reconciler looks back twice a minute; a slow Prefect server gets some of its rounds.
     event_missing: timedelta = timedelta(minutes=2)
-    # An upload may take long, and its row is pending until its last byte.
+    # Twice as long as a writer may be silent before what it left is removed.
     unfinished: timedelta = timedelta(hours=1)
     # A dispatcher polls every second; a busy receiver takes some of its time limits.
     delivery_overdue: timedelta = timedelta(minutes=10)

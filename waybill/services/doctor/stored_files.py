@@ -240,19 +240,23 @@ async def _report_orphans(custody: Custody, left: set[str], found: Findings) -> 
 
 async def _report_unfinished(custody: Custody, seen: _Seen, living_runs: set[str], found: Findings) -> None:
     oldest = found.tolerances.unfinished
+    # The time of creation of a pending row is when its writer last showed that it lives.
     late = [
         f"{row['file_id']} {row['filename']}, since {row['created_at'].isoformat(timespec='seconds')}"
         for row in seen.pending
         if row["now"] - row["created_at"] >= oldest and str(row["run_id"]) not in living_runs
     ]
     if late:
-        remedy = "their writers are gone: no reader sees them; a run of this home clears up after dead runs"
+        remedy = (
+            "their writers are gone and no reader sees them; 'waybill up' and the next 'waybill process' remove them"
+        )
         found.warning("unfinished", "files were not stored to their end", remedy, late)
     async with custody.catalog.connection() as connection:
         rows = await fetch_all(connection, _NOW, {"file_ids": seen.deleting}) if seen.deleting else []
     halfway = [f"{row['file_id']} {row['filename']}" for row in rows if row["state"] == "deleting"]
     if halfway:
-        found.warning("unfinished", "files were not deleted to their end", "waybill files rm ID", halfway)
+        remedy = "'waybill up' and the next 'waybill process' finish it; so does 'waybill files rm ID'"
+        found.warning("unfinished", "files were not deleted to their end", remedy, halfway)
     if seen.moving:
         remedy = "unless a rotation runs now, finish it: waybill keys rotate-storage"
         found.warning("unfinished", "moves of stored bytes are under way or were interrupted", remedy, seen.moving)
