@@ -135,10 +135,13 @@ def _ask_doctor(world: World, result: Audit) -> None:
 
 
 def _flat(name: str, counts: dict[str, Any]) -> dict[str, int]:
-    """Counts within counts, by their path."""
+    """The numbers of a report, by their path in it."""
     found: dict[str, int] = {}
     for part, count in counts.items():
-        found |= _flat(f"{name}: {part}", count) if isinstance(count, dict) else {f"{name}: {part}": count}
+        if isinstance(count, dict):
+            found |= _flat(f"{name}: {part}", count)
+        elif isinstance(count, int):
+            found[f"{name}: {part}"] = count
     return found
 
 
