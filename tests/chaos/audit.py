@@ -49,7 +49,7 @@ def audit(world: World, ledger: Ledger) -> Audit:
     """Look at a calm world whose clients have finished and whose `up` still runs."""
     result = Audit(findings=list(ledger.findings))
     with psycopg.connect(world.database, autocommit=True) as connection:
-        _await_deliveries(connection, result)
+        _await_events(connection, ledger, result)
         _check_ingests(connection, ledger, result)
         _check_commands(connection, ledger, result)
         _check_webhooks(connection, world, result)
@@ -58,9 +58,12 @@ def audit(world: World, ledger: Ledger) -> Audit:
     return result
 
 
-def _await_deliveries(connection: psycopg.Connection, result: Audit) -> None:
+def _await_events(connection: psycopg.Connection, ledger: Ledger, result: Audit) -> None:
+    def is_quiet() -> bool:
+        return all(_ends(connection, one.run_id) for one in ledger.ingests) and not _count(connection, _WAITING)
+
     try:
-        eventually(lambda: not _count(connection, _WAITING), "all webhooks are delivered", _CALM_SECONDS)
+        eventually(is_quiet, "all events are recorded and delivered", _CALM_SECONDS)
     except AssertionError:
         result.findings.append(f"{_count(connection, _WAITING)} deliveries still wait after {_CALM_SECONDS} s of calm")
     if dead := _count(connection, _DEAD):

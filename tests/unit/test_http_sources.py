@@ -157,6 +157,7 @@ def test_a_refusal_stays_and_is_called_what_it_is(
         ("86400", 120, 120),
         ("soon", 0, 0),
     ],
+    ids=["seconds", "date", "a day", "no time"],
 )
 def test_a_pause_that_the_server_asks_for_is_kept_within_bounds(
     server: DocumentServer, reader: SourceReader, value: str, least: float, most: float
