@@ -164,16 +164,17 @@ class UnreadableRuns:
         Raises the errors of Prefect's client for an outage.
         """
         while True:
+            left_out = frozenset(self._reasons)
             these = _without(flow_run_filter, self._reasons)
             read = partial(client.read_flow_runs, flow_filter=flow_filter, flow_run_filter=these, sort=sort)
             try:
                 return list(await _steady(read, limit=limit, offset=offset))
             except Exception as error:
-                known = len(self._reasons)
-                if unreadable_reason(error) is None or known >= _MOST_UNREADABLE_RUNS:
+                if unreadable_reason(error) is None or len(left_out) >= _MOST_UNREADABLE_RUNS:
                     raise
                 await self._find(client, await _ids(client, flow_filter, these, sort, limit=limit, offset=offset))
-                if len(self._reasons) == known:
+                # Another caller may have found them meanwhile.
+                if left_out == self._reasons.keys():
                     raise
 
     async def try_again(self, client: PrefectClient) -> list[UUID]:

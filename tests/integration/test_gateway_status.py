@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running
 
 from blocks.catalog import Catalog
+from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.progress import Plan, plan_of, record_plan
 from blocks.runs.run_events import OUR_FLOWS
 from tests.gateway import Gateway, error_of, running_gateway
@@ -164,15 +165,17 @@ async def test_failed_documents_and_second_attempts_are_counted_as_they_are(
 
 
 async def test_of_a_run_with_very_many_tasks_the_newest_are_told_and_progress_counts_all(
-    workspace: Workspace, client: PrefectClient, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, client: PrefectClient, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with catalog.connection() as connection:
+        catalogue = await catalogue_id(connection)
     run_id = await process(*(workspace.write(f"{number}.txt", f"Words {number}.") for number in range(6)))
     await all_tasks_recorded(client, run_id, 12)
-    whole = await read_history(client, run_id)
+    whole = await read_history(client, run_id, catalogue=catalogue)
     monkeypatch.setattr("blocks.runs.prefect_lists.PAGE_ITEMS", 2)
-    assert await read_history(client, run_id) == whole
+    assert await read_history(client, run_id, catalogue=catalogue) == whole
     monkeypatch.setattr(run_status, "MAX_TASKS", 4)
-    some = await read_history(client, run_id)
+    some = await read_history(client, run_id, catalogue=catalogue)
     assert some["truncated"] is True
     shown = {entry["metadata"].get("task_run_id") for entry in some["history"]} - {None}
     assert len(shown) == 4
@@ -239,6 +242,15 @@ async def test_a_key_with_the_scope_read_is_wanted(gateway: Gateway) -> None:
         assert (answer.status_code, error_of(answer)) == (401, "NotAuthenticated")
         answer = await gateway.client.get(f"{STATUS}/{path}", headers=await gateway.headers("write"))
         assert (answer.status_code, error_of(answer)) == (403, "ScopeMissing")
+
+
+async def test_a_run_of_another_home_on_the_same_prefect_server_is_404(gateway: Gateway, client: PrefectClient) -> None:
+    run = await new_run(client, Running())
+    assert (await read(gateway, run.id))["status"] == "running"
+    await client.update_flow_run_labels(run.id, {CATALOGUE_LABEL: "0badcafe"})
+    for path in (f"{run.id}", f"{run.id}/history"):
+        answer = await gateway.client.get(f"{STATUS}/{path}")
+        assert (answer.status_code, error_of(answer)) == (404, "RunNotFound")
 
 
 async def test_recent_events_are_the_newest_of_all_runs_and_documents(

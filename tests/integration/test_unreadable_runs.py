@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
@@ -15,10 +16,12 @@ from prefect.states import Completed, Running
 from blocks.catalog import Catalog
 from blocks.catalog.skipped_records import skipped_counts
 from blocks.errors import RunUnreadable
+from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.runs.progress import PROGRESS_KEY, read_progress
 from blocks.settings import Settings
 from flows.events.reconciler import LAST_10_SECONDS, Reconciler
 from flows.events.record_run_events import RunEventRecorder
+from tests.gateway import running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.poison import NESTED, NOT_A_NUMBER, RUN_POISONS, write, write_run
 from tests.integration.prefect_runs import begin_now, new_run, put, stand_in
@@ -118,10 +121,10 @@ async def test_states_tasks_and_artifacts_that_cannot_be_listed_hide_nothing_els
         artifact = {"key": PROGRESS_KEY, "type": "progress", "flow_run_id": str(run.id), "data": data}
         await write(client, "/artifacts/", artifact)
     assert await read_progress(client, run.id) == 0.4
-    status = await read_status(client, run.id)
+    status = await read_status(client, run.id, catalogue="00c0ffee")
     assert (status["status"], status["progress"]) == ("running", 0.4)
     assert status["stage"] in ("t0", "t2")
-    history = await read_history(client, run.id)
+    history = await read_history(client, run.id, catalogue="00c0ffee")
     assert {entry["metadata"].get("stage", entry["metadata"]["state_name"]) for entry in history["history"]} >= {
         "Healthy"
     }
@@ -130,11 +133,28 @@ async def test_states_tasks_and_artifacts_that_cannot_be_listed_hide_nothing_els
     assert skipped(workspace) == {("run", str(run.id))}
 
 
+async def test_a_gateway_looks_for_runs_that_cannot_be_listed_once_and_not_at_each_request(
+    workspace: Workspace, client: PrefectClient, prefect_server: str, flow_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = await new_run(client, Running())
+    bad = {await poisoned_run(client, flow_id, poison) for poison in RUN_POISONS}
+    async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
+        gateway.client.headers.update(await gateway.headers("read"))
+        for _ in range(2):
+            # Two at the same time find the same ones.
+            requests = [gateway.client.get("/api/v1/status/events/recent?hours=1") for _ in range(2)]
+            for answer in await asyncio.gather(*requests):
+                assert answer.status_code == 200, answer.text
+                assert str(healthy.id) in {event["task_id"] for event in answer.json()["events"]}
+            assert gateway.resources.unreadable_runs.reasons.keys() >= bad
+            monkeypatch.setattr(UnreadableRuns, "_find", None)
+
+
 async def test_the_status_of_a_run_that_cannot_be_read_names_it(client: PrefectClient, flow_id: UUID) -> None:
     run_id = await poisoned_run(client, flow_id, "nested parameters")
     for read in (read_status, read_history):
         with pytest.raises(RunUnreadable, match=str(run_id)):
-            await read(client, run_id)
+            await read(client, run_id, catalogue="00c0ffee")
 
 
 async def test_a_due_run_that_cannot_be_read_fails_and_the_others_are_started(client: PrefectClient) -> None:

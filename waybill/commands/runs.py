@@ -33,8 +33,8 @@ def status(
     installed, and warns when they differ.
     """
     wanted = read_id(run_id)
-    with stack_session(prefect=True) as (_, addresses):
-        answer = asyncio.run(_read_run(addresses.prefect_api_url, wanted, history))
+    with stack_session(prefect=True) as (settings, addresses):
+        answer = asyncio.run(_read_run(settings, addresses.prefect_api_url, wanted, history))
     code = _compare_code(addresses.home)
     if as_json:
         print_json(answer if history else {**answer, "code": code})
@@ -102,12 +102,17 @@ def _compare_code(home: Path) -> dict[str, str | None]:
     return {"installed": installed, "serving": running_code(home, FLOWS)}
 
 
-async def _read_run(api_url: str | None, run_id: UUID, history: bool) -> dict[str, Any]:
+async def _read_run(settings: Settings, api_url: str | None, run_id: UUID, history: bool) -> dict[str, Any]:
+    from blocks.postgres import single_connection
+    from blocks.runs.ownership import catalogue_id
     from blocks.runs.prefect_api import PrefectApi
     from waybill.services.run_status import read_history, read_status
 
+    async with single_connection(settings.required_database_url) as connection:
+        catalogue = await catalogue_id(connection)
     async with PrefectApi.open(api_url) as prefect, prefect.client() as client:
-        return await (read_history(client, run_id) if history else read_status(client, run_id))
+        read = read_history if history else read_status
+        return await read(client, run_id, catalogue=catalogue)
 
 
 async def _read_events(settings: Settings, api_url: str | None, hours: float) -> dict[str, Any]:

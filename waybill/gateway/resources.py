@@ -11,6 +11,7 @@ from blocks.catalog import Timeouts
 from blocks.custody import Custody
 from blocks.links import Links
 from blocks.runs.prefect_api import PrefectApi
+from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.settings import Settings
 from blocks.webhooks.send.address import AddressGuard, Resolver
 from blocks.webhooks.send.host_lookup import system_resolver
@@ -47,6 +48,8 @@ class Resources:
     """Bounds concurrent downloads to `MOST_READERS`."""
     waiting_tests: asyncio.Semaphore
     """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
+    unreadable_runs: UnreadableRuns
+    """The runs that Prefect cannot list, found once for all requests."""
 
 
 @asynccontextmanager
@@ -70,4 +73,5 @@ async def open_resources(
             uploads=FairPlaces(MOST_UPLOADS),
             readers=FairPlaces(MOST_READERS),
             waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
+            unreadable_runs=UnreadableRuns(),
         )

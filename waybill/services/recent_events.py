@@ -45,12 +45,18 @@ Entry = dict[str, Any]
 
 
 async def read_recent_events(
-    catalog: Catalog, client: PrefectClient, hours: float, *, limit: int = MAX_EVENTS
+    catalog: Catalog,
+    client: PrefectClient,
+    hours: float,
+    *,
+    limit: int = MAX_EVENTS,
+    unreadable: UnreadableRuns | None = None,
 ) -> dict[str, Any]:
     """Return ``{"events": [...newest first...], "count", "hours", "truncated"}``.
 
-    Runs and events that cannot be read are left out and reported. *truncated*: there are more than *limit*, which is at
-    most `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises `CatalogUnavailable`, `InvalidOptions` and *client*'s own.
+    Runs and events that cannot be read are left out and reported. A caller that reads again passes *unreadable*, since
+    it takes some twenty requests to find such a run. *truncated*: there are more than *limit*, which is at most
+    `MAX_EVENTS`, or more than `MAX_RUNS` runs. Raises `CatalogUnavailable`, `InvalidOptions` and *client*'s own.
     """
     if not (0 < hours <= MAX_HOURS and 1 <= limit <= MAX_EVENTS):
         raise InvalidOptions(f"at most {MAX_HOURS} hours and {MAX_EVENTS} events can be read, not {hours} and {limit}")
@@ -58,7 +64,8 @@ async def read_recent_events(
         now = await catalog.now()
         catalogue = await catalogue_id(connection)
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
-    unreadable = UnreadableRuns()
+    unreadable = UnreadableRuns() if unreadable is None else unreadable
+    await unreadable.try_again(client)
     changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit, catalogue)
     documents, broken = of_documents(recorded)
     entries = [*changes, *documents]

@@ -1,6 +1,7 @@
 """The status and the history of a run, read from Prefect; nothing is stored twice.
 
-For every run of this project's flows, wherever it was started. Progress is the run's progress artifact, the stage is
+For every run of this project's flows, wherever it was started, unless it is known to belong to another catalogue: other
+homes may use the same Prefect server. Progress is the run's progress artifact, the stage is
 the task that is running, and the history is Prefect's `flow_run_state` with the starts and ends of stage tasks.
 """
 
@@ -20,6 +21,7 @@ from prefect.client.schemas.sorting import TaskRunSort
 from blocks.errors import InvalidOptions, RunNotFound, RunUnreadable
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.redaction import redacted_source
+from blocks.runs.ownership import is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of, read_progress, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
@@ -31,10 +33,13 @@ MAX_TASKS = 2000
 _TASK_RUNS = "task runs"
 
 
-async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
-    """Return ``{"task_id", "status", "progress", "stage", ...}``. Raises `RunNotFound` and *client*'s errors."""
+async def read_status(client: PrefectClient, run_id: UUID, *, catalogue: str) -> dict[str, Any]:
+    """Return ``{"task_id", "status", "progress", "stage", ...}`` of a run of *catalogue*, the id of one.
+
+    Raises `RunNotFound` and *client*'s errors.
+    """
     run, progress, stage = await asyncio.gather(
-        _read_run(client, run_id), read_progress(client, run_id), _running_task(client, run_id)
+        _read_run(client, run_id, catalogue), read_progress(client, run_id), _running_task(client, run_id)
     )
     state, plan, sources = run.state, plan_of(run), sources_of(run)
     return {
@@ -54,19 +59,19 @@ async def read_status(client: PrefectClient, run_id: UUID) -> dict[str, Any]:
 
 
 async def read_history(
-    client: PrefectClient, run_id: UUID, *, limit: int = MAX_ENTRIES, after: str | None = None
+    client: PrefectClient, run_id: UUID, *, catalogue: str, limit: int = MAX_ENTRIES, after: str | None = None
 ) -> dict[str, Any]:
     """Return ``{"task_id", "history": [...newest first...], "event_count", "next", "truncated"}``.
 
-    One page of *limit* entries; *after* is the ``next`` of the page before. ``event_count`` counts all pages.
-    ``truncated``: the run has more than `MAX_TASKS` tasks, and the oldest are left out. Raises `RunNotFound`,
-    `InvalidOptions` and *client*'s errors.
+    Of a run of *catalogue*, the id of one. One page of *limit* entries; *after* is the ``next`` of the page before.
+    ``event_count`` counts all pages. ``truncated``: the run has more than `MAX_TASKS` tasks, and the oldest are left
+    out. Raises `RunNotFound`, `InvalidOptions` and *client*'s errors.
     """
     if not 1 <= limit <= MAX_ENTRIES:
         raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
     before = read_cursor(after) if after is not None else None
     (run, states), reports, (tasks, left_out) = await asyncio.gather(
-        _read_run_and_states(client, run_id),
+        _read_run_and_states(client, run_id, catalogue),
         read_reports(client, [run_id]),
         _newest_tasks(client, run_id),
     )
@@ -99,18 +104,19 @@ def progress_of(state: State[Any], progress: float) -> float:
     return 1.0 if state.type == StateType.COMPLETED else progress
 
 
-async def _read_run_and_states(client: PrefectClient, run_id: UUID) -> tuple[FlowRun, list[State[Any]]]:
-    run = await _read_run(client, run_id)
+async def _read_run_and_states(client: PrefectClient, run_id: UUID, catalogue: str) -> tuple[FlowRun, list[State[Any]]]:
+    run = await _read_run(client, run_id, catalogue)
     return run, await read_states(client, run)
 
 
-async def _read_run(client: PrefectClient, run_id: UUID) -> FlowRun:
+async def _read_run(client: PrefectClient, run_id: UUID, catalogue: str) -> FlowRun:
     ours, unreadable = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))), UnreadableRuns()
     found = await unreadable.read(client, flow_filter=ours, flow_run_filter=_this(run_id), limit=1)
     if run_id in unreadable.reasons:
         raise RunUnreadable(f"run {run_id} cannot be read: {unreadable.reasons[run_id]}; delete it in Prefect")
-    if not found:
-        raise RunNotFound(f"Prefect knows no run {run_id} of Waybill; 'waybill up' shows all runs in its UI")
+    # The same answer for both: it shows nothing of other homes.
+    if not found or is_of_another_catalogue(found[0], catalogue):
+        raise RunNotFound(f"Prefect knows no run {run_id} of this home; 'waybill up' shows all runs in its UI")
     return found[0]
 
 

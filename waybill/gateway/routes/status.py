@@ -1,6 +1,7 @@
 """``GET /status``: the state and history of runs, and recent events of all runs, as read from Prefect.
 
-For every run of this project's flows, wherever it was started; `waybill status` and `waybill events` show the same.
+For every run of this project's flows, wherever it was started, but not for those of another home's catalogue;
+`waybill status` and `waybill events` show the same.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from blocks.runs.ownership import catalogue_id
 from waybill.gateway.dependencies import GatewayResources, Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import After
 from waybill.gateway.openapi import errors
+from waybill.gateway.resources import Resources
 from waybill.services.recent_events import MAX_EVENTS, MAX_HOURS, read_recent_events
 from waybill.services.run_status import MAX_ENTRIES, read_history, read_status
 
@@ -102,14 +105,18 @@ async def events(
 ) -> Response:
     """List recent state changes and document events of all runs, newest first."""
     async with resources.prefect.client(seconds=_LONG_READ_SECONDS) as client:
-        return json_response(await read_recent_events(resources.custody.catalog, client, hours, limit=limit))
+        found = await read_recent_events(
+            resources.custody.catalog, client, hours, limit=limit, unreadable=resources.unreadable_runs
+        )
+        return json_response(found)
 
 
 @router.get("/{task_id}", responses=errors(404), response_model=RunStatus)
 async def status(_: Reader, resources: GatewayResources, task_id: UUID) -> Response:
     """Return a run's state, its progress from 0 to 1, and the running stage."""
+    catalogue = await _catalogue(resources)
     async with resources.prefect.client() as client:
-        return json_response(await read_status(client, task_id))
+        return json_response(await read_status(client, task_id, catalogue=catalogue))
 
 
 @router.get("/{task_id}/history", responses=errors(404), response_model=RunHistory)
@@ -121,5 +128,12 @@ async def history(
     after: After = None,
 ) -> Response:
     """List a run's states and stages, newest first, each with the progress of the run at that moment."""
+    catalogue = await _catalogue(resources)
     async with resources.prefect.client(seconds=_LONG_READ_SECONDS) as client:
-        return json_response(await read_history(client, task_id, limit=limit, after=after))
+        return json_response(await read_history(client, task_id, catalogue=catalogue, limit=limit, after=after))
+
+
+async def _catalogue(resources: Resources) -> str:
+    """Return the id of the catalogue, whose runs alone are shown."""
+    async with resources.custody.catalog.connection() as connection:
+        return await catalogue_id(connection)
