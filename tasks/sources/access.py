@@ -6,13 +6,16 @@ modules that open files and URLs ask it at listing time and again for what they 
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -29,6 +32,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "sftp": 22, "ftp": 21}
 # macOS: the path of an open file, as /proc has it on Linux.
 _F_GETPATH, _LONGEST_PATH = 50, 1024
 
+# File systems stamp changes by a clock that is read a few times a second, or by whole seconds.
+_CTIME_LAG_SECONDS = 2.0
+
 _SETTING = "WAYBILL_ALLOWED_SOURCES (allowed_sources)"
 
 
@@ -42,6 +48,9 @@ class SourceAccess:
         self._private_files = [os.path.realpath(path) for path in private_files]
         self._folders: list[str] | None = None
         self._prefixes: list[str] | None = None
+        self._inodes_lock = Lock()
+        self._private_inodes: set[tuple[int, int]] = set()
+        self._inodes_known_at = -math.inf
         if allowed is not None:
             local = {place: _local_part(place) for place in allowed}
             self._folders = [os.path.realpath(Path(path).expanduser()) for path in local.values() if path is not None]
@@ -93,7 +102,7 @@ class SourceAccess:
         if not same:
             raise StorageUnavailable(f"{shown} was replaced while it was being opened; read it again")
         self.check_path(real, shown)
-        if self._may_be_alias(descriptor, found) and (found.st_dev, found.st_ino) in self._private_inodes:
+        if self._may_be_alias(descriptor, found) and self._is_private_inode(found):
             raise _private(shown)
         if within is not None and not inside(real, within):
             raise leads_out(shown)
@@ -129,9 +138,18 @@ class SourceAccess:
         finally:
             os.close(descriptor)
 
-    @cached_property
-    def _private_inodes(self) -> set[tuple[int, int]]:
-        """Device and inode of every private file. Looked up once a run, and only when a path alone cannot decide."""
+    def _is_private_inode(self, file: os.stat_result) -> bool:
+        """Whether *file* is a private file by another name; asked only when a path alone cannot decide."""
+        identity = (file.st_dev, file.st_ino)
+        with self._inodes_lock:
+            # A run itself writes into the home: a file that changed since it was looked up may be new there.
+            if identity not in self._private_inodes and file.st_ctime >= self._inodes_known_at - _CTIME_LAG_SECONDS:
+                self._inodes_known_at = time.time()
+                self._private_inodes = self._read_private_inodes()
+            return identity in self._private_inodes
+
+    def _read_private_inodes(self) -> set[tuple[int, int]]:
+        """Return device and inode of every private file."""
         found: set[tuple[int, int]] = set()
         walked = os.walk(self._home) if self._home is not None else ()
         paths = [os.path.join(folder, name) for folder, _, names in walked for name in names]  # noqa: PTH118 - many

@@ -70,9 +70,15 @@ def matches(source: str) -> list[Path]:
 
 
 def check(source: str, access: SourceAccess) -> None:
-    """Raise `SourceRefused` unless a run may read *source*: a path, or the folder that its wildcards begin in."""
-    real, shown = os.path.realpath(_given(source)), source
-    access.check_path(real, shown)
+    """Raise `SourceRefused` unless a run may read *source*: a path, or the folder that its wildcards begin in.
+
+    Raises `SourceNotFound` and `StorageUnavailable` when that cannot be looked at.
+    """
+    try:
+        real = os.path.realpath(_given(source))
+    except OSError as exc:  # links of other processes in /proc, which may be seen but not read
+        raise failure.of_local(exc, source) from exc
+    access.check_path(real, source)
 
 
 def listed(source: str, access: SourceAccess) -> list[LocalFile]:
@@ -80,7 +86,10 @@ def listed(source: str, access: SourceAccess) -> list[LocalFile]:
 
     Raises `SourceRefused` when *source* is not permitted, `SourceNotFound` when a folder or glob holds no file.
     """
-    check(source, access)
+    try:
+        check(source, access)
+    except SourceNotFound as error:
+        return [LocalFile(path=local_path(path_text(source) or "").absolute(), error=error)]
     found = matches(source)
     if not found and not is_glob(source):
         return [LocalFile(path=local_path(path_text(source) or "").absolute())]

@@ -38,6 +38,7 @@ from waybill.services.doctor.audit import audit_home, audit_servers
 from waybill.services.doctor.database import check_database, server_problems
 from waybill.services.doctor.findings import CHECKS, Findings, Tolerances
 from waybill.services.doctor.home import HomeProcesses, KnownProcess
+from waybill.services.doctor.runs import check_output_locks
 from waybill.stack.home_processes import processes_of
 
 # What is normal for a moment is a finding immediately.
@@ -268,6 +269,11 @@ async def test_locks_of_a_session_without_a_living_run(sound: Sound) -> None:
         assert shown(await sound.examined(is_shared=True)) == {}
         with hold_run_lock(sound.settings.home, uuid4()):
             assert shown(await sound.examined()) == {}
+        # Its run may have begun as late, after the run locks were read.
+        began_before = Findings(tolerances=AT_ONCE, began_at=datetime.now(UTC) - timedelta(minutes=1))
+        async with Catalog.open(sound.settings.required_database_url) as catalog:
+            await check_output_locks(catalog, began_before, living_runs=set(), is_shared=False)
+        assert began_before.found == []
 
 
 async def test_clocks_that_differ(sound: Sound) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -54,6 +55,18 @@ async def register(client: PrefectClient, owner: Owner) -> str:
     served = await flow_server._runner_deployment(client, project_directory(), DEPLOYMENT, owner)
     await Runner(name="test").aadd_deployment(served)
     return served.name
+
+
+async def test_the_runner_shares_no_folder_with_other_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "shared"))
+    # As another account makes it first.
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/runner_storage").touch()
+    runner = flow_server.make_runner(tmp_path / "home")
+    assert tempfile.tempdir == str(tmp_path / "shared")
+    async with runner:
+        assert list((tmp_path / "home/prefect/runner_storage").iterdir())
+    assert not list((tmp_path / "home/prefect/runner_storage").iterdir())
 
 
 class _Resources:

@@ -108,6 +108,19 @@ def test_the_home_is_refused_in_every_spelling(home: Path, reader: SourceReader,
         assert isinstance(caught.value, SourceRefused) and "WAYBILL_HOME" in str(caught.value)
 
 
+def test_another_name_of_a_file_that_is_newer_than_the_run_is_refused(
+    home: Path, reader: SourceReader, tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs"
+    os.link(home / "storage-identity", docs / "early")
+    with pytest.raises(SourceRefused):
+        read(*expand([str(docs / "early")], reader), reader)
+    (home / "artifacts/new").write_text("written by the run itself")
+    os.link(home / "artifacts/new", docs / "late")
+    with pytest.raises(SourceRefused):
+        read(*expand([str(docs / "late")], reader), reader)
+
+
 def test_a_folder_around_the_home_is_read_without_it(home: Path, reader: SourceReader, tmp_path: Path) -> None:
     expected = {"a.md": "a", "b.md": "b", "secret.md": "secret"}
     assert (
@@ -266,6 +279,17 @@ def test_what_the_kernel_makes_is_no_document(reader: SourceReader, special: str
     with pytest.raises(SourceNotFound):
         for source in expand([special], reader):
             read(source, reader)
+
+
+def test_a_link_that_may_be_seen_and_not_read_fails_by_itself(
+    reader: SourceReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, **_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "readlink", refuse)  # as those of other accounts' processes in /proc
+    (refused,) = expand(["/proc/self/root/x.md"], reader)
+    assert isinstance(refused.error, SourceNotFound)
 
 
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(reader: SourceReader, tmp_path: Path) -> None:

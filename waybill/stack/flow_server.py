@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,7 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
     """
     deployments = read_deployments(project)
     owner = await read_owner(current_settings())
-    # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
-    runner = Runner(name="waybill", pause_on_shutdown=True)
+    runner = make_runner(current_settings().home)
     async with get_client() as client:
         served = [await _runner_deployment(client, project, each, owner) for each in deployments]
         ids = [await runner.aadd_deployment(each) for each in served]
@@ -72,6 +72,22 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
             await serving
     async with get_client() as client:
         await stop_watching(client, owner)
+
+
+def make_runner(home: Path) -> Runner:
+    """Return Prefect's runner, with its working folder in *home*.
+
+    Prefect takes ``runner_storage`` of the folder for temporary files, one name for every account of the machine: who
+    makes it first keeps all others from starting, and could exchange what is in it.
+    """
+    before = tempfile.tempdir
+    # No argument of the runner says where; it asks for this once, as it is made.
+    tempfile.tempdir = str(home / "prefect")
+    try:
+        # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
+        return Runner(name="waybill", pause_on_shutdown=True)
+    finally:
+        tempfile.tempdir = before
 
 
 async def _runner_deployment(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from blocks.errors import WaybillError
+from blocks.runtime.clock import utc_now
 
 Status = Literal["ok", "skipped", "warning", "problem"]
 _SEVERITY: tuple[Status, ...] = ("ok", "skipped", "warning", "problem")
@@ -91,9 +92,13 @@ class Finding:
 
 @dataclass
 class Findings:
-    """What an audit has found so far, and its counts."""
+    """What an audit has found so far, and its counts.
+
+    Whatever began after the audit did is left to the next one: it was compared with what was read before.
+    """
 
     tolerances: Tolerances = field(default_factory=Tolerances)
+    began_at: datetime = field(default_factory=utc_now)
     found: list[Finding] = field(default_factory=list[Finding])
     counts: dict[str, Any] = field(default_factory=dict[str, Any])
     examined: set[str] = field(default_factory=set[str])

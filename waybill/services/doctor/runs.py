@@ -51,7 +51,7 @@ _OUTPUT_LOCKS = """
     select l.pid, count(*) as locks, a.backend_start from pg_locks l left join pg_stat_activity a using (pid)
      where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = 'ExclusiveLock'
        and l.database = (select oid from pg_database where datname = current_database())
-       and l.pid <> pg_backend_pid()
+       and l.pid <> pg_backend_pid() and a.backend_start < %(began_at)s
      group by l.pid, a.backend_start order by l.pid
 """
 
@@ -60,7 +60,7 @@ async def check_output_locks(catalog: Catalog, found: Findings, *, living_runs: 
     """Examine sessions that hold output locks; *is_shared*: other machines may use this database too."""
     with found.examining("output-locks"):
         async with catalog.connection() as connection:
-            holders = await fetch_all(connection, _OUTPUT_LOCKS, {})
+            holders = await fetch_all(connection, _OUTPUT_LOCKS, {"began_at": found.began_at})
         found.counts["output_locks"] = sum(row["locks"] for row in holders)
         if holders and not living_runs and not is_shared:
             sessions = [f"session {row['pid']}: {row['locks']} locks since {row['backend_start']}" for row in holders]
@@ -107,7 +107,7 @@ async def _read_runs(client: PrefectClient, found: Findings) -> list[FlowRun]:
 
 
 def _report_stuck(runs: Sequence[FlowRun], found: Findings, *, living_runs: set[str], is_shared: bool) -> None:
-    before = datetime.now(UTC) - found.tolerances.run_without_process
+    before = found.began_at - found.tolerances.run_without_process
     stuck = [
         f"{run.id} {run.name}: {run.state.name}"
         for run in runs
