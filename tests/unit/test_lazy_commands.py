@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,3 +46,40 @@ def test_help_imports_no_library_that_only_a_command_needs(arguments: list[str])
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
     assert done.stderr.splitlines()[-1] == "", done.stderr
+
+
+# 'waybill files rm ID', or at the end of a sentence: waybill files rm ID
+_QUOTED = re.compile(r"'waybill ([^']+)'")
+_AT_THE_END = re.compile(r"(?:: |, or )waybill ([a-z].*)$")
+
+
+def named_in_messages() -> Iterator[tuple[str, str]]:
+    """Return where the product's texts name a command, and its words: what a person is asked to type."""
+    for folder in ("blocks", "tasks", "flows", "waybill"):
+        for path in sorted(Path(folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    for words in _QUOTED.findall(node.value) + _AT_THE_END.findall(node.value):
+                        yield f"{path}:{node.lineno}", words.split(", or waybill ")[0]
+
+
+def test_every_command_that_a_message_names_is_there_with_its_options() -> None:
+    unknown: list[str] = []
+    seen = 0
+    for where, words in named_in_messages():
+        table: Mapping[str, LazyCommand | LazyCommands] = COMMANDS
+        entry, known = None, True
+        for word in words.split():
+            if isinstance(entry, LazyCommand):
+                if word.startswith("--") and word != "--help":
+                    options = {option for one in entry.load("x").params for option in one.opts}
+                    known = known and word.split("=")[0].rstrip(".,;") in options
+            elif re.fullmatch(r"[a-z-]+[.,;]?", word) and not word.startswith("--"):
+                entry = table.get(word.rstrip(".,;"))
+                table = entry.commands if isinstance(entry, LazyCommands) else {}
+                known = known and entry is not None
+        seen += 1
+        if not known:
+            unknown.append(f"{where}: waybill {words}")
+    assert unknown == []
+    assert seen > 40

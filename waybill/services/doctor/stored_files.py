@@ -234,7 +234,10 @@ async def _report_orphans(custody: Custody, left: set[str], found: Findings) -> 
     sizes = await asyncio.to_thread(lambda: [(path, _size(custody, path)) for path in unknown])
     orphans = [custody.backend.locate(path) for path, size in sizes if size is not None]
     if orphans:
-        remedy = "'waybill catalog rebuild' adds rows for those with a manifest; the others can be removed"
+        remedy = (
+            "'waybill catalog rebuild' adds rows for those with a manifest, unless their file was deleted; the others "
+            "belong to no file: remove these paths from the storage"
+        )
         found.problem("orphans", "stored bytes have no row", remedy, orphans)
 
 
