@@ -43,6 +43,10 @@ class InvalidSettings(Permanent):
     """The environment, `waybill.toml` or a Prefect block holds an unusable value."""
 
 
+class StorageKeyMissing(InvalidSettings):
+    """The storage key is not where it belongs, and stored files need it; nothing is stored until it is back."""
+
+
 class InvalidOptions(Permanent):
     """Stage options or command arguments that do not fit their schema."""
 

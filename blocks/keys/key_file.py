@@ -21,7 +21,7 @@ from blocks.age import (
     parse_identities,
     parse_recipient,
 )
-from blocks.errors import InvalidKey, InvalidSettings, WaybillError
+from blocks.errors import InvalidKey, InvalidSettings, StorageKeyMissing, WaybillError
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.file_lock import file_lock
 from blocks.runtime.private_file import read_private
@@ -48,7 +48,7 @@ class StorageKeys:
     missing: Path | None = None
 
     def recipient_to_store_for(self) -> StorageRecipient | None:
-        """Return the recipient of new files. Raises `InvalidSettings` when the key is missing."""
+        """Return the recipient of new files. Raises `StorageKeyMissing`."""
         if self.missing is not None:
             raise missing_key(self.missing, "nothing can be stored without it")
         return self.recipient
@@ -68,9 +68,9 @@ class StorageKeys:
         return encrypted_for is None or any(one.recipient.text == encrypted_for for one in self.identities)
 
 
-def missing_key(path: Path, why: str) -> InvalidSettings:
+def missing_key(path: Path, why: str) -> StorageKeyMissing:
     """Return the error to raise when the storage key at *path* is missing; *why* says what needs it."""
-    return InvalidSettings(
+    return StorageKeyMissing(
         f"the storage key {path} is missing: {why}; mount the volume that it is on, restore the file from its backup, "
         "or set WAYBILL_STORAGE_RECIPIENT where the secret key is kept elsewhere on purpose. To give up what is "
         "encrypted for it and have a new key created: waybill keys storage --new"

@@ -18,6 +18,7 @@ import pytest
 
 from blocks.custody.manifest import is_manifest_path
 from blocks.keys import StorageKeys
+from blocks.postgres import connect
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, PLAIN
@@ -66,6 +67,33 @@ async def assert_nothing_is_left(gateway: Gateway) -> None:
     assert found == {"rows": 0}
     assert list(gateway.custody.backend.paths()) == []
     assert list(gateway.custody.backend.leftovers()) == []
+
+
+# What cannot be stored now --------------------------------------------------------------------------------------------
+
+
+async def test_without_the_storage_key_an_upload_is_503_and_nothing_is_stored(start: Start, tmp_path: Path) -> None:
+    gateway = await start(keys=StorageKeys(recipient=None, missing=tmp_path / "storage-identity"))
+    answer = await upload(gateway, PDF)
+    assert (answer.status_code, error_of(answer)) == (503, "StorageKeyMissing")
+    assert answer.headers["retry-after"] == "5"
+    await assert_nothing_is_left(gateway)
+
+
+async def test_a_full_disk_of_the_database_is_507_and_nothing_is_stored(gateway: Gateway) -> None:
+    with connect(gateway.database_url, autocommit=True) as connection:
+        connection.execute(
+            "create function disk_is_full() returns trigger language plpgsql as "
+            "$$ begin raise exception 'could not extend file' using errcode = 'disk_full'; end $$"
+        )
+        connection.execute(
+            "create trigger disk_is_full before insert or update on artifacts execute function disk_is_full()"
+        )
+        answer = await upload(gateway, PDF)
+        assert (answer.status_code, error_of(answer)) == (507, "CatalogFull")
+        await assert_nothing_is_left(gateway)
+        connection.execute("drop function disk_is_full() cascade")
+    assert (await upload(gateway, PDF)).status_code == 201
 
 
 # What is taken in -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from blocks.catalog import Artifact
-from blocks.errors import CatalogUnavailable, InvalidSettings, NoMatchingIdentity, WaybillError
+from blocks.errors import CatalogUnavailable, NoMatchingIdentity, StorageKeyMissing, WaybillError
 from blocks.open_custody import open_custody
 from blocks.postgres import connect
 from blocks.settings import Settings
@@ -32,7 +32,7 @@ async def stored(settings: Settings) -> Artifact:
         return await custody.take(draft(), CONTENT)
 
 
-async def refused(settings: Settings, kind: type[WaybillError] = InvalidSettings) -> str:
+async def refused(settings: Settings, kind: type[WaybillError] = StorageKeyMissing) -> str:
     with pytest.raises(kind) as caught:
         await stored(settings)
     assert not identity(settings).exists()
@@ -106,7 +106,7 @@ async def test_without_the_key_reading_says_what_it_lacks_and_nothing_is_stored(
         assert not await custody.verify(artifact)
         with pytest.raises(NoMatchingIdentity):
             await custody.read(artifact)
-        with pytest.raises(InvalidSettings, match="storage-identity is missing"):
+        with pytest.raises(StorageKeyMissing, match="storage-identity is missing"):
             await custody.take(draft(), CONTENT)
         assert not custody.keys.are_off
         async with custody.catalog.transaction() as connection:

@@ -22,7 +22,7 @@ _DESCRIPTIONS = {
     422: "A field or parameter is not valid",
     429: "Too many requests; Retry-After says when to try again",
     500: "Stored bytes are damaged, or an unexpected error",
-    503: "The database, the storage or Prefect does not answer; Retry-After says when to try again",
+    503: "The database, the storage or Prefect does not answer, or the storage key is missing; Retry-After says when to try again",
     507: "The storage is full",
 }
 
