@@ -22,8 +22,8 @@ _DESCRIPTIONS = {
     422: "A field or parameter is not valid",
     429: "Too many requests; Retry-After says when to try again",
     500: "Stored bytes are damaged, or an unexpected error",
-    503: "The database, the storage or Prefect does not answer, or the storage key is missing; Retry-After says when to try again",
-    507: "The storage is full",
+    503: "The database, the storage, its key or Prefect is not there now; Retry-After says when to try again",
+    507: "The storage or the disk of the database is full",
 }
 
 # Statuses of every path with a key. 500 too: a database or storage that is set up wrongly shows on any path.
