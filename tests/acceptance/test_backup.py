@@ -185,6 +185,9 @@ def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folde
     assert "is no backup repository" in refused("restore", tmp_path)
     assert "the oldest backup" in refused("restore", repository, "--at", made["began_at"])
     assert "is no time" in refused("restore", repository, "--at", "yesterday")
+    within = replace(original, home=repository / "backups" / "home")
+    assert "holds the backups" in refused("restore", repository, waybill=within)
+    assert "nothing to back up" in refused("backup", folder / "of-nothing")
     (tmp_path / "something").touch()
     assert "holds something else" in refused("backup", tmp_path, waybill=original)
     description = repository / "backups" / again["backup_id"] / "backup.json"
@@ -201,4 +204,4 @@ def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folde
     assert "another home" in refused("backup", repository, waybill=original)
     outside = original.with_environment(WAYBILL_DATABASE_URL="postgresql:///elsewhere")
     assert "WAYBILL_DATABASE_URL" in refused("backup", repository, waybill=outside)
-    assert not elsewhere.home.exists()
+    assert not elsewhere.home.exists() and not within.home.exists() and not (folder / "of-nothing").exists()

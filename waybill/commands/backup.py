@@ -31,14 +31,19 @@ def backup(
     Examples: waybill backup /mnt/backups/waybill --keep 14
     """
     from waybill.stack.backup import make_backup
+    from waybill.stack.postgres import EmbeddedPostgres
 
     if current_settings().database_url is not None:
         raise InvalidOptions(
             "WAYBILL_DATABASE_URL names a Postgres of your own: back it up with its own tools (pg_basebackup, "
             "pg_dump), and copy the storage and the key files of the home after it"
         )
+    home = current_settings().home.resolve()
+    if not EmbeddedPostgres(home).is_made:
+        # A schedule with another working directory would make a new home each night, and an empty backup of it.
+        raise InvalidOptions(f"there is nothing to back up: {home} has no database; set WAYBILL_HOME to your home")
     root = typed_path(path).resolve()
-    if root.is_relative_to(current_settings().home.resolve()):
+    if root.is_relative_to(home):
         raise InvalidOptions(f"{root} is inside of the home: it would be lost with it; name a folder elsewhere")
     with stack_session(prefect=False) as (settings, addresses), steps_shown() as show:
         made = asyncio.run(make_backup(settings, root, database_url=addresses.database_url, keep=keep, on_step=show))
@@ -81,6 +86,10 @@ def restore(
         raise InvalidOptions("WAYBILL_DATABASE_URL is set, and a restored home has a Postgres of its own: unset it")
     moment = parse_time(at) if at is not None else None
     repository = Repository(Path(typed_path(path)).resolve())
+    if settings.home.resolve().is_relative_to(repository.root):
+        raise InvalidOptions(
+            f"{settings.home} is inside of {repository.root}, which holds the backups; name another home"
+        )
     chosen = choose_backup(repository, moment)
     with steps_shown() as step:
         restore_database(settings.home, repository, chosen, at=moment, on_step=step)
