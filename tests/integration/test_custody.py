@@ -510,7 +510,8 @@ async def test_a_process_renews_its_own_writes_before_it_looks(local: Place) -> 
 
 
 async def test_a_writer_that_was_suspended_for_too_long_fails_and_leaves_nothing(place: Place) -> None:
-    with pytest.raises(ArtifactNotFound, match="process the document again"):
+    # Whichever the writer meets first: its bytes are gone, or its row.
+    with pytest.raises((ArtifactNotFound, StorageUnavailable)):
         async with streaming_upload(place.custody, draft()) as upload:
             await upload.write(CONTENT)
             await silent(place)

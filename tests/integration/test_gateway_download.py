@@ -550,7 +550,7 @@ async def test_damage_that_shows_at_the_beginning_is_told_with_a_status(gateway:
     assert (answer.status_code, error_of(answer)) == (500, "BlobMissing")
 
 
-async def test_a_restart_of_the_database_is_told_and_survived(gateway: Gateway) -> None:
+async def test_a_restart_of_the_database_costs_no_request(gateway: Gateway) -> None:
     link = gateway.link(await gateway.put())
     with psycopg.connect(gateway.database_url, autocommit=True) as connection:
         connection.execute(
@@ -558,10 +558,9 @@ async def test_a_restart_of_the_database_is_told_and_survived(gateway: Gateway) 
             "select pg_terminate_backend(pid, 20000) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
         )
-    answer = await gateway.get(link)
-    assert (answer.status_code, error_of(answer)) == (503, "CatalogUnavailable")
-    assert answer.headers["retry-after"] == "5"
-    assert (await gateway.get(link)).content == CONTENT
+    # Connections that ended while they were idle are replaced before they are used.
+    for _ in range(3):
+        assert (await gateway.get(link)).content == CONTENT
 
 
 async def test_what_nobody_foresaw_is_an_answer_without_a_traceback(gateway: Gateway) -> None:
