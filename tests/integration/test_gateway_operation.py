@@ -167,15 +167,15 @@ async def test_a_problem_is_told_without_what_is_for_the_log_only(
 async def test_a_database_that_is_read_only_is_not_ready_and_ready_again_without_a_restart(
     gateway: Gateway, at_once: None
 ) -> None:
-    def set_read_only(value: str) -> None:
+    def alter(*statements: str) -> None:
         with connect(gateway.database_url, autocommit=True) as connection:
             connection.execute("set default_transaction_read_only = off")
-            name = connection.info.dbname
-            connection.execute(f'alter database "{name}" set default_transaction_read_only = {value}'.encode())
+            for statement in statements:
+                connection.execute(statement.encode())
             # Sessions keep what they began with.
             connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
-                [name],
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where datname = current_database() and pid <> pg_backend_pid()"
             )
 
     async def becomes(status: int) -> Mapping[str, Any]:
@@ -186,13 +186,18 @@ async def test_a_database_that_is_read_only_is_not_ready_and_ready_again_without
 
     assert (await ready(gateway))[0] == 200
     try:
-        set_read_only("on")
+        # As on a read-only server, which this one is not, since other tests share it: each session begins so.
+        alter(
+            "create function read_only() returns event_trigger language plpgsql as "
+            "$$ begin perform set_config('default_transaction_read_only', 'on', false); end $$",
+            "create event trigger read_only on login execute function read_only()",
+        )
         async with asyncio.timeout(PATIENCE_SECONDS):
             # The ended sessions are reported first.
             while "read-only" not in str((await becomes(503))["database"]["problem"]):  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.05)
     finally:
-        set_read_only("off")
+        alter("drop event trigger if exists read_only", "drop function if exists read_only")
     await becomes(200)
 
 
