@@ -26,6 +26,7 @@ from tests.stack_driver import (
     StackCommand,
     eventually,
     left_running,
+    plain_environment,
     prefect_login,
     processes_of,
     unused_port,
@@ -236,6 +237,41 @@ def test_prefect_of_a_killed_command_is_adopted_unless_it_is_of_another_version_
         bystander.kill()
         bystander.wait()
     assert left_running(home) == []
+
+
+def test_a_command_restarts_its_servers_and_its_run_goes_on(home: Path, tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for number in range(6):
+        (documents / f"{number}.txt").write_text(f"linger {number}")
+    with subprocess.Popen(
+        [sys.executable, "-m", "waybill", "process", str(documents), "--stages", "6", "--json"],
+        env={**plain_environment(), "WAYBILL_HOME": str(home), "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE"},
+        stdout=subprocess.PIPE,
+        stderr=(log := (tmp_path / "log.txt").open("w+")),
+    ) as command:
+        try:
+            eventually((home / "attempts").exists, "a document is under way")
+            killed = postgres_pid(home)
+            os.kill(killed, signal.SIGKILL)
+            eventually(lambda: back(log.name) == 1 and postgres_pid(home) != killed, "Postgres is back")
+            killed = recorded_pid(home / "stack.json", "prefect_server", "process")
+            os.kill(killed, signal.SIGKILL)
+            eventually(lambda: back(log.name) == 2, "the Prefect server is back")
+            assert recorded_pid(home / "stack.json", "prefect_server", "process") != killed
+            (home / "go").touch()
+            output, _ = command.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            command.kill()
+    with log:
+        assert command.returncode == 0, output[-2000:] + Path(log.name).read_bytes()[-2000:]
+    report = json.loads(output)
+    assert (report["state"], len(report["documents"])) == ("completed", 6)
+    assert left_running(home) == []
+
+
+def back(log: str) -> int:
+    return Path(log).read_text().count("the servers are back")
 
 
 class Up:

@@ -23,13 +23,14 @@ ResultT = TypeVar("ResultT")
 def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]]:
     """Use Postgres and, with *prefect*, a Prefect server: running ones, or ones started and stopped by this command.
 
-    Yields the settings after the stack has set its addresses.
+    One of them that dies meanwhile is started again. Yields the settings after the stack has set its addresses.
     """
     from waybill.stack import running_stack
 
     with ExitStack() as until_done:
         with steps_shown() as show:
-            addresses = until_done.enter_context(running_stack(current_settings(), prefect=prefect, on_step=show))
+            stack = running_stack(current_settings(), prefect=prefect, on_step=show, on_repair=print_notice)
+            addresses = until_done.enter_context(stack)
         yield current_settings(), addresses
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from waybill.stack.prefect_server import (
 from waybill.stack.processes import is_running
 from waybill.stack.project_files import ignore_project_files
 from waybill.stack.stack_lock import StackLock
+from waybill.stack.watch import watched
 
 # A server that a killed command has left answers immediately, or is not worth waiting for.
 _ORPHAN_SECONDS = 5.0
@@ -66,17 +67,22 @@ def running_stack(
     prefect: bool = True,
     ui_port: int | None = None,
     on_step: OnStep | None = None,
+    on_repair: OnStep | None = None,
     reads_only: bool = False,
 ) -> Generator[StackAddresses]:
     """Provide Postgres, migrated, and with *prefect* a Prefect server, for the length of the block.
 
     Sets `WAYBILL_*` and `PREFECT_*` in the environment, which Prefect reads when it is first imported: import it
     inside the block. *ui_port* is the port of the Prefect server; without it a free one is taken. *on_step* is called
-    with each step. SIGTERM and SIGHUP unwind the block. *reads_only*: migrate nothing, leave the home's rights as they
-    are, and use a Prefect server only where one answers. Raises `StackUnavailable`, and `InvalidSettings` for a
-    database that cannot be used.
+    with each step. With *on_repair*, which a thread calls with each step of it, what dies during the block is started
+    again. SIGTERM and SIGHUP unwind the block. *reads_only*: migrate nothing, leave the home's rights as they are, and
+    use a Prefect server only where one answers. Raises `StackUnavailable`, and `InvalidSettings` for a database that
+    cannot be used.
     """
-    with open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step, reads_only=reads_only) as stack:
+    with (
+        open_stack(settings, prefect=prefect, ui_port=ui_port, on_step=on_step, reads_only=reads_only) as stack,
+        watched(stack, on_repair) if on_repair is not None else nullcontext(),
+    ):
         yield stack.addresses
 
 
@@ -223,6 +229,8 @@ class Stack:
     def repair(self) -> None:
         """Restart what has died, on the same port. Raises `StackUnavailable`."""
         with self._lock.changing(self._on_step):
+            # A Prefect server that still runs connects to its database again; without it, it would be replaced.
+            self._ensure_databases()
             self._ensure()
 
     def leave(self) -> None:
@@ -276,7 +284,8 @@ class Stack:
             return None
         stop_server(self._home)
         # The port of a server that died is what other commands of this home still hold as its address.
-        port = self._ui_port or (found.port if found is not None else None)
+        before = found or self._server
+        port = self._ui_port or (before.port if before is not None else None)
         return launch(
             self._home,
             prefect_database_url=database,

@@ -7,12 +7,10 @@ running. A second `up` with the same home changes nothing: it prints where the f
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
-from blocks.errors import WaybillError
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.gateway_socket import announced, bound_to, exposure, listen
 from waybill.process.signals import holding_signals, noting_signals
@@ -24,11 +22,8 @@ from waybill.stack.kept_programs import GATEWAY, dispatcher_program, flows_progr
 from waybill.stack.prefect_server import recorded_server
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 from waybill.stack.stack_lock import sole_holder
+from waybill.stack.watch import LOOK_SECONDS, StackWatch
 
-# How soon a dead server or process is noticed; one look takes a few milliseconds.
-_LOOK_SECONDS = 1.0
-# A server that does not start again is retried for as long as `up` runs, but not in a tight loop.
-_REPAIR_PAUSE_SECONDS = 10.0
 _AS_ROOT = "running as root: what breaks into a run has this whole machine; run it as an account of its own"
 
 
@@ -97,19 +92,11 @@ def run_up(
 def _keep_running(
     stack: Stack, kept: Sequence[KeptProcess | WalReceiver], shutdown_requested: Event, say: OnStep
 ) -> None:
-    repair_at = 0.0
-    while not shutdown_requested.wait(_LOOK_SECONDS):
-        if stack.is_intact():
+    watch = StackWatch(stack, say)
+    while not shutdown_requested.wait(LOOK_SECONDS):
+        if watch.look():
             for process in kept:
                 process.keep_running()
-        elif time.monotonic() >= repair_at:
-            say("a server has ended; starting it again")
-            try:
-                stack.repair()
-                say("the servers are back")
-            except WaybillError as exc:
-                say(exc.message)
-                repair_at = time.monotonic() + _REPAIR_PAUSE_SECONDS
 
 
 def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
