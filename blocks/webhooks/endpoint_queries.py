@@ -5,7 +5,8 @@ from __future__ import annotations
 _ENDPOINT_COLUMNS = """
     endpoint_id, origin, name, url, event_types, description, secret_id, state, disabled_because, failures,
     case when held_until > clock_timestamp() then held_until end as held_until,
-    case when held_until > clock_timestamp() then held_because end as held_because, created_at
+    case when held_until > clock_timestamp() then held_because end as held_because, created_at,
+    loopback_allowed
 """
 
 ADD_SECRET = "insert into webhook_secrets (secret_id, sealed) values (%(secret_id)s, %(sealed)s)"
@@ -38,8 +39,10 @@ ROTATE_SECRET = """
 DROP_SECRET = "delete from webhook_secrets where secret_id = %(secret_id)s and not shared"
 
 ADD_ENDPOINT = f"""
-    insert into webhook_endpoints (endpoint_id, origin, name, url, event_types, description, secret_id)
-    values (%(endpoint_id)s, %(origin)s, %(name)s, %(url)s, %(event_types)s, %(description)s, %(secret_id)s)
+    insert into webhook_endpoints (endpoint_id, origin, name, url, event_types, description, secret_id,
+                                   loopback_allowed)
+    values (%(endpoint_id)s, %(origin)s, %(name)s, %(url)s, %(event_types)s, %(description)s, %(secret_id)s,
+            %(loopback_allowed)s)
     returning {_ENDPOINT_COLUMNS}
 """
 
@@ -63,13 +66,14 @@ ENDPOINTS_OF_BLOCKS = f"""
 # To the end of the transaction. The number is arbitrary, but no other program's ("webhooks" in ASCII).
 LOCK_BLOCKS = "select pg_try_advisory_xact_lock(8603390863846894451) as locked"
 
-# Failures at the old URL say nothing about the new one.
+# Failures at the old URL say nothing about the new one, and what the operator allowed was the old one.
 CHANGE_ENDPOINT = """
     update webhook_endpoints
        set url = %(url)s, event_types = %(event_types)s, description = %(description)s,
            failures = case when url = %(url)s then failures else 0 end,
            held_until = case when url = %(url)s then held_until end,
-           held_because = case when url = %(url)s then held_because end
+           held_because = case when url = %(url)s then held_because end,
+           loopback_allowed = loopback_allowed and url = %(url)s
      where endpoint_id = %(endpoint_id)s
 """
 
@@ -107,7 +111,7 @@ REMOVE = """
 """
 
 RUN_ENDPOINT = """
-    select endpoint_id from webhook_endpoints
+    select endpoint_id, loopback_allowed from webhook_endpoints
      where origin = 'run' and state <> 'removed' and md5(url) = md5(%(url)s) and url = %(url)s
 """
 
@@ -115,6 +119,11 @@ ADD_RUN_ENDPOINT = """
     insert into webhook_endpoints (endpoint_id, origin, url, secret_id)
     values (%(endpoint_id)s, 'run', %(url)s, %(secret_id)s)
     on conflict (md5(url)) where origin = 'run' and state <> 'removed' do nothing
+"""
+
+# For every run with that URL, as there is one endpoint for all of them.
+ALLOW_LOOPBACK = """
+    update webhook_endpoints set loopback_allowed = true where endpoint_id = %(endpoint_id)s and not loopback_allowed
 """
 
 # A run that names the URL wants its events, also where the receiver answered an earlier run with "gone".

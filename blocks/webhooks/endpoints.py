@@ -22,7 +22,10 @@ EndpointState = Literal["enabled", "disabled", "removed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """A URL that events are sent to. `event_types` None: all. `held_until`: it asked for a pause, or keeps failing."""
+    """A URL that events are sent to. `event_types` None: all. `held_until`: it asked for a pause, or keeps failing.
+
+    `loopback_allowed`: the operator added it on the command line with an address of this machine.
+    """
 
     endpoint_id: UUID
     origin: Origin
@@ -37,6 +40,7 @@ class Endpoint:
     held_until: datetime | None
     held_because: str | None
     created_at: datetime
+    loopback_allowed: bool = False
     pending: int = 0
     dead: int = 0
 
@@ -55,6 +59,7 @@ class Endpoint:
             "held_until": self.held_until.isoformat() if self.held_until else None,
             "held_because": self.held_because,
             "created_at": self.created_at.isoformat(),
+            "loopback_allowed": self.loopback_allowed,
         }
 
     def listing(self) -> dict[str, Any]:

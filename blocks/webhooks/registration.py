@@ -53,9 +53,11 @@ async def register(
     origin: Origin = "registered",
     name: str | None = None,
     secret: str | None = None,
+    loopback_allowed: bool = False,
 ) -> Registered:
     """Add an endpoint for events from now on, with *secret* or a new one, in the caller's transaction.
 
+    *loopback_allowed* only where the operator has given the URL on the command line.
     Warns when earlier secrets are sealed for a key pair that is missing here.
     """
     if box.is_missing() and (await fetch_row(connection, queries.COUNT_SECRETS, {}))["secrets"]:
@@ -75,6 +77,7 @@ async def register(
         "event_types": list(event_types) if event_types is not None else None,
         "description": description,
         "secret_id": secret_id,
+        "loopback_allowed": loopback_allowed,
     }
     row = await fetch_row(connection, queries.ADD_ENDPOINT, values)
     return Registered(endpoint=Endpoint(**row), secret=given)
@@ -86,20 +89,35 @@ async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, s
     return secret_id, await open_secret(connection, box, secret_id)
 
 
-async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUID, url: str) -> None:
+async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUID, url: str) -> bool:
     """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent: a run keeps its first URL.
 
-    Raises `InvalidWebhookUrl` where another URL has the same MD5 sum, and for a URL that is too long: nothing would
-    ever be sent to it.
+    Returns whether the operator has allowed runs to reach this URL on this machine. Raises `InvalidWebhookUrl` where
+    another URL has the same MD5 sum, and for a URL that is too long: nothing would ever be sent to it.
     """
+    endpoint = await _run_endpoint(connection, box, url)
+    await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
+    return bool(endpoint["loopback_allowed"])
+
+
+async def allow_loopback_for_runs(connection: Connection, box: SecretBox, *, url: str) -> None:
+    """Let runs reach *url* on this machine, which the operator has given on the command line; until it is removed.
+
+    Raises like `set_run_webhook`.
+    """
+    endpoint = await _run_endpoint(connection, box, url)
+    await execute(connection, queries.ALLOW_LOOPBACK, {"endpoint_id": endpoint["endpoint_id"]})
+
+
+async def _run_endpoint(connection: Connection, box: SecretBox, url: str) -> Row:
+    """Return the endpoint that all runs with *url* share, after adding it if there is none."""
     if len(url) > MAX_URL_CHARS:
         raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
     secret_id = await _shared_secret_id(connection, box)
     for _ in range(_ADDING_TRIES):
         endpoint = await fetch_optional(connection, queries.RUN_ENDPOINT, {"url": url})
         if endpoint is not None:
-            await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
-            return
+            return endpoint
         values = {"endpoint_id": uuid4(), "url": url, "secret_id": secret_id}
         await execute(connection, queries.ADD_RUN_ENDPOINT, values)
     raise InvalidWebhookUrl("it has the same MD5 sum as the URL of another run, which does not happen by chance")

@@ -28,7 +28,7 @@ from blocks.webhooks import registration as registry
 from blocks.webhooks.endpoints import Endpoint
 from blocks.webhooks.event_types import check_event_types
 from blocks.webhooks.secrets import SecretBox, secret_bytes
-from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.address import AddressGuard, guard_of
 
 BLOCK_TYPE = "webhook-endpoint"
 # Concurrent DNS look-ups; the resolver has threads for some more, which webhooks need too.
@@ -58,7 +58,7 @@ class EndpointBlocks:
         self._client = client
         self._catalog = catalog
         self._box = SecretBox.of(settings)
-        self._guard = guard or AddressGuard(settings.allow_private_webhooks)
+        self._guard = guard or guard_of(settings)
         self._problems = Problems()
         self._unreadable: set[str] = set()
 

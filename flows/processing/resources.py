@@ -32,6 +32,7 @@ from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registration import set_run_webhook
 from blocks.webhooks.secrets import SecretBox
+from blocks.webhooks.send.address import guard_of
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
@@ -97,7 +98,9 @@ async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, u
     """Send the run's events to *url* too. A failure is logged: no webhook fails a run."""
     try:
         async with catalog.transaction() as connection:
-            await set_run_webhook(connection, SecretBox.of(settings), run_id=run_id, url=url)
+            allowed = await set_run_webhook(connection, SecretBox.of(settings), run_id=run_id, url=url)
+        # The dispatcher refuses it too; this says so in the log of the run.
+        guard_of(settings, loopback_allowed=allowed).check_url(url)
     except WaybillError as error:
         get_run_logger().error("no events of this run are sent to its webhook_url: %s", error.message)
 

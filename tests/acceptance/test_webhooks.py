@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
@@ -142,6 +143,31 @@ def test_an_address_that_must_not_be_reached_is_refused_everywhere(
     assert waybill.json("webhooks", "add", url, expect=2)["error"]["code"] == code
     refused = waybill.json("process", document(tmp_path), "--webhook-url", url, expect=2)
     assert refused["error"]["code"] == code
+
+
+def test_this_machine_is_reached_where_the_operator_has_named_it_on_the_command_line(
+    waybill: CommandLine, receiver: Receiver, database_url: str
+) -> None:
+    url = receiver.url("/named").replace("127.0.0.1", "localhost")
+    added = waybill.json("webhooks", "add", url)
+    assert added["loopback_allowed"]
+    assert waybill.json("webhooks", "test", added["endpoint_id"])["state"] == "delivered"
+    waybill.run("webhooks", "remove", added["endpoint_id"])
+    # Over HTTP, the same address is refused, also to an admin key.
+    headers = {"Authorization": f"Bearer {(waybill.home / 'api-key').read_text().strip()}"}
+    with httpx.Client(base_url=waybill.gateway, headers=headers, timeout=PATIENCE_SECONDS) as client:
+        for answer in (
+            client.post("/api/v1/webhooks/endpoints", json={"url": url}),
+            client.post("/api/v1/webhooks/endpoints", json={"url": receiver.url()}),
+            client.post("/api/v1/ingest/file", files={"file": b"text"}, data={"webhook_url": receiver.url()}),
+        ):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "AddressRefused")
+    # The setting decides alone, and so it does where the database is not the home's own.
+    for elsewhere in (
+        waybill.with_environment(WAYBILL_ALLOW_PRIVATE_WEBHOOKS="off"),
+        waybill.with_environment(WAYBILL_DATABASE_URL=database_url),
+    ):
+        assert elsewhere.json("webhooks", "add", url, expect=2)["error"]["code"] == "AddressRefused"
 
 
 def test_wrong_use_is_told(waybill: CommandLine, receiver: Receiver) -> None:

@@ -184,3 +184,24 @@ def test_migrating_leaves_the_logging_of_its_host_alone(empty_database_url: str)
     before = (root.level, list(root.handlers), logging.getLogger("sqlalchemy").level)
     migrate(empty_database_url)
     assert (root.level, list(root.handlers), logging.getLogger("sqlalchemy").level) == before
+
+
+def test_endpoints_of_this_machine_that_were_registered_before_the_mark_keep_working(empty_database_url: str) -> None:
+    kept = ("http://127.0.0.1:8001/hook", "HTTP://LocalHost", "http://[::1]:1?x", "http://127.1.2.3/")
+    others = ("http://127.0.0.1.example/", "http://localhost.example/", "https://a.example/?http://127.0.0.1/")
+    with psycopg.connect(empty_database_url) as connection:
+        create_extensions(connection)
+    alembic(empty_database_url, "upgrade", "0006")
+    with psycopg.connect(empty_database_url) as connection:
+        for origin, urls in (("registered", (*kept, *others)), ("run", kept), ("block", kept)):
+            for number, url in enumerate(urls):
+                connection.execute(
+                    "with secret as (insert into webhook_secrets (secret_id, sealed) values (gen_random_uuid(), '')"
+                    " returning secret_id) insert into webhook_endpoints (endpoint_id, origin, name, url, secret_id)"
+                    " select gen_random_uuid(), %s, %s, %s, secret_id from secret",
+                    (origin, f"block {number}" if origin == "block" else None, url),
+                )
+    migrate(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        found = connection.execute("select origin, url from webhook_endpoints where loopback_allowed").fetchall()
+    assert sorted(found) == sorted(("registered", url) for url in kept)

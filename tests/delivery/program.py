@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ async def _run(database_url: str, home: Path, die: Point | None, limits: dict[st
             guard=guard,
             schedule=QUICK,
             database_url=database_url,
-            client_for=partial(MortalClient, guard=guard),
+            client_for=lambda url, _: MortalClient(url, guard=guard),
             limits=Limits(**limits),
         )
         asked = asyncio.Event()

@@ -12,9 +12,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -25,7 +27,7 @@ from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.retry_policy import BREAKER_THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay
-from blocks.webhooks.registration import rotate
+from blocks.webhooks.registration import allow_loopback_for_runs, rotate, set_run_webhook
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 from blocks.webhooks.signature import sign
 from tests.delivery import OutboxPlace, open_place
@@ -509,6 +511,48 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
         async with DispatcherThread.open(settings):
             raise RuntimeError("interrupted")
     assert time.monotonic() - began < 20
+
+
+async def test_only_endpoints_that_the_operator_has_allowed_to_are_on_this_machine(
+    place: OutboxPlace, receiver: Receiver
+) -> None:
+    settings = Settings(
+        home=place.home, database_url=place.database_url, webhook_schedule="0", webhook_drain_seconds=30
+    )
+    by_name = receiver.url("/name").replace("127.0.0.1", "localhost")
+    runs, run_urls = (uuid4(), uuid4()), (receiver.url("/given-by-the-operator"), receiver.url("/given-over-http"))
+    await place.register(receiver.url("/marked"), loopback_allowed=True)
+    refused = [(await place.register(url)).endpoint.endpoint_id for url in (receiver.url("/literal"), by_name)]
+    async with place.catalog.transaction() as connection:
+        await allow_loopback_for_runs(connection, place.box, url=run_urls[0])
+        marks = [
+            await set_run_webhook(connection, place.box, run_id=run, url=url)
+            for run, url in zip(runs, run_urls, strict=True)
+        ]
+    assert marks == [True, False]
+    async with DispatcherThread.open(settings):
+        for run in runs:
+            await place.happen(run=run)
+        await place.until_states(delivered=3, dead=5)
+    assert [len(receiver.received(path)) for path in ("/marked", "/given-by-the-operator")] == [2, 1]
+    assert len(receiver.received()) == 3
+    for endpoint_id in refused:
+        errors = [str(one.last_error) for one in await place.log(endpoint_id=endpoint_id)]
+        assert len(errors) == 2
+        assert all("WAYBILL_ALLOW_PRIVATE_WEBHOOKS" in error for error in errors)
+
+    # What the operator sets decides alone.
+    async with DispatcherThread.open(replace(settings, allow_private_webhooks="off")):
+        await place.happen()
+        await place.until_states(delivered=3, dead=8)
+
+
+async def test_a_changed_url_is_one_that_the_operator_has_not_allowed(place: OutboxPlace) -> None:
+    made = (await place.register("http://127.0.0.1:9/", loopback_allowed=True)).endpoint
+    for url, expected in (("http://127.0.0.1:9/", True), ("http://127.0.0.1:10/", False)):
+        async with place.catalog.transaction() as connection:
+            await change_endpoint(connection, made.endpoint_id, url=url, event_types=None, description="changed")
+            assert (await get_endpoint(connection, made.endpoint_id)).loopback_allowed is expected
 
 
 async def test_the_command_sends_until_it_is_ended_and_gives_back_what_it_had(

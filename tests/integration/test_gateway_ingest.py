@@ -138,6 +138,8 @@ async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
         (NOTE, {"webhook_url": "http://user@example.org/"}, 422, "InvalidWebhookUrl"),
         (NOTE, {"webhook_url": "http://169.254.169.254/latest"}, 422, "AddressRefused"),
         (NOTE, {"webhook_url": "http://2130706433/"}, 422, "InvalidWebhookUrl"),
+        (NOTE, {"webhook_url": "http://127.0.0.1:4360/"}, 422, "AddressRefused"),
+        (NOTE, {"webhook_url": "http://[::1]:4360/"}, 422, "AddressRefused"),
         (NOTE, {"metadata": "[]"}, 422, "InvalidOptions"),
         (NOTE, {"source_type": "a\nb"}, 422, "InvalidOptions"),
         (NOTE, {"sources": "/etc/passwd"}, 422, "InvalidOptions"),

@@ -64,7 +64,6 @@ def test_prefects_client_starts_with_what_is_left(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     changes = client_environment(
         database_url="postgresql:///x", home=tmp_path, api_url="http://127.0.0.1:4200/api", own_credential="waybill:x",
-        own_database=True, private_webhooks_are_set=True,
     )  # fmt: skip
     for name, value in changes.items():
         monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)

@@ -109,7 +109,6 @@ def test_halves_that_differ_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
 def test_clients_get_the_one_half_and_the_server_both(tmp_path: Path) -> None:
     clients = client_environment(
         database_url="postgresql://", home=tmp_path, api_url="http://127.0.0.1:1/api", own_credential="waybill:x",
-        own_database=True, private_webhooks_are_set=True,
     )  # fmt: skip
     assert (clients[CLIENT], clients[SERVER]) == ("waybill:x", None)
     server = server_environment(
@@ -121,7 +120,6 @@ def test_clients_get_the_one_half_and_the_server_both(tmp_path: Path) -> None:
 def test_a_server_of_the_user_s_keeps_the_user_s_credential(tmp_path: Path) -> None:
     found = client_environment(
         database_url="postgresql://", home=tmp_path, api_url="http://127.0.0.1:1/api", own_credential=None,
-        own_database=True, private_webhooks_are_set=True,
     )  # fmt: skip
     assert {CLIENT, SERVER}.isdisjoint(found)
 

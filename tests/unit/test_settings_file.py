@@ -244,8 +244,7 @@ def test_a_file_that_is_named_is_read_and_not_the_folders(here: Path, monkeypatc
 def test_children_in_other_folders_read_the_same_file_or_none(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def children() -> str | None:
         return client_environment(
-            database_url="postgresql://", home=here, api_url=None, own_credential=None, own_database=True,
-            private_webhooks_are_set=True,
+            database_url="postgresql://", home=here, api_url=None, own_credential=None,
         )["WAYBILL_CONFIG"]  # fmt: skip
 
     elsewhere = here / "project"
@@ -264,16 +263,10 @@ def test_children_in_other_folders_read_the_same_file_or_none(here: Path, monkey
     assert children() == str(here / "waybill.toml")
 
 
-def test_what_the_file_says_of_private_networks_stands_also_on_a_stack_of_our_own(here: Path) -> None:
-    def exported() -> bool:
-        return "WAYBILL_ALLOW_PRIVATE_WEBHOOKS" in client_environment(
-            database_url="postgresql://", home=here, api_url=None, own_credential="waybill:x", own_database=True,
-            private_webhooks_are_set="allow_private_webhooks" in load_settings().given,
-        )  # fmt: skip
-
-    assert exported()
-    write(here, "allow_private_webhooks = false")
-    assert not exported()
+def test_a_stack_of_our_own_does_not_say_where_webhooks_may_go(here: Path) -> None:
+    assert "WAYBILL_ALLOW_PRIVATE_WEBHOOKS" not in client_environment(
+        database_url="postgresql://", home=here, api_url=None, own_credential="waybill:x"
+    )
 
 
 # What wins ------------------------------------------------------------------------------------------------------------

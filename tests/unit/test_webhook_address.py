@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blocks.errors import AddressRefused, HostUnresolved, InvalidWebhookUrl
-from blocks.settings import PrivateNetworks
-from blocks.webhooks.send.address import MAX_URL_CHARS, AddressGuard, parse_webhook_url
+from blocks.settings import PrivateNetworks, Settings
+from blocks.webhooks.send.address import MAX_URL_CHARS, AddressGuard, guard_of, is_on_this_machine, parse_webhook_url
 from blocks.webhooks.send.host_lookup import MAX_THREADS, SystemResolver, look_up
 from blocks.webhooks.send.networks import IPAddress
 from tests.stack_driver import PATIENCE_SECONDS
@@ -139,6 +139,47 @@ async def test_refuses_literal_addresses_that_are_not_public(url: str) -> None:
     with pytest.raises(AddressRefused):
         await guard.check(url)
     assert dns.asked == []
+
+
+@pytest.mark.parametrize(
+    ("url", "answer", "expected"),
+    [
+        ("http://127.0.0.1:8001/hook", [], True),
+        ("http://[::1]/", [], True),
+        ("http://localhost/", ["::1", "127.0.0.1"], True),
+        ("http://10.0.0.1/", [], False),
+        ("http://[::ffff:127.0.0.1]/", [], False),
+        ("http://a.example/", ["127.0.0.1", "8.8.8.8"], False),
+        ("http://a.example/", ["127.0.0.1", "10.0.0.1"], False),
+        ("http://a.example/", [], False),
+        ("nonsense", [], False),
+    ],
+)
+async def test_knows_the_addresses_of_this_machine(url: str, answer: Sequence[str], expected: bool) -> None:
+    assert await is_on_this_machine(url, resolve=Dns(answer)) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed", "reached"),
+    [
+        ({}, False, ()),
+        ({}, True, ("http://127.0.0.1/", "http://[::1]/")),
+        # The setting decides alone.
+        ({"allow_private_webhooks": "off"}, True, ()),
+        ({"allow_private_webhooks": "10.0.0.0/8"}, True, ("http://10.0.0.1/",)),
+        ({"allow_private_webhooks": "loopback"}, False, ("http://127.0.0.1/", "http://[::1]/")),
+    ],
+)
+def test_an_endpoint_reaches_this_machine_by_its_mark_or_by_the_setting(
+    given: dict[str, object], allowed: bool, reached: Sequence[str]
+) -> None:
+    guard = guard_of(Settings(**given), loopback_allowed=allowed)  # pyright: ignore[reportArgumentType]
+    for url in ("http://127.0.0.1/", "http://[::1]/", "http://10.0.0.1/"):
+        if url in reached:
+            guard.check_url(url)
+        else:
+            with pytest.raises(AddressRefused):
+                guard.check_url(url)
 
 
 async def test_refuses_names_that_lead_to_what_is_not_public_at_registration() -> None:

@@ -54,14 +54,18 @@ def process(
     numbers = read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
-    # Read before the stack sets it: None means a server that this command starts.
+    # Read before the stack sets them: None means a server that this command starts.
     named_api = prefect_api_url()
+    own_database = current_settings().database_url is None
     with stack_session(prefect=True) as (settings, addresses):
         from waybill.services.register_blocks import register_blocks
 
         warn_of_lost_records(named_api)
         if webhook_url is not None:
-            _check_webhook_url(webhook_url, settings)
+            from waybill.services.webhooks import check_run_url
+
+            # Reported now; the run would only log it.
+            asyncio.run(check_run_url(settings, webhook_url, own_database=own_database))
         parameters: dict[str, Any] = {
             "sources": [_absolute(source) for source in sources],
             "stages": numbers,
@@ -142,13 +146,6 @@ def _check_sources(sources: list[str]) -> None:
     missing = [source for source in sources if names_nothing(source)]
     if missing:
         raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")
-
-
-def _check_webhook_url(url: str, settings: Settings) -> None:
-    """Report a mistyped or refused address now; the run would only log it."""
-    from blocks.webhooks.send.address import AddressGuard
-
-    AddressGuard(settings.allow_private_webhooks).check_url(url)
 
 
 def _absolute(source: str) -> str:

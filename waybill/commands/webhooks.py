@@ -15,7 +15,10 @@ from waybill.commands.output import human_time, print_json, print_line, print_no
 from waybill.commands.session import with_catalog, with_transaction
 
 if TYPE_CHECKING:
+    from blocks.catalog import Catalog
+    from blocks.settings import Settings
     from blocks.webhooks.endpoints import Endpoint
+    from blocks.webhooks.registration import Registered
     from waybill.services.webhooks import Change
 
 
@@ -38,25 +41,29 @@ def add(
     Example: waybill webhooks add https://example.org/hook --events task_completed,task_failed
     """
     from blocks.webhooks.event_types import check_event_types
-    from blocks.webhooks.send.address import AddressGuard
-    from waybill.services.webhooks import add_endpoint
+    from blocks.webhooks.send.address import guard_of
+    from waybill.services.webhooks import add_endpoint, operator_allows_loopback
 
     # Checked before anything is started.
     wanted = check_event_types([name.strip() for name in events.split(",")]) if events is not None else None
     own = secret_from_stdin(secret)
+    own_database = current_settings().database_url is None
 
-    made = with_catalog(
-        lambda catalog, settings: add_endpoint(
+    async def added(catalog: Catalog, settings: Settings) -> Registered:
+        allowed = await operator_allows_loopback(settings, url, own_database=own_database)
+        return await add_endpoint(
             catalog,
             settings,
             url=url,
             events=wanted,
             description=description,
             secret=own,
-            guard=AddressGuard(settings.allow_private_webhooks),
+            guard=guard_of(settings, loopback_allowed=allowed),
+            loopback_allowed=allowed,
             by=this_account(),
         )
-    )
+
+    made = with_catalog(added)
     if as_json:
         print_json({**made.endpoint.as_json(), "secret": made.secret})
         return 0

@@ -22,7 +22,7 @@ from blocks.webhooks.outbox import DeliveryRecord, DeliveryState, Event, add_eve
 from blocks.webhooks.outbox import delivery_log as log
 from blocks.webhooks.registration import Registered, Rotated
 from blocks.webhooks.secrets import SecretBox
-from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.address import AddressGuard, guard_of, is_on_this_machine
 
 # A longer overlap is a mistake: as long as it lasts, the old secret, which may be stolen, still signs.
 MAX_OVERLAP = timedelta(days=90)
@@ -53,6 +53,7 @@ async def add_endpoint(
     description: str,
     secret: str | None = None,
     guard: AddressGuard,
+    loopback_allowed: bool = False,
     by: Actor,
 ) -> Registered:
     """Register an endpoint. The result is the only place that has its secret in clear.
@@ -64,11 +65,35 @@ async def add_endpoint(
     await guard.check(url)
     async with catalog.transaction() as connection:
         made = await registry.register(
-            connection, SecretBox.of(settings), url=url, event_types=wanted, description=description, secret=secret
-        )
+            connection, SecretBox.of(settings), url=url, event_types=wanted, description=description, secret=secret,
+            loopback_allowed=loopback_allowed,
+        )  # fmt: skip
         # Without the URL, which may contain a token.
         await record(connection, by.entry("endpoint_added", detail=_of(made.endpoint.endpoint_id)))
     return made
+
+
+async def operator_allows_loopback(settings: Settings, url: str, *, own_database: bool) -> bool:
+    """Return whether *url*, given on the command line, is to be marked as one that may be on this machine.
+
+    Only in a home with *own_database*: dispatchers of other machines may read one that the operator has named. And only
+    where no setting says where webhooks may go.
+    """
+    is_undecided = own_database and "allow_private_webhooks" not in settings.given
+    return is_undecided and await is_on_this_machine(url)
+
+
+async def check_run_url(settings: Settings, url: str, *, own_database: bool) -> None:
+    """Check the URL that the operator gives for one run, and let runs reach it if it is on this machine.
+
+    A name that DNS does not know is accepted: the dispatcher looks it up for every connection. Raises
+    `InvalidWebhookUrl`, `AddressRefused`.
+    """
+    allowed = await operator_allows_loopback(settings, url, own_database=own_database)
+    guard_of(settings, loopback_allowed=allowed).check_url(url)
+    if allowed:
+        async with Catalog.open(settings.required_database_url) as catalog, catalog.transaction() as connection:
+            await registry.allow_loopback_for_runs(connection, SecretBox.of(settings), url=url)
 
 
 async def change_endpoint(catalog: Catalog, endpoint_id: UUID, to: Change, *, by: Actor) -> Endpoint:

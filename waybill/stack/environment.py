@@ -63,15 +63,12 @@ def client_environment(
     home: Path,
     api_url: str | None,
     own_credential: str | None,
-    own_database: bool,
-    private_webhooks_are_set: bool,
 ) -> dict[str, str | None]:
     """Return what this process and its children need to find the catalogue and, if there is one, the Prefect server.
 
     *own_credential* is that of our own server, None where there is none. With it, Prefect's files go under the home,
     and a profile or key that the user has for another server is not used. A server that the user has named keeps the
-    user's own Prefect configuration. On a stack of our own webhooks may go to this machine, unless the user has said
-    where they may go. None in the result means: not set.
+    user's own Prefect configuration. None in the result means: not set.
     """
     given = inherited_environment()
     found: dict[str, str | None] = {name: value for name, value in _CLIENT_DEFAULTS.items() if name not in given}
@@ -88,9 +85,6 @@ def client_environment(
     if own_credential is not None:
         found |= _own_prefect_files(home)
         found |= {CLIENT_VARIABLE: own_credential, SERVER_VARIABLE: None}
-    if (own_credential is not None or own_database) and not private_webhooks_are_set:
-        # Receivers for tryouts listen on the same machine.
-        found["WAYBILL_ALLOW_PRIVATE_WEBHOOKS"] = "loopback"
     return found
 
 

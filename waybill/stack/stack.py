@@ -158,7 +158,6 @@ class Stack:
     ) -> None:
         self._home = settings.home
         self._paths = absolute_paths(settings)
-        self._private_webhooks_are_set = "allow_private_webhooks" in settings.given
         self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
         self._own_server = prefect and self._given_api is None
@@ -198,8 +197,6 @@ class Stack:
             home=self._home,
             api_url=self.addresses.prefect_api_url,
             own_credential=self._credential,
-            own_database=self._given_database is None,
-            private_webhooks_are_set=self._private_webhooks_are_set,
         )
 
     @property

@@ -13,7 +13,6 @@ import logging
 import random as chance
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -22,7 +21,7 @@ from blocks.errors import Transient, WaybillError
 from blocks.runtime.background_tasks import end_tasks, first_of, running
 from blocks.runtime.outage_log import OutageLog
 from blocks.settings import Settings
-from blocks.webhooks.dispatch.endpoint_worker import Client, EndpointWorkerParts, lease_clock
+from blocks.webhooks.dispatch.endpoint_worker import Client, ClientFor, EndpointWorkerParts, lease_clock
 from blocks.webhooks.dispatch.leases import Leases, SigningKeys
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.listener import Listener
@@ -30,7 +29,7 @@ from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
 from blocks.webhooks.outbox import deliveries
 from blocks.webhooks.outbox.deliveries import Outcome
 from blocks.webhooks.secrets import SecretBox
-from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.address import AddressGuard, guard_of
 from blocks.webhooks.send.client import EndpointClient
 
 ResultT = TypeVar("ResultT")
@@ -44,7 +43,10 @@ _WORTH_WAITING_PART = 0.1
 
 
 class Dispatcher:
-    """Sends until stopped. *schedule* holds the pause before each attempt; *client_for* makes the client of a URL."""
+    """Sends until stopped. *schedule* holds the pause before each attempt; *client_for* makes the client of a URL.
+
+    *loopback_guard* is for endpoints that the operator has allowed to be on this machine, *guard* for all others.
+    """
 
     def __init__(
         self,
@@ -52,9 +54,10 @@ class Dispatcher:
         box: SecretBox,
         *,
         guard: AddressGuard,
+        loopback_guard: AddressGuard | None = None,
         schedule: Sequence[timedelta],
         database_url: str,
-        client_for: Callable[[str], Client] | None = None,
+        client_for: ClientFor | None = None,
         limits: Limits | None = None,
         clock: Callable[[], float] = lease_clock,
         random: Callable[[], float] = chance.random,
@@ -70,7 +73,7 @@ class Dispatcher:
         self._outcome_writer = OutcomeWriter(catalog, self._limits, self._on_written)
         self._listener = Listener(database_url, self._limits, self._on_due)
         parts = EndpointWorkerParts(
-            client_for=client_for or partial(EndpointClient, guard=guard),
+            client_for=client_for or _clients(guard, loopback_guard or guard),
             outcome_writer=self._outcome_writer,
             schedule=schedule,
             limits=self._limits,
@@ -91,7 +94,8 @@ class Dispatcher:
         return cls(
             catalog,
             SecretBox.of(settings),
-            guard=AddressGuard(settings.allow_private_webhooks),
+            guard=guard_of(settings),
+            loopback_guard=guard_of(settings, loopback_allowed=True),
             schedule=settings.webhook_schedule,
             database_url=settings.required_database_url,
         )
@@ -277,3 +281,10 @@ class Dispatcher:
         for endpoint_id, its_due in by_endpoint.items():
             hungry[endpoint_id].may_have_more |= len(its_due) == room[endpoint_id]
             hungry[endpoint_id].take(its_due)
+
+
+def _clients(guard: AddressGuard, loopback_guard: AddressGuard) -> ClientFor:
+    def client_for(url: str, loopback_allowed: bool) -> Client:
+        return EndpointClient(url, guard=loopback_guard if loopback_allowed else guard)
+
+    return client_for

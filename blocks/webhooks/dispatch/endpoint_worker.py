@@ -22,7 +22,7 @@ from blocks.webhooks.dispatch.health import Health
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
 from blocks.webhooks.dispatch.retry_policy import Decision, decide
-from blocks.webhooks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome
+from blocks.webhooks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome, RenewedEndpoint
 from blocks.webhooks.send.client import Attempt
 
 _LOG = logging.getLogger("waybill.delivery")
@@ -39,6 +39,10 @@ class Client(Protocol):
     async def aclose(self) -> None: ...
 
 
+ClientFor = Callable[[str, bool], Client]
+"""Makes the client of a URL; True where the operator has allowed this endpoint to be on this machine."""
+
+
 def lease_clock() -> float:
     """Return seconds that go on while the process is stopped and, where the system has such a clock, during sleep."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
@@ -48,7 +52,7 @@ def lease_clock() -> float:
 class EndpointWorkerParts:
     """What all workers of a dispatcher share. *wake* asks the dispatcher to read an endpoint's due deliveries."""
 
-    client_for: Callable[[str], Client]
+    client_for: ClientFor
     outcome_writer: OutcomeWriter
     schedule: Sequence[timedelta]
     limits: Limits
@@ -64,7 +68,7 @@ class EndpointWorker:
         self, acquired: AcquiredEndpoint, parts: EndpointWorkerParts, *, keys: Sequence[bytes], lease_ends: float
     ) -> None:
         self.endpoint_id = acquired.endpoint_id
-        self.url = acquired.url
+        self._destination = _destination(acquired)
         # Deliveries that are queued, in flight or not written yet: not to be read from the database again.
         self.busy: set[UUID] = set()
         # Whether the database may hold more than was read.
@@ -74,7 +78,7 @@ class EndpointWorker:
         self._parts = parts
         self._keys = tuple(keys)
         self._lease_ends = lease_ends
-        self._client = parts.client_for(acquired.url)
+        self._client = parts.client_for(*self._destination)
         self._health = Health(acquired, parts.outcome_writer, parts.clock)
         self._queue: deque[DueDelivery] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -123,13 +127,13 @@ class EndpointWorker:
         if pause is not None:
             self._wake_after(pause.total_seconds())
 
-    def renew(self, *, url: str, keys: Sequence[bytes], lease_ends: float) -> None:
-        """Keep sending until *lease_ends*, to *url*, signed with *keys*."""
+    def renew(self, endpoint: RenewedEndpoint, *, keys: Sequence[bytes], lease_ends: float) -> None:
+        """Keep sending until *lease_ends*, to the URL that *endpoint* has now, signed with *keys*."""
         self._keys = tuple(keys)
         self._lease_ends = lease_ends
-        if url != self.url:
+        if (destination := _destination(endpoint)) != self._destination:
             self._close_later(self._client, tuple(self._in_flight))
-            self.url, self._client = url, self._parts.client_for(url)
+            self._destination, self._client = destination, self._parts.client_for(*destination)
         self._wake_for_more()
 
     def shut(self) -> None:
@@ -262,3 +266,7 @@ def _defect(exc: Exception) -> Attempt:
         retry_after=None,
         hopeless=False,
     )
+
+
+def _destination(endpoint: AcquiredEndpoint | RenewedEndpoint) -> tuple[str, bool]:
+    return endpoint.url, endpoint.loopback_allowed

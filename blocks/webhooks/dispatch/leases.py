@@ -130,7 +130,7 @@ class Leases:
             self._cool_down([worker.endpoint_id])
             worker.shut()
         else:
-            worker.renew(url=endpoint.url, keys=keys[endpoint.secret_id], lease_ends=lease_ends)
+            worker.renew(endpoint, keys=keys[endpoint.secret_id], lease_ends=lease_ends)
 
     def _cool_down(self, endpoint_ids: Collection[UUID]) -> None:
         """Leave endpoints that cannot be signed for here to other dispatchers for a while."""

@@ -25,6 +25,7 @@ class AcquiredEndpoint:
 
     endpoint_id: UUID
     url: str
+    loopback_allowed: bool
     secret_id: UUID
     failures: int
 
@@ -35,6 +36,7 @@ class RenewedEndpoint:
 
     endpoint_id: UUID
     url: str
+    loopback_allowed: bool
     secret_id: UUID | None
     state: EndpointState
 

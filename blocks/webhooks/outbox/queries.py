@@ -102,14 +102,14 @@ ACQUIRE = f"""
             order by endpoint_id
             limit %(limit)s
               for update of e skip locked)
-    returning endpoint_id, url, secret_id, failures
+    returning endpoint_id, url, loopback_allowed, secret_id, failures
 """
 
 RENEW = """
     update webhook_endpoints
        set owned_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
      where endpoint_id = any(%(endpoint_ids)s) and owner = %(owner)s
-    returning endpoint_id, url, secret_id, state
+    returning endpoint_id, url, loopback_allowed, secret_id, state
 """
 
 RELEASE = """

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from blocks.errors import AddressRefused, HostUnresolved, InvalidWebhookUrl
-from blocks.settings import PrivateNetworks
+from blocks.settings import PrivateNetworks, Settings
 from blocks.webhooks.send.host_lookup import system_resolver
 from blocks.webhooks.send.networks import IPAddress, refusal
 
 Resolver = Callable[[str], Awaitable[Sequence[IPAddress]]]
 """Returns the addresses of a host name, best first. Raises `HostUnresolved` when there are none, or no answer."""
+
+LOOPBACK: PrivateNetworks = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 # Browsers, proxies and servers all accept this.
 MAX_URL_CHARS = 2048
@@ -89,6 +91,26 @@ class AddressGuard:
                     f"{'' if host == str(address) else f', an address of {host}'}; "
                     "to permit it, add its network to WAYBILL_ALLOW_PRIVATE_WEBHOOKS"
                 )
+
+
+def guard_of(settings: Settings, *, loopback_allowed: bool = False) -> AddressGuard:
+    """Return the guard of an endpoint; *loopback_allowed* as in its row of the catalogue.
+
+    WAYBILL_ALLOW_PRIVATE_WEBHOOKS decides alone where it is set, be it to ``off``.
+    """
+    if loopback_allowed and "allow_private_webhooks" not in settings.given:
+        return AddressGuard(LOOPBACK)
+    return AddressGuard(settings.allow_private_webhooks)
+
+
+async def is_on_this_machine(url: str, *, resolve: Resolver = system_resolver) -> bool:
+    """Return whether all addresses of the URL's host are loopback. False for a URL or a name that is of no use."""
+    try:
+        parsed = parse_webhook_url(url)
+        found = [parsed.address] if parsed.address is not None else await resolve(parsed.host)
+    except (InvalidWebhookUrl, HostUnresolved):
+        return False
+    return bool(found) and all(any(address in network for network in LOOPBACK) for address in found)
 
 
 def parse_webhook_url(url: str) -> WebhookUrl:

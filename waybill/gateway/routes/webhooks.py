@@ -82,6 +82,7 @@ class Endpoint(BaseModel):
     held_until: datetime | None = Field(description="Nothing is sent before: it asked to wait, or keeps failing")
     held_because: str | None
     created_at: datetime
+    loopback_allowed: bool = Field(description="Added on the command line with an address of the server's own machine")
 
 
 class ListedEndpoint(Endpoint):
