@@ -48,6 +48,8 @@ class Audit:
 def audit(world: World, ledger: Ledger) -> Audit:
     """Look at a calm world whose clients have finished and whose `up` still runs."""
     result = Audit(findings=list(ledger.findings))
+    # Postgres may just be coming back from the last disturbance.
+    eventually(lambda: _answers(world), "the database answers", _CALM_SECONDS)
     with psycopg.connect(world.database, autocommit=True) as connection:
         _await_events(connection, ledger, result)
         _check_ingests(connection, ledger, result)
@@ -56,6 +58,14 @@ def audit(world: World, ledger: Ledger) -> Audit:
     _ask_doctor(world, result)
     result.counts |= {"reads with the right content": ledger.reads}
     return result
+
+
+def _answers(world: World) -> bool:
+    try:
+        psycopg.connect(world.database).close()
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _await_events(connection: psycopg.Connection, ledger: Ledger, result: Audit) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from blocks.keys import load_storage_keys
+from blocks.settings import Settings
 from tests.stack_driver import plain_environment
 
 # A quiet machine takes under 3; without an end to patience it is 15 to 17, or 40.
@@ -45,6 +47,8 @@ def test_it_ends_within_seconds_and_nothing_is_readable(
         "WAYBILL_STORAGE_URL": "s3://bucket/custody",
         "WAYBILL_STORAGE_OPTIONS": json.dumps(options),
     }
+    # Without a key, the storage would first be searched for files that need one.
+    load_storage_keys(Settings(home=tmp_path / "home"))
     command = [sys.executable, "-m", "waybill", "files", "put", str(source), "--json"]
     with (
         psycopg.connect(database_url, autocommit=True) as connection,
