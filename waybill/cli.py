@@ -6,6 +6,7 @@ command runs, so that ``waybill --help`` and light commands start without the li
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -180,10 +181,26 @@ def run(arguments: Sequence[str]) -> int:
             raise
         _report(write_error(error.filename or "a file", error), as_json=as_json)
         return EXIT_FAILED
+    except ValueError as error:
+        # Prefect reads its variables when it is imported or its settings are made again, which is in many places.
+        if (refused := _refused_by_prefect(error)) is None:
+            raise
+        _report(refused, as_json=as_json)
+        return EXIT_WRONG_USE
     except (KeyboardInterrupt, typer.Abort):
         _report(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else EXIT_DONE
+
+
+def _refused_by_prefect(error: ValueError) -> InvalidSettings | None:
+    """Return the error for a variable that Prefect's settings refuse; None for any other error."""
+    # Known by its names: importing Prefect or pydantic here would slow every command down.
+    if type(error).__name__ != "ValidationError" or not str(getattr(error, "title", "")).endswith("Settings"):
+        return None
+    refused = {str(one.get("input")) for one in error.errors()}  # type: ignore[attr-defined]
+    names = sorted(name for name, value in os.environ.items() if name.startswith("PREFECT_") and value in refused)
+    return InvalidSettings(f"Prefect refuses the value of {', '.join(names)}: unset or correct it") if names else None
 
 
 def _report(error: WaybillError, *, as_json: bool) -> None:

@@ -60,6 +60,17 @@ def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, .
         yield from commands(below, (*words, name))
 
 
+def test_a_variable_that_prefect_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.settings.models.logging import LoggingSettings
+
+    monkeypatch.setenv("PREFECT_LOGGING_LEVEL", "NOPE")
+    monkeypatch.setattr("waybill.cli.app", lambda *_, **__: LoggingSettings())
+    assert run(["stats"]) == 2
+    assert "PREFECT_LOGGING_LEVEL" in capsys.readouterr().err
+
+
 def test_every_command_has_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
     found = list(commands(typer.main.get_command(app)))
     assert len(found) > 20
