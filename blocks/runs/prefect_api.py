@@ -17,7 +17,7 @@ from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_CLIENT_RETRY_EXTRA_CODES
 
 from blocks.errors import PrefectUnavailable
 
@@ -59,8 +59,11 @@ class PrefectApi:
             yield cls(None, settings)
             return
         # The server that was named, whatever the environment says. Failures are reported: Prefect's client would repeat
-        # a request after growing pauses.
-        with_url = settings.settings.copy_with_update({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0})
+        # a request after growing pauses. Without repeats it still pauses two seconds after each status that it would
+        # repeat, and to find a record that cannot be listed takes many requests with the status 500.
+        with_url = settings.settings.copy_with_update(
+            {PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_CLIENT_RETRY_EXTRA_CODES: set()}
+        )
         settings = SettingsContext(profile=settings.profile, settings=with_url)
         limits = httpx.Limits(
             max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEP_IDLE_SECONDS

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
 from prefect.states import Completed, Running
 
 from blocks.catalog import Catalog
@@ -138,7 +139,11 @@ async def test_a_gateway_looks_for_runs_that_cannot_be_listed_once_and_not_at_ea
 ) -> None:
     healthy = await new_run(client, Running())
     bad = {await poisoned_run(client, flow_id, poison) for poison in RUN_POISONS}
-    async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
+    async with AsyncExitStack() as until_done:
+        # As `waybill up` sets it for its processes.
+        with temporary_settings({PREFECT_CLIENT_RETRY_EXTRA_CODES: {500, 504}}):
+            opening = running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server)
+            gateway = await until_done.enter_async_context(opening)
         gateway.client.headers.update(await gateway.headers("read"))
         for _ in range(2):
             # Two at the same time find the same ones.
