@@ -200,6 +200,13 @@ def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folde
         description.write_text(changed)
         assert why in refused("restore", repository)
     description.write_text(text)
+    stored = tmp_path / "stored.txt"
+    stored.write_text("encrypted for the key of the home")
+    original.json("files", "put", stored)
+    key = original.home / "storage-identity"
+    key.rename(folder / "key")
+    assert "encrypted for age1" in refused("backup", repository, "--keep", "1", waybill=original)
+    (folder / "key").rename(key)
     (repository / "repository.json").write_text('{"waybill_backups": 1, "cluster": "7"}')
     assert "another home" in refused("backup", repository, waybill=original)
     outside = original.with_environment(WAYBILL_DATABASE_URL="postgresql:///elsewhere")

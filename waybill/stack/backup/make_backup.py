@@ -27,8 +27,10 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Catalog
 from blocks.catalog.migrate import installed_version
+from blocks.custody.lost_key import refusing_lost_key
 from blocks.custody.manifest import manifest_path
 from blocks.errors import BlobMissing, InvalidOptions, StackUnavailable, StorageFull, WaybillError
+from blocks.keys import load_storage_keys
 from blocks.postgres import connect, fetch_all
 from blocks.runtime.atomic_file import atomic_file, sync_folder, write_atomically
 from blocks.runtime.file_lock import open_lock_file, try_lock
@@ -93,13 +95,23 @@ async def make_backup(
     """Add a backup of the running home to the repository *root*; keep the *keep* newest (None: all).
 
     *root* is an absolute path outside of the home; *database_url* is that of the embedded cluster. Raises
-    `InvalidOptions` for a folder that cannot be used, `StackUnavailable` and `StorageFull`.
+    `InvalidOptions` for a folder that cannot be used, `InvalidSettings` when stored files need a storage key that is
+    missing, `StackUnavailable` and `StorageFull`.
     """
+    _require_storage_key(settings)
     repository = Repository(root)
     with _os_errors(root):
         _claim(repository, _read_cluster(database_url))
         with _only_backup(root):
             return await _make(settings, repository, database_url, keep, on_step)
+
+
+def _require_storage_key(settings: Settings) -> None:
+    """Refuse a backup whose files nothing would open; *keep* would go on to remove the ones that hold the key."""
+    missing = load_storage_keys(settings, may_create=False).missing
+    if missing is not None:
+        backend = open_backend(settings.resolved_storage_url, settings.storage_options)
+        refusing_lost_key(settings, backend)(missing)
 
 
 async def _make(
