@@ -336,7 +336,7 @@ async def test_keys_that_become_readable_for_others_stop_the_links(gateway: Gate
     link = gateway.link(artifact)
     (gateway.stored(artifact).parents[3] / "link-keys").chmod(0o644)
     answer = await gateway.get(link)
-    assert (answer.status_code, error_of(answer)) == (500, "InvalidSettings")
+    assert (answer.status_code, error_of(answer)) == (503, "InvalidSettings")
 
 
 async def test_no_token_reaches_a_log(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:

@@ -261,7 +261,7 @@ async def test_a_lost_key_is_not_ready_and_stores_nothing_until_it_is_back(
         status, checks = await ready(gateway)
         assert (status, conditions(checks)) == (503, ["ok", "problem", "not configured"])
         assert checks["storage"]["problem"].startswith("the storage key is missing or cannot be used")
-        assert await upload() == 500
+        assert await upload() == 503
         async with gateway.custody.catalog.transaction() as connection:
             assert (await gateway.custody.catalog.statistics(connection))["by_state"] == {"available": 1}
         (tmp_path / "kept").rename(identity)
