@@ -16,14 +16,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from blocks.catalog import Catalog
 from blocks.catalog.migrate import installed_version
@@ -31,7 +31,7 @@ from blocks.custody.lost_key import refusing_lost_key
 from blocks.custody.manifest import manifest_path
 from blocks.errors import BlobMissing, InvalidOptions, StackUnavailable, StorageFull, WaybillError
 from blocks.keys import load_storage_keys
-from blocks.postgres import connect, fetch_all
+from blocks.postgres import connect
 from blocks.runtime.atomic_file import atomic_file, sync_folder, write_atomically
 from blocks.runtime.file_lock import open_lock_file, try_lock
 from blocks.runtime.threads import in_thread
@@ -46,6 +46,7 @@ from waybill.stack.backup.programs import (
     remove_older_wal,
     verify_base_backup,
 )
+from waybill.stack.backup.stored_rows import pages_of_stored_files
 from waybill.stack.backup.wal_receiver import end_receivers, renew_slot, slot_is_intact
 from waybill.stack.processes import end, find
 
@@ -54,12 +55,7 @@ _RECEIVE_SECONDS = 120.0
 _POLL_SECONDS = 0.2
 # It removes what it has copied.
 _STOP_SECONDS = 10.0
-_PAGE_ROWS = 500
 
-_AVAILABLE = """
-    select file_id, location, stored_size, stored_sha256 from artifacts
-     where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s
-"""
 _CLUSTER = "select system_identifier::text from pg_control_system()"
 _NOW = "select clock_timestamp(), current_setting('server_version_num')::int / 10000"
 _RECEIVED = "select active, restart_lsn >= %s::pg_lsn from pg_replication_slots where slot_name = %s"
@@ -250,19 +246,8 @@ async def _copy_files(settings: Settings, repository: Repository, copied: _Copie
     before = repository.backups()
     known = dict(repository.listed_files(before[-1].backup_id)) if before else {}
     async with Catalog.open(settings.required_database_url) as catalog:
-        async for rows in _pages(catalog):
+        async for rows in pages_of_stored_files(catalog):
             await in_thread(lambda check, rows=rows: _copy_page(backend, repository, rows, known, copied, check))
-
-
-async def _pages(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
-    after = UUID(int=0)
-    while True:
-        async with catalog.connection() as connection:
-            rows = await fetch_all(connection, _AVAILABLE, {"after": after, "limit": _PAGE_ROWS})
-        if not rows:
-            return
-        after = rows[-1]["file_id"]
-        yield rows
 
 
 def _copy_page(

@@ -11,7 +11,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from blocks.errors import (
     StackUnavailable,
     WaybillError,
 )
-from blocks.postgres import connect, fetch_all
+from blocks.postgres import connect
 from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.threads import in_thread
 from blocks.settings import Settings
@@ -38,17 +38,13 @@ from blocks.storage import Backend, Expected, open_backend, read_chunks
 from waybill.services.backups import Backup, Repository
 from waybill.stack.account import ServerAccount, server_account
 from waybill.stack.backup.programs import verify_base_backup
+from waybill.stack.backup.stored_rows import pages_of_stored_files
 from waybill.stack.home import log_tail, prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.postgres_cluster import postgres_binaries
 
 _WAL_FOLDER = "restored-wal"
 _POLL_SECONDS = 0.1
-_PAGE_ROWS = 500
-_AVAILABLE = """
-    select file_id, location, stored_size, stored_sha256 from artifacts
-     where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s
-"""
 # What Postgres writes when the archive ends too early for the moment that was asked for.
 _TOO_EARLY_END = "recovery ended before configured recovery target was reached"
 
@@ -125,7 +121,7 @@ async def restore_backup(settings: Settings, repository: Repository, backup: Bac
     on_step("copying files")
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
     async with Catalog.open(settings.required_database_url) as catalog:
-        async for rows in _pages(catalog):
+        async for rows in pages_of_stored_files(catalog):
             wrong = await in_thread(lambda check, rows=rows: _restore_page(backend, repository, rows, restored, check))
             for file_id, why in wrong:
                 await _mark(catalog, file_id, why, restored)
@@ -216,17 +212,6 @@ def _wait_until_promoted(postgres: EmbeddedPostgres) -> None:
             if not postgres.is_running():
                 raise StackUnavailable("Postgres ended while it replayed the log; see logs/postgres.log") from None
         time.sleep(_POLL_SECONDS)
-
-
-async def _pages(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
-    after = UUID(int=0)
-    while True:
-        async with catalog.connection() as connection:
-            rows = await fetch_all(connection, _AVAILABLE, {"after": after, "limit": _PAGE_ROWS})
-        if not rows:
-            return
-        after = rows[-1]["file_id"]
-        yield rows
 
 
 def _restore_page(

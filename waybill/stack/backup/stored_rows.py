@@ -1,0 +1,33 @@
+"""The rows of stored files, page by page: for a backup that copies the files and a restore that puts them back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from blocks.catalog import Catalog
+from blocks.postgres import fetch_all
+
+# The paths and hashes of a page fit in a few hundred KiB.
+_PAGE_ROWS = 500
+
+_AVAILABLE = """
+    select file_id, location, stored_size, stored_sha256 from artifacts
+     where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s
+"""
+
+
+async def pages_of_stored_files(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield the available files by id: `file_id`, `location`, `stored_size` in bytes, `stored_sha256`.
+
+    No connection is held between two pages. Raises `CatalogUnavailable`.
+    """
+    after = UUID(int=0)
+    while True:
+        async with catalog.connection() as connection:
+            rows = await fetch_all(connection, _AVAILABLE, {"after": after, "limit": _PAGE_ROWS})
+        if not rows:
+            return
+        after = rows[-1]["file_id"]
+        yield rows
