@@ -1,5 +1,7 @@
 """The SQL of documents, chunks and search; pure."""
 
+# ruff: noqa: S608 - the parts are these constants
+
 from typing import LiteralString
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -93,19 +95,33 @@ SEARCH_SETTINGS: LiteralString = """
     select set_config('hnsw.ef_search', %(candidates)s::text, true), set_config('jit', 'off', true)
 """
 
-# Three rankings, by words, by vector and by name, joined by reciprocal rank fusion.
-SEARCH: LiteralString = """
+# Walks the index from one stemmer to the next instead of reading every document. A row may name a configuration that
+# this server has not (a newer one made it, say): its words are found unstemmed.
+_STEMMERS: LiteralString = """
 with recursive
-stemmers (name) as (  -- walks the index from one stemmer to the next instead of reading every document
+stemmers (name) as (
     (select stemmer from indexed_documents order by stemmer limit 1)
     union all
     select (select stemmer from indexed_documents where stemmer > stemmers.name order by stemmer limit 1)
       from stemmers where stemmers.name is not null
 ),
+known (name, configuration) as (
+    select cfgname::text, oid::regconfig from pg_ts_config where cfgnamespace = 'pg_catalog'::regnamespace
+)"""
+
+# Documents of stemmers that this server does not know; a person needs to see no more than these.
+UNKNOWN_STEMMERS: LiteralString = f"""{_STEMMERS}
+select sha256, stemmer from indexed_documents
+ where stemmer in (select name from stemmers where name is not null except select name from known)
+ order by sha256 limit 100
+"""
+
+# Three rankings, by words, by vector and by name, joined by reciprocal rank fusion.
+SEARCH: LiteralString = f"""{_STEMMERS},
 configurations (name) as (
     select 'simple'::regconfig
     union
-    select name::regconfig from stemmers where name is not null
+    select configuration from stemmers join known using (name)
 ),
 readings (query) as (  -- the query in each spelling, and stemmed in each language of the index
     select websearch_to_tsquery('simple', spelling) from unnest(%(spellings)s::text[]) spelling
@@ -179,8 +195,9 @@ fused as (
      order by score desc, document_id, ordinal
      limit %(limit)s
 )
-select d.sha256, d.title, d.source, c.chunk_id, c.ordinal, c.heading_path, c.text, c.start_offset as start,
-       c.end_offset as end, fused.score, fused.found_by, fused.similarity
+select d.sha256, d.title, d.source, c.chunk_id, c.ordinal,
+       array(select part from unnest(c.heading_path) part where part is not null) as heading_path,
+       c.text, c.start_offset as start, c.end_offset as end, fused.score, fused.found_by, fused.similarity
   from fused
   join indexed_chunks c using (document_id, ordinal)
   join indexed_documents d using (document_id)

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import class_row, scalar_row, tuple_row
 
+from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import InvalidOptions
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
@@ -40,6 +41,7 @@ _MAX_TERMS = 32
 _MAX_NAME_CHARACTERS = 200
 # For D, C, B, A as Postgres orders them: the word as typed counts more than its stem, and that as much as a heading.
 _WEIGHTS = [0.0, 0.5, 0.5, 1.0]
+_UNKNOWN_STEMMER = "found by its words as they are: this server has no text search configuration {!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,9 @@ async def search(
     *vector* is the query's embedding (`EMBEDDING_DIMENSIONS` values); without it words and names alone decide. In
     *text*, ``"a phrase"`` must occur, ``-word`` must not, and ``or`` offers a choice; any other character is harmless.
     Words match with and without accents, in any inflection that the stemmer of the document's language knows; a few
-    words out of many are enough. Raises `InvalidOptions` for a text without words, a wrong limit or vector, and
-    `CatalogUnavailable` or `InvalidSettings`.
+    words out of many are enough. Documents whose stemmer this server does not know are found by their words as they
+    are, and reported as skipped records. Raises `InvalidOptions` for a text without words, a wrong limit or vector,
+    and `CatalogUnavailable` or `InvalidSettings`.
     """
     parameters = _parameters(text, vector, limit)
     with postgres_errors("search the index"):
@@ -98,7 +101,12 @@ async def search(
             # Never as a prepared statement: the plan depends on whether there is a vector, and on the limit.
             cursor = connection.cursor(row_factory=class_row(SearchHit))
             await cursor.execute(queries.SEARCH, parameters, prepare=False)
-            return await cursor.fetchall()
+            unstemmed = connection.cursor(row_factory=tuple_row)
+            await unstemmed.execute(queries.UNKNOWN_STEMMERS)
+            hits, odd = await cursor.fetchall(), dict(await unstemmed.fetchall())
+    reasons = {sha256: _UNKNOWN_STEMMER.format(stemmer) for sha256, stemmer in odd.items()}
+    await report_skipped(connection, "document", reasons)
+    return hits
 
 
 async def has_document(connection: AsyncConnection[Any], document_sha256: str, stage_key: str) -> bool:

@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
+from blocks.catalog.skipped_records import skipped_counts
 from blocks.embedding import EMBEDDING_MODEL
 from blocks.embedding.vectors import embed
 from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.search_index import (
     Chunk,
     DocumentHead,
+    Entity,
+    Fact,
     IndexedDocument,
+    Keyword,
     SearchHit,
     has_document,
     remove_document,
@@ -27,6 +32,7 @@ from blocks.search_index import (
 )
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
 from blocks.search_index.read import MAX_HITS
+from tests.integration.table_poison import INDEX
 from waybill.services.search import search_documents
 
 WHOLE = "0" * 64
@@ -423,6 +429,38 @@ async def test_the_index_knows_a_document_by_content_and_ingestion(database_url:
         assert await has_document(connection, item.head.sha256, WHOLE)
         assert not await has_document(connection, item.head.sha256, "1" * 64)
         assert not await has_document(connection, "1" * 64, WHOLE)
+
+
+async def test_odd_rows_hide_no_passage_from_a_search(database_url: str, tmp_path: Path) -> None:
+    lists = {
+        "facts": [Fact(fact_id="f", type="t", statement="s", quote="lantern")],
+        "entities": [Entity(text="Lantern", type="t", count=1)],
+        "keywords": [Keyword(text="lantern")],
+    }
+    victims = {
+        poison: document(("lanterns", direction(1)), title=f"Odd {n}") for n, poison in enumerate(INDEX.values())
+    }
+    healthy = document(("shining lanterns", direction(1)), title="Healthy")
+    put(database_url, healthy, *(replace(one, **lists) for one in victims.values()))
+    with psycopg.connect(database_url) as connection:
+        for poison, victim in victims.items():
+            found = connection.execute(
+                "select document_id from indexed_documents where sha256 = %s", [victim.head.sha256]
+            )
+            connection.execute(poison.encode(), {"victim": found.fetchone()[0]})  # type: ignore[index]
+    for vector in (direction(1), None):
+        hits = await find(database_url, "lantern", vector, limit=MAX_HITS)
+        assert len(hits) == len(victims) + 1
+        assert "Healthy" in {hit.title for hit in hits}
+        assert all(isinstance(part, str) for hit in hits for part in hit.heading_path)
+    async with await psycopg.AsyncConnection.connect(database_url, row_factory=dict_row) as connection:
+        assert (await skipped_counts(connection))["document"] == sum(".stemmer" in name for name in INDEX)
+        await statistics(connection)
+    # Each is written again as it should be, or removed.
+    put(database_url, *(replace(one, **lists) for one in victims.values()))
+    assert len(await find(database_url, "lantern", limit=MAX_HITS)) >= len(victims) + 1
+    with psycopg.connect(database_url) as connection:
+        assert all(remove_document(connection, one.head.sha256) for one in victims.values())
 
 
 async def test_statistics_count_what_is_there(database_url: str) -> None:
