@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from flows.events.record_run_events import RunEventRecorder, read_history
 from tests.integration.conftest import Workspace
 from tests.integration.custody_place import Place, draft
 from tests.integration.prefect_runs import begin_now, new_run, put
+from tests.integration.table_poison import FILES, WEBHOOKS
 from tests.stack_driver import eventually
 from waybill.services.doctor.audit import audit_home, audit_servers
 from waybill.services.doctor.database import check_database, server_problems
@@ -260,6 +262,51 @@ async def test_a_defect_of_one_check_hides_no_other(sound: Sound) -> None:
     await sound.sql("alter table webhook_secrets rename to webhook_secrets_away")
     found = await sound.examined()
     assert shown(found) == {"stored-keys": "problem", "blobs": "problem"}
+
+
+async def test_odd_rows_are_findings_and_keep_no_check_from_the_others(sound: Sound) -> None:
+    odd: dict[str, list[str]] = {}
+    for way, poison in FILES.items():
+        victim = await sound.place.custody.take(draft(), b"odd")
+        odd.setdefault(way.split()[0], []).append(str(victim.file_id))
+        # No two files have the same location.
+        here = poison.replace("'../../../etc/passwd'", f"'../{victim.file_id}'")
+        await sound.sql(here.replace("%(victim)s", f"'{victim.file_id}'"))
+    link = await sound.place.custody.take(draft(), b"behind a link")
+    sound.path(link.location).unlink()
+    sound.path(link.location).symlink_to("/etc/passwd")
+    box = SecretBox.of(sound.settings)
+    for table, key in (("endpoints", "endpoint_id"), ("secrets", "secret_id")):
+        for poison in WEBHOOKS[table].values():
+            async with sound.place.catalog.transaction() as connection:
+                made = await registration.register(connection, box, origin="registered", url="http://127.0.0.1:9/odd")
+                await add_events(connection, [_event(str(made))], lambda _: None)
+            await sound.sql(poison.replace("%(victim)s", f"'{getattr(made.endpoint, key)}'"))
+    for table, key in (("events", "event_id"), ("deliveries", "delivery_id")):
+        for number, poison in enumerate(WEBHOOKS[table].values()):
+            one = f"(select {key} from webhook_{table} order by {key} offset {number} limit 1)"  # noqa: S608
+            await sound.sql(poison.replace("%(victim)s", one))
+    sound.path(sound.files[1].location).unlink()
+    found = await sound.examined(deep=True)
+    assert [one for one in found.found if "could not be examined" in one.message] == []
+    problems = [one for one in found.found if one.check == "blobs"]
+    named = " ".join(example for one in problems for example in one.examples)
+    assert {
+        one for one in [*odd["artifacts.location"], str(link.file_id), str(sound.files[1].file_id)] if one not in named
+    } == set()
+    (without_place,) = [one for one in problems if "no place" in one.message]
+    # What is wrong of some is not said of the others.
+    assert without_place.count == len(odd["artifacts.location"]) + 1
+    assert found.counts["files"] == len(FILES) + 3
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+async def test_a_key_file_that_cannot_be_read_hides_no_other(sound: Sound) -> None:
+    sound.settings.resolved_link_keys_file.mkdir(mode=0o700)
+    (sound.settings.home / "prefect-api-auth").touch(mode=0o600)
+    problems = [one.message for one in (await sound.examined()).found if one.check == "key-files"]
+    assert [str(sound.settings.resolved_link_keys_file) in problems[0], "is empty" in problems[1]] == [True, True]
+    assert len(problems) == 2
 
 
 async def test_locks_of_a_session_without_a_living_run(sound: Sound) -> None:

@@ -85,23 +85,29 @@ def check_key_files(settings: Settings, found: Findings) -> None:
     with found.examining("key-files"):
         for kind, path in paths.items():
             try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            is_open = bool(status.st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-            if is_open:
-                message = f"other accounts have rights to {path}"
-                found.problem(
-                    "key-files", message, f"run: chmod 600 {path}; if they may have read it, replace the keys"
-                )
-            try:
-                if kind in {"storage", "webhook"}:
-                    identities_of_its_own(path, may_create=False)
-                elif not path.read_bytes().strip():
-                    found.problem("key-files", f"{path} is empty", "restore it from a backup, or remove it")
-            except InvalidSettings as error:
-                if not is_open:
-                    found.problem("key-files", error.message, "restore the file from a backup")
+                _check_key_file(kind, path, found)
+            except OSError as error:
+                message = f"{path} cannot be read: {error.strerror}"
+                found.problem("key-files", message, "give this account its rights, or restore it from a backup")
+
+
+def _check_key_file(kind: str, path: Path, found: Findings) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    is_open = bool(status.st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    if is_open:
+        message = f"other accounts have rights to {path}"
+        found.problem("key-files", message, f"run: chmod 600 {path}; if they may have read it, replace the keys")
+    try:
+        if kind in {"storage", "webhook"}:
+            identities_of_its_own(path, may_create=False)
+        elif not path.read_bytes().strip():
+            found.problem("key-files", f"{path} is empty", "restore it from a backup, or remove it")
+    except InvalidSettings as error:
+        if not is_open:
+            found.problem("key-files", error.message, "restore the file from a backup")
 
 
 def check_run_locks(settings: Settings, found: Findings) -> set[str]:

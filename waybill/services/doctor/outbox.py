@@ -13,15 +13,16 @@ from blocks.webhooks.event_types import TEST_EVENT
 from blocks.webhooks.secrets import SecretBox
 from waybill.services.doctor.findings import Findings
 
-# An endpoint counts from its commit on, which is a moment after its `created_at`. A block's filter may have changed
-# since, so its endpoint is compared only where it takes everything.
+# An endpoint counts from its commit on, which is a moment after its `created_at`. (`least`: nothing can be added to the
+# last moment that Postgres knows.) A block's filter may have changed since, so its endpoint is compared only where it
+# takes everything.
 _WITHOUT_DELIVERY = """
     select event.event_id || ' ' || event.event_type || ' for ' || endpoint.endpoint_id as delivery
       from webhook_events event
       left join webhook_runs run on run.run_id = event.task_id
       join webhook_endpoints endpoint
         on endpoint.state <> 'removed' and event.event_type <> %(test_event)s
-           and event.recorded_at > endpoint.created_at + interval '10 seconds'
+           and event.recorded_at > least(endpoint.created_at, clock_timestamp()) + interval '10 seconds'
            and case when endpoint.origin = 'run' then endpoint.endpoint_id = run.endpoint_id
                     when endpoint.event_types is null then true
                     else endpoint.origin <> 'block' and event.event_type = any(endpoint.event_types) end

@@ -20,7 +20,7 @@ from blocks.catalog.maintenance import by_recipient, longest_unverified
 from blocks.custody import Custody
 from blocks.custody.manifest import MANIFEST_SUFFIX, is_manifest_path, manifest_path
 from blocks.custody.verify import verify_many
-from blocks.errors import BlobMissing
+from blocks.errors import BlobMissing, Permanent
 from blocks.postgres import fetch_all, fetch_row
 from blocks.runtime.concurrency import bounded_map
 from blocks.storage import kind_folder
@@ -182,21 +182,27 @@ def _of_other_size(custody: Custody, rows: Iterable[dict[str, Any]]) -> list[UUI
     return [row["file_id"] for row in rows if _size(custody, row["location"]) != row["stored_size"]]
 
 
-def _size(custody: Custody, path: str) -> int | None:
+def _size(custody: Custody, path: str) -> int | str | None:
+    """Return the size in bytes, None without a blob, or why one cannot be there: an odd path, a link in its place."""
     try:
         return custody.backend.size(path)
     except BlobMissing:
         return None
+    except Permanent as error:
+        return error.message
 
 
 async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> None:
     missing: list[str] = []
     other: list[str] = []
+    odd: list[str] = []
     for row in await _available(custody, seen.doubtful):
         size = await asyncio.to_thread(_size, custody, row["location"])
         name = f"{row['file_id']} {row['filename']}"
         if size is None:
             missing.append(name)
+        elif isinstance(size, str):
+            odd.append(f"{name}: {size}")
         elif size != row["stored_size"]:
             other.append(f"{name}: {size} bytes instead of {row['stored_size']}")
     remedy = "restore them from a backup, or process their sources again; until then: waybill files verify ID"
@@ -204,6 +210,10 @@ async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> Non
         found.problem("blobs", "files have no stored bytes", remedy, missing)
     if other:
         found.problem("blobs", "stored bytes are cut short or changed", remedy, other)
+    if odd:
+        message = "files have no place in the storage that can be read"
+        remedy = "correct or delete their rows; 'waybill catalog rebuild' makes those with a manifest again"
+        found.problem("blobs", message, remedy, odd)
     bare = [
         f"{row['file_id']} {row['filename']}"
         for row in await _available(custody, seen.without_manifest)
