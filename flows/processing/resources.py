@@ -132,6 +132,8 @@ async def _set_crashed(run_id: UUID) -> None:
             run = await client.read_flow_run(run_id)
         except ObjectNotFound:
             return  # it ran with another Prefect database
+        if run.deployment_id is not None and run.work_pool_name is None:
+            return  # its flow server queues it again, this one or the next
         if run.state is not None and run.state.type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
             message = "The process that ran this was killed. Run the same again: it continues from what is stored."
             await client.set_flow_run_state(run_id, Crashed(message=message), force=True)

@@ -355,6 +355,9 @@ def test_up_keeps_everything_running_and_interrupted_runs_go_on(home: Path, proj
         until.unlink()
         trigger(home, free_port, marks, until)
         eventually(lambda: began(marks) == 3, "the next run begins")
+        killed = int(marks.read_text().split()[-1])
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda: began(marks) == 4, "a run whose process is killed goes on in another one")
         up.process.terminate()
         assert up.process.wait(PATIENCE_SECONDS) == 0
     assert left_running(home) == [], "the run that was under way has ended too"

@@ -27,7 +27,7 @@ from tests.shared_servers import PREFECT_ALONE
 from waybill.gateway.routes.ingest import _find_deployment
 from waybill.stack import flow_server
 from waybill.stack.deployments import Deployment, project_directory
-from waybill.stack.flow_server import resume_interrupted_runs
+from waybill.stack.interrupted_runs import resume_interrupted_runs
 
 pytestmark = PREFECT_ALONE
 

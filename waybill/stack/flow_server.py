@@ -16,28 +16,26 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings
-from prefect.states import AwaitingRetry, Cancelled
 
 from blocks.runs.ownership import Owner, owner_in, read_owner
-from blocks.runs.prefect_lists import UnreadableRuns, runs_of_deployments
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
 from blocks.settings import current_settings
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.process.process_log import log_to_stderr
-from waybill.stack.automations import LOST, patience, stop_watching, watch_heartbeats
+from waybill.stack.automations import patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
+from waybill.stack.interrupted_runs import PersistentRunner, resume_interrupted_runs
 from waybill.stack.unreadable_runs import fail_unreadable_runs
 
 _LOG = logging.getLogger("waybill.stack")
@@ -85,7 +83,7 @@ def make_runner(home: Path) -> Runner:
     tempfile.tempdir = str(home / "prefect")
     try:
         # Pausing schedules at the end keeps missed runs of frequent schedules from piling up while nothing serves them.
-        return Runner(name="waybill", pause_on_shutdown=True)
+        return PersistentRunner(name="waybill", pause_on_shutdown=True)
     finally:
         tempfile.tempdir = before
 
@@ -131,32 +129,6 @@ async def _is_taken(client: PrefectClient, name: str, owner: Owner) -> bool:
     except ObjectNotFound:
         return False
     return other is not None and other.home != owner.home
-
-
-async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> None:
-    """Put runs that were under way when their process was killed back into the queue.
-
-    What they had stored is reused, so they go on where they stopped. One that was being cancelled becomes cancelled.
-    Call it only while no process runs flows of these deployments.
-    """
-    under_way = {"type": {"any_": [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]}}
-    # Taken for crashed while nothing served flows, as they could not be heard.
-    lost = {"type": {"any_": [StateType.CRASHED]}, "name": {"any_": [LOST]}}
-    for state in (under_way, lost):
-        # All of them first: a run whose state has changed leaves the list.
-        unreadable = UnreadableRuns()
-        for run in await runs_of_deployments(client, deployment_ids, state=state, unreadable=unreadable):
-            if run.work_pool_name is not None:
-                continue  # begun while `prefect deploy` had given the deployment to a work pool: its worker runs it
-            if run.state_type is StateType.CANCELLING:
-                new = Cancelled(message="The process that ran it was ended before it could confirm.")
-            else:
-                new = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
-            # Forced: the rules would count this as a retry of a flow that has none left.
-            await client.set_flow_run_state(run.id, new, force=True)
-        for run_id, reason in unreadable.reasons.items():
-            # It stays as it is: queued again, it would keep all other runs from starting.
-            _LOG.error("did not resume flow_run=%s because=%s", run_id, reason)
 
 
 def main() -> None:
