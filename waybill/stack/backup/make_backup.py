@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -40,10 +39,10 @@ from blocks.settings.settings import settings_file
 from blocks.storage import Backend, open_backend, read_chunks
 from waybill.services.backups import SLOT, Backup, BackupNote, Repository, read_note, write_note
 from waybill.stack.backup.programs import (
-    ENVIRONMENT,
     base_backup,
     receive_wal,
     remove_older_wal,
+    run_watched,
     verify_base_backup,
 )
 from waybill.stack.backup.stored_rows import pages_of_stored_files
@@ -226,11 +225,7 @@ def _receive(database_url: str, archive: Path) -> None:
             if found is not None and found[1]:
                 return
             if found is not None and not found[0]:
-                done = subprocess.run(
-                    receive_wal(database_url, archive, until=target),
-                    env=ENVIRONMENT, capture_output=True, text=True, errors="replace", check=False,
-                    stdin=subprocess.DEVNULL,
-                )  # fmt: skip
+                done = run_watched(receive_wal(database_url, archive, until=target))
                 if done.returncode == 0:
                     return
                 failure = done.stderr.strip()[-1000:]

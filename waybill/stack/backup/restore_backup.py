@@ -37,7 +37,7 @@ from blocks.settings import Settings
 from blocks.storage import Backend, Expected, open_backend, read_chunks
 from waybill.services.backups import Backup, Repository
 from waybill.stack.account import ServerAccount, server_account
-from waybill.stack.backup.programs import verify_base_backup
+from waybill.stack.backup.programs import run, verify_base_backup
 from waybill.stack.backup.stored_rows import pages_of_stored_files
 from waybill.stack.home import log_tail, prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
@@ -130,12 +130,7 @@ async def restore_backup(settings: Settings, repository: Repository, backup: Bac
 
 def installed_major() -> int:
     """Return the major version of the installed Postgres, from the file that its programs come with."""
-    import subprocess
-
-    shown = subprocess.run(
-        [str(postgres_binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    return int(shown.split()[-1].split(".")[0])
+    return int(run("postgres", "--version").split()[-1].split(".")[0])
 
 
 def _copy_tree(source: Path, target: Path, account: ServerAccount | None, *, first: str | None = None) -> None:
