@@ -82,7 +82,7 @@ async def _store_once(
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
         known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
-    if known is not None:
+    if known is not None and context.custody.can_reuse(known):
         return await _reused(document, known, info.source, context)
     events: list[Event] = []
 

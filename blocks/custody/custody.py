@@ -175,6 +175,13 @@ class Custody:
         """Return whether this process has the key for the content; an intake machine has the public key only."""
         return self.keys.opens(artifact.encrypted_for)
 
+    def can_reuse(self, artifact: Artifact) -> bool:
+        """Return whether the file serves as one that is stored now: its key is here, or is the one to store for.
+
+        A file that is encrypted for a lost key would be delivered, and nothing could read it.
+        """
+        return self.can_read(artifact) or artifact.encrypted_for == self.keys.encrypted_for
+
     async def fetch(self, artifact: Artifact, target: Path) -> None:
         """Copy the content to *target*, verified. The file appears whole or not at all, with mode 0600.
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from blocks.catalog import Connection
-from blocks.errors import EndpointNotFound, InvalidWebhookUrl
+from blocks.errors import EndpointNotFound, InvalidSettings, InvalidWebhookUrl
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.webhooks import endpoint_queries as queries
 from blocks.webhooks.endpoints import Endpoint, Origin
@@ -37,10 +37,11 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotated:
-    """The new secret, and until when the previous one signs too."""
+    """The new secret, and until when the previous one signs too; not at all where it could not be opened."""
 
     secret: str = field(repr=False)
     previous_until: datetime
+    previous_is_lost: bool = False
 
 
 async def register(
@@ -85,7 +86,7 @@ async def register(
 
 async def shared_secret(connection: Connection, box: SecretBox) -> tuple[UUID, str]:
     """Return the id and the secret that the endpoints of all runs share; created when first needed."""
-    secret_id = await _shared_secret_id(connection, box)
+    secret_id = await shared_secret_id(connection, box)
     return secret_id, await open_secret(connection, box, secret_id)
 
 
@@ -113,7 +114,7 @@ async def _run_endpoint(connection: Connection, box: SecretBox, url: str) -> Row
     """Return the endpoint that all runs with *url* share, after adding it if there is none."""
     if len(url) > MAX_URL_CHARS:
         raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
-    secret_id = await _shared_secret_id(connection, box)
+    secret_id = await shared_secret_id(connection, box)
     for _ in range(_ADDING_TRIES):
         endpoint = await fetch_optional(connection, queries.RUN_ENDPOINT, {"url": url})
         if endpoint is not None:
@@ -133,15 +134,18 @@ async def rotate(
 ) -> Rotated:
     """Replace the secret by *secret*, or a new one; for *overlap* the previous one signs too.
 
-    Raises `EndpointNotFound` when there is none any more.
+    A previous one that cannot be opened here does not: nothing would be signed as long as it should. Raises
+    `EndpointNotFound` when there is none any more.
     """
+    is_lost = not await _opens(connection, box, secret_id)
     given = secret or new_secret()
     sealed = box.seal(secret_id, given)
-    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": overlap.total_seconds()}
+    seconds = 0.0 if is_lost else overlap.total_seconds()
+    values = {"secret_id": secret_id, "sealed": sealed, "overlap_seconds": seconds}
     row = await fetch_optional(connection, queries.ROTATE_SECRET, values)
     if row is None:
         raise _no_secret()
-    return Rotated(secret=given, previous_until=row["previous_until"])
+    return Rotated(secret=given, previous_until=row["previous_until"], previous_is_lost=is_lost)
 
 
 async def open_secret(connection: Connection, box: SecretBox, secret_id: UUID) -> str:
@@ -166,7 +170,8 @@ async def signing_keys(
     return keys
 
 
-async def _shared_secret_id(connection: Connection, box: SecretBox) -> UUID:
+async def shared_secret_id(connection: Connection, box: SecretBox) -> UUID:
+    """Return the id of the secret that the endpoints of all runs share, also of one that cannot be opened here."""
     row = await fetch_optional(connection, queries.SHARED_SECRET, {})
     if row is None:
         offered = uuid4()
@@ -175,6 +180,14 @@ async def _shared_secret_id(connection: Connection, box: SecretBox) -> UUID:
         # Another process may have been first. Nothing removes a shared secret.
         row = await fetch_row(connection, queries.SHARED_SECRET, {})
     return row["secret_id"]
+
+
+async def _opens(connection: Connection, box: SecretBox, secret_id: UUID) -> bool:
+    try:
+        await open_secret(connection, box, secret_id)
+    except InvalidSettings:
+        return False
+    return True
 
 
 async def _sealed(connection: Connection, secret_ids: Collection[UUID]) -> list[Row]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from prefect import get_client
 from prefect.states import Cancelling, Completed, Failed, Running
 
+from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.migrate import newest_version
 from blocks.custody.manifest import manifest_path
@@ -29,6 +30,7 @@ from blocks.runs.run_lock import hold_run_lock, run_locks
 from blocks.settings import Settings
 from blocks.webhooks import registration
 from blocks.webhooks.outbox import Event, add_events, computed_event_id
+from blocks.webhooks.outbox.queries import DISPATCHER_SESSION
 from blocks.webhooks.secrets import SecretBox
 from flows.events.record_run_events import RunEventRecorder, read_history
 from tests.integration.conftest import Workspace
@@ -41,6 +43,7 @@ from waybill.services.doctor.database import check_database, server_problems
 from waybill.services.doctor.findings import CHECKS, Findings, Tolerances
 from waybill.services.doctor.home import HomeProcesses, KnownProcess
 from waybill.services.doctor.runs import check_output_locks
+from waybill.services.webhooks import rotate_secret
 from waybill.stack.home_processes import processes_of
 
 # What is normal for a moment is a finding immediately.
@@ -115,7 +118,7 @@ async def test_a_sound_home_has_no_finding_and_is_counted(sound: Sound) -> None:
     report = found.as_json()
     assert (report["status"], report["problems"], report["warnings"]) == ("ok", 0, 0)
     assert [one["name"] for one in report["checks"] if one["status"] == "skipped"] == [
-        "settings", "runs", "run-events", "documents", "backups",
+        "settings", "deployment", "runs", "run-events", "documents", "backups",
     ]  # fmt: skip
     counts = report["counts"]
     assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 2)
@@ -238,6 +241,61 @@ async def test_changed_bytes_of_the_same_size_are_found_when_every_file_is_read(
     path.write_bytes(content)
     assert shown(await sound.examined()) == {}
     assert shown(await sound.examined(deep=True)) == {"blobs": "problem"}
+    # The same audit marked it, and a later one names it once, by its mark.
+    found = await sound.examined(deep=True)
+    assert shown(found) == {"damaged": "problem"}
+    (finding,) = [one for one in found.found if one.check == "damaged"]
+    assert "the stored bytes of file" in finding.examples[0]
+    assert "source changed" not in finding.examples[0]
+
+
+async def test_a_file_without_bytes_is_one_finding_whatever_else_is_gone_with_it(sound: Sound) -> None:
+    for path in (sound.files[1].location, manifest_path(sound.files[1].location)):
+        sound.path(path).unlink()
+    found = await sound.examined(deep=True)
+    (one,) = [one for one in found.found if one.status == "problem"]
+    assert (one.check, one.count) == ("blobs", 1)
+    # Without a mark a run would reuse it.
+    assert one.remedy.index("files verify") < one.remedy.index("process")
+
+
+async def test_a_damaged_file_that_was_made_again_is_a_warning_until_it_is_removed(sound: Sound) -> None:
+    await sound.sql("update artifacts set damaged_at = now(), damage = 'it was changed'")
+    assert shown(await sound.examined()) == {"damaged": "problem"}
+    await sound.place.custody.take(draft(), b"content of upload")
+    damaged = [one for one in (await sound.examined()).found if one.check == "damaged"]
+    assert [(one.status, one.count) for one in damaged] == [("problem", 1), ("warning", 1)]
+    await sound.place.custody.take(draft(kind="stage_output", run_id=uuid4()), b"made again")
+    assert shown(await sound.examined()) == {"damaged": "warning"}
+    for one in sound.files:
+        await sound.place.custody.remove(one.file_id)
+    assert shown(await sound.examined()) == {}
+
+
+async def test_a_lost_webhook_key_is_mended_by_the_commands_that_are_shown(sound: Sound) -> None:
+    async with sound.place.catalog.transaction() as connection:
+        await registration.shared_secret(connection, SecretBox.of(sound.settings))
+    sound.settings.resolved_webhook_identity_file.unlink()
+    (finding,) = [one for one in (await sound.examined()).found if one.check == "stored-keys"]
+    assert "http://127.0.0.1:9/hook" in finding.examples[0]
+    commands = sorted(example.rpartition("waybill webhooks rotate ")[2] for example in finding.examples)
+    assert commands[0] == "--runs"
+    for given in (None, UUID(commands[1])):
+        rotated = await rotate_secret(
+            sound.place.catalog, sound.settings, given, timedelta(hours=24), by=Actor(actor="cli:test")
+        )
+        assert rotated.previous_is_lost
+    # Also that nothing is kept of the old one, which could not sign during the overlap.
+    assert shown(await sound.examined()) == {}
+
+
+async def test_a_dispatcher_is_known_by_its_session(sound: Sound) -> None:
+    found = await sound.examined(up_is_running=True)
+    assert shown(found) == {"overdue": "warning"}
+    with psycopg.connect(sound.settings.required_database_url, application_name=DISPATCHER_SESSION):
+        found = await sound.examined(up_is_running=True)
+    assert shown(found) == {}
+    assert found.counts["dispatcher"] == "running"
 
 
 async def test_what_is_normal_for_a_moment_is_no_finding(sound: Sound) -> None:

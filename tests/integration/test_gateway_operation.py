@@ -41,7 +41,9 @@ from blocks.storage import Blob
 from blocks.storage.local import LocalBackend
 from blocks.webhooks.outbox import Event, add_events
 from blocks.webhooks.outbox import statistics as outbox_figures
+from blocks.webhooks.outbox.queries import DISPATCHER_SESSION
 from blocks.webhooks.outbox.statistics import events_since
+from flows.process import process_documents
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import new_run, process
@@ -126,6 +128,15 @@ async def test_health_asks_nobody_and_wants_no_key(gateway: Gateway, storage: St
     assert storage.looks == 0
 
 
+async def test_ready_shows_whether_webhooks_are_sent(gateway: Gateway, at_once: None) -> None:
+    assert (await gateway.client.get("/ready")).json()["dispatcher"] == "not running"
+    with psycopg.connect(gateway.database_url, application_name=DISPATCHER_SESSION):
+        answer = await gateway.client.get("/ready")
+    assert (answer.status_code, answer.json()["dispatcher"]) == (200, "running")
+    with database_away():
+        assert (await gateway.client.get("/ready")).json()["dispatcher"] == "unknown"
+
+
 async def test_ready_names_each_dependency_and_one_that_is_not_configured_is_no_failure(gateway: Gateway) -> None:
     status, checks = await ready(gateway)
     assert (status, conditions(checks)) == (200, ["ok", "ok", "not configured"])
@@ -135,8 +146,10 @@ async def test_ready_names_each_dependency_and_one_that_is_not_configured_is_no_
 
 
 async def test_ready_with_prefect(workspace: Workspace, prefect_server: str) -> None:
+    await (await process_documents.ato_deployment(name="waybill")).apply()
     async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as gateway:
-        assert conditions((await ready(gateway))[1]) == ["ok", "ok", "ok"]
+        status, checks = await ready(gateway)
+        assert (status, conditions(checks)) == (200, ["ok", "ok", "ok"])
     async with running_gateway(workspace.database_url, workspace.home, prefect_api=NOWHERE) as gateway:
         status, checks = await ready(gateway)
         assert (status, conditions(checks)) == (503, ["ok", "ok", "problem"])

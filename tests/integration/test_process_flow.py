@@ -31,7 +31,8 @@ from prefect.settings import (
 from prefect.states import State
 
 from blocks.errors import InvalidOptions, SourceNotFound
-from blocks.settings import current_settings
+from blocks.keys import load_storage_keys
+from blocks.settings import Settings, current_settings
 from flows.process import ProcessOptions, process_documents
 from tests import stored
 from tests.http_server import Answer, running_document_server
@@ -163,6 +164,18 @@ async def test_deleted_and_expired_outputs_are_made_again(workspace: Workspace) 
         connection.execute("update artifacts set expires_at = clock_timestamp() + interval '30 minutes'")
     _, report = await process(path)
     assert outputs(report) == [("a.hostile.txt", False)]
+
+
+async def test_nothing_is_reused_that_is_encrypted_for_a_lost_key(workspace: Workspace, settings: Settings) -> None:
+    path = workspace.write("a.txt", "hello")
+    await process(path)
+    settings.resolved_storage_identity_file.unlink()
+    load_storage_keys(settings)  # as 'waybill keys storage --new' does
+    _, report = await process(path)
+    reused = [one["reused"] for document in report["documents"] for one in document["artifacts"]]
+    assert reused == [False, False]
+    _, report = await process(path)
+    assert [one["reused"] for document in report["documents"] for one in document["artifacts"]] == [True, True]
 
 
 async def test_a_reused_stage_shows_as_reused_and_names_say_document_and_stage(workspace: Workspace) -> None:

@@ -17,14 +17,15 @@ from prefect.states import Pending, Running
 
 from blocks.catalog import Catalog
 from blocks.errors import DeploymentMissing, StackUnavailable
+from blocks.runs.deployment import find_deployment
 from blocks.runs.ownership import Owner, home_id, is_of_another_catalogue, owner_in, read_owner
 from blocks.settings import Settings
 from flows.events.reconciler import LAST_DAY, Reconciler
 from flows.events.record_run_events import RunEventRecorder
+from tests.gateway import running_gateway
 from tests.integration.prefect_runs import stand_in
 from tests.postgres_server import Postgres
 from tests.shared_servers import PREFECT_ALONE
-from waybill.gateway.routes.ingest import _find_deployment
 from waybill.stack import flow_server
 from waybill.stack.deployments import Deployment, project_directory
 from waybill.stack.interrupted_runs import resume_interrupted_runs
@@ -69,22 +70,22 @@ async def test_the_runner_shares_no_folder_with_other_homes(tmp_path: Path, monk
     assert not list((tmp_path / "home/prefect/runner_storage").iterdir())
 
 
-class _Resources:
-    """What the gateway of a home needs to find its deployment."""
+class _Prefect:
+    """Prefect's API with the client of a test."""
 
-    def __init__(self, settings: Settings, client: PrefectClient, catalog: Catalog) -> None:
-        self.settings, self.prefect, self.custody = settings, self, self
-        self._client, self.catalog = client, catalog
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[PrefectClient]:
+    async def client(self, *, seconds: float | None) -> AsyncIterator[PrefectClient]:
+        assert seconds is None
         yield self._client
 
 
 async def gateway_finds(settings: Settings, client: PrefectClient) -> str:
     """The name of the deployment that a gateway of this home starts runs of."""
     async with Catalog.open(settings.required_database_url) as catalog:
-        found = await _find_deployment(_Resources(settings, client, catalog))  # type: ignore[arg-type]
+        found = await find_deployment(_Prefect(client), catalog, settings.home)  # type: ignore[arg-type]
     return (await client.read_deployment(found)).name
 
 
@@ -98,7 +99,7 @@ async def events_of(settings: Settings, client: PrefectClient) -> set[str]:
 
 
 async def test_each_home_has_its_deployment_its_runs_and_their_events(
-    client: PrefectClient, homes: tuple[Settings, Settings]
+    client: PrefectClient, homes: tuple[Settings, Settings], prefect_server: str
 ) -> None:
     one, other = homes
     ours, theirs = await read_owner(one), await read_owner(other)
@@ -106,7 +107,14 @@ async def test_each_home_has_its_deployment_its_runs_and_their_events(
     assert await read_owner(one) == ours
     with pytest.raises(DeploymentMissing):
         await gateway_finds(one, client)
+    async with running_gateway(one.required_database_url, one.home, prefect_api=prefect_server) as gateway:
+        unready = await gateway.client.get("/ready")
+        assert (unready.status_code, unready.json()["checks"]["database"]["status"]) == (503, "ok")
+        problem = unready.json()["checks"]["prefect"]["problem"]
+        assert problem.startswith("Prefect does not know the deployment that processes documents")
     assert await register(client, ours) == "waybill"
+    async with running_gateway(one.required_database_url, one.home, prefect_api=prefect_server) as gateway:
+        assert (await gateway.client.get("/ready")).status_code == 200
     # Another home's gateway does not use it, and another home's flow server does not take it over.
     with pytest.raises(DeploymentMissing):
         await gateway_finds(other, client)

@@ -33,8 +33,9 @@ def doctor(
 ) -> int:
     """Examine the home: files, keys, runs, webhooks, processes and servers.
 
-    Reports each check as ok, warning or problem, with what to do, and changes nothing. May run at any time. Prefect's
-    runs are examined where its server answers. The exit code is 1 when there is a problem.
+    Reports each check as ok, warning or problem, with what to do. Changes nothing, but --deep marks what it has
+    verified and what is damaged, as 'files verify' does. May run at any time. Prefect's runs are examined where its
+    server answers. The exit code is 1 when there is a problem.
     """
     from waybill.services.doctor.findings import Findings, Tolerances
 
@@ -105,28 +106,41 @@ def _examine_servers(
 
 
 def show(found: Findings, *, as_json: bool) -> None:
-    """Print the report: a line for each check, and below it what was found."""
+    """Print the report: a line for each check that is ok, with what holds, and one for each finding."""
     from waybill.services.doctor.findings import CHECKS
 
     if as_json:
         print_json(found.as_json())
         return
     for name, expects in CHECKS.items():
-        print_line(f"{found.status_of(name):8} {name:16} {expects}")
-        for one in found.found:
-            if one.check == name:
-                print_line(f"{'':9}{one.message}" + (f" ({one.count})" if one.count > 1 else ""))
-                for example in one.examples:
-                    print_line(f"{'':11}{example}")
-                if one.remedy:
-                    print_line(f"{'':9}-> {one.remedy}")
+        findings = [one for one in found.found if one.check == name]
+        if not findings:
+            status = found.status_of(name)
+            print_line(f"{status:8} {name:16} {expects if status == 'ok' else 'was not examined'}")
+        for one in findings:
+            print_line(f"{one.status:8} {name:16} {one.message}" + (f" ({one.count})" if one.count > 1 else ""))
+            for example in one.examples:
+                print_line(f"{'':28}{example}")
+            if one.count > len(one.examples) > 0:
+                print_line(f"{'':28}and {one.count - len(one.examples):,} more")
+            if one.remedy:
+                print_line(f"{'':26}-> {one.remedy}")
+    print_line("")
     for name, value in found.counts.items():
-        print_line(f"{name:18} {_plain(value)}")
+        print_line(f"{name.replace('_', ' '):18} {_plain(value)}")
     print_line(f"{found.number('problem')} problems, {found.number('warning')} warnings")
 
 
 def _plain(value: object) -> str:
+    """Return counts in words; what is not known is left out."""
     if isinstance(value, dict):
         named = cast("dict[str, object]", value)
-        return ", ".join(f"{key} {_plain(one)}" for key, one in named.items()) or "none"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        known = {key.replace("_", " "): one for key, one in named.items() if one is not None}
+        return ", ".join(f"{key} {_plain_part(one)}" for key, one in known.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
+
+
+def _plain_part(value: object) -> str:
+    return f"({_plain(cast('object', value))})" if isinstance(value, dict) else _plain(value)

@@ -151,7 +151,11 @@ def rotate(
         print_json({"endpoint_id": endpoint_id, "secret": made.secret, "previous_until": until})
         return 0
     typer.echo(made.secret)
-    if lasting:
+    if made.previous_is_lost:
+        print_notice(
+            "the earlier secret cannot be opened here, so it does not sign any more: give the new one to receivers"
+        )
+    elif lasting:
         print_notice(f"the earlier secret signs too until {human_time(until)}")
     return 0
 

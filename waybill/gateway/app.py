@@ -38,7 +38,7 @@ def create_app(resources: Resources) -> FastAPI:
         telemetry={"tracing": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = resources
-    app.state.readiness = Readiness(resources.custody, resources.prefect)
+    app.state.readiness = Readiness(resources.custody, resources.prefect, resources.settings.home)
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
     for resource in (ingest, downloads, files, status, webhooks, audit, health, metrics):

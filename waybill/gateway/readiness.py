@@ -12,17 +12,27 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from blocks.catalog.skipped_records import skipped_counts
 from blocks.custody import Custody
-from blocks.errors import CatalogFull, InvalidSettings, StorageFull, WaybillError
+from blocks.errors import (
+    CatalogFull,
+    DeploymentMissing,
+    InvalidSettings,
+    StorageFull,
+    Transient,
+    WaybillError,
+)
 from blocks.postgres import fetch_row
+from blocks.runs.deployment import find_deployment
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.freshness import FreshAnswer
 from blocks.storage import probe_writing
+from blocks.webhooks.outbox.deliveries import dispatcher_listens
 
 log = logging.getLogger("waybill.gateway")
 
@@ -34,6 +44,7 @@ _FRESH_SECONDS = 1.0
 _WRITE_SECONDS = 30.0
 
 DEPENDENCIES = ("database", "storage", "prefect")
+DispatcherState = Literal["running", "not running", "unknown"]
 
 
 # False on a standby, in a read-only session, and for an account without rights.
@@ -62,17 +73,29 @@ class DependencyCheck(BaseModel):
 class Readiness:
     """Checks the dependencies of one gateway concurrently."""
 
-    def __init__(self, custody: Custody, prefect: PrefectApi) -> None:
+    def __init__(self, custody: Custody, prefect: PrefectApi, home: Path) -> None:
         self._checks = {
             "database": _Dependency("the database", lambda: _reach_database(custody)),
             "storage": _Dependency("the storage", _Storing(custody).reach),
         }
         self._skipped = FreshAnswer(lambda: _count_skipped(custody))
+        self._dispatcher = FreshAnswer(lambda: _see_dispatcher(custody))
+        self._deployment: _Dependency | None = None
         if prefect.configured:
             self._checks["prefect"] = _Dependency("Prefect", lambda: _reach_prefect(prefect))
+            self._deployment = _Dependency("the deployment", lambda: _find_deployment(custody, prefect, home))
+
+    async def for_uploads(self) -> dict[str, DependencyCheck]:
+        """Return `checks`, with that of `prefect` a problem also where it answers and has no deployment to start."""
+        if self._deployment is None:
+            return await self.checks()
+        checks, deployment = await asyncio.gather(self.checks(), self._deployment.check())
+        if checks["prefect"].status == "ok" and deployment.status == "problem":
+            checks["prefect"] = deployment
+        return checks
 
     async def checks(self) -> dict[str, DependencyCheck]:
-        """Return the check of each of `DEPENDENCIES`, within `CHECK_SECONDS`."""
+        """Return whether each of `DEPENDENCIES` answers and takes what it is given, within `CHECK_SECONDS`."""
         found = await asyncio.gather(*(dependency.check() for dependency in self._checks.values()))
         unchecked = DependencyCheck(status="not configured", milliseconds=0.0, problem=None)
         return dict.fromkeys(DEPENDENCIES, unchecked) | dict(zip(self._checks, found, strict=True))
@@ -83,6 +106,14 @@ class Readiness:
             return await self._skipped.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=CHECK_SECONDS)
         except (WaybillError, TimeoutError):
             return {}
+
+    async def dispatcher(self) -> DispatcherState:
+        """Return whether a dispatcher is connected to the database; `unknown` in an outage."""
+        try:
+            is_there = await self._dispatcher.get(max_age_seconds=_FRESH_SECONDS, timeout_seconds=CHECK_SECONDS)
+        except (WaybillError, TimeoutError):
+            return "unknown"
+        return "running" if is_there else "not running"
 
 
 class _Dependency:
@@ -138,6 +169,21 @@ async def _reach_database(custody: Custody) -> None:
 async def _count_skipped(custody: Custody) -> dict[str, int]:
     async with custody.catalog.connection() as connection:
         return await skipped_counts(connection)
+
+
+async def _see_dispatcher(custody: Custody) -> bool:
+    async with custody.catalog.connection() as connection:
+        return await dispatcher_listens(connection)
+
+
+async def _find_deployment(custody: Custody, prefect: PrefectApi, home: Path) -> None:
+    try:
+        await find_deployment(prefect, custody.catalog, home, seconds=CHECK_SECONDS)
+    except DeploymentMissing as exc:
+        problem = "Prefect does not know the deployment that processes documents"
+        raise _NotReady(problem, reason=exc.message) from exc
+    except Transient:
+        pass  # Prefect or the catalogue does not answer, and has a check of its own
 
 
 async def _reach_prefect(prefect: PrefectApi) -> None:

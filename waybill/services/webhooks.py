@@ -121,7 +121,7 @@ async def rotate_secret(
     box = SecretBox.of(settings)
     async with catalog.transaction() as connection:
         if endpoint_id is None:
-            secret_id, _ = await registry.shared_secret(connection, box)
+            secret_id = await registry.shared_secret_id(connection, box)
         else:
             secret_id = _own_secret(await endpoints.get_endpoint(connection, endpoint_id))
         made = await registry.rotate(connection, box, secret_id, overlap=overlap)

@@ -14,7 +14,7 @@ from blocks.errors import Transient
 from blocks.postgres import connect_async, postgres_errors
 from blocks.runtime.outage_log import OutageLog
 from blocks.webhooks.dispatch.limits import Limits
-from blocks.webhooks.outbox.queries import CHANNEL
+from blocks.webhooks.outbox.queries import CHANNEL, DISPATCHER_SESSION
 
 _LOG = logging.getLogger("waybill.delivery")
 
@@ -46,6 +46,8 @@ class Listener:
                 await asyncio.sleep(self._limits.retry_seconds)
 
     async def _listen(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        # By this name every machine sees that a dispatcher lives.
+        await connection.execute("select set_config('application_name', %s, false)", [DISPATCHER_SESSION])
         await connection.execute(SQL("listen {}").format(Identifier(CHANNEL)))
         while True:
             self._on_due(None)

@@ -67,6 +67,12 @@ class Outcome:
     answer: str | None
 
 
+async def dispatcher_listens(connection: Connection) -> bool:
+    """Return whether a dispatcher, on any machine, is connected to this database."""
+    row = await fetch_row(connection, queries.DISPATCHER_LISTENS, {"name": queries.DISPATCHER_SESSION})
+    return bool(row["listens"])
+
+
 async def acquire(
     connection: Connection,
     owner: UUID,

@@ -6,6 +6,13 @@ from blocks.catalog.queries import MAKE_AVAILABLE_CTES
 
 # Dispatchers that listen on this channel are notified with the id of each endpoint that has something due.
 CHANNEL = "waybill_webhooks"
+# The name of the session in which a dispatcher listens; every account of the server sees it.
+DISPATCHER_SESSION = "waybill dispatcher"
+
+DISPATCHER_LISTENS = """
+    select exists (select from pg_stat_activity
+                    where datname = current_database() and application_name = %(name)s) as listens
+"""
 
 # Events --------------------------------------------------------------------------------------------------------------
 

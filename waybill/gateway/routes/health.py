@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from waybill.gateway.errors import RETRY_AFTER_SECONDS, json_response
-from waybill.gateway.readiness import DependencyCheck, Readiness
+from waybill.gateway.readiness import DependencyCheck, DispatcherState, Readiness
 
 router = APIRouter(tags=["operation"])
 
@@ -38,6 +38,9 @@ class ReadyAnswer(BaseModel):
         description="Records that cannot be read and were left out within the last hour, by kind; a warning only.",
         examples=[{"run": 1}],
     )
+    dispatcher: DispatcherState = Field(
+        description="Whether a dispatcher is connected to the database; without one webhooks wait. A warning only.",
+    )
 
 
 @router.get("/health", response_model=HealthAnswer)
@@ -52,15 +55,18 @@ async def health() -> Response:
     responses={503: {"model": ReadyAnswer, "description": "A dependency does not answer"}},
 )
 async def ready(request: Request) -> Response:
-    """Report whether the database, the storage and Prefect answer."""
+    """Report whether the next upload will work: the database, the storage and Prefect take it."""
     readiness = cast("Readiness", request.app.state.readiness)
-    checks, skipped = await asyncio.gather(readiness.checks(), readiness.skipped())
+    checks, skipped, dispatcher = await asyncio.gather(
+        readiness.for_uploads(), readiness.skipped(), readiness.dispatcher()
+    )
     is_ready = all(check.status != "problem" for check in checks.values())
     return json_response(
         {
             "status": "ready" if is_ready else "not ready",
             "checks": {name: check.model_dump() for name, check in checks.items()},
             "skipped": skipped,
+            "dispatcher": dispatcher,
         },
         200 if is_ready else 503,
         headers={} if is_ready else {"Retry-After": str(RETRY_AFTER_SECONDS)},

@@ -14,7 +14,6 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, Field
 
@@ -23,7 +22,7 @@ from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection
 from blocks.errors import DeploymentMissing, InvalidOptions, Transient
 from blocks.redaction import custody_source
-from blocks.runs.ownership import catalogue_id, home_id, owner_in
+from blocks.runs.deployment import find_deployment
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
 from waybill.gateway.errors import HttpError, json_response, log
@@ -40,8 +39,6 @@ from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
-
-DEPLOYMENT = "process-documents/waybill"
 
 _FIELDS = {
     "webhook_url": "https://example.org/hook",
@@ -73,7 +70,7 @@ async def ingest(
 ) -> Response:
     """Store a file, or name a stored one with `file_id`, and start a run that processes it."""
     # Before the file is received: without Prefect or the deployment it would be received in vain.
-    deployment_id = await _find_deployment(resources)
+    deployment_id = await find_deployment(resources.prefect, resources.custody.catalog, resources.settings.home)
     # The first time it takes half a second.
     await asyncio.to_thread(import_module, "tasks.registry")
     async with idempotent(resources.custody.catalog, caller.namespace, idempotency_key) as outcome:
@@ -157,30 +154,6 @@ async def _store(ingestion: _Ingestion, resources: Resources, caller: Caller, he
             await note(connection, known)
         return known
     return await keep(ingestion.form, resources, caller, convertible=True, also=note)
-
-
-async def _find_deployment(resources: Resources) -> UUID:
-    """Return the id of the deployment that processes documents: this home's, its catalogue's, or a work pool's.
-
-    Homes that share a Prefect server have one each, and a run of another home's would store its files elsewhere.
-    Raises `PrefectUnavailable`, `DeploymentMissing`.
-    """
-    flow_name, name = DEPLOYMENT.split("/")
-    these = FlowFilter(name=FlowFilterName(any_=[flow_name]))
-    async with resources.prefect.client() as client:
-        found = [(one, owner_in(one.tags)) for one in await client.read_deployments(flow_filter=these)]
-    home = await asyncio.to_thread(home_id, resources.settings.home)
-    chosen = [one for one, owner in found if owner is not None and owner.home == home]
-    if not chosen:
-        async with resources.custody.catalog.connection() as connection:
-            catalogue = await catalogue_id(connection)
-        chosen = [one for one, owner in found if owner is not None and owner.catalogue == catalogue]
-    chosen += [one for one, owner in found if owner is None and one.name == name]
-    if not chosen:
-        raise DeploymentMissing(
-            f"Prefect has no deployment {DEPLOYMENT} of this home; 'waybill up' or 'prefect deploy --all' registers it"
-        )
-    return chosen[0].id
 
 
 async def _start(

@@ -16,7 +16,7 @@ from waybill.services.doctor.home import HomeProcesses, check_home, check_key_fi
 from waybill.services.doctor.outbox import check_outbox, check_secrets
 from waybill.services.doctor.stored_files import check_deeply, check_stored_files, check_stored_keys
 
-_OF_PREFECT = ("runs", "run-events", "documents")
+_OF_PREFECT = ("deployment", "runs", "run-events", "documents")
 
 
 def audit_home(settings: Settings, processes: HomeProcesses, found: Findings) -> set[str]:
@@ -51,20 +51,24 @@ async def audit_servers(
         )
         await check_stored_keys(custody, found)
         await check_secrets(catalog, settings, found)
-        await check_stored_files(custody, found, living_runs=living_runs)
+        unreadable = await check_stored_files(custody, found, living_runs=living_runs)
         if deep:
-            await check_deeply(custody, found)
-        await check_outbox(catalog, found, dispatcher_is_running=dispatcher_is_running)
+            await check_deeply(custody, found, reported=unreadable)
+        await check_outbox(catalog, found, dispatcher_is_running=dispatcher_is_running, up_is_running=up_is_running)
         await check_backups(catalog, settings, found, up_is_running=up_is_running)
         # Imported here: it loads Prefect, whose settings the stack has put into the environment.
         from blocks.runs.prefect_api import PrefectApi
-        from waybill.services.doctor.runs import check_output_locks, check_runs
+        from waybill.services.doctor.runs import check_deployment, check_output_locks, check_runs
 
         await check_output_locks(catalog, found, living_runs=living_runs, is_shared=is_shared)
         if prefect_api_url is None:
             found.skip(_OF_PREFECT, "no Prefect server answers; 'waybill up' runs one")
             return
         async with PrefectApi.open(prefect_api_url) as prefect:
+            if up_is_running:
+                await check_deployment(prefect, catalog, settings, found)
+            else:
+                found.skip(["deployment"], "'waybill up' serves it, and does not run")
             await check_runs(prefect, catalog, found, living_runs=living_runs, is_shared=is_shared)
 
 

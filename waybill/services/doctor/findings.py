@@ -40,6 +40,7 @@ CHECKS = {
     "run-outputs": "every output of a run has its row",
     "run-locks": "no dead run waits to be cleared up",
     "output-locks": "output locks are held by living runs only",
+    "deployment": "Prefect knows the deployment that processes documents",
     "runs": "every run in progress has its process",
     "run-events": "every state of a run has its event, once",
     "documents": "every document of a finished run has its outputs or its failure",

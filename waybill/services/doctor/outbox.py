@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from blocks.catalog import Catalog
 from blocks.errors import WaybillError
 from blocks.postgres import Row, fetch_all, fetch_row
 from blocks.redaction import without_query
 from blocks.settings import Settings
 from blocks.webhooks.event_types import TEST_EVENT
+from blocks.webhooks.outbox.deliveries import dispatcher_listens
 from blocks.webhooks.secrets import SecretBox
 from waybill.services.doctor.findings import Findings
 
@@ -55,11 +54,23 @@ _ENDPOINTS = """
                and d.due_at < clock_timestamp() - make_interval(secs => %(seconds)s)) as overdue
       from webhook_endpoints e where state <> 'removed' order by created_at, endpoint_id
 """
-_SECRETS = "select secret_id, sealed, previous_sealed from webhook_secrets order by created_at"
+_SECRETS = """
+    select s.secret_id, s.shared, s.sealed,
+           case when s.previous_until > clock_timestamp() then s.previous_sealed end as previous_sealed,
+           e.endpoint_id, e.url
+      from webhook_secrets s
+      left join webhook_endpoints e on e.secret_id = s.secret_id and e.state <> 'removed' and not s.shared
+     order by s.created_at, e.endpoint_id
+"""
 
 
-async def check_outbox(catalog: Catalog, found: Findings, *, dispatcher_is_running: bool) -> None:
-    """Examine events, deliveries and endpoints in the database."""
+async def check_outbox(
+    catalog: Catalog, found: Findings, *, dispatcher_is_running: bool, up_is_running: bool = False
+) -> None:
+    """Examine events, deliveries and endpoints in the database.
+
+    *dispatcher_is_running*: the home has a dispatcher's process. Any that is connected to the database counts too.
+    """
     with found.examining("deliveries"):
         async with catalog.connection() as connection:
             missing = [
@@ -80,7 +91,12 @@ async def check_outbox(catalog: Catalog, found: Findings, *, dispatcher_is_runni
         seconds = found.tolerances.delivery_overdue.total_seconds()
         async with catalog.connection() as connection:
             endpoints = await fetch_all(connection, _ENDPOINTS, {"seconds": seconds})
-        _report_endpoints(endpoints, found, dispatcher_is_running=dispatcher_is_running)
+            listens = await dispatcher_listens(connection)
+        found.counts["dispatcher"] = "running" if listens else "not running"
+        if up_is_running and not listens:
+            remedy = "webhooks wait for it; see logs/dispatch.log in the home"
+            found.warning("overdue", "no dispatcher is connected to the database", remedy)
+        _report_endpoints(endpoints, found, dispatcher_is_running=dispatcher_is_running or listens)
 
 
 async def check_secrets(catalog: Catalog, settings: Settings, found: Findings) -> None:
@@ -89,18 +105,30 @@ async def check_secrets(catalog: Catalog, settings: Settings, found: Findings) -
         box = SecretBox.of(settings)
         async with catalog.connection() as connection:
             rows = await fetch_all(connection, _SECRETS, {})
-        closed: list[UUID] = []
+        closed: list[str] = []
         for row in rows:
             try:
                 for sealed in (row["sealed"], row["previous_sealed"]):
                     if sealed is not None:
                         box.open(row["secret_id"], sealed)
             except WaybillError:
-                closed.append(row["secret_id"])
+                closed.append(_owner_of_secret(row))
         if closed:
             message = "webhook secrets cannot be opened here, so nothing is sent for them"
-            remedy = f"put {settings.resolved_webhook_identity_file} back, or: waybill webhooks rotate ENDPOINT_ID"
+            remedy = (
+                f"put {settings.resolved_webhook_identity_file} back; or make new secrets with the commands above, and "
+                "give them to the receivers"
+            )
             found.problem("stored-keys", message, remedy, closed)
+
+
+def _owner_of_secret(row: Row) -> str:
+    """Return whose secret it is, and the command that makes another one."""
+    if row["shared"]:
+        return "addresses that are given with a run: waybill webhooks rotate --runs"
+    if row["endpoint_id"] is None:
+        return f"secret {row['secret_id']} of no endpoint"
+    return f"{row['endpoint_id']} {without_query(str(row['url']))}: waybill webhooks rotate {row['endpoint_id']}"
 
 
 def _report_endpoints(endpoints: list[Row], found: Findings, *, dispatcher_is_running: bool) -> None:

@@ -15,13 +15,16 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import Catalog
+from blocks.errors import DeploymentMissing
 from blocks.postgres import fetch_all, fetch_row
+from blocks.runs.deployment import find_deployment
 from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of
 from blocks.runs.run_events import EVENT_TYPES, REPORTED_FLOWS, has_event
 from blocks.runtime.concurrency import bounded_map
+from blocks.settings import Settings
 from blocks.webhooks.outbox import history, state_event_id
 from waybill.services.doctor.findings import Findings
 
@@ -66,6 +69,16 @@ async def check_output_locks(catalog: Catalog, found: Findings, *, living_runs: 
             sessions = [f"session {row['pid']}: {row['locks']} locks since {row['backend_start']}" for row in holders]
             remedy = "unless a rotation of the storage key runs, end the session: select pg_terminate_backend(PID)"
             found.warning("output-locks", "output locks are held, and no run of this home lives", remedy, sessions)
+
+
+async def check_deployment(prefect: PrefectApi, catalog: Catalog, settings: Settings, found: Findings) -> None:
+    """Examine whether a request can start a run; for a home whose `waybill up` runs."""
+    with found.examining("deployment"):
+        try:
+            await find_deployment(prefect, catalog, settings.home)
+        except DeploymentMissing as error:
+            remedy = "see logs/serve.log in the home, then start 'waybill up' again; until then uploads are refused"
+            found.problem("deployment", error.message, remedy)
 
 
 async def check_runs(

@@ -40,11 +40,27 @@ _KNOWN = """
     select location, spare_location from artifacts
      where (location = any(%(paths)s) or spare_location = any(%(paths)s)) and state <> 'deleted'
 """
+# Of damaged files: those that a later run has made or stored again.
+_REPLACED = """
+    select d.file_id from artifacts d
+     where d.file_id = any(%(file_ids)s) and exists (
+           select from artifacts a
+            where a.file_id <> d.file_id and a.state = 'available' and a.damaged_at is null
+              and (a.expires_at > clock_timestamp() or a.pinned_at is not null)
+              and case when d.stage_key is not null then a.stage_key = d.stage_key
+                       else a.kind = d.kind and left(a.source_file, 512) = left(d.source_file, 512)
+                            and a.source_file = d.source_file and a.sha256 = d.sha256 end)
+"""
 _OUTPUTS_WITHOUT_ROW = """
     select o.run_id || ' ' || o.file_id as output
       from run_outputs o left join artifacts a using (file_id) where a.file_id is null
 """
 _OUTPUTS = "select count(*) as outputs, count(distinct run_id) as runs from run_outputs"
+# A mark ends when a check finds the bytes whole, or with its file. Making the file again makes another one.
+_REPLACE = (
+    "put their bytes back from a backup and run 'waybill files verify ID', or process their sources again and "
+    "remove the damaged ones: waybill files rm ID"
+)
 
 
 @dataclass
@@ -58,15 +74,16 @@ class _Seen:
     checked: int = 0
     doubtful: list[UUID] = field(default_factory=list[UUID])
     without_manifest: list[UUID] = field(default_factory=list[UUID])
-    damaged: list[str] = field(default_factory=list[str])
+    damaged: dict[UUID, str] = field(default_factory=dict[UUID, str])
     deleting: list[UUID] = field(default_factory=list[UUID])
     pending: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     moving: list[str] = field(default_factory=list[str])
     now: datetime | None = None
 
 
-async def check_stored_files(custody: Custody, found: Findings, *, living_runs: set[str]) -> None:
-    """Examine every row and every blob, by existence and size."""
+async def check_stored_files(custody: Custody, found: Findings, *, living_runs: set[str]) -> set[UUID]:
+    """Examine every row and every blob, by existence and size. Return the files that cannot be read to their end."""
+    unreadable: set[UUID] = set()
     with found.examining("blobs", "damaged", "manifests", "orphans", "unfinished"):
         listed = await asyncio.to_thread(_listed, custody)
         seen = _Seen(stored=set(listed))
@@ -74,12 +91,11 @@ async def check_stored_files(custody: Custody, found: Findings, *, living_runs: 
         async with aclosing(pages) as compared:
             async for _ in compared:
                 pass
-        await _report_missing(custody, seen, found)
+        unreadable = await _report_missing(custody, seen, found)
         await _report_orphans(custody, seen.stored, found)
         await _report_unfinished(custody, seen, living_runs, found)
-        if seen.damaged:
-            remedy = "process its source again, or restore it from a backup, or remove it: waybill files rm ID"
-            found.problem("damaged", "files are marked as damaged", remedy, seen.damaged)
+        unreadable |= set(seen.damaged)
+        await _report_damaged(custody, seen, found)
         found.counts |= {
             "rows": dict(sorted(seen.states.items())),
             "files": seen.states["available"],
@@ -95,6 +111,7 @@ async def check_stored_files(custody: Custody, found: Findings, *, living_runs: 
         if lost:
             remedy = "rows were removed by other means than Waybill's; restore the database from a backup"
             found.problem("run-outputs", "outputs of runs have no row (run, file)", remedy, lost)
+    return unreadable
 
 
 async def check_stored_keys(custody: Custody, found: Findings) -> None:
@@ -116,19 +133,22 @@ async def check_stored_keys(custody: Custody, found: Findings) -> None:
             found.problem("stored-keys", message, "put the identities back: waybill keys storage --help", closed)
 
 
-async def check_deeply(custody: Custody, found: Findings) -> None:
-    """Read every file and compare its hashes, as ``waybill files verify --all`` does, with its marks."""
+async def check_deeply(custody: Custody, found: Findings, *, reported: set[UUID]) -> None:
+    """Read every file and compare its hashes, as ``waybill files verify --all`` does, with its marks.
+
+    Files that are *reported* already are no further finding.
+    """
     with found.examining("blobs"):
         outcomes: Counter[str] = Counter()
         wrong: list[str] = []
         async with aclosing(verify_many(custody, longest_unverified(custody.catalog))) as verified:
             async for one in verified:
                 outcomes[one.outcome] += 1
-                if one.error is not None:
+                if one.error is not None and one.artifact.file_id not in reported:
                     wrong.append(f"{one.artifact.file_id} {one.artifact.filename}: {one.error.message}")
         found.counts["verified"] = dict(outcomes)
         if wrong:
-            remedy = "process their sources again, or restore them from a backup"
+            remedy = f"those that are damaged are marked now, so that no run reuses them; {_REPLACE}"
             found.problem("blobs", "stored bytes are not those of their rows", remedy, sorted(wrong))
 
 
@@ -156,7 +176,7 @@ async def _compare(custody: Custody, rows: Sequence[dict[str, Any]], seen: _Seen
             seen.size += row["size"]
             seen.stored_size += row["stored_size"]
             if row["damaged_at"] is not None:
-                seen.damaged.append(f"{row['file_id']} {row['filename']}: {row['damage']}")
+                seen.damaged[row["file_id"]] = f"{row['file_id']} {row['filename']}: {row['damage']}"
             elif location in seen.stored:
                 to_measure.append(row)
             else:
@@ -192,36 +212,50 @@ def _size(custody: Custody, path: str) -> int | str | None:
         return error.message
 
 
-async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> None:
-    missing: list[str] = []
-    other: list[str] = []
-    odd: list[str] = []
+async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> set[UUID]:
+    missing: dict[UUID, str] = {}
+    other: dict[UUID, str] = {}
+    odd: dict[UUID, str] = {}
     for row in await _available(custody, seen.doubtful):
         size = await asyncio.to_thread(_size, custody, row["location"])
         name = f"{row['file_id']} {row['filename']}"
         if size is None:
-            missing.append(name)
+            missing[row["file_id"]] = name
         elif isinstance(size, str):
-            odd.append(f"{name}: {size}")
+            odd[row["file_id"]] = f"{name}: {size}"
         elif size != row["stored_size"]:
-            other.append(f"{name}: {size} bytes instead of {row['stored_size']}")
-    remedy = "restore them from a backup, or process their sources again; until then: waybill files verify ID"
+            other[row["file_id"]] = f"{name}: {size} bytes instead of {row['stored_size']}"
+    remedy = f"first mark them, so that no run reuses them: waybill files verify ID. Then {_REPLACE}"
     if missing:
-        found.problem("blobs", "files have no stored bytes", remedy, missing)
+        found.problem("blobs", "files have no stored bytes", remedy, missing.values())
     if other:
-        found.problem("blobs", "stored bytes are cut short or changed", remedy, other)
+        found.problem("blobs", "stored bytes are cut short or changed", remedy, other.values())
     if odd:
         message = "files have no place in the storage that can be read"
         remedy = "correct or delete their rows; 'waybill catalog rebuild' makes those with a manifest again"
-        found.problem("blobs", message, remedy, odd)
+        found.problem("blobs", message, remedy, odd.values())
     bare = [
         f"{row['file_id']} {row['filename']}"
-        for row in await _available(custody, seen.without_manifest)
+        for row in await _available(custody, [one for one in seen.without_manifest if one not in missing])
         if await asyncio.to_thread(_size, custody, manifest_path(row["location"])) is None
     ]
     if bare:
         remedy = "the catalogue could not be rebuilt with them; 'waybill keys rotate-storage' writes new manifests"
         found.problem("manifests", "files have no manifest", remedy, bare)
+    return {*missing, *other, *odd}
+
+
+async def _report_damaged(custody: Custody, seen: _Seen, found: Findings) -> None:
+    if not seen.damaged:
+        return
+    async with custody.catalog.connection() as connection:
+        rows = await fetch_all(connection, _REPLACED, {"file_ids": list(seen.damaged)})
+    replaced = [seen.damaged.pop(row["file_id"]) for row in rows]
+    if seen.damaged:
+        found.problem("damaged", "files are marked as damaged", _REPLACE, seen.damaged.values())
+    if replaced:
+        remedy = "remove the damaged ones: waybill files rm ID"
+        found.warning("damaged", "files are marked as damaged, and were made again", remedy, replaced)
 
 
 async def _available(custody: Custody, file_ids: Sequence[UUID]) -> list[dict[str, Any]]:
