@@ -38,7 +38,8 @@ _SETTINGS_STATES = ("42501", "42P01", "42883", "42704")
 _PASSING_STATES = ("25P03", "25P04")
 # A session that answers so once answers so again, and a fresh one need not: it is read-only, as on a standby (25006);
 # its prepared statement is gone (26000) or there already (42P05), or the two ends disagree about it (08P01), as behind
-# a pooler; or the tables have changed since it was prepared (0A000 from there only: elsewhere a feature is missing).
+# a pooler; or the tables have changed since it was prepared (0A000 from there only: elsewhere a feature is missing; see
+# ``findings/prepared_statement_stays_stale.sh``).
 _STALE_STATES = ("25006", "26000", "42P05", "08P01")
 _PREPARED_STATE, _PREPARED_ORIGIN = "0A000", "RevalidateCachedQuery"
 # A firewall or a network that drops a connection closes nothing. These find out within a minute, where the kernel takes

@@ -61,6 +61,7 @@ class PrefectApi:
         # The server that was named, whatever the environment says. Failures are reported: Prefect's client would repeat
         # a request after growing pauses. Without repeats it still pauses two seconds after each status that it would
         # repeat, and to find a record that cannot be listed takes many requests with the status 500.
+        # See ``findings/wait_after_last_attempt.sh``.
         with_url = settings.settings.copy_with_update(
             {PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_CLIENT_RETRY_EXTRA_CODES: set()}
         )

@@ -92,7 +92,8 @@ def _automation(flow_names: Sequence[str], within: timedelta, owner: Owner) -> A
     return AutomationCore.model_validate(
         {
             "name": automation_name(owner),
-            # Said explicitly: an update sends only what is set, and `stop_watching` has paused the automation.
+            # Said explicitly: an update sends only what is set, and `stop_watching` has paused the automation. See
+            # ``findings/automation_update_drops_defaults.sh``.
             "enabled": True,
             "description": "Made by 'waybill up'. Marks runs as crashed when their process was killed.",
             "trigger": {

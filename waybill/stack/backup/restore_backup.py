@@ -45,7 +45,8 @@ from waybill.stack.postgres_cluster import postgres_binaries
 
 _WAL_FOLDER = "restored-wal"
 _POLL_SECONDS = 0.1
-# What Postgres writes when the archive ends too early for the moment that was asked for.
+# What Postgres writes when the archive ends too early for the moment that was asked for; see
+# ``findings/recovery_target_after_last_commit.sh``.
 _TOO_EARLY_END = "recovery ended before configured recovery target was reached"
 
 OnStep = Callable[[str], None]
