@@ -6,7 +6,7 @@ key file, `public_url` the URL that links begin with.
 """
 
 from blocks.links.links import DOWNLOAD_PATH, EVENT_PATH, Link, Links, direct_link
-from blocks.links.public_url import note_gateway
+from blocks.links.public_url import note_gateway, noted_gateway
 from blocks.links.signing_keys import LinkKeys
 from blocks.links.tokens import MAX_LIFETIME
 
@@ -19,4 +19,5 @@ __all__ = [
     "Links",
     "direct_link",
     "note_gateway",
+    "noted_gateway",
 ]

@@ -42,6 +42,11 @@ def note_gateway(home: Path, url: str) -> Callable[[], None]:
     return forget
 
 
+def noted_gateway(home: Path) -> str | None:
+    """Return the URL of the gateway that this home has noted last, None where it has noted none."""
+    return _read(_note(home))
+
+
 def check_public_url(url: str) -> str:
     """Return *url* without a slash at its end. Raises `InvalidSettings` unless links can begin with it."""
     try:

@@ -106,8 +106,9 @@ REMOVE = """
     ), given_up as (
         update webhook_deliveries set state = 'dead', settled_at = clock_timestamp()
          where state = 'pending' and endpoint_id in (select endpoint_id from removed)
+        returning delivery_id
     )
-    select endpoint_id from removed
+    select endpoint_id, (select count(*) from given_up) as given_up from removed
 """
 
 RUN_ENDPOINT = """

@@ -43,6 +43,8 @@ class Endpoint:
     loopback_allowed: bool = False
     pending: int = 0
     dead: int = 0
+    given_up: int = 0
+    """Of an endpoint that was removed now: the deliveries that waited and are never sent."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the endpoint as commands and the API show it; never its secret."""
@@ -111,12 +113,16 @@ async def disable_endpoint(connection: Connection, endpoint_id: UUID, because: s
     await _row_of(connection, queries.DISABLE, endpoint_id, because=because)
 
 
-async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> None:
-    """Remove endpoint and secret, in a transaction; pending deliveries become dead. Raises `EndpointNotFound`."""
+async def remove_endpoint(connection: Connection, endpoint_id: UUID) -> int:
+    """Remove endpoint and secret, in a transaction. Return how many pending deliveries are dead by that.
+
+    Raises `EndpointNotFound`.
+    """
     found = await _row_of(connection, queries.ENDPOINT_TO_REMOVE, endpoint_id)
-    await _row_of(connection, queries.REMOVE, endpoint_id)
+    removed = await _row_of(connection, queries.REMOVE, endpoint_id)
     if found["secret_id"] is not None:
         await execute(connection, queries.DROP_SECRET, {"secret_id": found["secret_id"]})
+    return int(removed["given_up"])
 
 
 async def _row_of(connection: Connection, statement: str, endpoint_id: UUID, **values: object) -> Row:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,8 @@ from blocks.links import Links
 from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine
 from tests.stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually
-from waybill.services.backups import Repository
+from waybill.services.backups import Backup, Repository
+from waybill.stack.backup.restore_backup import why_missing
 from waybill.stack.backup.wal_receiver import wal_receiver
 from waybill.stack.postgres import EmbeddedPostgres
 
@@ -98,6 +99,7 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     restored = then.json("restore", repository, "--at", moment)
     assert (restored["backup"]["backup_id"], restored["files"]) == (late["backup_id"], 2)
     assert restored["missing"] == []
+    assert restored["restored_to"] == restored["at"]
     assert restored["doctor"]["problems"] == 0
     with StackCommand(then.home) as stack:
         database_url = stack.answer()["database_url"]
@@ -119,11 +121,27 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     restored = now.json("restore", repository, expect=1)
     assert restored["backup"]["backup_id"] == last["backup_id"]
     assert [one["file_id"] for one in now.json("files", "list")["files"]] == [third["file_id"], first["file_id"]]
-    assert [third["file_id"] in line for line in restored["missing"]] == [True]
+    (line,) = restored["missing"]
+    assert third["file_id"] in line
+    assert "stored after" not in line
+    # To the last change that the log has, which is after the last file and before the end of that backup.
+    assert third["created_at"] <= restored["restored_to"] <= last["ended_at"]
     status = {check["name"]: check["status"] for check in restored["doctor"]["checks"]}
     assert (status["damaged"], status["blobs"], status["orphans"]) == ("problem", "ok", "ok")
     for home in (then.home, now.home):
         assert end_everything(home) == []
+
+
+def test_a_file_that_a_backup_lacks_is_named_with_the_cause() -> None:
+    made = datetime(2026, 11, 29, 3, tzinfo=UTC)
+    backup = Backup(
+        backup_id="b", began_at=made, ended_at=made, postgres_major=18, schema_version="1", waybill_version="1",
+        archive="a", first_wal="0", files_are_included=True, files=0, bytes=0,
+    )  # fmt: skip
+    before, after = made - timedelta(hours=1), made + timedelta(hours=1)
+    assert "already before" in why_missing({"created_at": before, "damage": "there is no such blob"}, backup)
+    assert "was missing or damaged when" in why_missing({"created_at": before, "damage": None}, backup)
+    assert "stored after it" in why_missing({"created_at": after, "damage": None}, backup)
 
 
 def last_location(waybill: CommandLine, one: dict[str, Any]) -> str:

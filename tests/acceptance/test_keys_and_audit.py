@@ -43,7 +43,9 @@ def test_up_makes_a_key_that_may_do_everything_and_names_its_file_only(waybill: 
     for log in (waybill.home / "logs").iterdir():
         assert key not in log.read_text(errors="replace")
     # A second one says where the first one is, and makes nothing.
-    assert "already up" in waybill.run("up").stderr
+    second = waybill.run("up").stderr
+    assert "already up" in second
+    assert f"  gateway       {(waybill.home / 'gateway-url').read_text().strip()}\n" in second
     assert path.read_text().strip() == key
 
 

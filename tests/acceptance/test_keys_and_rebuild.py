@@ -90,7 +90,9 @@ def test_a_lost_key_is_an_error_until_it_is_back_or_given_up(on_postgres: Comman
     identity.unlink()
 
     # Given up by an explicit act, which is refused where a key is there.
-    made = on_postgres.run("keys", "storage", "--new").stdout.strip()
+    gave_up = on_postgres.run("keys", "storage", "--new")
+    made = gave_up.stdout.strip()
+    assert "stay unreadable" in gave_up.stderr
     assert made not in {recipient, another.recipient.text}
     assert "rotate-storage" in on_postgres.json("keys", "storage", "--new", expect=2)["error"]["message"]
 

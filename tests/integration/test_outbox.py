@@ -282,7 +282,7 @@ async def test_a_hold_and_a_disabled_endpoint_keep_what_is_due(catalog: Catalog,
         await add_events(connection, [event(number=1)], link)
         await book.enable_endpoint(connection, endpoint_id)
         assert len(await deliveries.due(connection, owner, {endpoint_id: 9}, busy=[])) == 2
-        await book.remove_endpoint(connection, endpoint_id)
+        assert await book.remove_endpoint(connection, endpoint_id) == 2
         assert {one.state for one in (await list_deliveries(connection)).deliveries} == {"dead"}
         assert await book.list_endpoints(connection) == []
         with pytest.raises(EndpointNotFound):

@@ -53,8 +53,8 @@ def backup(
         print_json({**one.as_json(), **counts, "problems": made.problems})
     else:
         print_line(
-            f"{one.backup_id}: {one.files:,} files ({human_size(one.bytes)}), {made.new_files:,} of them new "
-            f"({human_size(made.new_bytes)}); {made.kept} backups are kept"
+            f"{one.backup_id}: {made.stored_files:,} files and their manifests, {human_size(one.bytes)} together, of "
+            f"which {human_size(made.new_bytes)} are new; {made.kept} backups are kept"
         )
         if not one.files_are_included:
             print_notice("stored files are not included: they are in the storage that WAYBILL_STORAGE_URL names")
@@ -92,18 +92,21 @@ def restore(
         )
     chosen = choose_backup(repository, moment)
     with steps_shown() as step:
-        restore_database(settings.home, repository, chosen, at=moment, on_step=step)
+        reached = restore_database(settings.home, repository, chosen, at=moment, on_step=step)
     with stack_session(prefect=False) as (running, _), steps_shown() as step:
         restored = asyncio.run(restore_backup(running, repository, chosen, on_step=step))
     found = Findings()
     examine(found)
     if as_json:
         counts = {"files": restored.files, "bytes": restored.bytes, "missing": restored.missing}
-        print_json({"backup": chosen.as_json(), "at": moment.isoformat() if moment else None, **counts,
-                    "doctor": found.as_json()})  # fmt: skip
+        print_json({"backup": chosen.as_json(), "at": moment.isoformat() if moment else None,
+                    "restored_to": reached.isoformat(), **counts, "doctor": found.as_json()})  # fmt: skip
     else:
         show(found, as_json=False)
-        print_line(f"restored {chosen.backup_id}: {restored.files:,} files ({human_size(restored.bytes)})")
+        print_line(
+            f"restored {chosen.backup_id} to {reached.astimezone().isoformat(sep=' ', timespec='seconds')}: "
+            f"{restored.files:,} files ({human_size(restored.bytes)}), and their manifests"
+        )
         if not chosen.files_are_included:
             print_notice("stored files are not in the backup: set WAYBILL_STORAGE_URL to where they are")
     _notices(restored.missing)

@@ -39,6 +39,10 @@ def storage(
     A missing key pair is made, unless stored files need it. With --identity prints an identity file for the 'age'
     command. Keep a copy of it elsewhere, or decrypt a stored file with it:
     waybill keys storage --identity > key.txt / age --decrypt -i key.txt STORED-FILE
+
+    To put a lost key back, restore storage-identity in WAYBILL_HOME from a copy. Where there is a newer one, append
+    the lines of the lost one to it: the first key stores, and all of them read. A backup has it as
+    backups/ID/home/storage-identity.
     """
     settings = current_settings()
     keys = _new_keys(settings) if new else _load_keys(settings)
@@ -152,7 +156,13 @@ def _new_keys(settings: Settings) -> StorageKeys:
         raise InvalidOptions(
             "--new is for a lost storage key, and none is missing here; to replace it: waybill keys rotate-storage"
         )
-    return load_storage_keys(settings, on_created=report_new_key)
+    made = load_storage_keys(settings, on_created=report_new_key)
+    print_notice(
+        "files that are encrypted for the lost key stay unreadable, and runs make new ones in their place; 'waybill "
+        "doctor' counts them. If the lost file is found, append its lines to "
+        f"{settings.resolved_storage_identity_file}."
+    )
+    return made
 
 
 def _is_unfinished(keys: StorageKeys, used: list[RecipientUse]) -> bool:

@@ -179,9 +179,11 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     wanted = read_id(endpoint_id)
     found = with_catalog(lambda catalog, _: change_endpoint(catalog, wanted, to, by=this_account()))
     if as_json:
-        print_json(found.as_json())
+        print_json({**found.as_json(), **({"given_up": found.given_up} if to == "removed" else {})})
     else:
         print_line(f"{found.url} is {found.state}")
+        if found.given_up:
+            print_notice(f"{found.given_up:,} deliveries that waited for it are never sent; they are dead now")
     return 0
 
 

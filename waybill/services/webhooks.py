@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -98,15 +98,16 @@ async def check_run_url(settings: Settings, url: str, *, own_database: bool) -> 
 
 async def change_endpoint(catalog: Catalog, endpoint_id: UUID, to: Change, *, by: Actor) -> Endpoint:
     """Enable, disable or remove an endpoint. Raises `EndpointNotFound`."""
+    given_up = 0
     async with catalog.transaction() as connection:
         if to == "enabled":
             await endpoints.enable_endpoint(connection, endpoint_id)
         elif to == "disabled":
             await endpoints.disable_endpoint(connection, endpoint_id, "by hand")
         else:
-            await endpoints.remove_endpoint(connection, endpoint_id)
+            given_up = await endpoints.remove_endpoint(connection, endpoint_id)
         await record(connection, by.entry(f"endpoint_{to}", detail=_of(endpoint_id)))
-        return await endpoints.get_endpoint(connection, endpoint_id)
+        return replace(await endpoints.get_endpoint(connection, endpoint_id), given_up=given_up)
 
 
 async def rotate_secret(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
 
+from blocks.links import noted_gateway
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.gateway_socket import announced, bound_to, exposure, listen
 from waybill.process.signals import holding_signals, noting_signals
@@ -108,7 +109,7 @@ def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
     if addresses.prefect_ui_url is not None:
         lines.append(f"  Prefect UI    {addresses.prefect_ui_url}")
     if addresses.prefect_credential_file is not None:
-        lines.append(f"  its password  is in {addresses.prefect_credential_file}")
+        lines.append(f"  its login     USER:PASSWORD, in {addresses.prefect_credential_file}: paste the whole line")
     return "\n".join([*lines, "  stop it with Ctrl-C"])
 
 
@@ -117,4 +118,6 @@ def _already_running(home: Path) -> str:
     where = server.ui_url if server is not None else prefect_api_url()
     if where is None:
         return f"waybill up is already starting in {home}"
-    return f"waybill is already up in {home}\n  Prefect       {where}"
+    gateway = noted_gateway(home)
+    listens = f"\n  gateway       {gateway}" if gateway is not None else ""
+    return f"waybill is already up in {home}{listens}\n  Prefect       {where}"

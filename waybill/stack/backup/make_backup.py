@@ -27,7 +27,7 @@ from uuid import uuid4
 from blocks.catalog import Catalog
 from blocks.catalog.migrate import installed_version
 from blocks.custody.lost_key import refusing_lost_key
-from blocks.custody.manifest import manifest_path
+from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.errors import BlobMissing, InvalidOptions, StackUnavailable, StorageFull, WaybillError
 from blocks.keys import load_storage_keys
 from blocks.postgres import connect
@@ -65,9 +65,13 @@ OnStep = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class MadeBackup:
-    """The backup, how many of its files are new in the repository, and files that could not be copied."""
+    """The backup, how many of its files are new in the repository, and files that could not be copied.
+
+    The backup counts manifests as files, as the repository does; *stored_files* are those without.
+    """
 
     backup: Backup
+    stored_files: int = 0
     new_files: int = 0
     new_bytes: int = 0
     problems: list[str] = field(default_factory=list[str])
@@ -155,6 +159,7 @@ async def _make(
     removed = _prune(repository, keep) if keep is not None else 0
     return MadeBackup(
         backup=backup,
+        stored_files=sum(not is_manifest_path(path) for path in copied.sums),
         new_files=copied.new_files,
         new_bytes=copied.new_bytes,
         problems=copied.problems,

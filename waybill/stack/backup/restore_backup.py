@@ -90,9 +90,10 @@ def choose_backup(repository: Repository, at: datetime | None) -> Backup:
 
 def restore_database(
     home: Path, repository: Repository, backup: Backup, *, at: datetime | None, on_step: OnStep
-) -> None:
+) -> datetime:
     """Make *home*, with its keys and its database of that moment; Postgres is stopped at the end.
 
+    Return the moment: *at*, or when the last change in the archive was made. Without one, the end of the backup.
     Raises `InvalidOptions` when *home* holds anything or the archive ends before *at*, and `StackUnavailable`.
     """
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
@@ -110,8 +111,9 @@ def restore_database(
     _copy_tree(folder / "postgres", home / "postgres", account)
     _configure(home / "postgres", wal, at, account)
     on_step("replaying the log")
-    _recover(home, at)
+    last_change = _recover(home, at)
     shutil.rmtree(wal)
+    return at or last_change or backup.ended_at
 
 
 async def restore_backup(settings: Settings, repository: Repository, backup: Backup, *, on_step: OnStep) -> Restored:
@@ -171,12 +173,14 @@ def _configure(data: Path, wal: Path, at: datetime | None, account: ServerAccoun
         os.chown(signal_file, account.uid, account.gid)
 
 
-def _recover(home: Path, at: datetime | None) -> None:
+def _recover(home: Path, at: datetime | None) -> datetime | None:
+    """Replay the log; return when the last change in it was committed, None for a log without any."""
     postgres = EmbeddedPostgres(home)
     try:
         postgres.ensure(lambda _: None)
         _wait_until_promoted(postgres)
         with connect(postgres.url("postgres"), autocommit=True) as connection:
+            row = connection.execute("select pg_last_xact_replay_timestamp()").fetchone()
             for name in (
                 "restore_command",
                 "recovery_target_action",
@@ -185,6 +189,7 @@ def _recover(home: Path, at: datetime | None) -> None:
             ):
                 connection.execute(f"alter system reset {name}".encode())
             connection.execute("checkpoint")
+        return row[0] if row is not None else None
     except WaybillError as exc:
         if at is not None and _TOO_EARLY_END in f"{exc.message}{log_tail(home, 'postgres')}":
             raise InvalidOptions(
@@ -222,13 +227,25 @@ def _restore_page(
             _restore_one(backend, repository, path, Expected(size=row["stored_size"], sha256=row["stored_sha256"]))
             _restore_one(backend, repository, manifest_path(path), None)
         except FileNotFoundError:
-            wrong.append((row["file_id"], "it is not in the backup: it was stored or deleted between two backups"))
+            wrong.append((row["file_id"], why_missing(row, restored.backup)))
         except ContentMismatch as error:
             wrong.append((row["file_id"], f"its copy in the backup is damaged: {error.message}"))
         else:
             restored.files += 1
             restored.bytes += row["stored_size"]
     return wrong
+
+
+def why_missing(row: dict[str, Any], backup: Backup) -> str:
+    """Return why the repository lacks the file of *row*, which was available at the restored moment; pure."""
+    if row["damage"] is not None:
+        return f"it was damaged or missing already before the backup: {row['damage']}"
+    if row["created_at"] >= backup.began_at:
+        return "it is not in the backup: it was stored after it, and no later backup has it"
+    return (
+        "it is not in the backup: it was missing or damaged when that was made, or a rotation of the storage key has "
+        "moved it since"
+    )
 
 
 def _restore_one(backend: Backend, repository: Repository, path: str, expected: Expected | None) -> None:

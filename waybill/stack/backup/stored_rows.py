@@ -13,15 +13,16 @@ from blocks.postgres import fetch_all
 _PAGE_ROWS = 500
 
 _AVAILABLE = """
-    select file_id, location, stored_size, stored_sha256 from artifacts
+    select file_id, location, stored_size, stored_sha256, created_at, damage from artifacts
      where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s
 """
 
 
 async def pages_of_stored_files(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
-    """Yield the available files by id: `file_id`, `location`, `stored_size` in bytes, `stored_sha256`.
+    """Yield the available files by id.
 
-    No connection is held between two pages. Raises `CatalogUnavailable`.
+    Of each: `file_id`, `location`, `stored_size` in bytes, `stored_sha256`, `created_at`, `damage` (None: no mark). No
+    connection is held between two pages. Raises `CatalogUnavailable`.
     """
     after = UUID(int=0)
     while True:
