@@ -118,7 +118,16 @@ def rotate_storage(as_json: AsJson = False) -> int:
         )
     for one in tally.failed:
         print_notice(f"{one['file_id']}: {one['error']}")
+    _advise_backup(tally)
     return 1 if tally.failed else 0
+
+
+def _advise_backup(tally: _Tally) -> None:
+    """Say that earlier backups have the files at their former paths, in a home that makes backups."""
+    from waybill.services.backups import read_note
+
+    if tally.moved and (note := read_note(current_settings().home)) is not None:
+        print_notice(f"no backup has the moved files yet; make one now: waybill backup {note.repository}")
 
 
 @dataclass
