@@ -26,7 +26,7 @@ VERSION_TABLE = "waybill_schema_version"
 EXTENSIONS = ("vector", "pg_trgm")
 
 # Any fixed number does; it only has to be one that no other program takes for its advisory lock ("waybill" in ASCII).
-_LOCK_KEY = 0x77617962696C6C
+LOCK_KEY = 0x77617962696C6C
 # Another process that migrates needs a second, on a large database perhaps minutes; after this long it hangs.
 _LOCK_WAIT_SECONDS = 300
 
@@ -115,7 +115,7 @@ def _upgrade(database_url: str) -> None:
         try:
             with engine.begin() as connection:
                 connection.execute(text(f"set local lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
-                connection.execute(text(f"select pg_advisory_xact_lock({_LOCK_KEY})"))
+                connection.execute(text(f"select pg_advisory_xact_lock({LOCK_KEY})"))
                 create_extensions(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
                 command.upgrade(alembic_config(connection), "head")
         except DBAPIError as exc:

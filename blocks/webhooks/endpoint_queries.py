@@ -63,8 +63,10 @@ ENDPOINTS_OF_BLOCKS = f"""
     select {_ENDPOINT_COLUMNS} from webhook_endpoints where origin = 'block' and state <> 'removed'
 """
 
-# To the end of the transaction. The number is arbitrary, but no other program's ("webhooks" in ASCII).
-LOCK_BLOCKS = "select pg_try_advisory_xact_lock(8603390863846894451) as locked"
+# The number is arbitrary, but no other program's ("webhooks" in ASCII).
+BLOCKS_LOCK_KEY = 8603390863846894451
+# To the end of the transaction.
+LOCK_BLOCKS = f"select pg_try_advisory_xact_lock({BLOCKS_LOCK_KEY}) as locked"
 
 # Failures at the old URL say nothing about the new one, and what the operator allowed was the old one.
 CHANGE_ENDPOINT = """

@@ -22,13 +22,14 @@ from prefect.states import Cancelling, Completed, Failed, Running
 
 from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
-from blocks.catalog.migrate import newest_version
+from blocks.catalog.migrate import LOCK_KEY, newest_version
 from blocks.custody.manifest import manifest_path
 from blocks.keys import StorageKeys, add_identity, load_storage_keys
 from blocks.runs.progress import Plan, record_plan
 from blocks.runs.run_lock import hold_run_lock, run_locks
 from blocks.settings import Settings
 from blocks.webhooks import registration
+from blocks.webhooks.endpoint_queries import BLOCKS_LOCK_KEY
 from blocks.webhooks.outbox import Event, add_events, computed_event_id
 from blocks.webhooks.outbox.queries import DISPATCHER_SESSION
 from blocks.webhooks.secrets import SecretBox
@@ -369,6 +370,10 @@ async def test_a_key_file_that_cannot_be_read_hides_no_other(sound: Sound) -> No
 
 async def test_locks_of_a_session_without_a_living_run(sound: Sound) -> None:
     with psycopg.connect(sound.settings.required_database_url, autocommit=True) as session:
+        # Those of a migration and of the sync of blocks are none.
+        for key in (LOCK_KEY, BLOCKS_LOCK_KEY):
+            session.execute("select pg_advisory_lock(%s)", [key])
+        assert shown(await sound.examined()) == {}
         session.execute("select pg_advisory_lock(hashtextextended('a stage key', 0))")
         assert shown(await sound.examined()) == {"output-locks": "warning"}
         assert shown(await sound.examined(is_shared=True)) == {}

@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import Catalog
+from blocks.catalog.migrate import LOCK_KEY
 from blocks.errors import DeploymentMissing
 from blocks.postgres import fetch_all, fetch_row
 from blocks.runs.deployment import find_deployment
@@ -25,6 +26,7 @@ from blocks.runs.progress import plan_of
 from blocks.runs.run_events import EVENT_TYPES, REPORTED_FLOWS, has_event
 from blocks.runtime.concurrency import bounded_map
 from blocks.settings import Settings
+from blocks.webhooks.endpoint_queries import BLOCKS_LOCK_KEY
 from blocks.webhooks.outbox import history, state_event_id
 from waybill.services.doctor.findings import Findings
 
@@ -49,11 +51,13 @@ _DOCUMENTS = """
              where o.run_id = run.id and a.kind = 'stage_output') as with_outputs
       from unnest(%(run_ids)s::uuid[]) as run (id)
 """
-# One key of 64 bits: hashtextextended of a stage key, or the rotation's. Sessions of runs hold them.
+# One key of 64 bits: hashtextextended of a stage key, or the rotation's. Sessions of runs hold them. Without the locks
+# of a migration and of the sync of webhook blocks, which `waybill up` takes for a moment now and then.
 _OUTPUT_LOCKS = """
     select l.pid, count(*) as locks, a.backend_start from pg_locks l left join pg_stat_activity a using (pid)
      where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.mode = 'ExclusiveLock'
        and l.database = (select oid from pg_database where datname = current_database())
+       and (l.classid::bigint << 32 | l.objid::bigint) <> all(%(other_keys)s)
        and l.pid <> pg_backend_pid() and a.backend_start < %(began_at)s
      group by l.pid, a.backend_start order by l.pid
 """
@@ -63,7 +67,8 @@ async def check_output_locks(catalog: Catalog, found: Findings, *, living_runs: 
     """Examine sessions that hold output locks; *is_shared*: other machines may use this database too."""
     with found.examining("output-locks"):
         async with catalog.connection() as connection:
-            holders = await fetch_all(connection, _OUTPUT_LOCKS, {"began_at": found.began_at})
+            values = {"began_at": found.began_at, "other_keys": [LOCK_KEY, BLOCKS_LOCK_KEY]}
+            holders = await fetch_all(connection, _OUTPUT_LOCKS, values)
         found.counts["output_locks"] = sum(row["locks"] for row in holders)
         if holders and not living_runs and not is_shared:
             sessions = [f"session {row['pid']}: {row['locks']} locks since {row['backend_start']}" for row in holders]
