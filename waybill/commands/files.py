@@ -227,7 +227,9 @@ def stats(as_json: AsJson = False) -> int:
         ],
         numeric=("files", "bytes"),
     )
-    typer.echo("search index: " + ", ".join(f"{value:,} {key}" for key, value in found["search_index"].items()))
+    index = dict(found["search_index"])
+    size = human_size(index.pop("size_bytes"))
+    typer.echo("search index: " + ", ".join([*(f"{value:,} {key}" for key, value in index.items()), size]))
     return 0
 
 
