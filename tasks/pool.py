@@ -180,8 +180,7 @@ class _Processes:
             self._discard(worker)
             if is_closed:
                 raise StageCrashed(f"{job.stage_name} was not started on {job.document.name}: the run is ending")
-        # Not caused by the document. A program without an ``if __name__ == "__main__"`` around its run does this,
-        # because each worker imports the program's main module.
+        # Not caused by the document: a machine without memory or process ids does this.
         raise StageCrashed(
             f"no worker process can be started for {job.stage_name} ({type(reason).__name__}: {reason})"
         ) from reason

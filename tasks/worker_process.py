@@ -42,7 +42,7 @@ class WorkerProcess:
     def __init__(self, services: Services, memory_bytes: int) -> None:
         """Start the process. Raises `OSError` or `EOFError` when there is no forkserver that starts it."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tasks.worker"])
+        context.set_forkserver_preload(["tasks.forkserver_preload"])
         self._is_closed = False
         self._connection, its_end = Pipe()
         with its_end:

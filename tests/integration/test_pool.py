@@ -242,41 +242,46 @@ async def test_a_document_that_kills_all_processes_costs_only_itself(pool: Worke
 
 
 _OWNER = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from tests.integration.test_pool import job
 from tasks.pool import WorkerPool
 from tasks.contract import Services
 from blocks.settings import Settings
 
-async def main():
-    home = Path(sys.argv[1])
-    settings = Settings(home=home, workers=2, stage_timeout_seconds=600)
-    async with WorkerPool.open(settings, Services(home=home)) as pool:
-        await asyncio.gather(pool.run(job(home, "hang")), pool.run(job(home, "spin")))
+home = Path(sys.argv[1])
+with (home / "imported").open("a") as file:
+    print(os.getpid(), file=file)
 
-if __name__ == "__main__":
-    asyncio.run(main())
+async def main():
+    settings = Settings(home=home, workers=3, stage_timeout_seconds=600)
+    async with WorkerPool.open(settings, Services(home=home)) as pool:
+        await asyncio.gather(*(pool.run(job(home, name)) for name in ("hang", "spin", "linger")))
+
+asyncio.run(main())
 """
 
 
-def test_workers_die_with_the_process_that_started_them(tmp_path: Path) -> None:
+def test_workers_die_with_the_process_that_started_them_and_do_not_import_its_main_module(tmp_path: Path) -> None:
     script = tmp_path / "owner.py"
     script.write_text(_OWNER)
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path.cwd()),
+        "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{tmp_path}",
         "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE",
     }
+    # By its name, as Prefect's engine is run.
     with subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", script.stem, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL
     ) as owner:
         family = psutil.Process(owner.pid)
-        # The forkserver, its resource tracker, and two workers that are busy.
-        eventually(lambda: len(family.children(recursive=True)) >= 4, "the workers are there")
+        eventually(lambda: attempts(tmp_path), "one of them is at work")
+        # The forkserver, its resource tracker, and three workers that are busy.
+        eventually(lambda: len(family.children(recursive=True)) >= 5, "the workers are there")
         found = [identify(child.pid) for child in family.children(recursive=True)]
         workers = [process for process in found if process is not None]
-        assert len(workers) >= 4
+        assert len(workers) >= 5
         os.kill(owner.pid, signal.SIGKILL)
+    assert (tmp_path / "imported").read_text().split() == [str(owner.pid)]
     # One that is dead and that nobody has collected does not count: the first process of a container may not.
     eventually(lambda: not any(map(is_running, workers)), "all of them are dead")
