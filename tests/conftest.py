@@ -3,11 +3,10 @@ test, and homes for the local stack."""
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from botocore.loaders import create_loader
 from hypothesis import HealthCheck, settings
 
+from blocks.runtime.quick_imports import quick_imports
 from tests.distribution import Groups, LongestFirst, Recorder
 from tests.postgres_server import Postgres
 from tests.s3 import S3Server
@@ -80,10 +80,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         Groups(config.stash[RUN]).sort_longest_first(items, given["workerid"])
 
 
-def pytest_collection_finish() -> None:
-    """Exempt what is loaded now from garbage collection, which would look at all of it again and again."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import all tests and what they need; the garbage collector never looks at what is there then."""
+    with quick_imports():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

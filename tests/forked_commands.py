@@ -9,7 +9,6 @@ command imports what it needs. Run as a program, this module is the server.
 from __future__ import annotations
 
 import atexit
-import gc
 import importlib
 import json
 import os
@@ -28,6 +27,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
+from blocks.runtime.quick_imports import quick_imports
 from tests.stack_driver import plain_environment
 
 # Prefect reads its settings when it is imported; the others start threads, which a fork does not copy.
@@ -159,12 +159,12 @@ def _import_what_commands_need() -> None:
                 except ImportError:
                     continue
     sys.meta_path.remove(refuse)
-    gc.freeze()
 
 
 def _serve(address: str) -> tuple[dict[str, Any], list[int]] | None:
     """Fork a process for each call; in that process, what to run. None when nobody calls any more."""
-    _import_what_commands_need()
+    with quick_imports():
+        _import_what_commands_need()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(address)
         listener.listen()

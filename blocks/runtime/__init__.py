@@ -2,6 +2,6 @@
 
 Work outside the event loop, ahead of its reader, bounded, or in the background: `threads`, `prefetch`, `concurrency`,
 `background_tasks`. Local files that appear whole or not at all, and locks that the kernel releases: `atomic_file`,
-`file_lock`. One recent answer for many, outages logged once, a bounded shutdown, the time: `freshness`, `outage_log`,
-`shutdown`, `clock`.
+`file_lock`. One recent answer for many, outages logged once, a bounded shutdown, the time, quicker starts:
+`freshness`, `outage_log`, `shutdown`, `clock`, `quick_imports`.
 """

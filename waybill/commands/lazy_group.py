@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from blocks.runtime.quick_imports import quick_imports
+
 
 @dataclass(frozen=True)
 class LazyCommand:
@@ -27,7 +29,9 @@ class LazyCommand:
     def load(self, name: str) -> TyperCommand:
         """Import the module and build the command."""
         app = _plain_typer()
-        app.command(name, cls=_Command)(getattr(import_module(self.module), self.function))
+        with quick_imports():
+            module = import_module(self.module)
+        app.command(name, cls=_Command)(getattr(module, self.function))
         return cast("TyperCommand", get_command(app))
 
 

@@ -9,10 +9,13 @@ import logging
 import sys
 import threading
 
-from blocks.settings import current_settings
-from flows.events.reconcile_loop import reconcile_forever
-from waybill.process.child_protocol import child_arguments, run_child, say_ready
-from waybill.process.run_dispatcher import run_dispatcher
+from blocks.runtime.quick_imports import quick_imports
+
+with quick_imports():
+    from blocks.settings import current_settings
+    from flows.events.reconcile_loop import reconcile_forever
+    from waybill.process.child_protocol import child_arguments, run_child, say_ready
+    from waybill.process.run_dispatcher import run_dispatcher
 
 _LOG = logging.getLogger("waybill.delivery")
 

@@ -9,11 +9,14 @@ import socket
 import sys
 import threading
 
-from blocks.open_custody import open_deployed_custody
-from blocks.settings import current_settings
-from waybill.gateway.resources import TIMEOUTS
-from waybill.gateway.server.server import run_gateway
-from waybill.process.child_protocol import child_arguments, run_child, say_ready
+from blocks.runtime.quick_imports import quick_imports
+
+with quick_imports():
+    from blocks.open_custody import open_deployed_custody
+    from blocks.settings import current_settings
+    from waybill.gateway.resources import TIMEOUTS
+    from waybill.gateway.server.server import run_gateway
+    from waybill.process.child_protocol import child_arguments, run_child, say_ready
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import sys
 
 import uvicorn
 
+from blocks.runtime.quick_imports import quick_imports
 from waybill.stack.prefect_guard import guarded
 from waybill.stack.prefect_server import GO
 
@@ -58,8 +59,9 @@ def main() -> None:
     parser.add_argument("--fd", required=True, type=int, help="the bound socket to listen on")
     arguments = parser.parse_args()
 
-    from prefect.server.api.server import create_app
-    from prefect.settings import get_current_settings
+    with quick_imports():
+        from prefect.server.api.server import create_app
+        from prefect.settings import get_current_settings
 
     settings = get_current_settings().server.api
     if settings.auth_string is None:
