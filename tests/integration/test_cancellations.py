@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID, uuid4
 
 import pytest
-from prefect import flow, get_client
+from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
@@ -36,13 +36,6 @@ class Clock:
 
 @flow(name="cancelled-flow")
 async def cancelled_flow() -> None: ...
-
-
-@pytest.fixture
-async def client(prefect_server: str) -> AsyncIterator[PrefectClient]:
-    del prefect_server
-    async with get_client() as opened:
-        yield opened
 
 
 @pytest.fixture

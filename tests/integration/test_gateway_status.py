@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from prefect import flow, get_client
+from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
@@ -40,10 +40,9 @@ STATUS = "/api/v1/status"
 
 
 @pytest.fixture
-async def client(workspace: Workspace) -> AsyncIterator[PrefectClient]:
+async def client(workspace: Workspace, client: PrefectClient) -> PrefectClient:
     begin_now(workspace)
-    async with get_client() as opened:
-        yield opened
+    return client
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from prefect import flow, get_client
+from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.events import DoNothing, EventTrigger, emit_event
 from prefect.events.related import tags_as_related_resources
@@ -42,13 +41,6 @@ async def not_watched() -> None: ...
 
 # The first time, unless the machine is held up for as long as a run may be silent.
 TRIES = 3
-
-
-@pytest.fixture
-async def client(prefect_server: str) -> AsyncIterator[PrefectClient]:
-    del prefect_server
-    async with get_client() as opened:
-        yield opened
 
 
 async def begin(client: PrefectClient, which: object = watched, owner: Owner = OURS) -> UUID:

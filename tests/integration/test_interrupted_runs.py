@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import pytest
-from prefect import flow, get_client
+from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, State
@@ -16,13 +15,6 @@ from waybill.stack.interrupted_runs import MOST_ENDS, queue_again
 
 @flow(name="interrupted-flow")
 async def interrupted_flow() -> None: ...
-
-
-@pytest.fixture
-async def client(prefect_server: str) -> AsyncIterator[PrefectClient]:
-    del prefect_server
-    async with get_client() as opened:
-        yield opened
 
 
 async def run_in(client: PrefectClient, *states: State) -> UUID:

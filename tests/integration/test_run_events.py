@@ -16,7 +16,6 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
-from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
@@ -47,10 +46,9 @@ def nothing_ran_before(workspace: Workspace) -> None:
 
 
 @pytest.fixture
-async def client(workspace: Workspace) -> AsyncIterator[PrefectClient]:
+async def client(workspace: Workspace, client: PrefectClient) -> PrefectClient:
     del workspace
-    async with get_client() as opened:
-        yield opened
+    return client
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.runner import Runner
 from prefect.settings import PREFECT_HOME, temporary_settings
@@ -33,13 +32,6 @@ from waybill.stack.interrupted_runs import resume_interrupted_runs
 pytestmark = PREFECT_ALONE
 
 DEPLOYMENT = Deployment(name="waybill", entrypoint="flows/process.py:process_documents", tags=["waybill"])
-
-
-@pytest.fixture
-async def client(prefect_server: str) -> AsyncIterator[PrefectClient]:
-    del prefect_server
-    async with get_client() as opened:
-        yield opened
 
 
 @pytest.fixture

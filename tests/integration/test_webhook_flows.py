@@ -15,7 +15,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 import yaml
-from prefect import get_client
 from prefect.artifacts import Artifact
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -52,10 +51,9 @@ pytestmark = PREFECT_ALONE
 
 
 @pytest.fixture
-async def client(workspace: Workspace) -> AsyncIterator[PrefectClient]:
+async def client(workspace: Workspace, client: PrefectClient) -> PrefectClient:
     begin_now(workspace)
-    async with get_client() as opened:
-        yield opened
+    return client
 
 
 @pytest.fixture
