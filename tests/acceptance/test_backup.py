@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -21,12 +22,14 @@ import pytest
 
 from blocks.access import parse_key
 from blocks.access.api_key import digest
+from blocks.errors import InvalidOptions
 from blocks.links import Links
 from blocks.settings import Settings
 from tests.acceptance.conftest import CommandLine
 from tests.stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, eventually
 from waybill.services.backups import Backup, Repository
-from waybill.stack.backup.restore_backup import why_missing
+from waybill.stack.backup.archived_log import last_commit, recovery_target
+from waybill.stack.backup.restore_backup import choose_backup, why_missing
 from waybill.stack.backup.wal_receiver import wal_receiver
 from waybill.stack.postgres import EmbeddedPostgres
 
@@ -92,6 +95,10 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     third = put(original, tmp_path, "third.txt")
     # Takes the log of the deletion and of the third file into the archive, as `waybill up` does all the time.
     last = original.json("backup", repository)
+    archived = datetime.now(UTC).isoformat()
+    committed = last_commit(repository / "wal" / last["archive"])
+    assert committed is not None
+    assert datetime.fromisoformat(moment) < committed < datetime.now(UTC)
     (repository / "files" / Path(last_location(original, third)).relative_to(original.home / "artifacts")).unlink()
 
     # Back at the moment before the deletion.
@@ -124,8 +131,8 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     (line,) = restored["missing"]
     assert third["file_id"] in line
     assert "stored after" not in line
-    # To the last change that the log has, which is after the last file and before the end of that backup.
-    assert third["created_at"] <= restored["restored_to"] <= last["ended_at"]
+    # To the last change that the log has, which is after the last file. The backup archives the log at its very end.
+    assert third["created_at"] <= restored["restored_to"] <= archived
     status = {check["name"]: check["status"] for check in restored["doctor"]["checks"]}
     assert (status["damaged"], status["blobs"], status["orphans"]) == ("problem", "ok", "ok")
     for home in (then.home, now.home):
@@ -202,6 +209,16 @@ def test_what_cannot_be_restored_or_used_is_refused(original: CommandLine, folde
 
     assert "is no backup repository" in refused("restore", tmp_path)
     assert "the oldest backup" in refused("restore", repository, "--at", made["began_at"])
+    # Nothing was archived after now, and nothing is written to find that out.
+    possible = refused("restore", repository, "--at", "2999-01-01").partition("possible, ")[2]
+    match = re.fullmatch(f"from {re.escape(again['ended_at'])} to (.*)", possible)
+    assert match is not None, possible
+    end, chosen = datetime.fromisoformat(match[1]), choose_backup(Repository(repository), None)
+    assert chosen.ended_at <= end < datetime.now(UTC)
+    # Without a later commit Postgres would not stop there, so it replays all of the log.
+    assert recovery_target(Repository(repository), chosen, end) is None
+    with pytest.raises(InvalidOptions, match="nothing of"):
+        recovery_target(Repository(repository), chosen, end + timedelta(microseconds=1))
     assert "is no time" in refused("restore", repository, "--at", "yesterday")
     within = replace(original, home=repository / "backups" / "home")
     assert "holds the backups" in refused("restore", repository, waybill=within)

@@ -50,7 +50,7 @@ def backup(
     one = made.backup
     if as_json:
         counts = {"new_files": made.new_files, "new_bytes": made.new_bytes, "kept": made.kept, "removed": made.removed}
-        print_json({**one.as_json(), **counts, "problems": made.problems})
+        print_json({**one.as_json(), **counts, "problems": made.problems, "unreadable": made.unreadable})
     else:
         print_line(
             f"{one.backup_id}: {made.stored_files:,} files and their manifests, {human_size(one.bytes)} together, of "
@@ -59,6 +59,7 @@ def backup(
         if not one.files_are_included:
             print_notice("stored files are not included: they are in the storage that WAYBILL_STORAGE_URL names")
     _notices(made.problems)
+    _notices(made.unreadable)
     return 1 if made.problems else 0
 
 
@@ -77,9 +78,10 @@ def restore(
     Examples: WAYBILL_HOME=/srv/waybill waybill restore /mnt/backups/waybill --at 2026-11-29T10:15:00+00:00
     """
     from waybill.commands.doctor import examine, show
+    from waybill.process.signals import unwinding_on_signals
     from waybill.services.backups import Repository, parse_time
     from waybill.services.doctor.findings import Findings
-    from waybill.stack.backup import choose_backup, restore_backup, restore_database
+    from waybill.stack.backup import choose_backup, recovery_target, restore_backup, restore_database, restoring
 
     settings = current_settings()
     if settings.database_url is not None:
@@ -90,11 +92,14 @@ def restore(
         raise InvalidOptions(
             f"{settings.home} is inside of {repository.root}, which holds the backups; name another home"
         )
-    chosen = choose_backup(repository, moment)
-    with steps_shown() as step:
-        reached = restore_database(settings.home, repository, chosen, at=moment, on_step=step)
-    with stack_session(prefect=False) as (running, _), steps_shown() as step:
-        restored = asyncio.run(restore_backup(running, repository, chosen, on_step=step))
+    chosen = choose_backup(repository, moment, print_notice)
+    target = recovery_target(repository, chosen, moment) if moment is not None else None
+    with unwinding_on_signals(), restoring(settings.home):
+        with steps_shown() as step:
+            last_change = restore_database(settings.home, repository, chosen, target=target, on_step=step)
+        with stack_session(prefect=False) as (running, _), steps_shown() as step:
+            restored = asyncio.run(restore_backup(running, repository, chosen, on_step=step))
+    reached = moment or last_change
     found = Findings()
     examine(found)
     if as_json:

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from blocks.errors import StackUnavailable
 from blocks.runtime.write_errors import is_disk_full, write_error
+from waybill.services.backups import UNFINISHED_RESTORE
+from waybill.stack.processes import ProcessId, this_process
 
 # Holds the errors of many runs; a home keeps at most two logs per server.
 _LOG_LIMIT_BYTES = 1024 * 1024
@@ -18,9 +20,10 @@ _TAIL_BYTES = 4096
 
 
 def prepare_home(home: Path) -> None:
-    """Create *home* for its owner alone, or take every right of other accounts from it. Raises `StackUnavailable`.
+    """Create *home* for its owner alone, or take every right of other accounts from it.
 
-    Run by root, the home may still be passed by its group, which the account of Postgres joins (`account`).
+    Run by root, the home may still be passed by its group, which the account of Postgres joins (`account`). Raises
+    `StackUnavailable`, also for a home that another process restores, or has restored in part.
     """
     remedy = "set WAYBILL_HOME to a directory that this user owns"
     allowed = stat.S_IRWXU | (stat.S_IXGRP if os.geteuid() == 0 else 0)
@@ -45,6 +48,20 @@ def prepare_home(home: Path) -> None:
         if is_disk_full(exc):
             raise write_error(home, exc) from exc
         raise StackUnavailable(f"cannot use {home} as the home: {exc.strerror}; {remedy}") from exc
+    if (home / UNFINISHED_RESTORE).exists() and restoring_process(home) != this_process():
+        raise StackUnavailable(
+            f"cannot use {home} as the home: its restore is not finished; let it end, or run 'waybill restore' with "
+            "this home again, which begins again"
+        )
+
+
+def restoring_process(home: Path) -> ProcessId | None:
+    """Return the process that restores *home*, which may have ended; None without a mark that can be read."""
+    try:
+        pid, started = (home / UNFINISHED_RESTORE).read_text(errors="replace").split(maxsplit=1)
+        return ProcessId(pid=int(pid), started=started.strip())
+    except (OSError, ValueError):
+        return None
 
 
 def open_log(home: Path, name: str) -> BinaryIO:

@@ -59,6 +59,11 @@ def identify(pid: int) -> ProcessId | None:
     return ProcessId(pid=pid, started=started)
 
 
+def this_process() -> ProcessId:
+    """Return the process that runs this."""
+    return identify(os.getpid()) or ProcessId(pid=os.getpid(), started="")
+
+
 def is_running(process: ProcessId) -> bool:
     """Return whether exactly this process still runs."""
     return identify(process.pid) == process

@@ -6,7 +6,9 @@ Postgres: `waybill.stack.backup` makes backups and restores them, and the doctor
 
 from waybill.services.backups.archive import ArchiveState, archive_state
 from waybill.services.backups.repository import (
+    PARTIAL_SUFFIX,
     SLOT,
+    UNFINISHED_RESTORE,
     Backup,
     BackupNote,
     Repository,
@@ -16,7 +18,9 @@ from waybill.services.backups.repository import (
 )
 
 __all__ = [
+    "PARTIAL_SUFFIX",
     "SLOT",
+    "UNFINISHED_RESTORE",
     "ArchiveState",
     "Backup",
     "BackupNote",

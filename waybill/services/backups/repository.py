@@ -12,11 +12,13 @@ wal/ARCHIVE/                 the write-ahead log without a gap; a new archive be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
+
+from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter
 
 from blocks.errors import InvalidOptions
 from blocks.runtime.atomic_file import write_atomically
@@ -24,6 +26,8 @@ from blocks.runtime.atomic_file import write_atomically
 FORMAT = 1
 # The replication slot that makes Postgres keep its log until the archive has it.
 SLOT = "waybill_backup"
+# In a home that is being restored; where it stays, the restore was killed, and the home is not to be used.
+UNFINISHED_RESTORE = "unfinished-restore"
 PARTIAL_SUFFIX = ".partial"
 _NOTE = "backup.json"
 
@@ -32,20 +36,25 @@ _NOTE = "backup.json"
 class Backup:
     """One backup. It can be restored to any moment from *ended_at* to where its *archive* ends, *first_wal* first."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     backup_id: str
-    began_at: datetime
-    ended_at: datetime
+    began_at: AwareDatetime
+    ended_at: AwareDatetime
     postgres_major: int
     schema_version: str
     waybill_version: str
-    archive: str
-    first_wal: str
+    archive: Annotated[str, StringConstraints(pattern="^[0-9a-f]+$")]
+    first_wal: Annotated[str, StringConstraints(pattern="^[0-9A-F]{24}$")]
     files_are_included: bool
     files: int
     bytes: int
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "began_at": self.began_at.isoformat(), "ended_at": self.ended_at.isoformat()}
+
+
+_BACKUP = TypeAdapter(Backup)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +108,26 @@ class Repository:
         text = json.dumps({"waybill_backups": FORMAT, "cluster": cluster})
         write_atomically(self.root / "repository.json", text.encode())
 
-    def backups(self) -> list[Backup]:
-        """Return the complete backups, oldest first. Raises `InvalidOptions` for one that cannot be read."""
-        if not self.backups_folder.is_dir():
+    def backups(self, on_unreadable: Callable[[str], None] = lambda _: None) -> list[Backup]:
+        """Return the complete backups, oldest first.
+
+        One that cannot be read is left out; *on_unreadable* is called with a sentence that names it. Raises
+        `InvalidOptions` when their folder cannot be read.
+        """
+        found: list[Backup] = []
+        try:
+            folders = sorted(self.backups_folder.iterdir())
+        except FileNotFoundError:
             return []
-        found = [self._backup(folder) for folder in self.backups_folder.iterdir() if not folder.name.startswith(".")]
+        except OSError as exc:
+            raise InvalidOptions(f"{self.backups_folder} cannot be read: {exc.strerror}") from exc
+        for folder in folders:
+            if folder.name.startswith("."):
+                continue
+            try:
+                found.append(_read_backup(folder))
+            except (OSError, ValueError, TypeError, RecursionError) as exc:
+                on_unreadable(f"the backup {folder} cannot be read ({type(exc).__name__}); mend it or move it away")
         return sorted(found, key=lambda backup: backup.ended_at)
 
     def folder(self, backup_id: str) -> Path:
@@ -121,14 +145,15 @@ class Repository:
                 sha256, _, name = line.rstrip("\n").partition("  ")
                 yield name.removeprefix("files/"), sha256
 
-    def _backup(self, folder: Path) -> Backup:
-        try:
-            found = cast("dict[str, Any]", json.loads((folder / "backup.json").read_bytes()))
-            found["began_at"] = datetime.fromisoformat(found["began_at"])
-            found["ended_at"] = datetime.fromisoformat(found["ended_at"])
-            return Backup(**found)
-        except (OSError, ValueError, TypeError, KeyError) as exc:
-            raise InvalidOptions(f"the backup {folder} cannot be read ({type(exc).__name__}); move it away") from exc
+
+def _read_backup(folder: Path) -> Backup:
+    backup = _BACKUP.validate_python(json.loads((folder / "backup.json").read_bytes()))
+    if backup.backup_id != folder.name:
+        raise ValueError("it is that of another folder")
+    # Both are there from the beginning: what is left without them is none.
+    (folder / "files.sha256").stat()
+    (folder / "postgres").stat()
+    return backup
 
 
 def read_note(home: Path) -> BackupNote | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from blocks.catalog import Catalog
 from blocks.runtime.clock import Clock, utc_now
 from blocks.settings import Settings
-from waybill.services.backups import ArchiveState, BackupNote, archive_state, read_note
+from waybill.services.backups import ArchiveState, BackupNote, Repository, archive_state, read_note
 from waybill.services.doctor.findings import Findings
 
 # Nightly backups, of which one was missed.
@@ -31,6 +31,11 @@ async def check_backups(
             "last_backup_at": note.last_backup_at.isoformat() if note.last_backup_at else None,
             "log_bytes_to_archive": archive.pending_bytes if archive else None,
         }
+        unreadable: list[str] = []
+        Repository(note.repository).backups(unreadable.append)
+        if unreadable:
+            remedy = "mend or move each; until then --keep frees no room in files/ and wal/"
+            found.warning("backups", "backups cannot be read", remedy, unreadable)
         _report_age(note, clock(), found)
         _report_archive(note, archive, found, up_is_running=up_is_running)
 

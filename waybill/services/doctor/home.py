@@ -14,6 +14,7 @@ from blocks.errors import InvalidSettings
 from blocks.keys import identities_of_its_own
 from blocks.runs.run_lock import run_locks
 from blocks.settings import Settings
+from waybill.services.backups import UNFINISHED_RESTORE
 from waybill.services.doctor.findings import Findings
 
 # A batch of documents needs some hundred megabytes, and Postgres stops when it cannot write its log.
@@ -48,6 +49,8 @@ def check_home(settings: Settings, found: Findings) -> None:
     """Examine rights and owner of the home, the disks and the limits. Changes nothing."""
     home = settings.home
     with found.examining("home"):
+        if (home / UNFINISHED_RESTORE).exists():
+            found.problem("home", "its restore is not finished", "let it end, or run 'waybill restore' again")
         status = home.stat()
         mode = stat.S_IMODE(status.st_mode)
         # Run by root, the home may be passed by its group, which the account of Postgres joins.

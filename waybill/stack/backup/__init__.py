@@ -5,8 +5,10 @@
 Postgres. ADR 0018 says why it is done this way. A backup folder that is missing or full never stops the database.
 """
 
+from waybill.stack.backup.archived_log import recovery_target
 from waybill.stack.backup.make_backup import MadeBackup, make_backup
 from waybill.stack.backup.restore_backup import Restored, choose_backup, restore_backup, restore_database
+from waybill.stack.backup.unfinished import restoring
 from waybill.stack.backup.wal_receiver import wal_receiver
 
 __all__ = [
@@ -14,7 +16,9 @@ __all__ = [
     "Restored",
     "choose_backup",
     "make_backup",
+    "recovery_target",
     "restore_backup",
     "restore_database",
+    "restoring",
     "wal_receiver",
 ]

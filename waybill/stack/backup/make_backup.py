@@ -8,7 +8,6 @@ when it is complete and verified; an interrupted one is removed by the next and 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
@@ -21,23 +20,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-from blocks.catalog import Catalog
 from blocks.catalog.migrate import installed_version
 from blocks.custody.lost_key import refusing_lost_key
-from blocks.custody.manifest import is_manifest_path, manifest_path
-from blocks.errors import BlobMissing, InvalidOptions, StackUnavailable, StorageFull, WaybillError
+from blocks.custody.manifest import is_manifest_path
+from blocks.errors import InvalidOptions, StackUnavailable, StorageFull
 from blocks.keys import load_storage_keys
 from blocks.postgres import connect
-from blocks.runtime.atomic_file import atomic_file, sync_folder, write_atomically
+from blocks.runtime.atomic_file import sync_folder, write_atomically
 from blocks.runtime.file_lock import open_lock_file, try_lock
-from blocks.runtime.threads import in_thread
 from blocks.settings import Settings
 from blocks.settings.settings import settings_file
-from blocks.storage import Backend, open_backend, read_chunks
-from waybill.services.backups import SLOT, Backup, BackupNote, Repository, read_note, write_note
+from blocks.storage import open_backend
+from waybill.services.backups import PARTIAL_SUFFIX, SLOT, Backup, BackupNote, Repository, read_note, write_note
+from waybill.stack.backup.copy_files import Copied, copy_files
 from waybill.stack.backup.programs import (
     base_backup,
     receive_wal,
@@ -45,7 +42,6 @@ from waybill.stack.backup.programs import (
     run_watched,
     verify_base_backup,
 )
-from waybill.stack.backup.stored_rows import pages_of_stored_files
 from waybill.stack.backup.wal_receiver import end_receivers, renew_slot, slot_is_intact
 from waybill.stack.processes import end, find
 
@@ -65,7 +61,8 @@ OnStep = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class MadeBackup:
-    """The backup, how many of its files are new in the repository, and files that could not be copied.
+    """The backup, how many of its files are new in the repository, files that could not be copied, and other backups
+    that cannot be read.
 
     The backup counts manifests as files, as the repository does; *stored_files* are those without.
     """
@@ -75,17 +72,9 @@ class MadeBackup:
     new_files: int = 0
     new_bytes: int = 0
     problems: list[str] = field(default_factory=list[str])
+    unreadable: list[str] = field(default_factory=list[str])
     kept: int = 0
     removed: int = 0
-
-
-@dataclass(kw_only=True)
-class _Copied:
-    sums: dict[str, str] = field(default_factory=dict[str, str])
-    bytes: int = 0
-    new_files: int = 0
-    new_bytes: int = 0
-    problems: list[str] = field(default_factory=list[str])
 
 
 async def make_backup(
@@ -116,7 +105,7 @@ def _require_storage_key(settings: Settings) -> None:
 async def _make(
     settings: Settings, repository: Repository, database_url: str, keep: int | None, on_step: OnStep
 ) -> MadeBackup:
-    _remove_partial(repository)
+    left = _remove_partial(repository)
     note = _begin_archive(settings.home, repository, database_url)
     began_at, major = _now(database_url)
     # Sorted by time for people; the rest keeps backups of the same second apart.
@@ -128,10 +117,10 @@ async def _make(
     verify_base_backup(folder / "postgres")
     ended_at, _ = _now(database_url)
     on_step("copying files")
-    copied = _Copied()
+    copied = Copied()
     is_local = "://" not in settings.resolved_storage_url
     if is_local:
-        await _copy_files(settings, repository, copied)
+        await copy_files(settings, repository, copied)
     lines = "".join(f"{sha256}  files/{path}\n" for path, sha256 in sorted(copied.sums.items()))
     write_atomically(folder / "files.sha256", lines.encode())
     _copy_home(settings, folder / "home")
@@ -156,13 +145,19 @@ async def _make(
     folder.rename(repository.folder(backup_id))
     sync_folder(repository.backups_folder)
     write_note(settings.home, BackupNote(repository=repository.root, archive=note.archive, last_backup_at=ended_at))
-    removed = _prune(repository, keep) if keep is not None else 0
+    unreadable: list[str] = []
+    removed = 0
+    if keep is None:
+        repository.backups(unreadable.append)
+    else:
+        removed = prune(repository, keep, unreadable)
     return MadeBackup(
         backup=backup,
         stored_files=sum(not is_manifest_path(path) for path in copied.sums),
         new_files=copied.new_files,
         new_bytes=copied.new_bytes,
         problems=copied.problems,
+        unreadable=[*left, *unreadable],
         kept=len(repository.backups()),
         removed=removed,
     )
@@ -191,14 +186,16 @@ def _only_backup(root: Path) -> Generator[None]:
         os.close(descriptor)
 
 
-def _remove_partial(repository: Repository) -> None:
-    """Remove what killed backups have left, also the program that one of them was waiting for."""
+def _remove_partial(repository: Repository) -> list[str]:
+    """Remove what killed backups have left, with programs that still run; return what cannot be removed."""
     for process in find(f"{repository.backups_folder}/."):
         end(process, (signal.SIGTERM, _STOP_SECONDS))
-    for folder in repository.backups_folder.glob(".*"):
-        shutil.rmtree(folder)
+    for folder in repository.backups_folder.glob(f".*{PARTIAL_SUFFIX}"):
+        shutil.rmtree(folder, ignore_errors=True)
     for path in repository.files.rglob(".*.partial"):
         path.unlink(missing_ok=True)
+    left = repository.backups_folder.glob(f".*{PARTIAL_SUFFIX}")
+    return [f"{folder}, which an interrupted backup has left, cannot be removed" for folder in left]
 
 
 def _begin_archive(home: Path, repository: Repository, database_url: str) -> BackupNote:
@@ -240,57 +237,6 @@ def _receive(database_url: str, archive: Path) -> None:
     )
 
 
-async def _copy_files(settings: Settings, repository: Repository, copied: _Copied) -> None:
-    """Copy every available file that the repository does not have, with its manifest, and list all of them."""
-    backend = open_backend(settings.resolved_storage_url, settings.storage_options)
-    before = repository.backups()
-    known = dict(repository.listed_files(before[-1].backup_id)) if before else {}
-    async with Catalog.open(settings.required_database_url) as catalog:
-        async for rows in pages_of_stored_files(catalog):
-            await in_thread(lambda check, rows=rows: _copy_page(backend, repository, rows, known, copied, check))
-
-
-def _copy_page(
-    backend: Backend,
-    repository: Repository,
-    rows: list[dict[str, Any]],
-    known: dict[str, str],
-    copied: _Copied,
-    check: Callable[[], None],
-) -> None:
-    for row in rows:
-        check()
-        path = row["location"]
-        for one, expected in ((path, row["stored_sha256"]), (manifest_path(path), None)):
-            try:
-                _copy_one(backend, repository, one, expected or known.get(one), copied)
-            except BlobMissing:
-                copied.problems.append(f"{row['file_id']}: {one} is not in the storage")
-            except WaybillError as error:
-                copied.problems.append(f"{row['file_id']}: {error.message}")
-
-
-def _copy_one(backend: Backend, repository: Repository, path: str, expected: str | None, copied: _Copied) -> None:
-    target = repository.files / path
-    size = backend.size(path)
-    if expected is not None and target.is_file() and target.stat().st_size == size:
-        copied.sums[path] = expected
-        copied.bytes += size
-        return
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sha256 = hashlib.sha256()
-    with backend.open(path) as source, atomic_file(target, durable=True) as copy:
-        for chunk in read_chunks(source):
-            sha256.update(chunk)
-            copy.write(chunk)
-        if expected is not None and sha256.hexdigest() != expected:
-            raise StackUnavailable(f"{path} is damaged, so it was not copied: waybill files verify")
-    copied.sums[path] = sha256.hexdigest()
-    copied.bytes += size
-    copied.new_files += 1
-    copied.new_bytes += size
-
-
 def _copy_home(settings: Settings, target: Path) -> None:
     """Copy keys and settings, by the names that they have in a home."""
     target.mkdir(mode=0o700)
@@ -310,22 +256,33 @@ def _copy_home(settings: Settings, target: Path) -> None:
             write_atomically(target / name, path.read_bytes())
 
 
-def _prune(repository: Repository, keep: int) -> int:
-    """Remove all but the *keep* newest backups, and the log and files that only they need; return how many."""
-    backups = repository.backups()
+def prune(repository: Repository, keep: int, unreadable: list[str]) -> int:
+    """Remove all but the *keep* newest backups, and the log and files that only they need; return how many.
+
+    While a backup cannot be read, which is added to *unreadable*, log and files stay: a person may mend it.
+    """
+    backups = repository.backups(unreadable.append)
     kept, outdated = backups[-keep:], backups[:-keep]
+    needed: set[str] = set()
+    for backup in kept:
+        try:
+            needed |= {path for path, _ in repository.listed_files(backup.backup_id)}
+        except (OSError, ValueError) as exc:
+            folder = repository.folder(backup.backup_id)
+            unreadable.append(f"files.sha256 of the backup {folder} cannot be read ({type(exc).__name__})")
     for backup in outdated:
         # Renamed first: a backup that is removed half is none.
         doomed = repository.partial_folder(backup.backup_id)
         repository.folder(backup.backup_id).rename(doomed)
-        shutil.rmtree(doomed)
-    for archive in repository.wal.iterdir():
+        shutil.rmtree(doomed, ignore_errors=True)
+    if unreadable:
+        return len(outdated)
+    for archive in [one for one in repository.wal.iterdir() if one.is_dir()]:
         first = min((one.first_wal for one in kept if one.archive == archive.name), default=None)
         if first is None:
             shutil.rmtree(archive)
         else:
             remove_older_wal(archive, first)
-    needed = {path for backup in kept for path, _ in repository.listed_files(backup.backup_id)}
     for path in [one for one in repository.files.rglob("*") if one.is_file()]:
         if path.relative_to(repository.files).as_posix() not in needed:
             path.unlink()

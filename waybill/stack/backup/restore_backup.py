@@ -28,6 +28,7 @@ from blocks.errors import (
     ContentMismatch,
     InvalidOptions,
     StackUnavailable,
+    UnsafeKey,
     WaybillError,
 )
 from blocks.postgres import connect
@@ -35,19 +36,17 @@ from blocks.runtime.atomic_file import write_atomically
 from blocks.runtime.threads import in_thread
 from blocks.settings import Settings
 from blocks.storage import Backend, Expected, open_backend, read_chunks
+from blocks.storage.blob_path import check_blob_path
 from waybill.services.backups import Backup, Repository
 from waybill.stack.account import ServerAccount, server_account
 from waybill.stack.backup.programs import run, verify_base_backup
 from waybill.stack.backup.stored_rows import pages_of_stored_files
-from waybill.stack.home import log_tail, prepare_home
+from waybill.stack.home import log_tail
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.postgres_cluster import postgres_binaries
 
 _WAL_FOLDER = "restored-wal"
 _POLL_SECONDS = 0.1
-# What Postgres writes when the archive ends too early for the moment that was asked for; see
-# ``findings/recovery_target_after_last_commit.sh``.
-_TOO_EARLY_END = "recovery ended before configured recovery target was reached"
 
 OnStep = Callable[[str], None]
 
@@ -62,13 +61,19 @@ class Restored:
     missing: list[str] = field(default_factory=list[str])
 
 
-def choose_backup(repository: Repository, at: datetime | None) -> Backup:
-    """Return the newest backup that ended before *at*. Raises `InvalidOptions` when there is none that fits."""
+def choose_backup(repository: Repository, at: datetime | None, on_unreadable: OnStep = lambda _: None) -> Backup:
+    """Return the newest backup that ended before *at*. Reads only.
+
+    *on_unreadable* is called for each backup that cannot be read. Raises `InvalidOptions` when there is none that fits.
+    """
     if repository.cluster is None:
         raise InvalidOptions(f"{repository.root} is no backup repository; 'waybill backup' makes one")
-    backups = repository.backups()
+    unreadable: list[str] = []
+    backups = repository.backups(unreadable.append)
+    for one in unreadable:
+        on_unreadable(one)
     if not backups:
-        raise InvalidOptions(f"{repository.root} holds no complete backup")
+        raise InvalidOptions("; ".join([f"{repository.root} holds no complete backup", *unreadable]))
     fitting = [one for one in backups if at is None or one.ended_at <= at]
     if not fitting:
         first = backups[0].ended_at.isoformat(timespec="seconds")
@@ -89,19 +94,16 @@ def choose_backup(repository: Repository, at: datetime | None) -> Backup:
 
 
 def restore_database(
-    home: Path, repository: Repository, backup: Backup, *, at: datetime | None, on_step: OnStep
+    home: Path, repository: Repository, backup: Backup, *, target: datetime | None, on_step: OnStep
 ) -> datetime:
-    """Make *home*, with its keys and its database of that moment; Postgres is stopped at the end.
+    """Fill *home*, which `restoring` has made, with its keys and its database; Postgres is stopped at the end.
 
-    Return the moment: *at*, or when the last change in the archive was made. Without one, the end of the backup.
-    Raises `InvalidOptions` when *home* holds anything or the archive ends before *at*, and `StackUnavailable`.
+    *target* is that of `recovery_target`. Return when the last change before it was made; without one, the end of the
+    backup. Raises `StackUnavailable`.
     """
-    if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise InvalidOptions(f"{home} holds something already; move it away, or name another folder in WAYBILL_HOME")
     folder = repository.folder(backup.backup_id)
     on_step("verifying the backup of the database")
     verify_base_backup(folder / "postgres")
-    prepare_home(home)
     for path in sorted((folder / "home").iterdir()):
         write_atomically(home / path.name, path.read_bytes())
     on_step("copying the database")
@@ -109,11 +111,11 @@ def restore_database(
     wal = home / _WAL_FOLDER
     _copy_tree(repository.wal / backup.archive, wal, account, first=backup.first_wal)
     _copy_tree(folder / "postgres", home / "postgres", account)
-    _configure(home / "postgres", wal, at, account)
+    _configure(home / "postgres", wal, target, account)
     on_step("replaying the log")
-    last_change = _recover(home, at)
+    last_change = _recover(home)
     shutil.rmtree(wal)
-    return at or last_change or backup.ended_at
+    return last_change or backup.ended_at
 
 
 async def restore_backup(settings: Settings, repository: Repository, backup: Backup, *, on_step: OnStep) -> Restored:
@@ -154,16 +156,16 @@ def _copy_tree(source: Path, target: Path, account: ServerAccount | None, *, fir
                 os.chown(Path(folder) / name if name else folder, account.uid, account.gid, follow_symlinks=False)
 
 
-def _configure(data: Path, wal: Path, at: datetime | None, account: ServerAccount | None) -> None:
-    """Let the server replay the log up to *at* and then be a primary server of its own."""
+def _configure(data: Path, wal: Path, target: datetime | None, account: ServerAccount | None) -> None:
+    """Let the server replay the log up to *target* and then be a primary server of its own."""
     command = f"cp {shlex.quote(str(wal)).replace('%', '%%')}/%f %p"
     lines = [
         ("restore_command", command),
         ("recovery_target_action", "promote"),
         ("recovery_target_timeline", "latest"),
     ]
-    if at is not None:
-        lines.append(("recovery_target_time", at.isoformat()))
+    if target is not None:
+        lines.append(("recovery_target_time", target.isoformat()))
     text = "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in lines)
     with (data / "postgresql.auto.conf").open("a") as configuration:
         configuration.write(text)
@@ -173,12 +175,12 @@ def _configure(data: Path, wal: Path, at: datetime | None, account: ServerAccoun
         os.chown(signal_file, account.uid, account.gid)
 
 
-def _recover(home: Path, at: datetime | None) -> datetime | None:
+def _recover(home: Path) -> datetime | None:
     """Replay the log; return when the last change in it was committed, None for a log without any."""
     postgres = EmbeddedPostgres(home)
     try:
         postgres.ensure(lambda _: None)
-        _wait_until_promoted(postgres)
+        _wait_until_promoted(postgres, home)
         with connect(postgres.url("postgres"), autocommit=True) as connection:
             row = connection.execute("select pg_last_xact_replay_timestamp()").fetchone()
             for name in (
@@ -191,17 +193,15 @@ def _recover(home: Path, at: datetime | None) -> datetime | None:
             connection.execute("checkpoint")
         return row[0] if row is not None else None
     except WaybillError as exc:
-        if at is not None and _TOO_EARLY_END in f"{exc.message}{log_tail(home, 'postgres')}":
-            raise InvalidOptions(
-                f"the archive ends before {at.isoformat()}: leave --at out to restore its last moment; {home} holds an "
-                "unfinished restore, remove it first"
-            ) from exc
-        raise
+        raise StackUnavailable(
+            f"the log was not replayed, and {home} is removed again: {exc.message}\n  Free some space where it says "
+            "so; otherwise the archive is damaged: name an earlier moment with --at"
+        ) from exc
     finally:
         postgres.stop()
 
 
-def _wait_until_promoted(postgres: EmbeddedPostgres) -> None:
+def _wait_until_promoted(postgres: EmbeddedPostgres, home: Path) -> None:
     """Wait as long as it replays: an archive of weeks takes minutes. Raises `StackUnavailable` when it ends."""
     while True:
         try:
@@ -211,7 +211,8 @@ def _wait_until_promoted(postgres: EmbeddedPostgres) -> None:
                 return
         except CatalogUnavailable:
             if not postgres.is_running():
-                raise StackUnavailable("Postgres ended while it replayed the log; see logs/postgres.log") from None
+                tail = log_tail(home, "postgres")
+                raise StackUnavailable(f"Postgres ended while it replayed the log, which ends:{tail}") from None
         time.sleep(_POLL_SECONDS)
 
 
@@ -224,12 +225,18 @@ def _restore_page(
         check()
         path = row["location"]
         try:
+            # Before anything is opened: a row may name a path outside of the repository.
+            check_blob_path(path)
             _restore_one(backend, repository, path, Expected(size=row["stored_size"], sha256=row["stored_sha256"]))
             _restore_one(backend, repository, manifest_path(path), None)
+        except UnsafeKey as error:
+            wrong.append((row["file_id"], f"its row has no place in the storage: {error.message}"))
         except FileNotFoundError:
             wrong.append((row["file_id"], why_missing(row, restored.backup)))
         except ContentMismatch as error:
             wrong.append((row["file_id"], f"its copy in the backup is damaged: {error.message}"))
+        except OSError as error:
+            wrong.append((row["file_id"], f"its copy in the backup cannot be read: {error.strerror}"))
         else:
             restored.files += 1
             restored.bytes += row["stored_size"]
