@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from blocks.access.audit import Actor, record
 from blocks.access.registry import create_key, list_keys
 from blocks.catalog.maintenance import longest_unverified
-from blocks.catalog.skipped_records import skipped_counts
+from blocks.catalog.skipped_records import report_skipped, skipped_counts
 from blocks.custody.verify import verify_many
-from blocks.postgres import fetch_all, fetch_row, single_connection
+from blocks.postgres import execute, fetch_all, fetch_row, single_connection
 from blocks.postgres.page_cursor import read_row_cursor, write_cursor
 from blocks.webhooks.outbox import recent_events
 from blocks.webhooks.outbox.statistics import events_since
@@ -146,6 +146,17 @@ async def test_odd_rows_of_keys_and_of_the_audit_log_hide_no_other(around: Surro
         assert len([key.as_json() for key in await list_keys(connection)]) == len(ACCESS["keys"]) + 1
     lines = (await around.read("/api/v1/audit", limit=100))["entries"]
     assert {"cli:first", "cli:last"} <= {line["actor"] for line in lines}
+
+
+async def test_entries_that_nothing_would_remove_do_not_count_and_leave(database_url: str) -> None:
+    add = "insert into skipped_records (kind, id, reason, last_seen) values (%(kind)s, 'x', 'odd', %(seen)s)"
+    async with single_connection(database_url) as connection:
+        for kind, seen in (("no_such_kind", "now"), ("run", "infinity"), ("file", "2999-01-01"), ("event", "now")):
+            await execute(connection, add, {"kind": kind, "seen": seen})
+        assert await skipped_counts(connection) == {"event": 1}
+        await report_skipped(connection, "secret", {"y": "odd"})
+        rows = await fetch_all(connection, "select kind from skipped_records order by kind", {})
+    assert [row["kind"] for row in rows] == ["event", "no_such_kind", "secret"]
 
 
 _YEARS = st.integers(1, 290_000).map(lambda year: f"{year:04}-02-28 23:59:59+00")
