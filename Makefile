@@ -83,7 +83,6 @@ chaos: install
 	$(BIN)/python -m pytest tests/fault
 	$(BIN)/python -m tests.fault.kill_and_resume --documents 50 --kills 10
 	@$(INSTALL); [ -e /usr/lib/*/faketime ] || install faketime || echo "libfaketime is not here and cannot be installed; clocks do not jump"
-	$(BIN)/python -m pytest tests/chaos/short_form.py
 	$(BIN)/python -m tests.chaos --minutes 30
 
 clean:
