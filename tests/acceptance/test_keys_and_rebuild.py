@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from blocks.age import X25519Identity, parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
 from tests.shared_servers import shared_prefect
-from tests.stack_driver import eventually, prefect_variables
+from tests.stack_driver import StackCommand, eventually, prefect_variables
 
 SAMPLES = Path("samples")
 
@@ -28,25 +30,36 @@ def listed(waybill: CommandLine) -> list[dict[str, Any]]:
     return waybill.json("files", "list")["files"]
 
 
+@contextmanager
+def postgres_of(waybill: CommandLine) -> Iterator[None]:
+    """The Postgres of the home runs during the block, so that not each command starts and stops it."""
+    with StackCommand(waybill.home) as stack:
+        stack.answer()
+        yield
+        assert stack.leave() == 0
+
+
 def test_a_lost_database_comes_back_from_the_storage(alone: CommandLine, tmp_path: Path) -> None:
-    told = " ".join(alone.run("files", "put", SAMPLES / "visitor-guide.html").stderr.split())
-    assert f"made the storage key {alone.home}/storage-identity" in told
-    assert "Keep a copy" in told
-    put(alone, tmp_path, "letter.txt", "A letter.\n")
-    before = listed(alone)
+    with postgres_of(alone):
+        told = " ".join(alone.run("files", "put", SAMPLES / "visitor-guide.html").stderr.split())
+        assert f"made the storage key {alone.home}/storage-identity" in told
+        assert "Keep a copy" in told
+        put(alone, tmp_path, "letter.txt", "A letter.\n")
+        before = listed(alone)
     shutil.rmtree(alone.home / "postgres")
     assert listed(alone) == []
 
-    foreseen = alone.json("catalog", "rebuild", "--dry-run")
-    assert (foreseen["restored"], foreseen["dry_run"]) == (2, True)
-    assert listed(alone) == []
-    rebuilt = alone.json("catalog", "rebuild")
-    assert {**rebuilt, "dry_run": None} == {
-        "restored": 2, "known": 0, "failed": [], "blobs_without_manifest": [], "dry_run": None,
-    }  # fmt: skip
-    assert listed(alone) == before
-    verified = alone.json("files", "verify", "--all")
-    assert (verified["verified"], verified["damaged"], verified["files"]) == (2, 0, [])
+    with postgres_of(alone):
+        foreseen = alone.json("catalog", "rebuild", "--dry-run")
+        assert (foreseen["restored"], foreseen["dry_run"]) == (2, True)
+        assert listed(alone) == []
+        rebuilt = alone.json("catalog", "rebuild")
+        assert {**rebuilt, "dry_run": None} == {
+            "restored": 2, "known": 0, "failed": [], "blobs_without_manifest": [], "dry_run": None,
+        }  # fmt: skip
+        assert listed(alone) == before
+        verified = alone.json("files", "verify", "--all")
+        assert (verified["verified"], verified["damaged"], verified["files"]) == (2, 0, [])
 
 
 def test_a_lost_key_is_an_error_until_it_is_back_or_given_up(on_postgres: CommandLine, tmp_path: Path) -> None:
@@ -101,21 +114,21 @@ def test_a_lost_key_is_an_error_until_it_is_back_or_given_up(on_postgres: Comman
     assert (tmp_path / "out").read_text() == "A letter.\n"
 
 
-def test_a_rotation_takes_the_old_key_its_power(alone: CommandLine, tmp_path: Path) -> None:
-    one = put(alone, tmp_path, "letter.txt", "A letter.\n")
-    old = parse_identities(alone.run("keys", "storage", "--identity").stdout)
-    rotated = alone.json("keys", "rotate-storage")
+def test_a_rotation_takes_the_old_key_its_power(on_postgres: CommandLine, tmp_path: Path) -> None:
+    one = put(on_postgres, tmp_path, "letter.txt", "A letter.\n")
+    old = parse_identities(on_postgres.run("keys", "storage", "--identity").stdout)
+    rotated = on_postgres.json("keys", "rotate-storage")
     assert (rotated["moved"], rotated["failed"], rotated["new_key"]) == (1, [], True)
-    assert alone.run("keys", "storage").stdout.strip() == rotated["recipient"] != old[0].recipient.text
+    assert on_postgres.run("keys", "storage").stdout.strip() == rotated["recipient"] != old[0].recipient.text
 
-    new = parse_identities(alone.run("keys", "storage", "--identity").stdout)
+    new = parse_identities(on_postgres.run("keys", "storage", "--identity").stdout)
     assert [key.text for key in new[1:]] == [key.text for key in old]
-    shown = alone.json("files", "show", one["file_id"])
+    shown = on_postgres.json("files", "show", one["file_id"])
     assert shown["encrypted_for"] == rotated["recipient"]
     stored = Path(shown["location"]).read_bytes()
     assert b"".join(unseal([stored], new[:1])) == b"A letter.\n"
-    assert old[0].recipient.text not in alone.run("keys", "storage", "--json").stdout
-    assert [path.suffix for path in sorted((alone.home / "artifacts").glob("*/*/*"))] == ["", ".waybill"]
+    assert old[0].recipient.text not in on_postgres.run("keys", "storage", "--json").stdout
+    assert [path.suffix for path in sorted((on_postgres.home / "artifacts").glob("*/*/*"))] == ["", ".waybill"]
 
 
 def test_rotations_at_once_lose_no_key(on_postgres: CommandLine, tmp_path: Path) -> None:
@@ -142,10 +155,10 @@ def test_rotations_at_once_lose_no_key(on_postgres: CommandLine, tmp_path: Path)
     on_postgres.run("files", "get", one["file_id"], "-o", tmp_path / "out")
 
 
-def test_what_everybody_can_read_is_no_key(alone: CommandLine) -> None:
-    alone.run("keys", "storage")
-    (alone.home / "storage-identity").chmod(0o644)
-    answer = alone.json("files", "verify", "--all", expect=2)
+def test_what_everybody_can_read_is_no_key(on_postgres: CommandLine) -> None:
+    on_postgres.run("keys", "storage")
+    (on_postgres.home / "storage-identity").chmod(0o644)
+    answer = on_postgres.json("files", "verify", "--all", expect=2)
     assert answer["error"]["code"] == "InvalidSettings"
     assert "chmod 600" in answer["error"]["message"]
 
@@ -178,33 +191,35 @@ def test_the_whole_job_on_s3(
         PREFECT_HOME=alone.home / "prefect",
     )
     sources = (SAMPLES / "visitor-guide.html", SAMPLES / "rack-bar-wear.eml")
-    report = waybill.json("process", *sources)
-    assert report["state"] == "completed"
-    assert [len(document["artifacts"]) for document in report["documents"]] == [6, 6]
-    assert not (alone.home / "artifacts").exists()
-    again = waybill.json("process", *sources)
-    assert {artifact["reused"] for document in again["documents"] for artifact in document["artifacts"]} == {True}
+    with postgres_of(alone):
+        report = waybill.json("process", *sources)
+        assert report["state"] == "completed"
+        assert [len(document["artifacts"]) for document in report["documents"]] == [6, 6]
+        assert not (alone.home / "artifacts").exists()
+        again = waybill.json("process", *sources)
+        assert {artifact["reused"] for document in again["documents"] for artifact in document["artifacts"]} == {True}
 
-    upload = report["documents"][0]["artifacts"][0]
-    shown = waybill.json("files", "show", upload["file_id"])
-    assert shown["location"].startswith(f"s3://{s3_bucket}/custody/uploads/")
-    waybill.run("files", "get", upload["file_id"], "-o", tmp_path / "guide.html")
-    assert (tmp_path / "guide.html").read_bytes() == sources[0].read_bytes()
-    assert waybill.json("keys", "rotate-storage")["moved"] == 12
-    before = listed(waybill)
+        upload = report["documents"][0]["artifacts"][0]
+        shown = waybill.json("files", "show", upload["file_id"])
+        assert shown["location"].startswith(f"s3://{s3_bucket}/custody/uploads/")
+        waybill.run("files", "get", upload["file_id"], "-o", tmp_path / "guide.html")
+        assert (tmp_path / "guide.html").read_bytes() == sources[0].read_bytes()
+        assert waybill.json("keys", "rotate-storage")["moved"] == 12
+        before = listed(waybill)
     shutil.rmtree(alone.home / "postgres")
-    assert waybill.json("catalog", "rebuild")["restored"] == 12
-    assert listed(waybill) == before
-    assert waybill.json("files", "verify", "--all")["verified"] == 12
+    with postgres_of(alone):
+        assert waybill.json("catalog", "rebuild")["restored"] == 12
+        assert listed(waybill) == before
+        assert waybill.json("files", "verify", "--all")["verified"] == 12
 
-    waybill.run("files", "rm", upload["file_id"])
-    client = s3_server.client()
+        waybill.run("files", "rm", upload["file_id"])
+        client = s3_server.client()
 
-    def keys() -> list[str]:
-        return [entry["Key"] for entry in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
+        def keys() -> list[str]:
+            return [entry["Key"] for entry in client.list_objects_v2(Bucket=s3_bucket)["Contents"]]
 
-    # Eleven files and their manifests. Swift lists what has just gone for a moment more when it is busy.
-    eventually(lambda: len(keys()) == 22, "the rest is stored")
-    assert all(key.startswith("custody/") for key in keys())
-    client.close()
-    assert s3_server.secret_key not in waybill.run("files", "list").stdout
+        # Eleven files and their manifests. Swift lists what has just gone for a moment more when it is busy.
+        eventually(lambda: len(keys()) == 22, "the rest is stored")
+        assert all(key.startswith("custody/") for key in keys())
+        client.close()
+        assert s3_server.secret_key not in waybill.run("files", "list").stdout

@@ -53,6 +53,8 @@ SOON_SILENT = RetryLimits(
 )
 # The silence that is tested lasts for an hour.
 MAX_SILENT_SECONDS = 150
+# The product's limits, reached by more attempts after shorter pauses.
+PATIENT = RetryLimits(first_pause_seconds=0.05, longest_pause_seconds=0.2)
 LARGE = [os.urandom(MIB) for _ in range(SIZE_MIB)]
 SMALL = [b"small"]
 
@@ -88,7 +90,7 @@ class Place:
 
     def patient(self) -> S3Backend:
         """With the patience that the product has: for what is to succeed, however busy this machine is."""
-        return S3Backend(self.url, self.options)
+        return S3Backend(self.url, self.options, limits=PATIENT)
 
     def read(self) -> bytes:
         with self.patient().open(KEY) as stream:
