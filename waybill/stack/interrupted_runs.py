@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.runner import Runner
 from prefect.states import AwaitingRetry, Cancelled
 
-from blocks.runs.prefect_lists import UnreadableRuns, runs_of_deployments
+from blocks.runs.prefect_lists import UnreadableRuns, read_states, runs_of_deployments
 from blocks.runtime.outage_log import Problems
 from waybill.stack.automations import LOST
 
@@ -30,6 +32,7 @@ MOST_ENDS = 3
 _PAUSE = timedelta(seconds=2)
 # The prefix of the message by which earlier ends of a run's process are counted.
 _DIED = "The process of this run died"
+_NOT_CONFIRMED = "The process that ran it was ended before it could confirm."
 # Between attempts to reach a server that is away.
 _ASK_AGAIN_SECONDS = 1.0
 
@@ -72,22 +75,37 @@ async def _is_queued_again(run_id: UUID, reason: str) -> bool:
 async def queue_again(client: PrefectClient, run_id: UUID, reason: str) -> bool:
     """Queue a run again whose process has died for the first or second time; return whether it is queued.
 
-    A run that has an outcome, or is being cancelled, is left as it is. Raises what Prefect's client raises.
+    A run that has an outcome, is being cancelled, or cannot be read is left as it is. Raises what Prefect's client
+    raises in an outage.
     """
-    run = await client.read_flow_run(run_id)
-    # Crashed: another run of the home, or the automation for heartbeats, has noticed it meanwhile.
-    if run.state_type not in (StateType.RUNNING, StateType.PENDING, StateType.CRASHED):
-        return False
-    states = await client.read_flow_run_states(run_id)
-    before = sum(1 for state in states if (state.message or "").startswith(_DIED))
-    if before + 1 >= MOST_ENDS:
-        return False
-    message = f"{_DIED} ({reason.rstrip('.')}); it goes on from what it had stored."
+    these = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+    for run in await UnreadableRuns().read(client, flow_run_filter=these):
+        if run.state_type is StateType.SCHEDULED:
+            return True  # by an earlier call, whose answer was lost
+        # Crashed: another run of the home, or the automation for heartbeats, has noticed it meanwhile.
+        if run.state_type not in (StateType.RUNNING, StateType.PENDING, StateType.CRASHED):
+            return False
+        unreadable: list[str] = []
+        states = await read_states(client, run, on_unreadable=unreadable.append)
+        ends = 1 + sum(1 for state in states if (state.message or "").startswith(_DIED))
+        # How often its process has died cannot be known without its states: it might go on for ever.
+        if unreadable or ends >= MOST_ENDS:
+            return False
+        message = f"{_DIED} ({reason.rstrip('.')}); it goes on from what it had stored."
+        await _queue(client, run, AwaitingRetry(scheduled_time=datetime.now(UTC) + _PAUSE, message=message))
+        _LOG.warning("queued again flow_run=%s because=%s", run_id, reason)
+        return True
+    return False
+
+
+async def _queue(client: PrefectClient, run: FlowRun, queued: State[Any]) -> None:
+    """Set the state *queued*; a run that was cancelled since it was read becomes cancelled."""
     # Forced: the rules would count this as a retry of a flow that has none left.
-    again = AwaitingRetry(scheduled_time=datetime.now(UTC) + _PAUSE, message=message)
-    await client.set_flow_run_state(run_id, again, force=True)
-    _LOG.warning("queued again flow_run=%s because=%s", run_id, reason)
-    return True
+    await client.set_flow_run_state(run.id, queued, force=True)
+    *_, before, last = [None, None, *await read_states(client, run)]
+    # The server has no state that is set on a condition.
+    if last and last.name == queued.name and before and before.type in (StateType.CANCELLING, StateType.CANCELLED):
+        await client.set_flow_run_state(run.id, Cancelled(message=before.message or _NOT_CONFIRMED), force=True)
 
 
 async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UUID]) -> None:
@@ -105,12 +123,12 @@ async def resume_interrupted_runs(client: PrefectClient, deployment_ids: list[UU
         for run in await runs_of_deployments(client, deployment_ids, state=state, unreadable=unreadable):
             if run.work_pool_name is not None:
                 continue  # begun while `prefect deploy` had given the deployment to a work pool: its worker runs it
-            if run.state_type is StateType.CANCELLING:
-                new = Cancelled(message="The process that ran it was ended before it could confirm.")
-            else:
-                new = AwaitingRetry(message="The process that ran it was ended; it goes on from what it had stored.")
-            # Forced: the rules would count this as a retry of a flow that has none left.
-            await client.set_flow_run_state(run.id, new, force=True)
+            with suppress(ObjectNotFound):  # deleted meanwhile
+                if run.state_type is StateType.CANCELLING:
+                    await client.set_flow_run_state(run.id, Cancelled(message=_NOT_CONFIRMED), force=True)
+                else:
+                    message = "The process that ran it was ended; it goes on from what it had stored."
+                    await _queue(client, run, AwaitingRetry(message=message))
         for run_id, reason in unreadable.reasons.items():
             # It stays as it is: queued again, it would keep all other runs from starting.
             _LOG.error("did not resume flow_run=%s because=%s", run_id, reason)
