@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import StateType
-from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running, State
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Pending, Running
 
 from tests.integration.poison import NESTED, write, write_run
 from waybill.stack.interrupted_runs import MOST_ENDS, queue_again, resume_interrupted_runs
