@@ -206,6 +206,19 @@ async def test_one_owner_at_a_time_sends_to_an_endpoint(catalog: Catalog, box: S
         assert len(await deliveries.renew(connection, second, [endpoint.endpoint_id], lease=LEASE)) == 1
 
 
+@pytest.mark.parametrize("until", ["infinity", "2999-01-01", "-infinity"])
+async def test_a_lease_that_was_taken_while_the_clock_was_ahead_keeps_no_endpoint(
+    catalog: Catalog, box: SecretBox, until: str
+) -> None:
+    async with catalog.connection() as connection:
+        await registry.register(connection, box, url="https://a.example/")
+        await add_events(connection, [event()], link)
+        await deliveries.acquire(connection, uuid4(), lease=LEASE, limit=10)
+        await connection.execute("update webhook_endpoints set owned_until = %(until)s", {"until": until})
+        assert await deliveries.has_deliverable(connection, uuid4(), without=[])
+        assert len(await deliveries.acquire(connection, uuid4(), lease=LEASE, limit=10)) == 1
+
+
 def outcome(delivery: deliveries.DueDelivery, state: deliveries.DeliveryState, **told: object) -> deliveries.Outcome:
     values: dict[str, object] = {
         "pause": timedelta(0), "milliseconds": 12.5, "status": 200, "peer": "203.0.113.7:443", "error": None,

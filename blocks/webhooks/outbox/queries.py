@@ -89,6 +89,14 @@ RECENT_EVENTS = f"""
 
 _OPEN = "e.state = 'enabled' and (e.held_until is null or e.held_until <= clock_timestamp())"
 
+# A lease is renewed some seconds before its end. One that ends much later was taken while the clock was ahead, by a
+# dispatcher that may be gone.
+_LONGEST_LEASE = "interval '10 minutes'"
+_FREE = f"""
+    (e.owner is null or e.owner = %(owner)s
+     or e.owned_until not between clock_timestamp() and clock_timestamp() + {_LONGEST_LEASE})
+"""
+
 _WITH_DUE = """
     exists (select 1 from webhook_deliveries d
              where d.endpoint_id = e.endpoint_id and d.state = 'pending' and d.due_at <= clock_timestamp())
@@ -102,7 +110,7 @@ ACQUIRE = f"""
        set owner = %(owner)s, owned_until = clock_timestamp() + make_interval(secs => %(lease_seconds)s)
      where endpoint_id in (
            select endpoint_id from webhook_endpoints e
-            where {_OPEN} and (owner is null or owner = %(owner)s or owned_until < clock_timestamp())
+            where {_OPEN} and {_FREE}
               and (%(endpoint_ids)s::uuid[] is null or endpoint_id = any(%(endpoint_ids)s))
               and not endpoint_id = any(%(without)s::uuid[])
               and {_WITH_DUE}
@@ -203,7 +211,7 @@ HAS_DELIVERABLE = f"""
         select 1 from webhook_deliveries d join webhook_endpoints e using (endpoint_id)
          where d.state = 'pending' and d.due_at <= clock_timestamp() and {_OPEN} and e.failures = 0
            and (d.attempts > 0 or d.due_at <= clock_timestamp() - make_interval(secs => %(first_pause_seconds)s))
-           and (e.owner is null or e.owner = %(owner)s or e.owned_until < clock_timestamp())
+           and {_FREE}
            and not e.endpoint_id = any(%(without)s::uuid[])
            and (%(task_id)s::uuid is null
                 or d.event_id in (select event_id from webhook_events where task_id = %(task_id)s))
