@@ -10,7 +10,8 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
 from blocks.catalog import Catalog
 from blocks.errors import DeploymentMissing
-from blocks.runs.ownership import catalogue_id, home_id, owner_in
+from blocks.runs.home_id import home_id
+from blocks.runs.ownership import catalogue_id, owner_in
 from blocks.runs.prefect_api import PrefectApi
 
 DEPLOYMENT = "process-documents/waybill"

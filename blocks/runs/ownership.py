@@ -8,30 +8,22 @@ as everyone's: it was made by hand, or by an earlier version.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.catalog import Connection
-from blocks.errors import StackUnavailable
 from blocks.postgres import fetch_row, single_connection
-from blocks.runtime.atomic_file import write_atomically
+from blocks.runs.home_id import ID_CHARS, home_id
 from blocks.settings import Settings
 
 # The label of a run that has begun.
 CATALOGUE_LABEL = "waybill.catalogue"
 
-_HOME_FILE = "home-id"
-# Few enough digits for people to compare, and enough for the homes of one Prefect server to differ.
-_ID_CHARS = 8
-_TAG = re.compile(rf"waybill-([0-9a-f]{{{_ID_CHARS}}})-([0-9a-f]{{{_ID_CHARS}}})")
-_HOME_ID = re.compile(rf"[0-9a-f]{{{_ID_CHARS}}}")
+_TAG = re.compile(rf"waybill-([0-9a-f]{{{ID_CHARS}}})-([0-9a-f]{{{ID_CHARS}}})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +70,4 @@ async def catalogue_id(connection: Connection) -> str:
         "where d.datname = current_database()",
         {},
     )
-    return hashlib.sha256(str(row["id"]).encode()).hexdigest()[:_ID_CHARS]
-
-
-def home_id(home: Path) -> str:
-    """Return the id of *home*, a random one that is made once. Raises `StackUnavailable`."""
-    path = home / _HOME_FILE
-    try:
-        if not path.exists():
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Of several commands that start at the same time, one makes it.
-            with contextlib.suppress(FileExistsError):
-                write_atomically(path, secrets.token_hex(_ID_CHARS // 2).encode(), replace=False)
-        found = path.read_text(errors="replace").strip()
-    except OSError as exc:
-        raise StackUnavailable(f"cannot use {path}: {exc.strerror}; the id of the home belongs there") from exc
-    if not _HOME_ID.fullmatch(found):
-        raise StackUnavailable(f"{path} holds no id of a home; remove it to have another one made")
-    return found
+    return hashlib.sha256(str(row["id"]).encode()).hexdigest()[:ID_CHARS]

@@ -17,7 +17,8 @@ from prefect.states import Pending, Running
 from blocks.catalog import Catalog
 from blocks.errors import DeploymentMissing, StackUnavailable
 from blocks.runs.deployment import find_deployment
-from blocks.runs.ownership import Owner, home_id, is_of_another_catalogue, owner_in, read_owner
+from blocks.runs.home_id import home_id
+from blocks.runs.ownership import Owner, is_of_another_catalogue, owner_in, read_owner
 from blocks.settings import Settings
 from flows.events.reconciler import LAST_DAY, Reconciler
 from flows.events.record_run_events import RunEventRecorder

@@ -49,6 +49,7 @@ def examine(found: Findings, *, deep: bool = False) -> None:
     """Examine the home of this process's settings; every failure becomes a finding."""
     from waybill.services.doctor.audit import audit_home
     from waybill.stack.home_processes import processes_of
+    from waybill.stack.prefect_credential import check_credential_file
 
     found.examined.add("settings")
     try:
@@ -62,6 +63,10 @@ def examine(found: Findings, *, deep: bool = False) -> None:
         return
     processes = processes_of(settings.home)
     living_runs = audit_home(settings, processes, found)
+    try:
+        check_credential_file(settings.home)
+    except InvalidSettings as error:
+        found.problem("key-files", error.message, "or restore it from a backup; until then no server starts")
     _examine_servers(settings, found, processes, living_runs, deep=deep)
 
 
@@ -103,6 +108,8 @@ def _examine_servers(
         cannot_audit_servers(found, error.message, "correct the setting")
     except WaybillError as error:
         cannot_audit_servers(found, error.message, "see logs/postgres.log in the home")
+    except OSError as error:  # such as a log that is a folder
+        cannot_audit_servers(found, f"cannot start Postgres: {error}", "mend or move away what it names")
 
 
 def show(found: Findings, *, as_json: bool) -> None:

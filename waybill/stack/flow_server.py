@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.settings import get_current_settings
 
+from blocks.errors import WaybillError
 from blocks.runs.ownership import Owner, owner_in, read_owner
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
@@ -138,7 +140,10 @@ def main() -> None:
     arguments = parser.parse_args()
     log_to_stderr()
     end_with_parent()
-    asyncio.run(serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd)))
+    try:
+        asyncio.run(serve_deployments(arguments.project, on_ready=lambda: say_ready(arguments.ready_fd)))
+    except WaybillError as error:
+        sys.exit(f"waybill: {error.message}")
 
 
 if __name__ == "__main__":

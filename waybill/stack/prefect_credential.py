@@ -55,6 +55,15 @@ def prefect_credential(home: Path) -> str:
     return own
 
 
+def check_credential_file(home: Path) -> None:
+    """Raise `InvalidSettings` when the file of *home* holds something that is no credential. Changes nothing."""
+    path = home / FILE_NAME
+    # One that is missing or cannot be read is reported with the other key files.
+    with contextlib.suppress(OSError):
+        if found := path.read_bytes()[:_MOST_BYTES].decode(errors="replace").strip():
+            _checked(found, f"{path} holds")
+
+
 def is_given() -> bool:
     """Return whether the operator has set the credential of the local server; it is then in no file."""
     given = inherited_environment()

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.errors import InvalidSettings
+from blocks.errors import InvalidSettings, StackUnavailable
 from blocks.keys import identities_of_its_own
+from blocks.runs.home_id import HOME_ID_FILE, home_id
 from blocks.runs.run_lock import run_locks
 from blocks.settings import Settings
 from waybill.services.backups import UNFINISHED_RESTORE
@@ -65,6 +66,11 @@ def check_home(settings: Settings, found: Findings) -> None:
             )
         elif not os.access(home, os.R_OK | os.W_OK | os.X_OK):
             found.problem("home", f"this account cannot write to {home}", f"run: chmod u=rwx {home}")
+        if os.path.lexists(home / HOME_ID_FILE):
+            try:
+                home_id(home)
+            except StackUnavailable as error:
+                found.problem("home", error.message, "or restore it from a backup; until then no run starts")
     with found.examining("disk"):
         places = {home}
         if "://" not in settings.resolved_storage_url:
