@@ -85,9 +85,9 @@ def _check_ingests(connection: psycopg.Connection, ledger: Ledger, result: Audit
     ends = Counter[str]()
     for one in ledger.ingests:
         found = _ends(connection, one.run_id)
-        if one.status == "crashed" and found == ["task_crashed", "task_completed"]:
-            # Prefect heard nothing of it for 75 s, as when its server was away; it lived, or went on, and completed.
-            one.status = "completed"
+        if one.status == "crashed" and len(found) == 2 and found[0] == "task_crashed":
+            # Prefect heard nothing of it for 75 s, as when its server was away; it lived, or went on, and ended.
+            one.status = found[1].removeprefix("task_")
             ends["taken for crashed before"] += 1
         ends[one.status] += 1
         stages = dict(connection.execute(_OUTPUTS, [one.run_id]).fetchall())
