@@ -1,7 +1,7 @@
 """How the URL of a source is taken apart: wrappers before it, and the place that they stand on; pure.
 
 Of fsspec's chains (``zip://docs/*.md::simplecache::s3://bucket/a.zip``) a wrapper ends at ``::``; what follows the last
-one is the place, as plain text: a key may have ``::`` itself. Refuses wrappers that read what the URL does not name.
+one is the place, as plain text: a key may have ``::`` itself. Refuses schemes that read what the URL does not name.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from blocks.errors import InvalidOptions
 # They keep a copy of what they read. Waybill reads each file once and keeps its own, so they change nothing.
 _CACHES = {"simplecache", "filecache", "blockcache", "cached"}
 _ARCHIVES = {"zip", "tar", "libarchive"}
-# They read local files, or any file at all, that the URL itself does not name: nothing could bound them.
-_REFUSED = {"reference", "dask", "dir", "generic", "async_wrapper", "asyncwrapper", "asynclocal", "git", "dvc", "root"}
+# They read local files, or any file at all, that the URL itself does not name: nothing could bound them. A URL of data
+# names no file, and the driver's failures would be taken for an outage.
+_REFUSED = {
+    "reference", "dask", "dir", "generic", "async_wrapper", "asyncwrapper", "asynclocal", "git", "dvc", "root", "data",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Location:
 
 
 def taken_apart(source: str) -> Location:
-    """Return the parts of a URL. Raises `InvalidOptions` for a wrapper that is not read."""
+    """Return the parts of a URL. Raises `InvalidOptions` for a scheme that is not read."""
     head, archives, rest = "", list[Archive](), source
     while True:
         link, chained, after = rest.partition("::")

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from blocks.errors import SourceNotFound, SourceRefused, StorageUnavailable, WaybillError
+from blocks.errors import InvalidOptions, SourceNotFound, SourceRefused, StorageUnavailable, WaybillError
 from blocks.settings import Settings
 from tasks.intake import examine
 from tasks.sources import Source, SourceAccess, SourceReader, check_sources, expand
@@ -106,6 +106,14 @@ def test_the_home_is_refused_in_every_spelling(home: Path, reader: SourceReader,
     assert "AGE-SECRET" not in str(caught.value)
     if not source.startswith(("reference", "filecache")):
         assert isinstance(caught.value, SourceRefused) and "WAYBILL_HOME" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source", ["data://x", "DATA://text/plain,x", "simplecache::data://x", "git://x/y", "dask://x"]
+)
+def test_a_scheme_that_names_no_file_is_refused_for_good(reader: SourceReader, source: str) -> None:
+    with pytest.raises(InvalidOptions, match="sources are not read; name the files themselves"):
+        expand([source], reader)
 
 
 def test_another_name_of_a_file_that_is_newer_than_the_run_is_refused(
