@@ -18,7 +18,7 @@ from blocks.postgres import connect, is_missing_extension, postgres_errors
 
 if TYPE_CHECKING:
     from alembic.config import Config
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "waybill_schema_version"
@@ -104,21 +104,43 @@ def create_extensions(connection: psycopg.Connection[Any], names: tuple[str, ...
 
 
 def _upgrade(database_url: str) -> None:
-    from alembic import command
-    from sqlalchemy import create_engine, text
+    """Migrate in one transaction; once more where its session was ended, since nothing of it has stayed then."""
+    from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
 
+    opened: list[psycopg.Connection[Any]] = []
+
+    def open_connection() -> psycopg.Connection[Any]:
+        opened.append(connect(database_url))
+        return opened[-1]
+
     # The connection is opened by `connect`, so every URL that libpq reads works and SQLAlchemy parses none.
-    engine = create_engine("postgresql+psycopg://", creator=lambda: connect(database_url), poolclass=NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=open_connection, poolclass=NullPool)
     with postgres_errors("migrate the database"):
-        try:
-            with engine.begin() as connection:
-                connection.execute(text(f"set local lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
-                connection.execute(text(f"select pg_advisory_xact_lock({LOCK_KEY})"))
-                create_extensions(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
-                command.upgrade(alembic_config(connection), "head")
-        except DBAPIError as exc:
-            if isinstance(exc.orig, psycopg.Error):
-                raise exc.orig from exc
-            raise
+        while True:
+            try:
+                _migrate(engine)
+                return
+            except (DBAPIError, psycopg.Error) as exc:
+                error = exc.orig if isinstance(exc, DBAPIError) else exc
+                if not isinstance(error, psycopg.Error):
+                    raise
+                if len(opened) != 1 or not _is_ended_session(error):
+                    raise error from exc
+
+
+def _is_ended_session(error: psycopg.Error) -> bool:
+    """Return whether the session was ended, by an administrator (57P01), a restart, or the network."""
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P"))
+
+
+def _migrate(engine: Engine) -> None:
+    from alembic import command
+    from sqlalchemy import text
+
+    with engine.begin() as connection:
+        connection.execute(text(f"set local lock_timeout = '{_LOCK_WAIT_SECONDS}s'"))
+        connection.execute(text(f"select pg_advisory_xact_lock({LOCK_KEY})"))
+        create_extensions(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
+        command.upgrade(alembic_config(connection), "head")

@@ -6,7 +6,8 @@ import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from blocks.catalog import migrate as migrations
 from blocks.catalog.migrate import (
     alembic_config,
     create_extensions,
@@ -139,6 +141,27 @@ def test_a_step_that_fails_leaves_the_database_as_it_was(empty_database_url: str
     with pytest.raises(Exception, match="Postgres refuses it"):
         migrate(empty_database_url)
     assert schema(empty_database_url) == expected
+
+
+@pytest.mark.parametrize(("ends", "migrated"), [(1, True), (2, False)], ids=["once", "twice"])
+def test_a_session_that_is_ended_while_it_migrates_is_replaced_once(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, ends: int, migrated: bool
+) -> None:
+    sessions: list[int] = []
+
+    def ended_before(connection: psycopg.Connection[Any]) -> None:
+        create_extensions(connection)
+        sessions.append(connection.info.backend_pid)
+        if len(sessions) <= ends:
+            with psycopg.connect(empty_database_url) as administrator:
+                administrator.execute("select pg_terminate_backend(%s, 60000)", [sessions[-1]])
+
+    monkeypatch.setattr(migrations, "create_extensions", ended_before)
+    with nullcontext() if migrated else pytest.raises(CatalogUnavailable, match="cannot migrate the database now"):
+        migrate(empty_database_url)
+    assert len(set(sessions)) == len(sessions) == 2
+    with psycopg.connect(empty_database_url) as connection:
+        assert installed_version(connection) == (newest_version() if migrated else None)
 
 
 def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
