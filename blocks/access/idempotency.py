@@ -48,10 +48,12 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """The request is done: with this *fingerprint*, and *answer* as its response."""
+    """The request is done: with this *fingerprint*, and *answer* as its response, which may be damaged."""
 
-    fingerprint: str
-    answer: Mapping[str, Any]
+    key_id: str
+    idempotency_key: str
+    fingerprint: str | None
+    answer: Any
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import psycopg
 from blocks.errors import WaybillError
 from blocks.postgres import Connection, execute, fetch_all
 
-SkippedKind = Literal["run", "block", "file", "event", "delivery", "endpoint", "secret", "document"]
+SkippedKind = Literal["run", "block", "file", "event", "delivery", "endpoint", "secret", "document", "request"]
 
 # A loop meets the same record every second, and the table need not hear of it as often.
 _WRITE_EVERY_SECONDS = 60.0

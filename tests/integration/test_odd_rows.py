@@ -132,6 +132,33 @@ async def test_odd_rows_of_webhooks_keep_no_other_delivery_from_being_sent(
     assert 'waybill_skipped_records{kind="secret"} 2.0' in (await around.read("/metrics"))["text"]
 
 
+async def test_an_odd_stored_response_is_refused_by_name_and_nothing_is_done_twice(
+    around: Surroundings, receiver: Receiver
+) -> None:
+    client = around.gateway.client
+    endpoint = (await around.outbox.register(receiver.url("/replayed"))).endpoint
+    (event,) = await around.outbox.happen()
+    statement = "select delivery_id from webhook_deliveries where event_id = %s and endpoint_id = %s"
+    (delivery,) = await around.outbox.execute(statement, event, endpoint.endpoint_id)
+    await around.outbox.execute("update webhook_deliveries set state = 'dead', settled_at = now()")
+    odd = (*ODD_JSON, "{}", '{"file_id": "x\\r\\ny"}', '{"replayed": null}')
+    counts = "select (select count(*) from artifacts), (select min(due_at) from webhook_deliveries)"
+    for path, sent in (
+        ("/api/v1/files/upload", {"files": {"file": ("a.txt", b"content")}}),
+        (f"/api/v1/webhooks/deliveries/{delivery['delivery_id']}/replay", {}),
+    ):
+        headers = around.headers | {"Idempotency-Key": path}
+        first = await client.post(path, headers=headers, **sent)
+        assert first.is_success, first.text
+        before = await around.outbox.execute(counts)
+        for value in odd:
+            around.poison("update idempotent_requests set answer = %(victim)s::jsonb", value)
+            answer = await client.post(path, headers=headers, **sent)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "StoredResponseUnreadable"), value[:20]
+        assert await around.outbox.execute(counts) == before
+    assert (await around.read("/ready"))["skipped"]["request"] == 2
+
+
 async def test_odd_rows_of_keys_and_of_the_audit_log_hide_no_other(around: Surroundings) -> None:
     catalog = around.gateway.custody.catalog
     async with catalog.connection() as connection:

@@ -12,9 +12,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Header, Request
+from pydantic import BaseModel, ValidationError
 
 from blocks.access.idempotency import (
     CLAIM_LASTS,
@@ -27,6 +29,7 @@ from blocks.access.idempotency import (
     renew,
 )
 from blocks.catalog import Artifact, Catalog, Connection
+from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import WaybillError
 from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import to_its_end
@@ -69,6 +72,32 @@ def require_same(known: str | None, fingerprint: str) -> None:
             "IdempotencyKeyReused",
             "this Idempotency-Key was used with another request; use a new key for a new request",
         )
+
+
+async def stored_answer(
+    catalog: Catalog, answered: Answered, fingerprint: str, shape: type[BaseModel]
+) -> dict[str, Any]:
+    """Return the stored response, which has the fields of *shape*.
+
+    Raises `HttpError`: 422 for another request, 409 for a stored response that cannot be read. The work of that request
+    is done, so it is neither repeated nor answered with a guess.
+    """
+    if answered.fingerprint is not None:
+        require_same(answered.fingerprint, fingerprint)
+    try:
+        shape.model_validate(answered.answer)
+        orjson.dumps(answered.answer)  # it refuses what is too deep or too large to be sent
+    except (ValidationError, TypeError, RecursionError) as exc:
+        name = f"{answered.key_id} {answered.idempotency_key}"
+        async with catalog.connection() as connection:
+            await report_skipped(connection, "request", {name: f"its stored response is no {shape.__name__}"})
+        raise HttpError(
+            409,
+            "StoredResponseUnreadable",
+            "the request with this Idempotency-Key was processed, but its stored response cannot be read; look for its "
+            "result in the lists, and use a new key only to have the work done again",
+        ) from exc
+    return dict(answered.answer)
 
 
 async def note_stored(connection: Connection, held: Claim | None, fingerprint: str, artifact: Artifact) -> None:

@@ -28,6 +28,7 @@ from waybill.gateway.http.idempotency import (
     idempotent,
     note_stored,
     require_same,
+    stored_answer,
 )
 from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.openapi import errors, form
@@ -193,8 +194,8 @@ async def upload(
                 await note_stored(connection, held, fingerprint, artifact)
 
             if isinstance(outcome, Answered):
-                require_same(outcome.fingerprint, fingerprint)
-                return _uploaded(resources, dict(outcome.answer), replayed=True)
+                known = await stored_answer(resources.custody.catalog, outcome, fingerprint, FileEntry)
+                return _uploaded(resources, known, replayed=True)
             if held is not None and stored_before is not None:
                 require_same(held.fingerprint, fingerprint)
                 artifact = await resources.custody.get(stored_before)

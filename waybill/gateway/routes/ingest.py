@@ -33,7 +33,7 @@ from waybill.gateway.http.form_parsing import (
     read_webhook_url,
     upload_metadata,
 )
-from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same
+from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same, stored_answer
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
@@ -91,8 +91,9 @@ async def ingest(
                 # The events link to the outputs of a file that this key may only know by its id.
                 await resources.gate.require(request, caller, WRITE, READ)
             if isinstance(outcome, Answered):
-                require_same(outcome.fingerprint, ingestion.fingerprint)
-                return _accepted(dict(outcome.answer), replayed=True)
+                catalog = resources.custody.catalog
+                known = await stored_answer(catalog, outcome, ingestion.fingerprint, Ingested)
+                return _accepted(resources, known, replayed=True)
             artifact = await _store(ingestion, resources, caller, held)
         run_key = held.run_key if held else f"waybill-{uuid4()}"
         run_id = await _start(ingestion, resources, deployment_id, artifact, run_key)
@@ -105,7 +106,7 @@ async def ingest(
             await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=run_id))
             if held is not None:
                 await record_answer(connection, held, ingestion.fingerprint, answer)
-        return _accepted(answer, replayed=False)
+        return _accepted(resources, answer, replayed=False)
 
 
 class _Ingestion:
@@ -181,7 +182,8 @@ async def _start(
         ) from exc
 
 
-def _accepted(answer: dict[str, Any], *, replayed: bool) -> Response:
-    headers = {"Location": str(answer["status_url"]), **({"Idempotency-Replayed": "true"} if replayed else {})}
+def _accepted(resources: Resources, answer: dict[str, Any], *, replayed: bool) -> Response:
+    location = f"{resources.links.base_url}/api/v1/status/{answer['task_id']}"
+    headers = {"Location": location, **({"Idempotency-Replayed": "true"} if replayed else {})}
     # The fields in a fixed order, also when they come from the database.
     return json_response({name: answer[name] for name in Ingested.model_fields}, status=202, headers=headers)

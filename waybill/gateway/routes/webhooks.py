@@ -26,7 +26,7 @@ from waybill.gateway.access import Caller, link_required
 from waybill.gateway.dependencies import Admin, GatewayResources, Reader, Writer
 from waybill.gateway.errors import SAFE_HEADERS, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
-from waybill.gateway.http.idempotency import IdempotencyKey, NoIdempotencyKey, idempotent, require_same
+from waybill.gateway.http.idempotency import IdempotencyKey, NoIdempotencyKey, idempotent, stored_answer
 from waybill.gateway.http.params import After, DurationOrNone, Limit, Text, duration
 from waybill.gateway.openapi import errors
 from waybill.gateway.resources import Resources
@@ -295,8 +295,8 @@ async def replay(
     catalog, fingerprint = resources.custody.catalog, f"replay {delivery_id}"
     async with idempotent(catalog, caller.namespace, idempotency_key) as outcome:
         if isinstance(outcome, Answered):
-            require_same(outcome.fingerprint, fingerprint)
-            return json_response(outcome.answer, headers=_REPLAYED)
+            known = await stored_answer(catalog, outcome, fingerprint, Replayed)
+            return json_response(known, headers=_REPLAYED)
 
         async def note(connection: Connection, replayed: int) -> None:
             await _record_answer(connection, outcome, fingerprint, {"replayed": replayed})
@@ -312,6 +312,12 @@ _NOT_SENT_YET: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _Recorded(BaseModel):
+    """What is stored as the response of a test: the delivery that it recorded."""
+
+    delivery_id: UUID
+
+
 @router.post("/test", responses=_NOT_SENT_YET | errors(*BODY_STATUSES, 404, 409), response_model=Delivery | TestOutcome)
 async def test(
     caller: Writer, resources: GatewayResources, wanted: TestedEndpoint, idempotency_key: IdempotencyKey = None
@@ -324,8 +330,8 @@ async def test(
     async with idempotent(catalog, caller.namespace, idempotency_key) as outcome:
         is_repeated = isinstance(outcome, Answered)
         if isinstance(outcome, Answered):
-            require_same(outcome.fingerprint, fingerprint)
-            delivery_id = UUID(outcome.answer["delivery_id"])
+            known = await stored_answer(catalog, outcome, fingerprint, _Recorded)
+            delivery_id = UUID(known["delivery_id"])
         else:
 
             async def note(connection: Connection, made: UUID) -> None:
