@@ -22,9 +22,10 @@ from blocks.settings import Settings
 from tests.integration.custody_place import Place, draft
 from tests.integration.table_poison import FILES
 from tests.stack_driver import PATIENCE_SECONDS, eventually
-from waybill.services.backups import UNFINISHED_RESTORE, Backup, Repository
+from waybill.services.backups import Backup, Repository
 from waybill.services.doctor.findings import Findings
 from waybill.services.doctor.home import check_home
+from waybill.services.unfinished_restore import UNFINISHED_RESTORE
 from waybill.stack.backup import restore_backup, restoring
 from waybill.stack.backup.copy_files import Copied, copy_files
 from waybill.stack.backup.make_backup import prune

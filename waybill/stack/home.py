@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from blocks.errors import StackUnavailable
 from blocks.runtime.write_errors import is_disk_full, write_error
-from waybill.services.backups import UNFINISHED_RESTORE
+from waybill.services.unfinished_restore import UNFINISHED_RESTORE
 from waybill.stack.processes import ProcessId, this_process
 
 # Holds the errors of many runs; a home keeps at most two logs per server.

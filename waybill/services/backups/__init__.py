@@ -8,7 +8,6 @@ from waybill.services.backups.archive import ArchiveState, archive_state
 from waybill.services.backups.repository import (
     PARTIAL_SUFFIX,
     SLOT,
-    UNFINISHED_RESTORE,
     Backup,
     BackupNote,
     Repository,
@@ -20,7 +19,6 @@ from waybill.services.backups.repository import (
 __all__ = [
     "PARTIAL_SUFFIX",
     "SLOT",
-    "UNFINISHED_RESTORE",
     "ArchiveState",
     "Backup",
     "BackupNote",

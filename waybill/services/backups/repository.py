@@ -26,8 +26,6 @@ from blocks.runtime.atomic_file import write_atomically
 FORMAT = 1
 # The replication slot that makes Postgres keep its log until the archive has it.
 SLOT = "waybill_backup"
-# In a home that is being restored; where it stays, the restore was killed, and the home is not to be used.
-UNFINISHED_RESTORE = "unfinished-restore"
 PARTIAL_SUFFIX = ".partial"
 _NOTE = "backup.json"
 

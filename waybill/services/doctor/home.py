@@ -15,8 +15,8 @@ from blocks.keys import identities_of_its_own
 from blocks.runs.home_id import HOME_ID_FILE, home_id
 from blocks.runs.run_lock import run_locks
 from blocks.settings import Settings
-from waybill.services.backups import UNFINISHED_RESTORE
 from waybill.services.doctor.findings import Findings
+from waybill.services.unfinished_restore import UNFINISHED_RESTORE
 
 # A batch of documents needs some hundred megabytes, and Postgres stops when it cannot write its log.
 _LOW_BYTES = 1024**3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blocks.errors import InvalidOptions, WaybillError
 from blocks.runtime.atomic_file import write_atomically
-from waybill.services.backups import UNFINISHED_RESTORE
+from waybill.services.unfinished_restore import UNFINISHED_RESTORE
 from waybill.stack.home import prepare_home, restoring_process
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.processes import is_running, this_process
