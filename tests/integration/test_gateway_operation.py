@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -143,6 +144,37 @@ async def test_ready_names_each_dependency_and_one_that_is_not_configured_is_no_
     assert all(check["problem"] is None for check in checks.values())
     assert 0 < checks["database"]["milliseconds"] < 1000 * PATIENCE_SECONDS
     assert (await gateway.client.head("/ready")).status_code == 200
+
+
+async def test_ready_asks_for_the_volume_when_the_stored_files_are_gone(
+    gateway: Gateway, tmp_path: Path, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_WRITE_SECONDS", 0.0)
+    store, volume = tmp_path / "store", tmp_path / "volume"
+    assert (await ready(gateway))[0] == 200, "nothing was stored yet"
+    for content in (b"lost", b"kept"):
+        await gateway.put(content)
+    next(path for path in storage_files(store) if not path.name.endswith(".json")).unlink()
+    assert (await ready(gateway))[0] == 200, "one of them is there"
+    exchange(store, volume)
+    status, checks = await ready(gateway)
+    assert (status, checks["storage"]["status"]) == (503, "problem")
+    assert "is its volume mounted?" in checks["storage"]["problem"]
+    assert storage_files(store) == [], "nothing is written where the volume is missing"
+    exchange(volume, store)
+    assert (await ready(gateway))[0] == 200
+
+
+def exchange(store: Path, volume: Path) -> None:
+    """Have another, empty folder in the place of *store*, and its content in *volume*."""
+    if volume.exists():
+        shutil.rmtree(volume)
+    store.rename(volume)
+    store.mkdir()
+
+
+def storage_files(store: Path) -> list[Path]:
+    return [path for path in store.rglob("*") if path.is_file()]
 
 
 async def test_ready_with_prefect(workspace: Workspace, prefect_server: str) -> None:
