@@ -62,6 +62,25 @@ def content(waybill: CommandLine, file_id: str, target: Path) -> str:
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
+def kill_a_backup(waybill: CommandLine, repository: Path) -> None:
+    """Kill `waybill backup` when it has begun to write."""
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "waybill", "backup", str(repository)], env=waybill.environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    eventually(lambda: list((repository / "backups").glob(".*.partial")), "a backup is under way")
+    killed.send_signal(signal.SIGKILL)
+    killed.wait(PATIENCE_SECONDS)
+
+
+def assert_key_is_known(key: str, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("select key_id, secret_sha256 from api_keys").fetchone()
+    presented = parse_key(key)
+    assert presented is not None
+    assert row == (presented.key_id, digest(presented.secret))
+
+
 def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     original: CommandLine, folder: Path, tmp_path: Path
 ) -> None:
@@ -75,13 +94,7 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
     assert "is inside of the home" in original.json("backup", original.home / "b", expect=2)["error"]["message"]
 
     # Killed in the middle: the earlier backup stays, and the next one clears up.
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "waybill", "backup", str(repository)], env=original.environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    eventually(lambda: list((repository / "backups").glob(".*.partial")), "a backup is under way")
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(PATIENCE_SECONDS)
+    kill_a_backup(original, repository)
     assert [one.backup_id for one in Repository(repository).backups()] == [early["backup_id"]]
 
     second = put(original, tmp_path, "second.txt")
@@ -113,11 +126,7 @@ def test_a_destroyed_home_comes_back_as_it_was_at_any_moment(
         for one in (first, second):
             assert content(then, one["file_id"], tmp_path / "copy") == one["sha256"]
         assert [one["url"] for one in then.json("webhooks", "list")["endpoints"]] == ["http://127.0.0.1:9/hook"]
-        with psycopg.connect(database_url) as connection:
-            row = connection.execute("select key_id, secret_sha256 from api_keys").fetchone()
-        presented = parse_key(key["key"])
-        assert presented is not None
-        assert row == (presented.key_id, digest(presented.secret))
+        assert_key_is_known(key["key"], database_url)
         stack.leave()
     links = Links.of(Settings(home=then.home))
     assert links.check_download(link["url"].partition("token=")[2], UUID(first["file_id"]))
