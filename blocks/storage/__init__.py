@@ -6,7 +6,16 @@ is the only user of a `Backend` for files. Start reading at `backend` (the contr
 and the `artifact-store` block (`block`) by name: s3fs and Prefect take half a second each.
 """
 
-from blocks.storage.backend import CHUNK_BYTES, Backend, Blob, Digest, Expected, probe_writing, read_chunks
+from blocks.storage.backend import (
+    CHUNK_BYTES,
+    Backend,
+    Blob,
+    Digest,
+    Expected,
+    StoredObject,
+    probe_writing,
+    read_chunks,
+)
 from blocks.storage.blob_path import kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 
@@ -16,6 +25,7 @@ __all__ = [
     "Blob",
     "Digest",
     "Expected",
+    "StoredObject",
     "kind_folder",
     "new_blob_path",
     "open_backend",

@@ -8,9 +8,9 @@ is safe because paths are random, used once and read only through the catalogue.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
 from blocks.errors import BlobMissing, ContentMismatch, KeyExists
@@ -37,6 +37,20 @@ class Expected:
 
     size: int | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A stored blob as it is listed: its size in bytes, and when it was last written.
+
+    `age` was measured when the blob was listed, by the clock of the storage where it has one: the clock of this machine
+    may be wrong. Both times are None where a driver does not report them.
+    """
+
+    path: str
+    size: int
+    modified_at: datetime | None
+    age: timedelta | None
 
 
 class Backend(Protocol):
@@ -69,6 +83,19 @@ class Backend(Protocol):
 
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer."""
+        ...
+
+    def delete_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """Remove any number of blobs, without leftovers; return the reason for each path that could not be removed.
+
+        A path without a blob is success, as are paths that come twice. Something that is no blob path is named in the
+        result too. Raises what `delete` raises when nothing can be removed: a server that is away, a bucket without
+        rights. What was removed until then stays removed, so the call can be repeated.
+        """
+        ...
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Like `paths`, with size and age. The blobs of one folder come together, sorted by name."""
         ...
 
     def paths(self, prefix: str = "") -> Iterator[str]:

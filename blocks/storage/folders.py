@@ -38,25 +38,31 @@ def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -
         os.close(current)
 
 
-def files_below(folder: int, inside: str) -> Iterator[tuple[str, str]]:
-    """Yield folder (from *inside* on, with a slash at its end) and name of every regular file below *folder*."""
+def files_below(folder: int, inside: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield folder (from *inside* on, with a slash at its end) and entry of every regular file below *folder*.
+
+    Files of one folder are sorted by name. An entry can be examined until the next one is requested.
+    """
     # No blob is deeper than a path is long; a foreign tree may be deeper than the call stack.
     if len(inside) > MAX_PATH_BYTES:
         return
     with os.scandir(folder) as entries:
-        listed = list(entries)
+        listed = sorted(entries, key=lambda entry: entry.name)
+    folders: list[str] = []
     for entry in listed:
         if entry.is_file(follow_symlinks=False):
-            yield inside, entry.name
+            yield inside, entry
         elif entry.is_dir(follow_symlinks=False):
-            try:
-                below = _open(folder, entry.name)
-            except FileNotFoundError:
-                continue  # removed meanwhile
-            try:
-                yield from files_below(below, f"{inside}{entry.name}/")
-            finally:
-                os.close(below)
+            folders.append(entry.name)
+    for name in folders:
+        try:
+            below = _open(folder, name)
+        except FileNotFoundError:
+            continue  # removed meanwhile
+        try:
+            yield from files_below(below, f"{inside}{name}/")
+        finally:
+            os.close(below)
 
 
 def _make_root(root: Path) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, BinaryIO, cast
 
@@ -23,7 +23,7 @@ from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMi
 from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, StorageFull, StorageUnavailable, WaybillError
 from blocks.runtime.write_errors import is_disk_full
 from blocks.storage import driver_failure
-from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, path_taken, read_chunks
+from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, StoredObject, path_taken, read_chunks
 from blocks.storage.blob_path import check_blob_path, is_blob_path
 
 # The memory driver checks for a name and creates it in two steps; one writer of this process at a time does so.
@@ -33,6 +33,13 @@ _creating = threading.Lock()
 _ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, ValueError)
 # Credentials and rights: the same call is refused again.
 _REFUSALS = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED}
+
+
+# Drivers have no error of their own for a storage that is away; deletions that fail one after the other are taken for
+# it, because each may have waited for a time limit.
+_FAILURES_IN_A_ROW = 3
+# Under these names drivers report when a file was last written.
+_TIMES = ("mtime", "modified", "LastModified", "last_modified", "updated", "created")
 
 
 class FsspecBackend:
@@ -122,18 +129,44 @@ class FsspecBackend:
                 return False
         return True
 
+    def delete_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """See `Backend.delete_many`: one by one. A storage that fails several times running is taken to be away."""
+        failed: dict[str, str] = {}
+        in_a_row = 0
+        for path in paths:
+            try:
+                self.delete(path)
+            except WaybillError as error:
+                failed[path] = error.message
+                in_a_row += isinstance(error, StorageUnavailable)
+                if in_a_row == _FAILURES_IN_A_ROW:
+                    raise
+            else:
+                in_a_row = 0
+        return failed
+
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`."""
+        return iter(self._found(prefix))
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `Backend.objects`. Ages are by the clock of this machine."""
+        found = self._found(prefix)
+        for path in sorted(found, key=lambda path: path.rpartition("/")):
+            modified_at = _modified_at(found[path])
+            age = None if modified_at is None else max(timedelta(0), datetime.now(UTC) - modified_at)
+            yield StoredObject(path, int(found[path].get("size") or 0), modified_at, age)
+
+    def _found(self, prefix: str) -> dict[str, Mapping[str, Any]]:
+        """Return what the driver says of each blob, by path."""
         start = self._full_path(prefix.rstrip("/")) if prefix else self._root
         with self._translated("list the storage"):
             try:
-                found = cast("list[str]", self._call("find", start))
+                found = cast("dict[str, Mapping[str, Any]]", self._call("find", start, detail=True))
             except FileNotFoundError:
-                found = []
-        for full_path in found:
-            path = str(full_path)[len(self._root) :].lstrip("/")
-            if is_blob_path(path):
-                yield path
+                return {}
+        listed = {full_path[len(self._root) :].lstrip("/"): entry for full_path, entry in found.items()}
+        return {path: entry for path, entry in listed.items() if is_blob_path(path)}
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
         """Yield nothing: an interrupted write is a blob without a row here, found by comparison with the catalogue."""
@@ -200,6 +233,19 @@ class FsspecBackend:
             if digest is None and isinstance(exc, FileNotFoundError):
                 raise BlobMissing(f"cannot {action}: there is no such blob") from exc
             raise _failed(action, exc) from exc
+
+
+def _modified_at(entry: Mapping[str, Any]) -> datetime | None:
+    """Return when a file was last written, as far as its driver reports it."""
+    value = next((entry[name] for name in _TIMES if entry.get(name) is not None), None)
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+    return None
 
 
 def _failed(action: str, exc: Exception) -> StorageUnavailable | StorageFull | InvalidSettings:

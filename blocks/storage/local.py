@@ -13,16 +13,16 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey
+from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey, WaybillError
 from blocks.runtime.prefetch import prefetch
 from blocks.runtime.write_errors import is_disk_full
-from blocks.storage.backend import Blob, Digest, Expected, blob_missing, path_taken
+from blocks.storage.backend import Blob, Digest, Expected, StoredObject, blob_missing, path_taken
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
 
@@ -34,6 +34,8 @@ _ROOM_BYTES = 64 * 1024 * 1024
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What open() reports when a link, or a file in place of a folder, is in the way.
 _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
+# Folders that `delete_many` holds open; a process may have 1,024 open files, and serves others meanwhile.
+_OPEN_FOLDERS = 64
 # What link() reports on a file system without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -112,6 +114,47 @@ class LocalBackend:
                 return False
         return True
 
+    def delete_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """See `Backend.delete_many`. Each folder is opened and synced once in a call."""
+        failed: dict[str, str] = {}
+        by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            try:
+                check_blob_path(path)
+            except UnsafeKey as error:
+                failed[path] = error.message
+            else:
+                folder, _, name = path.rpartition("/")
+                by_folder.setdefault(folder, []).append(name)
+        with _translated(f"remove blobs from {self._root}"):
+            try:
+                os.close(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY))
+            except FileNotFoundError:
+                return failed  # nothing was stored there yet
+            folders = sorted(by_folder.items())
+            for start in range(0, len(folders), _OPEN_FOLDERS):
+                self._delete_in(folders[start : start + _OPEN_FOLDERS], failed)
+        return failed
+
+    def _delete_in(self, folders: Sequence[tuple[str, list[str]]], failed: dict[str, str]) -> None:
+        with ExitStack() as opened:
+            emptied: list[tuple[int, str, list[str]]] = []
+            for folder, names in folders:
+                try:
+                    descriptor = opened.enter_context(folder_below(self._root, folder.split("/") if folder else ()))
+                except FileNotFoundError:
+                    continue
+                except OSError as exc:
+                    failed |= _reasons(folder, names, exc)
+                else:
+                    emptied.append((descriptor, folder, _unlink(descriptor, folder, names, failed)))
+            # Only now: the first of them commits the removals of all folders on a file system with a journal.
+            for descriptor, folder, names in emptied:
+                try:
+                    os.fsync(descriptor)
+                except OSError as exc:
+                    failed |= _reasons(folder, names, exc)
+
     def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: temporary files."""
         *folders, name = check_blob_path(path)
@@ -124,19 +167,28 @@ class LocalBackend:
 
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`. Symbolic links are not followed and not listed."""
-        for folder, name in self._walk(prefix):
-            if is_blob_path(f"{folder}{name}"):
-                yield f"{folder}{name}"
+        for folder, entry in self._walk(prefix):
+            if is_blob_path(path := f"{folder}{entry.name}"):
+                yield path
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `Backend.objects`."""
+        for folder, entry in self._walk(prefix):
+            if is_blob_path(path := f"{folder}{entry.name}"):
+                with suppress(FileNotFoundError):  # deleted since its folder was read
+                    found = entry.stat(follow_symlinks=False)
+                    age = timedelta(seconds=max(0.0, time.time() - found.st_mtime))
+                    yield StoredObject(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC), age)
 
     def leftovers(self, prefix: str = "", *, older_than: timedelta = timedelta(0)) -> Iterator[str]:
         """See `Backend.leftovers`: paths of temporary files. Their age is the time since they were last written."""
         written_before = _written_before(older_than)
-        for folder, name in self._walk(prefix):
-            blob_name = _blob_name_of_partial(name)
+        for folder, entry in self._walk(prefix):
+            blob_name = _blob_name_of_partial(entry.name)
             if blob_name is None or not is_blob_path(f"{folder}{blob_name}"):
                 continue
             with suppress(FileNotFoundError):  # its writer has finished
-                if (self._root / folder / name).lstat().st_mtime <= written_before:
+                if entry.stat(follow_symlinks=False).st_mtime <= written_before:
                     yield f"{folder}{blob_name}"
 
     def probe(self) -> None:
@@ -165,8 +217,8 @@ class LocalBackend:
         check_blob_path(path)
         return None
 
-    def _walk(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Yield folder (with a slash at its end) and name of every regular file below *prefix*."""
+    def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield folder (with a slash at its end) and entry of every regular file below *prefix*."""
         segments = check_blob_path(prefix.rstrip("/")) if prefix else ()
         with _translated(f"list {prefix or 'the storage'}"):
             try:
@@ -243,6 +295,28 @@ def _unlink_partials(folder: int, name: str, written_before: float) -> int:
     return removed
 
 
+def _unlink(folder: int, inside: str, names: Sequence[str], failed: dict[str, str]) -> list[str]:
+    """Unlink *names* in the open folder, and add to *failed* what cannot be. Return the others."""
+    gone: list[str] = []
+    for name in names:
+        try:
+            os.unlink(name, dir_fd=folder)
+        except FileNotFoundError:
+            pass  # it may have been unlinked without a sync
+        except OSError as exc:
+            if exc.errno == errno.EROFS:
+                raise  # so are all others
+            failed |= _reasons(inside, [name], exc)
+            continue
+        gone.append(name)
+    return gone
+
+
+def _reasons(folder: str, names: Iterable[str], exc: OSError) -> dict[str, str]:
+    paths = [f"{folder}/{name}" if folder else name for name in names]
+    return {path: _error(f"delete {path}", exc).message for path in paths}
+
+
 def _blob_name_of_partial(entry: str) -> str | None:
     """``.NAME.16 hex digits.partial`` -> ``NAME``; None for anything else."""
     if not (entry.startswith(".") and entry.endswith(PARTIAL_SUFFIX)):
@@ -258,11 +332,15 @@ def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
     except OSError as exc:
         if digest is not None and exc is digest.source_error:
             raise
-        reason = f"cannot {action}: {exc.strerror}"
-        if is_disk_full(exc):
-            raise StorageFull(f"{reason}; free some space and start again") from exc
-        if exc.errno in _FOREIGN:
-            raise UnsafeKey(f"{reason}; remove the link or foreign file from the storage folder") from exc
-        if exc.errno in _FORBIDDEN:
-            raise InvalidSettings(f"{reason}; give this account the right to read and write there") from exc
-        raise StorageUnavailable(reason) from exc
+        raise _error(action, exc) from exc
+
+
+def _error(action: str, exc: OSError) -> WaybillError:
+    reason = f"cannot {action}: {exc.strerror}"
+    if is_disk_full(exc):
+        return StorageFull(f"{reason}; free some space and start again")
+    if exc.errno in _FOREIGN:
+        return UnsafeKey(f"{reason}; remove the link or foreign file from the storage folder")
+    if exc.errno in _FORBIDDEN:
+        return InvalidSettings(f"{reason}; give this account the right to read and write there")
+    return StorageUnavailable(reason)

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -219,6 +219,132 @@ def test_what_is_left_over_can_be_removed_without_the_blob(backend: Backend) -> 
 def test_a_url_for_others_is_made_only_where_the_storage_has_such(backend: Backend) -> None:
     url = backend.presign(KEY, expires_in=timedelta(minutes=1), filename="x.txt", media_type="text/plain")
     assert (url is not None) == backend.locate(KEY).startswith("s3://")
+
+
+# Many together --------------------------------------------------------------------------------------------------------
+
+
+def test_many_are_deleted_in_one_call_and_those_that_are_not_there_are_no_failure(backend: Backend) -> None:
+    missing = [f"outputs/{number % 256:02x}/{number:032x}" for number in range(1000)]
+    stored = ["outputs/00/first", "uploads/ff/last.waybill", "at-the-root", "outputs/Ü &<>\"' b", "outputs/\uffff"]
+    for path in [*stored, "outputs/00/stays"]:
+        backend.publish(path, [b"x"])
+    assert backend.delete_many([*stored[:2], *missing, *stored[2:], stored[0]]) == {}
+    assert list(backend.paths()) == ["outputs/00/stays"]
+    assert backend.delete_many(stored) == {}
+    assert backend.delete_many([]) == {}
+
+
+def test_what_is_no_path_is_reported_and_the_others_are_deleted(backend: Backend, subtests: pytest.Subtests) -> None:
+    backend.publish(KEY, [b"x"])
+    failed = backend.delete_many([*HOSTILE_KEYS.values(), KEY])
+    assert set(failed) == set(HOSTILE_KEYS.values())
+    nothing_stays(backend)
+
+
+def test_a_store_that_was_never_written_to_has_nothing_to_delete_or_to_list(backend: Backend) -> None:
+    assert backend.delete_many([KEY, "outputs/3f/other"]) == {}
+    assert list(backend.objects()) == list(backend.objects("outputs")) == []
+
+
+def test_objects_have_a_size_and_an_age_and_those_of_a_folder_come_together(backend: Backend) -> None:
+    paths = [f"{folder}/{name}" for folder in ("outputs/3f", "outputs/40", "uploads/3f") for name in "ab"]
+    for size, path in enumerate(reversed(paths)):
+        backend.publish(path, [bytes(size)])
+    found = list(backend.objects())
+    assert {one.path: one.size for one in found} == {path: size for size, path in enumerate(reversed(paths))}
+    folders = [one.path.rpartition("/")[0] for one in found]
+    assert [one.path[-1] for one in found] == ["a", "b"] * 3 and folders[::2] == folders[1::2]
+    for one in found:
+        assert one.modified_at is not None and one.age is not None
+        assert timedelta(0) <= one.age < timedelta(hours=1)
+        assert abs(datetime.now(UTC) - one.modified_at) < timedelta(hours=1)
+    assert {one.path for one in backend.objects("outputs/3f")} == set(paths[:2])
+
+
+def test_of_many_the_one_that_cannot_be_deleted_is_reported(local: Backend, tmp_path: Path) -> None:
+    paths = [f"outputs/{number % 3:02x}/{number:03}" for number in range(300)]
+    for path in paths:
+        local.publish(path, [b"x"])
+    store = tmp_path / "store"
+    (store / "outputs/01/folder").mkdir()
+    (store / "outputs/04").symlink_to(store / "outputs/02")
+    (store / "outputs/05").write_bytes(b"foreign")
+    odd = ["outputs/01/folder", "outputs/04/002", "outputs/05/x"]
+    failed = local.delete_many([paths[0], *odd, *paths[1:-1]])
+    assert set(failed) == set(odd)
+    assert all(reason.startswith(f"cannot delete {path}: ") for path, reason in failed.items())
+    assert set(local.paths()) == {"outputs/02/299", "outputs/05"}
+
+
+def test_each_folder_is_synced_once_however_many_go(local: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [f"outputs/{number % 150:02x}/{number:03}" for number in range(450)]
+    for path in paths:
+        local.publish(path, [b"x"])
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    assert local.delete_many(paths) == {}
+    assert len(synced) == len(set(synced)) == 150
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+
+
+def test_a_folder_whose_sync_fails_is_reported_with_all_its_blobs(
+    local: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = ["outputs/00/a", "outputs/00/b", "outputs/01/c"]
+    for path in paths:
+        local.publish(path, [b"x"])
+    sync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "00":
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        assert set(local.delete_many(paths)) == set(paths[:2])
+    assert local.delete_many(paths) == {}
+
+
+def test_a_file_system_that_became_read_only_raises(local: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    local.publish(KEY, [b"x"])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(InvalidSettings, match="Read-only"):
+        local.delete_many([KEY, "outputs/3f/other"])
+
+
+def test_a_storage_of_another_driver_that_is_away_is_not_asked_for_each_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = open_backend(f"memory://{uuid4().hex}")
+    backend.publish("outputs/one", [b"x"])
+    backend.publish("outputs/two", [b"x"])
+    asked: list[str] = []
+
+    def away(_: object, path: str) -> None:
+        asked.append(path)
+        raise EOFError("the connection has ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "rm_file", away)
+        with pytest.raises(StorageUnavailable):
+            backend.delete_many([f"outputs/{number}" for number in range(1000)])
+    assert len(asked) < 10
+    removed = MemoryFileSystem.rm_file
+
+    def refused(self: MemoryFileSystem, path: str) -> None:
+        if path.endswith("one"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        removed(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "rm_file", refused)
+        assert list(backend.delete_many(["outputs/one", "outputs/two"])) == ["outputs/one"]
+    assert list(backend.paths()) == ["outputs/one"]
 
 
 # Whole or not at all --------------------------------------------------------------------------------------------------
@@ -437,8 +563,9 @@ def test_a_hostile_key_touches_nothing(backend: Backend, tmp_path: Path, subtest
                 with pytest.raises(UnsafeKey):
                     attempt()
             if key:
-                with pytest.raises(UnsafeKey):
-                    list(backend.paths(f"{key}/x"))
+                for listing in (backend.paths, backend.objects):
+                    with pytest.raises(UnsafeKey):
+                        list(listing(f"{key}/x"))
             assert tree(tmp_path) == before
 
 

@@ -27,6 +27,7 @@ from tests.s3.fault_proxy import (
     Fault,
     FaultProxy,
     Request,
+    errors_of_keys,
     running_fault_proxy,
     wait_until,
 )
@@ -236,6 +237,73 @@ def test_a_condition_that_does_not_pass_is_told_at_once(place: Place) -> None:
         assert place.proxy.count(operation) <= before + 2
         place.proxy.heal()
     place.nothing_stays()
+
+
+# Many deleted in one request ------------------------------------------------------------------------------------------
+
+MANY = ["outputs/00/a", "outputs/00/b & <c>", "uploads/ff/d"]
+
+
+def answer_about(codes: dict[str, str]) -> Fault:
+    return Fault(answer_with=errors_of_keys({f"store/{path}": code for path, code in codes.items()}))
+
+
+def test_of_many_the_one_that_the_server_refuses_is_reported(place: Place) -> None:
+    """The answer has status 200, and the other objects are gone."""
+    for path in MANY:
+        place.direct.publish(path, SMALL)
+    refused = answer_about({MANY[1]: "AccessDenied", "outputs/01/missing": "NoSuchKey"})
+
+    def delete_the_others() -> None:
+        assert place.direct.delete_many([MANY[0], MANY[2]]) == {}
+
+    place.proxy.inject("DeleteObjects", replace(refused, then=delete_the_others), times=1)
+    failed = place.backend.delete_many([*MANY, "outputs/01/missing"])
+    assert list(failed) == [MANY[1]]
+    assert failed[MANY[1]].startswith(f"cannot delete {MANY[1]}: the S3 server answered AccessDenied")
+    assert place.proxy.count("DeleteObjects") == 1
+    assert list(place.direct.paths()) == [MANY[1]]
+    assert place.backend.delete_many(MANY) == {}
+    place.nothing_stays()
+
+
+def test_keys_that_the_server_could_not_delete_just_now_are_asked_for_again(place: Place) -> None:
+    for path in MANY:
+        place.direct.publish(path, SMALL)
+    place.proxy.inject("DeleteObjects", SERVICE_UNAVAILABLE, times=2)
+    place.proxy.inject("DeleteObjects", answer_about(dict.fromkeys(MANY, "SlowDown")), times=1)
+    place.proxy.inject("DeleteObjects", answer_about({MANY[0]: "AccessDenied", MANY[1]: "InternalError"}), times=1)
+    assert list(place.patient().delete_many(MANY)) == [MANY[0]]
+    assert place.proxy.count("DeleteObjects") == 5
+    # The third request was answered only; the fifth named the second key alone.
+    assert sorted(place.direct.paths()) == [MANY[0], MANY[2]]
+
+
+def test_keys_that_the_server_never_deletes_are_given_up_in_bounded_time(place: Place) -> None:
+    place.proxy.inject("DeleteObjects", answer_about({MANY[0]: "InternalError"}))
+    assert "InternalError: try again later" in place.backend.delete_many(MANY)[MANY[0]]
+
+
+def test_a_deletion_of_many_that_the_server_does_not_carry_out_raises(place: Place) -> None:
+    for fault, error in (
+        (SERVICE_UNAVAILABLE, StorageUnavailable),
+        (Fault(refuse_with=(403, "AccessDenied")), InvalidSettings),
+        (answer_about({"of another prefix": "AccessDenied"}), StorageUnavailable),
+        (Fault(answer_with="<DeleteResult><Error>"), StorageUnavailable),
+    ):
+        place.proxy.inject("DeleteObjects", fault)
+        with pytest.raises(error, match="cannot delete blobs"):
+            place.backend.delete_many(MANY)
+        place.proxy.heal()
+
+
+def test_a_server_that_cannot_delete_many_deletes_them_one_by_one(place: Place) -> None:
+    for path in MANY:
+        place.direct.publish(path, SMALL)
+    place.proxy.inject("DeleteObjects", Fault(refuse_with=(501, "NotImplemented")))
+    place.proxy.inject(lambda request: request.key.endswith("/d"), Fault(refuse_with=(403, "AccessDenied")))
+    assert list(place.backend.delete_many(MANY)) == [MANY[2]]
+    assert list(place.direct.paths()) == [MANY[2]]
 
 
 # Cut, changed and lost on the way -------------------------------------------------------------------------------------

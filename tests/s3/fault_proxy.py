@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from tests.stack_driver import PATIENCE_SECONDS
 
@@ -40,6 +41,8 @@ class Request:
             return "CreateMultipartUpload" if self.method == "POST" else "ListMultipartUploads"
         if "list-type" in self.query:
             return "ListObjectsV2"
+        if "delete" in self.query:
+            return "DeleteObjects"
         names = {
             ("PUT", True): "UploadPart",
             ("POST", True): "CompleteMultipartUpload",
@@ -62,9 +65,10 @@ When = Callable[[Request], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What happens to a request. The request is passed on unless it is refused, cut or held up for ever."""
+    """What happens to a request. The request is passed on unless it is refused, answered, cut or held up for ever."""
 
     refuse_with: tuple[int, str] | None = None  # status and code, once the body has been read
+    answer_with: str | None = None  # the XML of an answer 200, once the body has been read
     cut_request_after_bytes: int | None = None  # of the body; the connection is closed
     cut_answer_after_bytes: int | None = None  # of the body; the connection is closed
     flip_byte_of_request: bool = False  # the first of the body
@@ -75,6 +79,15 @@ class Fault:
 
 SERVICE_UNAVAILABLE = Fault(refuse_with=(503, "ServiceUnavailable"))
 BLACK_HOLE = Fault(hold_up_seconds=3600)
+
+
+def errors_of_keys(codes: dict[str, str]) -> str:
+    """Return the answer to DeleteObjects in quiet mode that reports an error code for each of these object keys."""
+    errors = (
+        f"<Error><Key>{escape(key)}</Key><Code>{code}</Code><Message>on purpose</Message></Error>"
+        for key, code in codes.items()
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?><DeleteResult>{"".join(errors)}</DeleteResult>'
 
 
 @dataclass
@@ -176,16 +189,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(fault.cut_request_after_bytes)
             raise _Cut
         if fault.refuse_with is not None:
-            self._refuse(*fault.refuse_with)
+            status, code = fault.refuse_with
+            self._answer(status, _REFUSAL.format(code=code))
+        elif fault.answer_with is not None:
+            self._answer(200, fault.answer_with)
         else:
             self._pass_on(fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 -- the base class's names
 
-    def _refuse(self, status: int, code: str) -> None:
+    def _answer(self, status: int, document: str) -> None:
         for _ in self._body():
             pass
-        content = b"" if self.command == "HEAD" else _REFUSAL.format(code=code).encode()
+        content = b"" if self.command == "HEAD" else document.encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(content)))

@@ -7,19 +7,29 @@ free: it carries ``If-None-Match: *``, so of several writers exactly one wins. N
 from __future__ import annotations
 
 import io
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, BinaryIO, cast
 
 from blocks.content_disposition import content_disposition
 from blocks.errors import BlobMissing, InvalidSettings, StorageUnavailable, UnsafeKey
-from blocks.storage.backend import CHUNK_BYTES, PROBE_PATH, Blob, Digest, Expected, blob_missing, path_taken
+from blocks.storage.backend import (
+    CHUNK_BYTES,
+    PROBE_PATH,
+    Blob,
+    Digest,
+    Expected,
+    StoredObject,
+    blob_missing,
+    path_taken,
+)
 from blocks.storage.blob_path import MAX_PATH_BYTES, check_blob_path, is_blob_path
 from blocks.storage.s3.connection import RetryLimits, S3Connection
+from blocks.storage.s3.deletion import delete_keys
 from blocks.storage.s3.failure import S3Failure
 from blocks.storage.s3.reader import S3Reader
-from blocks.storage.s3.unfinished import abort_uploads, unfinished_uploads
+from blocks.storage.s3.unfinished import abort_uploads, server_time, unfinished_uploads
 from blocks.storage.s3.upload import ObjectExists, S3Upload
 
 # The longest object key that S3 accepts, in bytes of UTF-8.
@@ -85,6 +95,21 @@ class S3Backend:
             self._connection.call("delete_object", **where)
         return True
 
+    def delete_many(self, paths: Sequence[str]) -> dict[str, str]:
+        """See `Backend.delete_many`: up to 1,000 in a request."""
+        failed: dict[str, str] = {}
+        path_of: dict[str, str] = {}
+        for path in paths:
+            try:
+                path_of[self._object_key(path)] = path
+            except UnsafeKey as error:
+                failed[path] = error.message
+        with self._translated("delete blobs"):
+            for object_key, reason in delete_keys(self._connection, self._bucket, list(path_of)).items():
+                path = path_of[object_key]
+                failed[path] = f"cannot delete {path}: {reason}"
+        return failed
+
     def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: its multipart uploads."""
         object_key = self._object_key(path)
@@ -93,14 +118,26 @@ class S3Backend:
 
     def paths(self, prefix: str = "") -> Iterator[str]:
         """See `Backend.paths`."""
+        return (path for path, _, _ in self._listed(prefix))
+
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See `Backend.objects`."""
+        for path, entry, now in self._listed(prefix):
+            modified_at: datetime = entry["LastModified"]
+            # Servers report whole seconds: what was stored just now may seem to be from the future.
+            yield StoredObject(path, int(entry["Size"]), modified_at, max(timedelta(0), now - modified_at))
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, dict[str, Any], datetime]]:
+        """Yield path, entry, and the time of the server, of every blob below the folder *prefix*."""
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._folder(prefix)}
         with self._translated(f"list {prefix or 'the storage'}"):
             while True:
                 page = self._connection.call("list_objects_v2", **request)
+                now = server_time(page)
                 for entry in page.get("Contents", ()):
                     path = entry["Key"][len(self._prefix) :]
                     if is_blob_path(path):
-                        yield path
+                        yield path, entry, now
                 if not page.get("IsTruncated"):
                     return
                 request["ContinuationToken"] = page["NextContinuationToken"]

@@ -174,7 +174,7 @@ class _Client:
                 ):
                     raise failure from exc
             # Jitter, so that writers that failed together do not retry together.
-            await _pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
+            await short_pause(pause * random.uniform(0.75, 1.0))  # noqa: S311 -- no secret
             pause = min(2 * pause, limits.longest_pause_seconds)
 
     async def _renew(self, session: Any) -> bool:
@@ -232,7 +232,7 @@ class _Client:
         return client
 
 
-async def _pause(seconds: float) -> None:
+async def short_pause(seconds: float) -> None:
     """Sleep, but not beyond the shutdown deadline of the process."""
     until = time.monotonic() + seconds
     while (left := min(until, shutdown_deadline()) - time.monotonic()) > 0:  # noqa: ASYNC110 - set by another thread

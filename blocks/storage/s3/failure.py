@@ -7,6 +7,7 @@ code and the operation only, because the server's own text may quote access keys
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 import aiohttp
@@ -72,8 +73,29 @@ _MEANING = {
     "AuthorizationHeaderMalformed": "the bucket is in another region; name it in client_kwargs: region_name",
 }
 
+# A server that refuses one object and not the others: a lock, a legal hold, a policy of the bucket.
+_OF_ONE_KEY = "the bucket's rules or these credentials do not allow to delete this object"
+
 # Anything longer, or with other characters, is not repeated in a message.
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def code_of_key(entry: Mapping[str, Any]) -> str:
+    """Return the code of an error that a server reports for one key among many."""
+    code = str(entry.get("Code", ""))
+    return code if _CODE.fullmatch(code) else "an error without a code"
+
+
+def is_transient_code(code: str) -> bool:
+    """Return whether S3 reports *code* for what may succeed shortly."""
+    return code in _TRANSIENT_CODES
+
+
+def meaning_of_code(code: str) -> str:
+    """Return what to do about *code*, which a server reports for one object among many."""
+    if code in _FULL_CODES:
+        return "the storage or its quota is full; free some space and start again"
+    return _MEANING.get(code) or ("try again later" if code in _TRANSIENT_CODES else _OF_ONE_KEY)
 
 
 class RangesIgnored(Exception):

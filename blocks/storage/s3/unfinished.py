@@ -25,7 +25,7 @@ def unfinished_uploads(
     request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "EncodingType": "url"}
     while True:
         page = connection.call("list_multipart_uploads", limits=limits, **request)
-        uploads, now = page.get("Uploads", ()), _server_time(page)
+        uploads, now = page.get("Uploads", ()), server_time(page)
         for entry in uploads:
             # Servers report whole seconds: an upload begun just now may seem to be from the future.
             if not older_than or now - entry["Initiated"] >= older_than:
@@ -58,7 +58,7 @@ def abort_uploads(
     return aborted
 
 
-def _server_time(answer: dict[str, Any]) -> datetime:
+def server_time(answer: dict[str, Any]) -> datetime:
     """Return the time of the server's clock, which ages are measured by: ours may be wrong."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
     try:
