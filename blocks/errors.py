@@ -106,6 +106,10 @@ class ArtifactPinned(Permanent):
     """The file is pinned, so it is not deleted."""
 
 
+class ArtifactHeld(ArtifactPinned):
+    """A legal hold keeps the file, so it is not deleted until an administrator lifts it."""
+
+
 class RunNotFound(Permanent):
     """Prefect has no run of Waybill with this id."""
 

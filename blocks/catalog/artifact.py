@@ -100,6 +100,13 @@ class Artifact:
     damage: str | None = None
     pinned_at: datetime | None = None
     pin_note: str | None = None
+    held_at: datetime | None = None
+    hold_note: str | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether a pin or a legal hold keeps the file, whatever `expires_at` says."""
+        return self.pinned_at is not None or self.held_at is not None
 
     def summary(self) -> dict[str, Any]:
         """Return the public fields that every answer about this artifact carries, as JSON types."""
@@ -140,6 +147,8 @@ class Artifact:
             "damaged_at": self.damaged_at.isoformat() if self.damaged_at else None,
             "pinned_at": self.pinned_at.isoformat() if self.pinned_at else None,
             "pin_note": self.pin_note,
+            "held_at": self.held_at.isoformat() if self.held_at else None,
+            "hold_note": self.hold_note,
         }
 
     def report_view(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from blocks.catalog.artifact import Artifact, Kind, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
+    ArtifactHeld,
     ArtifactNotFound,
     ArtifactPinned,
     CatalogRefused,
@@ -159,11 +160,14 @@ class Catalog:
     async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
         """Turn a row into a tombstone and return the paths of its bytes. Idempotent.
 
-        Raises `ArtifactPinned`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to delete.
+        Raises `ArtifactPinned`, `ArtifactHeld`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to
+        delete.
         """
         row = await fetch_optional(connection, queries.TOMBSTONE, {"file_id": file_id})
         if row is None:
-            await self.get(connection, file_id)
+            artifact = await self.get(connection, file_id)
+            if artifact.held_at is not None:
+                raise ArtifactHeld(f"file {file_id} is under a legal hold; an administrator lifts it", file_id=file_id)
             raise ArtifactPinned(f"file {file_id} is pinned; unpin it first", file_id=file_id)
         return list(row["locations"])
 

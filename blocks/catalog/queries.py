@@ -7,17 +7,20 @@ from collections.abc import Iterable
 _COLUMNS = """
     file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
     size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
-    encrypted_for, header_sha256, verified_at, damaged_at, damage, pinned_at, pin_note
+    encrypted_for, header_sha256, verified_at, damaged_at, damage, pinned_at, pin_note, held_at, hold_note
 """
 
-# Readers do not see an expired file, even while its bytes are still stored. A pinned file stays.
-_READABLE = "state = 'available' and (expires_at > clock_timestamp() or pinned_at is not null)"
+# A pinned file, and one under a legal hold, stays whatever its expires_at says.
+KEPT = "(pinned_at is not null or held_at is not null)"
+
+# Readers do not see an expired file, even while its bytes are still stored.
+_READABLE = f"state = 'available' and (expires_at > clock_timestamp() or {KEPT})"
 
 # An output that is about to expire is not reused: it would disappear while the run needs it. Nor is a damaged one: it
 # is made again.
-_REUSABLE = """
+_REUSABLE = f"""
     state = 'available' and damaged_at is null
-    and (expires_at > clock_timestamp() + interval '1 hour' or pinned_at is not null)
+    and (expires_at > clock_timestamp() + interval '1 hour' or {KEPT})
 """
 
 # A B-tree key has 2.7 kB at most, and a path or a signed URL may be longer: the index holds the beginning.
@@ -97,9 +100,9 @@ FIND_UPLOAD = f"""
      limit 1
 """
 
-TOMBSTONE = """
+TOMBSTONE = f"""
     update artifacts set state = 'deleting'
-     where file_id = %(file_id)s and (state = 'deleting' or (state = 'available' and pinned_at is null))
+     where file_id = %(file_id)s and (state = 'deleting' or (state = 'available' and not {KEPT}))
     returning array_remove(array[location, spare_location], null) as locations
 """
 
@@ -261,13 +264,13 @@ STATISTICS = """
 
 STATES = "select state, count(*) as count from artifacts group by state order by state"
 
-BY_KIND = """
+BY_KIND = f"""
     select kind, count(*) as files, least(sum(stored_size), 9223372036854775807)::bigint as stored_bytes,
            count(*) filter (where pinned_at is not null) as pinned,
            count(*) filter (where damaged_at is not null) as damaged,
-           count(*) filter (where pinned_at is null and expires_at > now()
+           count(*) filter (where not {KEPT} and expires_at > now()
                               and expires_at <= now() + interval '1 day') as expiring,
-           count(*) filter (where pinned_at is null and expires_at <= now()) as expired
+           count(*) filter (where not {KEPT} and expires_at <= now()) as expired
       from artifacts
      where state = 'available'
      group by kind

@@ -76,8 +76,8 @@ class _Manifest(BaseModel):
     header_sha256: str | None = Field(pattern="^[0-9a-f]{64}$")
 
 
-# Later marks belong to the catalogue alone: a restored file has been neither verified nor pinned.
-_LEFT_OUT = ("verified_at", "damaged_at", "damage", "pinned_at", "pin_note")
+# Later marks belong to the catalogue alone: a restored file has been neither verified nor pinned nor held.
+_LEFT_OUT = ("verified_at", "damaged_at", "damage", "pinned_at", "pin_note", "held_at", "hold_note")
 
 
 def manifest_path(location: str) -> str:

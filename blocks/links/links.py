@@ -110,4 +110,4 @@ def direct_link(backend: Backend, artifact: Artifact, lifetime: timedelta, *, cl
 
 def _end_of(artifact: Artifact, wanted: datetime) -> datetime:
     """Return the end of a link requested until *wanted*: not after its file's, unless that is pinned."""
-    return wanted if artifact.pinned_at is not None else min(wanted, artifact.expires_at)
+    return wanted if artifact.kept else min(wanted, artifact.expires_at)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from blocks.errors import InvalidSettings
 from blocks.settings import parsing
 from blocks.settings.parsing import PrivateNetworks, Secret, Unusable
+from blocks.settings.retention import Retention, retention
 from blocks.settings.settings_file import FILE_NAME, PATHS, read_settings_file
 
 # Immediately, then with growing pauses: a receiver that is being redeployed is back in seconds, one that broke on a
@@ -106,6 +107,8 @@ class Settings:
     extra_stages: tuple[str, ...] = _setting(parsing.texts, ())
     # A thousand years; Python's calendar ends with the year 9999.
     retention_days: int = _setting(parsing.whole_number(1, 365_000), 30)
+    # Periods of other kinds of files and of history, and the rules by which files stay or go.
+    retention: Retention = _setting(retention, default_factory=Retention)
 
     def __new__(cls, **given: object) -> Self:
         # Which settings were given matters next to their values: a default may depend on what runs on this machine.
@@ -121,6 +124,7 @@ class Settings:
                     object.__setattr__(self, one.name, one.metadata["parse"](value))
                 except Unusable as exc:
                     raise InvalidSettings(f"{one.name}: {exc}") from None
+        object.__setattr__(self, "retention", self.retention.with_days(self.retention_days))
 
     @property
     def given(self) -> frozenset[str]:

@@ -28,7 +28,7 @@ def _json(table: str, key: str, column: str) -> dict[str, str]:
 
 
 FILES = {
-    **_times("artifacts", "file_id", "created_at", "expires_at", "verified_at", "pinned_at"),
+    **_times("artifacts", "file_id", "created_at", "expires_at", "verified_at", "pinned_at", "held_at"),
     **_json("artifacts", "file_id", "metadata"),
     **_json("artifacts", "file_id", "report"),
     **_values("artifacts", "file_id", "size", "9223372036854775807", "0"),

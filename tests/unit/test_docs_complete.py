@@ -18,6 +18,7 @@ from tasks.registry import BUILT_IN
 DOCS = Path("docs")
 # Decided by the machine or by another variable; the page says so in words.
 DESCRIBED_DEFAULTS = {
+    "retention",
     "allowed_sources",
     "home", "database_url", "storage_url", "storage_recipient", "storage_identity_file", "passphrase", "link_keys_file",
     "workers", "extra_stages", "webhook_identity_file", "allow_private_webhooks", "webhook_schedule",

@@ -51,6 +51,7 @@ stage_memory_mib = 256
 max_file_mib = 5
 extra_stages = ["package.module:STAGE"]
 retention_days = 7
+retention = { upload = "90d", export = 3600, keep_newest = 3 }
 """
 
 
@@ -106,6 +107,14 @@ def test_every_setting_can_stand_in_the_file(here: Path) -> None:
     assert found.allow_private_webhooks == (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"))
     assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5), timedelta(minutes=5))
     assert (found.workers, found.webhook_drain_seconds, found.retention_days) == (3, 0.5, 7)
+    assert found.retention.period("stage_output") == timedelta(days=7), "the kind has no period of its own"
+    assert found.retention.period("upload") == timedelta(days=90)
+    assert found.retention.period("export") == timedelta(hours=1)
+    assert (found.retention.period("failed"), found.retention.period("audit")) == (
+        timedelta(hours=1),
+        timedelta(days=365),
+    )
+    assert found.retention.rules == {"keep_newest": 3}
 
 
 @pytest.mark.parametrize(
@@ -319,6 +328,13 @@ def test_a_wrong_value_that_a_variable_replaces_does_no_harm(here: Path, monkeyp
         ("home = '~nobody-of-this-name/x'", "home", "no such account"),
         ("home = 2026-11-21", "home", "date"),
         (f"encrypt = '{SECRET}'", "encrypt", "boolean"),
+        (f"[retention]\nexport = '{SECRET}'", "retention", "period of export"),
+        ("[retention]\nexport = 0", "retention", "above 0"),
+        ("[retention]\nexport = true", "retention", "such as 90s"),
+        ("[retention]\nexport = 1e300", "retention", "such as 90s"),
+        ("[retention]\nhistory = '9999999d'", "retention", "at most 365,000 days"),
+        ("[retention]\nexports = '1h'", "retention", "did you mean export?"),
+        ("retention = '30d'", "retention", "JSON object"),
         (f"storage_options = '{SECRET}'", "storage_options", "JSON object"),
         (f"storage_options = ['{SECRET}']", "storage_options", "JSON object"),
         (f"storage_options = '[\"{SECRET}\"]'", "storage_options", "JSON object"),

@@ -22,6 +22,7 @@ from starlette.types import Scope
 from blocks.errors import (
     AddressRefused,
     ArtifactGone,
+    ArtifactHeld,
     ArtifactNotFound,
     ArtifactPinned,
     BlobMissing,
@@ -77,6 +78,7 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     LinkExpired: (410, None),
     ArtifactGone: (410, "this file has expired or was deleted"),
     ArtifactNotFound: (404, "there is no file with this id"),
+    ArtifactHeld: (409, "this file is under a legal hold; an administrator lifts it"),
     ArtifactPinned: (409, "this file is pinned; unpin it first"),
     RunNotFound: (404, "Prefect has no run of Waybill with this id"),
     RunUnreadable: (500, "Prefect has this run and cannot read it; delete the run there"),

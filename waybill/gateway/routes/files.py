@@ -92,6 +92,8 @@ class FileDetails(FileEntry):
     damaged_at: datetime | None
     pinned_at: datetime | None
     pin_note: str | None = Field(examples=["until the audit is over"])
+    held_at: datetime | None = Field(description="Since when a legal hold keeps the file")
+    hold_note: str | None = Field(examples=["case 2026/114"])
 
 
 class StageReport(BaseModel):

@@ -46,7 +46,7 @@ _REPLACED = """
      where d.file_id = any(%(file_ids)s) and exists (
            select from artifacts a
             where a.file_id <> d.file_id and a.state = 'available' and a.damaged_at is null
-              and (a.expires_at > clock_timestamp() or a.pinned_at is not null)
+              and (a.expires_at > clock_timestamp() or a.pinned_at is not null or a.held_at is not null)
               and case when d.stage_key is not null then a.stage_key = d.stage_key
                        else a.kind = d.kind and left(a.source_file, 512) = left(d.source_file, 512)
                             and a.source_file = d.source_file and a.sha256 = d.sha256 end)
