@@ -110,6 +110,10 @@ class ArtifactHeld(ArtifactPinned):
     """A legal hold keeps the file, so it is not deleted until an administrator lifts it."""
 
 
+class PlanNotFound(Permanent):
+    """No plan of the retention with this id, or it was executed already."""
+
+
 class RunNotFound(Permanent):
     """Prefect has no run of Waybill with this id."""
 

@@ -1,0 +1,192 @@
+"""Execute a plan: tombstones with their events, then the bytes, then the manifests, then `deleted`; batch by batch.
+
+Every step may be the last one of this process. What it leaves, the next run of the retention finishes, or any process
+that removes abandoned writes: a row that is `deleting` is invisible, and its bytes are deleted again without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import orjson
+
+from blocks.catalog import Connection
+from blocks.custody import Custody
+from blocks.custody.manifest import manifest_path
+from blocks.errors import WaybillError
+from blocks.postgres import Row, execute, fetch_all
+from blocks.retention import statements
+from blocks.retention.plans import Batch, Plan, claim_batch, end_plan, free_batches, start_plan
+from blocks.runtime.threads import to_its_end
+
+# One waits for the storage while another one waits for the catalogue; more gain nothing on a disk.
+BATCHES_AT_ONCE = 3
+
+_LOG = logging.getLogger("waybill.retention")
+
+RecordRemoved = Callable[[Connection, Sequence["Removed"]], Awaitable[None]]
+"""Records what goes, in the transaction that makes it unreadable."""
+OnBatch = Callable[["Outcome"], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """A file that has just become a tombstone, and the rule that removes it."""
+
+    file_id: UUID
+    rule: str
+    filename: str
+    kind: str
+    stage: int | None
+    source_file: str
+    size: int
+    expires_at: datetime
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What an execution has done so far. *failed* files are tombstones whose bytes are deleted by a later run."""
+
+    removed: int = 0
+    removed_bytes: int = 0
+    renewed: int = 0
+    kept: dict[str, str] = field(default_factory=dict[str, str])
+    failed: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, other: Outcome) -> None:
+        self.removed += other.removed
+        self.removed_bytes += other.removed_bytes
+        self.renewed += other.renewed
+        self.kept |= other.kept
+        self.failed |= other.failed
+
+
+async def execute_plan(
+    custody: Custody,
+    plan: Plan,
+    record: RecordRemoved,
+    *,
+    on_batch: OnBatch | None = None,
+    batches_at_once: int = BATCHES_AT_ONCE,
+) -> Outcome:
+    """Remove what *plan* names, less what was pinned, held, extended or is being read since.
+
+    Any number of processes may execute the same or overlapping plans; each file goes once. A single file whose deletion
+    fails is listed in the outcome and fails no other. Raises `PlanNotFound` for a plan that is done, and
+    `CatalogUnavailable` or `StorageUnavailable` in an outage; then the plan stays open, and the next call goes on.
+    """
+    async with custody.catalog.connection() as connection:
+        plan = await start_plan(connection, plan.plan_id)
+    outcome, process_id = Outcome(), uuid4()
+
+    async def work() -> None:
+        while True:
+            async with custody.catalog.connection() as connection:
+                batch = await claim_batch(connection, plan.plan_id, process_id)
+            if batch is None:
+                return
+            done = await _execute_batch(custody, plan, batch, record)
+            outcome.add(done)
+            if on_batch is not None:
+                on_batch(outcome)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(batches_at_once):
+                group.create_task(work())
+    except BaseExceptionGroup as errors:
+        await to_its_end(_free(custody, plan.plan_id, process_id))
+        raise _first_known(errors) from errors
+    async with custody.catalog.connection() as connection:
+        if not await end_plan(connection, plan.plan_id):
+            _LOG.info("plan=%s: another process works on its last batches", plan.plan_id)
+    return outcome
+
+
+async def _execute_batch(custody: Custody, plan: Plan, batch: Batch, record: RecordRemoved) -> Outcome:
+    if batch.action == "renew":
+        return await _renew(custody, batch)
+    rows = await _entomb(custody, plan, batch, record)
+    async with custody.catalog.connection() as connection:
+        tombstones = await fetch_all(connection, statements.TOMBSTONES, {"file_ids": batch.file_ids})
+    failed = await asyncio.to_thread(_delete, custody, tombstones)
+    gone = [row["file_id"] for row in tombstones if str(row["file_id"]) not in failed]
+    done = Outcome(
+        removed=len(gone),
+        removed_bytes=sum(int(row["stored_size"] or 0) for row in tombstones if str(row["file_id"]) not in failed),
+        kept={str(row["file_id"]): str(row["kept"]) for row in rows if row["kept"] not in {None, "gone"}},
+        failed=failed,
+    )
+    async with custody.catalog.transaction() as connection:
+        await execute(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
+        await _finish(connection, batch, done)
+    return done
+
+
+async def _entomb(custody: Custody, plan: Plan, batch: Batch, record: RecordRemoved) -> list[Row]:
+    """Make the files of the batch unreadable, and record it, in one transaction. Return a row for each file."""
+    values = {"file_ids": batch.file_ids, "rules": batch.rules, "cutoff": plan.cutoff}
+    async with custody.catalog.transaction() as connection:
+        rows = await fetch_all(connection, statements.ENTOMB, values)
+        names = Removed.__dataclass_fields__
+        removed = [Removed(**{name: row[name] for name in names}) for row in rows if row["kept"] is None]
+        if removed:
+            await record(connection, removed)
+    return rows
+
+
+def _delete(custody: Custody, tombstones: Sequence[Row]) -> dict[str, str]:
+    """Delete the bytes of tombstones, then their manifests. Return file ids with the reason of a failure. Blocks.
+
+    The bytes go first: a manifest that is left without them restores nothing.
+    """
+    owners = {path: str(row["file_id"]) for row in tombstones for path in row["locations"]}
+    failed = custody.backend.delete_many(list(owners))
+    manifests = {manifest_path(path): owner for path, owner in owners.items() if path not in failed}
+    failed_manifests = custody.backend.delete_many(list(manifests))
+    return {owners[path]: reason for path, reason in failed.items()} | {
+        manifests[path]: reason for path, reason in failed_manifests.items()
+    }
+
+
+async def _renew(custody: Custody, batch: Batch) -> Outcome:
+    done = Outcome(renewed=len(batch.file_ids))
+    async with custody.catalog.transaction() as connection:
+        await execute(connection, statements.RENEW, {"file_ids": batch.file_ids, "times": batch.rules})
+        await _finish(connection, batch, done)
+    return done
+
+
+async def _finish(connection: Connection, batch: Batch, done: Outcome) -> None:
+    values: dict[str, Any] = {
+        "plan_id": batch.plan_id,
+        "number": batch.number,
+        "removed": done.removed,
+        "removed_bytes": done.removed_bytes,
+        "kept": orjson.dumps(done.kept).decode(),
+        "failed": orjson.dumps(done.failed).decode(),
+    }
+    await execute(connection, statements.FINISH_BATCH, values)
+
+
+async def _free(custody: Custody, plan_id: UUID, process_id: UUID) -> None:
+    try:
+        async with custody.catalog.connection() as connection:
+            await free_batches(connection, plan_id, process_id)
+    except WaybillError:
+        _LOG.info("plan=%s: its batches are free in two minutes", plan_id)
+
+
+def _first_known(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return our own error of several, or the first one: an outage of the catalogue is met by every worker."""
+    ours = errors.subgroup(WaybillError) or errors
+    found: BaseException = ours
+    while isinstance(found, BaseExceptionGroup):
+        found = cast("BaseExceptionGroup[BaseException]", found).exceptions[0]
+    return found

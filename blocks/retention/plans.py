@@ -1,0 +1,209 @@
+"""Plans of the retention: what a run removes, decided once, stored, and executed batch by batch.
+
+A dry run makes a plan and stops there; the run executes exactly it, less what was pinned, held, extended or is being
+read since. A plan whose process was killed is finished by the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+
+from blocks.catalog import Catalog, Connection
+from blocks.errors import PlanNotFound
+from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
+from blocks.retention import statements
+from blocks.retention.policy import REMOVING, RetentionPolicy
+
+# Sorting a million rows in memory instead of on the disk; one such statement runs at a time.
+_WORK_MEMORY = "set local work_mem = '128MB'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Files of one kind that one rule decides on."""
+
+    rule: str
+    kind: str
+    files: int
+    bytes: int
+
+    @property
+    def removes(self) -> bool:
+        return self.rule in REMOVING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A stored plan. *files* and *bytes* go; *over_cap* files wait for the next run; *renewals* are kept past their
+    expiry. *groups* cover all available files, the largest first. *statistics* are those of the catalogue before."""
+
+    plan_id: UUID
+    state: str
+    digest: str
+    policy: RetentionPolicy
+    cutoff: datetime
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    files: int
+    bytes: int
+    over_cap: int
+    renewals: int
+    groups: tuple[Group, ...]
+    statistics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A part of a plan that this process works on. *rules* are those of the files, or the times of a renewal."""
+
+    plan_id: UUID
+    number: int
+    action: str
+    file_ids: list[UUID]
+    rules: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedFile:
+    """A file that a plan removes."""
+
+    file_id: UUID
+    rule: str
+    kind: str
+    filename: str
+    source_file: str
+    stage: int | None
+    stage_name: str | None
+    size: int
+    sha256: str
+    media_type: str
+    created_at: datetime
+    expires_at: datetime
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exceptional:
+    """A planned file that stayed: *outcome* is ``kept`` with a rule, or ``failed`` with an error."""
+
+    file_id: UUID
+    outcome: str
+    reason: str
+
+
+async def make_plan(catalog: Catalog, policy: RetentionPolicy) -> Plan:
+    """Judge every available file by *policy* at the database's time, and store what goes. Removes nothing.
+
+    One transaction, so that all files are judged by one state of the catalogue. Raises `CatalogUnavailable`.
+    """
+    plan_id = uuid4()
+    async with catalog.transaction() as connection:
+        statistics = await catalog.statistics(connection)
+        now = (await fetch_row(connection, statements.NOW, {}))["now"]
+        await execute(connection, _WORK_MEMORY, {})
+        await execute(connection, statements.FOUND_TABLE, {})
+        rows = await fetch_all(connection, statements.judge_statement(policy), statements.judge_values(policy, now))
+        groups = [{**row, "bytes": int(row["bytes"])} for row in rows]
+        going = sum(group["files"] for group in groups if group["rule"] in REMOVING)
+        cap = policy.cap(sum(group["files"] for group in groups))
+        over_cap = 0
+        if going > cap:
+            over_cap = int((await fetch_row(connection, statements.LEAVE_OVER_CAP, {"cap": cap}))["files"])
+        await execute(
+            connection,
+            statements.ADD_PLAN,
+            {
+                "plan_id": plan_id,
+                "policy": policy.model_dump_json(exclude_defaults=True),
+                "cutoff": now,
+                "over_cap": over_cap,
+                "groups": orjson.dumps(groups).decode(),
+                "statistics": orjson.dumps(statistics).decode(),
+            },
+        )
+        sealed = await fetch_row(connection, statements.STORE_BATCHES, {"plan_id": plan_id})
+        await execute(connection, statements.SEAL_PLAN, {"plan_id": plan_id, **sealed})
+        return await get_plan(connection, plan_id)
+
+
+async def get_plan(connection: Connection, plan_id: UUID) -> Plan:
+    """Return a stored plan. Raises `PlanNotFound`."""
+    row = await fetch_optional(connection, statements.GET_PLAN, {"plan_id": plan_id})
+    if row is None:
+        raise PlanNotFound(f"no plan {plan_id}; it never existed, or the history of plans has been trimmed")
+    return _plan(row)
+
+
+async def newest_plans(connection: Connection, limit: int = 20) -> list[Plan]:
+    """Return the plans that were made last, newest first."""
+    return [_plan(row) for row in await fetch_all(connection, statements.NEWEST_PLANS, {"limit": limit})]
+
+
+async def unfinished_plans(connection: Connection) -> list[Plan]:
+    """Return plans whose execution began and did not end, oldest first; a process may still be at work on them."""
+    return [_plan(row) for row in await fetch_all(connection, statements.EXECUTING_PLANS, {})]
+
+
+async def start_plan(connection: Connection, plan_id: UUID) -> Plan:
+    """Mark a plan as being executed. Idempotent. Raises `PlanNotFound` for one that is done."""
+    row = await fetch_optional(connection, statements.START_PLAN, {"plan_id": plan_id})
+    if row is not None:
+        return _plan(row)
+    plan = await get_plan(connection, plan_id)
+    raise PlanNotFound(f"plan {plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
+
+
+async def end_plan(connection: Connection, plan_id: UUID) -> bool:
+    """Mark a plan as done; False while one of its batches is not."""
+    return await fetch_optional(connection, statements.END_PLAN, {"plan_id": plan_id}) is not None
+
+
+async def claim_batch(connection: Connection, plan_id: UUID, process_id: UUID) -> Batch | None:
+    """Return the next batch that nothing works on; *process_id* is the claimant."""
+    values = {"plan_id": plan_id, "process_id": process_id}
+    row = await fetch_optional(connection, statements.CLAIM_BATCH, values)
+    return Batch(plan_id=plan_id, **row) if row else None
+
+
+async def free_batches(connection: Connection, plan_id: UUID, process_id: UUID) -> None:
+    """Give up the batches that this process has claimed and not finished."""
+    await execute(connection, statements.FREE_BATCHES, {"plan_id": plan_id, "process_id": process_id})
+
+
+async def planned_files(catalog: Catalog, plan_id: UUID, *, limit: int | None = None) -> AsyncIterator[PlannedFile]:
+    """Yield the files that a plan removes, by source; at most *limit*."""
+    number, left = 0, limit
+    while left is None or left > 0:
+        async with catalog.connection() as connection:
+            rows = await fetch_all(connection, statements.PLANNED_FILES, {"plan_id": plan_id, "after": number})
+        if not rows:
+            return
+        number = rows[0]["number"]
+        for row in rows[:left]:
+            yield PlannedFile(**{name: value for name, value in row.items() if name != "number"})
+        left = None if left is None else left - len(rows)
+
+
+async def exceptions(connection: Connection, plan_id: UUID, *, limit: int = 1000) -> list[Exceptional]:
+    """Return planned files that stayed after all, and those whose deletion failed."""
+    rows = await fetch_all(connection, statements.EXCEPTIONS, {"plan_id": plan_id, "limit": limit})
+    return [Exceptional(file_id=UUID(row["file_id"]), outcome=row["outcome"], reason=row["reason"]) for row in rows]
+
+
+async def removed_by(connection: Connection, plan_id: UUID) -> tuple[int, int]:
+    """Return files and bytes that the execution of a plan has removed so far."""
+    row = await fetch_row(connection, statements.RESULT, {"plan_id": plan_id})
+    return int(row["removed"]), int(row["removed_bytes"])
+
+
+def _plan(row: Row) -> Plan:
+    policy, groups = RetentionPolicy.model_validate(row["policy"]), tuple(Group(**group) for group in row["groups"])
+    values: dict[str, Any] = {**row, "policy": policy, "groups": groups}
+    return Plan(**values)

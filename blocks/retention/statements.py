@@ -1,0 +1,341 @@
+"""The rules of `blocks.retention.policy` in SQL, and the statements of plans. All times are the database's; pure.
+
+Parts that a policy does not use are left out of the statement: without `keep_newest`, `keep_inputs` and a budget,
+planning is one scan.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from blocks.catalog.queries import KEPT
+from blocks.retention.policy import RENEW_BEFORE, RENEW_FOR, RetentionPolicy
+
+# Files of one batch: what one DeleteObjects request takes, and one transaction.
+BATCH_FILES = 1000
+# A batch takes a second or two; a process that was killed holds its batch no longer than this.
+CLAIM_SECONDS = 120.0
+
+NOW = "select clock_timestamp() as now"
+
+# What goes or is renewed, for the length of the transaction that makes the plan.
+FOUND_TABLE = """
+    create temporary table retention_found (
+        file_id uuid, source_file text, stored_size bigint, expires_at timestamptz, rule text, renew_until timestamptz
+    ) on commit drop
+"""
+
+_PERIOD_OF_SOURCE = """
+    (select max(kept.seconds)
+       from unnest(%(patterns)s::text[], %(pattern_seconds)s::float8[]) as kept (pattern, seconds)
+      where f.source_file like kept.pattern)
+"""
+
+
+def like_pattern(pattern: str) -> str:
+    """Return the pattern of a policy as one of LIKE."""
+    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%").replace("?", "_")
+
+
+def judge_statement(policy: RetentionPolicy) -> str:
+    """Return the statement that fills `retention_found`, and counts files and bytes by rule and kind."""
+    looks_at_all = policy.max_stored_bytes is not None
+    concerned = "true" if looks_at_all else "(f.due is not null or f.near)"
+    rank = (
+        "row_number() over (partition by source_file, kind, stage order by created_at desc, file_id desc)"
+        if policy.keep_newest
+        else "null::bigint"
+    )
+    min_age = "f.created_at > %(young_since)s" if policy.min_age else "false"
+    older_than = "created_at <= %(old_before)s" if policy.older_than else "false"
+    in_scope = "kind = any(%(kinds)s)" if policy.kinds is not None else "true"
+    period = f"case when {concerned} then {_PERIOD_OF_SOURCE} end" if policy.sources else "null::float8"
+    return f"""
+        with files as (
+            select file_id, kind, source_file, stage, document_sha256, created_at, expires_at, stored_size,
+                   held_at is not null as held, pinned_at is not null as pinned,
+                   {in_scope} as in_scope, {in_scope} and expires_at <= %(near)s as near,
+                   case when not ({in_scope}) then null when expires_at <= %(now)s then 'expired'
+                        when {older_than} then 'older_than' end as due,
+                   {rank} as place
+              from artifacts
+             where state = 'available'
+        ), guarded as (
+            select f.*, {period} as kept_seconds
+              from files f
+        ), guards as (
+            select f.*,
+                   case when held then 'held' when pinned then 'pinned' when not {concerned} then null
+                        when file_id = any(array(select file_id from artifact_readers where read_until > %(now)s))
+                        then 'reading'
+                        when {min_age} then 'min_age'
+                        when f.created_at > %(now)s - make_interval(secs => kept_seconds) then 'source'
+                        when place <= %(keep_newest)s then 'newest' end as guard
+              from guarded f
+        ), {_budget(policy)}, {_inputs(policy)}, judged as (
+            select f.*,
+                   case when guard in ('held', 'pinned') then guard
+                        when going is not null and not needed then going
+                        when guard is not null and (due is not null or near and guard not in ('reading', 'min_age'))
+                        then guard
+                        when needed and guard is null and (due is not null or near or going is not null) then 'input'
+                        else 'not_due' end as rule
+              from needs f
+        ), decided as (
+            select f.*,
+                   case when not near then null
+                        when rule in ('newest', 'input') then %(renew_until)s::timestamptz
+                        when rule = 'source'
+                        then greatest(expires_at, least(created_at, %(now)s) + make_interval(secs => kept_seconds))
+                   end as renew_until
+              from judged f
+        ), found as (
+            insert into retention_found
+            select file_id, source_file, stored_size, expires_at, rule, renew_until from decided
+             where rule in ('expired', 'older_than', 'budget') or renew_until > expires_at
+        )
+        select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from decided
+         group by rule, kind order by files desc, rule, kind
+    """
+
+
+def _budget(policy: RetentionPolicy) -> str:
+    plain = "case when due is not null and guard is null then due end"
+    if policy.max_stored_bytes is None:
+        return f"goes as (select f.*, {plain} as going from guards f)"
+    return f"""
+        first_choice as (select f.*, {plain} as going from guards f),
+        excess as (
+            select coalesce(sum(stored_size), 0) - %(max_stored_bytes)s as bytes from first_choice where going is null
+        ), oldest as (
+            select file_id,
+                   coalesce(sum(stored_size) over (order by created_at, file_id
+                            rows between unbounded preceding and 1 preceding), 0) as before
+              from first_choice where going is null and guard is null and in_scope
+        ), goes as (
+            select f.file_id, f.kind, f.source_file, f.stage, f.document_sha256, f.created_at, f.expires_at,
+                   f.stored_size, f.held, f.pinned, f.in_scope, f.near, f.due, f.place, f.kept_seconds, f.guard,
+                   coalesce(f.going, case when o.before < excess.bytes then 'budget' end) as going
+              from first_choice f cross join excess left join oldest o using (file_id)
+        )
+    """
+
+
+def _inputs(policy: RetentionPolicy) -> str:
+    if not policy.keep_inputs:
+        return "needs as (select f.*, false as needed from goes f)"
+    return """
+        kept_outputs as (
+            select document_sha256, stage, max(created_at) as made_at from goes
+             where stage is not null and going is null group by document_sha256, stage
+        ), needed_files as (
+            select distinct f.file_id from goes f join kept_outputs k using (document_sha256)
+             where f.kind in ('upload', 'stage_output') and (f.stage is null or f.stage < k.stage)
+               and f.created_at <= k.made_at and (f.going is not null or f.near or f.due is not null)
+        ), needs as (
+            select f.*, n.file_id is not null as needed from goes f left join needed_files n on n.file_id = f.file_id
+        )
+    """
+
+
+def judge_values(policy: RetentionPolicy, now: datetime) -> dict[str, Any]:
+    """Return the values of `judge_statement`; *now* is the database's time."""
+    return {
+        "now": now,
+        "near": now + RENEW_BEFORE,
+        "renew_until": now + RENEW_FOR,
+        "kinds": policy.kinds,
+        # Cutoffs and not sums: a row may have any time that Postgres has, and a sum beyond its calendar is an error.
+        "old_before": now - policy.older_than if policy.older_than else None,
+        "young_since": now - policy.min_age if policy.min_age else None,
+        "keep_newest": policy.keep_newest,
+        "patterns": [like_pattern(pattern) for pattern in policy.sources],
+        "pattern_seconds": [period.total_seconds() for period in policy.sources.values()],
+        "max_stored_bytes": policy.max_stored_bytes,
+    }
+
+
+REMOVING_RULES = "('expired', 'older_than', 'budget')"
+
+# What is over the cap of one run stays for the next one: the files that have been over for the shortest time.
+LEAVE_OVER_CAP = f"""
+    with over as (
+        select file_id from retention_found where rule in {REMOVING_RULES}
+         order by expires_at, file_id offset %(cap)s
+    ), left_out as (
+        delete from retention_found f using over where f.file_id = over.file_id
+        returning f.stored_size
+    )
+    select count(*) as files from left_out
+"""
+
+# By source, so that the files of one source are reported in as few events as possible. Rules of a renewal are times.
+STORE_BATCHES = f"""
+    with placed as (
+        select file_id, case when rule in {REMOVING_RULES} then rule else renew_until::text end as rule,
+               case when rule in {REMOVING_RULES} then 'remove' else 'renew' end as action, stored_size,
+               row_number() over (partition by rule in {REMOVING_RULES}
+                                  order by source_file collate "C", file_id) - 1 as place
+          from retention_found
+    ), batches as (
+        select action, place / {BATCH_FILES} as part, array_agg(file_id order by place) as file_ids,
+               array_agg(rule order by place) as rules, sum(stored_size) as bytes, count(*) as files
+          from placed group by action, part
+    ), numbered as (
+        -- Renewals first: what is kept becomes readable before anything goes.
+        select row_number() over (order by action desc, part) as number, * from batches
+    ), stored as (
+        insert into retention_batches (plan_id, number, action, file_ids, rules)
+        select %(plan_id)s, number, action, file_ids, rules from numbered
+    )
+    select encode(sha256(coalesce(string_agg(
+               sha256((array_to_string(file_ids, ',') || array_to_string(rules, ','))::bytea), '' order by number
+               ) filter (where action = 'remove'), '')), 'hex') as digest,
+           coalesce(sum(files) filter (where action = 'remove'), 0)::bigint as files,
+           coalesce(sum(bytes) filter (where action = 'remove'), 0)::numeric as bytes,
+           coalesce(sum(files) filter (where action = 'renew'), 0)::bigint as renewals
+      from numbered
+"""
+
+ADD_PLAN = """
+    insert into retention_plans (plan_id, digest, policy, cutoff, files, bytes, over_cap, renewals, groups, statistics)
+    values (%(plan_id)s, '', %(policy)s, %(cutoff)s, 0, 0, %(over_cap)s, 0, %(groups)s, %(statistics)s)
+"""
+
+SEAL_PLAN = """
+    update retention_plans
+       set digest = %(digest)s, files = %(files)s, bytes = least(%(bytes)s, 9223372036854775807)::bigint,
+           renewals = %(renewals)s
+     where plan_id = %(plan_id)s
+    returning created_at
+"""
+
+_PLAN = """
+    plan_id, state, digest, policy, cutoff, created_at, started_at, ended_at, files, bytes, over_cap, renewals, groups,
+    statistics
+"""
+
+GET_PLAN = f"select {_PLAN} from retention_plans where plan_id = %(plan_id)s"
+
+NEWEST_PLANS = f"select {_PLAN} from retention_plans order by created_at desc, plan_id limit %(limit)s"
+
+START_PLAN = f"""
+    update retention_plans set state = 'executing', started_at = coalesce(started_at, clock_timestamp())
+     where plan_id = %(plan_id)s and state in ('planned', 'executing')
+    returning {_PLAN}
+"""
+
+# Plans that a process began and did not end; the oldest first.
+EXECUTING_PLANS = f"select {_PLAN} from retention_plans where state = 'executing' order by created_at, plan_id"
+
+END_PLAN = """
+    update retention_plans p set state = 'done', ended_at = clock_timestamp()
+     where plan_id = %(plan_id)s and state = 'executing'
+       and not exists (select from retention_batches b where b.plan_id = p.plan_id and b.state = 'pending')
+    returning plan_id
+"""
+
+CLAIM_BATCH = f"""
+    update retention_batches b
+       set claimed_by = %(process_id)s, claimed_until = clock_timestamp() + make_interval(secs => {CLAIM_SECONDS})
+     where (b.plan_id, b.number) in (
+           select plan_id, number from retention_batches
+            where plan_id = %(plan_id)s and state = 'pending'
+              and (claimed_until is null
+                   or claimed_until not between clock_timestamp() and clock_timestamp() + interval '10 minutes')
+            order by number limit 1 for update skip locked)
+    returning number, action, file_ids, rules
+"""
+
+# A batch that fails as a whole is free at once, for the next run.
+FREE_BATCHES = """
+    update retention_batches set claimed_by = null, claimed_until = null
+     where plan_id = %(plan_id)s and claimed_by = %(process_id)s and state = 'pending'
+"""
+
+# The tombstones of a batch: exactly the planned files, less what was pinned, held, extended or is being read since.
+# Rows that another transaction is changing are left for the next run. One statement, ordered, so that two runs that
+# meet do not wait for each other crosswise.
+ENTOMB = f"""
+    with planned as (
+        select * from unnest(%(file_ids)s::uuid[], %(rules)s::text[]) as p (file_id, rule)
+    ), locked as (
+        select a.file_id, p.rule,
+               case when a.held_at is not null then 'held' when a.pinned_at is not null then 'pinned'
+                    when p.rule = 'expired' and a.expires_at > %(cutoff)s then 'extended'
+                    when a.extended_at > %(cutoff)s then 'extended'
+                    when exists (select from artifact_readers r
+                                  where r.file_id = a.file_id and r.read_until > clock_timestamp()) then 'reading'
+               end as kept
+          from artifacts a join planned p using (file_id)
+         where a.state = 'available'
+         order by a.file_id
+           for update of a skip locked
+    ), entombed as (
+        update artifacts a set state = 'deleting', removed_because = l.rule
+          from locked l where a.file_id = l.file_id and l.kept is null and not {KEPT}
+        returning a.file_id, a.filename, a.kind, a.stage, a.source_file, a.size, a.expires_at, l.rule
+    )
+    select p.file_id, e.rule, e.filename, e.kind, e.stage, e.source_file, e.size, e.expires_at,
+           case when e.file_id is not null then null when l.file_id is not null then coalesce(l.kept, 'busy')
+                when a.state = 'available' then 'busy' else 'gone' end as kept
+      from planned p left join locked l using (file_id) left join entombed e using (file_id)
+      left join artifacts a on a.file_id = p.file_id
+     order by e.source_file, p.file_id
+"""
+
+# Also those of an earlier attempt, whose process was killed before the bytes were gone.
+TOMBSTONES = """
+    select file_id, stored_size, array_remove(array[location, spare_location], null) as locations from artifacts
+     where file_id = any(%(file_ids)s) and state = 'deleting'
+"""
+
+FINISH_DELETIONS = """
+    update artifacts set state = 'deleted', deleted_at = clock_timestamp(), spare_location = null
+     where file_id = any(%(file_ids)s) and state = 'deleting'
+"""
+
+FINISH_BATCH = """
+    update retention_batches
+       set state = 'done', claimed_by = null, claimed_until = null, removed = %(removed)s,
+           removed_bytes = %(removed_bytes)s, kept = %(kept)s, failed = %(failed)s
+     where plan_id = %(plan_id)s and number = %(number)s
+"""
+
+# Never shortens, and not what was pinned, held, removed or extended since.
+RENEW = """
+    update artifacts a set expires_at = p.renew_until
+      from unnest(%(file_ids)s::uuid[], %(times)s::timestamptz[]) as p (file_id, renew_until)
+     where a.file_id = p.file_id and a.state = 'available' and a.expires_at < p.renew_until
+"""
+
+RESULT = """
+    select coalesce(sum(removed), 0)::bigint as removed, coalesce(sum(removed_bytes), 0)::numeric as removed_bytes,
+           count(*) filter (where state = 'pending') as open_batches
+      from retention_batches where plan_id = %(plan_id)s and action = 'remove'
+"""
+
+EXCEPTIONS = """
+    select e.key as file_id, e.value as reason, 'kept' as outcome from retention_batches, jsonb_each_text(kept) e
+     where plan_id = %(plan_id)s
+    union all
+    select e.key, e.value, 'failed' from retention_batches, jsonb_each_text(failed) e where plan_id = %(plan_id)s
+     limit %(limit)s
+"""
+
+# The files of the first batch after a number.
+PLANNED_FILES = """
+    with batch as (
+        select number, file_ids, rules from retention_batches
+         where plan_id = %(plan_id)s and action = 'remove' and number > %(after)s
+         order by number limit 1
+    )
+    select batch.number, a.file_id, p.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256,
+           a.media_type, a.created_at, a.expires_at, a.state
+      from batch
+     cross join lateral unnest(file_ids, rules) with ordinality as p (file_id, rule, place)
+      join artifacts a on a.file_id = p.file_id
+     order by p.place
+"""
