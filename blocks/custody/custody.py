@@ -324,6 +324,16 @@ class Custody:
         self.backend.delete(path, interrupted=True)
         self.backend.delete(manifest_path(path), interrupted=True)
 
+    def delete_many_stored(self, paths: Sequence[str]) -> dict[str, str]:
+        """Remove blobs, then their manifests; return the reason for each of *paths* that is not gone. Blocks.
+
+        A missing one is success. Leaves leftovers of interrupted writers. Raises what `Backend.delete_many` raises.
+        """
+        failed = self.backend.delete_many(paths)
+        manifests = {manifest_path(path): path for path in paths if path not in failed}
+        without_manifest = self.backend.delete_many(list(manifests))
+        return failed | {manifests[path]: reason for path, reason in without_manifest.items()}
+
     async def _give_up(self, file_id: UUID, path: str, *, written: bool = True) -> None:
         """Undo a reservation: first the blob (if *written* by us), then the row that knows its path.
 

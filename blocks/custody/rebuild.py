@@ -17,8 +17,10 @@ from functools import partial
 
 from blocks.catalog import KINDS, Artifact
 from blocks.catalog.maintenance import known_files, restore
+from blocks.catalog.sweeping import hold_against_sweep
 from blocks.custody.custody import Custody
-from blocks.custody.manifest import MAX_MANIFEST_BYTES, is_manifest_path, manifest_path, read_manifest
+from blocks.custody.manifest import is_manifest_path, manifest_path
+from blocks.custody.stored_manifest import read_stored_manifest
 from blocks.errors import MalformedManifest, WaybillError
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
@@ -68,15 +70,11 @@ async def _take_in(
     custody: Custody, paths: set[str], found: Rebuilt, path: str, *, accept_plain: bool, dry_run: bool
 ) -> None:
     try:
-        artifact = await in_thread(lambda _: _read(custody, path, accept_plain=accept_plain))
-        if manifest_path(artifact.location) != path:
-            raise MalformedManifest(f"it describes another file, at {artifact.location}")
+        artifact = await in_thread(
+            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
+        )
         if artifact.location not in paths:
             raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
-        stored_size = await in_thread(lambda _: custody.backend.size(artifact.location))
-        if stored_size != artifact.stored_size and not await _is_known(custody, artifact):
-            said = f"not the {artifact.stored_size} that it describes"
-            raise MalformedManifest(f"the blob has {stored_size} bytes, {said}")
         is_new = await _restore(custody, artifact, dry_run=dry_run)
     except WaybillError as error:
         found.failed.append((path, error.message))
@@ -91,15 +89,18 @@ async def _take_in(
         found.known += 1
 
 
-async def _is_known(custody: Custody, artifact: Artifact) -> bool:
-    async with custody.catalog.connection() as connection:
-        return bool(await known_files(connection, [artifact.file_id]))
-
-
 async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:
-    if dry_run:
-        return not await _is_known(custody, artifact)
-    async with custody.catalog.connection() as connection:
+    async with custody.catalog.transaction() as connection:
+        # From the look at the blob until the row is there, no sweep may take it for one without a row.
+        await hold_against_sweep(connection)
+        stored_size = await in_thread(lambda _: custody.backend.size(artifact.location))
+        is_whole = stored_size == artifact.stored_size
+        if dry_run or not is_whole:
+            is_known = bool(await known_files(connection, [artifact.file_id]))
+            if not is_known and not is_whole:
+                said = f"not the {artifact.stored_size} that it describes"
+                raise MalformedManifest(f"the blob has {stored_size} bytes, {said}")
+            return not is_known
         return await restore(connection, artifact)
 
 
@@ -109,14 +110,3 @@ def _listed(custody: Custody, folder: str, check: StopCheck) -> list[str]:
         check()
         paths.append(path)
     return paths
-
-
-def _read(custody: Custody, path: str, *, accept_plain: bool) -> Artifact:
-    with custody.backend.open(path) as stream:
-        try:
-            content = stream.read(MAX_MANIFEST_BYTES + 1)
-        except OSError as exc:
-            raise MalformedManifest(f"it cannot be read: {exc.strerror or type(exc).__name__}") from exc
-    if len(content) > MAX_MANIFEST_BYTES:
-        raise MalformedManifest(f"it is larger than {MAX_MANIFEST_BYTES} bytes, which no manifest is")
-    return read_manifest(content, custody.keys, accept_plain=accept_plain)

@@ -6,6 +6,7 @@ Paths from elsewhere (Prefect's result keys) pass the same check, so no path lea
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from uuid import UUID
 
@@ -21,6 +22,10 @@ PARTIAL_SUFFIX = ".partial"
 _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "transfers", "export": "exports"}
 
 
+_KIND_PATTERN = "|".join(_KIND_FOLDERS.values())
+_FILE_PATH = re.compile(rf"(?:{_KIND_PATTERN})/([0-9a-f]{{2}})/(?!0{{32}}$)\1[0-9a-f]{{30}}")
+
+
 def new_blob_path(kind: str, file_id: UUID) -> str:
     """Return ``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so that each can be listed."""
     text = file_id.hex
@@ -30,6 +35,11 @@ def new_blob_path(kind: str, file_id: UUID) -> str:
 def kind_folder(kind: str) -> str:
     """Return the folder of all blob paths of *kind*."""
     return _KIND_FOLDERS[kind]
+
+
+def is_file_path(path: str) -> bool:
+    """Return whether *path* is one that `new_blob_path` makes; one that other programs chose may be a blob path too."""
+    return _FILE_PATH.fullmatch(path) is not None
 
 
 def check_blob_path(path: str) -> tuple[str, ...]:

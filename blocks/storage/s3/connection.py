@@ -44,7 +44,8 @@ class RetryLimits:
 
     # No byte moved in either direction: the connection is dead. A server that is merely busy answers within this.
     stall_seconds: float = 10.0
-    # The same while an upload is completed: a server may join thousands of parts before its first byte.
+    # The same while an upload is completed, or a thousand objects are deleted: a server may do all of it before its
+    # first byte.
     completion_stall_seconds: float = 120.0
     # Counted from the first failure; a call is always tried twice. Six attempts at the pauses below.
     retry_seconds: float = 8.0
@@ -122,9 +123,11 @@ class S3Connection:
 
         return self._client().run(run())
 
-    async def call_on_loop(self, operation: str, **parameters: Any) -> dict[str, Any]:
+    async def call_on_loop(
+        self, operation: str, *, limits: RetryLimits | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """Like `call`, for code that runs on that event loop."""
-        return await self._client().call(operation, self.limits, parameters)
+        return await self._client().call(operation, limits or self.limits, parameters)
 
     def _client(self) -> _Client:
         client = self._clients.get(os.getpid())

@@ -60,7 +60,9 @@ async def _delete(connection: S3Connection, bucket: str, object_keys: list[str])
     while True:
         request = {"Objects": [{"Key": key} for key in object_keys], "Quiet": True}
         try:
-            answer = await connection.call_on_loop("delete_objects", Bucket=bucket, Delete=request)
+            answer = await connection.call_on_loop(
+                "delete_objects", limits=limits.for_completion, Bucket=bucket, Delete=request
+            )
         except S3Failure as failure:
             if failure.status in _UNKNOWN_REQUEST:
                 return failed | await _delete_one_by_one(connection, bucket, object_keys)
