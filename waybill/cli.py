@@ -59,7 +59,7 @@ COMMANDS = {
     "status": _command("runs:status", "Show how far a run is, or its history."),
     "events": _command("runs:events", "Show recent events of all runs and documents, newest first."),
     "doctor": _command("doctor:doctor", "Examine the home: files, keys, runs, webhooks, processes and servers."),
-    "sweep": _command("sweep:sweep", "Remove from the storage what no row knows, and what dead processes have left."),
+    "sweep": _command("sweep:sweep", "Remove stored files that no row knows, and what dead processes have left."),
     "backup": _command("backup:backup", "Back the home up: database, stored files and keys."),
     "restore": _command("backup:restore", "Make a new home of a backup, and examine it."),
     "audit": _command("audit:audit", "Show who did what to which file, newest first."),

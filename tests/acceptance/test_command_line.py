@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from datetime import datetime
@@ -208,6 +209,29 @@ def test_rm_finishes_a_deletion_that_was_interrupted(
     with psycopg.connect(database_url) as connection:
         found = connection.execute("select state from artifacts where file_id = %s", [file_id]).fetchone()
     assert found == ("deleted",)
+
+
+def test_sweep_removes_at_the_second_look_what_no_row_knows(
+    on_postgres: CommandLine, database_url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "kept.txt"
+    path.write_text("This file has a row.\n")
+    file_id = on_postgres.json("files", "put", path)["file_id"]
+    blob = Path(on_postgres.json("files", "show", file_id)["location"])
+    orphan = blob.parent / (blob.parent.name + "0" * 30)
+    orphan.write_bytes(b"no row knows this")
+    os.utime(orphan, (0, 0))
+    assert on_postgres.json("sweep")["waiting"]["first"][0]["path"] == f"uploads/{blob.parent.name}/{orphan.name}"
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update sweep_candidates set first_seen_at = first_seen_at - interval '1 hour'")
+    assert on_postgres.json("sweep", "--dry-run")["removed"]["by_what"] == {"blob": 1}
+    stopped = on_postgres.json("sweep", "--max-files", "0", expect=1)
+    assert "--max-files" in stopped["stopped"] and stopped["over_cap"] == 1
+    assert orphan.exists()
+    said = on_postgres.run("sweep").stdout
+    assert "removed: blob uploads/" in said and "1 removed (17 B), 0 waiting" in said
+    assert not orphan.exists() and blob.exists()
+    assert on_postgres.json("sweep", "--min-age", "soon", expect=2)["error"]["code"] == "InvalidOptions"
 
 
 def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from blocks.custody.sweep import SweepLimits, sweep
 from blocks.custody.sweep_report import SweepReport
 from blocks.errors import InvalidOptions, StorageUnavailable
 from blocks.keys import StorageKeys
+from blocks.runs.run_lock import hold_run_lock, run_locks
+from blocks.runs.sweep import sweep_home
+from blocks.settings import Settings
 from blocks.storage import StoredObject, new_blob_path
 from blocks.storage.backend import PROBE_PATH
 from tests.integration.custody_place import Place, draft
@@ -444,6 +447,40 @@ async def test_temporary_files_and_rows_of_dead_writers_go(local: Place) -> None
     assert dead.location not in set(local.backend.paths())
     assert (await local.states()) == {"available": 1, "pending": 1}
     await local.custody.release([living])
+
+
+async def test_scratch_folders_of_dead_runs_and_exports_go(local: Place, tmp_path: Path) -> None:
+    await local.custody.take(draft(), b"kept")
+    settings = Settings(home=tmp_path / "home")
+    living, dead, unlocked, young = (str(uuid4()) for _ in range(4))
+    names = [living, dead, unlocked, young, "notes", f"exports/exp_{'1' * 16}", f"exports/exp_{'2' * 16}"]
+    then = time.time() - 2 * 3600
+    for name in names:
+        folder = settings.scratch / name
+        folder.mkdir(parents=True)
+        (folder / "1-source").write_bytes(b"12345")
+        for path in (folder / "1-source", folder):
+            os.utime(path, (then, then))
+    os.utime(settings.scratch / young / "1-source")
+    old_export = settings.scratch / names[-1]
+    for path in (old_export / "1-source", old_export):
+        os.utime(path, (then - 86400,) * 2)
+    with hold_run_lock(settings.home, UUID(living)):
+        (settings.home / "leases" / f"{dead}.lease").touch()
+        dry = await sweep_home(local.custody, settings, dry_run=True)
+        assert sum(1 for one in settings.scratch.rglob("1-source")) == len(names)
+        report = await sweep_home(local.custody, settings)
+    gone = sorted(str(settings.scratch / name) for name in (dead, unlocked, names[-1]))
+    assert paths_of(report.removed) == paths_of(dry.removed) == gone
+    assert report.removed.bytes == 15
+    assert sorted(one.path for one in report.waiting.first) == sorted(
+        str(settings.scratch / name) for name in (young, names[-2])
+    )
+    assert paths_of(report.untouched) == [str(settings.scratch / "notes")]
+    left = {str(one.parent.relative_to(settings.scratch)) for one in settings.scratch.rglob("1-source")}
+    assert left == {living, young, "notes", names[-2]}
+    # The next run has to find the lock of a dead one.
+    assert run_locks(settings.home) == {UUID(dead): False}
 
 
 async def test_a_report_can_be_printed_as_json(local: Place) -> None:

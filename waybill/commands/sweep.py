@@ -36,7 +36,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Remove from the storage what no row of the catalogue knows, and what dead processes have left.
+    """Remove stored files that no row knows, and what dead processes have left.
 
     Something goes when two sweeps have seen it, the minimum age apart: the first one only records it. Nothing is
     removed when the storage or the catalogue looks wrong. Files whose bytes are gone are reported and marked as

@@ -128,9 +128,9 @@ def check_run_locks(settings: Settings, found: Findings) -> set[str]:
         if dead:
             found.warning("run-locks", f"{len(dead)} runs died and are not cleared up", _NEXT_RUN_CLEARS, dead)
         if settings.scratch.is_dir():
-            left = sorted(one.name for one in settings.scratch.iterdir() if one.name not in alive | set(dead))
+            left = sorted(one.name for one in settings.scratch.iterdir() if one.name not in {*alive, *dead, "exports"})
             if left:
-                remedy = f"remove them below {settings.scratch}: no run uses them"
+                remedy = f"'waybill sweep' removes those of runs below {settings.scratch}; no run uses the others"
                 found.warning("run-locks", f"{len(left)} scratch folders belong to no run", remedy, left)
         return alive
     return set()

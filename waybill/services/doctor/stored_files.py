@@ -17,6 +17,7 @@ from uuid import UUID
 
 from blocks.catalog import KINDS
 from blocks.catalog.maintenance import by_recipient, longest_unverified
+from blocks.catalog.sweeping import states_of_paths
 from blocks.custody import Custody
 from blocks.custody.manifest import MANIFEST_SUFFIX, is_manifest_path, manifest_path
 from blocks.custody.verify import verify_many
@@ -36,10 +37,6 @@ _ROWS = """
       from artifacts where file_id > %(after)s order by file_id limit %(limit)s
 """
 _NOW = "select file_id, state, filename, location, stored_size from artifacts where file_id = any(%(file_ids)s)"
-_KNOWN = """
-    select location, spare_location from artifacts
-     where (location = any(%(paths)s) or spare_location = any(%(paths)s)) and state <> 'deleted'
-"""
 # Of damaged files: those that a later run has made or stored again.
 _REPLACED = """
     select d.file_id from artifacts d
@@ -272,15 +269,15 @@ async def _report_orphans(custody: Custody, left: set[str], found: Findings) -> 
     if not paths:
         return
     async with custody.catalog.connection() as connection:
-        rows = await fetch_all(connection, _KNOWN, {"paths": list(paths)})
-    known = {row[column] for row in rows for column in ("location", "spare_location")}
+        states = await states_of_paths(connection, list(paths))
+    known = {path for path, state in states.items() if state != "deleted"}
     unknown = sorted(path for path in left if path.removesuffix(MANIFEST_SUFFIX) not in known)
     sizes = await asyncio.to_thread(lambda: [(path, _size(custody, path)) for path in unknown])
     orphans = [custody.backend.locate(path) for path, size in sizes if size is not None]
     if orphans:
         remedy = (
             "'waybill catalog rebuild' adds rows for those with a manifest, unless their file was deleted; the others "
-            "belong to no file: remove these paths from the storage"
+            "belong to no file: 'waybill sweep' removes them when it has seen them twice"
         )
         found.problem("orphans", "stored bytes have no row", remedy, orphans)
 
@@ -309,7 +306,7 @@ async def _report_unfinished(custody: Custody, seen: _Seen, living_runs: set[str
         found.warning("unfinished", "moves of stored bytes are under way or were interrupted", remedy, seen.moving)
     leftovers = await asyncio.to_thread(lambda: sorted(set(custody.backend.leftovers(older_than=oldest))))
     if leftovers:
-        remedy = "unless an upload of this length is under way, remove the temporary files next to these paths"
+        remedy = "unless an upload of this length is under way: 'waybill sweep' removes them after a day"
         found.warning(
             "unfinished", "writers left temporary files or open uploads", remedy, map(custody.backend.locate, leftovers)
         )
