@@ -149,6 +149,21 @@ class ApiKeyNotFound(Permanent):
     """No API key with this id."""
 
 
+# Exports --------------------------------------------------------------------------------------------------------------
+
+
+class ExportNotFound(Permanent):
+    """No export job with this id."""
+
+
+class ExportGone(ExportNotFound):
+    """The file of an export has expired or was deleted."""
+
+
+class ExportStopped(Permanent):
+    """The export was cancelled, or exceeded its limit of rows or time."""
+
+
 # Encryption and links ------------------------------------------------------------------------------------------------
 
 

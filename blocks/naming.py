@@ -6,6 +6,7 @@ They are for people and downloads only: nothing that a user types becomes part o
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 # ext4, NTFS and S3 browsers all take 255 bytes; 200 leaves room for the longest suffix (".stage5.report.json").
@@ -68,3 +69,8 @@ def metadata_view_name(document_name: str, stage_number: int) -> str:
 def report_view_name(document_name: str, stage_number: int) -> str:
     """``report.stage3.report.json``: how the stage went."""
     return f"{document_stem(document_name)}.stage{stage_number}.report.json"
+
+
+def export_name(export_type: str, job_id: str, at: datetime, extension: str) -> str:
+    """``documents_exp_0123456789abcdef_20260301_120000.csv.gz``: the time is UTC."""
+    return f"{export_type}_{job_id}_{at.astimezone(UTC):%Y%m%d_%H%M%S}.{extension}"

@@ -15,6 +15,8 @@ KEPT = "(pinned_at is not null or held_at is not null)"
 
 # Readers do not see an expired file, even while its bytes are still stored.
 _READABLE = f"state = 'available' and (expires_at > clock_timestamp() or {KEPT})"
+# For statements elsewhere that join other rows with files.
+READABLE = _READABLE
 
 # An output that is about to expire is not reused: it would disappear while the run needs it. Nor is a damaged one: it
 # is made again.

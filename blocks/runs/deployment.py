@@ -1,4 +1,4 @@
-"""The deployment that a home's runs are started from, found among those of its Prefect server."""
+"""The deployments that a home's runs are started from, found among those of its Prefect server."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from blocks.runs.ownership import catalogue_id, owner_in
 from blocks.runs.prefect_api import PrefectApi
 
 DEPLOYMENT = "process-documents/waybill"
+EXPORT_DEPLOYMENT = "export-table/waybill"
 
 
-async def find_deployment(prefect: PrefectApi, catalog: Catalog, home: Path, *, seconds: float | None = None) -> UUID:
-    """Return the id of the deployment that processes documents: this home's, its catalogue's, or a work pool's.
+async def find_deployment(
+    prefect: PrefectApi, catalog: Catalog, home: Path, *, wanted: str = DEPLOYMENT, seconds: float | None = None
+) -> UUID:
+    """Return the id of the deployment *wanted*: this home's, its catalogue's, or a work pool's.
 
     Homes that share a Prefect server have one each, and a run of another home's would store its files elsewhere.
     *seconds* limits what Prefect takes, five by default. Raises `PrefectUnavailable`, `DeploymentMissing`, and
     `CatalogUnavailable` where the catalogue has to decide.
     """
-    flow_name, name = DEPLOYMENT.split("/")
+    flow_name, name = wanted.split("/")
     these = FlowFilter(name=FlowFilterName(any_=[flow_name]))
     async with prefect.client(seconds=seconds) as client:
         found = [(one, owner_in(one.tags)) for one in await client.read_deployments(flow_filter=these)]
@@ -37,6 +40,6 @@ async def find_deployment(prefect: PrefectApi, catalog: Catalog, home: Path, *, 
     chosen += [one for one, owner in found if owner is None and one.name == name]
     if not chosen:
         raise DeploymentMissing(
-            f"Prefect has no deployment {DEPLOYMENT} of this home; 'waybill up' or 'prefect deploy --all' registers it"
+            f"Prefect has no deployment {wanted} of this home; 'waybill up' or 'prefect deploy --all' registers it"
         )
     return chosen[0].id

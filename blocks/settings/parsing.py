@@ -28,6 +28,7 @@ _NETWORK_WORDS: dict[str, PrivateNetworks] = {
     **dict.fromkeys(("on", "true", "yes", "1"), (ip_network("0.0.0.0/0"), ip_network("::/0"))),
 }
 _INTEGER = re.compile(r"([+-]?[0-9]+(?:_[0-9]+)*)(?:\.0+)?")
+_CONNECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 # Bounds the effect of a typing error on an endpoint.
 _MAX_ATTEMPTS = 100
 # Seven digits, as in the text of a duration.
@@ -133,6 +134,18 @@ def json_object(value: object) -> dict[str, Any]:
         # Without the cause, which may quote a secret.
         raise Unusable(_no_switch(value) or 'write a JSON object, such as {"key": "..."}')
     return cast("dict[str, Any]", value)
+
+
+def connections(value: object) -> dict[str, Secret]:
+    """Return database URLs by name, given as a mapping or as JSON text."""
+    found: dict[str, Secret] = {}
+    for name, url in json_object(value).items():
+        if _CONNECTION.fullmatch(name) is None:
+            raise Unusable("name each connection with a letter, then letters, digits, _ or -")
+        if not isinstance(url, (str, Secret)) or not url:
+            raise Unusable("write the URL of each connection as a string")
+        found[name] = secret(url)
+    return found
 
 
 def networks(value: object) -> PrivateNetworks:

@@ -17,7 +17,7 @@ from blocks.errors import InvalidSettings
 from blocks.settings import parsing
 from blocks.settings.parsing import PrivateNetworks, Secret, Unusable
 from blocks.settings.retention import Retention, retention
-from blocks.settings.settings_file import FILE_NAME, PATHS, read_settings_file
+from blocks.settings.settings_file import FILE_NAME, PATHS, STORAGE_PATHS, read_settings_file
 
 # Immediately, then with growing pauses: a receiver that is being redeployed is back in seconds, one that broke on a
 # Friday evening is repaired on Monday. Three days and four hours in all.
@@ -28,6 +28,8 @@ DEFAULT_WEBHOOK_SCHEDULE = (
     timedelta(minutes=30),
     *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
 )
+# Names that other programs' configurations use for the same thing; the name of Waybill's own wins.
+_ALIASES = {"WAYBILL_EXPORT_STORAGE_PATH": "EXPORT_STORAGE_PATH"}
 # Not a setting: it names the file of settings.
 _FILE_VARIABLE = "WAYBILL_CONFIG"
 
@@ -110,6 +112,19 @@ class Settings:
     # Periods of other kinds of files and of history, and the rules by which files stay or go.
     retention: Retention = _setting(retention, default_factory=Retention)
 
+    # Exports. The folder or storage URL of finished files; in custody when not set.
+    export_storage_path: str | None = _setting(parsing.text, None)
+    # Of that storage; those of storage_url where both are of one kind. May hold credentials.
+    export_storage_options: dict[str, Any] | None = _setting(parsing.json_object, None, shown=False)
+    # Databases that exports may query, by name; a URL may hold a password.
+    export_databases: Mapping[str, Secret] = _setting(parsing.connections, default_factory=dict)
+    # The longest time that one query may take.
+    export_query_seconds: float = _setting(parsing.number(1, 86_400), 600.0)
+    # The most rows of one export: a query without its join condition would fill the disk.
+    export_max_rows: int = _setting(parsing.whole_number(1), 50_000_000)
+    # A table with at most this many rows is exported while its HTTP client waits; anything larger is a run.
+    export_now_rows: int = _setting(parsing.whole_number(0, 100_000), 2000)
+
     def __new__(cls, **given: object) -> Self:
         # Which settings were given matters next to their values: a default may depend on what runs on this machine.
         found = super().__new__(cls)
@@ -180,8 +195,11 @@ def load_settings() -> Settings:
     for one in fields(Settings):
         name, variable = one.name, f"WAYBILL_{one.name.upper()}"
         # Whole settings win, never parts: the options of one storage must not mix with the credentials of another.
+        alias = _ALIASES.get(variable, "")
         if variable in in_environment:
             where, value = variable, in_environment[variable]
+        elif alias in in_environment:
+            where, value = alias, in_environment[alias]
         elif name in in_file:
             where, value = f"{name} in {path}", in_file[name]
         else:
@@ -230,11 +248,11 @@ def inherited_environment(**overrides: str) -> dict[str, str]:
 
 def absolute_paths(settings: Settings) -> dict[str, str]:
     """Return the variables that hold paths, if they are set, for child processes in other working directories."""
-    found = {f"WAYBILL_{name.upper()}": getattr(settings, name) for name in (*PATHS, "storage_url")}
+    found = {f"WAYBILL_{name.upper()}": getattr(settings, name) for name in (*PATHS, *STORAGE_PATHS)}
     paths = {
         variable: value if "://" in str(value) else str(Path(value).expanduser().absolute())
         for variable, value in found.items()
-        if value and os.environ.get(variable)
+        if value and (os.environ.get(variable) or os.environ.get(_ALIASES.get(variable, "")))
     }
     if packages := os.environ.get("PYTHONPATH"):
         paths["PYTHONPATH"] = os.pathsep.join(str(Path(one).absolute()) for one in packages.split(os.pathsep) if one)

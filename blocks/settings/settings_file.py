@@ -20,6 +20,8 @@ from blocks.json_cleaning import cleaned
 FILE_NAME = "waybill.toml"
 
 PATHS = ("home", "storage_identity_file", "link_keys_file", "webhook_identity_file")
+# Paths that may also be URLs.
+STORAGE_PATHS = ("storage_url", "export_storage_path")
 _LISTS_OF_PATHS = ("allowed_sources",)
 
 # More than all settings together; a larger file was named by mistake.
@@ -72,7 +74,7 @@ def _value(path: Path, name: str, value: Any) -> Any:
         return [_relative_to(path, part) if isinstance(part, str) else part for part in cast("list[object]", value)]
     if not isinstance(value, str):
         return value
-    is_path = name in PATHS or (name == "storage_url" and "://" not in value)
+    is_path = name in PATHS or (name in STORAGE_PATHS and "://" not in value)
     return _relative_to(path, value) if is_path else value
 
 

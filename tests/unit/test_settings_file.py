@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from blocks.errors import InvalidSettings
-from blocks.settings import Settings
+from blocks.settings import Settings, absolute_paths
 from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE, load_settings, setting_names, settings_file
 from blocks.settings.settings_file import PATHS
 from waybill.stack.environment import client_environment
@@ -52,6 +52,12 @@ max_file_mib = 5
 extra_stages = ["package.module:STAGE"]
 retention_days = 7
 retention = { upload = "90d", export = 3600, keep_newest = 3 }
+export_storage_path = "out"
+export_storage_options = { key = "other" }
+export_databases = { sales = "postgresql://reader:word@db.example.org/sales" }
+export_query_seconds = 60
+export_max_rows = 1000
+export_now_rows = 0
 """
 
 
@@ -100,6 +106,9 @@ def test_every_setting_can_stand_in_the_file(here: Path) -> None:
     assert found.database_url.reveal() == "postgresql://waybill:word@db.example.org/waybill"
     assert found.storage_options == {"key": "me", "client_kwargs": {"endpoint_url": "http://127.0.0.1:9000"}}
     assert (found.encrypt, found.presigned_redirects) == (False, True)
+    assert found.export_storage_path == str(here / "out")
+    assert found.export_databases["sales"].reveal() == "postgresql://reader:word@db.example.org/sales"
+    assert "reader:word" not in repr(found)
     assert found.allowed_types == ("application/pdf", "image/*")
     assert found.allowed_sources == (
         str(here / "letters"), "/srv/scans", "~/inbox", "s3://bucket/prefix", "https://docs.example.org:8443",
@@ -428,3 +437,17 @@ def test_nothing_secret_shows_where_settings_are_printed(here: Path) -> None:
         "\n".join(f'{name} = "{value}"' for name, value in lines.items()) + f'\nstorage_options = {{ a = "{SECRET}" }}',
     )
     assert SECRET not in repr(load_settings()) and SECRET not in str(load_settings())
+
+
+def test_exports_go_where_either_name_says_and_the_own_name_wins(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_STORAGE_PATH", "exports")
+    assert load_settings().export_storage_path == "exports"
+    assert absolute_paths(load_settings()) == {"WAYBILL_EXPORT_STORAGE_PATH": str(here / "exports")}
+    monkeypatch.setenv("WAYBILL_EXPORT_STORAGE_PATH", "s3://bucket/exports")
+    assert load_settings().export_storage_path == "s3://bucket/exports"
+
+
+@pytest.mark.parametrize("given", ['{"a b": "postgresql:///x"}', '{"a": 1}', '{"a": ""}', '["a"]', "x"])
+def test_what_names_no_database_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAYBILL_EXPORT_DATABASES", given)
+    assert "WAYBILL_EXPORT_DATABASES" in refusal()

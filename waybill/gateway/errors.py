@@ -34,6 +34,8 @@ from blocks.errors import (
     EncryptedDocument,
     EndpointNotFound,
     EventNotFound,
+    ExportGone,
+    ExportNotFound,
     InvalidOptions,
     InvalidSettings,
     InvalidWebhookUrl,
@@ -85,6 +87,8 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     EventNotFound: (404, "there is no event with this id, or it was removed from the history"),
     EndpointNotFound: (404, "there is no webhook endpoint with this id, or it was removed"),
     DeliveryNotFound: (404, "there is no delivery with this id, or it was removed from the history"),
+    ExportGone: (410, "the file of this export has expired or was deleted"),
+    ExportNotFound: (404, "there is no export with this id, or it was removed from the history"),
     InvalidOptions: (422, None),
     InvalidWebhookUrl: (422, None),
     # Without the address, which would reveal how names resolve inside this network.
@@ -97,7 +101,7 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     PrefectUnavailable: (503, "the Prefect server does not answer; try again in a moment"),
     DeploymentMissing: (
         503,
-        "the deployment that processes documents is not registered in Prefect; start 'waybill up' and try again",
+        "the deployment that this needs is not registered in Prefect; start 'waybill up' and try again",
     ),
     # The operator must act, and the same request succeeds afterwards.
     StorageKeyMissing: (503, "the storage key is missing, so nothing is stored; the gateway's log says more"),
