@@ -66,7 +66,7 @@ COMMANDS = {
     "search": _command("search:search", "Find passages by words and by meaning."),
     "stats": _command("files:stats", "Show how much is in custody and in the search index."),
     "files": LazyCommands(
-        "List, show, get, put, share, pin, remove and verify files.",
+        "List, show, get, put, share, pin, hold, remove and verify files.",
         {
             "list": _command("files:list_files", "List files, newest first."),
             "show": _command("files:show", "Show everything the catalogue knows about a file."),
@@ -75,8 +75,10 @@ COMMANDS = {
             "rm": _command("files:rm", "Delete files for good, also expired ones."),
             "verify": _command("verify:verify", "Compare stored bytes with their hashes."),
             "share": _command("share:share", "Print a link that downloads one file until it expires."),
-            "pin": _command("files:pin", "Keep a file past its expiry until it is unpinned."),
-            "unpin": _command("files:unpin", "Let a file expire again."),
+            "pin": _command("keeping:pin", "Keep a file past its expiry until it is unpinned."),
+            "unpin": _command("keeping:unpin", "Let a file expire again."),
+            "hold": _command("keeping:hold", "Put a file under a legal hold until it is released."),
+            "release": _command("keeping:release", "Lift the legal hold of a file."),
         },
     ),
     "age": LazyCommands(

@@ -197,6 +197,14 @@ class Client:
         """Let a pinned file expire again."""
         return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/unpin")))
 
+    def hold(self, file_id: str, note: str | None = None) -> Answer:
+        """Put a file under a legal hold; needs `admin`."""
+        return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/hold", json={"note": note})))
+
+    def release(self, file_id: str) -> Answer:
+        """Lift the legal hold of a file; needs `admin`."""
+        return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/release")))
+
     def delete(self, file_id: str) -> Answer:
         """Delete a file."""
         return self._answer(self._http.delete(f"/files/{file_id}"))

@@ -16,7 +16,8 @@ from blocks.json_cleaning import cleaned, json_value, storable_leaf
 from blocks.postgres import Connection, execute, fetch_all
 
 ACTIONS = (
-    "upload", "ingest", "download", "delete", "share", "pin", "unpin", "export", "export_removed",
+    "upload", "ingest", "download", "delete", "share", "pin", "unpin", "hold", "release", "extend",
+    "export", "export_removed",
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested",

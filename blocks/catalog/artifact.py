@@ -132,6 +132,7 @@ class Artifact:
             "metadata": dict(self.metadata),
             "damaged": self.damage,
             "pinned": self.pinned_at is not None,
+            "held": self.held_at is not None,
         }
 
     def metadata_view(self) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class Catalog:
         """
         row = await fetch_optional(connection, queries.PIN, {"file_id": file_id, "note": note})
         if row is None:
-            raise await _why_not_found(connection, file_id)
+            raise await why_not_found(connection, file_id)
         return artifact_of(row)
 
     async def unpin(self, connection: Connection, file_id: UUID) -> Artifact:
@@ -201,7 +201,7 @@ class Catalog:
         statement = queries.GET_STORED if even_expired else queries.GET
         row = await fetch_optional(connection, statement, {"file_id": file_id})
         if row is None:
-            raise await _why_not_found(connection, file_id)
+            raise await why_not_found(connection, file_id)
         return artifact_of(row)
 
     async def find_readable(self, connection: Connection, file_ids: Sequence[UUID]) -> dict[UUID, Artifact]:
@@ -282,7 +282,8 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
         raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
 
 
-async def _why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
+async def why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
+    """Return the error for a file that cannot be read: `ArtifactGone` if it existed."""
     if await fetch_optional(connection, queries.WAS_THERE, {"file_id": file_id}) is None:
         return ArtifactNotFound(
             f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",

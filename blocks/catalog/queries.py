@@ -114,12 +114,29 @@ PIN = f"""
     returning {_COLUMNS}
 """
 
-# An expired file stays for a while after it is unpinned, so that a mistake can be corrected.
+# A file that has expired stays for a while after it is unpinned or released, so that a mistake can be corrected.
+_AFTER_GRACE = "clock_timestamp() + make_interval(secs => %(grace_seconds)s)"
+_WITH_GRACE = f"""
+    expires_at = greatest(expires_at, {_AFTER_GRACE}),
+    extended_at = case when expires_at < {_AFTER_GRACE} then clock_timestamp() else extended_at end
+"""
+
 UNPIN = f"""
-    update artifacts
-       set pinned_at = null, pin_note = null,
-           expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s))
+    update artifacts set pinned_at = null, pin_note = null, {_WITH_GRACE}
      where file_id = %(file_id)s and state = 'available' and pinned_at is not null
+    returning {_COLUMNS}
+"""
+
+# Also an expired file that is still stored: the evidence that a hold is for may have expired yesterday.
+HOLD = f"""
+    update artifacts set held_at = coalesce(held_at, clock_timestamp()), hold_note = %(note)s
+     where file_id = %(file_id)s and state = 'available'
+    returning {_COLUMNS}
+"""
+
+RELEASE = f"""
+    update artifacts set held_at = null, hold_note = null, {_WITH_GRACE}
+     where file_id = %(file_id)s and state = 'available' and held_at is not null
     returning {_COLUMNS}
 """
 
@@ -149,6 +166,36 @@ LEFT_BETWEEN_STATES = f"""
 HOLD_ABANDONED = f"""
     select file_id from artifacts where file_id = %(file_id)s and {_ABANDONED} for update skip locked
 """
+
+# Readers --------------------------------------------------------------------------------------------------------------
+
+# The row is locked until the lease is committed: a tombstone of another transaction is waited for, and no lease is
+# given for a file that is being removed.
+BEGIN_READING = """
+    with file as (
+        select file_id from artifacts where file_id = %(file_id)s and state = 'available' for share
+    )
+    insert into artifact_readers (file_id, reader_id, read_until)
+    select file_id, %(reader_id)s, clock_timestamp() + make_interval(secs => %(lease_seconds)s) from file
+    on conflict (file_id, reader_id) do update set read_until = excluded.read_until
+    returning file_id
+"""
+
+# Also leases that could not be written when the reading began. Removes leases of readers that died long ago.
+RENEW_READING = """
+    with forgotten as (
+        delete from artifact_readers
+         where read_until < clock_timestamp() - interval '1 day' and reader_id <> all(%(reader_ids)s)
+    )
+    insert into artifact_readers (file_id, reader_id, read_until)
+    select file_id, reader_id, clock_timestamp() + make_interval(secs => %(lease_seconds)s)
+      from unnest(%(file_ids)s::uuid[], %(reader_ids)s::uuid[]) as reading (file_id, reader_id)
+      join artifacts using (file_id)
+     where state = 'available'
+    on conflict (file_id, reader_id) do update set read_until = excluded.read_until
+"""
+
+END_READING = "delete from artifact_readers where file_id = %(file_id)s and reader_id = %(reader_id)s"
 
 # Maintenance: verification, moves, restoring --------------------------------------------------------------------------
 
@@ -269,6 +316,7 @@ STATES = "select state, count(*) as count from artifacts group by state order by
 BY_KIND = f"""
     select kind, count(*) as files, least(sum(stored_size), 9223372036854775807)::bigint as stored_bytes,
            count(*) filter (where pinned_at is not null) as pinned,
+           count(*) filter (where held_at is not null) as held,
            count(*) filter (where damaged_at is not null) as damaged,
            count(*) filter (where not {KEPT} and expires_at > now()
                               and expires_at <= now() + interval '1 day') as expiring,

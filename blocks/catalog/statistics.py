@@ -18,6 +18,7 @@ class KindStatistics:
     files: int
     stored_bytes: int
     pinned: int
+    held: int
     damaged: int
     expiring: int
     expired: int

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
 from blocks.catalog.maintenance import mark_damaged, mark_verified
 from blocks.custody.manifest import manifest_path, write_manifest
+from blocks.custody.open_reads import OpenReads
 from blocks.custody.open_writes import OpenWrites
 from blocks.custody.read import Content, content_pieces, require_key, verify_stored
 from blocks.custody.write import store
@@ -64,6 +65,7 @@ class Custody:
         self.backend = backend
         self.keys = keys
         self.open_writes = OpenWrites(catalog)
+        self.open_reads = OpenReads(catalog)
         self._reload_keys = reload_keys
         self._keys_read_at = time.monotonic()
         self._new_id = new_id
@@ -223,14 +225,15 @@ class Custody:
             require_key(self.keys, found)
             return await in_thread(lambda _: Content.open(self.backend, self.keys, found))
 
-        content = await self._reading(artifact, opened)
-        try:
-            yield content
-        except ContentMismatch as damage:
-            await self.mark_damaged(content.artifact, damage)
-            raise
-        finally:
-            await asyncio.to_thread(content.close)
+        async with self.open_reads.reading(artifact):
+            content = await self._reading(artifact, opened)
+            try:
+                yield content
+            except (ContentMismatch, BlobMissing) as damage:
+                await self.mark_damaged(content.artifact, damage)
+                raise
+            finally:
+                await asyncio.to_thread(content.close)
 
     async def verify(self, artifact: Artifact) -> bool:
         """Read all stored bytes, compare hashes and tags, and record the result in the catalogue.
@@ -269,7 +272,7 @@ class Custody:
         return self.backend.locate(artifact.location)
 
     async def _reading(self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]]) -> T:
-        """Read stored bytes with *act*; record damage in the catalogue.
+        """Read stored bytes with *act*, and let no run of the retention remove them; record damage in the catalogue.
 
         Missing bytes may just have moved: then retry at the location that the catalogue has now. A missing key may have
         been created since this process read its keys.
@@ -278,14 +281,15 @@ class Custody:
             found = await asyncio.to_thread(self._reload_keys)
             self.keys = self.keys if found.missing else found
         try:
-            try:
-                return await act(artifact)
-            except BlobMissing:
-                current = await self.get(artifact.file_id, even_expired=True)
-                if current.location == artifact.location:
-                    raise
-                artifact = current
-                return await act(artifact)
+            async with self.open_reads.reading(artifact):
+                try:
+                    return await act(artifact)
+                except BlobMissing:
+                    current = await self.get(artifact.file_id, even_expired=True)
+                    if current.location == artifact.location:
+                        raise
+                    artifact = current
+                    return await act(artifact)
         except (ContentMismatch, BlobMissing) as damage:
             await self.mark_damaged(artifact, damage)
             raise

@@ -89,9 +89,16 @@ def test_a_pinned_file_cannot_be_removed(waybill: CommandLine, tmp_path: Path) -
     refused = waybill.json("files", "rm", file_id, expect=1)
     assert "is pinned" in refused["files"][0]["error"]
     assert waybill.json("files", "show", file_id)["pinned_at"] == pinned["pinned_at"]
+    held = waybill.json("files", "hold", file_id, "--note", "case 2026/114")
+    assert (held["held"], held["hold_note"]) == (True, "case 2026/114")
     assert waybill.json("files", "unpin", file_id)["pinned"] is False
+    assert "legal hold" in waybill.json("files", "rm", file_id, expect=1)["files"][0]["error"]
+    assert f"release {file_id}" in waybill.run("files", "hold", file_id).stderr
+    (line,) = [line for line in waybill.run("files", "list").stdout.splitlines() if line.startswith(file_id)]
+    assert "  held  " in line
+    assert waybill.json("files", "release", file_id)["held"] is False
     assert waybill.json("files", "rm", file_id)["removed"] == 1
-    for command in ("pin", "unpin"):
+    for command in ("pin", "unpin", "hold", "release"):
         assert waybill.json("files", command, file_id, expect=1)["error"]["code"] == "ArtifactGone"
         assert waybill.json("files", command, ID, expect=1)["error"]["code"] == "ArtifactNotFound"
 

@@ -66,6 +66,8 @@ async def test_a_files_life(gateway: Gateway, tmp_path: Path) -> None:
             client.delete(file_id)
         assert (refused.value.status, refused.value.code) == (409, "ArtifactPinned")
         assert client.unpin(file_id)["pinned"] is False
+        assert client.hold(file_id, "case 2026/114")["held"] is True
+        assert client.release(file_id)["held"] is False
         client.delete(file_id)
         with pytest.raises(ApiError) as gone:
             client.metadata(file_id)

@@ -241,6 +241,33 @@ async def test_a_pinned_file_stays_whatever_its_time_until_it_is_unpinned(
     assert [len(await gateway.audited(action)) for action in ("pin", "unpin", "delete")] == [2, 1, 1]
 
 
+async def test_a_held_file_stays_until_an_administrator_releases_it(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    artifact, admin = await gateway.put(b"x"), await gateway.headers("admin")
+    for action in ("hold", "release"):
+        assert code_of(await http.post(f"/{artifact.file_id}/{action}")) == (403, "ScopeMissing")
+    held = await http.post(f"/{artifact.file_id}/hold", json={"note": "case 2026/114"}, headers=admin)
+    assert held.status_code == 200, held.text
+    FileDetails.model_validate(held.json())
+    assert (held.json()["held"], held.json()["pinned"], held.json()["hold_note"]) == (True, False, "case 2026/114")
+    async with gateway.custody.catalog.connection() as connection:
+        await connection.execute("update artifacts set expires_at = clock_timestamp()")
+    assert (await http.get(f"/download/{artifact.file_id}")).content == b"x"
+    assert (await http.get("/list")).json()["files"][0]["held"] is True
+    assert code_of(await http.delete(f"/{artifact.file_id}")) == (409, "ArtifactHeld")
+    assert (await http.post(f"/{artifact.file_id}/pin")).json()["held"] is True
+    assert (await http.post(f"/{artifact.file_id}/unpin")).json()["held"] is True, "a pin is a matter of its own"
+    assert code_of(await http.delete(f"/{artifact.file_id}", headers=admin)) == (409, "ArtifactHeld")
+    released = (await http.post(f"/{artifact.file_id}/release", headers=admin)).json()
+    assert (released["held"], released["held_at"], released["hold_note"]) == (False, None, None)
+    assert datetime.fromisoformat(released["expires_at"]) > datetime.now(UTC) + DAY - timedelta(minutes=5)
+    assert (await http.post(f"/{artifact.file_id}/release", headers=admin)).json() == released
+    assert (await http.delete(f"/{artifact.file_id}")).status_code == 200
+    assert code_of(await http.post(f"/{artifact.file_id}/hold", headers=admin)) == (410, "ArtifactGone")
+    (entry,) = await gateway.audited("hold")
+    assert entry["detail"] == {"note": "case 2026/114"}
+    assert len(await gateway.audited("release")) == 2
+
+
 async def test_a_refused_deletion_leaves_no_line_in_the_log(gateway: Gateway, http: httpx.AsyncClient) -> None:
     artifact = await gateway.put(b"x")
     await http.post(f"/{artifact.file_id}/pin")
@@ -299,6 +326,8 @@ async def test_each_path_asks_for_its_scope(gateway: Gateway) -> None:
         ("POST", f"/{artifact.file_id}/share"): "read and write",
         ("POST", f"/{artifact.file_id}/pin"): "write",
         ("POST", f"/{artifact.file_id}/unpin"): "write",
+        ("POST", f"/{artifact.file_id}/hold"): "admin",
+        ("POST", f"/{artifact.file_id}/release"): "admin",
         ("DELETE", f"/{artifact.file_id}"): "write",
     }
     for (method, path), needed in paths.items():

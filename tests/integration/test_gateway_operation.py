@@ -33,6 +33,7 @@ from prefect.states import Running
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from blocks.catalog.keeping import hold
 from blocks.errors import CatalogUnavailable, InvalidSettings, StorageFull, StorageUnavailable
 from blocks.keys import add_identity, load_storage_keys
 from blocks.postgres import connect
@@ -440,21 +441,23 @@ async def test_custody_is_told_by_kind_with_what_goes_soon(watched: Gateway, uns
     await watched.put(b"b" * 10, keep_for=timedelta(days=9))
     pinned = await watched.put(b"c", keep_for=timedelta(hours=1))
     gone = await watched.put(b"d", keep_for=timedelta(hours=1))
+    held = await watched.put(b"f", keep_for=timedelta(hours=1))
     damaged = await watched.put(b"e", kind="export", keep_for=timedelta(days=9))
     async with watched.custody.catalog.connection() as connection:
         await watched.custody.catalog.pin(connection, pinned.file_id)
+        await hold(connection, held.file_id)
         await connection.execute("update artifacts set expires_at = now() where file_id = %s", [gone.file_id])
         await connection.execute(
             "update artifacts set damaged_at = now(), damage = 'a flip' where file_id = %s", [damaged.file_id]
         )
         await connection.execute("update artifacts set state = 'deleting' where file_id = %s", [first.file_id])
     found = await scrape(watched)
-    stored = sum(watched.stored(one).stat().st_size for one in (pinned, gone)) + first.stored_size - 990
-    assert found["waybill_custody_files{kind=upload}"] == 3
+    stored = sum(watched.stored(one).stat().st_size for one in (pinned, gone, held)) + first.stored_size - 990
+    assert found["waybill_custody_files{kind=upload}"] == 4
     assert found["waybill_custody_bytes{kind=upload}"] == pytest.approx(stored, abs=50)
     assert found["waybill_custody_files{kind=export}"] == 1
     assert found["waybill_custody_files{kind=stage_output}"] == found["waybill_custody_bytes{kind=stage_output}"] == 0
-    assert found["waybill_files_pinned"] == 1
+    assert found["waybill_files_pinned"] == found["waybill_files_held"] == 1
     assert found["waybill_files_expired_not_removed"] == 1
     assert found["waybill_files_expiring_next_day"] == 0
     assert found["waybill_files_damaged"] == 1

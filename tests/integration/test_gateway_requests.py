@@ -125,6 +125,10 @@ async def test_an_upload_that_is_repeated_is_stored_once(gateway: Gateway) -> No
     replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
     assert sorted(replayed, key=str) == [None, *["true"] * 11]
     assert len({answer.headers["location"] for answer in answers}) == 1
+    # A response that an earlier version stored has no "held".
+    async with gateway.custody.catalog.connection() as connection:
+        await connection.execute("update idempotent_requests set answer = answer - 'held'")
+    assert (await upload(gateway, headers, **given)).json() == {**answers[0].json(), "held": False}
     assert await count(gateway, "artifacts") == 1
     for changed in ({"content": b"other"}, {"name": "b.md"}, {"source_type": "scan"}):
         other = await upload(gateway, headers, **{**given, **changed})  # type: ignore[arg-type]

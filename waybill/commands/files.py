@@ -1,10 +1,9 @@
-"""``waybill files list|show|put|rm|pin|unpin`` and ``waybill stats``: what is in custody."""
+"""``waybill files list|show|put|rm`` and ``waybill stats``: what is in custody."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -160,38 +159,6 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
     return 1 if failed else 0
 
 
-def pin(
-    file_id: FileId,
-    note: Annotated[str | None, typer.Option(metavar="TEXT", help="Why the file is kept.")] = None,
-    as_json: AsJson = False,
-) -> int:
-    """Keep a file past its expiry until it is unpinned.
-
-    A pinned file cannot be deleted.
-    """
-    from waybill.services.files import pin_file
-
-    wanted = read_id(file_id)
-    artifact = _change_pin(lambda custody, _: pin_file(custody, wanted, note=note, by=this_account()), as_json)
-    if not as_json:
-        print_notice(f"{artifact.filename} stays until: waybill files unpin {artifact.file_id}")
-    return 0
-
-
-def unpin(file_id: FileId, as_json: AsJson = False) -> int:
-    """Let a file expire again.
-
-    One whose time is over stays for another day.
-    """
-    from waybill.services.files import unpin_file
-
-    wanted = read_id(file_id)
-    artifact = _change_pin(lambda custody, _: unpin_file(custody, wanted, by=this_account()), as_json)
-    if not as_json:
-        print_notice(f"{artifact.filename} expires at {human_time(artifact.expires_at.isoformat())}")
-    return 0
-
-
 def stats(as_json: AsJson = False) -> int:
     """Show how much is in custody and in the search index.
 
@@ -233,15 +200,6 @@ def stats(as_json: AsJson = False) -> int:
     return 0
 
 
-def _change_pin(work: Callable[[Custody, Settings], Coroutine[None, None, Artifact]], as_json: bool) -> Artifact:
-    artifact = with_custody(work)
-    if as_json:
-        print_json(artifact.metadata_view())
-    else:
-        print_line(f"{artifact.file_id}  {artifact.filename}  {'pinned' if artifact.pinned_at else 'not pinned'}")
-    return artifact
-
-
 def _row(artifact: Artifact) -> tuple[str, ...]:
     return (
         str(artifact.file_id),
@@ -250,7 +208,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
         f"{artifact.stage} {artifact.stage_name}" if artifact.stage else "",
         human_size(artifact.size),
         human_time(artifact.created_at.isoformat()),
-        human_time(artifact.expires_at.isoformat()),
+        "held" if artifact.held_at else "pinned" if artifact.pinned_at else human_time(artifact.expires_at.isoformat()),
         artifact.source_file,
     )
 

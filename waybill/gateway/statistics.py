@@ -154,6 +154,9 @@ async def _custody(catalog: Catalog) -> Families:
         GaugeMetricFamily(
             "waybill_files_pinned", "Files that are kept until they are unpinned.", sum(one.pinned for one in kinds)
         ),
+        GaugeMetricFamily(
+            "waybill_files_held", "Files that are under a legal hold.", sum(one.held for one in kinds)
+        ),
         GaugeMetricFamily("waybill_files_damaged", "Files found damaged.", sum(one.damaged for one in kinds)),
         GaugeMetricFamily(
             "waybill_files_expiring_next_day", "Files that expire within 24 h.", sum(one.expiring for one in kinds)

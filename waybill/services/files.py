@@ -11,6 +11,7 @@ from uuid import UUID
 
 from blocks.access import Actor, record
 from blocks.catalog import Artifact, Connection
+from blocks.catalog.keeping import hold, release
 from blocks.custody import Custody, MakeAvailable
 from blocks.errors import ArtifactGone
 from blocks.links import Link
@@ -72,6 +73,22 @@ async def unpin_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
     async with custody.catalog.transaction() as connection:
         artifact = await custody.catalog.unpin(connection, file_id)
         await record(connection, by.entry("unpin", file_id=file_id))
+    return artifact
+
+
+async def hold_file(custody: Custody, file_id: UUID, *, note: str | None, by: Actor) -> Artifact:
+    """Put a file under a legal hold, also an expired one that is still stored. Raises `ArtifactNotFound`."""
+    async with custody.catalog.transaction() as connection:
+        artifact = await hold(connection, file_id, note=note)
+        await record(connection, by.entry("hold", file_id=file_id, detail={"note": note} if note else {}))
+    return artifact
+
+
+async def release_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifact:
+    """Lift the legal hold of a file. Raises `ArtifactNotFound`, also as `ArtifactGone`."""
+    async with custody.catalog.transaction() as connection:
+        artifact = await release(connection, file_id) or await custody.catalog.get(connection, file_id)
+        await record(connection, by.entry("release", file_id=file_id))
     return artifact
 
 

@@ -130,20 +130,21 @@ class _Source:
         self._at = self._hashed_to = start
         self._piece, self._piece_start = memoryview(b""), start
         self._piece_bytes = _FIRST_PIECE_BYTES
-        self._opened = AsyncExitStack()
+        self._leased, self._opened = AsyncExitStack(), AsyncExitStack()
         self._content: Content | None = None
         self._upcoming: asyncio.Task[bytes] | None = None
         self._hash: BackgroundHash | None = None
-        self._is_verified = False
+        self._is_verified = self._is_leased = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        await self._drop_upcoming()
-        await self._opened.__aexit__(*error)  # notes in the catalogue that the file is damaged
-        if self._hash is not None:
-            await self._hash.close()
+        async with self._leased:
+            await self._drop_upcoming()
+            await self._opened.__aexit__(*error)  # notes in the catalogue that the file is damaged
+            if self._hash is not None:
+                await self._hash.close()
 
     @property
     def has_more(self) -> bool:
@@ -202,6 +203,10 @@ class _Source:
 
     async def _open(self) -> Content:
         if self._content is None:
+            if not self._is_leased:
+                # Until the end, also while the file is closed: what a client has begun it can finish.
+                self._is_leased = True
+                await self._leased.enter_async_context(self._custody.open_reads.reading(self._artifact))
             self._content = await self._opened.enter_async_context(self._custody.open_content(self._artifact))
             is_whole = (self._start, self._stop) == (0, self._content.size)
             if is_whole and self._hash is None and not self._is_verified:

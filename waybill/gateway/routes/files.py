@@ -1,4 +1,4 @@
-"""``/files``: upload, lists, metadata, share, pin, unpin, delete. Content is served by `downloads`.
+"""``/files``: upload, lists, metadata, share, pin, unpin, hold, release, delete. Content is served by `downloads`.
 
 Responses are those of ``waybill files ... --json``, without the location of the stored bytes.
 """
@@ -18,7 +18,7 @@ from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection, Kind
 from blocks.errors import InvalidOptions
 from waybill.gateway.access import Caller
-from waybill.gateway.dependencies import GatewayResources, Reader, Sharer, Writer
+from waybill.gateway.dependencies import Admin, GatewayResources, Reader, Sharer, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import upload_metadata
@@ -34,7 +34,7 @@ from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import keep, upload_form
-from waybill.services.files import delete_file, pin_file, share_file, unpin_file
+from waybill.services.files import delete_file, hold_file, pin_file, release_file, share_file, unpin_file
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)
 
@@ -76,6 +76,7 @@ class FileEntry(BaseModel):
     metadata: dict[str, Any] = Field(examples=[{"chunks": 12}])
     damaged: str | None = Field(description="What is wrong with the stored bytes, if a check found something")
     pinned: bool
+    held: bool = Field(default=False, description="Whether a legal hold keeps the file")
 
 
 class FileDetails(FileEntry):
@@ -158,7 +159,7 @@ class SharedLink(BaseModel):
     capped: bool = Field(description="Whether it expires earlier than requested, because the file does")
 
 
-class PinOptions(BaseModel):
+class KeepOptions(BaseModel):
     """Why the file is kept."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"note": "until the audit is over"}]})
@@ -255,7 +256,7 @@ async def list_by_stage(
 
 @router.delete("/{file_id:uuid}", responses=errors(404, 409, 410), response_model=FileRemoved | FileRemovedUnread)
 async def delete(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
-    """Delete a file permanently. The catalogue keeps a record that it existed. A pinned file is refused (409)."""
+    """Delete a file permanently. The catalogue keeps its record. A pinned or held file is refused (409)."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
     return json_response({**_shown_to(caller, artifact.listing()), "state": "removed"})
 
@@ -287,7 +288,7 @@ async def share(
     "/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails | FileChanged
 )
 async def pin(
-    caller: Writer, resources: GatewayResources, file_id: UUID, options: PinOptions | None = None
+    caller: Writer, resources: GatewayResources, file_id: UUID, options: KeepOptions | None = None
 ) -> Response:
     """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
     note = options.note if options else None
@@ -302,11 +303,32 @@ async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> R
     return json_response(_shown_to(caller, artifact.metadata_view()))
 
 
+@router.post("/{file_id:uuid}/hold", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
+async def hold(
+    caller: Admin, resources: GatewayResources, file_id: UUID, options: KeepOptions | None = None
+) -> Response:
+    """Put a file under a legal hold: readable and not deleted until it is released, whatever its pin and its expiry.
+
+    Also a file that has expired, as long as its bytes are stored.
+    """
+    note = options.note if options else None
+    artifact = await hold_file(resources.custody, file_id, note=note, by=caller)
+    return json_response(_shown(artifact.metadata_view()))
+
+
+@router.post("/{file_id:uuid}/release", responses=errors(404, 410), response_model=FileDetails)
+async def release(caller: Admin, resources: GatewayResources, file_id: UUID) -> Response:
+    """Lift the legal hold of a file. One whose expiry has passed stays for another day."""
+    artifact = await release_file(resources.custody, file_id, by=caller)
+    return json_response(_shown(artifact.metadata_view()))
+
+
 def _uploaded(resources: Resources, answer: dict[str, Any], *, replayed: bool) -> Response:
     location = f"{resources.links.base_url}/api/v1/files/metadata/{answer['file_id']}"
     headers = {"Location": location, **({"Idempotency-Replayed": "true"} if replayed else {})}
-    # The fields in a fixed order, also when they come from the database.
-    return json_response({name: answer[name] for name in FileEntry.model_fields}, status=201, headers=headers)
+    # The fields in a fixed order, also when they come from the database; one that an earlier version stored lacks some.
+    entry = {name: answer.get(name, known.default) for name, known in FileEntry.model_fields.items()}
+    return json_response(entry, status=201, headers=headers)
 
 
 async def _page(resources: Resources, **filters: Any) -> Response:
