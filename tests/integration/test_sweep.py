@@ -399,6 +399,32 @@ async def test_more_than_a_page_is_listed_and_one_that_cannot_be_removed_is_repo
     assert paths_of((await sweep(local.custody)).removed) == [odd]
 
 
+async def test_an_outage_in_the_middle_leaves_a_rest_that_the_next_sweep_removes(
+    local: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await local.custody.take(draft(), b"kept")
+    lost = [await local.custody.take(draft(), b"lost") for _ in range(4)]
+    for one in lost:
+        await lose_row(local, one.file_id)
+    limits = SweepLimits(restorable=True)
+    await sweep(local.custody, limits=limits)
+    await time_passes(local)
+    delete_many = local.backend.delete_many
+
+    def away(paths: list[str]) -> dict[str, str]:
+        delete_many(paths[:2])
+        raise StorageUnavailable("cannot delete blobs: the server cannot be reached; try again later")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local.backend, "delete_many", away)
+        report = await sweep(local.custody, limits=limits)
+    assert (report.removed.count, report.is_complete) == (0, False)
+    assert report.stopped is not None and "cannot be reached" in report.stopped
+    report = await sweep(local.custody, limits=limits)
+    assert (report.removed.by_what, report.stopped) == ({"manifest": 2, "restorable": 2}, None)
+    assert len(local.blobs()) == 1
+
+
 # Interrupted writers --------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ retries, the limit on concurrent calls, and the watchdog that ends calls in whic
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import os
 import random
@@ -231,6 +233,7 @@ class _Client:
             # botocore sends "Expect: 100-continue" before a file-like body, and aiohttp waits for that answer for ever;
             # not every server and proxy sends it.
             client.meta.events.register_last("before-call.s3", _without_expect)
+            client.meta.events.register_last("before-call.s3.DeleteObjects", _with_md5)
             self._known.add(id(client))
         return client
 
@@ -291,6 +294,12 @@ def _options_refused(options: Mapping[str, Any]) -> Generator[None]:
 
 def _without_expect(params: dict[str, Any], **_: Any) -> None:
     params["headers"].pop("Expect", None)
+
+
+def _with_md5(params: dict[str, Any], **_: Any) -> None:
+    """Add the digest that many servers demand of this request; botocore sends the newer CRC32 alone."""
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
 
 
 def _with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
