@@ -250,9 +250,14 @@ class Catalog:
         """Return the rows that *run_id* left pending or half deleted. Only for runs that are known to be dead."""
         return [Unfinished(**row) for row in await fetch_all(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})]
 
-    async def statistics(self, connection: Connection) -> Row:
-        """Return counts, bytes, oldest and newest of available files, in all, by kind and by stage."""
-        groups = await fetch_all(connection, queries.STATISTICS, {})
+    async def statistics(
+        self, connection: Connection, statement: str = queries.STATISTICS, values: Mapping[str, Any] | None = None
+    ) -> Row:
+        """Return counts, bytes, oldest and newest of available files, in all, by kind and by stage.
+
+        *statement* with its *values* may be another one that groups fewer files.
+        """
+        groups = await fetch_all(connection, statement, values or {})
         states = await fetch_all(connection, queries.STATES, {})
         kinds = sorted({str(group["kind"]) for group in groups})
         return {

@@ -7,18 +7,22 @@ being read since. Nothing is removed that no plan names, and no plan removes a f
 Importing this package imports pydantic: commands that only read import it when they need it.
 """
 
-from blocks.retention.execution import BATCHES_AT_ONCE, Outcome, Removed, execute_plan
+from blocks.retention.execution import BATCHES_AT_ONCE, Outcome, Removed, execute_plan, finish_deletions
 from blocks.retention.plans import (
     Exceptional,
     Group,
     Plan,
     PlannedFile,
+    abandon_plan,
     exceptions,
+    files_of,
     get_plan,
     make_plan,
     newest_plans,
     planned_files,
     removed_by,
+    start_plan,
+    statistics_without,
     unfinished_plans,
 )
 from blocks.retention.policy import REASONS, REMOVING, Candidate, Decision, Period, RetentionPolicy, decide
@@ -37,13 +41,18 @@ __all__ = [
     "PlannedFile",
     "Removed",
     "RetentionPolicy",
+    "abandon_plan",
     "decide",
     "exceptions",
     "execute_plan",
+    "files_of",
+    "finish_deletions",
     "get_plan",
     "make_plan",
     "newest_plans",
     "planned_files",
     "removed_by",
+    "start_plan",
+    "statistics_without",
     "unfinished_plans",
 ]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import orjson
 
@@ -20,10 +20,9 @@ from blocks.catalog import Connection
 from blocks.custody import Custody
 from blocks.custody.manifest import manifest_path
 from blocks.errors import WaybillError
-from blocks.postgres import Row, execute, fetch_all
+from blocks.postgres import Row, execute, fetch_all, fetch_row
 from blocks.retention import statements
-from blocks.retention.plans import Batch, Plan, claim_batch, end_plan, free_batches, start_plan
-from blocks.runtime.threads import to_its_end
+from blocks.retention.plans import Batch, Plan, claim_batch, claimant, end_plan, start_plan
 
 # One waits for the storage while another one waits for the catalogue; more gain nothing on a disk.
 BATCHES_AT_ONCE = 3
@@ -83,12 +82,12 @@ async def execute_plan(
     """
     async with custody.catalog.connection() as connection:
         plan = await start_plan(connection, plan.plan_id)
-    outcome, process_id = Outcome(), uuid4()
+    outcome = Outcome()
 
-    async def work() -> None:
+    async def work(claimed_by: int) -> None:
         while True:
             async with custody.catalog.connection() as connection:
-                batch = await claim_batch(connection, plan.plan_id, process_id)
+                batch = await claim_batch(connection, plan.plan_id, claimed_by)
             if batch is None:
                 return
             done = await _execute_batch(custody, plan, batch, record)
@@ -96,36 +95,66 @@ async def execute_plan(
             if on_batch is not None:
                 on_batch(outcome)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(batches_at_once):
-                group.create_task(work())
-    except BaseExceptionGroup as errors:
-        await to_its_end(_free(custody, plan.plan_id, process_id))
-        raise _first_known(errors) from errors
+    async with claimant(custody.catalog) as claimed_by:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(batches_at_once):
+                    group.create_task(work(claimed_by))
+        except BaseExceptionGroup as errors:
+            raise _first_known(errors) from errors
     async with custody.catalog.connection() as connection:
         if not await end_plan(connection, plan.plan_id):
             _LOG.info("plan=%s: another process works on its last batches", plan.plan_id)
     return outcome
 
 
+async def finish_deletions(custody: Custody, *, index: bool = True) -> Outcome:
+    """Delete the bytes of files that earlier processes made unreadable and did not come to delete, or could not.
+
+    With *index*, documents without a stored file leave the search index. Raises like `execute_plan`.
+    """
+    outcome, after = Outcome(), UUID(int=0)
+    while True:
+        values = {"after": after, "limit": statements.BATCH_FILES}
+        async with custody.catalog.connection() as connection:
+            file_ids = [row["file_id"] for row in await fetch_all(connection, statements.LEFT_DELETING, values)]
+        if not file_ids:
+            return outcome
+        after = file_ids[-1]
+        outcome.add(await _finish_files(custody, file_ids, index=index))
+
+
 async def _execute_batch(custody: Custody, plan: Plan, batch: Batch, record: RecordRemoved) -> Outcome:
     if batch.action == "renew":
         return await _renew(custody, batch)
     rows = await _entomb(custody, plan, batch, record)
+    kept = {str(row["file_id"]): str(row["kept"]) for row in rows if row["kept"] not in {None, "gone"}}
+    index = plan.policy.search_index == "remove"
+    return await _finish_files(custody, batch.file_ids, index=index, batch=batch, kept=kept)
+
+
+async def _finish_files(
+    custody: Custody,
+    file_ids: Sequence[UUID],
+    *,
+    index: bool,
+    batch: Batch | None = None,
+    kept: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Delete the bytes of those of the files that are tombstones, then mark their rows as deleted, and *batch* done."""
     async with custody.catalog.connection() as connection:
-        tombstones = await fetch_all(connection, statements.TOMBSTONES, {"file_ids": batch.file_ids})
+        tombstones = await fetch_all(connection, statements.TOMBSTONES, {"file_ids": list(file_ids)})
     failed = await asyncio.to_thread(_delete, custody, tombstones)
     gone = [row["file_id"] for row in tombstones if str(row["file_id"]) not in failed]
-    done = Outcome(
-        removed=len(gone),
-        removed_bytes=sum(int(row["stored_size"] or 0) for row in tombstones if str(row["file_id"]) not in failed),
-        kept={str(row["file_id"]): str(row["kept"]) for row in rows if row["kept"] not in {None, "gone"}},
-        failed=failed,
-    )
     async with custody.catalog.transaction() as connection:
-        await execute(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
-        await _finish(connection, batch, done)
+        finished = await fetch_row(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
+        if index:
+            await execute(connection, statements.REMOVE_FROM_INDEX, {"file_ids": list(file_ids)})
+        done = Outcome(
+            removed=int(finished["files"]), removed_bytes=int(finished["bytes"]), kept=dict(kept or {}), failed=failed
+        )
+        if batch is not None:
+            await _finish(connection, batch, done)
     return done
 
 
@@ -173,14 +202,6 @@ async def _finish(connection: Connection, batch: Batch, done: Outcome) -> None:
         "failed": orjson.dumps(done.failed).decode(),
     }
     await execute(connection, statements.FINISH_BATCH, values)
-
-
-async def _free(custody: Custody, plan_id: UUID, process_id: UUID) -> None:
-    try:
-        async with custody.catalog.connection() as connection:
-            await free_batches(connection, plan_id, process_id)
-    except WaybillError:
-        _LOG.info("plan=%s: its batches are free in two minutes", plan_id)
 
 
 def _first_known(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,8 +6,10 @@ read since. A plan whose process was killed is finished by the next run.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,11 +17,13 @@ from uuid import UUID, uuid4
 import orjson
 
 from blocks.catalog import Catalog, Connection
-from blocks.errors import PlanNotFound
+from blocks.errors import PlanNotFound, WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.retention import statements
 from blocks.retention.policy import REMOVING, RetentionPolicy
 
+# The sign bit stays free, so that the parts of the number are what Postgres shows of a lock.
+_CLAIMANT_BITS = 63
 # Sorting a million rows in memory instead of on the disk; one such statement runs at a time.
 _WORK_MEMORY = "set local work_mem = '128MB'"
 
@@ -57,6 +61,8 @@ class Plan:
     renewals: int
     groups: tuple[Group, ...]
     statistics: Mapping[str, Any]
+    kept: tuple[PlannedFile, ...] = ()
+    """Some of the files that stay, where they were asked for; those that a rule protects first. Not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedFile:
-    """A file that a plan removes."""
+    """A file with the *rule* by which a plan removes or keeps it."""
 
     file_id: UUID
     rule: str
@@ -98,10 +104,11 @@ class Exceptional:
     reason: str
 
 
-async def make_plan(catalog: Catalog, policy: RetentionPolicy) -> Plan:
+async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: int = 0) -> Plan:
     """Judge every available file by *policy* at the database's time, and store what goes. Removes nothing.
 
-    One transaction, so that all files are judged by one state of the catalogue. Raises `CatalogUnavailable`.
+    The plan also has up to *kept_limit* of the files that stay. One transaction, so that all files are judged by one
+    state of the catalogue. Raises `CatalogUnavailable`.
     """
     plan_id = uuid4()
     async with catalog.transaction() as connection:
@@ -109,13 +116,16 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy) -> Plan:
         now = (await fetch_row(connection, statements.NOW, {}))["now"]
         await execute(connection, _WORK_MEMORY, {})
         await execute(connection, statements.FOUND_TABLE, {})
-        rows = await fetch_all(connection, statements.judge_statement(policy), statements.judge_values(policy, now))
+        await execute(connection, statements.KEPT_TABLE, {})
+        values = statements.judge_values(policy, now, kept_limit)
+        rows = await fetch_all(connection, statements.judge_statement(policy), values)
         groups = [{**row, "bytes": int(row["bytes"])} for row in rows]
         going = sum(group["files"] for group in groups if group["rule"] in REMOVING)
         cap = policy.cap(sum(group["files"] for group in groups))
         over_cap = 0
         if going > cap:
-            over_cap = int((await fetch_row(connection, statements.LEAVE_OVER_CAP, {"cap": cap}))["files"])
+            left = await fetch_row(connection, statements.LEAVE_OVER_CAP, {"cap": cap, "kept_limit": kept_limit})
+            over_cap = int(left["files"])
         await execute(
             connection,
             statements.ADD_PLAN,
@@ -130,7 +140,8 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy) -> Plan:
         )
         sealed = await fetch_row(connection, statements.STORE_BATCHES, {"plan_id": plan_id})
         await execute(connection, statements.SEAL_PLAN, {"plan_id": plan_id, **sealed})
-        return await get_plan(connection, plan_id)
+        kept = await fetch_all(connection, statements.KEPT_FILES, {"kept_limit": kept_limit})
+        return replace(await get_plan(connection, plan_id), kept=tuple(PlannedFile(**row) for row in kept))
 
 
 async def get_plan(connection: Connection, plan_id: UUID) -> Plan:
@@ -152,7 +163,7 @@ async def unfinished_plans(connection: Connection) -> list[Plan]:
 
 
 async def start_plan(connection: Connection, plan_id: UUID) -> Plan:
-    """Mark a plan as being executed. Idempotent. Raises `PlanNotFound` for one that is done."""
+    """Mark a plan as being executed, also an abandoned one. Idempotent. Raises `PlanNotFound` for one that is done."""
     row = await fetch_optional(connection, statements.START_PLAN, {"plan_id": plan_id})
     if row is not None:
         return _plan(row)
@@ -165,16 +176,29 @@ async def end_plan(connection: Connection, plan_id: UUID) -> bool:
     return await fetch_optional(connection, statements.END_PLAN, {"plan_id": plan_id}) is not None
 
 
-async def claim_batch(connection: Connection, plan_id: UUID, process_id: UUID) -> Batch | None:
-    """Return the next batch that nothing works on; *process_id* is the claimant."""
-    values = {"plan_id": plan_id, "process_id": process_id}
+async def abandon_plan(connection: Connection, plan_id: UUID) -> None:
+    """Mark a plan as given up: no later run goes on with it, unless it is started by name."""
+    await execute(connection, statements.ABANDON_PLAN, {"plan_id": plan_id})
+
+
+@asynccontextmanager
+async def claimant(catalog: Catalog) -> AsyncGenerator[int]:
+    """Yield a number by which this process claims batches; they are free again as soon as its session has ended."""
+    number = secrets.randbits(_CLAIMANT_BITS)
+    async with catalog.connection() as connection:
+        await execute(connection, statements.LOCK_CLAIMANT, {"claimant": number})
+        try:
+            yield number
+        finally:
+            with suppress(WaybillError):  # a session that is lost holds nothing
+                await execute(connection, statements.UNLOCK_CLAIMANT, {"claimant": number})
+
+
+async def claim_batch(connection: Connection, plan_id: UUID, claimed_by: int) -> Batch | None:
+    """Return the next batch that no living process works on; *claimed_by* is a `claimant`."""
+    values = {"plan_id": plan_id, "claimant": claimed_by}
     row = await fetch_optional(connection, statements.CLAIM_BATCH, values)
     return Batch(plan_id=plan_id, **row) if row else None
-
-
-async def free_batches(connection: Connection, plan_id: UUID, process_id: UUID) -> None:
-    """Give up the batches that this process has claimed and not finished."""
-    await execute(connection, statements.FREE_BATCHES, {"plan_id": plan_id, "process_id": process_id})
 
 
 async def planned_files(catalog: Catalog, plan_id: UUID, *, limit: int | None = None) -> AsyncIterator[PlannedFile]:
@@ -195,6 +219,17 @@ async def exceptions(connection: Connection, plan_id: UUID, *, limit: int = 1000
     """Return planned files that stayed after all, and those whose deletion failed."""
     rows = await fetch_all(connection, statements.EXCEPTIONS, {"plan_id": plan_id, "limit": limit})
     return [Exceptional(file_id=UUID(row["file_id"]), outcome=row["outcome"], reason=row["reason"]) for row in rows]
+
+
+async def files_of(connection: Connection, rules: Mapping[UUID, str]) -> list[PlannedFile]:
+    """Return the files of *rules*, which names a rule for each."""
+    rows = await fetch_all(connection, statements.FILES, {"file_ids": list(rules)})
+    return [PlannedFile(**row, rule=rules[row["file_id"]]) for row in rows]
+
+
+async def statistics_without(catalog: Catalog, connection: Connection, plan_id: UUID) -> Row:
+    """Return `Catalog.statistics` as they would be if the files of a plan were gone."""
+    return await catalog.statistics(connection, statements.STATISTICS_WITHOUT, {"plan_id": plan_id})
 
 
 async def removed_by(connection: Connection, plan_id: UUID) -> tuple[int, int]:

@@ -47,6 +47,7 @@ REASONS: Mapping[str, str] = {
     "newest": "it is among the newest files of its source and stage",
     "input": "a file that was made from it is kept",
     "not_due": "its time is not over",
+    "over_cap": "its time was over, but one run removes a bounded number of files",
     "expired": "its time was over",
     "older_than": "it was older than the policy allows",
     "budget": "it was among the oldest files, and the store was over its size budget",

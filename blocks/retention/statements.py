@@ -14,8 +14,6 @@ from blocks.retention.policy import RENEW_BEFORE, RENEW_FOR, RetentionPolicy
 
 # Files of one batch: what one DeleteObjects request takes, and one transaction.
 BATCH_FILES = 1000
-# A batch takes a second or two; a process that was killed holds its batch no longer than this.
-CLAIM_SECONDS = 120.0
 
 NOW = "select clock_timestamp() as now"
 
@@ -39,8 +37,22 @@ def like_pattern(pattern: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
+# What stays, as many files as are asked for: those that a rule protects first, then those that go next.
+KEPT_TABLE = """
+    create temporary table retention_kept (file_id uuid, rule text) on commit drop
+"""
+
+KEPT_FILES = """
+    select a.file_id, k.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256, a.media_type,
+           a.created_at, a.expires_at, a.state
+      from retention_kept k join artifacts a using (file_id)
+     order by k.rule = 'not_due', a.expires_at, a.file_id
+     limit %(kept_limit)s
+"""
+
+
 def judge_statement(policy: RetentionPolicy) -> str:
-    """Return the statement that fills `retention_found`, and counts files and bytes by rule and kind."""
+    """Return the statement that fills `retention_found` and `retention_kept`, and counts files by rule and kind."""
     looks_at_all = policy.max_stored_bytes is not None
     concerned = "true" if looks_at_all else "(f.due is not null or f.near)"
     rank = (
@@ -95,6 +107,10 @@ def judge_statement(policy: RetentionPolicy) -> str:
             insert into retention_found
             select file_id, source_file, stored_size, expires_at, rule, renew_until from decided
              where rule in ('expired', 'older_than', 'budget') or renew_until > expires_at
+        ), kept as (
+            insert into retention_kept
+            select file_id, rule from decided where rule not in ('expired', 'older_than', 'budget')
+             order by rule = 'not_due', expires_at, file_id limit %(kept_limit)s
         )
         select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from decided
          group by rule, kind order by files desc, rule, kind
@@ -140,7 +156,7 @@ def _inputs(policy: RetentionPolicy) -> str:
     """
 
 
-def judge_values(policy: RetentionPolicy, now: datetime) -> dict[str, Any]:
+def judge_values(policy: RetentionPolicy, now: datetime, kept_limit: int) -> dict[str, Any]:
     """Return the values of `judge_statement`; *now* is the database's time."""
     return {
         "now": now,
@@ -154,6 +170,7 @@ def judge_values(policy: RetentionPolicy, now: datetime) -> dict[str, Any]:
         "patterns": [like_pattern(pattern) for pattern in policy.sources],
         "pattern_seconds": [period.total_seconds() for period in policy.sources.values()],
         "max_stored_bytes": policy.max_stored_bytes,
+        "kept_limit": kept_limit,
     }
 
 
@@ -166,7 +183,9 @@ LEAVE_OVER_CAP = f"""
          order by expires_at, file_id offset %(cap)s
     ), left_out as (
         delete from retention_found f using over where f.file_id = over.file_id
-        returning f.stored_size
+        returning f.file_id
+    ), kept as (
+        insert into retention_kept select file_id, 'over_cap' from left_out limit %(kept_limit)s
     )
     select count(*) as files from left_out
 """
@@ -221,10 +240,17 @@ GET_PLAN = f"select {_PLAN} from retention_plans where plan_id = %(plan_id)s"
 
 NEWEST_PLANS = f"select {_PLAN} from retention_plans order by created_at desc, plan_id limit %(limit)s"
 
+# Also one that was abandoned: a person names it again.
 START_PLAN = f"""
-    update retention_plans set state = 'executing', started_at = coalesce(started_at, clock_timestamp())
-     where plan_id = %(plan_id)s and state in ('planned', 'executing')
+    update retention_plans
+       set state = 'executing', started_at = coalesce(started_at, clock_timestamp()), ended_at = null
+     where plan_id = %(plan_id)s and state <> 'done'
     returning {_PLAN}
+"""
+
+ABANDON_PLAN = """
+    update retention_plans set state = 'abandoned', ended_at = clock_timestamp()
+     where plan_id = %(plan_id)s and state = 'executing'
 """
 
 # Plans that a process began and did not end; the oldest first.
@@ -237,22 +263,24 @@ END_PLAN = """
     returning plan_id
 """
 
-CLAIM_BATCH = f"""
-    update retention_batches b
-       set claimed_by = %(process_id)s, claimed_until = clock_timestamp() + make_interval(secs => {CLAIM_SECONDS})
+# Held by the session of a process for as long as it executes a plan.
+LOCK_CLAIMANT = "select pg_advisory_lock(%(claimant)s)"
+UNLOCK_CLAIMANT = "select pg_advisory_unlock(%(claimant)s)"
+
+# Batches of a process whose session has ended, killed or cut off, are free immediately.
+CLAIM_BATCH = """
+    update retention_batches b set claimed_by = %(claimant)s
      where (b.plan_id, b.number) in (
-           select plan_id, number from retention_batches
+           select plan_id, number from retention_batches c
             where plan_id = %(plan_id)s and state = 'pending'
-              and (claimed_until is null
-                   or claimed_until not between clock_timestamp() and clock_timestamp() + interval '10 minutes')
+              and (claimed_by is null
+                   or not exists (select from pg_locks
+                                   where locktype = 'advisory' and objsubid = 1 and granted
+                                     and database = (select oid from pg_database where datname = current_database())
+                                     and classid::bigint = c.claimed_by >> 32
+                                     and objid::bigint = c.claimed_by & 4294967295))
             order by number limit 1 for update skip locked)
     returning number, action, file_ids, rules
-"""
-
-# A batch that fails as a whole is free at once, for the next run.
-FREE_BATCHES = """
-    update retention_batches set claimed_by = null, claimed_until = null
-     where plan_id = %(plan_id)s and claimed_by = %(process_id)s and state = 'pending'
 """
 
 # The tombstones of a batch: exactly the planned files, less what was pinned, held, extended or is being read since.
@@ -292,15 +320,35 @@ TOMBSTONES = """
      where file_id = any(%(file_ids)s) and state = 'deleting'
 """
 
+# Counts what this process has finished: another one may be at work on the same files.
 FINISH_DELETIONS = """
-    update artifacts set state = 'deleted', deleted_at = clock_timestamp(), spare_location = null
-     where file_id = any(%(file_ids)s) and state = 'deleting'
+    with finished as (
+        update artifacts set state = 'deleted', deleted_at = clock_timestamp(), spare_location = null
+         where file_id = any(%(file_ids)s) and state = 'deleting'
+        returning stored_size
+    )
+    select count(*) as files, coalesce(sum(stored_size), 0)::numeric as bytes from finished
+"""
+
+# What earlier processes made unreadable and could not delete, or did not come to delete.
+LEFT_DELETING = """
+    select file_id from artifacts where state = 'deleting' and file_id > %(after)s order by file_id limit %(limit)s
+"""
+
+# Documents of removed files without a stored file. The last of several transactions that remove files of a document
+# sees what the others have removed: this runs after the tombstones are committed.
+REMOVE_FROM_INDEX = """
+    delete from indexed_documents d
+     where d.sha256 in (select document_sha256 from artifacts
+                         where file_id = any(%(file_ids)s) and removed_because is not null)
+       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'available')
+       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'pending')
 """
 
 FINISH_BATCH = """
     update retention_batches
-       set state = 'done', claimed_by = null, claimed_until = null, removed = %(removed)s,
-           removed_bytes = %(removed_bytes)s, kept = %(kept)s, failed = %(failed)s
+       set state = 'done', claimed_by = null, removed = %(removed)s, removed_bytes = %(removed_bytes)s,
+           kept = %(kept)s, failed = %(failed)s
      where plan_id = %(plan_id)s and number = %(number)s
 """
 
@@ -323,6 +371,24 @@ EXCEPTIONS = """
     union all
     select e.key, e.value, 'failed' from retention_batches, jsonb_each_text(failed) e where plan_id = %(plan_id)s
      limit %(limit)s
+"""
+
+FILES = """
+    select file_id, kind, filename, source_file, stage, stage_name, size, sha256, media_type, created_at, expires_at,
+           state
+      from artifacts where file_id = any(%(file_ids)s)
+"""
+
+# Statistics as they will be when the plan is executed.
+STATISTICS_WITHOUT = """
+    select kind, stage, count(*) as count, least(sum(size), 9223372036854775807)::bigint as bytes,
+           min(created_at) as oldest, max(created_at) as newest
+      from artifacts
+     where state = 'available'
+       and file_id not in (select unnest(file_ids) from retention_batches
+                            where plan_id = %(plan_id)s and action = 'remove')
+     group by kind, stage
+     order by kind, stage
 """
 
 # The files of the first batch after a number.

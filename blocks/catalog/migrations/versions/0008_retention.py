@@ -57,8 +57,7 @@ _UP = (
         file_ids      uuid[] not null,
         rules         text[] not null,
         state         text not null default 'pending' check (state in ('pending', 'done')),
-        claimed_by    uuid,
-        claimed_until timestamptz,
+        claimed_by    bigint,
         removed       integer not null default 0,
         removed_bytes bigint not null default 0,
         kept          jsonb not null default '{}',
@@ -67,7 +66,7 @@ _UP = (
         check (cardinality(file_ids) = cardinality(rules) and cardinality(file_ids) between 1 and 1000)
     )
     """,
-    "comment on column retention_batches.claimed_by is 'The process that works on it, until claimed_until unless renewed.'",
+    "comment on column retention_batches.claimed_by is 'The advisory lock of the process that works on it: free as soon as that session has ended.'",
     "comment on column retention_batches.kept is 'File ids with the reason why they stay after all: pinned, held, extended or read since.'",
     "comment on column retention_batches.failed is 'File ids with the error of their deletion, which a later run finishes.'",
     "create index retention_batches_open on retention_batches (plan_id, number) where state = 'pending'",
