@@ -20,7 +20,7 @@ ACTIONS = (
     "export", "export_removed",
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
-    "webhook_replayed", "webhook_tested",
+    "webhook_replayed", "webhook_tested", "expire",
 )  # fmt: skip
 """All recorded actions. `key_used` is recorded once an hour per key and address, `key_refused` 60 times a minute."""
 
@@ -29,7 +29,7 @@ MAX_PAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One action. *actor* is ``key:ID``, ``link`` or ``cli:NAME``; *client* a network address."""
+    """One action. *actor* is ``key:ID``, ``link``, ``cli:NAME`` or ``flow:NAME``; *client* a network address."""
 
     # Set by the database.
     entry_id: int | None = None

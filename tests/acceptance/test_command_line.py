@@ -234,6 +234,31 @@ def test_sweep_removes_at_the_second_look_what_no_row_knows(
     assert on_postgres.json("sweep", "--min-age", "soon", expect=2)["error"]["code"] == "InvalidOptions"
 
 
+def test_expire_removes_what_its_dry_run_has_shown(on_postgres: CommandLine, database_url: str, tmp_path: Path) -> None:
+    put: list[str] = []
+    for name in ("one", "two", "three"):
+        (tmp_path / f"{name}.txt").write_text(f"The file {name}.\n")
+        put.append(on_postgres.json("files", "put", tmp_path / f"{name}.txt")["file_id"])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update artifacts set expires_at = now() where file_id = any(%s)", [put[:2]])
+    dry = on_postgres.json("expire", "--dry-run")
+    assert {one["file_id"] for one in dry["removed"]} == set(put[:2])
+    assert [(one["file_id"], one["rule"]) for one in dry["kept"]] == [(put[2], "not_due")]
+    assert (dry["dry_run"], dry["before"]["total"]["count"], dry["after"]["total"]["count"]) == (True, 3, 1)
+    capped = on_postgres.json("expire", "--max-files", "1", expect=1)
+    assert (len(capped["removed"]), capped["over_cap"], capped["lifted_by"]) == (1, 1, "--max-files 2")
+    said = on_postgres.run("expire", "--plan", dry["plan_id"])
+    assert "1 file removed" in said.stdout and "expired" in said.stdout
+    assert [one["state"] for one in on_postgres.json("expire", "--list")["plans"]] == ["done", "done"]
+    assert on_postgres.json("files", "list")["files"][0]["file_id"] == put[2]
+    for wrong in (
+        ["--older-than", "0"], ["--older-than", "soon"], ["--kind", "secret"], ["--keep-source", "365d"],
+        ["--max-size", "large"], ["--plan", "last"], ["--plan", dry["plan_id"], "--kind", "export"],
+    ):  # fmt: skip
+        assert on_postgres.json("expire", *wrong, expect=2)["error"]["code"] == "InvalidOptions", wrong
+    assert on_postgres.json("expire", "--plan", dry["plan_id"], expect=1)["error"]["code"] == "PlanNotFound"
+
+
 def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:
     path = tmp_path / "later.md"
     path.write_text("# Later\n\nTo be processed from custody.\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -17,6 +18,8 @@ import typer
 from blocks.errors import InvalidOptions
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from blocks.access import Actor
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -25,6 +28,8 @@ FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, a
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
+# At most nine digits: with the largest unit it is less than a bigint.
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(?:([kKMGTP])(i)?)?B?")
 _API_KEY_ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -57,6 +62,27 @@ def read_api_key_id(text: str) -> str:
     if _API_KEY_ID.fullmatch(text) is None:
         raise InvalidOptions("this is not the id of an API key, 12 hexadecimal digits; 'waybill keys list' shows them")
     return text
+
+
+def read_duration(flag: str, text: str | None) -> timedelta | None:
+    """Return the duration of an option, None without it. The error names the *flag*."""
+    from blocks.durations import parse_duration
+
+    try:
+        return None if text is None else parse_duration(text)
+    except InvalidOptions as error:
+        raise InvalidOptions(f"{flag}: {error.message}") from None
+
+
+def read_size(flag: str, text: str | None) -> int | None:
+    """Return the bytes that ``500MB``, ``10GB``, ``1.5TiB`` or a bare number mean, None without the option."""
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise InvalidOptions(f"{flag}: {text!r} is not a size; write a number and a unit: 500MB, 10GB, 1.5TiB")
+    number, prefix, binary = found[1], (found[2] or "").upper(), found[3]
+    return int(Decimal(number) * (1024 if binary else 1000) ** "_KMGTP".index(prefix or "_"))
 
 
 def typed_path(text: str) -> Path:

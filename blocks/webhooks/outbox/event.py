@@ -23,7 +23,9 @@ MAX_BODY_BYTES = 20_000
 _NAMESPACE = UUID("6f1f6c1e-54a5-4c3e-9d5b-1d6b3a1e9a77")
 
 # Fields that a thinned event keeps, as long as they are short: receivers decide by them.
-_KEPT_WHEN_THINNED = ("status", "message", "progress", "sequence", "overall_success", "total_execution_time")
+_KEPT_WHEN_THINNED = (
+    "status", "message", "progress", "sequence", "overall_success", "total_execution_time", "plan_id", "count", "bytes",
+)  # fmt: skip
 _MAX_KEPT_CHARS = 500
 
 PayloadLink = Callable[[str], str | None]

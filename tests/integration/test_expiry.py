@@ -1,0 +1,250 @@
+"""A run of the retention: what it finishes, removes, keeps, records and reports, on local storage and on S3."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+
+from blocks.access import Actor, audit_entries
+from blocks.catalog import Artifact, Catalog
+from blocks.errors import ArtifactGone, PlanNotFound, StorageUnavailable
+from blocks.retention import RetentionPolicy, get_plan
+from blocks.settings import Settings
+from blocks.webhooks.event_links import EventLinks
+from blocks.webhooks.outbox import recent_events, whole_body
+from tasks.expiry import Report, retention_policy, run_retention
+from tests.integration.custody_place import Place, draft
+from tests.s3 import S3Server
+
+BY = Actor(actor="cli:tester")
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+async def place(database_url: str, tmp_path: Path) -> AsyncIterator[Place]:
+    async with Catalog.open(database_url) as catalog:
+        yield Place.at(catalog, tmp_path / "storage")
+
+
+@pytest.fixture(params=["local", "s3"])
+async def anywhere(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[Place]:
+    url, options = None, None
+    if request.param == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        url, options = f"s3://{request.getfixturevalue('s3_bucket')}/store", server.options
+    async with Catalog.open(database_url) as catalog:
+        yield Place.at(catalog, tmp_path / "storage", url=url, options=options)
+
+
+async def stored(place: Place, count: int) -> list[Artifact]:
+    return [await place.custody.take(draft(), f"content {number}".encode()) for number in range(count)]
+
+
+async def sql(place: Place, statement: str, *values: object) -> None:
+    async with place.catalog.connection() as connection:
+        await connection.execute(statement.encode(), values)
+
+
+async def expire(place: Place, *artifacts: Artifact) -> None:
+    await sql(
+        place,
+        "update artifacts set expires_at = clock_timestamp() - interval '1 second' where file_id = any(%s)",
+        [artifact.file_id for artifact in artifacts],
+    )
+
+
+async def run(place: Place, **options: Any) -> Report:
+    policy = options.pop("policy", RetentionPolicy())
+    return await run_retention(place.custody, policy, by=BY, links=EventLinks(None), **options)
+
+
+def ids(files: Sequence[Any]) -> set[UUID]:
+    return {one.file_id for one in files}
+
+
+async def expired_events(place: Place) -> list[dict[str, Any]]:
+    """The whole bodies of all `files_expired` events."""
+    async with place.catalog.connection() as connection:
+        events = await recent_events(connection, DAY, event_types=["files_expired"])
+        return [orjson.loads(await whole_body(connection, one.event_id)) for one in events]
+
+
+async def announced(place: Place) -> list[str]:
+    """The ids of all files in events, each as often as it is there."""
+    return sorted(one["file_id"] for event in await expired_events(place) for one in event["data"]["files"])
+
+
+async def test_a_run_removes_what_the_dry_run_has_named(anywhere: Place) -> None:
+    pinned, *gone, later, fresh = await stored(anywhere, 6)
+    await expire(anywhere, pinned, *gone)
+    await sql(anywhere, "update artifacts set pinned_at = now() where file_id = %s", pinned.file_id)
+    dry = await run(anywhere, dry_run=True)
+    assert ids(dry.removed) == ids(gone) and dry.plan.state == "planned"
+    assert (dry.kept[0].file_id, dry.kept[0].rule) == (pinned.file_id, "pinned"), "the protected come first"
+    assert {one.rule for one in dry.kept[1:]} == {"not_due"} and len(dry.kept) == 3
+    assert (dry.before["total"]["count"], dry.after["total"]["count"]) == (6, 3)
+    assert len(anywhere.blobs()) == 6
+
+    await expire(anywhere, later)
+    real = await run(anywhere, plan_id=dry.plan.plan_id)
+    assert ids(real.removed) == ids(dry.removed), "and not what has expired since"
+    assert (real.removed_files, real.failed_files, real.plan.state) == (3, 0, "done")
+    assert real.after["total"]["count"] == 3
+    assert real.after["by_kind"]["upload"]["bytes"] == sum(one.size for one in (pinned, later, fresh))
+    assert sorted(anywhere.blobs()) == sorted(one.location for one in (pinned, later, fresh))
+    assert await announced(anywhere) == sorted(str(one.file_id) for one in gone)
+    with pytest.raises(PlanNotFound):
+        await run(anywhere, plan_id=dry.plan.plan_id)
+
+
+async def test_one_event_names_the_files_of_a_source(place: Place) -> None:
+    files = await stored(place, 3)
+    await sql(place, "update artifacts set source_file = 'https://me:secret@host/a?token=x' where file_id = %s",
+              files[0].file_id)  # fmt: skip
+    await expire(place, *files)
+    run_id = uuid4()
+    report = await run(place, run_id=run_id)
+    events = {event["source_file"]: event for event in await expired_events(place)}
+    assert set(events) == {"/docs/report.pdf", "https://me@host/a?token=***"}
+    event = events["/docs/report.pdf"]
+    assert (event["event_type"], event["task_id"]) == ("files_expired", str(run_id))
+    assert (event["data"]["count"], event["data"]["plan_id"]) == (2, str(report.plan.plan_id))
+    assert {one["file_id"] for one in event["data"]["files"]} == {str(one.file_id) for one in files[1:]}
+    assert {one["rule"] for one in event["data"]["files"]} == {"expired"}
+
+
+async def test_a_run_leaves_one_entry_in_the_audit_log(place: Place) -> None:
+    await expire(place, *await stored(place, 2))
+    dry = await run(place, dry_run=True)
+    await run(place, plan_id=dry.plan.plan_id)
+    async with place.catalog.connection() as connection:
+        (entry,) = await audit_entries(connection, action="expire")
+    assert entry.actor == "cli:tester"
+    assert (entry.detail["plan_id"], entry.detail["files"]) == (str(dry.plan.plan_id), 2)
+
+
+async def test_a_file_that_cannot_be_deleted_is_named_and_tried_again(place: Place) -> None:
+    files = await stored(place, 3)
+    await expire(place, *files)
+    odd = place.stored(files[1])
+    odd.unlink()
+    odd.mkdir()  # what unlink refuses
+    for removed in (2, 0):
+        report = await run(place)
+        assert (report.removed_files, report.failed_files, report.is_complete) == (removed, 1, False)
+        (failed,) = report.view()["failed"]
+        assert (failed["file_id"], failed["filename"]) == (str(files[1].file_id), "report.pdf")
+        assert failed["error"]
+        assert files[1].file_id not in ids(report.removed)
+    odd.rmdir()
+    report = await run(place)
+    assert (report.finished, report.failed_files, report.is_complete) == (1, 0, True)
+    assert place.nothing_lies_in_the_storage()
+    assert await announced(place) == sorted(str(one.file_id) for one in files), "once each"
+
+
+async def test_the_next_run_finishes_what_an_outage_has_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = await stored(place, 3)
+    await expire(place, *files)
+
+    def away(paths: Sequence[str]) -> dict[str, str]:
+        raise StorageUnavailable("the storage is away")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(place.backend, "delete_many", away)
+        with pytest.raises(StorageUnavailable):
+            await run(place)
+    report = await run(place)
+    assert (report.finished, report.plan.files, report.is_complete) == (3, 0, True)
+    assert place.nothing_lies_in_the_storage()
+    assert await place.states() == {"deleted": 3}
+    assert len(await announced(place)) == 3
+
+
+async def test_an_interrupted_run_is_not_continued_by_the_next_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stored(place, 3)
+    await sql(place, "update artifacts set created_at = now() - interval '9 days'")
+    dry = await run(place, policy=RetentionPolicy(older_than=DAY), dry_run=True)
+    loop, started, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def hangs(paths: Sequence[str]) -> dict[str, str]:
+        loop.call_soon_threadsafe(started.set)
+        go_on.wait()
+        raise StorageUnavailable("too late")
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(place.backend, "delete_many", hangs)
+        running = asyncio.create_task(run(place, plan_id=dry.plan.plan_id))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        go_on.set()
+    async with place.catalog.connection() as connection:
+        assert (await get_plan(connection, dry.plan.plan_id)).state == "abandoned"
+    report = await run(place)
+    assert (report.finished, report.removed_files) == (3, 0), "what is unreadable already is finished"
+    assert place.nothing_lies_in_the_storage()
+
+
+async def test_past_the_cap_a_run_stops_and_says_what_lifts_it(place: Place) -> None:
+    files = await stored(place, 5)
+    await expire(place, *files)
+    report = await run(place, policy=RetentionPolicy(max_files=2))
+    assert (report.removed_files, report.plan.over_cap, report.is_complete) == (2, 3, False)
+    assert report.lifted_by == "--max-files 5"
+    assert [one.rule for one in report.kept] == ["over_cap"] * 3
+    assert report.kept_files == 3
+    again = await run(place, policy=RetentionPolicy(max_files=3))
+    assert (again.removed_files, again.lifted_by, again.is_complete) == (3, None, True)
+
+
+async def test_documents_without_a_file_leave_the_search_index(place: Place) -> None:
+    one, two = await stored(place, 2)
+    await sql(place, "update artifacts set document_sha256 = repeat('1', 64) where file_id = %s", one.file_id)
+    await sql(place, "update artifacts set document_sha256 = repeat('2', 64) where file_id = %s", two.file_id)
+    for digit in "123":
+        await sql(
+            place,
+            "insert into indexed_documents (sha256, title, source, media_type, language, created, summary,"
+            " embedding_model, stage_key, stemmer)"
+            " values (repeat(%s, 64), '', '', '', 'en', '', '', '', '', 'simple')",
+            digit,
+        )
+    await expire(place, one)
+    await run(place, policy=RetentionPolicy(search_index="keep"), dry_run=True)
+    await run(place)
+    async with place.catalog.connection() as connection:
+        cursor = await connection.execute(b"select left(sha256, 1) as digit from indexed_documents order by 1")
+        assert [row["digit"] for row in await cursor.fetchall()] == ["2", "3"], "not what was ingested elsewhere"
+
+
+async def test_two_runs_at_the_same_time_announce_each_file_once(anywhere: Place) -> None:
+    files = await stored(anywhere, 20)
+    await expire(anywhere, *files)
+    one, other = await asyncio.gather(run(anywhere), run(anywhere))
+    assert not (ids(one.removed) & ids(other.removed))
+    assert ids(one.removed) | ids(other.removed) == ids(files)
+    assert sum(report.removed_files + report.finished for report in (one, other)) == 20
+    assert one.is_complete and other.is_complete
+    assert await announced(anywhere) == sorted(str(one.file_id) for one in files)
+    assert anywhere.blobs() == []
+    with pytest.raises(ArtifactGone):
+        await anywhere.custody.get(files[0].file_id)
+
+
+def test_given_rules_win_over_the_settings_and_sources_add_to_theirs() -> None:
+    settings = Settings(retention={"keep_newest": 2, "sources": {"a*": "9d"}})
+    policy = retention_policy(settings, {"keep_newest": 1, "sources": {"b*": DAY}})
+    assert policy.keep_newest == 1
+    assert policy.sources == {"a*": 9 * DAY, "b*": DAY}

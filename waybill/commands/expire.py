@@ -1,0 +1,225 @@
+"""``waybill expire``: remove files by the retention policy, show what it would remove, and list its plans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blocks.errors import InvalidOptions
+from waybill.commands.arguments import AsJson, read_duration, read_id, read_size, this_account
+from waybill.commands.output import (
+    human_size,
+    human_time,
+    print_json,
+    print_line,
+    print_notice,
+    print_table,
+    progress_bar,
+)
+from waybill.commands.session import with_catalog, with_custody
+
+if TYPE_CHECKING:
+    from blocks.catalog import Catalog
+    from blocks.custody import Custody
+    from blocks.retention import Plan
+    from blocks.settings import Settings
+    from tasks.expiry import Report
+
+# People see the first of many files; --json has more.
+_MAX_SHOWN = 20
+
+_TIME = "90s, 15m, 24h, 30d"
+
+
+def expire(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the plan and show it; remove nothing.")] = False,
+    plan: Annotated[
+        str | None, typer.Option(metavar="PLAN_ID", help="Execute exactly this plan, which a dry run has made.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Also remove files that are older than this: {_TIME}.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND", help="Only files of this kind: stage_output, upload, transfer or export."),
+    ] = None,
+    min_age: Annotated[str | None, typer.Option(metavar="TIME", help="Keep files that are younger than this.")] = None,
+    keep_newest: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Keep the newest N files of each source and stage.")
+    ] = None,
+    keep_source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN=TIME", help="Keep files of sources that match for that long: '*/law/*=365d'."),
+    ] = None,
+    keep_inputs: Annotated[bool, typer.Option("--keep-inputs", help="Keep what a kept file was made from.")] = False,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Remove the oldest files until this much is left: 10GB.")
+    ] = None,
+    max_files: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Remove at most N files in this run.")
+    ] = None,
+    max_share: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Remove at most this share of all: 0.5.")
+    ] = None,
+    list_plans: Annotated[bool, typer.Option("--list", help="List the newest plans and their state.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Remove files whose time is over, and say what stays and why.
+
+    Pins, legal holds and the rules of the setting 'retention' keep files; the options here come on top. The exit code
+    is 1 when a file could not be removed, or when more had to go than one run may remove.
+    """
+    rules = {
+        "older_than": read_duration("--older-than", older_than),
+        "kinds": kind or None,
+        "min_age": read_duration("--min-age", min_age),
+        "keep_newest": keep_newest,
+        "sources": _sources(keep_source or []) or None,
+        "keep_inputs": keep_inputs or None,
+        "max_stored_bytes": read_size("--max-size", max_size),
+        "max_files": max_files,
+        "max_share": max_share,
+    }
+    given = {name: value for name, value in rules.items() if value is not None}
+    if list_plans:
+        return _list_plans(as_json)
+    if plan is not None and given:
+        raise InvalidOptions("--plan executes a plan as it was made; leave the options of a policy out, or --plan")
+    return _run(given, dry_run=dry_run, plan_id=plan, as_json=as_json)
+
+
+def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_json: bool) -> int:
+    from blocks.settings import current_settings
+    from tasks.expiry import retention_policy
+
+    wanted = read_id(plan_id) if plan_id is not None else None
+    retention_policy(current_settings(), given)  # what is wrong with it shows before anything is started
+
+    async def work(custody: Custody, settings: Settings) -> Report:
+        from blocks.webhooks.event_links import EventLinks
+        from tasks.expiry import run_retention
+
+        with progress_bar("expire") as show:
+            return await run_retention(
+                custody,
+                retention_policy(settings, given),
+                dry_run=dry_run,
+                plan_id=wanted,
+                by=this_account(),
+                links=EventLinks.of(settings),
+                on_progress=lambda done, total: show(100 * done / max(1, total), f"{done:,} of {total:,} files"),
+            )
+
+    report = with_custody(work)
+    if as_json:
+        print_json(report.view())
+    else:
+        _show(report)
+    return 0 if report.is_complete else 1
+
+
+def _sources(texts: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in texts:
+        pattern, equals, period = text.rpartition("=")
+        if not equals or not pattern:
+            raise InvalidOptions(
+                f"--keep-source: write a pattern and a time, such as '*/contracts/*=365d', not {text!r}"
+            )
+        found[pattern] = read_duration("--keep-source", period)
+    return found
+
+
+def _show(report: Report) -> None:
+    plan = report.plan
+    print_table(
+        ("what", "rule", "kind", "files", "bytes", "why"),
+        [
+            (
+                _what(group.removes, dry_run=report.dry_run),
+                group.rule,
+                group.kind,
+                f"{group.files:,}",
+                human_size(group.bytes),
+                reason,
+            )
+            for group, reason in _by_size(plan)
+        ],
+        numeric=("files", "bytes"),
+    )
+    for one in report.failed[:_MAX_SHOWN]:
+        print_notice(f"{one.file_id}: not deleted: {one.error}")
+    if report.failed_files > _MAX_SHOWN:
+        print_notice(f"and {report.failed_files - _MAX_SHOWN:,} more that could not be deleted")
+    print_line(_totals(report))
+    _show_next_step(report)
+
+
+def _totals(report: Report) -> str:
+    done = "would go" if report.dry_run else "removed"
+    files = "1 file" if report.removed_files == 1 else f"{report.removed_files:,} files"
+    parts = [f"{files} {done} ({human_size(report.removed_bytes)})"]
+    if report.finished:
+        parts.append(f"{report.finished:,} deletions of earlier runs finished")
+    parts.append(f"{report.kept_files:,} stay")
+    if report.renewed:
+        parts.append(f"{report.renewed:,} of them kept past their time")
+    if report.failed_files:
+        parts.append(f"{report.failed_files:,} could not be deleted; the next run tries again")
+    return "; ".join(parts)
+
+
+def _show_next_step(report: Report) -> None:
+    plan = report.plan
+    if plan.over_cap:
+        print_notice(
+            f"stopped at the cap of one run: {plan.over_cap:,} more files would go; {report.lifted_by} lifts it, or "
+            "run the same again"
+        )
+    if report.dry_run and plan.files:
+        print_notice(f"nothing was removed; 'waybill expire --plan {plan.plan_id}' removes exactly these files")
+
+
+def _what(removes: bool, *, dry_run: bool) -> str:
+    return ("would go" if dry_run else "goes") if removes else "stays"
+
+
+def _by_size(plan: Plan) -> list[tuple[Any, str]]:
+    """Return the groups with their reasons: first what goes, the largest first."""
+    from blocks.retention import REASONS
+
+    groups = sorted(plan.groups, key=lambda group: (not group.removes, -group.files))
+    return [(group, REASONS[group.rule]) for group in groups]
+
+
+def _list_plans(as_json: bool) -> int:
+    async def work(catalog: Catalog, _: Settings) -> list[Plan]:
+        from blocks.retention import newest_plans
+
+        async with catalog.connection() as connection:
+            return await newest_plans(connection)
+
+    plans = with_catalog(work)
+    if as_json:
+        from tasks.expiry import plan_view
+
+        print_json({"plans": [plan_view(one) for one in plans]})
+        return 0
+    print_table(
+        ("plan", "state", "made", "files", "bytes", "over cap"),
+        [
+            (
+                str(one.plan_id),
+                one.state,
+                human_time(one.created_at.isoformat()),
+                f"{one.files:,}",
+                human_size(one.bytes),
+                f"{one.over_cap:,}",
+            )
+            for one in plans
+        ],
+        numeric=("files", "bytes", "over cap"),
+    )
+    return 0
