@@ -26,14 +26,15 @@ _STATES_OF_PATHS = """
 
 # Between two paths of the same form, so that the index over `location` answers it whatever the collation is.
 _AVAILABLE_IN = """
-    select file_id, location from artifacts
+    select file_id, location, damaged_at is not null as is_marked from artifacts
      where location between %(first)s and %(last)s and state = 'available'
 """
 _AVAILABLE_OUTSIDE = """
-    select file_id, location from artifacts
+    select file_id, location, damaged_at is not null as is_marked from artifacts
      where state = 'available'
        and split_part(location, '/', 1) || '/' || split_part(location, '/', 2)
            not in (select unnest(%(folders)s::text[]))
+     order by damaged_at is not null
      limit %(limit)s
 """
 
@@ -51,6 +52,15 @@ _RECORD = f"""
 """  # noqa: S608
 _FORGET = "delete from sweep_candidates where path = any(%(paths)s)"
 _FORGET_UNSEEN = "delete from sweep_candidates where last_seen_at < %(since)s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvailableFile:
+    """A file that should have its blob at *location*. `is_marked`: it is known to be damaged."""
+
+    file_id: UUID
+    location: str
+    is_marked: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +101,16 @@ async def time_of_catalog(connection: Connection) -> datetime:
     return found
 
 
-async def available_in(connection: Connection, folder: str) -> dict[str, UUID]:
-    """Return location and id of the available files in *folder*, such as ``outputs/3f``."""
+async def available_in(connection: Connection, folder: str) -> list[AvailableFile]:
+    """Return the available files in *folder*, such as ``outputs/3f``."""
     rows = await fetch_all(connection, _AVAILABLE_IN, {"first": f"{folder}/{'0' * 32}", "last": f"{folder}/{'f' * 32}"})
-    return {row["location"]: row["file_id"] for row in rows if str(row["location"]).startswith(f"{folder}/")}
+    return [AvailableFile(**row) for row in rows if str(row["location"]).startswith(f"{folder}/")]
 
 
-async def available_outside(connection: Connection, folders: Sequence[str], *, limit: int) -> dict[str, UUID]:
-    """Return location and id of up to *limit* available files that are in none of *folders*."""
+async def available_outside(connection: Connection, folders: Sequence[str], *, limit: int) -> list[AvailableFile]:
+    """Return up to *limit* available files that are in none of *folders*, first those without a mark."""
     rows = await fetch_all(connection, _AVAILABLE_OUTSIDE, {"folders": list(folders), "limit": limit})
-    return {row["location"]: row["file_id"] for row in rows}
+    return [AvailableFile(**row) for row in rows]
 
 
 async def candidates(connection: Connection, paths: Sequence[str], this: Pass) -> dict[str, Candidate]:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
 
 from blocks.catalog.sweeping import (
+    AvailableFile,
     Candidate,
     Pass,
     available_in,
@@ -129,7 +129,9 @@ class _Sweep:
         self._files = 0
         self._due: list[tuple[StoredFile, Candidate]] = []
         self._due_count = 0
-        self._without_blob: dict[str, UUID] = {}
+        # By what the listing has shown; `is_marked` ones were found by an earlier look, and cast no doubt on this one.
+        self._without_blob: list[AvailableFile] = []
+        self._newly_missing = 0
         self._may_be_missing = 0
         self._manifests_left = limits.max_files
 
@@ -163,8 +165,9 @@ class _Sweep:
                     )
                 await self._compare_folder(folder)
         async with self._custody.catalog.connection() as connection:
-            left = self._may_be_missing + 1 - len(self._without_blob)
-            self._without_blob |= await available_outside(connection, self._folders, limit=max(0, left))
+            limit = self._may_be_missing + self._limits.max_files + 1
+            for file in await available_outside(connection, self._folders, limit=limit):
+                self._note_missing(file)
 
     def _count(self, folder: StoredFolder) -> None:
         report = self._report
@@ -185,10 +188,10 @@ class _Sweep:
         async with self._custody.catalog.connection() as connection:
             states = await states_of_paths(connection, list(folder.files))
             available = await available_in(connection, folder.name)
-        for location, file_id in available.items():
-            stored = folder.files.get(location)
-            if (stored is None or stored.blob is None) and len(self._without_blob) <= self._may_be_missing:
-                self._without_blob[location] = file_id
+        for file in available:
+            stored = folder.files.get(file.location)
+            if stored is None or stored.blob is None:
+                self._note_missing(file)
         unknown: list[StoredFile] = []
         for path, stored in folder.files.items():
             if (state := states.get(path)) in _BUSY:
@@ -197,6 +200,12 @@ class _Sweep:
                 unknown.append(stored)
         if unknown:
             await self._examine_unknown(unknown, {path for path, state in states.items() if state == "deleted"})
+
+    def _note_missing(self, file: AvailableFile) -> None:
+        self._newly_missing += not file.is_marked
+        # Beyond what may be missing, none is looked at again.
+        if len(self._without_blob) <= self._may_be_missing + self._limits.max_files:
+            self._without_blob.append(file)
 
     async def _examine_unknown(self, unknown: Sequence[StoredFile], deleted: set[str]) -> None:
         catalog = self._custody.catalog
@@ -273,7 +282,7 @@ class _Sweep:
 
     def _doubt(self) -> str | None:
         """Return why storage and catalogue may not belong together."""
-        available, without = self._report.rows.get("available", 0), len(self._without_blob)
+        available, without = self._report.rows.get("available", 0), self._newly_missing
         if available and not self._report.blobs:
             return (
                 f"the storage lists no blob, and the catalogue has {available:,} files: the volume may not be mounted, "
@@ -294,7 +303,8 @@ class _Sweep:
         """Look again at files that seemed to have no blob, by their rows of now; mark those that have none."""
         custody = self._custody
 
-        async def look(file_id: UUID) -> None:
+        async def look(file: AvailableFile) -> None:
+            file_id = file.file_id
             try:
                 artifact = await custody.get(file_id, even_expired=True)
             except ArtifactNotFound:
@@ -311,7 +321,7 @@ class _Sweep:
                 why = f"{name}: {error.message}"
                 self._report.untouched.add(Finding(path=artifact.location, what="file", why=why))
 
-        async with aclosing(bounded_map(_CONCURRENT_LOOKS, self._without_blob.values(), look)) as looks:
+        async with aclosing(bounded_map(_CONCURRENT_LOOKS, self._without_blob, look)) as looks:
             async for _ in looks:
                 pass
 

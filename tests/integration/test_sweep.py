@@ -3,6 +3,7 @@ stays; and a look that may be wrong removes nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,11 +17,13 @@ import pytest
 
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Timeouts
+from blocks.catalog.maintenance import restore
+from blocks.catalog.sweeping import hold_against_sweep
 from blocks.custody.manifest import manifest_path
 from blocks.custody.rebuild import rebuild
 from blocks.custody.sweep import SweepLimits, sweep
 from blocks.custody.sweep_report import SweepReport
-from blocks.errors import InvalidOptions, StorageUnavailable
+from blocks.errors import BlobMissing, InvalidOptions, StorageUnavailable
 from blocks.keys import StorageKeys
 from blocks.runs.run_lock import hold_run_lock, run_locks
 from blocks.runs.sweep import sweep_home
@@ -172,28 +175,27 @@ async def test_a_candidate_that_gets_a_row_is_forgotten(local: Place) -> None:
     assert await local.custody.read(artifact) == b"lost and found"
 
 
-async def test_a_row_that_appears_after_the_listing_wins(local: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_rebuild_that_is_under_way_is_waited_for_and_wins(local: Place) -> None:
     await local.custody.take(draft(), b"kept")
     artifact = await local.custody.take(draft(), b"restored in time")
     await lose_row(local, artifact.file_id)
     gone = lay(local)
     await sweep(local.custody)
     await time_passes(local)
-    leftovers = local.backend.leftovers
-    from blocks.custody import sweep as module
-
-    unfinished = module.sweep_unfinished
-
-    async def restored_first(*arguments: Any, **options: Any) -> None:
-        """The last step before the removal."""
-        await rebuild(local.custody, accept_plain=False, dry_run=False, on_progress=lambda *_: None)
-        await unfinished(*arguments, **options)
-
-    monkeypatch.setattr(module, "sweep_unfinished", restored_first)
-    report = await sweep(local.custody, limits=SweepLimits(restorable=True))
+    async with local.catalog.transaction() as connection:
+        await hold_against_sweep(connection)
+        sweeping = asyncio.create_task(sweep(local.custody, limits=SweepLimits(restorable=True)))
+        waiting = """
+            select count(*) as n from pg_locks l join pg_database d on d.oid = l.database
+             where l.locktype = 'advisory' and not l.granted and d.datname = current_database()
+        """
+        while not (await execute(local.catalog, waiting))[0]["n"]:
+            assert not sweeping.done(), sweeping.result()
+            await asyncio.sleep(0.02)
+        assert await restore(connection, artifact)
+    report = await sweeping
     assert paths_of(report.removed) == [gone]
     assert await local.custody.read(artifact) == b"restored in time"
-    assert list(leftovers()) == []
 
 
 # What stays -----------------------------------------------------------------------------------------------------------
@@ -265,8 +267,10 @@ async def test_a_row_whose_blob_is_gone_is_reported_and_marked(place: Place) -> 
     place.backend.delete(manifest_path(lost[0].location))
     dry = await sweep(place.custody, limits=NOW, dry_run=True)
     assert await place.rows("damaged_at is null") == [(True,)] * 4
-    report = await twice(place, NOW)
-    assert paths_of(report.missing) == paths_of(dry.missing) == sorted(one.location for one in lost)
+    report = await sweep(place.custody, limits=NOW)
+    again = await sweep(place.custody, limits=NOW)
+    lost_paths = sorted(one.location for one in lost)
+    assert paths_of(report.missing) == paths_of(again.missing) == paths_of(dry.missing) == lost_paths
     assert report.removed.count == 0 and report.stopped is None
     marked = {row[0]: row[1] for row in await place.rows("file_id, damage")}
     assert {file_id for file_id, damage in marked.items() if damage} == {one.file_id for one in lost}
@@ -339,6 +343,21 @@ async def test_a_storage_that_holds_none_of_the_files_is_not_swept(local: Place,
     assert report.stopped is not None and "none of the catalogue's 3 files" in report.stopped
     assert list(other.backend.paths()) == [path]
     assert await local.rows("damaged_at is null") == [(True,)] * 3
+
+
+async def test_files_that_are_known_to_be_lost_cast_no_doubt(local: Place) -> None:
+    lost = [await local.custody.take(draft(), b"lost") for _ in range(2)]
+    for one in lost:
+        local.backend.delete(one.location)
+        local.backend.delete(manifest_path(one.location))
+    path = lay(local)
+    assert "none of the catalogue's 2 files" in str((await sweep(local.custody)).stopped)
+    for one in lost:
+        with pytest.raises(BlobMissing):
+            await local.custody.verify(one)
+    await time_passes(local)
+    report = await sweep(local.custody)
+    assert (paths_of(report.removed), report.missing.count, report.stopped) == ([path], 2, None)
 
 
 async def test_a_storage_that_two_homes_share_by_mistake_is_not_swept(local: Place) -> None:
