@@ -103,6 +103,9 @@ def test_all_deployments_run_on_a_work_pool(
     found = deployments(prefect_alone)
     assert {(one["entrypoint"].split(":")[1], one["name"]) for one in found} == {
         ("process_documents", "waybill"),
+        ("expire_artifacts", "nightly"),
+        ("expire_artifacts", "hourly"),
+        ("expire_artifacts", "transfers"),
         ("deliver_webhooks", "every-minute"),
         ("reconcile_events", "every-minute"),
     }
@@ -112,8 +115,13 @@ def test_all_deployments_run_on_a_work_pool(
     document.write_text("# A letter\n\nThe ferry leaves at five.\n")
     parameters = {"sources": [str(document)], "stages": [6], "webhook_url": receiver.url("/hook")}
     with working(environment, tmp_path / "worker.log"):
-        for entrypoint, given in (("process_documents", parameters), ("deliver_webhooks", {})):
-            (chosen,) = [one["id"] for one in found if one["entrypoint"].endswith(f":{entrypoint}")]
+        for entrypoint, name, given in (
+            ("process_documents", "waybill", parameters), ("deliver_webhooks", "every-minute", {}),
+            ("expire_artifacts", "nightly", {}),
+        ):  # fmt: skip
+            (chosen,) = [
+                one["id"] for one in found if one["entrypoint"].endswith(f":{entrypoint}") and one["name"] == name
+            ]
             state = run_to_the_end(prefect_alone, chosen, given)
             assert state["type"] == "COMPLETED", f"{state}\n{(tmp_path / 'worker.log').read_text()[-3000:]}"
     with psycopg.connect(database_url) as connection:

@@ -25,7 +25,7 @@ from blocks.redaction import redacted_source
 from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
-from blocks.runs.run_events import EVENT_TYPES, OUR_FLOWS, sources_of
+from blocks.runs.run_events import EVENT_TYPES, MAINTENANCE_FLOWS, OUR_FLOWS, sources_of
 from blocks.runtime.concurrency import bounded_map
 from blocks.webhooks.event_types import DOCUMENT_EVENTS, EXPORT_EVENTS
 from blocks.webhooks.outbox import RecordedEvent, recent_events
@@ -111,7 +111,7 @@ def _last_change(run: FlowRun) -> datetime:
 
 async def _runs(client: PrefectClient, unreadable: UnreadableRuns, since: datetime) -> AsyncIterator[FlowRun]:
     """Yield runs whose state may have changed since then, some of them twice: begun, ended, or in progress."""
-    ours = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS)))
+    ours = FlowFilter(name=FlowFilterName(any_=[name for name in OUR_FLOWS if name not in MAINTENANCE_FLOWS]))
     for these, sort in (
         ({"end_time": {"after_": since}}, FlowRunSort.END_TIME_DESC),
         ({"start_time": {"after_": since}}, FlowRunSort.START_TIME_DESC),

@@ -1,0 +1,148 @@
+"""expire-artifacts: remove files whose time is over, by the retention policy, and show what went and what stayed.
+
+Three deployments: every night all kinds, with a sweep of the storage; every hour exports and what failed work has left;
+every five minutes transfers. Any number of runs may meet: each file goes once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, cast
+from uuid import UUID
+
+from prefect import State, flow, get_run_logger
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from blocks.access import Actor
+from blocks.catalog import Kind
+from blocks.custody import Custody
+from blocks.custody.abandoned import remove_abandoned
+from blocks.custody.sweep_report import SweepReport
+from blocks.errors import WaybillError
+from blocks.exports.expiry import expire_exports
+from blocks.links import Links
+from blocks.open_custody import open_block_custody
+from blocks.retention import RetentionPolicy
+from blocks.runs.sweep import sweep_home
+from blocks.settings import Settings, current_settings
+from blocks.webhooks.event_links import EventLinks
+from flows.expiry.tables import outcome, report_table, statistics_page, sweep_outcome
+from flows.schedules import later_run_is_due
+from tasks.expiry import Report, retention_policy, run_retention
+
+# Of ten thousand files a hundred may fail and be tried again by the next run, before a person has to look.
+_MAX_FAILED_SHARE = 0.01
+
+ACTOR = Actor(actor="flow:expire-artifacts")
+
+
+def run_name() -> str:
+    """Return ``expire nightly 2026-11-29``, by the deployment and the day."""
+    parameters = cast("dict[str, Any] | None", flow_run.parameters) or {}
+    scheduled = cast("datetime | None", flow_run.scheduled_start_time) or datetime.now(UTC)
+    name = " ".join(part for part in ("expire", cast("str | None", deployment.name), f"{scheduled:%Y-%m-%d}") if part)
+    return f"{name} (dry run)" if parameters.get("dry_run") else name
+
+
+@flow(name="expire-artifacts", flow_run_name=run_name, persist_result=False)
+async def expire_artifacts(
+    policy: Annotated[
+        RetentionPolicy | None, Field(description="What goes and what stays; by the setting retention when left out.")
+    ] = None,
+    kinds: Annotated[
+        list[Kind] | None, Field(description="Only files of these kinds, whatever the policy says.")
+    ] = None,
+    dry_run: Annotated[bool, Field(description="Make the plan and show it; remove nothing.")] = False,
+    plan_id: Annotated[
+        UUID | None, Field(description="Execute exactly this plan, which a dry run has made; without policy and kinds.")
+    ] = None,
+    sweep: Annotated[bool, Field(description="Then remove stored files that no row of the catalogue knows.")] = False,
+    leftovers: Annotated[
+        bool, Field(description="Also end exports whose time is over, and what dead processes have left half stored.")
+    ] = False,
+    max_failed_share: Annotated[
+        float, Field(ge=0, le=1, description="The run fails when more than this share of the files cannot be deleted.")
+    ] = _MAX_FAILED_SHARE,
+) -> State[dict[str, Any]]:
+    """Remove files whose time is over, and show what went, what stayed and why, in a table of this run.
+
+    What earlier runs left is finished first. A file that cannot be deleted is listed, and tried again by the next run.
+    """
+    if await later_run_is_due():
+        return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})
+    settings = current_settings()
+    chosen = _policy(settings, policy, kinds)
+    run_id = UUID(str(cast("str", flow_run.id)))
+    async with open_block_custody(settings) as custody:
+        report = await run_retention(
+            custody,
+            chosen,
+            by=ACTOR,
+            links=EventLinks.of(settings),
+            dry_run=dry_run,
+            plan_id=plan_id,
+            run_id=run_id,
+        )
+        problems = await _clear_leftovers(custody, settings) if leftovers and not dry_run else []
+        swept = await sweep_home(custody, settings, dry_run=dry_run) if sweep else None
+    await _show(report, swept, settings)
+    return _state(report, swept, problems, max_failed_share)
+
+
+def _policy(settings: Settings, policy: RetentionPolicy | None, kinds: list[Kind] | None) -> RetentionPolicy:
+    chosen = policy or retention_policy(settings, {})
+    return chosen if kinds is None else chosen.model_copy(update={"kinds": kinds})
+
+
+async def _clear_leftovers(custody: Custody, settings: Settings) -> list[str]:
+    """Remove what failed work has left; return what could not be removed, which the next run tries again."""
+    ended = await expire_exports(custody, settings)
+    removed = await remove_abandoned(custody, silent_for=settings.retention.period("failed"))
+    get_run_logger().info("%d exports ended, %d half stored files removed", len(ended), removed)
+    return [f"export {one.job_id}: {one.error}" for one in ended if one.error]
+
+
+async def _show(report: Report, swept: SweepReport | None, settings: Settings) -> None:
+    """Leave the pages in Prefect's UI. A failure is logged: they only show what is done."""
+    log = get_run_logger()
+    for one in report.failed:
+        log.error("file=%s could not be deleted: %s", one.file_id, one.error)
+    try:
+        await acreate_table_artifact(
+            key="expired-files",
+            table=cast("list[dict[str, Any]]", report_table(report, _api_url(settings), swept)),
+            description=outcome(report),
+        )
+        await acreate_markdown_artifact(
+            key="retention-statistics", markdown=statistics_page(report, swept), description="Before and after"
+        )
+    except Exception as error:  # noqa: BLE001 - it only shows what is done
+        log.warning("the table of what went is missing: %s", error)
+
+
+def _api_url(settings: Settings) -> str | None:
+    try:
+        return Links.of(settings).base_url
+    except WaybillError:
+        return None
+
+
+def _state(
+    report: Report, swept: SweepReport | None, problems: list[str], max_failed_share: float
+) -> State[dict[str, Any]]:
+    data = {name: value for name, value in report.view().items() if name not in {"removed", "kept", "failed"}}
+    message = outcome(report)
+    if report.lifted_by is not None:
+        message += f"; {report.lifted_by} of 'waybill expire' lifts the cap"
+    if swept is not None:
+        data["sweep"] = swept.view()
+        message += f"; sweep: {sweep_outcome(swept)}"
+    if problems:
+        message += f"; {'; '.join(problems[:10])}"
+    stopped = swept is not None and swept.stopped is not None and swept.over_cap == 0
+    if report.failed_share > max_failed_share or stopped:
+        return Failed(message=message, data=data)
+    return Completed(message=message, data=data)

@@ -1,0 +1,160 @@
+"""expire-artifacts on a real Prefect server: what goes, what the run shows, and when it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+import yaml
+from prefect.artifacts import Artifact as PrefectArtifact
+from prefect.client.orchestration import PrefectClient
+from prefect.context import FlowRunContext
+from prefect.states import Scheduled, State
+
+from blocks.catalog import Artifact
+from blocks.custody import Custody
+from blocks.open_custody import open_custody
+from blocks.retention import RetentionPolicy, make_plan
+from blocks.settings import Settings
+from flows.expire import expire_artifacts
+from flows.schedules import later_run_is_due
+from tests.integration.conftest import Workspace
+from tests.integration.custody_place import draft
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def custody(settings: Settings) -> AsyncIterator[Custody]:
+    async with open_custody(settings) as opened:
+        yield opened
+
+
+async def run(**parameters: Any) -> State[Any]:
+    return await cast("Awaitable[State[Any]]", expire_artifacts(return_state=True, **parameters))
+
+
+async def stored(custody: Custody, workspace: Workspace, count: int, *, expired: int) -> list[Artifact]:
+    files = [await custody.take(draft(), f"content {number}".encode()) for number in range(count)]
+    with psycopg.connect(workspace.database_url) as connection:
+        ids = [one.file_id for one in files[:expired]]
+        connection.execute("update artifacts set expires_at = now() where file_id = any(%s)", [ids])
+    return files
+
+
+def refuse_to_be_deleted(custody: Custody, file: Artifact) -> Path:
+    """Put a folder in the place of the stored bytes, which unlink refuses; its path."""
+    path = Path(custody.locate(file))
+    path.unlink()
+    path.mkdir()
+    return path
+
+
+def make_deletable(path: Path) -> None:
+    path.rmdir()
+
+
+def rows(workspace: Workspace, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(workspace.database_url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+async def test_a_run_removes_and_shows_what_went_and_what_stayed(
+    workspace: Workspace, custody: Custody, client: PrefectClient
+) -> None:
+    *gone, pinned, _ = await stored(custody, workspace, 4, expired=3)
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("update artifacts set pinned_at = now() where file_id = %s", [pinned.file_id])
+    state = await run(sweep=True, leftovers=True)
+    assert state.is_completed() and "2 files removed, 2 kept" in (state.message or "")
+    report = await state.aresult()
+    assert report["after"]["total"]["count"] == 2 and report["sweep"]["stopped"] is None
+    flow_run = await client.read_flow_run(cast("Any", state.state_details.flow_run_id))
+    assert flow_run.name == f"expire {datetime.now(UTC):%Y-%m-%d}"
+    table = await PrefectArtifact.aget("expired-files", client=client)
+    assert table is not None and table.flow_run_id == flow_run.id
+    shown = json.loads(cast("str", table.data))
+    assert shown[0]["state"] == "went", "what goes comes first"
+    assert {(row["state"], row["rule"], row["files"]) for row in shown[:3]} == {
+        ("went", "expired", "2"), ("stayed", "pinned", "1"), ("stayed", "not_due", "1"),
+    }  # fmt: skip
+    assert any(row["what"] == "/docs/report.pdf" and row["state"] == "went" for row in shown)
+    assert any(str(pinned.file_id) in row["file"] for row in shown)
+    page = await PrefectArtifact.aget("retention-statistics", client=client)
+    assert page is not None and "| upload | 4 | 2 |" in str(page.data)
+    events = rows(workspace, "select event_type, task_id from webhook_events")
+    assert events == [("files_expired", flow_run.id)], "and none about the run itself"
+    assert rows(workspace, "select count(*) from artifacts where state = 'deleted'") == [(2,)]
+    assert len(gone) == 2
+
+
+async def test_a_dry_run_makes_the_plan_that_a_later_run_executes(workspace: Workspace, custody: Custody) -> None:
+    await stored(custody, workspace, 2, expired=1)
+    dry = await run(dry_run=True, policy={"older_than": "1s", "min_age": "1h"})
+    plan = await dry.aresult()
+    assert (plan["counts"]["removed"], plan["state"], plan["policy"]["min_age"]) == (0, "planned", "1h")
+    dry = await run(dry_run=True)
+    plan = await dry.aresult()
+    assert "1 file would go" in (dry.message or "")
+    done = await (await run(plan_id=plan["plan_id"])).aresult()
+    assert (done["digest"], done["counts"]["removed"]) == (plan["digest"], 1)
+
+
+async def test_kinds_bound_the_rules_of_the_settings(workspace: Workspace, custody: Custody) -> None:
+    await stored(custody, workspace, 1, expired=1)
+    assert (await (await run(kinds=["export"])).aresult())["counts"]["removed"] == 0
+    assert (await (await run()).aresult())["counts"]["removed"] == 1
+
+
+async def test_a_run_fails_only_past_a_share_of_failures(workspace: Workspace, custody: Custody) -> None:
+    files = await stored(custody, workspace, 4, expired=4)
+    odd = refuse_to_be_deleted(custody, files[0])
+    state = await run(max_failed_share=0.5)
+    assert state.is_completed() and "1 could not be deleted" in (state.message or "")
+    again = await run()
+    assert again.is_failed() and "1 could not be deleted" in (again.message or "")
+    make_deletable(odd)
+    assert (await run()).is_completed()
+
+
+async def test_what_an_outage_left_is_finished_by_the_next_run(workspace: Workspace, custody: Custody) -> None:
+    await stored(custody, workspace, 2, expired=2)
+    plan = await make_plan(custody.catalog, RetentionPolicy())
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("update retention_plans set state = 'executing'")
+    report = await (await run()).aresult()
+    assert report["counts"]["finished"] == 2
+    assert (str(plan.plan_id), "done") in rows(workspace, "select plan_id::text, state from retention_plans")
+
+
+async def test_a_run_is_needless_when_a_later_one_is_due(client: PrefectClient) -> None:
+    deployment_id = await cast("Any", (await expire_artifacts.ato_deployment(name="behind")).apply())
+    now = datetime.now(UTC)
+    early, late = [
+        await client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=now - age * HOUR))
+        for age in (3, 2)
+    ]
+    await client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=now + HOUR))
+    for one, by_schedule, needless in ((early, True, True), (late, True, False), (early, False, False)):
+        found = (await client.read_flow_run(one.id)).model_copy(update={"auto_scheduled": by_schedule})
+        with FlowRunContext.model_construct(flow_run=found):
+            assert await later_run_is_due() is needless
+    await client.delete_deployment(deployment_id)
+
+
+def test_the_deployments_have_schedules_that_do_not_pile_up() -> None:
+    found = {
+        one["name"]: one
+        for one in yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
+        if one["entrypoint"] == "flows/expire.py:expire_artifacts"
+    }
+    crons = {name: one["schedules"][0]["cron"] for name, one in found.items()}
+    assert (crons["nightly"], crons["transfers"]) == ("0 2 * * *", "*/5 * * * *") and len(crons) == 3
+    for one in found.values():
+        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        expire_artifacts.validate_parameters(one["parameters"])
