@@ -9,6 +9,8 @@ from blocks.errors import InvalidOptions
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # Seven digits of days exceed every calendar and fit into a timedelta.
+# A thousand years; Python's calendar ends with the year 9999.
+LONGEST_PERIOD = timedelta(days=365_000)
 _FORM = re.compile(r"([0-9]{1,7})([smhd])")
 
 
@@ -20,6 +22,14 @@ def parse_duration(text: str) -> timedelta:
             f"{text!r} is not a length of time; write a whole number above 0 and s, m, h or d: 90s, 15m, 1h, 7d"
         )
     return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+def parse_period(text: str) -> timedelta:
+    """Return for how long something is kept, as `parse_duration` does, `LONGEST_PERIOD` at most."""
+    found = parse_duration(text)
+    if found > LONGEST_PERIOD:
+        raise InvalidOptions(f"files are kept for {LONGEST_PERIOD.days:,} days at most, not {text.strip()}")
+    return found
 
 
 def format_duration(duration: timedelta) -> str:

@@ -24,6 +24,7 @@ from pydantic import Field
 
 from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
 from blocks.naming import clean_display_name
+from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
@@ -91,6 +92,10 @@ async def process_documents(
     webhook_url: Annotated[
         str | None, Field(description="URL that receives this run's events, in addition to registered endpoints.")
     ] = None,
+    keep_for: Annotated[
+        Period | None,
+        Field(description="How long this run's files stay, such as 90d; the setting 'retention' when left out."),
+    ] = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
@@ -121,6 +126,7 @@ async def process_documents(
             reuse=reuse,
             webhook_url=webhook_url,
             sources=reader,
+            keep_for=keep_for,
         )
         async with opening as context, reported(documents, len(chosen)):
             await _process_in_shards(documents, context, settings)

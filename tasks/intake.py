@@ -63,7 +63,7 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
         source_file=info.source,
         document_sha256=info.sha256,
         media_type=info.media_type,
-        keep_for=context.keep_for,
+        keep_for=context.upload_period,
         run_id=context.run_id,
         metadata={"modified_at": info.modified_at.isoformat() if info.modified_at else None},
     )

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from blocks.catalog import Artifact, Connection, OutputLocks
+from blocks.catalog.keeping import extend
 from blocks.custody import Custody
 from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
@@ -40,7 +41,10 @@ class RunContext:
     stages: tuple[Stage[Any], ...]
     options: Mapping[str, StageOptions]
     reuse: bool
-    keep_for: timedelta
+    upload_period: timedelta
+    output_period: timedelta
+    # What this run was asked to keep its files for; what it reuses stays at least that long.
+    keep_for: timedelta | None
     max_file_bytes: int
     events: DocumentEvents
     links: EventLinks
@@ -48,10 +52,15 @@ class RunContext:
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 
     async def record_reuse(self, connection: Connection, artifact: Artifact, source_file: str) -> None:
-        """Record that this run delivers, for *source_file*, a file that was stored already. Idempotent."""
+        """Record that this run delivers, for *source_file*, a file that was stored already. Idempotent.
+
+        With `keep_for` the file then stays for that long at least.
+        """
         await self.custody.catalog.record_use(
             connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
         )
+        if self.keep_for is not None:
+            await extend(connection, artifact.file_id, self.keep_for)
 
     async def deliver_stored(self, output: Deliverable, source_file: str, events: Sequence[Event]) -> None:
         """Record, in one transaction, that this run delivers a stored file for *source_file*, and its events."""

@@ -43,7 +43,7 @@ def output_draft(stage: Stage[Any], info: DocumentInfo, key: str, context: RunCo
         source_file=info.source,
         document_sha256=info.sha256,
         media_type=stage.media_type,
-        keep_for=context.keep_for,
+        keep_for=context.output_period,
         stage=StageMark(number=stage.number, name=stage.name, key=key),
         run_id=context.run_id,
     )

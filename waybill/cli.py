@@ -79,6 +79,7 @@ COMMANDS = {
             "pin": _command("keeping:pin", "Keep a file past its expiry until it is unpinned."),
             "unpin": _command("keeping:unpin", "Let a file expire again."),
             "hold": _command("keeping:hold", "Put a file under a legal hold until it is released."),
+            "extend": _command("keeping:extend", "Let files expire later."),
             "release": _command("keeping:release", "Lift the legal hold of a file."),
         },
     ),

@@ -90,6 +90,7 @@ class Client:
         stages: str | None = None,
         options: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
+        keep_for: str | None = None,
         source_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -105,6 +106,7 @@ class Client:
             stages=stages,
             options=options,
             webhook_url=webhook_url,
+            keep_for=keep_for,
             source_type=source_type,
             metadata=metadata,
         )
@@ -138,6 +140,7 @@ class Client:
         self,
         path: str | os.PathLike[str],
         *,
+        keep_for: str | None = None,
         source_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -147,7 +150,7 @@ class Client:
         Retries use the same `Idempotency-Key`, by default a random one, so that it is stored once.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        fields = _fields(source_type=source_type, metadata=metadata)
+        fields = _fields(keep_for=keep_for, source_type=source_type, metadata=metadata)
         return self._retried(lambda: self._send_form("/files/upload", path, fields, headers))
 
     def files_by_source(self, source_file: str) -> Iterator[Answer]:
@@ -204,6 +207,11 @@ class Client:
     def release(self, file_id: str) -> Answer:
         """Lift the legal hold of a file; needs `admin`."""
         return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/release")))
+
+    def extend(self, file_id: str, keep_for: str | None = None, *, until: str | None = None) -> Answer:
+        """Let a file stay for *keep_for* from now, such as ``90d``, or *until* a time; never for less than it would."""
+        body = {"for": keep_for} if keep_for is not None else {"until": until}
+        return self._retried(lambda: self._answer(self._http.post(f"/files/{file_id}/extend", json=body)))
 
     def delete(self, file_id: str) -> Answer:
         """Delete a file."""

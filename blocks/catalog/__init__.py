@@ -2,8 +2,8 @@
 
 Every write takes the caller's connection, so that several commit together, and the database's clock decides what has
 expired. Never touches stored bytes: `blocks.custody` keeps rows and bytes in step. Start reading at `artifact` (the
-row), then `queries` (all SQL) and `catalog` (the typed calls). Import `maintenance` (marks, moves, restoring) and
-`migrate` (the schema) by name.
+row), then `queries` (all SQL) and `catalog` (the typed calls). Import `keeping` (holds, extensions,
+leases of readers), `maintenance` (marks, moves, restoring) and `migrate` (the schema) by name.
 """
 
 from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored

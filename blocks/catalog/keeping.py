@@ -1,15 +1,17 @@
-"""Catalogue calls that decide how long a file stays: legal holds, and leases of those who read it."""
+"""Catalogue calls that decide how long a file stays: legal holds, extensions, and leases of those who read it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, artifact_of
 from blocks.catalog.catalog import UNPIN_GRACE, why_not_found
-from blocks.postgres import Connection, execute, fetch_optional
+from blocks.durations import LONGEST_PERIOD
+from blocks.errors import InvalidOptions
+from blocks.postgres import Connection, execute, fetch_optional, fetch_row
 
 # Some missed renewals: a database that restarts ends no lease. A reader that was killed delays a removal by no more.
 READING_LASTS = timedelta(minutes=5)
@@ -30,6 +32,37 @@ async def release(connection: Connection, file_id: UUID) -> Artifact | None:
     """Lift a legal hold; the file stays for `UNPIN_GRACE` at least. None when there is no hold on such a file."""
     values = {"file_id": file_id, "grace_seconds": UNPIN_GRACE.total_seconds()}
     row = await fetch_optional(connection, queries.RELEASE, values)
+    return artifact_of(row) if row else None
+
+
+async def extend(
+    connection: Connection,
+    file_id: UUID,
+    end: timedelta | datetime,
+    *,
+    shorten: bool = False,
+    even_expired: bool = False,
+) -> Artifact | None:
+    """Set the expiry of a file to *end*, a time or how long from now by the database's clock.
+
+    None when the file stays for longer already and *shorten* is not given, or when it cannot be read: an expired file
+    is extended only with *even_expired*. Raises `InvalidOptions` for a time that has passed, or is too far away.
+    """
+    if isinstance(end, datetime):
+        now: datetime = (await fetch_row(connection, queries.NOW, {}))["now"]
+        if not now < end <= now + LONGEST_PERIOD:
+            raise InvalidOptions(
+                f"a file can be kept until a time that is still to come, within {LONGEST_PERIOD.days:,} days; "
+                f"{end.isoformat()} is not (the database's clock shows {now.isoformat(timespec='seconds')})"
+            )
+    values = {
+        "file_id": file_id,
+        "shorten": shorten,
+        "even_expired": even_expired,
+        "until": end if isinstance(end, datetime) else None,
+        "seconds": end.total_seconds() if isinstance(end, timedelta) else None,
+    }
+    row = await fetch_optional(connection, queries.EXTEND, values)
     return artifact_of(row) if row else None
 
 

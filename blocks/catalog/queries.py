@@ -167,6 +167,16 @@ HOLD_ABANDONED = f"""
     select file_id from artifacts where file_id = %(file_id)s and {_ABANDONED} for update skip locked
 """
 
+# Never to an earlier time unless asked for, and never into the past.
+EXTEND = f"""
+    update artifacts set expires_at = wanted_until, extended_at = clock_timestamp()
+      from (select coalesce(%(until)s::timestamptz, clock_timestamp() + make_interval(secs => %(seconds)s))
+                   as wanted_until) as wanted
+     where file_id = %(file_id)s and state = 'available' and (%(even_expired)s or {_READABLE})
+       and wanted_until > clock_timestamp() and (expires_at < wanted_until or %(shorten)s)
+    returning {_COLUMNS}
+"""
+
 # Readers --------------------------------------------------------------------------------------------------------------
 
 # The row is locked until the lease is committed: a tombstone of another transaction is waited for, and no lease is

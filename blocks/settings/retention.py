@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, cast
 
-from blocks.durations import parse_duration
+from blocks.durations import LONGEST_PERIOD, parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings.parsing import Unusable, json_object
 
@@ -32,8 +32,6 @@ PERIODS: Mapping[str, timedelta] = MappingProxyType(
 RULES = (
     "min_age", "keep_newest", "sources", "keep_inputs", "max_stored_bytes", "max_files", "max_share", "search_index",
 )  # fmt: skip
-# A thousand years; Python's calendar ends with the year 9999.
-_LONGEST = timedelta(days=365_000)
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,6 @@ def _period(name: str, value: object) -> timedelta:
             found = parse_duration(value if isinstance(value, str) else "")
     except (InvalidOptions, OverflowError, ValueError):
         raise Unusable(f"write the period of {name} as a number and a unit, such as 90s, 15m, 24h or 30d") from None
-    if not timedelta(0) < found <= _LONGEST:
-        raise Unusable(f"the period of {name} is above 0 and at most {_LONGEST.days:,} days")
+    if not timedelta(0) < found <= LONGEST_PERIOD:
+        raise Unusable(f"the period of {name} is above 0 and at most {LONGEST_PERIOD.days:,} days")
     return found

@@ -52,10 +52,12 @@ async def open_run(
     reuse: bool,
     webhook_url: str | None,
     sources: SourceReader,
+    keep_for: timedelta | None = None,
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
-    *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints.
+    *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints;
+    *keep_for* takes the place of the periods of the settings.
     """
     database_url = settings.required_database_url
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
@@ -85,7 +87,9 @@ async def open_run(
                     stages=stages,
                     options=options,
                     reuse=reuse,
-                    keep_for=timedelta(days=settings.retention_days),
+                    upload_period=keep_for or settings.retention.period("upload"),
+                    output_period=keep_for or settings.retention.period("stage_output"),
+                    keep_for=keep_for,
                     max_file_bytes=settings.max_file_mib * 2**20,
                     events=events,
                     links=links,

@@ -97,6 +97,12 @@ def test_a_pinned_file_cannot_be_removed(waybill: CommandLine, tmp_path: Path) -
     (line,) = [line for line in waybill.run("files", "list").stdout.splitlines() if line.startswith(file_id)]
     assert "  held  " in line
     assert waybill.json("files", "release", file_id)["held"] is False
+    extended = waybill.json("files", "extend", file_id, ID, "--until", "2999-01-31", expect=1)
+    assert [extended[state] for state in ("extended", "unchanged", "failed")] == [1, 0, 1]
+    assert extended["files"][0]["expires_at"] == "2999-01-31T00:00:00+00:00"
+    assert "--shorten" in waybill.run("files", "extend", file_id, "--for", "90d").stderr
+    assert waybill.json("files", "extend", file_id, "--for", "90d", "--shorten")["extended"] == 1
+    assert waybill.json("files", "extend", file_id, "--for", "soon", expect=2)["error"]["code"] == "InvalidOptions"
     assert waybill.json("files", "rm", file_id)["removed"] == 1
     for command in ("pin", "unpin", "hold", "release"):
         assert waybill.json("files", command, file_id, expect=1)["error"]["code"] == "ArtifactGone"

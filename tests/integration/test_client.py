@@ -66,6 +66,8 @@ async def test_a_files_life(gateway: Gateway, tmp_path: Path) -> None:
             client.delete(file_id)
         assert (refused.value.status, refused.value.code) == (409, "ArtifactPinned")
         assert client.unpin(file_id)["pinned"] is False
+        later = client.extend(file_id, "90d")["expires_at"]
+        assert client.extend(file_id, until="2999-01-31")["expires_at"] > later > made["expires_at"]
         assert client.hold(file_id, "case 2026/114")["held"] is True
         assert client.release(file_id)["held"] is False
         client.delete(file_id)

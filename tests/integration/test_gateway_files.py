@@ -268,6 +268,46 @@ async def test_a_held_file_stays_until_an_administrator_releases_it(gateway: Gat
     assert len(await gateway.audited("release")) == 2
 
 
+async def test_a_file_is_extended_and_an_expired_one_by_an_administrator_alone(
+    gateway: Gateway, http: httpx.AsyncClient
+) -> None:
+    artifact, admin = await gateway.put(b"x"), await gateway.headers("admin")
+    url = f"/{artifact.file_id}/extend"
+    found = await http.post(url, json={"for": "90d"})
+    assert found.status_code == 200, found.text
+    FileDetails.model_validate(found.json())
+    assert datetime.fromisoformat(found.json()["expires_at"]) > datetime.now(UTC) + 90 * DAY - timedelta(hours=1)
+    assert (await http.post(url, json={"for": "1d"})).json() == found.json(), "it stays for longer already"
+    assert (await http.post(url, json={"until": "2999-01-31"})).json()["expires_at"] == "2999-01-31T00:00:00+00:00"
+    assert (await http.post(url, json={"for": "1d", "shorten": True})).json()["expires_at"] < found.json()["expires_at"]
+    for wrong in [
+        {}, {"for": "1d", "until": "2999-01-31"}, {"for": "soon"}, {"for": 90}, {"for": "9999999d"}, {"keep_for": "1d"},
+        {"until": "2001-01-31"}, {"until": "9999-12-31"}, {"until": "2999-01-31T08:00"},
+    ]:  # fmt: skip
+        assert (wrong, (await http.post(url, json=wrong)).status_code) == (wrong, 422)
+    async with gateway.custody.catalog.connection() as connection:
+        await connection.execute("update artifacts set expires_at = clock_timestamp()")
+    assert code_of(await http.post(url, json={"for": "90d"})) == (410, "ArtifactGone")
+    assert (await http.post(url, json={"for": "90d"}, headers=admin)).status_code == 200
+    assert (await http.get(f"/download/{artifact.file_id}")).content == b"x"
+    assert len(await gateway.audited("extend")) == 4
+
+
+async def test_an_upload_stays_for_as_long_as_its_form_says(gateway: Gateway, http: httpx.AsyncClient) -> None:
+    for fields, days in (({}, 30), ({"keep_for": ""}, 30), ({"keep_for": "90d"}, 90), ({"keep_for": " 36h "}, 1.5)):
+        answer = await http.post("/upload", files={"file": ("a.md", b"x")}, data=fields)
+        entry = answer.json()
+        stays = datetime.fromisoformat(entry["expires_at"]) - datetime.fromisoformat(entry["created_at"])
+        assert (fields, stays) == (fields, days * DAY)
+    # A field may follow the file.
+    parts = [("file", ("a.md", b"x")), ("keep_for", (None, "2d"))]
+    entry = (await http.post("/upload", files=parts)).json()
+    assert datetime.fromisoformat(entry["expires_at"]) - datetime.fromisoformat(entry["created_at"]) == 2 * DAY
+    for wrong in ("soon", "0d", "-1d", "90", "9999999d"):
+        refused = await http.post("/upload", files={"file": ("a.md", b"x")}, data={"keep_for": wrong})
+        assert (wrong, *code_of(refused)) == (wrong, 422, "InvalidOptions")
+
+
 async def test_a_refused_deletion_leaves_no_line_in_the_log(gateway: Gateway, http: httpx.AsyncClient) -> None:
     artifact = await gateway.put(b"x")
     await http.post(f"/{artifact.file_id}/pin")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -85,6 +86,7 @@ async def test_a_file_becomes_an_upload_and_a_run_on_it(gateway: Gateway) -> Non
         webhook_url="https://example.org/hook",
         source_type="mail",
         metadata='{"customer": 7}',
+        keep_for="90d",
     )
     told = answer.json()
     assert told.keys() == {"task_id", "status_url", "file_id"}
@@ -98,15 +100,17 @@ async def test_a_file_becomes_an_upload_and_a_run_on_it(gateway: Gateway) -> Non
         "stages": [1, 2, 3],
         "options": {"chunker": {"max_tokens": 200}},
         "webhook_url": "https://example.org/hook",
+        "keep_for": "90d",
     }
     artifact = await gateway.custody.get(UUID(told["file_id"]))
     assert await gateway.custody.read(artifact) == NOTE
     assert artifact.metadata == {"customer": 7, "source_type": "mail"}
+    assert artifact.expires_at - artifact.created_at == timedelta(days=90)
     (row,) = await gateway.audited("ingest")
     assert (str(row["run_id"]), str(row["file_id"])) == (told["task_id"], told["file_id"])
 
 
-EMPTY = {"stages": "", "options": "", "webhook_url": " ", "metadata": "", "source_type": ""}
+EMPTY = {"stages": "", "options": "", "webhook_url": " ", "metadata": "", "source_type": "", "keep_for": ""}
 
 
 async def test_what_is_left_out_is_left_to_the_flow(gateway: Gateway, subtests: pytest.Subtests) -> None:
@@ -130,6 +134,8 @@ async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
         (NOTE, {"stages": "1-999999999999"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "all"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "[1, 2"}, 422, "InvalidOptions"),
+        (NOTE, {"keep_for": "for ever"}, 422, "InvalidOptions"),
+        (NOTE, {"keep_for": "9999999d"}, 422, "InvalidOptions"),
         (NOTE, {"options": "{"}, 422, "InvalidOptions"),
         (NOTE, {"options": '{"chunker": {"max_tokens": "many"}}'}, 422, "InvalidOptions"),
         (NOTE, {"options": '{"no-such-stage": {}}'}, 422, "InvalidOptions"),

@@ -1,23 +1,26 @@
-"""What keeps a file: legal holds, and the leases of those who read it."""
+"""What keeps a file: legal holds, extensions, and the leases of those who read it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.keeping import begin_reading, hold, release
 from blocks.custody import open_reads
-from blocks.errors import ArtifactGone, ArtifactHeld, ArtifactNotFound, BlobMissing
+from blocks.errors import ArtifactGone, ArtifactHeld, ArtifactNotFound, BlobMissing, InvalidOptions
 from tests.integration.custody_place import Place, draft
 from tests.stack_driver import PATIENCE_SECONDS
+from waybill.services.files import extend_file, read_end
 
+ME = Actor(actor="cli:a test")
 HOUR = timedelta(hours=1)
 SMALL = b"a report"
 # Taken for large, and more than a reader has in memory: an S3 reader requests 16 MiB ahead at most.
@@ -114,6 +117,75 @@ async def test_a_grace_that_moves_the_end_is_an_extension_and_one_that_does_not_
             await letting_go(connection, artifact.file_id)
     moved = dict(await execute(place.catalog, "select file_id, extended_at is not null from artifacts"))
     assert moved == {late.file_id: False, soon.file_id: True}
+
+
+# Extensions -----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_extension_counts_from_now_and_never_shortens_unasked(place: Place) -> None:
+    artifact = await place.custody.take(draft(keep_for=48 * HOUR), SMALL)
+
+    async def extended(end: timedelta | datetime, **more: bool) -> tuple[Artifact, bool]:
+        return await extend_file(place.custody, artifact.file_id, end, by=ME, **more)
+
+    found, is_changed = await extended(72 * HOUR)
+    assert is_changed and abs((await place.catalog.now()) + 72 * HOUR - found.expires_at) < HOUR
+    assert await extended(48 * HOUR) == (found, False)
+    assert await extended(found.expires_at) == (found, False), "repeated, as after a lost answer"
+    shorter, is_changed = await extended(2 * HOUR, shorten=True)
+    assert is_changed and shorter.expires_at < artifact.expires_at
+    until = shorter.expires_at + 1000 * HOUR
+    assert (await extended(until))[0].expires_at == until
+    now = await place.catalog.now()
+    for wrong in (now - HOUR, now, now + timedelta(days=365_001)):
+        with pytest.raises(InvalidOptions, match="still to come"):
+            await extended(wrong, shorten=True)
+    details = await execute(place.catalog, "select detail from audit_log where action = 'extend' order by entry_id")
+    assert [list(row[0]) for row in details] == [["from", "until"]] * 3  # type: ignore[call-overload]
+    assert await execute(place.catalog, "select extended_at is not null from artifacts") == [(True,)]
+
+
+async def test_an_expired_file_is_extended_only_by_who_may_correct_a_mistake(place: Place) -> None:
+    artifact, gone = await place.custody.take(draft(), SMALL), await place.custody.take(draft(), SMALL)
+    await expire(place.catalog, artifact)
+    await place.custody.remove(gone.file_id)
+    with pytest.raises(ArtifactGone):
+        await extend_file(place.custody, artifact.file_id, 2 * HOUR, by=ME)
+    await extend_file(place.custody, artifact.file_id, 2 * HOUR, even_expired=True, by=ME)
+    assert await place.custody.read(await place.custody.get(artifact.file_id)) == SMALL
+    for file_id, kind in ((gone.file_id, ArtifactGone), (uuid4(), ArtifactNotFound)):
+        with pytest.raises(kind):
+            await extend_file(place.custody, file_id, 2 * HOUR, even_expired=True, by=ME)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2027-01-31", datetime(2027, 1, 31, tzinfo=UTC)),
+        ("2027-01-31T08:00+02:00", datetime(2027, 1, 31, 6, tzinfo=UTC)),
+        ("2027-01-31T08:00Z", datetime(2027, 1, 31, 8, tzinfo=UTC)),
+        ("2027-01-31T08:00", None),
+        ("2027-02-30", None),
+        ("9999-12-31T23:59-14:00", None),
+        ("31.1.2027", None),
+        ("tomorrow", None),
+        ("", None),
+    ],
+)
+def test_a_time_is_a_day_in_utc_or_has_its_zone(text: str, expected: datetime | None) -> None:
+    if expected is None:
+        with pytest.raises(InvalidOptions):
+            read_end(None, text)
+    else:
+        assert read_end(None, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("keep_for", "until"), [(None, None), ("1d", "2027-01-31"), ("0d", None), ("-1d", None), ("365001d", None)]
+)
+def test_either_a_length_or_a_time_is_needed(keep_for: str | None, until: str | None) -> None:
+    with pytest.raises(InvalidOptions):
+        read_end(keep_for, until)
 
 
 # Readers --------------------------------------------------------------------------------------------------------------

@@ -166,6 +166,23 @@ async def test_deleted_and_expired_outputs_are_made_again(workspace: Workspace) 
     assert outputs(report) == [("a.hostile.txt", False)]
 
 
+async def test_files_stay_for_the_period_of_their_kind_or_as_long_as_the_run_says(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def days() -> list[tuple[Any, ...]]:
+        left = "round(extract(epoch from expires_at - clock_timestamp()) / 86400)::int"
+        return rows(workspace, f"select kind, {left} from artifacts order by created_at")  # noqa: S608
+
+    monkeypatch.setenv("WAYBILL_RETENTION", '{"stage_output": "3d", "upload": "5d"}')
+    await process(workspace.write("a.txt", "hello"))
+    assert days() == [("upload", 5), ("stage_output", 3)]
+    # What it reuses stays as long as the run says too, and never less than it would.
+    await process(workspace.write("b.txt", "hello"), keep_for="4d")
+    assert days() == [("upload", 5), ("stage_output", 4), ("upload", 4)]
+    await process(workspace.documents / "b.txt", keep_for="2d")
+    assert days() == [("upload", 5), ("stage_output", 4), ("upload", 4)]
+
+
 async def test_nothing_is_reused_that_is_encrypted_for_a_lost_key(workspace: Workspace, settings: Settings) -> None:
     path = workspace.write("a.txt", "hello")
     await process(path)
@@ -378,7 +395,7 @@ def test_the_parameters_make_a_form() -> None:
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(process_documents).model_dump_for_openapi()
-    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse", "webhook_url"}
+    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse", "webhook_url", "keep_for"}
     text = json.dumps(schema)
     for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens"):
         assert field in text

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import typer
 
+from blocks.durations import parse_period
 from blocks.errors import InvalidOptions
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
 FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
+KeepFor = Annotated[
+    str | None, typer.Option(metavar="90d", help="How long the files stay; the setting 'retention' when left out.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 # At most nine digits: with the largest unit it is less than a bigint.
@@ -83,6 +87,11 @@ def read_size(flag: str, text: str | None) -> int | None:
         raise InvalidOptions(f"{flag}: {text!r} is not a size; write a number and a unit: 500MB, 10GB, 1.5TiB")
     number, prefix, binary = found[1], (found[2] or "").upper(), found[3]
     return int(Decimal(number) * (1024 if binary else 1000) ** "_KMGTP".index(prefix or "_"))
+
+
+def read_keep_for(text: str | None) -> timedelta | None:
+    """Return how long files are to stay, None without the option."""
+    return parse_period(text) if text is not None else None
 
 
 def typed_path(text: str) -> Path:

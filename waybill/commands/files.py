@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import InvalidOptions, WaybillError
-from waybill.commands.arguments import AsJson, FileId, FileIds, read_id, this_account, typed_path
+from waybill.commands.arguments import (
+    AsJson,
+    FileId,
+    FileIds,
+    KeepFor,
+    read_id,
+    read_keep_for,
+    this_account,
+    typed_path,
+)
 from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import with_catalog, with_custody
 
@@ -90,16 +99,17 @@ def show(file_id: FileId, as_json: AsJson = False) -> int:
 
 
 def put(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The file to store.")], as_json: AsJson = False
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The file to store.")],
+    keep_for: KeepFor = None,
+    as_json: AsJson = False,
 ) -> int:
     """Store a file without processing it.
 
     Process it later with: waybill process waybill:ID
     """
+    period = read_keep_for(keep_for)
 
     async def work(custody: Custody, settings: Settings) -> Artifact:
-        from datetime import timedelta
-
         from blocks.catalog import Draft
         from blocks.storage import Expected
         from tasks.intake import examine
@@ -113,7 +123,7 @@ def put(
             source_file=info.source,
             document_sha256=info.sha256,
             media_type=info.media_type,
-            keep_for=timedelta(days=settings.retention_days),
+            keep_for=period or settings.retention.period("upload"),
         )
         expected = Expected(size=info.size_bytes, sha256=info.sha256)
         make_available = recorded_upload(custody, by=this_account())

@@ -1,13 +1,15 @@
-"""``waybill files pin|unpin|hold|release``: keep a file past its expiry, or let it expire again."""
+"""``waybill files pin|unpin|hold|release|extend``: how long a file stays."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waybill.commands.arguments import AsJson, FileId, read_id, this_account
+from blocks.errors import WaybillError
+from waybill.commands.arguments import AsJson, FileId, FileIds, read_id, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_custody
 
@@ -73,6 +75,58 @@ def release(file_id: FileId, as_json: AsJson = False) -> int:
     if not as_json:
         _print_end(artifact)
     return 0
+
+
+def extend(
+    file_ids: FileIds,
+    keep_for: Annotated[
+        str | None, typer.Option("--for", metavar="90d", help="How long from now the files are to stay.")
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="2027-01-31", help="Until when: a day (its beginning in UTC), or 2027-01-31T08:00Z."),
+    ] = None,
+    shorten: Annotated[bool, typer.Option("--shorten", help="Let files go earlier than they would.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Let files expire later.
+
+    Times count by the database's clock. Also files that have expired, as long as their bytes are stored. One that stays
+    for longer already is left as it is without --shorten. A failure does not stop the others.
+
+    Examples: waybill files extend ID --for 90d / waybill files extend ID --until 2027-01-31
+    """
+    from waybill.services.files import extend_file, read_end
+
+    end = read_end(keep_for, until)
+    wanted = [read_id(file_id) for file_id in file_ids]
+
+    async def work(custody: Custody) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        for file_id in wanted:
+            try:
+                artifact, is_changed = await extend_file(
+                    custody, file_id, end, shorten=shorten, even_expired=True, by=this_account()
+                )
+            except WaybillError as error:
+                results.append({"file_id": str(file_id), "state": "failed", "error": error.message})
+            else:
+                state = "extended" if is_changed else "unchanged"
+                results.append({**artifact.listing(), "state": state, "error": None})
+        return results
+
+    results = with_custody(lambda custody, _: work(custody))
+    counts = Counter(str(result["state"]) for result in results)
+    if as_json:
+        print_json({"files": results, **{state: counts[state] for state in ("extended", "unchanged", "failed")}})
+    for result in results:
+        if result["error"]:
+            print_notice(f"{result['file_id']}: {result['state']}: {result['error']}")
+        elif not as_json:
+            print_line(f"{result['file_id']}  {result['filename']}  expires at {human_time(result['expires_at'])}")
+    if counts["unchanged"] and not as_json:
+        print_notice(f"{counts['unchanged']} unchanged: they stay for longer already; --shorten lets them go earlier")
+    return 1 if counts["failed"] else 0
 
 
 def _changed(work: Callable[[Custody], Coroutine[None, None, Artifact]], as_json: bool) -> Artifact:

@@ -12,7 +12,7 @@ import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
 from blocks.settings import current_settings, prefect_api_url
-from waybill.commands.arguments import AsJson
+from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
 from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
 
@@ -40,6 +40,7 @@ def process(
         str | None,
         typer.Option(metavar="URL", help="Also send this run's events there, next to registered endpoints."),
     ] = None,
+    keep_for: KeepFor = None,
     as_json: AsJson = False,
 ) -> int:
     """Process documents through the stages and keep every output.
@@ -51,6 +52,7 @@ def process(
     """
     from waybill.services.run_options import read_stages
 
+    read_keep_for(keep_for)  # a mistake is reported before anything is started
     numbers = read_stages(stages) if stages is not None else None
     given = _read_options(options) if options is not None else {}
     _check_sources(sources)
@@ -72,6 +74,7 @@ def process(
             "options": given,
             "reuse": not no_reuse,
             "webhook_url": webhook_url,
+            "keep_for": keep_for,
         }
         started = time.perf_counter()
         asyncio.run(register_blocks(settings, on_new_key=report_new_key))

@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from blocks.access import Actor, record
 from blocks.catalog import Artifact, Connection
-from blocks.catalog.keeping import hold, release
+from blocks.catalog.keeping import extend, hold, release
 from blocks.custody import Custody, MakeAvailable
-from blocks.errors import ArtifactGone
+from blocks.durations import parse_period
+from blocks.errors import ArtifactGone, InvalidOptions
 from blocks.links import Link
 
 RowWriter = Callable[[Connection, Artifact], Awaitable[None]]
@@ -92,6 +94,32 @@ async def release_file(custody: Custody, file_id: UUID, *, by: Actor) -> Artifac
     return artifact
 
 
+async def extend_file(
+    custody: Custody,
+    file_id: UUID,
+    end: timedelta | datetime,
+    *,
+    shorten: bool = False,
+    even_expired: bool = False,
+    by: Actor,
+) -> tuple[Artifact, bool]:
+    """Let a file expire at *end*, a time or how long from now. Return it, and whether its expiry has changed.
+
+    One that stays for longer already is left as it is, unless *shorten* is given. Raises `InvalidOptions` for a time
+    that has passed, and `ArtifactNotFound`; unless *even_expired*, an expired file is `ArtifactGone`.
+    """
+    catalog = custody.catalog
+    async with catalog.transaction() as connection:
+        await catalog.lock_state(connection, file_id)
+        before = await catalog.get(connection, file_id, even_expired=even_expired)
+        after = await extend(connection, file_id, end, shorten=shorten, even_expired=even_expired)
+        if after is None:
+            return before, False
+        detail = {"from": before.expires_at.isoformat(), "until": after.expires_at.isoformat()}
+        await record(connection, by.entry("extend", file_id=file_id, detail=detail))
+    return after, True
+
+
 async def share_file(
     custody: Custody, file_id: UUID, make_link: Callable[[Artifact], Link], *, direct: bool = False, by: Actor
 ) -> Shared:
@@ -102,6 +130,24 @@ async def share_file(
     async with custody.catalog.connection() as connection:
         await record(connection, by.entry("share", file_id=file_id, detail=detail))
     return Shared(artifact=artifact, link=link, direct=direct)
+
+
+def read_end(keep_for: str | None, until: str | None) -> timedelta | datetime:
+    """Return the end that one of two texts means: a length of time, or a time. Raises `InvalidOptions`.
+
+    A day alone means its beginning in UTC; a time of day needs its zone.
+    """
+    if (keep_for is None) == (until is None):
+        raise InvalidOptions("say either how long the file is to stay, such as 90d, or until when, such as 2027-01-31")
+    if until is None:
+        return parse_period(keep_for or "")
+    try:
+        moment = datetime.fromisoformat(until)
+        if moment.tzinfo is None and len(until.strip()) > len("2027-01-31"):
+            raise InvalidOptions(f"{until[:40]!r} does not say its time zone; write 2027-01-31T08:00Z or +01:00")
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidOptions(f"{until[:40]!r} is no time; write 2027-01-31 or 2027-01-31T08:00Z") from None
 
 
 def recorded_upload(custody: Custody, *, also: RowWriter | None = None, by: Actor) -> MakeAvailable:

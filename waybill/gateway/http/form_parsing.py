@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
 import orjson
 
+from blocks.durations import parse_period
 from blocks.errors import InvalidOptions
 from blocks.webhooks.send.address import AddressGuard
 from waybill.services.run_options import read_options, read_stages
@@ -78,6 +80,19 @@ def upload_metadata(fields: dict[str, str]) -> dict[str, Any]:
     if fields.get("source_type", "").strip():
         metadata["source_type"] = read_source_type(fields["source_type"])
     return metadata
+
+
+def read_keep_for(text: str) -> timedelta | None:
+    """Return how long the file is to stay; None, for the period of the settings, if empty. Raises `InvalidOptions`."""
+    return parse_period(text) if text.strip() else None
+
+
+def check_upload_field(name: str, value: str) -> None:
+    """Check one field of what is stored with a file. Raises `InvalidOptions`."""
+    if name == "keep_for":
+        read_keep_for(value)
+    else:
+        upload_metadata({name: value})
 
 
 def _is_deeper(found: dict[str, Any], levels: int) -> bool:

@@ -1,4 +1,4 @@
-"""``/files``: upload, lists, metadata, share, pin, unpin, hold, release, delete. Content is served by `downloads`.
+"""``/files``: upload, lists, metadata, share, delete. Content is served by `downloads`; `keeping` decides what stays.
 
 Responses are those of ``waybill files ... --json``, without the location of the stored bytes.
 """
@@ -18,10 +18,10 @@ from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection, Kind
 from blocks.errors import InvalidOptions
 from waybill.gateway.access import Caller
-from waybill.gateway.dependencies import Admin, GatewayResources, Reader, Sharer, Writer
+from waybill.gateway.dependencies import GatewayResources, Reader, Sharer, Writer
 from waybill.gateway.errors import DAMAGED, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
-from waybill.gateway.http.form_parsing import upload_metadata
+from waybill.gateway.http.form_parsing import check_upload_field
 from waybill.gateway.http.idempotency import (
     IdempotencyKey,
     NoIdempotencyKey,
@@ -34,11 +34,11 @@ from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import keep, upload_form
-from waybill.services.files import delete_file, hold_file, pin_file, release_file, share_file, unpin_file
+from waybill.services.files import delete_file, share_file
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)
 
-_UPLOAD_FIELDS = {"metadata": '{"customer": 7}', "source_type": "mail"}
+_UPLOAD_FIELDS = {"metadata": '{"customer": 7}', "source_type": "mail", "keep_for": "90d"}
 # Linux opens paths of up to 4 kB, and signed URLs have some kB.
 _MAX_SOURCE_CHARS = 8192
 # The largest smallint, which is the column's type.
@@ -159,14 +159,6 @@ class SharedLink(BaseModel):
     capped: bool = Field(description="Whether it expires earlier than requested, because the file does")
 
 
-class KeepOptions(BaseModel):
-    """Why the file is kept."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"note": "until the audit is over"}]})
-
-    note: Text | None = Field(default=None, max_length=500)
-
-
 @router.post(
     "/upload",
     status_code=201,
@@ -188,7 +180,7 @@ async def upload(
             caller.namespace,
             fields=_UPLOAD_FIELDS,
             max_bytes=resources.settings.max_upload_mib * 2**20,
-            check_field=lambda name, value: upload_metadata({name: value}),
+            check_field=check_upload_field,
             store=not isinstance(outcome, Answered) and stored_before is None,
         ) as received:
             fingerprint = received.fingerprint("/files/upload")
@@ -217,7 +209,7 @@ async def metadata(
     """Return a file's catalogue entry or, with `view=report`, the report of its stage (stage outputs only)."""
     artifact = await resources.custody.get(file_id)
     if view == "meta":
-        return json_response(_shown(artifact.metadata_view()))
+        return json_response(shown(artifact.metadata_view()))
     if artifact.stage is None:
         raise InvalidOptions("only stage outputs have a report; use view=meta")
     return json_response(artifact.report_view())
@@ -258,7 +250,7 @@ async def list_by_stage(
 async def delete(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Delete a file permanently. The catalogue keeps its record. A pinned or held file is refused (409)."""
     artifact = await delete_file(resources.custody, file_id, by=caller)
-    return json_response({**_shown_to(caller, artifact.listing()), "state": "removed"})
+    return json_response({**shown_to(caller, artifact.listing()), "state": "removed"})
 
 
 @router.post(
@@ -284,45 +276,6 @@ async def share(
     return json_response(shared.as_json())
 
 
-@router.post(
-    "/{file_id:uuid}/pin", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails | FileChanged
-)
-async def pin(
-    caller: Writer, resources: GatewayResources, file_id: UUID, options: KeepOptions | None = None
-) -> Response:
-    """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
-    note = options.note if options else None
-    artifact = await pin_file(resources.custody, file_id, note=note, by=caller)
-    return json_response(_shown_to(caller, artifact.metadata_view()))
-
-
-@router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails | FileChanged)
-async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
-    """Let a pinned file expire again. One whose expiry has passed stays for another day."""
-    artifact = await unpin_file(resources.custody, file_id, by=caller)
-    return json_response(_shown_to(caller, artifact.metadata_view()))
-
-
-@router.post("/{file_id:uuid}/hold", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
-async def hold(
-    caller: Admin, resources: GatewayResources, file_id: UUID, options: KeepOptions | None = None
-) -> Response:
-    """Put a file under a legal hold: readable and not deleted until it is released, whatever its pin and its expiry.
-
-    Also a file that has expired, as long as its bytes are stored.
-    """
-    note = options.note if options else None
-    artifact = await hold_file(resources.custody, file_id, note=note, by=caller)
-    return json_response(_shown(artifact.metadata_view()))
-
-
-@router.post("/{file_id:uuid}/release", responses=errors(404, 410), response_model=FileDetails)
-async def release(caller: Admin, resources: GatewayResources, file_id: UUID) -> Response:
-    """Lift the legal hold of a file. One whose expiry has passed stays for another day."""
-    artifact = await release_file(resources.custody, file_id, by=caller)
-    return json_response(_shown(artifact.metadata_view()))
-
-
 def _uploaded(resources: Resources, answer: dict[str, Any], *, replayed: bool) -> Response:
     location = f"{resources.links.base_url}/api/v1/files/metadata/{answer['file_id']}"
     headers = {"Location": location, **({"Idempotency-Replayed": "true"} if replayed else {})}
@@ -335,14 +288,16 @@ async def _page(resources: Resources, **filters: Any) -> Response:
     catalog = resources.custody.catalog
     async with catalog.connection() as connection:
         page = await catalog.list_artifacts(connection, **filters)
-    return json_response({"files": [_shown(artifact.listing()) for artifact in page.artifacts], "next": page.next})
+    return json_response({"files": [shown(artifact.listing()) for artifact in page.artifacts], "next": page.next})
 
 
-def _shown_to(caller: Caller, view: dict[str, Any]) -> dict[str, Any]:
+def shown_to(caller: Caller, view: dict[str, Any]) -> dict[str, Any]:
+    """Return of a *view* of a file what *caller* may read."""
     # `write` does not include `read`: names, hashes and metadata of other callers' files are not for such a key.
-    return _shown(view) if caller.allows(READ) else {name: view[name] for name in FileChanged.model_fields}
+    return shown(view) if caller.allows(READ) else {name: view[name] for name in FileChanged.model_fields}
 
 
-def _shown(view: dict[str, Any]) -> dict[str, Any]:
+def shown(view: dict[str, Any]) -> dict[str, Any]:
+    """Return a *view* of a file for clients."""
     # The recorded reason names paths and hosts of the storage.
     return {**view, "damaged": DAMAGED} if view["damaged"] else view

@@ -11,7 +11,6 @@ import io
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -28,7 +27,7 @@ from blocks.storage import Blob
 from waybill.gateway.access import Caller
 from waybill.gateway.errors import HttpError
 from waybill.gateway.fair_places import NoPlace, Place, PlaceLost
-from waybill.gateway.http.form_parsing import upload_metadata
+from waybill.gateway.http.form_parsing import read_keep_for, upload_metadata
 from waybill.gateway.http.multipart import (
     MAX_AROUND_BYTES,
     FileBegins,
@@ -170,6 +169,9 @@ async def keep(
         media_type=await _media_type(form, resources.settings, convertible=convertible),
         metadata=upload_metadata(form.fields),
     )
+    keep_for = read_keep_for(form.fields.get("keep_for", ""))
+    if keep_for is not None:
+        draft = replace(draft, keep_for=keep_for)
     return await form.upload.keep(draft, make_available=recorded_upload(resources.custody, also=also, by=caller))
 
 
@@ -203,7 +205,7 @@ def _draft(filename: str, settings: Settings) -> Draft:
         source_file=filename,
         document_sha256=_UNKNOWN_SHA256,
         media_type=_ANY_TYPE,
-        keep_for=timedelta(days=settings.retention_days),
+        keep_for=settings.retention.period("upload"),
     )
 
 

@@ -27,11 +27,12 @@ from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
 from waybill.gateway.errors import HttpError, json_response, log
 from waybill.gateway.http.form_parsing import (
+    check_upload_field,
     read_file_id,
+    read_keep_for,
     read_run_options,
     read_run_stages,
     read_webhook_url,
-    upload_metadata,
 )
 from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same, stored_answer
 from waybill.gateway.openapi import errors, form
@@ -46,6 +47,7 @@ _FIELDS = {
     "options": '{"chunker": {"max_tokens": 256}}',
     "source_type": "mail",
     "metadata": '{"customer": 7}',
+    "keep_for": "90d",
     "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
 }
 
@@ -136,7 +138,9 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
         return {name: read_run_options(value)}
     if name == "webhook_url":
         return {name: read_webhook_url(value, resources.guard)}
-    upload_metadata({name: value})
+    check_upload_field(name, value)
+    if name == "keep_for" and read_keep_for(value) is not None:
+        return {name: value.strip()}
     return {}
 
 
