@@ -160,6 +160,10 @@ class ExportGone(ExportNotFound):
     """The file of an export has expired or was deleted."""
 
 
+class ExportRefused(Permanent):
+    """The query, the input or a value cannot be exported in this format: the message names the column and the row."""
+
+
 class ExportStopped(Permanent):
     """The export was cancelled, or exceeded its limit of rows or time."""
 

@@ -83,6 +83,15 @@ COMMANDS = {
             "release": _command("keeping:release", "Lift the legal hold of a file."),
         },
     ),
+    "export": _command("exports:export", "Export a table, a query or a file as one file that expires."),
+    "exports": LazyCommands(
+        "List, show and remove exports.",
+        {
+            "list": _command("exports:list_exports", "List exports, newest first."),
+            "show": _command("exports:show", "Show an export: its state, rows, file, and when that expires."),
+            "rm": _command("exports:rm", "Cancel exports that are under way, and delete the files of finished ones."),
+        },
+    ),
     "age": LazyCommands(
         "Encrypt and decrypt files in the age format.",
         {

@@ -217,6 +217,38 @@ class Client:
         """Delete a file."""
         return self._answer(self._http.delete(f"/files/{file_id}"))
 
+    # Exports ----------------------------------------------------------------------------------------------------------
+
+    def export(self, export_type: str, *, idempotency_key: str | None = None, **wanted: Any) -> Answer:
+        """Start an export and return its job; *wanted* are `format`, `compression`, `query`, `keep_for` and such.
+
+        Retries use the same `Idempotency-Key`, by default a random one, so that there is only one job.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        body = {"export_type": export_type, **wanted}
+        return self._retried(lambda: self._answer(self._http.post("/exports", json=body, headers=headers)))
+
+    def export_job(self, job_id: str) -> Answer:
+        """Return an export job: its state, rows and file."""
+        return self._get(f"/exports/{job_id}")
+
+    def exports(self, **filters: Any) -> Iterator[Answer]:
+        """Yield export jobs, newest first; *filters* are `state` and `export_type`."""
+        return self._pages("/exports", "exports", **filters)
+
+    def wait_for_export(self, job_id: str, *, timeout_seconds: float = 600.0, every_seconds: float = 0.5) -> Answer:
+        """Poll an export until it is over, and return its job. Raises `TimeoutError`."""
+        until = time.monotonic() + timeout_seconds
+        while (job := self.export_job(job_id))["state"] in {"pending", "running"}:
+            if time.monotonic() > until:
+                raise TimeoutError(f"export {job_id} is still {job['state']} after {timeout_seconds:.0f} s")
+            time.sleep(every_seconds)
+        return job
+
+    def remove_export(self, job_id: str) -> Answer:
+        """Cancel an export that is under way, or delete the file of one that is done."""
+        return self._answer(self._http.delete(f"/exports/{job_id}"))
+
     # Webhooks ---------------------------------------------------------------------------------------------------------
 
     def add_endpoint(self, url: str, events: list[str] | None = None) -> Answer:

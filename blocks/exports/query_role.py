@@ -24,6 +24,9 @@ ROLE = "waybill_export"
 SCHEMA = "waybill_export"
 # Queries at the same time, of all homes that share the server; each takes a session.
 MOST_SESSIONS = 8
+# A query whose client was killed ends this soon.
+LOST_CLIENT_SECONDS = 5
+_NOTICES_LOST_CLIENTS = 140_000
 # Of files in which Postgres sorts what does not fit into memory; a cross join would fill the disk of the catalogue.
 TEMPORARY_FILES = "2GB"
 
@@ -52,13 +55,15 @@ def catalog_query_url(database_url: str, *, seconds: float) -> str:
     *seconds* is the time limit of each statement. Raises `InvalidSettings` with what an administrator has to do where
     the account of *database_url* may not make the role or cannot log in as it.
     """
-    with connect(database_url) as connection:
-        _prepare(connection)
     options = {
         "default_transaction_read_only": "on",
         "statement_timeout": f"{max(1, round(seconds * 1000))}",
         "search_path": f"{SCHEMA},pg_catalog",
     }
+    with connect(database_url) as connection:
+        _prepare(connection)
+        if connection.info.server_version >= _NOTICES_LOST_CLIENTS:
+            options["client_connection_check_interval"] = f"{LOST_CLIENT_SECONDS}s"
     settings = " ".join(f"-c {name}={value}" for name, value in options.items())
     url = make_conninfo(database_url, user=ROLE, password="", options=settings)
     try:

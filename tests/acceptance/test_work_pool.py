@@ -106,6 +106,7 @@ def test_all_deployments_run_on_a_work_pool(
         ("expire_artifacts", "nightly"),
         ("expire_artifacts", "hourly"),
         ("expire_artifacts", "transfers"),
+        ("export_table", "waybill"),
         ("deliver_webhooks", "every-minute"),
         ("reconcile_events", "every-minute"),
     }

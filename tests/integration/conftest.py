@@ -37,6 +37,7 @@ _LIMITS = {
     "waybill.gateway.http.bounded_json": ("_ARRIVAL_SECONDS",),
     "waybill.gateway.http.idempotency": ("_WAIT_SECONDS",),
     "waybill.gateway.readiness": ("CHECK_SECONDS",),
+    "waybill.gateway.routes.exports": ("_NOW_SECONDS",),
     "waybill.gateway.routes.status": ("_LONG_READ_SECONDS",),
     "waybill.gateway.routes.webhooks": ("_TEST_SECONDS",),
     "waybill.gateway.statistics": ("_TIMEOUT_SECONDS",),

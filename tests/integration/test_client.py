@@ -275,3 +275,20 @@ async def test_refusals_are_told_at_once_and_outages_after_some_patience(gateway
         )
     assert (tired.value.status, tired.value.code) == (503, "NoAnswerOfWaybill")
     assert 2 <= len(attempts) <= 6
+
+
+async def test_an_export_is_one_job_and_is_downloaded_like_any_file(gateway: Gateway, tmp_path: Path) -> None:
+    await gateway.put(b"content", name="report.pdf")
+
+    def work(client: Client) -> None:
+        job = client.export("artifacts", format="csv", idempotency_key="artifacts-1")
+        assert client.export("artifacts", format="csv", idempotency_key="artifacts-1")["job_id"] == job["job_id"]
+        assert client.wait_for_export(job["job_id"])["state"] == "completed"
+        assert [one["job_id"] for one in client.exports(state="completed")] == [job["job_id"]]
+        assert b"report.pdf" in client.download(job["file_id"], tmp_path / "artifacts.csv").read_bytes()
+        assert client.remove_export(job["job_id"])["state"] == "deleted"
+        with pytest.raises(ApiError) as gone:
+            client.export_job(job["job_id"])
+        assert (gone.value.status, gone.value.code) == (410, "ExportGone")
+
+    await using(gateway, work)

@@ -29,6 +29,8 @@ MOST_UPLOADS = 32
 MOST_READERS = 500
 # Webhook tests whose outcome is waited for. Each polls the database ten times a second; further ones answer 202 now.
 MOST_WAITING_TESTS = 8
+# Exports of small tables in the gateway itself. Each takes a thread and some MiB; further ones become runs.
+MOST_SMALL_EXPORTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class Resources:
     """Bounds concurrent downloads to `MOST_READERS`."""
     waiting_tests: asyncio.Semaphore
     """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
+    small_exports: asyncio.Semaphore
+    """Bounds exports in this process to `MOST_SMALL_EXPORTS`."""
     unreadable_runs: UnreadableRuns
     """The runs that Prefect cannot list, found once for all requests."""
 
@@ -73,5 +77,6 @@ async def open_resources(
             uploads=FairPlaces(MOST_UPLOADS),
             readers=FairPlaces(MOST_READERS),
             waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
+            small_exports=asyncio.Semaphore(MOST_SMALL_EXPORTS),
             unreadable_runs=UnreadableRuns(),
         )

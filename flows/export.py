@@ -1,0 +1,220 @@
+"""export-table: write a table, a query or a file to one file, which is kept until it expires.
+
+The work is `tasks.export_job`. The flow shows how far it is in Prefect's UI and links to the file. A run whose process
+died is begun again and takes its job over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
+
+from prefect import Flow, State, flow, get_client, get_run_logger
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.schemas.objects import FlowRun
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+from pydantic import Field
+
+from blocks.catalog import Artifact
+from blocks.custody import Custody
+from blocks.durations import parse_duration
+from blocks.errors import WaybillError
+from blocks.exports import ExportJob, ExportRequest, cancel_job, check_job_id, create_job
+from blocks.open_custody import open_block_custody
+from blocks.postgres import single_connection
+from blocks.runs.ownership import catalogue_id
+from blocks.runs.progress import PROGRESS_KEY
+from blocks.runtime.background_tasks import running
+from blocks.settings import Settings, current_settings
+from blocks.webhooks.event_links import EventLinks
+from tasks.export_job import ExportTools, run_export
+from tasks.export_progress import Progress
+from tasks.export_source import check_request
+
+# Each update is a request and a row in Prefect's database.
+_ARTIFACT_INTERVAL_SECONDS = 2.0
+# Prefect answers in milliseconds; its client repeats a request for a minute, and a progress is not worth that.
+_ARTIFACT_SECONDS = 5.0
+_RESULT_KEY = "export-result"
+
+
+def run_name() -> str:
+    """Return ``documents as csv``."""
+    parameters = cast("Mapping[str, Any] | None", flow_run.parameters) or {}
+    return f"{parameters.get('export_type', 'documents')} as {parameters.get('format', 'csv')}"
+
+
+async def cancel_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Cancel the job of a run that is being cancelled. Never fails: a job without a process fails by itself."""
+    settings = current_settings()
+    job_id = _job_id(flow_run.parameters, flow_run.id)
+    with suppress(WaybillError):
+        async with single_connection(settings.required_database_url) as connection:
+            keep_failed = settings.retention.period("failed")
+            await cancel_job(connection, job_id, error="its run was cancelled", keep_failed=keep_failed)
+
+
+@flow(name="export-table", flow_run_name=run_name, persist_result=False, on_cancellation=[cancel_export])
+async def export_table(
+    export_type: Annotated[
+        str,
+        Field(
+            description="documents, chunks, facts, entities, artifacts, deliveries, events or runs; with a query or an "
+            "input, any name.",
+            examples=["documents"],
+        ),
+    ] = "documents",
+    format: Annotated[  # noqa: A002 - the name that users know it by
+        Literal["csv", "json", "jsonl", "xlsx", "parquet"], Field(description="The form of the file.")
+    ] = "csv",
+    compression: Annotated[
+        Literal["gzip", "zstd"] | None, Field(description="How the file is compressed; not at all when left out.")
+    ] = None,
+    query: Annotated[
+        str | None, Field(description="SQL, run read-only; on the catalogue unless a database is named.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        Field(description="Name of a connection of the setting export_databases. A URL is refused: runs are stored."),
+    ] = None,
+    input: Annotated[  # noqa: A002
+        str | None, Field(description="A csv or parquet file to export: a path, a URL or waybill:FILE_ID.")
+    ] = None,
+    keep_for: Annotated[
+        str | None,
+        Field(description="How long the file is kept, such as 24h or 7d; as the settings say when left out."),
+    ] = None,
+    encrypt_for: Annotated[
+        list[str] | None, Field(description="Age recipients (age1...) to encrypt for, or storage for the storage key.")
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        Field(description="Id of a job that is recorded already; the other fields are then those of the job."),
+    ] = None,
+) -> State[dict[str, Any]]:
+    """Export a table, a query or a file as one file, keep it until it expires, and link to it.
+
+    The file is in custody, or below WAYBILL_EXPORT_STORAGE_PATH where that is set. Consumers are notified by
+    export_completed and export_failed.
+    """
+    settings = current_settings()
+    run_id = UUID(str(cast("str", flow_run.id)))
+    async with open_block_custody(settings) as custody:
+        if job_id is None:
+            request = ExportRequest(
+                export_type=export_type,
+                format=format,
+                compression=compression,
+                query=query,
+                database=database,
+                input=input,
+                keep_for=parse_duration(keep_for) if keep_for else None,
+                encrypt_for=tuple(encrypt_for or ()),
+            )
+            job_id = await _record(custody, settings, request, run_id)
+        async with _shown() as show:
+            tools = ExportTools(custody=custody, settings=settings, open_runs=lambda: _open_runs(custody))
+            job = await run_export(check_job_id(job_id), tools, run_id=run_id, on_progress=show)
+        artifact = await custody.get(job.file_id) if job.file_id and job.state == "completed" else None
+        await _add_result(job, artifact, settings)
+    return _outcome(job)
+
+
+def _job_id(parameters: Mapping[str, Any], run_id: UUID) -> str:
+    """Return the id of a run's job; one that is begun again has the same."""
+    return str(parameters.get("job_id") or f"exp_{hashlib.sha256(run_id.bytes).hexdigest()[:16]}")
+
+
+async def _record(custody: Custody, settings: Settings, request: ExportRequest, run_id: UUID) -> str:
+    request.check_storable()
+    check_request(settings, request)
+    keep_for = request.keep_for or settings.retention.period("export")
+    async with custody.catalog.connection() as connection:
+        made = await create_job(
+            connection,
+            _job_id({}, run_id),
+            request,
+            keep_for=keep_for,
+            requested_by=f"run:{run_id}",
+            run_id=run_id,
+        )
+    return made.job_id
+
+
+async def _open_runs(custody: Custody) -> Any:
+    from tasks.export_runs import read_runs
+
+    async with custody.catalog.connection() as connection:
+        catalogue = await catalogue_id(connection)
+    async with get_client() as client:
+        return await read_runs(client, catalogue=catalogue)
+
+
+@asynccontextmanager
+async def _shown() -> AsyncGenerator[Any]:
+    """Show the progress in Prefect's UI; yield what is called with it. One task updates: concurrent updates race."""
+    seen: list[Progress] = []
+    artifact_id: UUID | None = None
+
+    async def update() -> None:
+        nonlocal artifact_id
+        percent, text = _progress(seen[-1] if seen else Progress())
+        # It is only shown: a server that does not answer must neither fail the run nor hold it up.
+        with suppress(Exception):
+            async with asyncio.timeout(_ARTIFACT_SECONDS):
+                if artifact_id is None:
+                    artifact_id = await acreate_progress_artifact(percent, key=PROGRESS_KEY, description=text)
+                else:
+                    await aupdate_progress_artifact(artifact_id, percent, description=text)
+
+    async def update_forever() -> None:
+        while True:
+            await asyncio.sleep(_ARTIFACT_INTERVAL_SECONDS)
+            await update()
+
+    await update()
+    try:
+        async with running(update_forever()):
+            yield seen.append
+    finally:
+        await update()
+
+
+def _progress(progress: Progress) -> tuple[float, str]:
+    """Return percent and a text; without a known number of rows the percent stays at 0 until the end."""
+    if not progress.rows_expected:
+        return 0.0, f"{progress.rows:,} rows"
+    percent = min(100.0, 100.0 * progress.rows / progress.rows_expected)
+    return round(percent, 1), f"{progress.rows:,} of {progress.rows_expected:,} rows"
+
+
+async def _add_result(job: ExportJob, artifact: Artifact | None, settings: Settings) -> None:
+    if job.state != "completed":
+        return
+    link = EventLinks.of(settings).to_file(artifact) if artifact is not None else None
+    name = f"[{job.filename}]({link})" if link else f"`{job.filename}`"
+    lines = [
+        f"# Export of {job.export_type}",
+        "",
+        f"{name}: {job.rows:,} rows, {job.size:,} bytes, kept until {job.expires_at:%Y-%m-%d %H:%M} UTC.",
+        "",
+        *(f"- {note}" for note in job.notes),
+    ]
+    try:
+        await acreate_markdown_artifact(key=_RESULT_KEY, markdown="\n".join(lines), description="The exported file")
+    except Exception as error:  # noqa: BLE001 - it only shows what is stored
+        get_run_logger().warning("the result page is missing: %s", error)
+
+
+def _outcome(job: ExportJob) -> State[dict[str, Any]]:
+    data = job.as_json()
+    if job.state == "completed":
+        return Completed(message=f"{job.rows:,} rows in {job.filename}", data=data)
+    if job.state == "cancelled":
+        return Cancelled(message=job.error or "the export was cancelled", data=data)
+    return Failed(message=job.error or f"the export is {job.state}", data=data)
