@@ -111,7 +111,11 @@ class ArtifactHeld(ArtifactPinned):
 
 
 class PlanNotFound(Permanent):
-    """No plan of the retention with this id, or it was executed already."""
+    """No plan of the retention with this id."""
+
+
+class PlanExecuted(PlanNotFound):
+    """The plan of a retention was executed already."""
 
 
 class RunNotFound(Permanent):

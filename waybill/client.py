@@ -249,6 +249,28 @@ class Client:
         """Cancel an export that is under way, or delete the file of one that is done."""
         return self._answer(self._http.delete(f"/exports/{job_id}"))
 
+    # Retention --------------------------------------------------------------------------------------------------------
+
+    def clean_up(
+        self, *, max_age_hours: float | None = None, plan_id: str | None = None, dry_run: bool = False
+    ) -> Answer:
+        """Remove files whose time is over, or exactly the files of a plan; report what went and what stayed and why.
+
+        A *dry_run* makes the plan. Needs `admin`.
+        """
+        given = {"max_age_hours": max_age_hours, "plan_id": plan_id, "dry_run": dry_run}
+        parameters = {name: value for name, value in given.items() if value is not None}
+        # However many files there are, the connection shows that the gateway lives.
+        return self._retried(lambda: self._answer(self._http.delete("/files/cleanup", params=parameters, timeout=None)))
+
+    def retention_plans(self) -> list[Answer]:
+        """Return the newest plans of the retention."""
+        return list(self._get("/retention/plans")["plans"])
+
+    def statistics(self) -> Answer:
+        """Return counts and bytes of what is stored, and what goes next."""
+        return self._get("/stats")
+
     # Webhooks ---------------------------------------------------------------------------------------------------------
 
     def add_endpoint(self, url: str, events: list[str] | None = None) -> Answer:

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from blocks.catalog import Catalog, Connection
-from blocks.errors import PlanNotFound, WaybillError
+from blocks.errors import PlanExecuted, PlanNotFound, WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.retention import statements
 from blocks.retention.policy import REMOVING, RetentionPolicy
@@ -163,12 +163,12 @@ async def unfinished_plans(connection: Connection) -> list[Plan]:
 
 
 async def start_plan(connection: Connection, plan_id: UUID) -> Plan:
-    """Mark a plan as being executed, also an abandoned one. Idempotent. Raises `PlanNotFound` for one that is done."""
+    """Mark a plan as being executed, also an abandoned one. Idempotent. Raises `PlanExecuted`, `PlanNotFound`."""
     row = await fetch_optional(connection, statements.START_PLAN, {"plan_id": plan_id})
     if row is not None:
         return _plan(row)
     plan = await get_plan(connection, plan_id)
-    raise PlanNotFound(f"plan {plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
+    raise PlanExecuted(f"plan {plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
 
 
 async def end_plan(connection: Connection, plan_id: UUID) -> bool:
@@ -229,7 +229,12 @@ async def files_of(connection: Connection, rules: Mapping[UUID, str]) -> list[Pl
 
 async def statistics_without(catalog: Catalog, connection: Connection, plan_id: UUID) -> Row:
     """Return `Catalog.statistics` as they would be if the files of a plan were gone."""
-    return await catalog.statistics(connection, statements.STATISTICS_WITHOUT, {"plan_id": plan_id})
+    found = await catalog.statistics(connection, statements.STATISTICS_WITHOUT, {"plan_id": plan_id})
+    states, left = found["by_state"], int(found["total"]["count"])
+    going = states.get("available", 0) - left
+    if going:
+        states |= {"available": left, "deleted": states.get("deleted", 0) + going}
+    return {**found, "by_state": {state: count for state, count in sorted(states.items()) if count}}
 
 
 async def removed_by(connection: Connection, plan_id: UUID) -> tuple[int, int]:

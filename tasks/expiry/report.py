@@ -22,7 +22,7 @@ class FailedFile:
 
     def view(self) -> dict[str, Any]:
         """Return the file as JSON."""
-        known = _file_view(self.file) if self.file is not None else {"file_id": str(self.file_id)}
+        known = file_view(self.file) if self.file is not None else {"file_id": str(self.file_id)}
         return {**known, "error": self.error}
 
 
@@ -80,8 +80,8 @@ class Report:
         return {
             **plan_view(self.plan),
             "dry_run": self.dry_run,
-            "removed": [_file_view(one) for one in self.removed],
-            "kept": [_file_view(one) for one in self.kept],
+            "removed": [file_view(one) for one in self.removed],
+            "kept": [file_view(one) for one in self.kept],
             "failed": [one.view() for one in self.failed],
             "counts": {
                 "removed": self.removed_files,
@@ -125,7 +125,8 @@ def plan_view(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _file_view(one: PlannedFile) -> dict[str, Any]:
+def file_view(one: PlannedFile) -> dict[str, Any]:
+    """Return a file with its rule as JSON."""
     return {
         "file_id": str(one.file_id),
         "filename": one.filename,

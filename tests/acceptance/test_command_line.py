@@ -256,7 +256,7 @@ def test_expire_removes_what_its_dry_run_has_shown(on_postgres: CommandLine, dat
         ["--max-size", "large"], ["--plan", "last"], ["--plan", dry["plan_id"], "--kind", "export"],
     ):  # fmt: skip
         assert on_postgres.json("expire", *wrong, expect=2)["error"]["code"] == "InvalidOptions", wrong
-    assert on_postgres.json("expire", "--plan", dry["plan_id"], expect=1)["error"]["code"] == "PlanNotFound"
+    assert on_postgres.json("expire", "--plan", dry["plan_id"], expect=1)["error"]["code"] == "PlanExecuted"
 
 
 def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:

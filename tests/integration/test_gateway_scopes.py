@@ -15,9 +15,21 @@ from fastapi.routing import APIRoute
 
 from blocks.access import create_key, revoke_key
 from tests.gateway import Gateway, error_of, running_gateway
-from waybill.gateway.routes import audit, downloads, exports, files, health, ingest, keeping, metrics, status, webhooks
+from waybill.gateway.routes import (
+    audit,
+    downloads,
+    exports,
+    files,
+    health,
+    ingest,
+    keeping,
+    metrics,
+    retention,
+    status,
+    webhooks,
+)
 
-_RESOURCES = (audit, downloads, exports, files, health, ingest, keeping, metrics, status, webhooks)
+_RESOURCES = (audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, webhooks)
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)
 _FILLED = re.compile(r"\{\w+\}")

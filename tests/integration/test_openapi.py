@@ -110,7 +110,7 @@ async def test_who_has_no_key_learns_nothing(gateway: Gateway) -> None:
     for path, methods in described["paths"].items():
         for method in methods:
             filled = path.replace("{file_id}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
-            for name in ("task_id", "endpoint_id", "delivery_id", "event_id"):
+            for name in ("task_id", "endpoint_id", "delivery_id", "event_id", "plan_id"):
                 filled = filled.replace(f"{{{name}}}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
             answer = await gateway.client.request(method.upper(), filled)
             wanted = 200 if path in open_to_all else 401

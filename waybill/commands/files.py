@@ -24,6 +24,8 @@ from waybill.commands.output import human_size, human_time, print_json, print_li
 from waybill.commands.session import with_catalog, with_custody
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from blocks.catalog import Artifact, Catalog, Page
     from blocks.custody import Custody
     from blocks.settings import Settings
@@ -176,13 +178,9 @@ def stats(as_json: AsJson = False) -> int:
     """
 
     async def work(catalog: Catalog, _: Settings) -> dict[str, Any]:
-        from dataclasses import asdict
+        from waybill.services.statistics import read_statistics
 
-        from blocks.search_index import statistics
-
-        async with catalog.transaction() as connection:
-            counted = await catalog.statistics(connection)
-            return {**counted, "search_index": asdict(await statistics(connection))}
+        return await read_statistics(catalog)
 
     found = with_catalog(work)
     if as_json:
@@ -207,7 +205,21 @@ def stats(as_json: AsJson = False) -> int:
     index = dict(found["search_index"])
     size = human_size(index.pop("size_bytes"))
     typer.echo("search index: " + ", ".join([*(f"{value:,} {key}" for key, value in index.items()), size]))
+    print_line(_retention_line(found["retention"]))
     return 0
+
+
+def _retention_line(found: Mapping[str, Any]) -> str:
+    parts = [
+        f"{found['expired']:,} expired and not removed yet",
+        f"{found['expiring_within_a_day']:,} expire within a day",
+        f"{found['pinned']:,} pinned",
+        f"{found['held']:,} under a legal hold",
+    ]
+    following = found["next"]
+    if following is not None:
+        parts.append(f"next: {following['filename']} at {human_time(following['expires_at'])}")
+    return "retention: " + ", ".join(parts)
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:

@@ -11,7 +11,19 @@ from waybill.gateway.http.head_requests import HeadAsGet
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
-from waybill.gateway.routes import audit, downloads, exports, files, health, ingest, keeping, metrics, status, webhooks
+from waybill.gateway.routes import (
+    audit,
+    downloads,
+    exports,
+    files,
+    health,
+    ingest,
+    keeping,
+    metrics,
+    retention,
+    status,
+    webhooks,
+)
 
 API = "/api/v1"
 
@@ -41,7 +53,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.readiness = Readiness(resources.custody, resources.prefect, resources.settings.home)
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
-    for resource in (ingest, downloads, files, keeping, exports, status, webhooks, audit, health, metrics):
+    routes = (ingest, downloads, retention, files, keeping, exports, status, webhooks, audit, health, metrics)
+    for resource in routes:
         app.include_router(resource.router)
     if resources.settings.cors_origins:
         app.add_middleware(

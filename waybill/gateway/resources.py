@@ -52,6 +52,8 @@ class Resources:
     """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
     small_exports: asyncio.Semaphore
     """Bounds exports in this process to `MOST_SMALL_EXPORTS`."""
+    clean_ups: asyncio.Semaphore
+    """Bounds concurrent clean-ups to one: each sorts the whole catalogue, and a second one finds nothing to do."""
     unreadable_runs: UnreadableRuns
     """The runs that Prefect cannot list, found once for all requests."""
 
@@ -78,5 +80,6 @@ async def open_resources(
             readers=FairPlaces(MOST_READERS),
             waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
             small_exports=asyncio.Semaphore(MOST_SMALL_EXPORTS),
+            clean_ups=asyncio.Semaphore(1),
             unreadable_runs=UnreadableRuns(),
         )
