@@ -14,7 +14,8 @@ import secrets
 import stat
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
@@ -34,8 +35,8 @@ _ROOM_BYTES = 64 * 1024 * 1024
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # What open() reports when a link, or a file in place of a folder, is in the way.
 _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
-# Folders that `delete_many` holds open; a process may have 1,024 open files, and serves others meanwhile.
-_OPEN_FOLDERS = 64
+# A disk writes once for all that wait for it at the same time.
+_CONCURRENT_SYNCS = 8
 # What link() reports on a file system without hard links.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
@@ -131,29 +132,53 @@ class LocalBackend:
                 os.close(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY))
             except FileNotFoundError:
                 return failed  # nothing was stored there yet
-            folders = sorted(by_folder.items())
-            for start in range(0, len(folders), _OPEN_FOLDERS):
-                self._delete_in(folders[start : start + _OPEN_FOLDERS], failed)
+            gone = {folder: self._unlink(folder, names, failed) for folder, names in sorted(by_folder.items())}
+        # Only now, and several at a time: the first one commits the removals of all folders on a file system with a
+        # journal, and each of the others still waits for the disk.
+        with ThreadPoolExecutor(_CONCURRENT_SYNCS) as pool:
+            for reasons in pool.map(self._sync, gone.keys(), gone.values()):
+                failed |= reasons
         return failed
 
-    def _delete_in(self, folders: Sequence[tuple[str, list[str]]], failed: dict[str, str]) -> None:
-        with ExitStack() as opened:
-            emptied: list[tuple[int, str, list[str]]] = []
-            for folder, names in folders:
-                try:
-                    descriptor = opened.enter_context(folder_below(self._root, folder.split("/") if folder else ()))
-                except FileNotFoundError:
-                    continue
-                except OSError as exc:
-                    failed |= _reasons(folder, names, exc)
-                else:
-                    emptied.append((descriptor, folder, _unlink(descriptor, folder, names, failed)))
-            # Only now: the first of them commits the removals of all folders on a file system with a journal.
-            for descriptor, folder, names in emptied:
-                try:
-                    os.fsync(descriptor)
-                except OSError as exc:
-                    failed |= _reasons(folder, names, exc)
+    def _unlink(self, inside: str, names: Sequence[str], failed: dict[str, str]) -> list[str]:
+        """Unlink *names* in a folder, and add to *failed* what cannot be. Return the others, if the folder exists."""
+        gone: list[str] = []
+        try:
+            with self._folder(inside) as folder:
+                for name in names:
+                    try:
+                        os.unlink(name, dir_fd=folder)
+                    except FileNotFoundError:
+                        pass  # it may have been unlinked without a sync
+                    except OSError as exc:
+                        if exc.errno == errno.EROFS:
+                            raise  # so are all others
+                        failed |= _reasons(inside, [name], exc)
+                        continue
+                    gone.append(name)
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            if exc.errno == errno.EROFS:
+                raise
+            failed |= _reasons(inside, names, exc)
+        return gone
+
+    def _sync(self, inside: str, gone: Sequence[str]) -> dict[str, str]:
+        """Make it durable that *gone* are unlinked. Return the reason for each one if that fails."""
+        if not gone:
+            return {}
+        try:
+            with self._folder(inside) as folder:
+                os.fsync(folder)
+        except FileNotFoundError:
+            return {}  # the folder itself is gone
+        except OSError as exc:
+            return _reasons(inside, gone, exc)
+        return {}
+
+    def _folder(self, inside: str) -> AbstractContextManager[int]:
+        return folder_below(self._root, inside.split("/") if inside else ())
 
     def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: temporary files."""
@@ -293,23 +318,6 @@ def _unlink_partials(folder: int, name: str, written_before: float) -> int:
                 os.unlink(partial, dir_fd=folder)
                 removed += 1
     return removed
-
-
-def _unlink(folder: int, inside: str, names: Sequence[str], failed: dict[str, str]) -> list[str]:
-    """Unlink *names* in the open folder, and add to *failed* what cannot be. Return the others."""
-    gone: list[str] = []
-    for name in names:
-        try:
-            os.unlink(name, dir_fd=folder)
-        except FileNotFoundError:
-            pass  # it may have been unlinked without a sync
-        except OSError as exc:
-            if exc.errno == errno.EROFS:
-                raise  # so are all others
-            failed |= _reasons(inside, [name], exc)
-            continue
-        gone.append(name)
-    return gone
 
 
 def _reasons(folder: str, names: Iterable[str], exc: OSError) -> dict[str, str]:
