@@ -18,7 +18,6 @@ import orjson
 
 from blocks.catalog import Connection
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_path
 from blocks.errors import WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_row
 from blocks.retention import statements
@@ -171,17 +170,10 @@ async def _entomb(custody: Custody, plan: Plan, batch: Batch, record: RecordRemo
 
 
 def _delete(custody: Custody, tombstones: Sequence[Row]) -> dict[str, str]:
-    """Delete the bytes of tombstones, then their manifests. Return file ids with the reason of a failure. Blocks.
-
-    The bytes go first: a manifest that is left without them restores nothing.
-    """
+    """Delete the bytes of tombstones, then their manifests. Return file ids with the reason of a failure. Blocks."""
     owners = {path: str(row["file_id"]) for row in tombstones for path in row["locations"]}
-    failed = custody.backend.delete_many(list(owners))
-    manifests = {manifest_path(path): owner for path, owner in owners.items() if path not in failed}
-    failed_manifests = custody.backend.delete_many(list(manifests))
-    return {owners[path]: reason for path, reason in failed.items()} | {
-        manifests[path]: reason for path, reason in failed_manifests.items()
-    }
+    failed = custody.delete_many_stored(list(owners))
+    return {owners[path]: reason for path, reason in failed.items()}
 
 
 async def _renew(custody: Custody, batch: Batch) -> Outcome:
