@@ -258,14 +258,19 @@ class Catalog:
         *statement* with its *values* may be another one that groups fewer files.
         """
         groups = await fetch_all(connection, statement, values or {})
-        states = await fetch_all(connection, queries.STATES, {})
-        kinds = sorted({str(group["kind"]) for group in groups})
-        return {
-            "total": _summarise(groups),
-            "by_kind": {kind: _summarise([g for g in groups if g["kind"] == kind]) for kind in kinds},
-            "by_stage": {str(g["stage"]): _summarise([g]) for g in groups if g["stage"] is not None},
-            "by_state": {str(row["state"]): int(row["count"]) for row in states},
-        }
+        return statistics_of(groups, await fetch_all(connection, queries.STATES, {}))
+
+
+def statistics_of(groups: Sequence[Row], states: Sequence[Row]) -> Row:
+    """Return the statistics of available files, given in groups that each have one kind and one stage, and *states*."""
+    kinds = sorted({str(group["kind"]) for group in groups})
+    stages = sorted({int(group["stage"]) for group in groups if group["stage"] is not None})
+    return {
+        "total": _summarise(groups),
+        "by_kind": {kind: _summarise([g for g in groups if g["kind"] == kind]) for kind in kinds},
+        "by_stage": {str(stage): _summarise([g for g in groups if g["stage"] == stage]) for stage in stages},
+        "by_state": {str(row["state"]): int(row["count"]) for row in states},
+    }
 
 
 def _reservation_rows(reservations: Sequence[Reservation]) -> str:

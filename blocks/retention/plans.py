@@ -7,7 +7,8 @@ read since. A plan whose process was killed is finished by the next run.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,8 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from blocks.catalog import Catalog, Connection
+from blocks.catalog import Catalog, Connection, queries
+from blocks.catalog.catalog import statistics_of
 from blocks.errors import PlanExecuted, PlanNotFound, WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.retention import statements
@@ -24,6 +26,8 @@ from blocks.retention.policy import REMOVING, RetentionPolicy
 
 # The sign bit stays free, so that the parts of the number are what Postgres shows of a lock.
 _CLAIMANT_BITS = 63
+# All statements of a plan see one state of the catalogue, so that their counts fit together.
+_ONE_STATE = "set transaction isolation level repeatable read"
 # Sorting a million rows in memory instead of on the disk; one such statement runs at a time.
 _WORK_MEMORY = "set local work_mem = '128MB'"
 
@@ -112,20 +116,22 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
     """
     plan_id = uuid4()
     async with catalog.transaction() as connection:
-        statistics = await catalog.statistics(connection)
+        await execute(connection, _ONE_STATE, {})
         now = (await fetch_row(connection, statements.NOW, {}))["now"]
         await execute(connection, _WORK_MEMORY, {})
         await execute(connection, statements.FOUND_TABLE, {})
-        await execute(connection, statements.KEPT_TABLE, {})
-        values = statements.judge_values(policy, now, kept_limit)
-        rows = await fetch_all(connection, statements.judge_statement(policy), values)
-        groups = [{**row, "bytes": int(row["bytes"])} for row in rows]
-        going = sum(group["files"] for group in groups if group["rule"] in REMOVING)
-        cap = policy.cap(sum(group["files"] for group in groups))
-        over_cap = 0
-        if going > cap:
-            left = await fetch_row(connection, statements.LEAVE_OVER_CAP, {"cap": cap, "kept_limit": kept_limit})
-            over_cap = int(left["files"])
+        values = statements.judge_values(policy, now)
+        for statement in statements.judge_statements(policy):
+            await execute(connection, statement, values)
+        totals = await fetch_all(connection, statements.ALL_GROUPS, {})
+        statistics = statistics_of(totals, await fetch_all(connection, queries.STATES, {}))
+        decided = await fetch_all(connection, statements.FOUND_GROUPS, {})
+        going = sum(int(row["files"]) for row in decided if row["rule"] in REMOVING)
+        over_cap = max(0, going - policy.cap(int(statistics["total"]["count"])))
+        if over_cap:
+            await execute(connection, statements.LEAVE_OVER_CAP, {"cap": going - over_cap})
+            decided = await fetch_all(connection, statements.FOUND_GROUPS, {})
+        groups = _groups(totals, decided)
         await execute(
             connection,
             statements.ADD_PLAN,
@@ -140,7 +146,7 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
         )
         sealed = await fetch_row(connection, statements.STORE_BATCHES, {"plan_id": plan_id})
         await execute(connection, statements.SEAL_PLAN, {"plan_id": plan_id, **sealed})
-        kept = await fetch_all(connection, statements.KEPT_FILES, {"kept_limit": kept_limit})
+        kept = await fetch_all(connection, statements.KEPT_FILES, {"kept_limit": kept_limit}) if kept_limit else []
         return replace(await get_plan(connection, plan_id), kept=tuple(PlannedFile(**row) for row in kept))
 
 
@@ -241,6 +247,25 @@ async def removed_by(connection: Connection, plan_id: UUID) -> tuple[int, int]:
     """Return files and bytes that the execution of a plan has removed so far."""
     row = await fetch_row(connection, statements.RESULT, {"plan_id": plan_id})
     return int(row["removed"]), int(row["removed_bytes"])
+
+
+def _groups(totals: Sequence[Row], decided: Sequence[Row]) -> list[Row]:
+    """Return files and bytes by rule and kind, the largest group first."""
+    counted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for row in totals:
+        for place, number in enumerate((row["count"], int(row["stored_bytes"]))):
+            counted[row["rule"], row["kind"]][place] += number
+    for row in decided:
+        for place, number in enumerate((row["files"], int(row["bytes"]))):
+            # Decided by a rule: no longer among the rest.
+            counted["not_due", row["kind"]][place] -= number
+            counted[row["rule"], row["kind"]][place] += number
+    found = [
+        {"rule": rule, "kind": kind, "files": files, "bytes": size} for (rule, kind), (files, size) in counted.items()
+    ]
+    return sorted(
+        (one for one in found if one["files"]), key=lambda one: (-int(one["files"]), one["rule"], one["kind"])
+    )
 
 
 def _plan(row: Row) -> Plan:

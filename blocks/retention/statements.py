@@ -1,7 +1,6 @@
 """The rules of `blocks.retention.policy` in SQL, and the statements of plans. All times are the database's; pure.
 
-Parts that a policy does not use are left out of the statement: without `keep_newest`, `keep_inputs` and a budget,
-planning is one scan.
+Parts that a policy does not use are left out. What is not over, near its end or over a budget is only counted.
 """
 
 from __future__ import annotations
@@ -17,17 +16,34 @@ BATCH_FILES = 1000
 
 NOW = "select clock_timestamp() as now"
 
-# What goes or is renewed, for the length of the transaction that makes the plan.
+# Files that the policy has to decide about, for the length of the transaction that makes the plan: their own time is
+# over or near, or the budget takes them. All other files stay, and are only counted.
 FOUND_TABLE = """
     create temporary table retention_found (
-        file_id uuid, source_file text, stored_size bigint, expires_at timestamptz, rule text, renew_until timestamptz
+        file_id uuid, kind text, source_file text, stage smallint, document_sha256 text, created_at timestamptz,
+        expires_at timestamptz, stored_size bigint, near boolean, due text, guard text, going text,
+        kept_seconds float8, needed boolean not null default false, rule text, renew_until timestamptz
     ) on commit drop
 """
+_ANALYZE = "analyze retention_found"
 
-_PERIOD_OF_SOURCE = """
+_COLUMNS = "file_id, kind, source_file, stage, document_sha256, created_at, expires_at, stored_size"
+
+_KEPT_SECONDS = """
     (select max(kept.seconds)
        from unnest(%(patterns)s::text[], %(pattern_seconds)s::float8[]) as kept (pattern, seconds)
-      where f.source_file like kept.pattern)
+      where a.source_file like kept.pattern)
+"""
+
+# As many newer files of the same source, kind and stage as are kept. The index has the newest first, so no more of them
+# than that are read.
+_AMONG_NEWEST = """
+    (select count(*) from (
+        select from artifacts n
+         where n.state = 'available' and left(n.source_file, 512) = left({a}.source_file, 512)
+           and n.source_file = {a}.source_file and n.kind = {a}.kind and n.stage is not distinct from {a}.stage
+           and (n.created_at, n.file_id) > ({a}.created_at, {a}.file_id)
+         limit %(keep_newest)s) as newer) < %(keep_newest)s
 """
 
 
@@ -37,127 +53,124 @@ def like_pattern(pattern: str) -> str:
     return escaped.replace("*", "%").replace("?", "_")
 
 
-# What stays, as many files as are asked for: those that a rule protects first, then those that go next.
-KEPT_TABLE = """
-    create temporary table retention_kept (file_id uuid, rule text) on commit drop
-"""
+def judge_statements(policy: RetentionPolicy) -> list[str]:
+    """Return the statements that fill `retention_found` with a rule for each file, in order."""
+    scope = "kind = any(%(kinds)s)" if policy.kinds is not None else "true"
+    by_age = "created_at <= %(old_before)s" if policy.older_than else "false"
+    found = f"""
+        insert into retention_found ({_COLUMNS}, near, due, kept_seconds, guard, going)
+        select g.*, case when guard is null then due end from (
+            select f.*, {_guard(policy)} as guard from (
+                select {_COLUMNS}, expires_at <= %(near)s as near,
+                       case when expires_at <= %(now)s then 'expired' when {by_age} then 'older_than' end as due,
+                       {_kept_seconds(policy)} as kept_seconds
+                  from artifacts a
+                 where state = 'available' and not {KEPT} and {scope} and (expires_at <= %(near)s or {by_age})
+                ) as f
+            ) as g
+    """
+    newest = f"""
+        update retention_found f set guard = 'newest', going = null
+         where guard is null and {_AMONG_NEWEST.format(a="f")}
+    """
+    return [
+        found,
+        *([_ANALYZE] if policy.keep_newest or policy.keep_inputs or policy.max_stored_bytes is not None else []),
+        *([newest] if policy.keep_newest else []),
+        *([_budget(policy, scope)] if policy.max_stored_bytes is not None else []),
+        *([_INPUTS] if policy.keep_inputs else []),
+        _DECIDE,
+    ]
 
-KEPT_FILES = """
-    select a.file_id, k.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256, a.media_type,
-           a.created_at, a.expires_at, a.state
-      from retention_kept k join artifacts a using (file_id)
-     order by k.rule = 'not_due', a.expires_at, a.file_id
-     limit %(kept_limit)s
-"""
+
+def _kept_seconds(policy: RetentionPolicy) -> str:
+    return _KEPT_SECONDS if policy.sources else "null::float8"
 
 
-def judge_statement(policy: RetentionPolicy) -> str:
-    """Return the statement that fills `retention_found` and `retention_kept`, and counts files by rule and kind."""
-    looks_at_all = policy.max_stored_bytes is not None
-    concerned = "true" if looks_at_all else "(f.due is not null or f.near)"
-    rank = (
-        "row_number() over (partition by source_file, kind, stage order by created_at desc, file_id desc)"
-        if policy.keep_newest
-        else "null::bigint"
-    )
-    min_age = "f.created_at > %(young_since)s" if policy.min_age else "false"
-    older_than = "created_at <= %(old_before)s" if policy.older_than else "false"
-    in_scope = "kind = any(%(kinds)s)" if policy.kinds is not None else "true"
-    period = f"case when {concerned} then {_PERIOD_OF_SOURCE} end" if policy.sources else "null::float8"
+def _guard(policy: RetentionPolicy) -> str:
+    """Return the protections that a row shows by itself; *f* has `kept_seconds`."""
+    young = "f.created_at > %(young_since)s" if policy.min_age else "false"
     return f"""
-        with files as (
-            select file_id, kind, source_file, stage, document_sha256, created_at, expires_at, stored_size,
-                   held_at is not null as held, pinned_at is not null as pinned,
-                   {in_scope} as in_scope, {in_scope} and expires_at <= %(near)s as near,
-                   case when not ({in_scope}) then null when expires_at <= %(now)s then 'expired'
-                        when {older_than} then 'older_than' end as due,
-                   {rank} as place
-              from artifacts
-             where state = 'available'
-        ), guarded as (
-            select f.*, {period} as kept_seconds
-              from files f
-        ), guards as (
-            select f.*,
-                   case when held then 'held' when pinned then 'pinned' when not {concerned} then null
-                        when file_id = any(array(select file_id from artifact_readers where read_until > %(now)s))
-                        then 'reading'
-                        when {min_age} then 'min_age'
-                        when f.created_at > %(now)s - make_interval(secs => kept_seconds) then 'source'
-                        when place <= %(keep_newest)s then 'newest' end as guard
-              from guarded f
-        ), {_budget(policy)}, {_inputs(policy)}, judged as (
-            select f.*,
-                   case when guard in ('held', 'pinned') then guard
-                        when going is not null and not needed then going
-                        when guard is not null and (due is not null or near and guard not in ('reading', 'min_age'))
-                        then guard
-                        when needed and guard is null and (due is not null or near or going is not null) then 'input'
-                        else 'not_due' end as rule
-              from needs f
-        ), decided as (
-            select f.*,
-                   case when not near then null
-                        when rule in ('newest', 'input') then %(renew_until)s::timestamptz
-                        when rule = 'source'
-                        then greatest(expires_at, least(created_at, %(now)s) + make_interval(secs => kept_seconds))
-                   end as renew_until
-              from judged f
-        ), found as (
-            insert into retention_found
-            select file_id, source_file, stored_size, expires_at, rule, renew_until from decided
-             where rule in ('expired', 'older_than', 'budget') or renew_until > expires_at
-        ), kept as (
-            insert into retention_kept
-            select file_id, rule from decided where rule not in ('expired', 'older_than', 'budget')
-             order by rule = 'not_due', expires_at, file_id limit %(kept_limit)s
-        )
-        select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from decided
-         group by rule, kind order by files desc, rule, kind
+        case when file_id = any(array(select file_id from artifact_readers where read_until > %(now)s)) then 'reading'
+             when {young} then 'min_age'
+             when f.created_at > %(now)s - make_interval(secs => f.kept_seconds) then 'source' end
     """
 
 
-def _budget(policy: RetentionPolicy) -> str:
-    plain = "case when due is not null and guard is null then due end"
-    if policy.max_stored_bytes is None:
-        return f"goes as (select f.*, {plain} as going from guards f)"
+def _budget(policy: RetentionPolicy, scope: str) -> str:
+    newest = f"and not ({_AMONG_NEWEST.format(a='f')})" if policy.keep_newest else ""
     return f"""
-        first_choice as (select f.*, {plain} as going from guards f),
-        excess as (
-            select coalesce(sum(stored_size), 0) - %(max_stored_bytes)s as bytes from first_choice where going is null
+        with excess as (
+            select (select coalesce(sum(stored_size), 0) from artifacts where state = 'available')
+                 - (select coalesce(sum(stored_size), 0) from retention_found where going is not null)
+                 - %(max_stored_bytes)s as bytes
+        ), eligible as (
+            select file_id, created_at, stored_size from (
+                select {_COLUMNS}, {_kept_seconds(policy)} as kept_seconds
+                  from artifacts a
+                 where state = 'available' and not {KEPT} and {scope}
+                   and not exists (select from retention_found g where g.file_id = a.file_id and g.going is not null)
+                ) as f
+             where {_guard(policy)} is null {newest}
         ), oldest as (
-            select file_id,
-                   coalesce(sum(stored_size) over (order by created_at, file_id
-                            rows between unbounded preceding and 1 preceding), 0) as before
-              from first_choice where going is null and guard is null and in_scope
-        ), goes as (
-            select f.file_id, f.kind, f.source_file, f.stage, f.document_sha256, f.created_at, f.expires_at,
-                   f.stored_size, f.held, f.pinned, f.in_scope, f.near, f.due, f.place, f.kept_seconds, f.guard,
-                   coalesce(f.going, case when o.before < excess.bytes then 'budget' end) as going
-              from first_choice f cross join excess left join oldest o using (file_id)
+            select file_id, sum(stored_size) over (order by created_at, file_id) - stored_size as before from eligible
+        ), chosen as (
+            select o.file_id from oldest o, excess where o.before < excess.bytes
+        ), known as (
+            update retention_found f set going = 'budget' from chosen c where f.file_id = c.file_id
+            returning f.file_id
         )
+        insert into retention_found ({_COLUMNS}, near, going)
+        select {_COLUMNS}, false, 'budget' from artifacts
+         where file_id in (select file_id from chosen except all select file_id from known)
     """
 
 
-def _inputs(policy: RetentionPolicy) -> str:
-    if not policy.keep_inputs:
-        return "needs as (select f.*, false as needed from goes f)"
-    return """
-        kept_outputs as (
-            select document_sha256, stage, max(created_at) as made_at from goes
-             where stage is not null and going is null group by document_sha256, stage
-        ), needed_files as (
-            select distinct f.file_id from goes f join kept_outputs k using (document_sha256)
-             where f.kind in ('upload', 'stage_output') and (f.stage is null or f.stage < k.stage)
-               and f.created_at <= k.made_at and (f.going is not null or f.near or f.due is not null)
-        ), needs as (
-            select f.*, n.file_id is not null as needed from goes f left join needed_files n on n.file_id = f.file_id
-        )
-    """
+# A kept output is an available one that does not go; what it may have been made from is needed.
+_INPUTS = """
+    with documents as materialized (
+        select distinct document_sha256 from retention_found
+    ), kept as materialized (
+        select k.document_sha256, k.stage, max(k.created_at) as made_at
+          from artifacts k join documents using (document_sha256)
+          left join retention_found g on g.file_id = k.file_id and g.going is not null
+         where k.state = 'available' and k.stage is not null and g.file_id is null
+         group by k.document_sha256, k.stage
+    )
+    update retention_found f set needed = true
+      from kept
+     where f.document_sha256 = kept.document_sha256 and f.kind in ('upload', 'stage_output')
+       and (f.stage is null or f.stage < kept.stage) and f.created_at <= kept.made_at
+"""
+
+_DECIDE = """
+    update retention_found set
+        rule = case when going is not null and not needed then going
+                    when guard in ('newest', 'source') or guard is not null and due is not null then guard
+                    when guard is null and needed then 'input'
+                    else 'not_due' end,
+        renew_until = case when not near then null
+                           when guard = 'newest' or guard is null and needed then %(renew_until)s::timestamptz
+                           when guard = 'source'
+                           then greatest(expires_at, least(created_at, %(now)s) + make_interval(secs => kept_seconds))
+                      end
+"""
+
+# What was decided, and all files by their marks: the rest is `not_due`.
+FOUND_GROUPS = """
+    select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from retention_found group by rule, kind
+"""
+ALL_GROUPS = """
+    select case when held_at is not null then 'held' when pinned_at is not null then 'pinned'
+                else 'not_due' end as rule,
+           kind, stage, count(*) as count, sum(size)::numeric as bytes, sum(stored_size)::numeric as stored_bytes,
+           min(created_at) as oldest, max(created_at) as newest
+      from artifacts where state = 'available' group by 1, 2, 3
+"""
 
 
-def judge_values(policy: RetentionPolicy, now: datetime, kept_limit: int) -> dict[str, Any]:
-    """Return the values of `judge_statement`; *now* is the database's time."""
+def judge_values(policy: RetentionPolicy, now: datetime) -> dict[str, Any]:
+    """Return the values of `judge_statements`; *now* is the database's time."""
     return {
         "now": now,
         "near": now + RENEW_BEFORE,
@@ -170,7 +183,6 @@ def judge_values(policy: RetentionPolicy, now: datetime, kept_limit: int) -> dic
         "patterns": [like_pattern(pattern) for pattern in policy.sources],
         "pattern_seconds": [period.total_seconds() for period in policy.sources.values()],
         "max_stored_bytes": policy.max_stored_bytes,
-        "kept_limit": kept_limit,
     }
 
 
@@ -178,16 +190,31 @@ REMOVING_RULES = "('expired', 'older_than', 'budget')"
 
 # What is over the cap of one run stays for the next one: the files that have been over for the shortest time.
 LEAVE_OVER_CAP = f"""
-    with over as (
-        select file_id from retention_found where rule in {REMOVING_RULES}
-         order by expires_at, file_id offset %(cap)s
-    ), left_out as (
-        delete from retention_found f using over where f.file_id = over.file_id
-        returning f.file_id
-    ), kept as (
-        insert into retention_kept select file_id, 'over_cap' from left_out limit %(kept_limit)s
+    update retention_found f set rule = 'over_cap', renew_until = null
+      from (select file_id from retention_found where rule in {REMOVING_RULES}
+             order by expires_at, file_id offset %(cap)s) as over
+     where f.file_id = over.file_id
+"""
+
+# What stays, as many files as are asked for: those that a rule protects first, then those that go next.
+KEPT_FILES = f"""
+    with staying as (
+        (select file_id, rule from retention_found where rule not in {REMOVING_RULES} and rule <> 'not_due'
+          order by expires_at, file_id limit %(kept_limit)s)
+        union all
+        (select file_id, case when held_at is not null then 'held' else 'pinned' end from artifacts
+          where state = 'available' and {KEPT} order by expires_at, file_id limit %(kept_limit)s)
+        union all
+        (select a.file_id, 'not_due' from artifacts a left join retention_found f on f.file_id = a.file_id
+          where a.state = 'available' and not (a.pinned_at is not null or a.held_at is not null)
+            and (f.file_id is null or f.rule = 'not_due')
+          order by a.expires_at, a.file_id limit %(kept_limit)s)
     )
-    select count(*) as files from left_out
+    select a.file_id, k.rule, a.kind, a.filename, a.source_file, a.stage, a.stage_name, a.size, a.sha256, a.media_type,
+           a.created_at, a.expires_at, a.state
+      from staying k join artifacts a using (file_id)
+     order by k.rule = 'not_due', a.expires_at, a.file_id
+     limit %(kept_limit)s
 """
 
 # By source, so that the files of one source are reported in as few events as possible. Rules of a renewal are times.
@@ -198,6 +225,7 @@ STORE_BATCHES = f"""
                row_number() over (partition by rule in {REMOVING_RULES}
                                   order by source_file collate "C", file_id) - 1 as place
           from retention_found
+         where rule in {REMOVING_RULES} or renew_until > expires_at
     ), batches as (
         select action, place / {BATCH_FILES} as part, array_agg(file_id order by place) as file_ids,
                array_agg(rule order by place) as rules, sum(stored_size) as bytes, count(*) as files
