@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from blocks.catalog.outlook import Outlook
+
 Kind = Literal["stage_output", "upload", "transfer", "export"]
 KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
 
@@ -108,6 +110,12 @@ class Artifact:
         """Whether a pin or a legal hold keeps the file, whatever `expires_at` says."""
         return self.pinned_at is not None or self.held_at is not None
 
+    def outlook(self) -> Outlook:
+        """Return when the file goes by its own row alone, without the rules of a policy that may keep it longer."""
+        if self.kept:
+            return Outlook(kept_because="held" if self.held_at is not None else "pinned")
+        return Outlook(goes_at=self.expires_at, goes_because="expired", kept_because="not_due")
+
     def summary(self) -> dict[str, Any]:
         """Return the public fields that every answer about this artifact carries, as JSON types."""
         return {
@@ -150,6 +158,7 @@ class Artifact:
             "pin_note": self.pin_note,
             "held_at": self.held_at.isoformat() if self.held_at else None,
             "hold_note": self.hold_note,
+            **self.outlook().as_json(),
         }
 
     def report_view(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from blocks.catalog.artifact import Artifact, artifact_of
 from blocks.catalog.catalog import UNPIN_GRACE, why_not_found
 from blocks.durations import LONGEST_PERIOD
 from blocks.errors import InvalidOptions
-from blocks.postgres import Connection, execute, fetch_optional, fetch_row
+from blocks.postgres import Connection, Row, execute, fetch_optional, fetch_row
 
 # Some missed renewals: a database that restarts ends no lease. A reader that was killed delays a removal by no more.
 READING_LASTS = timedelta(minutes=5)
@@ -64,6 +64,11 @@ async def extend(
     }
     row = await fetch_optional(connection, queries.EXTEND, values)
     return artifact_of(row) if row else None
+
+
+async def row_in_any_state(connection: Connection, file_id: UUID) -> Row | None:
+    """Return state, name, times and rule of removal of a file, also of a deleted one; None if it never existed."""
+    return await fetch_optional(connection, queries.IN_ANY_STATE, {"file_id": file_id})
 
 
 async def begin_reading(connection: Connection, file_id: UUID, reader_id: UUID) -> bool:

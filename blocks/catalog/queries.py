@@ -167,6 +167,11 @@ HOLD_ABANDONED = f"""
     select file_id from artifacts where file_id = %(file_id)s and {_ABANDONED} for update skip locked
 """
 
+IN_ANY_STATE = f"""
+    select file_id, state, filename, created_at, expires_at, deleted_at, removed_because, {_READABLE} as readable
+      from artifacts where file_id = %(file_id)s
+"""
+
 # Never to an earlier time unless asked for, and never into the past.
 EXTEND = f"""
     update artifacts set expires_at = wanted_until, extended_at = clock_timestamp()

@@ -17,6 +17,7 @@ import pytest
 
 from blocks.catalog import Artifact, StageMark
 from blocks.postgres.page_cursor import write_cursor
+from blocks.settings.retention import retention
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.http.bounded_json import MAX_JSON_BYTES
@@ -71,6 +72,23 @@ async def test_what_is_known_of_a_file_is_what_the_command_shows_but_for_where_i
     report = (await http.get(f"/metadata/{artifact.file_id}", params={"view": "report"})).json()
     assert report == artifact.report_view()
     StageReport.model_validate(report)
+
+
+async def test_a_file_says_when_it_goes_and_by_which_rule(database_url: str, tmp_path: Path) -> None:
+    rules = retention({"keep_newest": 1})
+    async with running_gateway(database_url, tmp_path / "home", retention=rules) as gateway:
+        old, new = await gateway.put(b"x"), await gateway.put(b"y")
+        headers = await gateway.headers("read", "write")
+
+        async def known(artifact: Artifact) -> list[str | None]:
+            answer = await gateway.client.get(f"{FILES}/metadata/{artifact.file_id}", headers=headers)
+            FileDetails.model_validate(answer.json())
+            return [answer.json()[name] for name in ("goes_at", "goes_because", "kept_because", "because")]
+
+        assert await known(old) == [old.expires_at.isoformat(), "expired", "not_due", "its time is over then"]
+        assert (await known(new))[:3] == [None, None, "newest"]
+        pinned = await gateway.client.post(f"{FILES}/{old.file_id}/pin", headers=headers)
+        assert [pinned.json()[name] for name in ("goes_at", "kept_because")] == [None, "pinned"]
 
 
 async def test_only_stage_outputs_have_a_report(gateway: Gateway, http: httpx.AsyncClient) -> None:

@@ -85,12 +85,15 @@ def show(file_id: FileId, as_json: AsJson = False) -> int:
     """
     wanted = read_id(file_id)
 
-    async def work(custody: Custody, _: Settings) -> tuple[Artifact, str]:
-        artifact = await custody.get(wanted)
-        return artifact, custody.locate(artifact)
+    async def work(custody: Custody, settings: Settings) -> dict[str, Any]:
+        from waybill.services.retention import outlook
 
-    artifact, location = with_custody(work)
-    shown = {**artifact.metadata_view(), "location": location, "report": dict(artifact.report)}
+        artifact = await custody.get(wanted)
+        found = await outlook(custody.catalog, settings, artifact)
+        more = {"location": custody.locate(artifact), "report": dict(artifact.report)}
+        return {**artifact.metadata_view(), **found.as_json(), **more}
+
+    shown = with_custody(work)
     if as_json:
         print_json(shown)
         return 0

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from blocks.access import READ
 from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection, Kind
-from blocks.errors import InvalidOptions
+from blocks.errors import InvalidOptions, InvalidSettings
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Reader, Sharer, Writer
-from waybill.gateway.errors import DAMAGED, json_response
+from waybill.gateway.errors import DAMAGED, json_response, log
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.form_parsing import check_upload_field
 from waybill.gateway.http.idempotency import (
@@ -35,6 +35,7 @@ from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import keep, upload_form
 from waybill.services.files import delete_file, share_file
+from waybill.services.retention import outlook
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)
 
@@ -95,6 +96,10 @@ class FileDetails(FileEntry):
     pin_note: str | None = Field(examples=["until the audit is over"])
     held_at: datetime | None = Field(description="Since when a legal hold keeps the file")
     hold_note: str | None = Field(examples=["case 2026/114"])
+    goes_at: datetime | None = Field(description="When it goes, as far as it is known now; null while a rule keeps it")
+    goes_because: str | None = Field(examples=["expired"], description="The rule by which it goes then")
+    kept_because: str | None = Field(examples=["not_due"], description="The rule that keeps it: pinned, newest, ...")
+    because: str = Field(examples=["its time is over then"], description="The rule that decides, as a sentence")
 
 
 class StageReport(BaseModel):
@@ -209,7 +214,7 @@ async def metadata(
     """Return a file's catalogue entry or, with `view=report`, the report of its stage (stage outputs only)."""
     artifact = await resources.custody.get(file_id)
     if view == "meta":
-        return json_response(shown(artifact.metadata_view()))
+        return json_response(shown(await details(resources, artifact)))
     if artifact.stage is None:
         raise InvalidOptions("only stage outputs have a report; use view=meta")
     return json_response(artifact.report_view())
@@ -289,6 +294,16 @@ async def _page(resources: Resources, **filters: Any) -> Response:
     async with catalog.connection() as connection:
         page = await catalog.list_artifacts(connection, **filters)
     return json_response({"files": [shown(artifact.listing()) for artifact in page.artifacts], "next": page.next})
+
+
+async def details(resources: Resources, artifact: Artifact) -> dict[str, Any]:
+    """Return everything in the catalogue about a file, and when it goes by the rules of the settings."""
+    try:
+        found = await outlook(resources.custody.catalog, resources.settings, artifact)
+    except InvalidSettings as error:  # no clean-up runs either, so the row alone decides
+        log.error("cannot say when files go: %s", error)
+        found = artifact.outlook()
+    return {**artifact.metadata_view(), **found.as_json()}
 
 
 def shown_to(caller: Caller, view: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from waybill.gateway.errors import json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
 from waybill.gateway.http.params import Text
 from waybill.gateway.openapi import errors
-from waybill.gateway.routes.files import FileChanged, FileDetails, shown, shown_to
+from waybill.gateway.routes.files import FileChanged, FileDetails, details, shown, shown_to
 from waybill.services.files import extend_file, hold_file, pin_file, read_end, release_file, unpin_file
 
 router = APIRouter(prefix="/api/v1/files", tags=["files"], route_class=JsonRoute)
@@ -53,14 +53,14 @@ async def pin(
     """Keep a file beyond its expiry, until it is unpinned. A pinned file cannot be deleted."""
     note = options.note if options else None
     artifact = await pin_file(resources.custody, file_id, note=note, by=caller)
-    return json_response(shown_to(caller, artifact.metadata_view()))
+    return json_response(shown_to(caller, await details(resources, artifact)))
 
 
 @router.post("/{file_id:uuid}/unpin", responses=errors(404, 410), response_model=FileDetails | FileChanged)
 async def unpin(caller: Writer, resources: GatewayResources, file_id: UUID) -> Response:
     """Let a pinned file expire again. One whose expiry has passed stays for another day."""
     artifact = await unpin_file(resources.custody, file_id, by=caller)
-    return json_response(shown_to(caller, artifact.metadata_view()))
+    return json_response(shown_to(caller, await details(resources, artifact)))
 
 
 @router.post("/{file_id:uuid}/hold", responses=errors(*BODY_STATUSES, 404, 410), response_model=FileDetails)
@@ -73,14 +73,14 @@ async def hold(
     """
     note = options.note if options else None
     artifact = await hold_file(resources.custody, file_id, note=note, by=caller)
-    return json_response(shown(artifact.metadata_view()))
+    return json_response(shown(await details(resources, artifact)))
 
 
 @router.post("/{file_id:uuid}/release", responses=errors(404, 410), response_model=FileDetails)
 async def release(caller: Admin, resources: GatewayResources, file_id: UUID) -> Response:
     """Lift the legal hold of a file. One whose expiry has passed stays for another day."""
     artifact = await release_file(resources.custody, file_id, by=caller)
-    return json_response(shown(artifact.metadata_view()))
+    return json_response(shown(await details(resources, artifact)))
 
 
 @router.post(
@@ -99,4 +99,4 @@ async def extend(caller: Writer, resources: GatewayResources, file_id: UUID, opt
         even_expired=caller.allows(ADMIN),
         by=caller,
     )
-    return json_response(shown_to(caller, artifact.metadata_view()))
+    return json_response(shown_to(caller, await details(resources, artifact)))
