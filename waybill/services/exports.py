@@ -96,19 +96,22 @@ async def remove_export(custody: Custody, settings: Settings, job_id: str, *, by
     catalog = custody.catalog
     keep_failed = settings.retention.period("failed")
     async with catalog.transaction() as connection:
+        await get_job(connection, job_id)
+        # Before the job is read: one that has just been completed has a file.
+        cancelled = await cancel_job(connection, job_id, error=f"cancelled by {by.actor}", keep_failed=keep_failed)
         job = await get_job(connection, job_id)
         if job.state == "deleted":
             raise ExportGone(f"the file of export {job_id} has expired or was deleted", job_id=job_id)
-        cancelled = await cancel_job(connection, job_id, error=f"cancelled by {by.actor}", keep_failed=keep_failed)
+        if cancelled is not None:
+            await record(connection, by.entry("export_removed", detail={"job_id": job_id}))
+            return job
+    if job.file_id is not None:
+        with suppress(ArtifactGone):
+            await delete_file(custody, job.file_id, by=by)
+    await asyncio.to_thread(remove_files, settings, job)
+    async with catalog.transaction() as connection:
+        await mark_deleted(connection, job_id)
         await record(connection, by.entry("export_removed", file_id=job.file_id, detail={"job_id": job_id}))
-    if cancelled is None:
-        if job.file_id is not None:
-            with suppress(ArtifactGone):
-                await delete_file(custody, job.file_id, by=by)
-        await asyncio.to_thread(remove_files, settings, job)
-    async with catalog.connection() as connection:
-        if cancelled is None:
-            await mark_deleted(connection, job_id)
         return await get_job(connection, job_id)
 
 
