@@ -54,7 +54,9 @@ def local(catalog: Catalog, tmp_path: Path) -> Place:
 def place(request: pytest.FixtureRequest, catalog: Catalog, tmp_path: Path) -> Place:
     if request.param == "s3":
         server: S3Server = request.getfixturevalue("s3_server")
-        return Place.at(catalog, tmp_path, url=f"s3://{server.new_bucket()}/store", options=server.options)
+        # The server's page is 1,000; here each listing is several pages long.
+        options = {**server.options, "s3_additional_kwargs": {"MaxKeys": 2}}
+        return Place.at(catalog, tmp_path, url=f"s3://{server.new_bucket()}/store", options=options)
     url = f"memory://{uuid4().hex}" if request.param == "memory" else None
     return Place.at(catalog, tmp_path / "store", url=url)
 
