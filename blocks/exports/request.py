@@ -99,8 +99,8 @@ class ExportRequest:
 
     @property
     def names_url(self) -> bool:
-        """Whether *database* is a URL and not the name of a connection."""
-        return self.database is not None and ("://" in self.database or "=" in self.database)
+        """Whether *database* is a URL, or another form of an address, and not the name of a connection."""
+        return self.database is not None and not is_connection_name(self.database)
 
     def check_storable(self) -> None:
         """Raise `InvalidOptions` unless another process can run the job from its row alone."""
@@ -150,8 +150,15 @@ class ExportRequest:
                 raise InvalidOptions(f"encrypt for an age recipient (age1...) or {STORAGE!r}: {exc.message}") from exc
 
 
+def is_connection_name(text: str) -> bool:
+    """Return whether *text* has the form of a connection's name, which no URL and no connection string has."""
+    return _TYPE.fullmatch(text) is not None
+
+
 def redacted_database(database: str) -> str:
     """Return a connection's name, or a URL as it is shown and stored: scheme, host and path alone."""
-    if "://" not in database:
-        return "(connection string)" if "=" in database else database
+    if is_connection_name(database):
+        return database
+    if "://" not in database:  # libpq's key=value, or adbc:DRIVER:URI
+        return "(connection string)"
     return without_signature(without_password(database)).partition("?")[0]
