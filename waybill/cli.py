@@ -65,6 +65,7 @@ COMMANDS = {
     "audit": _command("audit:audit", "Show who did what to which file, newest first."),
     "search": _command("search:search", "Find passages by words and by meaning."),
     "expire": _command("expire:expire", "Remove files whose time is over, and say what stays and why."),
+    "trim": _command("trim:trim", "Remove old history: runs, events, deliveries, records of deleted files."),
     "stats": _command("files:stats", "Show how much is in custody and in the search index."),
     "files": LazyCommands(
         "List, show, get, put, share, pin, hold, remove and verify files.",

@@ -20,9 +20,16 @@ from blocks.webhooks.outbox import Event, sequence_of, state_event_id
 # and an event for each of their states would cause another delivery.
 REPORTED_FLOWS = ("process-documents",)
 # All flows of this project: the API shows their runs, and no others of the same Prefect server.
-OUR_FLOWS = (*REPORTED_FLOWS, "export-table", "deliver-webhooks", "reconcile-events", "expire-artifacts")
+OUR_FLOWS = (
+    *REPORTED_FLOWS,
+    "export-table",
+    "deliver-webhooks",
+    "reconcile-events",
+    "expire-artifacts",
+    "trim-history",
+)
 # Their runs are left out of the recent events: one every five minutes would hide those of documents.
-MAINTENANCE_FLOWS = ("expire-artifacts",)
+MAINTENANCE_FLOWS = ("expire-artifacts", "trim-history")
 
 EVENT_TYPES: Mapping[StateType, str] = {
     StateType.RUNNING: "task_started",

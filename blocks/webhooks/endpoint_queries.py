@@ -113,9 +113,11 @@ REMOVE = """
     select endpoint_id, (select count(*) from given_up) as given_up from removed
 """
 
+# Locked, so that in the caller's transaction it does not go, as one that nothing refers to, before a run refers to it.
 RUN_ENDPOINT = """
     select endpoint_id, loopback_allowed from webhook_endpoints
      where origin = 'run' and state <> 'removed' and md5(url) = md5(%(url)s) and url = %(url)s
+       for key share
 """
 
 ADD_RUN_ENDPOINT = """

@@ -107,6 +107,7 @@ def test_all_deployments_run_on_a_work_pool(
         ("expire_artifacts", "hourly"),
         ("expire_artifacts", "transfers"),
         ("export_table", "waybill"),
+        ("trim_history", "nightly"),
         ("deliver_webhooks", "every-minute"),
         ("reconcile_events", "every-minute"),
     }

@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import certifi
 
 from blocks.settings import export_to_environment, inherited_environment, settings_file_for_children
+from blocks.settings.retention import PERIODS
 from waybill.stack.caller_environment import child_changes, is_for_another_server, prefect_server_environment
 from waybill.stack.prefect_credential import CLIENT_VARIABLE, SERVER_VARIABLE
 from waybill.stack.prefect_guard import allowed_origins
@@ -51,7 +53,12 @@ _SERVER_DEFAULTS = {
     # Kept in files, the slots of a concurrency limit outlive a killed server; in memory they leak.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # Old events, and once a day what deleted runs have left: log lines that came late. Not "flow_runs": a run goes by
+    # `trim-history`, which knows whether its events are delivered.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
 }
+# Prefect reads both names, the first one first.
+_EVENT_RETENTION = "PREFECT_SERVER_EVENTS_RETENTION_PERIOD", "PREFECT_EVENTS_RETENTION_PERIOD"
 
 # Prefect reads both names, the first one first.
 _ORIGINS = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
@@ -89,13 +96,23 @@ def client_environment(
 
 
 def server_environment(
-    *, home: Path, prefect_database_url: str, host: str, port: int, credential: str
+    *,
+    home: Path,
+    prefect_database_url: str,
+    host: str,
+    port: int,
+    credential: str,
+    history: timedelta = PERIODS["history"],
 ) -> dict[str, str]:
-    """Return the whole environment of the Prefect server's process, which listens on *host* and *port*."""
+    """Return the whole environment of the Prefect server's process, which listens on *host* and *port*.
+
+    It keeps its events for *history*, unless the user has set another time for them.
+    """
     given = inherited_environment()
     defaults = _CLIENT_DEFAULTS | _SERVER_DEFAULTS | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
     changes: dict[str, str | None] = {
         **{name: value for name, value in defaults.items() if name not in given},
+        **({} if any(name in given for name in _EVENT_RETENTION) else {_EVENT_RETENTION[0]: _iso(history)}),
         **_own_prefect_files(home),
         "PREFECT_API_URL": f"http://{host}:{port}/api",
         **dict.fromkeys(_ORIGINS, ",".join(allowed_origins(port, *(given.get(name, "") for name in _ORIGINS)))),
@@ -109,6 +126,11 @@ def server_environment(
         "PREFECT__SERVER_FINAL": "1",
     }
     return {name: value for name, value in (prefect_server_environment(given) | changes).items() if value is not None}
+
+
+def _iso(duration: timedelta) -> str:
+    """Return the text that Prefect reads as *duration*."""
+    return f"PT{max(1, round(duration.total_seconds()))}S"
 
 
 def prefect_database_url() -> str | None:

@@ -18,12 +18,14 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import IO, cast
 
 from blocks.errors import StackUnavailable
 from blocks.runtime.atomic_file import atomic_file
+from blocks.settings.retention import PERIODS
 from waybill.stack.environment import server_environment
 from waybill.stack.home import log_tail, open_log
 from waybill.stack.prefect_credential import fingerprint_of
@@ -134,12 +136,18 @@ class StartingServer:
 
 
 def launch(
-    home: Path, *, prefect_database_url: str, credential: str, port: int | None, fallback: bool
+    home: Path,
+    *,
+    prefect_database_url: str,
+    credential: str,
+    port: int | None,
+    fallback: bool,
+    history: timedelta = PERIODS["history"],
 ) -> StartingServer:
     """Start a server process on *port* (None: any free one), which then waits for `StartingServer.release`.
 
-    It answers only requests that carry *credential*. With *fallback*, a port that is taken is exchanged for a free one.
-    Raises `StackUnavailable` when it is taken.
+    It answers only requests that carry *credential*, and keeps its events for *history*. With *fallback*, a port that
+    is taken is exchanged for a free one. Raises `StackUnavailable` when it is taken.
     """
     _record_path(home).unlink(missing_ok=True)
     (home / "prefect").mkdir(mode=0o700, exist_ok=True)
@@ -156,6 +164,7 @@ def launch(
                 host=HOST,
                 port=bound,
                 credential=credential,
+                history=history,
             ),
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],

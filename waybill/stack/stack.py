@@ -157,6 +157,7 @@ class Stack:
         reads_only: bool = False,
     ) -> None:
         self._home = settings.home
+        self._history = settings.retention.period("history")
         self._paths = absolute_paths(settings)
         self._given_database = settings.database_url.reveal() if settings.database_url else None
         self._given_api = prefect_api_url() if prefect else None
@@ -289,6 +290,7 @@ class Stack:
             credential=credential,
             port=port,
             fallback=self._ui_port is None,
+            history=self._history,
         )
 
     def _may_keep(self, found: PrefectServer, database: str, credential: str) -> bool:
