@@ -175,6 +175,11 @@ class Store:
         with psycopg.connect(self.url) as connection:
             return dict(connection.execute("select state, count(*) from artifacts group by state").fetchall())
 
+    def open_plans(self) -> int:
+        with psycopg.connect(self.url) as connection:
+            rows = connection.execute("select count(*) from retention_plans where state = 'executing'").fetchall()
+        return int(rows[0][0])
+
     def announced(self) -> list[str]:
         with psycopg.connect(self.url) as connection:
             rows = connection.execute(
