@@ -1,0 +1,141 @@
+"""Rows of a csv or parquet file, wherever fsspec reads. Values of a csv are text unless types are asked for."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet as arrow_parquet
+
+from blocks.errors import ExportRefused
+from blocks.redaction import without_query
+from tasks.export.source import ArrowSource, RecordSource
+
+# The longest row of a csv: a block is in memory, and a row must not be longer than one.
+_BLOCK_BYTES = 4 * 2**20
+_PARQUET_ROWS = 16_384
+_PARQUET_SUFFIXES = (".parquet", ".pq")
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """How to read a csv: its *delimiter*, whether to guess *types* (which loses leading zeros), options of fsspec."""
+
+    delimiter: str = ","
+    types: bool = False
+    storage_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def open_file(url: str, options: FileOptions | None = None) -> RecordSource:
+    """Return the rows of *url*: ``.csv``, also ``.csv.gz`` and ``.csv.zst``, or ``.parquet``; a path or an fsspec URL.
+
+    In a csv an empty value is null and ``""`` an empty text. Raises `ExportRefused` for a file of another form, and
+    the errors of fsspec's driver.
+    """
+    options = options or FileOptions()
+    name = url.partition("?")[0].lower() if "://" in url else url.lower()
+    compression = next((kind for suffix, kind in _COMPRESSED.items() if name.endswith(suffix)), None)
+    name = name.rpartition(".")[0] if compression else name
+    if name.endswith(_PARQUET_SUFFIXES) and compression is None:
+        return _parquet(url, options)
+    if name.endswith(".csv"):
+        return _csv(url, options, compression)
+    raise ExportRefused(
+        f"{_shown(url)} is neither csv nor parquet by its name, which must end with .csv, .csv.gz, .csv.zst or .parquet"
+    )
+
+
+def _parquet(url: str, options: FileOptions) -> RecordSource:
+    stack = ExitStack()
+    try:
+        stream = stack.enter_context(_opened(url, options))
+        file = arrow_parquet.ParquetFile(stream, pre_buffer=False)
+    except pa.ArrowException as exc:
+        stack.close()
+        raise ExportRefused(f"{_shown(url)} is no parquet file that can be read ({type(exc).__name__})") from exc
+    except BaseException:
+        stack.close()
+        raise
+
+    def read() -> Iterator[Any]:
+        return _translated(file.iter_batches(_PARQUET_ROWS), url, _parquet_error)
+
+    return ArrowSource(file.schema_arrow, read, stack.close)
+
+
+def _csv(url: str, options: FileOptions, compression: str | None) -> RecordSource:
+    stack = ExitStack()
+
+    def reader(types: dict[str, Any] | None, *, alone: bool) -> Any:
+        stream = stack.enter_context(_opened(url, options))
+        source = pa.CompressedInputStream(stream, compression) if compression else stream
+        return arrow_csv.open_csv(
+            source,
+            # One thread: its blocks are in memory one at a time.
+            read_options=arrow_csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=options.delimiter, newlines_in_values=True, ignore_empty_lines=not alone
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=types,
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[""],
+            ),
+        )
+
+    try:
+        found = reader(None, alone=False).schema
+        alone = len(found) == 1
+        if not options.types or alone:
+            stack.close()
+            found = reader(None if options.types else dict.fromkeys(found.names, pa.string()), alone=alone)
+            opened, schema = found, found.schema
+        else:
+            stack.close()
+            opened = reader(None, alone=False)
+            schema = opened.schema
+    except pa.ArrowException as exc:
+        stack.close()
+        raise _csv_error(url, exc) from exc
+    except BaseException:
+        stack.close()
+        raise
+    return ArrowSource(schema, lambda: _translated(iter(opened), url, _csv_error), stack.close)
+
+
+def _opened(url: str, options: FileOptions) -> Any:
+    return cast("Any", fsspec).open(url, "rb", **options.storage_options)
+
+
+def _translated(batches: Any, url: str, error: Callable[[str, Exception], ExportRefused]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except pa.ArrowException as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise
+        raise error(url, exc) from exc
+
+
+def _parquet_error(url: str, exc: Exception) -> ExportRefused:
+    return ExportRefused(f"{_shown(url)} is a damaged parquet file ({type(exc).__name__})")
+
+
+def _csv_error(url: str, exc: Exception) -> ExportRefused:
+    """Return the error without Arrow's message, unless that is about the form alone: others quote the row."""
+    text = str(exc)
+    said = text.partition(":")[0] + (":" + text.partition(":")[2][:40] if "Expected" in text else "")
+    return ExportRefused(
+        f"{_shown(url)} is no csv in UTF-8 with a line of names and as many values in each line: {said[:120]}"
+    )
+
+
+def _shown(url: str) -> str:
+    return without_query(url) if "://" in url else url

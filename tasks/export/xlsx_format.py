@@ -1,0 +1,180 @@
+"""Write xlsx: one sheet with a line of names; what a sheet cannot hold is text where that keeps it, else refused.
+
+Every record is built from one list of columns, because the writer goes by the position of a value and not by its name
+(``findings/xlsx_rows_by_position.sh``).
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from blocks.errors import ExportRefused
+from tasks.export import cells
+from tasks.export.source import NUMERIC
+
+if TYPE_CHECKING:
+    from tasks.export.write import RowStream
+
+# Of Excel's own specification.
+MAX_ROWS, MAX_COLUMNS, MAX_CELL_UNITS = 1_048_575, 16_384, 32_767
+_SHEET = "Export"
+# To the millisecond, which is what a sheet keeps of a time.
+_TIME_FORMAT = "yyyy-mm-dd hh:mm:ss.000"
+# Excel has a 29 February 1900, so that days before are counted differently from program to program.
+_FIRST_TIME, _LAST_TIME = datetime(1900, 3, 1), datetime(9999, 12, 31)  # noqa: DTZ001 - cells have no zone
+# Every decimal of 15 digits is another double.
+_EXACT_DIGITS = 15
+_INSTEAD = "export as csv or parquet instead"
+
+
+def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
+    """Write *rows* to *stream*; the library needs a file of its own in *folder*. Raises `ExportRefused`."""
+    from rustpy_xlsxwriter import write_worksheet
+
+    if len(rows.schema) > MAX_COLUMNS:
+        raise ExportRefused(f"a sheet has at most {MAX_COLUMNS:,} columns, not {len(rows.schema):,}; {_INSTEAD}")
+    names = _names(rows)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".partial") as file:
+        write_worksheet(_records(rows, names), file.name, _SHEET, datetime_format=_TIME_FORMAT)
+        with Path(file.name).open("rb") as written:
+            shutil.copyfileobj(written, stream, 2**20)
+
+
+def _names(rows: RowStream) -> list[str]:
+    """Return the names of the columns: those of times with a zone say that they are in UTC."""
+    names: list[str] = []
+    for column in rows.schema:
+        zone = pa.types.is_timestamp(column.type) and column.type.tz is not None
+        name = f"{column.name} (UTC)" if zone else column.name
+        while name in names:
+            name += "_"
+        if _units(name) > MAX_CELL_UNITS:
+            raise ExportRefused(f"the name of a column is longer than the {MAX_CELL_UNITS:,} characters of a cell")
+        names.append(name)
+    return names
+
+
+def _records(rows: RowStream, names: list[str]) -> Iterator[dict[str, Any]]:
+    empty = True
+    for batch in rows:
+        if rows.rows + batch.num_rows > MAX_ROWS:
+            raise ExportRefused(
+                f"a sheet has at most {MAX_ROWS:,} rows and a header, and row {MAX_ROWS + 1:,} does not fit; {_INSTEAD}"
+            )
+        columns = [
+            _values(array, column, rows.rows, rows) for array, column in zip(batch.columns, rows.schema, strict=True)
+        ]
+        for row in zip(*columns, strict=True):
+            empty = False
+            yield dict(zip(names, row, strict=True))
+    if empty and names:
+        yield dict.fromkeys(names)  # the writer takes the header from a record; empty cells are not written
+
+
+def _values(array: Any, column: Any, rows_before: int, rows: RowStream) -> list[Any]:
+    kind = array.type
+    if pa.types.is_null(kind) or pa.types.is_boolean(kind):
+        return array.to_pylist()
+    if pa.types.is_integer(kind):
+        return _integers(array)
+    if pa.types.is_floating(kind):
+        return _floats(cells.short_floats(array) if pa.types.is_float32(kind) else array)
+    if pa.types.is_decimal(kind):
+        return [None if value is None else _number(value) for value in array.to_pylist()]
+    if pa.types.is_timestamp(kind):
+        return _times(array, column.name, rows_before, rows)
+    if column.metadata is not None and NUMERIC.items() <= column.metadata.items():
+        return [None if text is None else _number_of(text) for text in array.to_pylist()]
+    return _checked(_text(array, column.name, rows_before), column.name, rows_before)
+
+
+def _text(array: Any, name: str, rows_before: int) -> Any:
+    kind = array.type
+    if cells.is_nested(kind):
+        return cells.json_text(array)
+    if cells.is_bytes(kind):
+        return cells.bytes_text(array)
+    if pa.types.is_duration(kind):
+        return cells.duration_text(array)
+    return cells.time_text(array, name, rows_before) if pa.types.is_temporal(kind) else array
+
+
+def _checked(text: Any, name: str, rows_before: int) -> list[str | None]:
+    values: list[str | None] = text.to_pylist()
+    longest = pc.max(pc.utf8_length(text)).as_py() or 0
+    if longest * 2 <= MAX_CELL_UNITS:  # a character has at most two units
+        return values
+    for number, value in enumerate(values):
+        if value is not None and _units(value) > MAX_CELL_UNITS:
+            raise ExportRefused(
+                f"column {name!r}, row {rows_before + number + 1}: a cell has at most {MAX_CELL_UNITS:,} characters "
+                f"(UTF-16), and this text has {_units(value):,}; shorten it in the query, or {_INSTEAD}"
+            )
+    return values
+
+
+def _units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _integers(array: Any) -> list[int | str | None]:
+    span = pc.min_max(array).as_py()
+    values: list[int | None] = array.to_pylist()
+    most = cells.LARGEST_EXACT
+    if span["min"] is None or (span["max"] <= most and span["min"] >= -most):
+        return list(values)
+    return [value if value is None or abs(value) <= most else str(value) for value in values]
+
+
+def _floats(array: Any) -> list[float | str | None]:
+    values: list[float | None] = array.to_pylist()
+    if not pc.any(pc.invert(pc.is_finite(array))).as_py():
+        return list(values)
+    return [value if value is None or math.isfinite(value) else str(value) for value in values]
+
+
+def _number(value: Decimal) -> float | str:
+    """Return *value* as a number if a double has all of its digits, else as text."""
+    if not value.is_finite():
+        return str(value)
+    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
+    exact = len(digits) <= _EXACT_DIGITS and -300 < value.adjusted() < 300  # noqa: PLR2004 - well inside of a double
+    return float(value) if exact else format(value, "f")
+
+
+def _number_of(text: str) -> float | str:
+    return _number(Decimal(text))
+
+
+def _times(array: Any, name: str, rows_before: int, rows: RowStream) -> list[datetime | str | None]:
+    if array.type.tz is not None:
+        array = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.timestamp(array.type.unit))
+    cells.check_times(array, name, rows_before)
+    span = pc.min_max(array.cast(pa.timestamp("s"), safe=False).cast(pa.int64())).as_py()
+    bounds = pa.array([_FIRST_TIME, _LAST_TIME], pa.timestamp("s")).cast(pa.int64()).to_pylist()
+    if array.type.unit in ("us", "ns"):
+        milliseconds = array.cast(pa.timestamp("ms"), safe=False)
+        if not pc.all(pc.equal(milliseconds.cast(array.type), array)).as_py() and array.null_count < len(array):
+            rows.note(f"column {name!r} has times to the millisecond: a sheet keeps no more")
+        array = milliseconds
+    if span["min"] is None or (span["min"] >= bounds[0] and span["max"] < bounds[1]):
+        return array.to_pylist()
+    texts = array.cast(pa.string()).to_pylist()
+    inside = pc.and_(
+        pc.greater_equal(array, pa.scalar(_FIRST_TIME, array.type)), pc.less(array, pa.scalar(_LAST_TIME, array.type))
+    ).to_pylist()
+    return [
+        array[number].as_py() if fits else text
+        for number, (fits, text) in enumerate(zip(inside, texts, strict=True))
+    ]
