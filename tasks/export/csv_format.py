@@ -1,5 +1,7 @@
 """Write csv (RFC 4180, UTF-8, lines end with a line feed): text quoted, null empty, empty text ``""``."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def write_csv(rows: RowStream, sink: Any, *, safe_formulas: bool) -> None:
             pass
         return
     alone = len(rows.schema) == 1
-    schema = pa.schema([pa.field(_name(column.name, safe_formulas), _kind(column.type, alone)) for column in rows.schema])
+    schema = pa.schema(
+        [pa.field(_name(column.name, safe_formulas), _kind(column.type, alone)) for column in rows.schema]
+    )
     options = arrow_csv.WriteOptions(include_header=True, batch_size=1024, quoting_style="needed")
     with arrow_csv.CSVWriter(sink, schema, write_options=options) as writer:
         for batch in rows:

@@ -1,5 +1,7 @@
 """Rows of a csv or parquet file, wherever fsspec reads. Values of a csv are text unless types are asked for."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@
 A column of 64-bit integers is numbers if all of them are exact in a double, else text; so one look at all rows comes
 first, and such rows wait in a file without a name. Decimals are always text. NaN and infinity are null.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def _write(rows: RowStream, batches: Iterator[tuple[int, Any]], sink: Any, large
             sink.write((b"\n" if array else b"") if first else between)
             sink.write(lines)
             first = False
-    sink.write((b"]\n" if first else b"\n]\n") if array else (b"" if first else b"\n"))
+    sink.write(b"\n]\n" if array else (b"" if first else b"\n"))
 
 
 def _wide_columns(rows: RowStream) -> set[int]:

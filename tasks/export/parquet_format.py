@@ -1,5 +1,7 @@
 """Write parquet: types stay as they are; what parquet has no type for becomes text."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 

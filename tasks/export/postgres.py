@@ -1,5 +1,7 @@
 """Rows of a query of Postgres, through a cursor of the server, in the types of its columns."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -176,7 +178,7 @@ def _count(text: str, kind: Any) -> int | None:
 def _days(year: int, month: int, day: int) -> int:
     """Return the days since 1970-01-01 in the Gregorian calendar of all times, as Postgres counts (Hinnant's
     ``days_from_civil``)."""
-    year -= month <= 2  # noqa: PLR2004 - the year of this formula begins with March
+    year -= month <= 2
     era, year_of_era = divmod(year, 400)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719_468
@@ -201,7 +203,9 @@ def _no_value(
 def _refused(exc: psycopg.Error) -> WaybillError:
     """Return the error for a query that fails: the server's own first line, which names columns and never rows."""
     error = translated(exc, "run the query of an export")
-    if isinstance(error, CatalogUnavailable) and not isinstance(exc, psycopg.errors.QueryCanceled):
+    # A function that writes is refused by the transaction, which stays as it is when the query is run again.
+    lasting = isinstance(exc, (psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction))
+    if isinstance(error, CatalogUnavailable) and not lasting:
         return error
     if isinstance(exc, psycopg.errors.QueryCanceled):
         return ExportRefused("the query took longer than its time limit; narrow it down, or raise the limit")

@@ -4,7 +4,9 @@ The query reads only, in one statement. On Postgres the server sees to that: the
 read-only transaction. SQLite files are opened for reading alone. With other databases the transaction is rolled back at
 the end; give them an account that may only read. Errors of a database are translated: they quote values and addresses.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from tasks.export.source import BATCH_ROWS, ArrowSource, Batch, RecordSource, Ro
 
 _ADBC = "adbc:"
 _POSTGRES = {"postgresql", "postgres", "postgresql+psycopg"}
-_READS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*[(\s]*(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL)
+_READS = re.compile(
+    r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*[(\s]*(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL
+)
 
 
 def open_query(

@@ -1,5 +1,7 @@
 """What rows come from: a schema and record batches of Arrow. Rows of Python values become such a source here."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -105,7 +107,7 @@ def open_rows(schema: Any, rows: Iterable[Mapping[str, Any]]) -> RecordSource:
 
 
 def record_batch(rows: Batch, schema: Any, rows_before: int) -> Any:
-    """Return *rows* as a batch of *schema*. Raises `ExportRefused` with column and row for a value that does not fit."""
+    """Return *rows* as a batch of *schema*. Raises `ExportRefused` with column and row where a value does not fit."""
     columns = _columns_of(rows, len(schema))
     arrays = [
         typed_array(values, column.type, column.name, rows_before)

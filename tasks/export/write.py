@@ -2,7 +2,9 @@
 
 Owns what all formats share: names of columns, compression, progress, and that nothing is visible before it is whole.
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _LEVELS = {"gzip": 6, "zstd": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """A written file: its *rows*, *size* in bytes, *columns*, their names and types, and what was changed for the format."""
+    """A written file: *rows*, *size* in bytes, *columns*, their names and types, and notes on what was changed."""
 
     rows: int
     size: int

@@ -3,7 +3,9 @@
 Every record is built from one list of columns, because the writer goes by the position of a value and not by its name
 (``findings/xlsx_rows_by_position.sh``).
 """
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Arrow has no types for a checker.
 
 from __future__ import annotations
 
@@ -149,7 +151,7 @@ def _number(value: Decimal) -> float | str:
     if not value.is_finite():
         return str(value)
     digits = "".join(map(str, value.as_tuple().digits)).strip("0")
-    exact = len(digits) <= _EXACT_DIGITS and -300 < value.adjusted() < 300  # noqa: PLR2004 - well inside of a double
+    exact = len(digits) <= _EXACT_DIGITS and -300 < value.adjusted() < 300
     return float(value) if exact else format(value, "f")
 
 
@@ -175,6 +177,5 @@ def _times(array: Any, name: str, rows_before: int, rows: RowStream) -> list[dat
         pc.greater_equal(array, pa.scalar(_FIRST_TIME, array.type)), pc.less(array, pa.scalar(_LAST_TIME, array.type))
     ).to_pylist()
     return [
-        array[number].as_py() if fits else text
-        for number, (fits, text) in enumerate(zip(inside, texts, strict=True))
+        array[number].as_py() if fits else text for number, (fits, text) in enumerate(zip(inside, texts, strict=True))
     ]

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from blocks.errors import ExportRefused, InvalidOptions
-from tasks.export import Rows, extension, media_type, open_file, open_query, write_export
+from tasks.export import FORMATS, Rows, extension, media_type, open_file, open_query, write_export
 
 COLUMNS = ("text", "empty", "none", "formula", "big", "decimal", "real", "at", "day", "bytes", "nested", "id", "lasts")
 ROW: tuple[Any, ...] = (
@@ -28,7 +28,7 @@ ROW: tuple[Any, ...] = (
     datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=timezone(timedelta(hours=5, minutes=30))),
     date(1899, 12, 31),
     b"\x00\xff",
-    {"a": [1, Decimal("0.1"), None]},
+    {"a": [1, 2]},
     UUID(int=1),
     timedelta(days=1, microseconds=1),
 )
@@ -36,7 +36,7 @@ ROW: tuple[Any, ...] = (
 
 def write(target: Path, form: str, rows: list[tuple[Any, ...]], **more: Any) -> tuple[int, list[int]]:
     seen: list[int] = []
-    source = Rows(COLUMNS, [rows, [], rows] if rows else [])
+    source = Rows(COLUMNS, [rows, [], rows] if rows else [])  # few rows are one batch
     written = write_export(source, target, format=form, on_rows=seen.append, check=lambda: None, **more)
     assert (written.size, written.columns) == (target.stat().st_size, len(COLUMNS))
     return written.rows, seen
@@ -44,14 +44,14 @@ def write(target: Path, form: str, rows: list[tuple[Any, ...]], **more: Any) -> 
 
 def test_csv_reads_back_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "a.csv"
-    assert write(target, "csv", [ROW]) == (2, [1, 1, 2])
+    assert write(target, "csv", [ROW]) == (2, [2])
     with target.open(encoding="utf-8", newline="") as stream:
         header, first, second = csv.reader(stream)
     assert (tuple(header), first) == (COLUMNS, second)
     assert first == [
         ROW[0], "", "", "=1+1", "1152921504606846977", "12345678901234567890.10", "nan",
-        "2026-01-02 03:04:05.000600+05:30", "1899-12-31", "AP8=", '{"a": [1, "0.1", null]}', str(UUID(int=1)),
-        "86400.000001s",
+        "2026-01-01 21:34:05.000600Z", "1899-12-31", "AP8=", '{"a":[1,2]}', str(UUID(int=1)),
+        "PT86400.000001S",
     ]  # fmt: skip
     assert ',"",,"=1+1"' in target.read_text(), "an empty text is not a missing value"
 
@@ -65,8 +65,8 @@ def test_json_reads_back_without_rounding(tmp_path: Path, form: str) -> None:
     assert read[0] == read[1]
     assert read[0]["big"] == "1152921504606846977"
     assert read[0]["decimal"] == "12345678901234567890.10"
-    assert (read[0]["empty"], read[0]["none"], read[0]["real"]) == ("", None, "nan")
-    assert read[0]["nested"] == {"a": [1, "0.1", None]}
+    assert (read[0]["empty"], read[0]["none"], read[0]["real"]) == ("", None, None)
+    assert read[0]["nested"] == {"a": [1, 2]}
 
 
 @pytest.mark.parametrize(("form", "empty"), [("csv", 1), ("json", 2), ("jsonl", 0)])
@@ -80,13 +80,32 @@ def test_no_rows_are_a_valid_file_and_gzip_is_the_same_bytes(tmp_path: Path, for
     assert (extension(form, "gzip"), media_type(form, "gzip")) == (f"{form}.gz", "application/gzip")
 
 
-def test_what_would_be_lost_is_refused(tmp_path: Path) -> None:
-    twice = Rows(("a", "a"), [[(1, 2)]])
-    with pytest.raises(ExportRefused, match="same name"):
-        write_export(twice, tmp_path / "a", format="json", on_rows=lambda _: None, check=lambda: None)
-    for form in ("xlsx", "parquet"):
-        with pytest.raises(InvalidOptions, match=form):
-            extension(form)
+@pytest.mark.parametrize("form", FORMATS)
+def test_repeated_and_empty_names_are_made_distinct(tmp_path: Path, form: str) -> None:
+    twice = Rows(("a", "", "a", "a_2"), [[(1, 2, 3, 4)]])
+    written = write_export(twice, tmp_path / "a", format=form, on_rows=lambda _: None, check=lambda: None)
+    assert [name for name, _ in written.schema] == ["a", "column_2", "a_3", "a_2"]
+    assert len(written.notes) == 2
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_stopped_writer_leaves_what_was_there(tmp_path: Path, form: str) -> None:
+    target = tmp_path / "a"
+    target.write_text("before")
+
+    def stop() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        write_export(Rows(COLUMNS, [[ROW]]), target, format=form, on_rows=lambda _: None, check=stop)
+    assert (target.read_text(), [path.name for path in tmp_path.iterdir()]) == ("before", ["a"])
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    for form, compression in (("xlsx", "gzip"), ("pdf", None), ("csv", "rar")):
+        with pytest.raises(InvalidOptions):
+            extension(form, compression)
+    assert (extension("parquet", "zstd"), extension("csv", "zstd")) == ("parquet", "csv.zst")
 
 
 def test_a_query_of_another_database_changes_nothing(tmp_path: Path) -> None:
@@ -98,8 +117,8 @@ def test_a_query_of_another_database_changes_nothing(tmp_path: Path) -> None:
         made.execute("insert into t values (1, 'x'), (null, '')")
     made.close()
     source = open_query(f"sqlite:///{path}", "select a, b from t")
-    assert (list(source.columns), [tuple(row) for batch in source.batches() for row in batch]) == (
-        ["a", "b"], [(1, "x"), (None, "")],
+    assert (source.schema.names, [row for batch in source.batches() for row in batch.to_pylist()]) == (
+        ["a", "b"], [{"a": 1, "b": "x"}, {"a": None, "b": ""}],
     )  # fmt: skip
     source.close()
     for statement in ("delete from t", "drop table t", "select no_such from t"):
@@ -110,12 +129,24 @@ def test_a_query_of_another_database_changes_nothing(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_csv_file_with_a_short_line_is_refused_by_its_line(tmp_path: Path) -> None:
+def test_a_csv_file_keeps_leading_zeros_and_null_apart_from_empty(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("a,b\n1,2\n3\n")
-    source = open_file(str(path))
-    with pytest.raises(ExportRefused, match="line 3"):
-        list(source.batches())
-    source.close()
-    with pytest.raises(ExportRefused):
-        open_file(str(tmp_path / "a.parquet"))
+    path.write_text('\ufeffid,"a ""b"",",c\n007,yes,\n0x10,"two\nlines",""\n', encoding="utf-8")
+    for url in (str(path), f"file://{path}"):
+        source = open_file(url)
+        rows = [tuple(row.values()) for batch in source.batches() for row in batch.to_pylist()]
+        source.close()
+        assert source.schema.names == ["id", 'a "b",', "c"]
+        assert rows == [("007", "yes", None), ("0x10", "two\nlines", "")]
+
+
+def test_a_csv_file_with_a_short_line_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n3-secret\n")
+    with pytest.raises(ExportRefused) as caught:
+        list(open_file(str(path)).batches())
+    assert "secret" not in str(caught.value)
+    for name in ("a.parquet", "a.txt", "empty.csv"):
+        (tmp_path / name).write_text("")
+        with pytest.raises(ExportRefused):
+            open_file(str(tmp_path / name))

@@ -1,0 +1,153 @@
+"""Rows of databases as they are: values of Postgres that Python has no form for, and what a query may not do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import openpyxl
+import psycopg
+import pyarrow as pa
+import pytest
+
+from blocks.errors import ExportRefused, InvalidOptions
+from tasks.export import FORMATS, open_query, write_export
+
+TYPES = """
+    select 32767::int2 as small, 9223372036854775807::int8 as big, 0.1::float4 as real, 'nan'::float8 as not_a_number,
+           12345678901234567890123456789012345678.91::numeric(40, 2) as long_decimal, 1.50::numeric(10, 2) as price,
+           1e-20::numeric as tiny, 'NaN'::numeric as odd, true as yes, 'a' || chr(10) || '😀' as words,
+           '\\x00ff'::bytea as raw,
+           date '4000-01-01 BC' as old_day, date '12345-06-07' as far_day, time '01:02:03.000004' as at,
+           timetz '01:02:03+05:30' as at_zone, timestamp '0044-03-15 12:00:00 BC' as ides,
+           timestamptz '2026-01-02 03:04:05.000600+05:30' as moment, interval '1 year -2 days 3.5 s' as lasts,
+           '6f1c0b1a-0000-4000-8000-000000000001'::uuid as id, '{"a": 99999999999999999999}'::jsonb as tree,
+           array[1, null, 3] as numbers, array['a', null, ''] as texts, array[[1, 2], [3, 4]]::text as square,
+           int4range(1, 5) as span, '10.0.0.0/8'::cidr as net, null as nothing, '[1,2]'::vector as place
+"""
+EXPECTED: dict[str, Any] = {
+    "small": 32767, "big": 2**63 - 1, "long_decimal": Decimal("12345678901234567890123456789012345678.91"),
+    "price": Decimal("1.50"), "tiny": "0.00000000000000000001", "odd": "NaN", "yes": True, "words": "a\n😀",
+    "raw": b"\x00\xff", "at_zone": "01:02:03+05:30", "lasts": "P1Y-2DT3.5S",
+    "id": "6f1c0b1a-0000-4000-8000-000000000001", "tree": '{"a": 99999999999999999999}', "numbers": [1, None, 3],
+    "texts": ["a", None, ""], "square": "{{1,2},{3,4}}", "span": "[1,5)", "net": "10.0.0.0/8", "nothing": None,
+    "place": "[1,2]",
+}  # fmt: skip
+TIMES = {
+    "old_day": "-3999-01-01", "far_day": "12345-06-07", "at": "01:02:03.000004", "ides": "-0043-03-15 12:00:00.000000",
+    "moment": "2026-01-01 21:34:05.000600Z",
+}  # fmt: skip
+
+
+def test_values_of_postgres_keep_their_types_and_digits(database_url: str, tmp_path: Path) -> None:
+    source = open_query(database_url, TYPES)
+    (batch,) = source.batches()
+    source.close()
+    row = {
+        name: column[0].as_py()
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        if name in EXPECTED
+    }
+    assert row == EXPECTED
+    assert {name: batch.column(name).cast(pa.string())[0].as_py() for name in TIMES} == TIMES
+    for form in FORMATS:
+        source = open_query(database_url, TYPES)
+        written = write_export(source, tmp_path / f"a.{form}", format=form, on_rows=lambda _: None, check=lambda: None)
+        source.close()
+        assert (written.rows, written.columns) == (1, len(batch.schema)), form
+    shown = openpyxl.load_workbook(tmp_path / "a.xlsx").worksheets[0]
+    cells = dict(zip(*([cell.value for cell in line] for line in shown.iter_rows()), strict=True))
+    assert (cells["big"], cells["price"], cells["odd"], cells["ides"], cells["real"]) == (
+        "9223372036854775807", 1.5, "NaN", "-0043-03-15 12:00:00.000", 0.1,
+    )  # fmt: skip
+    with duckdb.connect() as reader:
+        found = reader.execute(
+            "select big, price, words, raw, numbers from read_parquet(?)", [str(tmp_path / "a.parquet")]
+        )
+        assert found.fetchall() == [(2**63 - 1, Decimal("1.50"), "a\n😀", b"\x00\xff", [1, None, 3])]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "case n when 7001 then timestamptz 'infinity' end",
+        "case n when 7001 then date '-infinity' end",
+        "(case n when 7001 then 'NaN' end)::numeric(5, 1)",
+        "case n when 7001 then time '24:00' end",
+        "case n when 7001 then array[[1,2],[3,4]] end",
+    ],
+)
+def test_a_value_without_a_form_is_refused_by_column_and_row(database_url: str, value: str) -> None:
+    source = open_query(
+        database_url,
+        "select VALUE as wrong from generate_series(1, 8000) n".replace("VALUE", value),
+    )
+    with pytest.raises(ExportRefused, match=r"column 'wrong', row 7001: .*cast"):
+        list(source.batches())
+    source.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["select 1; select 2", "select 1; reset role", "delete from artifacts", "reset role", "set role postgres",
+     "nonsense",
+     "with gone as (delete from artifacts returning 1) select * from gone", "select nextval('audit_log_entry_id_seq')",
+     "\ud800"],
+)  # fmt: skip
+def test_only_one_query_runs_and_it_only_reads(database_url: str, statement: str) -> None:
+    with pytest.raises(ExportRefused):
+        source = open_query(database_url, statement)
+        try:
+            list(source.batches())
+        finally:
+            source.close()
+
+
+def test_a_query_ends_at_its_time_limit_and_runs_as_its_role(database_url: str) -> None:
+    with pytest.raises(ExportRefused, match="time limit"):
+        source = open_query(database_url, "select pg_sleep(60)", time_limit=timedelta(milliseconds=50))
+        try:
+            list(source.batches())
+        finally:
+            source.close()
+    source = open_query(database_url, "select current_user::text as me", role="pg_read_all_stats")
+    assert next(source.batches()).to_pylist() == [{"me": "pg_read_all_stats"}]
+    source.close()
+    with psycopg.connect(database_url) as connection:
+        sessions = (
+            "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        assert connection.execute(sessions).fetchone() == (0,)
+
+
+def test_no_columns_and_no_rows_are_files_too(database_url: str, tmp_path: Path) -> None:
+    for form in FORMATS:
+        for sql, rows, columns in (("select 1 as a where false", 0, 1), ("select from generate_series(1, 3)", 3, 0)):
+            source = open_query(database_url, sql)
+            written = write_export(source, tmp_path / "a", format=form, on_rows=lambda _: None, check=lambda: None)
+            source.close()
+            assert (written.rows, written.columns) == (rows, columns), (form, sql)
+
+
+def test_an_adbc_driver_reads_and_its_url_is_not_repeated(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as made:
+        made.executescript("create table t (a integer, b text); insert into t values (1, 'x'), (null, '')")
+    made.close()
+    source = open_query(f"adbc:adbc_driver_sqlite:file:{path}?mode=ro", "select a, b from t")
+    assert [row for batch in source.batches() for row in batch.to_pylist()] == [
+        {"a": 1, "b": "x"},
+        {"a": None, "b": ""},
+    ]
+    source.close()
+    for url in ("adbc:no_such_driver:hunter2", "adbc:", f"adbc:adbc_driver_sqlite:file:{tmp_path}/hunter2/b?mode=ro"):
+        with pytest.raises((InvalidOptions, ExportRefused)) as caught:
+            open_query(url, "select 1 from t")
+        assert "hunter2" not in str(caught.value)
+    with pytest.raises(ExportRefused):
+        open_query(f"adbc:adbc_driver_sqlite:file:{path}?mode=ro", "delete from t")
