@@ -82,9 +82,10 @@ async def removed_now(connection: Connection, policy: RetentionPolicy, file_id: 
     Call it in a transaction. Looks at the whole catalogue: some seconds for a million files.
     """
     now = (await fetch_all(connection, statements.NOW, {}))[0]["now"]
-    for table in (statements.FOUND_TABLE, statements.KEPT_TABLE):
-        await execute(connection, table, {})
-    await fetch_all(connection, statements.judge_statement(policy), statements.judge_values(policy, now, 0))
+    await execute(connection, statements.FOUND_TABLE, {})
+    values = statements.judge_values(policy, now)
+    for statement in statements.judge_statements(policy):
+        await execute(connection, statement, values)
     row = await fetch_optional(connection, _FOUND, {"file_id": file_id})
     if row is None or row["rule"] not in REMOVING:
         return None

@@ -257,6 +257,11 @@ def test_expire_removes_what_its_dry_run_has_shown(on_postgres: CommandLine, dat
     ):  # fmt: skip
         assert on_postgres.json("expire", *wrong, expect=2)["error"]["code"] == "InvalidOptions", wrong
     assert on_postgres.json("expire", "--plan", dry["plan_id"], expect=1)["error"]["code"] == "PlanExecuted"
+    gone = on_postgres.json("expire", "--explain", dry["removed"][0]["file_id"])
+    assert (gone["state"], gone["removed_because"]) == ("deleted", "expired")
+    assert "gone since" in on_postgres.run("expire", "--explain", dry["removed"][0]["file_id"]).stdout
+    nothing = on_postgres.json("expire", "--explain", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a", expect=1)
+    assert nothing["state"] == "unknown"
 
 
 def test_a_kept_file_can_be_processed_by_its_id(waybill: CommandLine, tmp_path: Path) -> None:

@@ -126,10 +126,11 @@ async def test_the_neighbours_of_a_file_decide_with_it_as_all_files_do(place: Pl
     other = await stored(place, replace(draft(), source_file="/docs/other.pdf", document_sha256="e" * 64))
     everything = [upload, *outputs, other]
     for number, artifact in enumerate(everything):
-        await change(place, artifact, f"created_at = now() - interval '{30 - number} days', expires_at = now()")
+        times = f"created_at = now() - interval '{30 - number} days', expires_at = now() - interval '1 hour'"
+        await change(place, artifact, times)
     for rules in (
         {"keep_newest": 1}, {"keep_newest": 2}, {"keep_newest": 1, "keep_inputs": True}, {"keep_inputs": True},
-        {"sources": {"*other*": "90d"}}, {"min_age": "28d"}, {"keep_newest": 0},
+        {"sources": {"*other*": "90d"}}, {"min_age": "660h"}, {"keep_newest": 0},
     ):  # fmt: skip
         policy = RetentionPolicy.model_validate(rules)
         now = await place.catalog.now()

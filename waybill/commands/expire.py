@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from blocks.retention import Plan
     from blocks.settings import Settings
     from tasks.expiry import Report
+    from waybill.services.retention import Explanation
 
 # People see the first of many files; --json has more.
 _MAX_SHOWN = 20
@@ -63,6 +64,10 @@ def expire(
     max_share: Annotated[
         float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Remove at most this share of all: 0.5.")
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="FILE_ID", help="Say why a file is still here and when it goes."),
+    ] = None,
     list_plans: Annotated[bool, typer.Option("--list", help="List the newest plans and their state.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -83,6 +88,10 @@ def expire(
         "max_share": max_share,
     }
     given = {name: value for name, value in rules.items() if value is not None}
+    if explain is not None and (given or plan is not None or dry_run):
+        raise InvalidOptions("--explain goes by the setting retention; leave the other options out")
+    if explain is not None:
+        return _explain(explain, as_json)
     if list_plans:
         return _list_plans(as_json)
     if plan is not None and given:
@@ -192,6 +201,24 @@ def _by_size(plan: Plan) -> list[tuple[Any, str]]:
 
     groups = sorted(plan.groups, key=lambda group: (not group.removes, -group.files))
     return [(group, REASONS[group.rule]) for group in groups]
+
+
+def _explain(file_id: str, as_json: bool) -> int:
+    """Print why a file is here and when it goes, or when it went. Return 1 if there never was such a file."""
+    wanted = read_id(file_id)
+
+    async def work(custody: Custody, settings: Settings) -> Explanation:
+        from waybill.services.retention import explain
+
+        return await explain(custody, settings, wanted)
+
+    found = with_custody(work)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        for line in found.lines():
+            print_line(line)
+    return 1 if found.state == "unknown" else 0
 
 
 def _list_plans(as_json: bool) -> int:
