@@ -9,7 +9,7 @@ from uuid import UUID
 
 from blocks.catalog import queries
 from blocks.catalog.artifact import Artifact, Stored, artifact_of
-from blocks.catalog.catalog import Catalog, Unfinished
+from blocks.catalog.catalog import UNPIN_GRACE, Catalog, Unfinished
 from blocks.catalog.json_columns import json_text
 from blocks.postgres import Connection, execute, fetch_all, fetch_optional
 
@@ -117,14 +117,18 @@ async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
 
 
 async def restore(connection: Connection, artifact: Artifact) -> bool:
-    """Write the row that a manifest describes. False when the catalogue has a row for this file or path already."""
+    """Write the row that a manifest describes. False when the catalogue has a row for this file or path already.
+
+    The row of a file that the retention has removed is made available again, for `UNPIN_GRACE` at least.
+    """
     values = {**vars(artifact), "metadata": json_text(artifact.metadata, "metadata")}
+    values["grace_seconds"] = UNPIN_GRACE.total_seconds()
     values["report"] = json_text(artifact.report, "report")
     return await _changed_row(connection, queries.RESTORE, values)
 
 
 async def known_files(connection: Connection, file_ids: list[UUID]) -> dict[UUID, str]:
-    """Return those of *file_ids* that have a row, in any state, with their location."""
+    """Return those of *file_ids* that have a row which `restore` leaves as it is, with their location."""
     rows = await fetch_all(connection, queries.KNOWN_FILES, {"file_ids": file_ids})
     return {row["file_id"]: str(row["location"]) for row in rows}
 

@@ -294,9 +294,22 @@ INTERRUPTED_MOVES = """
 
 HOLD_LOCATION = "select location from artifacts where file_id = %(file_id)s for update"
 
-# An existing row holds more than its manifest and is kept.
-RESTORE = """
-    with restored as (
+# A file that the retention has removed comes back where its bytes are there again; one that was deleted by request does
+# not. An expiry that has passed moves, so that the next run does not remove it again.
+_REVIVABLE = "state = 'deleted' and removed_because is not null"
+
+# Any other existing row holds more than its manifest and is kept.
+RESTORE = f"""
+    with revived as (
+        update artifacts
+           set state = 'available', deleted_at = null, removed_because = null, extended_at = clock_timestamp(),
+               expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s)),
+               size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s,
+               encrypted_for = %(encrypted_for)s, header_sha256 = %(header_sha256)s, verified_at = null,
+               damaged_at = null, damage = null
+         where file_id = %(file_id)s and location = %(location)s and {_REVIVABLE}
+        returning file_id
+    ), restored as (
         insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
                                stage_key, run_id, media_type, size, sha256, stored_size, stored_sha256, location,
                                metadata, report, created_at, expires_at, encrypted_for, header_sha256)
@@ -310,10 +323,10 @@ RESTORE = """
         insert into run_outputs (run_id, file_id, source_file, reused)
         select run_id, file_id, source_file, false from restored where run_id is not null
     )
-    select file_id from restored
+    select file_id from restored union all select file_id from revived
 """
 
-KNOWN_FILES = "select file_id, location from artifacts where file_id = any(%(file_ids)s)"
+KNOWN_FILES = f"select file_id, location from artifacts where file_id = any(%(file_ids)s) and not ({_REVIVABLE})"
 
 NOW = "select clock_timestamp() as now"
 

@@ -1,6 +1,7 @@
 """Rebuild the catalogue from the storage: a row for every manifest whose blob exists.
 
-For a database that is lost. Adds rows and changes none, so it may be interrupted and called again. The reuse of files
+For a database that is lost, and for files that a mistaken retention policy has removed and whose bytes are back. It
+changes no other row, so it may be interrupted and called again. The reuse of files
 by later runs, and the search index, are not in the storage.
 
 A manifest is encrypted and not signed: an account that can write to the storage and knows the public storage key can

@@ -18,6 +18,7 @@ from blocks.catalog import KINDS, Catalog
 from blocks.custody.manifest import manifest_path
 from blocks.custody.rebuild import Rebuilt, rebuild
 from blocks.keys import StorageKeys
+from blocks.retention import RetentionPolicy, execute_plan, make_plan
 from tests.integration.custody_place import Place, draft
 from tests.storage_keys import IDENTITY, PLAIN
 
@@ -98,6 +99,34 @@ async def test_what_is_known_already_is_not_touched(place: Place) -> None:
     assert (found.restored, found.known, found.failed) == (1, 2, [])
     assert (await place.custody.get(kept.file_id)).filename == "renamed"
     assert await place.states() == {"available": 2, "deleted": 1}
+
+
+async def test_what_a_mistaken_policy_has_removed_comes_back_with_its_bytes(place: Place) -> None:
+    removed, deleted, gone = [await place.custody.take(draft(), f"content {n}".encode()) for n in range(3)]
+    backup: dict[str, bytes] = {}
+    for artifact in (removed, deleted, gone):
+        for path in (artifact.location, manifest_path(artifact.location)):
+            with place.backend.open(path) as stream:
+                backup[path] = stream.read()
+    await place.custody.remove(deleted.file_id)  # by request
+    async with place.catalog.connection() as connection:
+        await connection.execute(b"update artifacts set expires_at = now() - interval '1 day'")
+    plan = await make_plan(place.catalog, RetentionPolicy())
+
+    async def nothing(*_: object) -> None:
+        """Records no event."""
+
+    assert (await execute_plan(place.custody, plan, nothing)).removed == 2
+    for artifact in (removed, deleted):
+        for path in (artifact.location, manifest_path(artifact.location)):
+            place.backend.publish(path, [backup[path]])
+    assert ((found := await rebuilt(place, dry_run=True)).restored, found.known) == (1, 1)
+    assert ((found := await rebuilt(place)).restored, found.known, found.failed) == (1, 1, [])
+    assert await place.states() == {"available": 1, "deleted": 2}
+    back = await place.custody.get(removed.file_id)
+    assert await place.custody.read(back) == b"content 0" and await place.custody.verify(back)
+    assert (await make_plan(place.catalog, RetentionPolicy())).files == 0, "the next run leaves it for a day"
+    assert (await rebuilt(place)).restored == 0
 
 
 async def test_two_rebuilds_at_once_restore_each_file_once(place: Place) -> None:

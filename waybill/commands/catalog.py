@@ -33,8 +33,9 @@ def rebuild(
 ) -> int:
     """Restore the catalogue from the manifests of stored files.
 
-    Needs the storage key. Adds missing rows and changes none, so it may run at any time, and again. The search index
-    is not restored: process the sources again, and their outputs are reused. Afterwards: waybill files verify --all
+    Needs the storage key. Adds missing rows, and makes files available again that the retention has removed and whose
+    bytes are back; changes no other row, so it may run at any time, and again. The search index is not restored:
+    process the sources again, and their outputs are reused. Afterwards: waybill files verify --all
     """
 
     async def work(custody: Custody, _: Settings) -> Rebuilt:
