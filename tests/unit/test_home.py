@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from blocks.errors import StackUnavailable
-from waybill.stack.home import prepare_home
+from waybill.stack.home import bound_logs, log_path, open_log, prepare_home
 
 
 def mode(path: Path) -> int:
@@ -58,3 +58,20 @@ def test_a_file_system_without_rights_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "chmod", lambda *_: None)
     with pytest.raises(StackUnavailable, match="keeps no rights"):
         prepare_home(tmp_path)
+
+
+def test_a_log_that_is_written_to_stays_bounded_and_its_end_can_be_read(tmp_path: Path) -> None:
+    with open_log(tmp_path, "gateway") as log, open_log(tmp_path, "short") as short:
+        short.write(b"one line\n")
+        for block in range(5):
+            log.write(b"%d\n" % block + b"x" * 11 * 2**20)
+            log.flush()
+            bound_logs(tmp_path)
+            log.write(b"after %d\n" % block)
+            log.flush()
+    path = log_path(tmp_path, "gateway")
+    assert path.read_bytes() == b"after 4\n", "the writer goes on at the new end"
+    former = path.with_name("gateway.log.1")
+    assert former.read_bytes().startswith(b"after 3\n4\nxxx")
+    assert (mode(former), log_path(tmp_path, "short").read_bytes()) == (0o600, b"one line\n")
+    bound_logs(tmp_path / "without-logs")

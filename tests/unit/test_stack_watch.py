@@ -18,10 +18,14 @@ class Servers:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.alive = False
+        self.logs_bounded = 0
         self.repaired = threading.Event()
 
     def is_intact(self) -> bool:
         return self.alive
+
+    def bound_logs(self) -> None:
+        self.logs_bounded += 1
 
     def repair(self) -> None:
         if self.errors:

@@ -1,9 +1,15 @@
-"""The home, which holds everything local: created for its owner alone. A log is rotated when its server starts."""
+"""The home, which holds everything local: created for its owner alone.
+
+A log is rotated when its server starts, and cut when it has grown too long meanwhile.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +20,8 @@ from waybill.stack.processes import ProcessId, this_process
 
 # Holds the errors of many runs; a home keeps at most two logs per server.
 _LOG_LIMIT_BYTES = 1024 * 1024
+# A server that runs for months: some days of a busy gateway's requests.
+_RUNNING_LOG_LIMIT_BYTES = 10 * 1024 * 1024
 # What a terminal shows without scrolling; the last lines are those that say why a server went down.
 _TAIL_LINES = 12
 _TAIL_BYTES = 4096
@@ -72,6 +80,25 @@ def open_log(home: Path, name: str) -> BinaryIO:
         path.replace(path.with_name(f"{path.name}.1"))
     path.touch(mode=0o600)
     return path.open("ab")
+
+
+def bound_logs(home: Path) -> None:
+    """Move what a log of more than 10 MiB holds to ``NAME.log.1``, and empty it, while its server writes to it.
+
+    Lines that are written in that moment may be lost. A log that cannot be moved stays as it is.
+    """
+    for path in sorted((home / "logs").glob("*.log")):
+        # Its writer appends, so it goes on at the new end. Of several commands that look at the same time, one does it.
+        with suppress(OSError), path.open("r+b") as log:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(log.fileno()).st_size > _RUNNING_LOG_LIMIT_BYTES:
+                _copy(log, path.with_name(f"{path.name}.1"))
+                log.truncate(0)
+
+
+def _copy(log: BinaryIO, target: Path) -> None:
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as copy:
+        shutil.copyfileobj(log, copy)
 
 
 def log_path(home: Path, name: str) -> Path:

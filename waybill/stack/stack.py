@@ -20,7 +20,7 @@ from blocks.settings import Settings, absolute_paths, prefect_api_url
 from waybill.process.signals import holding_signals, unwinding_on_signals
 from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.environment import client_environment, exported, prefect_database_url
-from waybill.stack.home import prepare_home
+from waybill.stack.home import bound_logs, prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
 from waybill.stack.prefect_credential import FILE_NAME, fingerprint_of, is_given, prefect_credential
 from waybill.stack.prefect_server import (
@@ -230,6 +230,10 @@ class Stack:
             # A Prefect server that still runs connects to its database again; without it, it would be replaced.
             self._ensure_databases()
             self._ensure()
+
+    def bound_logs(self) -> None:
+        """Keep the logs of the home's servers from growing for ever."""
+        bound_logs(self._home)
 
     def leave(self) -> None:
         """Stop being a user; the last one stops the servers."""

@@ -1,4 +1,4 @@
-"""Watch the servers of a home while they are used, and start again what has died.
+"""Watch the servers of a home while they are used: start again what has died, and keep their logs from growing.
 
 Owns when a server is looked at and how often a repair is tried; `Stack.repair` owns how. Any number of processes of a
 home watch: the first one that holds the change lock repairs, and the others take over what it has started.
@@ -18,6 +18,8 @@ from waybill.process.signals import holding_signals
 
 # How soon a dead server or process is noticed; one look takes a few milliseconds.
 LOOK_SECONDS = 1.0
+# A log grows by some kilobytes in this time.
+_LOGS_SECONDS = 60.0
 # A server that does not start again is retried for as long as it is needed, but not in a tight loop.
 _REPAIR_PAUSE_SECONDS = 10.0
 
@@ -29,6 +31,8 @@ class Repairable(Protocol):
 
     def repair(self) -> None: ...
 
+    def bound_logs(self) -> None: ...
+
 
 class StackWatch:
     """Looks at the servers of one stack, and repairs it. For one thread."""
@@ -37,9 +41,13 @@ class StackWatch:
         self._stack = stack
         self._say = say
         self._repair_at = 0.0
+        self._logs_at = 0.0
 
     def look(self) -> bool:
         """Return whether the servers run; start again what has died. A failure is reported and tried again later."""
+        if time.monotonic() >= self._logs_at:
+            self._logs_at = time.monotonic() + _LOGS_SECONDS
+            self._stack.bound_logs()
         if self._stack.is_intact():
             return True
         if time.monotonic() >= self._repair_at:
