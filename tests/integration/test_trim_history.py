@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
@@ -32,6 +35,7 @@ from flows.history import Trimmed, trim, trim_history
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import stand_in
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import prefect_variables
 
 pytestmark = PREFECT_ALONE
 
@@ -328,4 +332,39 @@ async def test_the_flow_leaves_a_table_and_notifies_no_consumer(place: Place) ->
     assert '"what": "flow runs", "outcome": "removed", "count": "1"' in str(found[0].data)
     assert await place.rows("webhook_events") == 0
     assert sum((await database_sizes(place.catalog)).values()) > 0
-    await asyncio.sleep(0)
+
+
+_PROGRAM = """
+import asyncio
+from blocks.settings import current_settings
+from flows.history import trim
+asyncio.run(trim(current_settings()))
+"""
+
+
+async def test_a_trim_that_is_killed_is_finished_by_the_next_one(place: Place, prefect_server: str) -> None:
+    await place.endpoint()
+    runs = [await place.old_run() for _ in range(12)]
+    for run in runs:
+        await place.event(run.id, "task_completed")
+        for _ in range(2):
+            await place.client.create_artifact(ArtifactCreate(key="some-key", type="table", data=1, flow_run_id=run.id))
+    kept = await place.run(Running(timestamp=OLD))
+    ids = [run.id for run in runs]
+    these = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids))
+    environment = {**os.environ, **prefect_variables(prefect_server)}
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _PROGRAM, env=environment)
+    try:
+        # Somewhere among the artifacts, which are deleted one by one.
+        while len(await place.client.read_artifacts(artifact_filter=these)) == 2 * len(runs):
+            pass
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+    done = await place.trim()
+    assert done.as_json()["complete"]
+    assert not any(await place.left(*runs))
+    assert await place.left(kept) == [True]
+    assert await place.client.read_artifacts(artifact_filter=these) == []
+    assert await place.rows("webhook_events") == await place.rows("webhook_deliveries") == 0
