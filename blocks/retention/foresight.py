@@ -61,7 +61,7 @@ def foresee(candidates: Iterable[Candidate], policy: RetentionPolicy, file_id: U
         if decision.goes_at is None or decision.goes_at <= at:
             return Outlook(kept_because=decision.rule)
         at = decision.goes_at
-        files = [replace(one, reading=False) for one in files]  # whoever reads now will have finished
+        files = [replace(one, reading=False) for one in files]  # they will have been read by then
     return Outlook(kept_because=kept_now)
 
 
