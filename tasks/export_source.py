@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,7 @@ def open_source(request: ExportRequest, settings: Settings, copied_input: Path |
     if copied_input is not None:
         return OpenSource(open_file(str(copied_input)))
     if request.query is not None:
-        return OpenSource(open_query(_query_url(request, settings), request.query))
+        return OpenSource(open_query(_query_url(request, settings), request.query, time_limit=_time_limit(settings)))
     from tasks.export.tables import TABLES
 
     statement = TABLES[request.export_type]
@@ -93,6 +94,10 @@ async def is_small_table(settings: Settings, request: ExportRequest) -> bool:
 
     counted = await asyncio.to_thread(count)
     return counted is not None and counted <= most
+
+
+def _time_limit(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.export_query_seconds)
 
 
 def _query_url(request: ExportRequest, settings: Settings) -> str:

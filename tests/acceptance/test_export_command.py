@@ -53,15 +53,14 @@ def test_an_export_that_is_killed_fails_and_leaves_nothing(
     folder = tmp_path / "exports"
     command_line = on_postgres.with_environment(EXPORT_STORAGE_PATH=folder)
     query = "select n, pg_sleep(0.001)::text from generate_series(1, 1000000) n"
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "waybill", "export", "slow", "--query", query],
-        env=command_line.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    arguments = [sys.executable, "-m", "waybill", "export", "slow", "--query", query]
     scratch = on_postgres.home / "scratch" / "exports"
     with psycopg.connect(database_url, autocommit=True) as connection:
-        eventually(lambda: list(scratch.glob("*/*.csv*")), "the export writes")
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        with subprocess.Popen(arguments, env=command_line.environment, stdout=subprocess.DEVNULL) as killed:
+            try:
+                eventually(lambda: list(scratch.glob("*/*")), "the export writes")
+            finally:
+                killed.send_signal(signal.SIGKILL)
         connection.execute("update export_jobs set claimed_until = clock_timestamp()")
         (job,) = command_line.json("exports", "list")["exports"]
         assert job["state"] == "failed" and "ended before" in job["error"]
