@@ -94,23 +94,18 @@ def _csv(url: str, options: FileOptions, compression: str | None) -> RecordSourc
         )
 
     try:
-        found = reader(None, alone=False).schema
-        alone = len(found) == 1
-        if not options.types or alone:
-            stack.close()
-            found = reader(None if options.types else dict.fromkeys(found.names, pa.string()), alone=alone)
-            opened, schema = found, found.schema
-        else:
-            stack.close()
-            opened = reader(None, alone=False)
-            schema = opened.schema
+        # The names come first: only then can each column be asked for as text.
+        first = reader(None, alone=False).schema
+        alone = len(first) == 1
+        stack.close()
+        opened = reader(None if options.types else dict.fromkeys(first.names, pa.string()), alone=alone)
     except pa.ArrowException as exc:
         stack.close()
         raise _csv_error(url, exc) from exc
     except BaseException:
         stack.close()
         raise
-    return ArrowSource(schema, lambda: _translated(iter(opened), url, _csv_error), stack.close)
+    return ArrowSource(opened.schema, lambda: _translated(iter(opened), url, _csv_error), stack.close)
 
 
 def _opened(url: str, options: FileOptions) -> Any:

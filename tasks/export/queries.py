@@ -106,11 +106,8 @@ def _engine(database_url: str, *, read_only: bool) -> Any:
 
             path = Path(path).absolute().as_uri()
         joint = "&" if "?" in path else "?"
-        url = url.set(database=f"{path}{joint}mode=ro&uri=true")
-        # `mode` is SQLite's own and is read from the file's URI.
-        return create_engine(
-            url.set(database=f"{path}{joint}mode=ro").update_query_dict({"uri": "true"}), poolclass=NullPool
-        )
+        # `mode` is SQLite's own, in the URI of the file; `uri` has the driver read it as one.
+        url = url.set(database=f"{path}{joint}mode=ro").update_query_dict({"uri": "true"})
     return create_engine(url, poolclass=NullPool)
 
 

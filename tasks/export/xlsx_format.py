@@ -13,7 +13,6 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -33,8 +32,11 @@ MAX_ROWS, MAX_COLUMNS, MAX_CELL_UNITS = 1_048_575, 16_384, 32_767
 _SHEET = "Export"
 # To the millisecond, which is what a sheet keeps of a time.
 _TIME_FORMAT = "yyyy-mm-dd hh:mm:ss.000"
-# Excel has a 29 February 1900, so that days before are counted differently from program to program.
-_FIRST_TIME, _LAST_TIME = datetime(1900, 3, 1), datetime(9999, 12, 31)  # noqa: DTZ001 - cells have no zone
+_DAY_MILLISECONDS = 86_400_000.0
+# From 1899-12-30, the day 0 of a sheet, to 1970.
+_ZERO_MILLISECONDS = 25_569 * 86_400_000
+# Excel has a 29 February 1900, so that days before are counted differently from program to program; and no year 10000.
+_FIRST_TIME, _LAST_TIME = (61 - 25_569) * 86_400_000, 253_402_300_800_000
 # Every decimal of 15 digits is another double.
 _EXACT_DIGITS = 15
 _INSTEAD = "export as csv or parquet instead"
@@ -42,13 +44,18 @@ _INSTEAD = "export as csv or parquet instead"
 
 def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
     """Write *rows* to *stream*; the library needs a file of its own in *folder*. Raises `ExportRefused`."""
-    from rustpy_xlsxwriter import write_worksheet
+    from rustpy_xlsxwriter import Format, write_worksheet
 
     if len(rows.schema) > MAX_COLUMNS:
         raise ExportRefused(f"a sheet has at most {MAX_COLUMNS:,} columns, not {len(rows.schema):,}; {_INSTEAD}")
     names = _names(rows)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".partial") as file:
-        write_worksheet(_records(rows, names), file.name, _SHEET, datetime_format=_TIME_FORMAT)
+        forms = {
+            name: Format().set_num_format(_TIME_FORMAT)
+            for name, column in zip(names, rows.schema, strict=True)
+            if pa.types.is_timestamp(column.type)
+        }
+        write_worksheet(_records(rows, names), file.name, _SHEET, column_formats=forms or None)
         with Path(file.name).open("rb") as written:
             shutil.copyfileobj(written, stream, 2**20)
 
@@ -56,14 +63,16 @@ def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
 def _names(rows: RowStream) -> list[str]:
     """Return the names of the columns: those of times with a zone say that they are in UTC."""
     names: list[str] = []
+    taken: set[str] = set()
     for column in rows.schema:
         zone = pa.types.is_timestamp(column.type) and column.type.tz is not None
         name = f"{column.name} (UTC)" if zone else column.name
-        while name in names:
+        while name in taken:
             name += "_"
         if _units(name) > MAX_CELL_UNITS:
             raise ExportRefused(f"the name of a column is longer than the {MAX_CELL_UNITS:,} characters of a cell")
         names.append(name)
+        taken.add(name)
     return names
 
 
@@ -159,23 +168,24 @@ def _number_of(text: str) -> float | str:
     return _number(Decimal(text))
 
 
-def _times(array: Any, name: str, rows_before: int, rows: RowStream) -> list[datetime | str | None]:
+def _times(array: Any, name: str, rows_before: int, rows: RowStream) -> list[float | str | None]:
+    """Return times as the days since 1899-12-30 that a sheet counts; the writer's own form has no parts of a second."""
+    kind = pa.timestamp(array.type.unit)
     if array.type.tz is not None:
-        array = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.timestamp(array.type.unit))
+        array = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(kind)
     cells.check_times(array, name, rows_before)
-    span = pc.min_max(array.cast(pa.timestamp("s"), safe=False).cast(pa.int64())).as_py()
-    bounds = pa.array([_FIRST_TIME, _LAST_TIME], pa.timestamp("s")).cast(pa.int64()).to_pylist()
-    if array.type.unit in ("us", "ns"):
-        milliseconds = array.cast(pa.timestamp("ms"), safe=False)
-        if not pc.all(pc.equal(milliseconds.cast(array.type), array)).as_py() and array.null_count < len(array):
-            rows.note(f"column {name!r} has times to the millisecond: a sheet keeps no more")
-        array = milliseconds
-    if span["min"] is None or (span["min"] >= bounds[0] and span["max"] < bounds[1]):
-        return array.to_pylist()
-    texts = array.cast(pa.string()).to_pylist()
-    inside = pc.and_(
-        pc.greater_equal(array, pa.scalar(_FIRST_TIME, array.type)), pc.less(array, pa.scalar(_LAST_TIME, array.type))
+    milliseconds = array.cast(pa.timestamp("ms"), safe=False)
+    if pc.any(pc.not_equal(milliseconds.cast(kind, safe=False), array)).as_py():
+        rows.note(f"column {name!r} has times to the millisecond: a sheet keeps no more")
+    counts = milliseconds.cast(pa.int64())
+    days: list[float | None] = pc.divide(
+        pc.add(counts, _ZERO_MILLISECONDS).cast(pa.float64()), _DAY_MILLISECONDS
     ).to_pylist()
+    span = pc.min_max(counts).as_py()
+    if span["min"] is None or (span["min"] >= _FIRST_TIME and span["max"] < _LAST_TIME):
+        return list(days)
+    texts = milliseconds.cast(pa.string()).to_pylist()
     return [
-        array[number].as_py() if fits else text for number, (fits, text) in enumerate(zip(inside, texts, strict=True))
+        day if count is None or _FIRST_TIME <= count < _LAST_TIME else text
+        for count, day, text in zip(counts.to_pylist(), days, texts, strict=True)
     ]
