@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -24,6 +25,8 @@ from tasks.export import cells
 if TYPE_CHECKING:
     from tasks.export.write import RowStream
 
+# orjson takes some kilobytes for each row and gives back what it does not need, which leaves holes in the memory.
+_LINES = 500
 _NUMBER_TYPES = (pa.types.is_int64, pa.types.is_uint64)
 
 
@@ -54,10 +57,10 @@ def _write(rows: RowStream, batches: Iterator[tuple[int, Any]], sink: Any, large
             for number, column in enumerate(batch.columns)
         ]
         records = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
-        lines = between.join(map(orjson.dumps, records)) if columns else between.join([b"{}"] * batch.num_rows)
-        if lines:
+        lines = map(orjson.dumps, records) if columns else repeat(b"{}", batch.num_rows)
+        while part := between.join(islice(lines, _LINES)):
             sink.write((b"\n" if array else b"") if first else between)
-            sink.write(lines)
+            sink.write(part)
             first = False
     sink.write(b"\n]\n" if array else (b"" if first else b"\n"))
 
