@@ -92,6 +92,9 @@ async def export_table(
     encrypt_for: Annotated[
         list[str] | None, Field(description="Age recipients (age1...) to encrypt for, or storage for the storage key.")
     ] = None,
+    safe_formulas: Annotated[
+        bool, Field(description="In csv, put ' before text that a spreadsheet would run as a formula.")
+    ] = False,
     job_id: Annotated[
         str | None,
         Field(description="Id of a job that is recorded already; the other fields are then those of the job."),
@@ -115,6 +118,7 @@ async def export_table(
                 input=input,
                 keep_for=parse_duration(keep_for) if keep_for else None,
                 encrypt_for=tuple(encrypt_for or ()),
+                safe_formulas=safe_formulas,
             )
             job_id = await _record(custody, settings, request, run_id)
         async with _shown() as show:

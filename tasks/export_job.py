@@ -202,6 +202,7 @@ class _Work:
                 target,
                 format=self.request.format,
                 compression=self.request.compression,
+                safe_formulas=self.request.safe_formulas,
                 on_rows=on_rows,
                 check=stop_check,
             )

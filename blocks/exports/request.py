@@ -64,6 +64,7 @@ class ExportRequest:
     input: str | None = None
     keep_for: timedelta | None = None
     encrypt_for: Sequence[str] = ()
+    safe_formulas: bool = False
 
     def __post_init__(self) -> None:
         if _TYPE.fullmatch(self.export_type) is None:
@@ -121,6 +122,7 @@ class ExportRequest:
             "input": None if self.input is None else without_signature(without_password(self.input)),
             "keep_for": None if self.keep_for is None else format_duration(self.keep_for),
             "encrypt_for": list(self.encrypt_for),
+            "safe_formulas": self.safe_formulas or None,
         }
         return {name: value for name, value in found.items() if value not in (None, [])}
 
@@ -138,6 +140,7 @@ class ExportRequest:
             input=given.get("input"),
             keep_for=None if keep_for is None else parse_duration(keep_for),
             encrypt_for=tuple(given.get("encrypt_for", ())),
+            safe_formulas=bool(given.get("safe_formulas", False)),
         )
 
     def _check_recipients(self) -> None:

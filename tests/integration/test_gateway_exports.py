@@ -29,13 +29,13 @@ async def gateway(database_url: str, tmp_path: Path) -> AsyncGenerator[Gateway]:
 
 
 async def test_a_small_table_is_exported_while_the_client_waits(gateway: Gateway) -> None:
-    await gateway.put(b"content", name="report.pdf")
-    answer = await gateway.client.post(EXPORTS, json={"export_type": "artifacts"})
+    await gateway.put(b"content", name="=1+1 report.pdf")
+    answer = await gateway.client.post(EXPORTS, json={"export_type": "artifacts", "safe_formulas": True})
     job = answer.json()
     assert (answer.status_code, job["state"], job["rows"], job["progress"]) == (201, "completed", 1, 1.0)
     assert answer.headers["location"] == job["status_url"] == f"{gateway.url}{EXPORTS}/{job['job_id']}"
     content = await gateway.get(job["download_url"], authorization="")
-    assert content.status_code == 200 and b"report.pdf" in content.content
+    assert content.status_code == 200 and b"'=1+1 report.pdf" in content.content
     assert job["filename"] in content.headers["content-disposition"]
     assert content.headers["content-type"].startswith("text/csv")
     found = await gateway.client.get(f"{EXPORTS}/{job['job_id']}")

@@ -41,6 +41,7 @@ def test_a_request_comes_back_from_its_row() -> None:
         database="sales",
         keep_for=timedelta(hours=36),
         encrypt_for=(RECIPIENT, "storage"),
+        safe_formulas=True,
     )
     request.check_storable()
     row = {"export_type": "orders", "format": "csv", "compression": "gzip", "parameters": request.stored()}

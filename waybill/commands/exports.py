@@ -68,6 +68,10 @@ def export(
         list[str] | None,
         typer.Option(metavar="RECIPIENT", help="Encrypt for this age recipient, or 'storage'. May be repeated."),
     ] = None,
+    safe_formulas: Annotated[
+        bool,
+        typer.Option("--safe-formulas", help="In csv, put ' before text that a spreadsheet would run as a formula."),
+    ] = False,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="PATH", help="Also write the file here.")
     ] = None,
@@ -92,6 +96,7 @@ def export(
         input=_absolute(input_),
         keep_for=parse_duration(keep_for) if keep_for is not None else None,
         encrypt_for=tuple(encrypt_for or ()),
+        safe_formulas=safe_formulas,
     )
     target = replaceable(typed_path(output).absolute(), force=force) if output is not None else None
     needs_prefect = request.is_table and request.export_type == "runs"

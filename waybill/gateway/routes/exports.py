@@ -87,6 +87,9 @@ class NewExport(BaseModel):
     encrypt_for: list[Text] = Field(
         default=[], max_length=20, description="Age recipients (age1...), or storage for the storage key"
     )
+    safe_formulas: bool = Field(
+        default=False, description="In csv, put ' before text that a spreadsheet would run as a formula"
+    )
 
 
 class Export(BaseModel):
@@ -236,6 +239,7 @@ def _asked(wanted: NewExport, settings: Settings) -> ExportRequest:
         input=wanted.input,
         keep_for=None if wanted.keep_for is None else duration(wanted.keep_for),
         encrypt_for=tuple(wanted.encrypt_for),
+        safe_formulas=wanted.safe_formulas,
     )
     found.check_storable()
     check_request(settings, found)
