@@ -159,8 +159,10 @@ async def _finish_files(
 
 async def _entomb(custody: Custody, plan: Plan, batch: Batch, record: RecordRemoved) -> list[Row]:
     """Make the files of the batch unreadable, and record it, in one transaction. Return a row for each file."""
-    values = {"file_ids": batch.file_ids, "rules": batch.rules, "cutoff": plan.cutoff}
+    values: dict[str, Any] = {"file_ids": batch.file_ids, "rules": batch.rules, "cutoff": plan.cutoff}
     async with custody.catalog.transaction() as connection:
+        locked = await fetch_all(connection, statements.LOCK_PLANNED, {"file_ids": batch.file_ids})
+        values["locked"] = [row["file_id"] for row in locked]
         rows = await fetch_all(connection, statements.ENTOMB, values)
         names = Removed.__dataclass_fields__
         removed = [Removed(**{name: row[name] for name in names}) for row in rows if row["kept"] is None]

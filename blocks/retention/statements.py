@@ -35,13 +35,14 @@ _KEPT_SECONDS = """
       where a.source_file like kept.pattern)
 """
 
-# As many newer files of the same source, kind and stage as are kept. The index has the newest first, so no more of them
-# than that are read.
+# As many newer files of the same source, kind and stage as are kept. The index by source has the newest first, so no
+# more of them than that are read. The kind is an expression, so that Postgres does not take the index by kind instead,
+# as it does where the table has no statistics yet: that reads every newer file.
 _AMONG_NEWEST = """
     (select count(*) from (
         select from artifacts n
          where n.state = 'available' and left(n.source_file, 512) = left({a}.source_file, 512)
-           and n.source_file = {a}.source_file and n.kind = {a}.kind and n.stage is not distinct from {a}.stage
+           and n.source_file = {a}.source_file and n.kind || '' = {a}.kind and n.stage is not distinct from {a}.stage
            and (n.created_at, n.file_id) > ({a}.created_at, {a}.file_id)
          limit %(keep_newest)s) as newer) < %(keep_newest)s
 """
@@ -311,9 +312,15 @@ CLAIM_BATCH = """
     returning number, action, file_ids, rules
 """
 
+# Rows that another transaction is changing are left for the next run. In order, so that two runs that meet do not wait
+# for each other crosswise. A statement of its own: a reader locks the row before it writes its lease, and only a
+# statement that begins after the lock is there sees every lease.
+LOCK_PLANNED = """
+    select file_id from artifacts where file_id = any(%(file_ids)s) and state = 'available'
+     order by file_id for update skip locked
+"""
+
 # The tombstones of a batch: exactly the planned files, less what was pinned, held, extended or is being read since.
-# Rows that another transaction is changing are left for the next run. One statement, ordered, so that two runs that
-# meet do not wait for each other crosswise.
 ENTOMB = f"""
     with planned as (
         select * from unnest(%(file_ids)s::uuid[], %(rules)s::text[]) as p (file_id, rule)
@@ -326,9 +333,7 @@ ENTOMB = f"""
                                   where r.file_id = a.file_id and r.read_until > clock_timestamp()) then 'reading'
                end as kept
           from artifacts a join planned p using (file_id)
-         where a.state = 'available'
-         order by a.file_id
-           for update of a skip locked
+         where a.state = 'available' and a.file_id = any(%(locked)s)
     ), entombed as (
         update artifacts a set state = 'deleting', removed_because = l.rule
           from locked l where a.file_id = l.file_id and l.kept is null and not {KEPT}

@@ -181,3 +181,38 @@ async def test_an_outage_of_the_storage_leaves_a_plan_that_the_next_run_finishes
     assert place.nothing_lies_in_the_storage()
     async with place.catalog.connection() as connection:
         assert await unfinished_plans(connection) == []
+
+
+_MIXED = """
+    with made as (
+        insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
+                               stage_key, media_type, size, sha256, stored_size, stored_sha256, location, created_at,
+                               expires_at, pinned_at, held_at)
+        select file_id, 'available', case when stage is null then 'upload' else 'stage_output' end, 'f',
+               '/documents/' || n / 8 || '.pdf', repeat(chr(97 + n / 8 %% 6), 64), stage, 'stage-' || stage,
+               case when stage is not null then repeat('k', 64) end, 'text/plain', 1, repeat('a', 64), 1,
+               repeat('b', 64), 'uploads/00/' || replace(file_id::text, '-', ''),
+               clock_timestamp() - n %% 900 * interval '1 hour',
+               clock_timestamp() + (n %% 97 - 50.5) * interval '1 hour',
+               case when n %% 11 = 0 then now() end, case when n %% 13 = 0 then now() end
+          from (select n, nullif(n %% 4, 0)::smallint as stage, gen_random_uuid() as file_id
+                  from generate_series(1, 10000) n) as numbers
+        returning file_id
+    )
+    insert into artifact_readers
+    select file_id, gen_random_uuid(), now() + interval '1 hour' from made where left(file_id::text, 1) = '7'
+"""
+
+
+async def test_of_ten_thousand_mixed_files_exactly_those_of_the_dry_run_go(place: Place) -> None:
+    await sql(place, _MIXED)
+    policy = RetentionPolicy(older_than=30 * DAY, keep_newest=1, keep_inputs=True, max_stored_bytes=6000)
+    plan = await make_plan(place.catalog, policy)
+    named = {one.file_id async for one in planned_files(place.catalog, plan.plan_id)}
+    assert {"expired", "older_than", "budget"} == {group.rule for group in plan.groups if group.removes}
+    assert {"pinned", "held", "reading", "newest", "input"} < {group.rule for group in plan.groups}
+    outcome, recorded = await run(place, plan)
+    assert len(named) > 900 and (outcome.kept, outcome.failed) == ({}, {})
+    assert set(recorded) == named and len(recorded) == len(named)
+    states = dict(await place.rows("file_id, state"))
+    assert {file_id for file_id, state in states.items() if state == "deleted"} == named
