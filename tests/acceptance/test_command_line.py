@@ -247,6 +247,9 @@ def test_expire_removes_what_its_dry_run_has_shown(on_postgres: CommandLine, dat
     assert (dry["dry_run"], dry["before"]["total"]["count"], dry["after"]["total"]["count"]) == (True, 3, 1)
     capped = on_postgres.json("expire", "--max-files", "1", expect=1)
     assert (len(capped["removed"]), capped["over_cap"], capped["lifted_by"]) == (1, 1, "--max-files 2")
+    assert on_postgres.json("expire", "--explain", put[2])["kept_because"] == "not_due"
+    assert on_postgres.json("expire", "--explain", capped["removed"][0]["file_id"])["removed_because"] == "expired"
+    assert on_postgres.json("expire", "--explain", dry["plan_id"], expect=1)["state"] == "unknown"
     said = on_postgres.run("expire", "--plan", dry["plan_id"])
     assert "1 file removed" in said.stdout and "expired" in said.stdout
     assert [one["state"] for one in on_postgres.json("expire", "--list")["plans"]] == ["done", "done"]
@@ -254,6 +257,7 @@ def test_expire_removes_what_its_dry_run_has_shown(on_postgres: CommandLine, dat
     for wrong in (
         ["--older-than", "0"], ["--older-than", "soon"], ["--kind", "secret"], ["--keep-source", "365d"],
         ["--max-size", "large"], ["--plan", "last"], ["--plan", dry["plan_id"], "--kind", "export"],
+        ["--explain", put[2], "--dry-run"],
     ):  # fmt: skip
         assert on_postgres.json("expire", *wrong, expect=2)["error"]["code"] == "InvalidOptions", wrong
     assert on_postgres.json("expire", "--plan", dry["plan_id"], expect=1)["error"]["code"] == "PlanExecuted"
