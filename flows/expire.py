@@ -93,8 +93,9 @@ async def expire_artifacts(
 
 
 def _policy(settings: Settings, policy: RetentionPolicy | None, kinds: list[Kind] | None) -> RetentionPolicy:
-    chosen = policy or retention_policy(settings, {})
-    return chosen if kinds is None else chosen.model_copy(update={"kinds": kinds})
+    if policy is None:
+        return retention_policy(settings, {} if kinds is None else {"kinds": kinds})
+    return policy if kinds is None else policy.model_copy(update={"kinds": kinds})
 
 
 async def _clear_leftovers(custody: Custody, settings: Settings) -> list[str]:

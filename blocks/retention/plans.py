@@ -164,7 +164,7 @@ async def newest_plans(connection: Connection, limit: int = 20) -> list[Plan]:
 
 
 async def unfinished_plans(connection: Connection) -> list[Plan]:
-    """Return plans whose execution began and did not end, oldest first; a process may still be at work on them."""
+    """Return plans whose execution began and did not end, and on which no process works now; oldest first."""
     return [_plan(row) for row in await fetch_all(connection, statements.EXECUTING_PLANS, {})]
 
 

@@ -282,8 +282,22 @@ ABANDON_PLAN = """
      where plan_id = %(plan_id)s and state = 'executing'
 """
 
-# Plans that a process began and did not end; the oldest first.
-EXECUTING_PLANS = f"select {_PLAN} from retention_plans where state = 'executing' order by created_at, plan_id"
+# Whether the session that has claimed the batch *c* is there: that of a killed process has ended.
+_IS_CLAIMED = """
+    exists (select from pg_locks
+             where locktype = 'advisory' and objsubid = 1 and granted
+               and database = (select oid from pg_database where datname = current_database())
+               and classid::bigint = c.claimed_by >> 32 and objid::bigint = c.claimed_by & 4294967295)
+"""
+
+# Plans that a process began and did not end, the oldest first; not those that a process works on now.
+EXECUTING_PLANS = f"""
+    select {_PLAN} from retention_plans p
+     where state = 'executing'
+       and not exists (select from retention_batches c
+                        where c.plan_id = p.plan_id and c.state = 'pending' and {_IS_CLAIMED})
+     order by created_at, plan_id
+"""
 
 END_PLAN = """
     update retention_plans p set state = 'done', ended_at = clock_timestamp()
@@ -297,17 +311,13 @@ LOCK_CLAIMANT = "select pg_advisory_lock(%(claimant)s)"
 UNLOCK_CLAIMANT = "select pg_advisory_unlock(%(claimant)s)"
 
 # Batches of a process whose session has ended, killed or cut off, are free immediately.
-CLAIM_BATCH = """
+# "is null or not" is no detour: with "not exists" alone Postgres plans an anti-join, which it does not check again on a
+# batch that another worker has claimed in the meantime.
+CLAIM_BATCH = f"""
     update retention_batches b set claimed_by = %(claimant)s
      where (b.plan_id, b.number) in (
            select plan_id, number from retention_batches c
-            where plan_id = %(plan_id)s and state = 'pending'
-              and (claimed_by is null
-                   or not exists (select from pg_locks
-                                   where locktype = 'advisory' and objsubid = 1 and granted
-                                     and database = (select oid from pg_database where datname = current_database())
-                                     and classid::bigint = c.claimed_by >> 32
-                                     and objid::bigint = c.claimed_by & 4294967295))
+            where plan_id = %(plan_id)s and state = 'pending' and (claimed_by is null or not {_IS_CLAIMED})
             order by number limit 1 for update skip locked)
     returning number, action, file_ids, rules
 """
@@ -364,8 +374,11 @@ FINISH_DELETIONS = """
 """
 
 # What earlier processes made unreadable and could not delete, or did not come to delete.
-LEFT_DELETING = """
-    select file_id from artifacts where state = 'deleting' and file_id > %(after)s order by file_id limit %(limit)s
+LEFT_DELETING = f"""
+    select file_id from artifacts
+     where state = 'deleting' and file_id > %(after)s
+       and file_id not in (select unnest(file_ids) from retention_batches c where state = 'pending' and {_IS_CLAIMED})
+     order by file_id limit %(limit)s
 """
 
 # Documents of removed files without a stored file. The last of several transactions that remove files of a document

@@ -162,9 +162,12 @@ class _Run:
 def retention_policy(settings: Settings, given: Mapping[str, Any]) -> RetentionPolicy:
     """Return the policy of the *settings*, with the rules that were *given* in their place; sources add to theirs.
 
-    Raises `InvalidSettings`, or `InvalidOptions` where only what was given is wrong.
+    With *given* kinds the size budget of the settings does not apply: young files of these kinds would go for the room
+    that older files of others take. Raises `InvalidSettings`, or `InvalidOptions` where only what was given is wrong.
     """
-    rules = settings.retention.rules
+    rules = dict(settings.retention.rules)
+    if given.get("kinds") is not None:
+        rules.pop("max_stored_bytes", None)
     sources = given.get("sources")
     if sources and isinstance(rules.get("sources"), Mapping):
         given = {**given, "sources": {**rules["sources"], **sources}}

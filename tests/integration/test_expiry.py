@@ -16,7 +16,8 @@ import pytest
 from blocks.access import Actor, audit_entries
 from blocks.catalog import Artifact, Catalog
 from blocks.errors import ArtifactGone, PlanNotFound, StorageUnavailable
-from blocks.retention import RetentionPolicy, get_plan
+from blocks.retention import RetentionPolicy, get_plan, make_plan
+from blocks.retention.plans import claim_batch, claimant
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import recent_events, whole_body
@@ -169,6 +170,41 @@ async def test_the_next_run_finishes_what_an_outage_has_left(place: Place, monke
     assert len(await announced(place)) == 3
 
 
+async def test_a_run_leaves_what_another_one_works_on(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = await stored(place, 3)
+    await expire(place, *files)
+    loop, started, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    delete_many = place.backend.delete_many
+
+    def slow(paths: Sequence[str]) -> dict[str, str]:
+        loop.call_soon_threadsafe(started.set)
+        go_on.wait()
+        return delete_many(paths)
+
+    monkeypatch.setattr(place.backend, "delete_many", slow)
+    working = asyncio.create_task(run(place))
+    await started.wait()
+    monkeypatch.setattr(place.backend, "delete_many", delete_many)
+    other = await run(place)
+    assert (other.removed_files, other.finished, other.failed_files) == (0, 0, 0)
+    go_on.set()
+    assert ((report := await working).removed_files, ids(report.removed)) == (3, ids(files))
+
+
+async def test_of_many_workers_one_gets_a_batch(place: Place) -> None:
+    await expire(place, *await stored(place, 1))
+
+    async def claim(plan_id: UUID, claimed_by: int) -> bool:
+        async with place.catalog.connection() as connection:
+            return await claim_batch(connection, plan_id, claimed_by) is not None
+
+    for _ in range(10):
+        plan = await make_plan(place.catalog, RetentionPolicy())
+        async with claimant(place.catalog) as claimed_by:
+            claims = await asyncio.gather(*(claim(plan.plan_id, claimed_by) for _ in range(6)))
+        assert sum(claims) == 1
+
+
 async def test_an_interrupted_run_is_not_continued_by_the_next_one(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,3 +284,10 @@ def test_given_rules_win_over_the_settings_and_sources_add_to_theirs() -> None:
     policy = retention_policy(settings, {"keep_newest": 1, "sources": {"b*": DAY}})
     assert policy.keep_newest == 1
     assert policy.sources == {"a*": 9 * DAY, "b*": DAY}
+
+
+def test_a_run_of_some_kinds_takes_no_young_files_for_the_budget_of_all() -> None:
+    settings = Settings(retention={"max_stored_bytes": 10})
+    assert retention_policy(settings, {}).max_stored_bytes == 10
+    assert retention_policy(settings, {"kinds": ["transfer"]}).max_stored_bytes is None
+    assert retention_policy(settings, {"kinds": ["transfer"], "max_stored_bytes": 5}).max_stored_bytes == 5
