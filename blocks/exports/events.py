@@ -1,4 +1,4 @@
-"""The events of export jobs: ``export_completed`` and ``export_failed``; pure."""
+"""The events of export jobs: ``export_completed`` and ``export_failed``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of a run of the retention in Prefect's UI; pure.
+"""The pages of a run of the retention in Prefect's UI.
 
 Names and sources come from anywhere, so nothing of them becomes a link or markup in a browser. Prefect returns whole
 tables in its lists, so a table has less than a thousand rows; the command and the API show everything.
