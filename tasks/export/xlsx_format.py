@@ -101,6 +101,8 @@ def _values(array: Any, column: Any, rows_before: int, rows: RowStream) -> list[
         return _integers(array)
     if pa.types.is_floating(kind):
         return _floats(cells.short_floats(array) if pa.types.is_float32(kind) else array)
+    if pa.types.is_decimal(kind) and kind.scale >= 0 and kind.precision <= _EXACT_DIGITS:
+        return cells.decimal_text(array).cast(pa.float64()).to_pylist()  # by its digits: the nearest double
     if pa.types.is_decimal(kind):
         return [None if value is None else _number(value) for value in array.to_pylist()]
     if pa.types.is_timestamp(kind):
