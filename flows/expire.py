@@ -47,29 +47,29 @@ def run_name() -> str:
     return f"{name} (dry run)" if parameters.get("dry_run") else name
 
 
+# Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(name="expire-artifacts", flow_run_name=run_name, persist_result=False)
 async def expire_artifacts(
-    policy: Annotated[
-        RetentionPolicy | None, Field(description="What goes and what stays; by the setting retention when left out.")
-    ] = None,
-    kinds: Annotated[
-        list[Kind] | None, Field(description="Only files of these kinds, whatever the policy says.")
-    ] = None,
-    dry_run: Annotated[bool, Field(description="Make the plan and show it; remove nothing.")] = False,
-    plan_id: Annotated[
-        UUID | None, Field(description="Execute exactly this plan, which a dry run has made; without policy and kinds.")
-    ] = None,
-    sweep: Annotated[bool, Field(description="Then remove stored files that no row of the catalogue knows.")] = False,
-    leftovers: Annotated[
-        bool, Field(description="Also end exports whose time is over, and what dead processes have left half stored.")
-    ] = False,
-    max_failed_share: Annotated[
-        float, Field(ge=0, le=1, description="The run fails when more than this share of the files cannot be deleted.")
-    ] = _MAX_FAILED_SHARE,
+    policy: RetentionPolicy | None = None,
+    kinds: list[Kind] | None = None,
+    dry_run: bool = False,
+    plan_id: UUID | None = None,
+    sweep: bool = False,
+    leftovers: bool = False,
+    max_failed_share: Annotated[float, Field(ge=0, le=1)] = _MAX_FAILED_SHARE,
 ) -> State[dict[str, Any]]:
     """Remove files whose time is over, and show what went, what stayed and why, in a table of this run.
 
     What earlier runs left is finished first. A file that cannot be deleted is listed, and tried again by the next run.
+
+    Args:
+        policy: What goes and what stays; by the setting retention when left out.
+        kinds: Only files of these kinds, whatever the policy says.
+        dry_run: Make the plan and show it; remove nothing.
+        plan_id: Execute exactly this plan, which a dry run has made; without policy and kinds.
+        sweep: Then remove stored files that no row of the catalogue knows.
+        leftovers: Also end exports whose time is over, and what dead processes have left half stored.
+        max_failed_share: The run fails when more than this share of the files cannot be deleted.
     """
     if await later_run_is_due():
         return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})

@@ -158,3 +158,9 @@ def test_the_deployments_have_schedules_that_do_not_pile_up() -> None:
     for one in found.values():
         assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
         expire_artifacts.validate_parameters(one["parameters"])
+
+
+def test_the_form_of_a_run_describes_every_field() -> None:
+    schema = expire_artifacts.parameters.model_dump()
+    fields = [*schema["properties"].values(), *schema["definitions"]["RetentionPolicy"]["properties"].values()]
+    assert all(field.get("description") for field in fields) and len(fields) > 15
