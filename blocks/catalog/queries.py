@@ -329,7 +329,6 @@ RESTORE = f"""
 KNOWN_FILES = f"select file_id, location from artifacts where file_id = any(%(file_ids)s) and not ({_REVIVABLE})"
 
 NOW = "select clock_timestamp() as now"
-
 STATISTICS = """
     select kind, stage, count(*) as count, least(sum(size), 9223372036854775807)::bigint as bytes,
            min(created_at) as oldest, max(created_at) as newest
@@ -380,7 +379,6 @@ _OF_SOURCE = f"""
 # As an array, so that the run's outputs are looked up first: a join is sometimes planned the other way round, and goes
 # through all files, newest first.
 _OF_RUN = "file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))"
-
 
 _LIST_FILTERS = {
     "source": _OF_SOURCE,

@@ -14,7 +14,7 @@ from uuid import UUID
 from blocks.catalog import Connection
 from blocks.catalog.outlook import Outlook
 from blocks.postgres import Row, execute, fetch_all, fetch_optional
-from blocks.retention import statements
+from blocks.retention import judging, statements
 from blocks.retention.policy import REMOVING, Candidate, RetentionPolicy, decide
 
 # Its own end, the end of its source's period, and its minimum age: after three changes nothing more changes.
@@ -82,9 +82,9 @@ async def removed_now(connection: Connection, policy: RetentionPolicy, file_id: 
     Call it in a transaction. Looks at the whole catalogue: some seconds for a million files.
     """
     now = (await fetch_all(connection, statements.NOW, {}))[0]["now"]
-    await execute(connection, statements.FOUND_TABLE, {})
-    values = statements.judge_values(policy, now)
-    for statement in statements.judge_statements(policy):
+    await execute(connection, judging.FOUND_TABLE, {})
+    values = judging.judge_values(policy, now)
+    for statement in judging.judge_statements(policy):
         await execute(connection, statement, values)
     row = await fetch_optional(connection, _FOUND, {"file_id": file_id})
     if row is None or row["rule"] not in REMOVING:

@@ -21,7 +21,7 @@ from blocks.catalog import Catalog, Connection, queries
 from blocks.catalog.catalog import statistics_of
 from blocks.errors import PlanExecuted, PlanNotFound, WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
-from blocks.retention import statements
+from blocks.retention import judging, statements
 from blocks.retention.policy import REMOVING, RetentionPolicy
 
 # The sign bit stays free, so that the parts of the number are what Postgres shows of a lock.
@@ -119,18 +119,18 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
         await execute(connection, _ONE_STATE, {})
         now = (await fetch_row(connection, statements.NOW, {}))["now"]
         await execute(connection, _WORK_MEMORY, {})
-        await execute(connection, statements.FOUND_TABLE, {})
-        values = statements.judge_values(policy, now)
-        for statement in statements.judge_statements(policy):
+        await execute(connection, judging.FOUND_TABLE, {})
+        values = judging.judge_values(policy, now)
+        for statement in judging.judge_statements(policy):
             await execute(connection, statement, values)
-        totals = await fetch_all(connection, statements.ALL_GROUPS, {})
+        totals = await fetch_all(connection, judging.ALL_GROUPS, {})
         statistics = statistics_of(totals, await fetch_all(connection, queries.STATES, {}))
-        decided = await fetch_all(connection, statements.FOUND_GROUPS, {})
+        decided = await fetch_all(connection, judging.FOUND_GROUPS, {})
         going = sum(int(row["files"]) for row in decided if row["rule"] in REMOVING)
         over_cap = max(0, going - policy.cap(int(statistics["total"]["count"])))
         if over_cap:
             await execute(connection, statements.LEAVE_OVER_CAP, {"cap": going - over_cap})
-            decided = await fetch_all(connection, statements.FOUND_GROUPS, {})
+            decided = await fetch_all(connection, judging.FOUND_GROUPS, {})
         groups = _groups(totals, decided)
         await execute(
             connection,

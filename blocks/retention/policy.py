@@ -1,6 +1,6 @@
 """Retention policy: which files go, which stay, and by which rule; pure.
 
-`decide` is the definition. `blocks.retention.statements` states the same rules in SQL, for catalogues of a million
+`decide` is the definition. `blocks.retention.judging` states the same rules in SQL, for catalogues of a million
 files; a test compares the two on random catalogues. The database's time is passed in, and nothing here reads a clock.
 
 Each file is judged by the first of these that applies:

@@ -34,6 +34,22 @@ _MAX_SHOWN = 20
 _TIME = "90s, 15m, 24h, 30d"
 
 
+KeepNewest = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Keep the newest N files of each source and stage.")
+]
+KeepSource = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN=TIME", help="Keep files of sources that match for that long: '*/law/*=365d'."),
+]
+MaxSize = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Remove the oldest files until this much is left: 10GB.")
+]
+MaxFiles = Annotated[int | None, typer.Option(metavar="N", min=1, help="Remove at most N files in this run.")]
+MaxShare = Annotated[
+    float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Remove at most this share of all: 0.5.")
+]
+
+
 def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the plan and show it; remove nothing.")] = False,
     plan: Annotated[
@@ -47,23 +63,12 @@ def expire(
         typer.Option(metavar="KIND", help="Only files of this kind: stage_output, upload, transfer or export."),
     ] = None,
     min_age: Annotated[str | None, typer.Option(metavar="TIME", help="Keep files that are younger than this.")] = None,
-    keep_newest: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Keep the newest N files of each source and stage.")
-    ] = None,
-    keep_source: Annotated[
-        list[str] | None,
-        typer.Option(metavar="PATTERN=TIME", help="Keep files of sources that match for that long: '*/law/*=365d'."),
-    ] = None,
+    keep_newest: KeepNewest = None,
+    keep_source: KeepSource = None,
     keep_inputs: Annotated[bool, typer.Option("--keep-inputs", help="Keep what a kept file was made from.")] = False,
-    max_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Remove the oldest files until this much is left: 10GB.")
-    ] = None,
-    max_files: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Remove at most N files in this run.")
-    ] = None,
-    max_share: Annotated[
-        float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Remove at most this share of all: 0.5.")
-    ] = None,
+    max_size: MaxSize = None,
+    max_files: MaxFiles = None,
+    max_share: MaxShare = None,
     explain: Annotated[
         str | None,
         typer.Option(metavar="FILE_ID", help="Say why a file is still here and when it goes."),

@@ -37,44 +37,50 @@ JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job's id, as '
 JobIds = Annotated[list[str], typer.Argument(metavar="JOB_ID...", help="Job ids, as 'exports list' shows them.")]
 
 
+ExportType = Annotated[
+    str,
+    typer.Argument(
+        metavar="TYPE",
+        help="documents, chunks, facts, entities, artifacts, deliveries, events or runs; any name with --query or "
+        "--input.",
+    ),
+]
+Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"{_FORMATS}.")]
+Query = Annotated[str | None, typer.Option(metavar="SQL", help="Export the rows of this query, run read-only.")]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|NAME", help="Where the query runs: a URL, or a name in export_databases. Else the catalogue."
+    ),
+]
+Input = Annotated[
+    str | None,
+    typer.Option("--input", metavar="SOURCE", help="Export this csv or parquet file: path, URL, waybill:ID."),
+]
+Compress = Annotated[str | None, typer.Option(metavar="gzip|zstd", help="Compress the file.")]
+KeepFor = Annotated[str | None, typer.Option(metavar="24h", help="How long it is kept; else as configured.")]
+EncryptFor = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RECIPIENT", help="Encrypt for this age recipient, or 'storage'. May be repeated."),
+]
+SafeFormulas = Annotated[
+    bool,
+    typer.Option("--safe-formulas", help="In csv, put ' before text that a spreadsheet would run as a formula."),
+]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="PATH", help="Also write the file here.")]
+
+
 def export(
-    export_type: Annotated[
-        str,
-        typer.Argument(
-            metavar="TYPE",
-            help="documents, chunks, facts, entities, artifacts, deliveries, events or runs; any name with --query or "
-            "--input.",
-        ),
-    ],
-    format_: Annotated[str, typer.Option("--format", metavar="FORMAT", help=f"{_FORMATS}.")] = "csv",
-    query: Annotated[
-        str | None, typer.Option(metavar="SQL", help="Export the rows of this query, run read-only.")
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL|NAME", help="Where the query runs: a URL, or a name in export_databases. Else the catalogue."
-        ),
-    ] = None,
-    input_: Annotated[
-        str | None,
-        typer.Option("--input", metavar="SOURCE", help="Export this csv or parquet file: path, URL, waybill:ID."),
-    ] = None,
-    compress: Annotated[str | None, typer.Option(metavar="gzip|zstd", help="Compress the file.")] = None,
-    keep_for: Annotated[
-        str | None, typer.Option(metavar="24h", help="How long it is kept; else as configured.")
-    ] = None,
-    encrypt_for: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RECIPIENT", help="Encrypt for this age recipient, or 'storage'. May be repeated."),
-    ] = None,
-    safe_formulas: Annotated[
-        bool,
-        typer.Option("--safe-formulas", help="In csv, put ' before text that a spreadsheet would run as a formula."),
-    ] = False,
-    output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="PATH", help="Also write the file here.")
-    ] = None,
+    export_type: ExportType,
+    format_: Format = "csv",
+    query: Query = None,
+    database: Database = None,
+    input_: Input = None,
+    compress: Compress = None,
+    keep_for: KeepFor = None,
+    encrypt_for: EncryptFor = None,
+    safe_formulas: SafeFormulas = False,
+    output: Output = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> int:
