@@ -12,6 +12,8 @@ from blocks.catalog.outlook import Outlook
 
 Kind = Literal["stage_output", "upload", "transfer", "export"]
 KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
+# Of a bigint, in which Postgres counts them. Sums end there: a damaged row may claim any size, and JSON takes no more.
+MOST_BYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from blocks.catalog import queries
-from blocks.catalog.artifact import Artifact, Kind, Reservation, artifact_of
+from blocks.catalog.artifact import MOST_BYTES, Artifact, Kind, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
@@ -309,7 +309,7 @@ def _summarise(groups: Sequence[Row]) -> Row:
     newest = max((g["newest"] for g in groups), default=None)
     return {
         "count": sum(int(g["count"]) for g in groups),
-        "bytes": sum(int(g["bytes"]) for g in groups),
+        "bytes": min(MOST_BYTES, sum(int(g["bytes"]) for g in groups)),
         "oldest": oldest.isoformat() if oldest else None,
         "newest": newest.isoformat() if newest else None,
     }

@@ -17,6 +17,7 @@ from uuid import UUID
 import orjson
 
 from blocks.catalog import Connection
+from blocks.catalog.artifact import MOST_BYTES
 from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_row
@@ -59,7 +60,7 @@ class Outcome:
 
     def add(self, other: Outcome) -> None:
         self.removed += other.removed
-        self.removed_bytes += other.removed_bytes
+        self.removed_bytes = min(MOST_BYTES, self.removed_bytes + other.removed_bytes)
         self.renewed += other.renewed
         self.kept |= other.kept
         self.failed |= other.failed
@@ -149,9 +150,8 @@ async def _finish_files(
         finished = await fetch_row(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
         if index:
             await execute(connection, statements.REMOVE_FROM_INDEX, {"file_ids": list(file_ids)})
-        done = Outcome(
-            removed=int(finished["files"]), removed_bytes=int(finished["bytes"]), kept=dict(kept or {}), failed=failed
-        )
+        size = min(MOST_BYTES, int(finished["bytes"]))
+        done = Outcome(removed=int(finished["files"]), removed_bytes=size, kept=dict(kept or {}), failed=failed)
         if batch is not None:
             await _finish(connection, batch, done)
     return done

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import orjson
 
 from blocks.catalog import Catalog, Connection, queries
+from blocks.catalog.artifact import MOST_BYTES
 from blocks.catalog.catalog import statistics_of
 from blocks.errors import PlanExecuted, PlanNotFound, WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
@@ -261,7 +262,8 @@ def _groups(totals: Sequence[Row], decided: Sequence[Row]) -> list[Row]:
             counted["not_due", row["kind"]][place] -= number
             counted[row["rule"], row["kind"]][place] += number
     found = [
-        {"rule": rule, "kind": kind, "files": files, "bytes": size} for (rule, kind), (files, size) in counted.items()
+        {"rule": rule, "kind": kind, "files": files, "bytes": min(size, MOST_BYTES)}
+        for (rule, kind), (files, size) in counted.items()
     ]
     return sorted(
         (one for one in found if one["files"]), key=lambda one: (-int(one["files"]), one["rule"], one["kind"])

@@ -21,14 +21,14 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
-from blocks.catalog.artifact import Kind
+from blocks.catalog.artifact import MOST_BYTES, Kind
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings
 
@@ -37,6 +37,8 @@ RENEW_BEFORE = timedelta(days=2)
 RENEW_FOR = timedelta(days=4)
 # A share of fewer files than this says nothing: a store of ten files may lose all ten.
 SHARE_COUNTS_FROM = 10_000
+# More than any catalogue has, and a whole number for every reader of JSON.
+_MOST_FILES = 1_000_000_000
 
 REASONS: Mapping[str, str] = {
     "held": "a legal hold keeps it; an administrator lifts it with 'waybill files release'",
@@ -99,9 +101,9 @@ class RetentionPolicy(BaseModel):
     )
     keep_inputs: bool = Field(False, description="Keep what a kept file was made from.")
     max_stored_bytes: int | None = Field(
-        None, ge=0, description="Remove the oldest files until the store has at most this many bytes."
+        None, ge=0, le=MOST_BYTES, description="Remove the oldest files until the store has at most this many bytes."
     )
-    max_files: int = Field(100_000, ge=1, description="Remove at most this many files in one run.")
+    max_files: int = Field(100_000, ge=1, le=_MOST_FILES, description="Remove at most this many files in one run.")
     max_share: float = Field(
         0.5,
         gt=0,
@@ -210,12 +212,12 @@ def _decision(
         return Decision(file_id=file_id, remove=False, rule=guard)
     if file_id in going and file_id not in needed:
         return Decision(file_id=file_id, remove=True, rule=going[file_id], goes_at=now)
-    near = _in_scope(one, policy) and one.expires_at <= now + RENEW_BEFORE
+    near = _in_scope(one, policy) and one.expires_at <= _after(now, RENEW_BEFORE)
     keeper = guard or ("input" if file_id in needed else None)
     if keeper is None or not (due or near or file_id in going) or (keeper in {"reading", "min_age"} and not due):
         return Decision(file_id=file_id, remove=False, rule="not_due", goes_at=_end(one, policy))
     renew_until = _renewal(one, policy, now, keeper) if near else None
-    goes_at = one.created_at + policy.min_age if keeper == "min_age" and policy.min_age else None
+    goes_at = _after(one.created_at, policy.min_age) if keeper == "min_age" and policy.min_age else None
     if keeper == "source":
         goes_at = _end_of_source_period(one, policy, now)
     return Decision(file_id=file_id, remove=False, rule=keeper, goes_at=goes_at, renew_until=renew_until)
@@ -224,16 +226,24 @@ def _decision(
 def _end(one: Candidate, policy: RetentionPolicy) -> datetime:
     if policy.older_than is None or not _in_scope(one, policy):
         return one.expires_at
-    return min(one.expires_at, one.created_at + policy.older_than)
+    return min(one.expires_at, _after(one.created_at, policy.older_than))
 
 
 def _renewal(one: Candidate, policy: RetentionPolicy, now: datetime, keeper: str) -> datetime | None:
     """Return the time to which the expiry of a protected file moves; None where it stays."""
     if keeper in {"newest", "input"}:
-        return now + RENEW_FOR
+        return _after(now, RENEW_FOR)
     if keeper == "source":
         return max(one.expires_at, _end_of_source_period(one, policy, now))
     return None  # it is kept for a moment only
+
+
+def _after(start: datetime, period: timedelta) -> datetime:
+    """Return *start* plus *period*, or the last time there is: a row may be from the year 9999."""
+    try:
+        return start + period
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def _end_of_source_period(one: Candidate, policy: RetentionPolicy, now: datetime) -> datetime:

@@ -82,9 +82,13 @@ async def test_parameters_have_bounds(gateway: Gateway) -> None:
     wrong += [("POST", {"days": value}) for value in ("0", "-1", "1.5", "36501", "x", "")]
     wrong += [("DELETE", {"dry_run": "perhaps"}), ("POST", {"kind": "secret"}), ("POST", {"plan_id": "last"})]
     wrong += [("POST", {"plan_id": str(uuid4()), "days": "1"})]
+    # A dry run that is misspelt must not become a real one.
+    wrong += [("POST", {"dryrun": "true"}), ("DELETE", {"dry-run": "true"}), ("POST", {"max_age_hours": "1"})]
     for method, parameters in wrong:
         answer = await gateway.client.request(method, CLEANUP, params=parameters, headers=headers)
         assert answer.status_code == 422, (method, parameters, answer.text)
+    in_body = await gateway.client.request("DELETE", CLEANUP, json={"dry_run": True}, headers=headers)
+    assert (in_body.status_code, error_of(in_body)) == (422, "InvalidOptions")
     missing = await gateway.client.post(CLEANUP, params={"plan_id": str(uuid4())}, headers=headers)
     assert (missing.status_code, error_of(missing)) == (404, "PlanNotFound")
     for scopes in (("write",), ("read", "write")):

@@ -134,6 +134,17 @@ async def test_what_a_rule_keeps_is_readable_again(place: Place) -> None:
     assert await place.custody.read(await place.custody.get(new.file_id)) == b"content 1"
 
 
+async def test_rows_that_claim_impossible_sizes_stop_no_run(place: Place) -> None:
+    gone = await stored(place, 3)
+    await stored(place, 2)
+    await expire(place, *gone)
+    await sql(place, "update artifacts set size = 9223372036854775807, stored_size = 9223372036854775807")
+    plan = await make_plan(place.catalog, RetentionPolicy())
+    assert (plan.files, plan.bytes, {group.bytes for group in plan.groups}) == (3, 2**63 - 1, {2**63 - 1})
+    outcome = await execute_plan(place.custody, plan, Recorder())
+    assert (outcome.removed, outcome.removed_bytes) == (3, 2**63 - 1)
+
+
 async def test_a_file_that_cannot_be_deleted_is_listed_and_fails_no_other(place: Place) -> None:
     files = await stored(place, 4)
     await expire(place, *files)

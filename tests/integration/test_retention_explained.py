@@ -26,6 +26,7 @@ from waybill.services.retention import Explanation, explain, outlook
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+LAST = datetime.max.replace(tzinfo=UTC)
 ME = Actor(actor="cli:a test")
 
 
@@ -65,6 +66,9 @@ def output(number: int = 2, **changes: Any) -> Candidate:
         ([file(), file(2, created_at=NOW)], {"keep_newest": 1}, (20 * DAY, "expired", "not_due")),
         ([file(expires_at=NOW + HOUR)], {"min_age": "11d"}, (DAY, "expired", "not_due")),
         ([file(expires_at=NOW - HOUR)], {"min_age": "11d"}, (DAY, "expired", "min_age")),
+        ([file(created_at=LAST, expires_at=NOW - HOUR)], {"min_age": "11d"}, (None, None, "min_age")),
+        ([file(expires_at=LAST)], {"keep_newest": 1}, (None, None, "newest")),
+        ([file(created_at=LAST)], {"older_than": "11d"}, (20 * DAY, "expired", "not_due")),
         ([file(expires_at=NOW)], {"sources": {"/docs/*": "40d"}}, (30 * DAY, "expired", "source")),
         ([file()], {"sources": {"/docs/*": "12d"}}, (20 * DAY, "expired", "not_due")),
         ([file(), output(created_at=NOW, expires_at=NOW + 21 * DAY)], {"keep_inputs": True}, (None, None, "input")),

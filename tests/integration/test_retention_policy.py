@@ -132,6 +132,8 @@ def test_a_run_removes_a_bounded_part() -> None:
         ({"max_share": 0}, "max_share"),
         ({"search_index": "maybe"}, "search_index"),
         ({"min_age": "1 day"}, "min_age"),
+        ({"max_files": 10**23}, "max_files"),
+        ({"max_stored_bytes": 2**63}, "max_stored_bytes"),
     ],
 )
 def test_a_policy_that_cannot_be_used_is_named_without_its_values(given_rules: dict[str, Any], where: str) -> None:

@@ -44,7 +44,9 @@ KeepSource = Annotated[
 MaxSize = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Remove the oldest files until this much is left: 10GB.")
 ]
-MaxFiles = Annotated[int | None, typer.Option(metavar="N", min=1, help="Remove at most N files in this run.")]
+MaxFiles = Annotated[
+    int | None, typer.Option(metavar="N", min=1, max=1_000_000_000, help="Remove at most N files in this run.")
+]
 MaxShare = Annotated[
     float | None, typer.Option(metavar="SHARE", min=0, max=1, help="Remove at most this share of all: 0.5.")
 ]

@@ -6,11 +6,12 @@ The responses are those of ``waybill expire --json`` and ``waybill stats --json`
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
 from blocks.catalog import Kind
@@ -32,6 +33,19 @@ _MAX_DAYS = 36_500
 # What went wrong names paths and hosts of the storage; the log and `waybill expire` have it.
 _NOT_DELETED = "its bytes could not be deleted; the next clean-up tries again"
 
+
+def _only_known(request: Request) -> None:
+    """Refuse what this path does not know: a misspelt `dry_run` would remove files. Raises `InvalidOptions`."""
+    route = cast("APIRoute", request.scope["route"])
+    unknown = sorted(request.query_params.keys() - {one.alias for one in route.dependant.query_params})
+    if unknown:
+        raise InvalidOptions(f"this path does not know the parameters {', '.join(unknown)}; nothing was removed")
+    headers = request.headers
+    if "transfer-encoding" in headers or headers.get("content-length", "0") not in {"0", "2"}:  # 2: {}
+        raise InvalidOptions("this path reads its parameters from the query and takes no body; nothing was removed")
+
+
+KnownOnly = [Depends(_only_known)]
 DryRun = Annotated[bool, Query(description="Make the plan and report it; remove nothing.")]
 Kinds = Annotated[list[Kind] | None, Query(description="Only files of these kinds.")]
 PlanId = Annotated[UUID | None, Query(description="Execute exactly this plan, which a dry run has made.")]
@@ -144,7 +158,7 @@ class HomeStatistics(BaseModel):
     retention: dict[str, Any]
 
 
-@router.delete("/files/cleanup", responses=errors(404, 409), response_model=CleanUpReport)
+@router.delete("/files/cleanup", dependencies=KnownOnly, responses=errors(404, 409), response_model=CleanUpReport)
 async def clean_up_by_age(
     caller: Admin,
     resources: GatewayResources,
@@ -160,7 +174,7 @@ async def clean_up_by_age(
     return await _clean_up(resources, caller, older_than, kind, dry_run=dry_run, plan_id=plan_id)
 
 
-@router.post("/files/cleanup", responses=errors(404, 409), response_model=CleanUpReport)
+@router.post("/files/cleanup", dependencies=KnownOnly, responses=errors(404, 409), response_model=CleanUpReport)
 async def clean_up_by_days(
     caller: Admin,
     resources: GatewayResources,
