@@ -118,7 +118,8 @@ async def run_export(
         else:
             if not isinstance(error, WaybillError):
                 _LOG.exception("export=%s failed", job_id)
-            await to_its_end(_end(work, "failed", _reason(error)))
+            # A query that is ended because its time is over says only that its connection was lost.
+            await to_its_end(_end(work, "failed", progress.reason or _reason(error)))
     async with catalog.connection() as connection:
         return await get_job(connection, job_id)
 
@@ -140,6 +141,7 @@ class _Work:
         self.catalog = tools.custody.catalog
         self.scratch = scratch_of(tools.settings, job.job_id)
         self.path: str | None = None
+        self._caller_check: StopCheck = lambda: None
 
     def reported(self, on_progress: OnProgress | None) -> AbstractAsyncContextManager[None]:
         """Report the progress for the length of the block."""
@@ -187,10 +189,6 @@ class _Work:
 
         most = self.tools.settings.export_max_rows
 
-        def stop_check() -> None:
-            check()
-            self.progress.check()
-
         def on_rows(rows: int) -> None:
             self.progress.rows = rows
             if rows > most:
@@ -204,7 +202,7 @@ class _Work:
                 compression=self.request.compression,
                 safe_formulas=self.request.safe_formulas,
                 on_rows=on_rows,
-                check=stop_check,
+                check=self._checked_by(check),
             )
         except OSError as exc:
             if is_disk_full(exc):
@@ -220,7 +218,16 @@ class _Work:
         copy = None
         if self.request.input is not None:
             copy = await fetch_input(self.request.input, self.scratch, custody=custody, settings=settings)
-        return await in_thread(lambda _: open_source(self.request, settings, copy))
+        return await in_thread(lambda check: open_source(self.request, settings, copy, self._checked_by(check)))
+
+    def _checked_by(self, check: StopCheck) -> StopCheck:
+        """Have `_stop_check` check for this caller from now on, and return it: threads take turns with one source."""
+        self._caller_check = check
+        return self._stop_check
+
+    def _stop_check(self) -> None:
+        self._caller_check()
+        self.progress.check()
 
     async def _keep_in_custody(self, name: str, chunks: _FileChunks, written: Written) -> None:
         async def make_available(connection: Connection, artifact: Artifact) -> Artifact:

@@ -18,6 +18,8 @@ from blocks.errors import InvalidOptions
 from blocks.exports.query_role import catalog_query_url
 from blocks.exports.request import CATALOG, ExportRequest
 from blocks.postgres import connect
+from blocks.redaction import without_password, without_signature
+from blocks.runtime.threads import StopCheck
 from blocks.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,17 +54,22 @@ def check_request(settings: Settings, request: ExportRequest) -> None:
         named_database(settings, str(request.database))
 
 
-def open_source(request: ExportRequest, settings: Settings, copied_input: Path | None) -> OpenSource:
+def open_source(request: ExportRequest, settings: Settings, copied_input: Path | None, check: StopCheck) -> OpenSource:
     """Open the source of *request*, `runs` excepted; *copied_input* is the local copy of its input. Blocks.
+
+    *check* ends a query that runs in this process, also later, while its rows are read.
 
     Raises `InvalidSettings`, `InvalidOptions`, `CatalogUnavailable`, and what `tasks.export` raises.
     """
     from tasks.export import open_file, open_query
+    from tasks.export.files import FileOptions
 
     if copied_input is not None:
-        return OpenSource(open_file(str(copied_input)))
+        options = FileOptions(shown=without_signature(without_password(request.input or "")))
+        return OpenSource(open_file(str(copied_input), options))
     if request.query is not None:
-        return OpenSource(open_query(_query_url(request, settings), request.query, time_limit=_time_limit(settings)))
+        url, limit = _query_url(request, settings), _time_limit(settings)
+        return OpenSource(open_query(url, request.query, time_limit=limit, check=check))
     from tasks.export.tables import TABLES
 
     statement = TABLES[request.export_type]

@@ -27,6 +27,8 @@ LARGEST_EXACT = 2**53
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Arrow writes years of at most 32767 as text.
 _MOST_SECONDS = 30_000 * 365 * 86_400
+# Of a decimal with 256 and with 128 bits.
+_MOST_DIGITS, _SMALL_DIGITS = 76, 38
 
 types = pa.types
 
@@ -52,7 +54,16 @@ def plain(array: Any) -> Any:
         return json_text(array)
     if types.is_float16(kind):
         return array.cast(pa.float32())
+    if types.is_decimal(kind) and kind.scale < 0:  # parquet has none of these
+        return _without_negative_scale(array)
     return array
+
+
+def _without_negative_scale(array: Any) -> Any:
+    digits = array.type.precision - array.type.scale
+    if digits > _MOST_DIGITS:
+        return decimal_text(array)
+    return array.cast(pa.decimal256(digits, 0) if digits > _SMALL_DIGITS else pa.decimal128(digits, 0))
 
 
 def is_nested(kind: Any) -> bool:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,22 +18,27 @@ from pyarrow import parquet as arrow_parquet
 
 from blocks.errors import ExportRefused
 from blocks.redaction import without_query
-from tasks.export.source import ArrowSource, RecordSource
+from tasks.export.source import BATCH_BYTES, ArrowSource, RecordSource
 
 # The longest row of a csv: a block is in memory, and a row must not be longer than one.
 _BLOCK_BYTES = 4 * 2**20
 _PARQUET_ROWS = 16_384
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_COUNTS = re.compile(r"Row #\d+: Expected \d+ columns, got \d+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """How to read a csv: its *delimiter*, whether to guess *types* (which loses leading zeros), options of fsspec."""
+    """How to read a csv: its *delimiter*, whether to guess *types* (which loses leading zeros), options of fsspec.
+
+    *shown* is what errors call the file, if it is the copy of another one.
+    """
 
     delimiter: str = ","
     types: bool = False
     storage_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shown: str | None = None
 
 
 def open_file(url: str, options: FileOptions | None = None) -> RecordSource:
@@ -50,30 +56,37 @@ def open_file(url: str, options: FileOptions | None = None) -> RecordSource:
     if name.endswith(".csv"):
         return _csv(url, options, compression)
     raise ExportRefused(
-        f"{_shown(url)} is neither csv nor parquet by its name, which must end with .csv, .csv.gz, .csv.zst or .parquet"
+        f"{_shown(url, options)} is neither csv nor parquet by its name, which must end with .csv, .csv.gz, .csv.zst "
+        "or .parquet"
     )
 
 
 def _parquet(url: str, options: FileOptions) -> RecordSource:
-    stack = ExitStack()
+    stack, shown = ExitStack(), _shown(url, options)
     try:
         stream = stack.enter_context(_opened(url, options))
         file = arrow_parquet.ParquetFile(stream, pre_buffer=False)
-    except pa.ArrowException as exc:
+    except BaseException as exc:
         stack.close()
-        raise ExportRefused(f"{_shown(url)} is no parquet file that can be read ({type(exc).__name__})") from exc
-    except BaseException:
-        stack.close()
+        if _is_damage(exc):
+            raise ExportRefused(f"{shown} is no parquet file that can be read ({type(exc).__name__})") from exc
         raise
 
     def read() -> Iterator[Any]:
-        return _translated(file.iter_batches(_PARQUET_ROWS), url, _parquet_error)
+        return _translated(file.iter_batches(_rows_at_a_time(file.metadata)), shown, _parquet_error)
 
     return ArrowSource(file.schema_arrow, read, stack.close)
 
 
+def _rows_at_a_time(metadata: Any) -> int:
+    """Return `_PARQUET_ROWS`, or fewer wide ones."""
+    sizes = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    widest = max((group.total_byte_size // max(1, group.num_rows) for group in sizes), default=0)
+    return max(1, min(_PARQUET_ROWS, BATCH_BYTES // max(1, widest)))
+
+
 def _csv(url: str, options: FileOptions, compression: str | None) -> RecordSource:
-    stack = ExitStack()
+    stack, shown = ExitStack(), _shown(url, options)
 
     def reader(types: dict[str, Any] | None, *, alone: bool) -> Any:
         stream = stack.enter_context(_opened(url, options))
@@ -99,40 +112,47 @@ def _csv(url: str, options: FileOptions, compression: str | None) -> RecordSourc
         alone = len(first) == 1
         stack.close()
         opened = reader(None if options.types else dict.fromkeys(first.names, pa.string()), alone=alone)
-    except pa.ArrowException as exc:
+    except BaseException as exc:
         stack.close()
-        raise _csv_error(url, exc) from exc
-    except BaseException:
-        stack.close()
+        if _is_damage(exc):
+            raise _csv_error(shown, exc) from exc
         raise
-    return ArrowSource(opened.schema, lambda: _translated(iter(opened), url, _csv_error), stack.close)
+    return ArrowSource(opened.schema, lambda: _translated(iter(opened), shown, _csv_error), stack.close)
 
 
 def _opened(url: str, options: FileOptions) -> Any:
     return cast("Any", fsspec).open(url, "rb", **options.storage_options)
 
 
-def _translated(batches: Any, url: str, error: Callable[[str, Exception], ExportRefused]) -> Iterator[Any]:
+def _translated(batches: Any, shown: str, error: Callable[[str, BaseException], ExportRefused]) -> Iterator[Any]:
     try:
         yield from batches
-    except pa.ArrowException as exc:
-        if isinstance(exc, OSError) and exc.errno is not None:
-            raise
-        raise error(url, exc) from exc
+    except (pa.ArrowException, OSError) as exc:
+        if _is_damage(exc):
+            raise error(shown, exc) from exc
+        raise
 
 
-def _parquet_error(url: str, exc: Exception) -> ExportRefused:
-    return ExportRefused(f"{_shown(url)} is a damaged parquet file ({type(exc).__name__})")
+def _is_damage(exc: BaseException) -> bool:
+    """Return whether *exc* is about the content. Arrow raises a bare `OSError` for a damaged compressed file."""
+    if isinstance(exc, OSError):
+        return exc.errno is None and (type(exc) is OSError or isinstance(exc, pa.ArrowException))
+    return isinstance(exc, pa.ArrowException)
 
 
-def _csv_error(url: str, exc: Exception) -> ExportRefused:
-    """Return the error without Arrow's message, unless that is about the form alone: others quote the row."""
+def _parquet_error(shown: str, exc: BaseException) -> ExportRefused:
+    return ExportRefused(f"{shown} is a damaged parquet file ({type(exc).__name__})")
+
+
+def _csv_error(shown: str, exc: BaseException) -> ExportRefused:
+    """Return the error with the part of Arrow's message that is about the form alone: the rest quotes the row."""
     text = str(exc)
-    said = text.partition(":")[0] + (":" + text.partition(":")[2][:40] if "Expected" in text else "")
+    counts = _COUNTS.search(text)
+    said = counts[0] if counts is not None else text.partition(":")[0].partition("'")[0]
     return ExportRefused(
-        f"{_shown(url)} is no csv in UTF-8 with a line of names and as many values in each line: {said[:120]}"
+        f"{shown} is no csv in UTF-8 with a line of names and as many values in each line: {said[:120]}"
     )
 
 
-def _shown(url: str) -> str:
-    return without_query(url) if "://" in url else url
+def _shown(url: str, options: FileOptions) -> str:
+    return options.shown or (without_query(url) if "://" in url else url)

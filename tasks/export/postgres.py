@@ -19,7 +19,16 @@ from psycopg.types.string import TextLoader
 from blocks.errors import CatalogUnavailable, ExportRefused, WaybillError
 from blocks.postgres import connect
 from blocks.postgres.connection import translated
-from tasks.export.source import BATCH_ROWS, NUMERIC, ArrowSource, RecordSource, batch_of, typed_array
+from tasks.export.source import (
+    FIRST_ROWS,
+    NUMERIC,
+    TIME_IS_OVER,
+    ArrowSource,
+    RecordSource,
+    batch_of,
+    rows_to_fetch,
+    typed_array,
+)
 
 # Types whose values psycopg reads as Python has them; of all others the text of Postgres is read.
 _NATIVE = {
@@ -76,7 +85,11 @@ def open_postgres(
         cursor.execute(sql.encode())
         columns = [_column(column, known) for column in cursor.description or ()]
     except BaseException as exc:
+        # Of a connection that is lost too; a server that is there says so of a query with parameters ($1).
+        refused = isinstance(exc, psycopg.errors.ProtocolViolation) and not connection.closed
         close()
+        if refused:
+            raise ExportRefused("the database refuses the query: it has a parameter, such as $1") from exc
         if isinstance(exc, psycopg.Error):
             raise _refused(exc) from exc
         if isinstance(exc, UnicodeError):
@@ -87,16 +100,17 @@ def open_postgres(
 
 
 def _batches(cursor: Any, schema: Any, loads: Sequence[Callable[..., Any]]) -> Iterator[Any]:
-    before = 0
+    before, wanted = 0, FIRST_ROWS
     try:
-        while rows := cursor.fetchmany(BATCH_ROWS):
+        while rows := cursor.fetchmany(wanted):
             values = list(zip(*rows, strict=True))
             arrays = [
                 load(column, field.type, field.name, before)
                 for load, column, field in zip(loads, values, schema, strict=True)
             ]
-            yield batch_of(arrays, schema, len(rows))
-            before += len(rows)
+            batch = batch_of(arrays, schema, len(rows))
+            before, wanted = before + len(rows), rows_to_fetch(len(rows), batch.nbytes)
+            yield batch
     except psycopg.Error as exc:
         raise _refused(exc) from exc
     except UnicodeError as exc:
@@ -208,6 +222,6 @@ def _refused(exc: psycopg.Error) -> WaybillError:
     if isinstance(error, CatalogUnavailable) and not lasting:
         return error
     if isinstance(exc, psycopg.errors.QueryCanceled):
-        return ExportRefused("the query took longer than its time limit; narrow it down, or raise the limit")
+        return ExportRefused(TIME_IS_OVER)
     said = exc.diag.message_primary if (exc.sqlstate or "")[:2] != "22" else None  # class 22 quotes values
     return ExportRefused(f"the database refuses the query: {said or type(exc).__name__}")

@@ -11,15 +11,29 @@ the end; give them an account that may only read. Errors of a database are trans
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
 
 from blocks.errors import ExportRefused, InvalidOptions
-from tasks.export.source import BATCH_ROWS, ArrowSource, Batch, RecordSource, Rows
+from blocks.runtime.threads import StopCheck
+from tasks.export.source import (
+    BATCH_ROWS,
+    FIRST_ROWS,
+    TIME_IS_OVER,
+    ArrowSource,
+    Batch,
+    RecordSource,
+    Rows,
+    rows_to_fetch,
+    size_of,
+)
 
 _ADBC = "adbc:"
+# Instructions of SQLite's machine: about a millisecond.
+_STEPS_BETWEEN_CHECKS = 100_000
 _POSTGRES = {"postgresql", "postgres", "postgresql+psycopg"}
 _READS = re.compile(
     r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*[(\s]*(?:select|with|values|table)\b", re.IGNORECASE | re.DOTALL
@@ -33,13 +47,16 @@ def open_query(
     time_limit: timedelta | None = None,
     role: str | None = None,
     read_only: bool = True,
+    check: StopCheck = lambda: None,
 ) -> RecordSource:
     """Return the rows of *sql*, one SELECT, on *database_url*.
 
     The URL is one of Postgres, of SQLAlchemy, or ``adbc:DRIVER:URI`` with the module or the library of an ADBC driver.
-    *time_limit* bounds the statement and *role* is set before it, on Postgres. A query can leave its role again
-    (``set_config``): only an account that has no more rights than *role* is a boundary. Raises `ExportRefused` for a
-    query that fails, `InvalidOptions` for a URL that opens no database, and like other uses of Postgres.
+    *time_limit* bounds the statement on Postgres and SQLite, *role* is set before it on Postgres. What *check* raises
+    ends a statement of SQLite that is under way; elsewhere a caller checks between batches. A query can leave its role
+    again (``set_config``): only an account that has no more rights than *role* is a boundary. Raises
+    `ExportRefused` for a query that fails, `InvalidOptions` for a URL that opens no database, and
+    like other uses of Postgres.
     """
     if database_url.startswith(_ADBC):
         return _adbc(database_url, _one_select(sql))
@@ -48,7 +65,31 @@ def open_query(
 
         url = database_url.replace("postgresql+psycopg://", "postgresql://", 1)
         return open_postgres(url, sql, time_limit=time_limit, role=role, read_only=read_only)
-    return _sqlalchemy(database_url, _one_select(sql) if read_only else sql, read_only=read_only)
+    end = _Ended(time_limit, check)
+    return _sqlalchemy(database_url, _one_select(sql) if read_only else sql, end, read_only=read_only)
+
+
+class _Ended:
+    """Whether a statement has to end: its time is over, or *check* raises."""
+
+    def __init__(self, time_limit: timedelta | None, check: StopCheck) -> None:
+        self._until = None if time_limit is None else time.monotonic() + time_limit.total_seconds()
+        self._check = check
+        self.reason: Exception | None = None
+
+    def __call__(self) -> bool:
+        try:
+            self._check()
+        except Exception as exc:  # noqa: BLE001 - kept for the caller: the driver would replace it by its own
+            self.reason = exc
+        else:
+            if self._until is not None and time.monotonic() > self._until:
+                self.reason = ExportRefused(TIME_IS_OVER)
+        return self.reason is not None
+
+    def refused(self, exc: Exception) -> Exception:
+        """Return why the statement ended with *exc*."""
+        return self.reason or _refused(exc)
 
 
 def _one_select(sql: str) -> str:
@@ -58,7 +99,7 @@ def _one_select(sql: str) -> str:
     return sql
 
 
-def _sqlalchemy(database_url: str, sql: str, *, read_only: bool) -> RecordSource:
+def _sqlalchemy(database_url: str, sql: str, end: _Ended, *, read_only: bool) -> RecordSource:
     from sqlalchemy.exc import SQLAlchemyError
 
     engine = connection = None
@@ -78,15 +119,18 @@ def _sqlalchemy(database_url: str, sql: str, *, read_only: bool) -> RecordSource
         engine.dispose()
 
     try:
-        if read_only and engine.dialect.name == "sqlite":
-            connection.exec_driver_sql("pragma query_only = on")
+        if engine.dialect.name == "sqlite":
+            if read_only:
+                connection.exec_driver_sql("pragma query_only = on")
+            # It runs in this process: nothing else could end it.
+            connection.connection.driver_connection.set_progress_handler(end, _STEPS_BETWEEN_CHECKS)
         result = connection.exec_driver_sql(sql)
         if not result.returns_rows:
             raise ExportRefused("the statement returns no rows: an export runs a query")
-        source = Rows(list(result.keys()), _fetched(result))
+        source = Rows(list(result.keys()), _fetched(result, end))
     except SQLAlchemyError as exc:
         close()
-        raise _refused(exc) from None
+        raise end.refused(exc) from None
     except BaseException:
         close()
         raise
@@ -111,14 +155,17 @@ def _engine(database_url: str, *, read_only: bool) -> Any:
     return create_engine(url, poolclass=NullPool)
 
 
-def _fetched(result: Any) -> Iterator[Batch]:
+def _fetched(result: Any, end: _Ended) -> Iterator[Batch]:
     from sqlalchemy.exc import SQLAlchemyError
 
+    wanted = FIRST_ROWS
     try:
-        while rows := result.fetchmany(BATCH_ROWS):
-            yield cast("Batch", rows)
+        while rows := result.fetchmany(wanted):
+            batch = cast("Batch", rows)
+            wanted = rows_to_fetch(len(batch), size_of(batch))
+            yield batch
     except SQLAlchemyError as exc:
-        raise _refused(exc) from None
+        raise end.refused(exc) from None
 
 
 def _adbc(database_url: str, sql: str) -> RecordSource:

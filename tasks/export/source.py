@@ -19,9 +19,17 @@ from blocks.errors import ExportRefused
 
 # Rows that are in memory at a time: enough that the work per batch does not count, and few megabytes.
 BATCH_ROWS = 5000
+# Bytes that are in memory at a time, several times over: wide rows come in smaller batches.
+BATCH_BYTES = 4 * 2**20
+# Before anything is known about the width of rows.
+FIRST_ROWS = 50
+# Of those that decide the types of a source without any.
+_GUESS_BYTES = 8 * BATCH_BYTES
 
 # Marks a text column whose values are numbers of any size, for formats in which a number is more useful than text.
 NUMERIC = {b"waybill.numeric": b"true"}
+
+TIME_IS_OVER = "the query took longer than its time limit; narrow it down, or raise the limit"
 
 Batch = Sequence[Sequence[Any]]
 
@@ -66,9 +74,11 @@ class Rows:
     def __init__(self, columns: Sequence[str], rows: Iterable[Batch]) -> None:
         self._batches = iter(rows)
         self._first: list[Sequence[Any]] = []
+        size = 0
         for batch in self._batches:
             self._first.extend(batch)
-            if len(self._first) >= BATCH_ROWS:
+            size += size_of(batch)
+            if len(self._first) >= BATCH_ROWS or size >= _GUESS_BYTES:
                 break
         arrays = [_guessed(values) for values in _columns_of(self._first, len(columns))]
         self.schema = pa.schema([pa.field(name, array.type) for name, array in zip(columns, arrays, strict=True)])
@@ -116,6 +126,23 @@ def record_batch(rows: Batch, schema: Any, rows_before: int) -> Any:
     return batch_of(arrays, schema, len(rows))
 
 
+def rows_to_fetch(rows: int, size: int) -> int:
+    """Return how many rows to fetch after a batch of *rows* with *size* bytes: `BATCH_ROWS`, or fewer wide ones.
+
+    Grows fourfold at most, because rows of one kind often come together: the next may be wider.
+    """
+    wanted = BATCH_BYTES * rows // max(1, size)
+    return max(1, min(BATCH_ROWS, wanted, 4 * rows))
+
+
+def size_of(rows: Batch) -> int:
+    """Return the bytes of the texts and bytes of *rows*, by a sample of them."""
+    step = max(1, len(rows) // FIRST_ROWS)
+    sample = rows[::step]
+    measured = sum(len(value) for row in sample for value in row if isinstance(value, (str, bytes)))
+    return measured * len(rows) // max(1, len(sample))
+
+
 def batch_of(arrays: Sequence[Any], schema: Any, rows: int) -> Any:
     """Return a batch of *arrays*; one without columns still counts its rows."""
     if not arrays:
@@ -151,7 +178,9 @@ def _guessed(values: Sequence[Any]) -> Any:
     if not any(isinstance(value, (UUID, Decimal)) for value in values):
         with suppress(pa.ArrowException, ValueError, TypeError, OverflowError):
             found = pa.array(values)
-    if found is None or pa.types.is_null(found.type):
+    # Arrow takes text for bytes where a column has both.
+    mixed = found is not None and pa.types.is_binary(found.type) and any(isinstance(value, str) for value in values)
+    if found is None or mixed or pa.types.is_null(found.type):
         return pa.array([None if value is None else _text(value) for value in values], pa.string())
     return found
 

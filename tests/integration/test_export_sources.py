@@ -93,7 +93,7 @@ def test_a_value_without_a_form_is_refused_by_column_and_row(database_url: str, 
 @pytest.mark.parametrize(
     "statement",
     ["select 1; select 2", "select 1; reset role", "delete from artifacts", "reset role", "set role postgres",
-     "nonsense",
+     "nonsense", "select $1",
      "with gone as (delete from artifacts returning 1) select * from gone", "select nextval('audit_log_entry_id_seq')",
      "\ud800"],
 )  # fmt: skip
@@ -104,6 +104,13 @@ def test_only_one_query_runs_and_it_only_reads(database_url: str, statement: str
             list(source.batches())
         finally:
             source.close()
+
+
+def test_wide_rows_of_postgres_come_in_small_batches(database_url: str) -> None:
+    source = open_query(database_url, "select repeat('x', 100000) as a from generate_series(1, 200)")
+    batches = [batch.num_rows for batch in source.batches()]
+    source.close()
+    assert (sum(batches), max(batches)) == (200, 50)
 
 
 def test_a_query_ends_at_its_time_limit_and_runs_as_its_role(database_url: str) -> None:

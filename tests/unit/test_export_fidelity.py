@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import openpyxl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,6 +140,13 @@ def test_numbers_times_and_nested_values_are_read_back_by_others(tmp_path: Path)
         "{'huge': 'ubigint', 'exact': 'decimal(38,2)', 'small': 'decimal(20,8)', 'zone': 'timestamptz', 'day': 'date'}"
     )
     assert by_duckdb(f"from read_csv('{tmp_path}/a.csv', types={kinds}) select {names}")[0] == wanted[:5]
+
+
+def test_a_decimal_of_hundreds_is_written_in_every_format(tmp_path: Path) -> None:
+    hundreds = pa.array([Decimal(1200), None], pa.decimal128(10, -2))
+    for form in FORMATS:
+        written(source_of(price=hundreds), tmp_path / f"a.{form}")
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == [{"price": Decimal(1200)}, {"price": None}]
 
 
 def test_a_late_large_integer_makes_the_whole_column_text(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from blocks.errors import ExportRefused, InvalidOptions
 from tasks.export import FORMATS, Rows, extension, media_type, open_file, open_query, write_export
+from tasks.export.files import FileOptions
 
 COLUMNS = ("text", "empty", "none", "formula", "big", "decimal", "real", "at", "day", "bytes", "nested", "id", "lasts")
 ROW: tuple[Any, ...] = (
@@ -129,6 +130,46 @@ def test_a_query_of_another_database_changes_nothing(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+def test_an_endless_query_of_sqlite_ends_at_its_limit_and_when_its_caller_stops(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    sqlite3.connect(path).close()
+    endless = "with recursive x(a) as (select 1 union all select a + 1 from x) select a from x where a < 0"
+    with pytest.raises(ExportRefused, match="time limit"):
+        open_query(f"sqlite:///{path}", endless, time_limit=timedelta(milliseconds=50))
+
+    def stop() -> None:
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        open_query(f"sqlite:///{path}", endless, check=stop)
+
+
+def test_wide_rows_come_in_small_batches(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "a.db") as made:
+        made.execute("create table t (a)")
+        made.executemany("insert into t values (?)", [("x" * 200_000,) for _ in range(200)])
+    made.close()
+    source = open_query(f"sqlite:///{tmp_path}/a.db", "select a from t")
+    first, *others = [batch.num_rows for batch in source.batches()]  # the first ones decide the type, as one
+    source.close()
+    assert (first + sum(others), max(others)) == (200, 20)
+    target = tmp_path / "a.parquet"
+    rows = Rows(["a"], [[(str(row) + "x" * 1_000_000,)] for row in range(20)])
+    write_export(rows, target, format="parquet", compression="gzip", on_rows=lambda _: None, check=lambda: None)
+    source = open_file(str(target))
+    assert [batch.num_rows for batch in source.batches()] == [4] * 5
+    source.close()
+
+
+def test_a_column_of_text_and_bytes_is_text(tmp_path: Path) -> None:
+    rows = Rows(["a"], [[("x",), (b"\xff",)]])
+    assert [row for batch in rows.batches() for row in batch.to_pylist()] == [{"a": "x"}, {"a": "ff"}]
+
+
 def test_a_csv_file_keeps_leading_zeros_and_null_apart_from_empty(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('\ufeffid,"a ""b"",",c\n007,yes,\n0x10,"two\nlines",""\n', encoding="utf-8")
@@ -142,10 +183,15 @@ def test_a_csv_file_keeps_leading_zeros_and_null_apart_from_empty(tmp_path: Path
 
 def test_a_csv_file_with_a_short_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("a,b\n1,2\n3-secret\n")
-    with pytest.raises(ExportRefused) as caught:
-        list(open_file(str(path)).batches())
+    path.write_text("a,b\n1,2\nsecret\n")
+    with pytest.raises(ExportRefused, match=r"^its name is no csv.*Row #3: Expected 2 columns, got 1$") as caught:
+        list(open_file(str(path), FileOptions(shown="its name")).batches())
     assert "secret" not in str(caught.value)
+    packed = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
+    for part in (packed[:20], packed[:30] + b"x" * 30, b"no gzip"):
+        (tmp_path / "cut.csv.gz").write_bytes(part)
+        with pytest.raises(ExportRefused):
+            list(open_file(str(tmp_path / "cut.csv.gz")).batches())
     for name in ("a.parquet", "a.txt", "empty.csv"):
         (tmp_path / name).write_text("")
         with pytest.raises(ExportRefused):
