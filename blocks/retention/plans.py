@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -174,8 +174,7 @@ async def start_plan(connection: Connection, plan_id: UUID) -> Plan:
     row = await fetch_optional(connection, statements.START_PLAN, {"plan_id": plan_id})
     if row is not None:
         return _plan(row)
-    plan = await get_plan(connection, plan_id)
-    raise PlanExecuted(f"plan {plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
+    raise _executed(await get_plan(connection, plan_id))
 
 
 async def end_plan(connection: Connection, plan_id: UUID) -> bool:
@@ -234,9 +233,23 @@ async def files_of(connection: Connection, rules: Mapping[UUID, str]) -> list[Pl
     return [PlannedFile(**row, rule=rules[row["file_id"]]) for row in rows]
 
 
-async def statistics_without(catalog: Catalog, connection: Connection, plan_id: UUID) -> Row:
-    """Return `Catalog.statistics` as they would be if the files of a plan were gone."""
-    found = await catalog.statistics(connection, statements.STATISTICS_WITHOUT, {"plan_id": plan_id})
+async def staying(connection: Connection, plan: Plan) -> dict[UUID, tuple[str, int]]:
+    """Return planned files that would not go now, each with the reason (``gone``: no longer here) and stored bytes.
+
+    Raises `PlanExecuted`.
+    """
+    if plan.state == "done":
+        raise _executed(plan)
+    rows = await fetch_all(connection, statements.STAYING, {"plan_id": plan.plan_id, "cutoff": plan.cutoff})
+    return {row["file_id"]: (str(row["kept"]), int(row["stored_size"])) for row in rows}
+
+
+async def statistics_without(
+    catalog: Catalog, connection: Connection, plan_id: UUID, but: Collection[UUID] = ()
+) -> Row:
+    """Return `Catalog.statistics` as they would be if the files of a plan were gone, *but* some that stay."""
+    values = {"plan_id": plan_id, "staying": list(but)}
+    found = await catalog.statistics(connection, statements.STATISTICS_WITHOUT, values)
     states, left = found["by_state"], int(found["total"]["count"])
     going = states.get("available", 0) - left
     if going:
@@ -268,6 +281,10 @@ def _groups(totals: Sequence[Row], decided: Sequence[Row]) -> list[Row]:
     return sorted(
         (one for one in found if one["files"]), key=lambda one: (-int(one["files"]), one["rule"], one["kind"])
     )
+
+
+def _executed(plan: Plan) -> PlanExecuted:
+    return PlanExecuted(f"plan {plan.plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
 
 
 def _plan(row: Row) -> Plan:

@@ -152,18 +152,22 @@ LOCK_PLANNED = """
      order by file_id for update skip locked
 """
 
+# Why the planned file *a*, which goes by the rule *p.rule*, stays after all.
+_KEPT_SINCE = """
+    case when a.held_at is not null then 'held' when a.pinned_at is not null then 'pinned'
+         when p.rule = 'expired' and a.expires_at > %(cutoff)s then 'extended'
+         when a.extended_at > %(cutoff)s then 'extended'
+         when exists (select from artifact_readers r
+                       where r.file_id = a.file_id and r.read_until > clock_timestamp()) then 'reading' end
+"""
+
 # The tombstones of a batch: exactly the planned files, less what was pinned, held, extended or is being read since.
 ENTOMB = f"""
     with planned as (
         select * from unnest(%(file_ids)s::uuid[], %(rules)s::text[]) as p (file_id, rule)
     ), locked as (
         select a.file_id, p.rule,
-               case when a.held_at is not null then 'held' when a.pinned_at is not null then 'pinned'
-                    when p.rule = 'expired' and a.expires_at > %(cutoff)s then 'extended'
-                    when a.extended_at > %(cutoff)s then 'extended'
-                    when exists (select from artifact_readers r
-                                  where r.file_id = a.file_id and r.read_until > clock_timestamp()) then 'reading'
-               end as kept
+               {_KEPT_SINCE} as kept
           from artifacts a join planned p using (file_id)
          where a.state = 'available' and a.file_id = any(%(locked)s)
     ), entombed as (
@@ -233,6 +237,20 @@ RESULT = """
       from retention_batches where plan_id = %(plan_id)s and action = 'remove'
 """
 
+# Planned files that would not go if the plan were executed now. A batch that is done is not looked at again.
+STAYING = f"""
+    select file_id, kept, stored_size from (
+        select p.file_id, coalesce(a.stored_size, 0) as stored_size,
+               case when a.state is distinct from 'available' then 'gone'
+                    when b.state = 'done' then coalesce(b.kept ->> p.file_id::text, 'busy')
+                    else {_KEPT_SINCE} end as kept
+          from retention_batches b
+         cross join lateral unnest(b.file_ids, b.rules) as p (file_id, rule)
+          left join artifacts a on a.file_id = p.file_id
+         where b.plan_id = %(plan_id)s and b.action = 'remove') as planned
+     where kept is not null
+"""
+
 EXCEPTIONS = """
     select e.key as file_id, e.value as reason, 'kept' as outcome from retention_batches, jsonb_each_text(kept) e
      where plan_id = %(plan_id)s
@@ -253,8 +271,9 @@ STATISTICS_WITHOUT = """
            min(created_at) as oldest, max(created_at) as newest
       from artifacts
      where state = 'available'
-       and file_id not in (select unnest(file_ids) from retention_batches
-                            where plan_id = %(plan_id)s and action = 'remove')
+       and (file_id = any(%(staying)s)
+            or file_id not in (select unnest(file_ids) from retention_batches
+                                where plan_id = %(plan_id)s and action = 'remove'))
      group by kind, stage
      order by kind, stage
 """

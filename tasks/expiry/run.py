@@ -28,6 +28,7 @@ from blocks.retention import (
     planned_files,
     start_plan,
     statistics_without,
+    staying,
     unfinished_plans,
 )
 from blocks.runtime.threads import to_its_end
@@ -84,17 +85,27 @@ class _Run:
         plan = await _planned(self._custody, policy, plan_id)
         catalog = self._custody.catalog
         async with catalog.transaction() as connection:
+            stay = {} if plan_id is None else await staying(connection, plan)
             before = plan.statistics if plan_id is None else await catalog.statistics(connection)
-            after = await statistics_without(catalog, connection, plan.plan_id)
+            after = await statistics_without(catalog, connection, plan.plan_id, but=stay)
+            kept = {file_id: rule for file_id, (rule, _) in stay.items() if rule != "gone"}
+            kept_files = await files_of(connection, dict(list(kept.items())[:MAX_KEPT]))
+        removed: list[PlannedFile] = []
+        async for one in planned_files(catalog, plan.plan_id):
+            if one.file_id not in stay:
+                removed.append(one)
+            if len(removed) == MAX_REMOVED:
+                break
         return Report(
             plan=plan,
             dry_run=True,
             before=before,
             after=after,
-            removed=[one async for one in planned_files(catalog, plan.plan_id, limit=MAX_REMOVED)],
-            kept=list(plan.kept),
-            removed_files=plan.files,
-            removed_bytes=plan.bytes,
+            removed=removed,
+            kept=[*kept_files, *plan.kept],
+            removed_files=plan.files - len(stay),
+            removed_bytes=max(0, plan.bytes - sum(size for _, size in stay.values())),
+            kept_after_all=len(kept),
             renewed=plan.renewals,
         )
 

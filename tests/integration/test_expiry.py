@@ -15,7 +15,7 @@ import pytest
 
 from blocks.access import Actor, audit_entries
 from blocks.catalog import Artifact, Catalog
-from blocks.errors import ArtifactGone, PlanNotFound, StorageUnavailable
+from blocks.errors import ArtifactGone, PlanExecuted, PlanNotFound, StorageUnavailable
 from blocks.retention import RetentionPolicy, get_plan, make_plan
 from blocks.retention.plans import claim_batch, claimant
 from blocks.settings import Settings
@@ -104,6 +104,24 @@ async def test_a_run_removes_what_the_dry_run_has_named(anywhere: Place) -> None
     assert await announced(anywhere) == sorted(str(one.file_id) for one in gone)
     with pytest.raises(PlanNotFound):
         await run(anywhere, plan_id=dry.plan.plan_id)
+
+
+async def test_a_dry_run_of_a_plan_names_what_would_go_now(place: Place) -> None:
+    pinned, extended, removed, *gone = await stored(place, 5)
+    await expire(place, pinned, extended, removed, *gone)
+    plan_id = (await run(place, dry_run=True)).plan.plan_id
+    await sql(place, "update artifacts set pinned_at = now() where file_id = %s", pinned.file_id)
+    await sql(place, "update artifacts set expires_at = now() + interval '1 day' where file_id = %s", extended.file_id)
+    await sql(place, "update artifacts set state = 'deleting' where file_id = %s", removed.file_id)
+    dry = await run(place, dry_run=True, plan_id=plan_id)
+    assert ids(dry.removed) == ids(gone)
+    assert {one.file_id: one.rule for one in dry.kept} == {pinned.file_id: "pinned", extended.file_id: "extended"}
+    real = await run(place, plan_id=plan_id)
+    assert (dry.removed_files, dry.removed_bytes) == (real.removed_files, real.removed_bytes) and dry.removed_files == 2
+    assert dry.kept_files == real.kept_files == 2
+    assert (dry.after["total"], ids(dry.removed)) == (real.after["total"], ids(real.removed))
+    with pytest.raises(PlanExecuted):
+        await run(place, dry_run=True, plan_id=plan_id)
 
 
 async def test_one_event_names_the_files_of_a_source(place: Place) -> None:

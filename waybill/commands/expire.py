@@ -95,10 +95,12 @@ def expire(
         "max_share": max_share,
     }
     given = {name: value for name, value in rules.items() if value is not None}
-    if explain is not None and (given or plan is not None or dry_run):
+    if explain is not None and (given or plan is not None or dry_run or list_plans):
         raise InvalidOptions("--explain goes by the setting retention; leave the other options out")
     if explain is not None:
         return _explain(explain, as_json)
+    if list_plans and (given or plan is not None or dry_run):
+        raise InvalidOptions("--list only lists plans; leave the other options out")
     if list_plans:
         return _list_plans(as_json)
     if plan is not None and given:

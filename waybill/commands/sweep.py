@@ -27,7 +27,7 @@ def sweep(
     min_age: Annotated[
         str, typer.Option(metavar="TIME", help="How long something must have been without a row: 90s, 15m, 1h, 7d.")
     ] = "1h",
-    max_files: Annotated[int, typer.Option(min=0, help="Remove no more files than these.")] = 10_000,
+    max_files: Annotated[int, typer.Option(min=0, max=1_000_000_000, help="Remove no more files than these.")] = 10_000,
     max_share: Annotated[
         float, typer.Option(min=0, max=1, help="Remove no more than this share of all stored files, or a hundred.")
     ] = 0.1,
