@@ -59,57 +59,37 @@ async def cancel_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
             await cancel_job(connection, job_id, error="its run was cancelled", keep_failed=keep_failed)
 
 
-ExportType = Annotated[
-    str,
-    Field(
-        description="documents, chunks, facts, entities, artifacts, deliveries, events or runs; with a query or an "
-        "input, any name.",
-        examples=["documents"],
-    ),
-]
-Format = Annotated[Literal["csv", "json", "jsonl", "xlsx", "parquet"], Field(description="The form of the file.")]
-Compression = Annotated[
-    Literal["gzip", "zstd"] | None, Field(description="How the file is compressed; not at all when left out.")
-]
-Query = Annotated[str | None, Field(description="SQL, run read-only; on the catalogue unless a database is named.")]
-Database = Annotated[
-    str | None,
-    Field(description="Name of a connection of the setting export_databases. A URL is refused: runs are stored."),
-]
-Input = Annotated[str | None, Field(description="A csv or parquet file to export: a path, a URL or waybill:FILE_ID.")]
-KeepFor = Annotated[
-    str | None,
-    Field(description="How long the file is kept, such as 24h or 7d; as the settings say when left out."),
-]
-EncryptFor = Annotated[
-    list[str] | None, Field(description="Age recipients (age1...) to encrypt for, or storage for the storage key.")
-]
-SafeFormulas = Annotated[
-    bool, Field(description="In csv, put ' before text that a spreadsheet would run as a formula.")
-]
-RecordedJob = Annotated[
-    str | None,
-    Field(description="Id of a job that is recorded already; the other fields are then those of the job."),
-]
-
-
+# Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(name="export-table", flow_run_name=run_name, persist_result=False, on_cancellation=[cancel_export])
 async def export_table(
-    export_type: ExportType = "documents",
-    format: Format = "csv",  # noqa: A002 - the name that users know it by
-    compression: Compression = None,
-    query: Query = None,
-    database: Database = None,
-    input: Input = None,  # noqa: A002
-    keep_for: KeepFor = None,
-    encrypt_for: EncryptFor = None,
-    safe_formulas: SafeFormulas = False,
-    job_id: RecordedJob = None,
+    export_type: Annotated[str, Field(examples=["documents"])] = "documents",
+    format: Literal["csv", "json", "jsonl", "xlsx", "parquet"] = "csv",  # noqa: A002 - the name that users know it by
+    compression: Literal["gzip", "zstd"] | None = None,
+    query: str | None = None,
+    database: str | None = None,
+    input: str | None = None,  # noqa: A002
+    keep_for: str | None = None,
+    encrypt_for: list[str] | None = None,
+    safe_formulas: bool = False,
+    job_id: str | None = None,
 ) -> State[dict[str, Any]]:
     """Export a table, a query or a file as one file, keep it until it expires, and link to it.
 
     The file is in custody, or below WAYBILL_EXPORT_STORAGE_PATH where that is set. Consumers are notified by
     export_completed and export_failed.
+
+    Args:
+        export_type: documents, chunks, facts, entities, artifacts, deliveries, events or runs; any name with a query
+            or an input.
+        format: The form of the file.
+        compression: How the file is compressed; not at all when left out.
+        query: SQL, run read-only; on the catalogue unless a database is named.
+        database: Name of a connection of the setting export_databases. A URL is refused, because runs are stored.
+        input: A csv or parquet file to export, given as a path, a URL or waybill:FILE_ID.
+        keep_for: How long the file is kept, such as 24h or 7d; as the settings say when left out.
+        encrypt_for: Age recipients (age1...) to encrypt for, or storage for the storage key.
+        safe_formulas: In csv, put ' before text that a spreadsheet would run as a formula.
+        job_id: Id of a job that is recorded already; the other fields are then those of the job.
     """
     settings = current_settings()
     run_id = UUID(str(cast("str", flow_run.id)))

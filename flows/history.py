@@ -104,21 +104,20 @@ class Trimmed:
 
 @flow(name="trim-history", flow_run_name="trim history", persist_result=False)
 async def trim_history(
-    history: Annotated[
-        _Duration,
-        Field(description="How long runs and their records are kept: 90s, 15m, 1h, 7d; by the setting retention."),
-    ] = None,
-    audit: Annotated[
-        _Duration, Field(description="How long the audit log is kept: 365d; by the setting retention.")
-    ] = None,
-    dry_run: Annotated[bool, Field(description="Count what would go; remove nothing.")] = False,
-    max_seconds: Annotated[
-        float, Field(gt=0, le=86400, description="After this time the rest is left to the next run.")
-    ] = MAX_SECONDS,
+    history: _Duration = None,
+    audit: _Duration = None,
+    dry_run: bool = False,
+    max_seconds: Annotated[float, Field(gt=0, le=86400)] = MAX_SECONDS,
 ) -> State[dict[str, Any]]:
     """Remove what has happened longer ago than the history is kept: runs, events, deliveries, plans, audit entries.
 
     Never a run that is not over, and nothing before its events were delivered. Shows what went and what stays, and why.
+
+    Args:
+        history: How long runs and their records are kept, such as 7d; as the setting retention says when left out.
+        audit: How long the audit log is kept, such as 365d; as the setting retention says when left out.
+        dry_run: Count what would go; remove nothing.
+        max_seconds: After this time the rest is left to the next run.
     """
     if await later_run_is_due():
         return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})

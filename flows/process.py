@@ -69,6 +69,7 @@ def run_name() -> str:
     return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
 
 
+# Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(
     name="process-documents",
     flow_run_name=run_name,
@@ -80,27 +81,25 @@ def run_name() -> str:
     on_crashed=[record_state],
 )
 async def process_documents(
-    sources: Annotated[list[str], Field(description="Files, folders, globs, fsspec URLs, or waybill:FILE_ID.")],
-    stages: Annotated[
-        list[StageNumber] | None,
-        Field(description="Numbers of the stages to run; all when left out.", examples=[[1, 2, 3]]),
-    ] = None,
-    options: Annotated[ProcessOptions | None, Field(description="Options of each stage.")] = None,
-    reuse: Annotated[
-        bool, Field(description="Reuse stored outputs of the same content, options and stage version.")
-    ] = True,
-    webhook_url: Annotated[
-        str | None, Field(description="URL that receives this run's events, in addition to registered endpoints.")
-    ] = None,
-    keep_for: Annotated[
-        Period | None,
-        Field(description="How long this run's files stay, such as 90d; the setting 'retention' when left out."),
-    ] = None,
+    sources: list[str],
+    stages: Annotated[list[StageNumber] | None, Field(examples=[[1, 2, 3]])] = None,
+    options: ProcessOptions | None = None,
+    reuse: bool = True,
+    webhook_url: str | None = None,
+    keep_for: Period | None = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
     Outputs that exist for the same content, options and stage version are reused. The run fails when a document fails;
     the other documents are completed all the same.
+
+    Args:
+        sources: Files, folders, globs, fsspec URLs, or waybill:FILE_ID.
+        stages: Numbers of the stages to run; all when left out.
+        options: Options of each stage.
+        reuse: Reuse stored outputs of the same content, options and stage version.
+        webhook_url: URL that receives this run's events, in addition to registered endpoints.
+        keep_for: How long this run's files stay, such as 90d; as the setting retention says when left out.
     """
     started = time.perf_counter()
     settings = current_settings()

@@ -31,13 +31,14 @@ _LAST_HOUR = Window(back=timedelta(hours=1), thorough=True)
 
 @flow(name="deliver-webhooks", flow_run_name="deliver webhooks", persist_result=False)
 async def deliver_webhooks(
-    seconds: Annotated[float, Field(gt=0, le=3600, description="How long to send at most, in seconds.")] = (
-        _DEFAULT_SECONDS
-    ),
+    seconds: Annotated[float, Field(gt=0, le=3600)] = _DEFAULT_SECONDS,
 ) -> State[dict[str, Any]]:
     """Send the webhooks that are due, and show the deliveries in Prefect's UI (artifact webhook-deliveries).
 
     Ends as soon as nothing is due. Other dispatchers may run at the same time: each endpoint is served by one of them.
+
+    Args:
+        seconds: How long to send at most, in seconds.
     """
     settings = current_settings()
     async with Catalog.open(settings.required_database_url) as catalog:
