@@ -9,7 +9,7 @@ Owns what all formats share: names of columns, compression, progress, and that n
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -146,10 +146,15 @@ def _compressed(stream: BinaryIO, compression: str | None) -> Generator[Any]:
             buffered.flush()
             buffered.detach()
         return
-    python_file = pa.PythonFile(stream, mode="w")
-    packed = pa.CompressedOutputStream(python_file, "zstd")
-    yield packed
-    packed.flush()
+    packed = pa.CompressedOutputStream(pa.PythonFile(stream, mode="w"), "zstd")
+    try:
+        yield packed
+        packed.flush()
+    except BaseException:
+        # Else Arrow writes the end when it forgets the stream, whose file is closed by then, and prints an error.
+        with suppress(Exception):
+            packed.close()
+        raise
     # Closes *stream* as well, which its owner flushes and closes again: keep that from it.
     packed.close()
 

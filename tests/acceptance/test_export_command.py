@@ -41,10 +41,25 @@ def test_what_cannot_be_exported_is_wrong_use_and_what_fails_is_a_failure(on_pos
         ("documents", "--database", "sales"),
         ("mine", "--query", "select 1", "--database", "sales"),
         ("mine", "--query", "select 1", "--keep-for", "never"),
+        ("documents", "-o", "-"),
     ):
         assert "error" in on_postgres.json("export", *arguments, expect=2)
     failed = on_postgres.json("export", "mine", "--query", "select * from public.api_keys", expect=1)
     assert failed["state"] == "failed" and failed["error"]
+
+
+def test_an_expired_export_in_a_folder_is_deleted_by_expire_and_by_rm(on_postgres: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "exports"
+    here = on_postgres.with_environment(WAYBILL_EXPORT_STORAGE_PATH=str(folder))
+    first, second = (here.json("export", "facts", "--keep-for", "1s")["job_id"] for _ in "ab")
+    eventually(lambda: here.json("exports", "show", second)["state"] == "deleted", "the later export has expired")
+    assert len(list(folder.iterdir())) == 2
+    assert here.json("exports", "rm", first, expect=1)["failed"][0]["job_id"] == first
+    assert [second in path.name for path in folder.iterdir()] == [True]
+    here.json("expire", "--dry-run")
+    assert len(list(folder.iterdir())) == 1
+    ended = {one["job_id"]: one["state"] for one in here.json("expire")["exports"]}
+    assert ended[second] == "deleted" and list(folder.iterdir()) == []
 
 
 def test_an_export_that_is_killed_fails_and_leaves_nothing(

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from blocks.errors import ExportRefused, InvalidOptions
-from tasks.export import FORMATS, Rows, extension, media_type, open_file, open_query, write_export
+from tasks.export import COMPRESSIONS, FORMATS, Rows, extension, media_type, open_file, open_query, write_export
 from tasks.export.files import FileOptions
 
 COLUMNS = ("text", "empty", "none", "formula", "big", "decimal", "real", "at", "day", "bytes", "nested", "id", "lasts")
@@ -100,6 +100,19 @@ def test_a_stopped_writer_leaves_what_was_there(tmp_path: Path, form: str) -> No
     with pytest.raises(InterruptedError):
         write_export(Rows(COLUMNS, [[ROW]]), target, format=form, on_rows=lambda _: None, check=stop)
     assert (target.read_text(), [path.name for path in tmp_path.iterdir()]) == ("before", ["a"])
+
+
+def test_a_stopped_compression_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def stop(_: int) -> None:
+        raise InterruptedError
+
+    for compression in COMPRESSIONS:
+        with pytest.raises(InterruptedError):
+            rows = Rows(["a"], [[("x",)], [("y",)]])
+            target = tmp_path / "a"
+            write_export(rows, target, format="csv", compression=compression, on_rows=stop, check=lambda: None)
+        assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
 
 
 def test_what_does_not_go_together_is_refused() -> None:

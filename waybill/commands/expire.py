@@ -23,6 +23,7 @@ from waybill.commands.session import with_catalog, with_custody
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
     from blocks.custody import Custody
+    from blocks.exports.expiry import ExpiredExport
     from blocks.retention import Plan
     from blocks.settings import Settings
     from tasks.expiry import Report
@@ -115,12 +116,13 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     wanted = read_id(plan_id) if plan_id is not None else None
     retention_policy(current_settings(), given)  # what is wrong with it shows before anything is started
 
-    async def work(custody: Custody, settings: Settings) -> Report:
+    async def work(custody: Custody, settings: Settings) -> tuple[Report, list[ExpiredExport]]:
+        from blocks.exports.expiry import expire_exports
         from blocks.webhooks.event_links import EventLinks
         from tasks.expiry import run_retention
 
         with progress_bar("expire") as show:
-            return await run_retention(
+            report = await run_retention(
                 custody,
                 retention_policy(settings, given),
                 dry_run=dry_run,
@@ -129,13 +131,21 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
                 links=EventLinks.of(settings),
                 on_progress=lambda done, total: show(100 * done / max(1, total), f"{done:,} of {total:,} files"),
             )
+        # A plan is executed as it is, and exports below the export storage path are in none.
+        only_files = dry_run or wanted is not None or "export" not in given.get("kinds", ["export"])
+        return report, [] if only_files else await expire_exports(custody, settings)
 
-    report = with_custody(work)
+    report, exports = with_custody(work)
+    failed = [one for one in exports if one.error]
     if as_json:
-        print_json(report.view())
+        print_json({**report.view(), "exports": [one.as_json() for one in exports]})
     else:
         _show(report)
-    return 0 if report.is_complete else 1
+        if len(exports) > len(failed):
+            print_line(f"{len(exports) - len(failed):,} exports ended")
+        for one in failed:
+            print_notice(f"{one.job_id}: its file is still there: {one.error}")
+    return 0 if report.is_complete and not failed else 1
 
 
 def _sources(texts: Sequence[str]) -> dict[str, Any]:

@@ -104,6 +104,8 @@ def export(
         encrypt_for=tuple(encrypt_for or ()),
         safe_formulas=safe_formulas,
     )
+    if output == "-":
+        raise InvalidOptions("an export is a file: name one with -o, or print it with 'waybill files get FILE_ID -o -'")
     target = replaceable(typed_path(output).absolute(), force=force) if output is not None else None
     needs_prefect = request.is_table and request.export_type == "runs"
     with stack_session(prefect=needs_prefect) as (settings, addresses), progress_bar("exporting") as show:

@@ -100,11 +100,13 @@ async def remove_export(custody: Custody, settings: Settings, job_id: str, *, by
         # Before the job is read: one that has just been completed has a file.
         cancelled = await cancel_job(connection, job_id, error=f"cancelled by {by.actor}", keep_failed=keep_failed)
         job = await get_job(connection, job_id)
-        if job.state == "deleted":
-            raise ExportGone(f"the file of export {job_id} has expired or was deleted", job_id=job_id)
         if cancelled is not None:
             await record(connection, by.entry("export_removed", detail={"job_id": job_id}))
             return job
+    if job.state == "deleted":
+        # Below the export storage path it stays until the next expiry comes; here it goes now.
+        await asyncio.to_thread(remove_files, settings, job)
+        require_file(job)
     if job.file_id is not None:
         with suppress(ArtifactGone):
             await delete_file(custody, job.file_id, by=by)
