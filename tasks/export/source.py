@@ -22,7 +22,9 @@ BATCH_ROWS = 5000
 # Bytes that are in memory at a time, several times over: wide rows come in smaller batches.
 BATCH_BYTES = 4 * 2**20
 # Before anything is known about the width of rows.
-FIRST_ROWS = 50
+FIRST_ROWS = 10
+# Rows of a batch whose width stands for all.
+_SAMPLE_ROWS = 50
 # Of those that decide the types of a source without any.
 _GUESS_BYTES = 8 * BATCH_BYTES
 
@@ -137,7 +139,7 @@ def rows_to_fetch(rows: int, size: int) -> int:
 
 def size_of(rows: Batch) -> int:
     """Return the bytes of the texts and bytes of *rows*, by a sample of them."""
-    step = max(1, len(rows) // FIRST_ROWS)
+    step = max(1, len(rows) // _SAMPLE_ROWS)
     sample = rows[::step]
     measured = sum(len(value) for row in sample for value in row if isinstance(value, (str, bytes)))
     return measured * len(rows) // max(1, len(sample))

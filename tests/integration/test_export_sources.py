@@ -110,7 +110,7 @@ def test_wide_rows_of_postgres_come_in_small_batches(database_url: str) -> None:
     source = open_query(database_url, "select repeat('x', 100000) as a from generate_series(1, 200)")
     batches = [batch.num_rows for batch in source.batches()]
     source.close()
-    assert (sum(batches), max(batches)) == (200, 50)
+    assert sum(batches) == 200 and max(batches) <= 50
 
 
 def test_a_query_ends_at_its_time_limit_and_runs_as_its_role(database_url: str) -> None:
