@@ -46,17 +46,9 @@ class ProcessId:
 
 def identify(pid: int) -> ProcessId | None:
     """Return the process that has *pid* now; None when there is none, or only its exit status is left."""
-    import psutil
-
     reap()
-    try:
-        process = psutil.Process(pid)
-        if process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
-            return None
-        started = _start_on_linux(pid) if _ON_LINUX else repr(process.create_time())
-    except (psutil.Error, OSError, ValueError, OverflowError):
-        return None
-    return ProcessId(pid=pid, started=started)
+    started = _start_on_linux(pid) if _ON_LINUX else _start_elsewhere(pid)
+    return ProcessId(pid=pid, started=started) if started is not None else None
 
 
 def this_process() -> ProcessId:
@@ -196,11 +188,33 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _start_on_linux(pid: int) -> str:
-    # Not psutil's create_time: it moves with the clock. Ticks since boot do not; the boot id separates boots.
-    # The name may hold spaces and brackets; the fields after its last bracket do not.
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    return f"{_boot_id()}:{fields[_START_FIELD]}"
+def _start_on_linux(pid: int) -> str | None:
+    """Return the start of a process; None when there is none with this pid, only its exit status, or only a thread.
+
+    Without psutil: every command looks after its servers once a second, and the import takes longer than the look.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        state, group = (next(line for line in status if line.startswith(name)) for name in ("State:", "Tgid:"))
+        if state.split()[1] in {"Z", "X"} or group.split()[1] != str(pid):
+            return None
+        # Not psutil's create_time: it moves with the clock. Ticks since boot do not; the boot id separates boots.
+        # The name may hold spaces and brackets; the fields after its last bracket do not.
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return f"{_boot_id()}:{fields[_START_FIELD]}"
+    except (OSError, StopIteration, IndexError, ValueError):
+        return None
+
+
+def _start_elsewhere(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        dead = process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+        return None if dead else repr(process.create_time())
+    except (psutil.Error, OSError, ValueError, OverflowError):
+        return None
 
 
 @cache
