@@ -12,6 +12,7 @@ from uuid import UUID
 from blocks.access import Actor, record
 from blocks.catalog import Connection
 from blocks.custody import Custody
+from blocks.custody.right_storage import refuse_wrong_storage
 from blocks.errors import WaybillError
 from blocks.retention import (
     Outcome,
@@ -58,12 +59,14 @@ async def run_retention(
     """Remove what *policy* lets go, or exactly what the plan *plan_id* names; a *dry_run* makes the plan alone.
 
     First finishes what earlier runs left. Single files whose deletion fails are listed in the report. Raises
-    `PlanNotFound`; `CatalogUnavailable` or `StorageUnavailable` in an outage, after which the next run goes on. A run
-    that is cancelled abandons its plan: the person who interrupts it does not want the rest.
+    `PlanNotFound`; `CatalogUnavailable` or `StorageUnavailable` in an outage, after which the next run goes on; the
+    latter also when the storage has none of the newest files. A run that is cancelled abandons its plan: the person
+    who interrupts it does not want the rest.
     """
     run = _Run(custody, by=by, links=links, run_id=run_id)
     if dry_run:
         return await run.plan_only(policy, plan_id)
+    await refuse_wrong_storage(custody)
     before = await _statistics(custody)
     left = await run.finish_earlier(policy, without=plan_id)
     plan = await _planned(custody, policy, plan_id)

@@ -124,6 +124,19 @@ async def test_a_dry_run_of_a_plan_names_what_would_go_now(place: Place) -> None
         await run(place, dry_run=True, plan_id=plan_id)
 
 
+async def test_in_a_storage_without_the_files_of_the_catalogue_nothing_counts_as_removed(
+    place: Place, tmp_path: Path
+) -> None:
+    files = await stored(place, 10)
+    await expire(place, *files[:3])
+    wrong = Place.at(place.catalog, tmp_path / "not mounted")
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="none of the newest 10 files"):
+            await run(wrong)
+    assert (await run(place)).removed_files == 3, "and the right storage loses what had to go"
+    assert (await run(wrong)).removed_files == 0, "a few files say nothing: their bytes may be lost for good"
+
+
 async def test_one_event_names_the_files_of_a_source(place: Place) -> None:
     files = await stored(place, 3)
     await sql(place, "update artifacts set source_file = 'https://me:secret@host/a?token=x' where file_id = %s",
