@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ async def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(
             {"GET", "HEAD"} if method == "GET" else {method}
         )
     for path, methods in paths.items():
-        filled = path.replace("file_id", "07ea5ac1-3125-4ba3-85c9-4db3d2bb8b56")
+        filled = re.sub("file_id|plan_id", "07ea5ac1-3125-4ba3-85c9-4db3d2bb8b56", path)
         for method in ("OPTIONS", "PATCH", *(EVERYTHING - methods)):
             answer = await gateway.client.request(method, filled)
             assert (method, path, answer.status_code) == (method, path, 405)
