@@ -59,6 +59,7 @@ REASONS: Mapping[str, str] = {
 }
 """Each rule, and each reason why a planned file stays after all, with a sentence for people."""
 
+_DOCUMENT_KINDS = ("upload", "stage_output")
 REMOVING = ("expired", "older_than", "budget")
 
 
@@ -92,7 +93,7 @@ class RetentionPolicy(BaseModel):
     )
     min_age: Period | None = Field(None, description="Remove no file that is younger than this.")
     keep_newest: int = Field(
-        0, ge=0, le=1_000_000, description="Keep that many files of each source and stage, the newest."
+        0, ge=0, le=1_000_000, description="Keep that many uploads and outputs of each source and stage, the newest."
     )
     sources: dict[str, Period] = Field(
         default_factory=dict[str, Period],
@@ -281,12 +282,16 @@ def _guard(one: Candidate, policy: RetentionPolicy, now: datetime, newest: Colle
 
 
 def _newest(files: Sequence[Candidate], count: int) -> set[UUID]:
-    """Return the *count* newest files of each source, kind and stage."""
+    """Return the *count* newest files of each source, kind and stage: uploads and outputs.
+
+    Exports and transfers are copies of what stays; the newest of them go when their time is over, like the others.
+    """
     if count == 0:
         return set()
     groups: dict[tuple[str, str, int | None], list[Candidate]] = defaultdict(list)
     for one in files:
-        groups[one.source_file, one.kind, one.stage].append(one)
+        if one.kind in _DOCUMENT_KINDS:
+            groups[one.source_file, one.kind, one.stage].append(one)
     return {
         one.file_id
         for group in groups.values()
@@ -327,7 +332,7 @@ def _inputs(files: Sequence[Candidate], going: Collection[UUID]) -> set[UUID]:
     return {
         one.file_id
         for one in files
-        if one.kind in {"upload", "stage_output"}
+        if one.kind in _DOCUMENT_KINDS
         and any(
             (one.stage is None or one.stage < stage) and one.created_at <= made_at
             for stage, made_at in kept[one.document_sha256]

@@ -71,6 +71,7 @@ def test_kinds_bound_what_a_run_removes() -> None:
 def test_the_newest_of_each_source_and_stage_stay_and_are_renewed() -> None:
     made = [expired(number, created_at=NOW - number * DAY) for number in range(1, 5)]
     other = expired(9, source_file="/docs/other.pdf")
+    assert rules(RetentionPolicy(keep_newest=2), expired(kind="export")) == ["expired"], "a copy goes in its time"
     decisions = decide([*made, other], RetentionPolicy(keep_newest=2), NOW)
     assert [one.rule for one in decisions] == ["newest", "newest", "expired", "expired", "newest"]
     assert {one.renew_until for one in decisions if not one.remove} == {NOW + RENEW_FOR}
