@@ -11,10 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from blocks.catalog import Connection
+from blocks.catalog import Connection, queries
 from blocks.catalog.outlook import Outlook
 from blocks.postgres import Row, execute, fetch_all, fetch_optional
-from blocks.retention import judging, statements
+from blocks.retention import judging
 from blocks.retention.policy import REMOVING, Candidate, RetentionPolicy, decide
 
 # Its own end, the end of its source's period, and its minimum age: after three changes nothing more changes.
@@ -81,7 +81,7 @@ async def removed_now(connection: Connection, policy: RetentionPolicy, file_id: 
 
     Call it in a transaction. Looks at the whole catalogue: some seconds for a million files.
     """
-    now = (await fetch_all(connection, statements.NOW, {}))[0]["now"]
+    now = (await fetch_all(connection, queries.NOW, {}))[0]["now"]
     await execute(connection, judging.FOUND_TABLE, {})
     values = judging.judge_values(policy, now)
     for statement in judging.judge_statements(policy):

@@ -118,7 +118,7 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
     plan_id = uuid4()
     async with catalog.transaction() as connection:
         await execute(connection, _ONE_STATE, {})
-        now = (await fetch_row(connection, statements.NOW, {}))["now"]
+        now = (await fetch_row(connection, queries.NOW, {}))["now"]
         await execute(connection, _WORK_MEMORY, {})
         await execute(connection, judging.FOUND_TABLE, {})
         values = judging.judge_values(policy, now)
@@ -255,12 +255,6 @@ async def statistics_without(
     if going:
         states |= {"available": left, "deleted": states.get("deleted", 0) + going}
     return {**found, "by_state": {state: count for state, count in sorted(states.items()) if count}}
-
-
-async def removed_by(connection: Connection, plan_id: UUID) -> tuple[int, int]:
-    """Return files and bytes that the execution of a plan has removed so far."""
-    row = await fetch_row(connection, statements.RESULT, {"plan_id": plan_id})
-    return int(row["removed"]), int(row["removed_bytes"])
 
 
 def _groups(totals: Sequence[Row], decided: Sequence[Row]) -> list[Row]:

@@ -7,8 +7,6 @@ from blocks.catalog.queries import KEPT
 # Files of one batch: what one DeleteObjects request takes, and one transaction.
 BATCH_FILES = 1000
 
-NOW = "select clock_timestamp() as now"
-
 REMOVING_RULES = "('expired', 'older_than', 'budget')"
 
 # What is over the cap of one run stays for the next one: the files that have been over for the shortest time.
@@ -229,12 +227,6 @@ RENEW = """
     update artifacts a set expires_at = p.renew_until
       from unnest(%(file_ids)s::uuid[], %(times)s::timestamptz[]) as p (file_id, renew_until)
      where a.file_id = p.file_id and a.state = 'available' and a.expires_at < p.renew_until
-"""
-
-RESULT = """
-    select coalesce(sum(removed), 0)::bigint as removed, coalesce(sum(removed_bytes), 0)::numeric as removed_bytes,
-           count(*) filter (where state = 'pending') as open_batches
-      from retention_batches where plan_id = %(plan_id)s and action = 'remove'
 """
 
 # Planned files that would not go if the plan were executed now. A batch that is done is not looked at again.
