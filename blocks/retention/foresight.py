@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from blocks.catalog import Connection, queries
+from blocks.catalog import Connection
 from blocks.catalog.outlook import Outlook
-from blocks.postgres import Row, execute, fetch_all, fetch_optional
+from blocks.postgres import Row, fetch_all, fetch_optional
 from blocks.retention import judging
+from blocks.retention.plans import judge
 from blocks.retention.policy import REMOVING, Candidate, RetentionPolicy, decide
 
 # Its own end, the end of its source's period, and its minimum age: after three changes nothing more changes.
@@ -46,8 +47,6 @@ _NEIGHBOURS = """
            clock_timestamp() as now
       from artifacts a join chosen using (file_id)
 """
-
-_FOUND = "select rule from retention_found where file_id = %(file_id)s"
 
 
 def foresee(candidates: Iterable[Candidate], policy: RetentionPolicy, file_id: UUID, now: datetime) -> Outlook:
@@ -81,12 +80,8 @@ async def removed_now(connection: Connection, policy: RetentionPolicy, file_id: 
 
     Call it in a transaction. Looks at the whole catalogue: some seconds for a million files.
     """
-    now = (await fetch_all(connection, queries.NOW, {}))[0]["now"]
-    await execute(connection, judging.FOUND_TABLE, {})
-    values = judging.judge_values(policy, now)
-    for statement in judging.judge_statements(policy):
-        await execute(connection, statement, values)
-    row = await fetch_optional(connection, _FOUND, {"file_id": file_id})
+    values, _ = await judge(connection, policy)
+    row = await fetch_optional(connection, judging.FOUND_RULE, {**values, "file_id": file_id})
     if row is None or row["rule"] not in REMOVING:
         return None
-    return Outlook(goes_at=now, goes_because=row["rule"])
+    return Outlook(goes_at=values["now"], goes_because=row["rule"])

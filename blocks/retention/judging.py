@@ -18,7 +18,7 @@ FOUND_TABLE = """
     create temporary table retention_found (
         file_id uuid, kind text, source_file text, stage smallint, document_sha256 text, created_at timestamptz,
         expires_at timestamptz, stored_size bigint, near boolean, due text, guard text, going text,
-        kept_seconds float8, needed boolean not null default false, rule text, renew_until timestamptz
+        kept_seconds float8, needed boolean not null default false, over_cap boolean not null default false
     ) on commit drop
 """
 _ANALYZE = "analyze retention_found"
@@ -51,7 +51,7 @@ def like_pattern(pattern: str) -> str:
 
 
 def judge_statements(policy: RetentionPolicy) -> list[str]:
-    """Return the statements that fill `retention_found` with a rule for each file, in order."""
+    """Return the statements that fill `retention_found` with what decides on each file, in order."""
     scope = "kind = any(%(kinds)s)" if policy.kinds is not None else "true"
     by_age = "created_at <= %(old_before)s" if policy.older_than else "false"
     found = f"""
@@ -76,7 +76,6 @@ def judge_statements(policy: RetentionPolicy) -> list[str]:
         *([newest] if policy.keep_newest else []),
         *([_budget(policy, scope)] if policy.max_stored_bytes is not None else []),
         *([_INPUTS] if policy.keep_inputs else []),
-        _DECIDE,
     ]
 
 
@@ -98,9 +97,8 @@ def _budget(policy: RetentionPolicy, scope: str) -> str:
     newest = f"and not ({_AMONG_NEWEST.format(a='f')})" if policy.keep_newest else ""
     return f"""
         with excess as (
-            select (select coalesce(sum(stored_size), 0) from artifacts where state = 'available')
-                 - (select coalesce(sum(stored_size), 0) from retention_found where going is not null)
-                 - %(max_stored_bytes)s as bytes
+            select %(stored_bytes)s::numeric - %(max_stored_bytes)s - coalesce(sum(stored_size), 0) as bytes
+              from retention_found where going is not null
         ), eligible as (
             select file_id, created_at, stored_size from (
                 select {_COLUMNS}, {_kept_seconds(policy)} as kept_seconds
@@ -140,23 +138,28 @@ _INPUTS = """
        and (f.stage is null or f.stage < kept.stage) and f.created_at <= kept.made_at
 """
 
-_DECIDE = """
-    update retention_found set
-        rule = case when going is not null and not needed then going
-                    when guard in ('newest', 'source') or guard is not null and due is not null then guard
-                    when guard is null and needed then 'input'
-                    else 'not_due' end,
-        renew_until = case when not near then null
-                           when guard = 'newest' or guard is null and needed then %(renew_until)s::timestamptz
-                           when guard = 'source'
-                           then greatest(expires_at, least(created_at, %(now)s) + make_interval(secs => kept_seconds))
-                      end
+# The rows of `retention_found`, each with its rule and the time until which it is renewed. Computed where it is read:
+# an update of every row would write the whole table once more.
+DECIDED = """
+    (select *,
+            case when over_cap then 'over_cap'
+                 when going is not null and not needed then going
+                 when guard in ('newest', 'source') or guard is not null and due is not null then guard
+                 when guard is null and needed then 'input'
+                 else 'not_due' end as rule,
+            case when not near then null
+                 when guard = 'newest' or guard is null and needed then %(renew_until)s::timestamptz
+                 when guard = 'source'
+                 then greatest(expires_at, least(created_at, %(now)s) + make_interval(secs => kept_seconds))
+            end as renew_until
+       from retention_found)
 """
 
 # What was decided, and all files by their marks: the rest is `not_due`.
-FOUND_GROUPS = """
-    select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from retention_found group by rule, kind
+FOUND_GROUPS = f"""
+    select rule, kind, count(*) as files, sum(stored_size)::numeric as bytes from {DECIDED} as f group by rule, kind
 """
+FOUND_RULE = f"select rule from {DECIDED} as f where file_id = %(file_id)s"
 ALL_GROUPS = """
     select case when held_at is not null then 'held' when pinned_at is not null then 'pinned'
                 else 'not_due' end as rule,
@@ -166,9 +169,10 @@ ALL_GROUPS = """
 """
 
 
-def judge_values(policy: RetentionPolicy, now: datetime) -> dict[str, Any]:
-    """Return the values of `judge_statements`; *now* is the database's time."""
+def judge_values(policy: RetentionPolicy, now: datetime, stored_bytes: int) -> dict[str, Any]:
+    """Return the values of `judge_statements`; *now* is the database's time, *stored_bytes* those of all files."""
     return {
+        "stored_bytes": stored_bytes,
         "now": now,
         "near": now + RENEW_BEFORE,
         "renew_until": now + RENEW_FOR,

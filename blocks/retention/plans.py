@@ -118,20 +118,15 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
     plan_id = uuid4()
     async with catalog.transaction() as connection:
         await execute(connection, _ONE_STATE, {})
-        now = (await fetch_row(connection, queries.NOW, {}))["now"]
         await execute(connection, _WORK_MEMORY, {})
-        await execute(connection, judging.FOUND_TABLE, {})
-        values = judging.judge_values(policy, now)
-        for statement in judging.judge_statements(policy):
-            await execute(connection, statement, values)
-        totals = await fetch_all(connection, judging.ALL_GROUPS, {})
+        values, totals = await judge(connection, policy)
         statistics = statistics_of(totals, await fetch_all(connection, queries.STATES, {}))
-        decided = await fetch_all(connection, judging.FOUND_GROUPS, {})
+        decided = await fetch_all(connection, judging.FOUND_GROUPS, values)
         going = sum(int(row["files"]) for row in decided if row["rule"] in REMOVING)
         over_cap = max(0, going - policy.cap(int(statistics["total"]["count"])))
         if over_cap:
-            await execute(connection, statements.LEAVE_OVER_CAP, {"cap": going - over_cap})
-            decided = await fetch_all(connection, judging.FOUND_GROUPS, {})
+            await execute(connection, statements.LEAVE_OVER_CAP, {**values, "cap": going - over_cap})
+            decided = await fetch_all(connection, judging.FOUND_GROUPS, values)
         groups = _groups(totals, decided)
         await execute(
             connection,
@@ -139,16 +134,31 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
             {
                 "plan_id": plan_id,
                 "policy": policy.model_dump_json(exclude_defaults=True),
-                "cutoff": now,
+                "cutoff": values["now"],
                 "over_cap": over_cap,
                 "groups": orjson.dumps(groups).decode(),
                 "statistics": orjson.dumps(statistics).decode(),
             },
         )
-        sealed = await fetch_row(connection, statements.STORE_BATCHES, {"plan_id": plan_id})
+        sealed = await fetch_row(connection, statements.STORE_BATCHES, {**values, "plan_id": plan_id})
         await execute(connection, statements.SEAL_PLAN, {"plan_id": plan_id, **sealed})
-        kept = await fetch_all(connection, statements.KEPT_FILES, {"kept_limit": kept_limit}) if kept_limit else []
+        values |= {"kept_limit": kept_limit}
+        kept = await fetch_all(connection, statements.KEPT_FILES, values) if kept_limit else []
         return replace(await get_plan(connection, plan_id), kept=tuple(PlannedFile(**row) for row in kept))
+
+
+async def judge(connection: Connection, policy: RetentionPolicy) -> tuple[dict[str, Any], list[Row]]:
+    """Fill `retention_found`, of this transaction, by *policy* at the database's time.
+
+    Return the values that the statements on that table take, and the counts of all files by kind and mark.
+    """
+    now = (await fetch_row(connection, queries.NOW, {}))["now"]
+    await execute(connection, judging.FOUND_TABLE, {})
+    totals = await fetch_all(connection, judging.ALL_GROUPS, {})
+    values = judging.judge_values(policy, now, sum(int(row["stored_bytes"]) for row in totals))
+    for statement in judging.judge_statements(policy):
+        await execute(connection, statement, values)
+    return values, totals
 
 
 async def get_plan(connection: Connection, plan_id: UUID) -> Plan:

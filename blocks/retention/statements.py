@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blocks.catalog.queries import KEPT
+from blocks.retention.judging import DECIDED
 
 # Files of one batch: what one DeleteObjects request takes, and one transaction.
 BATCH_FILES = 1000
@@ -11,8 +12,8 @@ REMOVING_RULES = "('expired', 'older_than', 'budget')"
 
 # What is over the cap of one run stays for the next one: the files that have been over for the shortest time.
 LEAVE_OVER_CAP = f"""
-    update retention_found f set rule = 'over_cap', renew_until = null
-      from (select file_id from retention_found where rule in {REMOVING_RULES}
+    update retention_found f set over_cap = true
+      from (select file_id from {DECIDED} as d where rule in {REMOVING_RULES}
              order by expires_at, file_id offset %(cap)s) as over
      where f.file_id = over.file_id
 """
@@ -20,13 +21,13 @@ LEAVE_OVER_CAP = f"""
 # What stays, as many files as are asked for: those that a rule protects first, then those that go next.
 KEPT_FILES = f"""
     with staying as (
-        (select file_id, rule from retention_found where rule not in {REMOVING_RULES} and rule <> 'not_due'
+        (select file_id, rule from {DECIDED} as d where rule not in {REMOVING_RULES} and rule <> 'not_due'
           order by expires_at, file_id limit %(kept_limit)s)
         union all
         (select file_id, case when held_at is not null then 'held' else 'pinned' end from artifacts
           where state = 'available' and {KEPT} order by expires_at, file_id limit %(kept_limit)s)
         union all
-        (select a.file_id, 'not_due' from artifacts a left join retention_found f on f.file_id = a.file_id
+        (select a.file_id, 'not_due' from artifacts a left join {DECIDED} as f on f.file_id = a.file_id
           where a.state = 'available' and not (a.pinned_at is not null or a.held_at is not null)
             and (f.file_id is null or f.rule = 'not_due')
           order by a.expires_at, a.file_id limit %(kept_limit)s)
@@ -45,7 +46,7 @@ STORE_BATCHES = f"""
                case when rule in {REMOVING_RULES} then 'remove' else 'renew' end as action, stored_size,
                row_number() over (partition by rule in {REMOVING_RULES}
                                   order by source_file collate "C", file_id) - 1 as place
-          from retention_found
+          from {DECIDED} as d
          where rule in {REMOVING_RULES} or renew_until > expires_at
     ), batches as (
         select action, place / {BATCH_FILES} as part, array_agg(file_id order by place) as file_ids,
