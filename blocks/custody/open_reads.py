@@ -6,22 +6,18 @@ a killed process ends by itself. Small files that stay for long are read without
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import psycopg
-
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.keeping import begin_reading, end_reading, renew_reading
+from blocks.custody.renewal import Renewal
 from blocks.errors import ArtifactGone, CatalogUnavailable, WaybillError
 from blocks.runtime.threads import to_its_end
 
-# A lease outlasts several of these (`READING_LASTS`).
-_RENEW_SECONDS = 60.0
 # A slow client takes minutes for more than this, and a fast disk needs long enough that one statement is nothing.
 _LARGE_BYTES = 8 * 2**20
 # A file of any size that ends sooner may expire while it is read, or while it waits for its turn.
@@ -44,9 +40,7 @@ class OpenReads:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._leases: dict[UUID, _Lease] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._renewal: asyncio.Task[None] | None = None
+        self._renewal = Renewal(self.renew, self._leases)
 
     @asynccontextmanager
     async def reading(self, artifact: Artifact) -> AsyncGenerator[None]:
@@ -60,7 +54,7 @@ class OpenReads:
             return
         lease = self._leases.setdefault(artifact.file_id, _Lease(artifact.file_id))
         lease.readers += 1
-        self._start_timer()
+        self._renewal.start()
         try:
             if not lease.written:
                 await self._begin(lease)
@@ -98,19 +92,3 @@ class OpenReads:
     async def _end(self, lease: _Lease) -> None:
         async with self._catalog.connection() as connection:
             await end_reading(connection, lease.file_id, lease.reader_id)
-
-    def _start_timer(self) -> None:
-        # A process may use its custody in one event loop after another; the timer of a closed one never fires.
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._loop is not loop:
-            self._loop, self._timer = loop, loop.call_later(_RENEW_SECONDS, self._start_renewal)
-
-    def _start_renewal(self) -> None:
-        self._timer = None
-        if self._leases:
-            self._renewal = asyncio.get_running_loop().create_task(self._try_to_renew())
-
-    async def _try_to_renew(self) -> None:
-        with suppress(WaybillError, psycopg.Error):  # the database may be back the next time
-            await self.renew()
-        self._start_timer()

@@ -20,7 +20,7 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Connection, Kind, Reservation
 from blocks.catalog.skipped_records import skipped_counts
-from blocks.custody import Custody, open_writes
+from blocks.custody import Custody, renewal
 from blocks.custody.abandoned import remove_abandoned, remove_abandoned_forever
 from blocks.custody.manifest import manifest_path
 from blocks.custody.upload import streaming_upload
@@ -483,7 +483,7 @@ async def test_a_young_row_is_left_to_its_writer(place: Place) -> None:
 async def test_an_upload_that_takes_longer_than_many_looks_is_never_removed(
     local: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_writes, "_RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.01)
     removing = remove_abandoned_forever(local.with_keys(local.custody.keys).custody, pause_seconds=0.001)
     async with running(removing), streaming_upload(local.custody, draft()) as upload:
         for _ in range(3):

@@ -14,7 +14,7 @@ import pytest
 from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.keeping import begin_reading, hold, release
-from blocks.custody import open_reads
+from blocks.custody import open_reads, renewal
 from blocks.errors import ArtifactGone, ArtifactHeld, ArtifactNotFound, BlobMissing, InvalidOptions
 from tests.integration.custody_place import Place, draft
 from tests.stack_driver import PATIENCE_SECONDS
@@ -225,7 +225,7 @@ async def test_only_a_reading_that_may_take_long_or_of_a_file_that_ends_soon_has
 async def test_a_lease_is_renewed_and_that_of_a_killed_reader_is_cleared_away(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_reads, "_RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.05)
     large, other = await place.custody.take(draft(), LARGE), await place.custody.take(draft(), SMALL)
     await execute(
         place.catalog,
