@@ -18,11 +18,11 @@ from functools import partial
 
 from blocks.catalog import KINDS, Artifact
 from blocks.catalog.maintenance import known_files, restore
-from blocks.catalog.sweeping import hold_against_sweep
+from blocks.catalog.sweeping import hold_against_sweep, states_of_paths
 from blocks.custody.custody import Custody
-from blocks.custody.manifest import is_manifest_path, manifest_path
+from blocks.custody.manifest import MANIFEST_SUFFIX, is_manifest_path, manifest_path
 from blocks.custody.stored_manifest import read_stored_manifest
-from blocks.errors import MalformedManifest, WaybillError
+from blocks.errors import BlobMissing, MalformedManifest, WaybillError
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
 from blocks.storage import kind_folder
@@ -75,8 +75,12 @@ async def _take_in(
             lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
         )
         if artifact.location not in paths:
-            raise MalformedManifest("the blob that it describes is gone; restore it from a backup and rebuild again")
+            raise BlobMissing("the blob that it describes is gone; restore it from a backup and rebuild again")
         is_new = await _restore(custody, artifact, dry_run=dry_run)
+    except BlobMissing as error:
+        if not await _is_going(custody, path):
+            found.failed.append((path, error.message))
+        return
     except WaybillError as error:
         found.failed.append((path, error.message))
         return
@@ -90,19 +94,33 @@ async def _take_in(
         found.known += 1
 
 
+async def _is_going(custody: Custody, path: str) -> bool:
+    """Return whether the file of the manifest at *path* was deleted or moved since the storage was listed."""
+    try:
+        await in_thread(lambda _: custody.backend.size(path))
+    except BlobMissing:
+        return True  # the manifest goes after the blob
+    except WaybillError:
+        return False
+    location = path.removesuffix(MANIFEST_SUFFIX)
+    async with custody.catalog.connection() as connection:
+        return (await states_of_paths(connection, [location])).get(location) == "deleting"
+
+
 async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:
+    stored_size = artifact.stored_size
     async with custody.catalog.transaction() as connection:
         # From the look at the blob until the row is there, no sweep may take it for one without a row.
         await hold_against_sweep(connection)
-        stored_size = await in_thread(lambda _: custody.backend.size(artifact.location))
-        is_whole = stored_size == artifact.stored_size
-        if dry_run or not is_whole:
-            is_known = bool(await known_files(connection, [artifact.file_id]))
-            if not is_known and not is_whole:
-                said = f"not the {artifact.stored_size} that it describes"
-                raise MalformedManifest(f"the blob has {stored_size} bytes, {said}")
-            return not is_known
-        return await restore(connection, artifact)
+        if dry_run:
+            is_new = not await known_files(connection, [artifact.file_id])
+        else:
+            is_new = await restore(connection, artifact)
+        # Only now, while others do not see the row: a run of the retention may have removed the file since the storage
+        # was listed, and the row would come back without its bytes. An error undoes it.
+        if is_new and (size := await in_thread(lambda _: custody.backend.size(artifact.location))) != stored_size:
+            raise MalformedManifest(f"the blob has {size} bytes, not the {stored_size} that it describes")
+        return is_new
 
 
 def _listed(custody: Custody, folder: str, check: StopCheck) -> list[str]:

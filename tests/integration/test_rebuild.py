@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,8 @@ from uuid import uuid4
 import pytest
 
 from blocks.age import X25519Identity, seal
-from blocks.catalog import KINDS, Catalog
+from blocks.catalog import KINDS, Artifact, Catalog, Connection
+from blocks.catalog.maintenance import restore
 from blocks.custody.manifest import manifest_path
 from blocks.custody.rebuild import Rebuilt, rebuild
 from blocks.keys import StorageKeys
@@ -127,6 +128,48 @@ async def test_what_a_mistaken_policy_has_removed_comes_back_with_its_bytes(plac
     assert await place.custody.read(back) == b"content 0" and await place.custody.verify(back)
     assert (await make_plan(place.catalog, RetentionPolicy())).files == 0, "the next run leaves it for a day"
     assert (await rebuilt(place)).restored == 0
+
+
+async def removed_by_a_rule(place: Place, artifact: Artifact) -> None:
+    """As a run of the retention does it."""
+    for path in (artifact.location, manifest_path(artifact.location)):
+        place.backend.delete(path)
+    async with place.catalog.connection() as connection:
+        change = b"state = 'deleted', deleted_at = now(), removed_because = 'expired'"
+        await connection.execute(b"update artifacts set " + change + b" where file_id = %s", [artifact.file_id])
+
+
+async def test_what_a_rule_removes_before_its_manifest_is_read_is_no_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes, _ = [await place.custody.take(draft(), f"{n}".encode()) for n in range(2)]
+    paths = place.backend.paths
+
+    def listed_before(prefix: str = "") -> Iterator[str]:
+        found = list(paths(prefix))
+        for path in (goes.location, manifest_path(goes.location)):
+            place.backend.delete(path)
+        return iter(found)
+
+    monkeypatch.setattr(place.backend, "paths", listed_before)
+    found = await rebuilt(place)
+    assert (found.restored, found.known, found.failed) == (0, 1, [])
+
+
+async def test_what_a_rule_removes_before_its_row_is_restored_stays_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes, _ = [await place.custody.take(draft(), f"{n}".encode()) for n in range(2)]
+
+    async def removed_before(connection: Connection, artifact: Artifact) -> bool:
+        if artifact.file_id == goes.file_id:
+            await removed_by_a_rule(place, goes)
+        return await restore(connection, artifact)
+
+    monkeypatch.setattr("blocks.custody.rebuild.restore", removed_before)
+    found = await rebuilt(place)
+    assert (found.restored, found.known, found.failed) == (0, 1, [])
+    assert await place.states() == {"available": 1, "deleted": 1}, "no row without its bytes"
 
 
 async def test_two_rebuilds_at_once_restore_each_file_once(place: Place) -> None:
