@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,9 +22,11 @@ from blocks.catalog import Catalog
 from blocks.custody.manifest import manifest_path
 from blocks.errors import InvalidOptions, StackUnavailable
 from blocks.settings import Settings
+from blocks.storage import new_blob_path
 from tests.integration.custody_place import Place, draft
 from tests.integration.table_poison import FILES
 from tests.stack_driver import PATIENCE_SECONDS, eventually
+from tests.storage_keys import PLAIN
 from waybill.services.backups import Backup, Repository
 from waybill.services.doctor.findings import Findings
 from waybill.services.doctor.home import check_home
@@ -31,6 +36,7 @@ from waybill.stack.backup.copy_files import Copied, copy_files
 from waybill.stack.backup.make_backup import prune
 from waybill.stack.backup.programs import run_watched
 from waybill.stack.backup.restore_backup import choose_backup
+from waybill.stack.backup.stored_rows import pages_of_stored_files
 from waybill.stack.home import prepare_home
 from waybill.stack.processes import find
 
@@ -98,6 +104,43 @@ async def test_odd_rows_keep_no_other_file_from_being_backed_up_and_restored(dat
         assert place.backend.size(healthy[0].location) == healthy[0].stored_size
         assert place.backend.size(manifest_path(healthy[0].location)) > 0
         assert {one for one in [*odd, str(unreadable.file_id)] if one not in " ".join(restored.missing)} == set()
+
+
+# Files that move or go meanwhile --------------------------------------------------------------------------------------
+
+
+async def test_what_moves_is_copied_from_its_new_place_and_what_goes_is_no_problem(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the page with their rows was read."""
+    settings = Settings(home=tmp_path / "home", database_url=database_url)  # type: ignore[arg-type]
+    repository = Repository(tmp_path / "repository")
+    repository.begin("1")
+    async with Catalog.open(database_url) as catalog:
+        place = Place.at(catalog, tmp_path / "home" / "artifacts", PLAIN)
+        goes, moves, lost, stays = [await place.custody.take(draft(), f"{n}".encode()) for n in range(4)]
+
+        async def pages_before(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
+            async for rows in pages_of_stored_files(catalog):
+                await place.custody.remove(goes.file_id)
+                target = replace(moves, location=new_blob_path("upload", uuid4()))
+                place.backend.publish(target.location, [b"1"])
+                place.custody.publish_manifest(target)
+                place.backend.delete(moves.location)
+                async with catalog.connection() as connection:
+                    statement = b"update artifacts set location = %s where file_id = %s"
+                    await connection.execute(statement, [target.location, moves.file_id])
+                place.backend.delete(lost.location)
+                yield rows
+
+        monkeypatch.setattr("waybill.stack.backup.copy_files.pages_of_stored_files", pages_before)
+        copied = Copied()
+        await copy_files(settings, repository, copied)
+        moved = await place.custody.get(moves.file_id)
+    assert copied.sums.keys() == {
+        path for one in (moved, stays) for path in (one.location, manifest_path(one.location))
+    }
+    assert copied.problems == [f"{lost.file_id}: {lost.location} or its manifest is not in the storage"]
 
 
 # Unreadable backups ---------------------------------------------------------------------------------------------------

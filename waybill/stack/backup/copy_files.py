@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from blocks.catalog import Catalog
@@ -15,7 +16,7 @@ from blocks.runtime.threads import in_thread
 from blocks.settings import Settings
 from blocks.storage import Backend, open_backend, read_chunks
 from waybill.services.backups import Repository
-from waybill.stack.backup.stored_rows import pages_of_stored_files
+from waybill.stack.backup.stored_rows import pages_of_stored_files, rows_of_stored_files
 
 
 @dataclass(kw_only=True)
@@ -30,12 +31,31 @@ class Copied:
 
 
 async def copy_files(settings: Settings, repository: Repository, copied: Copied) -> None:
-    """Copy every available file that the repository does not have, with its manifest, and list all of them."""
+    """Copy every available file that the repository does not have, with its manifest, and list all of them.
+
+    A file that is removed meanwhile is no problem, and one that moves is copied from its new place.
+    """
     backend = open_backend(settings.resolved_storage_url, settings.storage_options)
     known = _known_sums(repository)
     async with Catalog.open(settings.required_database_url) as catalog:
         async for rows in pages_of_stored_files(catalog):
-            await in_thread(lambda check, rows=rows: _copy_page(backend, repository, rows, known, copied, check))
+            missing = await in_thread(partial(_copy_page, backend, repository, known, copied, rows))
+            if missing:
+                moved = await _moved(catalog, missing, copied)
+                again = await in_thread(partial(_copy_page, backend, repository, known, copied, moved))
+                copied.problems += map(_not_there, again)
+
+
+async def _moved(catalog: Catalog, missing: list[dict[str, Any]], copied: Copied) -> list[dict[str, Any]]:
+    """Return the rows of now of those files that were moved; report those that were neither moved nor removed."""
+    before = {row["file_id"]: row["location"] for row in missing}
+    rows = await rows_of_stored_files(catalog, list(before))
+    copied.problems += [_not_there(row) for row in rows if row["location"] == before[row["file_id"]]]
+    return [row for row in rows if row["location"] != before[row["file_id"]]]
+
+
+def _not_there(row: dict[str, Any]) -> str:
+    return f"{row['file_id']}: {row['location']} or its manifest is not in the storage"
 
 
 def _known_sums(repository: Repository) -> dict[str, str]:
@@ -50,11 +70,13 @@ def _known_sums(repository: Repository) -> dict[str, str]:
 def _copy_page(
     backend: Backend,
     repository: Repository,
-    rows: list[dict[str, Any]],
     known: dict[str, str],
     copied: Copied,
+    rows: list[dict[str, Any]],
     check: Callable[[], None],
-) -> None:
+) -> list[dict[str, Any]]:
+    """Copy files and manifests; return the rows of those that are not there."""
+    missing: list[dict[str, Any]] = []
     for row in rows:
         check()
         path = row["location"]
@@ -62,9 +84,11 @@ def _copy_page(
             try:
                 _copy_one(backend, repository, one, expected or known.get(one), copied)
             except BlobMissing:
-                copied.problems.append(f"{row['file_id']}: {one} is not in the storage")
+                missing.append(row)
+                break
             except WaybillError as error:
                 copied.problems.append(f"{row['file_id']}: {error.message}")
+    return missing
 
 
 def _copy_one(backend: Backend, repository: Repository, path: str, expected: str | None, copied: Copied) -> None:

@@ -12,10 +12,9 @@ from blocks.postgres import fetch_all
 # The paths and hashes of a page fit in a few hundred KiB.
 _PAGE_ROWS = 500
 
-_AVAILABLE = """
-    select file_id, location, stored_size, stored_sha256, created_at, damage from artifacts
-     where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s
-"""
+_STORED = "select file_id, location, stored_size, stored_sha256, created_at, damage from artifacts"
+_AVAILABLE = f"{_STORED} where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s"
+_SOME = f"{_STORED} where state = 'available' and file_id = any(%(file_ids)s)"
 
 
 async def pages_of_stored_files(catalog: Catalog) -> AsyncIterator[list[dict[str, Any]]]:
@@ -32,3 +31,9 @@ async def pages_of_stored_files(catalog: Catalog) -> AsyncIterator[list[dict[str
             return
         after = rows[-1]["file_id"]
         yield rows
+
+
+async def rows_of_stored_files(catalog: Catalog, file_ids: list[UUID]) -> list[dict[str, Any]]:
+    """Return those of the files that are available now, with the fields of `pages_of_stored_files`."""
+    async with catalog.connection() as connection:
+        return await fetch_all(connection, _SOME, {"file_ids": file_ids})
