@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from blocks.catalog import Catalog
 from blocks.custody.custody import Custody
-from blocks.errors import BlobMissing, StorageUnavailable, WaybillError
+from blocks.errors import BlobMissing, StorageUnavailable, UnsafeKey, WaybillError
 from blocks.postgres import fetch_all
 from blocks.storage import Backend
 
@@ -20,28 +21,49 @@ _LOOKED_AT = 20
 _ENOUGH_TO_JUDGE = 10
 
 _NEWEST = """
-    select location from artifacts where state = 'available' order by created_at desc, file_id desc limit %(limit)s
+    select location from artifacts where state = 'available' and (%(even_damaged)s or damaged_at is null)
+     order by created_at desc, file_id desc limit %(limit)s
 """
+
+
+async def newest_locations(catalog: Catalog, limit: int, *, even_damaged: bool) -> list[str]:
+    """Return the paths of the *limit* newest files; *even_damaged*: also of those known to be damaged or missing."""
+    values = {"limit": limit, "even_damaged": even_damaged}
+    async with catalog.connection() as connection:
+        return [str(row["location"]) for row in await fetch_all(connection, _NEWEST, values)]
+
+
+async def missing_blobs(backend: Backend, paths: Sequence[str]) -> int:
+    """Return how many of *paths* have no blob; 0 as soon as one has. Raises what `Backend.size` raises.
+
+    Paths that can have none are not counted: such a row is wrong itself, and says nothing about the storage.
+    """
+    return await asyncio.to_thread(_missing, backend, paths)
 
 
 async def refuse_wrong_storage(custody: Custody) -> None:
     """Raise `StorageUnavailable` when none of the newest files is in the storage, of ten or more."""
-    async with custody.catalog.connection() as connection:
-        rows = await fetch_all(connection, _NEWEST, {"limit": _LOOKED_AT})
-    if len(rows) >= _ENOUGH_TO_JUDGE:
-        await asyncio.to_thread(_look_for_one, custody.backend, [str(row["location"]) for row in rows])
+    paths = await newest_locations(custody.catalog, _LOOKED_AT, even_damaged=True)
+    try:
+        missing = await missing_blobs(custody.backend, paths)
+    except WaybillError:
+        return  # an outage: what is done next reports it
+    if missing >= _ENOUGH_TO_JUDGE:
+        raise StorageUnavailable(
+            f"nothing was removed: none of the newest {missing} files is in this storage; see that it is the right "
+            "one, and that it is mounted"
+        )
 
 
-def _look_for_one(backend: Backend, paths: Sequence[str]) -> None:
+def _missing(backend: Backend, paths: Sequence[str]) -> int:
+    missing = 0
     for path in paths:
         try:
             backend.size(path)
         except BlobMissing:
+            missing += 1
+        except UnsafeKey:
             continue
-        except WaybillError:
-            return  # an outage, or a row that is damaged: what is done next reports it
-        return
-    raise StorageUnavailable(
-        f"nothing was removed: none of the newest {len(paths)} files is in this storage; see that it is the right one, "
-        "and that it is mounted"
-    )
+        else:
+            return 0
+    return missing

@@ -19,21 +19,20 @@ from pydantic import BaseModel, Field
 
 from blocks.catalog.skipped_records import skipped_counts
 from blocks.custody import Custody
+from blocks.custody.right_storage import missing_blobs, newest_locations
 from blocks.errors import (
-    BlobMissing,
     CatalogFull,
     DeploymentMissing,
     InvalidSettings,
     StorageFull,
     Transient,
-    UnsafeKey,
     WaybillError,
 )
-from blocks.postgres import fetch_all, fetch_row
+from blocks.postgres import fetch_row
 from blocks.runs.deployment import find_deployment
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.freshness import FreshAnswer
-from blocks.storage import Backend, probe_writing
+from blocks.storage import probe_writing
 from blocks.webhooks.outbox.deliveries import dispatcher_listens
 
 log = logging.getLogger("waybill.gateway")
@@ -56,11 +55,8 @@ _IS_WRITABLE = """
 """
 
 
-# Enough that a few lost files, or one that is deleted at this moment, are not taken for a storage that is elsewhere.
-_NEWEST_FILES = """
-    select location from artifacts where state = 'available' and damaged_at is null
-     order by created_at desc, file_id desc limit 3
-"""
+# Enough that a lost file, or one that is deleted at this moment, is not taken for a storage that is elsewhere.
+_NEWEST_FILES = 3
 
 
 class _NotReady(Exception):
@@ -218,24 +214,15 @@ class _Storing:
         # After a failure each look writes, so that the end of it is noticed.
         if time.monotonic() - self._wrote_at >= _WRITE_SECONDS:
             self._wrote_at = -math.inf
-            await self._find_files(backend)
+            await self._find_files()
             await asyncio.to_thread(probe_writing, backend)
             self._wrote_at = time.monotonic()
 
-    async def _find_files(self, backend: Backend) -> None:
+    async def _find_files(self) -> None:
         """Raise `_NotReady` when the newest stored files are not there, as below a mount point without its volume."""
         try:
-            async with self._custody.catalog.connection() as connection:
-                newest = [str(row["location"]) for row in await fetch_all(connection, _NEWEST_FILES, {})]
+            paths = await newest_locations(self._custody.catalog, _NEWEST_FILES, even_damaged=False)
         except WaybillError:
             return  # the check of the database says so
-        if newest and not await asyncio.to_thread(lambda: any(_is_there(backend, path) for path in newest)):
+        if await missing_blobs(self._custody.backend, paths):
             raise _NotReady("the storage has none of the newest stored files: is its volume mounted?")
-
-
-def _is_there(backend: Backend, path: str) -> bool:
-    try:
-        backend.size(path)
-    except (BlobMissing, UnsafeKey):
-        return False
-    return True
