@@ -69,7 +69,8 @@ async def expire_artifacts(
         plan_id: Execute exactly this plan, which a dry run has made; without policy and kinds.
         sweep: Then remove stored files that no row of the catalogue knows.
         leftovers: Also end exports whose time is over, and what dead processes have left half stored.
-        max_failed_share: The run fails when more than this share of the files cannot be deleted.
+        max_failed_share: The run fails when more than this share of the files cannot be deleted. Those that an earlier
+            run could not delete either count in runs of all kinds alone.
     """
     if await later_run_is_due():
         return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})
@@ -111,6 +112,8 @@ async def _show(report: Report, swept: SweepReport | None, settings: Settings) -
     log = get_run_logger()
     for one in report.failed:
         log.error("file=%s could not be deleted: %s", one.file_id, one.error)
+    for one in report.warnings:
+        log.warning("file=%s had no place for stored bytes: %s", one.file_id, one.warning)
     try:
         await acreate_table_artifact(
             key="expired-files",

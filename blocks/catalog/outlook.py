@@ -23,6 +23,11 @@ GOES: Mapping[str, str] = {
     "older_than": "it is older then than the policy allows",
     "budget": "the store is over its size budget, and it is among the oldest files",
 }
+GOES_NOW: Mapping[str, str] = {
+    "expired": "its time is over",
+    "older_than": "it is older than the policy allows",
+    "budget": GOES["budget"],
+}
 CHANGED_BY: Mapping[str, str] = {
     "held": "waybill files release ID",
     "pinned": "waybill files unpin ID",
@@ -51,7 +56,7 @@ class Outlook:
     def sentence(self) -> str:
         """Return the rule that decides, as a sentence."""
         if self.goes_because is not None:
-            return GOES[self.goes_because]
+            return (GOES if self.kept_because is not None else GOES_NOW)[self.goes_because]
         return KEPT[self.kept_because or "not_due"]
 
     @property

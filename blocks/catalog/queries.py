@@ -168,7 +168,8 @@ HOLD_ABANDONED = f"""
 """
 
 IN_ANY_STATE = f"""
-    select file_id, state, filename, created_at, expires_at, deleted_at, removed_because, {_READABLE} as readable
+    select file_id, state, filename, created_at, expires_at, deleted_at, removed_because, {_READABLE} as readable,
+           expires_at <= clock_timestamp() as expired
       from artifacts where file_id = %(file_id)s
 """
 

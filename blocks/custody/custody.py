@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
 from blocks.catalog.maintenance import mark_damaged, mark_verified
+from blocks.custody.deletion import delete_stored
 from blocks.custody.manifest import manifest_path, write_manifest
 from blocks.custody.open_reads import OpenReads
 from blocks.custody.open_writes import OpenWrites
@@ -320,24 +321,6 @@ class Custody:
         """Write the manifest next to the blob. Blocks. Raises what `Backend.publish` raises."""
         self.backend.publish(manifest_path(artifact.location), [write_manifest(artifact, self.keys.recipient)])
 
-    def delete_stored(self, path: str) -> None:
-        """Remove the blob, then its manifest, and leftovers of interrupted writers of either. Blocks. Idempotent.
-
-        The blob goes first: a manifest that is left without its blob restores nothing.
-        """
-        self.backend.delete(path, interrupted=True)
-        self.backend.delete(manifest_path(path), interrupted=True)
-
-    def delete_many_stored(self, paths: Sequence[str]) -> dict[str, str]:
-        """Remove blobs, then their manifests; return the reason for each of *paths* that is not gone. Blocks.
-
-        A missing one is success. Leaves leftovers of interrupted writers. Raises what `Backend.delete_many` raises.
-        """
-        # In one call, which waits for the disk once; the blobs first, as with `delete_stored`.
-        manifests = {manifest_path(path): path for path in paths}
-        failed = self.backend.delete_many([*paths, *manifests])
-        return {manifests.get(path, path): reason for path, reason in reversed(failed.items())}
-
     async def _give_up(self, file_id: UUID, path: str, *, written: bool = True) -> None:
         """Undo a reservation: first the blob (if *written* by us), then the row that knows its path.
 
@@ -348,13 +331,13 @@ class Custody:
             if await self.catalog.lock_state(connection, file_id) not in {None, "pending"}:
                 return
             if written:
-                await asyncio.to_thread(self.delete_stored, path)
+                await asyncio.to_thread(delete_stored, self.backend, path, file_id=file_id)
             await self.catalog.forget_pending(connection, file_id)
 
     async def _finish_removal(self, file_id: UUID, paths: Sequence[str]) -> None:
         # A missing blob is fine: another removal, or an interrupted earlier one, has deleted it.
         for path in paths:
-            await asyncio.to_thread(self.delete_stored, path)
+            await asyncio.to_thread(delete_stored, self.backend, path, file_id=file_id)
         async with self.catalog.transaction() as connection:
             await self.catalog.finish_deletion(connection, file_id)
 

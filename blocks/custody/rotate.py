@@ -29,6 +29,7 @@ from blocks.catalog.maintenance import (
 )
 from blocks.catalog.skipped_records import report_skipped
 from blocks.custody.custody import Custody
+from blocks.custody.deletion import delete_stored
 from blocks.custody.read import as_content_mismatch, header_pieces, require_key, stored_pieces
 from blocks.custody.write import store_pieces
 from blocks.errors import (
@@ -118,7 +119,7 @@ async def _clear_interrupted(custody: Custody) -> None:
         try:
             await to_its_end(_remove_unused(custody, file_id, spare_location))
         except Permanent as error:
-            # A path that is none of ours, say: the other files are moved all the same.
+            # A folder in the place of its bytes, say: the other files are moved all the same.
             async with custody.catalog.connection() as connection:
                 await report_skipped(connection, "file", {str(file_id): error.message})
 
@@ -157,7 +158,7 @@ async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *
         in_use = await hold_location(connection, file_id)
         unused = instead if in_use == spare_location else spare_location
         if unused is not None:
-            await asyncio.to_thread(custody.delete_stored, unused)
+            await asyncio.to_thread(delete_stored, custody.backend, unused, file_id=file_id)
             await end_move(connection, file_id, unused)
 
 

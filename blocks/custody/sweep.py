@@ -31,6 +31,7 @@ from blocks.catalog.sweeping import (
     time_of_catalog,
 )
 from blocks.custody.custody import Custody
+from blocks.custody.deletion import delete_many_stored
 from blocks.custody.listing import StoredFile, StoredFolder, stored_folders
 from blocks.custody.stored_manifest import read_stored_manifest
 from blocks.custody.sweep_report import Finding, SweepReport
@@ -354,7 +355,7 @@ class _Sweep:
             failed: dict[str, str] = {}
             if not self._report.dry_run:
                 paths = [stored.path for stored, _ in going]
-                failed = await in_thread(lambda _: custody.delete_many_stored(paths))
+                failed = (await in_thread(lambda _: delete_many_stored(custody.backend, paths))).failed
                 await forget_candidates(connection, [path for path in paths if path not in failed])
         for stored, candidate in going:
             finding = Finding(

@@ -23,6 +23,7 @@ from blocks.retention.plans import (
     start_plan,
     statistics_without,
     staying,
+    tombstones_of,
     unfinished_plans,
 )
 from blocks.retention.policy import REASONS, REMOVING, Candidate, Decision, Period, RetentionPolicy, decide
@@ -54,5 +55,6 @@ __all__ = [
     "start_plan",
     "statistics_without",
     "staying",
+    "tombstones_of",
     "unfinished_plans",
 ]

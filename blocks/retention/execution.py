@@ -19,6 +19,7 @@ import orjson
 from blocks.catalog import Connection
 from blocks.catalog.artifact import MOST_BYTES
 from blocks.custody import Custody
+from blocks.custody.deletion import delete_many_stored, warn_of_unusable
 from blocks.errors import WaybillError
 from blocks.postgres import Row, execute, fetch_all, fetch_row
 from blocks.retention import statements
@@ -50,13 +51,17 @@ class Removed:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What an execution has done so far. *failed* files are tombstones whose bytes are deleted by a later run."""
+    """What an execution has done so far. *failed* files are tombstones whose bytes are deleted by a later run.
+
+    *unusable* files are removed ones whose row named a path that can have no stored bytes.
+    """
 
     removed: int = 0
     removed_bytes: int = 0
     renewed: int = 0
     kept: dict[str, str] = field(default_factory=dict[str, str])
     failed: dict[str, str] = field(default_factory=dict[str, str])
+    unusable: dict[str, str] = field(default_factory=dict[str, str])
 
     def add(self, other: Outcome) -> None:
         self.removed += other.removed
@@ -64,6 +69,7 @@ class Outcome:
         self.renewed += other.renewed
         self.kept |= other.kept
         self.failed |= other.failed
+        self.unusable |= other.unusable
 
 
 async def execute_plan(
@@ -144,14 +150,20 @@ async def _finish_files(
     """Delete the bytes of those of the files that are tombstones, then mark their rows as deleted, and *batch* done."""
     async with custody.catalog.connection() as connection:
         tombstones = await fetch_all(connection, statements.TOMBSTONES, {"file_ids": list(file_ids)})
-    failed = await asyncio.to_thread(_delete, custody, tombstones)
+    failed, unusable = await asyncio.to_thread(_delete, custody, tombstones)
     gone = [row["file_id"] for row in tombstones if str(row["file_id"]) not in failed]
     async with custody.catalog.transaction() as connection:
         finished = await fetch_row(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
         if index:
             await execute(connection, statements.REMOVE_FROM_INDEX, {"file_ids": list(file_ids)})
         size = min(MOST_BYTES, int(finished["bytes"]))
-        done = Outcome(removed=int(finished["files"]), removed_bytes=size, kept=dict(kept or {}), failed=failed)
+        done = Outcome(
+            removed=int(finished["files"]),
+            removed_bytes=size,
+            kept=dict(kept or {}),
+            failed=failed,
+            unusable={file_id: why for file_id, why in unusable.items() if file_id not in failed},
+        )
         if batch is not None:
             await _finish(connection, batch, done)
     return done
@@ -171,11 +183,15 @@ async def _entomb(custody: Custody, plan: Plan, batch: Batch, record: RecordRemo
     return rows
 
 
-def _delete(custody: Custody, tombstones: Sequence[Row]) -> dict[str, str]:
-    """Delete the bytes of tombstones, then their manifests. Return file ids with the reason of a failure. Blocks."""
+def _delete(custody: Custody, tombstones: Sequence[Row]) -> tuple[dict[str, str], dict[str, str]]:
+    """Delete the bytes of tombstones, then their manifests. Blocks.
+
+    Return file ids with the reason of a failure, and those whose row names a path that can have no bytes.
+    """
     owners = {path: str(row["file_id"]) for row in tombstones for path in row["locations"]}
-    failed = custody.delete_many_stored(list(owners))
-    return {owners[path]: reason for path, reason in failed.items()}
+    left = delete_many_stored(custody.backend, list(owners))
+    unusable = {owners[path]: warn_of_unusable(owners[path], path, reason) for path, reason in left.unusable.items()}
+    return {owners[path]: reason for path, reason in left.failed.items()}, unusable
 
 
 async def _renew(custody: Custody, batch: Batch) -> Outcome:

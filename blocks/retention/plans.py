@@ -243,6 +243,12 @@ async def files_of(connection: Connection, rules: Mapping[UUID, str]) -> list[Pl
     return [PlannedFile(**row, rule=rules[row["file_id"]]) for row in rows]
 
 
+async def tombstones_of(connection: Connection, file_ids: Sequence[UUID]) -> list[PlannedFile]:
+    """Return files that were made unreadable, each with the rule by which, or ``request`` for none."""
+    rows = await fetch_all(connection, statements.TOMBSTONES_WITH_RULES, {"file_ids": list(file_ids)})
+    return [PlannedFile(**row) for row in rows]
+
+
 async def staying(connection: Connection, plan: Plan) -> dict[UUID, tuple[str, int]]:
     """Return planned files that would not go now, each with the reason (``gone``: no longer here) and stored bytes.
 
@@ -288,7 +294,8 @@ def _groups(totals: Sequence[Row], decided: Sequence[Row]) -> list[Row]:
 
 
 def _executed(plan: Plan) -> PlanExecuted:
-    return PlanExecuted(f"plan {plan.plan_id} was executed already, {plan.ended_at}; make another one with a dry run")
+    ended = f" ({plan.ended_at:%Y-%m-%d %H:%M} UTC)" if plan.ended_at is not None else ""
+    return PlanExecuted(f"plan {plan.plan_id} was executed already{ended}; make another one with a dry run")
 
 
 def _plan(row: Row) -> Plan:

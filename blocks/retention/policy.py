@@ -56,6 +56,7 @@ REASONS: Mapping[str, str] = {
     "extended": "its time was extended after the plan was made",
     "busy": "another process was changing it",
     "gone": "it was gone already",
+    "request": "it was deleted by a command or a request, and by no rule",
 }
 """Each rule, and each reason why a planned file stays after all, with a sentence for people."""
 

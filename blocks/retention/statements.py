@@ -252,10 +252,15 @@ EXCEPTIONS = """
      limit %(limit)s
 """
 
-FILES = """
-    select file_id, kind, filename, source_file, stage, stage_name, size, sha256, media_type, created_at, expires_at,
-           state
-      from artifacts where file_id = any(%(file_ids)s)
+_FILE = """
+    file_id, kind, filename, source_file, stage, stage_name, size, sha256, media_type, created_at, expires_at, state
+"""
+
+FILES = f"select {_FILE} from artifacts where file_id = any(%(file_ids)s)"
+
+# The row of a file that a retention removes has its rule.
+TOMBSTONES_WITH_RULES = f"""
+    select {_FILE}, coalesce(removed_because, 'request') as rule from artifacts where file_id = any(%(file_ids)s)
 """
 
 # Statistics as they will be when the plan is executed.

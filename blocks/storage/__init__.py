@@ -16,7 +16,7 @@ from blocks.storage.backend import (
     probe_writing,
     read_chunks,
 )
-from blocks.storage.blob_path import is_file_path, kind_folder, new_blob_path
+from blocks.storage.blob_path import is_blob_path, is_file_path, kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Digest",
     "Expected",
     "StoredObject",
+    "is_blob_path",
     "is_file_path",
     "kind_folder",
     "new_blob_path",

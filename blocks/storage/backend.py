@@ -82,7 +82,10 @@ class Backend(Protocol):
         ...
 
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
-        """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer."""
+        """Remove the blob; return False when there was none. *interrupted*: also remove leftovers of a dead writer.
+
+        Raises `UnsafeKey` also where something that is no blob, such as a folder, has its place.
+        """
         ...
 
     def delete_many(self, paths: Sequence[str]) -> dict[str, str]:

@@ -20,7 +20,15 @@ from typing import Any, BinaryIO, cast
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 from fsspec.implementations.memory import MemoryFile  # pyright: ignore[reportMissingTypeStubs]
 
-from blocks.errors import BlobMissing, ContentMismatch, InvalidSettings, StorageFull, StorageUnavailable, WaybillError
+from blocks.errors import (
+    BlobMissing,
+    ContentMismatch,
+    InvalidSettings,
+    StorageFull,
+    StorageUnavailable,
+    UnsafeKey,
+    WaybillError,
+)
 from blocks.runtime.write_errors import is_disk_full
 from blocks.storage import driver_failure
 from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, StoredObject, path_taken, read_chunks
@@ -123,11 +131,22 @@ class FsspecBackend:
         """See `Backend.delete`. Safe to call again. An interrupted write here is the blob itself."""
         del interrupted
         with self._translated(f"delete {path}"):
+            full_path = self._full_path(path)
             try:
-                self._call("rm_file", self._full_path(path))
+                self._call("rm_file", full_path)
             except FileNotFoundError:
                 return False
+            except Exception as exc:
+                # Drivers have no common error for it, and SFTP's says nothing.
+                if self._is_folder(full_path):
+                    raise UnsafeKey(f"cannot delete {path}: it is a folder") from exc
+                raise
         return True
+
+    def _is_folder(self, full_path: str) -> bool:
+        with contextlib.suppress(Exception):  # the failure of the deletion is what counts
+            return bool(self._filesystem.isdir(full_path))
+        return False
 
     def delete_many(self, paths: Sequence[str]) -> dict[str, str]:
         """See `Backend.delete_many`: one by one. A storage that fails several times running is taken to be away."""

@@ -13,17 +13,18 @@ from typing import Any
 from blocks.custody.sweep_report import SweepReport
 from blocks.redaction import redacted_source
 from blocks.retention import REASONS, PlannedFile
-from tasks.expiry import Report
+from tasks.expiry import FileWarning, Report
 
 # Together less than a thousand, with some tens of groups.
-_MAX_FAILED, _MAX_SOURCES, _MAX_KEPT, _MAX_FINDINGS = 200, 300, 300, 100
+_MAX_FAILED, _MAX_WARNINGS, _MAX_SOURCES, _MAX_KEPT, _MAX_FINDINGS = 200, 50, 250, 300, 100
 _MAX_CELL_CHARS = 200
 
 Row = dict[str, str]
 
 
 def report_table(report: Report, api_url: str | None, sweep: SweepReport | None = None) -> list[Row]:
-    """Return the rows: groups first, the largest at the top; then failures, sources of what went, and protected files.
+    """Return the rows: groups first, the largest at the top; then failures, warnings, sources of what went, and
+    protected files.
 
     *api_url* is the address of the HTTP API as seen from outside; without one there are no links.
     """
@@ -33,6 +34,7 @@ def report_table(report: Report, api_url: str | None, sweep: SweepReport | None 
         _row(done if group.removes else "stayed", group.rule, group.kind, group.files, group.bytes) for group in groups
     ]
     rows += [_file("failed", one.file, one.error, api_url) for one in report.failed[:_MAX_FAILED] if one.file]
+    rows += [_warning(one) for one in report.warnings[:_MAX_WARNINGS]]
     rows += _by_source(report.removed, done)
     protected = [one for one in report.kept if one.rule != "not_due"]
     rows += [_file("stayed", one, REASONS[one.rule], api_url) for one in protected[:_MAX_KEPT]]
@@ -102,6 +104,11 @@ def _file(state: str, one: PlannedFile, why: str, api_url: str | None) -> Row:
     row = _row(state, one.rule, one.kind, 1, one.size, what=one.filename)
     link = f"[{one.file_id}]({api_url}/api/v1/files/metadata/{one.file_id})" if api_url else str(one.file_id)
     return row | {"why": _cell(why), "file": link}
+
+
+def _warning(one: FileWarning) -> Row:
+    row = _row("went", "", "", 1, 0)
+    return row | {"why": _cell(f"no bytes could be deleted: {one.warning}"), "file": str(one.file_id)}
 
 
 def _swept(sweep: SweepReport) -> list[Row]:

@@ -6,7 +6,16 @@ that goes is announced by an event in the transaction that makes it unreadable. 
 """
 
 from tasks.expiry.events import ExpiryEvents
-from tasks.expiry.report import FailedFile, Report, file_view, plan_view
+from tasks.expiry.report import FailedFile, FileWarning, Report, file_view, plan_view
 from tasks.expiry.run import retention_policy, run_retention
 
-__all__ = ["ExpiryEvents", "FailedFile", "Report", "file_view", "plan_view", "retention_policy", "run_retention"]
+__all__ = [
+    "ExpiryEvents",
+    "FailedFile",
+    "FileWarning",
+    "Report",
+    "file_view",
+    "plan_view",
+    "retention_policy",
+    "run_retention",
+]

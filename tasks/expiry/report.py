@@ -26,11 +26,24 @@ class FailedFile:
         return {**known, "error": self.error}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileWarning:
+    """A file that was removed although no stored bytes could be deleted: its row named no place for them."""
+
+    file_id: UUID
+    warning: str
+
+    def view(self) -> dict[str, Any]:
+        """Return the warning as JSON."""
+        return {"file_id": str(self.file_id), "warning": self.warning}
+
+
 @dataclass(kw_only=True)
 class Report:
     """What a run did, or in a dry run what it would do. Lists hold the first of many; counts are of all.
 
     *removed_files* and *removed_bytes* are those of the plan; *finished* are deletions that earlier runs began.
+    *failed_files* includes *failed_again*, those that an earlier run could not delete either.
     """
 
     plan: Plan
@@ -40,17 +53,24 @@ class Report:
     removed: list[PlannedFile] = field(default_factory=list[PlannedFile])
     kept: list[PlannedFile] = field(default_factory=list[PlannedFile])
     failed: list[FailedFile] = field(default_factory=list[FailedFile])
+    warnings: list[FileWarning] = field(default_factory=list[FileWarning])
     removed_files: int = 0
     removed_bytes: int = 0
     kept_after_all: int = 0
     failed_files: int = 0
+    failed_again: int = 0
     renewed: int = 0
     finished: int = 0
 
     @property
     def failed_share(self) -> float:
-        """The share of files that could not be deleted, of all that this run worked on."""
-        return self.failed_files / max(1, self.failed_files + self.removed_files + self.finished)
+        """The share of files that could not be deleted, of all that this run worked on.
+
+        What failed before counts in runs of all kinds alone: one such file would be all that a run of every five
+        minutes works on, and each of them would fail until a person has looked.
+        """
+        failed = self.failed_files - (self.failed_again if self.plan.policy.kinds is not None else 0)
+        return failed / max(1, failed + self.removed_files + self.finished)
 
     @property
     def kept_files(self) -> int:
@@ -83,11 +103,13 @@ class Report:
             "removed": [file_view(one) for one in self.removed],
             "kept": [file_view(one) for one in self.kept],
             "failed": [one.view() for one in self.failed],
+            "warnings": [one.view() for one in self.warnings],
             "counts": {
                 "removed": self.removed_files,
                 "removed_bytes": self.removed_bytes,
                 "kept": self.kept_files,
                 "failed": self.failed_files,
+                "failed_again": self.failed_again,
                 "finished": self.finished,
             },
             "renewed": self.renewed,
@@ -140,5 +162,5 @@ def file_view(one: PlannedFile) -> dict[str, Any]:
         "expires_at": one.expires_at.isoformat(),
         "source_file": one.source_file,
         "rule": one.rule,
-        "reason": REASONS[one.rule],
+        "reason": REASONS.get(one.rule, "a rule of another version"),
     }

@@ -30,13 +30,14 @@ from blocks.retention import (
     start_plan,
     statistics_without,
     staying,
+    tombstones_of,
     unfinished_plans,
 )
 from blocks.runtime.threads import to_its_end
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from tasks.expiry.events import ExpiryEvents
-from tasks.expiry.report import FailedFile, Report
+from tasks.expiry.report import FailedFile, FileWarning, Report
 
 # Files that the report lists; its counts are always of all. 10,000 files are 5 MB of JSON.
 MAX_REMOVED, MAX_KEPT, MAX_FAILED = 10_000, 1_000, 1_000
@@ -83,6 +84,7 @@ class _Run:
         self._links = links
         self._run_id = run_id
         self._removed: list[Removed] = []
+        self._failed_before: set[str] = set()
 
     async def plan_only(self, policy: RetentionPolicy, plan_id: UUID | None) -> Report:
         plan = await _planned(self._custody, policy, plan_id)
@@ -121,9 +123,10 @@ class _Run:
             if plan.plan_id != without:
                 left.add(await execute_plan(self._custody, plan, self._events(plan).record))
         again = await finish_deletions(self._custody, index=policy.search_index == "remove")
+        self._failed_before = again.failed.keys() - left.failed.keys()
         # What failed a moment ago and is gone now has not failed.
-        left.failed = again.failed
-        left.removed += again.removed
+        left.failed = {}
+        left.add(again)
         return left
 
     async def execute(self, plan: Plan, on_progress: OnProgress) -> Outcome:
@@ -155,6 +158,10 @@ class _Run:
             report.after = await catalog.statistics(connection)
             report.plan = await _with_kept(connection, report.plan)
             report.failed = await _failed_files(connection, failed)
+            report.warnings = [
+                FileWarning(file_id=UUID(file_id), warning=warning)
+                for file_id, warning in list((left.unusable | outcome.unusable).items())[:MAX_FAILED]
+            ]
             kept = dict(list(outcome.kept.items())[:MAX_KEPT])
             stayed = await files_of(connection, {UUID(file_id): rule for file_id, rule in kept.items()})
             gone = {one.file_id: one.rule for one in self._removed if str(one.file_id) not in failed}
@@ -162,6 +169,7 @@ class _Run:
         report.kept = [*stayed, *report.plan.kept][:MAX_KEPT]
         report.removed_files, report.removed_bytes = outcome.removed, outcome.removed_bytes
         report.kept_after_all, report.failed_files = len(outcome.kept), len(failed)
+        report.failed_again = len(self._failed_before)
         report.renewed = outcome.renewed
 
     def _events(self, plan: Plan) -> ExpiryEvents:
@@ -207,8 +215,7 @@ async def _with_kept(connection: Connection, plan: Plan) -> Plan:
 
 async def _failed_files(connection: Connection, failed: Mapping[str, str]) -> list[FailedFile]:
     some = dict(list(failed.items())[:MAX_FAILED])
-    files = await files_of(connection, {UUID(file_id): "expired" for file_id in some})
-    by_id: dict[UUID, PlannedFile] = {one.file_id: one for one in files}
+    by_id = {one.file_id: one for one in await tombstones_of(connection, [UUID(file_id) for file_id in some])}
     return [
         FailedFile(file_id=UUID(file_id), error=error, file=by_id.get(UUID(file_id))) for file_id, error in some.items()
     ]

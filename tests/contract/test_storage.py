@@ -36,6 +36,7 @@ from blocks.errors import (
 )
 from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
 from blocks.storage import local as local_backend
+from blocks.storage.fsspec_backend import FsspecBackend
 from tests.s3 import S3Server
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
@@ -275,6 +276,13 @@ def test_of_many_the_one_that_cannot_be_deleted_is_reported(local: Backend, tmp_
     assert set(failed) == set(odd)
     assert all(reason.startswith(f"cannot delete {path}: ") for path, reason in failed.items())
     assert set(local.paths()) == {"outputs/02/299", "outputs/05"}
+
+
+def test_a_folder_in_the_place_of_a_blob_is_told_from_an_outage(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    for backend in (open_backend(str(tmp_path)), FsspecBackend(f"file://{tmp_path}", {})):
+        with pytest.raises(UnsafeKey, match="cannot delete outputs: "):
+            backend.delete("outputs")
 
 
 def test_each_folder_is_synced_once_however_many_go(local: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

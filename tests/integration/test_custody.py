@@ -463,15 +463,31 @@ async def test_what_killed_processes_left_is_removed_by_any_number_of_others(pla
 
 @pytest.mark.parametrize("since", [LONG_AGO, "'-infinity'"])
 async def test_a_row_whose_bytes_cannot_be_removed_keeps_no_other(local: Place, since: str) -> None:
-    odd = [await left_by_a_killed_process(local, path) for path in ("../../etc/passwd", "x" * 3000)]
+    odd = [await left_by_a_killed_process(local) for _ in range(3)]
+    for file_id in odd:
+        path = local.folder / new_blob_path("upload", file_id)
+        path.unlink()
+        path.mkdir()  # what unlink refuses
     await left_by_a_killed_process(local)
-    odd.append(await left_by_a_killed_process(local, "/etc/passwd"))
     await silent(local, since)
     assert await remove_abandoned(local.custody) == 1
     assert {row[0] for row in await local.rows("file_id")} == set(odd)
     assert local.nothing_lies_in_the_storage()
     async with local.catalog.connection() as connection:
         assert await skipped_counts(connection) == {"file": len(odd)}
+
+
+async def test_a_row_that_names_no_place_for_bytes_is_removed_with_a_warning(
+    local: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    places = ("../../etc/passwd", "x" * 3000, "/etc/passwd", "uploads")
+    for path in places:
+        await left_by_a_killed_process(local, path)
+    await left_by_a_killed_process(local)
+    await silent(local)
+    assert await remove_abandoned(local.custody) == len(places) + 1
+    assert await local.states() == {}
+    assert all(f"location={path[:200]!r}: " in caplog.text for path in places)
 
 
 async def test_a_young_row_is_left_to_its_writer(place: Place) -> None:
@@ -601,7 +617,7 @@ from pathlib import Path
 from blocks.age import X25519Identity
 from blocks.catalog import Catalog, Draft
 from blocks.catalog.skipped_records import skipped_counts
-from blocks.custody import Custody, open_writes
+from blocks.custody import Custody
 from blocks.custody.abandoned import remove_abandoned, remove_abandoned_forever
 from blocks.custody.manifest import manifest_path
 from blocks.custody.upload import streaming_upload

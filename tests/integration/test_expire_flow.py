@@ -118,8 +118,23 @@ async def test_a_run_fails_only_past_a_share_of_failures(workspace: Workspace, c
     assert state.is_completed() and "1 could not be deleted" in (state.message or "")
     again = await run()
     assert again.is_failed() and "1 could not be deleted" in (again.message or "")
+    hourly = await run(kinds=["export"], leftovers=True)
+    assert hourly.is_completed() and "1 could not be deleted" in (hourly.message or ""), "the nightly run says it"
     make_deletable(odd)
     assert (await run()).is_completed()
+
+
+async def test_a_row_that_names_no_place_for_bytes_is_shown_and_fails_no_run(
+    workspace: Workspace, custody: Custody, client: PrefectClient
+) -> None:
+    (odd,) = await stored(custody, workspace, 1, expired=1)
+    with psycopg.connect(workspace.database_url) as connection:
+        connection.execute("update artifacts set location = '../x'")
+    assert (await run()).is_completed()
+    table = await PrefectArtifact.aget("expired-files", client=client)
+    assert table is not None
+    (shown,) = [row for row in json.loads(cast("str", table.data)) if row["file"] == str(odd.file_id)]
+    assert shown["state"] == "went" and "location='../x': " in shown["why"]
 
 
 async def test_what_an_outage_left_is_finished_by_the_next_run(workspace: Workspace, custody: Custody) -> None:

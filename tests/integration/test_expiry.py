@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,24 +14,20 @@ import pytest
 
 from blocks.access import Actor, audit_entries
 from blocks.catalog import Artifact, Catalog
-from blocks.errors import ArtifactGone, PlanExecuted, PlanNotFound, StorageUnavailable
-from blocks.retention import RetentionPolicy, get_plan, make_plan
+from blocks.errors import ArtifactGone, PlanExecuted, PlanNotFound, StorageUnavailable, UnsafeKey
+from blocks.retention import REASONS, RetentionPolicy, get_plan, make_plan
 from blocks.retention.plans import claim_batch, claimant
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import recent_events, whole_body
 from tasks.expiry import Report, retention_policy, run_retention
-from tests.integration.custody_place import Place, draft
+from tests.integration.custody_place import Place
+from tests.integration.retention_files import DAY, expire, local_place, name_place, sql, stored
 from tests.s3 import S3Server
 
 BY = Actor(actor="cli:tester")
-DAY = timedelta(days=1)
 
-
-@pytest.fixture
-async def place(database_url: str, tmp_path: Path) -> AsyncIterator[Place]:
-    async with Catalog.open(database_url) as catalog:
-        yield Place.at(catalog, tmp_path / "storage")
+place = local_place
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -43,23 +38,6 @@ async def anywhere(request: pytest.FixtureRequest, database_url: str, tmp_path: 
         url, options = f"s3://{request.getfixturevalue('s3_bucket')}/store", server.options
     async with Catalog.open(database_url) as catalog:
         yield Place.at(catalog, tmp_path / "storage", url=url, options=options)
-
-
-async def stored(place: Place, count: int) -> list[Artifact]:
-    return [await place.custody.take(draft(), f"content {number}".encode()) for number in range(count)]
-
-
-async def sql(place: Place, statement: str, *values: object) -> None:
-    async with place.catalog.connection() as connection:
-        await connection.execute(statement.encode(), values)
-
-
-async def expire(place: Place, *artifacts: Artifact) -> None:
-    await sql(
-        place,
-        "update artifacts set expires_at = clock_timestamp() - interval '1 second' where file_id = any(%s)",
-        [artifact.file_id for artifact in artifacts],
-    )
 
 
 async def run(place: Place, **options: Any) -> Report:
@@ -133,6 +111,10 @@ async def test_in_a_storage_without_the_files_of_the_catalogue_nothing_counts_as
     for _ in range(2):
         with pytest.raises(StorageUnavailable, match="none of the newest 10 files"):
             await run(wrong)
+    (odd,) = await stored(place, 1)
+    await name_place(place, odd, "../odd")
+    with pytest.raises(StorageUnavailable, match="none of the newest 10 files"):
+        await run(wrong)  # the newest row says nothing about the storage
     assert (await run(place)).removed_files == 3, "and the right storage loses what had to go"
     assert (await run(wrong)).removed_files == 0, "a few files say nothing: their bytes may be lost for good"
 
@@ -166,9 +148,7 @@ async def test_a_run_leaves_one_entry_in_the_audit_log(place: Place) -> None:
 async def test_a_file_that_cannot_be_deleted_is_named_and_tried_again(place: Place) -> None:
     files = await stored(place, 3)
     await expire(place, *files)
-    odd = place.stored(files[1])
-    odd.unlink()
-    odd.mkdir()  # what unlink refuses
+    odd = put_folder_in_place(place, files[1])
     for removed in (2, 0):
         report = await run(place)
         assert (report.removed_files, report.failed_files, report.is_complete) == (removed, 1, False)
@@ -181,6 +161,56 @@ async def test_a_file_that_cannot_be_deleted_is_named_and_tried_again(place: Pla
     assert (report.finished, report.failed_files, report.is_complete) == (1, 0, True)
     assert place.nothing_lies_in_the_storage()
     assert await announced(place) == sorted(str(one.file_id) for one in files), "once each"
+
+
+def put_folder_in_place(place: Place, artifact: Artifact) -> Path:
+    """Put a folder where the stored bytes are, which unlink refuses; its path."""
+    path = place.stored(artifact)
+    path.unlink()
+    path.mkdir()
+    return path
+
+
+async def test_a_failed_file_is_named_with_the_rule_that_removes_it(place: Place) -> None:
+    by_age, by_time, by_request = files = await stored(place, 3)
+    for artifact in files:
+        put_folder_in_place(place, artifact)
+    with pytest.raises(UnsafeKey):
+        await place.custody.remove(by_request.file_id)
+    await sql(place, "update artifacts set created_at = now() - interval '9 days' where file_id = %s", by_age.file_id)
+    await expire(place, by_time)
+    rules = {by_age.file_id: "older_than", by_time.file_id: "expired", by_request.file_id: "request"}
+    for policy in (RetentionPolicy(older_than=DAY), RetentionPolicy()):  # the run that removes them, and a later one
+        report = await run(place, policy=policy)
+        assert {one.file_id: one.file and one.file.rule for one in report.failed} == rules
+        shown = {one["rule"]: one["reason"] for one in report.view()["failed"]}
+        assert shown == {rule: REASONS[rule] for rule in rules.values()}
+
+
+async def test_what_failed_before_counts_in_runs_of_all_kinds_alone(place: Place) -> None:
+    files = await stored(place, 4)
+    await expire(place, *files)
+    path = put_folder_in_place(place, files[0])
+    found = [await run(place, policy=RetentionPolicy(kinds=kinds)) for kinds in (["upload"], ["upload"], ["export"])]
+    assert [(one.failed_files, one.failed_again, one.failed_share) for one in found] == [
+        (1, 0, 0.25), (1, 1, 0.0), (1, 1, 0.0),
+    ]  # fmt: skip
+    assert not any(one.is_complete for one in found), "it is named by each of them"
+    nightly = await run(place)
+    assert (nightly.failed_files, nightly.failed_again, nightly.failed_share) == (1, 1, 1.0)
+    path.rmdir()
+    assert (await run(place)).failed_share == 0.0
+
+
+async def test_a_leftover_whose_row_names_no_place_for_bytes_is_finished_with_a_warning(anywhere: Place) -> None:
+    (artifact,) = await stored(anywhere, 1)
+    await name_place(anywhere, artifact, "../x")
+    await sql(anywhere, "update artifacts set state = 'deleting'")
+    report = await run(anywhere)
+    assert (report.finished, report.failed_files, report.is_complete) == (1, 0, True)
+    (warning,) = report.view()["warnings"]
+    assert warning["file_id"] == str(artifact.file_id) and warning["warning"].startswith("location='../x': ")
+    assert (await run(anywhere)).warnings == [], "once"
 
 
 async def test_the_next_run_finishes_what_an_outage_has_left(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Connection
-from blocks.errors import ArtifactGone, PlanNotFound, StorageUnavailable
+from blocks.catalog import Artifact, Connection
+from blocks.errors import ArtifactGone, PlanNotFound, StorageUnavailable, UnsafeKey
 from blocks.retention import (
     Outcome,
     Plan,
@@ -19,37 +17,16 @@ from blocks.retention import (
     RetentionPolicy,
     exceptions,
     execute_plan,
+    finish_deletions,
     get_plan,
     make_plan,
     planned_files,
     unfinished_plans,
 )
-from tests.integration.custody_place import Place, draft
+from tests.integration.custody_place import Place
+from tests.integration.retention_files import DAY, expire, local_place, name_place, sql, stored
 
-DAY = timedelta(days=1)
-
-
-@pytest.fixture
-async def place(database_url: str, tmp_path: Path) -> AsyncIterator[Place]:
-    async with Catalog.open(database_url) as catalog:
-        yield Place.at(catalog, tmp_path / "storage")
-
-
-async def stored(place: Place, count: int) -> list[Artifact]:
-    return [await place.custody.take(draft(), f"content {number}".encode()) for number in range(count)]
-
-
-async def sql(place: Place, statement: str, *values: object) -> None:
-    async with place.catalog.connection() as connection:
-        await connection.execute(statement.encode(), values)
-
-
-async def expire(place: Place, *artifacts: Artifact) -> None:
-    await sql(
-        place,
-        "update artifacts set expires_at = clock_timestamp() - interval '1 second' where file_id = any(%s)",
-        [artifact.file_id for artifact in artifacts],
-    )
+place = local_place
 
 
 class Recorder:
@@ -84,7 +61,7 @@ async def test_exactly_the_planned_files_go_with_bytes_manifests_and_rows(place:
         await place.custody.get(gone[0].file_id)
     async with place.catalog.connection() as connection:
         assert (await get_plan(connection, plan.plan_id)).state == "done"
-    with pytest.raises(PlanNotFound, match="executed already"):
+    with pytest.raises(PlanNotFound, match=r"executed already \(20\d\d-\d\d-\d\d \d\d:\d\d UTC\); make"):
         await run(place, plan)
 
 
@@ -155,6 +132,66 @@ async def test_a_file_that_cannot_be_deleted_is_listed_and_fails_no_other(place:
     assert (outcome.removed, list(outcome.failed)) == (3, [str(files[1].file_id)])
     assert len(recorded) == 4, "no reader sees it any more"
     assert await place.states() == {"deleted": 3, "deleting": 1}
+
+
+# No file of Waybill has one of these places; the last one is the folder of all uploads.
+NO_PLACES = ("../outside", "/etc/passwd", "", "x" * 3000, "uploads/\n", "uploads")
+
+
+async def files_without_a_place(place: Place) -> list[Artifact]:
+    """Expired files; the rows of all but one name a place that can have no stored bytes."""
+    files = await stored(place, len(NO_PLACES) + 1)
+    for artifact, location in zip(files, NO_PLACES, strict=False):
+        await name_place(place, artifact, location)
+    await expire(place, *files)
+    return files
+
+
+async def test_a_row_that_names_no_place_for_bytes_ends_with_a_warning(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    *odd, _ = await files_without_a_place(place)
+    outside = place.folder.parent / "outside"
+    outside.write_bytes(b"of another program")
+    outcome, recorded = await run(place, await make_plan(place.catalog, RetentionPolicy()))
+    assert (outcome.removed, outcome.failed, len(recorded)) == (len(odd) + 1, {}, len(odd) + 1)
+    assert await place.states() == {"deleted": len(odd) + 1}
+    assert outcome.unusable.keys() == {str(one.file_id) for one in odd}
+    for artifact, location in zip(odd, NO_PLACES, strict=True):
+        assert outcome.unusable[str(artifact.file_id)].startswith(f"location={location[:200]!r}: ")
+        assert f"file={artifact.file_id} location={location[:200]!r}: " in caplog.text
+    assert outside.exists()
+    assert place.blobs() == sorted(one.location for one in odd), "what no row names is left to the sweep"
+
+
+async def test_a_request_ends_a_row_without_a_place_as_a_rule_does(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = await files_without_a_place(place)
+    for artifact in files:
+        await place.custody.remove(artifact.file_id)
+    assert await place.states() == {"deleted": len(files)}
+    for artifact, location in zip(files, NO_PLACES, strict=False):
+        assert f"file={artifact.file_id} location={location[:200]!r}: " in caplog.text
+    assert str(files[-1].file_id) not in caplog.text
+
+
+async def test_a_rule_and_a_request_fail_alike_where_a_folder_has_the_place_of_the_bytes(place: Place) -> None:
+    """A person put it there, and may take it away again."""
+    by_rule, by_request = files = await stored(place, 2)
+    await expire(place, by_rule)
+    for artifact in files:
+        place.stored(artifact).unlink()
+        place.stored(artifact).mkdir()
+    outcome, _ = await run(place, await make_plan(place.catalog, RetentionPolicy()))
+    assert (list(outcome.failed), outcome.unusable) == ([str(by_rule.file_id)], {})
+    with pytest.raises(UnsafeKey, match="remove the link or foreign file"):
+        await place.custody.remove(by_request.file_id)
+    assert await place.states() == {"deleting": 2}
+    for artifact in files:
+        place.stored(artifact).rmdir()
+    assert (await finish_deletions(place.custody)).removed == 2
+    assert await place.states() == {"deleted": 2}
 
 
 async def test_two_runs_that_meet_remove_each_file_once(place: Place) -> None:

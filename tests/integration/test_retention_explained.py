@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,37 +11,23 @@ from uuid import UUID, uuid4
 import pytest
 
 from blocks.access import Actor
-from blocks.catalog import Artifact, Catalog, Draft, StageMark
+from blocks.catalog import Artifact, Draft, StageMark
 from blocks.catalog.keeping import hold
-from blocks.catalog.outlook import CHANGED_BY, GOES, KEPT, Outlook
+from blocks.catalog.outlook import CHANGED_BY, GOES, GOES_NOW, KEPT, Outlook
 from blocks.errors import InvalidSettings
 from blocks.retention import REASONS, Candidate, RetentionPolicy, decide
 from blocks.retention.foresight import foresee
 from blocks.settings import Settings
 from blocks.settings.retention import retention
 from tests.integration.custody_place import Place, draft
+from tests.integration.retention_files import DAY, HOUR, NOW, file, local_place
 from waybill.services.files import delete_file
 from waybill.services.retention import Explanation, explain, outlook
 
-NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 LAST = datetime.max.replace(tzinfo=UTC)
 ME = Actor(actor="cli:a test")
 
-
-def file(number: int = 1, **changes: Any) -> Candidate:
-    """An upload of ten days ago that expires in twenty."""
-    values: dict[str, Any] = {
-        "file_id": UUID(int=number),
-        "kind": "upload",
-        "source_file": "/docs/report.pdf",
-        "stage": None,
-        "document_sha256": "d" * 64,
-        "created_at": NOW - 10 * DAY,
-        "expires_at": NOW + 20 * DAY,
-        "stored_size": 100,
-    }
-    return Candidate(**values | changes)
+place = local_place
 
 
 def output(number: int = 2, **changes: Any) -> Candidate:
@@ -86,20 +71,14 @@ def test_a_file_goes_when_no_rule_keeps_it_any_more(
 
 
 def test_every_rule_has_its_words() -> None:
-    assert {**KEPT, **GOES}.keys() == CHANGED_BY.keys()
-    assert CHANGED_BY.keys() == REASONS.keys() - {"extended", "busy", "gone", "over_cap"}
+    assert {**KEPT, **GOES}.keys() == CHANGED_BY.keys() and GOES.keys() == GOES_NOW.keys()
+    assert CHANGED_BY.keys() == REASONS.keys() - {"extended", "busy", "gone", "over_cap", "request"}
     assert Outlook(goes_at=NOW, goes_because="expired", kept_because="not_due").as_json() == {
         "goes_at": NOW.isoformat(), "goes_because": "expired", "kept_because": "not_due", "because": GOES["expired"],
     }  # fmt: skip
 
 
 # In a catalogue -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def place(database_url: str, tmp_path: Path) -> AsyncIterator[Place]:
-    async with Catalog.open(database_url) as catalog:
-        yield Place.at(catalog, tmp_path / "store")
 
 
 def ruled(tmp_path: Path, **rules: Any) -> Settings:
@@ -156,14 +135,17 @@ async def test_a_file_is_explained_in_every_state(place: Place, tmp_path: Path) 
     assert (found.state, found.stored, found.readable, found.goes_at) == ("available", True, True, artifact.expires_at)
     assert (found.goes_because, found.kept_because) == ("expired", "not_due")
     assert f"waybill files extend {artifact.file_id} --for 90d" in found.lines()[-1]
+    assert f"; its time ends {artifact.expires_at:%Y-%m-%d %H:%M} UTC" in found.lines()[1] and not found.expired
     async with place.catalog.connection() as connection:
         await hold(connection, artifact.file_id)
     held = await explained(place, settings, artifact)
     assert (held.goes_at, held.kept_because) == (None, "held") and "release" in held.lines()[-1]
     await change(place, artifact, "held_at = null, hold_note = null, expires_at = now()")
     expired = await explained(place, settings, artifact)
-    assert (expired.readable, expired.goes_because, expired.kept_because) == (False, "expired", None)
-    assert "next clean-up" in expired.lines()[2]
+    assert (expired.readable, expired.expired, expired.goes_because) == (False, True, "expired")
+    assert expired.kept_because is None
+    assert f"; its time ended {expired.expires_at:%Y-%m-%d %H:%M} UTC" in expired.lines()[1]
+    assert expired.lines()[2] == "goes with the next clean-up: its time is over (expired)"
     kept = await explained(place, ruled(tmp_path, keep_newest=1), artifact)
     assert (kept.goes_at, kept.kept_because) == (None, "newest") and "keep_newest" in kept.lines()[-1]
     await delete_file(place.custody, artifact.file_id, by=ME)

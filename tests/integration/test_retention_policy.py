@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,24 +18,7 @@ from blocks.catalog import Catalog
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.retention import Candidate, RetentionPolicy, decide, make_plan, planned_files
 from blocks.retention.policy import RENEW_BEFORE, RENEW_FOR
-
-NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-def file(number: int = 1, **changes: Any) -> Candidate:
-    """An upload of ten days ago that expires in twenty."""
-    values: dict[str, Any] = {
-        "file_id": UUID(int=number),
-        "kind": "upload",
-        "source_file": "/docs/report.pdf",
-        "stage": None,
-        "document_sha256": "d" * 64,
-        "created_at": NOW - 10 * DAY,
-        "expires_at": NOW + 20 * DAY,
-        "stored_size": 100,
-    }
-    return Candidate(**values | changes)
+from tests.integration.retention_files import DAY, HOUR, NOW, file
 
 
 def rules(policy: RetentionPolicy, *files: Candidate) -> list[str]:

@@ -28,8 +28,9 @@ _STATES = {
 class Explanation:
     """All about one file's stay. *state* is ``available``, ``pending``, ``deleting``, ``deleted`` or ``unknown``.
 
-    *readable*: not expired; an expired file is *stored* until the next clean-up removes it. *because* is the rule that
-    decides as a sentence, and *changed_by* the command, setting or flag that changes it.
+    *expired*: its own time is over, although a rule may keep it; it is *readable* where a pin or a hold does, and
+    *stored* until a clean-up removes it. *because* is the rule that decides as a sentence, and *changed_by* the
+    command, setting or flag that changes it.
     """
 
     file_id: UUID
@@ -37,6 +38,7 @@ class Explanation:
     filename: str | None = None
     stored: bool = False
     readable: bool = False
+    expired: bool = False
     created_at: datetime | None = None
     expires_at: datetime | None = None
     goes_at: datetime | None = None
@@ -61,7 +63,8 @@ class Explanation:
         if self.state != "available":
             return [*found, self.because]
         readable = "and can be read" if self.readable else "and cannot be read any more"
-        found.append(f"is here, {readable}; its time ends {_minute(self.expires_at)}")
+        ends = "ended" if self.expired else "ends"
+        found.append(f"is here, {readable}; its time {ends} {_minute(self.expires_at)}")
         if self.goes_because is None:
             found.append(f"stays, because {self.because} ({self.kept_because})")
         elif self.kept_because is None:
@@ -113,7 +116,7 @@ async def explain(custody: Custody, settings: Settings, file_id: UUID) -> Explan
         found = await removed_now(connection, policy, file_id) if policy.max_stored_bytes is not None else None
         found = found or await outlook_of(connection, policy, file_id) or Outlook(kept_because="not_due")
     return Explanation(
-        **known, **vars(found), stored=True, readable=row["readable"], because=found.sentence,
+        **known, **vars(found), stored=True, readable=row["readable"], expired=row["expired"], because=found.sentence,
         changed_by=found.changed_by.replace(" ID", f" {file_id}"),
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ router = APIRouter(prefix="/api/v1", tags=["retention"])
 _MAX_DAYS = 36_500
 # What went wrong names paths and hosts of the storage; the log and `waybill expire` have it.
 _NOT_DELETED = "its bytes could not be deleted; the next clean-up tries again"
+_NO_PLACE = "its row named no place where bytes can be stored, so there were none to delete"
 
 
 def _only_known(request: Request) -> None:
@@ -105,6 +106,13 @@ class FailedFile(BaseModel):
     error: str
 
 
+class FileWarning(BaseModel):
+    """A file that was removed, and what was odd about it."""
+
+    file_id: UUID
+    warning: str
+
+
 class Counts(BaseModel):
     """Counts of all files, also of those that the lists leave out."""
 
@@ -112,6 +120,7 @@ class Counts(BaseModel):
     removed_bytes: int
     kept: int
     failed: int
+    failed_again: int = Field(description="Of these, those that an earlier run could not delete either")
     finished: int = Field(description="Deletions that earlier runs began")
 
 
@@ -122,6 +131,7 @@ class CleanUpReport(RetentionPlan):
     removed: list[JudgedFile]
     kept: list[JudgedFile]
     failed: list[FailedFile]
+    warnings: list[FileWarning]
     counts: Counts
     renewed: int = Field(description="Files that a rule keeps past their expiry, which has moved")
     lifted_by: str | None = Field(description="Options of `waybill expire` that allow to remove what is over the cap")
@@ -230,4 +240,8 @@ async def _clean_up(
 
 def _shown(report: Report) -> dict[str, Any]:
     view = report.view()
-    return {**view, "failed": [{**one, "error": _NOT_DELETED} for one in view["failed"]]}
+    return {
+        **view,
+        "failed": [{**one, "error": _NOT_DELETED} for one in view["failed"]],
+        "warnings": [{**one, "warning": _NO_PLACE} for one in view["warnings"]],
+    }

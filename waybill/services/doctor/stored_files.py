@@ -229,7 +229,10 @@ async def _report_missing(custody: Custody, seen: _Seen, found: Findings) -> set
         found.problem("blobs", "stored bytes are cut short or changed", remedy, other.values())
     if odd:
         message = "files have no place in the storage that can be read"
-        remedy = "correct or delete their rows; 'waybill catalog rebuild' makes those with a manifest again"
+        remedy = (
+            "correct or delete their rows; 'waybill catalog rebuild' makes those with a manifest again. "
+            "'waybill files rm ID' gives a file up"
+        )
         found.problem("blobs", message, remedy, odd.values())
     bare = [
         f"{row['file_id']} {row['filename']}"
