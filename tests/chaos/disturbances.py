@@ -10,7 +10,6 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ import psycopg
 
 from tests.chaos.load import Load
 from tests.chaos.world import World, kill
+from tests.other_clock import EVEN_MEASURES, clock_libraries
 from tests.stack_driver import StackCommand
 
 # Longer than a heartbeat of a lease, shorter than what makes a client give up.
@@ -32,18 +32,6 @@ _LEFT_BYTES = 512 * 1024
 _KEPT_RUNNING = ("gateway", "dispatcher", "flow server", "Prefect server", "Postgres")
 # A schema revision of the future, as a downgraded program meets it.
 _FUTURE = "9999"
-
-# libfaketime 0.9.10 refuses to sleep until a moment of the monotonic clock where it leaves that clock alone, and Python
-# sleeps in no other way.
-_SLEEP = """
-#include <errno.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request, struct timespec *left) {
-    return syscall(SYS_clock_nanosleep, clock, flags, request, left) ? errno : 0;
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -161,8 +149,7 @@ def jumping_clock(place: Place) -> str:
         "LD_PRELOAD": ":".join(libraries),
         "FAKETIME_TIMESTAMP_FILE": str(moment),
         "FAKETIME_CACHE_DURATION": "1",
-        # As on a machine whose date is set: what measures time goes on evenly.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        **EVEN_MEASURES,
     }
     with place.world.changing:
         place.world.stop()
@@ -236,20 +223,6 @@ def downgrade(place: Place) -> str:
 def wait(place: Place) -> None:
     """Let what was done last for some seconds."""
     time.sleep(place.chance.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS))
-
-
-def clock_libraries(folder: Path) -> list[str]:
-    """What is loaded into a process so that its clock can be set: libfaketime, and a mend of it; empty without them."""
-    faketime = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-    compiler = shutil.which("cc")
-    if faketime is None or compiler is None:
-        return []
-    mend = folder / "sleep.so"
-    if not mend.exists():
-        source = folder / "sleep.c"
-        source.write_text(_SLEEP)
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", str(mend), str(source)], check=True)
-    return [str(mend), str(faketime)]
 
 
 def _limited(place: Place, kind: int, limit: Callable[[psutil.Process], int]) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import io
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from blocks.custody.manifest import manifest_path
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.runs.run_lock import dead_runs
 from blocks.storage import open_backend
+from tests.fault.mounts import can_mount
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY
 
@@ -380,12 +380,6 @@ async def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(
 # A full disk ----------------------------------------------------------------------------------------------------------
 
 
-def _can_mount() -> bool:
-    """Whether this process has CAP_SYS_ADMIN, which is number 21: root has it, except in most containers."""
-    effective = re.search(r"CapEff:\s*([0-9a-f]+)", Path("/proc/self/status").read_text())
-    return effective is not None and bool(int(effective[1], 16) >> 21 & 1)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
@@ -396,7 +390,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-if _can_mount():
+if can_mount():
 
     async def test_a_full_disk_is_told_and_nothing_stays_on_it(
         catalog: Catalog, small_disk: Path, tmp_path: Path

@@ -6,6 +6,7 @@ The signature of an S3 request covers its Host header, so the request is passed 
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 from tests.stack_driver import PATIENCE_SECONDS
 
@@ -69,6 +70,7 @@ class Fault:
 
     refuse_with: tuple[int, str] | None = None  # status and code, once the body has been read
     answer_with: str | None = None  # the XML of an answer 200, once the body has been read
+    answer_by: Callable[[bytes], str] | None = None  # makes that answer of the body
     cut_request_after_bytes: int | None = None  # of the body; the connection is closed
     cut_answer_after_bytes: int | None = None  # of the body; the connection is closed
     flip_byte_of_request: bool = False  # the first of the body
@@ -79,6 +81,11 @@ class Fault:
 
 SERVICE_UNAVAILABLE = Fault(refuse_with=(503, "ServiceUnavailable"))
 BLACK_HOLE = Fault(hold_up_seconds=3600)
+
+
+def keys_of_deletion(body: bytes) -> list[str]:
+    """Return the object keys that the body of a DeleteObjects names."""
+    return [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body.decode())]
 
 
 def errors_of_keys(codes: dict[str, str]) -> str:
@@ -193,13 +200,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, _REFUSAL.format(code=code))
         elif fault.answer_with is not None:
             self._answer(200, fault.answer_with)
+        elif fault.answer_by is not None:
+            self._answer(200, fault.answer_by(b"".join(self._body())), is_read=True)
         else:
             self._pass_on(fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 -- the base class's names
 
-    def _answer(self, status: int, document: str) -> None:
-        for _ in self._body():
+    def _answer(self, status: int, document: str, *, is_read: bool = False) -> None:
+        for _ in () if is_read else self._body():
             pass
         content = b"" if self.command == "HEAD" else document.encode()
         self.send_response(status)
