@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from blocks.catalog import queries
+from blocks.catalog import queries, statistics_queries
 from blocks.catalog.artifact import MOST_BYTES, Artifact, Kind, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
@@ -251,14 +251,17 @@ class Catalog:
         return [Unfinished(**row) for row in await fetch_all(connection, queries.UNFINISHED_OF_RUN, {"run_id": run_id})]
 
     async def statistics(
-        self, connection: Connection, statement: str = queries.STATISTICS, values: Mapping[str, Any] | None = None
+        self,
+        connection: Connection,
+        statement: str = statistics_queries.STATISTICS,
+        values: Mapping[str, Any] | None = None,
     ) -> Row:
         """Return counts, bytes, oldest and newest of available files, in all, by kind and by stage.
 
         *statement* with its *values* may be another one that groups fewer files.
         """
         groups = await fetch_all(connection, statement, values or {})
-        return statistics_of(groups, await fetch_all(connection, queries.STATES, {}))
+        return statistics_of(groups, await fetch_all(connection, statistics_queries.STATES, {}))
 
 
 def statistics_of(groups: Sequence[Row], states: Sequence[Row]) -> Row:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from blocks.catalog import queries
+from blocks.catalog import maintenance_queries, queries
 from blocks.catalog.artifact import Artifact, Stored, artifact_of
 from blocks.catalog.catalog import UNPIN_GRACE, Catalog, Unfinished
 from blocks.catalog.json_columns import json_text
@@ -22,13 +22,15 @@ _NEVER = datetime.fromtimestamp(0, UTC)
 
 async def mark_verified(connection: Connection, artifact: Artifact) -> None:
     """Record that the stored bytes were read and are right; clears a mark of damage."""
-    await execute(connection, queries.MARK_VERIFIED, {"file_id": artifact.file_id, "location": artifact.location})
+    await execute(
+        connection, maintenance_queries.MARK_VERIFIED, {"file_id": artifact.file_id, "location": artifact.location}
+    )
 
 
 async def mark_damaged(connection: Connection, artifact: Artifact, damage: str) -> None:
     """Record that the stored bytes are changed or missing; the time of the first such finding stays."""
     values = {"file_id": artifact.file_id, "location": artifact.location, "damage": damage}
-    await execute(connection, queries.MARK_DAMAGED, values)
+    await execute(connection, maintenance_queries.MARK_DAMAGED, values)
 
 
 async def longest_unverified(catalog: Catalog, limit: int | None = None) -> AsyncIterator[Artifact]:
@@ -42,7 +44,7 @@ async def longest_unverified(catalog: Catalog, limit: int | None = None) -> Asyn
                 "after_file_id": last[1],
                 "limit": PAGE_ROWS if left is None else min(left, PAGE_ROWS),
             }
-            rows = await fetch_all(connection, queries.TO_VERIFY, values)
+            rows = await fetch_all(connection, maintenance_queries.TO_VERIFY, values)
         if not rows:
             return
         for row in rows:
@@ -64,7 +66,7 @@ class RecipientUse:
 
 async def by_recipient(connection: Connection) -> list[RecipientUse]:
     """Return counts of available files, expired ones too, by the recipient they are encrypted for."""
-    rows = await fetch_all(connection, queries.BY_RECIPIENT, {})
+    rows = await fetch_all(connection, maintenance_queries.BY_RECIPIENT, {})
     return [RecipientUse(**row) for row in rows]
 
 
@@ -74,7 +76,7 @@ async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIte
     while True:
         async with catalog.connection() as connection:
             values = {"recipient": recipient, "after": after, "limit": PAGE_ROWS}
-            rows = await fetch_all(connection, queries.NOT_ENCRYPTED_FOR, values)
+            rows = await fetch_all(connection, maintenance_queries.NOT_ENCRYPTED_FOR, values)
         if not rows:
             return
         for row in rows:
@@ -86,18 +88,18 @@ async def not_encrypted_for(catalog: Catalog, recipient: str | None) -> AsyncIte
 async def begin_move(connection: Connection, artifact: Artifact, spare_location: str) -> bool:
     """Announce a move of the bytes of *artifact* to another path. False when it is moving, has moved or is deleted."""
     values = {"file_id": artifact.file_id, "location": artifact.location, "spare_location": spare_location}
-    return await _changed_row(connection, queries.BEGIN_MOVE, values)
+    return await _changed_row(connection, maintenance_queries.BEGIN_MOVE, values)
 
 
 async def switch_move(connection: Connection, file_id: UUID, spare_location: str, stored: Stored) -> bool:
     """Point readers to the moved bytes; the old path becomes the spare one. False when the file is being deleted."""
     values = {"file_id": file_id, "spare_location": spare_location, **vars(stored)}
-    return await _changed_row(connection, queries.SWITCH_MOVE, values)
+    return await _changed_row(connection, maintenance_queries.SWITCH_MOVE, values)
 
 
 async def end_move(connection: Connection, file_id: UUID, spare_location: str) -> None:
     """Clear a spare path whose bytes are deleted. Idempotent."""
-    await execute(connection, queries.END_MOVE, {"file_id": file_id, "spare_location": spare_location})
+    await execute(connection, maintenance_queries.END_MOVE, {"file_id": file_id, "spare_location": spare_location})
 
 
 async def hold_location(connection: Connection, file_id: UUID) -> str | None:
@@ -106,13 +108,13 @@ async def hold_location(connection: Connection, file_id: UUID) -> str | None:
     Raises `CatalogUnavailable` when another transaction holds the row for ten seconds.
     """
     await execute(connection, queries.LOCK_TIMEOUT, {})
-    row = await fetch_optional(connection, queries.HOLD_LOCATION, {"file_id": file_id})
+    row = await fetch_optional(connection, maintenance_queries.HOLD_LOCATION, {"file_id": file_id})
     return str(row["location"]) if row else None
 
 
 async def interrupted_moves(connection: Connection) -> list[tuple[UUID, str]]:
     """Return file id and spare path of every unfinished move. Call it only under the rotation lock."""
-    rows = await fetch_all(connection, queries.INTERRUPTED_MOVES, {})
+    rows = await fetch_all(connection, maintenance_queries.INTERRUPTED_MOVES, {})
     return [(row["file_id"], str(row["spare_location"])) for row in rows]
 
 
@@ -124,30 +126,30 @@ async def restore(connection: Connection, artifact: Artifact) -> bool:
     values = {**vars(artifact), "metadata": json_text(artifact.metadata, "metadata")}
     values["grace_seconds"] = UNPIN_GRACE.total_seconds()
     values["report"] = json_text(artifact.report, "report")
-    return await _changed_row(connection, queries.RESTORE, values)
+    return await _changed_row(connection, maintenance_queries.RESTORE, values)
 
 
 async def known_files(connection: Connection, file_ids: list[UUID]) -> dict[UUID, str]:
     """Return those of *file_ids* that have a row which `restore` leaves as it is, with their location."""
-    rows = await fetch_all(connection, queries.KNOWN_FILES, {"file_ids": file_ids})
+    rows = await fetch_all(connection, maintenance_queries.KNOWN_FILES, {"file_ids": file_ids})
     return {row["file_id"]: str(row["location"]) for row in rows}
 
 
 async def renew_pending(connection: Connection, file_ids: list[UUID]) -> None:
     """Record that the writer of these `pending` rows lives now."""
-    await execute(connection, queries.RENEW_PENDING, {"file_ids": file_ids})
+    await execute(connection, maintenance_queries.RENEW_PENDING, {"file_ids": file_ids})
 
 
 async def left_between_states(connection: Connection, silent_for: timedelta) -> list[Unfinished]:
     """Return the `pending` rows whose writer has not renewed them *silent_for* so long, and all that are `deleting`."""
     values = {"silent_seconds": silent_for.total_seconds()}
-    return [Unfinished(**row) for row in await fetch_all(connection, queries.LEFT_BETWEEN_STATES, values)]
+    return [Unfinished(**row) for row in await fetch_all(connection, maintenance_queries.LEFT_BETWEEN_STATES, values)]
 
 
 async def hold_abandoned(connection: Connection, file_id: UUID, silent_for: timedelta) -> bool:
     """Lock the `pending` row until the caller's transaction ends, if it is still abandoned and no other locks it."""
     values = {"file_id": file_id, "silent_seconds": silent_for.total_seconds()}
-    return await _changed_row(connection, queries.HOLD_ABANDONED, values)
+    return await _changed_row(connection, maintenance_queries.HOLD_ABANDONED, values)
 
 
 async def _changed_row(connection: Connection, statement: str, values: Mapping[str, object]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from blocks.catalog import queries
+from blocks.catalog import queries, statistics_queries
 from blocks.postgres import Connection, execute, fetch_all, fetch_row
 
 # A bare number would do, if no other program took the same for its advisory lock.
@@ -92,7 +92,7 @@ async def states_of_paths(connection: Connection, paths: Sequence[str]) -> dict[
 
 async def count_by_state(connection: Connection) -> Mapping[str, int]:
     """Return the number of rows in each state."""
-    return {str(row["state"]): int(row["count"]) for row in await fetch_all(connection, queries.STATES, {})}
+    return {str(row["state"]): int(row["count"]) for row in await fetch_all(connection, statistics_queries.STATES, {})}
 
 
 async def time_of_catalog(connection: Connection) -> datetime:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from blocks.catalog import KINDS, queries
+from blocks.catalog import KINDS, maintenance_queries
 from blocks.custody.custody import Custody
 from blocks.custody.manifest import is_manifest_path, is_sealed
 from blocks.errors import BlobMissing, InvalidSettings, UnsafeKey
@@ -52,14 +52,14 @@ async def foreign_files(custody: Custody) -> int:
         return 0
     async with custody.catalog.connection() as connection:
         await execute(connection, "set statement_timeout = '5s'", {})
-        return int((await fetch_row(connection, queries.FOREIGN_FILES, {"ours": ours}))["files"])
+        return int((await fetch_row(connection, maintenance_queries.FOREIGN_FILES, {"ours": ours}))["files"])
 
 
 def _recorded(settings: Settings) -> tuple[int, str | None, bool]:
     """Return the number of encrypted files, a recipient that was recorded, and whether there is no row at all."""
     try:
         with connect(settings.required_database_url) as connection, postgres_errors("look for encrypted files"):
-            row = connection.execute(queries.ENCRYPTED_FILES).fetchone()
+            row = connection.execute(maintenance_queries.ENCRYPTED_FILES).fetchone()
     except InvalidSettings as exc:
         if exc.context.get("sqlstate") != _NO_TABLE:
             raise

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 import orjson
 
-from blocks.catalog import Catalog, Connection, queries
+from blocks.catalog import Catalog, Connection, queries, statistics_queries
 from blocks.catalog.artifact import MOST_BYTES
 from blocks.catalog.catalog import statistics_of
 from blocks.errors import PlanExecuted, PlanNotFound, WaybillError
@@ -120,7 +120,7 @@ async def make_plan(catalog: Catalog, policy: RetentionPolicy, *, kept_limit: in
         await execute(connection, _ONE_STATE, {})
         await execute(connection, _WORK_MEMORY, {})
         values, totals = await judge(connection, policy)
-        statistics = statistics_of(totals, await fetch_all(connection, queries.STATES, {}))
+        statistics = statistics_of(totals, await fetch_all(connection, statistics_queries.STATES, {}))
         decided = await fetch_all(connection, judging.FOUND_GROUPS, values)
         going = sum(int(row["files"]) for row in decided if row["rule"] in REMOVING)
         over_cap = max(0, going - policy.cap(int(statistics["total"]["count"])))

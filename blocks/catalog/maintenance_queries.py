@@ -1,0 +1,140 @@
+"""The SQL by which files are verified, moved, restored, and cleared up after writers that have died; pure."""
+
+from __future__ import annotations
+
+from blocks.catalog.queries import COLUMNS, READABLE
+
+# Interrupted writes ---------------------------------------------------------------------------------------------------
+
+# Of a pending row the time of creation is when its writer last showed that it lives.
+RENEW_PENDING = """
+    update artifacts set created_at = clock_timestamp() where file_id = any(%(file_ids)s) and state = 'pending'
+"""
+
+_ABANDONED = "state = 'pending' and created_at < clock_timestamp() - make_interval(secs => %(silent_seconds)s)"
+
+LEFT_BETWEEN_STATES = f"""
+    select file_id, state, array_remove(array[location, spare_location], null) as locations from artifacts
+     where state in ('pending', 'deleting') and (state = 'deleting' or {_ABANDONED})
+     order by file_id
+"""
+
+HOLD_ABANDONED = f"""
+    select file_id from artifacts where file_id = %(file_id)s and {_ABANDONED} for update skip locked
+"""
+
+# Verification, keys, moves, restoring ---------------------------------------------------------------------------------
+
+# A mark is valid for the bytes that were read: a file that has moved meanwhile keeps its marks.
+MARK_VERIFIED = """
+    update artifacts set verified_at = clock_timestamp(), damaged_at = null, damage = null
+     where file_id = %(file_id)s and location = %(location)s and state = 'available'
+"""
+
+MARK_DAMAGED = """
+    update artifacts set damaged_at = coalesce(damaged_at, clock_timestamp()), damage = %(damage)s
+     where file_id = %(file_id)s and location = %(location)s and state = 'available'
+"""
+
+# Never verified files first, then the longest unverified. Paged by key set, since verifying changes the order.
+TO_VERIFY = f"""
+    select {COLUMNS} from artifacts
+     where {READABLE} and (verified_at is null or verified_at < %(before)s)
+       and (coalesce(verified_at, 'epoch'), file_id) > (%(after_verified_at)s, %(after_file_id)s)
+     order by coalesce(verified_at, 'epoch'), file_id
+     limit %(limit)s
+"""
+
+# Expired files too: their bytes stay until they are deleted.
+NOT_ENCRYPTED_FOR = f"""
+    select {COLUMNS} from artifacts
+     where state = 'available' and encrypted_for is distinct from %(recipient)s and file_id > %(after)s
+     order by file_id
+     limit %(limit)s
+"""
+
+BY_RECIPIENT = """
+    select encrypted_for, count(*) as files, least(sum(stored_size), 9223372036854775807)::bigint as bytes,
+           count(*) filter (where damaged_at is null) as undamaged
+      from artifacts
+     where state = 'available'
+     group by encrypted_for
+"""
+
+# Files that need a key, a recipient (of a deleted file where none is stored), and whether there is no row at all.
+ENCRYPTED_FILES = """
+    select (select count(*) from artifacts where state = 'available' and encrypted_for is not null) as files,
+           coalesce(
+               (select encrypted_for from artifacts where state = 'available' and encrypted_for is not null limit 1),
+               (select encrypted_for from artifacts where encrypted_for is not null limit 1)
+           ) as recipient,
+           not exists (select from artifacts) as is_empty
+"""
+
+FOREIGN_FILES = """
+    select case
+               when exists (select from artifacts where state = 'available' and encrypted_for = any(%(ours)s)) then 0
+               else (select count(*) from artifacts where state = 'available' and encrypted_for is not null)
+           end as files
+"""
+
+# A move records its new path first, so that a crash leaves no blob that no row knows.
+BEGIN_MOVE = """
+    update artifacts set spare_location = %(spare_location)s
+     where file_id = %(file_id)s and location = %(location)s and state = 'available' and spare_location is null
+    returning file_id
+"""
+
+# From here on readers use the new bytes; the old path is the spare one.
+SWITCH_MOVE = """
+    update artifacts
+       set location = spare_location, spare_location = location, size = %(size)s, sha256 = %(sha256)s,
+           stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
+           header_sha256 = %(header_sha256)s, verified_at = clock_timestamp(), damaged_at = null, damage = null
+     where file_id = %(file_id)s and spare_location = %(spare_location)s and state = 'available'
+    returning file_id
+"""
+
+END_MOVE = """
+    update artifacts set spare_location = null where file_id = %(file_id)s and spare_location = %(spare_location)s
+"""
+
+INTERRUPTED_MOVES = """
+    select file_id, spare_location from artifacts where spare_location is not null order by file_id
+"""
+
+HOLD_LOCATION = "select location from artifacts where file_id = %(file_id)s for update"
+
+# A file that the retention has removed comes back where its bytes are there again; one that was deleted by request does
+# not. An expiry that has passed moves, so that the next run does not remove it again.
+_REVIVABLE = "state = 'deleted' and removed_because is not null"
+
+# Any other existing row holds more than its manifest and is kept.
+RESTORE = f"""
+    with revived as (
+        update artifacts
+           set state = 'available', deleted_at = null, removed_because = null, extended_at = clock_timestamp(),
+               expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s)),
+               size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s,
+               encrypted_for = %(encrypted_for)s, header_sha256 = %(header_sha256)s, verified_at = null,
+               damaged_at = null, damage = null
+         where file_id = %(file_id)s and location = %(location)s and {_REVIVABLE}
+        returning file_id
+    ), restored as (
+        insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
+                               stage_key, run_id, media_type, size, sha256, stored_size, stored_sha256, location,
+                               metadata, report, created_at, expires_at, encrypted_for, header_sha256)
+        values (%(file_id)s, 'available', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
+                %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(size)s, %(sha256)s, %(stored_size)s,
+                %(stored_sha256)s, %(location)s, %(metadata)s, %(report)s, %(created_at)s, %(expires_at)s,
+                %(encrypted_for)s, %(header_sha256)s)
+        on conflict do nothing
+        returning file_id, run_id, source_file
+    ), delivered as (
+        insert into run_outputs (run_id, file_id, source_file, reused)
+        select run_id, file_id, source_file, false from restored where run_id is not null
+    )
+    select file_id from restored union all select file_id from revived
+"""
+
+KNOWN_FILES = f"select file_id, location from artifacts where file_id = any(%(file_ids)s) and not ({_REVIVABLE})"
