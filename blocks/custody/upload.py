@@ -1,6 +1,6 @@
 """Store a file while it still arrives over the network, in constant memory.
 
-The event loop hands over pieces; a thread hashes, encrypts and writes them; the faster one waits for the other. Unless
+The event loop queues chunks; a thread hashes, encrypts and writes them; the faster one waits for the other. Unless
 `keep` is called, the write is undone: also after an error, or when the sender disconnects.
 """
 
@@ -23,8 +23,8 @@ from blocks.storage import CHUNK_BYTES
 
 T = TypeVar("T")
 
-# Pieces of `CHUNK_BYTES` queued for the thread: enough that it never waits for a fast sender.
-_QUEUED_PIECES = 3
+# Chunks of `CHUNK_BYTES` queued for the thread: enough that it never waits for a fast sender.
+_QUEUED_CHUNKS = 3
 
 
 class Discarded(WaybillError):
@@ -46,49 +46,49 @@ async def streaming_upload(custody: Custody, draft: Draft) -> AsyncGenerator[Str
 
 
 class StreamingUpload:
-    """One arriving file: `write` its pieces, then `finish`, then `keep`; `discard` ends it in any case."""
+    """One upload: `write` its content, then `finish`, then `keep`; `discard` ends it in any case."""
 
     # One task (`_storing`) runs `Custody.fill` from beginning to end. Everything else synchronises with it:
     #
-    # - `_pieces`, a queue, carries bytes to the thread in which `fill` hashes, encrypts and writes. None ends the
-    #   content; an exception aborts it.
-    # - `_room`, a semaphore, bounds that queue. The thread releases it for each piece it takes; so does the end of
-    #   `_storing`, because a writer must not wait for a thread that is gone.
+    # - `_chunks` is the queue of the thread in which `fill` hashes, encrypts and writes. None ends the content; an
+    #   exception aborts it.
+    # - `_free_slots`, a semaphore, bounds that queue. The thread releases it for each chunk it takes; so does the end
+    #   of `_storing`, because `write` must not wait for a thread that has ended.
     # - `_stored`, a future, is set by `fill` when all bytes are in the storage: `finish` waits for it.
     # - `_description`, a future, is what `fill` waits for then. `keep` sets it, and `fill` makes the file available;
     #   `discard` sets it to `Discarded`, and `fill` undoes the write.
     #
-    # Order: write* -> finish (None, `_stored`) -> keep (`_description`) -> the end of `_storing`. `discard` may come
-    # at any point of it and does nothing after `keep`.
+    # Order: write* -> finish (None, `_stored`) -> keep (`_description`) -> the end of `_storing`. `discard` may be
+    # called at any time and does nothing after `keep`.
 
     def __init__(self, custody: Custody, reservation: Reservation) -> None:
         loop = asyncio.get_running_loop()
         self.reservation = reservation
         self._custody = custody
-        self._pieces: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
-        self._room = asyncio.Semaphore(_QUEUED_PIECES)
+        self._chunks: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
+        self._free_slots = asyncio.Semaphore(_QUEUED_CHUNKS)
         self._buffer = io.BytesIO()
         self._stored: asyncio.Future[Stored] = loop.create_future()
         self._description: asyncio.Future[Draft] = loop.create_future()
         self._make_available: MakeAvailable | None = None
         self._storing = asyncio.create_task(self._store(loop))
-        self._storing.add_done_callback(lambda _: self._room.release())
+        self._storing.add_done_callback(lambda _: self._free_slots.release())
 
-    async def write(self, piece: bytes) -> None:
-        """Hand over the next *piece*; wait while the storage is slower. Raises what storing raised."""
-        rest = memoryview(piece)
+    async def write(self, content: bytes) -> None:
+        """Queue the next *content*; wait while the storage is slower. Raises what storing raised."""
+        rest = memoryview(content)
         # Exactly `CHUNK_BYTES` at a time: that is what is encrypted at a time, so it need not be joined again.
         while self._buffer.tell() + len(rest) >= CHUNK_BYTES:
             missing = CHUNK_BYTES - self._buffer.tell()
             self._buffer.write(rest[:missing])
             rest = rest[missing:]
-            await self._hand_over()
+            await self._queue_chunk()
         self._buffer.write(rest)
 
     async def finish(self) -> Stored:
         """End the content, and wait until all of it is in the storage. Raises what storing raised."""
-        await self._hand_over()
-        self._pieces.put(None)
+        await self._queue_chunk()
+        self._chunks.put(None)
         await asyncio.wait([self._stored, self._storing], return_when=asyncio.FIRST_COMPLETED)
         self._raise_error()
         return self._stored.result()
@@ -117,20 +117,20 @@ class StreamingUpload:
         if not self._description.done():
             self._description.set_exception(Discarded("not kept"))
             self._description.exception()  # mark as retrieved, also when `fill` does not wait for it
-        self._pieces.put(Discarded("not kept"))  # ends the thread, unless it has ended already
+        self._chunks.put(Discarded("not kept"))  # ends the thread, unless it has ended already
         with suppress(WaybillError):
             await self._storing
 
-    async def _hand_over(self) -> None:
-        await self._room.acquire()
+    async def _queue_chunk(self) -> None:
+        await self._free_slots.acquire()
         self._raise_error()
-        # Without a copy: a `BytesIO` gives its own buffer away.
-        self._pieces.put(self._buffer.getvalue())
+        # Without a copy: `BytesIO.getvalue` shares its buffer.
+        self._chunks.put(self._buffer.getvalue())
         self._buffer = io.BytesIO()
 
     def _raise_error(self) -> None:
         if self._storing.done():
-            self._room.release()
+            self._free_slots.release()
             self._storing.result()
 
     async def _store(self, loop: asyncio.AbstractEventLoop) -> Artifact:
@@ -156,9 +156,9 @@ class StreamingUpload:
             executor.shutdown(wait=False)  # its work has ended
 
     def _content(self, loop: asyncio.AbstractEventLoop) -> Iterator[bytes]:
-        """Yield the queued pieces, in the thread that stores them."""
-        while (piece := self._pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            loop.call_soon_threadsafe(self._room.release)
-            yield piece
+        """Yield the queued chunks, in the thread that stores them."""
+        while (chunk := self._chunks.get()) is not None:
+            if isinstance(chunk, BaseException):
+                raise chunk
+            loop.call_soon_threadsafe(self._free_slots.release)
+            yield chunk

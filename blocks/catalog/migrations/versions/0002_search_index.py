@@ -23,7 +23,7 @@ _UP = (
         ingested_at      timestamptz not null default clock_timestamp()
     )
     """,
-    "comment on table indexed_documents is 'One row per document content that search knows, whatever run brought it.'",
+    "comment on table indexed_documents is 'One row per document content that is indexed, whichever run indexed it.'",
     "comment on column indexed_documents.created is 'As the document says it, often only a year or a day.'",
     "comment on column indexed_documents.stemmer is 'Text search configuration of the language; simple if there is none.'",
     "comment on column indexed_documents.stage_key is 'The ingestion that wrote the present rows.'",

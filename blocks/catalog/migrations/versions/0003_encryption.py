@@ -1,4 +1,4 @@
-"""Encryption, damage and rotation: whom a stored file is encrypted for, and when its bytes were last found right."""
+"""Encryption, damage and rotation: the recipient of a stored file, and when its bytes were last verified."""
 
 from alembic import op
 
@@ -18,10 +18,10 @@ _UP = (
         add constraint artifacts_damage check ((damaged_at is null) = (damage is null))
     """,
     "comment on column artifacts.encrypted_for is 'The age recipient the stored bytes are encrypted for; null: they are the content itself.'",
-    "comment on column artifacts.header_sha256 is 'Hash of the age header. It seals the file key, so whoever swaps two stored files is found before a byte is read.'",
-    "comment on column artifacts.verified_at is 'When the stored bytes were last read and found right.'",
+    "comment on column artifacts.header_sha256 is 'SHA-256 of the age header, which holds the encrypted file key: a stored file that was exchanged for another one is detected before a byte is read.'",
+    "comment on column artifacts.verified_at is 'When the stored bytes were last read and verified.'",
     "comment on column artifacts.damaged_at is 'When the stored bytes were first found to be changed or missing; damage says how.'",
-    "comment on column artifacts.spare_location is 'A key where bytes of this file may lie beside its location, and are to be removed: a move is under way or was interrupted.'",
+    "comment on column artifacts.spare_location is 'A second path where bytes of this file may be stored, and are to be removed: a move is under way or was interrupted.'",
     "create index artifacts_by_verification on artifacts (coalesce(verified_at, 'epoch'), file_id) where state = 'available'",
     "create index artifacts_by_recipient on artifacts (encrypted_for, file_id) where state = 'available'",
     "create index artifacts_moving on artifacts (file_id) where spare_location is not null",

@@ -1,4 +1,4 @@
-"""Webhooks: events, the endpoints they go to, their deliveries and every attempt; how far Prefect's history was read."""
+"""Webhooks: events, endpoints, deliveries and attempts; up to when Prefect's history was read."""
 
 from alembic import op
 
@@ -18,9 +18,9 @@ _UP = (
         check ((previous_sealed is null) = (previous_until is null))
     )
     """,
-    "comment on table webhook_secrets is 'What webhooks are signed with; sealed, so that whoever reads the database can sign nothing.'",
-    "comment on column webhook_secrets.shared is 'The one secret of all addresses that are given with a run.'",
-    "comment on column webhook_secrets.previous_sealed is 'The secret before the last rotation; signs beside the new one until previous_until.'",
+    "comment on table webhook_secrets is 'Secrets that sign webhooks; encrypted, so that read access to the database is not enough to sign.'",
+    "comment on column webhook_secrets.shared is 'The one secret of all URLs that are given with a run.'",
+    "comment on column webhook_secrets.previous_sealed is 'The secret before the last rotation; signs in addition to the new one until previous_until.'",
     "create unique index webhook_secrets_shared on webhook_secrets (shared) where shared",
     """
     create table webhook_endpoints (
@@ -39,17 +39,17 @@ _UP = (
         owner            uuid,
         owned_until      timestamptz,
         created_at       timestamptz not null default clock_timestamp(),
-        -- What is not removed can be signed for.
+        -- An endpoint that is not removed has a secret.
         check (state = 'removed' or secret_id is not null),
         check ((held_until is null) = (held_because is null)),
         check ((owner is null) = (owned_until is null))
     )
     """,
     "comment on column webhook_endpoints.origin is 'registered by a person, following a Prefect block, or given with a run.'",
-    "comment on column webhook_endpoints.event_types is 'What it wants to be told; null: everything.'",
-    "comment on column webhook_endpoints.failures is 'Attempts that failed since the last success; too many, and it is left alone for a while.'",
-    "comment on column webhook_endpoints.owner is 'The dispatcher that sends to it. One at a time, until owned_until unless renewed: so its limits hold for any number of dispatchers.'",
-    # An address may be longer than what a B-tree takes as a key.
+    "comment on column webhook_endpoints.event_types is 'Event types that are sent to it; null: all.'",
+    "comment on column webhook_endpoints.failures is 'Attempts that failed since the last success; after too many, attempts pause.'",
+    "comment on column webhook_endpoints.owner is 'The dispatcher that has its lease, which ends at owned_until unless renewed. There is one at a time, so that the limits of an endpoint hold for any number of dispatchers.'",
+    # A URL may be longer than a key of a B-tree may be.
     "create unique index webhook_endpoints_of_runs on webhook_endpoints (md5(url)) where origin = 'run' and state <> 'removed'",
     "create unique index webhook_endpoints_of_blocks on webhook_endpoints (name) where origin = 'block' and state <> 'removed'",
     """
@@ -59,7 +59,7 @@ _UP = (
         recorded_at timestamptz not null default clock_timestamp()
     )
     """,
-    "comment on table webhook_runs is 'Where a run that was given an address of its own is told about.'",
+    "comment on table webhook_runs is 'The endpoint of a run that was given a webhook URL of its own.'",
     """
     create table webhook_events (
         event_id    text primary key,
@@ -72,13 +72,13 @@ _UP = (
         whole_body  bytea
     )
     """,
-    "comment on column webhook_events.event_id is 'evt_ and the id of the Prefect state, or one computed from what happened: the same is never told twice.'",
-    "comment on column webhook_events.task_id is 'The flow run; null where no run is behind it.'",
-    "comment on column webhook_events.body is 'The very bytes that are sent and signed.'",
-    "comment on column webhook_events.whole_body is 'What the link in a thinned body leads to.'",
+    "comment on column webhook_events.event_id is 'evt_ and the id of the Prefect state, or a UUID computed from what happened: nothing is recorded twice.'",
+    "comment on column webhook_events.task_id is 'The flow run; null for an event without a run.'",
+    "comment on column webhook_events.body is 'The bytes that are signed and sent.'",
+    "comment on column webhook_events.whole_body is 'The whole payload, which the link in a shortened body leads to.'",
     "create index webhook_events_by_time on webhook_events (recorded_at desc, event_id)",
     "create index webhook_events_by_task on webhook_events (task_id, occurred_at)",
-    # Runs that were told as crashed and may come to another end.
+    # Runs whose crash was recorded, and which may still end otherwise.
     "create index webhook_events_crashed on webhook_events (recorded_at) where event_type = 'task_crashed'",
     """
     create table webhook_deliveries (
@@ -94,7 +94,7 @@ _UP = (
         check ((state = 'pending') = (settled_at is null))
     ) with (fillfactor = 80)
     """,
-    "comment on column webhook_deliveries.attempts is 'Attempts since it was made or replayed; what the schedule counts by.'",
+    "comment on column webhook_deliveries.attempts is 'Attempts since it was created or replayed, by which the schedule counts.'",
     "create index webhook_deliveries_due on webhook_deliveries (endpoint_id, due_at, delivery_id) where state = 'pending'",
     "create index webhook_deliveries_by_time on webhook_deliveries (created_at desc, delivery_id desc)",
     "create index webhook_deliveries_by_endpoint on webhook_deliveries (endpoint_id, created_at desc, delivery_id desc)",
@@ -112,7 +112,7 @@ _UP = (
     )
     """,
     "comment on column webhook_attempts.status is 'The HTTP status; null where none was received.'",
-    "comment on column webhook_attempts.answer is 'The beginning of the answer''s body, for whoever looks for the reason of a failure.'",
+    "comment on column webhook_attempts.answer is 'The beginning of the response body, which may say why an attempt failed.'",
     "create index webhook_attempts_by_delivery on webhook_attempts (delivery_id, attempt_id)",
     """
     create table webhook_history_read (
@@ -121,8 +121,8 @@ _UP = (
         read_until timestamptz not null default clock_timestamp()
     )
     """,
-    "comment on table webhook_history_read is 'Up to where Prefect''s state history was compared with the events.'",
-    "comment on column webhook_history_read.began_at is 'What ran before webhooks were there is not told afterwards.'",
+    "comment on table webhook_history_read is 'Up to when Prefect''s state history was compared with the events.'",
+    "comment on column webhook_history_read.began_at is 'States before this time get no event.'",
     "insert into webhook_history_read default values",
     """
     create table webhook_runs_read (
@@ -131,7 +131,7 @@ _UP = (
         read_at  timestamptz not null default clock_timestamp()
     )
     """,
-    "comment on table webhook_runs_read is 'The last state of a run up to which its whole history has been told.'",
+    "comment on table webhook_runs_read is 'The last state of a run up to which all events of it are recorded.'",
     "create index webhook_runs_read_by_time on webhook_runs_read (read_at)",
 )
 

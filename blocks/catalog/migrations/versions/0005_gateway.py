@@ -1,4 +1,4 @@
-"""The gateway: who may use it, what was done through it, requests that are made once, and files that stay."""
+"""The gateway: API keys, the audit log, idempotent requests, and pinned files."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "0004"
 
 _UP = (
     "alter table artifacts add column pinned_at timestamptz, add column pin_note text check (pin_note is null or pinned_at is not null)",
-    "comment on column artifacts.pinned_at is 'Since when the file stays whatever its expires_at says; null: it goes when its time is over.'",
+    "comment on column artifacts.pinned_at is 'Since when the file is pinned, and kept past expires_at; null: it is not pinned.'",
     """
     create table api_keys (
         key_id              text primary key check (length(key_id) = 12),
@@ -21,8 +21,8 @@ _UP = (
         last_used_at        timestamptz
     )
     """,
-    "comment on table api_keys is 'Keys for the HTTP API. Of the secret, 32 random bytes, only the hash is here.'",
-    "comment on column api_keys.requests_per_minute is 'Null: as many as the gateway allows by default.'",
+    "comment on table api_keys is 'Keys for the HTTP API. Of the secret, 32 random bytes, only the hash is stored.'",
+    "comment on column api_keys.requests_per_minute is 'Null: the default of the gateway.'",
     """
     create table audit_log (
         entry_id    bigint generated always as identity primary key,
@@ -36,7 +36,7 @@ _UP = (
         detail      jsonb not null default '{}'
     )
     """,
-    "comment on column audit_log.actor is 'key:ID for an API key, link for whoever had a signed link, cli:NAME for the account that ran a command.'",
+    "comment on column audit_log.actor is 'key:ID for an API key, link for the holder of a signed link, cli:NAME for the account that ran a command.'",
     "create index audit_log_by_time on audit_log (recorded_at desc, entry_id desc)",
     "create index audit_log_by_file on audit_log (file_id, entry_id desc) where file_id is not null",
     "create index audit_log_by_actor on audit_log (actor, entry_id desc)",
@@ -54,9 +54,9 @@ _UP = (
         check (answer is null or fingerprint is not null)
     )
     """,
-    "comment on table idempotent_requests is 'Requests with an Idempotency-Key: sent again, they get the answer of the first.'",
-    "comment on column idempotent_requests.claim is 'Who is at it, until claimed_until unless renewed; a gateway that was killed lets go by itself.'",
-    "comment on column idempotent_requests.fingerprint is 'Hash of what was asked for, so that another request under the same key is told apart.'",
+    "comment on table idempotent_requests is 'Requests with an Idempotency-Key: a repeated one gets the response of the first.'",
+    "comment on column idempotent_requests.claim is 'The lease of the gateway that processes the request, which ends at claimed_until unless renewed: also when that gateway was killed.'",
+    "comment on column idempotent_requests.fingerprint is 'Hash of the request, so that another request with the same key is detected.'",
     "create index idempotent_requests_by_time on idempotent_requests (created_at)",
 )
 
