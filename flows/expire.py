@@ -30,7 +30,7 @@ from blocks.runs.sweep import sweep_home
 from blocks.settings import Settings, current_settings
 from blocks.webhooks.event_links import EventLinks
 from flows.expiry.tables import outcome, report_table, statistics_page, sweep_outcome
-from flows.schedules import later_run_is_due
+from flows.schedules import is_done_already, skipped
 from tasks.expiry import Report, retention_policy, run_retention
 
 # Of ten thousand files a hundred may fail and be tried again by the next run, before a person has to look.
@@ -72,8 +72,8 @@ async def expire_artifacts(
         max_failed_share: The run fails when more than this share of the files cannot be deleted. Those that an earlier
             run could not delete either count in runs of all kinds alone.
     """
-    if await later_run_is_due():
-        return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})
+    if await is_done_already():
+        return skipped()
     settings = current_settings()
     chosen = _policy(settings, policy, kinds)
     run_id = UUID(str(cast("str", flow_run.id)))

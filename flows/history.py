@@ -23,7 +23,7 @@ from blocks.history.runs import RunTrimmer
 from blocks.history.statements import NAMES
 from blocks.runs.home_id import home_id
 from blocks.settings import Settings, current_settings
-from flows.schedules import later_run_is_due
+from flows.schedules import is_done_already, skipped
 
 ARTIFACT_KEY = "trimmed-history"
 
@@ -119,8 +119,8 @@ async def trim_history(
         dry_run: Count what would go; remove nothing.
         max_seconds: After this time the rest is left to the next run.
     """
-    if await later_run_is_due():
-        return Completed(name="Skipped", message="a later run is due already", data={"skipped": True})
+    if await is_done_already():
+        return skipped()
     trimmed = await trim(
         current_settings(), history=_period(history), audit=_period(audit), dry_run=dry_run, max_seconds=max_seconds
     )

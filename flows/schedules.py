@@ -1,43 +1,52 @@
-"""Runs of a schedule that has fallen behind: only the newest one that is due does the work."""
+"""Runs of a schedule that has fallen behind: one of them does the work of all.
+
+A run is needless once another one *has done* the same work since this one was due. It is never needless because another
+one *will*: until that one begins, the limit of the deployment may cancel it, or its process may end, and then neither
+would have done it.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from typing import Any
 
-from prefect import get_client, get_run_logger
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect import State, get_client, get_run_logger
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
+from prefect.states import Completed
+
+# The name of the state of a needless run, which has done nothing.
+_SKIPPED = "Skipped"
 
 
-async def later_run_is_due() -> bool:
-    """Return whether a later run of this run's deployment is due already and waits, so that this one is needless.
+def skipped() -> State[dict[str, Any]]:
+    """Return the state of a run that was needless."""
+    return Completed(name=_SKIPPED, message="another run has done this since it was due", data={"skipped": True})
 
-    After an outage Prefect hands out all runs that were missed. False where Prefect does not answer, and for a run that
-    no schedule has made. A run that has left the queue does not count: the limit of the deployment may cancel it.
+
+async def is_done_already() -> bool:
+    """Return whether another run of this run's deployment has done the same work since this one was due.
+
+    After an outage Prefect hands out all runs that were missed, and while a long run works others wait. False where
+    Prefect does not answer, and for a run that no schedule has made.
     """
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
     if run is None or run.deployment_id is None or run.expected_start_time is None or not run.auto_scheduled:
         return False
-    later = FlowRunFilter(
-        id=FlowRunFilterId(not_any_=[run.id]),
-        deployment_id=FlowRunFilterDeploymentId(any_=[run.deployment_id]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
-        expected_start_time=FlowRunFilterExpectedStartTime.model_validate(
-            {"after_": run.expected_start_time, "before_": datetime.now(UTC)}
-        ),
+    done_since = FlowRunFilter.model_validate(
+        {
+            "id": {"not_any_": [run.id]},
+            "deployment_id": {"any_": [run.deployment_id]},
+            "state": {"type": {"any_": [StateType.COMPLETED]}, "name": {"not_any_": [_SKIPPED]}},
+            "start_time": {"after_": run.expected_start_time},
+        }
     )
     try:
         async with get_client() as client:
-            return await client.count_flow_runs(flow_run_filter=later) > 0
+            done = await client.read_flow_runs(flow_run_filter=done_since)
     except Exception as error:  # noqa: BLE001 - doing the work is right, too
-        get_run_logger().warning("whether a later run is due is unknown: %s", error)
+        get_run_logger().warning("whether another run has done this already is unknown: %s", error)
         return False
+    # A dry run, or one of other kinds of files, has done something else.
+    return any(other.parameters == run.parameters for other in done)

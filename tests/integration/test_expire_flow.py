@@ -10,11 +10,9 @@ from typing import Any, cast
 
 import psycopg
 import pytest
-import yaml
 from prefect.artifacts import Artifact as PrefectArtifact
 from prefect.client.orchestration import PrefectClient
-from prefect.context import FlowRunContext
-from prefect.states import Scheduled, State
+from prefect.states import State
 
 from blocks.catalog import Artifact
 from blocks.custody import Custody
@@ -22,7 +20,6 @@ from blocks.open_custody import open_custody
 from blocks.retention import RetentionPolicy, make_plan
 from blocks.settings import Settings
 from flows.expire import expire_artifacts
-from flows.schedules import later_run_is_due
 from tests.integration.conftest import Workspace
 from tests.integration.custody_place import draft
 
@@ -145,34 +142,6 @@ async def test_what_an_outage_left_is_finished_by_the_next_run(workspace: Worksp
     report = await (await run()).aresult()
     assert report["counts"]["finished"] == 2
     assert (str(plan.plan_id), "done") in rows(workspace, "select plan_id::text, state from retention_plans")
-
-
-async def test_a_run_is_needless_when_a_later_one_is_due(client: PrefectClient) -> None:
-    deployment_id = await cast("Any", (await expire_artifacts.ato_deployment(name="behind")).apply())
-    now = datetime.now(UTC)
-    early, late = [
-        await client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=now - age * HOUR))
-        for age in (3, 2)
-    ]
-    await client.create_flow_run_from_deployment(deployment_id, state=Scheduled(scheduled_time=now + HOUR))
-    for one, by_schedule, needless in ((early, True, True), (late, True, False), (early, False, False)):
-        found = (await client.read_flow_run(one.id)).model_copy(update={"auto_scheduled": by_schedule})
-        with FlowRunContext.model_construct(flow_run=found):
-            assert await later_run_is_due() is needless
-    await client.delete_deployment(deployment_id)
-
-
-def test_the_deployments_have_schedules_that_do_not_pile_up() -> None:
-    found = {
-        one["name"]: one
-        for one in yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
-        if one["entrypoint"] == "flows/expire.py:expire_artifacts"
-    }
-    crons = {name: one["schedules"][0]["cron"] for name, one in found.items()}
-    assert (crons["nightly"], crons["transfers"]) == ("0 2 * * *", "*/5 * * * *") and len(crons) == 3
-    for one in found.values():
-        assert one["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-        expire_artifacts.validate_parameters(one["parameters"])
 
 
 def test_the_form_of_a_run_describes_every_field() -> None:
