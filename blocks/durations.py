@@ -1,27 +1,48 @@
-"""Durations as people type them, one number and one unit: ``90s``, ``15m``, ``1h``, ``7d``; pure."""
+"""Durations as people type them, one number and one unit: ``90s``, ``15m``, ``1h``, ``7d``; pure.
+
+Whatever `format_duration` writes, `parse_duration` reads back to the same value.
+"""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
+from typing import overload
 
 from blocks.errors import InvalidOptions
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# Seven digits of days exceed every calendar and fit into a timedelta.
 # A thousand years; Python's calendar ends with the year 9999.
 LONGEST_PERIOD = timedelta(days=365_000)
-_FORM = re.compile(r"([0-9]{1,7})([smhd])")
+# Seven digits of days exceed every calendar and fit into a timedelta; their seconds have twelve. Only seconds may have
+# a fraction, down to the microsecond: a setting that is a number may be any length, and is written in seconds then.
+DURATION_PATTERN = r"^([0-9]{1,7}[mhd]|[0-9]{1,12}(\.[0-9]{1,6})?s)$"
+_FORM = re.compile(r"([0-9]{1,7})([mhd])|([0-9]{1,12}(?:\.[0-9]{1,6})?)(s)")
+_LONGEST = timedelta(days=9_999_999)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration that *text* such as ``15m`` means; at least a second. Raises `InvalidOptions`."""
+    """Return the duration that *text* such as ``15m`` means, above 0. Raises `InvalidOptions`."""
     found = _FORM.fullmatch(text.strip())
-    if found is None or int(found[1]) == 0:
+    seconds = Decimal(found[1] or found[3]) * _SECONDS[found[2] or found[4]] if found is not None else Decimal(0)
+    if not 0 < seconds <= int(_LONGEST.total_seconds()):
         raise InvalidOptions(
             f"{text!r} is not a length of time; write a whole number above 0 and s, m, h or d: 90s, 15m, 1h, 7d"
         )
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    return timedelta(seconds=int(seconds), microseconds=int(seconds % 1 * 1_000_000))
+
+
+@overload
+def read_duration(name: str, text: str) -> timedelta: ...
+@overload
+def read_duration(name: str, text: str | None) -> timedelta | None: ...
+def read_duration(name: str, text: str | None) -> timedelta | None:
+    """Return the duration of the option or parameter *name*, None without it. The error names it."""
+    try:
+        return None if text is None else parse_duration(text)
+    except InvalidOptions as error:
+        raise InvalidOptions(f"{name}: {error.message}") from None
 
 
 def parse_period(text: str) -> timedelta:
@@ -33,7 +54,9 @@ def parse_period(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest text that `parse_duration` reads back, without fractions of a second: 3600 s is ``1h``."""
-    seconds = int(duration.total_seconds())
+    """Return the shortest text for *duration*, which is not negative: 3600 s is ``1h``, half a second ``0.5s``."""
+    seconds = duration.days * _SECONDS["d"] + duration.seconds
+    if duration.microseconds:
+        return f"{seconds}.{duration.microseconds:06}".rstrip("0") + "s"
     unit = next(unit for unit in reversed(_SECONDS) if seconds % _SECONDS[unit] == 0)
     return f"{seconds // _SECONDS[unit]}{unit}"

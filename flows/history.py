@@ -5,6 +5,7 @@ Each run goes on where the one before it was stopped. It notifies no consumer; i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, cast
@@ -17,11 +18,12 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from blocks.catalog import Catalog
-from blocks.durations import format_duration, parse_duration
+from blocks.durations import DURATION_PATTERN, format_duration, read_duration
 from blocks.history import Counted, Deadline, database_sizes, read_cutoffs, trim_rows
-from blocks.history.runs import RunTrimmer
+from blocks.history.runs import ARTIFACTS, RUNS, RunTrimmer
 from blocks.history.statements import NAMES
 from blocks.runs.home_id import home_id
+from blocks.runs.prefect_api import prefect_problem
 from blocks.settings import Settings, current_settings
 from flows.schedules import is_done_already, skipped
 
@@ -43,32 +45,36 @@ REASONS = {
     "recent_delivery": "it was delivered or given up lately",
 }
 
-_Duration = Annotated[str | None, Field(pattern=r"^[0-9]{1,7}[smhd]$")]
+_Duration = Annotated[str | None, Field(pattern=DURATION_PATTERN)]
 
 
 @dataclass(kw_only=True)
 class Trimmed:
-    """What a call has done. *prefect*: ``trimmed``, or why Prefect's history was not."""
+    """What a call has done. *prefect_problem*: why Prefect's history, or the rest of it, was not trimmed."""
 
     dry_run: bool
     history: timedelta
     audit: timedelta
     counted: Counted = field(default_factory=Counted)
-    prefect: str = "trimmed"
-    failed: bool = False
+    prefect_problem: str | None = None
     before: dict[str, int] = field(default_factory=dict[str, int])
     after: dict[str, int] = field(default_factory=dict[str, int])
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to do: the time sufficed, and Prefect did its part."""
+        return self.counted.is_complete and self.prefect_problem is None
+
     def as_json(self) -> dict[str, Any]:
-        """Return all of it, by the names of tables; ``complete`` is false when the time was over before the work."""
+        """Return all of it, by the names of tables."""
         return {
             "dry_run": self.dry_run,
             "history": format_duration(self.history),
             "audit": format_duration(self.audit),
-            "prefect": self.prefect,
+            "prefect": self.prefect_problem or ("counted" if self.dry_run else "trimmed"),
             "removed": {what: count for what, count in self.counted.removed.most_common() if count},
             "kept": {what: dict(reasons.most_common()) for what, reasons in self.counted.kept.items()},
-            "complete": self.counted.is_complete and not self.failed,
+            "complete": self.is_complete,
             "before": {"databases": self.before},
             "after": {"databases": self.after},
         }
@@ -88,18 +94,33 @@ class Trimmed:
             for count, outcome, what, why in found
         ]
 
+    def outcome(self) -> str:
+        """Return one sentence about what was done, or would be."""
+        removed = [(what, count) for what, count in self.counted.removed.most_common() if count]
+        total = sum(count for _, count in removed)
+        if self.dry_run:
+            named = ", ".join(f"{count:,} {NAMES.get(what, what)}" for what, count in removed)
+            parts = [f"{total:,} records would go{f': {named}' if named else ''}"]
+        else:
+            parts = [f"{total:,} records removed", *self._sizes()]
+        if not self.counted.is_complete:
+            parts.insert(1, "the time was over, the next run goes on")
+        return "; ".join(parts)
+
     def summary(self) -> str:
-        """Return one sentence."""
-        total = sum(self.counted.removed.values())
-        verb = "would go" if self.dry_run else "removed"
-        sizes = "; ".join(
-            f"database {name}: {size / 1e6:,.1f} MB, was {self.before[name] / 1e6:,.1f} MB"
-            for name, size in self.after.items()
-            if name in self.before
-        )
-        left = "" if self.counted.is_complete else "; the time was over, the next run goes on"
-        prefect = "" if self.prefect == "trimmed" else f"; Prefect's history stays: {self.prefect}"
-        return f"{total:,} records {verb}{left}{prefect}; {sizes}"
+        """Return the same, with what was not done."""
+        return f"{self.outcome()}; {self.problem()}" if self.prefect_problem is not None else self.outcome()
+
+    def problem(self) -> str:
+        """Return the sentence about what Prefect kept from being done."""
+        verb = "counted" if self.dry_run else "trimmed"
+        whole = " to its end" if any(self.counted.removed[what] for what in (RUNS, ARTIFACTS)) else ""
+        return f"Prefect's history was not {verb}{whole}, only that of the catalogue: {self.prefect_problem}"
+
+    def _sizes(self) -> Iterator[str]:
+        for name, size in self.after.items():
+            after, before = f"{size / 1e6:,.1f} MB", f"{self.before.get(name, size) / 1e6:,.1f} MB"
+            yield f"database {name}: {after}" + (f", was {before}" if before != after else "")
 
 
 @flow(name="trim-history", flow_run_name="trim history", persist_result=False)
@@ -122,10 +143,14 @@ async def trim_history(
     if await is_done_already():
         return skipped()
     trimmed = await trim(
-        current_settings(), history=_period(history), audit=_period(audit), dry_run=dry_run, max_seconds=max_seconds
+        current_settings(),
+        history=read_duration("history", history),
+        audit=read_duration("audit", audit),
+        dry_run=dry_run,
+        max_seconds=max_seconds,
     )
     await _show(trimmed)
-    ended = Failed if trimmed.failed else Completed
+    ended = Completed if trimmed.prefect_problem is None else Failed
     return ended(message=trimmed.summary(), data=trimmed.as_json())
 
 
@@ -138,10 +163,10 @@ async def trim(
     max_seconds: float = MAX_SECONDS,
     prefect_missing: str | None = None,
 ) -> Trimmed:
-    """Trim Prefect's history, then our own rows; also the latter when Prefect fails, and is then *failed*.
+    """Trim Prefect's history, then our own rows; also the latter when Prefect fails, which `prefect_problem` then says.
 
-    *prefect_missing*: why there is no Prefect server; then only our rows go. Raises the errors of the catalogue; what
-    was removed before stays removed, and the next call goes on.
+    *prefect_missing*: why no Prefect server can be used; then only our rows go. Raises the errors of the catalogue;
+    what was removed before stays removed, and the next call goes on.
     """
     trimmed = Trimmed(
         dry_run=dry_run,
@@ -154,7 +179,7 @@ async def trim(
         trimmed.before = await database_sizes(catalog)
         # Runs first: while one is there, its events may be needed.
         if prefect_missing is not None:
-            trimmed.prefect = prefect_missing
+            trimmed.prefect_problem = prefect_missing
         else:
             try:
                 async with get_client() as client:
@@ -168,14 +193,10 @@ async def trim(
                         home=home_id(settings.home),
                     ).trim()
             except (httpx.HTTPError, PrefectException, ValueError) as error:
-                trimmed.prefect, trimmed.failed = f"Prefect's server fails ({type(error).__name__})", True
+                trimmed.prefect_problem = prefect_problem(error)
         await trim_rows(catalog, cutoffs, trimmed.counted, deadline, dry_run=dry_run)
         trimmed.after = await database_sizes(catalog)
     return trimmed
-
-
-def _period(text: str | None) -> timedelta | None:
-    return parse_duration(text) if text is not None else None
 
 
 async def _show(trimmed: Trimmed) -> None:

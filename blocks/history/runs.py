@@ -29,6 +29,7 @@ from prefect.client.schemas.filters import (
     TaskRunFilterId,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, Artifact, FlowRun
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
@@ -291,10 +292,19 @@ class RunTrimmer:
             if run.id not in needless:
                 self.counted.keep(RUNS, "not_over")
                 continue
-            self.counted.removed["missed schedules"] += 1
-            if not self.dry_run:
-                state = Cancelled(message="It was missed longer ago than the history is kept.")
-                await self.client.set_flow_run_state(run.id, state)
+            if self.dry_run or await self._cancel(run.id):
+                self.counted.removed["missed schedules"] += 1
+            else:
+                self.counted.keep(RUNS, "not_over")
+
+    async def _cancel(self, run_id: UUID) -> bool:
+        """Cancel a run that has not begun; return whether that is so now. Prefect's rules may refuse it."""
+        state = Cancelled(message="It was missed longer ago than the history is kept.")
+        try:
+            done = await self.client.set_flow_run_state(run_id, state)
+        except ObjectNotFound:  # another process has removed it
+            return True
+        return done.status is SetStateStatus.ACCEPT or (done.state is not None and done.state.is_cancelled())
 
     def _is_missed(self, run: FlowRun) -> bool:
         owner = owner_in(run.tags)

@@ -29,7 +29,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from blocks.catalog.artifact import MOST_BYTES, Kind
-from blocks.durations import format_duration, parse_duration
+from blocks.durations import DURATION_PATTERN, format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings
 
 # Two nights may fail before a file that a rule keeps becomes unreadable; the third renews it all the same.
@@ -78,7 +78,7 @@ Period = Annotated[
     BeforeValidator(_duration),
     Field(gt=timedelta(0), le=timedelta(days=365_000)),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,7}[smhd]$", "examples": ["24h", "30d"]}),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["24h", "30d"]}),
 ]
 """A length of time, written like ``90s``, ``15m``, ``24h`` or ``30d``."""
 

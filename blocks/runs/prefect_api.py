@@ -89,16 +89,18 @@ class PrefectApi:
                     yield self._client
         except ObjectNotFound:
             raise
-        except httpx.HTTPStatusError as exc:
-            status = exc.response.status_code
-            if status in _REFUSING:
-                raise PrefectUnavailable(REFUSED) from exc
-            # Without the message, which repeats the request.
-            raise PrefectUnavailable(f"the Prefect server answers with status {status}; its log says why") from exc
         except (httpx.HTTPError, PrefectException, TimeoutError) as exc:
-            raise PrefectUnavailable(
-                f"the Prefect server does not answer ({type(exc).__name__}); is 'waybill up' running?"
-            ) from exc
+            raise PrefectUnavailable(prefect_problem(exc)) from exc
+
+
+def prefect_problem(error: Exception) -> str:
+    """Return what an error of Prefect's client says about the server, without its message: that repeats the request."""
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        return REFUSED if status in _REFUSING else f"the Prefect server answers with status {status}; its log says why"
+    if isinstance(error, ValueError):
+        return f"Prefect's client does not understand the Prefect server ({type(error).__name__})"
+    return f"the Prefect server does not answer ({type(error).__name__}); is 'waybill up' running?"
 
 
 async def while_server_restarts(call: Callable[[], Awaitable[ResultT]]) -> ResultT:

@@ -6,144 +6,40 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any, LiteralString
+from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, State
-from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running, Scheduled
-from psycopg.conninfo import make_conninfo
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled
 
 from blocks.catalog import Catalog
 from blocks.history import database_sizes
+from blocks.runs.home_id import home_id
 from blocks.runs.ownership import Owner, catalogue_id
+from blocks.runs.prefect_api import REFUSED
 from blocks.settings import Settings
 from blocks.webhooks import registration as registry
-from blocks.webhooks.outbox import Event, add_events, computed_event_id, history
+from blocks.webhooks.outbox import history
 from blocks.webhooks.secrets import SecretBox
 from flows.events.reconciler import LAST_DAY, Reconciler
 from flows.events.record_run_events import RunEventRecorder
-from flows.history import Trimmed, trim, trim_history
+from flows.history import trim_history
 from tests.integration.conftest import Workspace
+from tests.integration.history_place import NOW, OLD, Place, foreign
 from tests.integration.prefect_runs import stand_in
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import prefect_variables
 
 pytestmark = PREFECT_ALONE
-
-NOW = datetime.now(UTC)
-OLD = NOW - timedelta(days=9)
-
-
-@flow(name="somebody-elses-flow")
-async def foreign() -> None:
-    """A flow that is none of ours."""
-
-
-class Place:
-    """One catalogue and one Prefect server, with old things in both."""
-
-    def __init__(self, client: PrefectClient, catalog: Catalog, settings: Settings) -> None:
-        self.client, self.catalog, self.settings = client, catalog, settings
-        self._prefect: str | None = None
-
-    async def run(
-        self, *states: State[Any], of: Any = stand_in, read: bool = True, tags: Sequence[str] = (), task: Any = None
-    ) -> FlowRun:
-        """A run that has been through *states*, whose times count; *read*: by the reconciler."""
-        parameters = {"sources": ["a.pdf"]} if of is stand_in else {}
-        made = await self.client.create_flow_run(
-            of, parameters=parameters, state=Pending(), tags=list(tags), parent_task_run_id=task
-        )
-        for state in states:
-            await self.client.set_flow_run_state(made.id, state, force=True)
-        if states:
-            self._age(made.id, states[-1].timestamp)
-        run = await self.client.read_flow_run(made.id)
-        if read and run.state_id is not None:
-            async with self.catalog.connection() as connection:
-                await history.note_read(connection, run.id, run.state_id)
-        return run
-
-    def _age(self, run_id: UUID, moment: datetime) -> None:
-        """Prefect's server takes its own time for what happens; only its database can say that it was earlier."""
-        if self._prefect is None:
-            self._prefect = _database_with(self.settings.required_database_url, run_id)
-        with psycopg.connect(self._prefect) as connection:
-            age = NOW - moment
-            connection.execute(
-                "update flow_run set start_time = start_time - %(age)s, end_time = end_time - %(age)s,"
-                " expected_start_time = expected_start_time - %(age)s where id = %(id)s",
-                {"age": age, "id": run_id},
-            )
-            connection.execute(
-                'update flow_run_state set "timestamp" = "timestamp" - %s where flow_run_id = %s', [age, run_id]
-            )
-
-    async def old_run(self, **more: Any) -> FlowRun:
-        return await self.run(Running(timestamp=OLD), Completed(timestamp=OLD), **more)
-
-    async def execute(self, statement: LiteralString, *values: Any) -> list[Any]:
-        async with self.catalog.connection() as connection:
-            cursor = await connection.execute(statement, values)
-            return await cursor.fetchall() if cursor.description else []
-
-    async def event(self, run: UUID | None, kind: str, *, age: timedelta = timedelta(days=9)) -> str:
-        """An event of *run* that was recorded *age* ago, with a delivery for each endpoint, delivered then."""
-        event = Event(
-            event_id=computed_event_id(run or uuid4(), kind, uuid4()),
-            event_type=kind,
-            task_id=run,
-            source_file="a.pdf",
-            occurred_at=NOW - age,
-            data={},
-        )
-        async with self.catalog.transaction() as connection:
-            await add_events(connection, [event], lambda _: None)
-        await self.execute("update webhook_events set recorded_at = %s where event_id = %s", NOW - age, event.event_id)
-        await self.execute(
-            "update webhook_deliveries set state = 'delivered', settled_at = %s, created_at = %s where event_id = %s",
-            NOW - age,
-            NOW - age,
-            event.event_id,
-        )
-        return event.event_id
-
-    async def endpoint(self) -> UUID:
-        async with self.catalog.transaction() as connection:
-            box = SecretBox.of(self.settings)
-            return (await registry.register(connection, box, url="https://a.example/")).endpoint.endpoint_id
-
-    async def trim(self, **more: Any) -> Trimmed:
-        return await trim(self.settings, **more)
-
-    async def left(self, *runs: FlowRun) -> list[bool]:
-        """Whether each of *runs* is still there."""
-        these = FlowRunFilter.model_validate({"id": {"any_": [run.id for run in runs]}})
-        found = {run.id for run in await self.client.read_flow_runs(flow_run_filter=these)}
-        return [run.id in found for run in runs]
-
-    async def rows(self, table: LiteralString) -> int:
-        return int((await self.execute("select count(*) as rows from " + table))[0]["rows"])  # noqa: S608
-
-
-def _database_with(url: str, run_id: UUID) -> str:
-    """The database of the Prefect server that has this run: it is on the same Postgres as the tests' catalogues."""
-    with psycopg.connect(url) as connection:
-        names = connection.execute("select datname from pg_database where datname like '%\\_prefect'").fetchall()
-    for (name,) in names:
-        with psycopg.connect(make_conninfo(url, dbname=name)) as connection:
-            if connection.execute("select 1 from flow_run where id = %s", [run_id]).fetchone():
-                return make_conninfo(url, dbname=name)
-    raise AssertionError("no Prefect server of the tests has this run")
 
 
 @pytest.fixture
@@ -284,7 +180,7 @@ async def test_own_rows_go_when_nothing_needs_them(place: Place) -> None:
         )
     before = await place.rows("webhook_deliveries")
     done = await place.trim(prefect_missing="there is no Prefect server")
-    assert done.prefect == "there is no Prefect server"
+    assert done.prefect_problem == "there is no Prefect server"
     assert before - await place.rows("webhook_deliveries") == 4
     assert {row["task_id"] for row in await place.execute("select task_id from webhook_events")} == {alive, late}
     assert done.counted.kept["webhook_events"] == {"not_over": 1, "recent_event": 1}
@@ -316,6 +212,70 @@ async def test_what_does_not_fit_into_the_time_is_left_to_the_next_run(place: Pl
     done = await place.trim(max_seconds=0)
     assert (done.as_json()["complete"], await place.left(run)) == (False, [True])
     assert (await place.trim()).as_json()["complete"]
+
+
+async def test_a_login_that_prefect_refuses_is_a_failure_and_the_rows_of_the_catalogue_go_all_the_same(
+    place: Place,
+) -> None:
+    run = await place.old_run()
+    await place.event(None, "files_expired")
+    with temporary_settings({PREFECT_API_AUTH_STRING: "waybill:another"}):
+        shown, done = await place.trim(dry_run=True), await place.trim()
+    for one, outcome, problem in (
+        (shown, "1 records would go: 1 events", "Prefect's history was not counted, only that of the catalogue"),
+        (done, "1 records removed; database ", "Prefect's history was not trimmed, only that of the catalogue"),
+    ):
+        view = one.as_json()
+        assert (view["prefect"], view["complete"], view["removed"]) == (REFUSED, False, {"webhook_events": 1})
+        assert one.outcome().startswith(outcome)
+        assert one.summary() == f"{one.outcome()}; {problem}: {REFUSED}"
+    assert await place.left(run) == [True]
+    assert await place.rows("webhook_events") == 0
+    missing = await place.trim(prefect_missing="there is no Prefect server")
+    assert (missing.prefect_problem, missing.is_complete) == ("there is no Prefect server", False)
+    assert (await place.trim()).as_json()["prefect"] == "trimmed"
+
+
+async def test_a_dry_run_says_what_would_go(place: Place) -> None:
+    await place.old_run()
+    await place.event(None, "files_expired")
+    shown = await place.trim(dry_run=True)
+    assert shown.summary() in {
+        "2 records would go: 1 flow runs, 1 events",
+        "2 records would go: 1 events, 1 flow runs",
+    }
+    assert shown.as_json()["prefect"] == "counted"
+
+
+async def test_a_run_that_its_schedule_has_missed_is_cancelled_unless_it_is_gone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place.catalog.connection() as connection:
+        owner = Owner(catalogue=await catalogue_id(connection), home=home_id(place.settings.home))
+    missed, gone = [
+        await place.run(Scheduled(scheduled_time=OLD), of=trim_history, tags=[owner.tag], read=False) for _ in range(2)
+    ]
+    with psycopg.connect(place.prefect_database(missed.id)) as connection:
+        connection.execute(
+            "update flow_run set auto_scheduled = true, expected_start_time = %s where id = any(%s)",
+            [OLD, [missed.id, gone.id]],
+        )
+    shown = await place.trim(dry_run=True)
+    assert shown.counted.removed["missed schedules"] == 2
+    set_state = PrefectClient.set_flow_run_state
+
+    async def set_when_one_is_gone(client: PrefectClient, run_id: UUID, *state: Any, **more: Any) -> Any:
+        """Another process has deleted it since it was listed."""
+        if run_id == gone.id:
+            await client.delete_flow_run(run_id)
+        return await set_state(client, run_id, *state, **more)
+
+    monkeypatch.setattr(PrefectClient, "set_flow_run_state", set_when_one_is_gone)
+    done = await place.trim()
+    assert (done.prefect_problem, done.counted.removed["missed schedules"]) == (None, 2)
+    assert done.counted.kept == {}
+    assert (await place.client.read_flow_run(missed.id)).state_type is StateType.CANCELLED
+    assert await place.left(gone) == [False]
 
 
 async def test_the_flow_leaves_a_table_and_notifies_no_consumer(place: Place) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings, LinkInvalid
 from blocks.links.signing_keys import MAX_KEYS, LinkKeys
 from blocks.links.tokens import DOWNLOAD, MAX_LEEWAY, MAX_LIFETIME, check, issue
@@ -239,46 +238,3 @@ def test_a_secret_shows_nowhere(path: Path) -> None:
     shown = f"{keys!r} {keys.signing_key()!r} {keys.verifying_keys()!r} {keys.rotate()!r} {vars(keys)!r}"
     assert repr(secret)[2:-1] not in shown
     assert secret.hex() not in shown
-
-
-# Durations ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("1s", 1), ("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604800), (" 30d ", 2592000)]
-)
-def test_lengths_of_time_are_read_and_written(text: str, seconds: int) -> None:
-    assert parse_duration(text).total_seconds() == seconds
-    assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "1",
-        "h",
-        "0s",
-        "00d",
-        "-1h",
-        "+1h",
-        "1.5h",
-        "1h30m",
-        "1 h",
-        "1H",
-        "1w",
-        "1M",
-        "1e3s",
-        "٣h",
-        "12345678s",
-        "1h\n2",
-    ],
-)
-def test_other_lengths_of_time_are_refused(text: str) -> None:
-    with pytest.raises(InvalidOptions):
-        parse_duration(text)
-
-
-def test_the_shortest_way_to_write_a_length_is_taken() -> None:
-    written = [format_duration(timedelta(seconds=s)) for s in (1, 60, 90, 3600, 86400, 90000, 0)]
-    assert written == ["1s", "1m", "90s", "1h", "1d", "25h", "0d"]

@@ -68,16 +68,6 @@ def read_api_key_id(text: str) -> str:
     return text
 
 
-def read_duration(flag: str, text: str | None) -> timedelta | None:
-    """Return the duration of an option, None without it. The error names the *flag*."""
-    from blocks.durations import parse_duration
-
-    try:
-        return None if text is None else parse_duration(text)
-    except InvalidOptions as error:
-        raise InvalidOptions(f"{flag}: {error.message}") from None
-
-
 def read_size(flag: str, text: str | None) -> int | None:
     """Return the bytes that ``500MB``, ``10GB``, ``1.5TiB`` or a bare number mean, None without the option."""
     if text is None:

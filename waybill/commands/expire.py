@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blocks.durations import read_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.arguments import AsJson, read_duration, read_id, read_size, this_account
+from waybill.commands.arguments import AsJson, read_id, read_size, this_account
 from waybill.commands.output import (
     human_size,
     human_time,

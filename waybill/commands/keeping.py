@@ -14,6 +14,9 @@ from waybill.commands.output import human_time, print_json, print_line, print_no
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from blocks.access import Actor
     from blocks.catalog import Artifact
     from blocks.custody import Custody
 
@@ -27,11 +30,7 @@ def pin(file_id: FileId, note: Note = None, as_json: AsJson = False) -> int:
     """
     from waybill.services.files import pin_file
 
-    wanted = read_id(file_id)
-    artifact = _changed(lambda custody: pin_file(custody, wanted, note=note, by=this_account()), as_json)
-    if not as_json:
-        print_notice(f"{artifact.filename} stays until: waybill files unpin {artifact.file_id}")
-    return 0
+    return _change(file_id, as_json, lambda custody, wanted, by: pin_file(custody, wanted, note=note, by=by))
 
 
 def unpin(file_id: FileId, as_json: AsJson = False) -> int:
@@ -41,11 +40,7 @@ def unpin(file_id: FileId, as_json: AsJson = False) -> int:
     """
     from waybill.services.files import unpin_file
 
-    wanted = read_id(file_id)
-    artifact = _changed(lambda custody: unpin_file(custody, wanted, by=this_account()), as_json)
-    if not as_json:
-        _print_end(artifact)
-    return 0
+    return _change(file_id, as_json, lambda custody, wanted, by: unpin_file(custody, wanted, by=by))
 
 
 def hold(file_id: FileId, note: Note = None, as_json: AsJson = False) -> int:
@@ -56,11 +51,7 @@ def hold(file_id: FileId, note: Note = None, as_json: AsJson = False) -> int:
     """
     from waybill.services.files import hold_file
 
-    wanted = read_id(file_id)
-    artifact = _changed(lambda custody: hold_file(custody, wanted, note=note, by=this_account()), as_json)
-    if not as_json:
-        print_notice(f"{artifact.filename} stays until: waybill files release {artifact.file_id}")
-    return 0
+    return _change(file_id, as_json, lambda custody, wanted, by: hold_file(custody, wanted, note=note, by=by))
 
 
 def release(file_id: FileId, as_json: AsJson = False) -> int:
@@ -70,11 +61,7 @@ def release(file_id: FileId, as_json: AsJson = False) -> int:
     """
     from waybill.services.files import release_file
 
-    wanted = read_id(file_id)
-    artifact = _changed(lambda custody: release_file(custody, wanted, by=this_account()), as_json)
-    if not as_json:
-        _print_end(artifact)
-    return 0
+    return _change(file_id, as_json, lambda custody, wanted, by: release_file(custody, wanted, by=by))
 
 
 def extend(
@@ -129,14 +116,19 @@ def extend(
     return 1 if counts["failed"] else 0
 
 
-def _changed(work: Callable[[Custody], Coroutine[None, None, Artifact]], as_json: bool) -> Artifact:
-    artifact = with_custody(lambda custody, _: work(custody))
+def _change(
+    file_id: str, as_json: bool, change: Callable[[Custody, UUID, Actor], Coroutine[None, None, Artifact]]
+) -> int:
+    """Change a pin or a hold, and print the file and until when it stays."""
+    wanted = read_id(file_id)
+    artifact = with_custody(lambda custody, _: change(custody, wanted, this_account()))
     if as_json:
         print_json(artifact.metadata_view())
     else:
         state = ", ".join(("pinned" if artifact.pinned_at else "not pinned", *(["held"] if artifact.held_at else [])))
         print_line(f"{artifact.file_id}  {artifact.filename}  {state}")
-    return artifact
+        _print_end(artifact)
+    return 0
 
 
 def _print_end(artifact: Artifact) -> None:

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocks.errors import InvalidOptions
+from blocks.durations import read_duration
 from waybill.commands.arguments import AsJson
 from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from blocks.custody import Custody
     from blocks.custody.sweep_report import Finding, Findings, SweepReport
     from blocks.settings import Settings
@@ -42,7 +40,7 @@ def sweep(
     removed when the storage or the catalogue looks wrong. Files whose bytes are gone are reported and marked as
     damaged. The exit code is 1 when something could not be removed, or the sweep was stopped.
     """
-    age = _age(min_age)
+    age = read_duration("--min-age", min_age)
 
     async def work(custody: Custody, settings: Settings) -> SweepReport:
         from blocks.custody.sweep import SweepLimits
@@ -63,15 +61,6 @@ def sweep(
     else:
         _show(report)
     return 0 if report.is_complete else 1
-
-
-def _age(text: str) -> timedelta:
-    from blocks.durations import parse_duration
-
-    try:
-        return parse_duration(text)
-    except InvalidOptions as error:
-        raise InvalidOptions(f"--min-age: {error.message}") from error
 
 
 def _show(report: SweepReport) -> None:

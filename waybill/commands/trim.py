@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocks.errors import InvalidOptions, StackUnavailable
+from blocks.durations import read_duration
+from blocks.errors import StackUnavailable
 from waybill.commands.arguments import AsJson
 from waybill.commands.output import print_json, print_line, print_notice, print_table
 from waybill.commands.session import stack_session
@@ -34,11 +35,11 @@ def trim(
 
     Never a run that is not over, and nothing before its events were delivered. By default what the setting retention
     says: 7 days, and a year for the audit log. 'waybill up' does this every night. The exit code is 1 when something
-    is left to do.
+    is left to do: also when Prefect's server cannot be used, and only the catalogue was trimmed.
 
     Examples: waybill trim --dry-run / waybill trim --history 30d
     """
-    periods = _period("--history", history), _period("--audit", audit)
+    periods = read_duration("--history", history), read_duration("--audit", audit)
     with ExitStack() as until_done:
         missing = None
         try:
@@ -51,16 +52,9 @@ def trim(
         print_json(trimmed.as_json())
     else:
         _show(trimmed)
-    return 0 if trimmed.as_json()["complete"] else 1
-
-
-def _period(option: str, text: str | None) -> timedelta | None:
-    from blocks.durations import parse_duration
-
-    try:
-        return parse_duration(text) if text is not None else None
-    except InvalidOptions as error:
-        raise InvalidOptions(f"{option}: {error.message}") from error
+    if trimmed.prefect_problem is not None:
+        print_notice(f"waybill: {trimmed.problem()}")
+    return 0 if trimmed.is_complete else 1
 
 
 async def _trim(
@@ -81,6 +75,4 @@ def _show(trimmed: Trimmed) -> None:
     if rows:
         columns = ("what", "outcome", "count", "why")
         print_table(columns, [tuple(row[name] for name in columns) for row in rows], numeric=("count",))
-    print_line(trimmed.summary())
-    if trimmed.prefect != "trimmed":
-        print_notice("only the catalogue was trimmed; run it again when Prefect's server answers")
+    print_line(trimmed.outcome())
