@@ -32,6 +32,8 @@ DEFAULT_WEBHOOK_SCHEDULE = (
 _ALIASES = {"WAYBILL_EXPORT_STORAGE_PATH": "EXPORT_STORAGE_PATH"}
 # Not a setting: it names the file of settings.
 _FILE_VARIABLE = "WAYBILL_CONFIG"
+# For child processes in other working directories: the folder in which the file is looked for, if none is named.
+_FOLDER_VARIABLE = "WAYBILL_CONFIG_FOLDER"
 
 
 def _setting(
@@ -216,17 +218,23 @@ def load_settings() -> Settings:
 def settings_file() -> Path | None:
     """Return the settings file: the one that ``WAYBILL_CONFIG`` names, else the working directory's, if there is one.
 
-    A named file may be missing; reading it then fails.
+    A named file may be missing; reading it then fails. In a child process, the working directory is that of the command
+    which the user has started.
     """
     if named := os.environ.get(_FILE_VARIABLE):
         return Path(named).absolute()
-    here = Path(FILE_NAME)
+    here = Path(os.environ.get(_FOLDER_VARIABLE) or ".", FILE_NAME)
     return here.absolute() if os.path.lexists(here) else None
 
 
 def settings_file_for_children() -> dict[str, str]:
-    """Return the variable by which child processes in other working directories read the same file, or no file."""
-    return {_FILE_VARIABLE: str(settings_file() or os.devnull)}
+    """Return the variable by which child processes in other working directories read the same file.
+
+    Where there is none yet, they look in the same folder: what is written later counts for processes that start then.
+    """
+    if (found := settings_file()) is not None:
+        return {_FILE_VARIABLE: str(found)}
+    return {_FOLDER_VARIABLE: str(Path(os.environ.get(_FOLDER_VARIABLE) or ".").absolute())}
 
 
 @lru_cache(maxsize=1)

@@ -260,25 +260,36 @@ def test_a_file_that_is_named_is_read_and_not_the_folders(here: Path, monkeypatc
 
 
 def test_children_in_other_folders_read_the_same_file_or_none(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def children() -> str | None:
-        return client_environment(
-            database_url="postgresql://", home=here, api_url=None, own_credential=None,
-        )["WAYBILL_CONFIG"]  # fmt: skip
+    def children() -> dict[str, str]:
+        found = client_environment(database_url="postgresql://", home=here, api_url=None, own_credential=None)
+        return {name: str(value) for name, value in found.items() if name.startswith("WAYBILL_CONFIG")}
 
-    elsewhere = here / "project"
-    write(elsewhere, "workers = 7")
-    for expected, text in ((None, None), ("5", "workers = 5")):
-        if text is not None:
-            write(here, text)
+    def read_by_a_child(environment: dict[str, str]) -> str:
         child = subprocess.run(
             [sys.executable, "-c", "from blocks.settings import load_settings; s = load_settings(); "
              "print(s.workers if s.given else None)"],
-            cwd=elsewhere, env={"PYTHONPATH": str(Path(__file__).parents[2]), "WAYBILL_CONFIG": str(children())},
+            cwd=elsewhere, env={"PYTHONPATH": str(Path(__file__).parents[2]), **environment},
             capture_output=True, text=True, check=True, timeout=120,
         )  # fmt: skip
-        assert child.stdout.strip() == str(expected)
-    monkeypatch.setenv("WAYBILL_CONFIG", "waybill.toml")
-    assert children() == str(here / "waybill.toml")
+        return child.stdout.strip()
+
+    elsewhere = here / "project"
+    write(elsewhere, "workers = 7")
+    without = children()
+    assert read_by_a_child(without) == "None"
+    write(here, "workers = 5")
+    assert read_by_a_child(children()) == "5"
+    # Written after `waybill up` had started without a file: its next run reads it.
+    assert read_by_a_child(without) == "5"
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("WAYBILL_CONFIG_FOLDER", str(here))
+    assert children() == {"WAYBILL_CONFIG": str(here / "waybill.toml")}, "a child's own children read the same one"
+    (here / "waybill.toml").unlink()
+    assert children() == {"WAYBILL_CONFIG_FOLDER": str(here)}
+    monkeypatch.chdir(here)
+    for name in ("waybill.toml", os.devnull):
+        monkeypatch.setenv("WAYBILL_CONFIG", name)
+        assert children() == {"WAYBILL_CONFIG": str(here / name)}
 
 
 def test_a_stack_of_our_own_does_not_say_where_webhooks_may_go(here: Path) -> None:
