@@ -3,9 +3,9 @@
 A `pending` row precedes each blob, so a blob without a row belongs to no write that is under way; nevertheless it goes
 only when two sweeps have seen it so, with a minimum age between them, when the storage has it for that long, and when a
 last look at the catalogue, under a lock that keeps a rebuild away, finds no row. What *looks* lost may be the fault of
-the look: nothing is removed when the listing or the catalogue fails or is empty, when they do not belong together, or
-when another home stores in the same place. A blob whose manifest is readable is no waste but a file that a rebuild can
-restore; it goes only on request.
+the look: nothing is removed when the listing or the catalogue fails or is empty, or when there is a doubt
+(`sweep_doubt`). A blob whose manifest is readable is no waste but a file that a rebuild can restore; it goes only on
+request. One whose manifest no key here opens never goes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from blocks.custody.custody import Custody
 from blocks.custody.deletion import delete_many_stored
 from blocks.custody.listing import StoredFile, StoredFolder, stored_folders
 from blocks.custody.stored_manifest import read_stored_manifest
+from blocks.custody.sweep_doubt import Doubt
 from blocks.custody.sweep_report import Finding, SweepReport
 from blocks.custody.sweep_unfinished import sweep_unfinished
 from blocks.durations import format_duration
@@ -60,6 +61,8 @@ _BATCH_FILES = 1000
 _ALWAYS_ALLOWED = 100
 # What a look at the manifest found once need not be found again.
 _RESTORABLE = "restorable"
+# Another home's, or that of a key which was given up: nothing in it says which.
+_OTHER_KEY = "other_key"
 # Only on request: the catalogue may have lost the rows of these.
 _SPARED = {
     _RESTORABLE: "'waybill catalog rebuild' can restore it; 'waybill sweep --restorable' removes it",
@@ -73,8 +76,9 @@ class SweepLimits:
     """What a sweep may remove: nothing younger than *min_age*, and in one run no more than *max_files* files and than
     the share *max_share* of all stored files (or a hundred). *restorable*: also files that a rebuild could restore.
 
-    *upload_age* is that of temporary files and multipart uploads, *silent_for* that of writers which no longer show
-    that they live.
+    *upload_age* is that of temporary files and multipart uploads. Where a file without a row is encrypted for a key
+    that is not here, and newer than that, nothing goes. *silent_for* is that of writers which no longer show that they
+    live.
     """
 
     min_age: timedelta = timedelta(hours=1)
@@ -132,18 +136,17 @@ class _Sweep:
         self._due_count = 0
         # By what the listing has shown; `is_marked` ones were found by an earlier look, and cast no doubt on this one.
         self._without_blob: list[AvailableFile] = []
-        self._newly_missing = 0
-        self._may_be_missing = 0
-        self._manifests_left = limits.max_files
+        self._doubt = Doubt(report=report, has_identity=bool(custody.keys.identities), new_within=limits.upload_age)
+        self._manifests_left = self._other_keys_left = limits.max_files
 
     async def run(self) -> None:
         report, catalog = self._report, self._custody.catalog
         async with catalog.connection() as connection:
             self._pass = Pass(since=await time_of_catalog(connection), min_age=self._limits.min_age)
             report.rows = await count_by_state(connection)
-        self._may_be_missing = self._limits.of(report.rows.get("available", 0))
+        self._doubt.may_be_missing = self._limits.of(report.rows.get("available", 0))
         await self._compare()
-        doubt = self._doubt()
+        doubt = self._doubt.reason()
         await self._examine_missing(mark=doubt is None and not report.dry_run)
         if doubt is not None:
             raise _Stopped(f"{doubt}; nothing was removed")
@@ -166,8 +169,7 @@ class _Sweep:
                     )
                 await self._compare_folder(folder)
         async with self._custody.catalog.connection() as connection:
-            limit = self._may_be_missing + self._limits.max_files + 1
-            for file in await available_outside(connection, self._folders, limit=limit):
+            for file in await available_outside(connection, self._folders, limit=self._most_missing + 1):
                 self._note_missing(file)
 
     def _count(self, folder: StoredFolder) -> None:
@@ -203,10 +205,14 @@ class _Sweep:
             await self._examine_unknown(unknown, {path for path, state in states.items() if state == "deleted"})
 
     def _note_missing(self, file: AvailableFile) -> None:
-        self._newly_missing += not file.is_marked
+        self._doubt.newly_missing += not file.is_marked
         # Beyond what may be missing, none is looked at again.
-        if len(self._without_blob) <= self._may_be_missing + self._limits.max_files:
+        if len(self._without_blob) <= self._most_missing:
             self._without_blob.append(file)
+
+    @property
+    def _most_missing(self) -> int:
+        return self._doubt.may_be_missing + self._limits.max_files
 
     async def _examine_unknown(self, unknown: Sequence[StoredFile], deleted: set[str]) -> None:
         catalog = self._custody.catalog
@@ -217,8 +223,8 @@ class _Sweep:
             if stored.path in deleted:
                 return stored, "deleted"
             seen = earlier.get(stored.path)
-            is_known = seen is not None and seen.what == _RESTORABLE and stored.blob and stored.manifest
-            return stored, _RESTORABLE if is_known else await self._look(stored)
+            known = seen.what if seen is not None and stored.blob and stored.manifest else None
+            return stored, _RESTORABLE if known == _RESTORABLE else await self._look(stored, known)
 
         found: dict[str, tuple[StoredFile, str]] = {}
         async with aclosing(bounded_map(_CONCURRENT_LOOKS, unknown, look)) as looks:
@@ -232,45 +238,50 @@ class _Sweep:
         for path, (stored, what) in sorted(found.items()):
             self._decide(stored, what, earlier.get(path))
 
-    async def _look(self, stored: StoredFile) -> str | None:
-        """Return what a file without a row is; None when that is not known now."""
+    async def _look(self, stored: StoredFile, known: str | None) -> str | None:
+        """Return what a file without a row is, which an earlier look has *known*; None when that is not known now."""
         if stored.blob is None:
             return "manifest"
         if stored.manifest is None:
             return "blob"
-        if self._manifests_left <= 0:
+        if known == _OTHER_KEY:
+            # Its key may be here now; but those that are new need not wait for these.
+            if self._other_keys_left <= 0:
+                return known
+            self._other_keys_left -= 1
+        elif self._manifests_left <= 0:
             why = f"{self._limits.max_files:,} manifests were read; the next sweep goes on"
             self._report.untouched.add(Finding(path=stored.path, what="blob", bytes=stored.bytes, why=why))
             return None
-        self._manifests_left -= 1
+        else:
+            self._manifests_left -= 1
         backend, keys, path = self._custody.backend, self._custody.keys, stored.manifest.path
         try:
             found = await in_thread(lambda _: read_stored_manifest(backend, path, keys, accept_plain=True))
         except NoMatchingIdentity:
-            raise _Stopped(self._foreign_key(path)) from None
+            return _OTHER_KEY
         except BlobMissing:
             return None  # deleted since it was listed
         except (MalformedManifest, AuthenticationFailed, UnsafeKey, ValueError, RecursionError):
             return "unreadable"
         return _RESTORABLE if found.stored_size == stored.blob.size else "unreadable"
 
-    def _foreign_key(self, path: str) -> str:
-        if not self._custody.keys.identities:
-            return (
-                f"this machine has no identity to open the manifest of a file without a row, {path}: sweep where the "
-                "identity is; nothing was removed"
-            )
-        return (
-            f"a file without a row is encrypted for a key that is not here, {path}: another home may store in the same "
-            "place, and its files would be removed. Give each home a prefix of its own, or move such files away; "
-            "nothing was removed"
+    def _decide_other_key(self, stored: StoredFile, finding: Finding) -> None:
+        """Leave alone what no key here opens; note one that is new, since a home that is at work adds such files."""
+        age, since = self._limits.upload_age, finding.first_seen_at
+        if since is None or since > self._pass.since - age or not stored.is_older_than(age):
+            self._doubt.new_other_key = stored.path
+        self._report.untouched.add(
+            finding.because("no key that is here opens it: it is another home's, or its key was given up; move it away")
         )
 
     def _decide(self, stored: StoredFile, what: str, candidate: Candidate | None) -> None:
         report, age = self._report, format_duration(self._limits.min_age)
         since = None if candidate is None else candidate.first_seen_at
         finding = Finding(path=stored.path, what=what, bytes=stored.bytes, first_seen_at=since)
-        if what in _SPARED and not self._limits.restorable:
+        if what == _OTHER_KEY:
+            self._decide_other_key(stored, finding)
+        elif what in _SPARED and not self._limits.restorable:
             report.untouched.add(finding.because(_SPARED[what]))
         elif candidate is None or not candidate.is_due:
             report.waiting.add(finding.because(f"two sweeps have to see it, {age} apart"))
@@ -280,25 +291,6 @@ class _Sweep:
             self._due_count += 1
             if len(self._due) < self._limits.max_files:
                 self._due.append((stored, candidate))
-
-    def _doubt(self) -> str | None:
-        """Return why storage and catalogue may not belong together."""
-        available, without = self._report.rows.get("available", 0), self._newly_missing
-        if available and not self._report.blobs:
-            return (
-                f"the storage lists no blob, and the catalogue has {available:,} files: the volume may not be mounted, "
-                "or the storage URL may be wrong"
-            )
-        if without > self._may_be_missing:
-            return (
-                f"more than {self._may_be_missing:,} of {available:,} files have no blob in this storage: see that it "
-                "is the right one"
-            )
-        if available and without >= available:
-            return (
-                f"none of the catalogue's {available:,} files has a blob in this storage: see that it is the right one"
-            )
-        return None
 
     async def _examine_missing(self, *, mark: bool) -> None:
         """Look again at files that seemed to have no blob, by their rows of now; mark those that have none."""

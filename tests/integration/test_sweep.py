@@ -32,7 +32,7 @@ from blocks.storage import StoredObject, new_blob_path
 from blocks.storage.backend import PROBE_PATH
 from tests.integration.custody_place import Place, draft
 from tests.s3 import S3Server
-from tests.storage_keys import PLAIN
+from tests.storage_keys import ENCRYPTED, PLAIN
 
 HOUR = timedelta(hours=1)
 # Where the storage gives no object an age of our choice.
@@ -374,6 +374,37 @@ async def test_a_storage_that_two_homes_share_by_mistake_is_not_swept(local: Pla
     assert bare in set(local.backend.paths()) and foreign.location in set(local.backend.paths())
     without_key = local.with_keys(PLAIN)
     assert "no identity" in str((await sweep(without_key.custody)).stopped)
+
+
+async def test_files_of_a_key_that_was_given_up_stay_and_keep_nothing_else_from_going(local: Place) -> None:
+    kept = await local.custody.take(draft(), b"ours")
+    given_up = X25519Identity.generate()
+    before = local.with_keys(StorageKeys(recipient=given_up.recipient, identities=(given_up,)))
+
+    async def lose_one() -> str:
+        lost = await before.custody.take(draft(), b"nobody can read this")
+        await lose_row(local, lost.file_id)
+        return lost.location
+
+    lost = sorted([await lose_one(), await lose_one()])
+    bare = lay(local)
+    for age in (0, 23):
+        await time_passes(local, age * HOUR)
+        report = await sweep(local.custody)
+        assert report.stopped is not None and "when sweeps have known all such files for 1d" in report.stopped
+        assert (report.removed.count, paths_of(report.untouched)) == (0, lost), "it may be a home that is at work"
+    await time_passes(local, 2 * HOUR)
+    grow_old(local, 25 * HOUR)
+    report = await sweep(local.custody, limits=SweepLimits(restorable=True, max_files=1))
+    assert (paths_of(report.removed), report.stopped) == ([bare], None)
+    assert (paths_of(report.untouched), report.untouched.by_what) == (lost, {"other_key": 2})
+    assert "no key that is here opens it" in str(report.untouched.first[0].why)
+    assert set(lost) < set(local.backend.paths()) and await local.custody.read(kept) == b"ours"
+
+    found = local.with_keys(StorageKeys(recipient=ENCRYPTED.recipient, identities=(*ENCRYPTED.identities, given_up)))
+    assert (await sweep(found.custody)).untouched.by_what == {"restorable": 2}, "the key was found again"
+    await lose_one()
+    assert "another home" in str((await sweep(local.custody)).stopped)
 
 
 # Many, and the cap ----------------------------------------------------------------------------------------------------
