@@ -83,6 +83,8 @@ chaos: install
 	$(BIN)/python -m pytest tests/fault
 	$(BIN)/python -m tests.fault.kill_and_resume --documents 50 --kills 10
 	$(BIN)/python -m tests.fault.kill_expiry --files 2000 --kills 50
+	$(BIN)/python -m tests.fault.kill_sweep --files 1100 --kills 50
+	$(BIN)/python -m tests.fault.kill_trim --runs 60 --kills 20
 	@$(INSTALL); [ -e /usr/lib/*/faketime ] || install faketime || echo "libfaketime is not here and cannot be installed; clocks do not jump"
 	$(BIN)/python -m tests.chaos --minutes 30
 
