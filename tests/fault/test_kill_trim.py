@@ -1,5 +1,4 @@
-"""``waybill trim`` that is killed at its points and at a random moment: nothing of unfinished runs goes, and the last one
-converges."""
+"""``waybill trim`` killed at its points and at any moment: nothing of unfinished runs goes, and the last converges."""
 
 from __future__ import annotations
 
