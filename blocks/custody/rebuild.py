@@ -20,7 +20,7 @@ from blocks.catalog import KINDS, Artifact
 from blocks.catalog.maintenance import known_files, restore
 from blocks.catalog.sweeping import hold_against_sweep, states_of_paths
 from blocks.custody.custody import Custody
-from blocks.custody.manifest import MANIFEST_SUFFIX, is_manifest_path, manifest_path
+from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.custody.stored_manifest import read_stored_manifest
 from blocks.errors import BlobMissing, MalformedManifest, WaybillError
 from blocks.runtime.concurrency import bounded_map
@@ -71,40 +71,50 @@ async def _take_in(
     custody: Custody, paths: set[str], found: Rebuilt, path: str, *, accept_plain: bool, dry_run: bool
 ) -> None:
     try:
-        artifact = await in_thread(
-            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
-        )
-        if artifact.location not in paths:
-            raise BlobMissing("the blob that it describes is gone; restore it from a backup and rebuild again")
-        is_new = await _restore(custody, artifact, dry_run=dry_run)
-    except BlobMissing as error:
-        if not await _is_going(custody, path):
-            found.failed.append((path, error.message))
-        return
+        is_new = await _read_and_restore(custody, paths, path, accept_plain=accept_plain, dry_run=dry_run)
     except WaybillError as error:
         found.failed.append((path, error.message))
-        return
     except (ValueError, OSError, RecursionError) as error:
         # Any account with access to the storage can write a manifest, and one must not keep the others from being read.
         found.failed.append((path, f"it cannot be read ({type(error).__name__})"))
-        return
-    if is_new:
-        found.restored += 1
     else:
-        found.known += 1
+        found.restored += is_new is True
+        found.known += is_new is False
 
 
-async def _is_going(custody: Custody, path: str) -> bool:
-    """Return whether the file of the manifest at *path* was deleted or moved since the storage was listed."""
+async def _read_and_restore(
+    custody: Custody, paths: set[str], path: str, *, accept_plain: bool, dry_run: bool
+) -> bool | None:
+    """Return whether the manifest's file has a new row; None when it was moved or deleted since it was listed."""
     try:
-        await in_thread(lambda _: custody.backend.size(path))
+        artifact = await in_thread(
+            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
+        )
     except BlobMissing:
-        return True  # the manifest goes after the blob
-    except WaybillError:
-        return False
-    location = path.removesuffix(MANIFEST_SUFFIX)
+        return None
+    try:
+        if artifact.location not in paths:
+            raise BlobMissing("the blob that it describes is gone; restore it from a backup and rebuild again")
+        return await _restore(custody, artifact, dry_run=dry_run)
+    except BlobMissing:
+        if await _is_going(custody, artifact):
+            return None
+        raise
+
+
+async def _is_going(custody: Custody, artifact: Artifact) -> bool:
+    """Return whether a file whose blob is gone is being moved or deleted: its manifest goes after the blob."""
     async with custody.catalog.connection() as connection:
-        return (await states_of_paths(connection, [location])).get(location) == "deleting"
+        states = await states_of_paths(connection, [artifact.location])
+        known = await known_files(connection, [artifact.file_id])
+    has_moved = known.get(artifact.file_id, artifact.location) != artifact.location
+    if has_moved or states.get(artifact.location) == "deleting":
+        return True
+    try:
+        await in_thread(lambda _: custody.backend.size(manifest_path(artifact.location)))
+    except BlobMissing:
+        return True
+    return False
 
 
 async def _restore(custody: Custody, artifact: Artifact, *, dry_run: bool) -> bool:

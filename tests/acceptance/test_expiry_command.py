@@ -26,7 +26,7 @@ from tests.stack_driver import PATIENCE_SECONDS, StackCommand, end_everything, p
 
 HOUR_SECONDS = 3600
 # Enough that the other commands work for some seconds, in which several clean-ups begin and end.
-KEPT, GOING = 120, 240
+KEPT, GOING = 80, 160
 # Of each clean-up next to them.
 AT_ONCE = 40
 

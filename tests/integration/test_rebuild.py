@@ -156,6 +156,22 @@ async def test_what_a_rule_removes_before_its_manifest_is_read_is_no_failure(
     assert (found.restored, found.known, found.failed) == (0, 1, [])
 
 
+@pytest.mark.parametrize("change", ["state = 'deleting'", "location = location || '-moved'"])
+async def test_a_file_between_the_deletions_of_its_blob_and_its_manifest_is_no_failure(
+    place: Place, change: str
+) -> None:
+    """A run of the retention, or a rotation of the key, is at work on it."""
+    goes, lost = [await place.custody.take(draft(), f"{n}".encode()) for n in range(2)]
+    for artifact in (goes, lost):
+        place.backend.delete(artifact.location)
+    async with place.catalog.connection() as connection:
+        statement = f"update artifacts set {change} where file_id = %s"  # noqa: S608 - one of these
+        await connection.execute(statement.encode(), [goes.file_id])
+    found = await rebuilt(place)
+    assert (found.restored, found.known) == (0, 0)
+    assert [path for path, _ in found.failed] == [manifest_path(lost.location)], "this one is lost"
+
+
 async def test_what_a_rule_removes_before_its_row_is_restored_stays_removed(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
