@@ -6,7 +6,7 @@ row), then `queries` (all SQL) and `catalog` (the typed calls). Import `keeping`
 leases of readers), `maintenance` (marks, moves, restoring) and `migrate` (the schema) by name.
 """
 
-from blocks.catalog.artifact import KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
+from blocks.catalog.artifact import HOW_TO_REMAKE, KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
 from blocks.catalog.catalog import MAX_PAGE, Catalog, Page
 from blocks.catalog.output_locks import OutputLocks
 from blocks.catalog.statistics import RunCounts, custody_statistics, run_counts, unfinished_files
@@ -14,6 +14,7 @@ from blocks.postgres import Connection
 from blocks.postgres.pool import Timeouts
 
 __all__ = [
+    "HOW_TO_REMAKE",
     "KINDS",
     "MAX_PAGE",
     "Artifact",

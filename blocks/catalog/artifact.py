@@ -12,6 +12,13 @@ from blocks.catalog.outlook import Outlook
 
 Kind = Literal["stage_output", "upload", "transfer", "export"]
 KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
+# How a person has a file again that is gone or damaged.
+HOW_TO_REMAKE: Mapping[Kind, str] = {
+    "stage_output": "process its source again",
+    "upload": "upload it again, or process its source again",
+    "transfer": "have it sent again",
+    "export": "export it again",
+}
 # Of a bigint, in which Postgres counts them. Sums end there: a damaged row may claim any size, and JSON takes no more.
 MOST_BYTES = 2**63 - 1
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from blocks.catalog import queries, statistics_queries
-from blocks.catalog.artifact import MOST_BYTES, Artifact, Kind, Reservation, artifact_of
+from blocks.catalog.artifact import HOW_TO_REMAKE, MOST_BYTES, Artifact, Kind, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
@@ -130,7 +130,8 @@ class Catalog:
         row = await fetch_optional(connection, statement, {**values, **json_values, **(more_values or {})})
         if row is None:
             raise ArtifactNotFound(
-                f"file {artifact.file_id} is no longer pending; process the document again", file_id=artifact.file_id
+                f"file {artifact.file_id} is no longer pending; {HOW_TO_REMAKE[artifact.kind]}",
+                file_id=artifact.file_id,
             )
         return artifact_of(row)
 
@@ -297,14 +298,14 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
 
 async def why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:
     """Return the error for a file that cannot be read: `ArtifactGone` if it existed."""
-    if await fetch_optional(connection, queries.WAS_THERE, {"file_id": file_id}) is None:
+    row = await fetch_optional(connection, queries.WAS_THERE, {"file_id": file_id})
+    if row is None:
         return ArtifactNotFound(
             f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",
             file_id=file_id,
         )
-    return ArtifactGone(
-        f"file {file_id} has expired or was deleted; process its source again to recreate it", file_id=file_id
-    )
+    kind: Kind = row["kind"]
+    return ArtifactGone(f"file {file_id} has expired or was deleted; {HOW_TO_REMAKE[kind]}", file_id=file_id)
 
 
 def _summarise(groups: Sequence[Row]) -> Row:

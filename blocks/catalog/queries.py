@@ -87,8 +87,8 @@ FIND_READABLE = f"select {COLUMNS} from artifacts where file_id = any(%(file_ids
 # Expired files too: their bytes stay until they are deleted.
 GET_STORED = f"select {COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 
-# Whether a file that cannot be read existed at some time.
-WAS_THERE = "select state from artifacts where file_id = %(file_id)s and state <> 'pending'"
+# The kind of a file that cannot be read, if it existed at some time.
+WAS_THERE = "select kind from artifacts where file_id = %(file_id)s and state <> 'pending'"
 
 FIND_REUSABLE = f"""
     select distinct on (stage_key) {COLUMNS}

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 from typing_extensions import Buffer
 
 from blocks.age import SealedReader, read_header, unseal
-from blocks.catalog import Artifact, Stored
+from blocks.catalog import HOW_TO_REMAKE, Artifact, Stored
 from blocks.errors import (
     AuthenticationFailed,
     ContentMismatch,
@@ -190,7 +190,7 @@ def as_content_mismatch(artifact: Artifact) -> Generator[None]:
         # The caller has the key (`require_key`), so a header that it does not open was changed.
         raise ContentMismatch(
             f"the stored bytes of file {artifact.file_id} have changed: {exc}; restore {artifact.location} from a "
-            "backup, or remove the file and process its source again",
+            f"backup, or remove the file and {HOW_TO_REMAKE[artifact.kind]}",
             file_id=artifact.file_id,
         ) from exc
     except OSError as exc:

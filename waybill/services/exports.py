@@ -135,5 +135,7 @@ def location_of(settings: Settings, job: ExportJob) -> str | None:
 def require_file(job: ExportJob) -> ExportJob:
     """Return *job*. Raises `ExportGone` when its file has expired or was deleted."""
     if job.state == "deleted":
-        raise ExportGone(f"the file of export {job.job_id} has expired or was deleted", job_id=job.job_id)
+        raise ExportGone(
+            f"the file of export {job.job_id} has expired or was deleted; export it again", job_id=job.job_id
+        )
     return job

@@ -55,8 +55,8 @@ _OUTPUTS_WITHOUT_ROW = """
 _OUTPUTS = "select count(*) as outputs, count(distinct run_id) as runs from run_outputs"
 # A mark ends when a check finds the bytes whole, or with its file. Making the file again makes another one.
 _REPLACE = (
-    "put their bytes back from a backup and run 'waybill files verify ID', or process their sources again and "
-    "remove the damaged ones: waybill files rm ID"
+    "put their bytes back from a backup and run 'waybill files verify ID', or make them again (process their "
+    "sources, upload or export them) and remove the damaged ones: waybill files rm ID"
 )
 
 
