@@ -10,7 +10,14 @@ from uuid import UUID
 
 State = Literal["pending", "running", "completed", "failed", "cancelled", "deleted"]
 STATES: tuple[State, ...] = ("pending", "running", "completed", "failed", "cancelled", "deleted")
-ENDED: frozenset[str] = frozenset({"completed", "failed", "cancelled", "deleted"})
+_OUTCOMES: Mapping[State, str] = {
+    "pending": "the export waits to be begun",
+    "running": "another process works on the export",
+    "completed": "the export is complete",
+    "failed": "the export failed",
+    "cancelled": "the export was cancelled",
+    "deleted": "the file of the export has expired or was deleted",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +49,17 @@ class ExportJob:
     keep_for: timedelta
 
     @property
+    def outcome(self) -> str:
+        """The state as a sentence."""
+        return _OUTCOMES[self.state]
+
+    @property
     def progress(self) -> float | None:
-        """0 to 1 by rows; None while the number of rows is not known."""
-        if self.state in {"completed", "deleted"}:
+        """0 to 1 by rows; None while the number of rows is not known. 1 once the file was whole, also when it is gone.
+
+        A job that failed or was cancelled keeps the rows that it had written.
+        """
+        if self.sha256 is not None:
             return 1.0
         if not self.rows_expected:
             return None

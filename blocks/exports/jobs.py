@@ -149,10 +149,23 @@ async def release(connection: Connection, claim: Claim) -> bool:
 
 
 async def end_job(
-    connection: Connection, claim: Claim, *, state: str, error: str | None, keep_failed: timedelta
+    connection: Connection,
+    claim: Claim,
+    *,
+    state: str,
+    error: str | None,
+    keep_failed: timedelta,
+    rows: int = 0,
+    rows_expected: int | None = None,
 ) -> bool:
-    """Record that the job failed or was cancelled. False: it was cancelled before, or taken over."""
-    values = claim.values(state=state, error=error, keep_failed_seconds=keep_failed.total_seconds())
+    """Record that the job failed or was cancelled, after *rows*. False: it was cancelled before, or taken over."""
+    values = claim.values(
+        state=state,
+        error=error,
+        keep_failed_seconds=keep_failed.total_seconds(),
+        rows=rows,
+        rows_expected=rows_expected,
+    )
     return await fetch_optional(connection, queries.FAIL, values) is not None
 
 

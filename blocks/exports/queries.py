@@ -76,7 +76,12 @@ _ENDED = """
            expires_at = clock_timestamp() + make_interval(secs => %(keep_failed_seconds)s)
 """
 
-FAIL = f"update export_jobs {_ENDED} where {_CLAIMED} returning path"
+FAIL = f"""
+    update export_jobs {_ENDED}, rows = greatest(rows, %(rows)s),
+           rows_expected = coalesce(%(rows_expected)s, rows_expected)
+     where {_CLAIMED}
+    returning path
+"""
 
 # A pending job whose run could not be started, or was cancelled before it began.
 FAIL_PENDING = f"update export_jobs {_ENDED} where job_id = %(job_id)s and state = 'pending' returning job_id"

@@ -118,7 +118,7 @@ def export(
         print_line(f"Job:   waybill exports show {job.job_id}")
         print_line(f"File:  {_where(shown, target)}, until {human_time(str(shown['expires_at']))}")
     if job.state != "completed":
-        print_notice(f"waybill: the export is {job.state}: {job.error}")
+        print_notice(f"waybill: {job.outcome}: {job.error}" if job.error else f"waybill: {job.outcome}")
         return 1
     for note in job.notes:
         print_notice(note)
