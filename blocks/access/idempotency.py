@@ -48,12 +48,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered:
-    """The request is done: with this *fingerprint*, and *answer* as its response, which may be damaged."""
+    """The request is done: with this *fingerprint*, and *answer* as its response, which may be damaged.
+
+    While it *is_under_way*, what comes of the recorded work is not known yet.
+    """
 
     key_id: str
     idempotency_key: str
     fingerprint: str | None
     answer: Any
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ CLAIM_REQUEST = """
 """
 
 ANSWERED_REQUEST = """
-    select key_id, idempotency_key, fingerprint, answer from idempotent_requests
+    select key_id, idempotency_key, fingerprint, answer, claimed_until > clock_timestamp() as is_under_way
+      from idempotent_requests
      where key_id = %(key_id)s and idempotency_key = %(idempotency_key)s and answer is not null
 """
 

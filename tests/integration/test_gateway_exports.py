@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from blocks.exports.jobs import create_job
 from blocks.runs.ownership import read_owner
 from flows.export import export_table
 from tasks.export_job import ExportTools, run_export
+from tests.delivery.outbox_place import until
 from tests.gateway import Gateway, error_of, running_gateway
 
 EXPORTS = "/api/v1/exports"
@@ -72,6 +74,46 @@ async def test_the_same_request_is_one_job(gateway: Gateway) -> None:
     other = await gateway.client.post(EXPORTS, json={"export_type": "chunks"}, headers=key)
     assert (other.status_code, error_of(other)) == (422, "IdempotencyKeyReused")
     assert len((await gateway.client.get(EXPORTS)).json()["exports"]) == 1
+
+
+async def test_the_same_request_twice_at_the_same_time_is_one_job_and_one_answer(gateway: Gateway) -> None:
+    wanted, key = {"export_type": "artifacts"}, {"Idempotency-Key": "at-once"}
+    async with gateway.custody.catalog.transaction() as connection:
+        # Held for writers: the first request has recorded its job, and waits with the file.
+        await connection.execute("lock table artifacts in share mode")
+        requests = [
+            asyncio.ensure_future(gateway.client.post(EXPORTS, json=wanted, headers=key, timeout=60)) for _ in range(4)
+        ]
+
+        async def have_come() -> bool:
+            waiting = (
+                "select count(*) as waiting from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock' and query ~ 'insert into artifacts'"
+            )
+            async with gateway.custody.catalog.connection() as watching:
+                cursor = await watching.execute(waiting)
+                (row,) = await cursor.fetchall()
+                return row["waiting"] >= 1
+
+        await until(have_come, "the first request waits with its file")
+    answers = await asyncio.gather(*requests)
+    jobs = [answer.json() for answer in answers]
+    assert {(answer.status_code, job["job_id"], job["state"]) for answer, job in zip(answers, jobs, strict=True)} == {
+        (201, jobs[0]["job_id"], "completed")
+    }
+    assert sorted(answer.headers.get("idempotency-replayed", "no") for answer in answers) == ["no"] + ["true"] * 3
+    assert [job["file_id"] for job in jobs] == [jobs[0]["file_id"]] * 4
+    assert len((await gateway.client.get(EXPORTS)).json()["exports"]) == 1
+    assert len((await gateway.client.get("/api/v1/files/list", params={"kind": "export"})).json()["files"]) == 1
+
+
+async def test_a_place_in_the_home_is_no_place_for_exports(database_url: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    async with running_gateway(database_url, home, export_storage_path=str(home / "exports")) as gateway:
+        gateway.client.headers["authorization"] = f"Bearer {await gateway.key('admin')}"
+        answer = await gateway.client.post(EXPORTS, json={"export_type": "facts"})
+        assert (answer.status_code, error_of(answer)) == (503, "InvalidSettings")
+        assert (await gateway.client.get(EXPORTS)).json()["exports"] == []
 
 
 WRONG: list[dict[str, Any]] = [

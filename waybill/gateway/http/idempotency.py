@@ -138,16 +138,22 @@ async def _claim(catalog: Catalog, namespace: str, idempotency_key: str) -> Clai
     while True:
         async with catalog.connection() as connection:
             found = await claim(connection, namespace, idempotency_key)
-        if not isinstance(found, InProgress):
+        is_late = time.monotonic() > until
+        if isinstance(found, InProgress):
+            if is_late:
+                raise _under_way()
+        elif is_late or isinstance(found, Claim) or not found.is_under_way:
             return found
-        if time.monotonic() > until:
-            raise HttpError(
-                409,
-                "RequestUnderWay",
-                "a request with this Idempotency-Key is still being processed; try again in a moment",
-                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _under_way() -> HttpError:
+    return HttpError(
+        409,
+        "RequestUnderWay",
+        "a request with this Idempotency-Key is still being processed; try again in a moment",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
 
 
 async def _renew(catalog: Catalog, held: Claim) -> None:

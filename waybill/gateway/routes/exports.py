@@ -175,6 +175,8 @@ async def start(
         if isinstance(outcome, Answered):
             known = await stored_answer(catalog, outcome, fingerprint, _Recorded)
             job = await read_export(catalog, resources.settings, known["job_id"])
+            if job.state == "failed" and job.run_id is None:
+                raise _failed(job)
             if job.state == "pending" and job.run_id is None:  # the gateway that recorded it was killed
                 job = await _as_run(resources, job, await _deployment(resources), may_repeat=True)
             return await _answer(resources, job, replayed=True)
@@ -258,8 +260,12 @@ async def _now(resources: Resources, job: ExportJob) -> ExportJob:
         tools = ExportTools(custody=resources.custody, settings=resources.settings)
         done = await run_export(job.job_id, tools, wait_seconds=_NOW_SECONDS)
     if done.state == "failed":
-        raise HttpError(422, "ExportFailed", done.error or "the export failed", detail={"job_id": job.job_id})
+        raise _failed(done)
     return done
+
+
+def _failed(job: ExportJob) -> HttpError:
+    return HttpError(422, "ExportFailed", job.error or job.outcome, detail={"job_id": job.job_id})
 
 
 async def _as_run(resources: Resources, job: ExportJob, deployment_id: UUID, *, may_repeat: bool) -> ExportJob:
