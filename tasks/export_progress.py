@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from blocks.catalog import Catalog
 from blocks.errors import ExportStopped, WaybillError
 from blocks.exports import Claim, renew
-from blocks.exports.query_role import end_overdue_sessions
 from blocks.runtime.background_tasks import running
 from blocks.settings import Settings
 
@@ -33,6 +32,10 @@ class Progress:
     rows_expected: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     reason: str = ""
+
+    def begin_again(self) -> None:
+        """Forget the rows of an attempt that failed."""
+        self.rows, self.rows_expected = 0, None
 
     def end(self, reason: str) -> None:
         """Ask the thread to stop, and say why."""
@@ -91,11 +94,7 @@ async def _renew_forever(progress: Progress, claim: Claim, catalog: Catalog) -> 
 
 
 async def _end_in_time(progress: Progress, settings: Settings) -> None:
-    """Stop a query whose time is over, also one that waits in the server, where no check of this process reaches it."""
+    """Say when the time of a query is over; what opened it ends it (`tasks.export.ending`)."""
     seconds = settings.export_query_seconds
     await asyncio.sleep(seconds)
     progress.end(f"the query took longer than {seconds:g} s (WAYBILL_EXPORT_QUERY_SECONDS)")
-    while True:
-        with suppress(WaybillError):
-            await asyncio.to_thread(end_overdue_sessions, settings.required_database_url, seconds=seconds)
-        await asyncio.sleep(_REPORT_SECONDS)

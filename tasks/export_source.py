@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from blocks.errors import InvalidOptions
+from blocks.exports.place import check_place
 from blocks.exports.query_role import catalog_query_url
 from blocks.exports.request import CATALOG, ExportRequest
 from blocks.postgres import connect
@@ -46,18 +47,24 @@ def named_database(settings: Settings, name: str) -> str:
 
 
 def check_request(settings: Settings, request: ExportRequest) -> None:
-    """Raise `InvalidOptions` for a form that nothing writes, or a connection that the settings do not have."""
+    """Raise `InvalidOptions` for a form that nothing writes, or a connection that the settings do not have.
+
+    Raises `InvalidSettings` where finished files have no usable place.
+    """
     from tasks.export import extension
 
     extension(request.format, request.compression)
+    check_place(settings)
     if request.database not in (None, CATALOG) and not request.names_url:
         named_database(settings, str(request.database))
 
 
-def open_source(request: ExportRequest, settings: Settings, copied_input: Path | None, check: StopCheck) -> OpenSource:
+def open_source(
+    request: ExportRequest, settings: Settings, copied_input: Path | None, check: StopCheck, *, session: str
+) -> OpenSource:
     """Open the source of *request*, `runs` excepted; *copied_input* is the local copy of its input. Blocks.
 
-    *check* ends a query that runs in this process, also later, while its rows are read.
+    *check* ends a query that is under way, also later, while its rows are read. *session* is its name in the server.
 
     Raises `InvalidSettings`, `InvalidOptions`, `CatalogUnavailable`, and what `tasks.export` raises.
     """
@@ -66,10 +73,11 @@ def open_source(request: ExportRequest, settings: Settings, copied_input: Path |
 
     if copied_input is not None:
         options = FileOptions(shown=without_signature(without_password(request.input or "")))
-        return OpenSource(open_file(str(copied_input), options))
+        records = open_file(str(copied_input), options)
+        return OpenSource(records, records.rows_expected)
     if request.query is not None:
         url, limit = _query_url(request, settings), _time_limit(settings)
-        return OpenSource(open_query(url, request.query, time_limit=limit, check=check))
+        return OpenSource(open_query(url, request.query, time_limit=limit, check=check, session=session))
     from tasks.export.tables import TABLES
 
     statement = TABLES[request.export_type]

@@ -22,7 +22,7 @@ from blocks.exports.events import failed_event
 from blocks.exports.job import ExportJob
 from blocks.exports.jobs import fail_dead, get_job, mark_deleted
 from blocks.exports.place import ExportPlace
-from blocks.exports.query_role import end_overdue_sessions
+from blocks.exports.query_role import end_abandoned_sessions
 from blocks.postgres import execute, fetch_all
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
@@ -55,13 +55,13 @@ def scratch_of(settings: Settings, job_id: str) -> Path:
 async def expire_exports(custody: Custody, settings: Settings, now: datetime | None = None) -> list[ExpiredExport]:
     """Delete the files of exports that have expired, and return these jobs, failed deletions among them.
 
-    Also fails the jobs of dead processes, ends queries that last too long, and forgets jobs whose file went longer ago
-    than the retention of history. *now* is the database's time when it is not given. Raises `CatalogUnavailable`.
+    Also fails the jobs of dead processes, ends the queries that they have left, and forgets jobs whose file went longer
+    ago than the retention of history. *now* is the database's time when it is not given. Raises `CatalogUnavailable`.
     """
     catalog = custody.catalog
     at = now or await catalog.now()
     await fail_dead_jobs(catalog, settings)
-    await asyncio.to_thread(end_overdue_sessions, settings.required_database_url, seconds=settings.export_query_seconds)
+    await asyncio.to_thread(end_abandoned_sessions, settings.required_database_url)
     async with catalog.connection() as connection:
         due = await fetch_all(connection, queries.EXPIRED, {"now": at})
         due += await fetch_all(connection, queries.WITHOUT_FILE, {})

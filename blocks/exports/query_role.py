@@ -5,8 +5,8 @@ query can call ``set_config('role', ...)``, and would be that account again. So 
 may do, from the rights of the role. It may not write, since it has no right to any table and its transactions are
 read-only, and it has no function that reads or writes files of the server.
 
-Postgres cannot bound its time for good, because a session may change its own limits. `end_overdue_sessions` ends what
-lasts too long.
+Postgres cannot bound its time for good, because a session may change its own limits: the process that exports cancels
+its own query. `end_abandoned_sessions` ends what a killed process has left, where the server has not noticed that.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ ROLE = "waybill_export"
 SCHEMA = "waybill_export"
 # Queries at the same time, of all homes that share the server; each takes a session.
 MOST_SESSIONS = 8
+# The name of a session is this and the id of its job.
+SESSION = "waybill-export "
+# The most that the setting export_query_seconds may be: no query that is watched lasts longer.
+LONGEST_SECONDS = 86_400.0
 # A query whose client was killed ends this soon.
 LOST_CLIENT_SECONDS = 5
 _NOTICES_LOST_CLIENTS = 140_000
@@ -42,10 +46,12 @@ _TOO_MUCH = """
                          and has_any_column_privilege(r.oid, c.oid, 'select, insert, update, references'))
       from pg_roles r where rolname = %(role)s
 """
-_OVERDUE = """
+# A query may give its session another name; then its age alone says that no process watches it.
+_ABANDONED = """
     select count(pg_terminate_backend(pid)) from pg_stat_activity
      where usename = %(role)s and datname = current_database()
-       and backend_start < clock_timestamp() - make_interval(secs => %(seconds)s)
+       and (backend_start < clock_timestamp() - make_interval(secs => %(longest_seconds)s)
+            or application_name in (select %(session)s || job_id from export_jobs where state <> 'running'))
 """
 
 
@@ -76,15 +82,20 @@ def catalog_query_url(database_url: str, *, seconds: float) -> str:
     return url
 
 
-def end_overdue_sessions(database_url: str, *, seconds: float) -> int:
-    """End the sessions of the role that have lasted longer than *seconds*, and return how many.
+def session_name(job_id: str) -> str:
+    """Return the name of the session in which the query of a job runs."""
+    return f"{SESSION}{job_id}"
 
-    A session begins with its query and ends with it, so that its age is that of the query. Does nothing where the
-    account may not end them.
+
+def end_abandoned_sessions(database_url: str, *, longest_seconds: float = LONGEST_SECONDS) -> int:
+    """End the sessions of the role whose job is over, or that are older than *longest_seconds*; return how many.
+
+    The query of a job that runs is left alone. Does nothing where the account may not end sessions of the role.
     """
+    values = {"role": ROLE, "session": SESSION, "longest_seconds": longest_seconds}
     try:
         with connect(database_url, autocommit=True) as connection:
-            row = connection.execute(cast("LiteralString", _OVERDUE), {"role": ROLE, "seconds": seconds}).fetchone()
+            row = connection.execute(cast("LiteralString", _ABANDONED), values).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return 0
     return 0 if row is None else int(row[0])

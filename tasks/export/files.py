@@ -14,15 +14,14 @@ from typing import Any, cast
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
-from pyarrow import parquet as arrow_parquet
 
 from blocks.errors import ExportRefused
 from blocks.redaction import without_query
-from tasks.export.source import BATCH_BYTES, ArrowSource, RecordSource
+from tasks.export.parquet_input import open_parquet, read_parquet
+from tasks.export.source import ArrowSource, RecordSource
 
 # The longest row of a csv: a block is in memory, and a row must not be longer than one.
 _BLOCK_BYTES = 4 * 2**20
-_PARQUET_ROWS = 16_384
 _PARQUET_SUFFIXES = (".parquet", ".pq")
 _COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 _COUNTS = re.compile(r"Row #\d+: Expected \d+ columns, got \d+")
@@ -64,25 +63,18 @@ def open_file(url: str, options: FileOptions | None = None) -> RecordSource:
 def _parquet(url: str, options: FileOptions) -> RecordSource:
     stack, shown = ExitStack(), _shown(url, options)
     try:
-        stream = stack.enter_context(_opened(url, options))
-        file = arrow_parquet.ParquetFile(stream, pre_buffer=False)
+        file = open_parquet(stack.enter_context(_opened(url, options)))
     except BaseException as exc:
         stack.close()
         if _is_damage(exc):
             raise ExportRefused(f"{shown} is no parquet file that can be read ({type(exc).__name__})") from exc
         raise
-
-    def read() -> Iterator[Any]:
-        return _translated(file.iter_batches(_rows_at_a_time(file.metadata)), shown, _parquet_error)
-
-    return ArrowSource(file.schema_arrow, read, stack.close)
-
-
-def _rows_at_a_time(metadata: Any) -> int:
-    """Return `_PARQUET_ROWS`, or fewer wide ones."""
-    sizes = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    widest = max((group.total_byte_size // max(1, group.num_rows) for group in sizes), default=0)
-    return max(1, min(_PARQUET_ROWS, BATCH_BYTES // max(1, widest)))
+    return ArrowSource(
+        file.schema_arrow,
+        lambda: _translated(read_parquet(file), shown, _parquet_error),
+        stack.close,
+        file.metadata.num_rows,
+    )
 
 
 def _csv(url: str, options: FileOptions, compression: str | None) -> RecordSource:

@@ -1,4 +1,8 @@
-"""Rows of a query of Postgres, through a cursor of the server, in the types of its columns."""
+"""Rows of a query of Postgres, through a cursor of the server, in the types of its columns.
+
+A thread cancels the statement when it has to end, whatever limit a query sets for itself: it is our own session, so no
+other one is touched, and no right is needed.
+"""
 # pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # Arrow has no types for a checker.
@@ -6,10 +10,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pyarrow as pa
@@ -19,14 +24,15 @@ from psycopg.types.string import TextLoader
 from blocks.errors import CatalogUnavailable, ExportRefused, WaybillError
 from blocks.postgres import connect
 from blocks.postgres.connection import translated
+from tasks.export.ending import TIME_IS_OVER, Ending, Watch
 from tasks.export.source import (
-    FIRST_ROWS,
+    BATCH_ROWS,
+    FETCH_ROWS,
     NUMERIC,
-    TIME_IS_OVER,
     ArrowSource,
     RecordSource,
     batch_of,
-    rows_to_fetch,
+    in_batches,
     typed_array,
 )
 
@@ -53,34 +59,47 @@ _SMALL_DIGITS = 38
 _TIME = re.compile(r"(?:(\d{4,})-(\d\d)-(\d\d))?\s?(?:(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?(?:\+00)?( BC)?")
 _MICROSECONDS = 10**6
 _DAY_MICROSECONDS = 86_400 * _MICROSECONDS
+# A server that is there confirms in milliseconds that it cancels.
+_CANCEL_SECONDS = 5.0
+_CURSOR = "export"
 
 _Types = dict[int, tuple[str, bool]]
 
 
 def open_postgres(
-    database_url: str, sql: str, *, time_limit: timedelta | None, role: str | None, read_only: bool
+    database_url: str,
+    sql: str,
+    *,
+    ending: Ending,
+    time_limit: timedelta | None,
+    role: str | None,
+    read_only: bool,
+    session: str,
 ) -> RecordSource:
     """Return the rows of *sql*. Raises `ExportRefused` for a query that fails, and what `connect` raises."""
     connection = connect(database_url)
+    watch = Watch(ending, _interrupt(connection))
     cursor: Any = None
 
     def close() -> None:
         with suppress(psycopg.Error):
             if cursor is not None:
                 cursor.close()
+        watch.stop()
         connection.close()
 
     try:
         connection.read_only = read_only
         # Written so that another program reads it; Postgres's own form is for people.
         connection.execute("set local intervalstyle = 'iso_8601'")
+        connection.execute(SQL("set application_name = {}").format(Literal(session)))
         if time_limit is not None:
             milliseconds = max(1, round(time_limit.total_seconds() * 1000))
             connection.execute(SQL("set local statement_timeout = {}").format(Literal(milliseconds)))
         if role is not None:
             connection.execute(SQL("set local role {}").format(Identifier(role)))
         known = _as_text(connection)
-        cursor = connection.cursor(name="export")
+        cursor = connection.cursor(name=_CURSOR)
         # Bytes: the statement is the user's, and goes to the server as it is.
         cursor.execute(sql.encode())
         columns = [_column(column, known) for column in cursor.description or ()]
@@ -91,30 +110,70 @@ def open_postgres(
         if refused:
             raise ExportRefused("the database refuses the query: it has a parameter, such as $1") from exc
         if isinstance(exc, psycopg.Error):
-            raise _refused(exc) from exc
+            raise ending.reason or _refused(exc) from exc
         if isinstance(exc, UnicodeError):
             raise ExportRefused("the query has a character that is no valid Unicode (a lone surrogate)") from exc
         raise
     schema = pa.schema([field for field, _ in columns])
-    return ArrowSource(schema, lambda: _batches(cursor, schema, [load for _, load in columns]), close)
+    return ArrowSource(schema, lambda: _batches(connection, schema, [load for _, load in columns], ending), close)
 
 
-def _batches(cursor: Any, schema: Any, loads: Sequence[Callable[..., Any]]) -> Iterator[Any]:
-    before, wanted = 0, FIRST_ROWS
+def _interrupt(connection: psycopg.Connection[Any]) -> Callable[[], None]:
+    """Return what cancels the statement under way; called again, it closes the connection: nothing else answers."""
+    cancelled = False
+
+    def interrupt() -> None:
+        nonlocal cancelled
+        if not cancelled:
+            cancelled = True
+            connection.cancel_safe(timeout=_CANCEL_SECONDS)
+            return
+        with socket.socket(fileno=connection.fileno()) as shared:
+            try:
+                shared.shutdown(socket.SHUT_RDWR)
+            finally:
+                shared.detach()  # libpq closes it
+
+    return interrupt
+
+
+def _batches(
+    connection: psycopg.Connection[Any], schema: Any, loads: Sequence[Callable[..., Any]], ending: Ending
+) -> Iterator[Any]:
+    before = 0
+    # Only these columns hold values of any width.
+    wide = [number for number, field in enumerate(schema) if not pa.types.is_primitive(field.type)]
     try:
-        while rows := cursor.fetchmany(wanted):
-            values = list(zip(*rows, strict=True))
-            arrays = [
-                load(column, field.type, field.name, before)
-                for load, column, field in zip(loads, values, schema, strict=True)
-            ]
-            batch = batch_of(arrays, schema, len(rows))
-            before, wanted = before + len(rows), rows_to_fetch(len(rows), batch.nbytes)
-            yield batch
+        with closing(_rows(connection)) as fetched:
+            for rows in in_batches(fetched, wide):
+                values = list(zip(*rows, strict=True))
+                arrays = [
+                    load(column, field.type, field.name, before)
+                    for load, column, field in zip(loads, values, schema, strict=True)
+                ]
+                before += len(rows)
+                yield batch_of(arrays, schema, len(rows))
     except psycopg.Error as exc:
-        raise _refused(exc) from exc
+        raise ending.reason or _refused(exc) from exc
     except UnicodeError as exc:
         raise ExportRefused(f"after row {before}: the database holds text that is not in its encoding") from exc
+
+
+def _rows(connection: psycopg.Connection[Any]) -> Generator[Any]:
+    """Yield the rows of the server's cursor, of which a few are in memory at a time: any of them may be wide."""
+    size = FETCH_ROWS if psycopg.capabilities.has_stream_chunked() else 1
+    seen = BATCH_ROWS
+    while seen == BATCH_ROWS:
+        seen = 0
+        with connection.cursor() as cursor, closing(_stream(cursor, size)) as rows:
+            for row in rows:
+                seen += 1
+                yield row
+
+
+def _stream(cursor: psycopg.Cursor[Any], size: int) -> Generator[Any]:
+    fetch = SQL("fetch forward {} from {}").format(Literal(BATCH_ROWS), Identifier(_CURSOR))
+    return cast("Generator[Any]", cursor.stream(fetch, size=size))
 
 
 def _as_text(connection: psycopg.Connection[Any]) -> _Types:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,17 +22,17 @@ from blocks.errors import ExportRefused
 BATCH_ROWS = 5000
 # Bytes that are in memory at a time, several times over: wide rows come in smaller batches.
 BATCH_BYTES = 4 * 2**20
-# Before anything is known about the width of rows.
-FIRST_ROWS = 10
-# Rows of a batch whose width stands for all.
-_SAMPLE_ROWS = 50
+# Rows that a driver is asked for at a time: they are in memory before their width is known.
+FETCH_ROWS = 16
+# Of a slow query a person sees how far it is.
+_LONGEST_SECONDS = 1.0
+# Of a value that is neither text nor bytes; an estimate.
+_VALUE_BYTES = 8
 # Of those that decide the types of a source without any.
 _GUESS_BYTES = 8 * BATCH_BYTES
 
 # Marks a text column whose values are numbers of any size, for formats in which a number is more useful than text.
 NUMERIC = {b"waybill.numeric": b"true"}
-
-TIME_IS_OVER = "the query took longer than its time limit; narrow it down, or raise the limit"
 
 Batch = Sequence[Sequence[Any]]
 
@@ -42,6 +43,11 @@ class RecordSource(Protocol):
     @property
     def schema(self) -> Any:
         """The `pyarrow.Schema` of all batches."""
+        ...
+
+    @property
+    def rows_expected(self) -> int | None:
+        """The number of all rows, None where it is not known before they are read."""
         ...
 
     def batches(self) -> Iterator[Any]:
@@ -60,18 +66,25 @@ class ArrowSource:
     schema: Any
     read: Callable[[], Iterator[Any]]
     release: Callable[[], None] = field(default=lambda: None)
+    rows_expected: int | None = None
+    _reading: Iterator[Any] | None = field(default=None, init=False)
 
     def batches(self) -> Iterator[Any]:
         """Yield what *read* yields."""
-        return self.read()
+        self._reading = self.read()
+        return self._reading
 
     def close(self) -> None:
-        """Call *release*."""
+        """End the reading where it is, then call *release*."""
+        if isinstance(self._reading, Generator):
+            self._reading.close()
         self.release()
 
 
 class Rows:
     """Rows of Python values as a source. Types come from the first `BATCH_ROWS` rows; mixed columns become text."""
+
+    rows_expected: int | None = None
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Batch]) -> None:
         self._batches = iter(rows)
@@ -79,7 +92,7 @@ class Rows:
         size = 0
         for batch in self._batches:
             self._first.extend(batch)
-            size += size_of(batch)
+            size += sum(map(width, batch))
             if len(self._first) >= BATCH_ROWS or size >= _GUESS_BYTES:
                 break
         arrays = [_guessed(values) for values in _columns_of(self._first, len(columns))]
@@ -89,8 +102,7 @@ class Rows:
         """Yield the rows. Raises `ExportRefused` for a value of another type than its column's."""
         row = 0
         first, self._first = self._first, []
-        for start in range(0, len(first), BATCH_ROWS):
-            batch = first[start : start + BATCH_ROWS]
+        for batch in in_batches(first):
             yield record_batch(batch, self.schema, row)
             row += len(batch)
         for batch in self._batches:
@@ -106,14 +118,10 @@ def open_rows(schema: Any, rows: Iterable[Mapping[str, Any]]) -> RecordSource:
     """Return *rows*, dictionaries, as a source with the `pyarrow.Schema` *schema*; a missing key is null."""
 
     def read() -> Iterator[Any]:
-        count, batch = 0, list[Sequence[Any]]()
-        for row in rows:
-            batch.append([row.get(name) for name in schema.names])
-            if len(batch) == BATCH_ROWS:
-                yield record_batch(batch, schema, count)
-                count, batch = count + len(batch), []
-        if batch:
+        count = 0
+        for batch in in_batches([row.get(name) for name in schema.names] for row in rows):
             yield record_batch(batch, schema, count)
+            count += len(batch)
 
     return ArrowSource(schema, read)
 
@@ -128,21 +136,39 @@ def record_batch(rows: Batch, schema: Any, rows_before: int) -> Any:
     return batch_of(arrays, schema, len(rows))
 
 
-def rows_to_fetch(rows: int, size: int) -> int:
-    """Return how many rows to fetch after a batch of *rows* with *size* bytes: `BATCH_ROWS`, or fewer wide ones.
+def in_batches(rows: Iterable[Sequence[Any]], columns: Sequence[int] | None = None) -> Iterator[list[Sequence[Any]]]:
+    """Yield *rows* in batches of at most `BATCH_ROWS` rows and `BATCH_BYTES`, or of one row; slow ones are not held up.
 
-    Grows fourfold at most, because rows of one kind often come together: the next may be wider.
+    Only the values of *columns* are measured, by default all.
     """
-    wanted = BATCH_BYTES * rows // max(1, size)
-    return max(1, min(BATCH_ROWS, wanted, 4 * rows))
+    batch, size, begun = list[Sequence[Any]](), 0, time.monotonic()
+    for row in rows:
+        more = width(row if columns is None else [row[number] for number in columns])
+        if batch and size + more > BATCH_BYTES:
+            yield batch
+            batch, size, begun = [], 0, time.monotonic()
+        batch.append(row)
+        size += more
+        if len(batch) == BATCH_ROWS or time.monotonic() - begun > _LONGEST_SECONDS:
+            yield batch
+            batch, size, begun = [], 0, time.monotonic()
+    if batch:
+        yield batch
 
 
-def size_of(rows: Batch) -> int:
-    """Return the bytes of the texts and bytes of *rows*, by a sample of them."""
-    step = max(1, len(rows) // _SAMPLE_ROWS)
-    sample = rows[::step]
-    measured = sum(len(value) for row in sample for value in row if isinstance(value, (str, bytes)))
-    return measured * len(rows) // max(1, len(sample))
+def width(values: Sequence[Any]) -> int:
+    """Return about how many bytes *values* take, those of lists included."""
+    total = 0
+    for value in values:
+        if isinstance(value, (str, bytes)):
+            total += len(value)
+        elif isinstance(value, (list, tuple)):
+            total += width(cast("Sequence[Any]", value))
+        elif isinstance(value, dict):
+            total += width(list(cast("dict[Any, Any]", value).items()))
+        else:
+            total += _VALUE_BYTES
+    return total
 
 
 def batch_of(arrays: Sequence[Any], schema: Any, rows: int) -> Any:
@@ -168,6 +194,11 @@ def typed_array(values: Sequence[Any], kind: Any, name: str, rows_before: int) -
                 f"fit the column, which is {kind}; convert the column to text in the query (cast ... as text)"
             ) from exc
     raise AssertionError("unreachable: one of the values does not fit")
+
+
+def query_refused(kind: str) -> ExportRefused:
+    """Return the error for a query that fails with an error of the type *kind*: messages of drivers quote values."""
+    return ExportRefused(f"the database refuses the query ({kind}): check its syntax, names and rights")
 
 
 def _columns_of(rows: Batch, width: int) -> list[Sequence[Any]]:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from blocks.errors import ExportRefused
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.threads import StopCheck
+from tasks.export.batches import bounded
 from tasks.export.cells import plain
 from tasks.export.formats import check_format
 from tasks.export.source import RecordSource, batch_of
@@ -41,8 +42,16 @@ class Written:
 class RowStream:
     """The batches on their way to a writer: counted, checked for a stop, and free of types that only Arrow knows."""
 
-    def __init__(self, source: RecordSource, on_rows: Callable[[int], None], check: StopCheck) -> None:
+    def __init__(
+        self,
+        source: RecordSource,
+        on_rows: Callable[[int], None],
+        check: StopCheck,
+        *,
+        rows_expected: int | None = None,
+    ) -> None:
         names, self.notes = _column_names(source.schema.names)
+        self.rows_expected = source.rows_expected if rows_expected is None else rows_expected
         self._source, self._on_rows, self._check = source, on_rows, check
         empty = [plain(pa.nulls(0, column.type)).type for column in source.schema]
         self.schema = pa.schema(
@@ -56,10 +65,11 @@ class RowStream:
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches. `rows` counts those before the present one while the caller writes it."""
         for batch in self._source.batches():
-            self._check()
-            yield batch_of([plain(column) for column in batch.columns], self.schema, batch.num_rows)
-            self.rows += batch.num_rows
-            self._on_rows(self.rows)
+            for part in bounded(batch):
+                self._check()
+                yield batch_of([plain(column) for column in part.columns], self.schema, part.num_rows)
+                self.rows += part.num_rows
+                self._on_rows(self.rows)
         self._check()
 
     def check(self) -> None:
@@ -79,17 +89,20 @@ def write_export(
     format: str,  # noqa: A002 - the name that users know it by
     compression: str | None = None,
     safe_formulas: bool = False,
+    rows_expected: int | None = None,
     on_rows: Callable[[int], None],
     check: StopCheck,
 ) -> Written:
     """Write all rows of *source* to *target* (mode 0600); an error leaves what was there before.
 
     *on_rows* is called with the rows so far, *check* between batches. *safe_formulas* puts ``'`` before text of a csv
-    that a spreadsheet would run as a formula. Raises `ExportRefused` with column and row for what the format cannot
-    hold, `InvalidOptions`, `OSError`, and what *source*, *on_rows* and *check* raise.
+    that a spreadsheet would run as a formula. *rows_expected* is the number of rows, where the caller knows it and
+    *source* does not: what a format cannot hold is refused before anything is written. Raises `ExportRefused` with
+    column and row for what the format cannot hold, `InvalidOptions`, `OSError`, and what *source*, *on_rows* and
+    *check* raise.
     """
     check_format(format, compression)
-    rows = RowStream(source, on_rows, check)
+    rows = RowStream(source, on_rows, check, rows_expected=rows_expected)
     try:
         if format == "xlsx":
             from tasks.export.xlsx_format import write_xlsx

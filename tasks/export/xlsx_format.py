@@ -10,6 +10,8 @@ Every record is built from one list of columns, because the writer goes by the p
 from __future__ import annotations
 
 import math
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -39,7 +41,9 @@ _ZERO_MILLISECONDS = 25_569 * 86_400_000
 _FIRST_TIME, _LAST_TIME = (61 - 25_569) * 86_400_000, 253_402_300_800_000
 # Every decimal of 15 digits is another double.
 _EXACT_DIGITS = 15
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _INSTEAD = "export as csv or parquet instead"
+_FEWER = f"{_INSTEAD}, or fewer rows with a query (limit {MAX_ROWS})"
 
 
 def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
@@ -48,6 +52,10 @@ def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
 
     if len(rows.schema) > MAX_COLUMNS:
         raise ExportRefused(f"a sheet has at most {MAX_COLUMNS:,} columns, not {len(rows.schema):,}; {_INSTEAD}")
+    if rows.rows_expected is not None and rows.rows_expected > MAX_ROWS:
+        raise ExportRefused(
+            f"a sheet has at most {MAX_ROWS:,} rows and a header, and there are {rows.rows_expected:,} rows; {_FEWER}"
+        )
     names = _names(rows)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".partial") as file:
         forms = {
@@ -55,9 +63,21 @@ def write_xlsx(rows: RowStream, stream: BinaryIO, folder: Path) -> None:
             for name, column in zip(names, rows.schema, strict=True)
             if pa.types.is_timestamp(column.type)
         }
-        write_worksheet(_records(rows, names), file.name, _SHEET, column_formats=forms or None)
+        try:
+            write_worksheet(_records(rows, names), file.name, _SHEET, column_formats=forms or None)
+        except OSError as exc:
+            numbered = _with_number(exc)
+            if numbered is exc:
+                raise
+            raise numbered from exc
         with Path(file.name).open("rb") as written:
             shutil.copyfileobj(written, stream, 2**20)
+
+
+def _with_number(error: OSError) -> OSError:
+    """Return the *error* of the library, written in Rust, with the number that it has in its text alone."""
+    number = _OS_ERROR.search(str(error)) if error.errno is None else None
+    return error if number is None else OSError(int(number[1]), os.strerror(int(number[1])))
 
 
 def _names(rows: RowStream) -> list[str]:
@@ -81,7 +101,7 @@ def _records(rows: RowStream, names: list[str]) -> Iterator[dict[str, Any]]:
     for batch in rows:
         if rows.rows + batch.num_rows > MAX_ROWS:
             raise ExportRefused(
-                f"a sheet has at most {MAX_ROWS:,} rows and a header, and row {MAX_ROWS + 1:,} does not fit; {_INSTEAD}"
+                f"a sheet has at most {MAX_ROWS:,} rows and a header, and row {MAX_ROWS + 1:,} does not fit; {_FEWER}"
             )
         columns = [
             _values(array, column, rows.rows, rows) for array, column in zip(batch.columns, rows.schema, strict=True)
@@ -144,7 +164,7 @@ def _units(text: str) -> int:
 def _integers(array: Any) -> list[int | str | None]:
     span = pc.min_max(array).as_py()
     values: list[int | None] = array.to_pylist()
-    most = cells.LARGEST_EXACT
+    most = 10**_EXACT_DIGITS - 1  # a double has more, and spreadsheets show zeros in their place
     if span["min"] is None or (span["max"] <= most and span["min"] >= -most):
         return list(values)
     return [value if value is None or abs(value) <= most else str(value) for value in values]

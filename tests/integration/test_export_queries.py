@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +12,10 @@ import pytest
 from psycopg.rows import dict_row
 
 from blocks.catalog.migrate import migrate
-from blocks.errors import CatalogRefused, InvalidSettings
-from blocks.exports.query_role import ROLE, SCHEMA, catalog_query_url, end_overdue_sessions
+from blocks.errors import CatalogRefused, ExportRefused, InvalidSettings
+from blocks.exports.query_role import ROLE, SCHEMA, catalog_query_url, end_abandoned_sessions, session_name
 from blocks.postgres import connect
+from tasks.export import open_query
 
 if TYPE_CHECKING:
     from tests.postgres_server import Postgres
@@ -131,16 +134,55 @@ def test_no_view_shows_a_key_a_secret_or_a_link(query_url: str, database_url: st
 def test_a_query_that_takes_too_long_is_ended_whatever_limit_it_sets(database_url: str) -> None:
     with pytest.raises(psycopg.errors.QueryCanceled):
         rows_of(catalog_query_url(database_url, seconds=1), "select pg_sleep(600)")
-    # Its first rows lift the limit of the statements after them: then the age of its session counts.
-    lifted = "select n, set_config('statement_timeout', '0', false) from generate_series(1, 100000) n"
-    with psycopg.connect(catalog_query_url(database_url, seconds=60)) as connection:
-        cursor = connection.cursor(name="export")
-        assert cursor.execute(lifted).fetchone() == (1, "0")
-        assert end_overdue_sessions(database_url, seconds=3600) == 0
-        assert end_overdue_sessions(database_url, seconds=0) == 1
+    # Its first rows lift the limit of the statements after them: then the process that exports ends it.
+    lifted = (
+        "select n, set_config('statement_timeout', '0', false), pg_sleep(0.01)::text from generate_series(1, 1000000) n"
+    )
+    with pytest.raises(ExportRefused, match="time limit"):
+        source = open_query(catalog_query_url(database_url, seconds=60), lifted, time_limit=timedelta(seconds=1))
+        try:
+            list(source.batches())
+        finally:
+            source.close()
+
+
+def test_only_the_sessions_of_jobs_that_are_over_are_ended(database_url: str) -> None:
+    running, over, unnamed = "exp_0000000000000001", "exp_0000000000000002", "something else"
+    url = catalog_query_url(database_url, seconds=60)
+    with connect(database_url, autocommit=True) as connection, contextlib.ExitStack() as stack:
+        connection.execute(
+            "insert into export_jobs (job_id, export_type, format, state, keep_for, requested_by, claim, claimed_until,"
+            "                         ended_at, expires_at)"
+            " values (%s, 'a', 'csv', 'running', '1 day', 'a test', gen_random_uuid(), now(), null, null),"
+            "        (%s, 'a', 'csv', 'failed', '1 day', 'a test', null, null, now(), now())",
+            [running, over],
+        )
+        sessions = {
+            name: stack.enter_context(contextlib.closing(psycopg.connect(url, application_name=name)))
+            for name in (session_name(running), session_name(over), unnamed)
+        }
+        assert end_abandoned_sessions(database_url) == 1
         with pytest.raises(psycopg.OperationalError):
-            cursor.fetchall()
-        cursor.close()
+            sessions[session_name(over)].execute("select 1")
+        assert sessions[session_name(running)].execute("select 1").fetchone() == (1,)
+        # One that has given itself another name is as old as no query may be.
+        assert end_abandoned_sessions(database_url, longest_seconds=3600) == 0
+        assert end_abandoned_sessions(database_url, longest_seconds=0) == 2
+
+
+def test_what_a_query_can_still_do_is_what_the_documentation_says(query_url: str, database_url: str) -> None:
+    with connect(database_url, autocommit=True) as listener:
+        listener.execute("listen heard")
+        assert rows_of(query_url, "select pg_advisory_lock(42)") == [{"pg_advisory_lock": ""}]
+        (message,) = rows_of(query_url, "select pg_logical_emit_message(false, 'a', 'b') as written")
+        assert message["written"] > "0/0"
+        # Notifications are sent by a commit, and an export never commits.
+        source = open_query(query_url, "select pg_notify('heard', 'never')")
+        assert sum(batch.num_rows for batch in source.batches()) == 1
+        source.close()
+        listener.execute("notify heard, 'the last'")
+        (first,) = [one.payload for one in listener.notifies(timeout=60, stop_after=1)]
+        assert first == "the last"
 
 
 def test_an_account_that_may_not_make_the_role_is_told_what_to_do(postgres: Postgres, empty_database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import duckdb
 import openpyxl
+import psutil
 import psycopg
 import pyarrow as pa
 import pytest
@@ -113,6 +115,45 @@ def test_wide_rows_of_postgres_come_in_small_batches(database_url: str) -> None:
     assert sum(batches) == 200 and max(batches) <= 50
 
 
+def test_rows_that_become_wide_in_the_middle_come_in_small_batches(database_url: str) -> None:
+    sql = "select repeat('x', case when n <= 5000 then 1 else 1000000 end) as a from generate_series(1, 5040) n"
+    source = open_query(database_url, sql)
+    sizes = [(batch.num_rows, batch.nbytes) for batch in source.batches()]
+    source.close()
+    assert sum(rows for rows, _ in sizes) == 5040
+    assert max(size for _, size in sizes) < 5 * 2**20
+
+
+def test_a_query_that_gives_no_row_ends_when_its_caller_goes_and_no_other_does(database_url: str) -> None:
+    gone = threading.Event()
+
+    def check() -> None:
+        if gone.is_set():
+            raise ValueError("gone")
+
+    other = open_query(database_url, "select pg_sleep(0.2)::text || n as a from generate_series(1, 5) n")
+    waiting = open_query(database_url, "select pg_sleep(3600)::text as a", check=check)
+    rows = waiting.batches()
+    threading.Timer(0.2, gone.set).start()
+    with pytest.raises(ValueError, match="gone"):
+        next(rows)
+    waiting.close()
+    assert sum(batch.num_rows for batch in other.batches()) == 5
+    other.close()
+
+
+def test_a_query_that_lifts_the_limit_of_the_server_ends_in_time(database_url: str) -> None:
+    lifted = (
+        "select n, set_config('statement_timeout', '0', false), pg_sleep(0.01)::text from generate_series(1, 1000000) n"
+    )
+    with pytest.raises(ExportRefused, match="time limit"):
+        source = open_query(database_url, lifted, time_limit=timedelta(seconds=1))
+        try:
+            list(source.batches())
+        finally:
+            source.close()
+
+
 def test_a_query_ends_at_its_time_limit_and_runs_as_its_role(database_url: str) -> None:
     with pytest.raises(ExportRefused, match="time limit"):
         source = open_query(database_url, "select pg_sleep(60)", time_limit=timedelta(milliseconds=50))
@@ -158,3 +199,70 @@ def test_an_adbc_driver_reads_and_its_url_is_not_repeated(tmp_path: Path) -> Non
         assert "hunter2" not in str(caught.value)
     with pytest.raises(ExportRefused):
         open_query(f"adbc:adbc_driver_sqlite:file:{path}?mode=ro", "delete from t")
+
+
+ENDLESS = "with recursive x(a) as (select 1 union all select a + 1 from x) select a from x where a < 0"
+
+
+def test_an_adbc_query_that_gives_no_row_ends_at_its_limit_and_when_its_caller_goes(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    sqlite3.connect(path).close()
+    url = f"adbc:adbc_driver_sqlite:file:{path}"
+    with pytest.raises(ExportRefused, match="time limit"):
+        open_query(url, ENDLESS, time_limit=timedelta(seconds=1))
+
+    gone = threading.Event()
+
+    def check() -> None:
+        if gone.is_set():
+            raise ValueError("gone")
+
+    # The first rows come at once, and then none: it is ended while it is read.
+    source = open_query(url, ENDLESS.replace("a < 0", "a < 5000"), check=check)
+    rows = source.batches()
+    assert next(rows).num_rows > 0
+    gone.set()
+    with pytest.raises(ValueError, match="gone"):
+        list(rows)
+    source.close()
+    with pytest.raises(ValueError, match="gone"):
+        open_query(url, ENDLESS, check=check)
+
+
+def test_an_adbc_driver_that_crashes_is_no_end_of_the_rows(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    sqlite3.connect(path).close()
+    source = open_query(f"adbc:adbc_driver_sqlite:file:{path}", ENDLESS.replace("a < 0", "a < 5000"))
+    rows = source.batches()
+    next(rows)
+    (process,) = [child for child in psutil.Process().children() if "tasks.export.adbc_process" in child.cmdline()]
+    process.kill()
+    with pytest.raises(ExportRefused, match="driver crashed"):
+        list(rows)
+    source.close()
+
+
+def test_an_adbc_query_of_sqlite_writes_nothing(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as made:
+        made.executescript("create table t (a integer); insert into t values (1), (2)")
+    made.close()
+    for statement in (
+        "with gone as (select 1) delete from t returning a",
+        "with more as (select 3 as a) insert into t select a from more",
+    ):
+        with pytest.raises(ExportRefused):
+            source = open_query(f"adbc:adbc_driver_sqlite:file:{path}", statement)
+            try:
+                list(source.batches())
+            finally:
+                source.close()
+    with sqlite3.connect(path) as made:
+        assert made.execute("select a from t").fetchall() == [(1,), (2,)]
+    made.close()

@@ -78,7 +78,7 @@ def test_any_text_and_integer_are_read_back_by_others(rows: list[tuple[str | Non
             options = "header=true, quote='\"', escape='\"', delim=',', allow_quoted_nulls=false, parallel=false"
             assert by_duckdb(f"from read_csv('{folder}/a.csv', columns={kinds}, {options})") == rows
         in_cells = [
-            (word or None, str(number) if number is not None and abs(number) > 2**53 else number)
+            (word or None, str(number) if number is not None and abs(number) >= 10**15 else number)
             for word, number in rows
         ]
         found = sheet(folder / "a.xlsx")
