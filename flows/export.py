@@ -1,7 +1,7 @@
 """export-table: write a table, a query or a file to one file, which is kept until it expires.
 
 The work is `tasks.export_job`. The flow shows how far it is in Prefect's UI and links to the file. A run whose process
-died is begun again and takes its job over.
+died is begun again and takes its job over. What is away for a moment is waited for (`tasks.export_retries`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from blocks.settings import Settings, current_settings
 from blocks.webhooks.event_links import EventLinks
 from tasks.export_job import ExportTools, run_export
 from tasks.export_progress import Progress
+from tasks.export_retries import retried
 from tasks.export_source import check_request
 
 # Each update is a request and a row in Prefect's database.
@@ -91,28 +92,36 @@ async def export_table(
         safe_formulas: In csv, put ' before text that a spreadsheet would run as a formula.
         job_id: Id of a job that is recorded already; the other fields are then those of the job.
     """
+    request = None
+    if job_id is None:
+        request = ExportRequest(
+            export_type=export_type,
+            format=format,
+            compression=compression,
+            query=query,
+            database=database,
+            input=input,
+            keep_for=parse_duration(keep_for) if keep_for else None,
+            encrypt_for=tuple(encrypt_for or ()),
+            safe_formulas=safe_formulas,
+        )
     settings = current_settings()
     run_id = UUID(str(cast("str", flow_run.id)))
+    # A catalogue that is away when the job begins or ends: the job is the run's own, so nothing is done twice.
+    job = await retried(lambda: _export(job_id, request, settings, run_id), name=f"flow_run={run_id}")
+    return _outcome(job)
+
+
+async def _export(job_id: str | None, request: ExportRequest | None, settings: Settings, run_id: UUID) -> ExportJob:
     async with open_block_custody(settings) as custody:
-        if job_id is None:
-            request = ExportRequest(
-                export_type=export_type,
-                format=format,
-                compression=compression,
-                query=query,
-                database=database,
-                input=input,
-                keep_for=parse_duration(keep_for) if keep_for else None,
-                encrypt_for=tuple(encrypt_for or ()),
-                safe_formulas=safe_formulas,
-            )
+        if request is not None:
             job_id = await _record(custody, settings, request, run_id)
         async with _shown() as show:
             tools = ExportTools(custody=custody, settings=settings, open_runs=lambda: _open_runs(custody))
-            job = await run_export(check_job_id(job_id), tools, run_id=run_id, on_progress=show)
+            job = await run_export(check_job_id(str(job_id)), tools, run_id=run_id, on_progress=show)
         artifact = await custody.get(job.file_id) if job.file_id and job.state == "completed" else None
         await _add_result(job, artifact, settings)
-    return _outcome(job)
+    return job
 
 
 def _job_id(parameters: Mapping[str, Any], run_id: UUID) -> str:
@@ -207,4 +216,4 @@ def _outcome(job: ExportJob) -> State[dict[str, Any]]:
         return Completed(message=f"{job.rows:,} rows in {job.filename}", data=data)
     if job.state == "cancelled":
         return Cancelled(message=job.error or "the export was cancelled", data=data)
-    return Failed(message=job.error or f"the export is {job.state}", data=data)
+    return Failed(message=job.error or job.outcome, data=data)

@@ -1,8 +1,8 @@
 """Run one export job, in a flow, a command or the gateway: claim it, write the file, keep it, record the result.
 
 Row, event and artifact commit together. A file becomes visible whole or not at all; a job that fails leaves none, and
-its error holds no secret. A process that is killed leaves a claim that expires, and the next look fails its job
-(`blocks.exports.expiry`).
+its error holds no secret. After a transient error the job begins again, from its first row. A process that is killed
+leaves a claim that expires, and the next look fails its job (`blocks.exports.expiry`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,13 @@ from blocks.exports import (
     end_job,
     get_job,
     release,
+    renew,
     set_path,
 )
 from blocks.exports.events import completed_event, failed_event
 from blocks.exports.expiry import remove_leftovers, scratch_of
 from blocks.exports.place import ExportPlace
+from blocks.exports.query_role import session_name
 from blocks.exports.request import STORAGE
 from blocks.naming import export_name
 from blocks.redaction import without_password, without_signature
@@ -47,6 +49,7 @@ from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import add_events
 from tasks.export_input import fetch_input
 from tasks.export_progress import OnProgress, Progress, reported
+from tasks.export_retries import retried
 from tasks.export_source import OpenSource, open_source
 
 if TYPE_CHECKING:
@@ -105,8 +108,8 @@ async def run_export(
     work = _Work(tools, request or ExportRequest.of_row(vars(job)), job, claim, progress, run_id)
     limit = asyncio.timeout(wait_seconds)
     try:
-        async with limit, work.reported(on_progress):
-            await work.run()
+        async with limit:
+            await retried(lambda: work.attempt(on_progress), name=f"export={job_id}", is_ended=progress.stop.is_set)
     except asyncio.CancelledError:
         progress.end("the export was interrupted")
         with suppress(WaybillError):
@@ -125,7 +128,7 @@ async def run_export(
 
 
 class _Work:
-    """One attempt at a job."""
+    """The work of one process on a job."""
 
     def __init__(
         self,
@@ -140,21 +143,37 @@ class _Work:
         self.claim, self.progress, self.run_id = claim, progress, run_id
         self.catalog = tools.custody.catalog
         self.scratch = scratch_of(tools.settings, job.job_id)
+        # Names of files that may be below the export storage path: of an earlier process, and of earlier attempts.
+        self.left = {claim.left} if claim.left is not None else set[str]()
         self.path: str | None = None
+        self.begun = False
         self._caller_check: StopCheck = lambda: None
 
-    def reported(self, on_progress: OnProgress | None) -> AbstractAsyncContextManager[None]:
-        """Report the progress for the length of the block."""
-        is_query = self.request.query is not None
-        settings = self.tools.settings
-        return reported(self.progress, self.claim, self.catalog, settings, is_query=is_query, on_progress=on_progress)
+    async def attempt(self, on_progress: OnProgress | None) -> None:
+        """Write the file and keep it, from the beginning. Raises what went wrong; then nothing is visible."""
+        if self.begun:
+            await self._begin_again()
+        self.begun = True
+        is_query, settings = self.request.query is not None, self.tools.settings
+        async with reported(
+            self.progress, self.claim, self.catalog, settings, is_query=is_query, on_progress=on_progress
+        ):
+            await self._run()
 
-    async def run(self) -> None:
-        """Write the file and keep it. Raises what went wrong; then nothing is visible."""
+    async def _begin_again(self) -> None:
+        self.progress.begin_again()
+        async with self.catalog.connection() as connection:
+            # The answer to a commit may have been lost: such a job is complete, and its file stays.
+            if not await renew(connection, self.claim, rows=0):
+                raise ExportStopped("the export was cancelled")
+
+    async def _run(self) -> None:
         from tasks.export import extension
 
         recipients = self._recipients()
-        await asyncio.to_thread(remove_leftovers, self.tools.settings, self.job.job_id, self.claim.left)
+        for left in self.left or {None}:
+            await asyncio.to_thread(remove_leftovers, self.tools.settings, self.job.job_id, left)
+        self.left.clear()
         with write_errors(self.scratch):
             self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -165,6 +184,8 @@ class _Work:
             name = export_name(self.request.export_type, self.job.job_id, at, ending)
             written = await self._write(self.scratch / name)
             self.path = name if place is not None else None
+            if self.path is not None:
+                self.left.add(self.path)
             async with self.catalog.connection() as connection:
                 if not await set_path(connection, self.claim, filename=name, path=self.path):
                     raise ExportStopped("the export was cancelled")
@@ -194,6 +215,12 @@ class _Work:
             if rows > most:
                 raise TooLarge(f"the export has more than {most:,} rows (WAYBILL_EXPORT_MAX_ROWS); narrow it down")
 
+        if source.rows_expected is not None and source.rows_expected > most:
+            raise TooLarge(
+                f"the export has {source.rows_expected:,} rows, and {most:,} are allowed (WAYBILL_EXPORT_MAX_ROWS); "
+                "narrow it down with a query"
+            )
+
         try:
             return write_export(
                 source.records,
@@ -201,6 +228,7 @@ class _Work:
                 format=self.request.format,
                 compression=self.request.compression,
                 safe_formulas=self.request.safe_formulas,
+                rows_expected=source.rows_expected,
                 on_rows=on_rows,
                 check=self._checked_by(check),
             )
@@ -218,7 +246,19 @@ class _Work:
         copy = None
         if self.request.input is not None:
             copy = await fetch_input(self.request.input, self.scratch, custody=custody, settings=settings)
-        return await in_thread(lambda check: open_source(self.request, settings, copy, self._checked_by(check)))
+        session = session_name(self.job.job_id)
+        opened: list[OpenSource] = []
+
+        def open_it(check: StopCheck) -> None:
+            opened.append(open_source(self.request, settings, copy, self._checked_by(check), session=session))
+
+        try:
+            await in_thread(open_it)
+        except BaseException:
+            for source in opened:  # by the time that its caller was cancelled
+                await asyncio.to_thread(source.records.close)
+            raise
+        return opened[0]
 
     def _checked_by(self, check: StopCheck) -> StopCheck:
         """Have `_stop_check` check for this caller from now on, and return it: threads take turns with one source."""
@@ -329,14 +369,24 @@ async def _give_back(work: _Work) -> None:
 
 async def _end(work: _Work, state: str, reason: str) -> None:
     """Record that the job failed or was cancelled, with its event; nothing of it stays."""
-    with suppress(WaybillError):  # the next look removes it
-        await asyncio.to_thread(remove_leftovers, work.tools.settings, work.job.job_id, work.path)
     async with work.catalog.transaction() as connection:
-        ended = await end_job(connection, work.claim, state=state, error=reason, keep_failed=work.tools.keep_failed)
+        ended = await end_job(
+            connection,
+            work.claim,
+            state=state,
+            error=reason,
+            keep_failed=work.tools.keep_failed,
+            rows=work.progress.rows,
+            rows_expected=work.progress.rows_expected,
+        )
+        job = await get_job(connection, work.job.job_id)
         if ended and state == "failed":
-            job = await get_job(connection, work.job.job_id)
             event = failed_event(job, job.ended_at or job.created_at)
             await add_events(connection, [event], EventLinks.of(work.tools.settings).to_payload)
+    # Of a commit whose answer was lost, the file stays.
+    path = None if job.state == "completed" and job.path == work.path else work.path
+    with suppress(WaybillError):  # the next look removes it
+        await asyncio.to_thread(remove_leftovers, work.tools.settings, work.job.job_id, path)
 
 
 def _reason(error: Exception) -> str:

@@ -34,6 +34,25 @@ def test_an_export_is_made_shown_copied_and_removed(on_postgres: CommandLine, tm
     assert on_postgres.json("files", "list", "--kind", "export")["files"] == []
 
 
+def test_what_a_command_exports_is_an_event_like_that_of_a_run(on_postgres: CommandLine, database_url: str) -> None:
+    loopback = on_postgres.with_environment(WAYBILL_ALLOW_PRIVATE_WEBHOOKS="127.0.0.0/8")
+    loopback.json("webhooks", "add", "http://127.0.0.1:9/hook")
+    made = on_postgres.json("export", "facts")
+    failed = on_postgres.json("export", "mine", "--query", "select nonsense", expect=1)
+    with psycopg.connect(database_url) as connection:
+        recorded = connection.execute(
+            "select event_type, convert_from(body, 'UTF8')::jsonb #>> '{data, job_id}', state"
+            "  from webhook_events join webhook_deliveries using (event_id) order by recorded_at"
+        ).fetchall()
+    # `waybill export` sends nothing: the next dispatcher does.
+    assert recorded == [
+        ("export_completed", made["job_id"], "pending"),
+        ("export_failed", failed["job_id"], "pending"),
+    ]
+    said = on_postgres.run("export", "mine", "--query", "select nonsense", expect=1)
+    assert "waybill: the export failed: the database refuses the query" in said.stderr
+
+
 def test_what_cannot_be_exported_is_wrong_use_and_what_fails_is_a_failure(on_postgres: CommandLine) -> None:
     for arguments in (
         ("secrets",),

@@ -1,4 +1,4 @@
-"""One `waybill up` for the tests that kill parts of it."""
+"""One `waybill up` for the tests that kill parts of it, and a disk that is soon full."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fault.small_disk import small_disk
 from tests.gateway.up import Up, running_up
+
+__all__ = ["small_disk", "up"]
 
 
 @pytest.fixture(scope="session")

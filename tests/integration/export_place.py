@@ -61,7 +61,7 @@ class ExportPlace:
 @asynccontextmanager
 async def open_export_place(database_url: str, tmp_path: Path, **settings: Any) -> AsyncGenerator[ExportPlace]:
     """The place, with its home and its storage below *tmp_path*."""
-    given = Settings(home=tmp_path / "home", database_url=database_url, **settings)
+    given = Settings(**{"home": tmp_path / "home", "database_url": database_url, **settings})
     async with Catalog.open(database_url) as catalog:
         place = Place.at(catalog, tmp_path / "store")
         for _ in range(3):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
 from uuid import UUID
 
+import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import State
@@ -16,9 +18,11 @@ from blocks.exports import ExportRequest, create_job, get_job, new_job_id
 from blocks.exports.jobs import claim_job
 from blocks.open_custody import open_block_custody
 from blocks.runs.progress import PROGRESS_KEY
-from blocks.settings import Settings
+from blocks.settings import Settings, current_settings
 from flows.export import cancel_export, export_table
+from tests.delivery.outbox_place import until
 from tests.integration.custody_place import draft
+from tests.postgres_road import road_to
 
 
 async def run(**parameters: Any) -> State[Any]:
@@ -66,6 +70,29 @@ async def test_a_failed_export_is_a_failed_run_and_a_database_is_named_never_giv
     async with Catalog.open(settings.required_database_url) as catalog, catalog.connection() as connection:
         cursor = await connection.execute("select count(*) as count from export_jobs where export_type = 'a'")
         assert await cursor.fetchone() == {"count": 0}
+
+
+async def test_a_run_waits_for_a_catalogue_that_is_away_for_a_moment(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with road_to(settings.required_database_url) as road:
+        monkeypatch.setenv("WAYBILL_DATABASE_URL", road.url)
+        current_settings.cache_clear()
+        await road.close()
+        running = asyncio.ensure_future(run(export_type="facts"))
+
+        async def has_begun_again() -> bool:
+            return any("begins again" in record.getMessage() for record in caplog.records)
+
+        await until(has_begun_again, "the run has met the outage")
+        await road.open()
+        job = await outcome(await running)
+        assert (job["state"], job["error"]) == ("completed", None)
+    async with Catalog.open(settings.required_database_url) as catalog, catalog.connection() as connection:
+        cursor = await connection.execute("select count(*) as count from export_jobs")
+        assert await cursor.fetchone() == {"count": 1}
+        cursor = await connection.execute("select event_type from webhook_events where event_type ~ 'export'")
+        assert await cursor.fetchall() == [{"event_type": "export_completed"}]
 
 
 async def test_a_run_that_is_cancelled_cancels_its_job(settings: Settings, client: PrefectClient) -> None:

@@ -14,14 +14,20 @@ from uuid import uuid4
 import pytest
 from pyrage import decrypt, x25519
 
+from blocks.errors import InvalidSettings
 from blocks.exports import (
     ExportJob,
     ExportRequest,
     cancel_job,
     claim_job,
     get_job,
+    mark_deleted,
+    renew,
 )
 from blocks.exports.expiry import expire_exports, scratch_of
+from blocks.exports.place import ExportPlace as StoredExports
+from blocks.exports.place import check_place
+from blocks.settings import Settings
 from tasks.export_job import ExportTools, run_export
 from tests.integration.export_place import ExportPlace, open_export_place
 from tests.s3 import S3Server
@@ -154,6 +160,26 @@ async def test_a_job_that_is_cancelled_while_it_runs_keeps_nothing(exporting: Ex
     assert await exporting.place.states() == {"available": 3}
 
 
+async def test_a_job_that_ended_early_shows_the_rows_that_it_wrote(exporting: Exporting) -> None:
+    job_id = await exporting.record(ExportRequest(export_type="artifacts", format="csv"))
+    async with exporting.place.catalog.connection() as connection:
+        claim = await claim_job(connection, job_id, run_id=None)
+        assert claim is not None
+        assert await renew(connection, claim, rows=1, rows_expected=4)
+        assert await cancel_job(connection, job_id, error="not needed", keep_failed=HOUR)
+        job = await get_job(connection, job_id)
+        assert (job.state, job.rows, job.progress) == ("cancelled", 1, 0.25)
+        assert await mark_deleted(connection, job_id)
+        job = await get_job(connection, job_id)
+        assert (job.state, job.rows, job.progress) == ("deleted", 1, 0.25)
+    whole = await exporting.export()
+    async with exporting.place.catalog.connection() as connection:
+        assert await mark_deleted(connection, whole.job_id)
+        assert (await get_job(connection, whole.job_id)).progress == 1.0
+    failed = await exporting.export("early", query="select n, 1 / (6000 - n) from generate_series(1, 7000) n")
+    assert (failed.state, failed.rows, failed.progress) == ("failed", 5000, None)
+
+
 async def test_a_job_that_takes_longer_than_its_caller_waits_is_given_back(exporting: Exporting) -> None:
     job_id = await exporting.record(
         ExportRequest(
@@ -168,6 +194,44 @@ async def test_too_many_rows_are_refused(database_url: str, tmp_path: Path) -> N
     async with _exporting(database_url, tmp_path, export_max_rows=150) as exporting:
         job = await exporting.export("many", query="select n from generate_series(1, 1000) n")
         assert job.state == "failed" and "150 rows" in str(job.error)
+    async with _exporting(database_url, tmp_path, export_max_rows=2) as exporting:
+        job = await exporting.export()
+        assert (job.state, job.rows) == ("failed", 0) and "6 rows" in str(job.error)
+
+
+PLACES: list[tuple[dict[str, Any], bool]] = [
+    ({"export_storage_path": "HERE/home"}, False),
+    ({"export_storage_path": "HERE/home/exports"}, False),
+    ({"export_storage_path": "file://HERE/home/exports"}, False),
+    ({"export_storage_path": "HERE/elsewhere/../home/exports"}, False),
+    ({"export_storage_path": "HERE/linked/exports"}, False),
+    ({"export_storage_path": "HERE/store/exports", "storage_url": "HERE/store"}, False),
+    ({"export_storage_path": "s3://a/b", "storage_url": "s3://a/b/"}, False),
+    ({"export_storage_path": "s3://a/b/c", "storage_url": "s3://a/b"}, False),
+    ({"export_storage_path": "s3://a/b", "storage_url": "s3a://a"}, False),
+    ({"export_storage_path": "s3://a/bc", "storage_url": "s3://a/b"}, True),
+    ({"export_storage_path": "s3://ab", "storage_url": "s3://a"}, True),
+    ({"export_storage_path": "HERE/home-exports"}, True),
+    ({"export_storage_path": "HERE"}, True),
+    ({"export_storage_path": "HERE/exports", "storage_url": "s3://a"}, True),
+    ({}, True),
+]
+
+
+def test_finished_files_are_not_put_among_files_in_custody(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "home")
+    for given, is_good in PLACES:
+        here = {name: value.replace("HERE", str(tmp_path)) for name, value in given.items()}
+        settings = Settings(home=tmp_path / "home", **here)
+        with subtests.test(**given):
+            if is_good:
+                check_place(settings)
+                continue
+            with pytest.raises(InvalidSettings, match=r"WAYBILL_EXPORT_STORAGE_PATH is in the (home|storage)"):
+                check_place(settings)
+            with pytest.raises(InvalidSettings):
+                StoredExports.of(settings)
 
 
 async def test_a_query_that_takes_too_long_fails(database_url: str, tmp_path: Path) -> None:
