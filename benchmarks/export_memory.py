@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 BAR_MB = 300
 _MB = 1_000_000
@@ -52,7 +52,8 @@ def write_narrow_then_wide(target: Path, column: str = "b") -> None:
     # Pages of a few rows, as writers that count bytes make them: a page is in memory as a whole.
     other = pa.array([f"{number}" for number in range(len(rows))])
     # One column with a dictionary that is given up when it is full, which is what writers do, and one without.
-    parquet.write_table(pa.table({"a": rows, "b": other}), target, use_dictionary=[column], write_batch_size=16)
+    encoded: Any = [column]  # its types forget that it takes a list
+    parquet.write_table(pa.table({"a": rows, "b": other}), target, use_dictionary=encoded, write_batch_size=16)
 
 
 def write_lists(target: Path) -> None:
