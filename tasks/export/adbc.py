@@ -72,6 +72,8 @@ def _opened(process: subprocess.Popen[bytes], wanted: bytes, driver: str, ending
         raise InvalidOptions("ADBC needs the package adbc-driver-manager, which is not installed")
     if step == "connect":
         raise InvalidOptions(f"the ADBC driver {driver[:80]} opens no database there ({kind})")
+    if step == "statements":
+        raise ExportRefused("the query has more than one statement: write one, or make an export of each")
     raise ending.reason or (query_refused(kind) if kind else _ended())
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
+import sqlite3
 import sys
 import threading
 from contextlib import suppress
@@ -23,6 +25,8 @@ FAILED, WHOLE = b"waybill.failed", b"waybill.whole"
 
 # What has a database refuse to write, by the name that its driver gives it.
 _READ_ONLY = {"SQLite": "pragma query_only = on"}
+# What may follow a statement: blanks, semicolons, comments. Nothing of it is tried in two ways.
+_NOTHING = re.compile(r"(?:[\s;]|--[^\n]*+|/\*(?>.*?(?:\*/|\Z)))*+", re.DOTALL)
 
 
 def main() -> None:
@@ -42,8 +46,12 @@ def main() -> None:
         )
         step = "query"
         cursor = connection.cursor()
+        vendor = str(connection.adbc_get_info().get("vendor_name", ""))
         if wanted["read_only"]:
-            _read_only(connection, cursor)
+            _read_only(connection, cursor, vendor)
+        if vendor == "SQLite" and _has_several(wanted["sql"]):
+            step = "statements"
+            raise ValueError
         cursor.execute(wanted["sql"])
         reader = cursor.fetch_record_batch()
     except Exception as exc:  # noqa: BLE001 - a driver is foreign code
@@ -84,11 +92,20 @@ def _send(reader: Any, answer: BinaryIO) -> None:
         answer.flush()
 
 
-def _read_only(connection: Any, cursor: Any) -> None:
+def _has_several(sql: str) -> bool:
+    """Return whether something follows the first statement: the driver of SQLite leaves it out.
+
+    findings/adbc_sqlite_first_statement_only.sh
+    """
+    ends = (place for place, character in enumerate(sql) if character == ";")
+    end = next((place for place in ends if sqlite3.complete_statement(sql[: place + 1])), len(sql))
+    return _NOTHING.fullmatch(sql, end) is None
+
+
+def _read_only(connection: Any, cursor: Any, vendor: str) -> None:
     """Have the database refuse to write, where it is known how; elsewhere its account decides."""
     with suppress(Exception):  # few drivers have the option
         connection.adbc_connection.set_options(**{"adbc.connection.readonly": "true"})
-    vendor = str(connection.adbc_get_info().get("vendor_name", ""))
     if vendor in _READ_ONLY:
         cursor.execute(_READ_ONLY[vendor])
 

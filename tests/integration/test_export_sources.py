@@ -246,6 +246,31 @@ def test_an_adbc_driver_that_crashes_is_no_end_of_the_rows(tmp_path: Path) -> No
     source.close()
 
 
+def test_an_adbc_query_of_sqlite_is_one_statement(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    import sqlite3
+
+    with sqlite3.connect(path) as database:
+        database.execute("create table t (a text)")
+        database.execute("insert into t values ('x;y')")
+    url = f"adbc:adbc_driver_sqlite:file:{path}?mode=ro"
+    for several in (
+        "select a from t; select 2",
+        "select a from t;; /* then */ nonsense",
+        "select 1;\n-- and\nselect 2;",
+    ):
+        with pytest.raises(ExportRefused, match="more than one statement"):
+            open_query(url, several)
+    for one in (
+        "select a from t;",
+        "select a from t where a = 'x;y' ; -- the end; of it",
+        "/* a; b */ select a from t;;",
+    ):
+        source = open_query(url, one)
+        assert [batch.to_pylist() for batch in source.batches()] == [[{"a": "x;y"}]]
+        source.close()
+
+
 def test_an_adbc_query_of_sqlite_writes_nothing(tmp_path: Path) -> None:
     import sqlite3
 
