@@ -128,6 +128,8 @@ def _start(environment: Path, folder: Path, name: str) -> subprocess.Popen[bytes
         return subprocess.Popen(
             [str(environment / "bin/python"), "-W", "ignore", "-c", _RUN, "-W", "ignore", program,
              str(folder / f"etc/{name}.conf"), "-v"],
+            # Where the proxy finds its cache.
+            env={**os.environ, "PYTHONPATH": str(folder / "etc")},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
