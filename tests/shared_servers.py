@@ -36,6 +36,10 @@ _RUN_LOCK = "run.lock"
 # For modules that look at everything on a Prefect server, or change what holds for all of it. They share one server,
 # one module at a time, and are therefore all given to one process.
 PREFECT_ALONE = pytest.mark.xdist_group("prefect-alone")
+_ALONE = "prefect-alone"
+# What Prefect's server does by the clock, every five seconds, and what only modules of `PREFECT_ALONE` look at. It is
+# half of what an idle server takes, and the servers of the other modules are idle nearly all of the time.
+_BY_THE_CLOCK = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
 
 
 @contextmanager
@@ -77,7 +81,7 @@ def alone_with_prefect(run: Path) -> Generator[str]:
     It holds no deployment and no run of an earlier module.
     """
     with _alone(run, "module-with-prefect"):
-        address = str(_shared(run, "prefect-alone")["address"])
+        address = str(_shared(run, _ALONE)["address"])
         with httpx.Client(base_url=address, auth=prefect_login(), timeout=PATIENCE_SECONDS) as api:
             for kind in ("deployments", "flow_runs"):
                 while found := api.post(f"/{kind}/filter", json={"limit": 200}).raise_for_status().json():
@@ -106,11 +110,13 @@ def _start_keeper(run: Path, name: str, state: Path) -> None:
     log = run / f"{name}.log"
     # A session of its own: Ctrl-C in the terminal is for the tests, which still need their servers to tidy up.
     # Both halves: the credential of its Prefect server is then the one that all tests know.
-    credential = {"PREFECT_SERVER_API_AUTH_STRING": PREFECT_AUTH, "PREFECT_API_AUTH_STRING": PREFECT_AUTH}
+    prefect = {"PREFECT_SERVER_API_AUTH_STRING": PREFECT_AUTH, "PREFECT_API_AUTH_STRING": PREFECT_AUTH}
+    if name != _ALONE:
+        prefect |= {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in _BY_THE_CLOCK}
     pid = os.posix_spawn(
         sys.executable,
         [sys.executable, "-m", "tests.shared_servers", str(run), name],
-        {**plain_environment(), **credential, "PYTHONPATH": str(_ROOT)},
+        {**plain_environment(), **prefect, "PYTHONPATH": str(_ROOT)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
