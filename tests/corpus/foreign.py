@@ -26,7 +26,7 @@ FORMATS = _TEXT_FORMATS | {
 }  # fmt: skip
 # Smaller ones hold a name or a notice; larger ones would make a test slow. Text is all words: a table of half a
 # megabyte, such as some machines have, takes as long as all other documents together.
-_SMALLEST_BYTES, _LARGEST_BYTES, _LARGEST_TEXT_BYTES = 1_500, 1_000_000, 100_000
+_SMALLEST_BYTES, _LARGEST_BYTES, _LARGEST_TEXT_BYTES = 1_500, 300_000, 40_000
 # A page that a script fills, or a table of numbers, has fewer words than this.
 _FEWEST_WORDS = 40
 # Folders without documents for people, or with so many files that walking them takes seconds.
