@@ -143,7 +143,7 @@ class _Work:
         self.claim, self.progress, self.run_id = claim, progress, run_id
         self.catalog = tools.custody.catalog
         self.scratch = scratch_of(tools.settings, job.job_id)
-        # Names of files that may be below the export storage path: of an earlier process, and of earlier attempts.
+        # Where files may be that are not in custody: of an earlier process, and of earlier attempts.
         self.left = {claim.left} if claim.left is not None else set[str]()
         self.path: str | None = None
         self.begun = False
@@ -183,7 +183,7 @@ class _Work:
             at = await self.catalog.now()
             name = export_name(self.request.export_type, self.job.job_id, at, ending)
             written = await self._write(self.scratch / name)
-            self.path = name if place is not None else None
+            self.path = place.locate(name) if place is not None else None
             if self.path is not None:
                 self.left.add(self.path)
             async with self.catalog.connection() as connection:

@@ -96,11 +96,11 @@ def remove_files(settings: Settings, job: ExportJob) -> None:
 
 
 def remove_leftovers(settings: Settings, job_id: str, path: str | None) -> None:
-    """Remove the file *path* below the export storage path, if it names one, and the scratch folder. Blocks."""
+    """Remove the file at *path*, where `ExportPlace.locate` has said that it is, and the scratch folder. Blocks."""
     shutil.rmtree(scratch_of(settings, job_id), ignore_errors=True)
-    place = ExportPlace.of(settings) if path is not None else None
-    if place is not None and path is not None:
-        place.remove(path)
+    if path is not None:
+        place, name = ExportPlace.holding(settings, path)
+        place.remove(name)
 
 
 async def _expire(catalog: Catalog, settings: Settings, row: dict[str, Any]) -> ExpiredExport:

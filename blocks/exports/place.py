@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import BlobMissing, InvalidSettings
+from blocks.redaction import without_password, without_signature
 from blocks.settings import Settings
 from blocks.storage import Backend, Blob, open_backend, read_chunks
 
 
 @dataclass(frozen=True)
 class ExportPlace:
-    """The folder or bucket of finished exports."""
+    """The folder or bucket of finished exports. *address* is its absolute path or its URL, without a password."""
 
     backend: Backend
+    address: str
 
     @classmethod
     def of(cls, settings: Settings) -> ExportPlace | None:
@@ -29,8 +31,25 @@ class ExportPlace:
         if url is None:
             return None
         check_place(settings)
+        return cls._open(settings, url)
+
+    @classmethod
+    def holding(cls, settings: Settings, location: str) -> tuple[ExportPlace, str]:
+        """Return the place of the file that `locate` has named *location*, and the file's name there.
+
+        Also a place that *settings* do not name any more: they change while files wait for their end, and a relative
+        path means another folder for each process. Raises what `open_backend` raises.
+        """
+        address, _, name = location.rpartition("/")
+        url = settings.export_storage_path
+        # The address has no password, the setting has it.
+        is_named = url is not None and _address(url) == address
+        return cls._open(settings, url if is_named and url is not None else address or "/"), name
+
+    @classmethod
+    def _open(cls, settings: Settings, url: str) -> ExportPlace:
         shared = settings.storage_options if _same_storage(settings, url) else None
-        return cls(open_backend(url, settings.export_storage_options or shared))
+        return cls(open_backend(url, settings.export_storage_options or shared), _address(url))
 
     def publish(self, name: str, chunks: Iterable[bytes]) -> Blob:
         """Write a file, visible whole or not at all. Raises what `Backend.publish` raises."""
@@ -53,8 +72,8 @@ class ExportPlace:
         return self.backend.delete(name, interrupted=True)
 
     def locate(self, name: str) -> str:
-        """Return the path or URL of a file, for people."""
-        return self.backend.locate(name)
+        """Return the path or URL of a file, for people and for `holding`."""
+        return f"{self.address}/{name}"
 
 
 def check_place(settings: Settings) -> None:
@@ -71,6 +90,7 @@ def check_place(settings: Settings) -> None:
 
 def _is_within(url: str, taken: str) -> bool:
     """Return whether *url* is, or lies in, the folder or prefix *taken*."""
+    url = _behind_caches(url)
     here, there = _local_folder(url), _local_folder(taken)
     if here is not None and there is not None:
         return here.is_relative_to(there)
@@ -79,23 +99,43 @@ def _is_within(url: str, taken: str) -> bool:
     return f"{_plain_url(url)}/".startswith(f"{_plain_url(taken)}/")
 
 
+def _behind_caches(url: str) -> str:
+    """Return the place that a chained URL of fsspec (``simplecache::file:///folder``) writes to; others unchanged."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.rpartition('::')[2]}://{rest}" if separator else url
+
+
+def _address(url: str) -> str:
+    """Return the absolute path or the URL of a place, without a password and without a slash at its end."""
+    folder = _unresolved_folder(url)
+    if folder is not None:
+        return str(folder.absolute()).rstrip("/")
+    scheme, _, rest = without_signature(without_password(url)).partition("://")
+    return f"{scheme}://{rest.rstrip('/')}"
+
+
 def _local_folder(url: str) -> Path | None:
-    """Return the folder of a path or a ``file://`` URL, None of another URL."""
+    """Return the folder of a path or a ``file://`` URL as it is after all links, None of another URL."""
+    folder = _unresolved_folder(url)
+    return None if folder is None else folder.resolve()
+
+
+def _unresolved_folder(url: str) -> Path | None:
     scheme, separator, path = url.partition("://")
-    if separator and scheme not in {"file", "local"}:
+    if separator and scheme.lower() not in {"file", "local"}:
         return None
     folder = Path(path if separator else url)
     with suppress(RuntimeError):  # no such account: it is refused where it is opened
         folder = folder.expanduser()
-    return folder.resolve()
+    return folder
 
 
 def _plain_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme.replace('s3a', 's3')}://{rest.strip('/')}"
+    return f"{scheme.lower().replace('s3a', 's3')}://{rest.strip('/')}"
 
 
 def _same_storage(settings: Settings, url: str) -> bool:
     """Whether the options of the storage (endpoint, keys) are those of *url* too: where both are of one kind."""
-    scheme = url.partition("://")[0]
-    return "://" in url and settings.resolved_storage_url.partition("://")[0] == scheme
+    scheme = url.partition("://")[0].lower()
+    return "://" in url and settings.resolved_storage_url.partition("://")[0].lower() == scheme

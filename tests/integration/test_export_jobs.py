@@ -42,7 +42,7 @@ async def test_a_job_of_a_killed_process_is_failed_by_the_next_look_and_leaves_n
             claim = await claim_job(connection, job_id, run_id=None)
             assert claim is not None
             assert await claim_job(connection, job_id, run_id=None) is None
-            assert await set_path(connection, claim, filename="half.csv", path="half.csv")
+            assert await set_path(connection, claim, filename="half.csv", path=f"{folder}/half.csv")
         place = StoredExports.of(exporting.settings)
         assert place is not None
         place.publish("half.csv", [b"half"])
@@ -90,7 +90,7 @@ async def test_files_go_when_they_expire_and_their_rows_when_they_are_history(
         job_id = await exporting.record(FACTS)
         async with exporting.place.catalog.connection() as connection:
             claim = await claim_job(connection, job_id, run_id=None)
-            assert claim is not None and await set_path(connection, claim, filename="a.csv", path="a.csv")
+            assert claim is not None and await set_path(connection, claim, filename="a.csv", path=f"{folder}/a.csv")
             blob = place.publish("a.csv", [b"a"])
             found = Result(
                 filename="a.csv", file_id=None, size=blob.size, sha256=blob.sha256, rows=0, notes=[], expires_at=None

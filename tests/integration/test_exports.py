@@ -6,6 +6,7 @@ import asyncio
 import stat
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from blocks.exports.expiry import expire_exports, scratch_of
 from blocks.exports.place import ExportPlace as StoredExports
 from blocks.exports.place import check_place
 from blocks.settings import Settings
+from blocks.storage.local import LocalBackend
 from tasks.export_job import ExportTools, run_export
 from tests.integration.export_place import ExportPlace, open_export_place
 from tests.s3 import S3Server
@@ -79,7 +81,7 @@ async def test_a_file_below_the_export_path_has_a_plain_name_and_is_private(data
     folder = tmp_path / "exports"
     async with _exporting(database_url, tmp_path, export_storage_path=str(folder)) as exporting:
         job = await exporting.export()
-        assert (job.state, job.file_id, job.path) == ("completed", None, job.filename)
+        assert (job.state, job.file_id, job.path) == ("completed", None, f"{folder}/{job.filename}")
         (file,) = folder.iterdir()
         assert file.name == job.filename
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -92,6 +94,43 @@ async def test_a_file_below_the_export_path_has_a_plain_name_and_is_private(data
         assert list(folder.iterdir()) == []
         assert (await exporting.job(job.job_id)).state == "deleted"
         assert await expire_exports(exporting.place.custody, exporting.settings, job.expires_at) == []
+
+
+@pytest.mark.parametrize("now", ["elsewhere", "", None])
+async def test_a_file_goes_from_the_place_where_it_is_also_when_the_settings_name_another_or_none(
+    now: str | None, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with _exporting(database_url, tmp_path, export_storage_path="exports") as exporting:
+        job = await exporting.export()
+        assert (job.state, job.path) == ("completed", f"{tmp_path}/exports/{job.filename}")
+        settings = replace(exporting.settings, export_storage_path=None if now is None else "exports")
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / (now or ""))  # the same relative path is another folder there
+        (gone,) = await expire_exports(exporting.place.custody, settings, job.expires_at)
+        assert (gone.job_id, gone.state, gone.error) == (job.job_id, "deleted", None)
+        assert list((tmp_path / "exports").iterdir()) == []
+
+
+def test_the_place_of_a_file_is_recorded_without_a_password_and_opened_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def open_it(url: str, options: object) -> LocalBackend:
+        del options
+        opened.append(url)
+        return LocalBackend(tmp_path)
+
+    monkeypatch.setattr("blocks.exports.place.open_backend", open_it)
+    url = "sftp://me:hunter2@example.org/out/"
+    settings = Settings(home=tmp_path / "home", export_storage_path=url)
+    place = StoredExports.of(settings)
+    assert place is not None
+    assert place.locate("a.csv") == "sftp://me@example.org/out/a.csv"
+    for other in (settings, Settings(home=tmp_path / "home")):
+        assert StoredExports.holding(other, "sftp://me@example.org/out/a.csv")[1] == "a.csv"
+    assert opened == [url, url, "sftp://me@example.org/out"]
 
 
 async def test_an_export_is_encrypted_for_whom_it_is_asked(exporting: Exporting) -> None:
@@ -203,12 +242,15 @@ PLACES: list[tuple[dict[str, Any], bool]] = [
     ({"export_storage_path": "HERE/home"}, False),
     ({"export_storage_path": "HERE/home/exports"}, False),
     ({"export_storage_path": "file://HERE/home/exports"}, False),
+    ({"export_storage_path": "simplecache::file://HERE/home/exports"}, False),
+    ({"export_storage_path": "FILE://HERE/home/exports"}, False),
     ({"export_storage_path": "HERE/elsewhere/../home/exports"}, False),
     ({"export_storage_path": "HERE/linked/exports"}, False),
     ({"export_storage_path": "HERE/store/exports", "storage_url": "HERE/store"}, False),
     ({"export_storage_path": "s3://a/b", "storage_url": "s3://a/b/"}, False),
     ({"export_storage_path": "s3://a/b/c", "storage_url": "s3://a/b"}, False),
     ({"export_storage_path": "s3://a/b", "storage_url": "s3a://a"}, False),
+    ({"export_storage_path": "S3://a/b/c", "storage_url": "s3://a/b"}, False),
     ({"export_storage_path": "s3://a/bc", "storage_url": "s3://a/b"}, True),
     ({"export_storage_path": "s3://ab", "storage_url": "s3://a"}, True),
     ({"export_storage_path": "HERE/home-exports"}, True),

@@ -168,7 +168,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> int:
         from waybill.services.exports import location_of, read_export
 
         job = await read_export(catalog, settings, job_id)
-        return {**job.as_json(), "location": location_of(settings, job)}
+        return {**job.as_json(), "location": location_of(job)}
 
     shown = with_catalog(work)
     if as_json:
@@ -224,7 +224,7 @@ async def _export(
         job = await run_export(job.job_id, tools, request=request, on_progress=on_progress)
         if target is not None and job.state == "completed":
             await _copy(job, custody, settings, target)
-        return job, location_of(settings, job)
+        return job, location_of(job)
 
 
 async def _open_runs(custody: Custody, api_url: str | None) -> Any:
@@ -251,11 +251,11 @@ def _copy_from_place(job: ExportJob, settings: Settings, target: Path) -> None:
     from blocks.runtime.atomic_file import atomic_file
     from blocks.runtime.write_errors import write_errors
 
-    place = ExportPlace.of(settings)
-    if place is None or job.path is None:
+    if job.path is None:
         raise AssertionError("unreachable: a completed job has a file")
+    place, name = ExportPlace.holding(settings, job.path)
     with write_errors(target), atomic_file(target) as stream:
-        for piece in place.read(job.path):
+        for piece in place.read(name):
             stream.write(piece)
 
 

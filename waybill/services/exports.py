@@ -26,7 +26,6 @@ from blocks.exports import (
     new_job_id,
 )
 from blocks.exports.expiry import fail_dead_jobs, remove_files
-from blocks.exports.place import ExportPlace
 from blocks.settings import Settings
 from tasks.export_source import check_request
 from waybill.services.files import delete_file
@@ -126,10 +125,9 @@ async def export_file(custody: Custody, job: ExportJob) -> Artifact | None:
     return None
 
 
-def location_of(settings: Settings, job: ExportJob) -> str | None:
+def location_of(job: ExportJob) -> str | None:
     """Return the path or URL of a job's file below the export storage path, None where it has none there."""
-    place = ExportPlace.of(settings) if job.path is not None and job.state == "completed" else None
-    return place.locate(job.path) if place is not None and job.path is not None else None
+    return job.path if job.state == "completed" else None
 
 
 def require_file(job: ExportJob) -> ExportJob:
