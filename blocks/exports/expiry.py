@@ -35,7 +35,7 @@ _LOG = logging.getLogger("waybill.exports")
 
 @dataclass(frozen=True, kw_only=True)
 class ExpiredExport:
-    """A job whose file is gone. *error* says why it is still there; the next call tries again."""
+    """A job whose file is gone, or would go. *error* says why it is still there; the next call tries again."""
 
     job_id: str
     filename: str | None
@@ -62,14 +62,19 @@ async def expire_exports(custody: Custody, settings: Settings, now: datetime | N
     at = now or await catalog.now()
     await fail_dead_jobs(catalog, settings)
     await asyncio.to_thread(end_abandoned_sessions, settings.required_database_url)
-    async with catalog.connection() as connection:
-        due = await fetch_all(connection, queries.EXPIRED, {"now": at})
-        due += await fetch_all(connection, queries.WITHOUT_FILE, {})
-    gone = [await _expire(catalog, settings, row) for row in due]
+    gone = [await _expire(catalog, settings, row) for row in await _due(catalog, at)]
     history = settings.retention.period("history")
     async with catalog.connection() as connection:
         await execute(connection, queries.FORGET, {"now": at, "history_seconds": history.total_seconds()})
     return gone
+
+
+async def exports_to_go(catalog: Catalog, now: datetime | None = None) -> list[ExpiredExport]:
+    """Return the jobs that `expire_exports` would end now, as they are, and change nothing.
+
+    The jobs of files in custody that a plan removes are not among them before it is executed.
+    """
+    return [_job(row) for row in await _due(catalog, now or await catalog.now())]
 
 
 async def fail_dead_jobs(catalog: Catalog, settings: Settings) -> list[str]:
@@ -103,8 +108,18 @@ def remove_leftovers(settings: Settings, job_id: str, path: str | None) -> None:
         place.remove(name)
 
 
+async def _due(catalog: Catalog, at: datetime) -> list[dict[str, Any]]:
+    async with catalog.connection() as connection:
+        due = await fetch_all(connection, queries.EXPIRED, {"now": at})
+        return due + await fetch_all(connection, queries.WITHOUT_FILE, {})
+
+
+def _job(row: dict[str, Any]) -> ExpiredExport:
+    return ExpiredExport(job_id=row["job_id"], filename=row["filename"], size=row["size"], state=row["state"])
+
+
 async def _expire(catalog: Catalog, settings: Settings, row: dict[str, Any]) -> ExpiredExport:
-    job = ExpiredExport(job_id=row["job_id"], filename=row["filename"], size=row["size"], state=row["state"])
+    job = _job(row)
     try:
         await asyncio.to_thread(remove_leftovers, settings, job.job_id, row["path"])
     except WaybillError as error:

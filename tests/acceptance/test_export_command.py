@@ -75,8 +75,8 @@ def test_an_expired_export_in_a_folder_is_deleted_by_expire_and_by_rm(on_postgre
     assert len(list(folder.iterdir())) == 2
     assert here.json("exports", "rm", first, expect=1)["failed"][0]["job_id"] == first
     assert [second in path.name for path in folder.iterdir()] == [True]
-    here.json("expire", "--dry-run")
-    assert len(list(folder.iterdir())) == 1
+    would_end = {one["job_id"]: one["state"] for one in here.json("expire", "--dry-run")["exports"]}
+    assert would_end[second] == "completed" and len(list(folder.iterdir())) == 1
     ended = {one["job_id"]: one["state"] for one in here.json("expire")["exports"]}
     assert ended[second] == "deleted" and list(folder.iterdir()) == []
 

@@ -24,7 +24,7 @@ from blocks.exports import (
     renew,
     set_path,
 )
-from blocks.exports.expiry import expire_exports, fail_dead_jobs, scratch_of
+from blocks.exports.expiry import expire_exports, exports_to_go, fail_dead_jobs, scratch_of
 from blocks.exports.place import ExportPlace as StoredExports
 from tests.integration.export_place import open_export_place
 
@@ -97,7 +97,9 @@ async def test_files_go_when_they_expire_and_their_rows_when_they_are_history(
             )
             expires_at = await complete(connection, claim, found)
         assert expires_at is not None
+        assert await exports_to_go(custody.catalog, expires_at - timedelta(seconds=1)) == []
         assert await expire_exports(custody, settings, expires_at - timedelta(seconds=1)) == []
+        assert [one.job_id for one in await exports_to_go(custody.catalog, expires_at)] == [job_id]
         (gone,) = await expire_exports(custody, settings, expires_at)
         assert (gone.job_id, gone.state, gone.error) == (job_id, "deleted", None)
         assert list(folder.iterdir()) == []

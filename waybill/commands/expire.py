@@ -118,7 +118,7 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     retention_policy(current_settings(), given)  # what is wrong with it shows before anything is started
 
     async def work(custody: Custody, settings: Settings) -> tuple[Report, list[ExpiredExport]]:
-        from blocks.exports.expiry import expire_exports
+        from blocks.exports.expiry import expire_exports, exports_to_go
         from blocks.webhooks.event_links import EventLinks
         from tasks.expiry import run_retention
 
@@ -133,8 +133,9 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
                 on_progress=lambda done, total: show(100 * done / max(1, total), f"{done:,} of {total:,} files"),
             )
         # A plan is executed as it is, and exports below the export storage path are in none.
-        only_files = dry_run or wanted is not None or "export" not in given.get("kinds", ["export"])
-        return report, [] if only_files else await expire_exports(custody, settings)
+        if wanted is not None or "export" not in given.get("kinds", ["export"]):
+            return report, []
+        return report, await (exports_to_go(custody.catalog) if dry_run else expire_exports(custody, settings))
 
     report, exports = with_custody(work)
     failed = [one for one in exports if one.error]
@@ -143,7 +144,7 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     else:
         _show(report)
         if len(exports) > len(failed):
-            print_line(f"{len(exports) - len(failed):,} exports ended")
+            print_line(f"{len(exports) - len(failed):,} exports {'would end' if dry_run else 'ended'}")
         for one in failed:
             print_notice(f"{one.job_id}: its file is still there: {one.error}")
     return 0 if report.is_complete and not failed else 1
