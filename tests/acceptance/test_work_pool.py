@@ -108,8 +108,8 @@ def test_all_deployments_run_on_a_work_pool(
         ("expire_artifacts", "transfers"),
         ("export_table", "waybill"),
         ("trim_history", "nightly"),
-        ("deliver_webhooks", "every-minute"),
-        ("reconcile_events", "every-minute"),
+        ("deliver_webhooks", "deliver-webhooks"),
+        ("reconcile_events", "reconcile-events"),
     }
     for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
         call("POST", f"{prefect_alone}/deployments/{one['id']}/pause_deployment")
@@ -118,7 +118,7 @@ def test_all_deployments_run_on_a_work_pool(
     parameters = {"sources": [str(document)], "stages": [6], "webhook_url": receiver.url("/hook")}
     with working(environment, tmp_path / "worker.log"):
         for entrypoint, name, given in (
-            ("process_documents", "waybill", parameters), ("deliver_webhooks", "every-minute", {}),
+            ("process_documents", "waybill", parameters), ("deliver_webhooks", "deliver-webhooks", {}),
             ("expire_artifacts", "nightly", {}),
         ):  # fmt: skip
             (chosen,) = [
