@@ -43,7 +43,7 @@ def named_database(settings: Settings, name: str) -> str:
     if (url := settings.export_databases.get(name)) is not None:
         return url.reveal()
     known = ", ".join(sorted({CATALOG, *settings.export_databases}))
-    raise InvalidOptions(f"the setting export_databases has no connection {name!r}; there are {known}")
+    raise InvalidOptions(f"the setting export_databases has no connection {name!r}, only {known}; add it to that table")
 
 
 def check_request(settings: Settings, request: ExportRequest) -> None:

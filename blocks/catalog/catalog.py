@@ -304,6 +304,12 @@ async def why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFou
             f"no file {file_id}: it never existed, has expired or was deleted; 'waybill files list' shows all files",
             file_id=file_id,
         )
+    if row["state"] == "available":
+        return ArtifactGone(
+            f"file {file_id} has expired; it is still stored: 'waybill files extend {file_id} --for 90d' makes it "
+            "readable again",
+            file_id=file_id,
+        )
     kind: Kind = row["kind"]
     return ArtifactGone(f"file {file_id} has expired or was deleted; {HOW_TO_REMAKE[kind]}", file_id=file_id)
 

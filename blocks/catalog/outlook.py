@@ -42,6 +42,8 @@ CHANGED_BY: Mapping[str, str] = {
     "budget": "max_stored_bytes in the setting retention, --max-size, or waybill files pin ID",
 }
 """The command, setting or flag that changes what a rule decides."""
+# An expired file is not pinned any more.
+_EXPIRED_NOW = "waybill files extend ID --for 90d, or waybill files hold ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class Outlook:
     @property
     def changed_by(self) -> str:
         """Return what changes it: a command, a setting or a flag."""
+        if self.goes_because == "expired" and self.kept_because is None:
+            return _EXPIRED_NOW
         return CHANGED_BY[self.goes_because or self.kept_because or "not_due"]
 
     def as_json(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ FIND_READABLE = f"select {COLUMNS} from artifacts where file_id = any(%(file_ids
 GET_STORED = f"select {COLUMNS} from artifacts where file_id = %(file_id)s and state = 'available'"
 
 # The kind of a file that cannot be read, if it existed at some time.
-WAS_THERE = "select kind from artifacts where file_id = %(file_id)s and state <> 'pending'"
+WAS_THERE = "select kind, state from artifacts where file_id = %(file_id)s and state <> 'pending'"
 
 FIND_REUSABLE = f"""
     select distinct on (stage_key) {COLUMNS}

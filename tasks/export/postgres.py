@@ -58,6 +58,7 @@ _MOST_DIGITS = 76
 _SMALL_DIGITS = 38
 _TIME = re.compile(r"(?:(\d{4,})-(\d\d)-(\d\d))?\s?(?:(\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?)?(?:\+00)?( BC)?")
 _MICROSECONDS = 10**6
+_ONE_QUERY = "an export is one query that reads, such as: select title from documents"
 _DAY_MICROSECONDS = 86_400 * _MICROSECONDS
 # A server that is there confirms in milliseconds that it cancels.
 _CANCEL_SECONDS = 5.0
@@ -283,4 +284,5 @@ def _refused(exc: psycopg.Error) -> WaybillError:
     if isinstance(exc, psycopg.errors.QueryCanceled):
         return ExportRefused(TIME_IS_OVER)
     said = exc.diag.message_primary if (exc.sqlstate or "")[:2] != "22" else None  # class 22 quotes values
-    return ExportRefused(f"the database refuses the query: {said or type(exc).__name__}")
+    hint = f"; {_ONE_QUERY}" if isinstance(exc, psycopg.errors.SyntaxError) else ""
+    return ExportRefused(f"the database refuses the query: {said or type(exc).__name__}{hint}")

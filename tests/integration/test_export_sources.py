@@ -16,7 +16,9 @@ import pyarrow as pa
 import pytest
 
 from blocks.errors import ExportRefused, InvalidOptions
+from blocks.settings import Settings
 from tasks.export import FORMATS, open_query, write_export
+from tasks.export_source import named_database
 
 TYPES = """
     select 32767::int2 as small, 9223372036854775807::int8 as big, 0.1::float4 as real, 'nan'::float8 as not_a_number,
@@ -90,6 +92,19 @@ def test_a_value_without_a_form_is_refused_by_column_and_row(database_url: str, 
     with pytest.raises(ExportRefused, match=r"column 'wrong', row 7001: .*cast"):
         list(source.batches())
     source.close()
+
+
+def test_a_statement_that_is_no_query_is_told_what_an_export_takes(database_url: str) -> None:
+    for statement in ("delete from artifacts", "nonsense"):
+        with pytest.raises(ExportRefused, match=r"syntax error at or near .*an export is one query that reads"):
+            open_query(database_url, statement)
+    with pytest.raises(ExportRefused, match=r'relation "nowhere" does not exist$'):
+        open_query(database_url, "select a from nowhere")
+
+
+def test_an_unknown_connection_names_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptions, match="no connection 'sales', only catalog; add it to that table"):
+        named_database(Settings(home=tmp_path), "sales")
 
 
 @pytest.mark.parametrize(

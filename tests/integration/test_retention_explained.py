@@ -70,6 +70,13 @@ def test_a_file_goes_when_no_rule_keeps_it_any_more(
     assert found.sentence and found.changed_by
 
 
+def test_an_expired_file_is_told_to_be_extended_or_held_since_it_cannot_be_pinned() -> None:
+    expired = Outlook(goes_at=NOW, goes_because="expired")
+    assert expired.changed_by == "waybill files extend ID --for 90d, or waybill files hold ID"
+    later = Outlook(goes_at=NOW, goes_because="expired", kept_because="not_due")
+    assert later.changed_by == CHANGED_BY["expired"]
+
+
 def test_every_rule_has_its_words() -> None:
     assert {**KEPT, **GOES}.keys() == CHANGED_BY.keys() and GOES.keys() == GOES_NOW.keys()
     assert CHANGED_BY.keys() == REASONS.keys() - {"extended", "busy", "gone", "over_cap", "request"}

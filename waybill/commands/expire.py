@@ -144,7 +144,9 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     else:
         _show(report)
         if len(exports) > len(failed):
-            print_line(f"{len(exports) - len(failed):,} exports {'would end' if dry_run else 'ended'}")
+            ended = len(exports) - len(failed)
+            named = "1 export" if ended == 1 else f"{ended:,} exports"
+            print_line(f"{named} {'would end' if dry_run else 'ended'}")
         for one in failed:
             print_notice(f"{one.job_id}: its file is still there: {one.error}")
     return 0 if report.is_complete and not failed else 1
