@@ -142,7 +142,7 @@ def _csv_error(shown: str, exc: BaseException) -> ExportRefused:
     counts = _COUNTS.search(text)
     said = counts[0] if counts is not None else text.partition(":")[0].partition("'")[0]
     return ExportRefused(
-        f"{shown} is no csv in UTF-8 with a line of names and as many values in each line: {said[:120]}"
+        f"{shown} is no csv in UTF-8 with commas, a line of names and as many values in each line: {said[:120]}"
     )
 
 

@@ -197,7 +197,8 @@ def test_a_csv_file_keeps_leading_zeros_and_null_apart_from_empty(tmp_path: Path
 def test_a_csv_file_with_a_short_line_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("a,b\n1,2\nsecret\n")
-    with pytest.raises(ExportRefused, match=r"^its name is no csv.*Row #3: Expected 2 columns, got 1$") as caught:
+    told = r"^its name is no csv in UTF-8 with commas, .*Row #3: Expected 2 columns, got 1$"
+    with pytest.raises(ExportRefused, match=told) as caught:
         list(open_file(str(path), FileOptions(shown="its name")).batches())
     assert "secret" not in str(caught.value)
     packed = gzip.compress(b"a,b\n" + b"1,2\n" * 1000)
