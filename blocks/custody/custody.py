@@ -78,6 +78,12 @@ class Custody:
             found.recipient_to_store_for()
             self.keys, self._keys_read_at = found, time.monotonic()
 
+    async def look_for_new_keys(self) -> None:
+        """Read the keys again: a missing one may have been made since. If all are gone, the former ones stay."""
+        if self._reload_keys is not None:
+            found = await asyncio.to_thread(self._reload_keys)
+            self.keys = self.keys if found.missing else found
+
     async def take(
         self,
         draft: Draft,
@@ -275,12 +281,10 @@ class Custody:
     async def _reading(self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]]) -> T:
         """Read stored bytes with *act*, and let no run of the retention remove them; record damage in the catalogue.
 
-        Missing bytes may just have moved: then retry at the location that the catalogue has now. A missing key may have
-        been created since this process read its keys.
+        Missing bytes may just have moved: then retry at the location that the catalogue has now.
         """
-        if self._reload_keys is not None and not self.keys.opens(artifact.encrypted_for):
-            found = await asyncio.to_thread(self._reload_keys)
-            self.keys = self.keys if found.missing else found
+        if not self.keys.opens(artifact.encrypted_for):
+            await self.look_for_new_keys()
         try:
             async with self.open_reads.reading(artifact):
                 try:

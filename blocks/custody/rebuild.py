@@ -22,7 +22,7 @@ from blocks.catalog.sweeping import hold_against_sweep, states_of_paths
 from blocks.custody.custody import Custody
 from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.custody.stored_manifest import read_stored_manifest
-from blocks.errors import BlobMissing, MalformedManifest, WaybillError
+from blocks.errors import BlobMissing, MalformedManifest, NoMatchingIdentity, WaybillError
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
 from blocks.storage import kind_folder
@@ -87,9 +87,7 @@ async def _read_and_restore(
 ) -> bool | None:
     """Return whether the manifest's file has a new row; None when it was moved or deleted since it was listed."""
     try:
-        artifact = await in_thread(
-            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
-        )
+        artifact = await _read(custody, path, accept_plain=accept_plain)
     except BlobMissing:
         return None
     try:
@@ -100,6 +98,19 @@ async def _read_and_restore(
         if await _is_going(custody, artifact):
             return None
         raise
+
+
+async def _read(custody: Custody, path: str, *, accept_plain: bool) -> Artifact:
+    """Return what a manifest describes; a rotation may have encrypted it for a key that was made since the start."""
+    try:
+        return await in_thread(
+            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
+        )
+    except NoMatchingIdentity:
+        await custody.look_for_new_keys()
+    return await in_thread(
+        lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
+    )
 
 
 async def _is_going(custody: Custody, artifact: Artifact) -> bool:

@@ -16,6 +16,7 @@ import pytest
 from blocks.age import X25519Identity, seal
 from blocks.catalog import KINDS, Artifact, Catalog, Connection
 from blocks.catalog.maintenance import restore
+from blocks.custody import Custody
 from blocks.custody.manifest import manifest_path
 from blocks.custody.rebuild import Rebuilt, rebuild
 from blocks.keys import StorageKeys
@@ -154,6 +155,19 @@ async def test_what_a_rule_removes_before_its_manifest_is_read_is_no_failure(
     monkeypatch.setattr(place.backend, "paths", listed_before)
     found = await rebuilt(place)
     assert (found.restored, found.known, found.failed) == (0, 1, [])
+
+
+async def test_a_rebuild_next_to_a_rotation_opens_what_is_encrypted_for_the_new_key(local: Place) -> None:
+    identity = X25519Identity.generate()
+    after = StorageKeys(recipient=identity.recipient, identities=(identity,))
+    for place in (local, local.with_keys(after)):
+        await place.custody.take(draft(), b"x")
+    await lose(local)
+    before = local.custody.keys
+    both = StorageKeys(recipient=identity.recipient, identities=(identity, *before.identities))
+    began_before = Custody(catalog=local.catalog, backend=local.backend, keys=before, reload_keys=lambda: both)
+    found = await rebuild(began_before, accept_plain=False, dry_run=False, on_progress=lambda *_: None)
+    assert (found.restored, found.failed) == (2, [])
 
 
 @pytest.mark.parametrize("change", ["state = 'deleting'", "location = location || '-moved'"])
