@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from blocks.custody.manifest import manifest_path
+from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.errors import UnsafeKey, WaybillError
 from blocks.storage import Backend, is_blob_path, is_file_path
 
@@ -45,8 +45,8 @@ def delete_many_stored(backend: Backend, paths: Sequence[str]) -> NotDeleted:
 
     A missing one is success. Leaves leftovers of interrupted writers. Raises what `Backend.delete_many` raises.
     """
-    odd = [path for path in paths if not is_file_path(path)]
-    refused = {path for path in odd if not is_blob_path(path)}
+    odd = [path for path in paths if not is_file_path(path) or is_manifest_path(path)]
+    refused = {path for path in odd if not is_blob_path(path) or is_manifest_path(path)}
     blobs = [path for path in paths if path not in refused] if refused else paths
     # In one call, which waits for the disk once; the blobs first, as with `delete_stored`.
     manifests = {manifest_path(path): path for path in blobs}
@@ -74,6 +74,8 @@ def warn_of_unusable(file_id: UUID | str, path: str, reason: str) -> str:
 
 def _delete(backend: Backend, path: str) -> str | None:
     """Delete blob and manifest; return why the storage cannot have a blob at *path*, None where it can."""
+    if is_manifest_path(path):
+        return f"{path} is the place of another file's manifest"
     try:
         backend.delete(path, interrupted=True)
         backend.delete(manifest_path(path), interrupted=True)
