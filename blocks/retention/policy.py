@@ -70,6 +70,9 @@ def _duration(value: object) -> object:
             return parse_duration(value)
         except InvalidOptions as exc:
             raise ValueError(exc.message) from None
+    if not isinstance(value, timedelta):
+        # A bare number would be seconds, which nobody means who writes 30.
+        raise ValueError("write a period as a number and a unit, such as 90s, 15m, 24h or 30d")  # noqa: TRY004 - pydantic
     return value
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from blocks.durations import LONGEST_PERIOD, parse_duration
 from blocks.errors import InvalidOptions
@@ -68,12 +68,10 @@ def retention(value: object) -> Retention:
 
 def _period(name: str, value: object) -> timedelta:
     try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            found = timedelta(seconds=cast("float", value))
-        else:
-            found = parse_duration(value if isinstance(value, str) else "")
-    except (InvalidOptions, OverflowError, ValueError):
+        # No bare number: whoever writes 90 next to `retention_days` means days, and as seconds it empties the store.
+        found = parse_duration(value if isinstance(value, str) else "")
+    except InvalidOptions:
         raise Unusable(f"write the period of {name} as a number and a unit, such as 90s, 15m, 24h or 30d") from None
-    if not timedelta(0) < found <= LONGEST_PERIOD:
-        raise Unusable(f"the period of {name} is above 0 and at most {LONGEST_PERIOD.days:,} days")
+    if found > LONGEST_PERIOD:
+        raise Unusable(f"the period of {name} is at most {LONGEST_PERIOD.days:,} days")
     return found

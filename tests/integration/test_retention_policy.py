@@ -116,6 +116,9 @@ def test_a_run_removes_a_bounded_part() -> None:
         ({"max_share": 0}, "max_share"),
         ({"search_index": "maybe"}, "search_index"),
         ({"min_age": "1 day"}, "min_age"),
+        # As seconds it would remove nearly everything.
+        ({"older_than": 30}, "such as 90s"),
+        ({"sources": {"*": 365}}, "such as 90s"),
         ({"max_files": 10**23}, "max_files"),
         ({"max_stored_bytes": 2**63}, "max_stored_bytes"),
     ],

@@ -51,7 +51,7 @@ stage_memory_mib = 256
 max_file_mib = 5
 extra_stages = ["package.module:STAGE"]
 retention_days = 7
-retention = { upload = "90d", export = 3600, keep_newest = 3 }
+retention = { upload = "90d", export = "1h", keep_newest = 3 }
 export_storage_path = "out"
 export_storage_options = { key = "other" }
 export_databases = { sales = "postgresql://reader:word@db.example.org/sales" }
@@ -349,7 +349,8 @@ def test_a_wrong_value_that_a_variable_replaces_does_no_harm(here: Path, monkeyp
         ("home = 2026-11-21", "home", "date"),
         (f"encrypt = '{SECRET}'", "encrypt", "boolean"),
         (f"[retention]\nexport = '{SECRET}'", "retention", "period of export"),
-        ("[retention]\nexport = 0", "retention", "above 0"),
+        ("[retention]\nexport = '0s'", "retention", "such as 90s"),
+        ("[retention]\nupload = 90", "retention", "such as 90s"),
         ("[retention]\nexport = true", "retention", "such as 90s"),
         ("[retention]\nexport = 1e300", "retention", "such as 90s"),
         ("[retention]\nhistory = '9999999d'", "retention", "at most 365,000 days"),
