@@ -17,8 +17,8 @@ from blocks.storage import Backend
 
 # The newest ones: the storage that is in use has them. One that is there answers the question.
 _LOOKED_AT = 20
-# The bytes of a few files may be lost for good, and their rows must be able to go.
-_ENOUGH_TO_JUDGE = 10
+# The bytes of fewer files may be lost for good, and their rows must be able to go: once a check has marked them.
+_FEW = 10
 
 _NEWEST = """
     select location from artifacts where state = 'available' and (%(even_damaged)s or damaged_at is null)
@@ -42,17 +42,30 @@ async def missing_blobs(backend: Backend, paths: Sequence[str]) -> int:
 
 
 async def refuse_wrong_storage(custody: Custody) -> None:
-    """Raise `StorageUnavailable` when none of the newest files is in the storage, of ten or more."""
-    paths = await newest_locations(custody.catalog, _LOOKED_AT, even_damaged=True)
+    """Raise `StorageUnavailable` when none of the newest files is in the storage.
+
+    Of fewer than ten, those that are marked as damaged do not count.
+    """
     try:
-        missing = await missing_blobs(custody.backend, paths)
+        missing = await _all_missing(custody, even_damaged=True)
+        if 0 < missing < _FEW:
+            missing = await _all_missing(custody, even_damaged=False)
     except WaybillError:
         return  # an outage: what is done next reports it
-    if missing >= _ENOUGH_TO_JUDGE:
-        raise StorageUnavailable(
-            f"nothing was removed: none of the newest {missing} files is in this storage; see that it is the right "
-            "one, and that it is mounted"
-        )
+    if missing == 0:
+        return
+    lost = (
+        "; files that are lost for good go when 'waybill files verify --all' has marked them" if missing < _FEW else ""
+    )
+    raise StorageUnavailable(
+        f"nothing was removed: none of the newest files ({missing}) is in this storage; see that it is the right one, "
+        f"and that it is mounted{lost}"
+    )
+
+
+async def _all_missing(custody: Custody, *, even_damaged: bool) -> int:
+    paths = await newest_locations(custody.catalog, _LOOKED_AT, even_damaged=even_damaged)
+    return await missing_blobs(custody.backend, paths)
 
 
 def _missing(backend: Backend, paths: Sequence[str]) -> int:
