@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.catalog.queries import COLUMNS, READABLE
+from blocks.catalog.queries import COLUMNS, FOREIGN_SPARE, OWN_LOCATIONS, READABLE
 
 # Interrupted writes ---------------------------------------------------------------------------------------------------
 
@@ -14,7 +14,7 @@ RENEW_PENDING = """
 _ABANDONED = "state = 'pending' and created_at < clock_timestamp() - make_interval(secs => %(silent_seconds)s)"
 
 LEFT_BETWEEN_STATES = f"""
-    select file_id, state, array_remove(array[location, spare_location], null) as locations from artifacts
+    select file_id, state, {OWN_LOCATIONS} from artifacts
      where state in ('pending', 'deleting') and (state = 'deleting' or {_ABANDONED})
      order by file_id
 """
@@ -99,8 +99,9 @@ END_MOVE = """
     update artifacts set spare_location = null where file_id = %(file_id)s and spare_location = %(spare_location)s
 """
 
-INTERRUPTED_MOVES = """
-    select file_id, spare_location from artifacts where spare_location is not null order by file_id
+INTERRUPTED_MOVES = f"""
+    select file_id, spare_location from artifacts where spare_location is not null and not {FOREIGN_SPARE}
+     order by file_id
 """
 
 HOLD_LOCATION = "select location from artifacts where file_id = %(file_id)s for update"

@@ -17,6 +17,15 @@ COLUMNS = """
 # A pinned file, and one under a legal hold, stays whatever its expires_at says.
 KEPT = "(pinned_at is not null or held_at is not null)"
 
+# Where a file has bytes: those that readers use, and during a move those that they do not. What is the place of another
+# file is left out: SQL may write that, and the other file would lose its bytes.
+FOREIGN_SPARE = "exists (select from artifacts other where other.location = artifacts.spare_location)"
+OWN_LOCATIONS = f"""
+    array_remove(
+        array[location, case when spare_location is not null and not {FOREIGN_SPARE} then spare_location end], null
+    ) as locations
+"""
+
 # Readers do not see an expired file, even while its bytes are still stored.
 READABLE = f"state = 'available' and (expires_at > clock_timestamp() or {KEPT})"
 
@@ -107,7 +116,7 @@ FIND_UPLOAD = f"""
 TOMBSTONE = f"""
     update artifacts set state = 'deleting'
      where file_id = %(file_id)s and (state = 'deleting' or (state = 'available' and not {KEPT}))
-    returning array_remove(array[location, spare_location], null) as locations
+    returning {OWN_LOCATIONS}
 """
 
 PIN = f"""
@@ -147,8 +156,8 @@ FINISH_DELETION = """
      where file_id = %(file_id)s and state = 'deleting'
 """
 
-UNFINISHED_OF_RUN = """
-    select file_id, state, array_remove(array[location, spare_location], null) as locations from artifacts
+UNFINISHED_OF_RUN = f"""
+    select file_id, state, {OWN_LOCATIONS} from artifacts
      where run_id = %(run_id)s and state in ('pending', 'deleting')
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.catalog.queries import KEPT
+from blocks.catalog.queries import KEPT, OWN_LOCATIONS
 from blocks.retention.judging import DECIDED
 
 # Files of one batch: what one DeleteObjects request takes, and one transaction.
@@ -183,8 +183,8 @@ ENTOMB = f"""
 """
 
 # Also those of an earlier attempt, whose process was killed before the bytes were gone.
-TOMBSTONES = """
-    select file_id, stored_size, array_remove(array[location, spare_location], null) as locations from artifacts
+TOMBSTONES = f"""
+    select file_id, stored_size, {OWN_LOCATIONS} from artifacts
      where file_id = any(%(file_ids)s) and state = 'deleting'
 """
 

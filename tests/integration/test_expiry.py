@@ -122,6 +122,18 @@ async def test_in_a_storage_without_the_files_of_the_catalogue_nothing_counts_as
     assert (await run(wrong)).removed_files == 0
 
 
+async def test_a_row_that_names_the_place_of_another_file_takes_no_bytes_of_it(place: Place) -> None:
+    by_rule, by_request, other = await stored(place, 3)
+    names_it = "update artifacts set spare_location = %s where file_id = %s"
+    await sql(place, names_it, other.location, by_rule.file_id)
+    await expire(place, by_rule)
+    assert (await run(place)).removed_files == 1
+    await sql(place, names_it, other.location, by_request.file_id)
+    await place.custody.remove(by_request.file_id)
+    assert place.blobs() == [other.location]
+    assert await place.custody.read(other) == b"content 2"
+
+
 async def test_one_event_names_the_files_of_a_source(place: Place) -> None:
     files = await stored(place, 3)
     await sql(place, "update artifacts set source_file = 'https://me:secret@host/a?token=x' where file_id = %s",
