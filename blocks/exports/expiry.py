@@ -104,7 +104,7 @@ def remove_leftovers(settings: Settings, job_id: str, path: str | None) -> None:
     """Remove the file at *path*, where `ExportPlace.locate` has said that it is, and the scratch folder. Blocks."""
     shutil.rmtree(scratch_of(settings, job_id), ignore_errors=True)
     if path is not None:
-        place, name = ExportPlace.holding(settings, path)
+        place, name = ExportPlace.holding(settings, path, job_id)
         place.remove(name)
 
 

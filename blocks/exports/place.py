@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.errors import BlobMissing, InvalidSettings
+from blocks.errors import BlobMissing, InvalidSettings, UnsafeKey
 from blocks.redaction import without_password, without_signature
 from blocks.settings import Settings
 from blocks.storage import Backend, Blob, open_backend, read_chunks
@@ -34,17 +34,21 @@ class ExportPlace:
         return cls._open(settings, url)
 
     @classmethod
-    def holding(cls, settings: Settings, location: str) -> tuple[ExportPlace, str]:
-        """Return the place of the file that `locate` has named *location*, and the file's name there.
+    def holding(cls, settings: Settings, location: str, job_id: str) -> tuple[ExportPlace, str]:
+        """Return the place of the file of a job that `locate` has named *location*, and the file's name there.
 
         Also a place that *settings* do not name any more: they change while files wait for their end, and a relative
-        path means another folder for each process. Raises what `open_backend` raises.
+        path means another folder for each process. Raises `UnsafeKey` for a file that is not of this job, as SQL may
+        name one, and what `open_backend` raises.
         """
-        address, _, name = location.rpartition("/")
         url = settings.export_storage_path
+        address, _, name = location.rpartition("/")
+        if not address and url is not None:  # older rows have the name alone
+            address = _address(url)
+        if not address or f"_{job_id}_" not in name:
+            raise UnsafeKey(f"the row of export {job_id} names a file that is none of its own: {location[:200]!r}")
         # The address has no password, the setting has it.
-        is_named = url is not None and _address(url) == address
-        return cls._open(settings, url if is_named and url is not None else address or "/"), name
+        return cls._open(settings, url if url is not None and _address(url) == address else address), name
 
     @classmethod
     def _open(cls, settings: Settings, url: str) -> ExportPlace:

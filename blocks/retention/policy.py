@@ -71,7 +71,7 @@ def _duration(value: object) -> object:
         except InvalidOptions as exc:
             raise ValueError(exc.message) from None
     if not isinstance(value, timedelta):
-        # A bare number would be seconds, which nobody means who writes 30.
+        # A bare number would be seconds; a person who writes 30 means days.
         raise ValueError("write a period as a number and a unit, such as 90s, 15m, 24h or 30d")  # noqa: TRY004 - pydantic
     return value
 

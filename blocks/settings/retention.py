@@ -68,7 +68,7 @@ def retention(value: object) -> Retention:
 
 def _period(name: str, value: object) -> timedelta:
     try:
-        # No bare number: whoever writes 90 next to `retention_days` means days, and as seconds it empties the store.
+        # No bare number: next to `retention_days` a person means days by it, and as seconds it empties the store.
         found = parse_duration(value if isinstance(value, str) else "")
     except InvalidOptions:
         raise Unusable(f"write the period of {name} as a number and a unit, such as 90s, 15m, 24h or 30d") from None

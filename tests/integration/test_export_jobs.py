@@ -38,14 +38,15 @@ async def test_a_job_of_a_killed_process_is_failed_by_the_next_look_and_leaves_n
     folder = tmp_path / "exports"
     async with open_export_place(database_url, tmp_path, export_storage_path=str(folder)) as exporting:
         job_id = await exporting.record(ExportRequest(export_type="artifacts", format="csv"))
+        half = f"artifacts_{job_id}_20261129_120000.csv"
         async with exporting.place.catalog.connection() as connection:
             claim = await claim_job(connection, job_id, run_id=None)
             assert claim is not None
             assert await claim_job(connection, job_id, run_id=None) is None
-            assert await set_path(connection, claim, filename="half.csv", path=f"{folder}/half.csv")
+            assert await set_path(connection, claim, filename=half, path=f"{folder}/{half}")
         place = StoredExports.of(exporting.settings)
         assert place is not None
-        place.publish("half.csv", [b"half"])
+        place.publish(half, [b"half"])
         scratch = scratch_of(exporting.settings, job_id)
         scratch.mkdir(parents=True)
         assert await fail_dead_jobs(exporting.place.catalog, exporting.settings) == []
@@ -88,12 +89,13 @@ async def test_files_go_when_they_expire_and_their_rows_when_they_are_history(
         place, custody, settings = StoredExports.of(exporting.settings), exporting.place.custody, exporting.settings
         assert place is not None
         job_id = await exporting.record(FACTS)
+        name = f"facts_{job_id}_20261129_120000.csv"
         async with exporting.place.catalog.connection() as connection:
             claim = await claim_job(connection, job_id, run_id=None)
-            assert claim is not None and await set_path(connection, claim, filename="a.csv", path=f"{folder}/a.csv")
-            blob = place.publish("a.csv", [b"a"])
+            assert claim is not None and await set_path(connection, claim, filename=name, path=f"{folder}/{name}")
+            blob = place.publish(name, [b"a"])
             found = Result(
-                filename="a.csv", file_id=None, size=blob.size, sha256=blob.sha256, rows=0, notes=[], expires_at=None
+                filename=name, file_id=None, size=blob.size, sha256=blob.sha256, rows=0, notes=[], expires_at=None
             )
             expires_at = await complete(connection, claim, found)
         assert expires_at is not None

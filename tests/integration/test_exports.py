@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 from pyrage import decrypt, x25519
 
-from blocks.errors import InvalidSettings
+from blocks.errors import InvalidSettings, UnsafeKey
 from blocks.exports import (
     ExportJob,
     ExportRequest,
@@ -127,10 +127,17 @@ def test_the_place_of_a_file_is_recorded_without_a_password_and_opened_with_it(
     settings = Settings(home=tmp_path / "home", export_storage_path=url)
     place = StoredExports.of(settings)
     assert place is not None
-    assert place.locate("a.csv") == "sftp://me@example.org/out/a.csv"
+    job_id = "exp_0123456789abcdef"
+    name = f"a_{job_id}_20261129_120000.csv"
+    location = f"sftp://me@example.org/out/{name}"
+    assert place.locate(name) == location
     for other in (settings, Settings(home=tmp_path / "home")):
-        assert StoredExports.holding(other, "sftp://me@example.org/out/a.csv")[1] == "a.csv"
-    assert opened == [url, url, "sftp://me@example.org/out"]
+        assert StoredExports.holding(other, location, job_id)[1] == name
+    assert StoredExports.holding(settings, name, job_id)[1] == name, "older rows have the name alone"
+    assert opened == [url, url, "sftp://me@example.org/out", url]
+    for foreign in ("/etc/passwd", f"/srv/{name}x/b.csv", "sftp://me@example.org/out/a_exp_fedcba9876543210_1.csv"):
+        with pytest.raises(UnsafeKey, match="none of its own"):
+            StoredExports.holding(settings, foreign, job_id)
 
 
 async def test_an_export_is_encrypted_for_whom_it_is_asked(exporting: Exporting) -> None:

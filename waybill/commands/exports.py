@@ -253,7 +253,7 @@ def _copy_from_place(job: ExportJob, settings: Settings, target: Path) -> None:
 
     if job.path is None:
         raise AssertionError("unreachable: a completed job has a file")
-    place, name = ExportPlace.holding(settings, job.path)
+    place, name = ExportPlace.holding(settings, job.path, job.job_id)
     with write_errors(target), atomic_file(target) as stream:
         for piece in place.read(name):
             stream.write(piece)
