@@ -10,7 +10,6 @@ from typing import Any
 
 import duckdb
 import openpyxl
-import psutil
 import psycopg
 import pyarrow as pa
 import pytest
@@ -19,6 +18,7 @@ from blocks.errors import ExportRefused, InvalidOptions
 from blocks.settings import Settings
 from tasks.export import FORMATS, open_query, write_export
 from tasks.export_source import named_database
+from tests.child_processes import children_with
 
 TYPES = """
     select 32767::int2 as small, 9223372036854775807::int8 as big, 0.1::float4 as real, 'nan'::float8 as not_a_number,
@@ -254,7 +254,7 @@ def test_an_adbc_driver_that_crashes_is_no_end_of_the_rows(tmp_path: Path) -> No
     source = open_query(f"adbc:adbc_driver_sqlite:file:{path}", ENDLESS.replace("a < 0", "a < 5000"))
     rows = source.batches()
     next(rows)
-    (process,) = [child for child in psutil.Process().children() if "tasks.export.adbc_process" in child.cmdline()]
+    (process,) = children_with("tasks.export.adbc_process")
     process.kill()
     with pytest.raises(ExportRefused, match="driver crashed"):
         list(rows)

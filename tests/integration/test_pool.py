@@ -31,6 +31,7 @@ from tasks.pool import WorkerPool
 from tasks.registry import all_stages
 from tasks.worker import Job
 from tasks.worker_process import WorkerProcess
+from tests.child_processes import children_with
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 from waybill.stack.processes import identify, is_running
 
@@ -105,9 +106,7 @@ async def test_an_output_that_does_not_fit_is_a_full_disk_and_fits_after_it_was_
 ) -> None:
     """The kernel's limit on the size of files stands for the disk: another error number of the same condition."""
     await pool.run(job(tmp_path, "quick"))  # the process that is limited has started
-    workers = [
-        child for child in psutil.Process().children(recursive=True) if "forkserver" in " ".join(child.cmdline())
-    ]
+    workers = children_with("forkserver")
     limits = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_FSIZE) for worker in workers}
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4, hard))
