@@ -277,7 +277,7 @@ def night(home: Path, urls: dict[str, str], number: int, midnight: datetime, now
             ours.execute(statement, {"began": now, "midnight": midnight})
         trimmed = asyncio.run(trim(current_settings(), history=datetime.now(UTC) - before))
         seconds = time.monotonic() - began
-        assert trimmed.prefect == "trimmed", trimmed.prefect
+        assert trimmed.prefect_problem is None, trimmed.prefect_problem
         for connection in (ours, prefect):
             connection.execute("vacuum")
         sizes = {
