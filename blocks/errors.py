@@ -172,6 +172,49 @@ class ExportStopped(Permanent):
     """The export was cancelled, or exceeded its limit of rows or time."""
 
 
+# Hand-over ------------------------------------------------------------------------------------------------------------
+
+
+class TransferNotFound(Permanent):
+    """No transfer has this id."""
+
+
+class TransferOver(TransferNotFound):
+    """The transfer has been completed, has failed, was cancelled or has expired."""
+
+
+class TransferConflict(Permanent):
+    """The request does not fit what has been transferred: another offset, another size, or other content."""
+
+
+class TransferLocked(Transient):
+    """Another request is writing to the transfer."""
+
+
+class WorkerNotFound(Permanent):
+    """No worker has this name."""
+
+
+class WorkerRefused(Permanent):
+    """The worker is revoked, unknown, or not the one that this is for."""
+
+
+class EnrolmentRefused(Permanent):
+    """The enrolment code is unknown, used or expired, or the name or the key is taken."""
+
+
+class AssignmentNotFound(Permanent):
+    """No assignment has this id."""
+
+
+class AssignmentLost(Permanent):
+    """The assignment is another worker's now, or is over."""
+
+
+class RemoteFailed(Permanent):
+    """No remote worker has run the stage in time, or each that began has been lost."""
+
+
 # Encryption and links ------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +15,7 @@ from blocks.exports import queries
 from blocks.exports.job import ExportJob
 from blocks.exports.request import ExportRequest, check_job_id
 from blocks.postgres import Row, execute, fetch_all, fetch_optional
+from blocks.postgres.page_cursor import read_cursor, write_cursor
 
 # Renewed once a second while rows come; a process that is only slow, or a database that restarts, loses no job.
 CLAIM_LASTS = timedelta(seconds=60)
@@ -104,11 +103,11 @@ async def list_jobs(
         raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} exports, not {limit}")
     filters: Row = {"state": state, "export_type": export_type}
     if after is not None:
-        filters["after_created_at"], filters["after_job_id"] = _read_cursor(after)
+        filters["after_created_at"], filters["after_job_id"] = read_cursor(after, check_job_id)
     given = {name: value for name, value in filters.items() if value is not None}
     rows = await fetch_all(connection, queries.list_statement(given), {**given, "limit": limit + 1})
     jobs = [ExportJob(**row) for row in rows[:limit]]
-    return Page(jobs=jobs, next=_write_cursor(jobs[-1]) if len(rows) > limit else None)
+    return Page(jobs=jobs, next=write_cursor(jobs[-1].created_at, jobs[-1].job_id) if len(rows) > limit else None)
 
 
 async def set_run(connection: Connection, job_id: str, run_id: UUID) -> None:
@@ -202,18 +201,3 @@ async def fail_dead(connection: Connection, *, error: str, keep_failed: timedelt
 async def mark_deleted(connection: Connection, job_id: str) -> bool:
     """Record that the file of an ended job is gone. Idempotent; False when it was recorded before."""
     return await fetch_optional(connection, queries.MARK_DELETED, {"job_id": job_id}) is not None
-
-
-def _write_cursor(job: ExportJob) -> str:
-    return base64.urlsafe_b64encode(f"{job.created_at.isoformat()} {job.job_id}".encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        created_text, job_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        created_at = datetime.fromisoformat(created_text)
-        if created_at.tzinfo is None:
-            raise ValueError("a time without its zone")
-        return created_at, check_job_id(job_id)
-    except (ValueError, binascii.Error, InvalidOptions) as exc:
-        raise InvalidOptions("the page cursor is not one that Waybill gave; start from the first page") from exc

@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from blocks.errors import InvalidOptions
 from blocks.postgres.far_time import FarTime
+
+IdT = TypeVar("IdT")
 
 # `infinity`, or a time with a year that `datetime` does not reach, as Postgres writes both.
 _FAR_TIME = re.compile(
@@ -17,7 +21,7 @@ _FAR_TIME = re.compile(
 )
 
 
-def write_cursor(created_at: datetime, row_id: UUID) -> str:
+def write_cursor(created_at: datetime, row_id: object) -> str:
     """Return the cursor that continues after this row."""
     text = created_at.postgres_text if isinstance(created_at, FarTime) else created_at.isoformat()
     return base64.urlsafe_b64encode(f"{text} {row_id}".encode()).decode()
@@ -34,16 +38,16 @@ def read_row_cursor(cursor: str) -> tuple[datetime | str, UUID]:
             return created_text, UUID(row_id)
     except (ValueError, binascii.Error):
         pass  # as `read_cursor` says
-    return read_cursor(cursor)
+    return read_cursor(cursor, UUID)
 
 
-def read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Return the entry that *cursor* continues after. Raises `InvalidOptions`."""
+def read_cursor(cursor: str, read_id: Callable[[str], IdT]) -> tuple[datetime, IdT]:
+    """Return the entry that *cursor* continues after, its id as *read_id* reads it. Raises `InvalidOptions`."""
     try:
         created_text, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         created_at = datetime.fromisoformat(created_text)
         if created_at.tzinfo is None:
             raise ValueError("a time without its zone")
-        return created_at, UUID(row_id)
-    except (ValueError, binascii.Error) as exc:
+        return created_at, read_id(row_id)
+    except (ValueError, binascii.Error, InvalidOptions) as exc:
         raise InvalidOptions("the page cursor is not one that Waybill gave; start from the first page") from exc

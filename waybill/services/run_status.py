@@ -69,7 +69,7 @@ async def read_history(
     """
     if not 1 <= limit <= MAX_ENTRIES:
         raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
-    before = read_cursor(after) if after is not None else None
+    before = read_cursor(after, UUID) if after is not None else None
     (run, states), reports, (tasks, left_out) = await asyncio.gather(
         _read_run_and_states(client, run_id, catalogue),
         read_reports(client, [run_id]),
