@@ -36,7 +36,7 @@ CREATE = f"""
 
 GET = f"select {_COLUMNS} from transfers t where t.transfer_id = %(transfer_id)s"
 
-# What is being written is changed by nobody else; `get_for_update` waits for a change that is under way.
+# Locks the row until the transaction ends; waits for a change that is under way.
 GET_FOR_UPDATE = f"{GET} for update of t"
 
 # Bytes that were sent or stored. Repeated ones count in sent_bytes alone.
