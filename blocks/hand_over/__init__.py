@@ -1,0 +1,8 @@
+"""The client's side of a hand-over: files fetched and sent over HTTP, resumed wherever they break off.
+
+For machines that share nothing with the home: no database, no storage, no Prefect. Start at `download` and `upload`.
+"""
+
+from blocks.hand_over.download import Downloaded, RenewToken, download
+
+__all__ = ["Downloaded", "RenewToken", "download"]
