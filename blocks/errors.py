@@ -191,14 +191,6 @@ class TransferLocked(Transient):
     """Another request is writing to the transfer."""
 
 
-class TransferRefused(Permanent):
-    """The gateway answers a request of a transfer in a way that no retry changes."""
-
-
-class GatewayUnavailable(Transient):
-    """The gateway on the other side did not answer, or cannot serve the transfer now."""
-
-
 class WorkerNotFound(Permanent):
     """No worker has this name."""
 
@@ -208,7 +200,23 @@ class WorkerRefused(Permanent):
 
 
 class EnrolmentRefused(Permanent):
-    """The enrolment code is unknown, used or expired, or the name or the key is taken."""
+    """The enrolment code is unknown, used or expired."""
+
+
+class WorkerExists(EnrolmentRefused):
+    """A worker has this name or this key already; also a revoked one keeps both."""
+
+
+class SessionUnreadable(Permanent):
+    """The session that a gateway answers is not sealed for this worker's key: another gateway, or another key."""
+
+
+class GatewayUnavailable(Transient):
+    """The gateway did not answer, or cannot serve the request now."""
+
+
+class GatewayRefused(Permanent):
+    """The gateway rejects the request; the same again will be rejected again."""
 
 
 class AssignmentNotFound(Permanent):

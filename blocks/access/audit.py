@@ -21,15 +21,22 @@ ACTIONS = (
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested", "expire",
+    "worker_invited", "worker_enrolled", "worker_labelled", "worker_refused", "worker_revoked",
 )  # fmt: skip
-"""All recorded actions. `key_used` is recorded once an hour per key and address, `key_refused` 60 times a minute."""
+"""All recorded actions.
+
+`key_used` is recorded once an hour per key and address, `key_refused` and `worker_refused` 60 times a minute.
+"""
 
 MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One action. *actor* is ``key:ID``, ``link``, ``cli:NAME`` or ``flow:NAME``; *client* a network address."""
+    """One action. *actor* is ``key:ID``, ``link``, ``worker:NAME``, ``cli:NAME`` or ``flow:NAME``.
+
+    *client* is a network address.
+    """
 
     # Set by the database.
     entry_id: int | None = None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from blocks.base_url import is_base_url
 from blocks.errors import InvalidSettings
 from blocks.settings import Settings
 
@@ -49,22 +49,7 @@ def noted_gateway(home: Path) -> str | None:
 
 def check_public_url(url: str) -> str:
     """Return *url* without a slash at its end. Raises `InvalidSettings` unless links can begin with it."""
-    try:
-        parts = urlsplit(url)
-        fits = (
-            parts.scheme in {"http", "https"}
-            and bool(parts.hostname)
-            and parts.username is None
-            and not parts.query
-            and not parts.fragment
-            and parts.port != 0
-            and url.isascii()
-            and url.isprintable()
-            and " " not in url
-        )
-    except ValueError:
-        fits = False
-    if not fits:
+    if not is_base_url(url):
         raise InvalidSettings(
             "WAYBILL_PUBLIC_URL is not a URL that links can begin with; write https://host or https://host:port/path, "
             "without user, query or fragment"

@@ -27,12 +27,15 @@ from waybill.gateway.routes import (
     retention,
     status,
     webhooks,
+    workers,
 )
 
-_RESOURCES = (audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, webhooks)
+_RESOURCES = (audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, webhooks, workers)
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)
 _FILLED = re.compile(r"\{\w+\}")
+# What another credential than a key opens; a key is answered like none.
+NO_KEY = {"a link", "a worker's session"}
 _OPENAPI = ("GET", "/api/v1/openapi.json")
 
 
@@ -65,6 +68,8 @@ def routes() -> set[tuple[str, str]]:
 def allowed(needs: str, scopes: tuple[str, ...]) -> bool:
     if needs == "nothing":
         return True
+    if needs == "a worker's session":
+        return False
     wanted = set(re.findall(r"`(\w+)`", needs))
     return bool(wanted) and ("admin" in scopes or wanted <= set(scopes))
 
@@ -92,7 +97,7 @@ async def test_each_kind_of_key_may_do_what_the_table_says(gateway: Gateway) -> 
         answer = await gateway.client.request(method, _FILLED.sub(str(uuid4()), path), headers=headers)
         found[name, method, path] = answer.status_code not in {401, 403}
         if answer.status_code in {401, 403}:
-            without = name in {"none", "unknown", "revoked", "expired"} or documented()[method, path] == "a link"
+            without = name in {"none", "unknown", "revoked", "expired"} or documented()[method, path] in NO_KEY
             assert answer.status_code == (401 if without else 403), (name, method, path)
             assert answer.headers["www-authenticate"].startswith("Bearer")
             error_of(answer)

@@ -17,9 +17,13 @@ from typing import Any
 import httpx
 import pytest
 
+from blocks.age import X25519Identity
 from blocks.webhooks.outbox import Event, add_events
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
+
+# What needs no key: a one-time code, or an answer that only its reader can open.
+NO_KEY = {"/api/v1/workers/enroll", "/api/v1/workers/{name}/session"}
 
 # What is left out: an answer 422 to a request that fits the schema is no fault, since a schema cannot say which cursor,
 # URL or option is one; and that a key is asked for is shown by tests of their own.
@@ -53,12 +57,16 @@ async def prepared(gateway: Gateway, headers: dict[str, str]) -> dict[str, str]:
             data={},
         )
         await add_events(connection, [event], lambda _: None)
+    invitation = (await client.post("/api/v1/workers/codes", json={}, headers=headers)).json()
+    enrolment = {"code": invitation["code"], "name": "gpu-1", "recipient": X25519Identity.generate().recipient.text}
+    await client.post("/api/v1/workers/enroll", json=enrolment)
     deliveries = (await client.get("/api/v1/webhooks/deliveries", headers=headers)).json()["deliveries"]
     return {
         "task_id": ingested["task_id"],
         "file_id": ingested["file_id"],
         "endpoint_id": endpoint["endpoint_id"],
         "delivery_id": deliveries[0]["delivery_id"],
+        "name": "gpu-1",
     }
 
 
@@ -99,7 +107,8 @@ async def test_the_description_is_complete(gateway: Gateway) -> None:
             assert operation.get("summary") and operation.get("tags"), where
             assert any(status.startswith("2") for status in operation["responses"]), where
             if path.startswith("/api/v1/") and "openapi" not in path and "token" not in path:
-                assert operation.get("security") or path.startswith("/api/v1/webhooks/events/"), where
+                is_open = path in NO_KEY or path.startswith("/api/v1/webhooks/events/")
+                assert is_open or operation.get("security"), where
                 # A database that was never migrated, a storage that may not be written to.
                 assert {"500", "503"} <= operation["responses"].keys(), where
 
@@ -112,8 +121,11 @@ async def test_who_has_no_key_learns_nothing(gateway: Gateway) -> None:
             filled = path.replace("{file_id}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
             for name in ("task_id", "endpoint_id", "delivery_id", "event_id", "plan_id"):
                 filled = filled.replace(f"{{{name}}}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
+            filled = filled.replace("{name}", "gpu-1")
             answer = await gateway.client.request(method.upper(), filled)
-            wanted = 200 if path in open_to_all else 401
+            # Without a code, and of no worker that is there.
+            wanted = {"enroll": 422, "session": 404}[path.rpartition("/")[2]] if path in NO_KEY else 401
+            wanted = 200 if path in open_to_all else wanted
             assert answer.status_code == wanted, f"{method} {path}: {answer.status_code}"
 
 

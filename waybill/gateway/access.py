@@ -23,9 +23,9 @@ from waybill.gateway.request_log import request_id
 
 # Wrong keys from one address, beyond which they are answered 429: slows down a program with an old key. Valid keys are
 # admitted all the same, because behind a proxy all clients may have one address.
-_WRONG_KEYS_PER_MINUTE = 60
+WRONG_KEYS_PER_MINUTE = 60
 # Refusals of one key in the audit log; more of the same add nothing and fill it.
-_REFUSALS_RECORDED_PER_MINUTE = 60
+REFUSALS_RECORDED_PER_MINUTE = 60
 # How often the same key from the same address is recorded: the audit log shows who uses a key, and from where.
 _RECORD_USE_EVERY_SECONDS = 3600.0
 # Pairs of key and address that are remembered for that; beyond it some uses are recorded earlier than needed.
@@ -88,7 +88,7 @@ class Gate:
         await self._record_use(key, caller)
         wait_seconds = self._requests.take(key.key_id, key.requests_per_minute or self._requests_per_minute)
         if wait_seconds:
-            raise _too_many_requests(wait_seconds)
+            raise too_many_requests(wait_seconds)
         return caller
 
     def admit_link(self, request: Request, token: str) -> Caller:
@@ -97,7 +97,7 @@ class Gate:
         link_id = hashlib.sha256(token.encode()).hexdigest()[:12]
         wait_seconds = self._requests.take(f"{LINK_HOLDER}{link_id}", self._requests_per_minute)
         if wait_seconds:
-            raise _too_many_requests(wait_seconds)
+            raise too_many_requests(wait_seconds)
         return Caller(
             actor="link", client=client_address(request), request_id=request_id.get(), key=None, link_id=link_id
         )
@@ -119,7 +119,7 @@ class Gate:
         )
 
     async def _record_refusal(self, key: ApiKey, caller: Caller, request: Request, why: str) -> None:
-        if not self._refusals.take(key.key_id, _REFUSALS_RECORDED_PER_MINUTE):
+        if not self._refusals.take(key.key_id, REFUSALS_RECORDED_PER_MINUTE):
             await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
 
     def _presented(self, request: Request, client: str | None) -> PresentedKey:
@@ -132,8 +132,8 @@ class Gate:
         return presented
 
     def _wrong_key(self, client: str | None, message: str) -> HttpError:
-        wait_seconds = self._wrong_keys.take(client or "", _WRONG_KEYS_PER_MINUTE)
-        return _too_many_requests(wait_seconds) if wait_seconds else not_authenticated(message)
+        wait_seconds = self._wrong_keys.take(client or "", WRONG_KEYS_PER_MINUTE)
+        return too_many_requests(wait_seconds) if wait_seconds else not_authenticated(message)
 
     async def _record_use(self, key: ApiKey, caller: Caller) -> None:
         now, use = self._clock(), (key.key_id, caller.client)
@@ -166,7 +166,8 @@ def link_required(where: str) -> HttpError:
     return not_authenticated(f"this path needs a signed link; {where}")
 
 
-def _too_many_requests(wait_seconds: float) -> HttpError:
+def too_many_requests(wait_seconds: float) -> HttpError:
+    """Return a 429 that says when to try again."""
     seconds = max(1, round(wait_seconds + 0.5))
     return HttpError(
         429,

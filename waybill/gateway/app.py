@@ -23,6 +23,7 @@ from waybill.gateway.routes import (
     retention,
     status,
     webhooks,
+    workers,
 )
 
 API = "/api/v1"
@@ -53,7 +54,7 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.readiness = Readiness(resources.custody, resources.prefect, resources.settings.home)
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
-    routes = (ingest, downloads, retention, files, keeping, exports, status, webhooks, audit, health, metrics)
+    routes = (ingest, downloads, retention, files, keeping, exports, status, webhooks, workers, audit, health, metrics)
     for resource in routes:
         app.include_router(resource.router)
     if resources.settings.cors_origins:

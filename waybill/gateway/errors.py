@@ -33,6 +33,7 @@ from blocks.errors import (
     EmptyDocument,
     EncryptedDocument,
     EndpointNotFound,
+    EnrolmentRefused,
     EventNotFound,
     ExportGone,
     ExportNotFound,
@@ -51,6 +52,9 @@ from blocks.errors import (
     Transient,
     UnreadableDocument,
     WaybillError,
+    WorkerExists,
+    WorkerNotFound,
+    WorkerRefused,
 )
 from blocks.json_cleaning import without_surrogates
 
@@ -93,6 +97,10 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     DeliveryNotFound: (404, "there is no delivery with this id, or it was removed from the history"),
     ExportGone: (410, "the file of this export has expired or was deleted"),
     ExportNotFound: (404, "there is no export with this id, or it was removed from the history"),
+    WorkerNotFound: (404, None),
+    WorkerRefused: (403, None),
+    WorkerExists: (409, None),
+    EnrolmentRefused: (410, None),
     InvalidOptions: (422, None),
     InvalidWebhookUrl: (422, None),
     # Without the address, which would reveal how names resolve inside this network.

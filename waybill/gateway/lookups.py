@@ -1,4 +1,4 @@
-"""The three statements that nearly every request needs, batched: its API key, its file, its audit entry.
+"""The statements that nearly every request needs, batched: its API key or worker, its file, its audit entry.
 
 Sent one by one, they take more time than the download of a small file.
 """
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from blocks.access import ApiKey, AuditEntry, find_keys, record
 from blocks.catalog import Artifact, Catalog
+from blocks.workers import Worker, find_workers
 from waybill.gateway.batching import Batcher
 
 
@@ -19,12 +20,17 @@ class Lookups:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._keys = Batcher(self._find_keys)
+        self._workers = Batcher(self._find_workers)
         self._files = Batcher(self._find_files)
         self._entries = Batcher(self._record)
 
     async def key(self, key_id: str) -> ApiKey | None:
         """Return the API key with this id, usable or not."""
         return await self._keys.ask(key_id)
+
+    async def worker(self, name: str) -> Worker | None:
+        """Return the worker of this name, revoked or not."""
+        return await self._workers.ask(name)
 
     async def file(self, file_id: UUID) -> Artifact:
         """Return the artifact like `Catalog.get`. Raises `ArtifactNotFound`, `ArtifactGone`."""
@@ -42,6 +48,11 @@ class Lookups:
         async with self._catalog.connection() as connection:
             found = await find_keys(connection, key_ids)
         return [found.get(key_id) for key_id in key_ids]
+
+    async def _find_workers(self, names: Sequence[str]) -> list[Worker | None]:
+        async with self._catalog.connection() as connection:
+            found = await find_workers(connection, names)
+        return [found.get(name) for name in names]
 
     async def _find_files(self, file_ids: Sequence[UUID]) -> list[Artifact | None]:
         async with self._catalog.connection() as connection:

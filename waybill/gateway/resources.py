@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from blocks.catalog import Timeouts
 from blocks.custody import Custody
-from blocks.links import Links
+from blocks.links import LinkKeys, Links
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.settings import Settings
@@ -18,6 +18,7 @@ from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.lookups import Lookups
+from waybill.gateway.worker_access import WorkerGate
 
 # During an outage waiting requests pile up, and would still be queued when the database is back: fail them early.
 # A connection is free within milliseconds, and no statement of the gateway takes a second.
@@ -43,6 +44,7 @@ class Resources:
     prefect: PrefectApi
     lookups: Lookups
     gate: Gate
+    worker_gate: WorkerGate
     guard: AddressGuard
     uploads: FairPlaces
     """Bounds concurrent uploads to `MOST_UPLOADS`."""
@@ -75,6 +77,12 @@ async def open_resources(
             prefect=prefect,
             lookups=lookups,
             gate=Gate(custody.catalog, lookups, requests_per_minute=settings.requests_per_minute),
+            worker_gate=WorkerGate(
+                custody.catalog,
+                lookups,
+                LinkKeys(settings.resolved_link_keys_file),
+                requests_per_minute=settings.requests_per_minute,
+            ),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
             uploads=FairPlaces(MOST_UPLOADS),
             readers=FairPlaces(MOST_READERS),
