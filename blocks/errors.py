@@ -191,6 +191,14 @@ class TransferLocked(Transient):
     """Another request is writing to the transfer."""
 
 
+class TransferRefused(Permanent):
+    """The gateway answers a request of a transfer in a way that no retry changes."""
+
+
+class GatewayUnavailable(Transient):
+    """The gateway on the other side did not answer, or cannot serve the transfer now."""
+
+
 class WorkerNotFound(Permanent):
     """No worker has this name."""
 
@@ -209,10 +217,6 @@ class WorkerExists(EnrolmentRefused):
 
 class SessionUnreadable(Permanent):
     """The session that a gateway answers is not sealed for this worker's key: another gateway, or another key."""
-
-
-class GatewayUnavailable(Transient):
-    """The gateway did not answer, or cannot serve the request now."""
 
 
 class GatewayRefused(Permanent):

@@ -70,6 +70,10 @@ class PayloadCipher:
         """Return a copy of what was opened, from *start* to *stop* in the work buffer."""
         return bytes(self._work[start:stop])
 
+    def opened_view(self, stop: int) -> memoryview:
+        """Return what was opened, up to *stop* in the work buffer, without a copy: valid until the next group."""
+        return self._work[:stop].toreadonly()
+
 
 def encrypt_payload(chunks: Iterable[bytes], *, file_key: bytes, nonce: bytes) -> Iterator[bytes]:
     """Yield the payload after its nonce, in pieces of about 1 MiB, each a fresh object.

@@ -11,11 +11,21 @@ RENEW_PENDING = """
     update artifacts set created_at = clock_timestamp() where file_id = any(%(file_ids)s) and state = 'pending'
 """
 
-_ABANDONED = "state = 'pending' and created_at < clock_timestamp() - make_interval(secs => %(silent_seconds)s)"
+# An upload from another machine may rest for as long as its transfer is open: its sender resumes it.
+_RESTING = """
+    exists (select from transfers t
+             where t.file_id = artifacts.file_id and t.direction = 'upload'
+               and t.state in ('pending', 'in_progress') and t.expires_at > clock_timestamp())
+"""
+
+_ABANDONED = f"""
+    state = 'pending' and created_at < clock_timestamp() - make_interval(secs => %(silent_seconds)s)
+    and not {_RESTING}
+"""
 
 LEFT_BETWEEN_STATES = f"""
     select file_id, state, {OWN_LOCATIONS} from artifacts
-     where state in ('pending', 'deleting') and (state = 'deleting' or {_ABANDONED})
+     where state in ('pending', 'deleting') and (state = 'deleting' or ({_ABANDONED}))
      order by file_id
 """
 

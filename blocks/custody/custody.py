@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 from uuid import UUID, uuid4
 
 from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
-from blocks.catalog.maintenance import mark_damaged, mark_verified
+from blocks.catalog.maintenance import hold_location, mark_damaged, mark_verified
 from blocks.custody.deletion import delete_stored
 from blocks.custody.manifest import manifest_path, write_manifest
 from blocks.custody.open_reads import OpenReads
@@ -242,6 +242,27 @@ class Custody:
             finally:
                 await asyncio.to_thread(content.close)
 
+    @asynccontextmanager
+    async def open_stored(self, artifact: Artifact) -> AsyncGenerator[tuple[Artifact, BinaryIO]]:
+        """Open the stored bytes as they lie, for the length of the block; needs no key for them.
+
+        The artifact is that of the catalogue now, which may have moved. A caller that finds damage raises it in the
+        block. Raises `BlobMissing`, `ArtifactGone`, `ContentMismatch`, `StorageUnavailable`.
+        """
+
+        async def opened(found: Artifact) -> tuple[Artifact, BinaryIO]:
+            return found, await in_thread(lambda _: self.backend.open(found.location))
+
+        async with self.open_reads.reading(artifact):
+            found, stream = await self._reading(artifact, opened)
+            try:
+                yield found, stream
+            except (ContentMismatch, BlobMissing) as damage:
+                await self.mark_damaged(found, damage)
+                raise
+            finally:
+                await asyncio.to_thread(stream.close)
+
     async def verify(self, artifact: Artifact) -> bool:
         """Read all stored bytes, compare hashes and tags, and record the result in the catalogue.
 
@@ -262,6 +283,15 @@ class Custody:
         async with self.catalog.transaction() as connection:
             paths = await self.catalog.begin_deletion(connection, file_id)
         await self._finish_removal(file_id, paths)
+
+    async def give_up_pending(self, file_id: UUID) -> bool:
+        """Remove a `pending` file with what is stored of it, also that of another process. False when there is none."""
+        async with self.catalog.transaction() as connection:
+            if await self.catalog.lock_state(connection, file_id) != "pending":
+                return False
+            location = await hold_location(connection, file_id)
+        await to_its_end(self._give_up(file_id, str(location)))
+        return True
 
     async def recover_run(self, run_id: UUID) -> int:
         """Clean up the rows that a dead run left between two states; return how many. The run must no longer live."""

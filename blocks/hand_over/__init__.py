@@ -1,5 +1,9 @@
-"""The client's side of the hand-over: what machines without storage, catalogue and Prefect use to reach a gateway.
+"""The client's side of a hand-over: files fetched and sent over HTTP, resumed wherever they break off.
 
-`worker_home` is a worker's folder, with its key; `session` proves to the gateway who the worker is. Imports no
-database, no storage and no Prefect.
+For machines that share nothing with the home: no database, no storage, no Prefect. Start at `download` and `upload`;
+`worker_home` is a worker's folder, with its key, and `session` proves to the gateway who the worker is.
 """
+
+from blocks.hand_over.download import Downloaded, RenewToken, download
+
+__all__ = ["Downloaded", "RenewToken", "download"]

@@ -81,6 +81,12 @@ TABLES = (
         condition="t.state = 'deleted' and greatest(t.ended_at, t.expires_at) < %(before)s",
         oldest="t.created_at",
     ),
+    # One whose time is over is ended by the retention; until then it stays.
+    OldRows(
+        table="transfers",
+        condition="t.state not in ('pending', 'in_progress') and t.ended_at < %(before)s",
+        oldest="t.ended_at",
+    ),
     # Their bytes and manifests are gone. Until now the answer was "gone"; from now on it is "not found".
     OldRows(table="artifacts", condition="t.state = 'deleted' and t.deleted_at < %(before)s", oldest="t.deleted_at"),
     OldRows(table="audit_log", condition="t.recorded_at < %(audit_before)s", oldest="t.recorded_at"),
@@ -214,6 +220,7 @@ NAMES: Mapping[str, str] = {
     "skipped_records": "skipped records",
     "retention_plans": "retention plans",
     "export_jobs": "export jobs",
+    "transfers": "transfers",
     "artifacts": "deleted files",
     "audit_log": "audit entries",
 }

@@ -18,6 +18,7 @@ from blocks.storage.backend import (
 )
 from blocks.storage.blob_path import is_blob_path, is_file_path, kind_folder, new_blob_path
 from blocks.storage.open import open_backend
+from blocks.storage.partial import PartialBlob, PresignedPart, SentInParts, SentPart
 
 __all__ = [
     "CHUNK_BYTES",
@@ -25,6 +26,10 @@ __all__ = [
     "Blob",
     "Digest",
     "Expected",
+    "PartialBlob",
+    "PresignedPart",
+    "SentInParts",
+    "SentPart",
     "StoredObject",
     "is_blob_path",
     "is_file_path",

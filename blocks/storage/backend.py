@@ -11,9 +11,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from blocks.errors import BlobMissing, ContentMismatch, KeyExists
+from blocks.storage.partial import PartialBlob
 
 # One read, one hash update and one write per MiB: large enough for full disk speed, small against any memory limit.
 CHUNK_BYTES = 1024 * 1024
@@ -119,6 +121,14 @@ class Backend(Protocol):
         """Remove the leftovers of interrupted writers of *path*, but not the blob; return how many there were.
 
         A writer that is still active fails. Idempotent.
+        """
+        ...
+
+    def partial(self, path: str, *, scratch: Path, size: int) -> PartialBlob:
+        """Return the blob that is written to *path* piece by piece, over any time, by one process after another.
+
+        *size* is how many bytes it will have. What the storage cannot take yet waits in the folder *scratch*, which
+        must outlast this process.
         """
         ...
 

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
@@ -33,6 +34,8 @@ from blocks.runtime.write_errors import is_disk_full
 from blocks.storage import driver_failure
 from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, StoredObject, path_taken, read_chunks
 from blocks.storage.blob_path import check_blob_path, is_blob_path
+from blocks.storage.partial import PartialBlob
+from blocks.storage.partial_spooled import SpooledPartial
 
 # The memory driver checks for a name and creates it in two steps; one writer of this process at a time does so.
 _creating = threading.Lock()
@@ -197,6 +200,11 @@ class FsspecBackend:
         del older_than
         check_blob_path(path)
         return 0
+
+    def partial(self, path: str, *, scratch: Path, size: int) -> PartialBlob:
+        """See `Backend.partial`: a file in *scratch*, stored at the end."""
+        del size
+        return SpooledPartial(self, path, scratch)
 
     def probe(self) -> None:
         """See `Backend.probe`."""

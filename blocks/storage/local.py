@@ -13,32 +13,26 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from blocks.errors import InvalidSettings, StorageFull, StorageUnavailable, UnsafeKey, WaybillError
+from blocks.errors import InvalidSettings, StorageFull, UnsafeKey
 from blocks.runtime.prefetch import prefetch
-from blocks.runtime.write_errors import is_disk_full
-from blocks.storage.backend import Blob, Digest, Expected, StoredObject, blob_missing, path_taken
+from blocks.storage.backend import Blob, Digest, Expected, StoredObject, blob_missing
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
-
-# For the owner alone; the umask cannot add to it.
-FILE_MODE = 0o600
+from blocks.storage.local_publishing import FILE_MODE, link_into_place, storage_error, translated
+from blocks.storage.partial import PartialBlob
+from blocks.storage.partial_local import LocalPartial
 
 # A file system with less than this, and less than a twentieth of its size, is full.
 _ROOM_BYTES = 64 * 1024 * 1024
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-# What open() reports when a link, or a file in place of a folder, is in the way.
-_FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG}
 # A disk writes once for all that wait for it at the same time.
 _CONCURRENT_SYNCS = 8
-# What link() reports on a file system without hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 class LocalBackend:
@@ -54,7 +48,7 @@ class LocalBackend:
         *folders, name = check_blob_path(path)
         digest = Digest(expected)
         with (
-            _translated(f"store {path} in {self._root}", digest),
+            translated(f"store {path} in {self._root}", digest),
             folder_below(self._root, folders, create=True) as folder,
         ):
             partial = f".{name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
@@ -67,7 +61,7 @@ class LocalBackend:
                     os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
                     os.fsync(folder)
                 else:
-                    _link(folder, partial, name, path)
+                    link_into_place(folder, partial, name, path)
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(partial, dir_fd=folder)
@@ -76,7 +70,7 @@ class LocalBackend:
     def open(self, path: str) -> BinaryIO:
         """See `Backend.open`."""
         *folders, name = check_blob_path(path)
-        with _translated(f"read {path}"):
+        with translated(f"read {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     # O_NONBLOCK: a FIFO planted in the storage must not hang the reader.
@@ -91,7 +85,7 @@ class LocalBackend:
     def size(self, path: str) -> int:
         """See `Backend.size`."""
         *folders, name = check_blob_path(path)
-        with _translated(f"look at {path}"):
+        with translated(f"look at {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     found = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -104,7 +98,7 @@ class LocalBackend:
     def delete(self, path: str, *, interrupted: bool = False) -> bool:
         """See `Backend.delete`. Safe to call again."""
         *folders, name = check_blob_path(path)
-        with _translated(f"delete {path}"):
+        with translated(f"delete {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     if interrupted:
@@ -127,7 +121,7 @@ class LocalBackend:
             else:
                 folder, _, name = path.rpartition("/")
                 by_folder.setdefault(folder, []).append(name)
-        with _translated(f"remove blobs from {self._root}"):
+        with translated(f"remove blobs from {self._root}"):
             try:
                 os.close(os.open(self._root, os.O_RDONLY | os.O_DIRECTORY))
             except FileNotFoundError:
@@ -183,7 +177,7 @@ class LocalBackend:
     def abort(self, path: str, *, older_than: timedelta = timedelta(0)) -> int:
         """See `Backend.abort`: temporary files."""
         *folders, name = check_blob_path(path)
-        with _translated(f"clear up after {path}"):
+        with translated(f"clear up after {path}"):
             try:
                 with folder_below(self._root, folders) as folder:
                     return _unlink_partials(folder, name, _written_before(older_than))
@@ -216,9 +210,14 @@ class LocalBackend:
                 if entry.stat(follow_symlinks=False).st_mtime <= written_before:
                     yield f"{folder}{blob_name}"
 
+    def partial(self, path: str, *, scratch: Path, size: int) -> PartialBlob:
+        """See `Backend.partial`: a temporary file next to the blob's place."""
+        del scratch, size
+        return LocalPartial(self._root, path)
+
     def probe(self) -> None:
         """See `Backend.probe`. Checks the nearest existing parent where the root does not exist yet."""
-        with _translated("look at the storage"):
+        with translated("look at the storage"):
             existing = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
             folder = os.open(existing, os.O_RDONLY | os.O_DIRECTORY)
             try:
@@ -245,7 +244,7 @@ class LocalBackend:
     def _walk(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """Yield folder (with a slash at its end) and entry of every regular file below *prefix*."""
         segments = check_blob_path(prefix.rstrip("/")) if prefix else ()
-        with _translated(f"list {prefix or 'the storage'}"):
+        with translated(f"list {prefix or 'the storage'}"):
             try:
                 with folder_below(self._root, segments) as start:
                     yield from files_below(start, "".join(f"{segment}/" for segment in segments))
@@ -263,39 +262,6 @@ def _write(descriptor: int, chunks: Iterable[bytes], digest: Digest) -> Blob:
     finally:
         os.close(descriptor)
     return digest.blob
-
-
-def _link(folder: int, partial: str, name: str, path: str) -> None:
-    """Give the temporary file its final name, durably, or raise `KeyExists`."""
-    try:
-        os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-    except FileExistsError as exc:
-        raise path_taken(path) from exc
-    except OSError as exc:
-        if exc.errno not in _NO_LINKS:
-            raise
-        _claim_and_rename(folder, partial, name, path)
-    try:
-        os.fsync(folder)
-    except BaseException:
-        os.unlink(name, dir_fd=folder)  # a blob that may not be on disk must not be visible
-        raise
-
-
-def _claim_and_rename(folder: int, partial: str, name: str, path: str) -> None:
-    """Publish without hard links: claim the name with an empty file (O_EXCL decides between writers), rename over it.
-
-    A crash between the two leaves an empty file that no catalogue row points at; `delete` of the path removes it.
-    """
-    try:
-        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE, dir_fd=folder))
-    except FileExistsError as exc:
-        raise path_taken(path) from exc
-    try:
-        os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(name, dir_fd=folder)
-        raise
 
 
 def _foreign(path: str) -> UnsafeKey:
@@ -322,33 +288,12 @@ def _unlink_partials(folder: int, name: str, written_before: float) -> int:
 
 def _reasons(folder: str, names: Iterable[str], exc: OSError) -> dict[str, str]:
     paths = [f"{folder}/{name}" if folder else name for name in names]
-    return {path: _error(f"delete {path}", exc).message for path in paths}
+    return {path: storage_error(f"delete {path}", exc).message for path in paths}
 
 
 def _blob_name_of_partial(entry: str) -> str | None:
-    """``.NAME.16 hex digits.partial`` -> ``NAME``; None for anything else."""
+    """``.NAME.16 characters.partial`` -> ``NAME``; None for anything else."""
     if not (entry.startswith(".") and entry.endswith(PARTIAL_SUFFIX)):
         return None
     name, _, token = entry[1 : -len(PARTIAL_SUFFIX)].rpartition(".")
     return name if name and len(token) == 16 else None
-
-
-@contextmanager
-def _translated(action: str, digest: Digest | None = None) -> Generator[None]:
-    try:
-        yield
-    except OSError as exc:
-        if digest is not None and exc is digest.source_error:
-            raise
-        raise _error(action, exc) from exc
-
-
-def _error(action: str, exc: OSError) -> WaybillError:
-    reason = f"cannot {action}: {exc.strerror}"
-    if is_disk_full(exc):
-        return StorageFull(f"{reason}; free some space and start again")
-    if exc.errno in _FOREIGN:
-        return UnsafeKey(f"{reason}; remove the link or foreign file from the storage folder")
-    if exc.errno in _FORBIDDEN:
-        return InvalidSettings(f"{reason}; give this account the right to read and write there")
-    return StorageUnavailable(reason)

@@ -34,6 +34,9 @@ CREATE = f"""
     select {_COLUMNS} from made t
 """
 
+# A file that is being removed is not handed over.
+HOLD_FILE = "select file_id from artifacts where file_id = %(file_id)s and state = 'available' for share"
+
 GET = f"select {_COLUMNS} from transfers t where t.transfer_id = %(transfer_id)s"
 
 # Locks the row until the transaction ends; waits for a change that is under way.
@@ -66,13 +69,35 @@ DECLARE_UPLOAD = f"""
 
 END = """
     update transfers
-       set state = %(state)s, error = %(error)s, ended_at = clock_timestamp(), header = null,
+       set state = %(state)s, error = %(error)s, ended_at = clock_timestamp(),
+           header = case when %(keep_header)s then header end,
            file_id = coalesce(%(file_id)s, file_id),
            content_size = coalesce(%(content_size)s, content_size),
            content_sha256 = coalesce(%(content_sha256)s, content_sha256)
      where transfer_id = %(transfer_id)s and state in ('pending', 'in_progress')
        and (%(state)s = 'expired') = (expires_at <= clock_timestamp())
     returning transfer_id
+"""
+
+# A download that was completed by its bytes alone keeps its header for a while: a client that has lost the last bytes
+# gets them again, and may still report that they are wrong.
+IN_GRACE = """
+    select ended_at > clock_timestamp() - %(grace)s as in_grace from transfers
+     where transfer_id = %(transfer_id)s and direction = 'download' and state = 'completed' and header is not null
+"""
+
+CONFIRM = """
+    update transfers set header = null where transfer_id = %(transfer_id)s and state = 'completed'
+"""
+
+OVERRULE = """
+    update transfers set state = 'failed', error = %(error)s, ended_at = clock_timestamp(), header = null
+     where transfer_id = %(transfer_id)s and direction = 'download' and state = 'completed' and header is not null
+    returning transfer_id
+"""
+
+DROP_OLD_HEADERS = """
+    update transfers set header = null where header is not null and ended_at < clock_timestamp() - %(grace)s
 """
 
 DUE_TO_EXPIRE = f"""

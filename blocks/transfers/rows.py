@@ -11,10 +11,18 @@ from uuid import UUID
 from blocks.catalog import Connection
 from blocks.catalog.json_columns import json_text
 from blocks.errors import InvalidOptions, TransferNotFound, TransferOver
-from blocks.postgres import Row, fetch_all, fetch_optional
+from blocks.postgres import Row, execute, fetch_all, fetch_optional
 from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.transfers import queries
-from blocks.transfers.transfer import Direction, SealedFor, State, Transfer, check_transfer_id, new_transfer_id
+from blocks.transfers.transfer import (
+    RESUME_GRACE,
+    Direction,
+    SealedFor,
+    State,
+    Transfer,
+    check_transfer_id,
+    new_transfer_id,
+)
 
 MAX_PAGE = 1000
 
@@ -125,10 +133,12 @@ async def end_transfer(
     file_id: UUID | None = None,
     content_size: int | None = None,
     content_sha256: str | None = None,
+    keep_header: bool = False,
 ) -> bool:
     """End a transfer as *state*; return whether this call did it. Only one whose time is over becomes expired.
 
-    Record its event with `blocks.transfers.events` in the same transaction.
+    With *keep_header* its bytes can be sent again for `RESUME_GRACE`. `blocks.transfers.ending`
+    records its event too.
     """
     values = {
         "transfer_id": transfer_id,
@@ -137,8 +147,31 @@ async def end_transfer(
         "file_id": file_id,
         "content_size": content_size,
         "content_sha256": content_sha256,
+        "keep_header": keep_header,
     }
     return await fetch_optional(connection, queries.END, values) is not None
+
+
+async def is_in_grace(connection: Connection, transfer_id: str) -> bool:
+    """Return whether a download that was completed by its bytes alone can still be read again."""
+    row = await fetch_optional(connection, queries.IN_GRACE, {"transfer_id": transfer_id, "grace": RESUME_GRACE})
+    return row is not None and bool(row["in_grace"])
+
+
+async def confirm_completion(connection: Connection, transfer_id: str) -> None:
+    """Let nothing more of a completed transfer be read. Idempotent."""
+    await execute(connection, queries.CONFIRM, {"transfer_id": transfer_id})
+
+
+async def overrule_completion(connection: Connection, transfer_id: str, error: str) -> bool:
+    """Fail a download that was completed by its bytes alone. False if it was not, or its receiver has confirmed it."""
+    values = {"transfer_id": transfer_id, "error": error}
+    return await fetch_optional(connection, queries.OVERRULE, values) is not None
+
+
+async def drop_old_headers(connection: Connection) -> None:
+    """Remove the headers of downloads that can no longer be read."""
+    await execute(connection, queries.DROP_OLD_HEADERS, {"grace": RESUME_GRACE})
 
 
 async def due_to_expire(connection: Connection, limit: int) -> list[Transfer]:

@@ -22,6 +22,8 @@ OPEN_STATES: frozenset[str] = frozenset({"pending", "in_progress"})
 
 # How long a transfer lasts unless it is asked to last longer.
 DEFAULT_LIFETIME = timedelta(hours=1)
+# After the last byte of a download has been sent its client may have lost some of them with the connection.
+RESUME_GRACE = timedelta(minutes=5)
 # As long as a link may last.
 MAX_LIFETIME = timedelta(days=30)
 
@@ -72,6 +74,13 @@ class Transfer:
         """How much of it is done, from 0 to 1; 0 while the size is not known."""
         return min(1.0, self.done_bytes / self.size) if self.size else float(self.state == "completed")
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the last rate; None where it is over, or either is not known."""
+        if not self.is_open or self.size is None or not self.bytes_per_second:
+            return None
+        return max(0, self.size - self.done_bytes) / self.bytes_per_second
+
     def as_json(self) -> dict[str, Any]:
         """Return the public fields, without tokens and header."""
         return {
@@ -89,6 +98,7 @@ class Transfer:
             "bytes_done": self.done_bytes,
             "bytes_sent": self.sent_bytes,
             "bytes_per_second": round(self.bytes_per_second, 1) if self.bytes_per_second is not None else None,
+            "seconds_left": round(self.seconds_left, 1) if self.seconds_left is not None else None,
             "progress": round(self.progress, 4),
             "error": self.error,
             "requested_by": self.requested_by,

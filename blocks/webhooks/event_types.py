@@ -10,7 +10,8 @@ RUN_EVENTS = ("task_started", "task_progress", "task_completed", "task_failed", 
 DOCUMENT_EVENTS = ("stage_completed", "stage_failed", "stage_chain_completed")
 EXPORT_EVENTS = ("export_completed", "export_failed")
 RETENTION_EVENTS = ("files_expired",)
-EVENT_TYPES = (*RUN_EVENTS, *DOCUMENT_EVENTS, *EXPORT_EVENTS, *RETENTION_EVENTS)
+TRANSFER_EVENTS = ("transfer_completed", "transfer_failed")
+EVENT_TYPES = (*RUN_EVENTS, *DOCUMENT_EVENTS, *EXPORT_EVENTS, *RETENTION_EVENTS, *TRANSFER_EVENTS)
 
 TEST_EVENT = "webhook_test"
 """Sent only on request, and only to the endpoint of the request."""

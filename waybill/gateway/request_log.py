@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from waybill.gateway.errors import CLIENT_DISCONNECTED, unexpected_error
+from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
 
 log = logging.getLogger("waybill.gateway.access")
 
@@ -102,7 +103,19 @@ class _Response:
             self.bytes_sent += len(message.get("body", b""))
             self.complete = not message.get("more_body", False)
             return
+        elif message["type"] == FILE_RANGE:
+            await self._send_file(message)
+            return
         await self._send(message)
+
+    async def _send_file(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except ClientGone as exc:
+            self.bytes_sent += exc.sent_bytes
+            raise
+        self.bytes_sent += message["count"]
+        self.complete = not message.get("more_body", False)
 
 
 def write_json_lines() -> None:

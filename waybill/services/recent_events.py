@@ -27,7 +27,7 @@ from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, MAINTENANCE_FLOWS, OUR_FLOWS, sources_of
 from blocks.runtime.concurrency import bounded_map
-from blocks.webhooks.event_types import DOCUMENT_EVENTS, EXPORT_EVENTS
+from blocks.webhooks.event_types import DOCUMENT_EVENTS, EXPORT_EVENTS, TRANSFER_EVENTS
 from blocks.webhooks.outbox import RecordedEvent, recent_events
 from waybill.services.run_history import Entry as Change
 from waybill.services.run_history import Records, history_of, utc_text
@@ -39,7 +39,7 @@ MAX_EVENTS = 2000
 MAX_HOURS = 24 * 31
 _CONCURRENT_RUNS = 8
 
-_RECORDED = ("task_progress", *DOCUMENT_EVENTS, *EXPORT_EVENTS)
+_RECORDED = ("task_progress", *DOCUMENT_EVENTS, *EXPORT_EVENTS, *TRANSFER_EVENTS)
 
 Entry = dict[str, Any]
 

@@ -10,6 +10,7 @@ import io
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from blocks.content_disposition import content_disposition
@@ -28,6 +29,7 @@ from blocks.storage.blob_path import MAX_PATH_BYTES, check_blob_path, is_blob_pa
 from blocks.storage.s3.connection import RetryLimits, S3Connection
 from blocks.storage.s3.deletion import delete_keys
 from blocks.storage.s3.failure import S3Failure
+from blocks.storage.s3.partial import S3Partial
 from blocks.storage.s3.reader import S3Reader
 from blocks.storage.s3.unfinished import abort_uploads, server_time, unfinished_uploads
 from blocks.storage.s3.upload import ObjectExists, S3Upload
@@ -151,6 +153,12 @@ class S3Backend:
                 path = upload["Key"][len(self._prefix) :]
                 if is_blob_path(path):
                     yield path
+
+    def partial(self, path: str, *, scratch: Path, size: int) -> S3Partial:
+        """See `Backend.partial`: a multipart upload."""
+        return S3Partial(
+            self._connection, self._where(path), path, scratch=scratch, size=size, translated=self._translated
+        )
 
     def probe(self) -> None:
         """See `Backend.probe`. Reads, because a HEAD of an object does not show whether its bucket exists."""

@@ -80,7 +80,7 @@ class ContentResponse(Response):
     async def _send_all(self, receive: Receive, send: Send, place: Place) -> None:
         async with _Source(self._custody, self._artifact, self._start, self._stop, place) as source:
             await source.read(is_fast=True)
-            async with running(_until_disconnected(receive)) as (disconnected,):
+            async with running(until_disconnected(receive)) as (disconnected,):
                 await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
                 try:
                     async with place.revocable():
@@ -231,6 +231,7 @@ def _next_size(piece_bytes: int, *, sent_bytes: int, is_fast: bool) -> int:
     return piece_bytes * 2 if piece_bytes * 2 <= min(CHUNK_BYTES, sent_bytes // _PIECE_SHARE) else piece_bytes
 
 
-async def _until_disconnected(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
+    """Wait until the client has disconnected, or the response is complete."""
     while (await receive())["type"] != "http.disconnect":
         pass

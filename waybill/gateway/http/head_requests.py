@@ -8,6 +8,14 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from waybill.gateway.errors import has_route
+from waybill.gateway.file_ranges import FILE_RANGE
+
+_MARK = "waybill.head_as_get"
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether the client asked with `HEAD`, also where the application sees `GET`."""
+    return scope["method"] == "HEAD" or _MARK in scope
 
 
 class HeadAsGet:
@@ -18,16 +26,18 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
-        if not is_head or has_route(cast("FastAPI", scope["app"]), scope, "HEAD"):
+        is_one = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_one or has_route(cast("FastAPI", scope["app"]), scope, "HEAD"):
             await self._app(scope, receive, send)
             return
 
         async def send_head(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+            if message["type"] in {"http.response.body", FILE_RANGE}:
+                message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+            await send(message)
 
         # A copy: the server must still know that no body follows.
-        as_get = {**scope, "method": "GET"}
+        as_get = {**scope, "method": "GET", _MARK: True}
         try:
             await self._app(as_get, receive, send_head)
         finally:

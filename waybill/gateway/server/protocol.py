@@ -16,16 +16,20 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Executor
 from http import HTTPStatus
 from typing import Any, cast
 
 import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from waybill.gateway.errors import CLIENT_DISCONNECTED, error_response
+from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
+from waybill.gateway.server.file_sending import FileRangeSending, descriptor_of
 from waybill.gateway.server.request_head import RequestRefused, StrictConnection, as_refusal
 
 log = logging.getLogger("waybill.gateway.access")
@@ -37,8 +41,10 @@ _RETRY_AFTER_SECONDS = 2
 class GatewayProtocol(H11Protocol):
     """uvicorn's protocol with *limits*, by the server's *clock*. The server calls `check_limits` ten times a second.
 
+    Offers applications `http.response.zerocopysend`, with the server's *threads*.
+
     Overrides and reads parts of uvicorn that are not its public interface, so uvicorn is pinned: `H11Protocol.conn`,
-    `cycle`, `flow`, `connections`, `send_400_response`, `_should_upgrade`, `_unset_keepalive_if_required`.
+    `app`, `cycle`, `flow`, `connections`, `send_400_response`, `_should_upgrade`, `_unset_keepalive_if_required`.
     """
 
     conn: StrictConnection
@@ -52,6 +58,7 @@ class GatewayProtocol(H11Protocol):
         *,
         limits: TransportLimits,
         clock: Callable[[], float],
+        threads: Executor,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         # uvicorn's access log contains query strings, and so tokens. Its setting is lost when logging is set up later.
@@ -59,6 +66,11 @@ class GatewayProtocol(H11Protocol):
         self.conn = StrictConnection()
         self._limits = limits
         self._clock = clock
+        self._threads = threads
+        self._file_sending: FileRangeSending | None = None
+        # uvicorn has types of its own for applications.
+        self._application: ASGIApp = cast("Any", config).loaded_app
+        cast("Any", self).app = self._run_app
         self._bytes_in = 0
         self._waiting_since = time.monotonic()
         self._head_began_at: float | None = None
@@ -95,6 +107,9 @@ class GatewayProtocol(H11Protocol):
         """Like uvicorn's, which leaves the keep-alive timer, and so this object, for half a minute after an error."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
+        if self._file_sending is not None:
+            self._file_sending.stop()
+        cast("Any", self).app = self._application  # not a method of this object, which is then freed immediately
 
     def shutdown(self) -> None:
         """Close the connection after the current response, or immediately if it was refused."""
@@ -121,6 +136,55 @@ class GatewayProtocol(H11Protocol):
     def _should_upgrade(self) -> bool:
         return False  # uvicorn would log a warning for each request that offers an upgrade
 
+    # File ranges ------------------------------------------------------------------------------------------------------
+
+    async def _run_app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = self.cycle
+        scope["extensions"] = {FILE_RANGE: {}}
+
+        async def send_any(message: Message) -> None:
+            await (self._send_file(exchange, message) if message["type"] == FILE_RANGE else send(message))
+
+        await self._application(scope, receive, send_any)
+
+    async def _send_file(self, exchange: RequestResponseCycle, message: Message) -> None:
+        """Send a range of a file as part of the body; return when the kernel has all of it.
+
+        Raises `ClientGone`, unlike a message with bytes, which is then discarded: only so the application learns how
+        much was sent. Closes the connection when not all was sent, whatever the reason: the client sees too few bytes.
+        """
+        more_body = message.get("more_body", False)
+        # Waits until what was sent before is with the kernel, and raises if the response is not at its body.
+        await exchange.send({"type": "http.response.body", "body": b"", "more_body": True})
+        if exchange.disconnected:
+            raise ClientGone(0)
+        file, offset, count = descriptor_of(message["file"]), message["offset"], message["count"]
+        if count and exchange.scope["method"] != "HEAD":
+            before, after = self.conn.frame_file(count)
+            try:
+                self.transport.write(before)
+                await self._send_range(exchange, file, offset, count)
+            except BaseException:
+                exchange.disconnected = True  # now, because `connection_lost` is called only later
+                self.transport.abort()
+                raise
+            self.transport.write(after)
+        if not more_body:
+            await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_range(self, exchange: RequestResponseCycle, file: int, offset: int, count: int) -> None:
+        await self.flow.drain()
+        if exchange.disconnected:
+            raise ClientGone(0)
+        # Its own descriptor: the transport may close the other one, whose number may then be another client's.
+        with self.transport.get_extra_info("socket").dup() as sock:
+            self._file_sending = sending = FileRangeSending(sock, file, offset, count)
+            try:
+                await sending.run(self._threads)
+            finally:
+                self._file_sending = None
+                self.conn.bytes_out += sending.sent_bytes
+
     # Time limits ------------------------------------------------------------------------------------------------------
 
     def check_limits(self) -> None:
@@ -145,7 +209,10 @@ class GatewayProtocol(H11Protocol):
 
     def _is_slow_reader(self, now: float) -> bool:
         unsent = self.transport.get_write_buffer_size()
-        return self._reading.is_too_slow(now, self.conn.bytes_out - unsent, owed=unsent > 0)
+        sent, owed = self.conn.bytes_out - unsent, unsent > 0
+        if (sending := self._file_sending) is not None:
+            sent, owed = sent + sending.sent_bytes, sending.is_clients_turn
+        return self._reading.is_too_slow(now, sent, owed=owed)
 
     def _is_late_head(self, now: float) -> bool:
         # A new connection owes a head from its start, an idle one from the first byte.

@@ -84,6 +84,29 @@ class StrictConnection(h11.Connection):
         self.bytes_out += len(data or b"")
         return data
 
+    def frame_file(self, count: int) -> tuple[bytes, bytes]:
+        """Return what to send before and after *count* bytes of the body that the kernel sends from a file.
+
+        The caller adds those to `bytes_out`. Raises `h11.LocalProtocolError` if they are more than was announced.
+        """
+        body = _OfFile(count)
+        # h11 only takes its length, and hands it back where the bytes belong.
+        pieces = self.send_with_data_passthrough(h11.Data(data=body)) or []  # pyright: ignore[reportArgumentType]
+        at = next(number for number, piece in enumerate(pieces) if piece is body)
+        before, after = b"".join(pieces[:at]), b"".join(pieces[at + 1 :])
+        self.bytes_out += len(before) + len(after)
+        return before, after
+
+
+class _OfFile:
+    """Stands for bytes of a file."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
 
 def in_origin_form(request: h11.Request) -> h11.Request:
     """Return *request* with a target in absolute form replaced by its path, and `Host` by its authority.

@@ -38,8 +38,11 @@ from waybill.gateway.server.protocol import GatewayProtocol, is_not_duplicate
 _THREADS = 32
 # Enough for small files, and for the rest of large ones on a fast network. Longer ones break off; clients resume them.
 _SHUTDOWN_SECONDS = 5
-# Its socket, and the file that is read or written for it.
-_DESCRIPTORS_PER_CONNECTION = 2
+# Threads in which the kernel sends files. A client holds one only while it takes bytes, so a few keep two cores busy;
+# the others wait for disks.
+_SENDING_THREADS = 16
+# Its socket, once more while a file is sent, and the file that is read or written for it.
+_DESCRIPTORS_PER_CONNECTION = 3
 # Two of the ten ticks of a second. More between two ticks is time in which this process stood still, or was busy: what
 # clients sent meanwhile has not been read, so that time is not counted against them.
 _LONGEST_TICK_SECONDS = 0.2
@@ -132,10 +135,12 @@ class GatewayServer(uvicorn.Server):
         self._ticked_at, self._served_seconds = time.monotonic(), 0.0
         self._trimmed_at = self._ticked_at
         self._trimming: asyncio.Task[None] | None = None
+        self._sending = ThreadPoolExecutor(_SENDING_THREADS, thread_name_prefix="send-file")
+        protocol = partial(GatewayProtocol, limits=limits, clock=self.served_seconds, threads=self._sending)
         super().__init__(
             uvicorn.Config(
                 app,  # pyright: ignore[reportArgumentType] - any ASGI application
-                http=cast("type[GatewayProtocol]", partial(GatewayProtocol, limits=limits, clock=self.served_seconds)),
+                http=cast("type[GatewayProtocol]", protocol),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -157,6 +162,11 @@ class GatewayServer(uvicorn.Server):
         """Start to answer, then call *on_ready*."""
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the connections, then end the threads that sent on them."""
+        await super().shutdown(sockets)
+        self._sending.shutdown(wait=False)
 
     def served_seconds(self) -> float:
         """Return the clock of all time limits of clients; it stands still while this process does."""

@@ -1,0 +1,67 @@
+"""nginx that serves a folder on the loopback interface, with the settings that make it fast."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+CONFIGURATION = """
+daemon off;
+{user}
+worker_processes auto;
+pid {home}/nginx.pid;
+error_log {home}/error.log;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        root {folder};
+    }}
+}}
+"""
+
+
+@contextmanager
+def running_nginx(folder: Path) -> Iterator[str]:
+    """Serve *folder* at the URL that is returned."""
+    with socket.create_server(("127.0.0.1", 0)) as chosen:
+        port = chosen.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="waybill-nginx-") as name:
+        configuration = Path(name) / "nginx.conf"
+        user = "user root;" if os.geteuid() == 0 else ""
+        configuration.write_text(CONFIGURATION.format(user=user, home=name, port=port, folder=folder))
+        process = subprocess.Popen(["nginx", "-c", str(configuration), "-e", f"{name}/error.log"])
+        try:
+            wait_until_it_answers(process, port, Path(name) / "error.log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    raise AssertionError(errors.read_text() if errors.exists() else "nginx did not start")

@@ -1,0 +1,120 @@
+"""One range of a file on its way to one client: the kernel copies it, in threads, and the event loop never waits.
+
+Owns the turns of the threads. A thread sends for as long as the client takes what the file provides, so a disk that
+has to be read first delays that client only. A client that has stopped taking for a moment holds no thread: the event
+loop waits for it. `protocol` frames what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import socket
+import time
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
+
+from blocks.errors import ContentMismatch
+from blocks.runtime.threads import StopCheck, in_thread
+from waybill.gateway.file_ranges import ClientGone
+
+# The most that a thread sends without a look at whether it should stop: a fifth of a second from a slow disk. More than
+# what the buffer of a connection holds, so a fast client costs few calls.
+_CALL_BYTES = 2 * 1024 * 1024
+# After this long a thread goes to the client that has waited longest for one.
+_TURN_SECONDS = 0.1
+# A fast client makes room within this time, and a thread that waits for it saves two switches to the event loop, which
+# take a tenth of it. For slower clients the switches are cheap, and a thread too many is not.
+_FAST_MILLISECONDS = 2
+# Errors of the connection that are not `ConnectionError`. All others are the file's.
+_UNREACHABLE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
+
+
+class FileRangeSending:
+    """Sends *count* bytes of the open *file* from *offset* on *sock*, which does not block. The caller closes both.
+
+    `sent_bytes` is what the kernel has taken. `is_clients_turn` is False while a thread reads or is waited for.
+    """
+
+    def __init__(self, sock: socket.socket, file: int, offset: int, count: int) -> None:
+        self._sock, self._file = sock, file
+        self._offset, self._count = offset, count
+        self._has_room: asyncio.Future[None] | None = None
+        self._is_stopped = False
+        self.sent_bytes = 0
+        self.is_clients_turn = False
+
+    async def run(self, threads: Executor) -> None:
+        """Send everything, in turns of *threads*. No thread uses the file after this call, also when cancelled.
+
+        Raises `ClientGone`, `ContentMismatch` if the file is too short, and `OSError` if it cannot be read.
+        """
+        while self.sent_bytes < self._count:
+            try:
+                await in_thread(self._take_turn, threads)
+            except OSError as exc:
+                if isinstance(exc, ConnectionError) or exc.errno in _UNREACHABLE:
+                    raise ClientGone(self.sent_bytes) from exc
+                raise
+            if self.sent_bytes < self._count:
+                await self._wait_for_room()
+
+    def stop(self) -> None:
+        """Have `run` raise `ClientGone`: the connection is closed."""
+        self._is_stopped = True
+        if self._has_room is not None and not self._has_room.done():
+            self._has_room.set_result(None)
+
+    def _take_turn(self, check: StopCheck) -> None:
+        until = time.monotonic() + _TURN_SECONDS
+        while self.sent_bytes < self._count and not self._is_stopped and time.monotonic() < until:
+            check()
+            count = min(_CALL_BYTES, self._count - self.sent_bytes)
+            try:
+                sent = os.sendfile(self._sock.fileno(), self._file, self._offset + self.sent_bytes, count)
+            except BlockingIOError:
+                self.is_clients_turn = True
+                if not _has_room(self._sock, _FAST_MILLISECONDS):
+                    return
+                self.is_clients_turn = False
+                continue
+            if not sent:
+                ends = self._offset + self.sent_bytes
+                message = f"a file ends at byte {ends}, and should have {self._offset + self._count}"
+                raise ContentMismatch(message)
+            self.sent_bytes += sent
+
+    async def _wait_for_room(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._has_room = loop.create_future()
+        self.is_clients_turn = True  # also after a turn that ended by the clock, which may have filled the buffer
+        if not self._is_stopped:
+            loop.add_writer(self._sock, self._note_room)
+            try:
+                await self._has_room
+            finally:
+                loop.remove_writer(self._sock)
+        if self._is_stopped:
+            raise ClientGone(self.sent_bytes)
+        self.is_clients_turn = False
+
+    def _note_room(self) -> None:
+        if self._has_room is not None and not self._has_room.done():
+            self._has_room.set_result(None)
+
+
+def _has_room(sock: socket.socket, milliseconds: int) -> bool:
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(milliseconds))
+
+
+def descriptor_of(file: Any) -> int:
+    """Return the descriptor of a message's *file*, and announce to the kernel that it is read from front to back."""
+    descriptor = file if isinstance(file, int) else file.fileno()
+    with suppress(OSError):  # a hint only
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    return descriptor
