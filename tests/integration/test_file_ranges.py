@@ -429,6 +429,56 @@ async def test_an_application_that_is_cancelled_in_a_range_cannot_answer_on_as_i
     assert isinstance(seen[0], TimeoutError)
 
 
+class ServerByHand(GatewayServer):
+    """A server whose clock for clients is set by the test."""
+
+    now = 0.0
+    ticks = 0
+
+    def served_seconds(self) -> float:
+        return self.now
+
+    async def passed(self, seconds: float) -> None:
+        """Let *seconds* pass, and every client be checked."""
+        self.now += seconds
+        ticks = self.ticks
+        await eventually(lambda: self.ticks > ticks + 1, "the limits were checked")
+
+    async def on_tick(self, counter: int) -> bool:
+        ending = await super().on_tick(counter)
+        self.ticks += 1
+        return ending
+
+
+@pytest.mark.parametrize("way", ["kernel", "read"])
+async def test_a_slow_reader_is_served_although_the_kernel_has_room_only_now_and_then(large: Path, way: str) -> None:
+    """40 kB a second fill the room that the kernel waits for, a third of its buffer, in more than ten seconds."""
+    sent, listener, ending = Sent(), listen("127.0.0.1", 0), asyncio.Event()
+    app: ASGIApp = application(sent, lambda: large, LARGE_BYTES)
+    limits = TransportLimits(reader_silence_seconds=10, pace_window_seconds=10, pace_bytes=50_000)
+    server = ServerByHand(without_kernel(app) if way == "read" else app, ending.is_set, limits=limits)
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, listener.getsockname())
+        await loop.sock_sendall(client, GET)
+        for _ in range(15):
+            got = 0
+            while got < 40_000:
+                got += len(await loop.sock_recv(client, 40_000 - got))
+            await server.passed(1)
+        assert sent.ends == []
+        # The kernel may still deliver what was on its way.
+        while not sent.ends:
+            await server.passed(10)
+        await sent.ended()
+    ending.set()
+    await running
+    assert sent.ends == [False]
+
+
 # Shutdown -------------------------------------------------------------------------------------------------------------
 
 

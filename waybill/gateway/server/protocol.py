@@ -11,8 +11,11 @@ that wait for a request are closed first, so that idle connections never keep a 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import struct
 import sys
+import termios
 import time
 import uuid
 from collections.abc import Callable
@@ -36,6 +39,7 @@ log = logging.getLogger("waybill.gateway.access")
 
 # Connections end quickly: most requests take milliseconds.
 _RETRY_AFTER_SECONDS = 2
+_INT = struct.Struct("i")
 
 
 class GatewayProtocol(H11Protocol):
@@ -209,7 +213,9 @@ class GatewayProtocol(H11Protocol):
 
     def _is_slow_reader(self, now: float) -> bool:
         unsent = self.transport.get_write_buffer_size()
-        sent, owed = self.conn.bytes_out - unsent, unsent > 0
+        # What the client has acknowledged. The kernel takes more only when a third of its buffer is free, which may
+        # be a MiB: by that, a slow client would seem to have stopped.
+        sent, owed = self.conn.bytes_out - unsent - _unacknowledged_bytes(self.transport), unsent > 0
         if (sending := self._file_sending) is not None:
             sent, owed = sent + sending.sent_bytes, sending.is_clients_turn
         return self._reading.is_too_slow(now, sent, owed=owed)
@@ -290,6 +296,14 @@ class GatewayProtocol(H11Protocol):
 def is_not_duplicate(record: logging.LogRecord) -> bool:
     """Log filter that drops uvicorn's message about a malformed request, which is logged as "refused" already."""
     return record.msg != "Invalid HTTP request received."
+
+
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    try:
+        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+    except (OSError, ValueError):  # closed
+        return 0
+    return _INT.unpack(queued)[0]
 
 
 class _LingeringTransport:
