@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
-from ssl import SSLContext
+from ssl import SSLContext, SSLSocket
 from threading import Event, Lock
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -73,9 +73,12 @@ class Connection:
         return self._http.getresponse()
 
     def has_answer(self) -> bool:
-        """Return whether the gateway has answered before the body's end, or hung up."""
+        """Return whether the gateway has answered before the body's end, or hung up; not known, so False, with TLS."""
         sock = self._http.sock if self._http is not None else None
-        return sock is not None and bool(select.select([sock], [], [], 0)[0])
+        # What is readable below TLS may be a session ticket.
+        if sock is None or isinstance(sock, SSLSocket):
+            return False
+        return bool(select.select([sock], [], [], 0)[0])
 
     def wait_longer(self, seconds: float) -> None:
         """Wait up to *seconds* for what is read next."""

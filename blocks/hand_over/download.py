@@ -7,12 +7,10 @@ and nothing else. What is in the partial file has been authenticated; at the end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import httpx
 
@@ -25,14 +23,10 @@ from blocks.hand_over.connection import Session
 from blocks.hand_over.control import report_received
 from blocks.hand_over.fetching import Fetching, Progress
 from blocks.hand_over.layout import Layout
+from blocks.hand_over.own_thread import RenewToken, from_thread, in_thread_of_its_own
 from blocks.hand_over.partial_file import Offer, PartialFile, boot_id
 from blocks.hand_over.patience import DEFAULT_PATIENCE_SECONDS
 from blocks.hand_over.ranges import Described, RangeReader, SourceChanged
-from blocks.runtime.threads import to_its_end
-
-T = TypeVar("T")
-RenewToken = Callable[[], Awaitable[str]]
-"""Returns a new token of the same transfer."""
 
 MAX_RANGES = 16
 # Of several ranges, the first request asks for this much: the header, and a first part for the first connection.
@@ -82,10 +76,10 @@ async def download(
     if not 1 <= ranges <= MAX_RANGES:
         raise InvalidOptions(f"a file is fetched in 1 to {MAX_RANGES} ranges at once, not {ranges}")
     loop = asyncio.get_running_loop()
-    session = Session(url, token, renew_token=_from_thread(loop, renew_token), patience_seconds=patience_seconds)
+    session = Session(url, token, renew_token=from_thread(loop, renew_token), patience_seconds=patience_seconds)
     work = _Download(session, target, identities, expected_sha256, expected_size, on_progress, ranges)
     try:
-        done = await _in_thread_of_its_own(lambda: work.run(replace=replace, durable=durable), session)
+        done = await in_thread_of_its_own(lambda: work.run(replace=replace, durable=durable), session)
     except ContentMismatch:
         if identities is not None and work.found is not None:
             # The sender learns of it. It is refused here even where the gateway cannot be notified.
@@ -230,28 +224,3 @@ def _read_beginning(reader: RangeReader) -> tuple[bytes, bytes]:
     end = length + NONCE_BYTES
     reader.take_back(bytes(beginning[end:]))
     return bytes(beginning[:length]), bytes(beginning[length:end])
-
-
-def _from_thread(loop: asyncio.AbstractEventLoop, renew: RenewToken | None) -> Callable[[], str] | None:
-    """Return *renew* as a function for other threads than the loop's."""
-    if renew is None:
-        return None
-
-    async def call() -> str:
-        return await renew()
-
-    return lambda: asyncio.run_coroutine_threadsafe(call(), loop).result()
-
-
-async def _in_thread_of_its_own(work: Callable[[], T], session: Session) -> T:
-    """Return what *work* does in a thread; when the caller is cancelled, its connections break and it ends."""
-    # Not the loop's own threads: they are few, and a transfer may take hours.
-    with ThreadPoolExecutor(1, thread_name_prefix="hand-over") as executor:
-        running = asyncio.get_running_loop().run_in_executor(executor, work)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            session.cancel()
-            with suppress(Exception):  # the caller has gone; how the work ended interests no one
-                await to_its_end(running)
-            raise

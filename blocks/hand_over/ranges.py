@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from blocks.errors import ContentMismatch
 from blocks.hand_over.connection import FAILURES, Requests, Session
 
-# What a connection that breaks costs at most, and what is in the kernel's buffers.
+# What a connection that breaks costs at most, with what is in the buffers of the kernel.
 _READ_BYTES = 128 * 1024
 # Up to so much is read to the end of an answer, to keep its connection; for more another is cheaper.
 _DRAINED_BYTES = 64 * 1024
