@@ -17,7 +17,7 @@ from blocks.postgres import Connection, execute, fetch_all
 
 ACTIONS = (
     "upload", "ingest", "download", "delete", "share", "pin", "unpin", "hold", "release", "extend",
-    "export", "export_removed",
+    "export", "export_removed", "transfer_prepared", "transfer_token", "transfer_completed", "transfer_cancelled",
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested", "expire",

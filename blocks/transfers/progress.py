@@ -127,6 +127,12 @@ class ProgressWriter:
             track.requests -= 1
             track.changed.set()
 
+    def stop(self, transfer_id: str) -> None:
+        """Let requests of a transfer that is over send nothing more. In other processes they learn of it themselves."""
+        track = self._tracks.get(transfer_id)
+        if track is not None:
+            track.is_over = True
+
     async def flush(self, transfer_id: str) -> None:
         """Write what is not written of a transfer now. Raises `CatalogUnavailable`; then it stays for later."""
         track = self._tracks.get(transfer_id)

@@ -26,16 +26,19 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     status,
+    transfers,
     webhooks,
     workers,
 )
 
-_RESOURCES = (audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, webhooks, workers)
+_RESOURCES = (
+    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, transfers, webhooks, workers,
+)  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)
 _FILLED = re.compile(r"\{\w+\}")
 # What another credential than a key opens; a key is answered like none.
-NO_KEY = {"a link", "a worker's session"}
+NO_KEY = {"a link", "a worker's session", "the token of the transfer"}
 _OPENAPI = ("GET", "/api/v1/openapi.json")
 
 
@@ -71,6 +74,8 @@ def allowed(needs: str, scopes: tuple[str, ...]) -> bool:
     if needs == "a worker's session":
         return False
     wanted = set(re.findall(r"`(\w+)`", needs))
+    if "by its direction" in needs:  # of what is not there, any of them
+        return "admin" in scopes or bool(wanted & set(scopes))
     return bool(wanted) and ("admin" in scopes or wanted <= set(scopes))
 
 

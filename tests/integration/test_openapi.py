@@ -61,7 +61,10 @@ async def prepared(gateway: Gateway, headers: dict[str, str]) -> dict[str, str]:
     enrolment = {"code": invitation["code"], "name": "gpu-1", "recipient": X25519Identity.generate().recipient.text}
     await client.post("/api/v1/workers/enroll", json=enrolment)
     deliveries = (await client.get("/api/v1/webhooks/deliveries", headers=headers)).json()["deliveries"]
+    transfer = {"direction": "download", "file_id": ingested["file_id"], "recipient": enrolment["recipient"]}
+    transfer_id = (await client.post("/api/v1/transfers", json=transfer, headers=headers)).json()["transfer_id"]
     return {
+        "transfer_id": transfer_id,
         "task_id": ingested["task_id"],
         "file_id": ingested["file_id"],
         "endpoint_id": endpoint["endpoint_id"],
@@ -121,7 +124,7 @@ async def test_who_has_no_key_learns_nothing(gateway: Gateway) -> None:
             filled = path.replace("{file_id}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
             for name in ("task_id", "endpoint_id", "delivery_id", "event_id", "plan_id"):
                 filled = filled.replace(f"{{{name}}}", "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a")
-            filled = filled.replace("{name}", "gpu-1")
+            filled = filled.replace("{name}", "gpu-1").replace("{transfer_id}", f"trf_{'0' * 16}")
             answer = await gateway.client.request(method.upper(), filled)
             # Without a code, and of no worker that is there.
             wanted = {"enroll": 422, "session": 404}[path.rpartition("/")[2]] if path in NO_KEY else 401

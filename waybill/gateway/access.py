@@ -91,15 +91,15 @@ class Gate:
             raise too_many_requests(wait_seconds)
         return caller
 
-    def admit_link(self, request: Request, token: str) -> Caller:
+    def admit_link(self, request: Request, token: str, *, actor: str = "link") -> Caller:
         """Return the caller of a link whose *token* has been checked; limits its rate. Raises `HttpError` (429)."""
-        request.state.actor = "link"
+        request.state.actor = actor
         link_id = hashlib.sha256(token.encode()).hexdigest()[:12]
         wait_seconds = self._requests.take(f"{LINK_HOLDER}{link_id}", self._requests_per_minute)
         if wait_seconds:
             raise too_many_requests(wait_seconds)
         return Caller(
-            actor="link", client=client_address(request), request_id=request_id.get(), key=None, link_id=link_id
+            actor=actor, client=client_address(request), request_id=request_id.get(), key=None, link_id=link_id
         )
 
     async def require(self, request: Request, caller: Caller, *scopes: str) -> None:

@@ -22,6 +22,7 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     status,
+    transfers,
     webhooks,
     workers,
 )
@@ -54,7 +55,10 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.readiness = Readiness(resources.custody, resources.prefect, resources.settings.home)
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
-    routes = (ingest, downloads, retention, files, keeping, exports, status, webhooks, workers, audit, health, metrics)
+    routes = (
+        ingest, downloads, retention, files, keeping, exports, transfers, status, webhooks, workers, audit, health,
+        metrics,
+    )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)
     if resources.settings.cors_origins:

@@ -37,6 +37,8 @@ def _with(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     return caller
 
 
+KeyHolder = Annotated[Caller, Depends(_with())]
+"""Has a key of any scope: what it needs depends on what it asks for, and is checked there."""
 Reader = Annotated[Caller, Depends(_with(READ))]
 Writer = Annotated[Caller, Depends(_with(WRITE))]
 Sharer = Annotated[Caller, Depends(_with(WRITE, READ))]

@@ -20,6 +20,7 @@ _DESCRIPTIONS = {
     415: "The media type is not allowed",
     416: "The range is beyond the end of the file",
     422: "A field or parameter is not valid",
+    423: "Another request is writing; Retry-After says when to try again",
     429: "Too many requests; Retry-After says when to try again",
     500: "Stored bytes are damaged, or an unexpected error",
     503: "The database, the storage, its key or Prefect is not there now; Retry-After says when to try again",

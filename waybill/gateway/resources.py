@@ -13,6 +13,9 @@ from blocks.links import LinkKeys, Links
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.settings import Settings
+from blocks.transfers import TransferTokens
+from blocks.transfers.progress import ProgressWriter
+from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.send.address import AddressGuard, Resolver
 from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
@@ -58,6 +61,9 @@ class Resources:
     """Bounds concurrent clean-ups to one: each sorts the whole catalogue, and a second one finds nothing to do."""
     unreadable_runs: UnreadableRuns
     """The runs that Prefect cannot list, found once for all requests."""
+    event_links: EventLinks
+    transfer_tokens: TransferTokens
+    transfer_progress: ProgressWriter
 
 
 @asynccontextmanager
@@ -69,7 +75,8 @@ async def open_resources(
     # Unusable link signing keys are reported at the start, not to the first client.
     await asyncio.to_thread(links.require_keys)
     lookups = Lookups(custody.catalog)
-    async with PrefectApi.open(prefect_api) as prefect:
+    event_links = EventLinks(links)
+    async with PrefectApi.open(prefect_api) as prefect, _progress(custody, event_links) as progress:
         yield Resources(
             settings=settings,
             custody=custody,
@@ -90,4 +97,16 @@ async def open_resources(
             small_exports=asyncio.Semaphore(MOST_SMALL_EXPORTS),
             clean_ups=asyncio.Semaphore(1),
             unreadable_runs=UnreadableRuns(),
+            event_links=event_links,
+            transfer_tokens=TransferTokens(LinkKeys(settings.resolved_link_keys_file)),
+            transfer_progress=progress,
         )
+
+
+@asynccontextmanager
+async def _progress(custody: Custody, links: EventLinks) -> AsyncGenerator[ProgressWriter]:
+    writer = ProgressWriter(custody.catalog, links)
+    try:
+        yield writer
+    finally:
+        await writer.close()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,16 +24,10 @@ from blocks.links import DOWNLOAD_PATH, direct_link
 from blocks.runtime.clock import utc_now
 from waybill.gateway.access import Caller, link_required
 from waybill.gateway.dependencies import Credentials, GatewayResources
-from waybill.gateway.errors import SAFE_HEADERS, HttpError
-from waybill.gateway.http.conditional_requests import (
-    ByteRange,
-    RangeNotSatisfiable,
-    allows_range,
-    entity_tag,
-    matches_any,
-    requested_range,
-)
+from waybill.gateway.errors import SAFE_HEADERS
+from waybill.gateway.http.conditional_requests import entity_tag
 from waybill.gateway.http.content_response import ContentResponse
+from waybill.gateway.http.requested_part import requested_part
 from waybill.gateway.openapi import ANY_CONTENT, errors
 from waybill.gateway.resources import Resources
 
@@ -69,7 +62,7 @@ async def download(
     caller, expires_at = await _authorized(request, resources, file_id, token)
     artifact = await resources.lookups.file(file_id)
     headers = _headers(artifact)
-    part = _requested_part(request, artifact, headers)
+    part = requested_part(request, artifact.size, headers["ETag"])
     if isinstance(part, Response):
         return part
     if request.method == "HEAD":
@@ -101,29 +94,6 @@ async def _redirect(custody: Custody, artifact: Artifact, expires_at: datetime |
         return None
     direct = await asyncio.to_thread(direct_link, custody.backend, artifact, lifetime)
     return RedirectResponse(direct.url, status_code=307, headers=SAFE_HEADERS) if direct else None
-
-
-def _requested_part(request: Request, artifact: Artifact, headers: Mapping[str, str]) -> ByteRange | Response | None:
-    """Return the requested range, None for the whole file, or a 304. Raises `HttpError` (412, 416)."""
-    tag = headers["ETag"]
-    if_match = request.headers.getlist("if-match")
-    if if_match and not matches_any(if_match, tag, weak=False):
-        raise HttpError(412, "PreconditionFailed", "If-Match does not name the current content of this file")
-    if matches_any(request.headers.getlist("if-none-match"), tag, weak=True):
-        return Response(status_code=304, headers={**SAFE_HEADERS, "ETag": tag})
-    # Range is defined for GET only: section 14.2.
-    if request.method != "GET" or not allows_range(request.headers.getlist("if-range"), tag):
-        return None
-    try:
-        return requested_range(request.headers.getlist("range"), artifact.size)
-    except RangeNotSatisfiable:
-        raise HttpError(
-            416,
-            "RangeNotSatisfiable",
-            f"the range is beyond the end of the file, which has {artifact.size} bytes",
-            detail={"size": artifact.size},
-            headers={"Content-Range": f"bytes */{artifact.size}"},
-        ) from None
 
 
 def _headers(artifact: Artifact) -> dict[str, str]:
