@@ -28,7 +28,7 @@ from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
-from flows.events.hooks import record_cancellation, record_state
+from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.progress import reported
 from flows.processing.resources import open_run
@@ -38,6 +38,7 @@ from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
 from tasks.registry import option_name, options_model, select_stages
+from tasks.remote.run_on import RunOn, read_run_on
 from tasks.run_context import RunContext, Shard
 from tasks.sources import SourceReader, expand
 from tasks.stage_tasks import stage_task, take_custody
@@ -77,7 +78,7 @@ def run_name() -> str:
     on_running=[record_state],
     on_completion=[record_state],
     on_failure=[record_state],
-    on_cancellation=[record_cancellation],
+    on_cancellation=[cancel_remote_stages, record_cancellation],
     on_crashed=[record_state],
 )
 async def process_documents(
@@ -87,6 +88,7 @@ async def process_documents(
     reuse: bool = True,
     webhook_url: str | None = None,
     keep_for: Period | None = None,
+    run_on: dict[str, str | RunOn] | None = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
@@ -100,12 +102,15 @@ async def process_documents(
         reuse: Reuse stored outputs of the same content, options and stage version.
         webhook_url: URL that receives this run's events, in addition to registered endpoints.
         keep_for: How long this run's files stay, such as 90d; as the setting retention says when left out.
+        run_on: Remote workers by stage: {"chunker": "gpu-pool"} or {"chunker": {"label": "gpu-pool", "wait": "10m",
+            "otherwise": "home"}}; as the setting run_on says when left out.
     """
     started = time.perf_counter()
     settings = current_settings()
     chosen = select_stages(stages)
     given = options or ProcessOptions()
     by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
+    places = read_run_on(settings.run_on if run_on is None else run_on)
     run_id = UUID(str(cast("str", flow_run.id)))
     # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
     with SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
@@ -126,6 +131,7 @@ async def process_documents(
             webhook_url=webhook_url,
             sources=reader,
             keep_for=keep_for,
+            run_on=places,
         )
         async with opening as context, reported(documents, len(chosen)):
             await _process_in_shards(documents, context, settings)

@@ -98,7 +98,8 @@ class Stage(Generic[OptionsT]):
     `version` is part of the stage key: raise it when the same input would give other bytes, and every document runs
     again from this stage on. `identity` returns what else decides the output, such as a model's name. `has_effect` is
     for a stage that writes somewhere else: it returns whether that effect is still there. Without it, an available
-    output is enough for reuse.
+    output is enough for reuse. `needs_home` is for a stage that uses what remote workers do not have (the catalogue,
+    the language model): it returns whether it does with these options.
     """
 
     number: int
@@ -112,3 +113,5 @@ class Stage(Generic[OptionsT]):
     identity: Callable[[OptionsT, Services], Mapping[str, str]] | None = None
     has_effect: Callable[[AsyncConnection[Any], str, str], Awaitable[bool]] | None = None
     """Called with (connection, document sha256, stage key) before an output is reused."""
+    needs_home: Callable[[OptionsT, Services | None], bool] | None = None
+    """Called with the options, and with the services once they are known."""

@@ -211,6 +211,11 @@ def _identity(options: FactOptions, services: Services) -> Mapping[str, str]:
     return {"method": "language-model", "model": _model_name(model)}
 
 
+def _needs_home(options: FactOptions, services: Services | None) -> bool:
+    has_model = services is not None and services.language_model is not None
+    return options.method == "language-model" or (options.method == "auto" and has_model)
+
+
 FACTS: Stage[FactOptions] = Stage(
     number=4,
     name="fact-generator",
@@ -221,4 +226,5 @@ FACTS: Stage[FactOptions] = Stage(
     options=FactOptions,
     run=run,
     identity=_identity,
+    needs_home=_needs_home,
 )

@@ -62,6 +62,7 @@ INGEST: Stage[IngestOptions] = Stage(
     options=IngestOptions,
     run=run,
     has_effect=has_document,
+    needs_home=lambda _options, _services: True,
 )
 
 

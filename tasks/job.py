@@ -6,16 +6,20 @@ Plain data that can be pickled, so that a run does not depend on where a `StageR
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
 from tasks.contract import DocumentInfo
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to run, on which local files, with which options, and the local file to write."""
+    """What to run, on which inputs, with which options, and the local file to write.
+
+    Inputs by name: *files* are local copies, *inputs* the ids of files in custody for a runner that fetches none here.
+    """
 
     stage_name: str
     stage_key: str
@@ -23,16 +27,18 @@ class Job:
     files: Mapping[str, Path]
     options: Mapping[str, Any]
     target: Path
+    inputs: Mapping[str, UUID] = field(default_factory=dict[str, UUID])
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job reports; the output itself is in `Job.target`."""
+    """What a job reports; the output itself is in `Job.target`. *worker* is the remote worker that has done it."""
 
     seconds: float
     peak_memory_bytes: int
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]
+    worker: str | None = None
 
 
 class StageRunner(Protocol):

@@ -24,6 +24,7 @@ from tasks.contract import Services, Stage, StageOptions
 from tasks.document import Deliverable, Document
 from tasks.document_events import DocumentEvents
 from tasks.job import StageRunner
+from tasks.remote.runner import RemoteRunner
 from tasks.sources import SourceReader
 
 
@@ -35,6 +36,8 @@ class RunContext:
     custody: Custody
     locks: OutputLocks
     runner: StageRunner
+    # By stage name, for the stages that this run was asked to run on remote workers.
+    remote: Mapping[str, RemoteRunner]
     sources: SourceReader
     services: Services
     scratch: Path

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
-from blocks.errors import StageInputMissing, WaybillError
+from blocks.errors import RemoteFailed, StageInputMissing, WaybillError
 from blocks.naming import stage_output_name
 from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo, Stage
@@ -64,17 +65,17 @@ async def make_output(
             stage_name=stage.name,
             stage_key=key,
             document=info,
-            files=await _input_files(stage, document, context),
+            files={},
             options=context.options[stage.name].model_dump(mode="json"),
             target=target,
         )
-        result = await context.runner.run(job)
+        result = await _run(stage, document, job, context)
         # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
         if key in reserved:
             reservation = reserved.pop(key)
         else:
             (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
-        draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, job, result))
+        draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, document, job, result))
         events: list[Event] = []
 
         async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
@@ -117,14 +118,29 @@ async def _in_progress(key: str, context: RunContext) -> AsyncGenerator[asyncio.
         raise
 
 
-def _report(stage: Stage[Any], job: Job, result: JobResult) -> dict[str, Any]:
+async def _run(stage: Stage[Any], document: Document, job: Job, context: RunContext) -> JobResult:
+    """Run *job* where this run was asked to: here, or on a remote worker, which fetches the inputs itself."""
+    remote = context.remote.get(stage.name)
+    if remote is None:
+        return await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
+    try:
+        return await remote.run(replace(job, inputs=_input_ids(stage, document)))
+    except RemoteFailed as error:
+        if not remote.may_run_at_home:
+            raise
+        result = await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
+        return replace(result, warnings=(*result.warnings, f"run at home: {error.message}"))
+
+
+def _report(stage: Stage[Any], document: Document, job: Job, result: JobResult) -> dict[str, Any]:
     return {
         "stage_version": stage.version,
         "options": dict(job.options),
-        "inputs": sorted(job.files),
+        "inputs": sorted(_chosen_inputs(stage, document)),
         "seconds": round(result.seconds, 4),
         "worker_peak_memory_bytes": result.peak_memory_bytes,
         "warnings": list(result.warnings),
+        **({"worker": result.worker} if result.worker else {}),
     }
 
 
@@ -141,6 +157,14 @@ def _chosen_inputs(stage: Stage[Any], document: Document) -> list[str]:
                 "ask for the earlier stages too"
             )
     return chosen
+
+
+def _input_ids(stage: Stage[Any], document: Document) -> dict[str, UUID]:
+    """Return the file id of each input, by its name."""
+    if document.upload is None:
+        raise StageInputMissing(f"{document.label} was never taken into custody")
+    stored = {SOURCE: document.upload, **document.outputs}
+    return {name: stored[name].artifact.file_id for name in _chosen_inputs(stage, document)}
 
 
 async def _input_files(stage: Stage[Any], document: Document, context: RunContext) -> dict[str, Path]:

@@ -47,8 +47,9 @@ JOBS_OF_RUN = f"""
     {_JOBS} join assignments a on a.assignment_id = j.assignment_id
      where a.run_id = %(run_id)s and a.stage_name = %(stage_name)s and a.label = %(label)s
        and j.stage_key = any(%(stage_keys)s) and a.expires_at > clock_timestamp()
-       and (a.state in ('waiting', 'claimed') or (a.state = 'completed' and j.state = 'completed'
-            and exists (select from artifacts f where f.file_id = t.file_id and f.state = 'available')))
+       and ((j.state = 'waiting' and a.state in ('waiting', 'claimed'))
+            or (j.state = 'completed'
+                and exists (select from artifacts f where f.file_id = t.file_id and f.state = 'available')))
      order by a.created_at desc, j.ordinal
 """
 

@@ -27,6 +27,7 @@ OUR_FLOWS = (
     "reconcile-events",
     "expire-artifacts",
     "trim-history",
+    "run-stage",
 )
 # Their runs are left out of the recent events: one every five minutes would hide those of documents.
 MAINTENANCE_FLOWS = ("expire-artifacts", "trim-history")

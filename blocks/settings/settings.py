@@ -109,6 +109,8 @@ class Settings:
     allowed_sources: tuple[str, ...] | None = _setting(parsing.places, None)
     # Further stages as package.module:ATTRIBUTE, separated by commas.
     extra_stages: tuple[str, ...] = _setting(parsing.texts, ())
+    # Stages that run on remote workers, by name, unless a run is asked for others: chunker = "gpu-pool".
+    run_on: dict[str, Any] = _setting(parsing.json_object, default_factory=dict)
     # A thousand years; Python's calendar ends with the year 9999.
     retention_days: int = _setting(parsing.whole_number(1, 365_000), 30)
     # Periods of other kinds of files and of history, and the rules by which files stay or go.

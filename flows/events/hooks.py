@@ -27,6 +27,7 @@ from blocks.runtime.background_tasks import running
 from blocks.settings import current_settings
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
+from tasks.remote.outputs import cancel_assignments
 
 # A few milliseconds are usual. A database outage must not delay a run, and the reconciler makes up for a missed hook.
 HOOK_SECONDS = 2.0
@@ -50,6 +51,22 @@ async def record_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: St
     following = asyncio.create_task(_follow(flow_run_logger(flow_run, flow), flow_run.id))
     _following.add(following)
     following.add_done_callback(_following.discard)
+
+
+async def cancel_remote_stages(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Take back what a cancelled run has given to remote workers: its process may have been killed."""
+    del state
+    log = flow_run_logger(flow_run, flow)
+    try:
+        if not await bounded(_cancel_remote_stages(flow_run.id), HOOK_SECONDS):
+            log.warning("remote workers may go on for a while: there was no answer in %.0f s", HOOK_SECONDS)
+    except (WaybillError, OSError) as error:
+        log.warning("remote workers may go on for a while: %s", error)
+
+
+async def _cancel_remote_stages(run_id: UUID) -> None:
+    async with single_connection(current_settings().required_database_url) as connection, connection.transaction():
+        await cancel_assignments(connection, run_id, "the run was cancelled")
 
 
 async def _try_to_record(log: _Logger, run_id: UUID, what: str) -> None:

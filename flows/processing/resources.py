@@ -36,6 +36,8 @@ from blocks.webhooks.send.address import guard_of
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
+from tasks.remote.run_on import RunOn, check_run_on
+from tasks.remote.runner import cancel_remote_stages, open_remote_runners
 from tasks.run_context import RunContext
 from tasks.sources import SourceReader
 
@@ -53,20 +55,23 @@ async def open_run(
     webhook_url: str | None,
     sources: SourceReader,
     keep_for: timedelta | None = None,
+    run_on: Mapping[str, RunOn] | None = None,
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
     *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints;
-    *keep_for* takes the place of the periods of the settings.
+    *keep_for* takes the place of the periods of the settings; *run_on* names the remote workers of stages.
     """
     database_url = settings.required_database_url
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
+    check_run_on(run_on or {}, options, services)
     scratch = settings.scratch / str(run_id)
     with hold_run_lock(settings.home, run_id):
         async with (
             open_block_custody(settings) as custody,
             OutputLocks.open(database_url) as locks,
             WorkerPool.open(settings, services) as pool,
+            open_remote_runners(settings, custody, run_id=run_id, stages=stages, places=run_on or {}) as remote,
         ):
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
@@ -81,6 +86,7 @@ async def open_run(
                     custody=custody,
                     locks=locks,
                     runner=pool,
+                    remote=remote,
                     sources=sources,
                     services=services,
                     scratch=scratch,
@@ -114,6 +120,7 @@ async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
     for run_id in dead_runs(settings.home):
         await asyncio.to_thread(shutil.rmtree, settings.scratch / str(run_id), ignore_errors=True)
         try:
+            await cancel_remote_stages(custody, run_id)
             rows = await custody.recover_run(run_id)
             await _set_crashed(run_id)
         except (WaybillError, PrefectException, httpx.HTTPError, ValueError) as error:

@@ -395,9 +395,11 @@ def test_the_parameters_make_a_form() -> None:
     from prefect.utilities.callables import parameter_schema
 
     schema = parameter_schema(process_documents).model_dump_for_openapi()
-    assert set(schema["properties"]) == {"sources", "stages", "options", "reuse", "webhook_url", "keep_for"}
+    assert set(schema["properties"]) == {
+        "sources", "stages", "options", "reuse", "webhook_url", "keep_for", "run_on",
+    }  # fmt: skip
     text = json.dumps(schema)
-    for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens"):
+    for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens", "gpu-pool"):
         assert field in text
     assert json.loads(ProcessOptions().model_dump_json())["chunker"]
 

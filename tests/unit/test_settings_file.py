@@ -50,6 +50,7 @@ stage_timeout_seconds = 30
 stage_memory_mib = 256
 max_file_mib = 5
 extra_stages = ["package.module:STAGE"]
+run_on = { chunker = "gpu-pool" }
 retention_days = 7
 retention = { upload = "90d", export = "1h", keep_newest = 3 }
 export_storage_path = "out"
@@ -113,6 +114,7 @@ def test_every_setting_can_stand_in_the_file(here: Path) -> None:
     assert found.allowed_sources == (
         str(here / "letters"), "/srv/scans", "~/inbox", "s3://bucket/prefix", "https://docs.example.org:8443",
     )  # fmt: skip
+    assert found.run_on == {"chunker": "gpu-pool"}
     assert found.allow_private_webhooks == (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"))
     assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5), timedelta(minutes=5))
     assert (found.workers, found.webhook_drain_seconds, found.retention_days) == (3, 0.5, 7)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 MAX_DOCUMENTS_IN_TABLE = 40
 
 
+RunOnPairs = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE=LABEL", help="Run a stage on remote workers with a label; may be repeated."),
+]
+
+
 def process(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or fsspec URLs.")],
     stages: Annotated[
@@ -41,6 +47,7 @@ def process(
         typer.Option(metavar="URL", help="Also send this run's events there, next to registered endpoints."),
     ] = None,
     keep_for: KeepFor = None,
+    run_on: RunOnPairs = None,
     as_json: AsJson = False,
 ) -> int:
     """Process documents through the stages and keep every output.
@@ -54,7 +61,7 @@ def process(
 
     read_keep_for(keep_for)  # a mistake is reported before anything is started
     numbers = read_stages(stages) if stages is not None else None
-    given = _read_options(options) if options is not None else {}
+    given, places = _read_options(options, run_on or [])
     _check_sources(sources)
     # Read before the stack sets them: None means a server that this command starts.
     named_api = prefect_api_url()
@@ -75,6 +82,7 @@ def process(
             "reuse": not no_reuse,
             "webhook_url": webhook_url,
             "keep_for": keep_for,
+            "run_on": places,
         }
         started = time.perf_counter()
         asyncio.run(register_blocks(settings, on_new_key=report_new_key))
@@ -128,16 +136,20 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
         )
 
 
-def _read_options(path: Path) -> dict[str, Any]:
-    """Read the options file and check it against the stages' schema."""
-    from waybill.services.run_options import read_options
+def _read_options(path: Path | None, run_on: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the options of the stages in the file, and where stages run: as *run_on*, or else the file, says."""
+    from waybill.services.run_options import check_remote_stages, read_options_and_run_on, read_run_on_pairs
 
     try:
-        return read_options(path.read_text(encoding="utf-8"), str(path))
+        text = path.read_text(encoding="utf-8") if path is not None else "{}"
     except OSError as exc:
         raise InvalidOptions(f"cannot read {path}: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise InvalidOptions(f"{path} is not JSON: {exc}") from exc
+    options, places = read_options_and_run_on(text, str(path))
+    places = read_run_on_pairs(run_on) if run_on else places
+    check_remote_stages(places, options)
+    return options, places
 
 
 def _check_sources(sources: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -35,15 +36,67 @@ def read_options(text: str, what: str) -> dict[str, Any]:
 
     Keys are stage names, with ``-`` or ``_``. Raises `InvalidOptions`.
     """
+    return _checked_options(_read_object(text, what), what)
+
+
+def read_options_and_run_on(text: str, what: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the same, and what its entry ``run_on`` holds, checked too; None without one."""
+    raw = _read_object(text, what)
+    given = raw.pop("run_on", None)
+    return _checked_options(raw, what), None if given is None else _checked_run_on(given, f"run_on in {what}")
+
+
+def read_run_on_json(text: str) -> dict[str, Any]:
+    """Return the remote workers of stages from a JSON object. Raises `InvalidOptions`."""
+    return _checked_run_on(_read_object(text, "run_on"), "run_on")
+
+
+def read_run_on_pairs(pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the same from texts like ``chunker=gpu-pool``. Raises `InvalidOptions`."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, label = pair.partition("=")
+        if not equals:
+            raise InvalidOptions(f"--run-on is a stage and a label such as chunker=gpu-pool, not {pair[:40]!r}")
+        found[name.strip()] = label.strip()
+    return _checked_run_on(found, "--run-on")
+
+
+def check_remote_stages(run_on: Mapping[str, Any] | None, options: Mapping[str, Any]) -> None:
+    """Refuse stages that run at home only, as far as that is known before the run. Raises `InvalidOptions`."""
+    if not run_on:
+        return
+    from tasks.registry import all_stages, option_name, options_model
+    from tasks.remote.run_on import check_run_on, read_run_on
+
+    given = options_model().model_validate(dict(options))
+    check_run_on(read_run_on(run_on), {stage.name: getattr(given, option_name(stage)) for stage in all_stages()})
+
+
+def _checked_run_on(given: Any, what: str) -> dict[str, Any]:
+    """Return *given* as a parameter of a run, with the names of the stages as they are."""
+    if not isinstance(given, dict):
+        raise InvalidOptions(f"{what} must hold an object with one entry per stage")
+    from tasks.remote.run_on import read_run_on
+
+    places = read_run_on(cast("dict[str, Any]", given), what)
+    return {name: place.model_dump(mode="json") for name, place in places.items()}
+
+
+def _read_object(text: str, what: str) -> dict[str, Any]:
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError) as exc:
         raise InvalidOptions(f"{what} is not JSON: {exc}") from exc
     if not isinstance(raw, dict):
         raise InvalidOptions(f"{what} must hold an object with one entry per stage")
+    return cast("dict[str, Any]", raw)
+
+
+def _checked_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     from tasks.registry import options_model
 
-    named = {str(key).replace("-", "_"): value for key, value in cast("dict[Any, Any]", raw).items()}
+    named = {str(key).replace("-", "_"): value for key, value in raw.items()}
     try:
         options_model().model_validate(named)
     except ValidationError as exc:

@@ -11,7 +11,7 @@ import orjson
 from blocks.durations import parse_period
 from blocks.errors import InvalidOptions
 from blocks.webhooks.send.address import AddressGuard
-from waybill.services.run_options import read_options, read_stages
+from waybill.services.run_options import read_options, read_run_on_json, read_stages
 
 # Every event of the run repeats the metadata, and events have 20 kB at most.
 MAX_METADATA_BYTES = 8 * 1024
@@ -53,6 +53,11 @@ def read_run_stages(text: str) -> list[int] | None:
 def read_run_options(text: str) -> dict[str, Any]:
     """Return options for the stages; none if *text* is empty. Raises `InvalidOptions`."""
     return read_options(text, "options") if text.strip() else {}
+
+
+def read_run_on(text: str) -> dict[str, Any] | None:
+    """Return the remote workers of stages; None, for those of the settings, if empty. Raises `InvalidOptions`."""
+    return read_run_on_json(text) if text.strip() else None
 
 
 def read_webhook_url(text: str, guard: AddressGuard) -> str | None:

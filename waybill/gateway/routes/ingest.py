@@ -30,6 +30,7 @@ from waybill.gateway.http.form_parsing import (
     check_upload_field,
     read_file_id,
     read_keep_for,
+    read_run_on,
     read_run_options,
     read_run_stages,
     read_webhook_url,
@@ -38,6 +39,7 @@ from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_st
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
+from waybill.services.run_options import check_remote_stages
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
 
@@ -48,6 +50,7 @@ _FIELDS = {
     "source_type": "mail",
     "metadata": '{"customer": 7}',
     "keep_for": "90d",
+    "run_on": '{"chunker": "gpu-pool"}',
     "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
 }
 
@@ -89,6 +92,7 @@ async def ingest(
             store=not isinstance(outcome, Answered) and not stored_before,
         ) as form:
             ingestion = _Ingestion(form, parameters)
+            check_remote_stages(parameters.get("run_on"), parameters.get("options") or {})
             if ingestion.file_id is not None and parameters.get("webhook_url"):
                 # The events link to the outputs of a file that this key may only know by its id.
                 await resources.gate.require(request, caller, WRITE, READ)
@@ -136,6 +140,8 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
         return {name: read_run_stages(value)}
     if name == "options":
         return {name: read_run_options(value)}
+    if name == "run_on":
+        return {name: read_run_on(value)}
     if name == "webhook_url":
         return {name: read_webhook_url(value, resources.guard)}
     check_upload_field(name, value)
