@@ -115,6 +115,18 @@ COMMANDS = {
         "Restore the catalogue from the storage.",
         {"rebuild": _command("catalog:rebuild", "Restore the catalogue from the manifests of stored files.")},
     ),
+    "worker": LazyCommands(
+        "Remote workers: invite, list, label and revoke them; enrol this machine as one.",
+        {
+            "invite": _command("worker:invite", "Print a code that enrols one worker, this once."),
+            "list": _command("worker:list_", "List remote workers: labels, when they were last seen, state."),
+            "show": _command("worker:show", "Show one remote worker, with its public key."),
+            "label": _command("worker:label", "Replace the labels of a worker."),
+            "revoke": _command("worker:revoke", "Revoke a worker at once, and take back what it holds."),
+            "keygen": _command("worker:keygen", "Make the key of this machine as a worker, and print its public half."),
+            "enroll": _command("worker:enroll", "Enrol this machine as a worker, with a code that works once."),
+        },
+    ),
     "webhooks": LazyCommands(
         "Notify other programs of events: endpoints, secrets, deliveries.",
         {

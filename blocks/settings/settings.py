@@ -116,6 +116,9 @@ class Settings:
     # Periods of other kinds of files and of history, and the rules by which files stay or go.
     retention: Retention = _setting(retention, default_factory=Retention)
 
+    # The folder of this machine as a remote worker: its key, and its gateway. ~/.waybill-worker when not set.
+    worker_home: Path | None = _setting(parsing.path, None)
+
     # Exports. The folder or storage URL of finished files; in custody when not set.
     export_storage_path: str | None = _setting(parsing.text, None)
     # Of that storage; those of storage_url where both are of one kind. May hold credentials.
@@ -171,6 +174,15 @@ class Settings:
     @property
     def resolved_webhook_identity_file(self) -> Path:
         return self.webhook_identity_file or self.home / "webhook-identity"
+
+    @property
+    def resolved_worker_home(self) -> Path:
+        """The folder of this machine as a remote worker. Raises `InvalidSettings` for an account without a home."""
+        try:
+            # Not a default: an account without a home folder needs it for no other command.
+            return self.worker_home or parsing.path("~/.waybill-worker")
+        except Unusable as exc:
+            raise InvalidSettings("WAYBILL_WORKER_HOME is not set, and this account has no home folder") from exc
 
     @property
     def required_database_url(self) -> str:

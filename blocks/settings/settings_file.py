@@ -19,7 +19,7 @@ from blocks.json_cleaning import cleaned
 
 FILE_NAME = "waybill.toml"
 
-PATHS = ("home", "storage_identity_file", "link_keys_file", "webhook_identity_file")
+PATHS = ("home", "storage_identity_file", "link_keys_file", "webhook_identity_file", "worker_home")
 # Paths that may also be URLs.
 STORAGE_PATHS = ("storage_url", "export_storage_path")
 _LISTS_OF_PATHS = ("allowed_sources",)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from blocks.age import X25519Recipient
-from blocks.errors import InvalidKey, InvalidOptions
+from blocks.errors import InvalidOptions
 from blocks.json_cleaning import json_value
 
 POOL = "waybill-remote"
@@ -89,14 +88,3 @@ def check_labels(labels: Sequence[str]) -> list[str]:
     if len(found) > MAX_LABELS:
         raise InvalidOptions(f"a worker has at most {MAX_LABELS} labels, not {len(found)}")
     return found
-
-
-def check_worker_recipient(text: str) -> str:
-    """Return the public key *text* of a worker. Raises `InvalidOptions` for anything but an X25519 recipient."""
-    try:
-        return X25519Recipient.from_text(text).text
-    except InvalidKey as exc:
-        raise InvalidOptions(
-            "the recipient is not an age key of the X25519 kind, age1 and 58 more characters; make one with "
-            "'waybill worker keygen'"
-        ) from exc

@@ -41,7 +41,7 @@ def imported(waybill: CommandLine, *arguments: str, among: set[str]) -> str:
 
 @pytest.mark.parametrize(
     "arguments", [("files", "list"), ("files", "list", "--source", "a.pdf"), ("search", "nothing like it"), ("stats",),
-                  ("keys", "list"), ("webhooks", "list")], ids=" ".join,
+                  ("keys", "list"), ("webhooks", "list"), ("worker", "list")], ids=" ".join,
 )  # fmt: skip
 def test_commands_that_only_read_the_catalogue_import_little_else(
     waybill: CommandLine, arguments: tuple[str, ...]

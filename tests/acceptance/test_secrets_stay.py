@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 
+from blocks.hand_over.session import WorkerSession
+from blocks.hand_over.worker_home import WorkerHome
 from tests.acceptance.conftest import WITH_UP, CommandLine
 from tests.stack_driver import PATIENCE_SECONDS
 from waybill.stack.postgres_cluster import postgres_binaries
@@ -57,7 +61,33 @@ def command_lines() -> str:
     return "\n".join(lines)
 
 
-def test_no_secret_leaves_its_file(waybill: CommandLine) -> None:
+def secrets_of_worker(waybill: CommandLine, run: Callable[..., str], folder: Path) -> dict[str, str]:
+    """What a remote worker has once it was enrolled and has talked to the gateway."""
+    worker = waybill.with_environment(WAYBILL_WORKER_HOME=folder)
+    code = waybill.run("worker", "invite", "marked-1").stdout.strip()
+    run(worker, "worker", "keygen")
+    enrolled = worker.run("worker", "enroll", waybill.gateway, "-", given=f"{code}\n")
+    assert code not in enrolled.stdout + enrolled.stderr
+    run(waybill, "worker", "list")
+
+    async def beat() -> str:
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client:
+            session = WorkerSession(WorkerHome(folder), client)
+            await session.heartbeat(version="1")
+            await client.post(session.url("/workers/enroll"), json={"code": code, "recipient": "x"})
+            return await session.token()
+
+    (identity,) = re.findall(r"AGE-SECRET-KEY-\S+", (folder / "worker-identity").read_text())
+    session = asyncio.run(beat())
+    run(waybill, "worker", "revoke", "marked-1")
+    return {
+        "enrolment code": code.removeprefix("wbw_"),
+        "key of a worker": identity,
+        "session of a worker": session.rpartition(".")[2],
+    }
+
+
+def test_no_secret_leaves_its_file(waybill: CommandLine, tmp_path: Path) -> None:
     marked = waybill.with_environment(
         WAYBILL_PASSPHRASE=MARK, WAYBILL_STORAGE_OPTIONS=json.dumps({"secret": MARK, "key": MARK})
     )
@@ -77,6 +107,7 @@ def test_no_secret_leaves_its_file(waybill: CommandLine) -> None:
     link = waybill.run("files", "share", artifact["file_id"]).stdout.strip().splitlines()[-1]
     secrets["signature of a link"] = re.split(r"token=", link)[1].rpartition(".")[2]
     secrets |= secrets_of_home(waybill.home)
+    secrets |= secrets_of_worker(waybill, run, tmp_path / "worker")
 
     # Its own gateway, which has nothing there: a source whose URL has a password.
     source = waybill.gateway.replace("http://", f"http://user:{URL_MARK}@") + "/nothing.txt"

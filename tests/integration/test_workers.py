@@ -39,7 +39,8 @@ from blocks.hand_over.worker_home import WorkerHome
 from blocks.links.tokens import issue
 from blocks.postgres import connect_async
 from blocks.transfers import NewTransfer, create_transfer, get_transfer
-from blocks.workers import SESSION_LIFETIME, Worker, get_worker, hold_worker, seal_session
+from blocks.workers import Worker, get_worker, hold_worker
+from blocks.workers.sessions import SESSION_LIFETIME, seal_session
 from tests.delivery.outbox_place import until
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.gateway.place import HOUR

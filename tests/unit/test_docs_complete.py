@@ -22,7 +22,7 @@ DESCRIBED_DEFAULTS = {
     "allowed_sources",
     "home", "database_url", "storage_url", "storage_recipient", "storage_identity_file", "passphrase", "link_keys_file",
     "workers", "extra_stages", "webhook_identity_file", "allow_private_webhooks", "webhook_schedule",
-    "webhook_secret", "allowed_types", "cors_origins", "export_storage_path", "export_storage_options",
+    "webhook_secret", "worker_home", "allowed_types", "cors_origins", "export_storage_path", "export_storage_options",
 }  # fmt: skip
 
 

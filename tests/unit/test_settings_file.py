@@ -46,6 +46,7 @@ webhook_drain_seconds = 0.5
 shard_size = 10
 shards_at_once = 1
 workers = 3
+worker_home = "~/worker"
 stage_timeout_seconds = 30
 stage_memory_mib = 256
 max_file_mib = 5

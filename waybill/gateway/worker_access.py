@@ -20,7 +20,8 @@ from blocks.catalog import Catalog
 from blocks.errors import LinkExpired, LinkInvalid, WorkerRefused
 from blocks.links import LinkKeys
 from blocks.links.tokens import claimed
-from blocks.workers import SCOPE, Worker, check_session, require_active, seal_session, touch_worker, worker_not_found
+from blocks.workers import Worker, require_active, touch_worker, worker_not_found
+from blocks.workers.sessions import SCOPE, check_session, seal_session
 from waybill.gateway.access import (
     REFUSALS_RECORDED_PER_MINUTE,
     WRONG_KEYS_PER_MINUTE,

@@ -11,7 +11,9 @@ from blocks.access import Actor, record
 from blocks.assignments import assignments_of_worker, give_back
 from blocks.catalog import Connection
 from blocks.transfers import end_transfer, transfers_of_worker
-from blocks.workers import EnrolmentCode, Worker, create_code, enroll, get_worker, mark_revoked, set_labels
+from blocks.workers import Worker, get_worker, mark_revoked, set_labels
+from blocks.workers.codes import EnrolmentCode
+from blocks.workers.enrolment import create_code, enroll
 
 _REVOKED = "the worker was revoked"
 
