@@ -28,6 +28,7 @@ from blocks.open_custody import open_block_custody
 from blocks.retention import RetentionPolicy
 from blocks.runs.sweep import sweep_home
 from blocks.settings import Settings, current_settings
+from blocks.transfers.expiry import expire_transfers
 from blocks.webhooks.event_links import EventLinks
 from flows.expiry.tables import outcome, report_table, statistics_page, sweep_outcome
 from flows.schedules import is_done_already, skipped
@@ -61,6 +62,7 @@ async def expire_artifacts(
     """Remove files whose time is over, and show what went, what stayed and why, in a table of this run.
 
     What earlier runs left is finished first. A file that cannot be deleted is listed, and tried again by the next run.
+    Transfers whose time is over are ended by runs of all kinds, or of theirs.
 
     Args:
         policy: What goes and what stays; by the setting retention when left out.
@@ -87,7 +89,11 @@ async def expire_artifacts(
             plan_id=plan_id,
             run_id=run_id,
         )
-        problems = await _clear_leftovers(custody, settings) if leftovers and not dry_run else []
+        problems: list[str] = []
+        if not dry_run and (chosen.kinds is None or "transfer" in chosen.kinds):
+            problems += await _end_transfers(custody, settings)
+        if not dry_run and leftovers:
+            problems += await _clear_leftovers(custody, settings)
         swept = await sweep_home(custody, settings, dry_run=dry_run) if sweep else None
     await _show(report, swept, settings)
     return _state(report, swept, problems, max_failed_share)
@@ -97,6 +103,13 @@ def _policy(settings: Settings, policy: RetentionPolicy | None, kinds: list[Kind
     if policy is None:
         return retention_policy(settings, {} if kinds is None else {"kinds": kinds})
     return policy if kinds is None else policy.model_copy(update={"kinds": kinds})
+
+
+async def _end_transfers(custody: Custody, settings: Settings) -> list[str]:
+    """End transfers whose time is over; return what could not be removed, which others remove later."""
+    ended = await expire_transfers(custody, EventLinks.of(settings))
+    get_run_logger().info("%d transfers ended", len(ended))
+    return [f"transfer {one.transfer_id}: {one.error}" for one in ended if one.error]
 
 
 async def _clear_leftovers(custody: Custody, settings: Settings) -> list[str]:

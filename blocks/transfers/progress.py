@@ -19,7 +19,7 @@ from blocks.errors import TransferOver, WaybillError
 from blocks.runtime.background_tasks import end_tasks
 from blocks.runtime.outage_log import OutageLog
 from blocks.transfers.ending import end_with_event
-from blocks.transfers.rows import is_in_grace, record_progress
+from blocks.transfers.rows import record_progress, record_repeated
 from blocks.transfers.transfer import Transfer
 from blocks.webhooks.event_links import EventLinks
 
@@ -66,14 +66,14 @@ class _Track:
         else:
             self.ranges.append((first, beyond))
         self.changed.set()
-        if self.done_bytes + self.sent_bytes >= (self.transfer.size or 0):
+        if self.done_bytes < (self.transfer.size or 0) <= self.done_bytes + self.sent_bytes:
             self.hurry.set()
 
 
 class Meter:
     """Takes the progress of one request. `add` costs next to nothing and never waits."""
 
-    def __init__(self, track: _Track | None) -> None:
+    def __init__(self, track: _Track) -> None:
         self._track = track
 
     def add(self, first: int, beyond: int) -> None:
@@ -81,13 +81,12 @@ class Meter:
 
         Raises `TransferOver` when the transfer has been cancelled or has ended otherwise: nothing more is to be sent.
         """
-        if self._track is None or beyond <= first:
-            return
         if self._track.is_over:
             raise TransferOver(
                 f"transfer {self._track.transfer.transfer_id} is over", transfer_id=self._track.transfer.transfer_id
             )
-        self._track.add(first, beyond)
+        if first < beyond:
+            self._track.add(first, beyond)
 
 
 class ProgressWriter:
@@ -115,10 +114,7 @@ class ProgressWriter:
 
     @asynccontextmanager
     async def following(self, transfer: Transfer) -> AsyncGenerator[Meter]:
-        """Take the progress of one request for the block. One that is over, and only repeated, is not followed."""
-        if not transfer.is_open:
-            yield Meter(None)
-            return
+        """Take the progress of one request for the block."""
         track = self._tracks.get(transfer.transfer_id) or self._begin(transfer)
         track.requests += 1
         try:
@@ -209,7 +205,8 @@ class ProgressWriter:
                 connection, transfer.transfer_id, merged(ranges), sent_bytes=sent_bytes, bytes_per_second=rate
             )
             if done_bytes is None:
-                return transfer.size if await is_in_grace(connection, transfer.transfer_id) else None
+                is_open = await record_repeated(connection, transfer.transfer_id, sent_bytes)
+                return transfer.size if is_open else None
             # A worker says itself that what it has is right.
             if transfer.direction == "download" and transfer.worker is None and done_bytes == transfer.size:
                 await end_with_event(connection, transfer.transfer_id, "completed", self._links, keep_header=True)

@@ -86,6 +86,14 @@ IN_GRACE = """
      where transfer_id = %(transfer_id)s and direction = 'download' and state = 'completed' and header is not null
 """
 
+# Bytes that are sent once more within the grace.
+RECORD_REPEATED = """
+    update transfers set sent_bytes = sent_bytes + %(sent_bytes)s
+     where transfer_id = %(transfer_id)s and direction = 'download' and state = 'completed' and header is not null
+       and ended_at > clock_timestamp() - %(grace)s
+    returning transfer_id
+"""
+
 CONFIRM = """
     update transfers set header = null where transfer_id = %(transfer_id)s and state = 'completed'
 """

@@ -158,6 +158,12 @@ async def is_in_grace(connection: Connection, transfer_id: str) -> bool:
     return row is not None and bool(row["in_grace"])
 
 
+async def record_repeated(connection: Connection, transfer_id: str, sent_bytes: int) -> bool:
+    """Count bytes that were sent after all of a download had been; return whether it may still be read."""
+    values = {"transfer_id": transfer_id, "sent_bytes": sent_bytes, "grace": RESUME_GRACE}
+    return await fetch_optional(connection, queries.RECORD_REPEATED, values) is not None
+
+
 async def confirm_completion(connection: Connection, transfer_id: str) -> None:
     """Let nothing more of a completed transfer be read. Idempotent."""
     await execute(connection, queries.CONFIRM, {"transfer_id": transfer_id})

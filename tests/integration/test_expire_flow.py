@@ -19,6 +19,8 @@ from blocks.custody import Custody
 from blocks.open_custody import open_custody
 from blocks.retention import RetentionPolicy, make_plan
 from blocks.settings import Settings
+from blocks.transfers import create_transfer
+from blocks.transfers.prepare import new_upload
 from flows.expire import expire_artifacts
 from tests.integration.conftest import Workspace
 from tests.integration.custody_place import draft
@@ -106,6 +108,19 @@ async def test_kinds_bound_the_rules_of_the_settings(workspace: Workspace, custo
     await stored(custody, workspace, 1, expired=1)
     assert (await (await run(kinds=["export"])).aresult())["counts"]["removed"] == 0
     assert (await (await run()).aresult())["counts"]["removed"] == 1
+
+
+async def test_runs_of_transfers_end_those_whose_time_is_over(workspace: Workspace, custody: Custody) -> None:
+    upload = new_upload(filename="a.md", requested_by="a test")
+    async with custody.catalog.transaction() as connection:
+        await create_transfer(connection, upload)
+        await connection.execute("update transfers set expires_at = clock_timestamp()")
+    await run(kinds=["export"], leftovers=True)
+    await run(dry_run=True)
+    assert rows(workspace, "select state from transfers") == [("pending",)]
+    await run(kinds=["transfer"])
+    assert rows(workspace, "select state from transfers") == [("expired",)]
+    assert ("transfer_failed",) in rows(workspace, "select event_type from webhook_events")
 
 
 async def test_a_run_fails_only_past_a_share_of_failures(workspace: Workspace, custody: Custody) -> None:

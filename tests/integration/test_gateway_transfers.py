@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,25 @@ from uuid import UUID, uuid4
 import httpx
 import jwt
 import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from blocks.age import HybridIdentity, X25519Identity, unseal
 from blocks.catalog import Artifact
 from blocks.links.signing_keys import LinkKeys
 from blocks.links.tokens import issue
+from blocks.runs.prefect_api import PrefectApi
+from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import in_thread
 from blocks.storage import open_backend
-from blocks.transfers import RESUME_GRACE
+from blocks.transfers import RESUME_GRACE, get_transfer
 from blocks.transfers.expiry import expire_transfers
+from blocks.transfers.progress import Progress
 from blocks.workers import get_worker, seal_session
 from tests.delivery.outbox_place import until
 from tests.gateway import CONTENT, Gateway, error_of, running_gateway
 from tests.s3 import S3Server
 from tests.storage_keys import WRITE_ONLY
+from waybill.gateway.transfer_artifacts import TransferArtifacts, key_of
 
 TRANSFERS = "/api/v1/transfers"
 RECEIVER = X25519Identity.generate()
@@ -414,6 +420,11 @@ async def test_after_its_last_byte_the_rest_can_be_fetched_once_more_for_some_mi
     done = await until_state(gateway, made, "completed")
     # As a client does that has lost the last bytes with its connection.
     assert (await fetched(gateway, made, Range="bytes=1000-")).content == whole[1000:]
+
+    async def is_counted() -> bool:
+        return (await status_of(gateway, made))["bytes_sent"] == 2 * len(whole) - 1000
+
+    await until(is_counted, "what was repeated is counted")
     assert (await status_of(gateway, made))["ended_at"] == done["ended_at"]
     async with gateway.custody.catalog.transaction() as connection:
         await connection.execute("update transfers set ended_at = ended_at - %s", [RESUME_GRACE])
@@ -538,3 +549,45 @@ def _id(made: Json) -> UUID:
 def _lasts(made: Json) -> timedelta:
     lasts = datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])
     return timedelta(seconds=round(lasts.total_seconds()))
+
+
+async def test_prefect_shows_the_progress_of_a_long_transfer_until_a_day_later(
+    gateway: Gateway, prefect_server: str
+) -> None:
+    artifact = await gateway.put()
+    made = await prepared(gateway, artifact)
+    async with gateway.custody.catalog.connection() as connection:
+        transfer = await get_transfer(connection, made["transfer_id"])
+    key = key_of(transfer.transfer_id)
+    async with PrefectApi.open(prefect_server) as prefect, prefect.client(seconds=300) as client:
+
+        async def shown() -> list[tuple[Any, str | None]]:
+            found = await client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+            return [(one.data, one.description) for one in found]
+
+        async def is_shown(percent: float) -> bool:
+            return [data for data, _ in await shown()] == [percent]
+
+        showing = TransferArtifacts(prefect, long_seconds=0, pause_seconds=0.01)
+        async with running(showing.run()):
+            half = replace(transfer, filename="`a`.pdf")
+            showing.observe(Progress(transfer=half, done_bytes=made["size"] // 2, bytes_per_second=5e6))
+            await until(lambda: is_shown(50.0), "the half is shown", told=shown)
+            ((_, text),) = await shown()
+            assert text is not None and text.startswith("download of `a.pdf`: ") and "5.0 MB a second" in text
+            showing.observe(Progress(transfer=transfer, done_bytes=made["size"], bytes_per_second=None))
+            await until(lambda: is_shown(100.0), "all is shown", told=shown)
+        later = timedelta(days=2)
+        async with running(TransferArtifacts(prefect, now=lambda: datetime.now(UTC) + later).run()):
+
+            async def is_gone() -> bool:
+                return await shown() == []
+
+            await until(is_gone, "an old one is removed")
+
+
+async def test_a_transfer_does_not_notice_that_prefect_is_away(start: Start) -> None:
+    gateway = await start(prefect_api="http://127.0.0.1:9/api")
+    made = await prepared(gateway, await gateway.put())
+    assert len((await fetched(gateway, made)).content) == made["size"]
+    await until_state(gateway, made, "completed")

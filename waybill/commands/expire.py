@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from blocks.exports.expiry import ExpiredExport
     from blocks.retention import Plan
     from blocks.settings import Settings
+    from blocks.transfers.expiry import ExpiredTransfer
     from tasks.expiry import Report
     from waybill.services.retention import Explanation
 
@@ -117,8 +118,11 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     wanted = read_id(plan_id) if plan_id is not None else None
     retention_policy(current_settings(), given)  # what is wrong with it shows before anything is started
 
-    async def work(custody: Custody, settings: Settings) -> tuple[Report, list[ExpiredExport]]:
+    kinds = given.get("kinds", ["export", "transfer"])
+
+    async def work(custody: Custody, settings: Settings) -> tuple[Report, list[ExpiredExport], list[ExpiredTransfer]]:
         from blocks.exports.expiry import expire_exports, exports_to_go
+        from blocks.transfers.expiry import expire_transfers, transfers_to_go
         from blocks.webhooks.event_links import EventLinks
         from tasks.expiry import run_retention
 
@@ -132,20 +136,29 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
                 links=EventLinks.of(settings),
                 on_progress=lambda done, total: show(100 * done / max(1, total), f"{done:,} of {total:,} files"),
             )
-        # A plan is executed as it is, and exports below the export storage path are in none.
-        if wanted is not None or "export" not in given.get("kinds", ["export"]):
-            return report, []
-        return report, await (exports_to_go(custody.catalog) if dry_run else expire_exports(custody, settings))
+        exports: list[ExpiredExport] = []
+        transfers: list[ExpiredTransfer] = []
+        # A plan is executed as it is; transfers, and exports below the export storage path, are in none.
+        if wanted is None and "export" in kinds:
+            exports = await (exports_to_go(custody.catalog) if dry_run else expire_exports(custody, settings))
+        if wanted is None and "transfer" in kinds:
+            links = EventLinks.of(settings)
+            transfers = await (transfers_to_go(custody.catalog) if dry_run else expire_transfers(custody, links))
+        return report, exports, transfers
 
-    report, exports = with_custody(work)
+    report, exports, transfers = with_custody(work)
     failed = [one for one in exports if one.error]
     if as_json:
-        print_json({**report.view(), "exports": [one.as_json() for one in exports]})
+        ended = {"exports": [one.as_json() for one in exports], "transfers": [one.as_json() for one in transfers]}
+        print_json({**report.view(), **ended})
     else:
         _show(report)
         if len(exports) > len(failed):
             ended = len(exports) - len(failed)
             named = "1 export" if ended == 1 else f"{ended:,} exports"
+            print_line(f"{named} {'would end' if dry_run else 'ended'}")
+        if transfers:
+            named = "1 transfer" if len(transfers) == 1 else f"{len(transfers):,} transfers"
             print_line(f"{named} {'would end' if dry_run else 'ended'}")
         for one in failed:
             print_notice(f"{one.job_id}: its file is still there: {one.error}")

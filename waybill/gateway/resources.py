@@ -12,6 +12,7 @@ from blocks.custody import Custody
 from blocks.links import LinkKeys, Links
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns
+from blocks.runtime.background_tasks import running
 from blocks.settings import Settings
 from blocks.transfers import TransferTokens
 from blocks.transfers.progress import ProgressWriter
@@ -21,6 +22,7 @@ from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.lookups import Lookups
+from waybill.gateway.transfer_artifacts import TransferArtifacts
 from waybill.gateway.worker_access import WorkerGate
 
 # During an outage waiting requests pile up, and would still be queued when the database is back: fail them early.
@@ -64,6 +66,8 @@ class Resources:
     event_links: EventLinks
     transfer_tokens: TransferTokens
     transfer_progress: ProgressWriter
+    transfer_artifacts: TransferArtifacts
+    """Shows the progress of long transfers in Prefect; `transfer_progress` reports that of downloads to it."""
 
 
 @asynccontextmanager
@@ -76,7 +80,11 @@ async def open_resources(
     await asyncio.to_thread(links.require_keys)
     lookups = Lookups(custody.catalog)
     event_links = EventLinks(links)
-    async with PrefectApi.open(prefect_api) as prefect, _progress(custody, event_links) as progress:
+    async with (
+        PrefectApi.open(prefect_api) as prefect,
+        _artifacts(prefect) as artifacts,
+        _progress(custody, event_links, artifacts) as progress,
+    ):
         yield Resources(
             settings=settings,
             custody=custody,
@@ -100,12 +108,22 @@ async def open_resources(
             event_links=event_links,
             transfer_tokens=TransferTokens(LinkKeys(settings.resolved_link_keys_file)),
             transfer_progress=progress,
+            transfer_artifacts=artifacts,
         )
 
 
 @asynccontextmanager
-async def _progress(custody: Custody, links: EventLinks) -> AsyncGenerator[ProgressWriter]:
-    writer = ProgressWriter(custody.catalog, links)
+async def _artifacts(prefect: PrefectApi) -> AsyncGenerator[TransferArtifacts]:
+    artifacts = TransferArtifacts(prefect)
+    async with running(artifacts.run()):
+        yield artifacts
+
+
+@asynccontextmanager
+async def _progress(
+    custody: Custody, links: EventLinks, artifacts: TransferArtifacts
+) -> AsyncGenerator[ProgressWriter]:
+    writer = ProgressWriter(custody.catalog, links, observe=artifacts.observe)
     try:
         yield writer
     finally:
