@@ -1,0 +1,77 @@
+"""``/workers/prefect/api``: Prefect's API as far as remote workers may call it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from waybill.gateway import worker_prefect_rules as rules
+from waybill.gateway.access import not_authenticated
+from waybill.gateway.errors import SAFE_HEADERS, HttpError
+from waybill.gateway.worker_prefect import PrefectDoor
+from waybill.gateway.worker_sessions import WorkerIdentity, WorkerSessions
+
+PREFIX = "/api/v1/workers/prefect/api"
+# Prefect's worker sends a batch of log lines at a time, and `waybill worker start` sets how long that may be.
+MAX_BODY_BYTES = 1024 * 1024
+_ARRIVAL_SECONDS = 10.0
+# Every method: what is not allowed is answered by the door, in its own words.
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def router_for(door: PrefectDoor, sessions: WorkerSessions) -> APIRouter:
+    """Return the routes of *door*, for the workers of *sessions*."""
+    router = APIRouter()
+
+    @router.api_route(f"{PREFIX}/{{path:path}}", methods=_METHODS, include_in_schema=False)
+    async def prefect(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction] - FastAPI calls it
+        worker = await _worker_of(request, sessions)
+        try:
+            asked = rules.request_of(request.method, _path_of(request))
+            answer = await door.pass_on(asked, await _body_of(request), worker)
+        except rules.Refused as refused:
+            raise HttpError(403, "NotForWorkers", str(refused)) from None
+        if answer.body is None:
+            return Response(status_code=answer.status, headers=SAFE_HEADERS)
+        return Response(
+            orjson.dumps(answer.body), status_code=answer.status, media_type="application/json", headers=SAFE_HEADERS
+        )
+
+    return router
+
+
+async def _worker_of(request: Request, sessions: WorkerSessions) -> WorkerIdentity:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    worker = await sessions.check(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
+    if worker is None:
+        raise not_authenticated("this path needs the session of a worker; 'waybill worker start' opens one")
+    request.state.actor = f"worker:{worker.name}"
+    return worker
+
+
+def _path_of(request: Request) -> str:
+    """Return the path as it was sent: decoded once more further on, an encoded slash or dot would be another path."""
+    sent: bytes = request.scope["raw_path"]
+    path = sent.partition(b"?")[0].decode("ascii", errors="replace")
+    return path.removeprefix(PREFIX)
+
+
+async def _body_of(request: Request) -> object:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ARRIVAL_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_BODY_BYTES:
+                    raise HttpError(413, "TooLarge", f"this request's body may have at most {MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise HttpError(408, "TooSlow", "the body of this request did not arrive in time; send it again") from None
+    if not body:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise HttpError(400, "BadRequest", "the request body is not valid JSON") from None
