@@ -187,6 +187,10 @@ class TransferConflict(Permanent):
     """The request does not fit what has been transferred: another offset, another size, or other content."""
 
 
+class UploadRefused(TransferConflict):
+    """All bytes of an upload are here and are not what was declared, or not sealed as agreed; the upload has failed."""
+
+
 class TransferLocked(Transient):
     """Another request is writing to the transfer."""
 

@@ -30,7 +30,7 @@ def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[
     `NoMatchingIdentity` and `AuthenticationFailed`, and lets errors of *chunks* pass.
     """
     remaining = iter(chunks)
-    beginning, length = _take_header(remaining)
+    beginning, length = take_header(remaining)
     file_key = open_header(parse_header(bytes(beginning[:length])), identities)
     while len(beginning) < length + NONCE_BYTES:
         chunk = next(remaining, None)
@@ -47,8 +47,11 @@ def sealed_size(plain_size: int, header_size: int) -> int:
     return header_size + NONCE_BYTES + plain_size + chunk_count * TAG_BYTES
 
 
-def _take_header(chunks: Iterator[bytes]) -> tuple[bytearray, int]:
-    """Return the first bytes of *chunks*, through the header's end or further, and the header's length."""
+def take_header(chunks: Iterator[bytes]) -> tuple[bytearray, int]:
+    """Return the first bytes of *chunks*, through the header's end or further, and the header's length.
+
+    Raises `MalformedAgeFile` as soon as they are not the beginning of a header.
+    """
     beginning = bytearray()
     for chunk in chunks:
         searched = len(beginning)

@@ -64,6 +64,17 @@ class Reservation:
     location: str
     draft: Draft
 
+    def filled(self, draft: Draft, stored: Stored, created_at: datetime) -> Artifact:
+        """Return the file that it becomes with *stored* as its bytes, described by *draft*."""
+        return Artifact(
+            file_id=self.file_id,
+            location=self.location,
+            created_at=created_at,
+            expires_at=created_at + draft.keep_for,
+            **draft.columns(),
+            **vars(stored),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:

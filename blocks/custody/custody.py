@@ -338,22 +338,15 @@ class Custody:
     async def _make_available(
         self, reservation: Reservation, draft: Draft, stored: Stored, make_available: MakeAvailable | None
     ) -> Artifact:
-        created_at = await self.catalog.now()
-        artifact = Artifact(
-            file_id=reservation.file_id,
-            location=reservation.location,
-            created_at=created_at,
-            expires_at=created_at + draft.keep_for,
-            **draft.columns(),
-            **vars(stored),
-        )
+        artifact = reservation.filled(draft, stored, await self.catalog.now())
         await in_thread(lambda _: self.publish_manifest(artifact))
         async with self.catalog.connection() as connection:
             return await (make_available or self.catalog.make_available)(connection, artifact)
 
-    def publish_manifest(self, artifact: Artifact) -> None:
+    def publish_manifest(self, artifact: Artifact, *, replace: bool = False) -> None:
         """Write the manifest next to the blob. Blocks. Raises what `Backend.publish` raises."""
-        self.backend.publish(manifest_path(artifact.location), [write_manifest(artifact, self.keys.recipient)])
+        content = write_manifest(artifact, self.keys.recipient)
+        self.backend.publish(manifest_path(artifact.location), [content], replace=replace)
 
     async def _give_up(self, file_id: UUID, path: str, *, written: bool = True) -> None:
         """Undo a reservation: first the blob (if *written* by us), then the row that knows its path.

@@ -114,6 +114,8 @@ DUE_TO_EXPIRE = f"""
      order by t.expires_at limit %(limit)s
 """
 
+OPEN_UPLOAD_FILES = f"select file_id from transfers where direction = 'upload' and file_id is not null and {_OPEN}"
+
 OF_WORKER = f"""
     select {_COLUMNS} from transfers t where t.worker = %(worker)s and t.state in ('pending', 'in_progress')
 """

@@ -185,6 +185,11 @@ async def due_to_expire(connection: Connection, limit: int) -> list[Transfer]:
     return [Transfer(**row) for row in await fetch_all(connection, queries.DUE_TO_EXPIRE, {"limit": limit})]
 
 
+async def open_upload_files(connection: Connection) -> set[UUID]:
+    """Return the ids of the files that uploads are becoming."""
+    return {row["file_id"] for row in await fetch_all(connection, queries.OPEN_UPLOAD_FILES, {})}
+
+
 async def transfers_of_worker(connection: Connection, worker: str) -> list[Transfer]:
     """Return the open transfers of a worker."""
     return [Transfer(**row) for row in await fetch_all(connection, queries.OF_WORKER, {"worker": worker})]
