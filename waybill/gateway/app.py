@@ -12,6 +12,7 @@ from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes import (
+    assignments,
     audit,
     downloads,
     exports,
@@ -56,8 +57,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
     routes = (
-        ingest, downloads, retention, files, keeping, exports, transfers, status, webhooks, workers, audit, health,
-        metrics,
+        ingest, downloads, retention, files, keeping, exports, transfers, status, webhooks, workers, assignments, audit,
+        health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)

@@ -26,7 +26,9 @@ BODY_STATUSES = (400, 408, 413, 415)
 
 
 class JsonRoute(APIRoute):
-    """A router's `route_class` that bounds the JSON bodies of its routes."""
+    """A router's `route_class` that bounds the JSON bodies of its routes to `most_bytes`."""
+
+    most_bytes = MAX_JSON_BYTES
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler, called with a body that has been received completely."""
@@ -35,7 +37,7 @@ class JsonRoute(APIRoute):
             return handle
 
         async def bounded(request: Request) -> Response:
-            body = await _read(request)
+            body = await _read(request, self.most_bytes)
             if body and not _is_json(request.headers.get("content-type", "")):
                 raise HttpError(415, "UnsupportedMediaType", "send the body with 'Content-Type: application/json'")
 
@@ -52,14 +54,14 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most_bytes: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(_ARRIVAL_SECONDS):
             async for piece in request.stream():
                 body += piece
-                if len(body) > MAX_JSON_BYTES:
-                    raise HttpError(413, "TooLarge", f"this request's body may have at most {MAX_JSON_BYTES} bytes")
+                if len(body) > most_bytes:
+                    raise HttpError(413, "TooLarge", f"this request's body may have at most {most_bytes} bytes")
     except TimeoutError:
         raise HttpError(408, "TooSlow", "the body of this request did not arrive in time; send it again") from None
     return bytes(body)
