@@ -16,7 +16,6 @@ from blocks.runs.prefect_api import PrefectApi
 
 DEPLOYMENT = "process-documents/waybill"
 EXPORT_DEPLOYMENT = "export-table/waybill"
-REMOTE_DEPLOYMENT = "run-stage/remote"
 
 
 async def find_deployment(

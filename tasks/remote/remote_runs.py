@@ -11,8 +11,9 @@ from prefect.states import Cancelled
 from blocks.assignments import Assignment, ClaimTokens
 from blocks.catalog import Catalog
 from blocks.errors import DeploymentMissing
-from blocks.runs.deployment import REMOTE_DEPLOYMENT, find_deployment
+from blocks.runs.deployment import find_deployment
 from blocks.runs.prefect_api import PrefectApi
+from blocks.runs.remote_stages import REMOTE_DEPLOYMENT
 
 
 class RemoteRuns:
