@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from waybill.gateway.errors import CLIENT_DISCONNECTED, unexpected_error
-from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
+from waybill.gateway.file_ranges import FILE_RANGE
 
 log = logging.getLogger("waybill.gateway.access")
 
@@ -109,12 +109,14 @@ class _Response:
         await self._send(message)
 
     async def _send_file(self, message: Message) -> None:
-        try:
-            await self._send(message)
-        except ClientGone as exc:
-            self.bytes_sent += exc.sent_bytes
-            raise
-        self.bytes_sent += message["count"]
+        before, report = self.bytes_sent, message.get("on_sent")
+
+        def count(sent: int) -> None:
+            self.bytes_sent = before + sent
+            if report is not None:
+                report(sent)
+
+        await self._send({**message, "on_sent": count})
         self.complete = not message.get("more_body", False)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,10 +27,6 @@ from waybill.gateway.http.head_requests import is_head
 
 # What a thread reads at once where the kernel cannot send; a client that does not read holds two of them.
 _PIECE_BYTES = 1024 * 1024
-# How much is sent between two calls of *on_progress*. Slow clients get there about once a second, and the others not
-# much more often than that is worth: a call, with its way through the middleware, takes a tenth of a millisecond.
-_LEAST_STEP_BYTES, _MOST_STEP_BYTES = 256 * 1024, 4 * 1024 * 1024
-_FAST_SECONDS, _SLOW_SECONDS = 0.1, 1.0
 
 
 class Readable(Protocol):
@@ -97,17 +92,10 @@ class FileRangeResponse(Response):
     async def _send_by_kernel(self, file: int, send: Send) -> bool:
         await self._start(send)
         await _send_body(send, self._leading)
-        step, at, end = _LEAST_STEP_BYTES, self._offset, self._offset + self._count
+        leading = len(self._leading)
         try:
-            while at < end:
-                began, count = time.monotonic(), min(step, end - at)
-                await send(file_range(file, at, count))
-                at += count
-                self._note_sent(len(self._leading) + at - self._offset)
-                step = _next_step(step, time.monotonic() - began)
-        except ClientGone as exc:
-            if exc.sent_bytes:
-                self._note_sent(len(self._leading) + at - self._offset + exc.sent_bytes)
+            await send(file_range(file, self._offset, self._count, lambda sent: self._note_sent(leading + sent)))
+        except ClientGone:
             return False
         await _send_body(send, b"", more_body=False)
         return True
@@ -140,12 +128,6 @@ class FileRangeResponse(Response):
 
 async def _send_body(send: Send, body: bytes, *, more_body: bool = True) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": more_body})
-
-
-def _next_step(step: int, seconds: float) -> int:
-    if seconds < _FAST_SECONDS:
-        return min(_MOST_STEP_BYTES, step * 2)
-    return max(_LEAST_STEP_BYTES, step // 2) if seconds > _SLOW_SECONDS else step
 
 
 @asynccontextmanager

@@ -19,16 +19,20 @@ from typing import Any
 
 from blocks.errors import ContentMismatch
 from blocks.runtime.threads import StopCheck, in_thread
-from waybill.gateway.file_ranges import ClientGone
+from waybill.gateway.file_ranges import ClientGone, OnSent
 
 # The most that a thread sends without a look at whether it should stop: a fifth of a second from a slow disk. More than
 # what the buffer of a connection holds, so a fast client costs few calls.
 _CALL_BYTES = 2 * 1024 * 1024
 # After this long a thread goes to the client that has waited longest for one.
 _TURN_SECONDS = 0.1
-# A fast client makes room within this time, and a thread that waits for it saves two switches to the event loop, which
-# take a tenth of it. For slower clients the switches are cheap, and a thread too many is not.
-_FAST_MILLISECONDS = 2
+# A client that took this much in one turn is fast. A thread waits for it this long, which saves the way to the event
+# loop and back: on a busy machine that takes milliseconds. Slow clients take less, and never keep a thread waiting.
+_FAST_BYTES = 256 * 1024
+_FAST_MILLISECONDS = 20
+# How much is sent between two calls of *on_sent*; slow clients have one after each second in which something was sent.
+_NOTED_BYTES = 4 * 1024 * 1024
+_NOTED_SECONDS = 1.0
 # Errors of the connection that are not `ConnectionError`. All others are the file's.
 _UNREACHABLE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
 
@@ -36,12 +40,17 @@ _UNREACHABLE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH
 class FileRangeSending:
     """Sends *count* bytes of the open *file* from *offset* on *sock*, which does not block. The caller closes both.
 
-    `sent_bytes` is what the kernel has taken. `is_clients_turn` is False while a thread reads or is waited for.
+    `sent_bytes` is what the kernel has taken; the event loop calls *on_sent* with it now and then, and at the end.
+    `is_clients_turn` is False while a thread reads or is waited for.
     """
 
-    def __init__(self, sock: socket.socket, file: int, offset: int, count: int) -> None:
+    def __init__(self, sock: socket.socket, file: int, offset: int, count: int, on_sent: OnSent) -> None:
         self._sock, self._file = sock, file
         self._offset, self._count = offset, count
+        self._on_sent = on_sent
+        self._noted_bytes, self._noted_at = 0, time.monotonic()
+        self._is_noting = False
+        self._loop = asyncio.get_running_loop()
         self._has_room: asyncio.Future[None] | None = None
         self._is_stopped = False
         self.sent_bytes = 0
@@ -52,15 +61,19 @@ class FileRangeSending:
 
         Raises `ClientGone`, `ContentMismatch` if the file is too short, and `OSError` if it cannot be read.
         """
-        while self.sent_bytes < self._count:
-            try:
+        try:
+            while self.sent_bytes < self._count:
                 await in_thread(self._take_turn, threads)
-            except OSError as exc:
-                if isinstance(exc, ConnectionError) or exc.errno in _UNREACHABLE:
-                    raise ClientGone(self.sent_bytes) from exc
-                raise
-            if self.sent_bytes < self._count:
-                await self._wait_for_room()
+                if self.sent_bytes < self._count:
+                    if time.monotonic() - self._noted_at >= _NOTED_SECONDS:
+                        self._note_sent()
+                    await self._wait_for_room()
+        except OSError as exc:
+            if not isinstance(exc, ClientGone) and (isinstance(exc, ConnectionError) or exc.errno in _UNREACHABLE):
+                raise ClientGone from exc
+            raise
+        finally:
+            self._note_sent()
 
     def stop(self) -> None:
         """Have `run` raise `ClientGone`: the connection is closed."""
@@ -69,7 +82,7 @@ class FileRangeSending:
             self._has_room.set_result(None)
 
     def _take_turn(self, check: StopCheck) -> None:
-        until = time.monotonic() + _TURN_SECONDS
+        until, began_with = time.monotonic() + _TURN_SECONDS, self.sent_bytes
         while self.sent_bytes < self._count and not self._is_stopped and time.monotonic() < until:
             check()
             count = min(_CALL_BYTES, self._count - self.sent_bytes)
@@ -77,7 +90,8 @@ class FileRangeSending:
                 sent = os.sendfile(self._sock.fileno(), self._file, self._offset + self.sent_bytes, count)
             except BlockingIOError:
                 self.is_clients_turn = True
-                if not _has_room(self._sock, _FAST_MILLISECONDS):
+                is_fast = self.sent_bytes - began_with >= _FAST_BYTES
+                if not is_fast or not _has_room(self._sock, _FAST_MILLISECONDS):
                     return
                 self.is_clients_turn = False
                 continue
@@ -86,19 +100,28 @@ class FileRangeSending:
                 message = f"a file ends at byte {ends}, and should have {self._offset + self._count}"
                 raise ContentMismatch(message)
             self.sent_bytes += sent
+            if self.sent_bytes - self._noted_bytes >= _NOTED_BYTES and not self._is_noting:
+                self._is_noting = True
+                self._loop.call_soon_threadsafe(self._note_sent)
+
+    def _note_sent(self) -> None:
+        self._is_noting = False
+        sent = self.sent_bytes
+        if sent > self._noted_bytes:
+            self._noted_bytes, self._noted_at = sent, time.monotonic()
+            self._on_sent(sent)
 
     async def _wait_for_room(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._has_room = loop.create_future()
+        self._has_room = self._loop.create_future()
         self.is_clients_turn = True  # also after a turn that ended by the clock, which may have filled the buffer
         if not self._is_stopped:
-            loop.add_writer(self._sock, self._note_room)
+            self._loop.add_writer(self._sock, self._note_room)
             try:
                 await self._has_room
             finally:
-                loop.remove_writer(self._sock)
+                self._loop.remove_writer(self._sock)
         if self._is_stopped:
-            raise ClientGone(self.sent_bytes)
+            raise ClientGone
         self.is_clients_turn = False
 
     def _note_room(self) -> None:

@@ -161,13 +161,13 @@ class GatewayProtocol(H11Protocol):
         # Waits until what was sent before is with the kernel, and raises if the response is not at its body.
         await exchange.send({"type": "http.response.body", "body": b"", "more_body": True})
         if exchange.disconnected:
-            raise ClientGone(0)
-        file, offset, count = descriptor_of(message["file"]), message["offset"], message["count"]
+            raise ClientGone
+        count = message["count"]
         if count and exchange.scope["method"] != "HEAD":
             before, after = self.conn.frame_file(count)
             try:
                 self.transport.write(before)
-                await self._send_range(exchange, file, offset, count)
+                await self._send_range(exchange, message)
             except BaseException:
                 exchange.disconnected = True  # now, because `connection_lost` is called only later
                 self.transport.abort()
@@ -176,13 +176,14 @@ class GatewayProtocol(H11Protocol):
         if not more_body:
             await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_range(self, exchange: RequestResponseCycle, file: int, offset: int, count: int) -> None:
+    async def _send_range(self, exchange: RequestResponseCycle, message: Message) -> None:
         await self.flow.drain()
         if exchange.disconnected:
-            raise ClientGone(0)
+            raise ClientGone
+        file, on_sent = descriptor_of(message["file"]), message.get("on_sent", _ignore)
         # Its own descriptor: the transport may close the other one, whose number may then be another client's.
         with self.transport.get_extra_info("socket").dup() as sock:
-            self._file_sending = sending = FileRangeSending(sock, file, offset, count)
+            self._file_sending = sending = FileRangeSending(sock, file, message["offset"], message["count"], on_sent)
             try:
                 await sending.run(self._threads)
             finally:
@@ -296,6 +297,10 @@ class GatewayProtocol(H11Protocol):
 def is_not_duplicate(record: logging.LogRecord) -> bool:
     """Log filter that drops uvicorn's message about a malformed request, which is logged as "refused" already."""
     return record.msg != "Invalid HTTP request received."
+
+
+def _ignore(_: int) -> None:
+    pass
 
 
 def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
