@@ -63,6 +63,8 @@ COMMANDS = {
     "backup": _command("backup:backup", "Back the home up: database, stored files and keys."),
     "restore": _command("backup:restore", "Make a new home of a backup, and examine it."),
     "audit": _command("audit:audit", "Show who did what to which file, newest first."),
+    "send": _command("hand_over:send", "Seal a file for a person, and print the link to fetch it with."),
+    "receive": _command("hand_over:receive", "Fetch the file of a link, verified and decrypted."),
     "search": _command("search:search", "Find passages by words and by meaning."),
     "expire": _command("expire:expire", "Remove files whose time is over, and say what stays and why."),
     "trim": _command("trim:trim", "Remove old history: runs, events, deliveries, records of deleted files."),

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import httpx
 
-from blocks.errors import GatewayUnavailable, TransferNotFound
+from blocks.errors import GatewayUnavailable, TransferNotFound, TransferRefused
 from blocks.hand_over.answers import is_temporary, pause_asked_seconds, refusal
 from blocks.hand_over.connection import Session
 
@@ -49,8 +49,8 @@ async def ask(
     headers: Mapping[str, str],
     patience_seconds: float,
     json: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Send a small request until it is answered and return the JSON object. For requests that may be repeated.
+) -> httpx.Response:
+    """Send a small request until it is answered, and return the answer. For requests that may be repeated.
 
     Raises `GatewayUnavailable`, and what a refusal stands for.
     """
@@ -63,7 +63,7 @@ async def ask(
             reason = str(exc) or type(exc).__name__
         else:
             if answer.is_success:
-                return cast("dict[str, Any]", answer.json()) if answer.content else {}
+                return answer
             if not is_temporary(answer.status_code):
                 raise refusal(answer.status_code, answer.content)
             reason = f"status {answer.status_code}"
@@ -73,6 +73,17 @@ async def ask(
             raise GatewayUnavailable(f"the gateway does not answer ({reason}); run the same again later to continue")
         await asyncio.sleep(wait)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+
+def json_of(answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON object in *answer*. Raises `TransferRefused` for anything else."""
+    try:
+        found: Any = answer.json()
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise TransferRefused("the answer is not a gateway's: is this the address of one?", status=answer.status_code)
+    return cast("dict[str, Any]", found)
 
 
 def address_of(url: str, name: str) -> str:

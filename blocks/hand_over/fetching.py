@@ -1,6 +1,7 @@
-"""The threads of a download: for each range one that receives and one that decrypts and writes, and one that hashes.
+"""The threads of a download: for each range one that receives and decrypts and one that writes, and one that hashes.
 
-Receiving, decrypting, writing and hashing release the interpreter lock, so they run at the same time where cores allow.
+All of these steps release the interpreter lock, so they run at the same time where cores allow. Writing has a thread of
+its own, because the kernel takes longer for new pages of a file (a second or two a gigabyte) than everything else does.
 Each range has a few buffers of a group (1 MiB), whatever the file's size.
 """
 
@@ -30,17 +31,28 @@ from blocks.hand_over.ranges import RangeReader
 from blocks.runtime.threads import WorkStopped
 
 T = TypeVar("T")
-Filled = tuple[int, memoryview, memoryview]
-"""A group's number, its bytes, and the buffer that they are in."""
 Progress = Callable[[int, int], None]
 """Gets bytes done and bytes in all."""
 
-# One that is filled, one that is decrypted, and one that rides out a slow write.
+# One that is filled, one that is written, and one that rides out a slow write.
 _BUFFERS = 3
 # With several ranges: 16 MiB for a connection at a time, so that all of them end together and the hash keeps up.
 _SEGMENT_GROUPS = 16
 _CHECK_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
+
+
+class _Room:
+    """Room for the content of a group: that of a cipher, or a buffer for bytes that are kept as they are."""
+
+    def __init__(self, layout: Layout, key: tuple[bytes, bytes] | None) -> None:
+        chunks = min(GROUP_CHUNKS, layout.chunks)
+        self.cipher = PayloadCipher(*key, group_chunks=chunks) if key else None
+        self.plain = memoryview(bytearray(0 if key else min(layout.group_bytes, layout.total)))
+
+
+_Filled = tuple[int, memoryview, _Room]
+"""A group's number, its content, and where that is."""
 
 
 class Fetching:
@@ -89,45 +101,39 @@ class Fetching:
         self._show(last=True)
 
     def _pipeline(self, reader: RangeReader) -> list[Thread]:
-        free: Queue[memoryview] = Queue()
-        filled: Queue[Filled | None] = Queue()
+        free: Queue[_Room] = Queue()
+        filled: Queue[_Filled | None] = Queue()
         for _ in range(min(_BUFFERS, self.layout.groups)):
-            free.put(memoryview(bytearray(min(self.layout.group_bytes, self.layout.total))))
+            free.put(_Room(self.layout, self._key))
         return [
             Thread(target=self._guarded, args=(self._receive, reader, free, filled), name="receive"),
-            Thread(target=self._guarded, args=(self._open, free, filled), name="decrypt"),
+            Thread(target=self._guarded, args=(self._write, free, filled), name="write"),
         ]
 
-    def _receive(
-        self,
-        reader: RangeReader,
-        free: Queue[memoryview],
-        filled: Queue[Filled | None],
-    ) -> None:
+    def _receive(self, reader: RangeReader, free: Queue[_Room], filled: Queue[_Filled | None]) -> None:
+        sealed = memoryview(bytearray(min(self.layout.group_bytes, self.layout.total) if self._key else 0))
         try:
             while (segment := self._next_segment()) is not None:
                 start, end = segment
-                first, beyond = self.layout.span(start)[0], self.layout.span(end - 1)[1]
-                reader.start(first, beyond)
+                reader.start(self.layout.span(start)[0], self.layout.span(end - 1)[1])
                 for group in range(start, end):
-                    buffer = self._take(free)
+                    room = self._take(free)
                     begin, stop = self.layout.span(group)
-                    view = buffer[: stop - begin]
-                    reader.fill(view)
-                    filled.put((group, view, buffer))
+                    arriving = (sealed if room.cipher else room.plain)[: stop - begin]
+                    reader.fill(arriving)
+                    content = self._opened(room.cipher, group, arriving) if room.cipher else arriving
+                    filled.put((group, content, room))
             filled.put(None)
         finally:
             reader.close()
             with self._lock:
                 self.bytes_received += reader.received
 
-    def _open(self, free: Queue[memoryview], filled: Queue[Filled | None]) -> None:
-        cipher = PayloadCipher(*self._key, group_chunks=min(GROUP_CHUNKS, self.layout.chunks)) if self._key else None
+    def _write(self, free: Queue[_Room], filled: Queue[_Filled | None]) -> None:
         while (item := self._take(filled)) is not None:
-            group, view, buffer = item
-            content = self._opened(cipher, group, view) if cipher is not None else view
+            group, content, room = item
             self._partial.write(group, content, self.layout.place(group)[0])
-            free.put(buffer)
+            free.put(room)
             with self._grown:
                 self._done_bytes += len(content)
                 self._grown.notify()

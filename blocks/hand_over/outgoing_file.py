@@ -19,10 +19,18 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from blocks.age.file_key import new_file_key
-from blocks.age.recipients import Recipient, wrap_for
+from blocks.age.header import parse_header
+from blocks.age.recipients import Identity, Recipient, open_header, wrap_for
 from blocks.age.stream import CHUNK_BYTES, GROUP_CHUNKS, NONCE_BYTES, SEALED_CHUNK_BYTES, PayloadCipher
 from blocks.age.whole_file import sealed_size
-from blocks.errors import ContentMismatch, InvalidOptions, SourceNotFound
+from blocks.errors import (
+    AuthenticationFailed,
+    ContentMismatch,
+    InvalidOptions,
+    MalformedAgeFile,
+    NoMatchingIdentity,
+    SourceNotFound,
+)
 from blocks.runtime.file_lock import leads_to, open_lock_file, try_lock
 from blocks.runtime.write_errors import write_errors
 
@@ -170,6 +178,16 @@ class SealState:
             if (found.url, found.version) == (url, source.version):
                 return found
         return None
+
+    def opens(self, identities: Sequence[Identity]) -> bool:
+        """Return whether what is kept is sealed for one of *identities*; also True where nothing is kept."""
+        with suppress(ValueError, TypeError, MalformedAgeFile, AuthenticationFailed):
+            found = Seal(**cast("dict[str, Any]", json.loads(os.pread(self._descriptor, _MAX_STATE_BYTES, 0))))
+            try:
+                open_header(parse_header(bytes.fromhex(found.header)), identities)
+            except NoMatchingIdentity:
+                return False
+        return True
 
     def save(self, seal: Seal) -> None:
         """Keep *seal*; on disk before any byte is sent that it has sealed."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -20,22 +20,16 @@ from blocks.errors import InvalidKey, InvalidOptions, SourceNotFound, WaybillErr
 from blocks.runtime.write_errors import write_error
 from blocks.settings import current_settings
 from waybill.commands.arguments import Force, replaceable
+from waybill.commands.key_files import MAX_LOG_N, read_keys
 from waybill.commands.output import print_notice
 from waybill.commands.standard_streams import standard_output_errors
 
 if TYPE_CHECKING:
     from blocks.age import Identity, Recipient
 
-KeyT = TypeVar("KeyT")
-
 _STANDARD = "-"
 # The chunk size that `blocks.age` works with; it would join smaller pieces.
 _PIECE_BYTES = 1 << 20
-# Twice what the largest number of recipients takes with the longest keys. A wrong file, perhaps a disk image, is
-# reported without reading all of it.
-_KEY_FILE_BYTES = 2 << 20
-# What the age command accepts: at most 4 GiB of memory and a quarter of a minute, and the user can interrupt it.
-_MAX_LOG_N = 22
 # Control characters of both sets (C0 without tab and line ends, DEL, C1), which terminals act on.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -119,7 +113,7 @@ def _recipients(texts: Sequence[str], paths: Sequence[Path]) -> Sequence[Recipie
         named = [parse_recipient(text) for text in texts]
     except InvalidKey as exc:
         raise InvalidOptions(f"-r: {exc.message}") from exc
-    named += [recipient for path in paths for recipient in _read_keys(path, parse_recipients)]
+    named += [recipient for path in paths for recipient in read_keys(path, parse_recipients)]
     if named:
         return named
     if (passphrase := current_settings().passphrase) is None:
@@ -131,28 +125,12 @@ def _identities(paths: Sequence[Path]) -> Sequence[Identity]:
     """Return the identities in the files named, and the passphrase if set. Raises `InvalidOptions` and `InvalidKey`."""
     from blocks.age import ScryptIdentity, parse_identities
 
-    identities: list[Identity] = [identity for path in paths for identity in _read_keys(path, parse_identities)]
+    identities: list[Identity] = [identity for path in paths for identity in read_keys(path, parse_identities)]
     if (passphrase := current_settings().passphrase) is not None:
-        identities.append(ScryptIdentity(passphrase.reveal(), max_log_n=_MAX_LOG_N))
+        identities.append(ScryptIdentity(passphrase.reveal(), max_log_n=MAX_LOG_N))
     if not identities:
         raise InvalidOptions("no identity: name an identity file with -i, or set WAYBILL_PASSPHRASE")
     return identities
-
-
-def _read_keys(path: Path, parse: Callable[[str], list[KeyT]]) -> list[KeyT]:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_KEY_FILE_BYTES + 1)
-    except OSError as exc:
-        raise SourceNotFound(f"cannot read {path}: {exc.strerror}") from exc
-    if len(content) > _KEY_FILE_BYTES:
-        raise InvalidKey(f"{path} is too large for a file of keys")
-    try:
-        return parse(content.decode("utf-8"))
-    except UnicodeDecodeError as exc:
-        raise InvalidKey(f"{path} is not a file of keys: it is not text") from exc
-    except InvalidKey as exc:
-        raise InvalidKey(f"{path}: {exc.message}") from exc
 
 
 @contextmanager
