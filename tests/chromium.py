@@ -51,6 +51,10 @@ class Page:
         """Type into the field that has the focus."""
         self._call("Input.insertText", text=text)
 
+    def prefer_dark(self) -> None:
+        """Show pages as for a person who has chosen dark colours."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+
     def press_enter(self) -> None:
         """Press the key in the field that has the focus."""
         for kind in ("keyDown", "keyUp"):

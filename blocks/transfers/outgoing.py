@@ -96,13 +96,13 @@ def entity_tag(transfer: Transfer) -> str:
 
 def download_headers(transfer: Transfer) -> dict[str, str]:
     """Return the response headers that describe a download, apart from its length and range."""
+    known = {"Waybill-Content-SHA256": transfer.content_sha256, "Waybill-Content-Size": transfer.content_size}
     return {
         "Accept-Ranges": "bytes",
         "Content-Disposition": content_disposition(sealed_name(transfer.filename)),
         "Content-Type": SEALED_TYPE,
         "ETag": entity_tag(transfer),
-        "Waybill-Content-SHA256": transfer.content_sha256 or "",
-        "Waybill-Content-Size": str(transfer.content_size),
+        **{name: str(value) for name, value in known.items() if value is not None},
     }
 
 

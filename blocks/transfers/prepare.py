@@ -7,24 +7,25 @@ What is stored unencrypted is sealed first, into a file of the kind `transfer` t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import BinaryIO
 from uuid import UUID
 
-from blocks.age import Recipient, ScryptRecipient, rewrap, seal
+from blocks.age import Recipient, ScryptRecipient, read_header, rewrap, scrypt, seal
 from blocks.catalog import Artifact, Connection, Draft
 from blocks.catalog.keeping import extend
 from blocks.custody import Custody
 from blocks.custody.read import as_content_mismatch, content_pieces, header_pieces, require_key
 from blocks.durations import format_duration
-from blocks.errors import ArtifactGone, ContentMismatch, InvalidOptions, NoMatchingIdentity
+from blocks.errors import ArtifactGone, ContentMismatch, InvalidOptions, NoMatchingIdentity, TransferNotFound
 from blocks.naming import clean_display_name
 from blocks.postgres import fetch_optional
 from blocks.runtime.threads import in_thread
 from blocks.transfers import queries
 from blocks.transfers.outgoing import SEALED_TYPE, require_size, sealed_name
-from blocks.transfers.rows import NewTransfer, create_transfer
+from blocks.transfers.rows import NewTransfer, create_transfer, get_transfer
 from blocks.transfers.transfer import DEFAULT_LIFETIME, MAX_LIFETIME, SealedFor, Transfer
 
 PASSPHRASE = "passphrase"  # noqa: S105 - not one, but the word for any
@@ -66,6 +67,35 @@ async def prepare_download(custody: Custody, artifact: Artifact, receiver: For) 
         return await _rewrapped(custody, copy, artifact, receiver)
     # An empty header: the stored bytes begin with that of the recipient.
     return _download(copy, artifact, receiver, header=b"", replaced_bytes=0)
+
+
+async def prepare_as_sealed(custody: Custody, artifact: Artifact, receiver: For) -> NewTransfer:
+    """Return the download of a file that its sender has sealed, as it is: nothing of it can be opened here.
+
+    *receiver* has no recipients. Raises `InvalidOptions` for any other file, and like `prepare_download`.
+    """
+    check_lifetime(receiver.lasts)
+    upload = await _upload_of(custody, artifact)
+
+    def recipient(found: Artifact, stream: BinaryIO) -> str | None:
+        with as_content_mismatch(found):
+            require_size(found, stream)
+            stream.seek(0)
+            header, _ = read_header(stream)
+        return PASSPHRASE if any(stanza.type == scrypt.TYPE for stanza in header.stanzas) else None
+
+    async with custody.open_stored(artifact) as (found, stream):
+        sealed_with = await in_thread(lambda _: recipient(found, stream))
+    new = _download(found, artifact, receiver, header=b"", replaced_bytes=0)
+    return replace(
+        new,
+        sealed_for="unknown",
+        filename=upload.filename,
+        media_type=upload.media_type,
+        recipient=sealed_with,
+        content_size=upload.content_size,
+        content_sha256=upload.content_sha256,
+    )
 
 
 async def record_download(connection: Connection, new: NewTransfer) -> Transfer:
@@ -141,6 +171,20 @@ def recipient_text(recipients: Iterable[Recipient]) -> str:
     """Return public keys with blanks between them, or `PASSPHRASE`."""
     return " ".join(
         PASSPHRASE if isinstance(one, ScryptRecipient) else str(getattr(one, "text", "")) for one in recipients
+    )
+
+
+async def _upload_of(custody: Custody, artifact: Artifact) -> Transfer:
+    """Return the upload whose sender has sealed this file. Raises `InvalidOptions` where there is none."""
+    transfer_id = artifact.metadata.get("transfer_id")
+    if artifact.kind == "transfer" and isinstance(transfer_id, str) and artifact.encrypted_for is None:
+        with suppress(TransferNotFound, InvalidOptions):
+            async with custody.catalog.connection() as connection:
+                upload = await get_transfer(connection, transfer_id)
+            if upload.file_id == artifact.file_id and upload.sealed_for == "unknown":
+                return upload
+    raise InvalidOptions(
+        f"file {artifact.file_id} was not sealed by a sender: name the age recipients that it is for (age1...)"
     )
 
 

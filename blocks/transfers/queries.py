@@ -72,8 +72,11 @@ END = """
        set state = %(state)s, error = %(error)s, ended_at = clock_timestamp(),
            header = case when %(keep_header)s then header end,
            file_id = coalesce(%(file_id)s, file_id),
-           content_size = coalesce(%(content_size)s, content_size),
-           content_sha256 = coalesce(%(content_sha256)s, content_sha256)
+           -- What only its sender can open has the content that the sender has declared.
+           content_size = case when sealed_for = 'unknown' then content_size
+                               else coalesce(%(content_size)s, content_size) end,
+           content_sha256 = case when sealed_for = 'unknown' then content_sha256
+                                 else coalesce(%(content_sha256)s, content_sha256) end
      where transfer_id = %(transfer_id)s and state in ('pending', 'in_progress')
        and (%(state)s = 'expired') = (expires_at <= clock_timestamp())
     returning transfer_id

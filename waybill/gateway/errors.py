@@ -193,7 +193,11 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _waybill_error(_: Request, error: Exception) -> Response:
-    error = cast("WaybillError", error)
+    return waybill_error_response(cast("WaybillError", error))
+
+
+def waybill_error_response(error: WaybillError) -> Response:
+    """Return the response to *error*. What is the gateway's own trouble is logged."""
     status, message = next(_RESPONSES[kind] for kind in type(error).__mro__ if kind in _RESPONSES)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s: %s", type(error).__name__, error.message)

@@ -30,7 +30,7 @@ from blocks.transfers import (
 from blocks.transfers.ending import complete_download, end_with_event
 from blocks.transfers.expiry import give_up_bytes
 from blocks.transfers.outgoing import entity_tag
-from blocks.transfers.prepare import For, prepare_download, record_download
+from blocks.transfers.prepare import For, prepare_as_sealed, prepare_download, record_download
 from blocks.webhooks.event_links import EventLinks
 from blocks.workers import hold_worker
 
@@ -74,19 +74,20 @@ async def hand_over_file(
     lasts: timedelta,
     by: Actor,
 ) -> Transfer:
-    """Prepare the download of a file for the age *recipients*, or for a *worker*.
+    """Prepare the download of a file for the age *recipients*, or for a *worker*, or as its sender has sealed it.
 
-    Raises `InvalidOptions` for neither or both and for what is no recipient, `WorkerNotFound`, `WorkerRefused`,
-    `ArtifactNotFound`, also as `ArtifactGone`, and what `prepare_download` raises.
+    Raises `InvalidOptions` for both, for neither unless its sender has sealed it, and for what is no recipient,
+    `WorkerNotFound`, `WorkerRefused`, `ArtifactNotFound`, also as `ArtifactGone`, and what `prepare_download` raises.
     """
-    if bool(recipients) == (worker is not None):
+    if recipients and worker is not None:
         raise InvalidOptions("name either the age recipients that the file is for (age1...), or a worker")
     keys = recipients if worker is None else [await _key_of(custody.catalog, worker)]
     try:
         receiver = For(
             recipients=[parse_recipient(one) for one in keys], requested_by=by.actor, lasts=lasts, worker=worker
         )
-        new = await prepare_download(custody, await custody.get(file_id), receiver)
+        prepare = prepare_download if receiver.recipients else prepare_as_sealed
+        new = await prepare(custody, await custody.get(file_id), receiver)
     except InvalidKey as exc:
         raise InvalidOptions(f"these recipients cannot be used: {exc.message}") from exc
     async with custody.catalog.transaction() as connection:

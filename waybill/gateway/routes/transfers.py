@@ -25,7 +25,7 @@ from blocks.transfers.prepare import new_upload, storage_recipient
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import Credentials, GatewayResources, KeyHolder, Reader
 from waybill.gateway.errors import SAFE_HEADERS, HttpError, json_response
-from waybill.gateway.http.bounded_json import BODY_STATUSES, JsonRoute
+from waybill.gateway.http.bounded_json import BODY_STATUSES
 from waybill.gateway.http.params import After, Duration, Limit, Text, duration
 from waybill.gateway.http.requested_part import requested_part
 from waybill.gateway.openapi import ANY_CONTENT, errors
@@ -36,6 +36,7 @@ from waybill.gateway.transfer_access import (
     TokenParameter,
     admit_token,
 )
+from waybill.gateway.transfer_page_route import PageRoute, asks_for_page, page_of
 from waybill.gateway.transfer_response import TransferResponse
 from waybill.gateway.worker_access import WORKER_SESSION, bearer_of, has_session
 from waybill.services.transfers import (
@@ -50,7 +51,7 @@ from waybill.services.transfers import (
     with_token,
 )
 
-router = APIRouter(prefix=TRANSFERS_PATH, tags=["transfers"], route_class=JsonRoute)
+router = APIRouter(prefix=TRANSFERS_PATH, tags=["transfers"], route_class=PageRoute)
 
 TransferId = Annotated[str, Path(max_length=40, description="Id of the transfer.", examples=["trf_0123456789abcdef"])]
 TransferState = Literal["pending", "in_progress", "completed", "failed", "expired", "cancelled"]
@@ -62,7 +63,10 @@ _SCOPES: dict[Direction, str] = {"download": READ, "upload": WRITE}
 
 
 class NewDownload(BaseModel):
-    """A file that another machine is to fetch, encrypted for an age recipient or for a worker."""
+    """A file that another machine is to fetch, encrypted for an age recipient or for a worker.
+
+    Without both it is what an upload with `sealed_for` unknown has left, as its sender has sealed it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -218,11 +222,21 @@ async def list_(
 @router.get("/{transfer_id}/download", responses=_BYTES, response_class=Response)
 @router.head("/{transfer_id}/download", responses=_BYTES, response_class=Response, operation_id="fetch_head")
 async def fetch(
-    request: Request, resources: GatewayResources, token: PresentedToken, transfer_id: TransferId
+    request: Request,
+    resources: GatewayResources,
+    token: PresentedToken,
+    transfer_id: TransferId,
+    download: Annotated[bool, Query(description="The bytes, for browsers too.")] = False,
 ) -> Response:
-    """Return the bytes of a download, whole or one range of them: an age file for its recipient."""
+    """Return the bytes of a download, whole or one range of them: an age file for its recipient.
+
+    A browser (`Accept: text/html`) gets a page with name, size and commands instead, and begins no transfer.
+    """
     transfer, caller = await admit_token(request, resources, token, transfer_id, "download")
     await _require_bytes(resources, transfer)
+    if asks_for_page(request):
+        link = f"{resources.links.base_url}{TRANSFERS_PATH}/{transfer_id}/download?token={token}"
+        return page_of(transfer, link)
     artifact = await _artifact(resources, transfer)
     headers = {**SAFE_HEADERS, **download_headers(transfer)}
     part = requested_part(request, transfer.size or 0, headers["ETag"])
