@@ -32,7 +32,8 @@ from blocks.storage import open_backend
 from blocks.transfers import RESUME_GRACE, get_transfer
 from blocks.transfers.expiry import expire_transfers
 from blocks.transfers.progress import Progress
-from blocks.workers import get_worker, seal_session
+from blocks.workers import get_worker
+from blocks.workers.sessions import seal_session
 from tests.delivery.outbox_place import until
 from tests.gateway import CONTENT, Gateway, error_of, running_gateway
 from tests.s3 import S3Server
