@@ -33,6 +33,8 @@ from waybill.commands.output import (
 )
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from blocks.age import HybridRecipient, Identity, X25519Recipient
     from blocks.hand_over import Downloaded
     from blocks.hand_over.receiving import Link
@@ -70,8 +72,6 @@ def send(
 
     It is encrypted here, so the gateway cannot read it. Interrupted, the same command continues.
     """
-    from blocks.hand_over.sending import send_file, send_stored
-
     parse_duration(expires)
     stored = [read_id(name.removeprefix(_STORED)) if name.startswith(_STORED) else None for name in files]
     sealing = _sealing(to or [], passphrase=passphrase)
@@ -79,36 +79,51 @@ def send(
         raise InvalidOptions("a file in custody is handed to a key, not to a passphrase; name one with --to")
     access = _access(url, key_file)
 
-    async def send_all() -> tuple[list[Sent], list[tuple[str, WaybillError]]]:
-        sent: list[Sent] = []
-        failed: list[tuple[str, WaybillError]] = []
-        async with _gateway(*access) as gateway:
-            for name, file_id in zip(files, stored, strict=True):
-                try:
-                    if file_id is not None:
-                        made = await send_stored(gateway, str(file_id), sealing.names, expires_in=expires)
-                    else:
-                        with _bytes_shown(Path(name).name) as show:
-                            made = await send_file(
-                                gateway, typed_path(name), sealing, expires_in=expires, states=_states(), show=show
-                            )
-                except WaybillError as error:
-                    if len(files) == 1:
-                        raise
-                    failed.append((name, error))
-                    if not as_json:
-                        print_error(error, as_json=False)
-                    continue
-                sent.append(made)
-                if not as_json:
-                    _print_sent(made)
-        return sent, failed
-
-    sent, failed = asyncio.run(send_all())
+    items = list(zip(files, stored, strict=True))
+    sent, failed = asyncio.run(_send_all(items, sealing, access, expires_in=expires, as_json=as_json))
     if as_json:
         errors = [{"file": name, "code": type(error).__name__, "message": error.message} for name, error in failed]
         print_json({"sent": [one.as_json() for one in sent], "failed": errors})
     return 1 if failed else 0
+
+
+async def _send_all(
+    items: Sequence[tuple[str, UUID | None]],
+    sealing: Sealing,
+    access: tuple[str, str],
+    *,
+    expires_in: str,
+    as_json: bool,
+) -> tuple[list[Sent], list[tuple[str, WaybillError]]]:
+    """Send one file after the other; an error of one of several does not keep the others back."""
+    sent: list[Sent] = []
+    failed: list[tuple[str, WaybillError]] = []
+    async with _gateway(*access) as gateway:
+        for name, file_id in items:
+            try:
+                made = await _send_one(gateway, name, file_id, sealing, expires_in=expires_in)
+            except WaybillError as error:
+                if len(items) == 1:
+                    raise
+                failed.append((name, error))
+                if not as_json:
+                    print_error(error, as_json=False)
+                continue
+            sent.append(made)
+            if not as_json:
+                _print_sent(made)
+    return sent, failed
+
+
+async def _send_one(
+    gateway: GatewayAccess, name: str, file_id: UUID | None, sealing: Sealing, *, expires_in: str
+) -> Sent:
+    from blocks.hand_over.sending import send_file, send_stored
+
+    if file_id is not None:
+        return await send_stored(gateway, str(file_id), sealing.names, expires_in=expires_in)
+    with _bytes_shown(Path(name).name) as show:
+        return await send_file(gateway, typed_path(name), sealing, expires_in=expires_in, states=_states(), show=show)
 
 
 def receive(
