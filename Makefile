@@ -60,6 +60,8 @@ up: install
 test: install
 	@$(INSTALL); command -v age >/dev/null || install age || echo "the age command is not here and cannot be installed; pyrage is tested against instead"
 	@$(INSTALL); command -v curl >/dev/null || install curl || echo "the curl command is not here and cannot be installed; what is shown with it is left out"
+	@$(INSTALL); command -v wget >/dev/null || install wget || echo "the wget command is not here and cannot be installed; downloads are not resumed with it"
+	@$(INSTALL); command -v aria2c >/dev/null || install aria2 || echo "the aria2c command is not here and cannot be installed; downloads are not fetched by ranges at once with it"
 	@$(INSTALL); command -v nginx >/dev/null || install nginx-light || echo "nginx is not here and cannot be installed; the gateway is not tested behind it"
 	@$(INSTALL); command -v caddy >/dev/null || install caddy || echo "caddy is not here and cannot be installed; the gateway is not tested behind it"
 	@$(INSTALL); command -v chromium >/dev/null || command -v google-chrome >/dev/null || install --no-install-recommends chromium || echo "chromium is not here and cannot be installed; what a web page of another origin reaches is not tested"

@@ -129,6 +129,17 @@ COMMANDS = {
             "enroll": _command("worker:enroll", "Enrol this machine as a worker, with a code that works once."),
         },
     ),
+    "transfers": LazyCommands(
+        "Hand files to other machines and people, and watch that.",
+        {
+            "prepare": _command(
+                "transfers:prepare", "Prepare the download of a file, encrypted for a recipient or a worker."
+            ),
+            "list": _command("transfers:list_", "List transfers, newest first, also those that are over."),
+            "show": _command("transfers:show", "Show a transfer: its state, how far it is, and at which rate."),
+            "cancel": _command("transfers:cancel", "Cancel open transfers, and remove what has arrived of uploads."),
+        },
+    ),
     "webhooks": LazyCommands(
         "Notify other programs of events: endpoints, secrets, deliveries.",
         {

@@ -35,7 +35,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
     "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
-    "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md", "security.md", "README.md",
+    "transfers.md", "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md", "security.md",
+    "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
