@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.other_clock import variables_of_clock
 from tests.stack_driver import PATIENCE_SECONDS, plain_environment
 
 pytestmark = WITH_UP
@@ -25,12 +28,40 @@ print(code, *sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stder
 """
 
 
-def on_worker(folder: Path, *arguments: str, given: str = "") -> tuple[str, str]:
+BEATS = """
+import asyncio, sys, time
+from pathlib import Path
+import httpx
+from blocks.hand_over.session import WorkerSession
+from blocks.hand_over.worker_home import WorkerHome
+
+async def run():
+    async with httpx.AsyncClient(timeout=60) as client:
+        session = WorkerSession(WorkerHome(Path(sys.argv[1])), client)
+        for beat in range(3):
+            await session.heartbeat(version="1")
+            if beat == 1:
+                session._session = None  # as after two thirds of its time
+    print(time.time(), beat + 1)
+
+asyncio.run(run())
+"""
+
+
+def worker_environment(folder: Path, clock: Mapping[str, str]) -> dict[str, str]:
+    """Variables of an account that has *folder* alone, with another *clock*."""
+    packages = f"{Path.cwd()}:{clock.get('PYTHONPATH', '')}".rstrip(":")
+    return {**plain_environment(), "HOME": str(folder), **clock, "PYTHONPATH": packages}
+
+
+def on_worker(
+    folder: Path, *arguments: str, given: str = "", clock: Mapping[str, str] | None = None
+) -> tuple[str, str]:
     """Output of a command whose account has *folder* alone; its exit code, and which of these it has imported."""
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, NOT_FOR_WORKERS, *arguments],
-        env={**plain_environment(), "HOME": str(folder), "PYTHONPATH": str(Path.cwd())},
+        env=worker_environment(folder, clock or {}),
         cwd=folder, input=given, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True,
     )  # fmt: skip
     return done.stdout, done.stderr.splitlines()[-1]
@@ -70,6 +101,26 @@ def test_a_machine_is_enrolled_listed_labelled_and_revoked(waybill: CommandLine,
     )
     actions = [entry["action"] for entry in waybill.json("audit", "--hours", "1", "--limit", "1000")["entries"]]
     assert {"worker_invited", "worker_enrolled", "worker_labelled", "worker_revoked"} <= {*actions}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_worker_whose_clock_is_off_is_enrolled_and_heard(waybill: CommandLine, tmp_path: Path, hours: int) -> None:
+    """The session is opened, used twice and replaced in a process whose clock is an hour behind or ahead."""
+    name = f"off-{hours + 1}"
+    clock = variables_of_clock(tmp_path, hours * 3600)
+    folder = tmp_path / "machine"
+    code = waybill.json("worker", "invite", name)["code"]
+    for command in (("keygen",), ("enroll", waybill.gateway, code)):
+        assert on_worker(folder, "worker", *command, clock=clock)[1] == "0"
+    done = subprocess.run(
+        [sys.executable, "-c", BEATS, str(folder / ".waybill-worker")],
+        env=worker_environment(folder, clock),
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True,
+    )  # fmt: skip
+    seconds, beats = done.stdout.split()
+    assert abs(float(seconds) - time.time() - hours * 3600) < 600, "its clock was not off"
+    assert beats == "3"
+    waybill.run("worker", "revoke", name)
 
 
 def test_a_key_that_others_may_read_enrols_no_machine(waybill: CommandLine, tmp_path: Path) -> None:
