@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 import blocks.runs.prefect_api
 from tests.remote.door_place import DoorPlace, pid_of_server, running_door
-from tests.stack_driver import PATIENCE_SECONDS
+from tests.stack_driver import PATIENCE_SECONDS, eventually, plain_environment
 from waybill.worker.worker_processes import START_VARIABLE
 
 # By what a process that Prefect's worker has started is known here.
@@ -113,3 +114,25 @@ async def test_a_run_waits_for_prefect_that_stands_still(
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await place.wait_for_state(run))["type"] == "COMPLETED"
         assert (await door.get(f"/flow_runs/{run}")).status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_no_process_is_left_by_a_worker_that_was_ended_or_killed(
+    place: DoorPlace, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.remote.worker_program",
+        place.gateway, place.sessions.open(place.worker), place.worker.name, place.queue, str(tmp_path),
+        env={**plain_environment(), MARK: str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    try:
+        run = await place.waiting_run(tmp_path / "never")
+        # The program, Prefect's worker and the flow run.
+        assert len(processes_of(str(tmp_path))) >= 3
+    finally:
+        program.send_signal(number)
+        code = await program.wait()
+    await asyncio.to_thread(eventually, lambda: not processes_of(str(tmp_path)), "nothing of the worker is left")
+    if number == signal.SIGTERM:
+        assert code == 0
+        assert (await place.run(run))["state"]["type"] == "CRASHED"

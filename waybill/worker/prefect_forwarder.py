@@ -29,9 +29,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from blocks.errors import Transient, WaybillError
+from blocks.errors import PrefectUnavailable, Transient, WaybillError
 from blocks.runs.remote_stages import HEARTBEAT_EVENT, REMOTE_POOL
 from blocks.runtime.background_tasks import end_tasks
+from blocks.runtime.outage_log import OutageLog
 
 log = logging.getLogger("waybill.worker")
 
@@ -67,6 +68,7 @@ class PrefectForwarder:
         self._token = token
         self._secret = secrets.token_urlsafe(32)
         self._gives_runs = True
+        self._outage = OutageLog(log, "Prefect's worker")
         self.api_url = f"http://127.0.0.1:{port}/api"
         """The value of `PREFECT_API_URL` for Prefect's worker."""
 
@@ -132,12 +134,20 @@ class PrefectForwarder:
         try:
             answer = await self._ask(request.method, path, bytes(body))
         except (httpx.TransportError, Transient) as error:
-            log.warning("the gateway does not answer (%s); Prefect's worker waits for it", type(error).__name__)
+            self._outage.failed(error)
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway does not answer", _WAIT)
         except WaybillError as error:
             log.error("the gateway opens no session for this worker: %s", error.message)
             return _problem(HTTPStatus.FORBIDDEN, error.message)
-        return await _passed_back(answer)
+        if answer.status_code in _AWAY:
+            await answer.aclose()
+            self._outage.failed(PrefectUnavailable("the gateway or its Prefect server is away"))
+            return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway or its Prefect server is away", _WAIT)
+        self._outage.succeeded()
+        kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
+        return StreamingResponse(
+            answer.aiter_bytes(), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
+        )
 
     async def _ask(self, method: str, path: bytes, body: bytes) -> httpx.Response:
         """Return the gateway's response, unread. Asks again once with a new token if it does not accept the last."""
@@ -189,16 +199,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         """Leave them alone."""
         yield
-
-
-async def _passed_back(answer: httpx.Response) -> Response:
-    if answer.status_code in _AWAY:
-        await answer.aclose()
-        return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway or its Prefect server is away", _WAIT)
-    kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
-    return StreamingResponse(
-        answer.aiter_bytes(), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
-    )
 
 
 def _problem(status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> Response:

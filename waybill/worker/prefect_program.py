@@ -6,6 +6,7 @@ and it can be interrupted however it was started. See `waybill.worker.prefect_wo
 
 from __future__ import annotations
 
+import importlib
 import os
 import runpy
 import signal
@@ -29,8 +30,7 @@ def main() -> None:
     # Prefect ends its worker by SIGINT, which a job in the background of a script has inherited as ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, args=(os.environ[START_VARIABLE],), daemon=True).start()
-    import prefect  # noqa: F401 - it reads its settings now, and sets up what this process logs
-
+    importlib.import_module("prefect")  # it reads its settings now, and sets up what this process logs
     # For the flow runs, whose output is a pipe to this process: after its death the first line that Prefect logs there
     # ends the process (rich raises SystemExit for a broken pipe), before it has reported that the run crashed.
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
