@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
@@ -25,11 +25,12 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.remote_stages import REMOTE_POOL
 from tests.remote.waiting_flow import begun_of
 from tests.stack_driver import PATIENCE_SECONDS, prefect_login
-from waybill.gateway.errors import install_error_handlers
+from waybill.gateway.access import not_authenticated
+from waybill.gateway.errors import HttpError, install_error_handlers
 from waybill.gateway.routes.worker_prefect import PREFIX, router_for
 from waybill.gateway.server.server import GatewayServer
+from waybill.gateway.worker_access import bearer_of
 from waybill.gateway.worker_prefect import PrefectDoor
-from waybill.gateway.worker_sessions import WorkerIdentity
 from waybill.process.gateway_socket import address_of, listen
 from waybill.worker.prefect_forwarder import PrefectForwarder
 from waybill.worker.prefect_worker import WorkerOptions, keep_prefect_worker
@@ -38,15 +39,34 @@ _NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorkerIdentity:
+    """A worker that is enrolled."""
+
+    name: str
+    labels: frozenset[str]
+
+
 @dataclass
 class Sessions:
     """Sessions that a test opens and ends."""
 
     workers: dict[str, WorkerIdentity] = field(default_factory=dict[str, WorkerIdentity])
+    expired: set[str] = field(default_factory=set[str])
     opened: int = 0
 
-    async def check(self, token: str) -> WorkerIdentity | None:
-        return self.workers.get(token)
+    async def admit(self, request: Request) -> WorkerIdentity:
+        """The worker whose session the request has."""
+        token = bearer_of(request)
+        if token in self.expired:
+            raise HttpError(410, "SessionExpired", "this session has expired")
+        if token is None or token not in self.workers:
+            raise not_authenticated("this path needs the session of a worker")
+        return self.workers[token]
+
+    def expire_all(self) -> None:
+        """End the sessions that are open."""
+        self.expired |= self.workers.keys()
 
     def open(self, worker: WorkerIdentity) -> str:
         """The token of a new session."""
@@ -170,7 +190,7 @@ async def running_door(prefect_api: str) -> AsyncGenerator[DoorPlace]:
 
         app = FastAPI()
         install_error_handlers(app)
-        app.include_router(router_for(PrefectDoor(api, find_deployment), sessions))
+        app.include_router(router_for(PrefectDoor(api, find_deployment), sessions.admit))
         listener = listen("127.0.0.1", 0)
         ending = asyncio.Event()
         server = GatewayServer(app, ending.is_set)

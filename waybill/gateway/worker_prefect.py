@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from uuid import UUID
 
 import httpx
@@ -26,7 +26,6 @@ from blocks.runs.prefect_api import REFUSED, PrefectApi
 from blocks.runs.remote_stages import REMOTE_POOL
 from waybill.gateway import worker_prefect_rules as rules
 from waybill.gateway.worker_prefect_rules import Call, Refused, Request, Run
-from waybill.gateway.worker_sessions import WorkerIdentity
 
 # A deployment is made again when `waybill up` starts on another database, say.
 _DEPLOYMENT_SECONDS = 10.0
@@ -45,7 +44,21 @@ class PrefectAnswer:
     body: Any
 
 
-_Answering = Callable[[Request, object, WorkerIdentity], Awaitable[PrefectAnswer]]
+class DoorWorker(Protocol):
+    """The authenticated worker of a request."""
+
+    @property
+    def name(self) -> str:
+        """Its name, also with Prefect."""
+        ...
+
+    @property
+    def labels(self) -> Collection[str]:
+        """The work queues whose runs it may take."""
+        ...
+
+
+_Answering = Callable[[Request, object, DoorWorker], Awaitable[PrefectAnswer]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +104,17 @@ class PrefectDoor:
             Call.RESULT_STORAGE: self._result_storage,
         }
 
-    async def pass_on(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def pass_on(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         """Do what *worker* asks for. Raises `Refused`, `PrefectUnavailable`, `DeploymentMissing`."""
         return await self._answering[request.call](request, body, worker)
 
-    async def _pool(self, request: Request, _body: object, _worker: WorkerIdentity) -> PrefectAnswer:
+    async def _pool(self, request: Request, _body: object, _worker: DoorWorker) -> PrefectAnswer:
         return await self._send(request.method, request.path)
 
-    async def _queues(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _queues(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         return await self._send(request.method, request.path, rules.queues_body(body, worker.labels))
 
-    async def _queue(self, request: Request, _body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _queue(self, request: Request, _body: object, worker: DoorWorker) -> PrefectAnswer:
         answer = await self._send(request.method, request.path)
         if _is_found(answer) and (
             answer.body.get("work_pool_name") != REMOTE_POOL or answer.body.get("name") not in worker.labels
@@ -109,10 +122,10 @@ class PrefectDoor:
             raise Refused("this work queue is not one of this worker's labels")
         return answer
 
-    async def _heartbeat(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _heartbeat(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         return await self._send(request.method, request.path, rules.heartbeat_body(body, worker.name))
 
-    async def _scheduled(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _scheduled(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         answer = await self._send(request.method, request.path, rules.scheduled_body(body, worker.labels))
         if not _is_found(answer):
             return answer
@@ -122,17 +135,17 @@ class PrefectDoor:
         runs = [one for one in answer.body if one["flow_run"].get("deployment_id") == ours]
         return PrefectAnswer(status=answer.status, body=runs)
 
-    async def _read_deployment(self, request: Request, _body: object, _worker: WorkerIdentity) -> PrefectAnswer:
+    async def _read_deployment(self, request: Request, _body: object, _worker: DoorWorker) -> PrefectAnswer:
         if request.id != (await self._our_deployment()).id:
             raise Refused("workers read the deployment of their own flow runs alone")
         return await self._send(request.method, request.path)
 
-    async def _read_flow(self, request: Request, _body: object, _worker: WorkerIdentity) -> PrefectAnswer:
+    async def _read_flow(self, request: Request, _body: object, _worker: DoorWorker) -> PrefectAnswer:
         if request.id != (await self._our_deployment()).flow_id:
             raise Refused("workers read the flow of their own flow runs alone")
         return await self._send(request.method, request.path)
 
-    async def _read_run(self, request: Request, _body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _read_run(self, request: Request, _body: object, worker: DoorWorker) -> PrefectAnswer:
         answer = await self._send(request.method, request.path)
         if _is_found(answer):
             run = Run.of(answer.body)
@@ -140,7 +153,7 @@ class PrefectDoor:
             run.require_readable(worker.name)
         return answer
 
-    async def _read_runs(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _read_runs(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         ids, wanted = rules.runs_body(body)
         # Before Prefect is asked: whether a run is among the found ones says what state it is in.
         for run_id in ids:
@@ -148,19 +161,19 @@ class PrefectDoor:
                 (await self._look_up(run_id, worker)).require_readable(worker.name)
         return await self._send(request.method, request.path, wanted)
 
-    async def _change_run(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _change_run(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         change = rules.change_body(body)
         await self._require_held(request.id, worker)
         if not change:
             return PrefectAnswer(status=HTTPStatus.NO_CONTENT, body=None)
         return await self._send(request.method, request.path, change)
 
-    async def _label_run(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _label_run(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         labels = rules.labels_body(body, worker.name)
         await self._require_held(request.id, worker)
         return await self._send(request.method, request.path, labels)
 
-    async def _set_state(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _set_state(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         run = await self._look_up(request.id, worker)
         claims, proposal = rules.state_body(body, run)
         if not (claims and run.is_free):
@@ -172,7 +185,7 @@ class PrefectDoor:
             await self._send("PATCH", f"/flow_runs/{run.id}/labels", {rules.HOLDER: worker.name})
         return answer
 
-    async def _logs(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _logs(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         lines = rules.log_lines(body)
         # A worker that was too late for a run has logged that it would begin it; that is no reason to lose the rest.
         lost: set[str] = set()
@@ -187,7 +200,7 @@ class PrefectDoor:
             return PrefectAnswer(status=HTTPStatus.CREATED, body=None)
         return await self._send(request.method, request.path, kept)
 
-    async def _events(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _events(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         deployment = await self._our_deployment()
         events: list[dict[str, Any]] = []
         for run_id in dict.fromkeys(rules.heartbeat_events(body)):
@@ -203,12 +216,12 @@ class PrefectDoor:
             return PrefectAnswer(status=HTTPStatus.NO_CONTENT, body=None)
         return await self._send(request.method, request.path, events)
 
-    async def _new_artifact(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _new_artifact(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         run_id, artifact = rules.artifact_body(body)
         await self._require_held(run_id, worker)
         return await self._send(request.method, request.path, artifact)
 
-    async def _change_artifact(self, request: Request, body: object, worker: WorkerIdentity) -> PrefectAnswer:
+    async def _change_artifact(self, request: Request, body: object, worker: DoorWorker) -> PrefectAnswer:
         change = rules.artifact_change(body)
         artifact = await self._send("GET", request.path)
         if not _is_found(artifact):
@@ -218,18 +231,18 @@ class PrefectDoor:
         await self._require_held(UUID(artifact.body["flow_run_id"]), worker)
         return await self._send(request.method, request.path, change)
 
-    async def _result_storage(self, _request: Request, _body: object, _worker: WorkerIdentity) -> PrefectAnswer:
+    async def _result_storage(self, _request: Request, _body: object, _worker: DoorWorker) -> PrefectAnswer:
         # Results are not persisted, and a block that holds a place for them may hold its credentials too.
         return PrefectAnswer(status=HTTPStatus.OK, body={"default_result_storage_block_id": None})
 
-    def _is_fresh(self, worker: WorkerIdentity, run_id: UUID) -> bool:
+    def _is_fresh(self, worker: DoorWorker, run_id: UUID) -> bool:
         return self._clock() - self._held.get((worker.name, run_id), -_RUN_SECONDS) < _RUN_SECONDS
 
-    async def _require_held(self, run_id: UUID, worker: WorkerIdentity) -> None:
+    async def _require_held(self, run_id: UUID, worker: DoorWorker) -> None:
         if not self._is_fresh(worker, run_id):
             (await self._look_up(run_id, worker)).require_held(worker.name)
 
-    async def _look_up(self, run_id: UUID, worker: WorkerIdentity) -> Run:
+    async def _look_up(self, run_id: UUID, worker: DoorWorker) -> Run:
         """Return the run, which belongs to the worker's labels. Remembers for a moment that the worker has it."""
         answer = await self._send("GET", f"/flow_runs/{run_id}")
         if not _is_found(answer):

@@ -45,6 +45,8 @@ _MOST_BODY_BYTES = 1024 * 1024
 # long as it takes: a gateway that is away for an hour costs no run.
 _WAIT = {"Prefect-Maintenance": "true", "Retry-After": "2"}
 _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+# A session that the gateway does not know, and one that has expired.
+_NEW_SESSION = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.GONE})
 # Prefect answers in milliseconds; the gateway waits for it for five seconds.
 _ANSWER_SECONDS = 30.0
 _SHUTDOWN_SECONDS = 3
@@ -152,7 +154,7 @@ class PrefectForwarder:
     async def _ask(self, method: str, path: bytes, body: bytes) -> httpx.Response:
         """Return the gateway's response, unread. Asks again once with a new token if it does not accept the last."""
         answer = await self._ask_once(method, path, body, await self._token(renewed=False))
-        if answer.status_code != HTTPStatus.UNAUTHORIZED:
+        if answer.status_code not in _NEW_SESSION:
             return answer
         await answer.aclose()
         return await self._ask_once(method, path, body, await self._token(renewed=True))

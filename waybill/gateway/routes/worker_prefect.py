@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from waybill.gateway import worker_prefect_rules as rules
-from waybill.gateway.access import not_authenticated
 from waybill.gateway.errors import SAFE_HEADERS, HttpError
-from waybill.gateway.worker_prefect import PrefectDoor
-from waybill.gateway.worker_sessions import WorkerIdentity, WorkerSessions
+from waybill.gateway.worker_prefect import DoorWorker, PrefectDoor
 
 PREFIX = "/api/v1/workers/prefect/api"
 # Prefect's worker sends a batch of log lines at a time, and `waybill worker start` sets how long that may be.
@@ -22,13 +21,13 @@ _ARRIVAL_SECONDS = 10.0
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def router_for(door: PrefectDoor, sessions: WorkerSessions) -> APIRouter:
-    """Return the routes of *door*, for the workers of *sessions*."""
+def router_for(door: PrefectDoor, admit: Callable[[Request], Awaitable[DoorWorker]]) -> APIRouter:
+    """Return the routes of *door*. *admit* authenticates the worker of a request, as `WorkerGate.admit` does."""
     router = APIRouter()
 
     @router.api_route(f"{PREFIX}/{{path:path}}", methods=_METHODS, include_in_schema=False)
     async def prefect(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction] - FastAPI calls it
-        worker = await _worker_of(request, sessions)
+        worker = await admit(request)
         try:
             asked = rules.request_of(request.method, _path_of(request))
             answer = await door.pass_on(asked, await _body_of(request), worker)
@@ -41,15 +40,6 @@ def router_for(door: PrefectDoor, sessions: WorkerSessions) -> APIRouter:
         )
 
     return router
-
-
-async def _worker_of(request: Request, sessions: WorkerSessions) -> WorkerIdentity:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    worker = await sessions.check(token.strip()) if scheme.lower() == "bearer" and token.strip() else None
-    if worker is None:
-        raise not_authenticated("this path needs the session of a worker; 'waybill worker start' opens one")
-    request.state.actor = f"worker:{worker.name}"
-    return worker
 
 
 def _path_of(request: Request) -> str:
