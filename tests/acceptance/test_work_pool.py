@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import httpx
 import psycopg
 import pytest
 
+from blocks.runs.remote_stages import REMOTE_POOL
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import plain_environment, prefect_login, prefect_variables
 from tests.webhooks import Receiver
@@ -98,10 +100,11 @@ def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str
 def test_all_deployments_run_on_a_work_pool(
     environment: dict[str, str], prefect_alone: str, database_url: str, receiver: Receiver, tmp_path: Path
 ) -> None:
-    prefect(environment, "work-pool", "create", POOL, "--type", "process")
+    for pool in (POOL, REMOTE_POOL):
+        prefect(environment, "work-pool", "create", pool, "--type", "process")
     prefect(environment, "--no-prompt", "deploy", "--all")
     found = deployments(prefect_alone)
-    assert {(one["entrypoint"].split(":")[1], one["name"]) for one in found} == {
+    assert {(re.split("[.:]", one["entrypoint"])[-1], one["name"]) for one in found} == {
         ("process_documents", "waybill"),
         ("expire_artifacts", "nightly"),
         ("expire_artifacts", "hourly"),
@@ -110,7 +113,10 @@ def test_all_deployments_run_on_a_work_pool(
         ("trim_history", "nightly"),
         ("deliver_webhooks", "deliver-webhooks"),
         ("reconcile_events", "reconcile-events"),
+        ("run_stage", "remote"),
     }
+    (remote,) = [one for one in found if one["name"] == "remote"]
+    assert (remote["path"], remote["pull_steps"], remote["work_pool_name"]) == (None, [], REMOTE_POOL)
     for one in found:  # its schedule: a run of this minute would leave no room for the one that is asked for here
         call("POST", f"{prefect_alone}/deployments/{one['id']}/pause_deployment")
     document = tmp_path / "letter.md"

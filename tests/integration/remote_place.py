@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -13,9 +13,7 @@ from uuid import UUID, uuid4
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.exceptions import ObjectAlreadyExists
 
 from blocks.assignments import (
     Assignment,
@@ -30,23 +28,22 @@ from blocks.assignments import (
 from blocks.catalog import Draft
 from blocks.custody import Custody
 from blocks.open_custody import open_custody
+from blocks.runs.ownership import read_owner
 from blocks.settings import Settings
 from blocks.transfers import NewTransfer, create_transfer, end_transfer
 from flows.process import process_documents
 from tests.delivery.outbox_place import until
+from waybill.stack.deployments import project_directory, read_deployments
+from waybill.stack.remote_deployment import register_remote
 
 LABEL = "gpu"
-POOL = "waybill-remote"
 
 
-async def register_remote(client: PrefectClient) -> None:
-    """The deployment that remote stages are runs of, in its work pool."""
-    with suppress(ObjectAlreadyExists):
-        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    flow_id = await client.create_flow_from_name("run-stage")
-    await client.create_deployment(
-        flow_id, "remote", work_pool_name=POOL, entrypoint="flows.remote.run_stage", enforce_parameter_schema=False
-    )
+async def register(client: PrefectClient, settings: Settings) -> None:
+    """What `waybill up` registers for remote stages, under a name of this home's own."""
+    (deployment,) = [one for one in read_deployments(project_directory()) if one.is_remote]
+    owner = await read_owner(settings)
+    await register_remote(client, deployment, owner, name=f"remote-{owner.home}")
 
 
 @dataclass(frozen=True)

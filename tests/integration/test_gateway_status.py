@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.flows import load_flow_from_entrypoint
 from prefect.states import AwaitingRetry, Completed, Crashed, Pending, Running
 
 from blocks.catalog import Catalog
@@ -214,9 +214,7 @@ async def test_runs_that_are_not_there_or_not_ours_are_404(gateway: Gateway, cli
 
 
 def test_every_deployed_flow_is_one_of_ours() -> None:
-    entrypoints = [one.entrypoint.partition(":") for one in read_deployments(project_directory())]
-    modules = [import_module(path.removesuffix(".py").replace("/", ".")) for path, _, _ in entrypoints]
-    names = {getattr(module, name).name for module, (_, _, name) in zip(modules, entrypoints, strict=True)}
+    names = {load_flow_from_entrypoint(one.entrypoint).name for one in read_deployments(project_directory())}
     assert names <= set(OUR_FLOWS)
 
 

@@ -15,6 +15,8 @@ from prefect.exceptions import ParameterTypeError
 
 from blocks.assignments import MAX_ATTEMPTS, NewAssignment, NewJob, create_assignment, give_back, renew
 from blocks.errors import AssignmentLost, InvalidOptions
+from blocks.runs.ownership import read_owner
+from blocks.runs.remote_stages import REMOTE_POOL
 from blocks.settings import Settings
 from tasks.contract import DocumentInfo
 from tasks.job import Job
@@ -27,7 +29,7 @@ from tests.integration.remote_place import (
     RemotePlace,
     output_draft,
     process,
-    register_remote,
+    register,
     remote_runs_of,
 )
 from tests.stages.hostile import HOSTILE
@@ -37,7 +39,7 @@ HOSTILE_ON = {"hostile": LABEL}
 
 @pytest.fixture
 async def place(settings: Settings, client: PrefectClient) -> AsyncIterator[RemotePlace]:
-    await register_remote(client)
+    await register(client, settings)
     async with RemotePlace.open(settings, "one", "two", "three") as opened:
         yield opened
 
@@ -54,6 +56,20 @@ async def nothing_is_left(place: RemotePlace) -> None:
     assert await place.execute("select * from assignments where state in ('waiting', 'claimed')") == []
     assert await place.execute("select * from transfers where state in ('pending', 'in_progress')") == []
     assert await place.execute("select * from artifacts where kind = 'transfer' and state = 'available'") == []
+
+
+async def test_the_deployment_has_nothing_of_this_machine_and_may_be_registered_again(
+    place: RemotePlace, client: PrefectClient
+) -> None:
+    await register(client, place.settings)
+    owner = await read_owner(place.settings)
+    found = await client.read_deployment_by_name(f"run-stage/remote-{owner.home}")
+    assert (found.entrypoint, found.path, found.pull_steps) == ("flows.remote.run_stage", None, [])
+    assert (found.work_pool_name, found.global_concurrency_limit) == (REMOTE_POOL, None)
+    assert set((found.parameter_openapi_schema or {})["properties"]) == {"ticket"}
+    pool = await client.read_work_pool(REMOTE_POOL)
+    assert pool.type == "process"
+    assert pool.base_job_template["job_configuration"]
 
 
 async def test_a_stage_runs_where_it_was_asked_to_and_its_output_is_like_any_other(

@@ -11,14 +11,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blocks.errors import StackUnavailable
+from blocks.runs.remote_stages import REMOTE_POOL
 
 # What `waybill up` does all the time by itself. Served with their schedules off: a run every minute that finds nothing
 # to do is two processes a minute, and three thousand runs a day in a history that people look for their documents in.
 DONE_BY_UP = frozenset({"flows/webhooks.py:deliver_webhooks", "flows/webhooks.py:reconcile_events"})
 
 
+class _WorkPool(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str | None = None
+
+
 class Deployment(BaseModel):
-    """One entry of ``deployments``. Work pool and pull steps are for `prefect deploy` and not read here."""
+    """One entry of ``deployments``. Pull steps are for `prefect deploy` and not read here."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -33,6 +40,12 @@ class Deployment(BaseModel):
     # A number, or limit and collision_strategy.
     concurrency_limit: int | dict[str, Any] | None = None
     enforce_parameter_schema: bool = True
+    work_pool: _WorkPool = _WorkPool()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether remote workers run it; all others are served by `waybill up` itself, whatever their pool."""
+        return self.work_pool.name == REMOTE_POOL
 
 
 class _ProjectFile(BaseModel):

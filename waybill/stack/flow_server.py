@@ -22,6 +22,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
 from prefect.runner import Runner
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
@@ -38,6 +39,7 @@ from waybill.stack.automations import patience, stop_watching, watch_heartbeats
 from waybill.stack.cancellations import finish_cancellations
 from waybill.stack.deployments import DONE_BY_UP, Deployment, project_directory, read_deployments
 from waybill.stack.interrupted_runs import PersistentRunner, resume_interrupted_runs
+from waybill.stack.remote_deployment import register_remote
 from waybill.stack.unreadable_runs import fail_unreadable_runs
 
 _LOG = logging.getLogger("waybill.stack")
@@ -53,8 +55,10 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
     owner = await read_owner(current_settings())
     runner = make_runner(current_settings().home)
     async with get_client() as client:
-        served = [await _runner_deployment(client, project, each, owner) for each in deployments]
+        served = [await _runner_deployment(client, project, one, owner) for one in deployments if not one.is_remote]
         ids = [await runner.aadd_deployment(each) for each in served]
+        for remote in (one for one in deployments if one.is_remote):
+            await _register_remote(client, remote, owner)
         # First the automation, which forgets what it has expected of the runs that now go on.
         # By the names of the flows and not of the deployments, so that runs of `waybill process` are watched too.
         await watch_heartbeats(client, OUR_FLOWS, patience(), owner)
@@ -117,6 +121,13 @@ async def _runner_deployment(
         served.name = f"{served.name}-{owner.home}"
         _LOG.warning("another home has the deployment %s; this one has %s", deployment.name, served.name)
     return served
+
+
+async def _register_remote(client: PrefectClient, deployment: Deployment, owner: Owner) -> None:
+    flow_name = load_flow_from_entrypoint(deployment.entrypoint).name
+    taken = await _is_taken(client, f"{flow_name}/{deployment.name}", owner)
+    name = f"{deployment.name}-{owner.home}" if taken else deployment.name
+    await register_remote(client, deployment, owner, name=name)
 
 
 async def _is_taken(client: PrefectClient, name: str, owner: Owner) -> bool:
