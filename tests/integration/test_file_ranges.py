@@ -327,6 +327,23 @@ async def test_a_client_that_goes_ends_the_response(large: Path, way: str) -> No
         await eventually(lambda: served.connections == 0, "the connection is closed")
 
 
+@pytest.mark.parametrize("way", ["kernel", "read"])
+async def test_an_error_while_progress_is_noted_breaks_the_connection(large: Path, way: str) -> None:
+    class Refusing(Sent):
+        def note_progress(self, first_byte: int, beyond: int) -> None:
+            super().note_progress(first_byte, beyond)
+            raise ValueError
+
+    sent = Refusing()
+    app: ASGIApp = application(sent, lambda: large, LARGE_BYTES)
+    async with serving(without_kernel(app) if way == "read" else app) as served:
+        reader, _ = await served.connect()
+        assert (await head_of(reader)).startswith(b"HTTP/1.1 200 ")
+        assert len(await rest_of(reader)) < LARGE_BYTES
+        await sent.ended()
+    assert sent.ends == [False]
+
+
 async def test_a_client_that_resets_the_connection_while_bytes_flow_ends_the_response(large: Path) -> None:
     sent = Sent()
     async with serving(application(sent, lambda: large, LARGE_BYTES)) as served:

@@ -53,14 +53,24 @@ class FileRangeSending:
         self._loop = asyncio.get_running_loop()
         self._has_room: asyncio.Future[None] | None = None
         self._is_stopped = False
+        self._refusal: Exception | None = None
         self.sent_bytes = 0
         self.is_clients_turn = False
 
     async def run(self, threads: Executor) -> None:
         """Send everything, in turns of *threads*. No thread uses the file after this call, also when cancelled.
 
-        Raises `ClientGone`, `ContentMismatch` if the file is too short, and `OSError` if it cannot be read.
+        Raises `ClientGone`, `ContentMismatch` if the file is too short, `OSError` if it cannot be read, and what
+        *on_sent* raises, which ends it too.
         """
+        try:
+            await self._take_turns(threads)
+        finally:
+            self._note_sent()
+            if self._refusal is not None:
+                raise self._refusal
+
+    async def _take_turns(self, threads: Executor) -> None:
         try:
             while self.sent_bytes < self._count:
                 await in_thread(self._take_turn, threads)
@@ -72,8 +82,6 @@ class FileRangeSending:
             if not isinstance(exc, ClientGone) and (isinstance(exc, ConnectionError) or exc.errno in _UNREACHABLE):
                 raise ClientGone from exc
             raise
-        finally:
-            self._note_sent()
 
     def stop(self) -> None:
         """Have `run` raise `ClientGone`: the connection is closed."""
@@ -109,7 +117,11 @@ class FileRangeSending:
         sent = self.sent_bytes
         if sent > self._noted_bytes:
             self._noted_bytes, self._noted_at = sent, time.monotonic()
-            self._on_sent(sent)
+            try:
+                self._on_sent(sent)
+            except Exception as exc:  # noqa: BLE001 - raised by `run`; here it would only be logged
+                self._refusal = exc
+                self.stop()
 
     async def _wait_for_room(self) -> None:
         self._has_room = self._loop.create_future()
