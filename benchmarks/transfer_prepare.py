@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import tempfile
@@ -49,6 +50,7 @@ def main() -> int:
             began = time.perf_counter()
             file_id = str(asyncio.run(stored(settings, addresses.database_url, source)).file_id)
             encrypting = time.perf_counter() - began
+            os.sync()  # the disk is still writing the file, and the catalogue would wait for it
             key = asyncio.run(made_key(addresses.database_url))
             with gateway_process(settings.home, addresses.database_url) as gateway:
                 return report(prepared(gateway.url, key, file_id, arguments.times), encrypting)

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID, uuid4
@@ -243,18 +243,21 @@ class Custody:
                 await asyncio.to_thread(content.close)
 
     @asynccontextmanager
-    async def open_stored(self, artifact: Artifact) -> AsyncGenerator[tuple[Artifact, BinaryIO]]:
+    async def open_stored(
+        self, artifact: Artifact, *, briefly: bool = False
+    ) -> AsyncGenerator[tuple[Artifact, BinaryIO]]:
         """Open the stored bytes as they lie, for the length of the block; needs no key for them.
 
-        The artifact is that of the catalogue now, which may have moved. A caller that finds damage raises it in the
+        The artifact is that of the catalogue now, which may have moved. For one small read (*briefly*) no lease is
+        written. A caller that finds damage raises it in the
         block. Raises `BlobMissing`, `ArtifactGone`, `ContentMismatch`, `StorageUnavailable`.
         """
 
         async def opened(found: Artifact) -> tuple[Artifact, BinaryIO]:
             return found, await in_thread(lambda _: self.backend.open(found.location))
 
-        async with self.open_reads.reading(artifact):
-            found, stream = await self._reading(artifact, opened)
+        async with nullcontext() if briefly else self.open_reads.reading(artifact):
+            found, stream = await self._reading(artifact, opened, briefly=briefly)
             try:
                 yield found, stream
             except (ContentMismatch, BlobMissing) as damage:
@@ -308,7 +311,9 @@ class Custody:
         """Return the path or URL of the stored bytes."""
         return self.backend.locate(artifact.location)
 
-    async def _reading(self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]]) -> T:
+    async def _reading(
+        self, artifact: Artifact, act: Callable[[Artifact], Awaitable[T]], *, briefly: bool = False
+    ) -> T:
         """Read stored bytes with *act*, and let no run of the retention remove them; record damage in the catalogue.
 
         Missing bytes may just have moved: then retry at the location that the catalogue has now.
@@ -316,7 +321,7 @@ class Custody:
         if not self.keys.opens(artifact.encrypted_for):
             await self.look_for_new_keys()
         try:
-            async with self.open_reads.reading(artifact):
+            async with nullcontext() if briefly else self.open_reads.reading(artifact):
                 try:
                     return await act(artifact)
                 except BlobMissing:

@@ -205,7 +205,7 @@ async def _rewrapped(custody: Custody, stored: Artifact, artifact: Artifact, rec
             require_size(found, stream)
             return rewrap(old, custody.keys.identities, receiver.recipients), len(old)
 
-    async with custody.open_stored(stored) as (found, stream):
+    async with custody.open_stored(stored, briefly=True) as (found, stream):
         header, replaced_bytes = await in_thread(lambda _: rewrapped(found, stream))
     return _download(found, artifact, receiver, header=header, replaced_bytes=replaced_bytes)
 
