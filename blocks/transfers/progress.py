@@ -54,6 +54,7 @@ class _Track:
     has_written: bool = False
     rate: float | None = None
     is_over: bool = False
+    blocks: set[asyncio.Timeout] = field(default_factory=set[asyncio.Timeout])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -69,22 +70,21 @@ class _Track:
         if self.done_bytes < (self.transfer.size or 0) <= self.done_bytes + self.sent_bytes:
             self.hurry.set()
 
+    def end(self) -> None:
+        """Break off its requests, and let there be no others."""
+        self.is_over = True
+        for block in self.blocks:
+            block.reschedule(0.0)
+
 
 class Meter:
-    """Takes the progress of one request. `add` costs next to nothing and never waits."""
+    """Takes the progress of one request. `add` costs next to nothing, never waits and never fails."""
 
     def __init__(self, track: _Track) -> None:
         self._track = track
 
     def add(self, first: int, beyond: int) -> None:
-        """Note that the bytes of the transfer from *first* up to *beyond* have been sent.
-
-        Raises `TransferOver` when the transfer has been cancelled or has ended otherwise: nothing more is to be sent.
-        """
-        if self._track.is_over:
-            raise TransferOver(
-                f"transfer {self._track.transfer.transfer_id} is over", transfer_id=self._track.transfer.transfer_id
-            )
+        """Note that the bytes of the transfer from *first* up to *beyond* have been sent."""
         if first < beyond:
             self._track.add(first, beyond)
 
@@ -114,11 +114,25 @@ class ProgressWriter:
 
     @asynccontextmanager
     async def following(self, transfer: Transfer) -> AsyncGenerator[Meter]:
-        """Take the progress of one request for the block."""
+        """Take the progress of one request for the block.
+
+        The block is cancelled, and this raises `TransferOver`, when the transfer is cancelled or ends otherwise.
+        """
         track = self._tracks.get(transfer.transfer_id) or self._begin(transfer)
         track.requests += 1
         try:
-            yield Meter(track)
+            async with asyncio.timeout(0.0 if track.is_over else None) as block:
+                track.blocks.add(block)
+                try:
+                    yield Meter(track)
+                finally:
+                    track.blocks.discard(block)
+        except TimeoutError:
+            if track.is_over:
+                raise TransferOver(
+                    f"transfer {transfer.transfer_id} is over", transfer_id=transfer.transfer_id
+                ) from None
+            raise
         finally:
             track.requests -= 1
             track.changed.set()
@@ -127,7 +141,7 @@ class ProgressWriter:
         """Let requests of a transfer that is over send nothing more. In other processes they learn of it themselves."""
         track = self._tracks.get(transfer_id)
         if track is not None:
-            track.is_over = True
+            track.end()
 
     async def flush(self, transfer_id: str) -> None:
         """Write what is not written of a transfer now. Raises `CatalogUnavailable`; then it stays for later."""
@@ -192,7 +206,7 @@ class ProgressWriter:
                 raise
             track.written_at, track.rate, track.has_written = now, rate, True
             if done_bytes is None:
-                track.is_over = True
+                track.end()
                 return
             track.done_bytes = done_bytes
         self._observe(Progress(transfer=track.transfer, done_bytes=done_bytes, bytes_per_second=rate))

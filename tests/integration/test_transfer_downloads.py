@@ -281,18 +281,25 @@ async def test_a_cancelled_download_is_stopped_and_one_in_its_grace_is_not(place
     cancelled, completed = [await handed_over(place, artifact) for _ in range(2)]
     writer = ProgressWriter(place.catalog, NO_LINKS, pause_seconds=3600)
     assert completed.size is not None
-    async with writer.following(cancelled) as meter, writer.following(completed) as other:
+
+    async def send_for_ever() -> None:
+        async with writer.following(cancelled) as meter:
+            meter.add(0, 100)
+            await asyncio.Event().wait()
+
+    sending = asyncio.create_task(send_for_ever())
+    async with writer.following(completed) as other:
+        await asyncio.sleep(0)
         async with place.catalog.transaction() as connection:
             await end_with_event(connection, cancelled.transfer_id, "cancelled", NO_LINKS)
-        meter.add(0, 100)
         await writer.flush(cancelled.transfer_id)
         with pytest.raises(TransferOver):
-            meter.add(100, 200)
+            await sending
         other.add(0, completed.size)
         await writer.flush(completed.transfer_id)
         other.add(0, 100)
         await writer.flush(completed.transfer_id)
-        other.add(0, 100)
+        await asyncio.sleep(0)
     await writer.close()
     assert [name for name, _ in await events(place)] == ["transfer_completed"]
 
