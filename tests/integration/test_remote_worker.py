@@ -59,6 +59,8 @@ async def test_a_run_of_its_label_completes_and_no_other_is_given_out(
         assert secret not in variables, "the worker has Prefect's credential, or its own session, in its environment"
     for never in (other, foreign):
         assert (await place.run(never))["state"]["type"] == "SCHEDULED"
+    artifacts = await place.prefect.post("/artifacts/filter", json={"artifacts": {"flow_run_id": {"any_": [run]}}})
+    assert [(one["type"], one["data"], one["description"]) for one in artifacts.json()] == [("progress", 100.0, "done")]
     events = await place.prefect.post(
         "/events/filter", json={"filter": {"any_resource": {"id": [f"prefect.flow-run.{run}"]}}}
     )
