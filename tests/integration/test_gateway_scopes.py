@@ -26,13 +26,16 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     status,
+    transfer_parts,
+    transfer_uploads,
     transfers,
     webhooks,
     workers,
 )
 
 _RESOURCES = (
-    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, transfers, webhooks, workers,
+    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, transfer_parts,
+    transfer_uploads, transfers, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)

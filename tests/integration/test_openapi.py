@@ -101,6 +101,19 @@ async def test_every_answer_is_as_described(gateway: Gateway, tmp_path: Path, kn
     assert "Fuzzing" in output and "Tested: " in output
 
 
+async def test_every_answer_to_an_upload_is_as_described(gateway: Gateway, tmp_path: Path) -> None:
+    """With the token of an upload, which wrong bytes end at some time: before and after that."""
+    wanted = {"direction": "upload", "filename": "report.pdf", "sealed_for": "unknown"}
+    headers = await gateway.headers("write")
+    made = (await gateway.client.post("/api/v1/transfers", json=wanted, headers=headers)).json()
+    (tmp_path / "schemathesis.toml").write_text(f'[parameters]\n"path.transfer_id" = "{made["transfer_id"]}"\n')
+    only = ("--include-path-regex", "/upload", "--exclude-path", "/api/v1/files/upload", "--exclude-method", "DELETE")
+    token = {"Authorization": f"Bearer {made['token']}"}
+    code, output = await schemathesis(gateway, tmp_path, token, "--phases", "examples,coverage,fuzzing", *only)
+    assert code == 0, output[-12_000:]
+    assert "Fuzzing" in output and "Tested: " in output
+
+
 async def test_the_description_is_complete(gateway: Gateway) -> None:
     described: dict[str, Any] = (await gateway.client.get("/api/v1/openapi.json")).json()
     assert '"ArtifactNotFound"' in json.dumps(described)

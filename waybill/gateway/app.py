@@ -7,6 +7,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
+from waybill.gateway.http import tus
 from waybill.gateway.http.head_requests import HeadAsGet
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
@@ -23,12 +24,17 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     status,
+    transfer_parts,
+    transfer_uploads,
     transfers,
     webhooks,
     workers,
 )
 
 API = "/api/v1"
+
+# Request headers that scripts of other sites may send.
+_ALLOWED_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Range", "X-Request-ID")
 
 # Response headers that scripts of other sites may read, in addition to those that browsers always let them read.
 _EXPOSED_HEADERS = (
@@ -57,8 +63,8 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
     install_error_handlers(app)
     routes = (
-        ingest, downloads, retention, files, keeping, exports, transfers, status, webhooks, workers, assignments, audit,
-        health, metrics,
+        ingest, downloads, retention, files, keeping, exports, transfers, transfer_uploads, transfer_parts, status,
+        webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)
@@ -66,9 +72,9 @@ def create_app(resources: Resources) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(resources.settings.cors_origins),
-            allow_methods=["GET", "HEAD", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Range", "Range", "X-Request-ID"],
-            expose_headers=_EXPOSED_HEADERS,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[*_ALLOWED_HEADERS, *tus.REQUEST_HEADERS],
+            expose_headers=[*_EXPOSED_HEADERS, *tus.RESPONSE_HEADERS],
         )
     app.add_middleware(HeadAsGet)
     # Added last, so that it is outermost and logs what the others answer.

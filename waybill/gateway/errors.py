@@ -7,7 +7,7 @@ errors are logged; the client gets their kind, and nothing of paths, hosts or co
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -59,6 +59,7 @@ from blocks.errors import (
     TransferOver,
     Transient,
     UnreadableDocument,
+    UploadRefused,
     WaybillError,
     WorkerExists,
     WorkerNotFound,
@@ -79,7 +80,7 @@ SAFE_HEADERS = {
 
 # Long enough for a database to restart, short enough for a person.
 RETRY_AFTER_SECONDS = 5
-_TRY_AGAIN = frozenset({429, 503})
+_TRY_AGAIN = frozenset({423, 429, 503})
 
 # As nginx counts it: the client disconnected before the response began. No client ever sees this status.
 CLIENT_DISCONNECTED = 499
@@ -113,6 +114,7 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     EnrolmentRefused: (410, None),
     TransferOver: (410, None),
     TransferNotFound: (404, "there is no transfer with this id, or it was removed from the history"),
+    UploadRefused: (422, None),
     TransferConflict: (409, None),
     TransferLocked: (423, None),
     InvalidOptions: (422, None),
@@ -172,7 +174,7 @@ def error_response(
 ) -> Response:
     """Return an error in the shape of all errors. *code* is for programs, *message* for people.
 
-    A 429 and a 503 have `Retry-After`, by default `RETRY_AFTER_SECONDS`.
+    A 423, a 429 and a 503 have `Retry-After`, by default `RETRY_AFTER_SECONDS`.
     """
     error = {"code": code, "message": message, "detail": dict(detail or {})}
     again = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status in _TRY_AGAIN else {}
@@ -186,6 +188,15 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _framework_error)
     app.add_exception_handler(ClientDisconnect, _client_disconnected)
+
+
+async def response_to(request: Request, error: Exception) -> Response:
+    """Return the response to *error*, for a route that adds something to it. Raises *error* if nothing answers it."""
+    handlers = cast("FastAPI", request.app).exception_handlers
+    handler = next((handlers[kind] for kind in type(error).__mro__ if kind in handlers), None)
+    if handler is None:
+        raise error
+    return await cast("Callable[[Request, Exception], Awaitable[Response]]", handler)(request, error)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from blocks.catalog import Timeouts
+from blocks.catalog import OutputLocks, Timeouts
 from blocks.custody import Custody
 from blocks.links import LinkKeys, Links
 from blocks.runs.prefect_api import PrefectApi
@@ -15,6 +15,8 @@ from blocks.runs.prefect_lists import UnreadableRuns
 from blocks.runtime.background_tasks import running
 from blocks.settings import Settings
 from blocks.transfers import TransferTokens
+from blocks.transfers.incoming import IncomingUploads
+from blocks.transfers.locks import TransferLocks
 from blocks.transfers.progress import ProgressWriter
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.send.address import AddressGuard, Resolver
@@ -68,6 +70,8 @@ class Resources:
     transfer_progress: ProgressWriter
     transfer_artifacts: TransferArtifacts
     """Shows the progress of long transfers in Prefect; `transfer_progress` reports that of downloads to it."""
+    incoming: IncomingUploads
+    """The uploads of transfers."""
 
 
 @asynccontextmanager
@@ -84,6 +88,7 @@ async def open_resources(
         PrefectApi.open(prefect_api) as prefect,
         _artifacts(prefect) as artifacts,
         _progress(custody, event_links, artifacts) as progress,
+        _incoming(settings, custody, event_links, progress) as incoming,
     ):
         yield Resources(
             settings=settings,
@@ -109,6 +114,7 @@ async def open_resources(
             transfer_tokens=TransferTokens(LinkKeys(settings.resolved_link_keys_file)),
             transfer_progress=progress,
             transfer_artifacts=artifacts,
+            incoming=incoming,
         )
 
 
@@ -128,3 +134,23 @@ async def _progress(
         yield writer
     finally:
         await writer.close()
+
+
+@asynccontextmanager
+async def _incoming(
+    settings: Settings, custody: Custody, links: EventLinks, progress: ProgressWriter
+) -> AsyncGenerator[IncomingUploads]:
+    async with OutputLocks.open(settings.required_database_url) as session:
+        uploads = IncomingUploads(
+            custody,
+            links,
+            progress,
+            TransferLocks(session),
+            scratch=settings.home / "incoming",
+            keep_for=settings.retention.period("transfer"),
+            max_bytes=settings.max_upload_mib * 2**20,
+        )
+        try:
+            yield uploads
+        finally:
+            uploads.close()

@@ -113,8 +113,8 @@ async def upload_form(
 
         events = form_events(request, fields=fields, files=("file",))
         if store:  # a place before the first read of the body, which sends "100 Continue"
-            place = await until_done.enter_async_context(_upload_place(resources, holder))
-            async with _while_receiving(place):
+            place = await until_done.enter_async_context(upload_place(resources, holder))
+            async with while_receiving(place):
                 await _receive(form, events, begin, check_field, max_bytes, place)
         else:
             await _receive(form, events, begin, check_field, max_bytes, None)
@@ -210,7 +210,7 @@ def _draft(filename: str, settings: Settings) -> Draft:
 
 
 @asynccontextmanager
-async def _upload_place(resources: Resources, holder: str) -> AsyncGenerator[Place]:
+async def upload_place(resources: Resources, holder: str) -> AsyncGenerator[Place]:
     """Hold one of the `MOST_UPLOADS` places; raise `HttpError` (503) when there is none within `_SLOT_WAIT_SECONDS`."""
     try:
         async with resources.uploads.place(holder, wait_seconds=_SLOT_WAIT_SECONDS) as place:
@@ -220,13 +220,13 @@ async def _upload_place(resources: Resources, holder: str) -> AsyncGenerator[Pla
 
 
 @asynccontextmanager
-async def _while_receiving(place: Place) -> AsyncGenerator[None]:
+async def while_receiving(place: Place) -> AsyncGenerator[None]:
     """Answer 503 if the place is given to another API key within the block."""
     try:
         async with place.revocable():
             yield
     except PlaceLost:
-        message = "this API key has more uploads in progress than its share, and others wait; this one was the slowest"
+        message = "this sender has more uploads in progress than its share, and others wait; this one was the slowest"
         raise HttpError(503, "UploadDisplaced", f"{message}: try again in a moment") from None
 
 
