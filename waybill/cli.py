@@ -118,7 +118,7 @@ COMMANDS = {
         {"rebuild": _command("catalog:rebuild", "Restore the catalogue from the manifests of stored files.")},
     ),
     "worker": LazyCommands(
-        "Remote workers: invite, list, label and revoke them; enrol this machine as one.",
+        "Remote workers: invite, list, label and revoke them; be one on this machine.",
         {
             "invite": _command("worker:invite", "Print a code that enrols one worker, this once."),
             "list": _command("worker:list_", "List remote workers: labels, when they were last seen, state."),
@@ -127,6 +127,7 @@ COMMANDS = {
             "revoke": _command("worker:revoke", "Revoke a worker at once, and take back what it holds."),
             "keygen": _command("worker:keygen", "Make the key of this machine as a worker, and print its public half."),
             "enroll": _command("worker:enroll", "Enrol this machine as a worker, with a code that works once."),
+            "start": _command("worker_start:start", "Take jobs from the gateway until Ctrl-C."),
         },
     ),
     "transfers": LazyCommands(

@@ -118,10 +118,10 @@ class WorkerSession:
         """Return the header of a request with a session that is valid now. Raises like `request`."""
         return {"Authorization": f"Bearer {await self.token()}"}
 
-    async def token(self) -> str:
-        """Return the session, renewed if most of it has passed. Raises like `request`."""
+    async def token(self, *, renewed: bool = False) -> str:
+        """Return the session; *renewed*, or when most of it has passed, a new one. Raises like `request`."""
         known = self._session
-        if known is None or self._monotonic() >= known.renew_at:
+        if known is None or renewed or self._monotonic() >= known.renew_at:
             known = await self._renewed(known)
         return known.token
 

@@ -21,7 +21,7 @@ async def scratch_folder(home: Path) -> AsyncGenerator[Path]:
 
     Documents of others lie in it, decrypted. Raises `StackUnavailable`, `StorageFull`, `TargetUnwritable`.
     """
-    await asyncio.to_thread(_remove_dead, home)
+    await asyncio.to_thread(remove_dead, home)
     work_id = uuid4()
     folder = _folder(home, work_id)
     with hold_run_lock(home, work_id):
@@ -33,7 +33,8 @@ async def scratch_folder(home: Path) -> AsyncGenerator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_dead(home: Path) -> None:
+def remove_dead(home: Path) -> None:
+    """Remove the folders below *home* whose processes have ended. Blocks."""
     for work_id in dead_runs(home):
         shutil.rmtree(_folder(home, work_id), ignore_errors=True)
 

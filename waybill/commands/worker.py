@@ -152,7 +152,7 @@ def keygen(home: Home = None, as_json: AsJson = False) -> int:
 
     The secret key stays in the worker's folder, in a file for its owner alone. An existing key is never replaced.
     """
-    place = _home(home)
+    place = worker_home(home)
     identity = place.create_identity()
     if as_json:
         print_json({"recipient": identity.recipient.text, "identity_file": str(place.identity_path)})
@@ -177,6 +177,17 @@ def enroll(
 
     Example: waybill worker enroll https://waybill.example.org wbw_... --name gpu-1
     """
+    place = worker_home(home)
+    config, labels = enroll_machine(place, url, code, name)
+    if as_json:
+        print_json({**vars(config), "labels": labels, "config_file": str(place.config_path)})
+    else:
+        print_line(f"{config.name}  enrolled at {config.gateway_url}; labels: {', '.join(labels) or 'none'}")
+    return 0
+
+
+def enroll_machine(place: WorkerHome, url: str, code: str, name: str | None) -> tuple[WorkerConfig, list[str]]:
+    """Enrol the machine of *place*; return what it knows of its gateway, and its labels. Raises `WaybillError`."""
     import asyncio
 
     import httpx
@@ -185,7 +196,7 @@ def enroll(
     from blocks.hand_over.worker_home import check_gateway_url
     from waybill import __version__
 
-    place, base = _home(home), check_gateway_url(url)
+    base = check_gateway_url(url)
     place.identity()  # before the code is used up
     if place.is_enrolled():
         known = place.config()
@@ -200,15 +211,11 @@ def enroll(
         async with httpx.AsyncClient(timeout=_ANSWER_SECONDS) as client:
             return await enroll_here(place, client, base, code, name=name, version=__version__)
 
-    config, labels = asyncio.run(run())
-    if as_json:
-        print_json({**vars(config), "labels": labels, "config_file": str(place.config_path)})
-    else:
-        print_line(f"{config.name}  enrolled at {base}; labels: {', '.join(labels) or 'none'}")
-    return 0
+    return asyncio.run(run())
 
 
-def _home(given: str | None) -> WorkerHome:
+def worker_home(given: str | None) -> WorkerHome:
+    """Return the worker's folder that the option names, or else the settings."""
     from blocks.hand_over.worker_home import WorkerHome
 
     path = typed_path(given).absolute() if given is not None else current_settings().resolved_worker_home

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from blocks.runs.deployment import find_deployment
+from blocks.runs.remote_stages import REMOTE_DEPLOYMENT
 from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.http import tus
@@ -28,8 +30,10 @@ from waybill.gateway.routes import (
     transfer_uploads,
     transfers,
     webhooks,
+    worker_prefect,
     workers,
 )
+from waybill.gateway.worker_prefect import PrefectDoor
 
 API = "/api/v1"
 
@@ -68,6 +72,7 @@ def create_app(resources: Resources) -> FastAPI:
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)
+    app.include_router(worker_prefect.router_for(_prefect_door(resources), resources.worker_gate.admit))
     if resources.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -80,3 +85,11 @@ def create_app(resources: Resources) -> FastAPI:
     # Added last, so that it is outermost and logs what the others answer.
     app.add_middleware(RequestLog, observe=collected.http)
     return app
+
+
+def _prefect_door(resources: Resources) -> PrefectDoor:
+    """Return the door of remote workers to Prefect; it passes on what concerns the runs of this home's deployment."""
+    catalog, home = resources.custody.catalog, resources.settings.home
+    return PrefectDoor(
+        resources.prefect, lambda: find_deployment(resources.prefect, catalog, home, wanted=REMOTE_DEPLOYMENT)
+    )

@@ -24,7 +24,7 @@ from typing import IO
 from blocks.runs.remote_stages import REMOTE_POOL
 from blocks.settings import inherited_environment
 from waybill.worker.prefect_forwarder import PrefectForwarder
-from waybill.worker.worker_processes import START_VARIABLE, end_flow_runs, kill_all
+from waybill.worker.worker_processes import START_VARIABLE, end_flow_runs, flow_runs_of, kill_all
 
 log = logging.getLogger("waybill.worker")
 
@@ -54,6 +54,8 @@ _PREFECT = {
 }
 # After its flow runs have ended, Prefect's worker has its last states and log lines to send.
 _FAREWELL_SECONDS = 10.0
+# From a run that Prefect's worker was given to its process it takes a second or two.
+_FINISHING_POLL_SECONDS = 5.0
 # A worker that keeps dying is started again after pauses up to this; one that ran this long has recovered.
 _LONGEST_PAUSE_SECONDS = 60.0
 _FIRST_PAUSE_SECONDS = 1.0
@@ -71,25 +73,35 @@ class WorkerOptions:
     output: IO[bytes] | None = None
 
 
-async def keep_prefect_worker(options: WorkerOptions, forwarder: PrefectForwarder, ending: asyncio.Event) -> None:
+async def keep_prefect_worker(
+    options: WorkerOptions,
+    forwarder: PrefectForwarder,
+    ending: asyncio.Event,
+    *,
+    finishing: asyncio.Event | None = None,
+) -> None:
     """Keep a worker running until *ending* is set; then end its flow runs and the worker. Labels must not be empty.
 
-    Ends by *ending* alone: a task that is cancelled again and again has no time to end what it has started.
+    When *finishing* is set it takes no further run, and ends once those under way have ended. Ends by these two alone:
+    a task that is cancelled again and again has no time to end what it has started.
     """
+    finishing = finishing or asyncio.Event()
     if not options.labels:
         raise ValueError("without a label, Prefect's worker would take the runs of all work queues")
     (options.home / "prefect").mkdir(mode=0o700, parents=True, exist_ok=True)
     pause_seconds = _FIRST_PAUSE_SECONDS
-    while not ending.is_set():
+    while not ending.is_set() and not finishing.is_set():
         started_at = time.monotonic()
         worker = await _start(options, forwarder)
         try:
-            await _wait_for(worker.process, ending)
-            if ending.is_set():
+            await _wait_for(worker.process, ending, finishing)
+            if ending.is_set() or finishing.is_set():
                 forwarder.give_no_more_runs()
+            if finishing.is_set():
+                await _wait_for_flow_runs(worker, ending)
         finally:
             await _end(worker)
-        if not ending.is_set():
+        if not ending.is_set() and not finishing.is_set():
             if time.monotonic() - started_at > _LONGEST_PAUSE_SECONDS:
                 pause_seconds = _FIRST_PAUSE_SECONDS
             log.warning("Prefect's worker has ended; starting it again in %.0f s", pause_seconds)
@@ -157,8 +169,17 @@ async def _start(options: WorkerOptions, forwarder: PrefectForwarder) -> _Worker
     return _Worker(process=process, start=start)
 
 
-async def _wait_for(process: asyncio.subprocess.Process, ending: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(process.wait()), asyncio.create_task(ending.wait())]
+async def _wait_for_flow_runs(worker: _Worker, ending: asyncio.Event) -> None:
+    """Wait until the flow runs have ended; one that was given out just before is a process after this pause."""
+    while not ending.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), _FINISHING_POLL_SECONDS)
+        if not await asyncio.to_thread(flow_runs_of, worker.start, worker.process.pid):
+            return
+
+
+async def _wait_for(process: asyncio.subprocess.Process, *events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(process.wait()), *(asyncio.create_task(one.wait()) for one in events)]
     try:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
