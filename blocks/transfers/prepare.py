@@ -57,7 +57,7 @@ async def prepare_download(custody: Custody, artifact: Artifact, receiver: For) 
     check_lifetime(receiver.lasts)
     if artifact.damage is not None:
         raise ContentMismatch(
-            f"file {artifact.file_id} is damaged: {artifact.damage}; when it is restored, 'waybill files verify' says so",
+            f"file {artifact.file_id} is damaged: {artifact.damage}; restore it, then run 'waybill files verify'",
             file_id=artifact.file_id,
         )
     if artifact.encrypted_for is not None:
