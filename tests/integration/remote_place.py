@@ -153,7 +153,8 @@ class RemotePlace:
     async def end_lease(self, assignment_id: str) -> None:
         """The worker was not heard of for longer than its lease; the run looks at once."""
         await self.execute(
-            "update assignments set claimed_until = clock_timestamp() - interval '1 ms' where assignment_id = %s",
+            "update assignments set claimed_until = clock_timestamp() - interval '1 ms'"
+            " where assignment_id = %s and state = 'claimed'",
             assignment_id,
         )
         await self.execute("select pg_notify('waybill_assignments', %s)", assignment_id)
@@ -189,20 +190,18 @@ async def process(
         sources=[str(source) for source in sources], stages=stages or [6], run_on=run_on, return_state=True, **more
     )
     flow = asyncio.ensure_future(cast("Awaitable[State[Any]]", run))
+    acting = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
     try:
-        if meanwhile is not None:
-            acting = asyncio.ensure_future(meanwhile())
-            await asyncio.wait([flow, acting], return_when=asyncio.FIRST_COMPLETED)
-            if not acting.done():
-                acting.cancel()
-                await asyncio.wait([acting])
-            else:
-                acting.result()
+        await asyncio.wait([flow, acting] if acting else [flow], return_when=asyncio.FIRST_EXCEPTION)
+        if acting is not None and acting.done():
+            acting.result()
         report = await (await flow).aresult(raise_on_failure=False)
     finally:
-        if not flow.done():
-            flow.cancel()
-            await asyncio.wait([flow])
+        left = [one for one in (flow, acting) if one is not None and not one.done()]
+        for one in left:
+            one.cancel()
+        if left:
+            await asyncio.wait(left)
     if isinstance(report, BaseException):
         raise report
     return cast("dict[str, Any]", report)

@@ -193,7 +193,6 @@ async def test_what_three_workers_have_lost_fails_by_name(workspace: Workspace, 
             assignment_id = await place.waiting(attempts=attempt)
             await place.claim(assignment_id, name)
             await place.end_lease(assignment_id)
-        await asyncio.Event().wait()  # the run ends it
 
     report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=workers)
     (document,) = report["documents"]
@@ -242,7 +241,6 @@ async def test_a_run_that_ends_without_a_claim_is_followed_by_another_and_the_th
                 if run.id not in crashed:
                     await client.set_flow_run_state(run.id, Crashed(message="no disk"), force=True)
                     crashed.add(run.id)
-        await asyncio.Event().wait()
 
     report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=crashing_workers)
     (document,) = report["documents"]
