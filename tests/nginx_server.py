@@ -32,20 +32,25 @@ http {{
     server {{
         listen 127.0.0.1:{port};
         root {folder};
+        client_max_body_size 0;
+        {puts}
     }}
 }}
 """
+PUTS = "location /target/ { dav_methods PUT; client_body_temp_path %s/target; }"
 
 
 @contextmanager
-def running_nginx(folder: Path) -> Iterator[str]:
-    """Serve *folder* at the URL that is returned."""
+def running_nginx(folder: Path, *, puts: bool = False) -> Iterator[str]:
+    """Serve *folder* at the URL that is returned; *puts* also takes files with PUT."""
     with socket.create_server(("127.0.0.1", 0)) as chosen:
         port = chosen.getsockname()[1]
     with tempfile.TemporaryDirectory(prefix="waybill-nginx-") as name:
         configuration = Path(name) / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""
-        configuration.write_text(CONFIGURATION.format(user=user, home=name, port=port, folder=folder))
+        configuration.write_text(
+            CONFIGURATION.format(user=user, home=name, port=port, folder=folder, puts=PUTS % folder if puts else "")
+        )
         process = subprocess.Popen(["nginx", "-c", str(configuration), "-e", f"{name}/error.log"])
         try:
             wait_until_it_answers(process, port, Path(name) / "error.log")
