@@ -37,6 +37,8 @@ class TransferServer:
     length: int | None = None
     metadata: str = ""
     over: bool = False
+    # HEAD is of the download, not of the upload.
+    head_is_get: bool = False
     verified: bool = True
     requests: list[str] = field(default_factory=list[str])
     ranges: list[str] = field(default_factory=list[str])
@@ -130,6 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         if self._refused():
+            return
+        if self.place.head_is_get:
+            self.send_response_only(200)
+            for name, value in {"Content-Length": str(len(self.place.content)), **self.place.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
             return
         if self.place.length is None:
             self._empty(404, {})

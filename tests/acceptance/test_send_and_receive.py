@@ -1,0 +1,216 @@
+"""`waybill send` and `waybill receive` as people type them: the receiver has a link and a key, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blocks.age import X25519Identity, identity_file, seal
+from blocks.runtime.clock import utc_now
+from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.stack_driver import PATIENCE_SECONDS, eventually, plain_environment
+from tests.transfer_server import running_transfer_server
+
+pytestmark = WITH_UP
+
+CONTENT = os.urandom(3 * 1024 * 1024 + 77)
+TEXT = b"# Snow\n\nThe plough leaves at five.\n" * 20_000
+
+
+class Person:
+    """Somebody with a key and a folder, without a home of Waybill."""
+
+    def __init__(self, folder: Path, waybill: CommandLine) -> None:
+        self.folder = folder
+        self.identity = X25519Identity.generate()
+        self.recipient = self.identity.recipient.text
+        (folder / "key.txt").write_text(identity_file(self.identity, utc_now()))
+        self.waybill = waybill.with_environment(
+            WAYBILL_HOME=folder / "no-home", HOME=folder, WAYBILL_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none"
+        )
+
+    def run(self, *arguments: object, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return self.waybill.run(*arguments, expect=expect, cwd=self.folder)
+
+
+@pytest.fixture
+def receiver(waybill: CommandLine, tmp_path: Path) -> Iterator[Person]:
+    folder = tmp_path / "receiver"
+    folder.mkdir()
+    person = Person(folder, waybill)
+    yield person
+    assert not (folder / "no-home").exists()
+
+
+@pytest.fixture
+def sender(waybill: CommandLine, tmp_path: Path) -> Iterator[Person]:
+    """A machine elsewhere, with an API key."""
+    folder = tmp_path / "sender"
+    folder.mkdir()
+    made = waybill.json("keys", "create", "a sender", "--scopes", "read,write")
+    (folder / "api-key.txt").write_text(made["key"])
+    (folder / "api-key.txt").chmod(0o600)
+    person = Person(folder, waybill)
+    (folder / "report.pdf").write_bytes(CONTENT)
+    yield person
+    assert not (folder / "no-home").exists()
+
+
+def gateway_of(waybill: CommandLine) -> tuple[str, str, str, str]:
+    return "--url", waybill.gateway, "--key-file", "api-key.txt"
+
+
+def test_a_file_goes_from_one_person_to_another(waybill: CommandLine, sender: Person, receiver: Person) -> None:
+    done = sender.run("send", "report.pdf", "--to", receiver.recipient, *gateway_of(waybill))
+    (link,) = done.stdout.splitlines()
+    assert link.startswith(f"{waybill.gateway}/api/v1/transfers/trf_") and "works once" in done.stderr
+    received = receiver.run("receive", link, "-i", "key.txt")
+    assert received.stdout == "report.pdf\n"
+    assert hashlib.sha256(CONTENT).hexdigest() in received.stderr
+    assert (receiver.folder / "report.pdf").read_bytes() == CONTENT
+    assert stat.S_IMODE((receiver.folder / "report.pdf").stat().st_mode) == 0o600
+    assert sorted(found.name for found in receiver.folder.iterdir()) == ["key.txt", "report.pdf"]
+    # What was begun is forgotten, and with it the key that had sealed the file.
+    assert not any((sender.folder / ".local/state/waybill/sending").iterdir())
+    again = receiver.run("receive", link, "-i", "key.txt", "-o", "again", expect=1)
+    assert "was used; ask the sender for a new link" in again.stderr
+
+
+def test_a_passphrase_and_several_files(waybill: CommandLine, sender: Person, receiver: Person) -> None:
+    (sender.folder / "two.txt").write_text("two")
+    sender.waybill = sender.waybill.with_environment(WAYBILL_PASSPHRASE="a passphrase")
+    receiver.waybill = receiver.waybill.with_environment(WAYBILL_PASSPHRASE="a passphrase")
+    sent = sender.waybill.run(
+        "send", "report.pdf", "missing", "two.txt", "--passphrase", *gateway_of(waybill), "--json",
+        cwd=sender.folder, expect=1,
+    )  # fmt: skip
+    found = json.loads(sent.stdout)
+    assert [one["filename"] for one in found["sent"]] == ["report.pdf", "two.txt"]
+    assert [(one["file"], one["code"]) for one in found["failed"]] == [("missing", "SourceNotFound")]
+    for one, content in zip(found["sent"], (CONTENT, b"two"), strict=True):
+        assert one["sha256"] == hashlib.sha256(content).hexdigest()
+        receiver.run("receive", one["link"], "--passphrase")
+        assert (receiver.folder / one["filename"]).read_bytes() == content
+
+
+def test_a_stored_file_is_sent_without_a_copy(waybill: CommandLine, sender: Person, receiver: Person) -> None:
+    (sender.folder / "report.md").write_bytes(TEXT)
+    stored = waybill.json("files", "put", sender.folder / "report.md")
+    sent = waybill.json("send", f"waybill:{stored['file_id']}", "--to", receiver.recipient)["sent"][0]
+    assert (sent["sha256"], sent["size"]) == (stored["sha256"], len(TEXT))
+    receiver.run("receive", sent["link"], "-i", "key.txt", "-o", receiver.folder)
+    assert (receiver.folder / "report.md").read_bytes() == TEXT
+    refused = waybill.with_environment(WAYBILL_PASSPHRASE="x").run(
+        "send", f"waybill:{stored['file_id']}", "--passphrase", expect=2
+    )
+    assert "handed to a key" in refused.stderr
+
+
+def test_the_wrong_key_an_expired_link_and_a_name_that_is_taken_are_clear(
+    waybill: CommandLine, sender: Person, receiver: Person
+) -> None:
+    (sender.folder / "report.md").write_bytes(TEXT)
+    stored = waybill.json("files", "put", sender.folder / "report.md")
+    source = f"waybill:{stored['file_id']}"
+    link = waybill.run("send", source, "--to", receiver.recipient).stdout.strip()
+    wrong = sender.run("receive", link, "-i", "key.txt", "-o", "other", expect=1)
+    assert "none of the keys at hand" in wrong.stderr
+    assert not (sender.folder / "other").exists()
+    (receiver.folder / "report.md").write_text("mine")
+    taken = receiver.run("receive", link, "-i", "key.txt", expect=2)
+    assert "exists already" in taken.stderr and (receiver.folder / "report.md").read_text() == "mine"
+    receiver.run("receive", link, "-i", "key.txt", "--force")
+    assert (receiver.folder / "report.md").read_bytes() == TEXT
+    short = waybill.run("send", source, "--to", receiver.recipient, "--expires", "1s").stdout.strip()
+    eventually(lambda: httpx.head(short).status_code == 410, "its time is over")
+    assert "has expired" in receiver.run("receive", short, "-i", "key.txt", "-o", "x", expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "report.pdf"), ("send", "report.pdf", "--to", "age1nonsense"), ("send", "report.pdf", "--passphrase"),
+        ("send", "report.pdf", "--to", "age1nonsense", "--passphrase"),
+        ("send", "waybill:nonsense", "--to", "@key.txt"), ("receive", "https://waybill.example.org/x", "-i", "key.txt"),
+        ("receive", "nonsense", "-i", "key.txt"), ("receive", "https://waybill.example.org/x?token=a"),
+    ], ids=" ".join,
+)  # fmt: skip
+def test_wrong_use_says_what_to_do(sender: Person, arguments: tuple[str, ...]) -> None:
+    done = sender.run(*arguments, expect=2)
+    assert done.stderr.startswith("waybill: ") and not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("../../outside.txt.age", "outside.txt"),
+        ("/etc/passwd.age", "passwd"),
+        ("..age", "age"),
+        (".bashrc.age", "bashrc"),
+    ],
+)
+def test_the_sender_chooses_no_folder(given: str, name: str, receiver: Person) -> None:
+    with running_transfer_server() as server:
+        server.content = b"".join(seal([b"words"], [receiver.identity.recipient]))
+        server.headers = {"Content-Disposition": f'attachment; filename="{given}"'}
+        server.head_is_get = True
+        before = {found.name for found in receiver.folder.iterdir()}
+        receiver.run("receive", f"{server.download_url}?token=a-token", "-i", "key.txt")
+        assert {found.name for found in receiver.folder.iterdir()} - before == {name}
+
+
+def test_a_tampered_file_is_refused(receiver: Person) -> None:
+    with running_transfer_server() as server:
+        content = bytearray(b"".join(seal([CONTENT], [receiver.identity.recipient])))
+        content[-100_000] ^= 1
+        server.content = bytes(content)
+        server.headers = {"Content-Disposition": 'attachment; filename="report.pdf.age"'}
+        server.head_is_get = True
+        done = receiver.run("receive", f"{server.download_url}?token=a-token", "-i", "key.txt", expect=1)
+    assert "was changed, moved or cut short" in done.stderr
+    assert [found.name for found in receiver.folder.iterdir()] == ["key.txt"]
+
+
+def test_both_are_killed_and_go_on(waybill: CommandLine, sender: Person, receiver: Person) -> None:
+    """The sender and the receiver, each killed three times; each byte is sent about once."""
+    content = os.urandom(96 * 1024 * 1024)
+    (sender.folder / "large.bin").write_bytes(content)
+    command = ("send", "large.bin", "--to", receiver.recipient, *gateway_of(waybill))
+    states = sender.folder / ".local/state/waybill/sending"
+    for _ in range(3):
+        killed(sender, command, lambda: any(states.glob("*.seal")))
+    (link,) = sender.run(*command).stdout.splitlines()
+    receiving = ("receive", link, "-i", "key.txt")
+    state = receiver.folder / ".large.bin.waybill-state"
+    for part in (10, 35, 60):
+        killed(receiver, receiving, lambda part=part: state.exists() and state.read_bytes().count(b"\1") >= part)
+    receiver.run(*receiving)
+    assert (receiver.folder / "large.bin").read_bytes() == content
+    done = waybill.json("transfers", "show", link.split("/")[-2])
+    assert done["state"] == "completed"
+    assert done["bytes_sent"] <= 1.05 * done["size"] + 3 * 4 * 1024 * 1024
+
+
+def killed(person: Person, arguments: tuple[str, ...], when: object) -> None:
+    """Run a command until *when*, and kill it; it may have come to its end before."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "waybill", *arguments],
+        env={**person.waybill.environment, **{k: v for k, v in plain_environment().items() if k == "PATH"}},
+        cwd=person.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        eventually(lambda: when() or process.poll() is not None, "there is something to kill")  # type: ignore[operator]
+        process.send_signal(signal.SIGKILL)
+    finally:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
