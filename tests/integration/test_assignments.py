@@ -34,6 +34,7 @@ from blocks.assignments import (
 )
 from blocks.catalog import Catalog
 from blocks.errors import AssignmentLost, AssignmentNotFound, InvalidOptions, LinkExpired, LinkInvalid, WorkerRefused
+from blocks.history.rows import Counted, Deadline, read_cutoffs, trim_rows
 from blocks.links import LinkKeys
 from blocks.postgres import connect_async
 from tests.delivery.outbox_place import until
@@ -282,6 +283,24 @@ async def test_each_change_is_notified(catalog: Catalog, database_url: str) -> N
             await end_assignment(connection, made.assignment_id, "cancelled", error="over")
         await notified(4)
     assert set(heard) == {made.assignment_id}
+
+
+async def test_the_history_forgets_what_is_over(catalog: Catalog) -> None:
+    ended, recent, left = await make(catalog), await make(catalog), await make(catalog)
+    async with catalog.connection() as connection:
+        for one in (ended, recent):
+            await end_assignment(connection, one.assignment_id, "cancelled", error="over")
+        await connection.execute(
+            "update assignments set ended_at = ended_at - interval '40 d' where assignment_id = %s",
+            (ended.assignment_id,),
+        )
+    month = timedelta(days=30)
+    cutoffs, counted = await read_cutoffs(catalog, history=month, audit=month), Counted()
+    await trim_rows(catalog, cutoffs, counted, Deadline(3600), dry_run=False)
+    assert counted.removed["assignments"] == 1
+    async with catalog.connection() as connection:
+        assert await jobs_of_assignment(connection, ended.assignment_id) == []
+    assert {(await read(catalog, one)).state for one in (recent, left)} == {"cancelled", "waiting"}
 
 
 def test_a_token_is_for_one_assignment_and_one_label(tmp_path: Path) -> None:
