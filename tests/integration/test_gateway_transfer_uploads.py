@@ -384,6 +384,22 @@ async def test_two_at_once_and_what_has_arrived_of_a_broken_one(gateway: Gateway
     assert await upload.content() == CONTENT
 
 
+async def test_a_look_in_the_moment_of_the_completion(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between what the catalogue says and what the storage says the last request completes the upload."""
+    upload = await prepared(gateway)
+    await upload.create()
+    look = gateway.resources.incoming.offset
+
+    async def completed_meanwhile(transfer: Any) -> int:
+        monkeypatch.undo()
+        assert (await upload.patch(0, SEALED)).status_code == 204
+        return await look(transfer)
+
+    monkeypatch.setattr(gateway.resources.incoming, "offset", completed_meanwhile)
+    looked = await upload.send("HEAD")
+    assert (looked.status_code, looked.headers["upload-offset"]) == (200, str(len(SEALED)))
+
+
 async def test_wrong_bytes_are_refused_with_their_reason(gateway: Gateway) -> None:
     other = b"".join(seal([b"another file"], [IDENTITY.recipient]))
     for sent, declared in (

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from fastapi import Request
 
-from blocks.errors import ContentMismatch, TooLarge
+from blocks.errors import ContentMismatch, TooLarge, TransferOver
 from blocks.transfers import RESUME_GRACE, Transfer, require_open
 from blocks.transfers.declaration import Checksum, Declaration
 from waybill.gateway.access import Caller
@@ -16,6 +16,7 @@ from waybill.gateway.http import tus
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import while_receiving
 from waybill.gateway.transfer_access import admit_token
+from waybill.services.transfers import read_transfer
 
 
 async def admitted(
@@ -83,7 +84,13 @@ async def whole_offset(resources: Resources, transfer: Transfer, caller: Caller)
     """Return how many bytes of an open upload are here; one that has all of them is completed first."""
     offset = await resources.incoming.offset(transfer)
     if offset == transfer.size and transfer.file_id is not None:
-        await resources.incoming.finish_interrupted(transfer, by=caller)
+        try:
+            await resources.incoming.finish_interrupted(transfer, by=caller)
+        except TransferOver:  # the request that sent the last byte has just completed it
+            if not await ended_just_now(
+                resources, await read_transfer(resources.custody.catalog, transfer.transfer_id)
+            ):
+                raise
     return offset
 
 
