@@ -146,6 +146,11 @@ class PrefectForwarder:
             self._outage.failed(PrefectUnavailable("the gateway or its Prefect server is away"))
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway or its Prefect server is away", _WAIT)
         self._outage.succeeded()
+        if answer.status_code == HTTPStatus.FORBIDDEN and path == _SCHEDULED_PATH.encode():
+            # A worker that is revoked, or whose labels have changed: its next heartbeat shows it. Prefect's worker
+            # would end with a traceback meanwhile.
+            await answer.aclose()
+            return JSONResponse([])
         kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
         return StreamingResponse(
             answer.aiter_bytes(), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
