@@ -119,6 +119,16 @@ async def test_what_is_left_out_is_left_to_the_flow(gateway: Gateway, subtests: 
         (EMPTY, {"stages": None, "options": {}, "webhook_url": None}),
         ({"stages": "[1, 2]"}, {"stages": [1, 2]}),
         ({"stages": "1, 3-4"}, {"stages": [1, 3, 4]}),
+        ({"run_on": " "}, {"run_on": None}),
+        (
+            {"run_on": '{"chunker": "gpu-pool", "markdown_conversion": {"label": "a", "otherwise": "home"}}'},
+            {
+                "run_on": {
+                    "chunker": {"label": "gpu-pool", "wait": "10m", "otherwise": "fail"},
+                    "markdown-conversion": {"label": "a", "wait": "10m", "otherwise": "home"},
+                }
+            },
+        ),
         ({"options": '{"fact-generator": {}}'}, {"options": {"fact_generator": {}}}),
     ]:
         with subtests.test(fields=fields, parameters=parameters):
@@ -131,6 +141,10 @@ async def test_what_cannot_be_processed_is_refused_and_nothing_is_kept(
 ) -> None:
     for content, fields, status, code in [
         (NOTE, {"stages": "9"}, 422, "InvalidOptions"),
+        (NOTE, {"run_on": "gpu-pool"}, 422, "InvalidOptions"),
+        (NOTE, {"run_on": '{"nonsense": "gpu-pool"}'}, 422, "InvalidOptions"),
+        (NOTE, {"run_on": '{"chunker": "NOT A LABEL"}'}, 422, "InvalidOptions"),
+        (NOTE, {"run_on": '{"ingestor": "gpu-pool"}'}, 422, "InvalidOptions"),
         (NOTE, {"stages": "1-999999999999"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "all"}, 422, "InvalidOptions"),
         (NOTE, {"stages": "[1, 2"}, 422, "InvalidOptions"),
