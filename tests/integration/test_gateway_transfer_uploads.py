@@ -24,6 +24,7 @@ from tests.gateway.place import error_of
 from tests.s3 import S3Server
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import IDENTITY
+from waybill.gateway import silent_senders
 
 T = TypeVar("T")
 
@@ -381,6 +382,29 @@ async def test_two_at_once_and_what_has_arrived_of_a_broken_one(gateway: Gateway
         await first
     answer = await becomes(lambda: upload.patch(1_100_000, SEALED[1_100_000:]), lambda one: one.status_code != 423)
     assert answer.status_code == 204, answer.text
+    assert await upload.content() == CONTENT
+
+
+async def test_a_sender_that_comes_back_on_another_connection(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old connection looks alive, and nothing comes on it: it holds up nobody for longer than its silence."""
+    upload = await prepared(gateway)
+    await upload.create()
+    host, port = gateway.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = {**upload.authorization, **TUS, **BYTES, "Upload-Offset": "0", "Content-Length": str(len(SEALED))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    writer.write(f"PATCH /api/v1/transfers/{upload.id}/upload HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
+    writer.write(SEALED[:1_300_000])
+    await becomes(upload.offset, lambda offset: offset > 0)
+    assert (await upload.patch(0, b"x")).status_code == 423
+    monkeypatch.setattr(silent_senders, "SILENT_SECONDS", 0.0)
+    offset = await becomes(upload.offset, lambda offset: offset == 1_300_000)
+    answer = await becomes(lambda: upload.patch(offset, SEALED[offset:]), lambda one: one.status_code != 423)
+    assert answer.status_code == 204, answer.text
+    assert b" 503 " in await reader.readline()
+    writer.close()
     assert await upload.content() == CONTENT
 
 

@@ -24,6 +24,7 @@ from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.lookups import Lookups
+from waybill.gateway.silent_senders import SilentSenders
 from waybill.gateway.transfer_artifacts import TransferArtifacts
 from waybill.gateway.worker_access import WorkerGate
 
@@ -72,6 +73,8 @@ class Resources:
     """Shows the progress of long transfers in Prefect; `transfer_progress` reports that of downloads to it."""
     incoming: IncomingUploads
     """The uploads of transfers."""
+    senders: SilentSenders
+    """The requests that receive bytes of them."""
 
 
 @asynccontextmanager
@@ -115,6 +118,7 @@ async def open_resources(
             transfer_progress=progress,
             transfer_artifacts=artifacts,
             incoming=incoming,
+            senders=SilentSenders(),
         )
 
 

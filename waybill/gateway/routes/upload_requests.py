@@ -15,6 +15,7 @@ from waybill.gateway.fair_places import Place
 from waybill.gateway.http import tus
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import while_receiving
+from waybill.gateway.silent_senders import SenderReplaced
 from waybill.gateway.transfer_access import admit_token
 from waybill.services.transfers import read_transfer
 
@@ -29,6 +30,7 @@ async def admitted(
         if error.response.status_code == 429:  # clients of tus give up at a 429, and wait at a 503
             raise HttpError(503, "TooManyRequests", "too many requests; try again in a moment") from None
         raise
+    resources.senders.end_silent(transfer_id)
     return (transfer if ended else require_open(transfer)), caller
 
 
@@ -53,6 +55,7 @@ async def receive(
     async def pieces() -> AsyncGenerator[bytes]:
         async for piece in request.stream():
             place.moved(len(piece))
+            sender.moved()
             yield piece
 
     incoming = resources.incoming
@@ -67,10 +70,14 @@ async def receive(
             )
         async with while_receiving(place):
             try:
-                if checksum is not None:
-                    await incoming.receive_checked(writer, pieces(), checksum)
-                else:
-                    await incoming.receive(writer, pieces())
+                async with resources.senders.receiving(transfer.transfer_id) as sender:
+                    if checksum is not None:
+                        await incoming.receive_checked(writer, pieces(), checksum)
+                    else:
+                        await incoming.receive(writer, pieces())
+            except SenderReplaced:
+                message = "nothing came on this connection for a while, and the sender has come back on another one"
+                raise HttpError(503, "SenderReplaced", message) from None
             except ContentMismatch as error:
                 raise HttpError(tus.CHECKSUM_MISMATCH, "ChecksumMismatch", error.message) from error
             except TooLarge as error:
