@@ -23,6 +23,7 @@ from tasks.job import Job
 from tasks.remote.report import document_json
 from tasks.remote.run_on import RunOn
 from tasks.remote.runner import open_remote_runners
+from tests.delivery.outbox_place import until
 from tests.integration.conftest import Workspace
 from tests.integration.remote_place import (
     LABEL,
@@ -247,6 +248,24 @@ async def test_a_run_that_ends_without_a_claim_is_followed_by_another_and_the_th
     assert document["error"] == (
         "hostile: hostile on workers with the label gpu: the run on a worker ended as Crashed without a claim"
     )
+    await nothing_is_left(place)
+
+
+async def test_a_lost_connection_for_notifications_is_opened_again(workspace: Workspace, place: RemotePlace) -> None:
+    listening = "from pg_stat_activity where datname = current_database() and query like 'listen%%'"
+
+    async def worker() -> None:
+        claimed = await place.claim(await place.waiting())
+        (former,) = await place.execute(f"select pid, pg_terminate_backend(pid) {listening}")
+
+        async def is_another() -> bool:
+            return former["pid"] not in {row["pid"] for row in await place.execute(f"select pid {listening}")} != set()
+
+        await until(is_another, "the run listens again")
+        await place.deliver(claimed, claimed.jobs[0], b"TEXT")
+
+    report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=worker)
+    assert report["state"] == "completed"
     await nothing_is_left(place)
 
 

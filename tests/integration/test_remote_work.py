@@ -18,7 +18,7 @@ from blocks.errors import WaybillError
 from blocks.hand_over import Declared, upload
 from blocks.hand_over.session import WorkerSession
 from blocks.links import note_gateway
-from blocks.settings import Settings
+from blocks.settings import Settings, current_settings
 from blocks.storage import open_backend
 from tasks.remote.desk import Desk, JobOffer
 from tasks.remote.scratch import scratch_folder
@@ -146,6 +146,31 @@ async def test_workers_do_the_stage_and_keep_nothing(workspace: Workspace, machi
     assert "reported 4" in said[0]
     assert machines.scratch("one") == []
     await nothing_is_left(machines.place)
+
+
+@pytest.fixture
+def unencrypted(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home stores files as they are."""
+    del workspace
+    monkeypatch.setenv("WAYBILL_ENCRYPT", "false")
+    current_settings.cache_clear()
+
+
+async def test_inputs_are_encrypted_for_the_worker_also_where_the_storage_is_not(
+    workspace: Workspace, unencrypted: None, machines: Machines
+) -> None:
+    del unencrypted
+    assert machines.place.custody.keys.encrypted_for is None
+
+    async def worker() -> None:
+        await machines.work("one", await machines.place.waiting())
+        (sent,) = await machines.place.execute("select * from transfers where direction = 'download'")
+        assert sent["recipient"] == machines.sessions["one"].identity.recipient.text
+
+    report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=worker)
+    assert report["state"] == "completed", report
+    (output,) = await outputs(machines.place)
+    assert await machines.place.custody.read(await machines.place.custody.get(output["file_id"])) == b"TEXT"
 
 
 async def test_a_killed_worker_is_replaced_and_its_next_start_removes_what_it_has_left(

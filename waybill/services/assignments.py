@@ -212,7 +212,7 @@ def _new_upload(custody: Custody, assignment: Assignment, job: AssignmentJob) ->
     recipient = custody.keys.recipient_to_store_for()
     return new_upload(
         filename=f"{job.document.get('name', job.stage_key)} ({assignment.stage_name})",
-        sealed_for="unknown" if recipient is None else "storage",
+        # Where encryption is off, there is no recipient: the output is sent, and stored, as it is.
         recipient=None if recipient is None else recipient.text,
         keep_for=_KEEP_OUTPUT,
         lasts=_LASTS,
