@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
 # On a near host the receive buffer would grow to what the kernel allows (6 MiB) whenever decrypting is the slower step,
 # and all of it is sent again after a kill. A far host needs it to keep the link full.
-_NEAR_SECONDS, _NEAR_BUFFER_BYTES = 0.005, 512 * 1024
+_NEAR_SECONDS, _NEAR_BUFFER_BYTES = 0.005, 256 * 1024
 FAILURES = (OSError, http.client.HTTPException)
 
 

@@ -2,7 +2,7 @@
 
 All of these steps release the interpreter lock, so they run at the same time where cores allow. Writing has a thread of
 its own, because the kernel takes longer for new pages of a file (a second or two a gigabyte) than everything else does.
-Each range has a few buffers of a group (1 MiB), whatever the file's size.
+Each range has a few buffers of a group, whatever the file's size.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import TypeVar
 
 from blocks.age.stream import (
     CHUNK_BYTES,
-    GROUP_CHUNKS,
     SEALED_CHUNK_BYTES,
     PayloadCipher,
     empty_last_chunk,
     payload_changed,
 )
 from blocks.hand_over.connection import Session
-from blocks.hand_over.layout import Layout
+from blocks.hand_over.layout import GROUP_CHUNKS, Layout
 from blocks.hand_over.partial_file import PartialFile
 from blocks.hand_over.ranges import RangeReader
 from blocks.runtime.threads import WorkStopped
@@ -37,7 +36,7 @@ Progress = Callable[[int, int], None]
 # One that is filled, one that is written, and one that rides out a slow write.
 _BUFFERS = 3
 # With several ranges: 16 MiB for a connection at a time, so that all of them end together and the hash keeps up.
-_SEGMENT_GROUPS = 16
+_SEGMENT_GROUPS = 64
 _CHECK_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 

@@ -1,6 +1,6 @@
 """Where the chunks of a sealed file lie, and which parts of its content they become; pure.
 
-Transfers work on groups of chunks: 1 MiB of content, which is what a kill can lose.
+Downloads work on groups of chunks, which are written and recorded whole.
 """
 
 from __future__ import annotations
@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from blocks.age.file_key import TAG_BYTES
-from blocks.age.stream import CHUNK_BYTES, GROUP_CHUNKS, SEALED_CHUNK_BYTES
+from blocks.age.stream import CHUNK_BYTES, SEALED_CHUNK_BYTES
 from blocks.errors import MalformedAgeFile
+
+# 256 KiB: what a kill loses is some groups that are under way, and a hand-over between threads is still cheap.
+GROUP_CHUNKS = 4
 
 
 @dataclass(frozen=True)
