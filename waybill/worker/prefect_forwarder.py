@@ -14,7 +14,7 @@ import hmac
 import logging
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Protocol, Self, cast
@@ -65,10 +65,13 @@ class SessionToken(Protocol):
 class PrefectForwarder:
     """A server on a free port of loopback; use `running`."""
 
-    def __init__(self, gateway: httpx.AsyncClient, token: SessionToken, port: int) -> None:
+    def __init__(
+        self, gateway: httpx.AsyncClient, token: SessionToken, port: int, on_refused: Callable[[], None] = lambda: None
+    ) -> None:
         self._gateway = gateway
         self._token = token
         self._secret = secrets.token_urlsafe(32)
+        self._on_refused = on_refused
         self._gives_runs = True
         self._outage = OutageLog(log, "Prefect's worker")
         self.api_url = f"http://127.0.0.1:{port}/api"
@@ -81,10 +84,15 @@ class PrefectForwarder:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, gateway: httpx.AsyncClient, token: SessionToken) -> AsyncGenerator[Self]:
-        """Answer for the length of the block. The base URL of *gateway* is the gateway's address."""
+    async def running(
+        cls, gateway: httpx.AsyncClient, token: SessionToken, on_refused: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Self]:
+        """Answer for the length of the block. The base URL of *gateway* is the gateway's address.
+
+        *on_refused* is called when the gateway refuses this worker, or gives out no runs for its labels.
+        """
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            forwarder = cls(gateway, token, int(listener.getsockname()[1]))
+            forwarder = cls(gateway, token, int(listener.getsockname()[1]), on_refused)
             config = uvicorn.Config(
                 forwarder.app(),
                 lifespan="off",
@@ -146,14 +154,27 @@ class PrefectForwarder:
             self._outage.failed(PrefectUnavailable("the gateway or its Prefect server is away"))
             return _problem(HTTPStatus.SERVICE_UNAVAILABLE, "the gateway or its Prefect server is away", _WAIT)
         self._outage.succeeded()
-        if answer.status_code == HTTPStatus.FORBIDDEN and path == _SCHEDULED_PATH.encode():
-            # A worker that is revoked, or whose labels have changed: its next heartbeat shows it. Prefect's worker
-            # would end with a traceback meanwhile.
-            await answer.aclose()
-            return JSONResponse([])
+        if answer.status_code == HTTPStatus.FORBIDDEN and (waiting := await self._while_refused(path, answer)):
+            return waiting
         kept = {name: answer.headers[name] for name in ("content-type", "retry-after") if name in answer.headers}
         return StreamingResponse(
             answer.aiter_bytes(), answer.status_code, headers=kept, background=BackgroundTask(answer.aclose)
+        )
+
+    async def _while_refused(self, path: bytes, answer: httpx.Response) -> Response | None:
+        """Return what Prefect's worker waits by when this worker is revoked or has other labels, else None.
+
+        By its own, it would end with a traceback before the heartbeat shows which of the two it is.
+        """
+        content = await answer.aread()
+        is_revoked = b'"WorkerRefused"' in content
+        if not is_revoked and path != _SCHEDULED_PATH.encode():
+            return None
+        self._on_refused()
+        return (
+            _problem(HTTPStatus.SERVICE_UNAVAILABLE, "this worker is refused", _WAIT)
+            if is_revoked
+            else JSONResponse([])
         )
 
     async def _ask(self, method: str, path: bytes, body: bytes) -> httpx.Response:

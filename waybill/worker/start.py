@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -53,7 +53,7 @@ async def keep_worker(home: WorkerHome, *, most_runs: int, say: Say) -> None:
                         await _any(ending, changed)
                         continue
                     say(f"worker {config.name} takes jobs from {config.gateway_url}: {', '.join(labels)}")
-                    async with PrefectForwarder.running(client, session.token) as forwarder:
+                    async with PrefectForwarder.running(client, session.token, heartbeats.hurry) as forwarder:
                         options = WorkerOptions(
                             name=config.name,
                             labels=labels,
@@ -77,7 +77,12 @@ class _Heartbeats:
         self._say = say
         self._labels: tuple[str, ...] = ()
         self._changed = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._said: str | None = None
+
+    def hurry(self) -> None:
+        """Send the next one now: the gateway has refused something."""
+        self._hurry.set()
 
     def labels_now(self) -> tuple[tuple[str, ...], asyncio.Event]:
         """Return the labels, and an event that is set once there are others."""
@@ -102,7 +107,9 @@ class _Heartbeats:
                 if found.labels != self._labels:
                     self._labels = found.labels
                     self._changed.set()
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), HEARTBEAT_SECONDS)
+            self._hurry.clear()
 
     def _say_once(self, text: str) -> None:
         if text != self._said:
