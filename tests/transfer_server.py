@@ -123,11 +123,12 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._json(409, {"error": {"code": "ContentMismatch", "message": "other content", "detail": {}}})
             return
-        if self.place.length is not None:
-            self._json(409, {"error": {"code": "TransferConflict", "message": "created already", "detail": {}}})
+        declared = int(self.headers["Upload-Length"]), self.headers.get("Upload-Metadata", "")
+        if self.place.length is not None and declared != (self.place.length, self.place.metadata):
+            self._json(409, {"error": {"code": "TransferConflict", "message": "created otherwise", "detail": {}}})
             return
-        self.place.length = int(self.headers["Upload-Length"])
-        self.place.metadata = self.headers.get("Upload-Metadata", "")
+        # As the gateway does: declared again, an upload begins again.
+        (self.place.length, self.place.metadata), self.place.uploaded = declared, bytearray()
         self._empty(201, {"Location": self.path, "Upload-Offset": "0"})
 
     def do_HEAD(self) -> None:

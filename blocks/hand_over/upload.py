@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks.age.recipients import Recipient
-from blocks.errors import TransferConflict, TransferOver, TransferRefused, WaybillError
+from blocks.errors import TransferConflict, TransferNotFound, TransferOver, TransferRefused, WaybillError
 from blocks.hand_over.connection import FAILURES, Connection, Requests, Session
 from blocks.hand_over.control import address_of
 from blocks.hand_over.fetching import Progress
@@ -138,7 +138,7 @@ class _Upload:
 
     def _send(self, outgoing: OutgoingFile, source: Source, *, is_new: bool) -> Uploaded:
         try:
-            offset = self._create(outgoing, source)
+            offset = self._begin(outgoing, source, is_new=is_new)
             while True:
                 if is_new and offset > self.sent_to:
                     raise TransferConflict(
@@ -172,6 +172,14 @@ class _Upload:
             self.session.worked()
         return reached
 
+    def _begin(self, outgoing: OutgoingFile, source: Source, *, is_new: bool) -> int:
+        """Declare the upload if no earlier call has; return how many bytes the gateway has."""
+        if not is_new:
+            # Declared again, an upload begins again at byte 0.
+            with suppress(TransferNotFound):
+                return self._offset(outgoing.size)
+        return self._create(outgoing, source)
+
     def _create(self, outgoing: OutgoingFile, source: Source) -> int:
         """Declare the upload, and return how many bytes the gateway has."""
         declared = self.declared
@@ -184,7 +192,7 @@ class _Upload:
             try:
                 answer = self.requests.head("POST", headers)
             except TransferConflict:
-                return self._offset(outgoing.size)  # an earlier call has declared it, or this one and never heard of it
+                return self._offset(outgoing.size)  # it was declared, and otherwise
             if answer is not None:
                 answer.read()
                 return _offset_in(answer.headers.get("Upload-Offset", "0"))

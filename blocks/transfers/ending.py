@@ -11,6 +11,7 @@ from blocks.transfers.rows import (
     get_transfer,
     is_in_grace,
     overrule_completion,
+    record_progress,
 )
 from blocks.transfers.transfer import State, Transfer
 from blocks.webhooks.event_links import EventLinks
@@ -63,6 +64,10 @@ async def complete_download(
     right = transfer.content_sha256 in {sha256.lower(), None} and transfer.content_size in {size, None}
     error = None if right else _wrong_content(transfer, sha256.lower(), size)
     if transfer.is_open:
+        if right:
+            # What a process that was killed had not written of its progress.
+            whole = [(0, transfer.size or 0)]
+            await record_progress(connection, transfer_id, whole, sent_bytes=0, bytes_per_second=None)
         ended = await end_with_event(connection, transfer_id, "completed" if right else "failed", links, error=error)
         if ended is not None:
             return ended

@@ -315,6 +315,8 @@ async def test_the_receivers_report_decides(place: Place) -> None:
     one, two, three = [await handed_over(place, artifact) for _ in range(3)]
     done = await complete(one, **right)
     assert (done.state, done.header) == ("completed", None)
+    # A gateway that was killed has not written all that it had sent; the receiver has all of it.
+    assert (done.done_bytes, done.sent_bytes) == (done.size, 0)
     assert (await complete(one, **right)).state == "completed"
     with pytest.raises(TransferOver):
         await complete(one, sha256="0" * 64, size=artifact.size)
