@@ -87,6 +87,8 @@ chaos: install
 	$(BIN)/python -m tests.fault.kill_expiry --files 2000 --kills 50
 	$(BIN)/python -m tests.fault.kill_sweep --files 1100 --kills 50
 	$(BIN)/python -m tests.fault.kill_trim --runs 60 --kills 20
+	$(BIN)/python -m tests.fault.kill_transfer --megabytes 1024 --kills 10 --direction both
+	$(BIN)/python -m tests.fault.kill_transfer --megabytes 1024 --direction link
 	@$(INSTALL); [ -e /usr/lib/*/faketime ] || install faketime || echo "libfaketime is not here and cannot be installed; clocks do not jump"
 	$(BIN)/python -m tests.chaos --minutes 30
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fault.mounts import can_mount
-from tests.wire import MTU
+from tests.wire import MTU, enter
 
 # 203 in the second place: no network of a test machine is likely to have it. The third is the process's own.
 _NETWORK = "10.203.{number}"
@@ -39,6 +39,14 @@ class Host:
         done = subprocess.run(self.command(*arguments), capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(arguments)} on {self.name}: {done.stderr[-2000:]}"
         return done.stdout
+
+    def enter(self) -> None:
+        """Move the calling thread to this host: the sockets that it makes from now on are there, whoever holds them."""
+        enter(self.name)
+
+    def sent_bytes(self) -> int:
+        """How many bytes have left on the link to the other host, with all headers and whatever was sent again."""
+        return int(self.run("cat", f"/sys/class/net/{self.device}/statistics/tx_bytes"))
 
     def reaches(self, address: str, port: int) -> bool:
         """Whether a TCP connection from this host opens within two seconds."""

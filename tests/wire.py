@@ -42,13 +42,20 @@ class Side:
     waiting: deque[tuple[float, bytes]] = field(default_factory=deque[tuple[float, bytes]])
 
 
+def enter(namespace: str) -> None:
+    """Move the calling thread to *namespace*: the sockets that it makes from now on are there."""
+    where = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.setns(where, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
+    finally:
+        os.close(where)
+
+
 def open_tun(namespace: str, name: str) -> int:
     """Return the descriptor of a TUN device *name* in *namespace*, where this process then is."""
-    where = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(where, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
-    os.close(where)
+    enter(namespace)
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH", name.encode(), _IFF_TUN | _IFF_NO_PI))
     return device

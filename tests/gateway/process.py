@@ -47,10 +47,18 @@ class ServerProcess:
 
 
 @contextmanager
-def gateway_process(home: Path, database_url: str, **environment: str) -> Iterator[ServerProcess]:
-    """A gateway as `waybill up` runs it, with its log in *home*, and *environment* beside what names its database."""
+def gateway_process(
+    home: Path, database_url: str, *, listener: socket.socket | None = None, **environment: str
+) -> Iterator[ServerProcess]:
+    """A gateway as `waybill up` runs it, with its log in *home*, and *environment* beside what names its database.
+
+    It listens at *listener*, which stays open for the next one; without it at a socket of its own.
+    """
     reading, writing = os.pipe()
-    with listen("127.0.0.1", 0) as listener, (home / "gateway.log").open("ab") as log:
+    with (
+        listener.dup() if listener is not None else listen("127.0.0.1", 0) as listener,
+        (home / "gateway.log").open("ab") as log,
+    ):
         arguments = ["--home", str(home), "--ready-fd", str(writing), "--listen-fd", str(listener.fileno())]
         process = subprocess.Popen(
             [sys.executable, "-m", "waybill.process.gateway_process", *arguments],
