@@ -1,0 +1,1 @@
+"""What benchmarks put on a gateway, and what they ask it meanwhile; not benchmarks themselves."""
