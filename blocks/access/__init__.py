@@ -6,7 +6,7 @@ in Postgres) and `audit`. `idempotency` is a subject of its own with short names
 """
 
 from blocks.access.api_key import ADMIN, READ, WRITE, ApiKey, PresentedKey, check_name, check_scopes, parse_key
-from blocks.access.audit import ACTIONS, MAX_PAGE, Actor, AuditEntry, audit_entries, check_action, record
+from blocks.access.audit import ACTIONS, MAX_PAGE, Action, Actor, AuditEntry, audit_entries, check_action, record
 from blocks.access.registry import (
     CreatedKey,
     create_key,
@@ -24,6 +24,7 @@ __all__ = [
     "MAX_PAGE",
     "READ",
     "WRITE",
+    "Action",
     "Actor",
     "ApiKey",
     "AuditEntry",

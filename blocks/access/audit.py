@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 import orjson
@@ -15,15 +15,17 @@ from blocks.errors import InvalidOptions
 from blocks.json_cleaning import cleaned, json_value, storable_leaf
 from blocks.postgres import Connection, execute, fetch_all
 
-ACTIONS = (
+Action = Literal[
     "upload", "ingest", "download", "delete", "share", "pin", "unpin", "hold", "release", "extend",
     "export", "export_removed", "transfer_prepared", "transfer_token", "transfer_completed", "transfer_cancelled",
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested", "expire",
     "worker_invited", "worker_enrolled", "worker_labelled", "worker_refused", "worker_revoked",
-)  # fmt: skip
-"""All recorded actions.
+    "assignment_claimed",
+]  # fmt: skip
+ACTIONS: tuple[Action, ...] = get_args(Action)
+"""All recorded actions; the type checker refuses an entry for any other.
 
 `key_used` is recorded once an hour per key and address, `key_refused` and `worker_refused` 60 times a minute.
 """
@@ -33,9 +35,10 @@ MAX_PAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry:
-    """One action. *actor* is ``key:ID``, ``link``, ``worker:NAME``, ``cli:NAME`` or ``flow:NAME``.
+    """One action.
 
-    *client* is a network address.
+    *actor* is ``key:ID``, ``link``, ``transfer`` (a holder of a transfer's token), ``worker:NAME``, ``anonymous`` (an
+    enrolment that was refused), ``cli:NAME`` or ``flow:NAME``; *client* is a network address.
     """
 
     # Set by the database.
@@ -63,7 +66,7 @@ class Actor:
 
     def entry(
         self,
-        action: str,
+        action: Action,
         *,
         file_id: UUID | None = None,
         run_id: UUID | None = None,

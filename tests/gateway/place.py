@@ -16,7 +16,7 @@ from uuid import UUID
 
 import httpx
 
-from blocks.access import create_key
+from blocks.access import check_action, create_key
 from blocks.access.api_key import SCOPES
 from blocks.catalog import Artifact, Catalog, Draft
 from blocks.custody import Custody
@@ -94,7 +94,8 @@ class Gateway:
         return await self.client.get(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     async def audited(self, action: str) -> list[dict[str, Any]]:
-        """Rows of the audit log, oldest first."""
+        """Rows of the audit log, oldest first. Raises `InvalidOptions` for an action that people could not ask for."""
+        check_action(action)
         async with self.custody.catalog.connection() as connection:
             cursor = await connection.execute("select * from audit_log where action = %s order by entry_id", [action])
             return await cursor.fetchall()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from blocks.access import Actor, record
+from blocks.access import Action, Actor, record
 from blocks.catalog import Catalog, Connection
 from blocks.durations import format_duration
 from blocks.errors import EndpointNotFound, InvalidOptions
@@ -30,6 +30,11 @@ MAX_OVERLAP = timedelta(days=90)
 _POLL_SECONDS = 0.1
 
 Change = Literal["enabled", "disabled", "removed"]
+_ACTIONS: Mapping[Change, Action] = {
+    "enabled": "endpoint_enabled",
+    "disabled": "endpoint_disabled",
+    "removed": "endpoint_removed",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,7 @@ async def change_endpoint(catalog: Catalog, endpoint_id: UUID, to: Change, *, by
             await endpoints.disable_endpoint(connection, endpoint_id, "by hand")
         else:
             given_up = await endpoints.remove_endpoint(connection, endpoint_id)
-        await record(connection, by.entry(f"endpoint_{to}", detail=_of(endpoint_id)))
+        await record(connection, by.entry(_ACTIONS[to], detail=_of(endpoint_id)))
         return replace(await endpoints.get_endpoint(connection, endpoint_id), given_up=given_up)
 
 
