@@ -355,6 +355,26 @@ async def test_a_client_that_resets_the_connection_while_bytes_flow_ends_the_res
     assert sent.ends == [False]
 
 
+async def test_what_waits_for_a_client_that_hangs_up_was_not_sent(large: Path) -> None:
+    """The kernel takes MiBs for a client that reads nothing; of these it gets what fits into its buffer."""
+    sent = Sent()
+    async with serving(application(sent, lambda: large, LARGE_BYTES)) as served:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+            await asyncio.to_thread(client.connect, ("127.0.0.1", served.port))
+            await asyncio.to_thread(client.sendall, GET)
+
+            def taken() -> int:
+                sendings = [getattr(one, "_file_sending", None) for one in served.server.server_state.connections]
+                return sum(one.sent_bytes for one in sendings if one is not None)
+
+            await eventually(lambda: taken() > MIB, "the kernel has taken more than the client can hold")
+        await sent.ended()
+    assert sent.ends == [False]
+    assert sent.beyond <= MIB // 4
+    assert sent.logged[0]["bytes_sent"] == sent.beyond
+
+
 @pytest.mark.parametrize("way", ["kernel", "read"])
 async def test_a_reader_that_stops_is_aborted(large: Path, way: str, caplog: pytest.LogCaptureFixture) -> None:
     sent = Sent()

@@ -2,9 +2,10 @@
 
 `http.response.zerocopysend` of the ASGI specification: a message with `file` (a descriptor, or an object with one),
 `offset`, `count` and `more_body`. Here `offset` and `count` are required, and there may be `on_sent`: the server calls
-it from the event loop with how many bytes of the range the kernel has, every few MiB, or every second if a client takes
-less, and always before it returns or raises. It must be quick; what it raises breaks the
-response off, and is raised to the application. Messages with bytes may precede and follow.
+it from the event loop with how many bytes of the range the client's kernel has acknowledged, every few MiB, or every
+second if a client takes less, and always before it raises; before it returns, with all of them, which the server's
+kernel then has. It must be quick; what it raises breaks the response off, and is raised to the application. Messages
+with bytes may precede and follow.
 """
 
 from __future__ import annotations

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import select
 import socket
+import struct
+import termios
 import time
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -33,6 +36,7 @@ _FAST_MILLISECONDS = 20
 # How much is sent between two calls of *on_sent*; slow clients have one after each second in which something was sent.
 _NOTED_BYTES = 4 * 1024 * 1024
 _NOTED_SECONDS = 1.0
+_INT = struct.Struct("i")
 # Errors of the connection that are not `ConnectionError`. All others are the file's.
 _UNREACHABLE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN})
 
@@ -40,7 +44,8 @@ _UNREACHABLE = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH
 class FileRangeSending:
     """Sends *count* bytes of the open *file* from *offset* on *sock*, which does not block. The caller closes both.
 
-    `sent_bytes` is what the kernel has taken; the event loop calls *on_sent* with it now and then, and at the end.
+    `sent_bytes` is what the kernel has taken. The event loop calls *on_sent* now and then, and at the end, with what
+    the client's kernel has of that; with all of it once all is sent, which may still be lost with the connection.
     `is_clients_turn` is False while a thread reads or is waited for.
     """
 
@@ -49,6 +54,7 @@ class FileRangeSending:
         self._offset, self._count = offset, count
         self._on_sent = on_sent
         self._noted_bytes, self._noted_at = 0, time.monotonic()
+        self._reported_bytes = 0
         self._is_noting = False
         self._loop = asyncio.get_running_loop()
         self._has_room: asyncio.Future[None] | None = None
@@ -117,6 +123,11 @@ class FileRangeSending:
         sent = self.sent_bytes
         if sent > self._noted_bytes:
             self._noted_bytes, self._noted_at = sent, time.monotonic()
+        if sent < self._count:
+            # A client that hangs up never gets what is queued here: MiBs, of which nothing may have left.
+            sent -= unacknowledged_bytes(self._sock)
+        if sent > self._reported_bytes:
+            self._reported_bytes = sent
             try:
                 self._on_sent(sent)
             except Exception as exc:  # noqa: BLE001 - raised by `run`; here it would only be logged
@@ -139,6 +150,15 @@ class FileRangeSending:
     def _note_room(self) -> None:
         if self._has_room is not None and not self._has_room.done():
             self._has_room.set_result(None)
+
+
+def unacknowledged_bytes(sock: socket.socket) -> int:
+    """Return how much of what was written to *sock* the other side's kernel has not acknowledged; 0 when closed."""
+    try:
+        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_INT.size))
+    except (OSError, ValueError):  # closed
+        return 0
+    return _INT.unpack(queued)[0]
 
 
 def _has_room(sock: socket.socket, milliseconds: int) -> bool:

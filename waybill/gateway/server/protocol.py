@@ -11,11 +11,8 @@ that wait for a request are closed first, so that idle connections never keep a 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import struct
 import sys
-import termios
 import time
 import uuid
 from collections.abc import Callable
@@ -32,14 +29,13 @@ from uvicorn.server import ServerState
 from waybill.gateway.errors import CLIENT_DISCONNECTED, error_response
 from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
-from waybill.gateway.server.file_sending import FileRangeSending, descriptor_of
+from waybill.gateway.server.file_sending import FileRangeSending, descriptor_of, unacknowledged_bytes
 from waybill.gateway.server.request_head import RequestRefused, StrictConnection, as_refusal
 
 log = logging.getLogger("waybill.gateway.access")
 
 # Connections end quickly: most requests take milliseconds.
 _RETRY_AFTER_SECONDS = 2
-_INT = struct.Struct("i")
 
 
 class GatewayProtocol(H11Protocol):
@@ -216,7 +212,8 @@ class GatewayProtocol(H11Protocol):
         unsent = self.transport.get_write_buffer_size()
         # What the client has acknowledged. The kernel takes more only when a third of its buffer is free, which may
         # be a MiB: by that, a slow client would seem to have stopped.
-        sent, owed = self.conn.bytes_out - unsent - _unacknowledged_bytes(self.transport), unsent > 0
+        unacknowledged = unacknowledged_bytes(self.transport.get_extra_info("socket"))
+        sent, owed = self.conn.bytes_out - unsent - unacknowledged, unsent > 0
         if (sending := self._file_sending) is not None:
             sent, owed = sent + sending.sent_bytes, sending.is_clients_turn
         return self._reading.is_too_slow(now, sent, owed=owed)
@@ -301,14 +298,6 @@ def is_not_duplicate(record: logging.LogRecord) -> bool:
 
 def _ignore(_: int) -> None:
     pass
-
-
-def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
-    try:
-        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(_INT.size))
-    except (OSError, ValueError):  # closed
-        return 0
-    return _INT.unpack(queued)[0]
 
 
 class _LingeringTransport:
