@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, repeat
 from threading import Lock, Thread
 
 _PIECE_BYTES = 64 * 1024
@@ -40,6 +41,10 @@ class TransferServer:
     # HEAD is of the download, not of the upload.
     head_is_get: bool = False
     verified: bool = True
+    # Answers all of it, whatever range was asked for.
+    ignores_ranges: bool = False
+    # Bodies down go on after what was asked for, in chunks without end.
+    is_endless: bool = False
     requests: list[str] = field(default_factory=list[str])
     ranges: list[str] = field(default_factory=list[str])
     completed: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
@@ -100,17 +105,23 @@ class _Handler(BaseHTTPRequestHandler):
         with self.place.lock:
             self.place.ranges.append(asked or "")
         first, last, status = 0, len(content) - 1, 200
-        if asked and self.headers.get("If-Range", etag) == etag:
+        if asked and self.headers.get("If-Range", etag) == etag and not self.place.ignores_ranges:
             start, _, end = asked.removeprefix("bytes=").partition("-")
             first, last, status = int(start), min(int(end or last), last), 206
         self.send_response_only(status)
         headers = {"Content-Length": str(last + 1 - first), "ETag": etag, **self.place.headers}
         if status == 206:
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        if self.place.is_endless:
+            del headers["Content-Length"]
+            headers["Transfer-Encoding"] = "chunked"
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self._body(memoryview(content)[first : last + 1])
+        if self.place.is_endless:
+            self._endless_body(content[first : last + 1])
+        else:
+            self._body(memoryview(content)[first : last + 1])
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
@@ -191,6 +202,11 @@ class _Handler(BaseHTTPRequestHandler):
             if limit is not None and sent >= limit:
                 self.close_connection = True
                 return
+
+    def _endless_body(self, content: bytes) -> None:
+        self.close_connection = True
+        for piece in chain([content], repeat(bytes(_PIECE_BYTES))):
+            self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
 
     def _refused(self) -> bool:
         self.place.requests.append(f"{self.command} {self.path}")

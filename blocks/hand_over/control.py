@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json as json_format
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -14,11 +16,22 @@ from blocks.errors import GatewayUnavailable, TransferNotFound, TransferRefused
 from blocks.hand_over.answers import is_temporary, pause_asked_seconds, refusal
 from blocks.hand_over.connection import Session
 
-_FAILURES = (httpx.TransportError,)
+_FAILURES = (httpx.TransportError, TimeoutError)
+# Far more than a gateway answers here; what answers in its place may send without end.
+_MOST_BYTES = 256 * 1024
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 # The file is here and compared. Whether the gateway learns of it now is not worth waiting for long: it knows as well
 # what it has sent.
 _REPORT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and as much of its body as a gateway sends."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 async def report_received(client: httpx.AsyncClient, session: Session, sha256: str, size: int) -> bool:
@@ -49,7 +62,7 @@ async def ask(
     headers: Mapping[str, str],
     patience_seconds: float,
     json: Mapping[str, Any] | None = None,
-) -> httpx.Response:
+) -> Answer:
     """Send a small request until it is answered, and return the answer. For requests that may be repeated.
 
     Raises `GatewayUnavailable`, and what a refusal stands for.
@@ -58,15 +71,16 @@ async def ask(
     while True:
         asked: float | None = None
         try:
-            answer = await client.request(method, url, headers=dict(headers), json=json)
+            async with asyncio.timeout(max(_LONGEST_PAUSE_SECONDS, until - time.monotonic())):
+                answer = await _answer(client, method, url, headers, json)
         except _FAILURES as exc:
             reason = str(exc) or type(exc).__name__
         else:
-            if answer.is_success:
+            if 200 <= answer.status < 300:
                 return answer
-            if not is_temporary(answer.status_code):
-                raise refusal(answer.status_code, answer.content)
-            reason = f"status {answer.status_code}"
+            if not is_temporary(answer.status):
+                raise refusal(answer.status, answer.body)
+            reason = f"status {answer.status}"
             asked = pause_asked_seconds(answer.headers.get("Retry-After"), now=datetime.now(UTC))
         wait = asked if asked is not None else pause
         if time.monotonic() + wait > until:
@@ -75,14 +89,28 @@ async def ask(
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
-def json_of(answer: httpx.Response) -> dict[str, Any]:
+async def _answer(
+    client: httpx.AsyncClient, method: str, url: str, headers: Mapping[str, str], json: Mapping[str, Any] | None
+) -> Answer:
+    # Not compressed, and not unpacked if it is: a few bytes may become gigabytes.
+    given = {**headers, "Accept-Encoding": "identity"}
+    body = bytearray()
+    async with client.stream(method, url, headers=given, json=json) as answer:
+        async for piece in answer.aiter_raw():
+            body += piece
+            if len(body) >= _MOST_BYTES:
+                break
+    return Answer(answer.status_code, answer.headers, bytes(body))
+
+
+def json_of(answer: Answer) -> dict[str, Any]:
     """Return the JSON object in *answer*. Raises `TransferRefused` for anything else."""
     try:
-        found: Any = answer.json()
+        found: Any = json_format.loads(answer.body)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise TransferRefused("the answer is not a gateway's: is this the address of one?", status=answer.status_code)
+        raise TransferRefused("the answer is not a gateway's: is this the address of one?", status=answer.status)
     return cast("dict[str, Any]", found)
 
 

@@ -16,6 +16,7 @@ _DRAINED_BYTES = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 class SourceChanged(Exception):
@@ -131,10 +132,11 @@ class RangeReader:
         if answer is None:
             return
         try:
-            if self._answer_end - self.position > _DRAINED_BYTES:
+            if self._answer_end - self.position <= _DRAINED_BYTES:
+                answer.read(_DRAINED_BYTES + 1)
+            # What was announced is not all that may come: a body may have no end.
+            if not answer.isclosed():
                 self._requests.connection.close()
-            else:
-                answer.read()
         except FAILURES:
             self._requests.connection.close()
 
@@ -145,9 +147,8 @@ def _read_head(answer: http.client.HTTPResponse) -> tuple[Described, int, int]:
     etag = headers.get("ETag", "")
     if answer.status == 206 and (ranged := _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))) is not None:
         first, last, total = map(int, ranged.groups())
-    elif answer.status == 200 and headers.get("Content-Length", "").isdecimal():
-        first, total = 0, int(headers["Content-Length"])
-        last = total - 1
+    elif answer.status == 200 and (length := _number(headers.get("Content-Length", ""))) is not None:
+        first, last, total = 0, length - 1, length
     elif answer.status == 416:
         raise SourceChanged  # it has become shorter
     else:
@@ -157,11 +158,15 @@ def _read_head(answer: http.client.HTTPResponse) -> tuple[Described, int, int]:
             f"the address does not answer like a transfer (status {answer.status}): compare the link with the one that "
             "was sent"
         )
-    size, digest = headers.get("Waybill-Content-Size", ""), headers.get("Waybill-Content-SHA256", "").lower()
+    digest = headers.get("Waybill-Content-SHA256", "").lower()
     described = Described(
         total,
         etag if _STRONG_ETAG.fullmatch(etag) else None,
-        int(size) if size.isdecimal() and len(size) < 20 else None,
+        _number(headers.get("Waybill-Content-Size", "")),
         digest if _SHA256.fullmatch(digest) else None,
     )
     return described, first, last + 1
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _NUMBER.fullmatch(text) else None

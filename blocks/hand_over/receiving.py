@@ -50,7 +50,7 @@ def parse_link(text: str) -> Link:
 
 async def look(client: httpx.AsyncClient, link: Link, *, patience_seconds: float = DEFAULT_PATIENCE_SECONDS) -> Offered:
     """Return what *link* leads to, without beginning the transfer. Raises what a refusal stands for."""
-    headers = {"Authorization": f"Bearer {link.token}", "Accept-Encoding": "identity"}
+    headers = {"Authorization": f"Bearer {link.token}"}
     answer = await ask(client, "HEAD", link.url, headers=headers, patience_seconds=patience_seconds)
     size = answer.headers.get("Waybill-Content-Size", "")
     return Offered(

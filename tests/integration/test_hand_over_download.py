@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import os
 import stat
@@ -25,6 +26,8 @@ from blocks.errors import (
     TransferRefused,
 )
 from blocks.hand_over import Downloaded, download
+from blocks.hand_over.connection import Session
+from blocks.hand_over.ranges import RangeReader
 from tests.stack_driver import eventually
 from tests.transfer_server import TOKEN, TransferServer, running_transfer_server
 
@@ -264,6 +267,50 @@ async def test_other_answers_end_it_at_once(client: httpx.AsyncClient, server: T
     for url in ("ftp://a/b", "http://", "http://a:b/", "http://a b/", "http://[::1/"):
         with pytest.raises(InvalidOptions):
             await download(client, url, TOKEN, tmp_path / "a", identities=None)
+
+
+async def test_a_number_that_is_none_is_no_size(
+    client: httpx.AsyncClient, server: TransferServer, tmp_path: Path
+) -> None:
+    server.ignores_ranges, server.headers = True, {"Content-Length": "9" * 5000}
+    with pytest.raises(ContentMismatch, match="does not answer like a transfer"):
+        await fetch(client, server, tmp_path / "a")
+    assert left_behind(tmp_path) == []
+
+
+async def test_the_answer_to_a_report_is_not_read_without_end(
+    client: httpx.AsyncClient, server: TransferServer, tmp_path: Path
+) -> None:
+    read_bytes = 0
+    bomb = gzip.compress(b"0" * 2**24)
+
+    async def received(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/complete"):
+            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=without_end())
+        raise AssertionError(request.url)
+
+    async def without_end() -> AsyncIterator[bytes]:
+        nonlocal read_bytes
+        while True:
+            read_bytes += len(bomb)
+            assert read_bytes < 2**20
+            yield bomb
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(received)) as hostile:
+        assert (await fetch(hostile, server, tmp_path / "a")).sha256 == SHA256
+
+
+async def test_a_body_that_goes_on_after_its_range_is_not_read_to_its_end(server: TransferServer) -> None:
+    server.is_endless = True
+    reader = RangeReader(Session(server.download_url, TOKEN, renew_token=None, patience_seconds=5.0))
+    reader.start(0, 1000)
+    reader.describe()
+    assert reader.fill(memoryview(bytearray(100))) == 100
+    reader.start(2000, 3000)  # what is left of the first answer is short, by its own account
+    room = bytearray(1000)
+    assert reader.fill(memoryview(room)) == 1000
+    assert bytes(room) == SEALED[2000:3000]
+    reader.close()
 
 
 async def test_encrypted_bytes_can_be_kept(client: httpx.AsyncClient, server: TransferServer, tmp_path: Path) -> None:
