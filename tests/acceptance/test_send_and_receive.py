@@ -169,6 +169,20 @@ def test_the_sender_chooses_no_folder(given: str, name: str, receiver: Person) -
         assert {found.name for found in receiver.folder.iterdir()} - before == {name}
 
 
+def test_a_folder_with_the_name_of_the_file_is_left_alone(receiver: Person) -> None:
+    (receiver.folder / "letters").mkdir()
+    with running_transfer_server() as server:
+        server.content = b"".join(seal([b"words"], [receiver.identity.recipient]))
+        server.headers = {"Content-Disposition": 'attachment; filename="letters.age"'}
+        server.head_is_get = True
+        link = f"{server.download_url}?token=a-token"
+        done = receiver.run("receive", link, "-i", "key.txt", expect=2)
+        assert "letters is not a regular file; name another with -o" in done.stderr
+        assert list((receiver.folder / "letters").iterdir()) == []
+        receiver.run("receive", link, "-i", "key.txt", "-o", "letters")
+    assert (receiver.folder / "letters/letters").read_bytes() == b"words"
+
+
 def test_a_tampered_file_is_refused(receiver: Person) -> None:
     with running_transfer_server() as server:
         content = bytearray(b"".join(seal([CONTENT], [receiver.identity.recipient])))

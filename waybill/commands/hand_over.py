@@ -194,7 +194,10 @@ async def _receive(
 
 def _target(filename: str, output: str | None, *, force: bool) -> Path:
     """Return the path to write to: *output*, or the sender's name for the file in that folder or in the current one."""
-    target = typed_path(output) if output is not None else Path(filename)
+    if output is None:
+        # A folder of that name is not one that the receiver has chosen.
+        return replaceable(Path(filename), force=force)
+    target = typed_path(output)
     if os.path.isdir(target):  # noqa: PTH112 - False where a name is too long or its folder is closed
         target = target / filename
     return replaceable(target, force=force)
