@@ -42,6 +42,9 @@ RESPONSE_HEADERS = (
 )  # fmt: skip
 """What they may read."""
 
+# What the catalogue's numbers hold, with room for sums.
+MAX_SIZE_BYTES = 2**62
+
 _DRAFTS = {"5", "6"}
 _DRAFT = "Upload-Draft-Interop-Version"
 _MAX_METADATA_CHARS = 8192
@@ -200,9 +203,11 @@ def _sha256(given: Mapping[str, str], name: str) -> str | None:
 
 def _content_size(given: Mapping[str, str]) -> int | None:
     value = given.get("content_size")
-    if value is not None and _NUMBER.fullmatch(value) is None:
-        raise _bad("content_size in Upload-Metadata is a whole number of bytes")
-    return int(value) if value is not None else None
+    if value is None:
+        return None
+    if _NUMBER.fullmatch(value) is None or int(value) > MAX_SIZE_BYTES:
+        raise _bad(f"content_size in Upload-Metadata is a whole number of bytes, at most {MAX_SIZE_BYTES}")
+    return int(value)
 
 
 def _bad(message: str) -> HttpError:
