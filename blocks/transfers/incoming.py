@@ -38,7 +38,7 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.naming import clean_display_name
-from blocks.runtime.threads import in_thread
+from blocks.runtime.threads import in_thread, to_its_end
 from blocks.runtime.write_errors import write_errors
 from blocks.storage import CHUNK_BYTES, PartialBlob, PresignedPart, SentInParts, SentPart, new_blob_path
 from blocks.storage.partial_spooled import scratch_name
@@ -148,25 +148,30 @@ class IncomingUploads:
         async with self._locks.hold(transfer.transfer_id):
             transfer = require_open(await self._reload(transfer))
             partial = self._partial(transfer)
-            async with self._progress.following(transfer) as meter:
-                writer = IncomingWriter(
-                    transfer,
-                    partial,
-                    keys=self._custody.keys,
-                    meter=meter,
-                    executor=self._executor,
-                    resting=self._resting,
-                )
-                try:
-                    await writer.open()
-                    yield writer
-                except WaybillError as error:
-                    if not isinstance(error, UploadRefused) and await self._is_over(transfer):
-                        await writer.discard()
-                        raise _over(transfer) from error
-                    raise
-                finally:
-                    await writer.close()
+            try:
+                async with self._progress.following(transfer) as meter:
+                    writer = IncomingWriter(
+                        transfer,
+                        partial,
+                        keys=self._custody.keys,
+                        meter=meter,
+                        executor=self._executor,
+                        resting=self._resting,
+                    )
+                    try:
+                        await writer.open()
+                        yield writer
+                    except WaybillError as error:
+                        if not isinstance(error, UploadRefused) and await self._is_over(transfer):
+                            await writer.discard()
+                            raise _over(transfer) from error
+                        raise
+                    finally:
+                        await writer.close()
+            except TransferOver:
+                # Who ended it has removed the bytes; what the writer had in hand came after that.
+                await to_its_end(self.give_up(transfer))
+                raise
 
     async def offset(self, transfer: Transfer) -> int:
         """Return how many bytes of an open upload are here, durably; 0 before its declaration.

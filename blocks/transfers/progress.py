@@ -14,16 +14,18 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from blocks.catalog import Catalog
-from blocks.errors import TransferOver, WaybillError
+from blocks.catalog import Catalog, Connection
+from blocks.errors import TransferNotFound, TransferOver, WaybillError
 from blocks.runtime.background_tasks import end_tasks
 from blocks.runtime.outage_log import OutageLog
 from blocks.transfers.ending import end_with_event
-from blocks.transfers.rows import record_progress, record_repeated
+from blocks.transfers.rows import get_transfer, is_in_grace, record_progress, record_repeated
 from blocks.transfers.transfer import Transfer
 from blocks.webhooks.event_links import EventLinks
 
 _PAUSE_SECONDS = 1.0
+# How soon a transfer that another process has ended is noticed while its client moves nothing.
+_LOOK_SECONDS = 2.0
 # Of a new rate in the shown one: it follows within some seconds, and does not jump with each.
 _NEW_SHARE = 0.5
 
@@ -168,7 +170,9 @@ class ProgressWriter:
 
     async def _keep_writing(self, track: _Track) -> None:
         while track.requests or track.ranges:
-            await track.changed.wait()
+            if not await _set_within(track.changed, _LOOK_SECONDS):
+                await self._look(track)
+                continue
             await self._pause(track)
             track.changed.clear()
             track.hurry.clear()
@@ -187,9 +191,14 @@ class ProgressWriter:
         """Wait until a second has passed since the last write, or the last byte has been sent."""
         rest = self._pause_seconds - (self._clock() - track.written_at)
         if rest > 0 and (track.requests or (track.ranges and track.has_written)):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(rest):
-                    await track.hurry.wait()
+            await _set_within(track.hurry, rest)
+
+    async def _look(self, track: _Track) -> None:
+        """End the requests of a transfer that another process has ended."""
+        with suppress(WaybillError):  # looked at again
+            async with self._catalog.connection() as connection:
+                if await _is_over(connection, track.transfer.transfer_id):
+                    track.end()
 
     async def _write(self, track: _Track) -> None:
         async with track.lock:
@@ -225,6 +234,24 @@ class ProgressWriter:
             if transfer.direction == "download" and transfer.worker is None and done_bytes == transfer.size:
                 await end_with_event(connection, transfer.transfer_id, "completed", self._links, keep_header=True)
         return done_bytes
+
+
+async def _is_over(connection: Connection, transfer_id: str) -> bool:
+    try:
+        transfer = await get_transfer(connection, transfer_id)
+    except TransferNotFound:
+        return True
+    if transfer.direction == "upload":
+        # The request that completes or fails it is still at work.
+        return transfer.state in {"cancelled", "expired"}
+    return not transfer.is_open and not await is_in_grace(connection, transfer_id)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
 
 
 def merged(ranges: Iterable[Range]) -> list[Range]:

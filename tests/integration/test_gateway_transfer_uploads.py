@@ -19,6 +19,8 @@ import pytest
 from blocks.age import seal
 from blocks.links.tokens import issue
 from blocks.storage import open_backend
+from blocks.transfers import end_transfer, progress
+from blocks.transfers.incoming_writer import IncomingWriter
 from tests.gateway import Gateway, running_gateway
 from tests.gateway.place import error_of
 from tests.s3 import S3Server
@@ -295,7 +297,7 @@ async def test_what_tus_refuses(gateway: Gateway) -> None:
         {"Upload-Length": "", "Upload-Defer-Length": "1"},
         {"Upload-Metadata": "filename !"}, {"Upload-Metadata": "a YQ==,a YQ=="},
         {"Upload-Metadata": encoded(sha256="x")}, {"Upload-Metadata": encoded(filename="a\0b")},
-        {"Upload-Metadata": "a " + "A" * 9000},
+        {"Upload-Metadata": "a " + "A" * 9000}, {"Upload-Metadata": encoded(content_size="9" * 19)},
     ]  # fmt: skip
     for headers in odd:
         answer = await upload.send("POST", {"Upload-Length": "10", **headers})
@@ -383,6 +385,42 @@ async def test_two_at_once_and_what_has_arrived_of_a_broken_one(gateway: Gateway
     answer = await becomes(lambda: upload.patch(1_100_000, SEALED[1_100_000:]), lambda one: one.status_code != 423)
     assert answer.status_code == 204, answer.text
     assert await upload.content() == CONTENT
+
+
+@pytest.mark.parametrize("end", ["cancelled", "terminated", "revoked elsewhere"])
+async def test_what_its_sender_had_sent_goes_with_an_upload_that_is_ended_meanwhile(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.1 if end == "revoked elsewhere" else 3600)
+    upload = await prepared(gateway)
+    await upload.create()
+    arrived = asyncio.Event()
+    write = IncomingWriter.write
+
+    async def noted(writer: IncomingWriter, piece: bytes) -> None:
+        await write(writer, piece)
+        arrived.set()
+
+    monkeypatch.setattr(IncomingWriter, "write", noted)
+    url = httpx.URL(upload.url)
+    reader, sender = await asyncio.open_connection(url.host, url.port)
+    headers = {**upload.authorization, **TUS, **BYTES, "Upload-Offset": "0", "Content-Length": str(len(SEALED))}
+    lines = [f"PATCH {url.path} HTTP/1.1", "Host: waybill", *(f"{name}: {value}" for name, value in headers.items())]
+    sender.write("\r\n".join([*lines, "", ""]).encode() + SEALED[:1000])
+    await arrived.wait()
+    if end == "cancelled":
+        key = await gateway.headers("write")
+        assert (await gateway.client.delete(f"/api/v1/transfers/{upload.id}", headers=key)).status_code == 200
+    elif end == "terminated":
+        assert (await upload.send("DELETE")).status_code == 204
+    else:
+        async with gateway.custody.catalog.transaction() as connection:
+            await end_transfer(connection, upload.id, "cancelled", error="the worker was revoked")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 410 ")
+    sender.close()
+    assert [found for found in (tmp_path / "home/store").rglob("*") if found.is_file()] == []
+    async with gateway.custody.catalog.connection() as connection:
+        assert (await (await connection.execute("select from artifacts")).fetchall()) == []
 
 
 async def test_a_sender_that_comes_back_on_another_connection(

@@ -21,6 +21,7 @@ import jwt
 import pytest
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from blocks.access import Actor
 from blocks.age import HybridIdentity, X25519Identity, unseal
 from blocks.catalog import Artifact
 from blocks.links.signing_keys import LinkKeys
@@ -29,7 +30,7 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.background_tasks import running
 from blocks.runtime.threads import in_thread
 from blocks.storage import open_backend
-from blocks.transfers import RESUME_GRACE, get_transfer
+from blocks.transfers import RESUME_GRACE, get_transfer, progress
 from blocks.transfers.expiry import expire_transfers
 from blocks.transfers.progress import Progress
 from blocks.workers import get_worker
@@ -39,6 +40,7 @@ from tests.gateway import CONTENT, Gateway, error_of, running_gateway
 from tests.s3 import S3Server
 from tests.storage_keys import WRITE_ONLY
 from waybill.gateway.transfer_artifacts import TransferArtifacts, key_of
+from waybill.services.workers import revoke_worker
 
 TRANSFERS = "/api/v1/transfers"
 RECEIVER = X25519Identity.generate()
@@ -91,6 +93,18 @@ async def until_state(gateway: Gateway, made: Json, state: str) -> Json:
 
     await until(is_so, f"the transfer is {state}", told=lambda: status_of(gateway, made))
     return await status_of(gateway, made)
+
+
+async def until_still(number: Callable[[], Awaitable[int]]) -> None:
+    """Wait until *number* is above zero, and the same for longer than progress takes to be written."""
+    seen = [-1]
+
+    async def is_still() -> bool:
+        await asyncio.sleep(1.5)
+        seen.append(await number())
+        return 0 < seen[-1] == seen[-2]
+
+    await until(is_still, "nothing moves", told=number)
 
 
 async def events(gateway: Gateway) -> list[tuple[str, Json]]:
@@ -488,6 +502,30 @@ async def test_a_transfer_that_is_cancelled_breaks_off_what_is_under_way(gateway
     assert [entry["detail"]["transfer_id"] for entry in await gateway.audited("transfer_cancelled")] == [
         made["transfer_id"]
     ]
+
+
+@pytest.mark.parametrize("by", ["another process", "the gateway"])
+async def test_a_revoked_worker_that_reads_nothing_is_broken_off(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    await worker(gateway, "gpu-1")
+    made = await prepared(gateway, await gateway.put(os.urandom(MIB) * 48), worker="gpu-1")
+    monkeypatch.setattr(progress, "_LOOK_SECONDS", 0.1 if by == "another process" else 3600)
+    reader, writer = await _begun(gateway, made)
+
+    async def done() -> int:
+        return (await status_of(gateway, made))["bytes_done"]
+
+    await until_still(done)
+    if by == "the gateway":
+        revoked = await gateway.client.delete("/api/v1/workers/gpu-1")
+        assert revoked.json()["cancelled_transfers"] == [made["transfer_id"]]
+    else:
+        async with gateway.custody.catalog.transaction() as connection:
+            await revoke_worker(connection, "gpu-1", by=Actor(actor="cli:operator"))
+    with pytest.raises(asyncio.IncompleteReadError):
+        await reader.readexactly(made["size"])
+    writer.close()
 
 
 async def test_progress_can_be_watched_while_it_runs(gateway: Gateway) -> None:

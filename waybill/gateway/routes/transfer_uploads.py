@@ -197,6 +197,7 @@ async def terminate(
     _, caller = await admitted(request, resources, token, transfer_id)
     tus.require_version(request, strict=False)
     ended = await cancel_transfer(resources.custody, resources.event_links, transfer_id, by=caller)
+    resources.transfer_progress.stop(transfer_id)
     await resources.incoming.give_up(ended)
     return Response(status_code=204)
 

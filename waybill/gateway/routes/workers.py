@@ -7,7 +7,7 @@ and the answer of the second can be opened by the worker alone.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
@@ -254,5 +254,7 @@ async def label(caller: Admin, resources: GatewayResources, name: WorkerName, wa
 async def revoke(caller: Admin, resources: GatewayResources, name: WorkerName) -> Response:
     """Revoke a worker: it is refused from its next request on, and what it holds is taken back. Idempotent."""
     async with resources.custody.catalog.transaction() as connection:
-        found: dict[str, Any] = (await revoke_worker(connection, name, by=caller)).as_json()
-    return json_response(found)
+        revoked = await revoke_worker(connection, name, by=caller)
+    for transfer_id in revoked.cancelled_transfers:
+        resources.transfer_progress.stop(transfer_id)
+    return json_response(revoked.as_json())
