@@ -1,14 +1,15 @@
 """What has arrived, examined while the rest of it arrives: hashes, and for what is sealed for the storage every tag.
 
-A thread follows the growing bytes, so that little is left to do after the last one. After a restart of the process it
-begins again at the first byte, while more arrive. Decrypted content is hashed and nothing else.
+A thread follows the growing bytes, so that little is left to do after the last one; of a large upload a second one
+reads and hashes them ahead of it. After a restart of the process it begins again at the first byte, while more arrive.
+Decrypted content is hashed and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from typing import BinaryIO
 
@@ -19,15 +20,20 @@ from blocks.age.whole_file import take_header
 from blocks.catalog import Stored
 from blocks.errors import ContentMismatch, MalformedAgeFile, NoMatchingIdentity
 from blocks.keys import StorageIdentity, StorageKeys
+from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import WorkStopped
 from blocks.storage import CHUNK_BYTES, Digest, Expected
 from blocks.transfers.transfer import Transfer
 
 Open = Callable[[], BinaryIO]
 
+# From here on the hash of what is sent is computed in parallel to that of the content: one after the other, they are
+# slower than a disk. For less, of which there may be many at once, a second thread costs more than it saves.
+_LARGE_BYTES = 32 * 1024 * 1024
+
 
 class Verification:
-    """Examines the bytes of *transfer* as `grown` reports them. One thread, from `begin` to `stop` or its result."""
+    """Examines the bytes of *transfer* as `grown` reports them. Its threads end with `stop` or its result."""
 
     def __init__(self, transfer: Transfer, keys: StorageKeys, open_bytes: Open) -> None:
         self._transfer, self._keys, self._open_bytes = transfer, keys, open_bytes
@@ -78,10 +84,18 @@ class Verification:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        stored = Digest(Expected(size=self._transfer.size, sha256=self._transfer.sha256))
+        arriving = stored.through(self._pieces())
+        if self._size >= _LARGE_BYTES:
+            arriving = prefetch(arriving)
         try:
-            self._stored = examine(self._pieces(), self._transfer, self._keys)
+            self._stored = examine(arriving, stored, self._transfer, self._keys)
         except BaseException as error:  # noqa: BLE001 - raised by `result`
             self._error = error
+        finally:
+            self.stop()  # the other thread waits for more, after an error
+            if isinstance(arriving, Generator):
+                arriving.close()
 
     def _pieces(self) -> Iterator[bytes]:
         self._wait_beyond(0)
@@ -103,10 +117,11 @@ class Verification:
             return self._end
 
 
-def examine(pieces: Iterator[bytes], transfer: Transfer, keys: StorageKeys) -> Stored:
-    """Return what the bytes of an upload are, all of them. Raises like `Verification.result`."""
-    stored = Digest(Expected(size=transfer.size, sha256=transfer.sha256))
-    arriving = stored.through(pieces)
+def examine(arriving: Iterator[bytes], stored: Digest, transfer: Transfer, keys: StorageKeys) -> Stored:
+    """Return what the bytes of an upload are, all of them, which pass through *stored* as they arrive.
+
+    Raises like `Verification.result`.
+    """
     if transfer.sealed_for == "storage" and keys.recipient is not None:
         return _sealed_for_storage(arriving, stored, transfer, keys)
     if transfer.sealed_for != "storage":
