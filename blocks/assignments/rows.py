@@ -118,7 +118,7 @@ async def set_upload(connection: Connection, assignment_id: str, ordinal: int, t
 
 async def give_back(connection: Connection, assignment_id: str, *, worker: str, error: str) -> bool:
     """Let other workers claim what *worker* has; return whether it had it. *error* says why."""
-    values = {"assignment_id": assignment_id, "worker": worker, "error": error}
+    values = {"assignment_id": check_assignment_id(assignment_id), "worker": worker, "error": error}
     return await fetch_optional(connection, queries.GIVE_BACK, values) is not None
 
 

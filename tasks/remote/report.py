@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from blocks import errors
-from blocks.errors import RemoteFailed, StageFailed, WaybillError
+from blocks.catalog.json_columns import json_text
+from blocks.errors import CatalogRefused, RemoteFailed, StageFailed, WaybillError
 from tasks.contract import DocumentInfo
 from tasks.job import JobResult
 
@@ -29,6 +30,14 @@ class Result(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(ge=0, lt=2**60)
 
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Result:
+        try:
+            json_text(dict(self), "result")
+        except CatalogRefused as exc:
+            raise ValueError(exc.message) from exc
+        return self
+
 
 class Failure(BaseModel):
     """The error of a job: the name of one of `blocks.errors`, and its message."""
@@ -43,8 +52,11 @@ _DOCUMENT = TypeAdapter(DocumentInfo)
 
 
 def result_of(result: JobResult, *, sha256: str, size: int) -> dict[str, Any]:
-    """Return what a worker reports of a job that it has done."""
-    return {
+    """Return what a worker reports of a job that it has done.
+
+    Raises `CatalogRefused` for more than the catalogue stores of an output, as at home.
+    """
+    found = {
         "seconds": result.seconds,
         "peak_memory_bytes": result.peak_memory_bytes,
         "metadata": dict(result.metadata),
@@ -52,6 +64,8 @@ def result_of(result: JobResult, *, sha256: str, size: int) -> dict[str, Any]:
         "sha256": sha256,
         "size": size,
     }
+    json_text(found, "result")
+    return found
 
 
 def failure_of(error: WaybillError) -> dict[str, Any]:

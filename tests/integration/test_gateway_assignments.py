@@ -26,6 +26,7 @@ from blocks.assignments import (
 from blocks.catalog import Draft
 from blocks.errors import (
     AssignmentLost,
+    CatalogRefused,
     LinkExpired,
     LinkInvalid,
     TransferConflict,
@@ -35,7 +36,9 @@ from blocks.errors import (
 from blocks.hand_over import download
 from blocks.hand_over.session import WorkerSession
 from blocks.transfers import end_transfer, get_transfer, transfers_of_assignment
+from tasks.job import JobResult
 from tasks.remote.desk import AssignmentOffer, Desk, JobOffer, TransferOffer
+from tasks.remote.report import result_of
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.gateway.place import HOUR
 from tests.gateway.remote_worker import OPERATOR, enrolled
@@ -326,6 +329,7 @@ async def test_malformed_reports_are_refused(remote: Remote) -> None:
         {"result": good, "error": {"type": "NoText", "message": ""}},
         {"result": {**good, "sha256": "no hash"}},
         {"result": {**good, "size": -1}},
+        {"result": {**good, "metadata": {"a": "x" * 1_100_000}}},
         {"error": {"type": "NoText", "message": "x" * 3000}},
         {"error": {"type": "os.system", "message": "x"}},
     ):
@@ -333,3 +337,12 @@ async def test_malformed_reports_are_refused(remote: Remote) -> None:
     assert (await answer({"error": {"type": "NoText", "message": "x"}}, "5")).status_code == 422
     assert (await answer({"result": {**good, "warnings": ["x" * 900_000] * 3}})).status_code == 413
     assert (await remote.read(assignment)).state == "claimed"
+    for path, body in (("renew", None), ("return", {"why": "x"}), ("jobs/0", {"error": {"type": "A", "message": "x"}})):
+        url = f"{API}/asg_%00/{path}"
+        assert (await remote.gateway.client.post(url, json=body, headers=headers)).status_code == 422, path
+
+
+async def test_a_result_that_no_catalogue_stores_is_the_documents_error_as_at_home() -> None:
+    made = JobResult(seconds=1.0, peak_memory_bytes=1, metadata={"words": "x" * 1_100_000}, warnings=())
+    with pytest.raises(CatalogRefused, match="may have 1048576 bytes"):
+        result_of(made, sha256="0" * 64, size=1)
