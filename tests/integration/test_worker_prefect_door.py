@@ -71,6 +71,18 @@ async def test_a_worker_reads_and_ends_the_run_that_it_has_claimed(place: DoorPl
     assert (await place.prefect.get(f"/artifacts/{artifact['id']}")).json()["data"] == 90
 
 
+async def test_a_text_that_postgres_refuses_does_not_hold_up_a_run(place: DoorPlace) -> None:
+    run = await place.new_run()
+    failed = {"state": {"type": "FAILED", "name": "Failed", "message": "cannot read a\0b"}, "force": True}
+    async with place.client() as door:
+        await door.post(f"/flow_runs/{run}/set_state", json=PENDING)
+        assert (await door.patch(f"/flow_runs/{run}", json={"infrastructure_pid": "1\0"})).status_code == 204
+        progress = {"type": "progress", "data": 10, "flow_run_id": run, "description": "a\0b"}
+        assert (await door.post("/artifacts/", json=progress)).status_code == 201
+        assert (await door.post(f"/flow_runs/{run}/set_state", json=failed)).json()["status"] == "ACCEPT"
+    assert (await place.run(run))["state"]["message"] == "cannot read a\ufffdb"
+
+
 async def test_another_worker_of_the_label_keeps_off_a_run_that_is_claimed(place: DoorPlace) -> None:
     run = await place.new_run()
     other = WorkerIdentity(name="another", labels=place.worker.labels)

@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, cast
 from uuid import UUID
 
+from blocks.json_cleaning import storable_text
 from blocks.runs.remote_stages import HEARTBEAT_EVENT, REMOTE_POOL
 
 # The label of a flow run by which Prefect's own workers say who has it; the door writes it for them.
@@ -345,7 +346,8 @@ def _texts(value: object, most: int) -> list[str]:
 def _text(value: object, most: int | None) -> str:
     if not isinstance(value, str) or (most is not None and len(value) > most):
         raise Refused("a text in the body is missing, or too long")
-    return value
+    # Prefect answers U+0000 as if its database were away, and the worker would repeat the request without end.
+    return storable_text(value, nul="\ufffd")
 
 
 def _whole_number(value: object, least: int, most: int) -> int:
