@@ -25,7 +25,7 @@ from blocks.webhooks.event_links import EventLinks
 
 _PAUSE_SECONDS = 1.0
 # How soon a transfer that another process has ended is noticed while its client moves nothing.
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 5.0
 # Of a new rate in the shown one: it follows within some seconds, and does not jump with each.
 _NEW_SHARE = 0.5
 
