@@ -35,6 +35,8 @@ _CONNECT_SECONDS = 10.0
 # and all of it is sent again after a kill. A far host needs it to keep the link full.
 _NEAR_SECONDS, _NEAR_BUFFER_BYTES = 0.005, 256 * 1024
 FAILURES = (OSError, http.client.HTTPException)
+# Up to so much is read to the end of an answer, to keep its connection; for more another is cheaper.
+DRAINED_BYTES = 64 * 1024
 
 
 class Connection:
@@ -161,6 +163,12 @@ class Requests:
         asked = pause_asked_seconds(answer.headers.get("Retry-After"), now=datetime.now(UTC))
         self.patience.wait(f"status {answer.status}", asked_seconds=asked)
         return False
+
+    def drain(self, answer: http.client.HTTPResponse) -> None:
+        """Read what is left of *answer*, which keeps its connection; close that if it is long, or has no end."""
+        answer.read(DRAINED_BYTES + 1)
+        if not answer.isclosed():
+            self.connection.close()
 
     def failed(self, error: BaseException | str) -> None:
         """Close the connection and wait for the next attempt. Raises `GatewayUnavailable` and `WorkStopped`."""

@@ -7,12 +7,10 @@ import re
 from dataclasses import dataclass
 
 from blocks.errors import ContentMismatch
-from blocks.hand_over.connection import FAILURES, Requests, Session
+from blocks.hand_over.connection import DRAINED_BYTES, FAILURES, Requests, Session
 
 # What a connection that breaks costs at most, with what is in the buffers of the kernel.
 _READ_BYTES = 128 * 1024
-# Up to so much is read to the end of an answer, to keep its connection; for more another is cheaper.
-_DRAINED_BYTES = 64 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _STRONG_ETAG = re.compile(r'"[!#-~\x80-\xff]*"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -132,11 +130,10 @@ class RangeReader:
         if answer is None:
             return
         try:
-            if self._answer_end - self.position <= _DRAINED_BYTES:
-                answer.read(_DRAINED_BYTES + 1)
-            # What was announced is not all that may come: a body may have no end.
-            if not answer.isclosed():
+            if self._answer_end - self.position > DRAINED_BYTES:
                 self._requests.connection.close()
+            else:
+                self._requests.drain(answer)
         except FAILURES:
             self._requests.connection.close()
 

@@ -194,7 +194,7 @@ class _Upload:
             except TransferConflict:
                 return self._offset(outgoing.size)  # it was declared, and otherwise
             if answer is not None:
-                answer.read()
+                self.requests.drain(answer)
                 return _offset_in(answer.headers.get("Upload-Offset", "0"))
 
     def _offset(self, expected_length: int | None = None) -> int:
@@ -203,7 +203,7 @@ class _Upload:
             answer = self.requests.head("HEAD", _TUS)
             if answer is None:
                 continue
-            answer.read()
+            self.requests.drain(answer)
             length = answer.headers.get("Upload-Length")
             if expected_length is not None and length is not None and length != str(expected_length):
                 raise TransferConflict(
@@ -231,7 +231,7 @@ class _Upload:
             with suppress(TransferConflict):  # another offset: HEAD says which
                 if self.requests.accept(answer, token):
                     reached = _offset_in(answer.headers.get("Upload-Offset", ""))
-                    answer.read()
+                    self.requests.drain(answer)
                     if not whole:
                         connection.close()  # the rest of the body would be read as the next request
                     return reached
