@@ -33,6 +33,9 @@ from waybill.process.inherited_limits import make_inherited_limits_fit
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
+# What Prefect raises at SIGTERM while a flow runs; importing it here would slow every command down.
+_PREFECT_TERMINATED = "TerminationSignal"
+
 # Conditions that the user caused and can correct.
 _WRONG_USE = (
     AddressRefused,
@@ -228,7 +231,9 @@ def run(arguments: Sequence[str]) -> int:
             raise
         _report(refused, as_json=as_json)
         return EXIT_WRONG_USE
-    except (KeyboardInterrupt, typer.Abort):
+    except BaseException as error:
+        if not isinstance(error, (KeyboardInterrupt, typer.Abort)) and type(error).__name__ != _PREFECT_TERMINATED:
+            raise
         _report(WaybillError("interrupted; run the same again to continue from what is stored"), as_json=as_json)
         return EXIT_INTERRUPTED
     return result if isinstance(result, int) else EXIT_DONE

@@ -99,3 +99,17 @@ def test_a_full_disk_under_any_file_is_one_line_and_other_errors_stay_visible(
     raising(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
     with pytest.raises(ConnectionRefusedError):
         run(["stats"])
+
+
+def test_a_flow_that_is_terminated_is_an_interruption_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a flow runs, Prefect's handler of SIGTERM is in place of ours."""
+    from prefect.exceptions import TerminationSignal
+
+    def terminated(*_: Any, **__: Any) -> None:
+        raise TerminationSignal(signal=15)
+
+    monkeypatch.setattr("waybill.cli.app", terminated)
+    assert run(["process", "report.pdf"]) == 130
+    assert "interrupted; run the same again" in capsys.readouterr().err
