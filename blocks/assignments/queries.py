@@ -36,6 +36,10 @@ CREATE = f"""
     select {_COLUMNS} from made a
 """
 
+COUNT_WAITING = """
+    select count(*) as assignments from assignments where state = 'waiting' and expires_at > clock_timestamp()
+"""
+
 GET = f"select {_COLUMNS} from assignments a where a.assignment_id = %(assignment_id)s"
 # Two changes at once would both find the former state.
 GET_FOR_UPDATE = f"{GET} for update of a"

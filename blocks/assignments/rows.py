@@ -36,6 +36,11 @@ async def create_assignment(connection: Connection, new: NewAssignment) -> Assig
     return _assignment(await fetch_row(connection, queries.CREATE, values))
 
 
+async def count_waiting(connection: Connection) -> int:
+    """Return how many assignments no worker has."""
+    return int((await fetch_row(connection, queries.COUNT_WAITING, {}))["assignments"])
+
+
 async def get_assignment(connection: Connection, assignment_id: str, *, for_update: bool = False) -> Assignment:
     """Return an assignment; *for_update* locks its row until the transaction ends. Raises `AssignmentNotFound`."""
     statement = queries.GET_FOR_UPDATE if for_update else queries.GET

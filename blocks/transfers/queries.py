@@ -34,6 +34,14 @@ CREATE = f"""
     select {_COLUMNS} from made t
 """
 
+# Open ones, and the bytes that they have still to move where the size is known.
+OPEN_COUNTS = f"""
+    select direction, count(*) as transfers, coalesce(sum(greatest(size - done_bytes, 0)), 0)::float8 as bytes_left
+      from transfers
+     where {_OPEN}
+     group by direction
+"""
+
 # A file that is being removed is not handed over.
 HOLD_FILE = "select file_id from artifacts where file_id = %(file_id)s and state = 'available' for share"
 

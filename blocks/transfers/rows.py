@@ -68,6 +68,12 @@ async def create_transfer(connection: Connection, new: NewTransfer) -> Transfer:
     return Transfer(**row)
 
 
+async def open_counts(connection: Connection) -> dict[str, tuple[int, float]]:
+    """Return how many transfers are open, and the bytes that are left of them, by direction. Absent: none."""
+    rows = await fetch_all(connection, queries.OPEN_COUNTS, {})
+    return {row["direction"]: (row["transfers"], row["bytes_left"]) for row in rows}
+
+
 async def get_transfer(connection: Connection, transfer_id: str, *, for_update: bool = False) -> Transfer:
     """Return a transfer; *for_update* locks its row until the transaction ends. Raises `TransferNotFound`."""
     statement = queries.GET_FOR_UPDATE if for_update else queries.GET

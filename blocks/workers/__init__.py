@@ -7,6 +7,7 @@ at `worker`; `rows` reads and writes. Imported by name: `enrolment`, which uses 
 """
 
 from blocks.workers.rows import (
+    count_workers,
     find_workers,
     get_worker,
     hold_worker,
@@ -37,6 +38,7 @@ __all__ = [
     "Worker",
     "check_labels",
     "check_worker_name",
+    "count_workers",
     "find_workers",
     "get_worker",
     "hold_worker",

@@ -40,6 +40,16 @@ ENROLL = f"""
 
 IS_TAKEN = "select exists (select from workers where name = %(name)s) as found"
 
+# A worker reports every 15 s, and loses what it has after 60.
+COUNT = """
+    select case when revoked_at is not null then 'revoked'
+                when last_seen_at > clock_timestamp() - interval '60 s' then 'present'
+                else 'absent' end as state,
+           count(*) as workers
+      from workers
+     group by 1
+"""
+
 GET = f"select {_COLUMNS} from workers w where w.name = %(name)s"
 
 FIND = f"select {_COLUMNS} from workers w where w.name = any(%(names)s)"

@@ -26,6 +26,11 @@ async def list_workers(connection: Connection) -> list[Worker]:
     return [worker_of(row) for row in await fetch_all(connection, queries.LIST, {})]
 
 
+async def count_workers(connection: Connection) -> dict[str, int]:
+    """Return how many workers are `present` (heard of within 60 s), `absent` and `revoked`. Absent: none."""
+    return {row["state"]: row["workers"] for row in await fetch_all(connection, queries.COUNT, {})}
+
+
 async def hold_worker(connection: Connection, name: str) -> Worker:
     """Return a worker that is not revoked before the caller's transaction ends.
 

@@ -41,6 +41,7 @@ from blocks.runs.run_events import OUR_FLOWS
 from blocks.settings import Settings
 from blocks.storage import Blob
 from blocks.storage.local import LocalBackend
+from blocks.transfers import NewTransfer, create_transfer
 from blocks.webhooks.outbox import Event, add_events
 from blocks.webhooks.outbox import statistics as outbox_figures
 from blocks.webhooks.outbox.queries import DISPATCHER_SESSION
@@ -434,6 +435,31 @@ async def test_an_upload_whose_client_disconnects_counts_as_499(watched: Gateway
         while not (statuses := [name for name in await scrape(watched) if name.startswith(counted)]):  # noqa: ASYNC110 - it is in the process under test
             await asyncio.sleep(0.02)
     assert statuses == [f"{counted}499}}"]
+
+
+async def test_transfers_and_remote_workers_are_counted(watched: Gateway) -> None:
+    async with watched.custody.catalog.connection() as connection:
+        for name, seen, revoked in (("a", "0 s", None), ("b", "61 s", None), ("c", "0 s", "0 s")):
+            await connection.execute(
+                "insert into workers (name, recipient, enrolled_by, last_seen_at, revoked_at)"
+                " values (%s, %s, 'a test', now() - %s::interval, now() - %s::interval)",
+                [name, f"age1{name}", seen, revoked],
+            )
+        new = NewTransfer(
+            direction="upload", filename="a", media_type="text/plain", sealed_for="unknown", size=100,
+            lasts=timedelta(hours=1), requested_by="a test",
+        )  # fmt: skip
+        upload = await create_transfer(connection, new)
+        await connection.execute(
+            "update transfers set state = 'in_progress', done_bytes = 30 where transfer_id = %s", [upload.transfer_id]
+        )
+    found = await scrape(watched)
+    assert found["waybill_transfers_open{direction=upload}"] == 1
+    assert found["waybill_transfers_open{direction=download}"] == 0
+    assert found["waybill_transfers_left_bytes{direction=upload}"] == 70
+    states = ("present", "absent", "revoked")
+    assert [found[f"waybill_remote_workers{{state={state}}}"] for state in states] == [1, 1, 1]
+    assert found["waybill_assignments_waiting"] == 0
 
 
 async def test_custody_is_told_by_kind_with_what_goes_soon(watched: Gateway, unsettled: None) -> None:

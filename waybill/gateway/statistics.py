@@ -17,13 +17,16 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFi
 from prefect.client.schemas.objects import StateType
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from blocks.assignments import count_waiting
 from blocks.catalog import KINDS, Catalog, custody_statistics, unfinished_files
 from blocks.catalog.skipped_records import SkippedKind, skipped_counts
 from blocks.errors import Transient
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.freshness import FreshAnswer
+from blocks.transfers import open_counts
 from blocks.webhooks.outbox.statistics import delivery_statistics, events_since
+from blocks.workers import count_workers
 from waybill.gateway.access import LINK_HOLDER
 from waybill.gateway.fair_places import FairPlaces
 from waybill.gateway.readiness import DependencyCheck
@@ -51,6 +54,7 @@ class Statistics:
                 lambda: _custody(catalog),
                 lambda: _deliveries(catalog),
                 events.families,
+                lambda: _hand_over(catalog),
                 lambda: _skipped(catalog),
                 lambda: _backups(catalog),
             ],
@@ -184,6 +188,23 @@ async def _deliveries(catalog: Catalog) -> Families:
         ),
         _gauge("waybill_webhook_endpoints", "Webhook endpoints; held: paused for a while.", "state",
                found.endpoints.items()),
+    ]  # fmt: skip
+
+
+async def _hand_over(catalog: Catalog) -> Families:
+    async with catalog.connection() as connection:
+        transfers = await open_counts(connection)
+        workers = await count_workers(connection)
+        waiting = await count_waiting(connection)
+    moving = {direction: transfers.get(direction, (0, 0.0)) for direction in ("download", "upload")}
+    states = [(state, float(workers.get(state, 0))) for state in ("present", "absent", "revoked")]
+    return [
+        _gauge("waybill_transfers_open", "Transfers that are not over.", "direction",
+               ((direction, count) for direction, (count, _) in moving.items())),
+        _gauge("waybill_transfers_left_bytes", "Bytes that open transfers have still to move.", "direction",
+               ((direction, left) for direction, (_, left) in moving.items())),
+        _gauge("waybill_remote_workers", "Remote workers; present: heard of within 60 s.", "state", states),
+        GaugeMetricFamily("waybill_assignments_waiting", "Assignments that no remote worker has claimed.", waiting),
     ]  # fmt: skip
 
 
