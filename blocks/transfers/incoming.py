@@ -129,7 +129,7 @@ class IncomingUploads:
                     filename=draft.filename,
                     media_type=draft.media_type,
                 )
-            transfer = require_open(await self._reload(transfer))
+                transfer = require_open(await get_transfer(connection, transfer.transfer_id))
             if is_first:
                 return transfer
             await self._custody.release([reservation])
