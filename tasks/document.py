@@ -16,15 +16,17 @@ from tasks.sources import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Deliverable:
-    """One file that a run delivers for a document: made by this run, or reused."""
+    """One file that a run delivers for a document: made by this run (on the remote *worker*, if any), or reused."""
 
     artifact: Artifact
     reused: bool
     seconds: float
+    worker: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the file as ``process --json`` shows it."""
-        return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4)}
+        made_on = {"worker": self.worker} if self.worker else {}
+        return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4), **made_on}
 
 
 @dataclass(kw_only=True, eq=False)

@@ -60,7 +60,11 @@ class DocumentEvents:
                     "stage": _stage_data(stage, "completed", output.seconds),
                     "output_files": [self._file(output.artifact)],
                     "metadata": dict(output.artifact.metadata),
-                    "context": {**self._context(document), "reused": output.reused},
+                    "context": {
+                        **self._context(document),
+                        "reused": output.reused,
+                        **({"worker": output.worker} if output.worker else {}),
+                    },
                 },
                 stage.name,
             ),

@@ -79,7 +79,7 @@ async def make_output(
         events: list[Event] = []
 
         async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-            output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+            output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds, worker=result.worker)
             events.extend(context.events.completed(document, stage, output, artifact.created_at))
             return await context.make_available_with_events(connection, artifact, events)
 
@@ -87,7 +87,7 @@ async def make_output(
         context.events.confirm(events)
         document.files[stage.name] = target
         made.set_result(artifact)
-    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds)
+    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds, worker=result.worker)
 
 
 async def share_output(

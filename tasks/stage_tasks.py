@@ -225,6 +225,9 @@ def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
             raise document.error
     done = len(shard.alive)
     message = f"{done} of {len(shard.documents)} documents, {reused} reused"
+    outputs = [document.outputs[where] for document in shard.alive if where in document.outputs]
+    if workers := sorted({output.worker for output in outputs if output.worker}):
+        message += f", on {', '.join(workers)}"
     if failed_here:
         message += "; failed: " + "; ".join(f"{d.label}: {d.error}" for d in failed_here[:5])
     if failed_here and not done:

@@ -58,6 +58,8 @@ def _stage_cell(document: Document, name: str) -> str:
     if output is None:
         return "failed" if document.failed_in == name else ""
     text = "reused" if output.reused else f"{output.seconds:.2f} s"
+    if output.worker:
+        text += f" on {output.worker}"
     task_run_id = document.task_run_ids.get(name)
     return f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
 

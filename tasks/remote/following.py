@@ -157,7 +157,10 @@ class Following:
             raise self._failed(f"{assignment.attempts} attempts were lost, the last one because {assignment.error}")
         if now - self._waits_since > self._place.wait.total_seconds():
             why = f" ({self._problem})" if self._problem else ""
-            raise self._failed(f"no worker has claimed it within {format_duration(self._place.wait)}{why}")
+            raise self._failed(
+                f"no worker has claimed it within {format_duration(self._place.wait)}{why}; "
+                "'waybill worker list' shows who is there"
+            )
         try:
             if self._remote_run is not None and assignment.attempts == self._attempts_at_start:
                 ended = await self._home.runs.how_it_ended(self._remote_run)
@@ -178,7 +181,7 @@ class Following:
         return f"{self._stage_name} {names[0]}{more}"
 
     def _failed(self, why: str) -> RemoteFailed:
-        return RemoteFailed(f"{self._stage_name} on workers with the label {self._place.label}: {why}")
+        return RemoteFailed(f"on workers with the label {self._place.label}: {why}")
 
 
 async def _either(changed: asyncio.Event, seconds: float) -> None:

@@ -90,6 +90,7 @@ async def test_a_stage_runs_where_it_was_asked_to_and_its_output_is_like_any_oth
 
     report = await process(*files, run_on=HOSTILE_ON, meanwhile=worker)
     assert report["state"] == "completed"
+    assert [document["artifacts"][-1].get("worker") for document in report["documents"]] == ["one"] * 3
     found = await outputs(place)
     assert [row["filename"] for row in found] == ["a.hostile.txt", "b.hostile.txt", "c.hostile.txt"]
     assert {row["report"]["worker"] for row in found} == {"one"}
@@ -134,7 +135,10 @@ async def test_a_worker_that_never_comes_fails_the_document_by_name_or_it_is_don
     report = await process(file, run_on={"hostile": {"label": LABEL, "wait": "1s"}})
     (document,) = report["documents"]
     assert document["error_type"] == "RemoteFailed"
-    assert document["error"] == ("hostile: hostile on workers with the label gpu: no worker has claimed it within 1s")
+    unclaimed = (
+        "on workers with the label gpu: no worker has claimed it within 1s; 'waybill worker list' shows who is there"
+    )
+    assert document["error"] == f"hostile: {unclaimed}"
     await nothing_is_left(place)
     (row,) = await place.assignments()
     (run,) = await remote_runs_of(row["assignment_id"])
@@ -143,9 +147,7 @@ async def test_a_worker_that_never_comes_fails_the_document_by_name_or_it_is_don
     assert report["state"] == "completed"
     (output,) = await outputs(place)
     assert "worker" not in output["report"]
-    assert output["report"]["warnings"] == [
-        "run at home: hostile on workers with the label gpu: no worker has claimed it within 1s"
-    ]
+    assert output["report"]["warnings"] == [f"run at home: {unclaimed}"]
     await nothing_is_left(place)
 
 
@@ -198,7 +200,7 @@ async def test_what_three_workers_have_lost_fails_by_name(workspace: Workspace, 
     report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=workers)
     (document,) = report["documents"]
     assert document["error"] == (
-        f"hostile: hostile on workers with the label gpu: {MAX_ATTEMPTS} attempts were lost, the last one because "
+        f"hostile: on workers with the label gpu: {MAX_ATTEMPTS} attempts were lost, the last one because "
         "worker three was not heard of for 1m"
     )
     await nothing_is_left(place)
@@ -246,7 +248,7 @@ async def test_a_run_that_ends_without_a_claim_is_followed_by_another_and_the_th
     report = await process(workspace.write("a.txt", "text"), run_on=HOSTILE_ON, meanwhile=crashing_workers)
     (document,) = report["documents"]
     assert document["error"] == (
-        "hostile: hostile on workers with the label gpu: the run on a worker ended as Crashed without a claim"
+        "hostile: on workers with the label gpu: the run on a worker ended as Crashed without a claim"
     )
     await nothing_is_left(place)
 

@@ -145,3 +145,12 @@ def test_a_signed_source_is_told_without_its_signature() -> None:
     for event in events_of().failed(one, NOW):
         assert "abc123" not in str(event.source_file) + str(event.data)
         assert "page=2" in str(event.source_file)
+
+
+def test_an_output_that_a_remote_worker_made_names_it_and_no_other_does() -> None:
+    events, one = events_of(), document()
+    made = replace(delivery(), worker="gpu-1")
+    remote, *_ = events.completed(one, STAGES[0], made, NOW)
+    here, *_ = events.completed(one, STAGES[1], delivery(), NOW)
+    assert remote.data["context"]["worker"] == made.as_json()["worker"] == "gpu-1"
+    assert "worker" not in here.data["context"]
