@@ -215,7 +215,7 @@ class ProgressWriter:
                 raise
             track.written_at, track.rate, track.has_written = now, rate, True
             if done_bytes is None:
-                track.end()
+                await self._look(track)
                 return
             track.done_bytes = done_bytes
         self._observe(Progress(transfer=track.transfer, done_bytes=done_bytes, bytes_per_second=rate))

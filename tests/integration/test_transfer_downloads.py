@@ -304,6 +304,20 @@ async def test_a_cancelled_download_is_stopped_and_one_in_its_grace_is_not(place
     assert [name for name, _ in await events(place)] == ["transfer_completed"]
 
 
+async def test_the_request_that_fails_its_upload_is_not_broken_off(place: Place) -> None:
+    new = new_upload(filename="a.md", recipient=None, requested_by="a test", lasts=timedelta(hours=1))
+    async with place.catalog.transaction() as connection:
+        upload = await create_transfer(connection, new)
+    writer = ProgressWriter(place.catalog, NO_LINKS, pause_seconds=3600)
+    async with writer.following(upload) as meter:
+        meter.add(0, 100)
+        async with place.catalog.transaction() as connection:
+            await end_transfer(connection, upload.transfer_id, "failed", error="its bytes are wrong")
+        await writer.flush(upload.transfer_id)
+        await asyncio.sleep(0)  # what it still removes is removed
+    await writer.close()
+
+
 async def test_the_receivers_report_decides(place: Place) -> None:
     artifact = await place.custody.take(draft(), b"content")
     right = {"sha256": artifact.sha256, "size": artifact.size}
