@@ -9,7 +9,9 @@ at it.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,7 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.naming import clean_display_name
+from blocks.runtime.outage_log import OutageLog
 from blocks.runtime.threads import in_thread, to_its_end
 from blocks.runtime.write_errors import write_errors
 from blocks.storage import CHUNK_BYTES, PartialBlob, PresignedPart, SentInParts, SentPart, new_blob_path
@@ -50,6 +53,8 @@ from blocks.transfers.progress import ProgressWriter
 from blocks.transfers.rows import declare_upload, get_transfer, open_upload_files, record_progress, require_open
 from blocks.transfers.transfer import Transfer
 from blocks.webhooks.event_links import EventLinks
+
+_LOG = logging.getLogger("waybill.transfers")
 
 # Requests that write at the same time in one process; each has a thread while bytes are written.
 _THREADS = 32
@@ -79,7 +84,6 @@ class IncomingUploads:
         self._scratch, self._keep_for = scratch, keep_for
         self.max_bytes = max_bytes
         self._resting = Resting()
-        self._cleared_at: float | None = None
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="incoming")
 
     def close(self) -> None:
@@ -100,7 +104,18 @@ class IncomingUploads:
                         path.unlink()
 
         await in_thread(lambda _: clear(), self._executor)
-        self._cleared_at = time.monotonic()
+
+    async def clear_scratch_forever(self) -> None:
+        """`clear_scratch` now and every ten minutes, until cancelled; an outage is waited for and logged once."""
+        outage = OutageLog(_LOG, "the removal of what has arrived of uploads that are over")
+        while True:
+            try:
+                await self.clear_scratch()
+            except Exception as error:  # noqa: BLE001 - it must not end the gateway
+                outage.failed(error)
+            else:
+                outage.succeeded()
+            await asyncio.sleep(_CLEAR_SECONDS)
 
     async def declare(self, transfer: Transfer, declared: Declaration) -> Transfer:
         """Reserve the file of an upload, and return the transfer. Declared again, the upload begins again at byte 0.
@@ -110,8 +125,6 @@ class IncomingUploads:
         """
         require_open(transfer)
         self._check(transfer, declared)
-        if self._cleared_at is None or time.monotonic() - self._cleared_at > _CLEAR_SECONDS:
-            await self.clear_scratch()
         if transfer.file_id is None:
             draft = self._draft(transfer, declared)
             (reservation,) = await self._custody.reserve([draft])

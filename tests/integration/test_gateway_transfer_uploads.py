@@ -569,6 +569,21 @@ async def test_parts_that_its_sender_puts_into_s3(database_url: str, tmp_path: P
         assert await upload.content() == content
 
 
+async def test_what_waits_for_an_upload_that_is_over_goes_without_another_upload(
+    database_url: str, tmp_path: Path
+) -> None:
+    left = tmp_path / "home/incoming" / f"{'0' * 32}.0.tail"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(SEALED)
+    os.utime(left, (0, 0))
+    async with running_gateway(database_url, tmp_path / "home"):
+
+        async def is_gone() -> bool:
+            return not left.exists()
+
+        assert await becomes(is_gone, lambda gone: gone)
+
+
 async def test_parts_need_s3(gateway: Gateway) -> None:
     upload = await prepared(gateway)
     answer = await gateway.client.post(

@@ -155,6 +155,7 @@ async def _incoming(
             max_bytes=settings.max_upload_mib * 2**20,
         )
         try:
-            yield uploads
+            async with running(uploads.clear_scratch_forever()):
+                yield uploads
         finally:
             uploads.close()
