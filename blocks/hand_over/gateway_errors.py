@@ -44,7 +44,10 @@ def response_error(response: httpx.Response) -> WaybillError:
 def transport_error(error: httpx.HTTPError, url: str) -> GatewayUnavailable:
     """Return the error for a request that got no response from the gateway at *url*, which holds no secret."""
     return GatewayUnavailable(
-        f"the gateway at {url} did not answer: {type(error).__name__}", status=None, code=None, retry_after_seconds=None
+        f"the gateway at {url} did not answer ({type(error).__name__}); is this its address, and does it run?",
+        status=None,
+        code=None,
+        retry_after_seconds=None,
     )
 
 

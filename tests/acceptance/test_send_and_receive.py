@@ -150,6 +150,13 @@ def test_wrong_use_says_what_to_do(sender: Person, arguments: tuple[str, ...]) -
     assert done.stderr.startswith("waybill: ") and not done.stdout
 
 
+def test_a_file_without_an_api_key_is_refused_at_once(sender: Person, receiver: Person) -> None:
+    (receiver.folder / "key.txt").chmod(0o600)
+    wrong = ("--url", "http://127.0.0.1:9", "--key-file", receiver.folder / "key.txt")
+    done = sender.run("send", "report.pdf", "--to", receiver.recipient, *wrong, expect=2)
+    assert "does not hold an API key" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 _STORED = "waybill:"
 _FROM_FILE = "@"
 _API_KEY_BYTES = 1024
+# Whatever a header can hold: which keys there are is the gateway's to say.
+_API_KEY = re.compile(r"wb_[!-~]+")
 _REQUEST_SECONDS = 30.0
 
 Passphrase = Annotated[
@@ -249,7 +252,10 @@ def _access(url: str | None, key_file: Path | None) -> tuple[str, str]:
         content = read_private(key_file, what="the file with the API key", most_bytes=_API_KEY_BYTES)
     except OSError as exc:
         raise SourceNotFound(f"cannot read {key_file}: {exc.strerror}") from exc
-    return url, content.decode("utf-8", "replace").strip()
+    key = content.decode("utf-8", "replace").strip()
+    if not _API_KEY.fullmatch(key):
+        raise InvalidOptions(f"{key_file} does not hold an API key: one line, as 'waybill keys create' prints it")
+    return url, key
 
 
 def _states() -> Path:

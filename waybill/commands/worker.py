@@ -68,8 +68,8 @@ def invite(
     typer.echo(made.text)
     naming = "" if name is not None else " --name NAME"
     print_notice(
-        f"It works once, until {human_time(made.expires_at.isoformat())}. On the worker: waybill worker keygen, then "
-        f"waybill worker enroll {public_url(current_settings())} CODE{naming}"
+        f"It works once, until {human_time(made.expires_at.isoformat())}. On the worker: "
+        f"waybill worker start {public_url(current_settings())} CODE{naming}"
     )
     return 0
 
