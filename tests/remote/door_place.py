@@ -25,11 +25,10 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.remote_stages import REMOTE_POOL
 from tests.remote.waiting_flow import begun_of
 from tests.stack_driver import PATIENCE_SECONDS, prefect_login
-from waybill.gateway.access import not_authenticated
+from waybill.gateway.access import bearer_of, not_authenticated
 from waybill.gateway.errors import HttpError, install_error_handlers
 from waybill.gateway.routes.worker_prefect import PREFIX, router_for
 from waybill.gateway.server.server import GatewayServer
-from waybill.gateway.worker_access import bearer_of
 from waybill.gateway.worker_prefect import PrefectDoor
 from waybill.process.gateway_socket import address_of, listen
 from waybill.worker.prefect_forwarder import PrefectForwarder

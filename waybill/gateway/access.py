@@ -123,10 +123,10 @@ class Gate:
             await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
 
     def _presented(self, request: Request, client: str | None) -> PresentedKey:
-        scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-        if not credentials or scheme.lower() != "bearer":
+        credentials = bearer_of(request)
+        if credentials is None:
             raise not_authenticated("this path needs an API key: send the header 'Authorization: Bearer wb_...'")
-        presented = parse_key(credentials.strip())
+        presented = parse_key(credentials)
         if presented is None:
             raise self._wrong_key(client, "this is not a Waybill API key; create one with 'waybill keys create'")
         return presented
@@ -154,6 +154,12 @@ class Gate:
 def client_address(request: Request) -> str | None:
     """Return the peer's address; behind a reverse proxy, that of the proxy."""
     return request.client.host if request.client else None
+
+
+def bearer_of(request: Request) -> str | None:
+    """Return the bearer credential of *request*, None without one."""
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    return credentials.strip() or None if scheme.lower() == "bearer" else None
 
 
 def not_authenticated(message: str) -> HttpError:

@@ -14,12 +14,11 @@ from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from blocks.access import parse_key
-from blocks.catalog import Catalog
-from blocks.transfers import Transfer, get_transfer
+from blocks.transfers import Transfer
 from blocks.transfers.transfer import Direction
-from waybill.gateway.access import Caller, not_authenticated
+from waybill.gateway.access import Caller, bearer_of, not_authenticated
 from waybill.gateway.resources import Resources
-from waybill.gateway.worker_access import bearer_of
+from waybill.services.transfers import read_transfer
 
 # Refuses nothing itself: it only adds the scheme to the OpenAPI document.
 TRANSFER_TOKEN = HTTPBearer(
@@ -62,9 +61,3 @@ async def admit_token(
     await asyncio.to_thread(resources.transfer_tokens.check, token, transfer_id, wanted, transfer.worker)
     actor = "transfer" if transfer.worker is None else f"worker:{transfer.worker}"
     return transfer, resources.gate.admit_link(request, token, actor=actor)
-
-
-async def read_transfer(catalog: Catalog, transfer_id: str) -> Transfer:
-    """Return a transfer. Raises `TransferNotFound`."""
-    async with catalog.connection() as connection:
-        return await get_transfer(connection, transfer_id)

@@ -25,6 +25,7 @@ from blocks.workers.sessions import SCOPE, check_session, seal_session
 from waybill.gateway.access import (
     REFUSALS_RECORDED_PER_MINUTE,
     WRONG_KEYS_PER_MINUTE,
+    bearer_of,
     client_address,
     not_authenticated,
     too_many_requests,
@@ -129,9 +130,14 @@ class WorkerGate:
             raise
 
     def _identity(self, request: Request, name: str, worker: Worker | None) -> WorkerIdentity:
-        actor = worker_actor(request, name)
-        request.state.actor = actor.actor
-        return WorkerIdentity(**vars(actor), name=name, labels=worker.labels if worker else ())
+        request.state.actor = actor = f"worker:{name}"
+        return WorkerIdentity(
+            actor=actor,
+            client=client_address(request),
+            request_id=request_id.get(),
+            name=name,
+            labels=worker.labels if worker else (),
+        )
 
     def _wrong_session(self, request: Request) -> HttpError:
         if wait_seconds := self._anonymous.take(f"wrong {client_address(request)}", WRONG_KEYS_PER_MINUTE):
@@ -143,17 +149,6 @@ class WorkerGate:
             "replaced; ask for a new one",
             headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
         )
-
-
-def worker_actor(request: Request, name: str) -> Actor:
-    """Return the worker *name* as the audit log has it."""
-    return Actor(actor=f"worker:{name}", client=client_address(request), request_id=request_id.get())
-
-
-def bearer_of(request: Request) -> str | None:
-    """Return the bearer credential of *request*, None without one."""
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    return credentials.strip() or None if scheme.lower() == "bearer" else None
 
 
 def has_session(request: Request) -> bool:

@@ -22,7 +22,8 @@ from blocks.errors import ArtifactNotFound, TransferOver
 from blocks.transfers import Transfer, is_in_grace, require_open
 from blocks.transfers.outgoing import download_headers
 from blocks.transfers.prepare import new_upload, storage_recipient
-from waybill.gateway.access import Caller
+from blocks.transfers.transfer import Direction, State
+from waybill.gateway.access import Caller, bearer_of
 from waybill.gateway.dependencies import Credentials, GatewayResources, KeyHolder, Reader
 from waybill.gateway.errors import SAFE_HEADERS, HttpError, json_response
 from waybill.gateway.http.bounded_json import BODY_STATUSES
@@ -38,7 +39,7 @@ from waybill.gateway.transfer_access import (
 )
 from waybill.gateway.transfer_page_route import PageRoute, asks_for_page, page_of
 from waybill.gateway.transfer_response import TransferResponse
-from waybill.gateway.worker_access import WORKER_SESSION, bearer_of, has_session
+from waybill.gateway.worker_access import WORKER_SESSION, has_session
 from waybill.services.transfers import (
     TRANSFERS_PATH,
     add_upload,
@@ -54,8 +55,6 @@ from waybill.services.transfers import (
 router = APIRouter(prefix=TRANSFERS_PATH, tags=["transfers"], route_class=PageRoute)
 
 TransferId = Annotated[str, Path(max_length=40, description="Id of the transfer.", examples=["trf_0123456789abcdef"])]
-TransferState = Literal["pending", "in_progress", "completed", "failed", "expired", "cancelled"]
-Direction = Literal["download", "upload"]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="64 hexadecimal digits")]
 _Size = Annotated[int, Field(strict=True, ge=0, le=2**62, description="Bytes")]
 _MediaType = Annotated[str, Field(pattern=r"^[\w!#$&^.+-]{1,100}/[\w!#$&^.+-]{1,100}$", examples=["application/pdf"])]
@@ -116,7 +115,7 @@ class TransferEntry(BaseModel):
 
     transfer_id: str = Field(examples=["trf_0123456789abcdef"])
     direction: Direction
-    state: TransferState
+    state: State
     worker: str | None = Field(description="The worker that it is for; null for any bearer of its token")
     file_id: UUID | None = Field(description="The file in custody; of an upload, once it has begun")
     filename: str = Field(examples=["report.pdf"])
@@ -199,7 +198,7 @@ async def prepare(
 async def list_(
     _: Reader,
     resources: GatewayResources,
-    state: Annotated[TransferState | None, Query(description="Only transfers in this state.")] = None,
+    state: Annotated[State | None, Query(description="Only transfers in this state.")] = None,
     direction: Annotated[Direction | None, Query(description="Only downloads, or only uploads.")] = None,
     worker: Annotated[Text | None, Query(max_length=63, description="Only those of this worker.")] = None,
     file_id: Annotated[UUID | None, Query(description="Only those of this file.")] = None,
