@@ -11,9 +11,6 @@ from typing import Any
 from blocks.errors import InvalidOptions
 from blocks.json_cleaning import json_value
 
-POOL = "waybill-remote"
-"""The Prefect work pool of remote workers; a label is a work queue of it."""
-
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Of names and labels. They stand in paths, in tokens and in Prefect's work queues."""
 

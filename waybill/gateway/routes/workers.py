@@ -17,11 +17,11 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from blocks.access import Actor
 from blocks.assignments import assignments_of_worker
 from blocks.errors import EnrolmentRefused
+from blocks.runs.remote_stages import REMOTE_POOL
 from blocks.workers import (
     MAX_LABELS,
     MAX_VERSION_CHARS,
     NAME_PATTERN,
-    POOL,
     RESERVED_NAMES,
     get_worker,
     list_workers,
@@ -102,7 +102,7 @@ class EnrolledWorker(BaseModel):
     storage_recipient: str | None = Field(
         description="The key that stored files are encrypted for; null where they are not encrypted"
     )
-    pool: str = Field(examples=[POOL], description="The Prefect work pool of remote workers")
+    pool: str = Field(examples=[REMOTE_POOL], description="The Prefect work pool of remote workers")
 
 
 class Worker(BaseModel):
@@ -194,7 +194,7 @@ async def enroll(request: Request, _: NoIdempotencyKey, resources: GatewayResour
         "name": made.name,
         "labels": list(made.labels),
         "storage_recipient": resources.custody.keys.encrypted_for,
-        "pool": POOL,
+        "pool": REMOTE_POOL,
     }
     return json_response(found, status=201)
 
