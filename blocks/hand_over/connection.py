@@ -201,6 +201,11 @@ class Session:
         self._connections: list[Connection] = []
         self._lock = Lock()
 
+    @property
+    def bare_url(self) -> str:
+        """The address without a query, which may hold a token: what names the transfer in files that are kept."""
+        return self.url.partition("?")[0]
+
     def headers(self) -> dict[str, str]:
         """Return what every request carries."""
         return {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}

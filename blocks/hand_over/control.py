@@ -15,11 +15,11 @@ import httpx
 from blocks.errors import GatewayUnavailable, TransferNotFound, TransferRefused
 from blocks.hand_over.answers import is_temporary, pause_asked_seconds, refusal
 from blocks.hand_over.connection import Session
+from blocks.hand_over.patience import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
 
 _FAILURES = (httpx.TransportError, TimeoutError)
 # Far more than a gateway answers here; what answers in its place may send without end.
 _MOST_BYTES = 256 * 1024
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 # The file is here and compared. Whether the gateway learns of it now is not worth waiting for long: it knows as well
 # what it has sent.
 _REPORT_SECONDS = 30.0
@@ -67,7 +67,7 @@ async def ask(
 
     Raises `GatewayUnavailable`, and what a refusal stands for.
     """
-    until, pause = time.monotonic() + patience_seconds, _FIRST_PAUSE_SECONDS
+    until, pause = time.monotonic() + patience_seconds, FIRST_PAUSE_SECONDS
     while True:
         asked: float | None = None
         try:
@@ -86,7 +86,7 @@ async def ask(
         if time.monotonic() + wait > until:
             raise GatewayUnavailable(f"the gateway does not answer ({reason}); run the same again later to continue")
         await asyncio.sleep(wait)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 async def _answer(

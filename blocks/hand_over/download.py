@@ -133,7 +133,11 @@ class _Download:
         for start in range(_MOST_STARTS):
             self._session.restart()
             try:
-                resumed = None if start else partial.load(self._key_url, hash_known=self._expected_sha256 is not None)
+                resumed = (
+                    None
+                    if start
+                    else partial.load(self._session.bare_url, hash_known=self._expected_sha256 is not None)
+                )
                 if resumed is not None and bool(resumed.header) != (self._identities is not None):
                     resumed = None
                 reader, offer = self._begin(partial, resumed)
@@ -159,7 +163,7 @@ class _Download:
         described = reader.describe()
         header, nonce = _read_beginning(reader) if self._identities is not None else (b"", b"")
         offer = Offer(
-            url=self._key_url,
+            url=self._session.bare_url,
             etag=described.etag,
             total=described.total,
             content_size=described.content_size,
@@ -205,10 +209,6 @@ class _Download:
                     expected=expected,
                     found=layout.content_size,
                 )
-
-    @property
-    def _key_url(self) -> str:
-        return self._session.url.partition("?")[0]
 
 
 def _read_beginning(reader: RangeReader) -> tuple[bytes, bytes]:

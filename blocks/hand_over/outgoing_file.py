@@ -31,7 +31,7 @@ from blocks.errors import (
     NoMatchingIdentity,
     SourceNotFound,
 )
-from blocks.runtime.file_lock import leads_to, open_lock_file, try_lock
+from blocks.runtime.file_lock import try_lock_file
 from blocks.runtime.write_errors import write_errors
 
 _GROUP_BYTES = GROUP_CHUNKS * CHUNK_BYTES
@@ -162,19 +162,15 @@ class SealState:
         """Raises `InvalidOptions` where another process sends the same file, and `TargetUnwritable`."""
         self._path = path
         with write_errors(path):
-            while True:
-                self._descriptor = open_lock_file(path)
-                if not try_lock(self._descriptor):
-                    os.close(self._descriptor)
-                    raise InvalidOptions(f"another process is sending this file (it holds {path}); wait for it")
-                if leads_to(path, self._descriptor):
-                    break
-                os.close(self._descriptor)
+            descriptor = try_lock_file(path)
+        if descriptor is None:
+            raise InvalidOptions(f"another process is sending this file (it holds {path}); wait for it")
+        self._descriptor = descriptor
 
     def load(self, url: str, source: Source) -> Seal | None:
         """Return the seal of an earlier process for the same transfer and the same version of the file."""
         with suppress(ValueError, TypeError):
-            found = Seal(**cast("dict[str, Any]", json.loads(os.pread(self._descriptor, _MAX_STATE_BYTES, 0))))
+            found = self._read()
             if (found.url, found.version) == (url, source.version):
                 return found
         return None
@@ -182,7 +178,7 @@ class SealState:
     def opens(self, identities: Sequence[Identity]) -> bool:
         """Return whether what is kept is sealed for one of *identities*; also True where nothing is kept."""
         with suppress(ValueError, TypeError, MalformedAgeFile, AuthenticationFailed):
-            found = Seal(**cast("dict[str, Any]", json.loads(os.pread(self._descriptor, _MAX_STATE_BYTES, 0))))
+            found = self._read()
             try:
                 open_header(parse_header(bytes.fromhex(found.header)), identities)
             except NoMatchingIdentity:
@@ -195,6 +191,10 @@ class SealState:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, json.dumps(asdict(seal)).encode(), 0)
             os.fsync(self._descriptor)
+
+    def _read(self) -> Seal:
+        """Return what is kept. Raises `ValueError` or `TypeError` where that is nothing, or not whole."""
+        return Seal(**cast("dict[str, Any]", json.loads(os.pread(self._descriptor, _MAX_STATE_BYTES, 0))))
 
     def close(self, *, done: bool) -> None:
         """Release the lock; *done* removes the file and the key with it."""

@@ -20,7 +20,7 @@ from typing import Any, cast
 from blocks.errors import InvalidOptions, StorageFull
 from blocks.hand_over.layout import Layout
 from blocks.runtime.atomic_file import sync_folder
-from blocks.runtime.file_lock import leads_to, open_lock_file, try_lock
+from blocks.runtime.file_lock import try_lock_file
 from blocks.runtime.write_errors import write_errors
 
 # Read at most: a header has 1 MiB, in JSON as hexadecimal digits twice that.
@@ -63,7 +63,10 @@ class PartialFile:
         self._done = bytearray()
         self._content = -1
         with write_errors(target):
-            self._state = _lock(self._state_path, target)
+            state = try_lock_file(self._state_path)
+        if state is None:
+            raise InvalidOptions(f"another process is receiving {target}; wait for it, or give another name")
+        self._state = state
 
     def load(self, url: str, *, hash_known: bool) -> Offer | None:
         """Return what an earlier process has begun of the same transfer, None when there is nothing to continue."""
@@ -175,14 +178,3 @@ def boot_id() -> str | None:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return None
-
-
-def _lock(path: Path, target: Path) -> int:
-    while True:
-        descriptor = open_lock_file(path)
-        if not try_lock(descriptor):
-            os.close(descriptor)
-            raise InvalidOptions(f"another process is receiving {target}; wait for it, or give another name")
-        if leads_to(path, descriptor):
-            return descriptor
-        os.close(descriptor)  # the process before has finished between our open and our lock

@@ -11,7 +11,8 @@ from blocks.runtime.threads import WorkStopped
 
 # A gateway that is started again, or a link that is down for minutes, must not end a transfer of hours.
 DEFAULT_PATIENCE_SECONDS = 300.0
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+# Between attempts: a gateway that restarts is back in a second, and one that stays away is not asked all the time.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 
 class Patience:
@@ -21,11 +22,11 @@ class Patience:
         self._seconds = seconds
         self._stopped = stopped
         self._failing_since: float | None = None
-        self._pause_seconds = _FIRST_PAUSE_SECONDS
+        self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def progressed(self) -> None:
         """Forget earlier failures."""
-        self._failing_since, self._pause_seconds = None, _FIRST_PAUSE_SECONDS
+        self._failing_since, self._pause_seconds = None, FIRST_PAUSE_SECONDS
 
     def wait(self, reason: BaseException | str, *, asked_seconds: float | None = None) -> None:
         """Wait for the next attempt, for as long as the gateway *asked* if it did.
@@ -38,8 +39,8 @@ class Patience:
         left = self._failing_since + self._seconds - now
         # Spread out: clients that lost the same gateway must not come back all at once.
         pause = asked_seconds if asked_seconds is not None else self._pause_seconds * random.uniform(0.5, 1)  # noqa: S311
-        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
-        if left <= 0 or pause > max(left, _LONGEST_PAUSE_SECONDS):
+        self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+        if left <= 0 or pause > max(left, LONGEST_PAUSE_SECONDS):
             what = str(reason) or type(reason).__name__
             asks = f" and asks for a pause of {asked_seconds:.0f} s" if asked_seconds is not None else ""
             error = GatewayUnavailable(

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -128,7 +128,7 @@ async def send_stored(gateway: GatewayAccess, file_id: str, recipients: Sequence
     if recipients:
         body["recipient"] = list(recipients)
     made = await gateway.call("POST", "", body)
-    try:
+    with _whole_answer():
         return Sent(
             filename=made["filename"],
             size=made["content_size"],
@@ -137,8 +137,6 @@ async def send_stored(gateway: GatewayAccess, file_id: str, recipients: Sequence
             link=f"{made['url']}?token={made['token']}",
             expires_at=made["expires_at"],
         )
-    except KeyError as exc:
-        raise TransferRefused(f"the gateway's answer has no {exc.args[0]}: is this the address of one?") from exc
 
 
 async def _resumed(gateway: GatewayAccess, found: dict[str, Any]) -> dict[str, Any] | None:
@@ -170,10 +168,8 @@ async def _begin(gateway: GatewayAccess, path: Path, sha256: str, size: int, exp
             "expires_in": expires_in,
         },
     )
-    try:
+    with _whole_answer():
         return {name: str(made[name]) for name in ("transfer_id", "url", "token")} | {"sha256": sha256, "size": size}
-    except KeyError as exc:
-        raise TransferRefused(f"the gateway's answer has no {exc.args[0]}: is this the address of one?") from exc
 
 
 async def _upload(
@@ -197,6 +193,15 @@ async def _upload(
     if not transfer.get("file_id"):
         raise TransferRefused(f"the gateway has not kept the file: {transfer.get('error') or transfer.get('state')}")
     return str(transfer["file_id"])
+
+
+@contextmanager
+def _whole_answer() -> Generator[None]:
+    """Raise `TransferRefused` for a field that the block misses in an answer: what answers is no gateway."""
+    try:
+        yield
+    except KeyError as exc:
+        raise TransferRefused(f"the gateway's answer has no {exc.args[0]}: is this the address of one?") from exc
 
 
 def _hash(source: Source, check: StopCheck, show: Shown) -> str:

@@ -113,7 +113,9 @@ class _Upload:
             if recipients is None:
                 return self._send(PlainFile(source), source, is_new=False)
             if state is None:
-                return self._send(SealedFile(source, new_seal(self._key_url, source, recipients)), source, is_new=True)
+                return self._send(
+                    SealedFile(source, new_seal(self.session.bare_url, source, recipients)), source, is_new=True
+                )
             return self._send_with_state(SealState(state), source, recipients)
         finally:
             self.session.close()
@@ -122,10 +124,10 @@ class _Upload:
     def _send_with_state(self, kept: SealState, source: Source, recipients: Sequence[Recipient]) -> Uploaded:
         done = False
         try:
-            seal = kept.load(self._key_url, source)
+            seal = kept.load(self.session.bare_url, source)
             is_new = seal is None
             if seal is None:
-                seal = new_seal(self._key_url, source, recipients)
+                seal = new_seal(self.session.bare_url, source, recipients)
                 kept.save(seal)
             sent = self._send(SealedFile(source, seal), source, is_new=is_new)
             done = True
@@ -273,10 +275,6 @@ class _Upload:
     def _show(self, done: int, total: int) -> None:
         if self.on_progress is not None:
             self.on_progress(done, total)
-
-    @property
-    def _key_url(self) -> str:
-        return self.session.url.partition("?")[0]
 
 
 def _offset_in(text: str) -> int:

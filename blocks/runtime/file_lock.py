@@ -1,7 +1,7 @@
 """Locks on files (flock) that the kernel releases when their process dies, also by SIGKILL.
 
-A lock belongs to an inode, not to a name. `lock_file` therefore checks, once it has the lock, that the name still leads
-to the locked file, and starts over where another process has removed it meanwhile.
+A lock belongs to an inode, not to a name. `lock_file` and `try_lock_file` therefore check, once they have the lock,
+that the name still leads to the locked file, and start over where another process has removed it meanwhile.
 """
 
 from __future__ import annotations
@@ -31,6 +31,18 @@ def lock_file(path: Path) -> int:
     while True:
         descriptor = open_lock_file(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if leads_to(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # removed by another process between our open and our lock
+
+
+def try_lock_file(path: Path) -> int | None:
+    """Like `lock_file`, but return None at once while another process has the lock. Raises `OSError`."""
+    while True:
+        descriptor = open_lock_file(path)
+        if not try_lock(descriptor):
+            os.close(descriptor)
+            return None
         if leads_to(path, descriptor):
             return descriptor
         os.close(descriptor)  # removed by another process between our open and our lock

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from blocks.errors import BlobMissing, KeyExists
+from blocks.runtime.atomic_file import sync_folder
 from blocks.storage.blob_path import check_blob_path
 from blocks.storage.local_publishing import FILE_MODE, translated
 from blocks.storage.partial import wrong_offset, wrong_size
@@ -56,7 +57,7 @@ class TailFile:
             if self._writing is None:
                 self.path.parent.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
                 self._writing = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
             view = memoryview(chunk)
             while view:
                 written = os.pwrite(self._writing, view, offset)
@@ -146,11 +147,3 @@ class SpooledPartial:
         """See `PartialBlob.close`."""
         self._file.close()
         self._publishing.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
