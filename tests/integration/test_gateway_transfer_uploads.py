@@ -373,12 +373,9 @@ async def test_two_at_once_and_what_has_arrived_of_a_broken_one(gateway: Gateway
     second = await upload.patch(await upload.offset(), b"x")
     assert (second.status_code, error_of(second)) == (423, "TransferLocked")
     assert int(second.headers["retry-after"]) > 0
-    longest = 0.0
-    for _ in range(20):
-        began = time.perf_counter()
-        assert (await gateway.client.get("/health")).status_code == 200
-        longest = max(longest, time.perf_counter() - began)
-    assert longest < 5  # of a busy machine; far below this otherwise
+    # Answered while the first one still sends.
+    assert (await gateway.client.get("/health")).status_code == 200
+    assert not first.done()
     released.set()
     with pytest.raises((ConnectionResetError, httpx.TransportError)):
         await first

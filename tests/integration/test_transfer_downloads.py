@@ -244,6 +244,7 @@ async def test_a_range_whose_request_ends_is_written_without_another_request(pla
         async with place.catalog.connection() as connection:
             return (await get_transfer(connection, transfer.transfer_id)).done_bytes == 100
 
+    await until(is_written, "the range is written")
     async with writer.following(transfer) as meter:
         meter.add(50, 100)
         await writer.flush(transfer.transfer_id)
@@ -255,16 +256,15 @@ async def test_a_range_whose_request_ends_is_written_without_another_request(pla
     assert (found.state, found.done_bytes, found.sent_bytes) == ("in_progress", 200, 250)
 
 
-async def test_a_database_that_is_away_costs_no_range(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_that_is_away_costs_no_range(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     transfer = await handed_over(place, await place.custody.take(draft(), CONTENT))
     writer = ProgressWriter(place.catalog, NO_LINKS, pause_seconds=0.01)
     async with place.catalog.connection() as connection:
         await connection.execute("alter table transfers rename to away")
     async with writer.following(transfer) as meter:
         meter.add(0, 100)
-        await asyncio.sleep(0.1)
+        await until(lambda: _true("the progress of transfers waits" in caplog.text), "the first attempt has failed")
         meter.add(100, 200)
-        await asyncio.sleep(0.1)
     async with place.catalog.connection() as connection:
         await connection.execute("alter table away rename to transfers")
 
