@@ -249,8 +249,8 @@ class Custody:
         """Open the stored bytes as they lie, for the length of the block; needs no key for them.
 
         The artifact is that of the catalogue now, which may have moved. For one small read (*briefly*) no lease is
-        written. A caller that finds damage raises it in the
-        block. Raises `BlobMissing`, `ArtifactGone`, `ContentMismatch`, `StorageUnavailable`.
+        written. A caller that finds damage raises it in the block. Raises `BlobMissing`, `ArtifactGone`,
+        `ContentMismatch`, `StorageUnavailable`.
         """
 
         async def opened(found: Artifact) -> tuple[Artifact, BinaryIO]:

@@ -71,7 +71,7 @@ async def ask(
     while True:
         asked: float | None = None
         try:
-            async with asyncio.timeout(max(_LONGEST_PAUSE_SECONDS, until - time.monotonic())):
+            async with asyncio.timeout(max(LONGEST_PAUSE_SECONDS, until - time.monotonic())):
                 answer = await _answer(client, method, url, headers, json)
         except _FAILURES as exc:
             reason = str(exc) or type(exc).__name__

@@ -87,8 +87,14 @@ TABLES = (
         condition="t.state not in ('pending', 'in_progress') and t.ended_at < %(before)s",
         oldest="t.ended_at",
     ),
-    # With their jobs. One that a home left open when it died is over when its time is.
-    OldRows(table="assignments", condition="coalesce(t.ended_at, t.expires_at) < %(before)s", oldest="t.created_at"),
+    # With their jobs. One that a home left open when it died is over when its time is. An index for either condition.
+    OldRows(
+        table="assignments",
+        condition="""
+            (t.ended_at < %(before)s or (t.state in ('waiting', 'claimed') and t.expires_at < %(before)s))
+        """,
+        oldest="t.created_at",
+    ),
     # Their bytes and manifests are gone. Until now the answer was "gone"; from now on it is "not found".
     OldRows(table="artifacts", condition="t.state = 'deleted' and t.deleted_at < %(before)s", oldest="t.deleted_at"),
     OldRows(table="audit_log", condition="t.recorded_at < %(audit_before)s", oldest="t.recorded_at"),

@@ -119,6 +119,8 @@ _UP = (
     "create index transfers_by_file on transfers (file_id) where file_id is not null",
     "create index transfers_open on transfers (expires_at) where state in ('pending', 'in_progress')",
     "create index transfers_ended on transfers (ended_at) where ended_at is not null",
+    # Few: a header goes minutes after the end.
+    "create index transfers_with_header on transfers (ended_at) where header is not null and ended_at is not null",
     "create index transfers_by_assignment on transfers (assignment_id) where assignment_id is not null",
     "create index transfers_by_worker on transfers (worker) where worker is not null and state in ('pending', 'in_progress')",
     """
