@@ -27,7 +27,7 @@ from blocks.errors import (
     SessionUnreadable,
     WorkerRefused,
 )
-from blocks.hand_over.gateway_errors import response_error, transport_error
+from blocks.hand_over.answers import response_error, transport_error
 from blocks.hand_over.worker_home import WorkerConfig, WorkerHome, check_gateway_url
 
 API = "/api/v1"

@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import AssignmentLost, GatewayRefused, GatewayUnavailable, WaybillError
-from blocks.hand_over.gateway_errors import response_error
+from blocks.hand_over.answers import response_error
 from blocks.hand_over.session import WorkerSession
 
 # As long as the lease: a gateway that is away for longer has given the assignment to another worker.
