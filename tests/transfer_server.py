@@ -51,6 +51,7 @@ class TransferServer:
     sent_bytes: int = 0
     received_bytes: int = 0
     lock: Lock = field(default_factory=Lock)
+    writing: Lock = field(default_factory=Lock)
 
     @property
     def etag(self) -> str:
@@ -160,6 +161,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self._refused():
             self.close_connection = True
             return
+        # As the gateway does: a request of a client that has gone may still have bytes to add.
+        if not self.place.writing.acquire(blocking=False):
+            self.close_connection = True
+            self._json(423, {"error": {"code": "TransferLocked", "message": "another writes", "detail": {}}})
+            return
+        try:
+            self._append()
+        finally:
+            self.place.writing.release()
+
+    def _append(self) -> None:
         if int(self.headers["Upload-Offset"]) != len(self.place.uploaded):
             self.close_connection = True
             self._json(409, {"error": {"code": "TransferConflict", "message": "wrong offset", "detail": {}}})
