@@ -249,10 +249,11 @@ class _Upload:
                 raise WorkStopped
             if connection.has_answer():
                 return False
+            offset += len(piece)
+            # Before: of a piece that breaks off, a part may arrive.
+            self.sent_to = max(self.sent_to, offset)
             connection.write(piece)
             self.bytes_sent += len(piece)
-            offset += len(piece)
-            self.sent_to = max(self.sent_to, offset)
             self._show(offset, outgoing.size)
         return True
 

@@ -26,6 +26,7 @@ from blocks.errors import (
     TransferRefused,
 )
 from blocks.hand_over import Declared, Uploaded, upload
+from blocks.hand_over.connection import Connection
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 from tests.transfer_server import TOKEN, TransferServer, running_transfer_server
 
@@ -101,6 +102,26 @@ def test_connections_that_break_are_continued_at_the_byte_that_was_stored(
 ) -> None:
     # In the header, within the nonce, in the first chunk, in the middle, in the last chunk.
     server.breaks = [50, 130, 30_000, 3 * 1024 * 1024 + 7, 1, 5 * 1024 * 1024]
+    send(server, source, state=state)
+    assert opened(server) == CONTENT
+    assert server.received_bytes == server.length
+
+
+def test_a_piece_of_which_a_part_arrives_is_this_senders_own(
+    server: TransferServer, source: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Connection.write
+
+    def write_a_part(self: Connection, data: bytes | memoryview) -> None:
+        if len(data) < 100_000:
+            return write(self, data)
+        monkeypatch.setattr(Connection, "write", write)
+        before = len(server.uploaded)
+        write(self, data[:70_000])
+        eventually(lambda: len(server.uploaded) >= before + 70_000, "a part has arrived")
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Connection, "write", write_a_part)
     send(server, source, state=state)
     assert opened(server) == CONTENT
     assert server.received_bytes == server.length
