@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import select
 import socket
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -25,15 +24,13 @@ import httpx
 from blocks.errors import GatewayUnavailable, InvalidOptions
 from blocks.hand_over.answers import MAX_ERROR_BYTES, TOKEN_REFUSED, is_temporary, pause_asked_seconds, refusal
 from blocks.hand_over.patience import Patience
+from blocks.runtime.near_hosts import bound_buffers
 from blocks.runtime.threads import WorkStopped
 
 # A link that carries nothing for so long is tried anew.
 TIMEOUT_SECONDS = 30.0
 # Nothing interrupts an attempt to connect.
 _CONNECT_SECONDS = 10.0
-# On a near host the receive buffer would grow to what the kernel allows (6 MiB) whenever decrypting is the slower step,
-# and all of it is sent again after a kill. A far host needs it to keep the link full.
-_NEAR_SECONDS, _NEAR_BUFFER_BYTES = 0.005, 256 * 1024
 FAILURES = (OSError, http.client.HTTPException)
 # Up to so much is read to the end of an answer, to keep its connection; for more another is cheaper.
 DRAINED_BYTES = 64 * 1024
@@ -103,11 +100,9 @@ class Connection:
 
     def _connect(self) -> http.client.HTTPConnection:
         made = self._make()
-        begun = time.monotonic()
         made.connect()
         made.sock.settimeout(self._timeout_seconds)
-        if time.monotonic() - begun < _NEAR_SECONDS:
-            made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NEAR_BUFFER_BYTES)
+        bound_buffers(made.sock, socket.SO_RCVBUF, socket.SO_SNDBUF)
         return made
 
     def _make(self) -> http.client.HTTPConnection:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 import uuid
@@ -26,6 +27,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from blocks.runtime.near_hosts import bound_buffers
 from waybill.gateway.errors import CLIENT_DISCONNECTED, error_response
 from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
 from waybill.gateway.server.client_limits import MinimumThroughput, TransportLimits
@@ -87,6 +89,7 @@ class GatewayProtocol(H11Protocol):
         has_room = self._make_room()
         # The application waits until what it sent is with the kernel: a client that does not read then holds one piece.
         transport.set_write_buffer_limits(high=0)
+        bound_buffers(transport.get_extra_info("socket"), socket.SO_RCVBUF)
         super().connection_made(cast("asyncio.Transport", _LingeringTransport(transport, self)))
         if not has_room:
             busy = RequestRefused(503, "TooManyConnections", "all connections are in use; try again in a moment")
