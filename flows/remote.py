@@ -7,7 +7,8 @@ worker is in either: the ticket's token opens nothing without the worker's key.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 from uuid import UUID
 
@@ -49,7 +50,7 @@ async def run_stage(ticket: Ticket) -> State[Any]:
     progress = WorkProgress()
     settings = current_settings()
     run_id = UUID(str(cast("str", flow_run.id)))
-    async with running(_shown(progress)):
+    async with _shown(progress):
         try:
             done = await work(
                 WorkerHome(settings.resolved_worker_home),
@@ -66,11 +67,13 @@ async def run_stage(ticket: Ticket) -> State[Any]:
     return Completed(message=f"{done} documents, {progress.total_bytes_moved} bytes fetched and sent")
 
 
-async def _shown(progress: WorkProgress) -> None:
-    """Keep a progress artifact; best effort, since it only shows what the gateway knows."""
+@asynccontextmanager
+async def _shown(progress: WorkProgress) -> AsyncGenerator[None]:
+    """Keep a progress artifact for the length of the block; best effort, it only shows what the gateway knows."""
     artifact_id: UUID | None = None
-    while True:
-        await asyncio.sleep(_PROGRESS_SECONDS)
+
+    async def update() -> None:
+        nonlocal artifact_id
         percent = 100.0 * progress.done / progress.documents if progress.documents else 0.0
         said = f"{progress.done} of {progress.documents} documents, {progress.total_bytes_moved} bytes fetched and sent"
         with suppress(Exception):
@@ -79,3 +82,14 @@ async def _shown(progress: WorkProgress) -> None:
                     artifact_id = await acreate_progress_artifact(percent, description=said)
                 else:
                     await aupdate_progress_artifact(artifact_id, progress=percent, description=said)
+
+    async def update_forever() -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            await update()
+
+    try:
+        async with running(update_forever()):
+            yield
+    finally:
+        await update()
