@@ -1,8 +1,8 @@
 """What has arrived, examined while the rest of it arrives: hashes, and for what is sealed for the storage every tag.
 
 A thread follows the growing bytes, so that little is left to do after the last one; of a large upload a second one
-reads and hashes them ahead of it. After a restart of the process it begins again at the first byte, while more arrive.
-Decrypted content is hashed and nothing else.
+reads and hashes them ahead of it. A small one is examined when it is here. After a restart of the process it begins
+again at the first byte, while more arrive. Decrypted content is hashed and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from itertools import chain
 from typing import BinaryIO
 
@@ -30,6 +31,10 @@ Open = Callable[[], BinaryIO]
 # From here on the hash of what is sent is computed in parallel to that of the content: one after the other, they are
 # slower than a disk. For less, of which there may be many at once, a second thread costs more than it saves.
 _LARGE_BYTES = 32 * 1024 * 1024
+# Less than this is examined when all of it is here, which takes milliseconds, and a few files at a time: hundreds that
+# arrive at once would otherwise hold some MiB each for as long as their senders take.
+_SMALL_BYTES = 8 * 1024 * 1024
+_SMALL_AT_ONCE = threading.BoundedSemaphore(4)
 
 
 class Verification:
@@ -84,21 +89,27 @@ class Verification:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        is_small = self._size < _SMALL_BYTES
+        try:
+            self._wait_beyond(self._size - 1 if is_small else 0)
+            with _SMALL_AT_ONCE if is_small else nullcontext():
+                self._stored = self._examine()
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            self._error = error
+
+    def _examine(self) -> Stored:
         stored = Digest(Expected(size=self._transfer.size, sha256=self._transfer.sha256))
         arriving = stored.through(self._pieces())
         if self._size >= _LARGE_BYTES:
             arriving = prefetch(arriving)
         try:
-            self._stored = examine(arriving, stored, self._transfer, self._keys)
-        except BaseException as error:  # noqa: BLE001 - raised by `result`
-            self._error = error
+            return examine(arriving, stored, self._transfer, self._keys)
         finally:
             self.stop()  # the other thread waits for more, after an error
             if isinstance(arriving, Generator):
                 arriving.close()
 
     def _pieces(self) -> Iterator[bytes]:
-        self._wait_beyond(0)
         with self._open_bytes() as stream:
             position = 0
             while position < self._size:
