@@ -32,10 +32,10 @@ async def catalog(database_url: str) -> AsyncIterator[Catalog]:
 
 
 async def test_the_link_in_a_thinned_event_gives_the_whole_of_it_and_nothing_else(
-    catalog: Catalog, tmp_path: Path
+    catalog: Catalog, database_url: str, tmp_path: Path
 ) -> None:
     custody = Custody(catalog=catalog, backend=open_backend(str(tmp_path / "store")), keys=PLAIN)
-    settings = Settings(home=tmp_path, public_url=BASE)
+    settings = Settings(home=tmp_path, public_url=BASE, database_url=database_url)
     links = Links.of(settings)
     events = [
         Event(

@@ -22,7 +22,7 @@ from waybill.gateway.request_log import JsonLines
 from waybill.gateway.routes import files
 
 LIST = "/api/v1/files/list"
-EVERYTHING = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+EVERYTHING = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_a_method_that_a_path_does_not_have_is_405_with_those_that_it_has(
         )
     for path, methods in paths.items():
         filled = re.sub("file_id|plan_id", "07ea5ac1-3125-4ba3-85c9-4db3d2bb8b56", path)
-        for method in ("OPTIONS", "PATCH", *(EVERYTHING - methods)):
+        for method in EVERYTHING - methods:
             answer = await gateway.client.request(method, filled)
             assert (method, path, answer.status_code) == (method, path, 405)
             allowed = {word.strip() for word in answer.headers["allow"].split(",")}
