@@ -67,6 +67,11 @@ class Grant:
     key_id: str
 
 
+def audience_of_worker(name: str) -> str:
+    """Return the audience of tokens that the worker *name* alone may present."""
+    return f"worker:{name}"
+
+
 def issue(
     *,
     key: SigningKey,

@@ -31,6 +31,15 @@ async def running(*works: Coroutine[Any, Any, None]) -> AsyncGenerator[list[asyn
         await end_tasks(tasks)
 
 
+async def first_done(*works: Coroutine[Any, Any, object]) -> None:
+    """Run *works* until the first of them has ended, and cancel the others. Raises nothing that they raise."""
+    tasks = [asyncio.get_running_loop().create_task(one) for one in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end_tasks(tasks)
+
+
 async def first_of(event: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
     """Wait for *event*. Raises what one of *tasks*, which run for ever, raises before."""
     waiting = asyncio.get_running_loop().create_task(event.wait())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from blocks.links import LinkKeys
-from blocks.links.tokens import GATEWAY, MAX_LEEWAY, Grant, check, issue
+from blocks.links.tokens import GATEWAY, MAX_LEEWAY, Grant, audience_of_worker, check, issue
 from blocks.runtime.clock import Clock, utc_now
 from blocks.transfers.transfer import Direction, Transfer
 
@@ -21,7 +21,7 @@ _SCOPES: dict[Direction, str] = {"download": "transfer-download", "upload": "tra
 
 def audience_of(worker: str | None) -> str:
     """Return the audience of tokens for *worker*, or for any bearer."""
-    return GATEWAY if worker is None else f"worker:{worker}"
+    return GATEWAY if worker is None else audience_of_worker(worker)
 
 
 class TransferTokens:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from blocks.age import X25519Recipient, seal
 from blocks.errors import InvalidOptions, LinkInvalid
 from blocks.links import LinkKeys
-from blocks.links.tokens import MAX_LEEWAY, check, claimed, issue
+from blocks.links.tokens import MAX_LEEWAY, audience_of_worker, check, claimed, issue
 from blocks.runtime.clock import Clock, utc_now
 from blocks.workers.worker import Worker, check_worker_name
 
@@ -19,11 +19,6 @@ SCOPE = "worker-session"
 
 # A worker asks for the next one in time; a token that leaked is soon worth nothing.
 SESSION_LIFETIME = timedelta(minutes=15)
-
-
-def audience_of_worker(name: str) -> str:
-    """Return the audience of tokens for one worker."""
-    return f"worker:{name}"
 
 
 def seal_session(worker: Worker, keys: LinkKeys, *, clock: Clock = utc_now) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from blocks.assignments import ClaimTokens
 from blocks.catalog import OutputLocks, Timeouts
 from blocks.custody import Custody
 from blocks.links import LinkKeys, Links
@@ -68,6 +69,7 @@ class Resources:
     """The runs that Prefect cannot list, found once for all requests."""
     event_links: EventLinks
     transfer_tokens: TransferTokens
+    claim_tokens: ClaimTokens
     transfer_progress: ProgressWriter
     transfer_artifacts: TransferArtifacts
     """Shows the progress of long transfers in Prefect; `transfer_progress` reports that of downloads to it."""
@@ -86,6 +88,7 @@ async def open_resources(
     # Unusable link signing keys are reported at the start, not to the first client.
     await asyncio.to_thread(links.require_keys)
     lookups = Lookups(custody.catalog)
+    link_keys = LinkKeys(settings.resolved_link_keys_file)
     event_links = EventLinks(links)
     async with (
         PrefectApi.open(prefect_api) as prefect,
@@ -103,7 +106,7 @@ async def open_resources(
             worker_gate=WorkerGate(
                 custody.catalog,
                 lookups,
-                LinkKeys(settings.resolved_link_keys_file),
+                link_keys,
                 requests_per_minute=settings.requests_per_minute,
             ),
             guard=AddressGuard(settings.allow_private_webhooks, resolve=resolve),
@@ -114,7 +117,8 @@ async def open_resources(
             clean_ups=asyncio.Semaphore(1),
             unreadable_runs=UnreadableRuns(),
             event_links=event_links,
-            transfer_tokens=TransferTokens(LinkKeys(settings.resolved_link_keys_file)),
+            transfer_tokens=TransferTokens(link_keys),
+            claim_tokens=ClaimTokens(link_keys),
             transfer_progress=progress,
             transfer_artifacts=artifacts,
             incoming=incoming,

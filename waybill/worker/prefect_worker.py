@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from blocks.runs.remote_stages import REMOTE_POOL
+from blocks.runtime.background_tasks import first_done
 from blocks.settings import inherited_environment
 from waybill.worker.prefect_forwarder import PrefectForwarder
 from waybill.worker.worker_processes import START_VARIABLE, end_flow_runs, flow_runs_of, kill_all
@@ -94,7 +95,7 @@ async def keep_prefect_worker(
         started_at = time.monotonic()
         worker = await _start(options, forwarder)
         try:
-            await _wait_for(worker.process, ending, finishing)
+            await first_done(worker.process.wait(), ending.wait(), finishing.wait())
             if ending.is_set() or finishing.is_set():
                 forwarder.give_no_more_runs()
             if finishing.is_set():
@@ -176,15 +177,6 @@ async def _wait_for_flow_runs(worker: _Worker, ending: asyncio.Event) -> None:
             await asyncio.wait_for(ending.wait(), _FINISHING_POLL_SECONDS)
         if not await asyncio.to_thread(flow_runs_of, worker.start, worker.process.pid):
             return
-
-
-async def _wait_for(process: asyncio.subprocess.Process, *events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(process.wait()), *(asyncio.create_task(one.wait()) for one in events)]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
 
 
 async def _end(worker: _Worker) -> None:

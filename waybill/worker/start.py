@@ -17,7 +17,7 @@ import httpx
 from blocks.errors import InvalidSettings, Transient, WaybillError
 from blocks.hand_over.session import WorkerSession
 from blocks.hand_over.worker_home import WorkerHome
-from blocks.runtime.background_tasks import end_tasks, running
+from blocks.runtime.background_tasks import first_done, running
 from blocks.runtime.file_lock import open_lock_file, try_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import inherited_environment, settings_file_for_children
@@ -50,7 +50,7 @@ async def keep_worker(home: WorkerHome, *, most_runs: int, say: Say) -> None:
                 while not ending.is_set():
                     labels, changed = heartbeats.labels_now()
                     if not labels:
-                        await _any(ending, changed)
+                        await first_done(ending.wait(), changed.wait())
                         continue
                     say(f"worker {config.name} takes jobs from {config.gateway_url}: {', '.join(labels)}")
                     async with PrefectForwarder.running(client, session.token, heartbeats.hurry) as forwarder:
@@ -115,15 +115,6 @@ class _Heartbeats:
         if text != self._said:
             self._said = text
             self._say(text)
-
-
-async def _any(*events: asyncio.Event) -> None:
-    """Wait until one of *events* is set."""
-    waiting = [asyncio.create_task(one.wait()) for one in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await end_tasks(waiting)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class JsonRoute(APIRoute):
             return handle
 
         async def bounded(request: Request) -> Response:
-            body = await _read(request, self.most_bytes)
+            body = await read_bounded(request, self.most_bytes)
             if body and not _is_json(request.headers.get("content-type", "")):
                 raise HttpError(415, "UnsupportedMediaType", "send the body with 'Content-Type: application/json'")
 
@@ -54,7 +54,8 @@ def _is_json(content_type: str) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-async def _read(request: Request, most_bytes: int) -> bytes:
+async def read_bounded(request: Request, most_bytes: int) -> bytes:
+    """Return the whole body of *request*. Raises `HttpError`: 413 for a larger one, 408 for one that comes slowly."""
     body = bytearray()
     try:
         async with asyncio.timeout(_ARRIVAL_SECONDS):

@@ -13,8 +13,6 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from blocks.assignments import ClaimTokens
-from blocks.links import LinkKeys
 from blocks.links.tokens import MAX_TOKEN_CHARS
 from tasks.remote.report import Failure, Result
 from waybill.gateway.dependencies import GatewayResources
@@ -166,7 +164,7 @@ async def give_back(
 def _desk(resources: Resources) -> AssignmentDesk:
     return AssignmentDesk(
         custody=resources.custody,
-        claim_tokens=ClaimTokens(LinkKeys(resources.settings.resolved_link_keys_file)),
+        claim_tokens=resources.claim_tokens,
         transfer_tokens=resources.transfer_tokens,
         base_url=resources.links.base_url,
     )

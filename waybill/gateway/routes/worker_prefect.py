@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import orjson
@@ -11,12 +10,12 @@ from fastapi.responses import Response
 
 from waybill.gateway import worker_prefect_rules as rules
 from waybill.gateway.errors import SAFE_HEADERS, HttpError
+from waybill.gateway.http.bounded_json import read_bounded
 from waybill.gateway.worker_prefect import DoorWorker, PrefectDoor
 
 PREFIX = "/api/v1/workers/prefect/api"
 # Prefect's worker sends a batch of log lines at a time, and `waybill worker start` sets how long that may be.
 MAX_BODY_BYTES = 1024 * 1024
-_ARRIVAL_SECONDS = 10.0
 # Every method: what is not allowed is answered by the door, in its own words.
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -50,15 +49,7 @@ def _path_of(request: Request) -> str:
 
 
 async def _body_of(request: Request) -> object:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_ARRIVAL_SECONDS):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MAX_BODY_BYTES:
-                    raise HttpError(413, "TooLarge", f"this request's body may have at most {MAX_BODY_BYTES} bytes")
-    except TimeoutError:
-        raise HttpError(408, "TooSlow", "the body of this request did not arrive in time; send it again") from None
+    body = await read_bounded(request, MAX_BODY_BYTES)
     if not body:
         return None
     try:
