@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
-import fsspec
 import httpx
 import pytest
 
@@ -35,28 +33,6 @@ PATH = "transfers/3f/" + "3f" * 16
 CONTENT = os.urandom(25 * MIB + 17)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 STEP = 2 * MIB + 1
-
-
-def refuse_link(*_: object, **__: object) -> None:
-    raise OSError(errno.EPERM, "Operation not permitted")
-
-
-@pytest.fixture(params=["local", "local-without-links", "memory", "s3"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    if request.param == "s3":
-        server: S3Server = request.getfixturevalue("s3_server")
-        yield open_backend(f"s3://{server.new_bucket()}/store", server.options)
-        return
-    if request.param == "memory":
-        root = f"/{uuid4().hex}"
-        yield open_backend(f"memory:/{root}")
-        filesystem = fsspec.filesystem("memory")
-        if filesystem.exists(root):
-            filesystem.rm(root, recursive=True)
-        return
-    if request.param == "local-without-links":
-        monkeypatch.setattr(os, "link", refuse_link)
-    yield open_backend(str(tmp_path / "store"))
 
 
 @pytest.fixture

@@ -37,33 +37,12 @@ from blocks.errors import (
 from blocks.storage import CHUNK_BYTES, Backend, Expected, open_backend, read_chunks
 from blocks.storage import local as local_backend
 from blocks.storage.fsspec_backend import FsspecBackend
+from tests.contract.conftest import refuse_link
 from tests.s3 import S3Server
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
 MIB = 2**20
 KEY = "outputs/3f/3f2a"
-
-
-def refuse_link(*_: object, **__: object) -> None:
-    raise OSError(errno.EPERM, "Operation not permitted")
-
-
-@pytest.fixture(params=["local", "local-without-links", "memory", "s3"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    if request.param == "s3":
-        server: S3Server = request.getfixturevalue("s3_server")
-        yield open_backend(f"s3://{server.new_bucket()}/store", server.options)
-        return
-    if request.param == "memory":
-        root = f"/{uuid4().hex}"
-        yield open_backend(f"memory:/{root}")
-        filesystem = fsspec.filesystem("memory")
-        if filesystem.exists(root):
-            filesystem.rm(root, recursive=True)
-        return
-    if request.param == "local-without-links":
-        monkeypatch.setattr(os, "link", refuse_link)
-    yield open_backend(str(tmp_path / "store"))
 
 
 @pytest.fixture
