@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
+
+from tests.served_on_loopback import served_on_loopback
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,8 @@ class DocumentServer:
 @contextmanager
 def running_document_server() -> Generator[DocumentServer]:
     """A server on a free port of loopback."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        place = DocumentServer(f"http://127.0.0.1:{server.server_port}")
-        server.place = place  # pyright: ignore[reportAttributeAccessIssue]
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield place
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_on_loopback(_Handler, DocumentServer) as place:
+        yield place
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,9 +11,11 @@ import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from itertools import chain, repeat
-from threading import Lock, Thread
+from threading import Lock
+
+from tests.served_on_loopback import served_on_loopback
 
 _PIECE_BYTES = 64 * 1024
 TOKEN = "a-token"
@@ -69,17 +71,8 @@ class TransferServer:
 @contextmanager
 def running_transfer_server() -> Generator[TransferServer]:
     """A server on a free port of loopback."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        server.daemon_threads = True
-        place = TransferServer(f"http://127.0.0.1:{server.server_port}")
-        server.place = place  # pyright: ignore[reportAttributeAccessIssue]
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield place
-        finally:
-            server.shutdown()
-            thread.join()
+    with served_on_loopback(_Handler, TransferServer) as place:
+        yield place
 
 
 class _Handler(BaseHTTPRequestHandler):
