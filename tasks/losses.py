@@ -1,0 +1,72 @@
+"""What a conversion cannot carry over, in words that can be counted; pure.
+
+Owns the kinds of loss and their two forms, one thing and several. A warning that counts begins with its number ("2
+comments left out"), so the warnings of many documents add up to one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+# Kind: the words for one, and for several.
+_WORDS: dict[str, tuple[str, str]] = {
+    "comment": ("comment left out", "comments left out"),
+    "image": ("image without text", "images without text"),
+    "chart": ("chart without values", "charts without values"),
+    "diagram": ("diagram left out", "diagrams left out"),
+    "object": ("embedded object left out", "embedded objects left out"),
+    "formula": ("formula that could not be read", "formulas that could not be read"),
+    "value": ("formula without a stored value", "formulas without a stored value"),
+    "number-format": ("number format that is not known", "number formats that are not known"),
+    "symbol": ("sign of a symbol font that is not known", "signs of symbol fonts that are not known"),
+    "hidden-sheet": ("hidden sheet", "hidden sheets"),
+    "hidden-slide": ("hidden slide", "hidden slides"),
+    "hidden-text": ("hidden passage left out", "hidden passages left out"),
+    "deleted-text": ("deleted passage left out", "deleted passages left out"),
+    "note": ("note without its text", "notes without their text"),
+    "scan": ("page that is a scan", "pages that are scans"),
+    "part": ("part of the file that could not be read", "parts of the file that could not be read"),
+}
+_COUNTED = re.compile(r"(\d+) (.+)", re.DOTALL)
+_KIND_OF = {words: kind for kind, forms in _WORDS.items() for words in forms}
+
+
+def loss(kind: str, count: int) -> tuple[str, ...]:
+    """Return the warning about *count* things of *kind* that were lost: one text, or none if nothing was lost.
+
+    Raises `KeyError` for a kind without words: each has them here.
+    """
+    one, several = _WORDS[kind]
+    return (f"{count} {one if count == 1 else several}",) if count else ()
+
+
+def losses(counts: Counter[str]) -> tuple[str, ...]:
+    """Return the warnings about *counts* by kind, in the order of the kinds."""
+    return tuple(text for kind in _WORDS for text in loss(kind, counts[kind]))
+
+
+def summary(warnings: Iterable[str]) -> str:
+    """Return all *warnings* as one line: "3 warnings: 2 comments left out, 1 chart without values"; empty for none.
+
+    Equal kinds are added up, the most frequent first. A warning that counts nothing is one.
+    """
+    counts: Counter[str] = Counter()
+    for warning in warnings:
+        counted = _COUNTED.fullmatch(warning)
+        if counted and counted[2] in _KIND_OF:
+            counts[_KIND_OF[counted[2]]] += int(counted[1])
+        else:
+            counts[warning] += 1
+    if not counts:
+        return ""
+    total = counts.total()
+    parts = [_in_words(what, count) for what, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    return f"{total} warning{'' if total == 1 else 's'}: {', '.join(parts)}"
+
+
+def _in_words(what: str, count: int) -> str:
+    if what in _WORDS:
+        return loss(what, count)[0]
+    return what if count == 1 else f"{what} ({count} times)"

@@ -1,0 +1,28 @@
+"""What a document says is what the stages make of it: each case is an input with its right value."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fidelity.case import INPUTS, Case, all_cases, view
+
+CASES = list(all_cases())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_case(case: Case):
+    wrong = case.faults(view(case))
+    assert not wrong, f"{case.kind} ({case.reason}): {'; '.join(wrong)}"
+
+
+def test_each_case_looks_for_something():
+    for case in CASES:
+        assert case.must_contain or case.must_contain_one_of or case.must_not_contain or case.notes_lead_to, case.id
+
+
+def test_ids_are_unique():
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+def test_each_input_has_a_case():
+    assert {path.name for path in INPUTS.iterdir()} == {case.input for case in CASES}
