@@ -20,6 +20,7 @@ from blocks.postgres import connect, postgres_errors
 from blocks.search_index import IndexedDocument, Replacement, has_document, replace_document
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
 from tasks.ingestion_input import FactsRead, read_chunks, read_facts
+from tasks.losses import loss
 
 # Another process that ingests the same document holds its row for a few seconds, a minute for 20,000 chunks. The wait
 # ends before the stage's own time limit, which would turn a transient error into a permanent one.
@@ -74,17 +75,13 @@ def _document(given: StageInput, options: IngestOptions) -> tuple[IndexedDocumen
         embedding_model=EMBEDDING_MODEL if options.vectors else None,
     )
     warnings: list[str] = []
-    if options.vectors and read.left_out_vectors:
-        warnings.append(
-            f"{read.left_out_vectors} vectors were left out, because search compares vectors of {EMBEDDING_MODEL} only"
-        )
+    if options.vectors:
+        # Search compares vectors of one model only.
+        warnings += loss("vector", read.left_out_vectors)
     found = FactsRead()
     if options.facts and "fact-generator" in given.files:
         found = read_facts(given.files["fact-generator"], read.chunks)
-        if found.strayed:
-            warnings.append(
-                f"{found.strayed} facts were made from other chunks and refer to none of these; run stage 4 again"
-            )
+        warnings += loss("fact", found.strayed)
     document = IndexedDocument(
         head=read.head, chunks=read.chunks, facts=found.facts, entities=found.entities, keywords=found.keywords
     )

@@ -28,8 +28,17 @@ _WORDS: dict[str, tuple[str, str]] = {
     "note": ("note without its text", "notes without their text"),
     "scan": ("page that is a scan", "pages that are scans"),
     "part": ("part of the file that could not be read", "parts of the file that could not be read"),
+    "bytes": ("byte sequence replaced that is not valid UTF-8", "byte sequences replaced that are not valid UTF-8"),
+    "unproven": ("passage left unformatted to keep its words", "passages left unformatted to keep their words"),
+    "large-passage": ("passage too large to be formatted", "passages too large to be formatted"),
+    "vector": ("vector of another model left out", "vectors of another model left out"),
+    "fact": ("fact that was made from other chunks", "facts that were made from other chunks"),
 }
-_COUNTED = re.compile(r"(\d+) (.+)", re.DOTALL)
+# A summary is one line for people. One that lists a hundred different texts would fill the state of a run.
+_MAX_PARTS = 10
+_MAX_PART_CHARS = 200
+# Nine digits: a number of a remote worker may have any length.
+_COUNTED = re.compile(r"([1-9]\d{0,8}) (.+)", re.DOTALL)
 _KIND_OF = {words: kind for kind, forms in _WORDS.items() for words in forms}
 
 
@@ -50,7 +59,8 @@ def losses(counts: Counter[str]) -> tuple[str, ...]:
 def summary(warnings: Iterable[str]) -> str:
     """Return all *warnings* as one line: "3 warnings: 2 comments left out, 1 chart without values"; empty for none.
 
-    Equal kinds are added up, the most frequent first. A warning that counts nothing is one.
+    Equal kinds are added up, the most frequent first. A warning that counts nothing is one. At most ten parts are
+    listed, each cut at 200 characters.
     """
     counts: Counter[str] = Counter()
     for warning in warnings:
@@ -62,11 +72,17 @@ def summary(warnings: Iterable[str]) -> str:
     if not counts:
         return ""
     total = counts.total()
-    parts = [_in_words(what, count) for what, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    parts = [_in_words(what, count) for what, count in ranked[:_MAX_PARTS]]
+    if rest := sum(count for _, count in ranked[_MAX_PARTS:]):
+        parts.append(f"and {rest} more")
     return f"{total} warning{'' if total == 1 else 's'}: {', '.join(parts)}"
 
 
 def _in_words(what: str, count: int) -> str:
     if what in _WORDS:
         return loss(what, count)[0]
-    return what if count == 1 else f"{what} ({count} times)"
+    text = " ".join(what.split())
+    if len(text) > _MAX_PART_CHARS:
+        text = f"{text[: _MAX_PART_CHARS - 1]}…"
+    return text if count == 1 else f"{text} ({count} times)"

@@ -7,12 +7,14 @@ for its form: what cannot be improved safely stays unchanged.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import Field
 
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
+from tasks.losses import losses
 from tasks.optimization.hyphenation import join_cut_words
 from tasks.optimization.repair import collapse_empty_lines, normalise_line_ends, repair_characters
 from tasks.optimization.running_lines import remove_running_lines
@@ -110,15 +112,7 @@ def _guard(formatted: Formatted | None) -> str:
 def _warnings(formatted: Formatted | None, size_bytes: int, options: OptimizeOptions) -> tuple[str, ...]:
     if formatted is None:
         return (f"not formatted: {size_bytes} bytes exceed max_format_bytes ({options.max_format_bytes})",)
-    warnings: list[str] = []
-    if formatted.kept_for_proof:
-        warnings.append(
-            f"{formatted.kept_for_proof} of {formatted.pieces} pieces are unchanged, "
-            "because formatting would have changed their words or their structure"
-        )
-    if formatted.kept_for_size:
-        warnings.append(f"{formatted.kept_for_size} of {formatted.pieces} pieces are unchanged because of their size")
-    return tuple(warnings)
+    return losses(Counter({"unproven": formatted.kept_for_proof, "large-passage": formatted.kept_for_size}))
 
 
 def _count_words(text: str) -> int:

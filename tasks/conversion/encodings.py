@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blocks.errors import InvalidOptions
 from blocks.filetype.text import text_encoding
+from tasks.losses import loss
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
@@ -58,7 +59,7 @@ def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
     if not broken:
         return Encoding("utf-8")
     if broken <= multibyte * _MAX_BROKEN_SHARE:
-        return Encoding("utf-8", (f"{broken} byte sequences are not valid UTF-8 and were replaced",))
+        return Encoding("utf-8", loss("bytes", broken))
     codec = guess_legacy_codec(sample)
     return Encoding(codec, (f"the text is not UTF-8; its encoding was guessed, and it was read as {codec}",))
 

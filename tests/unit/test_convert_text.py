@@ -53,7 +53,7 @@ def test_a_few_broken_bytes_do_not_change_the_encoding(tmp_path: Path) -> None:
     data = ("übermäßig schön " * 200).encode() + b"\xff\xfe end"
     output = samples.convert(samples.write(tmp_path / "a.txt", data))
     assert "übermäßig schön" in samples.split(output)[1]
-    assert output.warnings == ("2 byte sequences are not valid UTF-8 and were replaced",)
+    assert output.warnings == ("2 byte sequences replaced that are not valid UTF-8",)
 
 
 def test_an_unknown_encoding_is_a_wrong_option(tmp_path: Path) -> None:
