@@ -37,6 +37,7 @@ from tasks.contract import StageOptions
 from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
+from tasks.losses import summary
 from tasks.registry import option_name, options_model, select_stages
 from tasks.remote.run_on import RunOn, read_run_on
 from tasks.run_context import RunContext, Shard
@@ -191,6 +192,7 @@ async def _finish(
     failed = [document for document in documents if document.failed]
     for document in failed:
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
+    warnings = summary(warning for document in documents for warning in document.warnings())
     try:
         await acreate_markdown_artifact(
             key="process-summary",
@@ -203,9 +205,12 @@ async def _finish(
         "run_id": str(run_id),
         "state": "failed" if failed else "completed",
         "seconds": round(seconds, 3),
+        "warning_summary": warnings,
         "documents": [document.as_json() for document in documents],
     }
     message = f"{len(documents) - len(failed)} of {len(documents)} documents completed"
+    if warnings:
+        message += f"; {warnings}"
     if not failed:
         return Completed(message=message, data=report)
     return Failed(message=f"{message}; failed: {', '.join(d.label for d in failed[:10])}", data=report)

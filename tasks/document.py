@@ -26,7 +26,13 @@ class Deliverable:
     def as_json(self) -> dict[str, Any]:
         """Return the file as ``process --json`` shows it."""
         made_on = {"worker": self.worker} if self.worker else {}
-        return {**self.artifact.summary(), "reused": self.reused, "seconds": round(self.seconds, 4), **made_on}
+        return {
+            **self.artifact.summary(),
+            "reused": self.reused,
+            "seconds": round(self.seconds, 4),
+            "warnings": self.artifact.warnings,
+            **made_on,
+        }
 
 
 @dataclass(kw_only=True, eq=False)
@@ -64,6 +70,10 @@ class Document:
     def deliverables(self) -> list[Deliverable]:
         """Return the upload and every output, in stage order."""
         return [*([self.upload] if self.upload else []), *self.outputs.values()]
+
+    def warnings(self) -> list[str]:
+        """Return the warnings about every output, in stage order; those about a reused one come from its report."""
+        return [warning for output in self.outputs.values() for warning in output.artifact.warnings]
 
     def as_json(self) -> dict[str, Any]:
         """Return the document as ``process --json`` shows it."""

@@ -75,7 +75,7 @@ async def make_output(
             reservation = reserved.pop(key)
         else:
             (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
-        draft = replace(reservation.draft, metadata=result.metadata, report=_report(stage, document, job, result))
+        draft = replace(reservation.draft, metadata=_metadata(result), report=_report(stage, document, job, result))
         events: list[Event] = []
 
         async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
@@ -130,6 +130,11 @@ async def _run(stage: Stage[Any], document: Document, job: Job, context: RunCont
             raise
         result = await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
         return replace(result, warnings=(*result.warnings, f"run at home: {error.message}"))
+
+
+def _metadata(result: JobResult) -> dict[str, Any]:
+    """Return the metadata of an output, which lists and events carry: that of the stage, and its warnings if any."""
+    return {**({"warnings": list(result.warnings)} if result.warnings else {}), **result.metadata}
 
 
 def _report(stage: Stage[Any], document: Document, job: Job, result: JobResult) -> dict[str, Any]:

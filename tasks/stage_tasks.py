@@ -29,6 +29,7 @@ from tasks.contract import Stage
 from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.intake import take_in
+from tasks.losses import summary
 from tasks.run_context import RunContext, Shard
 from tasks.stage_key import stage_key
 from tasks.stage_output import input_hashes, make_output, output_draft, share_output
@@ -228,6 +229,8 @@ def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
     outputs = [document.outputs[where] for document in shard.alive if where in document.outputs]
     if workers := sorted({output.worker for output in outputs if output.worker}):
         message += f", on {', '.join(workers)}"
+    if warnings := summary(warning for output in outputs for warning in output.artifact.warnings):
+        message += f"; {warnings}"
     if failed_here:
         message += "; failed: " + "; ".join(f"{d.label}: {d.error}" for d in failed_here[:5])
     if failed_here and not done:

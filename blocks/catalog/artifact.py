@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from blocks.catalog.outlook import Outlook
@@ -129,6 +129,12 @@ class Artifact:
     def kept(self) -> bool:
         """Whether a pin or a legal hold keeps the file, whatever `expires_at` says."""
         return self.pinned_at is not None or self.held_at is not None
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings in the report of the stage that made the file; none for a report that SQL has changed."""
+        found = self.report.get("warnings")
+        return [str(one) for one in cast("list[object]", found)] if isinstance(found, list) else []
 
     def outlook(self) -> Outlook:
         """Return when the file goes by its own row alone, without the rules of a policy that may keep it longer."""

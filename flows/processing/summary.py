@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from tasks.document import Document
+from tasks.losses import summary
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
@@ -25,9 +26,13 @@ def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], 
         f"{len(deliverables) - reused} files made, {reused} reused, {seconds:.1f} s.",
         "",
     ]
+    if warnings := summary(warning for document in documents for warning in document.warnings()):
+        lines += [f"{_escape(warnings)}.", ""]
     if failed:
         lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
     lines += ["## Documents", "", *_table(rows, stage_names)]
+    if warnings:
+        lines += ["", "## Warnings", "", *_warnings(rows)]
     if len(rows) < len(documents):
         lines += ["", f"{len(documents) - len(rows)} more are not shown."]
     lines += [
@@ -67,6 +72,11 @@ def _stage_cell(document: Document, name: str) -> str:
 def _failure(document: Document) -> str:
     message = document.error.message if document.error else ""
     return f"- **{_escape(document.label)}** in {document.failed_in}: {_escape(message)}"
+
+
+def _warnings(documents: Sequence[Document]) -> list[str]:
+    of_each = [(document.label, summary(document.warnings())) for document in documents]
+    return [f"- **{_escape(label)}**: {_escape(warnings)}" for label, warnings in of_each if warnings]
 
 
 def _escape(text: str) -> str:

@@ -111,6 +111,24 @@ def test_the_table_for_people_names_outputs_and_what_to_do_next(
     assert processed["state"] == "completed"
 
 
+def test_the_table_names_what_could_not_be_carried_over(waybill: CommandLine, directory: Path) -> None:
+    path = directory / "damaged.txt"
+    path.write_bytes(b"\xff \xff " + ("Grüße aus Zürich. " * 20).encode())
+    lost = "2 byte sequences replaced that are not valid UTF-8"
+    text = waybill.run("process", path, "--stages", "1-2").stdout
+    head, first, second = text.splitlines()[:3]
+    assert head.split()[-1] == "warnings"
+    assert first.endswith(f"  {lost}")
+    assert second.split()[-1] != "UTF-8"
+    assert f"\n2 warnings: {lost}\n" in text
+    # Reused, it is shown again; a run without warnings has no column for them.
+    assert f"\n2 warnings: {lost}\n" in waybill.run("process", path, "--stages", "1-2").stdout
+    assert "warnings" not in waybill.run("process", SAMPLES / CHOSEN[1], "--stages", "1").stdout
+    report = waybill.json("process", path, "--stages", "1")
+    shown = waybill.json("files", "show", artifact_of(report, path.name, 1)["file_id"])
+    assert shown["metadata"]["warnings"] == shown["report"]["warnings"] == [lost]
+
+
 def test_search_answers_with_source_heading_and_score(waybill: CommandLine, processed: dict[str, Any]) -> None:
     found = waybill.json("search", "how much did the rack bar wear in section C", "-k", "3")
     assert 1 <= len(found["results"]) <= 3

@@ -96,7 +96,8 @@ async def test_a_stage_runs_where_it_was_asked_to_and_its_output_is_like_any_oth
     assert {row["report"]["worker"] for row in found} == {"one"}
     assert found[0]["report"]["warnings"] == ["a warning"]
     assert found[0]["report"]["inputs"] == ["source"]
-    assert found[0]["metadata"] == {"letters": 6}
+    assert found[0]["metadata"] == {"letters": 6, "warnings": ["a warning"]}
+    assert report["warning_summary"] == "3 warnings: a warning (3 times)"
     assert await place.custody.read(await place.custody.get(found[0]["file_id"])) == b"A TEXT"
     (run,) = await remote_runs_of(seen[0])
     assert run.work_queue_name == LABEL

@@ -13,7 +13,7 @@ import typer
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
-from waybill.commands.output import human_size, print_json, print_notice, print_table, progress_bar
+from waybill.commands.output import human_size, print_json, print_line, print_notice, print_table, progress_bar
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
 
 if TYPE_CHECKING:
@@ -173,11 +173,10 @@ def _absolute(source: str) -> str:
 def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
     documents: list[dict[str, Any]] = report["documents"]
     if len(documents) <= MAX_DOCUMENTS_IN_TABLE:
-        print_table(
-            ("document", "stage", "output", "size", "seconds", "reused"),
-            [row for document in documents for row in _rows(document)],
-            numeric=("size", "seconds"),
-        )
+        columns = ("document", "stage", "output", "size", "seconds", "reused", "warnings")
+        shown = columns if report["warning_summary"] else columns[:-1]
+        rows = [row[: len(shown)] for document in documents for row in _rows(document)]
+        print_table(shown, rows, numeric=("size", "seconds"))
     failed = [document for document in documents if document["state"] == "failed"]
     for document in failed:
         print_notice(f"failed: {document['source']}: {document['error']}")
@@ -187,6 +186,8 @@ def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
         f"\n{len(documents) - len(failed)} of {len(documents)} documents completed in {report['seconds']:.1f} s; "
         f"{len(artifacts) - reused} files made, {reused} reused."
     )
+    if report["warning_summary"]:
+        print_line(report["warning_summary"])
     typer.echo(
         f"Files:   waybill files list --run {report['run_id']}\n"
         f"Search:  waybill search 'your question'\n"
@@ -202,6 +203,8 @@ def _run_page(addresses: StackAddresses, run_id: str) -> str:
 
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    from tasks.losses import summary
+
     name = Path(document["source"]).name
     rows = [
         (
@@ -211,10 +214,11 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             human_size(artifact["size"]),
             "" if artifact["reused"] else f"{artifact['seconds']:.2f}",
             "reused" if artifact["reused"] else "",
+            summary(artifact["warnings"]).partition(": ")[2],
         )
         for artifact in document["artifacts"]
         if artifact["kind"] == "stage_output"
     ]
     if document["state"] == "failed":
-        rows.append((name, "failed", "", "", "", ""))
+        rows.append((name, "failed", "", "", "", "", ""))
     return rows

@@ -114,6 +114,11 @@ class StageReport(BaseModel):
     run_id: UUID | None
     stage_version: str | None = Field(default=None, examples=["1"])
     seconds: float | None = Field(default=None, examples=[0.095])
+    warnings: list[str] = Field(
+        default=[],
+        examples=[["2 comments left out", "1 chart without values"]],
+        description="What could not be carried over, and what may not be exact",
+    )
 
 
 class FileList(BaseModel):
