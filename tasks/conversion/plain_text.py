@@ -1,7 +1,7 @@
-"""Plain text, source code and structured data: kept word for word.
+"""Plain text, source code and structured data: kept line by line.
 
-Owns the decision that these are not rewritten: text goes into Markdown unchanged, code and data go into a code block,
-where their signs have no meaning. Does not convert XML or JSON into headings, because that could not be undone.
+Owns the decision that these are not rewritten: text goes into Markdown that reads like it, code and data go into a code
+block, where their signs have no meaning. Does not convert XML or JSON into headings, because that could not be undone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from blocks.filetype import FileType
 from blocks.filetype.types import SOURCE_CODE
 from tasks.conversion.encodings import find_encoding
+from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.reading import Reading, clean_text
 
 CONVERTER = "waybill-text 1"
@@ -21,9 +22,10 @@ _BACKTICKS = re.compile(r"^ {0,3}(`{3,})", re.MULTILINE)
 
 
 def read_plain_text(path: Path, encoding: str | None) -> Reading:
-    """Return the text unchanged, in UTF-8 with plain line feeds."""
+    """Return the text as Markdown that reads like it, in UTF-8 with plain line feeds."""
     text, warnings = load_text(path, encoding)
-    return Reading(body=text, converter=CONVERTER, warnings=warnings)
+    body = plain_to_markdown(text) if _WORD.search(text) else ""  # the info string is not text
+    return Reading(body=body, converter=CONVERTER, warnings=warnings)
 
 
 def read_code(path: Path, file_type: FileType, encoding: str | None) -> Reading:

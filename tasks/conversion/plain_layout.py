@@ -1,0 +1,180 @@
+"""Which lines of a plain text are running prose, and which are laid out by blanks; pure.
+
+Owns the signs of layout: columns set apart by blanks or tabs, leaders, drawn boxes and trees, time stamps at the
+beginning of lines, source code, indentation on several levels. Prose has none of these, or has them by accident: two
+blanks after a sentence or between two words, and lines that were justified to equal length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Literal
+
+Kind = Literal["prose", "layout"]
+
+_BLANK = "[ \t\u00a0\u2000-\u200a\u3000]"
+# A run of blanks inside a line. After a sentence's end two blanks are typing; after "Ã" one of them was a letter.
+_GAP = re.compile(rf"(?<=\S)(?:{_BLANK}*\t{_BLANK}*|{_BLANK}{{2,}})(?=\S)")
+_SENTENCE_END = re.compile(r"[.!?…][\"')\]”’»]*\Z|Ã\Z")
+# What begins an item or a section: the blanks behind it are not those of a column.
+_MARK = re.compile(
+    r"(?:[-+*•·◦▪‣–—§>]|(?:\d{1,3}(?:\.\d{1,3})*[.)]|\d{1,3}(?:\.\d{1,3})+|\(?[A-Za-z]{1,4}[.)]|\(\d{1,3}\))(?=\s+[^\W\d_]))\s+"
+)
+_LEADER = re.compile(r"\.{4,}|(?:\s\.){3,}|…{2,}")
+_DRAWN = re.compile("[\u2500-\u259f]")
+_GRID = re.compile(r"(?=.*[-=]{2})(?=.*[+|])[-=+|:\s]+")
+_CELL_END = re.compile(r"(?:\A|\s)\|(?:\s|\Z)")
+_TREE = re.compile(r"(?:\|\s+)*[|`+\\]-{1,3}\s*\S.*")
+_DAY = r"\d{4}[-/.]\d\d[-/.]\d\d[T ,]|\d\d?[-/.]\d\d?[-/.]\d{2,4},? \d|[A-Z][a-z]{2} [ \d]\d \d\d:"
+_LEVEL = r"(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)"
+_TREE_OR_DRAWN = re.compile(rf"{_DRAWN.pattern}|{_TREE.pattern}")
+_STAMP = re.compile(
+    rf"[\[(<]?(?:{_DAY}|\d\d?:\d\d\b|\d{{10}}[.\s])|\[{_LEVEL}\]|{_LEVEL}[: ]"
+    r"|\d{1,3}(?:\.\d{1,3}){3}\s.*\[\d\d?/"  # web servers: address, user, time
+)
+_CODE = re.compile(
+    r".*[{}]|[^;]*[()=\"\[\]].*;|[})\]]+[,;)]*|//.*|/\*.*|\*/|#include .*|import \w.*|\w+(?:\.\w+)* = .*"
+    r"|(?:def|class|if|for|while|elif|with|try|else|except)\b.*:|</?[A-Za-z!?][^>]*>.*|\"[^\"]*\":.*"
+    r"|at \S+\([^()]*\)|File \".*|[\w.-]+:(?: \S.*)?|- [\w.-]+: .*"
+)
+_SIGNS_ONLY = re.compile(r"[\W_]+")
+_WORDS = re.compile(r"[^\W\d_]{2,}")
+_LETTER_BEFORE = re.compile(r"[^\W\d_][,;:'’\")]?\Z")
+
+# Enough to see how a line is made. Some patterns take quadratic time in what they see.
+_SEEN_CHARACTERS = 400
+# In a line of so many words, two blanks between two of them are a slip of the finger.
+_SLIP_WORDS = 8
+_MAX_JUSTIFIED_GAP = 3
+# Source code and outlines have lines on so many levels; a paragraph has two, its first line's and that of the others.
+_CODE_LEVELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Neighbouring lines of one kind, as they are in the text."""
+
+    kind: Kind
+    lines: tuple[str, ...]
+
+
+def passages(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the runs of lines between empty lines, each with the number of empty lines before it."""
+    empty = 0
+    for is_empty, run in groupby(lines, key=lambda line: not line or line.isspace()):
+        found = list(run)
+        if is_empty:
+            empty = len(found)
+        else:
+            yield empty, found
+
+
+def parts(passage: Sequence[str]) -> list[Part]:
+    """Return the parts of one passage in order; joined they are the passage."""
+    if _is_laid_out_throughout(passage):
+        return [Part("layout", tuple(passage))]
+    laid_out = [_has_columns(line.strip()[:_SEEN_CHARACTERS]) for line in passage]
+    if not any(laid_out) or _is_justified(passage) or _is_broken_by_accident(passage, laid_out):
+        return [Part("prose", tuple(passage))]
+    _spread(passage, laid_out)
+    return [
+        Part("layout" if is_layout else "prose", tuple(line for _, line in group))
+        for is_layout, group in groupby(zip(laid_out, passage, strict=True), key=lambda pair: pair[0])
+    ]
+
+
+def is_item(line: str) -> bool:
+    """Return whether *line* begins with the sign or number of a list's item."""
+    return _MARK.match(line.lstrip()) is not None
+
+
+def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
+    """Return whether a passage is a drawing, a record of events, or source code."""
+    texts = [line.strip()[:_SEEN_CHARACTERS] for line in passage]
+    half = max(2, (len(texts) + 1) // 2)
+    if sum(_STAMP.match(text) is not None for text in texts) >= half:
+        return True
+    if sum(_is_drawing(text) for text in texts) >= half:
+        return True
+    levels = len({len(line.expandtabs()) - len(line.expandtabs().lstrip()) for line in passage})
+    code = sum(_CODE.fullmatch(text) is not None for text in texts)
+    return code >= half if levels < _CODE_LEVELS else code >= 1 or not any(map(is_item, passage))
+
+
+def _is_drawing(text: str) -> bool:
+    if len(set(text)) < 2:
+        return False  # a ruler
+    letters = sum(map(str.isalnum, text))
+    blanks = sum(map(str.isspace, text))
+    return letters * 2 < len(text) - blanks and _WORDS.search(text) is None
+
+
+def _has_columns(text: str) -> bool:
+    """Return whether one line is set in columns, or belongs to a drawn table or tree."""
+    if _DRAWN.search(text) or _GRID.fullmatch(text) or _CELL_END.search(text) or _TREE.fullmatch(text):
+        return True
+    if _LEADER.search(text):
+        return True
+    mark = _MARK.match(text)
+    content = text[mark.end() :] if mark else text
+    gaps = [gap for gap in _GAP.finditer(content) if not _is_typing(content, gap)]
+    if not gaps:
+        return False
+    slips = all(len(gap[0]) == 2 and "\t" not in gap[0] and _is_between_words(content, gap) for gap in gaps)
+    return not (slips and len(gaps) < 3 and len(content.split()) >= _SLIP_WORDS)
+
+
+def _is_typing(text: str, gap: re.Match[str]) -> bool:
+    return len(gap[0]) == 2 and "\t" not in gap[0] and _SENTENCE_END.search(text, 0, gap.start()) is not None
+
+
+def _is_between_words(text: str, gap: re.Match[str]) -> bool:
+    return text[gap.end()].isalpha() and _LETTER_BEFORE.search(text, 0, gap.start()) is not None
+
+
+def _is_justified(passage: Sequence[str]) -> bool:
+    """Return whether blanks fill the lines of a paragraph up to one length."""
+    full = passage[:-1] if len(passage) > 2 else passage
+    if len(full) < 2 or len({len(line.rstrip()) for line in full}) > 1:
+        return False
+    for line in passage:
+        text = line.strip()
+        gaps = [len(gap[0]) for gap in _GAP.finditer(text)]
+        if "\t" in text or max(gaps, default=0) > _MAX_JUSTIFIED_GAP or _DRAWN.search(text):
+            return False
+    words = [word for line in full for word in line.split()]
+    return len(words) >= _SLIP_WORDS * len(full) * 2 // 3 and sum(word.islower() for word in words) * 2 > len(words)
+
+
+def _is_broken_by_accident(passage: Sequence[str], laid_out: Sequence[bool]) -> bool:
+    """Return whether a rare wide gap is inside a long paragraph, whose sentence goes on over it."""
+    if sum(laid_out) * 4 > len(passage):
+        return False
+    at = laid_out.index(True)
+    line, before = passage[at].strip(), passage[at - 1].strip() if at else ""
+    typical = sorted(len(other.strip()) for other in passage)[len(passage) // 2]
+    flows = bool(before) and before[-1] not in ".:!?" and line[0].islower()
+    return flows and len(line) * 5 > typical * 3 and sum(laid_out) == 1 and not _LEADER.search(line)
+
+
+def _spread(passage: Sequence[str], laid_out: list[bool]) -> None:
+    """Count lines to the layout that are between its lines, continue one of its cells, or are its rulers."""
+    found = [index for index, is_layout in enumerate(laid_out) if is_layout]
+    for before, after in pairwise(found):
+        if after - before <= 3:
+            laid_out[before:after] = [True] * (after - before)
+    margin = min(len(passage[index]) - len(passage[index].lstrip()) for index in found)
+    for index, line in enumerate(passage):
+        if index and laid_out[index - 1] and len(line) - len(line.lstrip()) >= margin + 3:
+            laid_out[index] = True
+    first = found[0]
+    if first and _TREE_OR_DRAWN.match(passage[first].lstrip()) and " " not in passage[first - 1].strip():
+        laid_out[first - 1] = True  # the root of a tree
+    for indexes in (range(1, len(passage)), range(len(passage) - 2, -1, -1)):
+        for index in indexes:
+            beside = index - 1 if indexes.step > 0 else index + 1
+            if laid_out[beside] and _SIGNS_ONLY.fullmatch(passage[index].strip()):
+                laid_out[index] = True
