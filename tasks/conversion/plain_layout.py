@@ -175,6 +175,6 @@ def _spread(passage: Sequence[str], laid_out: list[bool]) -> None:
         laid_out[first - 1] = True  # the root of a tree
     for indexes in (range(1, len(passage)), range(len(passage) - 2, -1, -1)):
         for index in indexes:
-            beside = index - 1 if indexes.step > 0 else index + 1
-            if laid_out[beside] and _SIGNS_ONLY.fullmatch(passage[index].strip()):
+            neighbour = index - 1 if indexes.step > 0 else index + 1
+            if laid_out[neighbour] and _SIGNS_ONLY.fullmatch(passage[index].strip()):
                 laid_out[index] = True
