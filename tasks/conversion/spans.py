@@ -1,0 +1,50 @@
+"""Tables whose cells span rows and columns, as plain rows; pure.
+
+Owns the rule of what stands in the places that a spanning cell covers: its text again in each row, because a row is
+read by itself; nothing in the further columns, but for the first row, where each column needs its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Spans of hostile tables claim more; a real table has no more columns.
+MAX_COLUMNS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell in Markdown and how many rows and columns it covers."""
+
+    text: str
+    rows: int = 1
+    columns: int = 1
+
+
+def without_spans(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
+    """Return the texts of *rows*, where every cell has a place of its own; rows may have different lengths."""
+    flat: list[list[str]] = []
+    covered: dict[int, tuple[int, str]] = {}  # by column: for how many more rows, and with which text
+    for number, row in enumerate(rows):
+        texts: list[str] = []
+        cells = iter(row)
+        cell = next(cells, None)
+        while len(texts) < MAX_COLUMNS and (cell is not None or any(column >= len(texts) for column in covered)):
+            column = len(texts)
+            if column in covered:
+                left, text = covered.pop(column)
+                texts.append(text)
+                if left > 1:
+                    covered[column] = (left - 1, text)
+            elif cell is None:
+                texts.append("")
+            else:
+                for offset in range(max(1, min(cell.columns, MAX_COLUMNS - column))):
+                    text = cell.text if offset == 0 or number == 0 else ""
+                    texts.append(text)
+                    if cell.rows > 1:
+                        covered[column + offset] = (cell.rows - 1, text)
+                cell = next(cells, None)
+        flat.append(texts)
+    return flat
