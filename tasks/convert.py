@@ -114,7 +114,7 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
 
         return read_notebook(path, file_type, shown)
     if file_type.extension in _SLIDES:
-        from tasks.conversion.slides import read_slides
+        from tasks.conversion.presentation.reader import read_slides
 
         return read_slides(path, file_type, shown, include_speaker_notes=options.include_speaker_notes)
     from tasks.conversion.xberg_reader import extract

@@ -14,7 +14,7 @@ _MAX_LETTERS = 780
 def numeral(number: int, kind: str) -> str:
     """Return *number* in numerals of *kind*: ``lowerRoman``, ``upperRoman``, ``lowerLetter``, ``upperLetter``.
 
-    Any other kind is written in digits. After z come aa, bb and so on, as in Word and PowerPoint (ECMA-376 part 1, 17.18.59).
+    Any other kind is written in digits. After z come aa, bb and so on (ECMA-376 part 1, 17.18.59).
     """
     if kind in ("lowerRoman", "upperRoman") and 0 < number <= _MAX_ROMAN:
         roman = _roman(number)
