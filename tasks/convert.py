@@ -106,7 +106,7 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
 
         return read_web_page(path, file_type, shown, options.exclude_selectors)
     if file_type.family == "pdf":
-        from tasks.conversion.xberg_reader import read_pdf
+        from tasks.conversion.pdf.reader import read_pdf
 
         return read_pdf(path, file_type, shown)
     if file_type.family == "notebook":

@@ -7,7 +7,6 @@ writes no files and the same bytes give the same text. Its messages are interpre
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,8 +48,6 @@ _GENERIC_DESCRIPTION = re.compile(
 # xberg puts a note's text on an indented line of its own, where Markdown takes it for something else.
 _FOOTNOTE = re.compile(r"^(\[\^[^\]\n]{1,60}\]:)\n {4}(?=\S)", re.MULTILINE)
 
-# Readers look for the marker in the last 1,024 bytes (implementation note 18); some producers append padding.
-_PDF_END_BYTES = 2048
 # ECMA-48 sequences as JSON writes them. A doubled backslash is source code about escapes and stays.
 _ESCAPED_SEQUENCE = re.compile(rb"(?<!\\)\\u001[bB]\[[0-?]*[ -/]*[@-~]")
 
@@ -90,21 +87,6 @@ def extract(
     document = result.results[0]
     pages = tuple(clean_text(page.content) for page in document.pages or ()) if page_by_page else ()
     return replace(_reading(document, file_type), page_texts=pages)
-
-
-def read_pdf(path: Path, file_type: FileType, shown: str) -> Reading:
-    """Return the document's text, with a warning if the file ends early. Raises what `extract` raises.
-
-    xberg repairs a file that was cut off and returns the rest, which would otherwise pass for the whole document. A
-    complete file ends with its end-of-file marker (ISO 32000-1 section 7.5.5).
-    """
-    reading = extract(path, file_type, shown)
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _PDF_END_BYTES))
-        if b"%%EOF" in file.read():
-            return reading
-    return replace(reading, warnings=("the file ends early; pages or parts of them may be missing", *reading.warnings))
 
 
 def read_notebook(path: Path, file_type: FileType, shown: str) -> Reading:

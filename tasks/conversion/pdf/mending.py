@@ -1,0 +1,190 @@
+"""Mends the Markdown of a PDF by what its pages say: line ends, raised and lowered signs, notes at the foot; pure.
+
+Every mend needs its place in the Markdown; what is not found there is left as the library wrote it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tasks.conversion.markdown_writer import Notes, Run, escape, inline
+from tasks.conversion.pdf.line_ends import LineEnd, LineEnds, english_words, words_of
+from tasks.conversion.pdf.page_signs import Foot, PageSigns, Place, Shifted
+from tasks.conversion.pdf.placement import Condensed, Edits, condense
+
+# What does not count in the piece at a joint: white space, escapes, and the sign that the line ended with.
+_AT_JOINT = re.compile(r"[\s\\\-\u00ad\u2010\u2011\ufffe–−/._=&?%]+")
+_MARKS = re.compile(r"([*_]{1,3})\Z")
+_SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"[^\w\r\n]*\Z"), re.compile(r"[^\w\r\n]*")
+_SPACE_OR_ESCAPE = re.compile(r"[\s\\]+")
+_WORD_BEFORE = re.compile(r"(\w+)\W*\Z")
+_FRACTION = re.compile(r"[/⁄]\d")
+
+
+def mended(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str] = ()) -> str:
+    """Return *markdown* with the line ends, the raised signs and the notes of *pages*, and *addresses* in one piece."""
+    markdown = _with_line_ends(markdown, pages)
+    markdown = _with_whole_addresses(markdown, addresses)
+    return _with_notes(_with_shifted(markdown, pages), pages)
+
+
+def _with_line_ends(markdown: str, pages: Sequence[PageSigns]) -> str:
+    ends = [one for page in pages for one in page.ends]
+    if not ends:
+        return markdown
+    words = frozenset[str]().union(*(words_of(page.text) for page in pages))
+    rules = LineEnds((end for end, _ in ends), words, english_words())
+    condensed, edits = Condensed(markdown), Edits(markdown)
+    for end, place in ends:
+        joint = rules.joint(end)
+        if joint is not None:
+            _join(condensed, edits, end, place, joint)
+            _part(condensed, edits, place.before[: len(place.before) - len(end.left)], end.left + place.after)
+            _part(condensed, edits, place.before + end.right, place.after[len(end.right) :])
+    return edits.result()
+
+
+def _part(condensed: Condensed, edits: Edits, before: str, after: str) -> None:
+    """Put the blank between two words back that xberg 1.3.9 loses next to some of those it joins: "undRückfahrt"."""
+    if before[-1:] == " " or after[:1] == " ":
+        piece = condensed.between(before, after)
+        if piece is not None and piece[0] == piece[1]:
+            edits.replace(*piece, " ")
+
+
+def _join(condensed: Condensed, edits: Edits, end: LineEnd, place: Place, joint: str) -> None:
+    piece = condensed.between(place.before, place.after)
+    if piece is None and not end.left:
+        piece = _after_doubled_letter(condensed, edits, place)
+    if piece is None:
+        return
+    text = condensed.markdown[slice(*piece)]
+    marks = _MARKS.search(text)
+    emphasis = marks[1] if marks else ""
+    before, after = _signs(_SIGNS_BEFORE, place.before), _signs(_SIGNS_AFTER, place.after)
+    if "\n\n" in text or _AT_JOINT.sub("", text.removesuffix(emphasis)) != _AT_JOINT.sub("", before + after):
+        return
+    joined = before + (joint.lstrip() if before.endswith(" ") else joint) + after
+    edits.replace(*piece, escape(joined) + emphasis)
+
+
+def _signs(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.search(text)
+    return found[0] if found else ""
+
+
+def _after_doubled_letter(condensed: Condensed, edits: Edits, place: Place) -> tuple[int, int] | None:
+    """xberg 1.3.9 makes "fell tto12" of "fell to -" and "12": the word before the minus has its first letter twice."""
+    word = _WORD_BEFORE.search(place.before)
+    if word is None:
+        return None
+    doubled = place.before[: word.start()] + word[1][0] + word[1]
+    piece = condensed.between(doubled, place.after)
+    if piece is None:
+        return None
+    letter = piece[0] - len(word[1]) - 1
+    if condensed.markdown[letter : piece[0]] != word[1][0] + word[1]:
+        return None
+    edits.replace(letter, letter + 1, "")
+    return piece
+
+
+def _with_whole_addresses(markdown: str, addresses: Iterable[str]) -> str:
+    """Take blanks out of the addresses that links of the document lead to: a line end has cut them."""
+    condensed, edits = Condensed(markdown), Edits(markdown)
+    for address in dict.fromkeys(addresses):
+        for shown in (address, address.partition("://")[2], address.removeprefix("mailto:")):
+            piece = condensed.whole(shown)
+            if piece is None:
+                continue
+            text = condensed.markdown[slice(*piece)]
+            whole = _SPACE_OR_ESCAPE.sub("", text)
+            if re.search(r"\s", text) and shown.rstrip("/").startswith(whole):
+                edits.replace(*piece, re.sub(r"\s+", "", text))
+            break
+    return edits.result()
+
+
+def _with_shifted(markdown: str, pages: Sequence[PageSigns]) -> str:
+    shifted = [one for page in pages for one in page.shifted]
+    if not shifted:
+        return markdown
+    condensed, edits = Condensed(markdown), Edits(markdown)
+    for one in shifted:
+        piece = _piece(condensed, one)
+        if piece is None:
+            continue
+        text = inline((Run(text=one.text, position="raised" if one.raised else "lowered"),))
+        if one.raised and one.text.isdigit() and _FRACTION.match(one.place.after):
+            text = f" {one.text}" if one.place.before[-1:].isdigit() else one.text
+        edits.replace(*piece, text + _end(condensed, piece, blank=one.blank_after))
+    return edits.result()
+
+
+def _piece(condensed: Condensed, one: Shifted) -> tuple[int, int] | None:
+    """Return the piece of the Markdown that is the raised text, with the white space around it."""
+    piece = condensed.between(one.place.before, one.place.after, one.text)
+    if piece is None:
+        return None
+    text = _SPACE_OR_ESCAPE.sub("", condensed.markdown[slice(*piece)])
+    own = condense(one.text)
+    # Signs after the raised text, a full stop say, stay outside of the piece.
+    if not own:
+        return (piece[0], piece[0] + len(one.text)) if text == one.text else None
+    start = re.compile(r"\s*" + r"\s*".join(map(re.escape, one.text)) + r"\s*").match(condensed.markdown, *piece)
+    return (piece[0], start.end()) if start else None
+
+
+def _end(condensed: Condensed, piece: tuple[int, int], *, blank: bool) -> str:
+    """Return the white space after a raised text: the Markdown's where a paragraph ends, else the page's."""
+    text = condensed.markdown[slice(*piece)]
+    space = text[len(text.rstrip()) :]
+    if "\n\n" in space or blank:
+        return space
+    return ""
+
+
+def _with_notes(markdown: str, pages: Sequence[PageSigns]) -> str:
+    """Make notes of the lines at the feet of pages whose mark stands once in the page's text."""
+    pairs = [pair for page in pages for pair in _pairs(page)]
+    if not pairs:
+        return markdown
+    condensed, edits, notes = Condensed(markdown), Edits(markdown), Notes()
+    for number, (one, foot) in enumerate(pairs):
+        mark = condensed.between(one.place.before, one.place.after, one.text)
+        text = condensed.whole(foot.mark + foot.text)
+        if mark is None or text is None or not _is_mark(condensed, mark, one.text):
+            continue
+        whole = condensed.markdown[mark[0] : mark[1]]
+        edits.replace(mark[0], mark[1], whole.replace(f"^{one.text}^", notes.mark("footnote", str(number)).text, 1))
+        end = _sentence_end(condensed.markdown, text[1])
+        notes.define("footnote", str(number), _note_text(condensed.markdown[text[0] : end], foot))
+        edits.replace(text[0], end, "")
+    return "\n\n".join([edits.result().rstrip("\n"), *notes.definitions()])
+
+
+def _pairs(page: PageSigns) -> list[tuple[Shifted, Foot]]:
+    marks: dict[str, list[Shifted]] = {}
+    for one in page.shifted:
+        if one.raised:
+            marks.setdefault(one.text, []).append(one)
+    feet = [foot.mark for foot in page.feet]
+    return [
+        (marks[foot.mark][0], foot)
+        for foot in page.feet
+        if len(marks.get(foot.mark, ())) == 1 and feet.count(foot.mark) == 1
+    ]
+
+
+def _is_mark(condensed: Condensed, piece: tuple[int, int], text: str) -> bool:
+    return f"^{text}^" in condensed.markdown[slice(*piece)]
+
+
+def _sentence_end(markdown: str, end: int) -> int:
+    match = re.compile(r"[^\w\s|]*").match(markdown, end)
+    return match.end() if match else end
+
+
+def _note_text(markdown: str, foot: Foot) -> str:
+    return " ".join(markdown.removeprefix(foot.mark).split())

@@ -1,0 +1,242 @@
+"""Where the signs of a PDF's pages stand, asked from pdfium.
+
+Owns the calls to pdfium that look at text: the lines of a page, the signs at their ends, and what is raised or lowered.
+Pages without a raised or lowered run, which most are, are not looked at sign by sign.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ctypes import c_double, c_float
+from dataclasses import dataclass, field
+from typing import Any
+
+import pypdfium2.raw as _raw  # pyright: ignore[reportMissingTypeStubs]
+
+from tasks.conversion.pdf.line_ends import LineEnd
+
+raw: Any = _raw
+
+# pdfium marks a hyphen at a line's end by U+FFFE and drops the line's end.
+_LINE_END = re.compile(r"(\S*?)(?:([-\u00ad\u2010\u2011–−/._=&?%])\r\n|(\ufffe))(?=([^\s\ufffe]{1,80}))")
+# Signs of context before and after a place.
+_CONTEXT = 60
+# Ratios to the size of the text before it: what is smaller is raised or lowered if it also stands higher or lower.
+_LARGEST_SIZE, _SMALLEST_SIZE = 0.88, 0.3
+_LEAST_SHIFT, _MOST_SHIFT = 0.05, 0.8
+_MOST_GAP = 0.4
+_BLANK_GAP = 0.12
+_MOST_SIGNS = 12
+_RAISED = re.compile(r"[+\-−–]?\w{1,6}(?:[,;–-]\w{1,4}){0,4}[+\-−–]?|[+\-−]")
+_BROKEN = (0x0D, 0x0A)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of a page by the text before and after it."""
+
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """A raised or lowered run. `index` is that of its first sign, `baseline` and `scale` put it on its line."""
+
+    text: str
+    place: Place
+    raised: bool
+    blank_after: bool
+    index: int
+    height: float
+    baseline: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Foot:
+    """A note at a page's foot: its mark, its text, and the height of its signs on the page (points)."""
+
+    mark: str
+    text: str
+
+
+@dataclass(slots=True)
+class PageSigns:
+    """What one page says about its text. `text` is in the order of the file."""
+
+    text: str
+    ends: list[tuple[LineEnd, Place]] = field(default_factory=list[tuple[LineEnd, Place]])
+    shifted: list[Shifted] = field(default_factory=list[Shifted])
+    feet: list[Foot] = field(default_factory=list[Foot])
+
+
+@dataclass(slots=True)
+class _Run:
+    """Signs of one size on one line, in order."""
+
+    first: int
+    last: int
+    left: float
+    right: float
+    bottom: float
+    height: float
+
+
+def page_signs(page: Any, text_page: Any) -> PageSigns:
+    """Return the signs of a page."""
+    text: str = text_page.get_text_range()
+    signs = PageSigns(text)
+    for match in _LINE_END.finditer(text):
+        sign = match[2] or "-"
+        place = Place(_context_before(text, match.end(1)), text[match.end() : match.end() + _CONTEXT])
+        signs.ends.append((LineEnd(match[1], match[4], sign), place))
+    if _has_shifted_objects(page):
+        _add_shifted(signs, text_page)
+    return signs
+
+
+def _context_before(text: str, end: int) -> str:
+    return text[max(0, end - _CONTEXT) : end]
+
+
+def _has_shifted_objects(page: Any) -> bool:
+    """Return whether a smaller piece of text stands a little above or below the piece before it."""
+    size, matrix = c_float(), raw.FS_MATRIX()
+    before: tuple[float, float] | None = None
+    for number in range(raw.FPDFPage_CountObjects(page.raw)):
+        piece = raw.FPDFPage_GetObject(page.raw, number)
+        kind = raw.FPDFPageObj_GetType(piece)
+        if kind == raw.FPDF_PAGEOBJ_FORM:
+            return True
+        if kind != raw.FPDF_PAGEOBJ_TEXT:
+            continue
+        raw.FPDFTextObj_GetFontSize(piece, size)
+        raw.FPDFPageObj_GetMatrix(piece, matrix)
+        height, level = size.value * abs(matrix.d), matrix.f
+        if before is not None:
+            larger, smaller = (before, (height, level)) if height < before[0] else ((height, level), before)
+            if smaller[0] < _LARGEST_SIZE * larger[0] and 0 < abs(smaller[1] - larger[1]) < larger[0]:
+                return True
+        before = height, level
+    return False
+
+
+def _add_shifted(signs: PageSigns, text_page: Any) -> None:
+    runs = _runs(text_page)
+    handle = text_page.raw
+    notes: list[int] = []
+    for number, run in enumerate(runs):
+        before = runs[number - 1] if number else None
+        after = runs[number + 1] if number + 1 < len(runs) else None
+        text = _text(handle, run)
+        if not text or len(text) > _MOST_SIGNS or not _RAISED.fullmatch(text):
+            continue
+        if before is not None and (shifted := _shifted(handle, signs, before, run, after, text)):
+            signs.shifted.append(shifted)
+        elif after is not None and _leads(handle, run, after):
+            notes.append(number)
+    signs.feet += _feet(handle, runs, notes)
+
+
+def _shifted(handle: Any, signs: PageSigns, before: _Run, run: _Run, after: _Run | None, text: str) -> Shifted | None:
+    if not _SMALLEST_SIZE * before.height < run.height < _LARGEST_SIZE * before.height:
+        return None
+    if not -0.3 * before.height < run.left - before.right < _MOST_GAP * before.height:
+        return None
+    level, own = baseline(handle, before.last), baseline(handle, run.first)
+    shift = (own - level) / before.height
+    if not _LEAST_SHIFT < abs(shift) < _MOST_SHIFT:
+        return None
+    follows = after is not None and abs(after.bottom - before.bottom) < before.height
+    blank = after is None or not follows or after.left - run.right > _BLANK_GAP * before.height
+    blank = blank or _character(handle, run.last).isspace() or _character(handle, after.first if after else 0).isspace()
+    return Shifted(
+        text=text,
+        place=Place(
+            _decoded(handle, max(0, run.first - _CONTEXT), run.first),
+            _decoded(handle, run.last + 1, run.last + 1 + _CONTEXT),
+        ),
+        raised=shift > 0,
+        blank_after=blank,
+        index=run.first,
+        height=before.height,
+        baseline=level,
+        scale=before.height / run.height,
+    )
+
+
+def _leads(handle: Any, run: _Run, after: _Run) -> bool:
+    """Return whether a raised run begins a line: the mark of a note at the page's foot."""
+    if not run.height < _LARGEST_SIZE * after.height or not -0.1 < (after.left - run.right) / after.height < 1:
+        return False
+    shift = (baseline(handle, run.first) - baseline(handle, after.first)) / after.height
+    return _LEAST_SHIFT < shift < _MOST_SHIFT
+
+
+def _feet(handle: Any, runs: list[_Run], notes: list[int]) -> Iterator[Foot]:
+    """Yield the notes that begin at the runs *notes*: each up to the next one, or to text of another size."""
+    for position, number in enumerate(notes):
+        body = runs[number + 1]
+        end = notes[position + 1] if position + 1 < len(notes) else len(runs)
+        last = body
+        for run in runs[number + 2 : end]:
+            if run.height > 1.06 * body.height or run.bottom > last.bottom + body.height:
+                break
+            if last.bottom - run.bottom > 1.9 * body.height:
+                break
+            last = run
+        text = _decoded(handle, body.first, last.last + 1)
+        yield Foot(_text(handle, runs[number]), text)
+
+
+def _runs(text_page: Any) -> list[_Run]:
+    """Return the signs of a page in runs of one size on one line, in the order of the file."""
+    handle = text_page.raw
+    box, code_at, box_at = raw.FS_RECTF(), raw.FPDFText_GetUnicode, raw.FPDFText_GetLooseCharBox
+    runs: list[_Run] = []
+    last: _Run | None = None
+    for index in range(raw.FPDFText_CountChars(handle)):
+        if code_at(handle, index) in _BROKEN:
+            continue
+        box_at(handle, index, box)
+        left, right, bottom = box.left, box.right, box.bottom
+        height = box.top - bottom
+        if height <= 0:
+            continue
+        if (
+            last is not None
+            and abs(height - last.height) < 0.06 * height
+            and abs(bottom - last.bottom) < 0.06 * height
+            and -height < left - last.right < 2 * height
+        ):
+            last.last, last.right = index, right
+            continue
+        if code_at(handle, index) == 0x20:
+            continue
+        last = _Run(index, index, left, right, bottom, height)
+        runs.append(last)
+    return runs
+
+
+def baseline(handle: Any, index: int) -> float:
+    """Return how high on the page the sign at *index* stands (points)."""
+    x, y = c_double(), c_double()
+    raw.FPDFText_GetCharOrigin(handle, index, x, y)
+    return y.value
+
+
+def _character(handle: Any, index: int) -> str:
+    return chr(raw.FPDFText_GetUnicode(handle, index))
+
+
+def _text(handle: Any, run: _Run) -> str:
+    if run.last - run.first > 2 * _MOST_SIGNS:
+        return ""
+    return _decoded(handle, run.first, run.last + 1).strip()
+
+
+def _decoded(handle: Any, start: int, end: int) -> str:
+    end = min(end, raw.FPDFText_CountChars(handle))
+    return "".join(map(chr, (raw.FPDFText_GetUnicode(handle, index) for index in range(start, end))))
