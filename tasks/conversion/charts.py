@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tasks.conversion.markdown_writer import escape, table
-from tasks.conversion.package import Element
+from tasks.conversion.package import Element, local_name
 
 Show = Callable[[str, str], str]
 """Returns what a value looks like, from the value and its number format."""
@@ -52,7 +51,7 @@ def _drawing_series(root: Element, show: Show) -> Iterator[_Series]:
     for area in root.iter("{*}plotArea"):
         for plot in area:
             for number, ser in enumerate(plot.findall("{*}ser"), start=1):
-                by_x = _local(plot) in _XY_CHARTS
+                by_x = local_name(plot) in _XY_CHARTS
                 yield _Series(
                     name=" ".join(_points(ser.find("{*}tx"), show).values()) or f"Series {number}",
                     values=_points(ser.find("{*}yVal" if by_x else "{*}val"), show),
@@ -80,7 +79,7 @@ def _points(source: Element | None, show: Show) -> dict[int, str]:
 
 def _points_of(level: Element, show: Show) -> dict[int, str]:
     format_code = next((one.text or "" for one in level.iter("{*}formatCode")), "General")
-    is_number = any(_local(one) in ("numCache", "numLit") for one in level.iter())
+    is_number = any(local_name(one) in ("numCache", "numLit") for one in level.iter())
     points: dict[int, str] = {}
     for point in level.iter("{*}pt"):
         text = " ".join((point.findtext("{*}v") or point.text or "").split())
@@ -174,7 +173,3 @@ def _index(point: Element) -> int:
         return int(point.get("idx", "0"))
     except ValueError:
         return 0
-
-
-def _local(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]

@@ -191,6 +191,11 @@ class _Counted(RawIOBase):
         return b"".join(pieces)
 
 
+def local_name(element: Element) -> str:
+    """Return an element's name without its namespace: Office Open XML has two sets of them."""
+    return str(element.tag).rpartition("}")[2]
+
+
 def _parser() -> Any:
     # Huge trees are allowed, because the bytes are limited and entities stay closed.
     return _etree.XMLParser(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from blocks.errors import UnreadableDocument
 from tasks.conversion.charts import read_chart
 from tasks.conversion.markdown_writer import Body, Run, inline, table
-from tasks.conversion.package import Element, Package
+from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.presentation.paragraphs import Text
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import Cell, without_spans
@@ -31,7 +31,7 @@ class Frames:
         data = frame.find("{*}graphic/{*}graphicData")
         writers = {"tbl": self._write_table, "chart": self._write_chart, "relIds": self._write_diagram}
         for child in data.iter() if data is not None else ():
-            kind = str(child.tag).rpartition("}")[2]
+            kind = local_name(child)
             if kind in writers:
                 writers[kind](body, child)
                 return

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.errors import UnreadableDocument
-from tasks.conversion.package import Element, Package
-from tasks.conversion.presentation.reading_order import Box
+from tasks.conversion.package import Element, Package, local_name
+from tasks.conversion.reading_order import Box
 
 _BULLETS = ("buNone", "buChar", "buAutoNum", "buBlip")
 # Types of placeholder by the master's style for them; every other placeholder with text is a body.
@@ -105,7 +105,7 @@ def placeholder_of(shape: Element) -> Placeholder | None:
 
 def own_bullet(properties: Element) -> Element | None:
     """Return the bullet in a paragraph's own *properties*, which may be ``buNone``; None if they say nothing."""
-    return next((child for child in properties if str(child.tag).rpartition("}")[2] in _BULLETS), None)
+    return next((child for child in properties if local_name(child) in _BULLETS), None)
 
 
 def own_box(shape: Element) -> Box | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tasks.conversion.markdown_writer import Body, Position, Run, escape_line_starts, inline
 from tasks.conversion.numerals import numeral
-from tasks.conversion.package import Element
+from tasks.conversion.package import Element, local_name
 from tasks.conversion.presentation.inheritance import own_bullet
 from tasks.conversion.reading import clean_text
 
@@ -85,7 +85,7 @@ class Text:
         bullet = own_bullet(properties) if properties is not None else None
         if bullet is None:
             bullet = self.bullet(level)
-        kind = "buNone" if bullet is None else str(bullet.tag).rpartition("}")[2]
+        kind = "buNone" if bullet is None else local_name(bullet)
         if bullet is not None and kind == "buAutoNum":
             return level, "number", numbering.next_label(level, bullet)
         numbering.end(level)
@@ -114,7 +114,7 @@ class Text:
     def runs(self, paragraph: Element) -> Iterator[Run]:
         """Yield the runs of *paragraph*. A field shows the text that it had last."""
         for child in paragraph:
-            kind = str(child.tag).rpartition("}")[2]
+            kind = local_name(child)
             if kind in ("r", "fld"):
                 yield self._run(child)
             elif kind == "br":

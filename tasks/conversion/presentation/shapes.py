@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.conversion.markdown_writer import Body
-from tasks.conversion.package import Element, Package
+from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.pictures import description
 from tasks.conversion.presentation.frames import Frames
 from tasks.conversion.presentation.inheritance import Chain, Inheritance, own_box, placeholder_of
 from tasks.conversion.presentation.paragraphs import Text, text_block
-from tasks.conversion.presentation.reading_order import Box, reading_order
+from tasks.conversion.reading_order import Box, reading_order
 
 _DRAWN = frozenset({"sp", "grpSp", "graphicFrame", "pic", "cxnSp", "AlternateContent", "contentPart"})
 # Placeholders with the same text on every slide.
@@ -62,7 +62,7 @@ class SlideReader:
             self._write_shape(slide, part, shapes[index], chains[index])
 
     def _write_shape(self, slide: Slide, part: str, shape: Element, chain: Chain) -> None:
-        kind = str(shape.tag).rpartition("}")[2]
+        kind = local_name(shape)
         if _is_hidden(shape):
             self.lost["hidden-text"] += any((one.text or "").strip() for one in shape.iter("{*}t"))
         elif kind == "sp":
@@ -103,7 +103,7 @@ class SlideReader:
 def _drawn(parent: Element) -> Iterator[Element]:
     """Yield what is drawn in *parent*; of alternatives the one for programs that know it (part 3, 9.3)."""
     for child in parent:
-        kind = str(child.tag).rpartition("}")[2]
+        kind = local_name(child)
         if kind == "AlternateContent":
             choice, fallback = child.find("{*}Choice"), child.find("{*}Fallback")
             known = choice is not None and choice.find("{*}contentPart") is None
