@@ -110,7 +110,7 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
 
         return read_pdf(path, file_type, shown)
     if file_type.family == "notebook":
-        from tasks.conversion.xberg_reader import read_notebook
+        from tasks.conversion.notebook import read_notebook
 
         return read_notebook(path, file_type, shown)
     if file_type.extension in _SLIDES:
@@ -128,6 +128,7 @@ def _without_text(file_type: FileType, shown: str) -> EmptyDocument | NoText:
     why = {
         "pdf": "its pages are images; run OCR over it and send the result",
         "image": "text in images needs OCR; run OCR over it and send the result",
+        "notebook": "its cells are empty or have only pictures",
         "web": "its text is written by scripts, is in elements that are left out, or is nested too deeply",
     }.get(file_type.family, "it has only images, or nothing at all; scans need OCR")
     return NoText(f"no text was found in {shown!r} ({file_type.label}): {why}")

@@ -41,15 +41,12 @@ _LEADING_RULES = re.compile(r"\A(?:\s*-{3,}[ \t]*\n)+")
 # Markdown cannot link to images inside a document; their description is kept.
 _EMBEDDED_IMAGE = re.compile(r"\\?!\[([^\]\n]{0,500})\]\((?!https?:|data:)[^)\n]{0,500}\)")
 _GENERIC_DESCRIPTION = re.compile(
-    r"(?:picture|image|graphic|grafik|bild|object|notebook cell \d+ output)?[ _-]*\d*"
+    r"(?:picture|image|graphic|grafik|bild|object)?[ _-]*\d*"
     r"|\S+\.(?:png|jpe?g|gif|emf|wmf|svg)",
     re.IGNORECASE,
 )
 # xberg puts a note's text on an indented line of its own, where Markdown takes it for something else.
 _FOOTNOTE = re.compile(r"^(\[\^[^\]\n]{1,60}\]:)\n {4}(?=\S)", re.MULTILINE)
-
-# ECMA-48 sequences as JSON writes them. A doubled backslash is source code about escapes and stays.
-_ESCAPED_SEQUENCE = re.compile(rb"(?<!\\)\\u001[bB]\[[0-?]*[ -/]*[@-~]")
 
 
 def extract(
@@ -87,18 +84,6 @@ def extract(
     document = result.results[0]
     pages = tuple(clean_text(page.content) for page in document.pages or ()) if page_by_page else ()
     return replace(_reading(document, file_type), page_texts=pages)
-
-
-def read_notebook(path: Path, file_type: FileType, shown: str) -> Reading:
-    """Return the notebook's cells, without terminal colours. Raises what `extract` raises.
-
-    xberg drops the escape character and leaves the rest of the sequence as text, so the sequences are removed from the
-    JSON before.
-    """
-    data = path.read_bytes()
-    if _ESCAPED_SEQUENCE.search(data) is None:
-        return extract(path, file_type, shown)
-    return extract(path, file_type, shown, data=_ESCAPED_SEQUENCE.sub(b"", data))
 
 
 def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xberg.ExtractionConfig:
