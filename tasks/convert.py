@@ -36,7 +36,7 @@ class ConvertOptions(StageOptions):
         description="HTML pages and HTML mails: CSS selectors of elements to leave out. Scripts and styles always are.",
     )
     include_speaker_notes: bool = Field(
-        default=True, description="PowerPoint: put the speaker notes below their slide."
+        default=True, description="Presentations: put the speaker notes below their slide."
     )
     encoding: str | None = Field(
         default=None,
@@ -113,6 +113,14 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.notebook import read_notebook
 
         return read_notebook(path, file_type, shown)
+    if file_type.extension == "odt":
+        from tasks.conversion.opendocument.text_document import read_text_document
+
+        return read_text_document(path, file_type, shown)
+    if file_type.extension == "odp":
+        from tasks.conversion.opendocument import slides
+
+        return slides.read_slides(path, file_type, shown, include_speaker_notes=options.include_speaker_notes)
     if file_type.extension in _SLIDES:
         from tasks.conversion.presentation.reader import read_slides
 

@@ -22,6 +22,21 @@ class Cell:
     columns: int = 1
 
 
+def nested(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the *rows* of a table inside a cell as lines: "Car: 31; Built: 1954". Its first row names the columns.
+
+    A table of one row or one column has no names.
+    """
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return [line for row in rows if (line := "; ".join(text for text in row if text))]
+    names = [*rows[0], *[""] * max(map(len, rows))]
+    lines = (
+        "; ".join(f"{name}: {text}" if name else text for name, text in zip(names, row, strict=False) if text)
+        for row in rows[1:]
+    )
+    return [line for line in lines if line]
+
+
 def without_spans(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
     """Return the texts of *rows*, where every cell has a place of its own; rows may have different lengths."""
     flat: list[list[str]] = []

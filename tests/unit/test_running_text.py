@@ -1,0 +1,19 @@
+"""Heads and feet of pages that say something."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.conversion.running_text import says_more_than_a_page_number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "Page 3 of 10", "- 3 -", "Seite 3 von 10", "iv", "p. 12", "3 / 10", "第 3 页"]
+)
+def test_page_numbers(text: str):
+    assert not says_more_than_a_page_number(text)
+
+
+@pytest.mark.parametrize("text", ["Register 8842-K", "Approved by the board, page 3", "Kirnberg 2024"])
+def test_texts(text: str):
+    assert says_more_than_a_page_number(text)
