@@ -1,51 +1,59 @@
 """E-mail messages: the main headers, the text, and the names of the attachments.
 
-Owns the choice of a message's text (RFC 2046: the richest alternative that can be read) and the decoding of its headers
-(RFC 2047). Attachments are listed and not read: each is a document with an identity of its own.
+Owns the walk over a message's parts: which of them are its text, which are versions of one text (RFC 2046 section
+5.1.4), and what is named only. Attachments are listed and not read: each is a document with an identity of its own.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from email import policy
 from email.errors import MessageError
-from email.header import decode_header, make_header
-from email.message import Message as _Message
 from email.parser import BytesParser
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
+from urllib.parse import unquote
 
-from blocks.errors import UnreadableDocument, WaybillError
-from tasks.conversion.encodings import guess_legacy_codec
-from tasks.conversion.reading import Reading, clean_text, single_line
+from blocks.errors import UnreadableDocument
+from tasks.conversion.calendar_event import events
+from tasks.conversion.mail_headers import Message, as_list, attachment_line, escaped, header, header_list
+from tasks.conversion.mail_text import READABLE, decoded, read_text
+from tasks.conversion.mail_versions import Version, joined, words_of
+from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.reading import Reading, clean_text
+from tasks.losses import losses
 
-Message: TypeAlias = "_Message[str, str]"
+CONVERTER = "waybill-mail 2"
 
-CONVERTER = "waybill-mail 1"
-
-_SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
 # A forwarded message in a forwarded message is still a conversation; deeper nesting is a loop or an attack.
 _MAX_FORWARDS = 3
-# Distribution lists have thousands of addresses that no reader searches for.
-_MAX_HEADER_CHARACTERS = 1_000
-# Decoding encoded words takes more than linear time; no real header is this long.
-_MAX_RAW_HEADER_CHARACTERS = 20_000
-_MAX_FILE_NAME_CHARACTERS = 200
 # What the standard library's parser is known to raise on malformed parameters and encodings.
 _PARSER_FAILURES = (MessageError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-_WORD = re.compile(r"[^\W_]")
-_IMAGE = re.compile(r"!\[[^\]\n]{0,500}\]\([^)\n]{0,2000}\)")
-_MARKUP = re.compile(r"([\\`*\[\]<])")
+_MESSAGES = frozenset({"message/rfc822", "message/global"})
+# What mail systems report about a message: fields for machines, with the reason that people look for.
+_REPORTS = frozenset(
+    {
+        *("message/delivery-status", "message/global-delivery-status", "message/disposition-notification"),
+        *("message/global-disposition-notification", "message/feedback-report"),
+    }
+)
+_SEALED = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"})
+_TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 
 
 @dataclass(kw_only=True)
 class _Content:
-    """The parts of a message found so far."""
+    """The parts of a message found so far. `words` are those of its text as the sender wrote it."""
 
     blocks: list[str] = field(default_factory=list[str])
     attachments: list[str] = field(default_factory=list[str])
+    words: set[str] = field(default_factory=set[str])
+
+    @property
+    def markdown(self) -> str:
+        return "\n\n".join(block for block in self.blocks if block.strip())
 
 
 class _MailReader:
@@ -55,62 +63,109 @@ class _MailReader:
         self._path = path
         self._shown = shown
         self._exclude_selectors = exclude_selectors
+        self._lost: Counter[str] = Counter()
+        self._shown_parts: set[str] = set()
+        self._parts: set[str] = set()
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What could not be carried over; a picture that the text shows and the message lacks is a lost one too."""
+        lost = Counter(self._lost)
+        lost["image"] += len({unquote(name) for name in self._shown_parts} - self._parts)
+        return losses(lost) + tuple(dict.fromkeys(self._warnings))
 
     def content(self, message: Message, forwards: int = 0) -> _Content:
-        found = _Content(blocks=[_header_list(message)])
-        self._collect(message, found, forwards)
+        found = _Content(blocks=[header_list(message)])
+        if _is_other_text(message):  # the message is the file, such as a table that a program has sent
+            found.blocks.append(as_code_block(clean_text(decoded(message)), message.get_content_subtype()))
+        else:
+            self._collect(message, found, forwards)
         if found.attachments:
-            listed = "\n".join(f"- {name}" for name in found.attachments)
+            listed = "\n".join(f"- {name}" for name in dict.fromkeys(found.attachments))
             found.blocks.append(f"**Attachments:**\n\n{listed}")
         return found
 
     def _collect(self, part: Message, found: _Content, forwards: int) -> None:
         kind = part.get_content_type()
         children = cast("list[Message]", part.get_payload()) if part.is_multipart() else []
-        if kind == "message/rfc822" and children and forwards < _MAX_FORWARDS:
+        if kind in _MESSAGES and children and forwards < _MAX_FORWARDS:
             inner = children[0]
-            subject = _escaped(_header(inner, "Subject")) or "without subject"
+            subject = escaped(header(inner, "Subject")) or "without subject"
             found.blocks.append(f"## Forwarded message: {subject}")
             found.blocks += self.content(inner, forwards + 1).blocks
-        elif kind == "multipart/alternative" and part.is_multipart():
-            self._collect_richest(children, found, forwards)
-        elif part.is_multipart() and kind.startswith("multipart/"):
+        elif kind == "multipart/alternative" and children:
+            self._collect_versions(children, found, forwards)
+        elif kind.startswith("multipart/") and part.is_multipart():
             for child in children:
                 self._collect(child, found, forwards)
-        elif part.get_content_disposition() == "attachment" or part.get_filename() or not _is_text(kind):
-            found.attachments.append(_attachment_line(part, kind))
+        elif kind in _REPORTS and not _is_attached(part):
+            found.blocks.append(_report(part, children))
+        elif _is_attached(part) or not (kind in READABLE or kind.startswith("multipart/")):
+            self._name(part, kind, found)
         else:
-            found.blocks.append(self._text(part, kind))
+            self._add_text(part, kind, found)
 
-    def _collect_richest(self, alternatives: list[Message], found: _Content, forwards: int) -> None:
-        """Add the last alternative that has any text: senders put the richest one last (RFC 2046 section 5.1.4)."""
-        for part in reversed(alternatives):
-            attempt = _Content()
-            self._collect(part, attempt, forwards)
-            if any(_WORD.search(_IMAGE.sub("", block)) for block in attempt.blocks):
-                found.blocks += attempt.blocks
-                found.attachments += attempt.attachments
-                return
+    def _collect_versions(self, children: list[Message], found: _Content, forwards: int) -> None:
+        """Add the richest version of a text, what stands in the others only, and the event that it is about."""
+        contents: list[_Content] = []
+        calendars = [child for child in children if child.get_content_type() == "text/calendar"]
+        for child in children:
+            if child not in calendars:
+                contents.append(_Content())
+                self._collect(child, contents[-1], forwards)
+        for content in contents:
+            found.attachments += content.attachments
+            found.words |= content.words
+        readable = [content for content in contents if words_of(content.markdown)]
+        if readable:
+            versions = [Version(markdown=content.markdown, words=frozenset(content.words)) for content in readable]
+            chosen, added = joined(versions)
+            found.blocks += [*readable[chosen].blocks, added]
+        for calendar in calendars:
+            self._add_calendar(calendar, found, with_source=not readable)
+            found.attachments.append(attachment_line(calendar.get_filename() or "", "text/calendar"))
 
-    def _text(self, part: Message, kind: str) -> str:
-        text = clean_text(_decoded(part))
-        if kind != "text/html" or not text.strip():
-            return text.strip("\n")
-        from tasks.conversion.web_page import html_to_markdown
+    def _add_calendar(self, part: Message, found: _Content, *, with_source: bool) -> None:
+        """Add the events of calendar data as lists, and the data as code where no letter says what it is."""
+        text = clean_text(decoded(part))
+        lists = [as_list(event) for event in events(text)]
+        found.blocks += [block for block in lists if block not in found.blocks]
+        if with_source and text.strip():
+            found.blocks.append(as_code_block(text, "ics"))
 
-        try:
-            reading = html_to_markdown(text, self._path, self._shown, self._exclude_selectors)
-        except WaybillError:
-            return ""  # another alternative may be readable, and headers and attachments are useful
-        return reading.body.strip("\n")
+    def _add_text(self, part: Message, kind: str, found: _Content) -> None:
+        text = read_text(part, kind, self._path, self._shown, self._exclude_selectors)
+        self._lost["image"] += text.images
+        self._shown_parts |= text.pictures
+        found.blocks.append(text.markdown)
+        found.words |= text.words
+        found.attachments += [attachment_line(name, "application/octet-stream") for name in text.files]
+
+    def _name(self, part: Message, kind: str, found: _Content) -> None:
+        """Add a part that is not read to the attachments; count what was shown inside the text."""
+        if kind == "text/calendar" and not _is_attached(part):
+            self._add_calendar(part, found, with_source=True)
+            return
+        name = part.get_filename() or ""
+        found.attachments.append(attachment_line(name, kind))
+        self._parts.add(unquote(str(part.get("Content-ID", "")).strip().strip("<>")))
+        if kind.startswith("image/") and part.get_content_disposition() != "attachment":
+            self._lost["image"] += 1
+        if kind in _SEALED and str(part.get_param("smime-type", "")).lower() != "certs-only":
+            how = "signed" if "signed" in str(part.get_param("smime-type", "")).lower() else "encrypted"
+            self._warnings.append(f"the message is {how} in a form that is not read; its text may be missing")
+        if kind in _TNEF:
+            self._warnings.append("text and attachments may be inside winmail.dat, a form of Outlook that is not read")
 
 
 def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
     """Return the message as Markdown. Raises `UnreadableDocument` for malformed or too deeply nested messages."""
+    reader = _MailReader(path, shown, exclude_selectors)
     try:
         with path.open("rb") as file:
             message = BytesParser(policy=policy.compat32).parse(file)
-        content = _MailReader(path, shown, exclude_selectors).content(message)
+        content = reader.content(message)
     except RecursionError as exc:
         raise UnreadableDocument(
             f"{shown!r} is a message whose parts are nested too deeply to be read; send the inner message alone"
@@ -119,57 +174,28 @@ def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Readi
         raise UnreadableDocument(
             f"{shown!r} is not a well-formed e-mail message ({type(exc).__name__}); export it again"
         ) from exc
-    subject = _header(message, "Subject")
-    heading = [f"# {_escaped(subject)}"] if subject else []
+    subject = header(message, "Subject")
+    heading = [f"# {escaped(subject)}"] if subject else []
     return Reading(
-        body="\n\n".join(block for block in [*heading, *content.blocks] if block.strip()) + "\n",
+        body="\n\n".join(block.strip("\n") for block in [*heading, *content.blocks] if block.strip()) + "\n",
         converter=CONVERTER,
         title=subject or None,
-        created=_header(message, "Date") or None,
+        created=header(message, "Date") or None,
+        warnings=reader.warnings,
     )
 
 
-def _header_list(message: Message) -> str:
-    values = {name: _header(message, name)[:_MAX_HEADER_CHARACTERS] for name in _SHOWN_HEADERS}
-    return "\n".join(f"- **{name}:** {_escaped(value)}" for name, value in values.items() if value)
+def _is_attached(part: Message) -> bool:
+    return part.get_content_disposition() == "attachment" or bool(part.get_filename())
 
 
-def _header(message: Message, name: str) -> str:
-    """Return a header's text on one line; empty when it is absent, undecoded when its encoding is broken."""
-    values = [str(value) for key, value in message.raw_items() if key.lower() == name.lower()]
-    return _decoded_words(", ".join(values))
+def _is_other_text(message: Message) -> bool:
+    kind = message.get_content_type()
+    return kind.startswith("text/") and kind not in READABLE and kind != "text/calendar" and not _is_attached(message)
 
 
-def _decoded_words(raw: str) -> str:
-    """Decode RFC 2047 encoded words; raw 8-bit text, which RFC 6532 allows, is read as UTF-8."""
-    raw = raw[:_MAX_RAW_HEADER_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    try:
-        return single_line(str(make_header(decode_header(raw))))
-    except (MessageError, LookupError, ValueError):
-        return single_line(raw)
-
-
-def _is_text(kind: str) -> bool:
-    """Return whether a part is shown as text; so is a multipart message without its boundary, which has no parts."""
-    return kind.startswith(("text/", "multipart/"))
-
-
-def _escaped(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", text)
-
-
-def _attachment_line(part: Message, kind: str) -> str:
-    name = _decoded_words(part.get_filename() or "")
-    return f"{_escaped(name[:_MAX_FILE_NAME_CHARACTERS]) or 'unnamed'} ({kind})"
-
-
-def _decoded(part: Message) -> str:
-    """Return a text part's text: decoded by its declared charset, else as UTF-8, else by statistics."""
-    payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else b""
-    for codec in (part.get_content_charset() or "utf-8", "utf-8"):
-        try:
-            return data.decode(codec)
-        except (LookupError, ValueError):
-            continue
-    return data.decode(guess_legacy_codec(data[: 32 << 10]), "replace")
+def _report(part: Message, children: list[Message]) -> str:
+    """Return a report for machines as lines in a code block: the message's fields, then those of each recipient."""
+    fields = [str(child).strip() for child in children] or [decoded(part)]
+    text = clean_text("\n\n".join(text for text in fields if text))
+    return as_code_block(text, "text") if text.strip() else ""

@@ -1,0 +1,61 @@
+"""The headers of mails as text: encoded words decoded (RFC 2047), raw 8-bit text read as UTF-8 (RFC 6532).
+
+Owns which headers are shown, and their bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.errors import MessageError
+from email.header import decode_header, make_header
+from email.message import Message as _Message
+from typing import TypeAlias
+
+from tasks.conversion.reading import single_line
+
+Message: TypeAlias = "_Message[str, str]"
+
+SHOWN_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+# Distribution lists have thousands of addresses that no reader searches for.
+_MAX_HEADER_CHARACTERS = 1_000
+# Decoding encoded words takes more than linear time; no real header is this long.
+_MAX_RAW_HEADER_CHARACTERS = 20_000
+_MAX_FILE_NAME_CHARACTERS = 200
+_MARKUP = re.compile(r"([\\`*\[\]<])")
+
+
+def header(message: Message, name: str) -> str:
+    """Return a header's text on one line; empty when it is absent, undecoded when its encoding is broken."""
+    values = [str(value) for key, value in message.raw_items() if key.lower() == name.lower()]
+    return decoded_words(", ".join(values))
+
+
+def header_list(message: Message) -> str:
+    """Return the main headers as a Markdown list."""
+    return as_list({name: header(message, name) for name in SHOWN_HEADERS})
+
+
+def as_list(values: Mapping[str, str]) -> str:
+    """Return names with values as a Markdown list, without those that are empty."""
+    shown = {name: value[:_MAX_HEADER_CHARACTERS] for name, value in values.items()}
+    return "\n".join(f"- **{name}:** {escaped(value)}" for name, value in shown.items() if value)
+
+
+def attachment_line(name: str, kind: str) -> str:
+    """Return how an attachment is listed: by its name, on one line, and its type."""
+    return f"{escaped(decoded_words(name)[:_MAX_FILE_NAME_CHARACTERS]) or 'unnamed'} ({kind})"
+
+
+def decoded_words(raw: str) -> str:
+    """Decode RFC 2047 encoded words; raw 8-bit text, which RFC 6532 allows, is read as UTF-8."""
+    raw = raw[:_MAX_RAW_HEADER_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    try:
+        return single_line(str(make_header(decode_header(raw))))
+    except (MessageError, LookupError, ValueError):
+        return single_line(raw)
+
+
+def escaped(text: str) -> str:
+    """Return *text* with its signs of markup escaped."""
+    return _MARKUP.sub(r"\\\1", text)

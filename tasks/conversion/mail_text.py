@@ -1,0 +1,137 @@
+"""One text part of a mail as Markdown: decoded, put together, and with the words that its sender wrote.
+
+Owns what charsets are called and what they are meant to be, and the forms of text: plain, flowed, HTML, enriched
+(RFC 1896), Markdown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blocks.errors import WaybillError
+from tasks.conversion.encodings import guess_legacy_codec
+from tasks.conversion.flowed_text import unflowed
+from tasks.conversion.mail_headers import Message
+from tasks.conversion.mail_versions import words_of, words_of_page
+from tasks.conversion.markdown_piece import closed
+from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.reading import clean_text
+
+READABLE = frozenset(
+    {
+        *("text/plain", "text/html", "text/enriched", "text/richtext", "text/markdown", "text/x-markdown"),
+        *("text/x-amp-html", "application/xhtml+xml"),
+    }
+)
+_PAGES = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
+
+_SAMPLE_BYTES = 32 << 10
+_DECLARATION_BYTES = 4 << 10
+_CHARSET = re.compile(rb"<meta[^<>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
+# Programs write the name of the smaller set for a larger one, which holds it.
+_MEANT = {
+    **dict.fromkeys(("iso-8859-1", "latin-1", "latin1", "us-ascii", "ascii"), "cp1252"),
+    **dict.fromkeys(("gb2312", "gbk", "x-gbk"), "gb18030"),
+    **dict.fromkeys(("ks_c_5601-1987", "euc-kr", "ksc5601"), "cp949"),
+    **dict.fromkeys(("shift_jis", "shift-jis", "x-sjis"), "cp932"),
+    "iso-8859-9": "cp1254",
+    "iso-8859-8-i": "iso-8859-8",
+}
+# Sets of one byte decode everything, also UTF-8 that was sent under their name.
+_SINGLE_BYTE = re.compile(r"(?:iso-?8859|windows-?125|cp125|latin|(?:us-)?ascii|koi8|macintosh)", re.IGNORECASE)
+# Files inside of plain text, as programs sent them before MIME.
+_UUENCODED = re.compile(r"^begin [0-7]{3,4} ([^\n]{1,200})\n(?:[!-`][ -`]{0,61}\n)*?(?:[`\s]?\n)?end$", re.MULTILINE)
+_INNER_IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\((?:cid|data|mid):[^)\n]{0,2000}\)", re.IGNORECASE)
+_NAME_OF_PICTURE = re.compile(
+    r"(?:image|picture|grafik|bild|photo|logo)?[ _-]*\d*|\S+\.(?:png|jpe?g|gif|svg|webp|emf|wmf)", re.IGNORECASE
+)
+_IMAGE_DATA = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?data:", re.IGNORECASE)
+_SHOWN_PART = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?cid:([^\"'\s>]{1,500})", re.IGNORECASE)
+_ENRICHED_PARAMETER = re.compile(r"<param>.{0,1000}?</param>", re.IGNORECASE | re.DOTALL)
+_ENRICHED_COMMAND = re.compile(r"<(?!<)/?[A-Za-z0-9-]{1,60}>")
+_LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartText:
+    """A text part: its Markdown, the words that stand in it, the names of files inside, the pictures inside.
+
+    *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself.
+    """
+
+    markdown: str
+    words: frozenset[str]
+    files: tuple[str, ...] = field(default=())
+    pictures: frozenset[str] = frozenset()
+    images: int = 0
+
+
+def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+    """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
+    text = clean_text(decoded(part, is_page=kind in _PAGES))
+    if kind in _PAGES:
+        return _page(text, path, shown, exclude_selectors)
+    if kind in ("text/markdown", "text/x-markdown"):
+        return PartText(markdown=closed(text).strip("\n"), words=words_of(text))
+    if kind in ("text/enriched", "text/richtext"):
+        text = _unenriched(text)
+    elif str(part.get_param("format", "")).lower() == "flowed":
+        text = unflowed(text, deletes_space=str(part.get_param("delsp", "")).lower() == "yes")
+    files = tuple(found[1] for found in _UUENCODED.finditer(text)) if "\nend" in text else ()
+    if files:
+        text = _UUENCODED.sub("", text)
+    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text), files=files)
+
+
+def decoded(part: Message, *, is_page: bool = False) -> str:
+    """Return a part's text: by its charset, or by what is meant by that name; else as UTF-8, else by statistics."""
+    payload = part.get_payload(decode=True)
+    data = payload if isinstance(payload, bytes) else b""
+    declared = part.get_content_charset() or ""
+    if not declared and is_page and (found := _CHARSET.search(data, 0, _DECLARATION_BYTES)):
+        declared = found[1].decode("ascii").lower()
+    for codec in _codecs(declared, data):
+        try:
+            return data.decode(codec)
+        except (LookupError, ValueError):
+            continue
+    return data.decode(guess_legacy_codec(data[:_SAMPLE_BYTES]), "replace")
+
+
+def _codecs(declared: str, data: bytes) -> list[str]:
+    if declared.lower() in ("us-ascii", "ascii"):  # it says nothing about bytes above 127
+        return ["utf-8"]
+    meant = _MEANT.get(declared.lower(), declared)
+    # Text in a set of one byte is valid UTF-8 by chance only if it is ASCII.
+    return ["utf-8", meant] if not declared or _SINGLE_BYTE.match(declared) else [meant, "utf-8"]
+
+
+def _page(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+    if not text.strip():
+        return PartText(markdown="", words=frozenset())
+    from tasks.conversion.web_page import html_to_markdown
+
+    try:
+        body = html_to_markdown(text, path, shown, exclude_selectors).body
+    except WaybillError:
+        body = ""  # another version may be readable, and headers and attachments are useful
+    return PartText(
+        markdown=_INNER_IMAGE.sub(_description, body).strip("\n"),
+        words=words_of_page(text),
+        pictures=frozenset(found[1] for found in _SHOWN_PART.finditer(text)),
+        images=len(_IMAGE_DATA.findall(text)),
+    )
+
+
+def _description(image: re.Match[str]) -> str:
+    text = image[1].strip()
+    return "" if _NAME_OF_PICTURE.fullmatch(text) else text
+
+
+def _unenriched(text: str) -> str:
+    """Return the words of enriched text: a line end is a blank, each further one a line end (RFC 1896 section 3)."""
+    text = _LINE_ENDS_OF_ENRICHED.sub(lambda ends: "\n" * (len(ends[0]) - 1) or " ", text)
+    return _ENRICHED_COMMAND.sub("", _ENRICHED_PARAMETER.sub("", text)).replace("<<", "<")
