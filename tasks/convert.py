@@ -104,7 +104,7 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
     if file_type.family == "web":
         from tasks.conversion.web_page import read_web_page
 
-        return read_web_page(path, file_type, shown, options.exclude_selectors)
+        return read_web_page(path, options.exclude_selectors)
     if file_type.family == "pdf":
         from tasks.conversion.pdf.reader import read_pdf
 

@@ -28,8 +28,9 @@ MAX_HEADING_LEVEL = 6
 _MAX_MOVED_CHARACTERS = 30
 _NOTE_PREFIXES: dict[NoteKind, str] = {"footnote": "", "endnote": "e", "comment": "c"}
 
-# "1st" with a raised ending is read as "1st" everywhere; so are the signs that are raised already.
-_ORDINAL_ENDING = re.compile(r"st|nd|rd|th|er|re|e|ème|eme|o|a|os|as|º|ª|°|™|®|℠|©", re.IGNORECASE)
+# "1st" with a raised ending is read as "1st" everywhere; so are the signs that are raised already. Single letters stay
+# raised: they are the marks of a table's notes as often as endings.
+_ORDINAL_ENDING = re.compile(r"st|nd|rd|th|er|re|ère|ème|eme|º|ª|°|™|®|℠|©", re.IGNORECASE)
 _MARKUP = re.compile(
     r"[\\`*\[\]]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word an underscore is text

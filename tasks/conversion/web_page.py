@@ -11,14 +11,13 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from blocks.filetype import TYPES, FileType
 from tasks.conversion.encodings import find_encoding
-from tasks.conversion.html_structure import MAX_DEPTH, Structure, examine, with_end_tags
-from tasks.conversion.reading import Reading, single_line
-from tasks.conversion.xberg_reader import extract
+from tasks.conversion.html.page import write_page
+from tasks.conversion.reading import Reading, clean_text, single_line
+
+CONVERTER = "waybill-html 1"
 
 # Pages have their head here; some have long scripts before the title.
 _HEAD_BYTES = 256 << 10
@@ -38,20 +37,15 @@ _DATE_NAMES = (
 )
 
 
-def read_web_page(path: Path, file_type: FileType, shown: str, exclude_selectors: Sequence[str]) -> Reading:
-    """Return the page's text. Raises what `extract` raises."""
+def read_web_page(path: Path, exclude_selectors: Sequence[str]) -> Reading:
+    """Return the page's text."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     codec, warnings = _encoding(path, head)
-    if codec == "utf-8":
-        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as page:
-            structure = examine(page)
-        # A page is loaded only if it must be changed: otherwise xberg reads the file itself.
-        data = path.read_bytes() if structure.omits_end_tags else None
-    else:
-        data = path.read_bytes().decode(codec, "replace").encode("utf-8", "replace")
-        structure = examine(data)
-    reading = _extract(path, file_type, shown, exclude_selectors, data, structure)
+    data = path.read_bytes()
+    if codec != "utf-8":
+        data = data.decode(codec, "replace").encode("utf-8", "replace")
+    reading = _read(data, exclude_selectors)
     text = head.decode(codec, "replace")
     title, language = _TITLE.search(text), _LANGUAGE.search(text)
     return replace(
@@ -64,26 +58,13 @@ def read_web_page(path: Path, file_type: FileType, shown: str, exclude_selectors
 
 
 def html_to_markdown(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
-    """Return the Markdown of HTML that is part of another document at *path*. Raises what `extract` raises."""
-    data = text.encode("utf-8", "replace")
-    return _extract(path, TYPES["html"], shown, exclude_selectors, data, examine(data))
+    """Return the Markdown of HTML that is part of another document."""
+    return _read(text.encode("utf-8", "replace"), exclude_selectors)
 
 
-def _extract(
-    path: Path,
-    file_type: FileType,
-    shown: str,
-    exclude_selectors: Sequence[str],
-    data: bytes | None,
-    structure: Structure,
-) -> Reading:
-    if data is not None and structure.omits_end_tags:
-        data = with_end_tags(data)
-    reading = extract(path, file_type, shown, data=data, exclude_selectors=exclude_selectors)
-    if structure.depth < MAX_DEPTH:
-        return reading
-    warning = f"the page is nested {structure.depth} levels deep; text below level {MAX_DEPTH} was left out"
-    return replace(reading, warnings=(*reading.warnings, warning))
+def _read(data: bytes, exclude_selectors: Sequence[str]) -> Reading:
+    written = write_page(data, exclude_selectors)
+    return Reading(body=clean_text(written.markdown), converter=CONVERTER, warnings=written.warnings)
 
 
 def _encoding(path: Path, head: bytes) -> tuple[str, tuple[str, ...]]:

@@ -16,11 +16,12 @@ import xberg
 
 from blocks.errors import EncryptedDocument, TooLarge, UnreadableDocument, UnsupportedType, WaybillError
 from blocks.filetype import FileType
-from tasks.conversion.html_structure import MAX_DEPTH
 from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"
 
+# It overflows its stack at 600 levels (measured), which kills the process.
+_MAX_DEPTH = 256
 # Elements without text for readers (a drawing would become "SVG Image").
 _NEVER_TEXT = ("script", "style", "noscript", "template", "svg")
 # A reason is one line of xberg. Its readers of text formats quote the text, so their messages are not passed on.
@@ -100,7 +101,7 @@ def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xber
             exclude_selectors=[*_NEVER_TEXT, *exclude_selectors],
             # Its clean-up would also drop <header> with the page's H1; the selectors say what to leave out.
             preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
-            max_depth=MAX_DEPTH,
+            max_depth=_MAX_DEPTH,
         ),
         security_limits=xberg.SecurityLimits(
             max_table_cells=_MAX_TABLE_CELLS, max_compression_ratio=_MAX_COMPRESSION_RATIO

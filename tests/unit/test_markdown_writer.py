@@ -72,6 +72,7 @@ def test_emphasis_that_could_not_be_closed_is_left_out():
         ([Run(text="10"), Run(text="3", position="raised"), Run(text=" N")], "10^3^ N"),
         ([Run(text="H"), Run(text="2", position="lowered"), Run(text="O")], "H~2~O"),
         ([Run(text="the 1"), Run(text="st", position="raised"), Run(text=" car")], "the 1st car"),
+        ([Run(text="1"), Run(text="a", position="raised")], "1^a^"),
         ([Run(text="a"), Run(text="one long remark", position="raised")], "aone long remark"),
         (
             [Run(text="see "), Run(text="rules", link="https://example.org/a b")],

@@ -1,0 +1,475 @@
+"""The blocks of an HTML tree as Markdown: paragraphs, headings, quotations, code, figures, definitions.
+
+Owns how the kinds of elements are told apart and how white space, line ends and styles become those of Markdown.
+Tables, lists and forms have modules of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+from urllib.parse import urljoin
+
+from tasks.conversion.html import forms, lists, tables
+from tasks.conversion.html.formulas import FORMULA
+from tasks.conversion.html.inline import (
+    BOLD,
+    BREAK,
+    ITALIC,
+    LINE_END,
+    LOWERED,
+    RAISED,
+    STRUCK,
+    Piece,
+    autolink,
+    collapse,
+    link_target,
+    render,
+    split_paragraphs,
+)
+from tasks.conversion.html.notes import NOTE, Notes
+from tasks.conversion.html.tree import Element, all_text, etree
+from tasks.conversion.markdown_writer import Run, code_span, escape, escape_line_starts
+from tasks.conversion.markdown_writer import inline as written
+
+_BLOCK_NAMES = """
+address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure
+footer form frameset h1 h2 h3 h4 h5 h6 header hgroup hr html legend li main menu nav noframes ol optgroup p pre
+search section summary table tbody td tfoot th thead tr ul audio canvas embed iframe object svg video
+"""
+BLOCKS = frozenset(_BLOCK_NAMES.split())
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_STYLES = {
+    **dict.fromkeys(("b", "strong"), BOLD),
+    **dict.fromkeys(("i", "em", "var", "dfn"), ITALIC),
+    **dict.fromkeys(("del", "s", "strike"), STRUCK),
+    "sup": RAISED,
+    "sub": LOWERED,
+}
+_CODE = frozenset({"code", "kbd", "samp", "tt"})
+_RAISED_STYLE = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
+# A formula that is all of its paragraph.
+_ALONE = re.compile(r"\$[^$]+\$")
+# Raised and lowered text is one word; a longer one is a matter of layout.
+_BLANK_INSIDE = re.compile(r"\s")
+_PERMALINK = re.compile(r"[\s¶#§🔗\u2190-\u21ff⚓\ufe0f]*")
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:(?:language|highlight|highlight-source|src)-|sourceCode |brush: ?|lang-(?=\w+\Z))([\w+#.-]{1,30})"
+)
+_NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate", "nohighlight", "highlight"})
+_DECORATION_PIXELS = frozenset({"0", "1", "2", "3"})
+
+
+# A paragraph does not begin with these; what does is another kind of block.
+_BLOCK_SIGNS = ("#", ">", "`", "|", "<", "-", "$")
+
+
+class Block(NamedTuple):
+    """A block of Markdown, without empty lines around it; `kind` is ``-``, ``*``, ``.`` or ``)`` for lists."""
+
+    text: str
+    kind: str = ""
+
+
+class Writer:
+    """Writes one tree. It keeps count of what was lost in `lost`, and the notes that were met in `notes`."""
+
+    def __init__(self, root: Element, notes: Notes, base: str = "") -> None:
+        self._notes = notes
+        self.lost: Counter[str] = Counter()
+        self.in_cell = 0
+        self._base = base
+        self._abbreviations: set[str] = set()
+        # Inline elements with blocks in them, which are written as blocks; kept, so that lxml keeps their identity.
+        self._containers: set[Element] = set()
+        for block in root.iter(*BLOCKS, FORMULA):
+            if block.tag != FORMULA or block.get("display") == "block":
+                self._mark_containers(block)
+
+    def _mark_containers(self, block: Element) -> None:
+        """Note the inline elements around *block*."""
+        parent = block.getparent()
+        while parent is not None and parent.tag not in BLOCKS and parent not in self._containers:
+            self._containers.add(parent)
+            parent = parent.getparent()
+
+    def markdown(self, element: Element) -> str:
+        """Return the blocks in *element* as one text."""
+        return joined(self.blocks(element))
+
+    def blocks(self, element: Element, style: int = 0) -> list[Block]:
+        """Return the blocks in *element*; text between them is paragraphs."""
+        result: list[Block] = []
+        pieces: list[Piece] = []
+        if element.text:
+            pieces.append(Piece(collapse(element.text), style))
+        for child in element:
+            if self._is_block(child):
+                result += self.paragraphs(pieces)
+                pieces = []
+                last = result[-1].kind if result else ""
+                result += self._block(child, style, last)
+            else:
+                self.inline(child, pieces, style)
+            if child.tail:
+                pieces.append(Piece(collapse(child.tail), style))
+        return result + self.paragraphs(pieces)
+
+    def _is_block(self, element: Element) -> bool:
+        shown_apart = element.tag == FORMULA and element.get("display") == "block"
+        return element.tag in BLOCKS or element in self._containers or shown_apart
+
+    def blocks_around(self, element: Element) -> list[Block]:
+        """Return *element*, which stands where blocks stand, as blocks."""
+        if self._is_block(element):
+            return self._block(element, 0, "")
+        pieces: list[Piece] = []
+        self.inline(element, pieces, 0)
+        return self.paragraphs(pieces)
+
+    def paragraphs(self, pieces: list[Piece]) -> list[Block]:
+        """Return pieces as paragraphs: two line ends in a row stand for one between paragraphs."""
+        result: list[Block] = []
+        for part in split_paragraphs(pieces):
+            text = render(part)
+            if not text.strip("\u00a0 "):
+                continue
+            if self.in_cell or _ALONE.fullmatch(text):
+                result.append(Block(text if self.in_cell else f"${text}$"))
+            else:
+                result.append(Block(escape_line_starts(text)))
+        return result
+
+    def inline(self, element: Element, pieces: list[Piece], style: int) -> None:
+        """Add *element*, which stands in a line, to *pieces*."""
+        tag = element.tag
+        write = self._INLINE.get(tag)
+        if write is not None:
+            write(self, element, pieces, style)
+        elif tag in ("sup", "sub") and _BLANK_INSIDE.search(all_text(element).strip()):
+            self.content(element, pieces, style)
+        elif tag in _STYLES:
+            self.content(element, pieces, style | _STYLES[tag])
+        elif tag in _CODE:
+            self._code(element, pieces, style)
+        elif tag in ("span", "font") and (raised := _RAISED_STYLE.search(element.get("style") or "")):
+            self.content(element, pieces, style | (RAISED if raised[1].lower() == "super" else LOWERED))
+        else:
+            self.content(element, pieces, style)
+
+    def content(self, element: Element, pieces: list[Piece], style: int) -> None:
+        """Add what is inside of *element* to *pieces*."""
+        if element.text:
+            pieces.append(Piece(collapse(element.text), style))
+        for child in element:
+            self.inline(child, pieces, style)
+            if child.tail:
+                pieces.append(Piece(collapse(child.tail), style))
+
+    def line(self, element: Element, style: int = 0) -> str:
+        """Return what is inside of *element* as one line."""
+        pieces: list[Piece] = []
+        self.content(element, pieces, style)
+        return render(pieces).replace(BREAK, " ")
+
+    def target(self, address: str) -> str:
+        """Return *address* as the page means it."""
+        try:
+            return urljoin(self._base, address.strip()) if self._base and not address.startswith("#") else address
+        except ValueError:
+            return address
+
+    # Elements in a line
+
+    def _break(self, element: Element, pieces: list[Piece], style: int) -> None:
+        pieces.append(Piece(LINE_END))
+
+    def _code(self, element: Element, pieces: list[Piece], style: int) -> None:
+        text = collapse(_code_text(element))
+        if text.strip():
+            pieces += (Piece(" " * text.startswith(" ")), Piece(code_span(text.strip()), style, raw=True))
+        pieces.append(Piece(" " * text.endswith(" ")))
+
+    def _anchor(self, element: Element, pieces: list[Piece], style: int) -> None:
+        address = element.get("href") or ""
+        if address.startswith("#") and _is_permalink(element):
+            return
+        inner: list[Piece] = []
+        self.content(element, inner, style)
+        target = link_target(self.target(address))
+        if not target:
+            pieces += inner
+            return
+        text = render(inner).replace(BREAK, " ")
+        if own := autolink(text, target):
+            pieces.append(Piece(own, raw=True))
+        elif text:
+            pieces += (
+                piece._replace(text=" " if piece.text == LINE_END else piece.text, link=target) for piece in inner
+            )
+
+    def _quote(self, element: Element, pieces: list[Piece], style: int) -> None:
+        inner = any(ancestor.tag == "q" for ancestor in element.iterancestors())
+        pieces.append(Piece("'" if inner else '"', style))
+        self.content(element, pieces, style)
+        pieces.append(Piece("'" if inner else '"', style))
+
+    def _abbreviation(self, element: Element, pieces: list[Piece], style: int) -> None:
+        self.content(element, pieces, style)
+        title = collapse(element.get("title") or "").strip()
+        if title and title not in self._abbreviations and title.lower() != all_text(element).strip().lower():
+            self._abbreviations.add(title)
+            pieces.append(Piece(f" ({title})", style))
+
+    def _ruby(self, element: Element, pieces: list[Piece], style: int) -> None:
+        """Add a text with its reading in brackets, whether the page writes brackets or not."""
+        if element.text:
+            pieces.append(Piece(collapse(element.text), style))
+        for child in element:
+            if child.tag in ("rt", "rtc"):
+                reading = self.line(child)
+                pieces.append(Piece(f"({reading})" if reading else "", style))
+            elif child.tag != "rp":
+                self.inline(child, pieces, style)
+            if child.tail:
+                pieces.append(Piece(collapse(child.tail), style))
+
+    def _image(self, element: Element, pieces: list[Piece], style: int) -> None:
+        text = element.get("alt")
+        address = (element.get("src") or "").strip()
+        if text is None:
+            text = element.get("title") or element.get("aria-label")
+            small = element.get("width") in _DECORATION_PIXELS or element.get("height") in _DECORATION_PIXELS
+            self.lost["image"] += text is None and not small
+        described = escape(collapse(text or "").strip())
+        if not described:
+            return
+        if (
+            "emoji" in (element.get("class") or "")
+            or not address
+            or address.lower().startswith(("data:", "cid:", "blob:"))
+        ):
+            pieces.append(Piece(described, raw=True))
+        else:
+            pieces.append(
+                Piece(f"!{written((Run(text=described, link=self.target(address), markdown=True),))}", raw=True)
+            )
+
+    def _note(self, element: Element, pieces: list[Piece], style: int) -> None:
+        while pieces and not pieces[-1].text.strip(" "):
+            pieces.pop()
+        pieces.append(Piece(self._notes.mark(element.get("note")), raw=True))
+
+    def _formula(self, element: Element, pieces: list[Piece], style: int) -> None:
+        latex = collapse(element.text or "").strip()
+        if latex:
+            pieces.append(Piece(f"${latex}$", raw=True))
+
+    # Blocks
+
+    def _block(self, element: Element, style: int, last: str) -> list[Block]:
+        tag = element.tag
+        if tag in _HEADINGS:
+            return self._heading(element, _HEADINGS[tag])
+        write = self._BLOCK.get(tag)
+        if write is not None:
+            return write(self, element)
+        if tag in ("ul", "ol", "menu", "dir"):
+            return lists.listed(self, element, last)
+        if tag in _CODE:
+            return self._preformatted(element)
+        if tag == FORMULA:
+            return self._displayed(element)
+        return self.blocks(element, style | _STYLES.get(tag, 0))
+
+    def _paragraph(self, element: Element) -> list[Block]:
+        formula = only_child(element, FORMULA)
+        if formula is not None:
+            return self._displayed(formula)
+        item = lists.word_item(self, element)
+        return [item] if item is not None else self.blocks(element)
+
+    def _displayed(self, element: Element) -> list[Block]:
+        latex = (element.text or "").strip()
+        return [Block(f"$${latex}$$" if self.in_cell or "\n" not in latex else f"$$\n{latex}\n$$")] if latex else []
+
+    def _heading(self, element: Element, level: int) -> list[Block]:
+        if element in self._containers or any(child.tag in BLOCKS for child in element):
+            text = " ".join(block.text.replace(BREAK, " ").replace("\n", " ") for block in self.blocks(element))
+        else:
+            text = self.line(element)
+        if not text or self.in_cell:
+            return [Block(text)] if text else []
+        return [Block(f"{'#' * level} {re.sub(r'(#+)$', lambda found: chr(92) + found[1], text)}")]
+
+    def _quotation(self, element: Element) -> list[Block]:
+        text = joined(self.blocks(element))
+        if not text or self.in_cell:
+            return [Block(text)] if text else []
+        return [Block("\n".join(f"> {line}".rstrip() for line in text.split("\n")))]
+
+    def _preformatted(self, element: Element) -> list[Block]:
+        text = _code_text(element).removeprefix("\n")
+        if not text.strip():
+            return []
+        if self.in_cell:
+            lines = (code_span(line) for line in text.split("\n") if line.strip())
+            return [Block("\n".join(lines))]
+        return [Block(_fenced(text, _language(element)))]
+
+    def _rule(self, element: Element) -> list[Block]:
+        return [] if self.in_cell else [Block("---")]
+
+    def caption(self, element: Element) -> list[Block]:
+        """Return the caption of a figure or a table, in italics."""
+        return self.blocks(element, ITALIC)
+
+    def item_blocks(self, element: Element) -> list[Block]:
+        """Return the blocks of a list's item."""
+        return self.blocks(element)
+
+    def _definitions(self, element: Element) -> list[Block]:
+        """Return terms, and below each its definitions after a colon, as many kinds of Markdown write them."""
+        result: list[Block] = []
+        terms: list[str] = []
+        for child in element.iter("dt", "dd"):
+            if next(child.iterancestors("dl"), None) is not element:
+                continue
+            content = self.blocks(child)
+            if child.tag == "dt":
+                terms.append(" ".join(block.text.replace("\n", " ") for block in content))
+                continue
+            if content and not content[0].kind and content[0].text[:1] not in _BLOCK_SIGNS:
+                content[0] = Block(f": {content[0].text}", "definition")
+            if terms:
+                result.append(Block("\n".join(terms), "term"))
+                terms = []
+            result += content
+        return [Block(block.text) for block in _together([*result, *[Block("\n".join(terms))] * bool(terms)])]
+
+    def _table(self, element: Element) -> list[Block]:
+        return tables.as_lines(self, element) if self.in_cell else tables.written(self, element)
+
+    def _embedded(self, element: Element) -> list[Block]:
+        """Return what stands in for a film, a page in a frame or a drawing, or its address; else it is lost."""
+        content = self.blocks(element)
+        if content and element.tag not in ("iframe", "svg"):
+            return content
+        address = self.target(element.get("src") or element.get("data") or "")
+        label = collapse(element.get("title") or element.get("aria-label") or "").strip()
+        if address.lower().startswith(("http://", "https://")):
+            return [Block(f"[{escape(label)}]({address})" if label else f"<{address}>")]
+        if label:
+            return [Block(escape(label))]
+        self.lost["chart" if element.tag == "canvas" else "object"] += 1
+        return []
+
+    def _drawing(self, element: Element) -> list[Block]:
+        label = collapse(element.get("aria-label") or "").strip()
+        texts = element.findall(".//text")
+        if label and (texts or element.get("role") == "img"):
+            return [Block(escape(label))]
+        # A symbol has no writing in it; a drawing with labels is a diagram.
+        self.lost["diagram"] += len(texts) > 2
+        return []
+
+    _INLINE: ClassVar[dict[str, Callable[..., None]]] = {
+        "br": _break,
+        "a": _anchor,
+        "q": _quote,
+        "abbr": _abbreviation,
+        "acronym": _abbreviation,
+        "ruby": _ruby,
+        "img": _image,
+        "image": _image,
+        "input": forms.entered,
+        "select": forms.chosen,
+        "textarea": forms.typed,
+        NOTE: _note,
+        FORMULA: _formula,
+    }
+    _BLOCK: ClassVar[dict[str, Callable[..., list[Block]]]] = {
+        "p": _paragraph,
+        "blockquote": _quotation,
+        "pre": _preformatted,
+        "hr": _rule,
+        "figcaption": caption,
+        "dl": _definitions,
+        "table": _table,
+        "svg": _drawing,
+        **dict.fromkeys(("iframe", "video", "audio", "canvas", "object", "embed"), _embedded),
+    }
+
+
+def _together(blocks: list[Block]) -> list[Block]:
+    """Join each definition to the term or the definition above it."""
+    result: list[Block] = []
+    for block in blocks:
+        if block.kind == "definition" and result and result[-1].kind in ("term", "definition"):
+            result[-1] = Block(f"{result[-1].text}\n{block.text}", "definition")
+        else:
+            result.append(block)
+    return result
+
+
+def joined(blocks: list[Block]) -> str:
+    """Return blocks with an empty line between them."""
+    parts: list[str] = []
+    for before, block in zip(("", *(block.kind for block in blocks)), blocks, strict=False):
+        parts += ("\n" if before == block.kind == "word" else "\n\n", block.text)
+    return "".join(parts[1:])
+
+
+def _fenced(text: str, language: str) -> str:
+    """Return *text* as a fenced block, word for word."""
+    longest = max((len(run) for run in re.findall("`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def only_child(element: Element, tag: str) -> Element | None:
+    """Return the child that is all there is in *element*, if it is a *tag*."""
+    if len(element) != 1 or (element.text or "").strip() or (element[0].tail or "").strip():
+        return None
+    child = element[0]
+    return child if child.tag == tag else only_child(child, tag) if child.tag in ("span", "div", "center") else None
+
+
+def _is_permalink(anchor: Element) -> bool:
+    return _PERMALINK.fullmatch(all_text(anchor)) is not None and any(
+        ancestor.tag in _HEADINGS or ancestor.tag in ("dt", "figcaption", "caption", "p")
+        for ancestor in anchor.iterancestors()
+    )
+
+
+def _code_text(element: Element) -> str:
+    """Return code with its line ends, without the numbers of its lines."""
+    parts: list[str] = []
+    for event, node in etree.iterwalk(element, events=("start", "end")):
+        if event == "end":
+            if node is not element and node.tail:
+                parts.append(node.tail)
+        elif node.tag == "br":
+            parts.append("\n")
+        else:
+            if node.tag == "sup":
+                parts.append("^")
+            if not re.search(r"\b(?:linenos?|lineno|line-number)\b", node.get("class") or ""):
+                parts.append(node.text or "")
+    return "".join(parts)
+
+
+def _language(element: Element) -> str:
+    for node in (*element.iter("code"), element):
+        for name in (node.get("data-lang"), node.get("data-language")):
+            if name and re.fullmatch(r"[\w+#.-]{1,30}", name):
+                return name
+    around = [ancestor for ancestor, _ in zip(element.iterancestors(), range(8), strict=False)]
+    for node in (*element.iter("code"), element, *around):
+        for found in _LANGUAGE.finditer(node.get("class") or ""):
+            name = found[1].removeprefix("source-")
+            if name.lower() not in _NO_LANGUAGE:
+                return name
+    return ""
