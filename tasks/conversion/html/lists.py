@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tasks.conversion.html.tree import Element
+from tasks.conversion.numerals import numeral
 
 if TYPE_CHECKING:
     from tasks.conversion.html.writer import Block, Writer
@@ -29,8 +30,6 @@ _KINDS = {
     "lower-roman": "i",
     "upper-roman": "I",
 }
-_ROMAN = ((1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"))
-_SMALL_ROMAN = ((9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 # CommonMark 5.2 allows nine digits.
 _MAX_NUMBER = 999_999_999
 _WORD_LIST = re.compile(r"mso-list\s*:\s*l\d+\s+level(\d)", re.IGNORECASE)
@@ -120,12 +119,8 @@ def _written(value: int, kind: str) -> str:
             value, rest = divmod(value - 1, 26)
             letters = chr(ord(kind) + rest) + letters
         return letters
-    if kind in ("i", "I") and 0 < value < 4000:
-        numeral = ""
-        for worth, sign in (*_ROMAN, *_SMALL_ROMAN):
-            numeral += sign * (value // worth)
-            value %= worth
-        return numeral.upper() if kind == "I" else numeral
+    if kind in ("i", "I"):
+        return numeral(value, "upperRoman" if kind == "I" else "lowerRoman")
     return str(value)
 
 
