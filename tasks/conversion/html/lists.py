@@ -11,11 +11,12 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tasks.conversion.html.block import Block
 from tasks.conversion.html.tree import Element
 from tasks.conversion.numerals import numeral
 
 if TYPE_CHECKING:
-    from tasks.conversion.html.writer import Block, Writer
+    from tasks.conversion.html.writer import Writer
 
 _STYLE_TYPE = re.compile(r"list-style(?:-type)?\s*:[^;]*?\b(decimal|none|(?:lower|upper)-(?:alpha|latin|roman))\b")
 _KINDS = {
@@ -62,8 +63,6 @@ def listed(writer: Writer, element: Element, last: str) -> list[Block]:
 
 
 def _block(parts: list[str], kind: str) -> Block:
-    from tasks.conversion.html.writer import Block
-
     loose = any("\n\n" in part for part in parts)
     return Block(("\n\n" if loose else "\n").join(parts), kind)
 
@@ -135,8 +134,6 @@ def word_item(writer: Writer, paragraph: Element) -> Block | None:
     style = _WORD_LIST.search(paragraph.get("style") or "")
     if style is None:
         return None
-    from tasks.conversion.html.writer import Block
-
     label = ""
     for span in paragraph.iter("span"):
         if _WORD_LABEL.search(span.get("style") or ""):

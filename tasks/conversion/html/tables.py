@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from tasks.conversion.html.block import Block
 from tasks.conversion.html.tree import Element
 from tasks.conversion.markdown_writer import table
 
 if TYPE_CHECKING:
-    from tasks.conversion.html.writer import Block, Writer
+    from tasks.conversion.html.writer import Writer
 
 # The standard's limits are 1,000 columns and 65,534 rows; a page that used both would fill the memory.
 _MAX_COLUMNS = 1_000
@@ -35,8 +36,6 @@ _EMPTY = _Cell("", heads=False)
 
 def written(writer: Writer, element: Element) -> list[Block]:
     """Return the table with its caption, or the text in it if it is only layout."""
-    from tasks.conversion.html.writer import Block
-
     rows = _rows(element)
     caption = [block for one in element if one.tag == "caption" for block in writer.caption(one)]
     if not rows or _is_layout(element, rows):
@@ -182,8 +181,6 @@ def cell_text(writer: Writer, one: Element) -> str:
 
 def as_lines(writer: Writer, element: Element) -> list[Block]:
     """Return a table that stands in a cell: one line per row, "Number: 31; Built: 1954"."""
-    from tasks.conversion.html.writer import Block
-
     rows = _rows(element)
     grid, heads = _with_head(_trimmed(_grid(writer, rows)), sum(head for _, head in rows))
     names = _joined_head(grid[:heads])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 from urllib.parse import urljoin
 
 from tasks.conversion.html import forms, lists, tables
+from tasks.conversion.html.block import Block, joined
 from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.inline import (
     BOLD,
@@ -64,13 +65,6 @@ _DECORATION_PIXELS = frozenset({"0", "1", "2", "3"})
 
 # A paragraph does not begin with these; what does is another kind of block.
 _BLOCK_SIGNS = ("#", ">", "`", "|", "<", "-", "$")
-
-
-class Block(NamedTuple):
-    """A block of Markdown, without empty lines around it; `kind` is ``-``, ``*``, ``.`` or ``)`` for lists."""
-
-    text: str
-    kind: str = ""
 
 
 class Writer:
@@ -412,14 +406,6 @@ def _together(blocks: list[Block]) -> list[Block]:
         else:
             result.append(block)
     return result
-
-
-def joined(blocks: list[Block]) -> str:
-    """Return blocks with an empty line between them."""
-    parts: list[str] = []
-    for before, block in zip(("", *(block.kind for block in blocks)), blocks, strict=False):
-        parts += ("\n" if before == block.kind == "word" else "\n\n", block.text)
-    return "".join(parts[1:])
 
 
 def _fenced(text: str, language: str) -> str:
