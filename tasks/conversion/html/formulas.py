@@ -15,7 +15,7 @@ from tasks.conversion.mathml import to_latex
 FORMULA = "formula"
 
 _TEX_SCRIPT = re.compile(r"math/(?:tex|latex)(\s*;\s*mode\s*=\s*display)?", re.IGNORECASE)
-# What only shows a formula whose source stands beside it.
+# What only shows a formula whose source stands next to it.
 _SHOWN_TWICE = re.compile(r"\b(?:MathJax(?:_\w+|-\w+)?|MJX_Assistive_MathML|katex-html|mwe-math-fallback-image-\w+)\b")
 _DISPLAYED = re.compile(
     r"\b(?:katex-display|math-?display|displaymath|mwe-math-fallback-image-display)\b", re.IGNORECASE
@@ -56,7 +56,7 @@ def find_formulas(root: Element, lost: Counter[str]) -> None:
 
 
 def _shown_twice(shown: Element) -> None:
-    """Drop what shows a formula that stands beside it; an image of a formula may be all there is."""
+    """Drop what shows a formula that stands next to it; an image of a formula may be all there is."""
     if shown.getparent() is None:
         return
     if shown.tag == "img" and next(shown.getparent().iter(FORMULA), None) is None:

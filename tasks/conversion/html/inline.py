@@ -84,7 +84,7 @@ def autolink(text: str, address: str) -> str:
 
 
 def _normalised(pieces: Iterable[Piece]) -> list[Piece]:
-    """Join neighbours of one style; a blank after another one or beside a line end is dropped."""
+    """Join neighbours of one style; a blank after another one or next to a line end is dropped."""
     result: list[Piece] = []
     for given, style, raw, link in pieces:
         follows_blank = result and result[-1].text[-1] in " \n" and not raw

@@ -143,13 +143,13 @@ def _grid(writer: Writer, rows: list[tuple[Element, bool]]) -> list[list[_Cell]]
             text = cell_text(writer, one)
             value = _Cell(text, heads=one.tag == "th")
             again = value if len(text) <= _MAX_REPEATED_CELL else _Cell("", heads=value.heads)
-            beside = again if names_columns else _Cell("", heads=value.heads)
+            further = again if names_columns else _Cell("", heads=value.heads)
             down = _span(one.get("rowspan"), len(rows) - index, zero=len(rows) - index)
             across = min(_span(one.get("colspan"), _MAX_COLUMNS), max(1, _MAX_COLUMNS - len(line)))
             for column in range(across):
                 if down > 1:
-                    below[len(line)] = (down - 1, beside if column else again)
-                line.append(beside if column else value)
+                    below[len(line)] = (down - 1, further if column else again)
+                line.append(further if column else value)
         fill()
         last = max(below, default=-1)
         while len(line) <= last:  # a short row under a cell further to the right

@@ -1,6 +1,6 @@
 """The blocks of an HTML tree as Markdown: paragraphs, headings, quotations, code, figures, definitions.
 
-Owns how the kinds of elements are told apart and how white space, line ends and styles become those of Markdown.
+Owns how elements are classified and how white space, line ends and styles become those of Markdown.
 Tables, lists and forms have modules of their own.
 """
 
