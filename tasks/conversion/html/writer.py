@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import ClassVar
 from urllib.parse import urljoin
 
-from tasks.conversion.html import forms, lists, tables
+from tasks.conversion.html import definitions, forms, lists, media, tables
 from tasks.conversion.html.block import Block, joined
+from tasks.conversion.html.code import code_text, fenced, language
 from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.inline import (
     BOLD,
@@ -31,9 +32,8 @@ from tasks.conversion.html.inline import (
     split_paragraphs,
 )
 from tasks.conversion.html.notes import NOTE, Notes
-from tasks.conversion.html.tree import Element, all_text, etree
-from tasks.conversion.markdown_writer import Run, code_span, escape, escape_line_starts
-from tasks.conversion.markdown_writer import inline as written
+from tasks.conversion.html.tree import Element, all_text
+from tasks.conversion.markdown_writer import code_span, escape_line_starts
 
 _BLOCK_NAMES = """
 address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure
@@ -56,15 +56,6 @@ _ALONE = re.compile(r"\$[^$]+\$")
 # Raised and lowered text is one word; a longer one is a matter of layout.
 _BLANK_INSIDE = re.compile(r"\s")
 _PERMALINK = re.compile(r"[\s¶#§🔗\u2190-\u21ff⚓\ufe0f]*")
-_LANGUAGE = re.compile(
-    r"(?:^|\s)(?:(?:language|highlight|highlight-source|src)-|sourceCode |brush: ?|lang-(?=\w+\Z))([\w+#.-]{1,30})"
-)
-_NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate", "nohighlight", "highlight"})
-_DECORATION_PIXELS = frozenset({"0", "1", "2", "3"})
-
-
-# A paragraph does not begin with these; what does is another kind of block.
-_BLOCK_SIGNS = ("#", ">", "`", "|", "<", "-", "$")
 
 
 class Writer:
@@ -181,7 +172,7 @@ class Writer:
         pieces.append(Piece(LINE_END))
 
     def _code(self, element: Element, pieces: list[Piece], style: int) -> None:
-        text = collapse(_code_text(element))
+        text = collapse(code_text(element))
         if text.strip():
             pieces += (Piece(" " * text.startswith(" ")), Piece(code_span(text.strip()), style, raw=True))
         pieces.append(Piece(" " * text.endswith(" ")))
@@ -229,27 +220,6 @@ class Writer:
                 self.inline(child, pieces, style)
             if child.tail:
                 pieces.append(Piece(collapse(child.tail), style))
-
-    def _image(self, element: Element, pieces: list[Piece], style: int) -> None:
-        text = element.get("alt")
-        address = (element.get("src") or "").strip()
-        if text is None:
-            text = element.get("title") or element.get("aria-label")
-            small = element.get("width") in _DECORATION_PIXELS or element.get("height") in _DECORATION_PIXELS
-            self.lost["image"] += text is None and not small
-        described = escape(collapse(text or "").strip())
-        if not described:
-            return
-        if (
-            "emoji" in (element.get("class") or "")
-            or not address
-            or address.lower().startswith(("data:", "cid:", "blob:"))
-        ):
-            pieces.append(Piece(described, raw=True))
-        else:
-            pieces.append(
-                Piece(f"!{written((Run(text=described, link=self.target(address), markdown=True),))}", raw=True)
-            )
 
     def _note(self, element: Element, pieces: list[Piece], style: int) -> None:
         while pieces and not pieces[-1].text.strip(" "):
@@ -305,13 +275,13 @@ class Writer:
         return [Block("\n".join(f"> {line}".rstrip() for line in text.split("\n")))]
 
     def _preformatted(self, element: Element) -> list[Block]:
-        text = _code_text(element).removeprefix("\n")
+        text = code_text(element).removeprefix("\n")
         if not text.strip():
             return []
         if self.in_cell:
             lines = (code_span(line) for line in text.split("\n") if line.strip())
             return [Block("\n".join(lines))]
-        return [Block(_fenced(text, _language(element)))]
+        return [Block(fenced(text, language(element)))]
 
     def _rule(self, element: Element) -> list[Block]:
         return [] if self.in_cell else [Block("---")]
@@ -324,50 +294,8 @@ class Writer:
         """Return the blocks of a list's item."""
         return self.blocks(element)
 
-    def _definitions(self, element: Element) -> list[Block]:
-        """Return terms, and below each its definitions after a colon, as many kinds of Markdown write them."""
-        result: list[Block] = []
-        terms: list[str] = []
-        for child in element.iter("dt", "dd"):
-            if next(child.iterancestors("dl"), None) is not element:
-                continue
-            content = self.blocks(child)
-            if child.tag == "dt":
-                terms.append(" ".join(block.text.replace("\n", " ") for block in content))
-                continue
-            if content and not content[0].kind and content[0].text[:1] not in _BLOCK_SIGNS:
-                content[0] = Block(f": {content[0].text}", "definition")
-            if terms:
-                result.append(Block("\n".join(terms), "term"))
-                terms = []
-            result += content
-        return [Block(block.text) for block in _together([*result, *[Block("\n".join(terms))] * bool(terms)])]
-
     def _table(self, element: Element) -> list[Block]:
         return tables.as_lines(self, element) if self.in_cell else tables.written(self, element)
-
-    def _embedded(self, element: Element) -> list[Block]:
-        """Return what stands in for a film, a page in a frame or a drawing, or its address; else it is lost."""
-        content = self.blocks(element)
-        if content and element.tag not in ("iframe", "svg"):
-            return content
-        address = self.target(element.get("src") or element.get("data") or "")
-        label = collapse(element.get("title") or element.get("aria-label") or "").strip()
-        if address.lower().startswith(("http://", "https://")):
-            return [Block(f"[{escape(label)}]({address})" if label else f"<{address}>")]
-        if label:
-            return [Block(escape(label))]
-        self.lost["chart" if element.tag == "canvas" else "object"] += 1
-        return []
-
-    def _drawing(self, element: Element) -> list[Block]:
-        label = collapse(element.get("aria-label") or "").strip()
-        texts = element.findall(".//text")
-        if label and (texts or element.get("role") == "img"):
-            return [Block(escape(label))]
-        # A symbol has no writing in it; a drawing with labels is a diagram.
-        self.lost["diagram"] += len(texts) > 2
-        return []
 
     _INLINE: ClassVar[dict[str, Callable[..., None]]] = {
         "br": _break,
@@ -376,8 +304,8 @@ class Writer:
         "abbr": _abbreviation,
         "acronym": _abbreviation,
         "ruby": _ruby,
-        "img": _image,
-        "image": _image,
+        "img": media.image,
+        "image": media.image,
         "input": forms.entered,
         "select": forms.chosen,
         "textarea": forms.typed,
@@ -390,29 +318,11 @@ class Writer:
         "pre": _preformatted,
         "hr": _rule,
         "figcaption": caption,
-        "dl": _definitions,
+        "dl": definitions.defined,
         "table": _table,
-        "svg": _drawing,
-        **dict.fromkeys(("iframe", "video", "audio", "canvas", "object", "embed"), _embedded),
+        "svg": media.drawing,
+        **dict.fromkeys(("iframe", "video", "audio", "canvas", "object", "embed"), media.embedded),
     }
-
-
-def _together(blocks: list[Block]) -> list[Block]:
-    """Join each definition to the term or the definition above it."""
-    result: list[Block] = []
-    for block in blocks:
-        if block.kind == "definition" and result and result[-1].kind in ("term", "definition"):
-            result[-1] = Block(f"{result[-1].text}\n{block.text}", "definition")
-        else:
-            result.append(block)
-    return result
-
-
-def _fenced(text: str, language: str) -> str:
-    """Return *text* as a fenced block, word for word."""
-    longest = max((len(run) for run in re.findall("`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
 def only_child(element: Element, tag: str) -> Element | None:
@@ -428,34 +338,3 @@ def _is_permalink(anchor: Element) -> bool:
         ancestor.tag in _HEADINGS or ancestor.tag in ("dt", "figcaption", "caption", "p")
         for ancestor in anchor.iterancestors()
     )
-
-
-def _code_text(element: Element) -> str:
-    """Return code with its line ends, without the numbers of its lines."""
-    parts: list[str] = []
-    for event, node in etree.iterwalk(element, events=("start", "end")):
-        if event == "end":
-            if node is not element and node.tail:
-                parts.append(node.tail)
-        elif node.tag == "br":
-            parts.append("\n")
-        else:
-            if node.tag == "sup":
-                parts.append("^")
-            if not re.search(r"\b(?:linenos?|lineno|line-number)\b", node.get("class") or ""):
-                parts.append(node.text or "")
-    return "".join(parts)
-
-
-def _language(element: Element) -> str:
-    for node in (*element.iter("code"), element):
-        for name in (node.get("data-lang"), node.get("data-language")):
-            if name and re.fullmatch(r"[\w+#.-]{1,30}", name):
-                return name
-    around = [ancestor for ancestor, _ in zip(element.iterancestors(), range(8), strict=False)]
-    for node in (*element.iter("code"), element, *around):
-        for found in _LANGUAGE.finditer(node.get("class") or ""):
-            name = found[1].removeprefix("source-")
-            if name.lower() not in _NO_LANGUAGE:
-                return name
-    return ""

@@ -1,0 +1,59 @@
+"""Images, films, frames and drawings of pages: what is said of them stands in their place, and the rest is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.conversion.html.block import Block
+from tasks.conversion.html.inline import Piece, collapse
+from tasks.conversion.html.tree import Element
+from tasks.conversion.markdown_writer import Run, escape
+from tasks.conversion.markdown_writer import inline as written
+
+if TYPE_CHECKING:
+    from tasks.conversion.html.writer import Writer
+
+_DECORATION_PIXELS = frozenset({"0", "1", "2", "3"})
+
+
+def image(writer: Writer, element: Element, pieces: list[Piece], style: int) -> None:
+    text = element.get("alt")
+    address = (element.get("src") or "").strip()
+    if text is None:
+        text = element.get("title") or element.get("aria-label")
+        small = element.get("width") in _DECORATION_PIXELS or element.get("height") in _DECORATION_PIXELS
+        writer.lost["image"] += text is None and not small
+    described = escape(collapse(text or "").strip())
+    if not described:
+        return
+    if "emoji" in (element.get("class") or "") or not address or address.lower().startswith(("data:", "cid:", "blob:")):
+        pieces.append(Piece(described, raw=True))
+    else:
+        pieces.append(
+            Piece(f"!{written((Run(text=described, link=writer.target(address), markdown=True),))}", raw=True)
+        )
+
+
+def embedded(writer: Writer, element: Element) -> list[Block]:
+    """Return what stands in for a film, a page in a frame or a drawing, or its address; else it is lost."""
+    content = writer.blocks(element)
+    if content and element.tag not in ("iframe", "svg"):
+        return content
+    address = writer.target(element.get("src") or element.get("data") or "")
+    label = collapse(element.get("title") or element.get("aria-label") or "").strip()
+    if address.lower().startswith(("http://", "https://")):
+        return [Block(f"[{escape(label)}]({address})" if label else f"<{address}>")]
+    if label:
+        return [Block(escape(label))]
+    writer.lost["chart" if element.tag == "canvas" else "object"] += 1
+    return []
+
+
+def drawing(writer: Writer, element: Element) -> list[Block]:
+    label = collapse(element.get("aria-label") or "").strip()
+    texts = element.findall(".//text")
+    if label and (texts or element.get("role") == "img"):
+        return [Block(escape(label))]
+    # A symbol has no writing in it; a drawing with labels is a diagram.
+    writer.lost["diagram"] += len(texts) > 2
+    return []
