@@ -1,13 +1,15 @@
 """Stage 2: Markdown is repaired and normalised, without losing a word.
 
-Owns the order of the repairs, the size up to which text is formatted at all, and the warnings. Never fails a document
-for its form: what cannot be improved safely stays unchanged.
+Owns the order of the repairs, which text is formatted at all, and the warnings. Never fails a document for its form:
+what cannot be improved safely stays unchanged. Text that was plain text has its normal form from stage 1, and only its
+characters are repaired.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.optimization.formatting import Formatted
 
 _FRONT_MATTER = re.compile(r"---\n.*?^---\n\n?", re.DOTALL | re.MULTILINE)
+_PLAIN_TEXT = "txt"  # as the header of stage 1 names it, for logs and subtitles too
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -51,16 +54,20 @@ class OptimizeOptions(StageOptions):
 
 def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
     """Return the Markdown of stage 1 in normal form. Optimising the result again changes nothing."""
-    from tasks.optimization.formatting import FORMATTER, format_markdown  # takes 60 ms, which only a worker needs
+    # Takes 60 ms, which only a worker needs.
+    from tasks.optimization.formatting import FORMATTER, Formatted, format_markdown
 
     text = given.first("markdown-conversion").read_bytes().decode("utf-8", "replace")
     header = _FRONT_MATTER.match(text)
     front_matter = header[0].rstrip("\n") + "\n" if header else ""
     body = text[header.end() :] if header else text
-    before = _count_words(body)
-    repaired, counts = _repair(body, front_matter, options)
+    before, kind = _count_words(body), _Kind.of(front_matter)
+    repaired, counts = _repair(body, kind, options)
     size_bytes = len(repaired.encode("utf-8", "replace"))
-    formatted = format_markdown(repaired) if size_bytes <= options.max_format_bytes else None
+    if kind.is_plain:
+        formatted = Formatted(repaired, pieces=1, kept_for_proof=0, kept_for_size=0)
+    else:
+        formatted = format_markdown(repaired) if size_bytes <= options.max_format_bytes else None
     result = formatted.text if formatted else repaired
     separator = "\n" if front_matter and result else ""
     return StageOutput(
@@ -79,28 +86,38 @@ def optimize(given: StageInput, options: OptimizeOptions) -> StageOutput:
     )
 
 
-def _repair(body: str, front_matter: str, options: OptimizeOptions) -> tuple[str, dict[str, int]]:
+@dataclass(frozen=True)
+class _Kind:
+    """What the document was: plain text, or a PDF of so many pages (0 for every other document)."""
+
+    is_plain: bool = False
+    pdf_pages: int = 0
+
+    @classmethod
+    def of(cls, front_matter: str) -> _Kind:
+        try:
+            fields: object = yaml.safe_load(front_matter.strip().strip("-")) if front_matter else None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return cls()
+        header = cast(dict[Any, Any], fields) if isinstance(fields, dict) else {}
+        pages = header.get("pages")
+        return cls(
+            is_plain=header.get("type") == _PLAIN_TEXT,
+            pdf_pages=pages if header.get("type") == "pdf" and isinstance(pages, int) else 0,
+        )
+
+
+def _repair(body: str, kind: _Kind, options: OptimizeOptions) -> tuple[str, dict[str, int]]:
     """Return *body* repaired, and the metadata's counts of what was changed."""
     if options.repair_encoding:
         body = repair_characters(body)
     body = collapse_empty_lines(normalise_line_ends(body))
     removed = joined = 0
     if options.remove_running_lines:
-        body, removed = remove_running_lines(body, _pdf_pages(front_matter))
-    if options.join_hyphenated_words:
+        body, removed = remove_running_lines(body, kind.pdf_pages)
+    if options.join_hyphenated_words and not kind.is_plain:
         body, joined = join_cut_words(body)
     return body, {"joined_words": joined, "removed_running_lines": removed}
-
-
-def _pdf_pages(front_matter: str) -> int:
-    """Return how many pages the PDF had that this text comes from; 0 for every other document."""
-    try:
-        fields: object = yaml.safe_load(front_matter.strip().strip("-")) if front_matter else None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return 0
-    header = cast(dict[Any, Any], fields) if isinstance(fields, dict) else {}
-    pages = header.get("pages")
-    return pages if header.get("type") == "pdf" and isinstance(pages, int) else 0
 
 
 def _guard(formatted: Formatted | None) -> str:

@@ -1,26 +1,28 @@
 """Normalises Markdown through mdformat, and proves for each piece that its meaning is unchanged.
 
 Owns the decision: a formatted piece is accepted only if it has the same words as before, is parsed into the same
-structure, and does not change when it is formatted once more; otherwise the piece stays unchanged. Renderers of
-mdformat that would change words (renumbering, padding numbers with zeros) are replaced here.
+structure and text, and does not change when it is formatted once more; otherwise the piece stays unchanged. Formulas
+are hidden from the formatter, and come back as they were typed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import mdformat
-import mdformat.plugins
-from markdown_it import MarkdownIt
-from mdformat.renderer import MDRenderer, RenderContext, RenderTreeNode
+from markdown_it.token import Token
+from mdformat.renderer import MDRenderer
 
-from tasks.optimization.proof import meaning, words
-from tasks.optimization.segments import MAX_NESTING, Segment, cut
+from tasks.optimization.masks import Mask
+from tasks.optimization.proof import escaped_signs, list_numbers, meaning, numbers_as_read, words
+from tasks.optimization.renderers import FORMATTER, hides_blanks, make_parser, with_blanks
+from tasks.optimization.repair import parts
+from tasks.optimization.segments import Segment, cut
+from tasks.text.formulas import FORMULA
 
-FORMATTER = f"mdformat {mdformat.__version__}"
+__all__ = ("FORMATTER", "Formatted", "format_markdown", "normalise_table")
 
 # mdformat takes quadratic time in the items of a list (0.03 s for 200, 7 s for 5,000) and in the length of a run of
 # brackets or stars. Longer pieces stay unchanged.
@@ -30,6 +32,10 @@ _MAX_PIECE_CHARACTERS = 10_000
 # GFM 4.10 as markdown-it reads it: a pipe is data if the character in front of it is a backslash.
 _CELL_END = re.compile(r"(?<!\\)\|")
 _DELIMITER_CELL = re.compile(r"(:?)-+(:?)")
+
+# What stays as it is typed: formulas, and escapes of signs that are not CommonMark's.
+_TYPED = re.compile(rf"{FORMULA.pattern}|\\(?:[$^~]|\[\^)")
+_MAY_BE_TYPED = re.compile(r"\$|\\[(\[^~]")
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Formatted:
 
 def format_markdown(text: str) -> Formatted:
     """Return *text* (without front matter) in normal form. Formatting the result again changes nothing."""
+    mask = Mask(text)
     try:
-        segments = cut(text)
+        segments = cut(_without_long_formulas(text, mask))
     except RecursionError:
         return Formatted(text, pieces=1, kept_for_proof=0, kept_for_size=1)
     formatter = _Formatter(segments.references)
-    done = [formatter.format(piece) for piece in segments.pieces]
+    done = [mask.show(piece.text) if mask.hides(piece.text) else formatter.format(piece) for piece in segments.pieces]
     joined = "\n\n".join(done)
     return Formatted(
         text=f"{joined}\n" if joined else "",
@@ -59,10 +66,22 @@ def format_markdown(text: str) -> Formatted:
     )
 
 
+def _without_long_formulas(text: str, mask: Mask) -> str:
+    """Hide formulas of several lines, or with pipes: what is in them may look like a list, a heading or a cell."""
+    if _MAY_BE_TYPED.search(text) is None:
+        return text
+    return "".join(
+        part.text
+        if part.is_code
+        else mask.hide(FORMULA, part.text, where=lambda formula: "\n" in formula or "|" in formula)
+        for part in parts(text)
+    )
+
+
 class _Formatter:
     def __init__(self, references: Mapping[str, Any]) -> None:
         self._references = references
-        self._parser = _parser()
+        self._parser = make_parser()
         self.kept_for_proof = 0
         self.kept_for_size = 0
 
@@ -70,7 +89,8 @@ class _Formatter:
         if piece.kind == "verbatim":
             return piece.text
         if piece.kind == "table":
-            return normalise_table(piece.text.split("\n"))
+            mask = Mask(piece.text)
+            return mask.show(normalise_table(mask.hide(FORMULA, piece.text).split("\n")))
         if piece.tokens > _MAX_BLOCK_TOKENS or len(piece.text) > _MAX_PIECE_CHARACTERS:
             self.kept_for_size += 1
             return piece.text
@@ -82,6 +102,8 @@ class _Formatter:
 
     def _stable(self, text: str) -> str | None:
         """Return the formatted text if it passes the proof; None otherwise."""
+        if hides_blanks(text):
+            return None
         try:
             once, meant = self._render(text)
             if once == text:
@@ -89,39 +111,33 @@ class _Formatter:
             twice, means = self._render(once)
         except (RecursionError, ValueError, AssertionError, KeyError, IndexError):  # the formatter's own failures
             return None
-        return once if twice == once and meant == means and self._same_words(text, once) else None
+        same = twice == once and meant == means and escaped_signs(text) == escaped_signs(once)
+        return once if same and self._same_words(text, once) else None
 
     def _render(self, text: str) -> tuple[str, str]:
         """Return the normal form of *text*, and the meaning of *text*."""
+        mask = Mask(text)
+        masked = mask.hide(_TYPED, text) if _MAY_BE_TYPED.search(text) else text
         env: dict[str, Any] = {"references": dict(self._references)}
-        tokens = self._parser.parse(text, env)
-        meant = meaning(tokens)
-        renderer = cast(Any, MDRenderer())
-        return cast(str, renderer.render(tokens, self._parser.options, env, finalize=False)).strip("\n"), meant
+        tokens = self._parser.parse(masked, env)
+        meant = meaning(tokens if masked == text else self._parse(text))
+        rendered = cast(Any, MDRenderer()).render(tokens, self._parser.options, env, finalize=False)
+        return mask.show(with_blanks(cast(str, rendered))).strip("\n"), meant
+
+    def _parse(self, text: str) -> list[Token]:
+        return self._parser.parse(text, {"references": dict(self._references)})
 
     def _same_words(self, before: str, after: str) -> bool:
         """Return whether every word has equal counts; a list numbered ``1. 1. 1.`` counts as it is read: 1, 2, 3."""
         expected, found = words(before), words(after)
         if expected == found:
             return True
-        for numbers in self._list_numbers(before):
-            if _is_constant(numbers):
+        for numbers in list_numbers(self._parse(before)):
+            as_read = numbers_as_read(numbers)
+            if as_read is not numbers:
                 expected.subtract(numbers)
-                expected.update(_counted_up(numbers))
+                expected.update(as_read)
         return +expected == found
-
-    def _list_numbers(self, text: str) -> list[list[str]]:
-        """Return the numbers of each ordered list in *text*, as they are written."""
-        found: list[list[str]] = []
-        open_lists: list[list[str]] = []
-        for token in self._parser.parse(text, {"references": dict(self._references)}):
-            if token.type in ("ordered_list_open", "bullet_list_open"):
-                open_lists.append([])
-            elif token.type == "list_item_open" and token.info:
-                open_lists[-1].append(token.info)
-            elif token.type in ("ordered_list_close", "bullet_list_close"):
-                found.append(open_lists.pop())
-        return found
 
 
 def normalise_table(lines: list[str]) -> str:
@@ -148,58 +164,3 @@ def _cells(line: str) -> list[str]:
 def _delimiter(cell: str) -> str:
     found = _DELIMITER_CELL.fullmatch(cell)
     return f"{found[1]}---{found[2]}" if found else cell
-
-
-def _parser() -> MarkdownIt:
-    """Return markdown-it as mdformat sets it up, with tables, strike-through, task lists and the renderers below."""
-    parser = MarkdownIt("commonmark", {"maxNesting": MAX_NESTING}, renderer_cls=cast(Any, MDRenderer))
-    options = cast(dict[str, Any], parser.options)
-    gfm = mdformat.plugins.PARSER_EXTENSIONS["gfm"]
-    options["mdformat"], options["codeformatters"] = {}, {}
-    options["store_labels"] = True
-    options["parser_extension"] = [_OwnRenderers, gfm]
-    gfm.update_mdit(parser)
-    return parser
-
-
-def _is_constant(numbers: Sequence[str]) -> bool:
-    return len(numbers) > 1 and len(set(numbers)) == 1
-
-
-def _counted_up(numbers: Sequence[str]) -> list[str]:
-    return [str(int(numbers[0]) + index) for index in range(len(numbers))]
-
-
-def _ordered_list(node: RenderTreeNode, context: RenderContext) -> str:
-    """Render numbers as the author wrote them, unless all are the same: mdformat would renumber and pad them."""
-    numbers = [item.info for item in node.children]
-    if _is_constant(numbers):
-        numbers = _counted_up(numbers)
-    rendered = [
-        _list_item(item, context, f"{number}{node.markup}") for item, number in zip(node.children, numbers, strict=True)
-    ]
-    return ("\n" if _is_tight(node) else "\n\n").join(rendered)
-
-
-def _list_item(item: RenderTreeNode, context: RenderContext, marker: str) -> str:
-    indent = " " * (len(marker) + 1)
-    with context.indented(len(indent)):
-        first, *others = item.render(context).split("\n")
-    lines = [f"{marker} {first}" if first else marker, *(f"{indent}{line}" if line else "" for line in others)]
-    return "\n".join(lines)
-
-
-def _is_tight(node: RenderTreeNode) -> bool:
-    """Return whether a list is tight: the parser hides its paragraphs then (CommonMark 5.3)."""
-    return all(child.hidden for item in node.children for child in item.children if child.type == "paragraph")
-
-
-def _thematic_break(node: RenderTreeNode, context: RenderContext) -> str:
-    """Render three stars: hyphens could underline a heading or open a front matter, 70 underscores are noise."""
-    return "***"
-
-
-class _OwnRenderers:
-    """An mdformat extension (its plug-in protocol): renderers that replace those of the same name."""
-
-    RENDERERS: Mapping[str, Any] = {"ordered_list": _ordered_list, "hr": _thematic_break}

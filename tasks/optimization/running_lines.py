@@ -23,8 +23,9 @@ _PAGE_WORD = r"(?:page|seite|página|pagina|pág\.|strona|sida|side|p\.|s\.)"
 _PAGE_NUMBER = re.compile(
     rf"(?:{_PAGE_WORD}\s*)?[-–—]?\s*(\d{{1,4}})\s*(?:(?:/|of|von|de|di|sur|av)\s*\d{{1,4}}\s*)?[-–—]?", re.IGNORECASE
 )
-# Marks of structure (headings, tables, lists, quotes, code) and labels such as "Answer:" are never running lines.
-_STRUCTURE = re.compile(r"[#|>*+`~<-]|\d+[.)]\s")
+# Marks of structure (headings, tables, lists and what is indented below an item, quotes, code) and labels such as
+# "Answer:" are never running lines.
+_STRUCTURE = re.compile(r"[\s#|>*+`~<-]|\d+[.)]\s")
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 
 
@@ -51,19 +52,19 @@ def _page_numbers(blocks: list[str], lowest: int, highest: int) -> set[int]:
 
 
 def _page_number(block: str) -> re.Match[str] | None:
-    return _PAGE_NUMBER.fullmatch(block.strip()) if len(block) <= _MAX_LINE_CHARACTERS else None
+    return _PAGE_NUMBER.fullmatch(block.rstrip()) if len(block) <= _MAX_LINE_CHARACTERS else None
 
 
 def _repeated(blocks: list[str], lowest: int, highest: int) -> set[int]:
     """Return all but the first of each text that stands alone about once per page, never twice in a row."""
-    times = Counter(block.strip() for block in blocks if len(block) <= _MAX_LINE_CHARACTERS)
+    times = Counter(block.rstrip() for block in blocks if len(block) <= _MAX_LINE_CHARACTERS)
     running = {line for line, count in times.items() if lowest <= count <= highest and _may_run(line)}
     gone, seen = set[int](), set[str]()
     for index, block in enumerate(blocks):
-        line = block.strip()
+        line = block.rstrip()
         if line not in running:
             continue
-        if index and blocks[index - 1].strip() == line:
+        if index and blocks[index - 1].rstrip() == line:
             return set()  # a list of equal lines, not pages
         if line in seen:
             gone.add(index)

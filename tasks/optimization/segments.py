@@ -7,6 +7,7 @@ parsed with all of them known.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,7 @@ Kind = Literal["prose", "table", "verbatim"]
 
 # Enough for lists within lists within quotes; the parser silently drops deeper nesting.
 MAX_NESTING = 60
+_NOTE = re.compile(r" {0,3}\[\^[^\]\s]+\]:")
 _LISTS = frozenset({"bullet_list_open", "ordered_list_open"})
 
 
@@ -59,13 +61,33 @@ def cut(text: str) -> Segments:
         start, end = group[0].start, group[-1].end
         pieces += _verbatim(lines[at:start])  # lines that no block covers are definitions
         piece = "\n".join(lines[start:end]).strip("\n")
-        kind: Kind = "table" if group[0].type == "table_open" else "prose"
-        if piece.lstrip(" ").startswith("[^"):  # footnotes: the formatter does not know them and would escape them
-            kind = "verbatim"
+        kind = "verbatim" if _continues_note(group[0], lines) else _kind(group, piece)
         pieces.append(Segment(piece.rstrip(), kind, sum(block.tokens for block in group)))
         at = end
     pieces += _verbatim(lines[at:])
     return Segments(tuple(piece for piece in pieces if piece.text.strip()), env.get("references", {}))
+
+
+def _kind(group: list[_Block], piece: str) -> Kind:
+    if _NOTE.match(piece):  # the formatter does not know footnotes, and would escape them
+        return "verbatim"
+    if group[0].type == "table_open":
+        return "table"
+    # The formatter has headings on one line only, and a line's end may part two numbers.
+    is_long = group[0].type == "heading_open" and piece.count("\n") > 1
+    return "verbatim" if is_long else "prose"
+
+
+def _continues_note(block: _Block, lines: list[str]) -> bool:
+    """Return whether a block that looks like indented code is a further paragraph of a footnote."""
+    if block.type != "code_block":
+        return False
+    at = block.start - 1
+    while at > 0 and not lines[at].strip():
+        at -= 1
+    while at > 0 and lines[at - 1].strip():
+        at -= 1
+    return at >= 0 and _NOTE.match(lines[at]) is not None
 
 
 def _blocks(tokens: list[Token]) -> list[_Block]:

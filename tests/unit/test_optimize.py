@@ -39,7 +39,7 @@ def test_the_header_is_kept_byte_for_byte(improve: Any) -> None:
     ("before", "after"),
     [
         ("Title\n=====\n\ntext\n", "# Title\n\ntext\n"),
-        ("*   a\n*   b\n", "- a\n- b\n"),
+        ("*   a\n*   b\n", "* a\n* b\n"),
         ("1. a\n1. b\n1. c\n", "1. a\n2. b\n3. c\n"),
         ("1999. a\n2005. b\n", "1999. a\n2005. b\n"),
         ("9. a\n10. b\n11. c\n", "9. a\n10. b\n11. c\n"),
@@ -54,6 +54,17 @@ def test_the_header_is_kept_byte_for_byte(improve: Any) -> None:
         ("<div>\n\n*x*\n\n</div>\n", None),
         ("- a\n\n* b\n", None),
         ("snake_case 2*3*4 [link](http://a.b/c_d)\n", None),
+        ("+ 3 % in the north\n+ 4 % in the south\n", None),
+        ("* a\n  + b\n  + c\n", None),
+        ("31    520 kg\t410 kg *a*  b\n", None),
+        ("Inline $x_{i}^{*}$ and \\(a_b\\), price $5 to $9.\n", None),
+        ("$$\na &= b \\\\\n+ c\n= d\n$$\n", None),
+        ("- a $\\frac{a_1}{b_2}$\n  $$x_1$$\n", None),
+        ("| a | b |\n| --- | --- |\n| $x_{1}*y$ | 2   3 |\n", None),
+        ("\\$x_1\\$ is no formula, 10\\^3\\^ not raised\n", None),
+        ("[^1]: First of two paragraphs\n\n    *Second* paragraph\n\n    - with a list\n", None),
+        ("[^1]: Word\n\n    and a paragraph\n", None),
+        ("31\n520 kg\n===\n", None),
     ],
 )
 def test_normal_form(improve: Any, before: str, after: str | None) -> None:
@@ -73,6 +84,14 @@ def test_normal_form(improve: Any, before: str, after: str | None) -> None:
 )
 def test_wrong_decodings_are_repaired_and_spelling_is_not_touched(improve: Any, before: str, after: str) -> None:
     assert text_of(improve(before)) == after
+
+
+def test_plain_text_has_its_form_from_stage_1(improve: Any) -> None:
+    text = "Title\n\\=====\ninformation infor-\nmation __x__\n\n```text\n31   520\n```\n"
+    header = HEADER.replace("type: pdf", "type: txt")
+    output = improve(f"{header}{text}schÃ¶n\n")
+    assert text_of(output) == f"{header}{text}schön\n"
+    assert output.warnings == ()
 
 
 def test_repairs_can_be_switched_off(improve: Any) -> None:
@@ -144,7 +163,7 @@ def test_what_may_be_content_stays(improve: Any, text: str) -> None:
 def test_a_piece_that_would_lose_words_stays_as_it_was(improve: Any) -> None:
     quote = "> [b]: http://lost.example\n> [b] text"  # the formatter drops definitions inside of quotes
     output = improve(f"Title\n=====\n\n{quote}\n\n*  list\n")
-    assert text_of(output) == f"# Title\n\n{quote}\n\n- list\n"
+    assert text_of(output) == f"# Title\n\n{quote}\n\n* list\n"
     assert output.metadata["guard"] == "kept-original"
     assert output.metadata["words_before"] == output.metadata["words_after"]
     assert output.metadata["pieces"] == 3

@@ -24,6 +24,22 @@ _FRAGMENTS = [
     *("\\# no\n", "infor-\nmation\n", "information infor- mation\n", "schÃ¶n\n", "a\u00adb \u200b\n", "\t- tab\n"),
     *("- [ ] t\n", "- [x] u\n", "http://a.b/c_d\n", "<http://x.y>\n", "#\n", "-\n", "1.\n", ">\n", "``` a`b\n"),
     *("`code` ``c`d``\n", "*  *\n", "__a__b\n", "~~s~~\n", "日本語\n", "- \n\n  x\n", "e\u0301\n", "a\tb\n", "|\n"),
+    *(
+        "+ 3 %\n",
+        "31    520 kg\n",
+        "$x_{i}^{*}$ costs $5 to $6\n",
+        "$$\na\n+ b\n$$\n",
+        "\\$x_1\\$ \\(a_b\\)\n",
+        "± 5 – -3\n",
+    ),
+    *(
+        "[^2]: note\n\n    more *x*\n",
+        "10^3^ H~2~O\n",
+        "a\n10\n20\n",
+        "| $|x|$ | b |\n|--|--|\n",
+        "* \\* x\n",
+        "x  ~~y  z~~\n",
+    ),
     *("Page 1\n\n", "Page 2\n\n", "Page 3\n\n", "ACME\n\n", "\x0c", "<a\n", "\\\n", "  \n", "_ _\n", "\u2028"),
 ]
 _MARKDOWN = st.one_of(
@@ -55,11 +71,16 @@ def test_formatting_loses_no_word(body: str) -> None:
 
 @_QUICK
 @given(
-    body=st.lists(st.sampled_from([f for f in _FRAGMENTS if not re.search("[\x0c\u2028]", f)]), max_size=14).map(
-        "".join
-    )
+    body=st.lists(
+        st.sampled_from([f for f in _FRAGMENTS if not re.search(r"[\x0c\u2028]|\$[$|]", f)]), max_size=14
+    ).map("".join)
 )
 def test_formatting_keeps_the_meaning(body: str) -> None:
     html = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     before, after = html.render(body), html.render(format_markdown(body).text)
-    assert re.sub(r"\s+", "", before) == re.sub(r"\s+", "", after)
+    assert _trimmed(after) == _trimmed(before)
+
+
+def _trimmed(html: str) -> str:
+    """Return *html* without what nobody sees at the end of a piece: blanks, and empty lines of an open code block."""
+    return re.sub(r"\s+</code>", "</code>", re.sub(r" +$", "", html, flags=re.MULTILINE))
