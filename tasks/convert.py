@@ -113,6 +113,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.notebook import read_notebook
 
         return read_notebook(path, file_type, shown)
+    if file_type.extension == "rtf":
+        from tasks.conversion.rtf.reader import read_rtf
+
+        return read_rtf(path, file_type, shown)
     if file_type.extension == "odt":
         from tasks.conversion.opendocument.text_document import read_text_document
 
