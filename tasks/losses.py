@@ -56,19 +56,27 @@ def losses(counts: Counter[str]) -> tuple[str, ...]:
     return tuple(text for kind in _WORDS for text in loss(kind, counts[kind]))
 
 
+def counted(warnings: Iterable[str]) -> tuple[Counter[str], tuple[str, ...]]:
+    """Return how many things of each kind *warnings* name, and the warnings that count nothing."""
+    counts: Counter[str] = Counter()
+    others: list[str] = []
+    for warning in warnings:
+        found = _COUNTED.fullmatch(warning)
+        if found and found[2] in _KIND_OF:
+            counts[_KIND_OF[found[2]]] += int(found[1])
+        else:
+            others.append(warning)
+    return counts, tuple(others)
+
+
 def summary(warnings: Iterable[str]) -> str:
     """Return all *warnings* as one line: "3 warnings: 2 comments left out, 1 chart without values"; empty for none.
 
     Equal kinds are added up, the most frequent first. A warning that counts nothing is one. At most ten parts are
     listed, each cut at 200 characters.
     """
-    counts: Counter[str] = Counter()
-    for warning in warnings:
-        counted = _COUNTED.fullmatch(warning)
-        if counted and counted[2] in _KIND_OF:
-            counts[_KIND_OF[counted[2]]] += int(counted[1])
-        else:
-            counts[warning] += 1
+    counts, others = counted(warnings)
+    counts.update(others)
     if not counts:
         return ""
     total = counts.total()

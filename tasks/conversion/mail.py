@@ -23,7 +23,7 @@ from tasks.conversion.mail_text import READABLE, decoded, read_text
 from tasks.conversion.mail_versions import Version, joined, words_of
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import Reading, clean_text
-from tasks.losses import losses
+from tasks.losses import counted, losses
 
 CONVERTER = "waybill-mail 2"
 
@@ -136,7 +136,9 @@ class _MailReader:
 
     def _add_text(self, part: Message, kind: str, found: _Content) -> None:
         text = read_text(part, kind, self._path, self._shown, self._exclude_selectors)
-        self._lost["image"] += text.images
+        lost, warnings = counted(text.warnings)
+        self._lost += Counter({**lost, "image": text.images})
+        self._warnings += warnings
         self._shown_parts |= text.pictures
         found.blocks.append(text.markdown)
         found.words |= text.words

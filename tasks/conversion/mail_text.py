@@ -51,7 +51,7 @@ _NAME_OF_PICTURE = re.compile(
 _IMAGE_DATA = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?data:", re.IGNORECASE)
 _SHOWN_PART = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?cid:([^\"'\s>]{1,500})", re.IGNORECASE)
 _ENRICHED_PARAMETER = re.compile(r"<param>.{0,1000}?</param>", re.IGNORECASE | re.DOTALL)
-_ENRICHED_COMMAND = re.compile(r"<(?!<)/?[A-Za-z0-9-]{1,60}>")
+_ENRICHED_COMMAND = re.compile(r"(?<!<)<(?!<)/?[A-Za-z0-9-]{1,60}>")
 _LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
 
 
@@ -59,7 +59,8 @@ _LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
 class PartText:
     """A text part: its Markdown, the words that stand in it, the names of files inside, the pictures inside.
 
-    *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself.
+    *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself. *warnings* are
+    about everything else of the page.
     """
 
     markdown: str
@@ -67,6 +68,7 @@ class PartText:
     files: tuple[str, ...] = field(default=())
     pictures: frozenset[str] = frozenset()
     images: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
@@ -115,14 +117,16 @@ def _page(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -
     from tasks.conversion.web_page import html_to_markdown
 
     try:
-        body = html_to_markdown(text, path, shown, exclude_selectors).body
+        reading = html_to_markdown(text, path, shown, exclude_selectors)
+        body, warnings = reading.body, reading.warnings
     except WaybillError:
-        body = ""  # another version may be readable, and headers and attachments are useful
+        body, warnings = "", ()  # another version may be readable, and headers and attachments are useful
     return PartText(
         markdown=_INNER_IMAGE.sub(_description, body).strip("\n"),
         words=words_of_page(text),
         pictures=frozenset(found[1] for found in _SHOWN_PART.finditer(text)),
         images=len(_IMAGE_DATA.findall(text)),
+        warnings=warnings,
     )
 
 

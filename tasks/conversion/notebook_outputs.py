@@ -18,6 +18,7 @@ from blocks.errors import WaybillError
 from tasks.conversion.markdown_piece import closed
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import clean_text, single_line
+from tasks.losses import counted
 
 # A page of a log has 5 kB. More than this of one output is a loop that printed, and would hide the document.
 _MAX_OUTPUT_CHARACTERS = 1 << 20
@@ -65,10 +66,12 @@ class Outputs:
         self._shown = shown
         self._lost = lost
         self._cut = 0
+        self._others: list[str] = []
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a warning if outputs were cut."""
-        return (f"outputs longer than {_MAX_OUTPUT_CHARACTERS} characters were cut",) if self._cut else ()
+        """Return the warnings that count nothing: of HTML, and that outputs were cut."""
+        cut = (f"outputs longer than {_MAX_OUTPUT_CHARACTERS} characters were cut",) if self._cut else ()
+        return (*dict.fromkeys(self._others), *cut)
 
     def blocks(self, outputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         """Yield the Markdown of a cell's outputs. Texts that were printed one after the other are one block."""
@@ -95,10 +98,15 @@ class Outputs:
         if len(text) > _MAX_HTML_CHARACTERS:
             return ""
         try:
-            body = html_to_markdown(text, self._path, self._shown, ()).body
+            reading = html_to_markdown(text, self._path, self._shown, ())
         except WaybillError:
             return ""
-        return body.strip("\n") if _WORD.search(_IMAGE.sub("", body)) else ""
+        if not _WORD.search(_IMAGE.sub("", reading.body)):
+            return ""
+        lost, others = counted(reading.warnings)
+        self._lost.update(lost)
+        self._others += others
+        return reading.body.strip("\n")
 
     def _printed(self, text: str) -> str:
         """Return printed text in a code block, as a terminal leaves it: a line that was overwritten is gone."""
@@ -131,7 +139,6 @@ class Outputs:
         if page and (_TABLE.search(page) or not latex):
             converted = self.html(page)
             if converted:
-                self._lost["image"] += len(_PICTURE.findall(page))
                 return converted
         if latex.strip():
             return _formula(clean_text(latex))
