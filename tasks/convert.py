@@ -7,6 +7,7 @@ document, one without text and one with a password each have an error of their o
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from pydantic import Field, field_validator
 
@@ -117,6 +118,8 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.rtf.reader import read_rtf
 
         return read_rtf(path, file_type, shown)
+    if file_type.family == "book":
+        return _read_book(path, file_type, shown)
     if file_type.extension == "odt":
         from tasks.conversion.opendocument.text_document import read_text_document
 
@@ -132,6 +135,16 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
     from tasks.conversion.xberg_reader import extract
 
     return extract(path, file_type, shown)
+
+
+def _read_book(path: Path, file_type: FileType, shown: str) -> Reading:
+    if file_type.extension == "fb2":
+        from tasks.conversion.book.fiction_book import read_fiction_book
+
+        return read_fiction_book(path, file_type, shown)
+    from tasks.conversion.book.epub import read_epub
+
+    return read_epub(path, file_type, shown)
 
 
 def _without_text(file_type: FileType, shown: str) -> EmptyDocument | NoText:

@@ -9,6 +9,7 @@ from tasks.conversion.html.inline import Piece, collapse
 from tasks.conversion.html.tree import Element
 from tasks.conversion.markdown_writer import Run, escape
 from tasks.conversion.markdown_writer import inline as written
+from tasks.conversion.pictures import description
 
 if TYPE_CHECKING:
     from tasks.conversion.html.writer import Writer
@@ -17,15 +18,16 @@ _DECORATION_PIXELS = frozenset({"0", "1", "2", "3"})
 
 
 def image(writer: Writer, element: Element, pieces: list[Piece], style: int) -> None:
-    text = element.get("alt")
+    """Add what is said of an image, with its address where it has one outside of the document."""
+    alternative = element.get("alt")
+    text = description(alternative or element.get("aria-label") or element.get("title"))
     address = (element.get("src") or "").strip()
-    if text is None:
-        text = element.get("title") or element.get("aria-label")
+    if not text:
+        # An empty alternative says that the image means nothing, and so does its size.
         small = element.get("width") in _DECORATION_PIXELS or element.get("height") in _DECORATION_PIXELS
-        writer.lost["image"] += text is None and not small
-    described = escape(collapse(text or "").strip())
-    if not described:
+        writer.lost["image"] += alternative != "" and not small
         return
+    described = escape(text)
     if "emoji" in (element.get("class") or "") or not address or address.lower().startswith(("data:", "cid:", "blob:")):
         pieces.append(Piece(described, raw=True))
     else:

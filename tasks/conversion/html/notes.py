@@ -103,7 +103,7 @@ def _is_mark(link: Element) -> bool:
 
 
 def _words_of(element: Element) -> str:
-    return " ".join(element.get(name) or "" for name in ("role", "epub:type", "class", "style", "rel"))
+    return " ".join(element.get(name) or "" for name in ("role", "epub-type", "class", "style", "rel"))
 
 
 def _says_so(link: Element) -> bool:

@@ -35,18 +35,20 @@ def write_page(page: bytes, exclude_selectors: Sequence[str]) -> Written:
     """Return a UTF-8 *page* as Markdown."""
     deepest = depth(page)
     root = parse(without_nesting(page) if deepest > MAX_PARSED_DEPTH else page)
-    if root is None:
-        return Written("", ())
+    return Written("", ()) if root is None else write_tree(root, exclude_selectors, deepest)
+
+
+def write_tree(root: Element, exclude_selectors: Sequence[str] = (), deepest: int = 0) -> Written:
+    """Return *root* as Markdown. The tree is changed. *deepest* is how deep it was, if more than it is now."""
     deepest = max(deepest if deepest > MAX_PARSED_DEPTH else 0, flatten_below(root, MAX_DEPTH))
-    written = write(root, exclude_selectors)
+    written = _write(root, exclude_selectors)
     if deepest <= MAX_DEPTH:
         return written
     warning = f"the page is nested {deepest} levels deep; below level {MAX_DEPTH} only its text was kept"
     return Written(written.markdown, (*written.warnings, warning))
 
 
-def write(root: Element, exclude_selectors: Sequence[str] = ()) -> Written:
-    """Return *root*, which is nested at most `MAX_DEPTH` deep, as Markdown. The tree is changed."""
+def _write(root: Element, exclude_selectors: Sequence[str]) -> Written:
     lost: Counter[str] = Counter()
     base = next((one.get("href") for one in root.iter("base") if one.get("href")), "")
     find_formulas(root, lost)

@@ -21,8 +21,9 @@ Element: TypeAlias = Any
 MAX_DEPTH = 256
 
 _NEVER_TEXT = ("script", "style", "noscript", "template", "head", "datalist")
-# Elements without words of the page: links to edit a section, numbers of lines of code.
+# Elements without words of the page: numbers of printed pages and of lines of code, links to edit a section.
 _MACHINERY = (
+    "//span[contains(@class, 'pagenum') or contains(@class, 'pageno')] | "
     "//*[contains(@class, 'mw-editsection') or self::td[contains(@class, 'linenos') or contains(@class, 'gutter')]]"
 )
 # The same parts of a page as older pages name them (WAI-ARIA 1.2).
@@ -41,7 +42,8 @@ _XHTML = re.compile(
 _EPUB_TYPE = "{http://www.idpf.org/2007/ops}type"
 
 
-_SAFE = {"resolve_entities": False, "no_network": True, "load_dtd": False}
+# No entity of a document type is resolved, and nothing is fetched.
+SAFE_PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False}
 _MAYBE_HIDDEN = (
     "//*[@hidden or @aria-hidden='true' or self::dialog[not(@open)]"
     " or contains(@style, 'none') or contains(@style, 'hid')]"
@@ -56,7 +58,7 @@ def parse(page: bytes) -> Element | None:
             return root
     parser = etree.HTMLParser(encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True)
     try:
-        return _named(etree.fromstring(page, parser))
+        return named(etree.fromstring(page, parser))
     except (etree.LxmlError, ValueError):
         return None
 
@@ -67,24 +69,24 @@ def parse_xhtml(page: bytes) -> Element | None:
     Entities of a document type are not resolved, and the names of HTML's own stand for their characters.
     """
     page = _NAMED_ENTITY.sub(lambda found: unescape(f"&{found[1].decode()}").encode(), page)
-    parser = etree.XMLParser(**_SAFE, recover=True, huge_tree=True, remove_comments=True, remove_pis=True)
+    parser = etree.XMLParser(**SAFE_PARSER, recover=True, huge_tree=True, remove_comments=True, remove_pis=True)
     try:
         root = etree.fromstring(page, parser)
     except (etree.LxmlError, ValueError):
         return None
-    return None if root is None or parser.error_log.filter_from_fatals() else _named(root)
+    return None if root is None or parser.error_log.filter_from_fatals() else named(root)
 
 
-def _named(root: Element | None) -> Element | None:
-    """Make names plain: ``{http://www.w3.org/1999/xhtml}p`` and ``m:mi`` are ``p`` and ``mi``."""
+def named(root: Element | None) -> Element | None:
+    """Make names plain: that of XHTML's ``p`` is ``p``, ``m:mi`` is ``mi``, and EPUB's type ``epub-type``."""
     if root is None:
         return None
     for element in root.iter(etree.Element):
         tag = element.tag
         if tag[0] == "{" or ":" in tag:
             element.tag = re.split(r"[}:]", tag)[-1] or "span"
-        if _EPUB_TYPE in element.attrib:
-            element.set("epub:type", element.get(_EPUB_TYPE))
+        if kind := element.get(_EPUB_TYPE) or element.get("epub:type"):
+            element.set("epub-type", kind)
     for reference in list(root.iter(etree.Entity)):
         drop(reference)
     return root
