@@ -7,18 +7,22 @@ document, one without text and one with a password each have an error of their o
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, field_validator
 
 from blocks.errors import EmptyDocument, NoText
 from blocks.filetype import FileType, sniff
 from blocks.naming import clean_display_name
-from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
+from tasks.contract import SOURCE, Read, Services, Stage, StageInput, StageOptions, StageOutput
 from tasks.conversion.header import make_header
 from tasks.conversion.language import detect_language
 from tasks.conversion.mail import read_mail
 from tasks.conversion.markdown_source import read_markdown
+from tasks.conversion.ocr.engine import installed
+from tasks.conversion.ocr.pages import Ocr, read_image
 from tasks.conversion.plain_text import read_code, read_plain_text
 from tasks.conversion.reading import Reading
 from tasks.conversion.table import read_table
@@ -52,6 +56,19 @@ class ConvertOptions(StageOptions):
         description="CSV: the character between two cells. Empty: detected.",
     )
 
+    ocr: Literal["auto", "off", "require"] = Field(
+        default="auto",
+        description="PDF pages and images without text: read them by OCR. auto: if the extra `ocr` is installed; "
+        "require: fail if it is not.",
+    )
+    ocr_max_pages: int = Field(
+        default=12,
+        ge=1,
+        le=10_000,
+        description="How many pages of a document are read by OCR, from the first; the others get a warning. "
+        "A page takes 5 to 8 s of `WAYBILL_STAGE_TIMEOUT_SECONDS`.",
+    )
+
     @field_validator("csv_delimiter")
     @classmethod
     def _can_delimit(cls, value: str | None) -> str | None:
@@ -63,14 +80,15 @@ class ConvertOptions(StageOptions):
 def convert(given: StageInput, options: ConvertOptions) -> StageOutput:
     """Convert the document to Markdown. Same bytes, same name and same options give the same Markdown.
 
-    Raises `EmptyDocument`, `NoText`, `EncryptedDocument`, `UnreadableDocument`, `UnsupportedType`, `TooLarge`.
+    Raises `EmptyDocument`, `NoText`, `EncryptedDocument`, `UnreadableDocument`, `UnsupportedType`, `TooLarge`, and
+    `InvalidOptions` where OCR is required and not installed.
     """
     document = given.document
     file_type = sniff(given.first(SOURCE), document.name)
     reading = _read(given, file_type, options)
     characters, words = len(reading.body), sum(1 for _ in _WORD.finditer(reading.body))
     if not words:
-        raise _without_text(file_type, clean_display_name(document.name))
+        raise _without_text(file_type, clean_display_name(document.name), _ocr(options))
     header = make_header(reading, document, file_type, detect_language(reading.body))
     return StageOutput(
         content=header.to_yaml(reading.fields).encode() + reading.body.strip("\n").encode("utf-8", "replace") + b"\n",
@@ -84,6 +102,7 @@ def convert(given: StageInput, options: ConvertOptions) -> StageOutput:
             "words": words,
             "characters": characters,
             "converter": reading.converter,
+            **reading.metadata,
         },
         warnings=reading.warnings,
     )
@@ -109,7 +128,9 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
     if file_type.family == "pdf":
         from tasks.conversion.pdf.reader import read_pdf
 
-        return read_pdf(path, file_type, shown)
+        return read_pdf(path, file_type, shown, _ocr(options))
+    if file_type.family == "image":
+        return read_image(path, file_type, shown, _ocr(options))
     if file_type.family == "notebook":
         from tasks.conversion.notebook import read_notebook
 
@@ -147,16 +168,26 @@ def _read_book(path: Path, file_type: FileType, shown: str) -> Reading:
     return read_epub(path, file_type, shown)
 
 
-def _without_text(file_type: FileType, shown: str) -> EmptyDocument | NoText:
+def _ocr(options: ConvertOptions) -> Ocr:
+    return Ocr(mode=options.ocr, max_pages=options.ocr_max_pages)
+
+
+def _without_text(file_type: FileType, shown: str, ocr: Ocr) -> EmptyDocument | NoText:
     if file_type.family in _KEPT_TEXT:
         return EmptyDocument(f"{shown!r} ({file_type.label}) has no words; check that it is the right file")
     why = {
-        "pdf": "its pages are images; run OCR over it and send the result",
-        "image": "text in images needs OCR; run OCR over it and send the result",
+        "pdf": f"its pages are images, and text in images needs OCR: {ocr.why_not()}",
+        "image": f"text in images needs OCR: {ocr.why_not()}",
         "notebook": "its cells are empty or have only pictures",
         "web": "its text is written by scripts, is in elements that are left out, or is nested too deeply",
     }.get(file_type.family, "it has only images, or nothing at all; scans need OCR")
     return NoText(f"no text was found in {shown!r} ({file_type.label}): {why}")
+
+
+def _identity(options: ConvertOptions, _services: Services) -> Mapping[str, str]:
+    """Installing the extra, or another version of it, makes new outputs where pictures are read."""
+    recogniser = None if options.ocr == "off" else installed()
+    return {"ocr": recogniser} if recogniser else {}
 
 
 CONVERT: Stage[ConvertOptions] = Stage(
@@ -168,4 +199,5 @@ CONVERT: Stage[ConvertOptions] = Stage(
     reads=(Read(any_of=(SOURCE,)),),
     options=ConvertOptions,
     run=convert,
+    identity=_identity,
 )

@@ -26,7 +26,8 @@ class Reading:
     """One document as Markdown, with its own metadata.
 
     `pages` counts pages, slides or sheets and is None where there are none. `created` is a date as the document writes
-    it. `fields` are further header fields of the document's author. `page_texts` are the pages or slides one by one,
+    it. `fields` are further header fields of the document's author, `metadata` further entries of the output's metadata
+    (small JSON). `page_texts` are the pages or slides one by one,
     where they were requested.
     """
 
@@ -39,6 +40,7 @@ class Reading:
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     warnings: tuple[str, ...] = ()
     page_texts: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def clean_text(text: str) -> str:

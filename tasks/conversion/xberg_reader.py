@@ -141,7 +141,6 @@ def _warnings(document: xberg.ExtractedDocument) -> tuple[str, ...]:
     pdf = document.metadata.format.pdf if document.metadata.format else None
     if pdf is not None:
         warnings += [
-            *_page_warning(pdf.scanned_pages, "look like scans; their text may be missing or incomplete without OCR"),
             *_page_warning(pdf.fabricated_text_pages, "have fonts without a character map; their text may be wrong"),
             *_page_warning(pdf.implausible_text_pages, "do not look like any language; their text may be wrong"),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.pdf.line_ends import LineEnd, LineEnds, words_of
+from tasks.conversion.line_ends import LineEnd, LineEnds, words_of
 
 _KNOWN = frozenset("information nonstop stop supporting self long term toronto transportation".split())  # noqa: SIM905
 

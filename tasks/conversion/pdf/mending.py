@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from tasks.conversion.line_ends import LineEnd, LineEnds, english_words, words_of
 from tasks.conversion.markdown_writer import Notes, Run, escape, inline
-from tasks.conversion.pdf.line_ends import LineEnd, LineEnds, english_words, words_of
+from tasks.conversion.ocr.pages import ReadPage
 from tasks.conversion.pdf.page_signs import Foot, PageSigns, Place, Shifted
 from tasks.conversion.pdf.placement import Condensed, Edits, condense
 
@@ -27,6 +28,33 @@ def mended(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str] =
     markdown = _with_line_ends(markdown, pages)
     markdown = _with_whole_addresses(markdown, addresses)
     return _with_notes(_with_shifted(markdown, pages), pages)
+
+
+def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPage]) -> str:
+    """Return *markdown* with the text of pages that were read by OCR, each after the page before it."""
+    if not read:
+        return markdown
+    condensed = Condensed(markdown)
+    at = {page.number: _end_of_page(condensed, pages, page.number - 1) for page in read}
+    parts: list[str] = []
+    start = 0
+    for page in read:
+        end = max(start, at[page.number])
+        parts += (markdown[start:end].strip("\n"), page.marked())
+        start = end
+    return "\n\n".join(part for part in (*parts, markdown[start:].strip("\n")) if part) + "\n"
+
+
+def _end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -> int:
+    """Return where the paragraph ends that the text of page *number* or of one before it ends with; 0 if none does."""
+    for page in reversed(pages[:number]):
+        if page.is_scan:
+            continue
+        piece = condensed.last(page.text)
+        if piece is not None:
+            end = condensed.markdown.find("\n\n", piece)
+            return len(condensed.markdown) if end < 0 else end
+    return 0
 
 
 def _with_line_ends(markdown: str, pages: Sequence[PageSigns]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pypdfium2.raw as _raw  # pyright: ignore[reportMissingTypeStubs]
 
-from tasks.conversion.pdf.line_ends import LineEnd
+from tasks.conversion.line_ends import LineEnd
 
 raw: Any = _raw
 
@@ -30,6 +30,13 @@ _BLANK_GAP = 0.12
 _MOST_SIGNS = 12
 _RAISED = re.compile(r"[+\-−–]?\w{1,6}(?:[,;–-]\w{1,4}){0,4}[+\-−–]?|[+\-−]")
 _BROKEN = (0x0D, 0x0A)
+# A page number or a stamp on a scan, and no more.
+_MOST_SCAN_TEXT = 60
+_SCAN_SHARE = 0.7
+# Without any text, a smaller picture or many shapes may be it.
+_PICTURE_SHARE = 0.1
+_LETTERS_AS_SHAPES = 30
+_MOST_OBJECTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +71,10 @@ class Foot:
 
 @dataclass(slots=True)
 class PageSigns:
-    """What one page says about its text. `text` is in the order of the file."""
+    """What one page says about its text, in the order of the file. `is_scan` says that a picture is the page."""
 
     text: str
+    is_scan: bool = False
     ends: list[tuple[LineEnd, Place]] = field(default_factory=list[tuple[LineEnd, Place]])
     shifted: list[Shifted] = field(default_factory=list[Shifted])
     feet: list[Foot] = field(default_factory=list[Foot])
@@ -87,7 +95,7 @@ class _Run:
 def page_signs(page: Any, text_page: Any) -> PageSigns:
     """Return the signs of a page."""
     text: str = text_page.get_text_range()
-    signs = PageSigns(text)
+    signs = PageSigns(text, _is_scan(page, text))
     for match in _LINE_END.finditer(text):
         sign = match[2] or "-"
         place = Place(_context_before(text, match.end(1)), text[match.end() : match.end() + _CONTEXT])
@@ -95,6 +103,29 @@ def page_signs(page: Any, text_page: Any) -> PageSigns:
     if _has_shifted_objects(page):
         _add_shifted(signs, text_page)
     return signs
+
+
+def _is_scan(page: Any, text: str) -> bool:
+    """Return whether a page has no text, or little on a picture that covers it. Letters may be drawn as shapes, too."""
+    signs = sum(map(str.isalnum, text)) if len(text) < _MOST_SCAN_TEXT else _MOST_SCAN_TEXT
+    if signs >= _MOST_SCAN_TEXT:
+        return False
+    count = raw.FPDFPage_CountObjects(page.raw)
+    if not signs and count >= _LETTERS_AS_SHAPES:
+        return True
+    width, height = page.get_size()
+    least = _SCAN_SHARE if signs else _PICTURE_SHARE
+    return any(_share(page, number, width * height) >= least for number in range(min(count, _MOST_OBJECTS)))
+
+
+def _share(page: Any, number: int, area: float) -> float:
+    """Return which share of the page an object covers, if it is an image."""
+    piece = raw.FPDFPage_GetObject(page.raw, number)
+    if raw.FPDFPageObj_GetType(piece) != raw.FPDF_PAGEOBJ_IMAGE or not area:
+        return 0.0
+    left, bottom, right, top = c_float(), c_float(), c_float(), c_float()
+    raw.FPDFPageObj_GetBounds(piece, left, bottom, right, top)
+    return (right.value - left.value) * (top.value - bottom.value) / area
 
 
 def _context_before(text: str, end: int) -> str:

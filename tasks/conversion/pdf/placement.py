@@ -59,6 +59,15 @@ class Condensed:
         self._last = at
         return at
 
+    def last(self, text: str) -> int | None:
+        """Return the position after the end of *text*, by as much of it as is in one place; None without one."""
+        wanted = condense(text)
+        for size in _CONTEXTS:
+            at = self.text.rfind(wanted[-size:]) if wanted else -1
+            if at >= 0:
+                return self._positions[at + len(wanted[-size:]) - 1] + 1
+        return None
+
     def whole(self, text: str) -> tuple[int, int] | None:
         """Return the piece of the Markdown that is *text*, not the end of a word. None where there is not one."""
         wanted = condense(text)

@@ -15,26 +15,52 @@ from typing import Any
 import pypdfium2 as _pdfium  # pyright: ignore[reportMissingTypeStubs]
 
 from blocks.filetype import FileType
-from tasks.conversion.pdf.mending import mended
+from tasks.conversion.ocr.engine import MOST_PIXELS, installed
+from tasks.conversion.ocr.pages import Ocr, ReadPage, read_page, summary, warnings
+from tasks.conversion.pdf.mending import mended, with_pages
 from tasks.conversion.pdf.page_signs import PageSigns, Shifted, baseline, page_signs, raw
 from tasks.conversion.reading import Reading
 from tasks.conversion.xberg_reader import extract
 
 pdfium: Any = _pdfium
 
+# More shows nothing that print of 6 points and more needs.
+_DOTS_PER_INCH = 300
+
 # Readers look for the marker in the last 1,024 bytes (implementation note 18); some producers append padding.
 _PDF_END_BYTES = 2048
 
 
-def read_pdf(path: Path, file_type: FileType, shown: str) -> Reading:
-    """Return the document's text. Raises what `xberg_reader.extract` raises."""
+def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
+    """Return the document's text. Raises what `xberg_reader.extract` raises, and what `Ocr.is_used` does."""
     pages, levelled = _signs(path)
     reading = extract(path, file_type, shown, data=levelled)
+    read, unread = _read_scans(path, pages, shown, ocr)
+    found = [page for page in read if page.markdown]
     return replace(
         reading,
-        body=mended(reading.body, pages),
-        warnings=(*_early_end(path), *reading.warnings),
+        body=with_pages(mended(reading.body, pages), pages, found),
+        converter=f"{reading.converter}, {installed()}" if found else reading.converter,
+        warnings=(*_early_end(path), *reading.warnings, *warnings(read, len(unread))),
+        metadata=summary(found) | ({"scanned_pages": unread} if unread else {}),
     )
+
+
+def _read_scans(path: Path, pages: Sequence[PageSigns], shown: str, ocr: Ocr) -> tuple[list[ReadPage], list[int]]:
+    """Return the scanned pages that were read, and the numbers of those that were not."""
+    scans = [number for number, page in enumerate(pages, 1) if page.is_scan]
+    if not scans or not ocr.is_used(shown):
+        return [], scans
+    wanted = scans[: ocr.max_pages]
+    with pdfium.PdfDocument(path) as document:
+        read = [read_page(number, _picture(document[number - 1])) for number in wanted]
+    return read, scans[ocr.max_pages :]
+
+
+def _picture(page: Any) -> Any:
+    width, height = page.get_size()
+    scale = min(_DOTS_PER_INCH / 72, MOST_PIXELS / max(width, height, 1))
+    return page.render(scale=scale, rev_byteorder=False).to_numpy()[:, :, :3]
 
 
 def _early_end(path: Path) -> tuple[str, ...]:
