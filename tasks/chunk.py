@@ -15,11 +15,12 @@ import orjson
 from pydantic import Field, model_validator
 
 from blocks.embedding import DIMENSIONS, EMBEDDING_MODEL
+from blocks.embedding.scripts import is_unspaced
 from blocks.errors import EmptyDocument, UnreadableDocument
 from tasks.chunking.chunks import Chunk, Tokenizer, chunks, contexts
 from tasks.chunking.front_matter import FrontMatter, read_front_matter
 from tasks.chunking.packing import Limits
-from tasks.chunking.summary import summarise
+from tasks.chunking.summary import READ_CHARACTERS, summarise
 from tasks.contract import DocumentInfo, Read, Services, Stage, StageInput, StageOptions, StageOutput
 
 SCHEMA = "waybill.chunks/1"
@@ -31,6 +32,8 @@ EMBEDDED_MAX_TOKENS = 254
 ID_HEX_DIGITS = 32
 # The int8 model's own error is a hundred times larger than the rounding, and the file is a third smaller.
 EMBEDDING_DECIMALS = 6
+
+_UNKNOWN_SCRIPT = "the embedding model does not know the script of this document, so search by meaning will not find it"
 
 
 class ChunkOptions(StageOptions):
@@ -100,7 +103,12 @@ def run(given: StageInput, options: ChunkOptions) -> StageOutput:
         "chunks": _records(made, above, given.document.sha256, vectors),
     }
     metadata = {"chunks": len(made), "tokens": tokens, "embedding_model": content["embedding_model"]}
-    return StageOutput(content=orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), metadata=metadata)
+    unknown = options.embeddings and is_unspaced(text[header.body_start :][:READ_CHARACTERS])
+    return StageOutput(
+        content=orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
+        metadata=metadata,
+        warnings=(_UNKNOWN_SCRIPT,) if unknown else (),
+    )
 
 
 def _embed(made: Sequence[Chunk], above: Sequence[str], services: Services) -> Any:
@@ -138,6 +146,8 @@ def _records(made: Sequence[Chunk], above: Sequence[str], document_sha256: str, 
             "heading_path": chunk.heading_path,
             "context": above[ordinal],
         }
+        if chunk.inside:
+            record["inside"] = chunk.inside
         records.append(record if vectors is None else {**record, "embedding": vectors[ordinal]})
     return records
 

@@ -154,8 +154,10 @@ def _sample(chunks: Sequence[Passage]) -> str:
     size = sum(len(chunk.text) for chunk in chunks)
     step = max(1, -(-size // MAX_TEXT_CHARACTERS))
     sampled = chunks[::step]
-    prose = [plain_text(chunk.text[start:end]) for chunk in sampled for start, end in prose_spans(chunk.text)]
-    rows = (row for chunk in sampled for row in table_rows(chunk.text, chunk.table_header))
+    prose = [
+        plain_text(chunk.text[start:end]) for chunk in sampled for start, end in prose_spans(chunk.text, chunk.inside)
+    ]
+    rows = (row for chunk in sampled for row in table_rows(chunk.text, chunk.table_header, chunk.inside))
     return "\n".join(prose) or "\n".join("; ".join(value for _, value in row.cells) for row in rows)
 
 

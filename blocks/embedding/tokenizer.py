@@ -13,6 +13,7 @@ from functools import lru_cache
 from tokenizers import Tokenizer
 
 from blocks.embedding.model import package_folder
+from blocks.embedding.scripts import unspaced_characters
 
 # The model reads 256 positions (sentence_bert_config.json), of which [CLS] and [SEP] take two.
 MAX_POSITIONS = 256
@@ -21,6 +22,8 @@ MAX_TOKENS = MAX_POSITIONS - SPECIAL_TOKENS
 
 # Encodings are large objects (about 150 bytes a token), so long lists are counted in slices.
 SLICE_TEXTS = 512
+# What a token has in other languages.
+CHARACTERS_PER_UNKNOWN_TOKEN = 4
 
 
 @lru_cache(maxsize=1)
@@ -35,12 +38,19 @@ def _tokenizer() -> Tokenizer:
 
 
 def count_tokens(texts: Sequence[str]) -> list[int]:
-    """Return the tokens of each text, without the two special ones. A word over 100 characters counts as one."""
+    """Return the tokens of each text, without the two special ones. A word over 100 characters counts as one.
+
+    In scripts without blanks, of which whole clauses are one unknown token, every four characters count as one.
+    """
     tokenizer = _tokenizer()
     counts: list[int] = []
     for start in range(0, len(texts), SLICE_TEXTS):
         part = [encodable(text) for text in texts[start : start + SLICE_TEXTS]]
-        counts.extend(len(encoding) for encoding in tokenizer.encode_batch_fast(part, add_special_tokens=False))
+        encodings = tokenizer.encode_batch_fast(part, add_special_tokens=False)
+        counts.extend(
+            len(encoding) + unspaced_characters(text) // CHARACTERS_PER_UNKNOWN_TOKEN
+            for text, encoding in zip(part, encodings, strict=True)
+        )
     return counts
 
 

@@ -6,6 +6,7 @@ A chunk's text is counted as a whole, not as the sum of its pieces, and is cut a
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +14,7 @@ from itertools import islice
 from tasks.chunking.packing import Draft, Limits, pack, trimmed
 from tasks.chunking.pieces import MAX_CHARACTERS_PER_TOKEN, CountTokens, Cutter, Span, weigh
 from tasks.text.prose import plain_text
+from tasks.text.scanner import scan_blocks
 
 # The tokenizer counts a batch several times faster than one text after another.
 BATCH_DRAFTS = 128
@@ -37,7 +39,7 @@ Counted = tuple[Draft, int]
 class Chunk:
     """Characters ``[start, end)`` of the document. `above` are the headings in force that are not in the text.
 
-    `table_header` is the header row of the table that the text begins in the middle of.
+    `table_header` is the header row of the table, `inside` the opening line of the code block that it begins inside.
     """
 
     start: int
@@ -47,10 +49,12 @@ class Chunk:
     heading_path: tuple[str, ...]
     above: tuple[str, ...]
     table_header: str
+    inside: str = ""
 
 
 def chunks(text: str, body_start: int, limits: Limits, tokenizer: Tokenizer) -> Iterator[Chunk]:
     """Yield the chunks of *text* in order, each with ``text[start:end]`` as text and at most `limits.most` tokens."""
+    fences = Fences(text, body_start)
     exact = _exact(text, pack(text, body_start, limits, Cutter(text, tokenizer.count)), limits.most, tokenizer)
     for draft, tokens in _with_overlap(text, exact, limits, tokenizer) if limits.overlap else exact:
         yield Chunk(
@@ -61,7 +65,24 @@ def chunks(text: str, body_start: int, limits: Limits, tokenizer: Tokenizer) -> 
             heading_path=tuple(map(plain_text, draft.headings)),
             above=tuple(map(plain_text, draft.above)),
             table_header=draft.table_header,
+            inside=fences.around(draft.start),
         )
+
+
+class Fences:
+    """Where fenced code blocks are in a text, for chunks that begin inside of one."""
+
+    def __init__(self, text: str, body_start: int) -> None:
+        has_any = "```" in text or "~~~" in text
+        blocks = scan_blocks(text, body_start) if has_any else ()
+        self._blocks = [block for block in blocks if block.fence]
+        self._starts = [block.start for block in self._blocks]
+
+    def around(self, place: int) -> str:
+        """Return the opening line of the block that *place* is inside, behind that line's beginning; empty for none."""
+        before = bisect_left(self._starts, place) - 1
+        block = self._blocks[before] if before >= 0 else None
+        return block.fence if block and place < block.end else ""
 
 
 def contexts(made: Sequence[Chunk], title: str, count: CountTokens, room: int) -> list[str]:

@@ -53,6 +53,9 @@ def _prose(text: str) -> Iterator[str]:
     for block in scan_blocks(text):
         if block.kind == "paragraph":
             yield plain_text(text[block.start : block.end])
+        elif block.is_layout:
+            lines = text[block.start : block.end].split("\n")[1:-1]
+            yield from (line for line in lines if "  " not in line and "\t" not in line)
 
 
 def _columns(text: str) -> str:

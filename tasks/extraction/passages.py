@@ -18,6 +18,7 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     """One chunk. `start` is the place of its text in the document; places in `text` count from 0.
 
     `context` is what stands above the text: headings, and the header row of a table that the text continues.
+    `inside` is the opening line of the code block that the text begins inside.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Passage(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
     heading_path: tuple[str, ...] = ()
     context: str = ""
+    inside: str = ""
 
     @property
     def table_header(self) -> str:

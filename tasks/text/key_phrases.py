@@ -3,7 +3,8 @@
 Owns the use of rapid-textrank within its limits: it takes quadratic time on monotonous text, joins words across commas
 into phrases that are not in the text, and splits Chinese and Japanese into characters. Only phrases that occur in the
 text are kept. For Japanese, words in Chinese characters and katakana are counted instead, because TextRank takes every
-inflection for a word, and word endings would rank first.
+inflection for a word, and word endings would rank first. For Thai and other scripts without blanks there are none: what
+TextRank takes for words there are torn syllables.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
+
+from blocks.embedding.scripts import is_unspaced
 
 # 3 ms for this much prose, 0.1 s for as much of one repeated word (17 s for 1 MB of it).
 MAX_TEXT_CHARACTERS = 64 * 1024
@@ -43,6 +46,8 @@ def key_phrases(text: str, language: str, limit: int) -> list[KeyPhrase]:
     Languages without a list of stop words are treated as English. Method: SingleRank (Wan and Xiao 2008).
     """
     sample = text[:MAX_TEXT_CHARACTERS]
+    if is_unspaced(sample):
+        return []
     phrases = _japanese(sample, limit) if language == "ja" else _ranked(sample, language, limit)
     best = max((phrase.score for phrase in phrases), default=1.0) or 1.0
     return [KeyPhrase(phrase.text, round(phrase.score / best, 4)) for phrase in phrases]

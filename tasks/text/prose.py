@@ -9,29 +9,119 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from tasks.text.scanner import scan_blocks
+from tasks.text.formulas import DOLLAR_FORMULA
+from tasks.text.scanner import LAYOUT, scan_blocks
 from tasks.text.sentences import Span
 
+_LINE = re.compile(r"[^\r\n]+")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(\w*)")
+# Inside a line: two blanks or a tab, dots that lead to the next cell; in a layout a drawn line too.
+_GAP = r"(?<=\S)(?:[ \u00a0\u3000]{2,}|[ ]*\t[ \t]*)(?=\S)|[ ]?\.{4,}[ ]*|(?: \.){3,}[ ]*"
+_CELL_END = re.compile(_GAP)
+_LAYOUT_CELL_END = re.compile(rf"{_GAP}|[\u2500-\u257f|]+")
 _ITEM = re.compile(r"^[ \t>]*(?:[-+*]|\d{1,9}[.)])[ \t]+(?:\[[ xX]\][ \t]+)?", re.M)
 _QUOTE_SIGN = re.compile(r"^[ \t]{0,3}(?:>[ \t]?)+", re.M)
 _IMAGE_OR_LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()\s]*(?:\s[^()]*)?\)|\[[^\[\]]*\])")
 _AUTOLINK = re.compile(r"<((?:https?|mailto):[^<>\s]*)>")
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--[^<>]*>")
+# CommonMark 6.6; "x<y, z>w" is none.
+_ATTRIBUTE = r"""\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'=<>`]+))?"""
+_TAG = re.compile(rf"</?[A-Za-z][A-Za-z0-9-]*(?:{_ATTRIBUTE})*\s*/?>|<!--[^<>]*>")
 # Signs of emphasis are at the edge of a word; inside one ("snake_case", "2*3") they are text.
-_EMPHASIS = re.compile(r"(?<![\w\\])(?:\*{1,3}|_{1,3}|~~)(?=\S)|(?<=\S)(?<!\\)(?:\*{1,3}|_{1,3}|~~)(?!\w)")
-_CODE = re.compile(r"`+")
+_EMPHASIS = re.compile(r"(?<!\w)(\*{1,3}|_{1,3}|~~)(?=\S)(.{1,400}?)(?<=\S)\1(?!\w)", re.S)
+_CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,400}?)(?<!`)\1(?!`)", re.S)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]:?")
+# As stage 1 writes them: "10^3^", "H~2~O".
+_RAISED = re.compile(r"\^([^\s^]{1,40})\^")
+_LOWERED = re.compile(r"(?<=\w)(?<!~)~([^\s~]{1,40})~(?!~)")
+# Signs that are text (escaped, in code or in a formula) are out of reach in the last private-use plane for a while.
+_SAFE = {sign: 0x10F000 + sign for sign in range(0x21, 0x7F) if not chr(sign).isalnum()}
+_UNSAFE = {safe: sign for sign, safe in _SAFE.items()}
+# Emphasis in emphasis in emphasis.
+_EMPHASIS_LEVELS = 3
 
 
-def prose_spans(text: str) -> Iterator[Span]:
-    """Yield start and end of each piece of running text, in order."""
-    for block in scan_blocks(text):
+def prose_spans(text: str, inside: str = "") -> Iterator[Span]:
+    """Yield start and end of each piece of running text, in order; of a layout, each cell.
+
+    *inside* is the opening line of a code block that *text* begins inside.
+    """
+    for block in scan_blocks(text, inside=inside):
         if block.kind == "list":
             yield from _items(text, block.start, block.end)
-        elif block.kind in ("paragraph", "quote"):
+        elif block.kind == "quote":
+            yield from _quoted(text, block.start, block.end)
+        elif block.kind == "paragraph":
             yield block.start, block.end
+        elif block.is_layout:
+            yield from _lines(text, block.start, block.end, _labelled)
+
+
+def mention_spans(text: str, inside: str = "") -> Iterator[Span]:
+    """Yield start and end of each piece of text in which names, dates and amounts may be, in order.
+
+    Two blanks, or a tab, are the end of a cell, and no amount goes on over it.
+    """
+    for block in scan_blocks(text, inside=inside):
+        if block.is_layout:
+            yield from _lines(text, block.start, block.end, _layout_cells)
+        elif block.kind == "quote":
+            for start, end in _quoted(text, block.start, block.end):
+                yield from _cells(text, start, end)
+        elif block.kind == "table":
+            yield block.start, block.end
+        elif block.kind not in ("code", "heading", "html"):
+            yield from _cells(text, block.start, block.end)
+
+
+def _lines(text: str, start: int, end: int, cells: Callable[[str, int, int], Iterator[Span]]) -> Iterator[Span]:
+    """Yield the cells of each line of a layout, without the lines of its fence."""
+    for line in _LINE.finditer(text, start, end):
+        if _FENCE.match(line[0]) is None:
+            yield from cells(text, line.start(), line.end())
+
+
+def _layout_cells(text: str, start: int, end: int) -> Iterator[Span]:
+    return _cells(text, start, end, _LAYOUT_CELL_END)
+
+
+def _cells(text: str, start: int, end: int, cell_end: re.Pattern[str] = _CELL_END) -> Iterator[Span]:
+    for gap in cell_end.finditer(text, start, end):
+        if start < gap.start():
+            yield start, gap.start()
+        start = gap.end()
+    if start < end:
+        yield start, end
+
+
+def _labelled(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the cells of a line; a label and its value ("Date:    3 June") are read together."""
+    found = list(_layout_cells(text, start, end))
+    if len(found) == 2 and text[found[0][1] - 1] == ":":
+        found = [(found[0][0], found[1][1])]
+    yield from found
+
+
+def _quoted(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the pieces of a quotation: its prose with the quotation signs, and the cells of layouts in it without."""
+    at, closing = start, ""
+    for line in _LINE.finditer(text, start, end):
+        content = _QUOTE_SIGN.match(line[0])
+        fence = _FENCE.match(line[0], content.end() if content else 0)
+        if closing:
+            if fence and fence[1].startswith(closing):
+                at, closing = line.end() + 1, ""
+            else:
+                yield from _labelled(text, line.start() + (content.end() if content else 0), line.end())
+        elif fence and fence[2] == LAYOUT:
+            if text[at : line.start()].strip("> \n"):
+                yield at, line.start() - 1
+            closing = fence[1]
+    if not closing and at < end:
+        yield at, end
 
 
 def without_quote_signs(text: str) -> str:
@@ -50,9 +140,14 @@ def _items(text: str, start: int, end: int) -> Iterator[Span]:
 
 def plain_text(markdown: str) -> str:
     """Return the words of *markdown* in one line."""
-    text = _IMAGE_OR_LINK.sub(r"\1", markdown)
+    text = _ESCAPE.sub(lambda escape: escape[1].translate(_SAFE), markdown)
+    text = DOLLAR_FORMULA.sub(lambda formula: formula[0].translate(_SAFE), text)
+    text = _CODE.sub(lambda code: code[2].translate(_SAFE), text)
+    text = _NOTE_MARK.sub("", _IMAGE_OR_LINK.sub(r"\1", text))
     text = _AUTOLINK.sub(r"\1", text)
     text = _TAG.sub(" ", text)
-    text = _EMPHASIS.sub("", text)
-    text = _ESCAPE.sub(r"\1", _CODE.sub("", text))
-    return " ".join(html.unescape(text).split())
+    for _ in range(_EMPHASIS_LEVELS):
+        text = _EMPHASIS.sub(r"\2", text)
+    text = _LOWERED.sub(r"\1", _RAISED.sub(r"^\1", text))
+    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
+    return " ".join(text.translate(_UNSAFE).split())

@@ -23,6 +23,7 @@ MAX_TITLE_CHARACTERS = 200
 
 TAB_STOP = 4
 CODE_INDENT = 4  # CommonMark 4.4
+LAYOUT = "text"  # the info string of code blocks that are text (`tasks.conversion.plain_markdown`)
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -33,6 +34,7 @@ _RULE = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _QUOTE = re.compile(r" {0,3}>")
 _LIST = re.compile(r"( {0,3})([-+*]|\d{1,9}[.)])(?=[ \t]|$)")
+_NOTE = re.compile(r" {0,3}\[\^[^\]\s]+\]:")
 # CommonMark 4.6, kind 6: elements that are blocks in HTML. Kind 7 is any other tag that has the line to itself.
 _BLOCK_TAG = re.compile(
     r" {0,3}</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|"
@@ -60,18 +62,32 @@ _HTML_TO_MARKER = (
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Characters ``[start, end)`` of the text: whole lines without the last line's end. `level` 1-6 for headings."""
+    """Characters ``[start, end)`` of the text: whole lines without the last line's end. `level` 1-6 for headings.
+
+    `fence` is the line that opens a fenced code block, also where the text begins inside of it.
+    """
 
     kind: Kind
     start: int
     end: int
     level: int = 0
     title: str = ""
+    fence: str = ""
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether it is text that blanks lay out, as stage 1 marks it, and no source code."""
+        return self.kind == "code" and self.fence.lstrip("`~ ").split(" ")[0] == LAYOUT
 
 
-def scan_blocks(text: str, start: int = 0) -> Iterator[Block]:
-    """Yield the blocks of *text* from *start* (a line's start) on, in order; every line that is not blank is in one."""
+def scan_blocks(text: str, start: int = 0, inside: str = "") -> Iterator[Block]:
+    """Yield the blocks of *text* from *start* (a line's start) on, in order; every line that is not blank is in one.
+
+    *inside* is the opening line of a fenced code block that *text* begins inside.
+    """
     scanner = _Scanner(text)
+    if inside:
+        scanner.resume(inside, start)
     for line in _LINE.finditer(text, start):
         yield from scanner.read(line.start(1), line.end(1))
     yield from scanner.close()
@@ -89,7 +105,15 @@ class _Scanner:
         self._last_line = (0, 0)
         self._content_indent = 0  # of the list item that is open
         self._fence = ""  # of the code block that is open; empty for indented code
+        self._opening_line = ""
+        self._after_note = False  # the paragraph before is a footnote's, and its next ones are indented
         self._until: re.Pattern[str] | None = None  # what ends the HTML block that is open; None: a blank line
+
+    def resume(self, opening_line: str, start: int) -> None:
+        """Be inside the fenced code block that *opening_line* opens."""
+        if fence := _FENCE.match(opening_line):
+            self._kind, self._start, self._end = "code", start, start
+            self._fence, self._opening_line = fence[1], opening_line
 
     def read(self, start: int, end: int) -> Iterator[Block]:
         line = self._text[start:end]
@@ -105,8 +129,9 @@ class _Scanner:
             self._last_line = (start, end)
 
     def close(self) -> Iterator[Block]:
-        if self._kind is not None:
-            yield Block(self._kind, self._start, self._end)
+        if self._kind is not None and self._start < self._end:
+            fence = self._opening_line if self._kind == "code" else ""
+            yield Block(self._kind, self._start, self._end, fence=fence)
         self._kind = None
 
     def _is_verbatim(self) -> bool:
@@ -128,6 +153,10 @@ class _Scanner:
         if self._continues(line, indent):
             self._end = end
             return
+        if self._kind is None and indent < CODE_INDENT:
+            self._after_note = False
+        if self._kind is None and indent < CODE_INDENT:
+            self._after_note = False
         if self._kind == "paragraph":
             if setext := _SETEXT.match(line):
                 yield self._underlined(setext[1], end)
@@ -162,7 +191,7 @@ class _Scanner:
         """Return the kind of container or code block that this line begins, if it may begin one here."""
         lazy = self._kind in ("paragraph", "quote", "list", "table") and not self._after_blank
         if indent >= CODE_INDENT:
-            return None if lazy else "code"
+            return None if lazy else "paragraph" if self._after_note else "code"
         if fence := _FENCE.match(line):
             # Backticks after the fence make it inline code (CommonMark 4.5).
             return "code" if fence[1][0] == "~" or "`" not in line[fence.end() :] else None
@@ -190,11 +219,12 @@ class _Scanner:
             return
         yield from self.close()
         self._kind, self._start, self._end = kind, start, end
+        self._after_note = kind == "paragraph" and (self._after_note or _NOTE.match(line) is not None)
         if kind == "list":
             self._content_indent = _content_indent(line)
         elif kind == "code":
             fence = _FENCE.match(line) if _indent(line) < CODE_INDENT else None
-            self._fence = fence[1] if fence else ""
+            self._fence, self._opening_line = (fence[1], line.strip()) if fence else ("", "")
         elif kind == "html":
             self._until = next((ending for opening, ending in _HTML_TO_MARKER if opening.match(line)), None)
             if self._until and self._until.search(line):

@@ -26,9 +26,12 @@ class Row:
         return "; ".join(f"{name}: {value}" if name else value for name, value in self.cells if value)
 
 
-def table_rows(text: str, header_row: str = "") -> Iterator[Row]:
-    """Yield the body rows of the tables in *text*; *header_row* is that of a table that *text* begins inside."""
-    for block in scan_blocks(text):
+def table_rows(text: str, header_row: str = "", inside: str = "") -> Iterator[Row]:
+    """Yield the body rows of the tables in *text*.
+
+    *header_row* is that of a table, and *inside* the opening line of a code block, that *text* begins inside.
+    """
+    for block in scan_blocks(text, inside=inside):
         lines = _LINE.finditer(text, block.start, block.end)
         if block.kind == "table":
             names = cells(next(lines)[0])

@@ -184,3 +184,15 @@ def test_a_header_is_read_or_left_to_the_text(text: str, body: str | None, field
 def test_pages_are_a_number_or_unknown() -> None:
     values = {"3": 3, "'12'": 12, "-1": None, "many": None, "[1]": None, "9" * 50: None, "١٢": None}
     assert {value: read_front_matter(f"---\npages: {value}\n---\n").pages for value in values} == values
+
+
+def test_a_text_that_begins_inside_a_code_block_is_read_as_such() -> None:
+    text = "# no heading\n31    520\n```\n# Heading\n"
+    found = [(block.kind, block.is_layout) for block in scan_blocks(text, inside="```text")]
+    assert found == [("code", True), ("heading", False)]
+    assert [block.kind for block in scan_blocks("```\nText\n", inside="```python")] == ["code", "paragraph"]
+
+
+def test_further_paragraphs_of_a_footnote_are_text() -> None:
+    text = "[^1]: One\n\n    Two\n\n    Three\n\nText\n\n    code\n"
+    assert kinds(text) == ["paragraph", "paragraph", "paragraph", "paragraph", "code"]

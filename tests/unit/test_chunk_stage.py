@@ -174,3 +174,27 @@ def test_the_embedding_model_is_part_of_the_stages_identity(home: Path) -> None:
     services = Services(home=home)
     assert CHUNK.identity(ChunkOptions(), services) == {"embedding_model": EMBEDDING_MODEL}
     assert CHUNK.identity(ChunkOptions(embeddings=False), services) == {}
+
+
+def test_a_script_that_the_model_does_not_know_is_a_warning_and_has_chunks_of_the_usual_size(
+    home: Path, tmp_path: Path
+) -> None:
+    thai = "รถไฟสายใหม่เปิดให้บริการเมื่อวันที่สิบสองมีนาคมและผู้โดยสารมากกว่าปีก่อน " * 200
+    made = run(stage_input(home, tmp_path, f"---\ntitle: รถไฟ\n---\n\n{thai}\n".encode()), ChunkOptions())
+    found = json.loads(made.content)
+    assert "does not know the script" in made.warnings[0]
+    assert max(len(chunk["text"]) for chunk in found["chunks"]) <= 4 * 250
+    english = run(stage_input(home, tmp_path, MARKDOWN.encode()), ChunkOptions())
+    assert english.warnings == ()
+
+
+@pytest.mark.parametrize(("fence", "sign"), [("```text", "```"), ("````python", "````"), ("~~~text", "~~~")])
+def test_a_chunk_that_begins_inside_a_code_block_says_so(home: Path, tmp_path: Path, fence: str, sign: str) -> None:
+    rows = "\n".join(f"{number}    {number * 7} kg   braked" for number in range(200))
+    markdown = f"---\ntitle: T\n---\n\nBefore it.\n\n{fence}\n{rows}\n{sign}\n\nAfter it. {prose(100)}\n"
+    found = output(home, tmp_path, markdown, embeddings=False)["chunks"]
+    assert len(found) > 3
+    for chunk in found:
+        assert markdown[chunk["start"] : chunk["end"]] == chunk["text"]
+        begins_inside = chunk["text"].lstrip()[0].isdigit()
+        assert chunk.get("inside") == (fence if begins_inside else None)

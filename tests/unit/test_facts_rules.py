@@ -17,7 +17,7 @@ from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.names import acronyms, names
 from tasks.extraction.references import references
 from tasks.text.key_phrases import key_phrases
-from tasks.text.prose import plain_text, prose_spans
+from tasks.text.prose import mention_spans, plain_text, prose_spans
 from tasks.text.sentences import MAX_TEXT_CHARACTERS, sentence_spans
 from tasks.text.tables import table_rows
 
@@ -282,6 +282,22 @@ def test_prose_is_paragraphs_items_and_quotes_without_their_signs() -> None:
     assert [text[start:end].strip() for start, end in prose_spans(text)] == ["A text.", "one", "two\n  lines", "> said"]
 
 
+def test_a_layout_is_read_cell_by_cell() -> None:
+    text = "```text\nCar   Mass\n31\t520 kg   410 kg\nDate:    3 June\nStaff ......  7,6\n│ a │ b │\n```\n\n"
+    text += "> said\n>\n> ```text\n> 31    520\n> ```\n> more\n"
+    assert [text[start:end].strip() for start, end in prose_spans(text)] == [
+        *("Car", "Mass", "31", "520 kg", "410 kg", "Date:    3 June", "Staff", "7,6", "a", "b"),
+        *("> said\n>", "31", "520", "> more"),
+    ]
+    assert [
+        part.strip()
+        for start, end in mention_spans("A 31    520 kg B\n\n    code\n")
+        for part in ["A 31    520 kg B\n\n    code\n"[start:end]]
+    ] == ["A 31", "520 kg B"]
+    inside = "31    520 kg\n```\nText."
+    assert [inside[start:end] for start, end in prose_spans(inside, "```text")] == ["31", "520 kg", "Text."]
+
+
 @pytest.mark.parametrize(
     ("quote", "text", "found"),
     [
@@ -306,6 +322,22 @@ def test_plain_text_has_the_words_without_the_markup() -> None:
         '**Bold** _it_ `code_x` [link](http://a.b "t") ![im](x.png) snake_case 2*3 &amp; <b>x</b> \\* <https://x.y>'
     )
     assert plain_text(markdown) == "Bold it code_x link im snake_case 2*3 & x * https://x.y"
+
+
+@pytest.mark.parametrize(
+    ("markdown", "plain"),
+    [
+        ("\\*a\\* \\<b> \\[c](d) \\`e\\` 5* f* _g", "*a* <b> [c](d) `e` 5* f* _g"),
+        ("`**kept**` and `a_b_ <i>`", "**kept** and a_b_ <i>"),
+        ("$x_{i}^{*}$ costs $5 to $6", "$x_{i}^{*}$ costs $5 to $6"),
+        ("10^6^ m^3^ of H~2~O[^1] ~5 km", "10^6 m^3 of H2O ~5 km"),
+        ("[^2]: A note. **b *i* b**", "A note. b i b"),
+        ("?a=1&copy=2 &copy; \\&amp;", "?a=1&copy=2 © &amp;"),
+        ("a < b > c <5 and 6> x<y, z>w", "a < b > c <5 and 6> x<y, z>w"),
+    ],
+)
+def test_plain_text_keeps_signs_that_are_no_markup(markdown: str, plain: str) -> None:
+    assert plain_text(markdown) == plain
 
 
 def test_key_phrases_stand_in_the_text() -> None:
