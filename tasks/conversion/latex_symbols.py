@@ -26,3 +26,8 @@ SIGNS: dict[str, str] = {
     **{command: sign for sign, command in COMMANDS.items()},
     **dict(zip(_SECOND_PAIRS[::2], _SECOND_PAIRS[1::2], strict=True)),
 }
+_FUNCTION_NAMES = """
+arccos arcsin arctan arg cos cosh cot coth csc deg det dim exp gcd hom inf ker lg lim liminf limsup ln log max min
+Pr sec sin sinh sup tan tanh
+"""
+FUNCTIONS: frozenset[str] = frozenset(_FUNCTION_NAMES.split())

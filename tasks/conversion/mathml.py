@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tasks.conversion.latex_symbols import COMMANDS
+from tasks.conversion.latex_symbols import COMMANDS, FUNCTIONS
 
 Element = Any  # an lxml element; its namespace does not matter
 
@@ -36,11 +36,6 @@ _SIGNS = {
     "³": "^{3}",
     **{sign: f"\\mathbb{{{letter}}}" for sign, letter in zip("ℝℕℤℚℂ", "RNZQC", strict=True)},
 }
-_FUNCTION_NAMES = """
-arccos arcsin arctan arg cos cosh cot coth csc deg det dim exp gcd hom inf ker lg lim liminf limsup ln log max min
-Pr sec sin sinh sup tan tanh
-"""
-_FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _ACCENTS_TEXT = """
 ¯ bar ‾ overline ˉ bar ^ hat ˆ hat \u0302 hat ~ tilde ˜ tilde → vec ⃗ vec ˙ dot ¨ ddot ˇ check ˘ breve ⏞ overbrace
 \u0304 bar _ bar . dot .. ddot ⇀ vec ― overline ´ acute ` grave
@@ -158,7 +153,7 @@ def _text(element: Element) -> str:
 
 def _identifier(element: Element, depth: int) -> str:
     text = _text(element)
-    if text in _FUNCTIONS:
+    if text in FUNCTIONS:
         return f"\\{text} "
     variant = _VARIANTS.get(element.get("mathvariant") or "")
     written = _signs(text)
@@ -175,7 +170,7 @@ def _number(element: Element, depth: int) -> str:
 
 def _operator(element: Element, depth: int) -> str:
     text = _text(element)
-    if text in _FUNCTIONS:
+    if text in FUNCTIONS:
         return f"\\{text} "
     if len(text) > 1 and text.isalpha():
         return f"\\operatorname{{{text}}}"

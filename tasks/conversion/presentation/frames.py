@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass
 
 from blocks.errors import UnreadableDocument
 from tasks.conversion.charts import read_chart
+from tasks.conversion.diagrams import diagram_items
 from tasks.conversion.markdown_writer import Body, Run, inline, table
 from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.presentation.paragraphs import Text
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import Cell, without_spans
-
-# A tree of a diagram that is deeper is a cycle of its connections.
-_MAX_DIAGRAM_DEPTH = 20
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Frames:
 
     def _write_diagram(self, body: Body, reference: Element) -> None:
         root = self._related(reference, "dm")
-        items = _diagram(root) if root is not None else []
+        items = diagram_items(root) if root is not None else []
         if not items:
             self.lost["diagram"] += 1
         for level, text in items:
@@ -79,39 +77,6 @@ class Frames:
             return None if found is None or found.external else self.package.parse_optional(found.target)
         except UnreadableDocument:
             return None
-
-
-def _diagram(root: Element) -> list[tuple[int, str]]:
-    """Return the texts of a diagram's points with their levels, in the order of its tree (21.4.3)."""
-    texts: dict[str, str] = {}
-    roots: list[str] = []
-    for point in root.iter("{*}pt"):
-        kind, identity = point.get("type", "node"), point.get("modelId", "")
-        if kind in ("node", "asst"):
-            texts[identity] = " ".join("".join(one.text or "" for one in point.iter("{*}t") if one.text).split())
-        if kind == "doc":
-            roots.append(identity)
-    children: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for connection in root.iter("{*}cxn"):
-        if connection.get("type", "parOf") == "parOf":
-            order = connection.get("srcOrd", "0")
-            place = int(order) if order.isdecimal() else 0
-            children[connection.get("srcId", "")].append((place, connection.get("destId", "")))
-    found: list[tuple[int, str]] = []
-    seen: set[str] = set()
-
-    def visit(identity: str, level: int) -> None:
-        if identity in seen or level > _MAX_DIAGRAM_DEPTH:
-            return
-        seen.add(identity)
-        if texts.get(identity):
-            found.append((level, texts[identity]))
-        for _, child in sorted(children[identity]):
-            visit(child, level + 1 if texts.get(identity) else level)
-
-    for identity in [*roots, *texts]:
-        visit(identity, 0)
-    return found
 
 
 def _is_on(cell: Element, name: str) -> bool:
