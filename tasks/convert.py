@@ -28,6 +28,7 @@ from tasks.conversion.reading import Reading
 from tasks.conversion.table import read_table
 
 _WORD = re.compile(r"[^\W_]+")
+_WORD_DOCUMENTS = frozenset({"docx", "dotx", "docm", "dotm"})
 _SLIDES = frozenset({"pptx", "ppsx", "potx", "pptm", "potm"})
 _KEPT_TEXT = frozenset({"text", "markdown", "code", "table"})
 
@@ -149,6 +150,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.opendocument import slides
 
         return slides.read_slides(path, file_type, shown, include_speaker_notes=options.include_speaker_notes)
+    if file_type.extension in _WORD_DOCUMENTS:
+        from tasks.conversion.word.reader import read_word
+
+        return read_word(path, file_type, shown)
     if file_type.extension in _SLIDES:
         from tasks.conversion.presentation.reader import read_slides
 

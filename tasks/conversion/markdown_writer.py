@@ -73,7 +73,7 @@ def inline(runs: Iterable[Run]) -> str:
     """Return the Markdown of a paragraph's *runs*; white space at its ends is dropped."""
     merged = _merged(runs)
     markdown = _nested(merged, _LEVELS, "", "")
-    if _MARK_IN_WORD.search(markdown):
+    if ("*" in markdown or "~~" in markdown) and _MARK_IN_WORD.search(markdown):
         plain = _nested([_plain(run) for run in merged], _LEVELS, "", "")
         if _as_read(markdown) != _as_read(plain):
             markdown = plain
@@ -143,8 +143,13 @@ class Body:
         self._open.append((level, width))
         self._add(f"{marker} {escape_line_starts(markdown)}".rstrip(), indent, width, follows=follows)
 
-    def continuation(self, markdown: str) -> None:
-        """Add a further block to the list item above; without one it is a block of its own."""
+    def continuation(self, markdown: str, level: int | None = None) -> None:
+        """Add a further block to the list item above; without one it is a block of its own.
+
+        With *level*, items of that level and deeper ones are ended before.
+        """
+        while level is not None and self._open and self._open[-1][0] >= level:
+            self._open.pop()
         if not self._open:
             self.block(markdown)
         elif markdown.strip():
@@ -269,8 +274,10 @@ _MARK_SIGNS = ("*", "~")
 
 def _nested(runs: Sequence[Run], levels: Sequence[str], before: str, after: str) -> str:
     """Return *runs* grouped by the first of *levels*, then the next; *before* and *after* are the neighbours' texts."""
+    while levels and not any(getattr(run, levels[0]) for run in runs):
+        levels = levels[1:]
     if not levels:
-        return "".join(_text(run) for run in runs)
+        return "".join([_text(run) for run in runs])
     level, deeper = levels[0], levels[1:]
     groups = [(value, list(group)) for value, group in groupby(runs, key=lambda run: getattr(run, level))]
     parts: list[str] = []
@@ -288,7 +295,8 @@ def _nested(runs: Sequence[Run], levels: Sequence[str], before: str, after: str)
 def _text(run: Run) -> str:
     if run.markdown:
         return run.text
-    return escape(run.text).replace("\n", "\\\n")
+    text = escape(run.text)
+    return text.replace("\n", "\\\n") if "\n" in text else text
 
 
 def _marked(level: str, value: object, markdown: str, left: str, right: str) -> str:

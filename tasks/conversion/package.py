@@ -8,6 +8,7 @@ between parts are those of ECMA-376 part 2, 9.3.
 from __future__ import annotations
 
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Generator
@@ -33,6 +34,10 @@ _ENCRYPTED_FLAG = 0x1
 _RELATIONSHIP = "{http://schemas.openxmlformats.org/package/2006/relationships}Relationship"
 _DUBLIN_CORE = "{http://purl.org/dc/elements/1.1/}"
 _DUBLIN_CORE_TERMS = "{http://purl.org/dc/terms/}"
+
+# Documents in the strict form of Office Open XML name everything anew; they are read by the usual names.
+_STRICT = b"http://purl.oclc.org/ooxml/"
+_STRICT_NAMESPACE = re.compile(rb"""(xmlns(?::[\w.-]+)?\s*=\s*["'])http://purl\.oclc\.org/ooxml/(\w+)/""")
 
 Element = Any  # lxml has no types
 _etree: Any = import_module("lxml.etree")
@@ -93,6 +98,11 @@ class Package:
         """Return the names of the members in *folder*, in the order of the package."""
         return [name for name in self._names.values() if _normal(name).startswith(_normal(folder))]
 
+    def check_size(self) -> None:
+        """Raise `TooLarge` if all members together, also those that are never read, claim to unpack to too much."""
+        if sum(member.file_size for member in self._zip.infolist()) > MAX_UNPACKED_BYTES:
+            raise self._too_large(f"it unpacks to more than {MAX_UNPACKED_BYTES // 1_000_000} MB")
+
     def read(self, member: str) -> bytes:
         """Return a member's bytes. Raises `UnreadableDocument`, `TooLarge`, `EncryptedDocument`."""
         with self.open(member) as part:
@@ -115,6 +125,8 @@ class Package:
         data = self.read(member)
         if len(data) > MAX_PARSED_BYTES:
             raise self._too_large(f"its part {member} has more than {MAX_PARSED_BYTES // 1_000_000} MB")
+        if _STRICT in data:
+            data = _STRICT_NAMESPACE.sub(rb"\1http://schemas.openxmlformats.org/\2/2006/", data)
         with self._translated():
             root = _etree.fromstring(data, _parser())
         declared = root.getroottree().docinfo.internalDTD

@@ -48,10 +48,10 @@ def test_word_headings_lists_tables_and_signs(tmp_path: Path) -> None:
 
     body = body_of(samples.docx(tmp_path / "a.docx", fill))
     assert "# Intro" in body
-    assert "Fish & \\<chips\\> for 2_000 people" in body
+    assert "Fish & \\<chips> for 2_000 people" in body
     assert "- first" in body
     assert "| a\\|b | c |\n| --- | --- |\n| 1 | 2 |" in body
-    assert "RUNNING HEAD" not in body
+    assert body.count("RUNNING HEAD") == 1
     assert "media/image" not in body  # a picture inside of the document cannot be linked to
 
 
