@@ -225,6 +225,20 @@ def test_a_chart_is_the_table_of_its_values(made):
     assert body_of(path) == "See\n\n**Riders**\n\n|  | Valley |\n| --- | --- |\n| Spring | 1250 |\n| Summer |  |"
 
 
+def test_a_formula_stands_in_its_sentence(made):
+    math = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mfrac><mi>a</mi><mn>2</mn></mfrac></math>'
+    path = made(
+        '<text:p>With <draw:frame><draw:object xlink:href="./Object 1"/></draw:frame> as the mean load.</text:p>',
+        **{"Object 1/content.xml": math},
+    )
+    assert body_of(path) == "With $\\frac{a}{2}$ as the mean load."
+    alone = made(
+        '<text:p><draw:frame><draw:object xlink:href="./Object 1"/></draw:frame></text:p><text:p>Text</text:p>',
+        **{"Object 1/content.xml": math},
+    )
+    assert body_of(alone) == "$$\\frac{a}{2}$$\n\nText"
+
+
 def test_heads_and_feet_stand_once(made):
     styles = (
         '<office:master-styles><style:master-page style:name="Standard"><style:header><text:p>Register 8842-K</text:p>'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class Context:
     lost: Counter[str] = field(default_factory=Counter[str])
     comment_ends: Set[str] = frozenset()
     """The names of comments that say where the commented words end."""
+    formula: Callable[[Element], Run | None] = lambda _frame: None
+    """Returns the formula that a frame shows, if it shows one."""
 
 
 @dataclass
@@ -50,10 +52,14 @@ class Paragraph:
     context: Context
     floats: list[Any] = field(default_factory=list[Any])
     _after_space: bool = True
+    _formula: Run | None = None
 
     def markdown(self, element: Element, base: Format) -> str:
         """Return the Markdown of the paragraph *element*, whose text has the format *base*."""
-        return inline(self._runs(element, base, ""))
+        runs = [run for run in self._runs(element, base, "") if run.text]
+        if len(runs) == 1 and runs[0] is self._formula:  # alone, it is displayed
+            return f"${runs[0].text}$"
+        return inline(runs)
 
     def _runs(self, element: Element, base: Format, link: str) -> Iterator[Run]:
         yield from self._text(element.text, base, link)
@@ -69,7 +75,7 @@ class Paragraph:
             target = attribute(child, "href")
             yield from self._runs(child, base, "" if target.startswith("#") else target)
         elif kind in FLOATS:
-            self.floats.append(child)
+            yield from self._float(child, base)
         elif kind == "span":
             yield from self._runs(child, self.context.styles.text(attribute(child, "style-name"), base), link)
         elif kind in ("s", "tab", "line-break"):
@@ -82,6 +88,16 @@ class Paragraph:
             yield from self._hidden(child, base, link)
         elif kind not in _SILENT:
             yield from self._runs(child, base, link)  # a field shows the text that it had last
+
+    def _float(self, child: Element, base: Format) -> Iterator[Run]:
+        """Yield a formula, which stands in its sentence; set everything else aside."""
+        formula = self.context.formula(child) if local_name(child) == "frame" else None
+        if formula is None:
+            self.floats.append(child)
+        elif not base.hidden:
+            self._after_space = False
+            self._formula = formula if formula.markdown else None
+            yield formula
 
     def _text(self, text: str | None, base: Format, link: str) -> Iterator[Run]:
         """Yield *text* with its white space collapsed, across the elements of the paragraph (part 3, 6.1.2)."""
