@@ -122,6 +122,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         return read_table(path, options.encoding, options.csv_delimiter)
     if file_type.family == "mail":
         return read_mail(path, shown, options.exclude_selectors)
+    if file_type.extension == "msg":
+        from tasks.conversion.outlook.reader import read_outlook
+
+        return read_outlook(path, shown, options.exclude_selectors)
     if file_type.family == "web":
         from tasks.conversion.web_page import read_web_page
 

@@ -75,7 +75,7 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
     text = clean_text(decoded(part, is_page=kind in _PAGES))
     if kind in _PAGES:
-        return _page(text, path, shown, exclude_selectors)
+        return page_text(text, path, shown, exclude_selectors)
     if kind in ("text/markdown", "text/x-markdown"):
         return PartText(markdown=closed(text).strip("\n"), words=words_of(text))
     if kind in ("text/enriched", "text/richtext"):
@@ -111,7 +111,8 @@ def _codecs(declared: str, data: bytes) -> list[str]:
     return ["utf-8", meant] if not declared or _SINGLE_BYTE.match(declared) else [meant, "utf-8"]
 
 
-def _page(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+    """Return the text of HTML. What cannot be read has no words."""
     if not text.strip():
         return PartText(markdown="", words=frozenset())
     from tasks.conversion.web_page import html_to_markdown
