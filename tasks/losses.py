@@ -17,6 +17,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "chart": ("chart without values", "charts without values"),
     "diagram": ("diagram left out", "diagrams left out"),
     "object": ("embedded object left out", "embedded objects left out"),
+    "attachment": ("attached file left out", "attached files left out"),
     "formula": ("formula that could not be read", "formulas that could not be read"),
     "cell": ("cell that could not be read", "cells that could not be read"),
     "value": ("formula without a stored value", "formulas without a stored value"),

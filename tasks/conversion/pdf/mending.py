@@ -35,7 +35,7 @@ def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPag
     if not read:
         return markdown
     condensed = Condensed(markdown)
-    at = {page.number: _end_of_page(condensed, pages, page.number - 1) for page in read}
+    at = {page.number: end_of_page(condensed, pages, page.number - 1) for page in read}
     parts: list[str] = []
     start = 0
     for page in read:
@@ -45,7 +45,7 @@ def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPag
     return "\n\n".join(part for part in (*parts, markdown[start:].strip("\n")) if part) + "\n"
 
 
-def _end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -> int:
+def end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -> int:
     """Return where the paragraph ends that the text of page *number* or of one before it ends with; 0 if none does."""
     for page in reversed(pages[:number]):
         if page.is_scan:

@@ -30,6 +30,7 @@ _BLANK_GAP = 0.12
 _MOST_SIGNS = 12
 _RAISED = re.compile(r"[+\-−–]?\w{1,6}(?:[,;–-]\w{1,4}){0,4}[+\-−–]?|[+\-−]")
 _BROKEN = (0x0D, 0x0A)
+_STEP = 4.0
 # A page number or a stamp on a scan, and no more.
 _MOST_SCAN_TEXT = 60
 _SCAN_SHARE = 0.7
@@ -103,6 +104,35 @@ def page_signs(page: Any, text_page: Any) -> PageSigns:
     if _has_shifted_objects(page):
         _add_shifted(signs, text_page)
     return signs
+
+
+def place_after(text_page: Any, x: float, y: float, width: float, height: float) -> Place | None:
+    """Return the place after the sign next to a point of the page, at its left; None without one so near (points)."""
+    index = _nearest(text_page, x, y, width, height, -1)
+    return None if index is None else _split(text_page, index + 1)
+
+
+def place_before(text_page: Any, x: float, y: float, width: float, height: float) -> Place | None:
+    """Return the place before the sign next to a point of the page, at its right; None without one so near."""
+    index = _nearest(text_page, x, y, width, height, 1)
+    return None if index is None else _split(text_page, index)
+
+
+def _nearest(text_page: Any, x: float, y: float, width: float, height: float, direction: int) -> int | None:
+    """Return the index of the sign nearest to a point in one direction, looked for in steps of its tolerance."""
+    distance = 0.0
+    while distance <= width:
+        index = raw.FPDFText_GetCharIndexAtPos(text_page.raw, x + direction * distance, y, _STEP, height)
+        if index >= 0:
+            return index
+        distance += _STEP
+    return None
+
+
+def _split(text_page: Any, index: int) -> Place:
+    return Place(
+        _decoded(text_page.raw, max(0, index - _CONTEXT), index), _decoded(text_page.raw, index, index + _CONTEXT)
+    )
 
 
 def _is_scan(page: Any, text: str) -> bool:

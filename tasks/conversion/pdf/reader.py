@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,13 @@ import pypdfium2 as _pdfium  # pyright: ignore[reportMissingTypeStubs]
 from blocks.filetype import FileType
 from tasks.conversion.ocr.engine import MOST_PIXELS, installed
 from tasks.conversion.ocr.pages import Ocr, ReadPage, read_page, summary, warnings
+from tasks.conversion.pdf.attached import PageAttachments, attached_files, page_attachments
+from tasks.conversion.pdf.attaching import with_attached
 from tasks.conversion.pdf.mending import mended, with_pages
 from tasks.conversion.pdf.page_signs import PageSigns, Shifted, baseline, page_signs, raw
 from tasks.conversion.reading import Reading
 from tasks.conversion.xberg_reader import extract
+from tasks.losses import loss
 
 pdfium: Any = _pdfium
 
@@ -31,17 +34,41 @@ _DOTS_PER_INCH = 300
 _PDF_END_BYTES = 2048
 
 
+@dataclass(slots=True)
+class _Asked:
+    """What pdfium says about a document. `levelled` is the file with raised signs on their lines, if it has any."""
+
+    pages: list[PageSigns] = field(default_factory=list[PageSigns])
+    attached: list[PageAttachments] = field(default_factory=list[PageAttachments])
+    files: list[str] = field(default_factory=list[str])
+    levelled: bytes | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that links lead to."""
+        return [address for page in self.attached for address in page.addresses]
+
+
 def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
     """Return the document's text. Raises what `xberg_reader.extract` raises, and what `Ocr.is_used` does."""
-    pages, levelled = _signs(path)
-    reading = extract(path, file_type, shown, data=levelled)
-    read, unread = _read_scans(path, pages, shown, ocr)
+    asked = _asked(path)
+    reading = extract(path, file_type, shown, data=asked.levelled)
+    read, unread = _read_scans(path, asked.pages, shown, ocr)
     found = [page for page in read if page.markdown]
+    body = with_pages(mended(reading.body, asked.pages, asked.addresses), asked.pages, found)
+    things = [page.things for page in asked.attached]
+    if any(things) or asked.files:
+        body = with_attached(body, asked.pages, things, asked.files)
     return replace(
         reading,
-        body=with_pages(mended(reading.body, pages), pages, found),
+        body=body,
         converter=f"{reading.converter}, {installed()}" if found else reading.converter,
-        warnings=(*_early_end(path), *reading.warnings, *warnings(read, len(unread))),
+        warnings=(
+            *_early_end(path),
+            *reading.warnings,
+            *loss("attachment", len(asked.files)),
+            *warnings(read, len(unread)),
+        ),
         metadata=summary(found) | ({"scanned_pages": unread} if unread else {}),
     )
 
@@ -76,39 +103,48 @@ def _early_end(path: Path) -> tuple[str, ...]:
     return ("the file ends early; pages or parts of them may be missing",)
 
 
-def _signs(path: Path) -> tuple[list[PageSigns], bytes | None]:
-    """Return the signs of each page, and the file with raised and lowered signs on their lines, if it has any.
+def _asked(path: Path) -> _Asked:
+    """Return what pdfium says about the document.
 
-    xberg takes a sign that is smaller than its line for a line of its own, and puts it between paragraphs.
+    xberg takes a sign that is smaller than its line for a line of its own, and puts it between paragraphs. So such
+    signs are put on their lines first.
     """
+    asked = _Asked()
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError:  # xberg says what is wrong with it, or reads it
-        return [], None
+        return asked
     try:
-        pages: list[PageSigns] = []
-        levelled = 0
-        for number in range(len(document)):
-            try:
-                page = document[number]
-            except pdfium.PdfiumError:
-                continue
-            text_page = page.get_textpage()
-            signs = page_signs(page, text_page)
-            moved = _level(text_page, signs.shifted)
-            text_page.close()
-            if moved:
-                raw.FPDFPage_GenerateContent(page.raw)
-                levelled += moved
-            page.close()
-            pages.append(signs)
-        if not levelled:
-            return pages, None
-        file = io.BytesIO()
-        document.save(file)
-        return pages, file.getvalue()
+        if document.get_formtype():
+            document.init_forms()
+        asked.files = attached_files(document)
+        if sum(_ask_page(document, number, asked) for number in range(len(document))):
+            file = io.BytesIO()
+            document.save(file)
+            asked.levelled = file.getvalue()
+        return asked
     finally:
         document.close()
+
+
+def _ask_page(document: Any, number: int, asked: _Asked) -> int:
+    """Add what pdfium says about a page; return how many of its pieces were put on their line."""
+    try:
+        page = document[number]
+        text_page = page.get_textpage()
+    except pdfium.PdfiumError:
+        asked.pages.append(PageSigns(""))
+        asked.attached.append(PageAttachments())
+        return 0
+    signs = page_signs(page, text_page)
+    asked.pages.append(signs)
+    asked.attached.append(page_attachments(document, page, text_page))
+    moved = _level(text_page, signs.shifted)
+    text_page.close()
+    if moved:
+        raw.FPDFPage_GenerateContent(page.raw)
+    page.close()
+    return moved
 
 
 def _level(text_page: Any, shifted: Sequence[Shifted]) -> int:
