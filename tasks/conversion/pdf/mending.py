@@ -12,7 +12,7 @@ from tasks.conversion.line_ends import LineEnd, LineEnds, english_words, words_o
 from tasks.conversion.markdown_writer import Notes, Run, escape, inline
 from tasks.conversion.ocr.pages import ReadPage
 from tasks.conversion.pdf.page_signs import Foot, PageSigns, Place, Shifted
-from tasks.conversion.pdf.placement import Condensed, Edits, condense
+from tasks.conversion.pdf.placement import Condensed, Edits
 
 # What does not count in the piece at a joint: white space, escapes, and the sign that the line ended with.
 _AT_JOINT = re.compile(r"[\s\\\-\u00ad\u2010\u2011\ufffe–−/._=&?%]+")
@@ -20,6 +20,8 @@ _MARKS = re.compile(r"([*_]{1,3})\Z")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"[^\w\r\n]*\Z"), re.compile(r"[^\w\r\n]*")
 _SPACE_OR_ESCAPE = re.compile(r"[\s\\]+")
 _WORD_BEFORE = re.compile(r"(\w+)\W*\Z")
+_EMPTY_LINES = re.compile(r"\n{3,}")
+_BASE_OF_POWER = re.compile(r"(?:\d|(?<![^\W_])[^\W\d_])\Z")
 _FRACTION = re.compile(r"[/⁄]\d")
 
 
@@ -155,13 +157,12 @@ def _piece(condensed: Condensed, one: Shifted) -> tuple[int, int] | None:
     piece = condensed.between(one.place.before, one.place.after, one.text)
     if piece is None:
         return None
-    text = _SPACE_OR_ESCAPE.sub("", condensed.markdown[slice(*piece)])
-    own = condense(one.text)
-    # Signs after the raised text, a full stop say, stay outside of the piece.
-    if not own:
-        return (piece[0], piece[0] + len(one.text)) if text == one.text else None
-    start = re.compile(r"\s*" + r"\s*".join(map(re.escape, one.text)) + r"\s*").match(condensed.markdown, *piece)
-    return (piece[0], start.end()) if start else None
+    before = _SPACE_OR_ESCAPE.sub("", _signs(_SIGNS_BEFORE, one.place.before))
+    pattern = (
+        "".join(rf"\\?{re.escape(sign)}" for sign in before) + r"(\s*" + r"\s*".join(map(re.escape, one.text)) + r"\s*)"
+    )
+    found = re.compile(pattern).match(condensed.markdown, *piece)
+    return found.span(1) if found else None
 
 
 def _end(condensed: Condensed, piece: tuple[int, int], *, blank: bool) -> str:
@@ -189,7 +190,7 @@ def _with_notes(markdown: str, pages: Sequence[PageSigns]) -> str:
         end = _sentence_end(condensed.markdown, text[1])
         notes.define("footnote", str(number), _note_text(condensed.markdown[text[0] : end], foot))
         edits.replace(text[0], end, "")
-    return "\n\n".join([edits.result().rstrip("\n"), *notes.definitions()])
+    return "\n\n".join([_EMPTY_LINES.sub("\n\n", edits.result()).rstrip("\n"), *notes.definitions()])
 
 
 def _pairs(page: PageSigns) -> list[tuple[Shifted, Foot]]:
@@ -199,10 +200,17 @@ def _pairs(page: PageSigns) -> list[tuple[Shifted, Foot]]:
             marks.setdefault(one.text, []).append(one)
     feet = [foot.mark for foot in page.feet]
     return [
-        (marks[foot.mark][0], foot)
+        (one, foot)
         for foot in page.feet
-        if len(marks.get(foot.mark, ())) == 1 and feet.count(foot.mark) == 1
+        if feet.count(foot.mark) == 1 and (one := _mark_of(marks.get(foot.mark, []))) is not None
     ]
+
+
+def _mark_of(candidates: list[Shifted]) -> Shifted | None:
+    """Return the one mark of a note among the raised signs like it, not "m^2^" or "10^3^" if there is another."""
+    likely = [one for one in candidates if not _BASE_OF_POWER.search(one.place.before.rstrip())]
+    chosen = likely or candidates
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def _is_mark(condensed: Condensed, piece: tuple[int, int], text: str) -> bool:

@@ -5,7 +5,6 @@ Owns the order of both, and the warnings about pages.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,9 @@ from tasks.conversion.ocr.engine import MOST_PIXELS, installed
 from tasks.conversion.ocr.pages import Ocr, ReadPage, read_page, summary, warnings
 from tasks.conversion.pdf.attached import PageAttachments, attached_files, page_attachments
 from tasks.conversion.pdf.attaching import with_attached
+from tasks.conversion.pdf.levelling import levelled
 from tasks.conversion.pdf.mending import mended, with_pages
-from tasks.conversion.pdf.page_signs import PageSigns, Shifted, baseline, page_signs, raw
+from tasks.conversion.pdf.page_signs import PageSigns, page_signs
 from tasks.conversion.reading import Reading
 from tasks.conversion.xberg_reader import extract
 from tasks.losses import loss
@@ -118,47 +118,23 @@ def _asked(path: Path) -> _Asked:
         if document.get_formtype():
             document.init_forms()
         asked.files = attached_files(document)
-        if sum(_ask_page(document, number, asked) for number in range(len(document))):
-            file = io.BytesIO()
-            document.save(file)
-            asked.levelled = file.getvalue()
-        return asked
+        for number in range(len(document)):
+            _ask_page(document, number, asked)
     finally:
         document.close()
+    asked.levelled = levelled(path, asked.pages)
+    return asked
 
 
-def _ask_page(document: Any, number: int, asked: _Asked) -> int:
-    """Add what pdfium says about a page; return how many of its pieces were put on their line."""
+def _ask_page(document: Any, number: int, asked: _Asked) -> None:
     try:
         page = document[number]
         text_page = page.get_textpage()
     except pdfium.PdfiumError:
         asked.pages.append(PageSigns(""))
         asked.attached.append(PageAttachments())
-        return 0
-    signs = page_signs(page, text_page)
-    asked.pages.append(signs)
+        return
+    asked.pages.append(page_signs(page, text_page))
     asked.attached.append(page_attachments(document, page, text_page))
-    moved = _level(text_page, signs.shifted)
     text_page.close()
-    if moved:
-        raw.FPDFPage_GenerateContent(page.raw)
     page.close()
-    return moved
-
-
-def _level(text_page: Any, shifted: Sequence[Shifted]) -> int:
-    """Put raised and lowered pieces on their line, as high as it is; return how many those are."""
-    moved = 0
-    for one in shifted:
-        piece = raw.FPDFText_GetTextObject(text_page.raw, one.index)
-        if not piece or _length(text_page, piece) > len(one.text) + 2:
-            continue
-        own = baseline(text_page.raw, one.index)
-        raw.FPDFPageObj_Transform(piece, 1, 0, 0, one.scale, 0, one.baseline - one.scale * own)
-        moved += 1
-    return moved
-
-
-def _length(text_page: Any, piece: Any) -> int:
-    return raw.FPDFTextObj_GetText(piece, text_page.raw, None, 0) // 2 - 1
