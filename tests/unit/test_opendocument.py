@@ -142,6 +142,19 @@ def test_formats_come_from_styles_and_their_parents(made):
     assert body_of(made(body, automatic, styles)) == "***loud*** 10^3^ H~2~O ~~old~~"
 
 
+def test_signs_of_symbol_fonts(made):
+    automatic = (
+        '<style:style style:name="W" style:family="text"><style:text-properties style:font-name="W1"/></style:style>'
+    )
+    path = made(
+        '<text:p><text:span text:style-name="W">\uf0fe</text:span> agreed</text:p>',
+        automatic,
+        "<office:font-face-decls><style:font-face style:name='W1' svg:font-family='Wingdings'/>"
+        "</office:font-face-decls>",
+    )
+    assert body_of(path) == "☑ agreed"
+
+
 def test_hidden_text_is_left_out_and_counted(made):
     automatic = (
         '<style:style style:name="H" style:family="text"><style:text-properties text:display="none"/></style:style>'

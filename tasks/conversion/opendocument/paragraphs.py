@@ -13,6 +13,7 @@ from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.opendocument.styles import Format, Styles
 from tasks.conversion.package import Element, local_name
 from tasks.conversion.reading import clean_text
+from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 # More blanks in a row than this are layout that no reader counts.
@@ -114,8 +115,12 @@ class Paragraph:
     def _shown(self, text: str, base: Format, link: str) -> Iterator[Run]:
         if base.hidden:
             self.context.lost["hidden-text"] += bool(text.strip())
-        else:
-            yield _run(text, base, link)
+            return
+        font = self.context.styles.family(base.font)
+        if is_symbol_font(font) and any("\uf000" <= char <= "\uf0ff" for char in text):
+            text = in_symbol_font(font, text)
+            self.context.lost["symbol"] += text.count(UNKNOWN)
+        yield _run(text, base, link)
 
     def _space(self, element: Element, kind: str, base: Format, link: str) -> Run:
         count = attribute(element, "c", "1")

@@ -37,7 +37,7 @@ class _Drawing:
             found = relations.get(identity)
             return found.target if found is not None and found.external else ""
 
-        self._text = Text(links=target)
+        self._text = Text(target, lost)
         self._frames = Frames(package, member, self._text, lost)
         self._lost, self._body = lost, body
 
