@@ -12,7 +12,7 @@ from tasks.conversion.line_ends import LineEnd, LineEnds, english_words, words_o
 from tasks.conversion.markdown_writer import Notes, Run, escape, inline
 from tasks.conversion.ocr.pages import ReadPage
 from tasks.conversion.pdf.page_signs import Foot, PageSigns, Place, Shifted
-from tasks.conversion.pdf.placement import Condensed, Edits
+from tasks.conversion.pdf.placement import Condensed, Edits, condense
 
 # What does not count in the piece at a joint: white space, escapes, and the sign that the line ended with.
 _AT_JOINT = re.compile(r"[\s\\\-\u00ad\u2010\u2011\ufffe–−/._=&?%]+")
@@ -20,6 +20,7 @@ _MARKS = re.compile(r"([*_]{1,3})\Z")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"[^\w\r\n]*\Z"), re.compile(r"[^\w\r\n]*")
 _SPACE_OR_ESCAPE = re.compile(r"[\s\\]+")
 _WORD_BEFORE = re.compile(r"(\w+)\W*\Z")
+_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
 _EMPTY_LINES = re.compile(r"\n{3,}")
 _BASE_OF_POWER = re.compile(r"(?:\d|(?<![^\W_])[^\W\d_])\Z")
 _FRACTION = re.compile(r"[/⁄]\d")
@@ -27,9 +28,17 @@ _FRACTION = re.compile(r"[/⁄]\d")
 
 def mended(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str] = ()) -> str:
     """Return *markdown* with the line ends, the raised signs and the notes of *pages*, and *addresses* in one piece."""
-    markdown = _with_line_ends(markdown, pages)
-    markdown = _with_whole_addresses(markdown, addresses)
+    markdown = _with_line_ends(_without_turned_headings(markdown, pages), pages)
+    markdown = _with_whole_addresses(markdown, pages, addresses)
     return _with_notes(_with_shifted(markdown, pages), pages)
+
+
+def _without_turned_headings(markdown: str, pages: Sequence[PageSigns]) -> str:
+    """xberg takes a large watermark for a heading, and everything after it would stand under "DRAFT"."""
+    turned = {condense(text) for page in pages for text in page.turned} - {""}
+    if not turned:
+        return markdown
+    return _HEADING.sub(lambda found: found[1] if condense(found[1]) in turned else found[0], markdown)
 
 
 def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPage]) -> str:
@@ -120,8 +129,8 @@ def _after_doubled_letter(condensed: Condensed, edits: Edits, place: Place) -> t
     return piece
 
 
-def _with_whole_addresses(markdown: str, addresses: Iterable[str]) -> str:
-    """Take blanks out of the addresses that links of the document lead to: a line end has cut them."""
+def _with_whole_addresses(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str]) -> str:
+    """Take blanks out of the addresses that links of the document lead to, and put the one after them back."""
     condensed, edits = Condensed(markdown), Edits(markdown)
     for address in dict.fromkeys(addresses):
         for shown in (address, address.partition("://")[2], address.removeprefix("mailto:")):
@@ -129,9 +138,11 @@ def _with_whole_addresses(markdown: str, addresses: Iterable[str]) -> str:
             if piece is None:
                 continue
             text = condensed.markdown[slice(*piece)]
-            whole = _SPACE_OR_ESCAPE.sub("", text)
-            if re.search(r"\s", text) and shown.rstrip("/").startswith(whole):
-                edits.replace(*piece, re.sub(r"\s+", "", text))
+            if not shown.rstrip("/").startswith(_SPACE_OR_ESCAPE.sub("", text)):
+                break
+            follows = condensed.markdown[piece[1] : piece[1] + 1]
+            is_cut = follows.isalnum() and not any(f"{shown}{follows}" in page.text for page in pages)
+            edits.replace(*piece, re.sub(r"\s+", "", text) + (" " if is_cut else ""))
             break
     return edits.result()
 
