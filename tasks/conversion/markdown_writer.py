@@ -36,6 +36,8 @@ _MARKUP = re.compile(
     r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word an underscore is text
     r"|<(?=[A-Za-z/!?])|~~|&(?=#?\w{1,31};)"
 )
+# One set of characters is found far quicker than the alternatives.
+_MAY_BE_MARKUP = re.compile(r"[\\`*\[\]_<~&]")
 _LINE_START = re.compile(
     r"^([ \t]*)(?:(\d{1,9})([.)])(?=[ \t]|$)"  # a numbered item
     r"|(#{1,6}(?=[ \t]|$)|[-+](?=[ \t]|$)|>"  # a heading, a bullet, a quotation
@@ -44,7 +46,8 @@ _LINE_START = re.compile(
 )
 _PUNCTUATION_OR_SPACE = re.compile(r"[\W_]")
 # Between words, marks are certain to work. Elsewhere their pairs depend on what is around them.
-_MARK_IN_WORD = re.compile(r"(?<=[^\s*~])(?:\*|~~)+(?=[^\s*~])|(?:\*|~~){4}|~~\*|\*~~")
+_MARKS = re.compile(r"(?:\*|~~)+")
+_MAX_MARKS_TOGETHER = 3
 _TABLE_LINE_END = re.compile(r"[ \t]*(?:\\\n|\n)[ \t]*")
 _UNESCAPED_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")
 # A hard line break is white space as well.
@@ -73,7 +76,7 @@ def inline(runs: Iterable[Run]) -> str:
     """Return the Markdown of a paragraph's *runs*; white space at its ends is dropped."""
     merged = _merged(runs)
     markdown = _nested(merged, _LEVELS, "", "")
-    if ("*" in markdown or "~~" in markdown) and _MARK_IN_WORD.search(markdown):
+    if _has_doubtful_marks(markdown):
         plain = _nested([_plain(run) for run in merged], _LEVELS, "", "")
         if _as_read(markdown) != _as_read(plain):
             markdown = plain
@@ -82,6 +85,8 @@ def inline(runs: Iterable[Run]) -> str:
 
 def escape(text: str) -> str:
     """Return *text* so that it means itself inside a paragraph, whatever stands before it on the line."""
+    if _MAY_BE_MARKUP.search(text) is None:
+        return text
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
@@ -236,6 +241,22 @@ def _merged(runs: Iterable[Run]) -> list[Run]:
         else:
             merged.append(run)
     return merged
+
+
+def _has_doubtful_marks(markdown: str) -> bool:
+    """Return whether marks stand inside a word, or so many together that they may pair in another way."""
+    for found in _MARKS.finditer(markdown):
+        before, after = markdown[found.start() - 1 : found.start()], markdown[found.end() : found.end() + 1]
+        if (
+            before
+            and after
+            and not (before.isspace() or after.isspace() or before in _MARK_SIGNS or after in _MARK_SIGNS)
+        ):
+            return True
+        marks = found[0].replace("~~", "~")
+        if len(marks) > _MAX_MARKS_TOGETHER or ("~" in marks and "*" in marks):
+            return True
+    return False
 
 
 def _format(run: Run) -> tuple[object, ...]:
