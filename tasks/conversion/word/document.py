@@ -10,10 +10,10 @@ from collections import Counter
 from functools import cached_property
 
 from blocks.errors import UnreadableDocument
-from tasks.conversion.markdown_writer import Notes
+from tasks.conversion.markdown_writer import NoteKind, Notes
 from tasks.conversion.package import Package, Relation
 from tasks.conversion.word.comments import Comments
-from tasks.conversion.word.names import Element, W, is_on
+from tasks.conversion.word.names import Element, W, address, is_on
 from tasks.conversion.word.numbering import Numbering
 from tasks.conversion.word.styles import Styles
 
@@ -27,6 +27,8 @@ class Document:
         self.package = package
         self.lost: Counter[str] = Counter()
         self.notes = Notes()
+        # Notes that have a mark of their own in place of a number: their text begins with it.
+        self.custom_marks: dict[tuple[NoteKind, str], str] = {}
         self._relations: dict[str, dict[str, Relation]] = {}
         self._unreadable: set[str] = set()
         self.main = next((name for name in package.related("", "officeDocument")), _MAIN)
@@ -93,4 +95,4 @@ class Document:
     def link(self, part: str, identifier: str) -> str:
         """Return the address outside of the document that *part* points to; empty if there is none."""
         relation = self.relations(part).get(identifier)
-        return relation.target if relation is not None and relation.external else ""
+        return address(relation.target) if relation is not None and relation.external else ""

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from tasks.conversion.symbol_fonts import symbol
-from tasks.conversion.word.names import VAL, Element, W, integer, is_on
+from tasks.conversion.word.names import VAL, Element, W, address, integer, is_on
 
 TICKED, NOT_TICKED = "☒", "☐"
 # Where a page's number stood in a head or a foot; no document has this sign.
@@ -171,12 +171,12 @@ def _symbol(words: list[str]) -> str:
 
 def _address(words: list[str]) -> str:
     """Return the address of a hyperlink field; empty when it leads to a place in the document."""
-    address, anchor, rest = "", "", iter(words[1:])
+    target, anchor, rest = "", "", iter(words[1:])
     for word in rest:
         if word.lower() == "\\l":
             anchor = next(rest, "")
         elif word.lower() in ("\\o", "\\t"):
             next(rest, "")
-        elif not word.startswith("\\") and not address:
-            address = word
-    return f"{address}#{anchor}" if address and anchor else address
+        elif not word.startswith("\\") and not target:
+            target = address(word)
+    return f"{target}#{anchor}" if target and anchor else target

@@ -46,6 +46,11 @@ def integer(text: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
+def address(text: str) -> str:
+    """Return the address of a link without blanks, which end one in Markdown."""
+    return "%20".join(text.split())
+
+
 def chosen(alternatives: Element) -> Iterator[Element]:
     """Yield what stands in the alternative that is read (ECMA-376 part 3, 7.5): once, never both."""
     fallback = alternatives.find(f"{MC}Fallback")

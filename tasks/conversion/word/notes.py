@@ -27,7 +27,9 @@ def define_notes(document: Document) -> None:
                 document.notes.define(kind, key, _comment(document, key))
             elif key in texts[kind]:
                 part, element = texts[kind][key]
-                document.notes.define(kind, key, _text(document, part, element))
+                own_mark = escape(document.custom_marks.get((kind, key), "").strip())
+                text = _text(document, part, element)
+                document.notes.define(kind, key, text.removeprefix(own_mark).lstrip() if own_mark else text)
     document.lost["note"] += document.notes.without_text()
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tasks.conversion.markdown_writer import Run
+from tasks.conversion.markdown_writer import NoteKind, Run
 from tasks.conversion.office_math import read_formula
 from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, symbol
 from tasks.conversion.word.document import Document
@@ -57,7 +57,8 @@ class RunReader:
         self._look: Look = _PLAIN_LOOK
         self._link = ""
         self._hiding = False
-        self._custom_mark = False
+        # The note whose own mark, in place of a number, comes next.
+        self._custom_mark: tuple[NoteKind, str] | None = None
         # Marks of comments that are anchored by their range alone.
         self.comment_ends: frozenset[str] = frozenset()
         self._in_paragraph, self._in_run = self._readers()
@@ -149,7 +150,7 @@ class RunReader:
             self._run_content(run)
 
     def _run_content(self, run: Element) -> None:
-        self._custom_mark = False
+        self._custom_mark = None
         for child in run:
             read = self._in_run.get(child.tag)
             if read is not None:
@@ -157,7 +158,10 @@ class RunReader:
 
     def _text(self, element: Element) -> None:
         text = element.text
-        if not text or self._custom_mark:
+        if not text:
+            return
+        if self._custom_mark is not None:
+            self._document.custom_marks[self._custom_mark] = text
             return
         if "\n" in text:
             text = text.replace("\n", " ")
@@ -181,7 +185,7 @@ class RunReader:
         self.add(self.fields.page_mark)
 
     def _symbol(self, element: Element) -> None:
-        if self._custom_mark or not self.is_shown:
+        if self._custom_mark is not None or not self.is_shown:
             return
         try:
             sign = symbol(element.get(f"{W}font", ""), int(element.get(f"{W}char", ""), 16))
@@ -245,10 +249,12 @@ class RunReader:
     def _note(self, element: Element) -> None:
         if not self.is_shown:
             return
-        kind = "footnote" if element.tag == f"{W}footnoteReference" else "endnote"
-        self._content.runs.append(self._document.notes.mark(kind, element.get(f"{W}id", "")))
+        kind: NoteKind = "footnote" if element.tag == f"{W}footnoteReference" else "endnote"
+        key = element.get(f"{W}id", "")
+        self._content.runs.append(self._document.notes.mark(kind, key))
         self._content.only_math = False
-        self._custom_mark = is_on_attribute(element, "customMarkFollows")
+        has_own_mark = element.get(f"{W}customMarkFollows", "0").lower() in ("1", "true", "on")
+        self._custom_mark = (kind, key) if has_own_mark else None
 
     def _comment(self, element: Element) -> None:
         identifier = element.get(f"{W}id", "")
@@ -296,8 +302,3 @@ class RunReader:
 
     def _instruction(self, element: Element) -> None:
         self.fields.instruction(element.text or "")
-
-
-def is_on_attribute(element: Element, name: str) -> bool:
-    """Return whether the attribute *name* of Word is there and on."""
-    return element.get(f"{W}{name}", "0").lower() in ("1", "true", "on")

@@ -97,7 +97,7 @@ class Story:
             self._runs.fields.close_all()
         if self._pending is not None:
             first, self._pending = self._pending, None
-            if not first.content.is_empty:
+            if not (first.content.is_empty or _is_initial(first.properties)):
                 properties, style = first.properties, first.style
             content = _joined(first.content, content)
         if self._goes_on(element.find(f"{W}pPr")):
@@ -112,7 +112,12 @@ class Story:
                 yield from self._finished(last.content, last.properties, last.style, in_contents=False)
 
     def _goes_on(self, properties: Element | None) -> bool:
-        """Return whether a paragraph's mark is deleted or hidden. A style separator ends a heading in the line."""
+        """Return whether a paragraph's mark is deleted or hidden, or it is the initial of the next one.
+
+        A style separator ends a heading in the line, which is a heading all the same.
+        """
+        if _is_initial(properties):
+            return True
         mark = None if properties is None else properties.find(f"{W}rPr")
         if mark is None:
             return False
@@ -166,8 +171,11 @@ class Story:
             if self._is_left_out(row, properties):
                 continue
             self._runs.in_placeholder += is_prompt
-            table.rows.append(self._row(row, properties))
+            cells = self._row(row, properties)
             self._runs.in_placeholder -= is_prompt
+            if not any(cell.blocks for cell in cells) and next(row.iter(f"{W}moveFrom", f"{W}del"), None) is not None:
+                continue  # the row was moved away
+            table.rows.append(cells)
             in_head = in_head and properties is not None and is_on(properties.find(f"{W}tblHeader"))
             heads += in_head
         return Table(table.rows, heads)
@@ -239,6 +247,12 @@ def _span(properties: Element | None) -> int:
 def _merge(properties: Element | None, name: str) -> str:
     element = None if properties is None else properties.find(f"{W}{name}")
     return "" if element is None else element.get(VAL, "continue")
+
+
+def _is_initial(properties: Element | None) -> bool:
+    """Return whether a paragraph is the large first letter of the next one."""
+    frame = None if properties is None else properties.find(f"{W}framePr")
+    return frame is not None and frame.get(f"{W}dropCap", "none") != "none"
 
 
 def _joined(first: Content, second: Content) -> Content:
