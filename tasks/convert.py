@@ -30,6 +30,7 @@ from tasks.conversion.table import read_table
 _WORD = re.compile(r"[^\W_]+")
 _WORD_DOCUMENTS = frozenset({"docx", "dotx", "docm", "dotm"})
 _SLIDES = frozenset({"pptx", "ppsx", "potx", "pptm", "potm"})
+_WORKBOOKS = frozenset({"xlsx", "xlsm", "xltx", "xltm", "xlam"})
 _KEPT_TEXT = frozenset({"text", "markdown", "code", "table"})
 
 
@@ -122,6 +123,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         return read_table(path, options.encoding, options.csv_delimiter)
     if file_type.family == "mail":
         return read_mail(path, shown, options.exclude_selectors)
+    if file_type.extension == "msg":
+        from tasks.conversion.outlook.reader import read_outlook
+
+        return read_outlook(path, shown, options.exclude_selectors)
     if file_type.family == "web":
         from tasks.conversion.web_page import read_web_page
 
@@ -154,6 +159,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.word.reader import read_word
 
         return read_word(path, file_type, shown)
+    if file_type.extension in _WORKBOOKS:
+        from tasks.conversion.workbook.reader import read_workbook
+
+        return read_workbook(path, file_type, shown)
     if file_type.extension in _SLIDES:
         from tasks.conversion.presentation.reader import read_slides
 

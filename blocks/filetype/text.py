@@ -8,6 +8,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
+import unicodedata
+from collections import Counter
 
 from blocks.filetype.types import TYPES, FileType, by_extension
 
@@ -22,6 +24,7 @@ _BOMS: tuple[tuple[bytes, str], ...] = (
 _TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r\x1b\x08")
 # Random bytes hold 10 % control characters, text in any 8-bit encoding practically none.
 _MAX_CONTROL_SHARE = 0.01
+_MAX_UTF16_BYTES = 8192
 # Markup declares itself early; searching further costs time and finds examples inside prose.
 _MARKUP_WINDOW_CHARACTERS = 16_384
 
@@ -63,16 +66,34 @@ def text_encoding(head: bytes) -> str | None:
 
 
 def _utf16_without_mark(head: bytes) -> str | None:
-    """Return the UTF-16 codec of mostly Latin text: it has a zero in every second byte and none in the others."""
+    """Return the UTF-16 codec of text that has zero bytes and no mark; None for what is no text."""
     pairs = len(head) // 2
     zeros_first, zeros_second = head[0::2].count(0), head[1::2].count(0)
     if pairs < 2:
         return None
+    # Mostly Latin text has a zero in every second byte and none in the others.
     if zeros_second > 0.4 * pairs and zeros_first < 0.01 * pairs:
         return "utf-16-le"
     if zeros_first > 0.4 * pairs and zeros_second < 0.01 * pairs:
         return "utf-16-be"
-    return None
+    return next((codec for codec in ("utf-16-le", "utf-16-be") if _is_text_in(head[: pairs * 2], codec)), None)
+
+
+def _is_text_in(head: bytes, codec: str) -> bool:
+    """Return whether *head* is text of another script in UTF-16: only assigned characters, blanks and line ends."""
+    head = head[:_MAX_UTF16_BYTES]
+    try:
+        text = head.decode(codec)
+    except UnicodeDecodeError as exc:
+        if exc.start < len(head) - 4:  # elsewhere than in a pair that the end of the head cuts
+            return False
+        text = head[: exc.start].decode(codec)
+    counts = Counter(map(unicodedata.category, text))
+    wrong = counts["Cn"] + counts["Co"] + counts["Cs"] + counts["Cc"] - sum(map(text.count, "\t\n\r\f"))
+    blanks = sum(map(text.count, " \n\u3000。、"))
+    letters = sum(count for category, count in counts.items() if category[0] in "LM")
+    # The wrong order of bytes makes U+2000 of a blank and an unassigned character of a line end.
+    return not wrong and blanks * 200 >= len(text) and letters * 2 > len(text) and "\u2000" not in text
 
 
 def identify(head: bytes, tail: bytes, encoding: str, extension: str) -> FileType:

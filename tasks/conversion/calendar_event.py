@@ -52,4 +52,4 @@ def _moment(value: str, parameters: str) -> str:
     year, month, day, hour, minute, utc = found.groups()
     zone = _ZONE.search(parameters)
     time = f" {hour}:{minute}" if hour else ""
-    return f"{year}-{month}-{day}{time}{' UTC' if utc else f' {zone[1]}' if zone and hour else ''}"
+    return f"{year}-{month}-{day}{time}{' UTC' if utc else f' ({zone[1]})' if zone and hour else ''}"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tasks.conversion.markdown_writer import escape, table
+from tasks.conversion.number_formats.number_format import number_format
 from tasks.conversion.package import Element, local_name
 
 Show = Callable[[str, str], str]
@@ -38,8 +40,8 @@ class _Series:
 
 
 def read_chart(root: Element, show: Show | None = None) -> Chart:
-    """Return the chart of a chart part's *root* element; *show* formats its values, which are raw without it."""
-    shown = show or _as_written
+    """Return the chart of a chart part's *root* element; *show* formats its values, as Excel does without it."""
+    shown = show or partial(_as_shown, from_1904=_is_on(root.find("{*}date1904")))
     series = [*_drawing_series(root, shown), *_office_2016_series(root, shown)]
     title = _title(root)
     tables = [text for group in _groups(series) if (text := _table(group, _axis_title(root)))]
@@ -162,6 +164,14 @@ def _axis_title(root: Element) -> str:
 def _rich_text(title: Element) -> str:
     paragraphs = ("".join(one.text or "" for one in paragraph.iter("{*}t")) for paragraph in title.iter("{*}p"))
     return " ".join(" ".join(paragraphs).split())
+
+
+def _as_shown(value: str, format_code: str, *, from_1904: bool) -> str:
+    return number_format(format_code).show(value, from_1904=from_1904)
+
+
+def _is_on(flag: Element | None) -> bool:
+    return flag is not None and flag.get("val", "1") in ("1", "true")
 
 
 def _as_written(value: str, _format_code: str) -> str:

@@ -1,35 +1,29 @@
 """Detection of the character encoding of text files; pure.
 
-Owns the order of evidence: byte order mark, zero bytes of UTF-16, strict UTF-8 over the whole file, then statistics
-over the lines that are not ASCII. Reads in bounded memory, so that large tables are not loaded for it.
+Owns the order of evidence: byte order mark, zero bytes of UTF-16, escapes of ISO 2022, strict UTF-8 over the file, then
+statistics over lines that are not ASCII. Reads in bounded memory, so that large tables are not loaded for it.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import InvalidOptions
 from blocks.filetype.text import text_encoding
+from tasks.conversion.legacy_codecs import guess
 from tasks.losses import loss
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 64 << 10
-# Statistics are stable within a few kB of non-ASCII lines; more only costs time (charset-normalizer takes 1 s per MB).
+# Lines that are not ASCII, for the statistics.
 _SAMPLE_BYTES = 32 << 10
+# ISO 2022: Japanese in seven bits, which would pass as ASCII.
+_ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 # Up to this share of broken sequences, a file is damaged UTF-8 rather than another encoding.
 _MAX_BROKEN_SHARE = 0.05
-# Codecs of files that people have, the most frequent first. Without a list the detector also proposes codecs of the
-# 1980s that fit by chance.
-_PLAUSIBLE = (
-    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
-    *("cp932", "euc_jp", "gb18030", "big5", "cp949"),
-    *("cp874", "iso8859_2", "iso8859_5", "koi8_r", "koi8_u", "cp850", "cp437"),
-)
-# Short texts in similar codecs differ by less than this in the detector's measure of disorder (0 to 1); then the more
-# frequent codec is right more often.
-_SAME_DISORDER = 0.02
 _FALLBACK = "cp1252"
 
 
@@ -52,7 +46,10 @@ def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
                 "cp1252 or shift_jis, or leave it empty"
             ) from exc
     with path.open("rb") as file:
-        marked = text_encoding(file.read(_HEAD_BYTES))
+        head = file.read(_HEAD_BYTES)
+    marked = text_encoding(head)
+    if head.isascii() and _ISO_2022_JP.search(head):
+        return Encoding("iso2022_jp")
     if marked not in (None, "utf-8"):
         return Encoding(marked)
     broken, multibyte, sample = _scan_utf8(path)
@@ -60,25 +57,18 @@ def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
         return Encoding("utf-8")
     if broken <= multibyte * _MAX_BROKEN_SHARE:
         return Encoding("utf-8", loss("bytes", broken))
-    codec = guess_legacy_codec(sample)
-    return Encoding(codec, (f"the text is not UTF-8; its encoding was guessed, and it was read as {codec}",))
+    found = guess(sample)
+    codec = found.codec if found else _FALLBACK
+    warning = f"the text is not UTF-8; its encoding was guessed, and it was read as {codec}"
+    if found and found.rival:
+        warning += f", though {found.rival} is nearly as likely"
+    return Encoding(codec, (warning,))
 
 
 def guess_legacy_codec(sample: bytes) -> str:
     """Return the likeliest 8-bit or East Asian codec of *sample*, which should have lines with non-ASCII bytes only."""
-    import charset_normalizer
-
-    matches = charset_normalizer.from_bytes(sample, cp_isolation=list(_PLAUSIBLE), preemptive_behaviour=False)
-    best = matches.best()
-    if best is None:
-        return _FALLBACK
-    equals = {
-        codec
-        for match in matches
-        if match.chaos <= best.chaos + _SAME_DISORDER and match.coherence >= best.coherence
-        for codec in match.could_be_from_charset
-    }
-    return next((codec for codec in _PLAUSIBLE if codec in equals), best.encoding)
+    found = guess(sample)
+    return found.codec if found else _FALLBACK
 
 
 def _scan_utf8(path: Path) -> tuple[int, int, bytes]:

@@ -33,6 +33,7 @@ _NOTE_MARK = re.compile(r"(?<!\\)\[\^[^\]\s]{1,40}\](?![(\[:])")
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])?")
 _EMPHASIS = re.compile(r"(?<![\w\\])(\*\*|__|\*|_|~~|`)(?=\S)(.+?)(?<=[^\s\\])\1(?!\w)")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
+_WORKBOOKS = frozenset({"xlsx", "xlsm", "xltx", "xltm", "xlam", "xlsb", "xls", "ods", "numbers"})
 # Values that authoring programs write if no title was entered.
 _PLACEHOLDER_TITLES = frozenset(
     {"", "untitled", "(anonymous)", "(unspecified)", "anonymous", "unspecified", "document", "unknown", "none", "title"}
@@ -44,6 +45,13 @@ _PLACEHOLDER_TITLES = frozenset(
         "word document",
         "slide 1",
     }
+)
+# How spreadsheet programs name a sheet before its author does, in the languages of their users.
+_DEFAULT_SHEET = re.compile(
+    r"(?:sheet|worksheet|tabelle|tabellenblatt|feuil|feuille|hoja|foglio|folha|planilha|plan|blad|ark|list|hárok|munka"
+    r"|munkalap|arkusz|taul|taulukko|sayfa|foaie|leht|lapas|lapa|лист|аркуш|φύλλο|シート|工作表|시트|ورقة|גיליון|แผ่น"
+    r"|chart|diagramm|graphique|gráfico|grafico|グラフ)[ _-]?\d{0,4}(?: \(\d+\))?(?: \(hidden\))?",
+    re.IGNORECASE,
 )
 _PROGRAM_PREFIX = re.compile(r"^microsoft (?:office )?(?:word|powerpoint|excel) -\s*", re.IGNORECASE)
 _PDF_DATE = re.compile(r"(?:D:)?(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?")
@@ -94,7 +102,9 @@ def _title(reading: Reading, document: DocumentInfo, file_type: FileType) -> str
     # In plain text a line that begins with a hash is a comment as often as a heading.
     heading = "" if file_type.family == "text" else first_heading(reading.body)
     for candidate in (_PROGRAM_PREFIX.sub("", single_line(reading.title or "")), heading):
-        if candidate.lower() not in _PLACEHOLDER_TITLES:
+        if candidate.lower() not in _PLACEHOLDER_TITLES and not (
+            file_type.extension in _WORKBOOKS and _DEFAULT_SHEET.fullmatch(candidate)
+        ):
             return _shortened(candidate)
     return _shortened(document_stem(document.name))
 

@@ -40,6 +40,8 @@ _REPORTS = frozenset(
     }
 )
 _SEALED = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"})
+# What a saved page is shown with.
+_FORMS_OF_PAGES = ("text/css", "text/javascript", "application/javascript", "font/", "application/font")
 _TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 
 
@@ -142,7 +144,7 @@ class _MailReader:
         self._shown_parts |= text.pictures
         found.blocks.append(text.markdown)
         found.words |= text.words
-        found.attachments += [attachment_line(name, "application/octet-stream") for name in text.files]
+        found.attachments += [attachment_line(*file) for file in text.files]
 
     def _name(self, part: Message, kind: str, found: _Content) -> None:
         """Add a part that is not read to the attachments; count what was shown inside the text."""
@@ -150,6 +152,8 @@ class _MailReader:
             self._add_calendar(part, found, with_source=True)
             return
         name = part.get_filename() or ""
+        if not name and kind.startswith(_FORMS_OF_PAGES):
+            return
         found.attachments.append(attachment_line(name, kind))
         self._parts.add(unquote(str(part.get("Content-ID", "")).strip().strip("<>")))
         if kind.startswith("image/") and part.get_content_disposition() != "attachment":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.errors import WaybillError
@@ -44,6 +44,13 @@ _MEANT = {
 _SINGLE_BYTE = re.compile(r"(?:iso-?8859|windows-?125|cp125|latin|(?:us-)?ascii|koi8|macintosh)", re.IGNORECASE)
 # Files inside of plain text, as programs sent them before MIME.
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} ([^\n]{1,200})\n(?:[!-`][ -`]{0,61}\n)*?(?:[`\s]?\n)?end$", re.MULTILINE)
+# Text that is signed in the clear (RFC 9580 section 7): a line that begins with a hyphen has "- " in front.
+_CLEAR_SIGNED = "-----BEGIN PGP SIGNED MESSAGE-----"
+_SIGNED = re.compile(
+    rf"^{_CLEAR_SIGNED}\n(?:[A-Za-z-]+: [^\n]*\n)*\n(.*?)"
+    r"^-----BEGIN PGP SIGNATURE-----\n[^-]*^-----END PGP SIGNATURE-----",
+    re.MULTILINE | re.DOTALL,
+)
 _INNER_IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\((?:cid|data|mid):[^)\n]{0,2000}\)", re.IGNORECASE)
 _NAME_OF_PICTURE = re.compile(
     r"(?:image|picture|grafik|bild|photo|logo)?[ _-]*\d*|\S+\.(?:png|jpe?g|gif|svg|webp|emf|wmf)", re.IGNORECASE
@@ -57,7 +64,8 @@ _LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
 
 @dataclass(frozen=True, kw_only=True)
 class PartText:
-    """A text part: its Markdown, the words that stand in it, the names of files inside, the pictures inside.
+    """A text part: its Markdown, the words that stand in it, the names and types of files inside, the
+    pictures inside.
 
     *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself. *warnings* are
     about everything else of the page.
@@ -65,7 +73,7 @@ class PartText:
 
     markdown: str
     words: frozenset[str]
-    files: tuple[str, ...] = field(default=())
+    files: tuple[tuple[str, str], ...] = ()
     pictures: frozenset[str] = frozenset()
     images: int = 0
     warnings: tuple[str, ...] = ()
@@ -75,17 +83,21 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
     text = clean_text(decoded(part, is_page=kind in _PAGES))
     if kind in _PAGES:
-        return _page(text, path, shown, exclude_selectors)
+        return page_text(text, path, shown, exclude_selectors)
     if kind in ("text/markdown", "text/x-markdown"):
         return PartText(markdown=closed(text).strip("\n"), words=words_of(text))
     if kind in ("text/enriched", "text/richtext"):
         text = _unenriched(text)
     elif str(part.get_param("format", "")).lower() == "flowed":
         text = unflowed(text, deletes_space=str(part.get_param("delsp", "")).lower() == "yes")
-    files = tuple(found[1] for found in _UUENCODED.finditer(text)) if "\nend" in text else ()
+    found = _UUENCODED.finditer(text) if "\nend" in text else ()
+    files = [(file[1], "application/octet-stream") for file in found]
     if files:
         text = _UUENCODED.sub("", text)
-    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text), files=files)
+    if _CLEAR_SIGNED in text:
+        text = _SIGNED.sub(_without_signature, text)
+        files.append(("", "application/pgp-signature"))
+    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text), files=tuple(files))
 
 
 def decoded(part: Message, *, is_page: bool = False) -> str:
@@ -111,7 +123,8 @@ def _codecs(declared: str, data: bytes) -> list[str]:
     return ["utf-8", meant] if not declared or _SINGLE_BYTE.match(declared) else [meant, "utf-8"]
 
 
-def _page(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+    """Return the text of HTML. What cannot be read has no words."""
     if not text.strip():
         return PartText(markdown="", words=frozenset())
     from tasks.conversion.web_page import html_to_markdown
@@ -133,6 +146,10 @@ def _page(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -
 def _description(image: re.Match[str]) -> str:
     text = image[1].strip()
     return "" if _NAME_OF_PICTURE.fullmatch(text) else text
+
+
+def _without_signature(signed: re.Match[str]) -> str:
+    return "\n".join(line.removeprefix("- ") for line in signed[1].split("\n"))
 
 
 def _unenriched(text: str) -> str:

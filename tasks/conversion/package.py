@@ -41,6 +41,15 @@ _STRICT_NAMESPACE = re.compile(rb"""(xmlns(?::[\w.-]+)?\s*=\s*["'])http://purl\.
 
 Element = Any  # lxml has no types
 _etree: Any = import_module("lxml.etree")
+# Huge trees are allowed, because the bytes are limited and entities stay closed.
+_PARSER_OPTIONS = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": True,
+    "remove_comments": True,
+    "remove_pis": True,
+}
 _DAMAGE: tuple[type[Exception], ...] = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError),
     _etree.XMLSyntaxError,
@@ -129,11 +138,28 @@ class Package:
             data = _STRICT_NAMESPACE.sub(rb"\1http://schemas.openxmlformats.org/\2/2006/", data)
         with self._translated():
             root = _etree.fromstring(data, _parser())
-        declared = root.getroottree().docinfo.internalDTD
+        self._refuse_entities(root)
+        return root
+
+    def iterate(self, member: str, *names: str) -> Generator[Element]:
+        """Yield the elements of an XML part with the local *names* as they end, in any namespace.
+
+        What was read stays in memory until the caller clears it. Raises what `read` raises.
+        """
+        tags = [f"{{*}}{name}" for name in names]
+        checked = False
+        with self.open(member) as part:
+            for _event, element in _etree.iterparse(part, events=("end",), tag=tags, **_PARSER_OPTIONS):
+                if not checked:  # the declarations stand in front of the first element
+                    self._refuse_entities(element)
+                    checked = True
+                yield element
+
+    def _refuse_entities(self, element: Element) -> None:
+        declared = element.getroottree().docinfo.internalDTD
         if declared is not None and next(declared.iterentities(), None) is not None:
             # They would stay closed, so text would be missing; real programs write none.
             raise UnreadableDocument(f"{self._shown!r} ({self._label}) declares entities, which are not expanded")
-        return root
 
     def parse_optional(self, member: str) -> Element | None:
         """Return the root element of an XML part, or None if the package has no such part."""
@@ -209,10 +235,7 @@ def local_name(element: Element) -> str:
 
 
 def _parser() -> Any:
-    # Huge trees are allowed, because the bytes are limited and entities stay closed.
-    return _etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_comments=True, remove_pis=True
-    )
+    return _etree.XMLParser(**_PARSER_OPTIONS)
 
 
 def _relation(relationship: Element, folder: str) -> Relation:

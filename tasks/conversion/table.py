@@ -12,7 +12,7 @@ import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +20,16 @@ from tasks.conversion.encodings import find_encoding
 from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.table_cells import extent
-from tasks.conversion.table_layout import Layout, Row, as_line, first_layout, is_remark, is_spaced, next_layout
+from tasks.conversion.table_layout import (
+    Layout,
+    Row,
+    as_line,
+    first_layout,
+    is_comment,
+    is_remark,
+    is_spaced,
+    next_layout,
+)
 
 CONVERTER = "waybill-table 2"
 
@@ -45,6 +54,7 @@ _MAX_TABLES = 100
 _MAX_REMARKS = 50
 
 _EXCEL_HINT = re.compile(r"\ufeff?\"?sep=(.)\"?\s*", re.IGNORECASE)
+_RULER = re.compile(r"\s*:?[-=+]{2,}:?\s*|\s*")
 _PIPE = re.compile(r"(?<!\\)(\\*+)\|")
 # What a renderer, or stage 4, would take for emphasis, code, a link, a tag or an entity. Most cells have none of it.
 _MARKUP = re.compile(
@@ -185,10 +195,11 @@ def _rows(path: Path, dialect: _Dialect, *, with_raw: bool = False) -> Iterator[
         )
         lines_before, after_blank = 0, False
         try:
-            for cells in reader:
+            for read in reader:
                 if dialect.quoted and reader.line_num - lines_before > _MAX_QUOTED_LINES:
                     raise _QuotesMakeNoSense
                 lines_before, raw = reader.line_num, lines.taken()
+                cells = _without_frame(read) if dialect.delimiter == "|" else read
                 if any(cell.strip() for cell in cells):
                     yield Row(cells, after_blank, raw)
                     after_blank = False
@@ -196,6 +207,14 @@ def _rows(path: Path, dialect: _Dialect, *, with_raw: bool = False) -> Iterator[
                     after_blank = True
         except csv.Error as exc:
             raise _QuotesMakeNoSense from exc
+
+
+def _without_frame(cells: list[str]) -> list[str]:
+    """Return the cells of a row of a drawn table, as of Markdown or a database: without its outer lines and rulers."""
+    if all(_RULER.fullmatch(cell) for cell in cells):
+        return []
+    framed = len(cells) > 2 and not cells[0].strip() and not cells[-1].strip()
+    return cells[1:-1] if framed else cells
 
 
 class _Ahead:
@@ -261,13 +280,12 @@ def _begin(rows: _Ahead, layout: Layout, delimiter: str) -> _Section:
 
 
 def _text(rows: list[Row], delimiter: str) -> str:
-    """Return rows outside tables as Markdown; an empty line in the file stays one."""
-    lines: list[str] = []
-    for row in rows:
-        if row.after_blank and lines:
-            lines.append("")
-        lines.append(clean_text(as_line(row, delimiter)))
-    return plain_to_markdown("\n".join(lines)).strip("\n")
+    """Return rows outside tables as Markdown: each a paragraph, comments as they stand under each other."""
+    blocks: list[str] = []
+    for are_comments, group in groupby(rows, key=is_comment):
+        lines = [clean_text(as_line(row, delimiter)) for row in group]
+        blocks += ["\n".join(lines)] if are_comments else lines
+    return "\n\n".join(plain_to_markdown(block).strip("\n") for block in blocks)
 
 
 def _markdown(path: Path, dialect: _Dialect, sections: list[_Section]) -> Iterator[str]:

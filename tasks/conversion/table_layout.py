@@ -19,6 +19,13 @@ from tasks.conversion.table_cells import can_be_header, extent, filled, is_absen
 _MAX_ROWS_ABOVE = 60
 # Names with values over a wider table; more are a table of their own.
 _MAX_PAIRS = 15
+# How a column of values of all kinds is called.
+_VALUE_HEADERS = frozenset(
+    {
+        *("value", "values", "description", "content", "contents", "text", "setting", "result", "answer", "data"),
+        *("wert", "beschreibung", "inhalt", "angabe", "valeur", "valor", "valore", "waarde", "wartość", "hodnota"),
+    }
+)
 # Rows that agree, of those below a header: tables have ragged rows and totals.
 _MIN_AGREEING_SHARE = 0.6
 # Rows that are looked at below a header.
@@ -53,7 +60,7 @@ def first_layout(rows: Sequence[Row]) -> Layout:
     """Return how the file begins, from its first rows (at least one)."""
     start = _header_index(rows)
     header = rows[start].cells
-    if not can_be_header(header) and _is_like_the_next(rows, start):
+    if _are_properties(rows, start) or (not can_be_header(header) and _is_like_the_next(rows, start)):
         return Layout(above=start, header_rows=0, names=None)
     return _with_neighbours(rows, start, first=0)
 
@@ -165,6 +172,17 @@ def _is_mixed_pairs(rows: Sequence[Row], at: int) -> bool:
     if any(extent(cells) > 2 for cells in (rows[at].cells, *below)):
         return False
     return len({value_kind(cells[1]) for cells in below if len(cells) > 1}) > 1
+
+
+def _are_properties(rows: Sequence[Row], at: int) -> bool:
+    """Return whether each row is a name with its value, the first one too, so that no row names the columns."""
+    pairs = [row.cells for row in rows[at:]]
+    if len(pairs) < 3 or any(extent(cells) != 2 for cells in pairs) or pairs[0][1].strip().lower() in _VALUE_HEADERS:
+        return False
+    names = {cells[0].strip() for cells in pairs}
+    kinds = {value_kind(cells[1]) for cells in pairs}
+    distinct = len(names) == len(pairs) and not any(map(is_value, names))
+    return distinct and "" in kinds and len(kinds) > 2
 
 
 def _block_below(rows: Sequence[Row], at: int) -> list[list[str]]:

@@ -106,6 +106,9 @@ def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xber
         security_limits=xberg.SecurityLimits(
             max_table_cells=_MAX_TABLE_CELLS, max_compression_ratio=_MAX_COMPRESSION_RATIO
         ),
+        pdf_options=xberg.PdfConfig(
+            extract_form_fields=False
+        ),  # would add "insured: true" by technical names at the end
         pages=xberg.PageConfig(extract_pages=True) if page_by_page else None,
     )
 

@@ -183,6 +183,7 @@ def _rtf_text(text: str) -> str:
 
 FORMATS: dict[str, Callable[[Sequence[Block]], bytes]] = {
     "html": html,
+    "epub": epub,
     "odt": odt,
     "pptx": pptx,
     "rtf": rtf,

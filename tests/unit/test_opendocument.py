@@ -142,6 +142,19 @@ def test_formats_come_from_styles_and_their_parents(made):
     assert body_of(made(body, automatic, styles)) == "***loud*** 10^3^ H~2~O ~~old~~"
 
 
+def test_signs_of_symbol_fonts(made):
+    automatic = (
+        '<style:style style:name="W" style:family="text"><style:text-properties style:font-name="W1"/></style:style>'
+    )
+    path = made(
+        '<text:p><text:span text:style-name="W">\uf0fe</text:span> agreed</text:p>',
+        automatic,
+        "<office:font-face-decls><style:font-face style:name='W1' svg:font-family='Wingdings'/>"
+        "</office:font-face-decls>",
+    )
+    assert body_of(path) == "☑ agreed"
+
+
 def test_hidden_text_is_left_out_and_counted(made):
     automatic = (
         '<style:style style:name="H" style:family="text"><style:text-properties text:display="none"/></style:style>'
@@ -223,6 +236,20 @@ def test_a_chart_is_the_table_of_its_values(made):
     body = '<text:p>See <draw:frame><draw:object xlink:href="./Object 1"/></draw:frame></text:p>'
     path = made(body, **{"Object 1/content.xml": chart})
     assert body_of(path) == "See\n\n**Riders**\n\n|  | Valley |\n| --- | --- |\n| Spring | 1250 |\n| Summer |  |"
+
+
+def test_a_formula_stands_in_its_sentence(made):
+    math = '<math xmlns="http://www.w3.org/1998/Math/MathML"><mfrac><mi>a</mi><mn>2</mn></mfrac></math>'
+    path = made(
+        '<text:p>With <draw:frame><draw:object xlink:href="./Object 1"/></draw:frame> as the mean load.</text:p>',
+        **{"Object 1/content.xml": math},
+    )
+    assert body_of(path) == "With $\\frac{a}{2}$ as the mean load."
+    alone = made(
+        '<text:p><draw:frame><draw:object xlink:href="./Object 1"/></draw:frame></text:p><text:p>Text</text:p>',
+        **{"Object 1/content.xml": math},
+    )
+    assert body_of(alone) == "$$\\frac{a}{2}$$\n\nText"
 
 
 def test_heads_and_feet_stand_once(made):

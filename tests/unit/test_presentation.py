@@ -113,6 +113,18 @@ def test_text_means_itself(deck):
     assert body.endswith("\\+ 3 % of \\*all\\* cars")
 
 
+def test_formulas_and_signs_of_symbol_fonts(deck):
+    math = (
+        '<m:oMath xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"><m:f><m:num><m:r><m:t>a</m:t></m:r>'
+        "</m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f></m:oMath>"
+    )
+    in_sentence = f'<a:r><a:t>load </a:t></a:r><x:m xmlns:x="urn:a14">{math}</x:m><a:r><a:t> N</a:t></a:r>'
+    alone = f'<x:m xmlns:x="urn:a14">{math}</x:m>'
+    sign = '<a:r><a:rPr><a:sym typeface="Symbol"/></a:rPr><a:t>\uf0b1</a:t></a:r><a:r><a:t>3 mm</a:t></a:r>'
+    body = body_of(deck(lambda slide: text_box(slide, in_sentence, alone, sign)))
+    assert body.endswith("load $\\frac{a}{2}$ N\n\n$$\\frac{a}{2}$$\n\n±3 mm")
+
+
 def test_merged_cells_of_a_table(deck):
     def change(slide: Any) -> None:
         table = slide.shapes.add_table(3, 2, 0, Inches(2), Inches(4), Inches(2)).table

@@ -123,6 +123,20 @@ def test_fields_links_and_boxes(made):
     assert body_of(made(text)) == "[the club](https://example.org/a) and a place on page 7\n\n☒ Agreed"
 
 
+def test_formulas_stand_in_their_sentence(made):
+    fraction = r"{\mf{\mnum{\msSup{\me{\mr v}}{\msup{\mr 2}}}}{\mden{\mr 2}}}{\mmathPict{\pict 00}}"
+    sentence = rf"\pard With {{\mmath{{\*\moMath{{\mr s}}{{\mr =}}{fraction}}}}} metres.\par"
+    text = sentence + r"\pard{\mmath{\*\moMath{\mr a}}}\par"
+    assert body_of(made(text)) == "With $s=\\frac{v^{2}}{2}$ metres.\n\n$$a$$"
+    root = r"{\mmath{\*\moMath{\mrad{\mradPr{\mdegHide 1}}{\mdeg}{\me{\mr x}}}}}"
+    assert body_of(made(rf"\pard is {root}\par")) == "is $\\sqrt{x}$"
+
+
+def test_a_word_with_its_reading(made):
+    field = r"{\field{\*\fldinst EQ \\* jc2 \\o\\ad(\\s\\up 9(toukyou),Tokyo)}{\fldrslt}}"
+    assert body_of(made(rf"\pard {field} station\par")) == "Tokyo (toukyou) station"
+
+
 def test_text_boxes_follow_their_paragraph(made):
     inside = r"{\*\shpinst{\sp{\sn shapeType}{\sv 202}}{\shptxt\pard The bridge\par is closed.\par}}"
     box = rf"{{\shp{inside}{{\shprslt{{\*\do x}}}}}}"
@@ -144,7 +158,7 @@ def test_properties(made):
 
 
 def test_what_is_left_out_is_counted(made):
-    text = r"\pard a{\v b}{\pict 00}{\object{\*\objdata 00}{\result c}}{\mmath x}\par"
+    text = r"\pard a{\v b}{\pict 00}{\object{\*\objdata 00}{\result c}}{\mmath{\mmathPict{\pict 00}}}\par"
     assert samples.convert(made(text)).warnings == (
         "1 image without text",
         "1 embedded object left out",

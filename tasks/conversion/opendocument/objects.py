@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tasks.conversion.markdown_writer import Body, Run, cell, inline, table
+from tasks.conversion.mathml import to_latex
 from tasks.conversion.opendocument.document import attribute, optional_part
 from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.reading import clean_text
@@ -21,13 +22,27 @@ class Objects:
     package: Package
     lost: Counter[str]
 
+    def formula(self, frame: Element) -> Run | None:
+        """Return the formula that *frame* shows, as LaTeX without signs around it; None if it shows no formula.
+
+        A formula that cannot be read is its text, and is counted.
+        """
+        reference = frame.find("{*}object")
+        root = self._root(reference) if reference is not None else None
+        if root is None or local_name(root) != "math":
+            return None
+        latex = to_latex(root)
+        if latex is None:
+            self.lost["formula"] += 1
+            words = [text for one in root.iter("{*}mi", "{*}mn", "{*}mo", "{*}mtext") if (text := one.text)]
+            return Run(text=clean_text(" ".join(words)))
+        return Run(text=f"${latex}$", markdown=True)
+
     def write(self, body: Body, reference: Element) -> None:
         """Add what the object behind a ``draw:object`` shows to *body*."""
         root = self._root(reference)
         chart = next(root.iter(_CHART), None) if root is not None else None
-        if root is not None and local_name(root) == "math":
-            self.lost["formula"] += 1
-        elif chart is not None:
+        if chart is not None:
             self._write_chart(body, chart)
         else:
             self.lost["object"] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.opendocument.styles import Format, Styles
 from tasks.conversion.package import Element, local_name
 from tasks.conversion.reading import clean_text
+from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 # More blanks in a row than this are layout that no reader counts.
@@ -41,6 +42,8 @@ class Context:
     lost: Counter[str] = field(default_factory=Counter[str])
     comment_ends: Set[str] = frozenset()
     """The names of comments that say where the commented words end."""
+    formula: Callable[[Element], Run | None] = lambda _frame: None
+    """Returns the formula that a frame shows, if it shows one."""
 
 
 @dataclass
@@ -50,10 +53,14 @@ class Paragraph:
     context: Context
     floats: list[Any] = field(default_factory=list[Any])
     _after_space: bool = True
+    _formula: Run | None = None
 
     def markdown(self, element: Element, base: Format) -> str:
         """Return the Markdown of the paragraph *element*, whose text has the format *base*."""
-        return inline(self._runs(element, base, ""))
+        runs = [run for run in self._runs(element, base, "") if run.text]
+        if len(runs) == 1 and runs[0] is self._formula:  # alone, it is displayed
+            return f"${runs[0].text}$"
+        return inline(runs)
 
     def _runs(self, element: Element, base: Format, link: str) -> Iterator[Run]:
         yield from self._text(element.text, base, link)
@@ -69,7 +76,7 @@ class Paragraph:
             target = attribute(child, "href")
             yield from self._runs(child, base, "" if target.startswith("#") else target)
         elif kind in FLOATS:
-            self.floats.append(child)
+            yield from self._float(child, base)
         elif kind == "span":
             yield from self._runs(child, self.context.styles.text(attribute(child, "style-name"), base), link)
         elif kind in ("s", "tab", "line-break"):
@@ -82,6 +89,16 @@ class Paragraph:
             yield from self._hidden(child, base, link)
         elif kind not in _SILENT:
             yield from self._runs(child, base, link)  # a field shows the text that it had last
+
+    def _float(self, child: Element, base: Format) -> Iterator[Run]:
+        """Yield a formula, which stands in its sentence; set everything else aside."""
+        formula = self.context.formula(child) if local_name(child) == "frame" else None
+        if formula is None:
+            self.floats.append(child)
+        elif not base.hidden:
+            self._after_space = False
+            self._formula = formula if formula.markdown else None
+            yield formula
 
     def _text(self, text: str | None, base: Format, link: str) -> Iterator[Run]:
         """Yield *text* with its white space collapsed, across the elements of the paragraph (part 3, 6.1.2)."""
@@ -98,8 +115,12 @@ class Paragraph:
     def _shown(self, text: str, base: Format, link: str) -> Iterator[Run]:
         if base.hidden:
             self.context.lost["hidden-text"] += bool(text.strip())
-        else:
-            yield _run(text, base, link)
+            return
+        font = self.context.styles.family(base.font)
+        if is_symbol_font(font) and any("\uf000" <= char <= "\uf0ff" for char in text):
+            text = in_symbol_font(font, text)
+            self.context.lost["symbol"] += text.count(UNKNOWN)
+        yield _run(text, base, link)
 
     def _space(self, element: Element, kind: str, base: Format, link: str) -> Run:
         count = attribute(element, "c", "1")

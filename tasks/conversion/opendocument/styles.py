@@ -49,11 +49,13 @@ class Styles:
         self._styles: dict[tuple[str, str], Element] = {}
         self.lists: dict[str, Element] = {}
         self.outline: Element | None = None
-        self._formats: dict[tuple[str, str], Format] = {}
+        self._families: dict[str, str] = {}
         for root in roots:
             for group in () if root is None else root:
                 if local_name(group) in ("automatic-styles", "styles"):
                     self._add(group)
+                elif local_name(group) == "font-face-decls":
+                    self._families |= {attribute(face, "name"): attribute(face, "font-family") for face in group}
 
     def _add(self, group: Element) -> None:
         for style in group:
@@ -89,6 +91,10 @@ class Styles:
                 if value := attribute(properties, wanted):
                     return value
         return ""
+
+    def family(self, font: str) -> str:
+        """Return the family of the font that is declared as *font*, without quotation marks."""
+        return self._families.get(font, font).strip("'\"")
 
     def master_pages(self) -> set[str]:
         """Return the names of the master pages that paragraphs or tables ask for."""

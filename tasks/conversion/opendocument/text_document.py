@@ -31,7 +31,9 @@ def read_text_document(path: Path, file_type: FileType, shown: str) -> Reading:
         content = package.parse("content.xml")
         styles_part = optional_part(package, "styles.xml")
         context = context_of(content, styles_part)
-        writer = Writer(context, Objects(package, context.lost))
+        objects = Objects(package, context.lost)
+        context.formula = objects.formula
+        writer = Writer(context, objects)
         body = Body()
         masters = _masters(styles_part, context.styles)
         _write_running_texts(body, masters, _HEADS, context)

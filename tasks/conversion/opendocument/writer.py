@@ -129,7 +129,8 @@ class Writer:
         """Return the counter of a top-level list: a new one, or that of the list that it continues."""
         style = attribute(element, "style-name") or next(self._paragraph_list_styles(element), "")
         continued = attribute(element, "continue-list")
-        if continued not in self._lists and attribute(element, "continue-numbering") == "true":
+        # LibreOffice names lists that it has not written; the list of the same style goes on then.
+        if continued not in self._lists and (continued or attribute(element, "continue-numbering") == "true"):
             continued = style
         counter = self._lists.get(continued) if continued else None
         if counter is None:

@@ -20,14 +20,25 @@ _MARKS = re.compile(r"([*_]{1,3})\Z")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"[^\w\r\n]*\Z"), re.compile(r"[^\w\r\n]*")
 _SPACE_OR_ESCAPE = re.compile(r"[\s\\]+")
 _WORD_BEFORE = re.compile(r"(\w+)\W*\Z")
+_HEADING = re.compile(r"^#{1,6} +(.+)$", re.MULTILINE)
+_EMPTY_LINES = re.compile(r"\n{3,}")
+_BASE_OF_POWER = re.compile(r"(?:\d|(?<![^\W_])[^\W\d_])\Z")
 _FRACTION = re.compile(r"[/⁄]\d")
 
 
 def mended(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str] = ()) -> str:
     """Return *markdown* with the line ends, the raised signs and the notes of *pages*, and *addresses* in one piece."""
-    markdown = _with_line_ends(markdown, pages)
-    markdown = _with_whole_addresses(markdown, addresses)
+    markdown = _with_line_ends(_without_turned_headings(markdown, pages), pages)
+    markdown = _with_whole_addresses(markdown, pages, addresses)
     return _with_notes(_with_shifted(markdown, pages), pages)
+
+
+def _without_turned_headings(markdown: str, pages: Sequence[PageSigns]) -> str:
+    """xberg takes a large watermark for a heading, and everything after it would stand under "DRAFT"."""
+    turned = {condense(text) for page in pages for text in page.turned} - {""}
+    if not turned:
+        return markdown
+    return _HEADING.sub(lambda found: found[1] if condense(found[1]) in turned else found[0], markdown)
 
 
 def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPage]) -> str:
@@ -35,7 +46,7 @@ def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPag
     if not read:
         return markdown
     condensed = Condensed(markdown)
-    at = {page.number: _end_of_page(condensed, pages, page.number - 1) for page in read}
+    at = {page.number: end_of_page(condensed, pages, page.number - 1) for page in read}
     parts: list[str] = []
     start = 0
     for page in read:
@@ -45,7 +56,7 @@ def with_pages(markdown: str, pages: Sequence[PageSigns], read: Sequence[ReadPag
     return "\n\n".join(part for part in (*parts, markdown[start:].strip("\n")) if part) + "\n"
 
 
-def _end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -> int:
+def end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -> int:
     """Return where the paragraph ends that the text of page *number* or of one before it ends with; 0 if none does."""
     for page in reversed(pages[:number]):
         if page.is_scan:
@@ -118,8 +129,8 @@ def _after_doubled_letter(condensed: Condensed, edits: Edits, place: Place) -> t
     return piece
 
 
-def _with_whole_addresses(markdown: str, addresses: Iterable[str]) -> str:
-    """Take blanks out of the addresses that links of the document lead to: a line end has cut them."""
+def _with_whole_addresses(markdown: str, pages: Sequence[PageSigns], addresses: Iterable[str]) -> str:
+    """Take blanks out of the addresses that links of the document lead to, and put the one after them back."""
     condensed, edits = Condensed(markdown), Edits(markdown)
     for address in dict.fromkeys(addresses):
         for shown in (address, address.partition("://")[2], address.removeprefix("mailto:")):
@@ -127,9 +138,11 @@ def _with_whole_addresses(markdown: str, addresses: Iterable[str]) -> str:
             if piece is None:
                 continue
             text = condensed.markdown[slice(*piece)]
-            whole = _SPACE_OR_ESCAPE.sub("", text)
-            if re.search(r"\s", text) and shown.rstrip("/").startswith(whole):
-                edits.replace(*piece, re.sub(r"\s+", "", text))
+            if not shown.rstrip("/").startswith(_SPACE_OR_ESCAPE.sub("", text)):
+                break
+            follows = condensed.markdown[piece[1] : piece[1] + 1]
+            is_cut = follows.isalnum() and not any(f"{shown}{follows}" in page.text for page in pages)
+            edits.replace(*piece, re.sub(r"\s+", "", text) + (" " if is_cut else ""))
             break
     return edits.result()
 
@@ -155,13 +168,12 @@ def _piece(condensed: Condensed, one: Shifted) -> tuple[int, int] | None:
     piece = condensed.between(one.place.before, one.place.after, one.text)
     if piece is None:
         return None
-    text = _SPACE_OR_ESCAPE.sub("", condensed.markdown[slice(*piece)])
-    own = condense(one.text)
-    # Signs after the raised text, a full stop say, stay outside of the piece.
-    if not own:
-        return (piece[0], piece[0] + len(one.text)) if text == one.text else None
-    start = re.compile(r"\s*" + r"\s*".join(map(re.escape, one.text)) + r"\s*").match(condensed.markdown, *piece)
-    return (piece[0], start.end()) if start else None
+    before = _SPACE_OR_ESCAPE.sub("", _signs(_SIGNS_BEFORE, one.place.before))
+    pattern = (
+        "".join(rf"\\?{re.escape(sign)}" for sign in before) + r"(\s*" + r"\s*".join(map(re.escape, one.text)) + r"\s*)"
+    )
+    found = re.compile(pattern).match(condensed.markdown, *piece)
+    return found.span(1) if found else None
 
 
 def _end(condensed: Condensed, piece: tuple[int, int], *, blank: bool) -> str:
@@ -189,7 +201,7 @@ def _with_notes(markdown: str, pages: Sequence[PageSigns]) -> str:
         end = _sentence_end(condensed.markdown, text[1])
         notes.define("footnote", str(number), _note_text(condensed.markdown[text[0] : end], foot))
         edits.replace(text[0], end, "")
-    return "\n\n".join([edits.result().rstrip("\n"), *notes.definitions()])
+    return "\n\n".join([_EMPTY_LINES.sub("\n\n", edits.result()).rstrip("\n"), *notes.definitions()])
 
 
 def _pairs(page: PageSigns) -> list[tuple[Shifted, Foot]]:
@@ -199,10 +211,17 @@ def _pairs(page: PageSigns) -> list[tuple[Shifted, Foot]]:
             marks.setdefault(one.text, []).append(one)
     feet = [foot.mark for foot in page.feet]
     return [
-        (marks[foot.mark][0], foot)
+        (one, foot)
         for foot in page.feet
-        if len(marks.get(foot.mark, ())) == 1 and feet.count(foot.mark) == 1
+        if feet.count(foot.mark) == 1 and (one := _mark_of(marks.get(foot.mark, []))) is not None
     ]
+
+
+def _mark_of(candidates: list[Shifted]) -> Shifted | None:
+    """Return the one mark of a note among the raised signs like it, not "m^2^" or "10^3^" if there is another."""
+    likely = [one for one in candidates if not _BASE_OF_POWER.search(one.place.before.rstrip())]
+    chosen = likely or candidates
+    return chosen[0] if len(chosen) == 1 else None
 
 
 def _is_mark(condensed: Condensed, piece: tuple[int, int], text: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from ctypes import c_double, c_float
+from ctypes import c_double, c_float, c_ushort
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,10 @@ _BLANK_GAP = 0.12
 _MOST_SIGNS = 12
 _RAISED = re.compile(r"[+\-−–]?\w{1,6}(?:[,;–-]\w{1,4}){0,4}[+\-−–]?|[+\-−]")
 _BROKEN = (0x0D, 0x0A)
+# Sine to cosine: italics are not turned, watermarks are.
+_LEAST_SLANT = 0.1
+_MOST_TURNED = 100
+_STEP = 4.0
 # A page number or a stamp on a scan, and no more.
 _MOST_SCAN_TEXT = 60
 _SCAN_SHARE = 0.7
@@ -71,13 +75,17 @@ class Foot:
 
 @dataclass(slots=True)
 class PageSigns:
-    """What one page says about its text, in the order of the file. `is_scan` says that a picture is the page."""
+    """What one page says about its text, in the order of the file.
+
+    `is_scan` says that a picture is the page. `turned` are texts that are not horizontal.
+    """
 
     text: str
     is_scan: bool = False
     ends: list[tuple[LineEnd, Place]] = field(default_factory=list[tuple[LineEnd, Place]])
     shifted: list[Shifted] = field(default_factory=list[Shifted])
     feet: list[Foot] = field(default_factory=list[Foot])
+    turned: list[str] = field(default_factory=list[str])
 
 
 @dataclass(slots=True)
@@ -100,9 +108,38 @@ def page_signs(page: Any, text_page: Any) -> PageSigns:
         sign = match[2] or "-"
         place = Place(_context_before(text, match.end(1)), text[match.end() : match.end() + _CONTEXT])
         signs.ends.append((LineEnd(match[1], match[4], sign), place))
-    if _has_shifted_objects(page):
+    if _look_at_objects(page, text_page, signs):
         _add_shifted(signs, text_page)
     return signs
+
+
+def place_after(text_page: Any, x: float, y: float, width: float, height: float) -> Place | None:
+    """Return the place after the sign next to a point of the page, at its left; None without one so near (points)."""
+    index = _nearest(text_page, x, y, width, height, -1)
+    return None if index is None else _split(text_page, index + 1)
+
+
+def place_before(text_page: Any, x: float, y: float, width: float, height: float) -> Place | None:
+    """Return the place before the sign next to a point of the page, at its right; None without one so near."""
+    index = _nearest(text_page, x, y, width, height, 1)
+    return None if index is None else _split(text_page, index)
+
+
+def _nearest(text_page: Any, x: float, y: float, width: float, height: float, direction: int) -> int | None:
+    """Return the index of the sign nearest to a point in one direction, looked for in steps of its tolerance."""
+    distance = 0.0
+    while distance <= width:
+        index = raw.FPDFText_GetCharIndexAtPos(text_page.raw, x + direction * distance, y, _STEP, height)
+        if index >= 0:
+            return index
+        distance += _STEP
+    return None
+
+
+def _split(text_page: Any, index: int) -> Place:
+    return Place(
+        _decoded(text_page.raw, max(0, index - _CONTEXT), index), _decoded(text_page.raw, index, index + _CONTEXT)
+    )
 
 
 def _is_scan(page: Any, text: str) -> bool:
@@ -132,26 +169,39 @@ def _context_before(text: str, end: int) -> str:
     return text[max(0, end - _CONTEXT) : end]
 
 
-def _has_shifted_objects(page: Any) -> bool:
-    """Return whether a smaller piece of text stands a little above or below the piece before it."""
+def _look_at_objects(page: Any, text_page: Any, signs: PageSigns) -> bool:
+    """Add the texts that run up, down or aslant; return whether there may be a raised or lowered run.
+
+    That is so where a smaller piece of text stands a little above or below the piece before it.
+    """
     size, matrix = c_float(), raw.FS_MATRIX()
     before: tuple[float, float] | None = None
+    is_shifted = False
     for number in range(raw.FPDFPage_CountObjects(page.raw)):
         piece = raw.FPDFPage_GetObject(page.raw, number)
         kind = raw.FPDFPageObj_GetType(piece)
-        if kind == raw.FPDF_PAGEOBJ_FORM:
-            return True
+        is_shifted |= kind == raw.FPDF_PAGEOBJ_FORM
         if kind != raw.FPDF_PAGEOBJ_TEXT:
             continue
-        raw.FPDFTextObj_GetFontSize(piece, size)
         raw.FPDFPageObj_GetMatrix(piece, matrix)
+        if abs(matrix.b) > _LEAST_SLANT * abs(matrix.a) and len(signs.turned) < _MOST_TURNED:
+            signs.turned.append(_text_of(piece, text_page))
+        if is_shifted:
+            continue
+        raw.FPDFTextObj_GetFontSize(piece, size)
         height, level = size.value * abs(matrix.d), matrix.f
         if before is not None:
             larger, smaller = (before, (height, level)) if height < before[0] else ((height, level), before)
-            if smaller[0] < _LARGEST_SIZE * larger[0] and 0 < abs(smaller[1] - larger[1]) < larger[0]:
-                return True
+            is_shifted = smaller[0] < _LARGEST_SIZE * larger[0] and 0 < abs(smaller[1] - larger[1]) < larger[0]
         before = height, level
-    return False
+    return is_shifted
+
+
+def _text_of(piece: Any, text_page: Any) -> str:
+    size = raw.FPDFTextObj_GetText(piece, text_page.raw, None, 0)
+    buffer = (c_ushort * max(1, size // 2))()
+    raw.FPDFTextObj_GetText(piece, text_page.raw, buffer, size)
+    return bytes(buffer).decode("utf-16-le", "replace").rstrip("\0")
 
 
 def _add_shifted(signs: PageSigns, text_page: Any) -> None:

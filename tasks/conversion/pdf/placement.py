@@ -59,6 +59,14 @@ class Condensed:
         self._last = at
         return at
 
+    def end_of(self, text: str) -> int | None:
+        """Return the position after the end of *text* if that end stands in one place only."""
+        wanted = condense(text)[-_CONTEXTS[0] :]
+        at = self.text.find(wanted) if wanted else -1
+        if at < 0 or self.text.find(wanted, at + 1) >= 0:
+            return None
+        return self._positions[at + len(wanted) - 1] + 1
+
     def last(self, text: str) -> int | None:
         """Return the position after the end of *text*, by as much of it as is in one place; None without one."""
         wanted = condense(text)
@@ -91,6 +99,11 @@ class Edits:
     def replace(self, start: int, end: int, text: str) -> None:
         """Replace the piece from *start* to *end*."""
         self._pieces.setdefault(start, (end, text))
+
+    def insert(self, at: int, text: str) -> None:
+        """Put *text* in, after what was put in at the same place before."""
+        end, before = self._pieces.get(at, (at, ""))
+        self._pieces[at] = (end, before + text)
 
     def result(self) -> str:
         """Return the text with every replacement made."""

@@ -5,10 +5,9 @@ Owns the order of both, and the warnings about pages.
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,14 @@ import pypdfium2 as _pdfium  # pyright: ignore[reportMissingTypeStubs]
 from blocks.filetype import FileType
 from tasks.conversion.ocr.engine import MOST_PIXELS, installed
 from tasks.conversion.ocr.pages import Ocr, ReadPage, read_page, summary, warnings
+from tasks.conversion.pdf.attached import PageAttachments, attached_files, page_attachments
+from tasks.conversion.pdf.attaching import with_attached
+from tasks.conversion.pdf.levelling import levelled
 from tasks.conversion.pdf.mending import mended, with_pages
-from tasks.conversion.pdf.page_signs import PageSigns, Shifted, baseline, page_signs, raw
+from tasks.conversion.pdf.page_signs import PageSigns, page_signs
 from tasks.conversion.reading import Reading
 from tasks.conversion.xberg_reader import extract
+from tasks.losses import loss
 
 pdfium: Any = _pdfium
 
@@ -31,17 +34,41 @@ _DOTS_PER_INCH = 300
 _PDF_END_BYTES = 2048
 
 
+@dataclass(slots=True)
+class _Asked:
+    """What pdfium says about a document. `levelled` is the file with raised signs on their lines, if it has any."""
+
+    pages: list[PageSigns] = field(default_factory=list[PageSigns])
+    attached: list[PageAttachments] = field(default_factory=list[PageAttachments])
+    files: list[str] = field(default_factory=list[str])
+    levelled: bytes | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses that links lead to."""
+        return [address for page in self.attached for address in page.addresses]
+
+
 def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
     """Return the document's text. Raises what `xberg_reader.extract` raises, and what `Ocr.is_used` does."""
-    pages, levelled = _signs(path)
-    reading = extract(path, file_type, shown, data=levelled)
-    read, unread = _read_scans(path, pages, shown, ocr)
+    asked = _asked(path)
+    reading = extract(path, file_type, shown, data=asked.levelled)
+    read, unread = _read_scans(path, asked.pages, shown, ocr)
     found = [page for page in read if page.markdown]
+    body = with_pages(mended(reading.body, asked.pages, asked.addresses), asked.pages, found)
+    things = [page.things for page in asked.attached]
+    if any(things) or asked.files:
+        body = with_attached(body, asked.pages, things, asked.files)
     return replace(
         reading,
-        body=with_pages(mended(reading.body, pages), pages, found),
+        body=body,
         converter=f"{reading.converter}, {installed()}" if found else reading.converter,
-        warnings=(*_early_end(path), *reading.warnings, *warnings(read, len(unread))),
+        warnings=(
+            *_early_end(path),
+            *reading.warnings,
+            *loss("attachment", len(asked.files)),
+            *warnings(read, len(unread)),
+        ),
         metadata=summary(found) | ({"scanned_pages": unread} if unread else {}),
     )
 
@@ -76,53 +103,38 @@ def _early_end(path: Path) -> tuple[str, ...]:
     return ("the file ends early; pages or parts of them may be missing",)
 
 
-def _signs(path: Path) -> tuple[list[PageSigns], bytes | None]:
-    """Return the signs of each page, and the file with raised and lowered signs on their lines, if it has any.
+def _asked(path: Path) -> _Asked:
+    """Return what pdfium says about the document.
 
-    xberg takes a sign that is smaller than its line for a line of its own, and puts it between paragraphs.
+    xberg takes a sign that is smaller than its line for a line of its own, and puts it between paragraphs. So such
+    signs are put on their lines first.
     """
+    asked = _Asked()
     try:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError:  # xberg says what is wrong with it, or reads it
-        return [], None
+        return asked
     try:
-        pages: list[PageSigns] = []
-        levelled = 0
+        if document.get_formtype():
+            document.init_forms()
+        asked.files = attached_files(document)
         for number in range(len(document)):
-            try:
-                page = document[number]
-            except pdfium.PdfiumError:
-                continue
-            text_page = page.get_textpage()
-            signs = page_signs(page, text_page)
-            moved = _level(text_page, signs.shifted)
-            text_page.close()
-            if moved:
-                raw.FPDFPage_GenerateContent(page.raw)
-                levelled += moved
-            page.close()
-            pages.append(signs)
-        if not levelled:
-            return pages, None
-        file = io.BytesIO()
-        document.save(file)
-        return pages, file.getvalue()
+            _ask_page(document, number, asked)
     finally:
         document.close()
+    asked.levelled = levelled(path, asked.pages)
+    return asked
 
 
-def _level(text_page: Any, shifted: Sequence[Shifted]) -> int:
-    """Put raised and lowered pieces on their line, as high as it is; return how many those are."""
-    moved = 0
-    for one in shifted:
-        piece = raw.FPDFText_GetTextObject(text_page.raw, one.index)
-        if not piece or _length(text_page, piece) > len(one.text) + 2:
-            continue
-        own = baseline(text_page.raw, one.index)
-        raw.FPDFPageObj_Transform(piece, 1, 0, 0, one.scale, 0, one.baseline - one.scale * own)
-        moved += 1
-    return moved
-
-
-def _length(text_page: Any, piece: Any) -> int:
-    return raw.FPDFTextObj_GetText(piece, text_page.raw, None, 0) // 2 - 1
+def _ask_page(document: Any, number: int, asked: _Asked) -> None:
+    try:
+        page = document[number]
+        text_page = page.get_textpage()
+    except pdfium.PdfiumError:
+        asked.pages.append(PageSigns(""))
+        asked.attached.append(PageAttachments())
+        return
+    asked.pages.append(page_signs(page, text_page))
+    asked.attached.append(page_attachments(document, page, text_page))
+    text_page.close()
+    page.close()

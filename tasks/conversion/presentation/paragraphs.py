@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.conversion.markdown_writer import Body, Position, Run, escape_line_starts, inline
 from tasks.conversion.numerals import numeral
+from tasks.conversion.office_math import read_formula
 from tasks.conversion.package import Element, local_name
 from tasks.conversion.presentation.inheritance import own_bullet
 from tasks.conversion.reading import clean_text
+from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 
 MAX_LEVEL = 8
 
@@ -56,9 +59,13 @@ class Numbering:
 
 @dataclass(frozen=True)
 class Text:
-    """What is needed to read the text of one shape: link targets by relation, and the inherited bullets by level."""
+    """What is needed to read the text of one shape: link targets by relation, and the inherited bullets by level.
+
+    What cannot be carried over counts in `lost`.
+    """
 
     links: Callable[[str], str]
+    lost: Counter[str]
     bullet: Callable[[int], Element | None] = lambda _level: None
 
     def write(self, body: Body, text_body: Element) -> None:
@@ -119,12 +126,34 @@ class Text:
                 yield self._run(child)
             elif kind == "br":
                 yield Run(text="\n")
+            elif kind in ("m", "AlternateContent"):
+                yield from self._formula(child, is_alone=paragraph.find("{*}r") is None)
+
+    def _formula(self, element: Element, *, is_alone: bool) -> Iterator[Run]:
+        """Yield the formulas in *element*; one that is alone in its paragraph is displayed."""
+        mark = "$$" if is_alone else "$"
+        for math in element.iter("{*}oMath"):
+            formula = read_formula(math)
+            self.lost["formula"] += formula.doubtful
+            if formula.latex:
+                yield Run(text=f"{mark}{formula.latex}{mark}", markdown=True)
+
+    def _in_font(self, text: str, properties: Element) -> str:
+        """Return *text* as a symbol font shows it, if the run has one (21.1.2.3.10)."""
+        fonts = (properties.find(f"{{*}}{kind}") for kind in ("sym", "latin"))
+        font = next((one.get("typeface", "") for one in fonts if one is not None), "")
+        if not is_symbol_font(font):
+            return text
+        shown = in_symbol_font(font, text)
+        self.lost["symbol"] += shown.count(UNKNOWN)
+        return shown
 
     def _run(self, run: Element) -> Run:
         text = clean_text(run.findtext("{*}t") or "").replace("\n", " ")
         properties = run.find("{*}rPr")
         if properties is None:
             return Run(text=text)
+        text = self._in_font(text, properties)
         link = properties.find("{*}hlinkClick")
         target = (
             next((value for name, value in link.attrib.items() if name.endswith("}id")), "") if link is not None else ""

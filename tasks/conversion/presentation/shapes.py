@@ -44,7 +44,7 @@ class SlideReader:
             found = relations.get(relation)
             return found.target if found is not None and found.external else ""
 
-        return Text(links=target) if chain is None else Text(links=target, bullet=chain.bullet)
+        return Text(target, self.lost) if chain is None else Text(target, self.lost, chain.bullet)
 
     def read(self, part: str, root: Element) -> Slide:
         """Return the slide whose part has the element *root*."""

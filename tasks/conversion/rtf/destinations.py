@@ -13,6 +13,7 @@ from tasks.conversion.markdown_writer import NoteKind, Notes, Run, inline
 from tasks.conversion.reading import clean_text
 from tasks.conversion.rtf.code_pages import codec_of_charset
 from tasks.conversion.rtf.flows import Flow
+from tasks.conversion.rtf.math import BEGINS, FormulaTree
 from tasks.conversion.rtf.state import Format, Group, Paragraph, Sheet, Style
 from tasks.conversion.rtf.tokens import Token
 
@@ -49,15 +50,17 @@ _SILENT = frozenset(
             "pnseclvl",
         ),
         *("ftnsep", "ftnsepc", "ftncn", "aftnsep", "aftnsepc", "aftncn", "atnid", "atndate", "atnref", "atntime"),
-        *("atnparent", "bkmkstart", "bkmkend", "mmathPict", "moMath", "mmath", "keywords", "doccomm", "operator"),
+        *("atnparent", "bkmkstart", "bkmkend", "keywords", "doccomm", "operator"),
         *("author", "company", "category", "manager", "subject", "hlinkbase", "userprops", "falt", "panose"),
-        *("pntxtb", "pntxta", "nonesttables", "moMathPara"),
+        *("pntxtb", "pntxta", "nonesttables"),
     }
 )
 # Destinations with a star that hold running text all the same.
 _READ = frozenset({"shpinst", "shppict", "do", "pn"})
-_LOST = {"pict": "image", "objdata": "object", "moMath": "formula", "moMathPara": "formula", "mmath": "formula"}
+_LOST = {"pict": "image", "objdata": "object"}
 # The address is in quotation marks or ends at a blank; ``\l`` begins the name of a place in the document.
+# A word with its reading above it is a formula field without a result: ``EQ \o\ad(\s\up 9(reading),word)``.
+_RUBY = re.compile(r"EQ\b.*\\s\\up ?\d+\(([^()]+)\)[,;]([^()]+)\)", re.DOTALL)
 _LINK = re.compile(r'HYPERLINK\s+(?:"([^"]+)"|([^\s"\\]\S*))', re.IGNORECASE)
 
 
@@ -90,6 +93,8 @@ class Destinations:
     _notes_open: list[_Note] = field(default_factory=list[_Note])
     _author: list[str] = field(default_factory=list[str])
     _moment: dict[str, int] = field(default_factory=dict[str, int])
+    _formula: FormulaTree | None = None
+    _formula_flow: Flow | None = None
     _style: int = 0
     _count: int = 0
     _depth: int = 0
@@ -141,6 +146,8 @@ class Destinations:
             self._enter_result(group)
         elif name in ("shptxt", "dptxbxtext"):
             self._enter_box(group)
+        elif name in BEGINS:
+            self._begin_formula(group)
         elif name == "upr":
             group.flow, group.kept_flow = None, group.flow
         elif name == "ud":
@@ -178,9 +185,37 @@ class Destinations:
             self._moment[token.name] = token.number or 0
         elif group.reads == "formfield":
             self._read_form_field(token)
+        elif group.reads == "math":
+            self._read_formula(token, group)
         else:
             return False
         return True
+
+    def _begin_formula(self, group: Group) -> None:
+        if group.flow is not None and self._formula is None:
+            self._formula, self._formula_flow = FormulaTree(self._depth), group.flow
+        group.reads, group.flow, group.captured = "math", None, []
+
+    def _read_formula(self, token: Token, group: Group) -> None:
+        if token.name == "mmathPict":  # the same as a picture
+            group.reads, group.captured = "picture", []
+        elif self._formula is not None and token.name.startswith("m"):
+            self._formula.begin(token.name, self._depth)
+            group.captured = []
+
+    def _close_formula(self, group: Group) -> None:
+        """End a group of a formula; with the outermost one, the formula takes its place in the text."""
+        tree = self._formula
+        if tree is None:
+            return
+        tree.add("".join(group.captured or ()))
+        tree.end(self._depth)
+        if tree.depth == self._depth and self._formula_flow is not None:
+            formula = tree.formula()
+            self.lost["formula"] += formula.doubtful or not formula.latex
+            if formula.latex:
+                self._formula_flow.add(Run(text=f"${formula.latex}$", markdown=True))
+            self._formula = self._formula_flow = None
 
     def _read_font(self, token: Token, group: Group) -> None:
         if token.name == "f":
@@ -221,6 +256,8 @@ class Destinations:
             self._style = 0
         elif group.reads == "creatim":
             self._set_created()
+        elif group.reads == "math":
+            self._close_formula(group)
         elif group.reads == "label" and outer is not None and outer.flow is not None and outer.reads != "label":
             outer.flow.label = text
         if self._field_depths and self._field_depths[-1] == self._depth:
@@ -254,9 +291,13 @@ class Destinations:
             group.link = found[1] or found[2]
 
     def _close_field(self, outer: Group | None) -> None:
-        ticked = self._fields.pop().is_ticked
-        if ticked is not None and outer is not None and outer.flow is not None:
-            outer.flow.add(Run(text="☒" if ticked else "☐"))
+        ended = self._fields.pop()
+        if outer is None or outer.flow is None:
+            return
+        if ended.is_ticked is not None:
+            outer.flow.add(Run(text="☒" if ended.is_ticked else "☐"))
+        elif ruby := _RUBY.search("".join(ended.instruction)):
+            outer.flow.add(Run(text=clean_text(f"{ruby[2]} ({ruby[1]})")))
 
     def _enter_box(self, group: Group) -> None:
         outer = group.flow

@@ -82,7 +82,7 @@ class Flow:
     def end_paragraph(self, paragraph: Paragraph) -> None:
         """End the paragraph: it becomes a block, or a line of the cell that it is in."""
         label, self.label = self.label, None
-        markdown = inline(self._runs)
+        markdown = self._markdown()
         self._runs = []
         if paragraph.in_table:
             self._deepen(max(1, paragraph.table_depth))
@@ -94,6 +94,12 @@ class Flow:
         if markdown:
             self.texts.append(f"{_shown(label)} {markdown}".strip())
         self._write_floats()
+
+    def _markdown(self) -> str:
+        runs = [run for run in self._runs if run.text.strip()]
+        if len(runs) == 1 and runs[0].markdown and runs[0].text.startswith("$"):  # a formula alone is displayed
+            return f"${runs[0].text}$"
+        return inline(self._runs)
 
     def end_cell(self, paragraph: Paragraph) -> None:
         """End a cell of the table that *paragraph* is in."""

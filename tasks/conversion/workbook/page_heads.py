@@ -1,0 +1,31 @@
+"""Heads and feet of a sheet's printed pages, which a workbook writes in codes (ECMA-376 part 1, 18.3.1.46); pure."""
+
+from __future__ import annotations
+
+import re
+
+_PART = re.compile(r"&[LCR]")
+_NUMBER_CODE = re.compile(r"&[PN](?:[+-]\d+)?", re.IGNORECASE)
+# Date, time, file, folder and sheet name are the computer's; fonts, sizes and colours are no text.
+_CODE = re.compile(r'&(?:"[^"]*"|K(?:[0-9A-F]{6}|\d\d[+-]\d{3})|\d{1,3}|[A-Z&])', re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]+")
+# What stands around the number of a page.
+_PAGE_WORDS = frozenset(
+    {"page", "of", "p", "seite", "von", "s", "pagina", "página", "di", "de", "van", "pag", "pág", "sur", "sida", "av"}
+    | {"side", "af", "strona", "z", "strana", "стр", "страница", "из", "ページ", "第", "页", "共", "頁"}
+)
+
+
+def head_text(coded: str) -> str:
+    """Return the text of a head or foot without its codes; empty if it only counts pages."""
+    parts = (_part(part) for part in _PART.split(coded))
+    return " | ".join(part for part in parts if part)
+
+
+def _part(coded: str) -> str:
+    counts_pages = _NUMBER_CODE.search(coded) is not None
+    text = _CODE.sub(lambda found: "&" if found[0] == "&&" else "", _NUMBER_CODE.sub("", coded))
+    words = [word for word in _WORD.findall(text.lower()) if not counts_pages or word not in _PAGE_WORDS]
+    if not words and (counts_pages or not any(map(str.isalnum, text))):
+        return ""
+    return " ".join(text.split()).strip(" -–—|/") if counts_pages else " ".join(text.split())
