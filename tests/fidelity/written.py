@@ -184,6 +184,7 @@ def _rtf_text(text: str) -> str:
 FORMATS: dict[str, Callable[[Sequence[Block]], bytes]] = {
     "html": html,
     "epub": epub,
+    "docx": docx,
     "odt": odt,
     "pptx": pptx,
     "rtf": rtf,

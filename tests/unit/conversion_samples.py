@@ -46,7 +46,7 @@ def optimize(path: Path, markdown: str, **options: Any) -> StageOutput:
 
 def split(output: StageOutput) -> tuple[dict[str, Any], str]:
     """The header's fields and the body of a stage's output."""
-    opening, header, body = output.content.decode().split("---\n", 2)
+    opening, header, body = f"\n{output.content.decode()}".split("\n---\n", 2)
     assert opening == ""
     return yaml.safe_load(header), body.strip("\n")
 
