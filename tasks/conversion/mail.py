@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from blocks.errors import UnreadableDocument
 from tasks.conversion.calendar_event import events
 from tasks.conversion.mail_headers import Message, as_list, attachment_line, escaped, header, header_list
-from tasks.conversion.mail_text import READABLE, decoded, read_text
+from tasks.conversion.mail_text import READABLE, decoded, plain_text, read_text
 from tasks.conversion.mail_versions import Version, joined, words_of
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import Reading, clean_text
@@ -112,10 +112,14 @@ class _MailReader:
         """Add the richest version of a text, what stands in the others only, and the event that it is about."""
         contents: list[_Content] = []
         calendars = [child for child in children if child.get_content_type() == "text/calendar"]
-        for child in children:
-            if child not in calendars:
-                contents.append(_Content())
-                self._collect(child, contents[-1], forwards)
+        known: set[str] = set()
+        for child in reversed(children):
+            content = _Content()
+            if child not in calendars and not _says_the_same(child, known):
+                self._collect(child, content, forwards)
+            if words_of(content.markdown):
+                known |= content.words
+            contents.insert(0, content)
         for content in contents:
             found.attachments += content.attachments
             found.words |= content.words
@@ -193,6 +197,12 @@ def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Readi
 
 def _is_attached(part: Message) -> bool:
     return part.get_content_disposition() == "attachment" or bool(part.get_filename())
+
+
+def _says_the_same(part: Message, known: set[str]) -> bool:
+    """Return whether *part* is plain text without a word that is not *known*; most are, and need not be converted."""
+    is_plain = part.get_content_type() == "text/plain" and not _is_attached(part)
+    return is_plain and bool(known) and words_of(plain_text(part)) <= known
 
 
 def _is_other_text(message: Message) -> bool:

@@ -81,15 +81,13 @@ class PartText:
 
 def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
-    text = clean_text(decoded(part, is_page=kind in _PAGES))
     if kind in _PAGES:
-        return page_text(text, path, shown, exclude_selectors)
+        return page_text(clean_text(decoded(part, is_page=True)), path, shown, exclude_selectors)
+    text = plain_text(part)
     if kind in ("text/markdown", "text/x-markdown"):
         return PartText(markdown=closed(text).strip("\n"), words=words_of(text))
     if kind in ("text/enriched", "text/richtext"):
         text = _unenriched(text)
-    elif str(part.get_param("format", "")).lower() == "flowed":
-        text = unflowed(text, deletes_space=str(part.get_param("delsp", "")).lower() == "yes")
     found = _UUENCODED.finditer(text) if "\nend" in text else ()
     files = [(file[1], "application/octet-stream") for file in found]
     if files:
@@ -98,6 +96,14 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
         text = _SIGNED.sub(_without_signature, text)
         files.append(("", "application/pgp-signature"))
     return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text), files=tuple(files))
+
+
+def plain_text(part: Message) -> str:
+    """Return the text of a part that is no HTML, put together if it was sent in pieces of lines."""
+    text = clean_text(decoded(part))
+    if str(part.get_param("format", "")).lower() == "flowed":
+        return unflowed(text, deletes_space=str(part.get_param("delsp", "")).lower() == "yes")
+    return text
 
 
 def decoded(part: Message, *, is_page: bool = False) -> str:

@@ -41,7 +41,12 @@ class Version:
 
 def words_of(text: str) -> frozenset[str]:
     """Return the words of a plain text, in small letters, without those of addresses of links."""
-    text = _INVISIBLE.sub("", _PICTURE.sub(" ", _ADDRESS.sub(" ", text)))
+    if ":" in text or "www." in text:
+        text = _ADDRESS.sub(" ", text)
+    if "[" in text:
+        text = _PICTURE.sub(" ", text)
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text)
     return frozenset(word.casefold() for word in _WORD.findall(text))
 
 
@@ -67,7 +72,7 @@ def joined(versions: Sequence[Version]) -> tuple[int, str]:
     known = versions[chosen].words
     added: list[str] = []
     for index, version in enumerate(versions):
-        if index != chosen:
+        if index != chosen and not version.words <= known:
             added += _own_passages(version.markdown, known)
             known |= version.words
     return chosen, "\n\n".join(added)

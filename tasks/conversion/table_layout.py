@@ -125,6 +125,8 @@ def _header_index(rows: Sequence[Row]) -> int:
     while first < min(len(rows) - 1, _MAX_ROWS_ABOVE) and _is_plain_comment(rows, first):
         first += 1
     typed_at_once = _begins_values(rows, first) and _fits(rows, first) and not _is_mixed_pairs(rows, first)
+    if typed_at_once and extent(rows[first].cells) > 2:
+        return first
     for at in range(first + 1, min(len(rows) - 1, _MAX_ROWS_ABOVE)):
         if _ends_what_is_above(rows, first, at, typed_at_once=typed_at_once):
             return at
