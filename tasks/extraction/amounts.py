@@ -1,88 +1,195 @@
 """Amounts: money, percentages, quantities with a unit.
 
-Owns the patterns and the normal form of a number. A number alone is not an amount. Numbers are read as the document's
-language writes them ("1,234.5" in English, "1.234,5" in German); units are kept as written, nothing is converted.
+Owns what makes a number an amount and what its value is. A number alone is not an amount, nor is a number that is part
+of something else: a part number, a version, a clause, a time, a score, a dimension. Where two readings compete, the
+amount has no value or is left out ("31 520 kg" after "car"). Nothing is converted: units are kept as they are written.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 
-from tasks.extraction import vocabulary
+from tasks.extraction import measures
+from tasks.extraction.calendar import names_month
 from tasks.extraction.evidence import Mention
-
-
-def _any_of(words: str) -> str:
-    """Return a pattern for any of the words, the longest first, so that "min" is not taken for "m"."""
-    return "|".join(sorted(map(re.escape, words.split()), key=lambda word: (-len(word), word)))
-
-
-_GAP = r"[ \u00a0\u202f]?"
-# Letters of scripts without spaces between words do not continue a number or a unit.
-_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
-_DIGITS = (
-    r"(?P<number>\d{1,3}(?:[ \u00a0\u202f'’]\d{3}(?!\d)){1,5}(?:[.,]\d{1,9})?"  # 1 234 567,8
-    r"|\d{1,15}(?:[.,]\d{1,15}){0,6})(?!\d)"
+from tasks.extraction.money import currency_before, money
+from tasks.extraction.numbers import BLANK, Number, number_at, number_from
+from tasks.extraction.signs import (
+    LABEL_CHARACTERS,
+    is_alternative,
+    is_label,
+    is_one_number,
+    is_share,
+    may_begin,
+    sign_before,
 )
-_NUMBER = rf"(?<!{_LETTER})(?<![.,])(?P<sign>[-+−]?){_DIGITS}"
-_POWER_OF = {word: power for power, words in vocabulary.SCALES.items() for word in words.split()}
-_SCALE = rf"(?:{_GAP}(?P<scale>(?i:{_any_of(' '.join(_POWER_OF))}))(?!{_LETTER}))?"
-_ABBREVIATED = rf"{_SCALE}\.?"  # "1,5 Mio. Euro": only before a unit, else the full stop ends the sentence
-_CURRENCY_WORDS = (
-    rf"(?:{_any_of(vocabulary.CURRENCY_CODES)}|(?i:{_any_of(' '.join(vocabulary.CURRENCY_NAMES))}))(?!{_LETTER})"
-)
-_DOLLARS = {"US": "USD", "A": "AUD", "C": "CAD", "NZ": "NZD", "HK": "HKD"}
-_SYMBOL = rf"(?:{'|'.join(_DOLLARS)})\$|[{''.join(vocabulary.CURRENCY_SYMBOLS)}]"
-_CURRENCY = rf"(?P<unit>{_SYMBOL}|{_CURRENCY_WORDS})"
-_PERCENT = rf"(?P<unit>[%‰]|(?i:{vocabulary.PERCENT})(?!{_LETTER}))"
-_UNIT = rf"(?P<unit>(?:{_any_of(vocabulary.UNIT_SYMBOLS)})|(?i:{'|'.join(vocabulary.UNIT_WORDS.split())}))(?!{_LETTER})"
-
-_PATTERNS = (
-    ("money", re.compile(rf"(?<!{_LETTER}){_CURRENCY}{_GAP}(?P<sign>[-−]?){_DIGITS}{_SCALE}")),
-    ("money", re.compile(rf"{_NUMBER}{_ABBREVIATED}{_GAP}(?:de |d['’])?{_CURRENCY}")),
-    ("percent", re.compile(rf"{_NUMBER}{_GAP}{_PERCENT}")),
-    ("quantity", re.compile(rf"{_NUMBER}{_ABBREVIATED}(?:{_GAP}|-){_UNIT}")),
+from tasks.extraction.spans import Span, span_of
+from tasks.extraction.units import (
+    COUNTED,
+    PERCENT,
+    TIME_OR_COUNTED,
+    normal_percent,
+    normal_unit,
+    scale_at,
+    unit_pattern,
 )
 
-
-def amounts(text: str, language: str) -> Iterator[Mention]:
-    """Yield money, then percentages, then quantities; `value` is the number and its unit ("3500000 USD", "12.5 %")."""
-    for kind, pattern in _PATTERNS:
-        for found in pattern.finditer(text):
-            number = normal_number(found["number"], language, (found.groupdict().get("scale") or "").lower())
-            sign = "-" if found["sign"] in ("-", "−") else ""
-            yield Mention(found.start(), found.end(), kind, f"{sign}{number} {_unit(kind, found['unit'])}")
-
-
-def normal_number(written: str, language: str, scale: str = "") -> str:
-    """Return *written* as digits with at most one decimal point: "1.234,5" -> "1234.5"; *scale* is like "million"."""
-    point = language[:2] in vocabulary.POINT_LANGUAGES
-    digits = re.sub(r"[ \u00a0\u202f'’]", "", written)
-    last = max(digits.rfind("."), digits.rfind(","))
-    separator = digits[last] if last >= 0 else ""
-    if separator and _groups_thousands(digits, separator, point=point):
-        digits = digits.replace(".", "").replace(",", "")
-    elif separator:
-        digits = digits[:last].replace(".", "").replace(",", "") + "." + digits[last + 1 :]
-    number = Decimal(digits).scaleb(_POWER_OF.get(scale, 0))
-    return f"{number:f}"
+_GAP = rf"(?:{BLANK}|\r?\n)?"
+# A dimension, a ratio, a scale, a time: no part of it is an amount.
+_TIMES = re.compile(rf"{BLANK}?(?:[x×]|\\?\*){BLANK}?(?=\d)|{BLANK}?:{BLANK}?(?=\d)|/(?=\d)")
+# A cell that is only a number: most of the numbers of a large document, so it is decided first.
+_LONE = re.compile(r" {0,2}\|")
+_FORMULA = re.compile(r"\$\$.{1,2000}?\$\$|\$(?=[^\s$])(?=[^$\n]{0,200}[\\^_={])[^$\n]{1,300}(?<=\S)\$(?!\d)", re.S)
+_PERCENT = re.compile(rf"(?:{_GAP}|-)(?P<unit>{PERCENT})")
+_UNIT_GAP = re.compile(rf"-(?=[^\W\d_]{{2}})|{_GAP}")
+_LETTER_SCALE = re.compile(rf"(?P<scale>{measures.LETTER_SCALE})(?={BLANK})")
+_BELOW_ZERO = re.compile(r" (?:below|unter|sous|sotto|bajo|onder|poniżej)\b")
+_COORDINATE = re.compile(r",?\s{0,2}\d{1,3}[.,]\d+°?\s?[EWO]\b")
+_COMPASS = re.compile(rf"{BLANK}?[NSEWO]\b|\d|{BLANK}?\d+[′'’\"″]")
+_MINUTES = re.compile(r"[.,][0-5]\d$")
+_TIME_BEFORE = re.compile(r"(?<!\w)(?:à|vers|dès|jusqu['’]à|avant|après|a las|las|alle|dalle|om) $", re.I)
+_LASTS = re.compile(r"(?:pendant|durant|dure|duré|durée de|en|plus de|moins de) $")
+_YEAR_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\.? $")
+_YEAR_WORDS = frozenset("in since during until en nel dal jahr jahre seit em sinds w".split())  # noqa: SIM905
+_NEXT_WORD = re.compile(r"\.? (\w+)")
 
 
-def _groups_thousands(digits: str, separator: str, *, point: bool) -> bool:
-    """Return whether the last separator groups digits; otherwise it begins the decimals."""
-    if digits.count(separator) > 1:
-        return True
-    whole, _, rest = digits.partition(separator)
-    if "." in whole or "," in whole:
-        return False  # the other separator came before, so this one begins the decimals
-    # One separator, three digits after it: "1,234" is a thousand in English and a little over one in German.
-    return len(rest) == 3 and len(whole) <= 3 and whole != "0" and (separator == ",") == point
+def amounts(text: str, language: str, shared: frozenset[str] = frozenset()) -> Iterator[Mention]:
+    """Yield money, percentages and quantities in order; `value` is the number and its unit ("3500000 USD", "12.5 %").
+
+    *shared* are the signs that are written for more than one currency in this document (`units.shared_signs`).
+    """
+    if "$" in text:
+        text = _FORMULA.sub(lambda formula: "\x00" * len(formula[0]), text)
+    reader = _Reader(text, language[:2], shared)
+    place = 0
+    while (step := number_from(text, place, language)) is not None:
+        number, place = step
+        if number is not None:
+            mention, end = reader.read(number)
+            place = max(place, end)
+            if mention is not None:
+                yield mention
 
 
-def _unit(kind: str, written: str) -> str:
-    if kind == "money":
-        code = vocabulary.CURRENCY_SYMBOLS.get(written) or vocabulary.CURRENCY_NAMES.get(written.lower())
-        return code or _DOLLARS.get(written[:-1], written)
-    return "%" if kind == "percent" and written != "‰" else written
+class _Reader:
+    """Reads what stands around a number. `free` is where the text begins that no earlier amount has taken."""
+
+    def __init__(self, text: str, language: str, shared: frozenset[str]) -> None:
+        self.text = text
+        self.language = language
+        self.shared = shared
+        self.free = 0
+        self.units = unit_pattern(language)
+
+    def read(self, number: Number) -> tuple[Mention | None, int]:
+        """Return the amount of *number*, and where to go on."""
+        if _LONE.match(self.text, number.end) and self.text[max(0, number.start - 2) : number.start].rstrip(
+            " "
+        ).endswith("|"):
+            return None, number.end
+        if times := _TIMES.match(self.text, number.end):
+            return None, self._end_of_chain(times.end())
+        before = currency_before(self.text, number.start, self.free)
+        if before is None and not may_begin(self.text, number.start):
+            return None, number.end
+        sign = sign_before(self.text, number.start)
+        span = span_of(self.text, number, self.language, negative=sign is not None and sign.sign == "-")
+        mention = money(self.text, span, before, self.language, self.shared)
+        if mention is None and before is None:
+            mention = self._measure(span)
+        if mention is None or mention.start < self.free:
+            return None, number.end
+        self.free = mention.end
+        return mention, mention.end
+
+    def _end_of_chain(self, place: int) -> int:
+        """Return where "2 x 3 x 4" ends, of which no part is an amount."""
+        while (number := number_at(self.text, place, self.language)) is not None:
+            times = _TIMES.match(self.text, number.end)
+            if times is None:
+                return number.end
+            place = times.end()
+        return place
+
+    def _measure(self, span: Span) -> Mention | None:
+        """Return a percentage or a quantity."""
+        text = self.text
+        sign = sign_before(text, span.number.start)
+        if sign is None or is_label(text, sign.start):
+            return None
+        closed = text[span.end : span.end + 1] == ")" and text[sign.start - 1 : sign.start] == "("
+        if percent := _PERCENT.match(text, span.end + closed):
+            minus = "-" if closed else sign.sign
+            value = "" if sign.competes else f"{span.value(minus)} {normal_percent(percent['unit'])}"
+            return Mention(sign.start - closed, percent.end(), "percent", value)
+        power, end = scale_at(text, span.end, self.language)
+        if not power and (letter := _LETTER_SCALE.match(text, span.end)) and COUNTED.match(text, letter.end() + 1):
+            power, end = measures.LETTER_SCALES[letter["scale"]], letter.end()
+        gap = _UNIT_GAP.match(text, end)
+        unit = self.units.match(text, gap.end() if gap else end)
+        if unit is None or not self._is_unit(unit, span, sign.start, has_gap=unit.start() > end):
+            return None
+        competes = sign.competes or bool(_BELOW_ZERO.match(text, unit.end()))
+        value = "" if competes else f"{span.value(sign.sign, power)} {normal_unit(unit['unit'])}"
+        return Mention(sign.start, unit.end(), "quantity", value)
+
+    def _is_unit(self, unit: re.Match[str], span: Span, start: int, *, has_gap: bool) -> bool:
+        """Return whether what looks like a unit can be nothing else."""
+        written, number = unit["unit"], span.last
+        following = self.text[unit.end() : unit.end() + 24]
+        if not is_one_number(self.text, span.number) or is_alternative(self.text, start):
+            return False
+        if COUNTED.fullmatch(written):
+            return not is_share(self.text, start) and not (number.is_year_like and self._is_after_year_word(start))
+        if number.value is None and TIME_OR_COUNTED.fullmatch(written):
+            return False  # 5/6 days
+        if written == "°":
+            return not (_COMPASS.match(following) or self._is_ordinal(following))
+        if written in ("h", "hr", "hrs", "heures", "horas"):
+            return not self._is_time(number, written, start, following)
+        if written == "N" and _COORDINATE.match(following):
+            return False
+        if written == "ha" and self.language in ("es", "it") and number.is_year_like:
+            return False
+        return len(written) > 1 or self._is_letter_unit(written, number, start, following, has_gap=has_gap)
+
+    def _is_time(self, number: Number, unit: str, start: int, following: str) -> bool:
+        """Return whether hours are a time of day: "14.30 h", "à 14 h"."""
+        left = max(0, start - LABEL_CHARACTERS)
+        if (
+            _MINUTES.search(number.written)
+            or _TIME_BEFORE.search(self.text, left, start)
+            or following.startswith(" à ")
+        ):
+            return True
+        is_clock = unit == "h" and number.written.isdecimal() and int(number.written) <= 24
+        return self.language == "fr" and is_clock and not _LASTS.search(self.text, left, start)
+
+    def _is_ordinal(self, following: str) -> bool:
+        """Return whether "3°" counts ("3° piano")."""
+        return self.language in ("it", "es", "fr", "pt") and bool(re.match(r" [^\W\d_]", following))
+
+    def _is_letter_unit(self, unit: str, number: Number, start: int, following: str, *, has_gap: bool) -> bool:
+        """Return whether a single letter after a number is its unit and not a word, an initial or a mark."""
+        if not has_gap:
+            decade = unit == "s" and number.is_whole and number.written.endswith("0") and len(number.written) in (2, 4)
+            room = unit in "ANJV" and re.search(
+                r"\b[A-Z][^\W\d_]* $", self.text[max(0, start - LABEL_CHARACTERS) : start]
+            )
+            return not (unit == "K" or decade or room or following.startswith("-"))  # 4K, the 1990s, Room 3A
+        if unit == "m" and COUNTED.match(following.lstrip(" ")):
+            return False  # 5 m people
+        if not number.is_year_like:
+            return True
+        word = _NEXT_WORD.match(following)
+        after_year_word = self._is_after_year_word(start)
+        if unit in "AKVWNJ" and (word or following.startswith(".")):
+            return unit != "A" and not after_year_word and not (following.startswith(". ") and word)
+        return not (unit in "sl" and word and after_year_word)
+
+    def _is_after_year_word(self, start: int) -> bool:
+        """Return whether a preposition or a month stands before the number, after which years come."""
+        word = _YEAR_WORD.search(self.text, max(0, start - LABEL_CHARACTERS), start)
+        return word is not None and (word[1].lower() in _YEAR_WORDS or names_month(word[1], self.language))

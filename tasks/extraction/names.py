@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tasks.extraction import vocabulary
+from tasks.extraction import measures, vocabulary
 from tasks.extraction.evidence import Mention
 
 # A longer sequence of capitalised words is a headline.
@@ -31,7 +31,7 @@ _TITLE = re.compile(rf"(?:{vocabulary.PERSON_TITLES})")
 _PARTICLE = re.compile(rf"(?:{vocabulary.NAME_PARTICLES})")
 _ACRONYM = re.compile(r"(?<![\w&/-])[A-Z](?:[A-Z0-9]|&(?=[A-Z])){1,7}(?:s(?!\w))?(?![\w&-])")
 _ROMAN = re.compile(r"[IVXLCDM]+")
-_UNITS = frozenset(vocabulary.UNIT_SYMBOLS.split())
+_UNITS = frozenset(measures.UNIT_SYMBOLS.split())
 # The share of capital letters above which a whole line is in capitals, and no word in it is an acronym.
 SHOUTED = 0.7
 LINE_CHARACTERS = 40  # of the line on either side, enough to decide

@@ -19,6 +19,7 @@ from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.names import acronyms, names
 from tasks.extraction.passages import Passage
 from tasks.extraction.references import references
+from tasks.extraction.units import shared_signs
 from tasks.text.key_phrases import KeyPhrase
 from tasks.text.prose import plain_text, prose_spans, without_quote_signs
 from tasks.text.scanner import scan_blocks
@@ -70,10 +71,11 @@ _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazetteer) -> list[Found]:
     """Return every mention of the passages, in order; the same place in two overlapping passages counts once."""
+    shared = shared_signs([passage.text for passage in passages], language)
     found = [
         Found(passage, mention)
         for passage in passages
-        for mention in without_overlaps(_candidates(passage.text, language, gazetteer))
+        for mention in without_overlaps(_candidates(passage.text, language, gazetteer, shared))
     ]
     repeats = Counter(one.quote for one in found if one.mention.type in ("word", "name"))
     seen: set[tuple[int, int]] = set()
@@ -89,13 +91,13 @@ def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazette
     return kept
 
 
-def _candidates(text: str, language: str, gazetteer: Gazetteer) -> Iterator[Mention]:
+def _candidates(text: str, language: str, gazetteer: Gazetteer, shared: frozenset[str]) -> Iterator[Mention]:
     """Yield mentions in order of precedence: the user's names, then what its form makes certain, then the likely."""
     yield from gazetteer.find(text)
     yield from references(text)
     readers: tuple[Callable[[str], Iterator[Mention]], ...] = (
-        lambda part: amounts(part, language),
         lambda part: dates(part, language),
+        lambda part: amounts(part, language, shared),
         lambda part: names(part, language),
         acronyms,
     )

@@ -8,60 +8,37 @@ from __future__ import annotations
 # Languages that write a decimal point; most others write a comma (Unicode CLDR, symbols-decimal).
 POINT_LANGUAGES = frozenset("en zh ja ko th he hi bn ta ms".split())  # noqa: SIM905
 
-# Words for powers of ten. "billion" is the short scale's; "Billionen" is German for what English calls a trillion.
-SCALES = {
-    3: "k thousand tausend tsd mille mil duizend тыс",
-    6: "m mio million millions millionen millón millones milione milioni miljoen milhão milhões млн",
-    9: "bn b mrd billion billions milliarde milliarden milliard milliards miliardo miliardi miljard млрд",
-    12: "trillion trillions billionen",
-}
-
-CURRENCY_SYMBOLS = {
-    "$": "USD",
-    "€": "EUR",
-    "£": "GBP",
-    "¥": "JPY",
-    "₹": "INR",
-    "₽": "RUB",
-    "₩": "KRW",
-    "₺": "TRY",
-    "₴": "UAH",
-    "円": "JPY",
-    "元": "CNY",
-    "원": "KRW",
-}
-CURRENCY_NAMES = {
-    "euro": "EUR",
-    "euros": "EUR",
-    "dollar": "USD",
-    "dollars": "USD",
-    "yen": "JPY",
-    "yuan": "CNY",
-    "franken": "CHF",
-    "francs": "francs",  # Swiss, or of before 2002, or of West Africa
-    "рублей": "RUB",
-}
-# ISO 4217, those that documents hold often; another word of three capitals is more likely something else.
-CURRENCY_CODES = "USD EUR GBP JPY CHF CNY INR RUB KRW AUD CAD NZD SEK NOK DKK PLN CZK HUF BRL MXN ZAR SGD HKD UAH"
-
-PERCENT = r"percent|per cent|percentage points?|prozent|pour cent|por ciento|per cento|procent|процент\w{0,3}"
-
-# SI, IEC 80000-13 and what is written for them. Case matters here: "mW" is not "MW".
-UNIT_SYMBOLS = """
-km/h m/s mph km m cm mm µm μm nm mi ft kg g mg µg μg t lb lbs oz l L ml mL dl cl m² m2 km² km2 m³ m3 ha s ms µs μs ns h
-hr hrs min Hz kHz MHz GHz W mW kW MW GW Wh kWh MWh GWh TWh V kV mV A mA J kJ MJ N kN Pa kPa MPa hPa bar mol K °C °F °
-dB lx lm bit bits byte bytes B kB KB MB GB TB PB KiB MiB GiB TiB kbit/s Mbit/s Gbit/s Mbps Gbps px dpi rpm ppm fps
+# What stands before a number that is a name and no amount: "clause 4", "No. 7", "p. 12", "Version 2".
+LABELS = (
+    r"(?i:§{1,2}|#|№|nos?\.|nrn?\.?|n[°ºr]\.?|n\.[°º]?|nº|núm\.?|num\.|numéro|número|numero|nummer|number|numer|art\.?|artikel"
+    r"|articles?|artículo|articolo|abs\.?|absatz|para\.|paragraph|ziff\.?|ziffer|kap\.?|kapitel|chapter|chapitre"
+    r"|capítulo|capitolo|hoofdstuk|sec\.|sections?|clauses?|fig\.?|figures?|abb\.?|abbildung|tab\.|tables?|tabelle|eq\."
+    r"|pp?\.|pgs?\.|pag\.|pág\.|s\.|seite|page|página|pagina|blz\.?|str\.|vol\.|ver\.|versions?|versión|versione|versie"
+    r"|wersja|release|rev\.|rn\.|rz\.|anm\.|app\.|annexe?|appendix|anhang|anlage|ust\.?|lid|al\.|bd\.|tel\.?|fax|iban|isbn"
+    r"|issn|port|python|windows|model|modell|modello|modelo|serial|room|raum|zimmer|salle|sala|zaal|gate|platform|flight"
+    r"|invoice|rechnung|facture|fattura|factura|factuur)|No|Nos|DIN|ISO|EN|IEC|NF|UNE|UNI|NEN|PHP|PO"
+)
+# What counts cars and pages: between it and two groups of digits ("car 31 520 kg") nothing is sure.
+_COUNTERS = """
+car cars wagon wagons wagen zug train bus bay lot part step zone unit block week day line track lane voiture quai
+voie carro coche vagone carrozza binario rijtuig spoor kamer no nr nos year years
 """
-# What people count and measure, as patterns; in any case.
-UNIT_WORDS = r"""
-seconds? minutes? hours? days? weeks? months? years? decades? sekunden? minuten? stunden? tagen? woche woche monaten?
-jahren? secondes? heures? jours? semaines? mois années? segundos? minutos? horas? días? semanas? meses años? giorni ore
-settimane mesi anni дней лет месяцев people persons employees users? customers? menschen personen mitarbeiter kunden
-personnes employés clients personas empleados человек pages? documents? files? items? rows? records? times? copies
-seiten páginas (?:kilo|centi|milli)?met(?:er|re)s? mètres miles? feet inches kilograms? grams? tonn?es? pounds?
-lit(?:er|re)s? degrees? kilobytes? megabytes? gigabytes? terabytes? watts? volts?
-"""
+COUNTERS = frozenset(_COUNTERS.split())
+# Next to these an amount in brackets may be negative.
+ACCOUNTS = (
+    r"loss|losses|lost|deficit|income|profit|results?|earnings|ebitda?|cash flow|balance|surplus|equity|credit"
+    r"|verlust|ergebnis|gewinn|saldo|fehlbetrag|überschuss|gutschrift|perte|résultat|bénéfice|déficit|solde|perdita"
+    r"|risultato|utile|disavanzo|pérdida|resultado|beneficio|verlies|resultaat|winst|tekort|strata|wynik|zysk"
+)
 
+# After a year, in small letters: words that no number counts.
+_AFTER_YEARS = """
+and or but to the a an at on in of by with for from was is has its his this as it he she they we when while who
+which that because if after before until although were are had will would does et ou mais le la les des du un une
+dans sans sous nous vous ses sur pour par avec plus lors puis mais y e o los las sus unos unas más pues tras es ha
+son fue i gli il lo gli con per un uno una si sono en of de het een en met voor w na r roku
+"""
+AFTER_YEARS = frozenset(_AFTER_YEARS.split())
 # Titles that stand before a person's name.
 PERSON_TITLES = (
     r"Mr|Mrs|Ms|Mx|Dr|Prof|Sir|Dame|Lord|Lady|Rev|Hon|Judge|Justice|President|Senator|Professor|Doctor|Herr|Frau|Mme|Mlle"
