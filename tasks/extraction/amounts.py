@@ -17,6 +17,7 @@ from tasks.extraction.money import currency_before, money
 from tasks.extraction.numbers import BLANK, Number, number_at, number_from
 from tasks.extraction.signs import (
     LABEL_CHARACTERS,
+    Sign,
     is_alternative,
     is_label,
     is_one_number,
@@ -52,6 +53,10 @@ _TIME_BEFORE = re.compile(r"(?<!\w)(?:à|vers|dès|jusqu['’]à|avant|après|a 
 _LASTS = re.compile(r"(?:pendant|durant|dure|duré|durée de|en|plus de|moins de) $")
 _YEAR_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\.? $")
 _YEAR_WORDS = frozenset("in since during until en nel dal jahr jahre seit em sinds w".split())  # noqa: SIM905
+_COMPOSITE = re.compile(rf"\d{BLANK}?(?:h|hrs?|hours?|min|m|ft|feet|lbs?|d|days?){BLANK}$")
+_GOES_ON = re.compile(
+    rf"{BLANK}\d{{1,2}}(?:{BLANK}?(?:h|min|s|sec|in|inches|oz|cm|minutes|seconds|hours)\b|(?![\w%/]|[.,]\d|{BLANK}[^\W\d_]))|{BLANK}(?:kw\.|sześc|squared|cubed)"
+)
 _NEXT_WORD = re.compile(r"\.? (\w+)")
 
 
@@ -117,6 +122,8 @@ class _Reader:
         """Return a percentage or a quantity."""
         text = self.text
         sign = sign_before(text, span.number.start)
+        if sign is None and self.free and self.free == span.number.start - 1:
+            sign = Sign("", span.number.start)  # the dash of a range: "5 °C–10 °C"
         if sign is None or is_label(text, sign.start):
             return None
         closed = text[span.end : span.end + 1] == ")" and text[sign.start - 1 : sign.start] == "("
@@ -141,6 +148,8 @@ class _Reader:
         following = self.text[unit.end() : unit.end() + 24]
         if not is_one_number(self.text, span.number) or is_alternative(self.text, start):
             return False
+        if _GOES_ON.match(following) or _COMPOSITE.search(self.text, max(0, start - LABEL_CHARACTERS), start):
+            return False  # "1 m 80", "5 h 30 min", "5 m kw."
         if COUNTED.fullmatch(written):
             return not is_share(self.text, start) and not (number.is_year_like and self._is_after_year_word(start))
         if number.value is None and TIME_OR_COUNTED.fullmatch(written):

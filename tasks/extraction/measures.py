@@ -115,8 +115,9 @@ kBq mSv µSv Gy
 """
 # Of one language each; elsewhere they are something else ("5 Mo", "5 PS").
 UNITS_OF = {
-    "de": "Std Min Sek Stunde Minute Meile Zoll Grad",
+    "de": "Std Min Sek Stunde Minute Meile Zoll",
     "fr": "Go Mo Ko To octets",
+    "it": "mq mc kmq",
 }
 _TIME_WORDS = r"""
 seconds? minutes? hours? days? weeks? months? years? decades? sekunden? minuten? stunden? tag(?:e|en)? wochen?

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tasks.extraction import measures, vocabulary
 from tasks.extraction.evidence import Mention
-from tasks.extraction.numbers import BLANK
+from tasks.extraction.numbers import BLANK, number_at
 from tasks.extraction.signs import (
     LABEL_CHARACTERS,
     LEFT_CHARACTERS,
@@ -43,7 +43,9 @@ _AFTER = re.compile(
     rf"{_GAP}(?:{_SCALED}|(?P<of>de |di |d['’]))?(?P<unit>{CURRENCY_AFTER})|-(?P<word>{CURRENCY_WORD})(?!{LETTER})"
 )
 _NO_CENTS = re.compile(r"[.,][-–—]{1,2}(?!\d)")
-_TRAILING_MINUS = re.compile(rf"[-−](?={BLANK}{CURRENCY_AFTER}|[€$£]|{BLANK}*(?:\||$|\r?\n))")
+_TRAILING_MINUS = re.compile(rf"[-−](?={BLANK}{CURRENCY_AFTER}|[€$£]|[,;)]|\.(?:\s|$)|{BLANK}*(?:\||$|\r?\n))")
+_MINUS_WORD = re.compile(r"(?<!\w)(?:minus|moins|meno|menos|min) $", re.I)
+_NUMBER_NEXT = re.compile(rf"{BLANK}?(?=\d)")
 _MINUS_AFTER_ALL = re.compile(rf"[-−](?={BLANK}|\||$|\n)")
 _LETTER_SCALE = re.compile(rf"(?P<scale>{measures.LETTER_SCALE})(?![\w²³^/'’])")
 _PER = re.compile(r"/(?:[^\W\d_]{1,20}[²³]?)(?!\w)")
@@ -71,17 +73,35 @@ def money(text: str, span: Span, before: re.Match[str] | None, language: str, sh
         end = cents.end()
     elif minus := _TRAILING_MINUS.match(text, end):
         end = minus.end()
-    power, scaled_end = _scale(text, end, language)
-    closed = text[scaled_end : scaled_end + 1] == ")"
-    after = _AFTER.match(text, scaled_end + closed)
+    power, end = _scale(text, end, language)
+    closed_end = 0
+    if text[end : end + 1] == ")":
+        outer_power, closed_end = (0, end + 1) if power else _scale(text, end + 1, language)  # $(5) million
+        power = power or outer_power
+    after = _AFTER.match(text, closed_end or end)
     if after and (
-        (after["of"] and not power) or (before and text[after.end() : after.end() + 2].strip()[:1].isdigit())
+        (after["of"] and not power) or not _is_own(text, after.end(), language, has_other=before is not None)
     ):
         after = None
     if before is None and after is None:
         return None
-    amount = _Amount(text, span, before, after, power, scaled_end, closed, minus is not None, shared)
+    amount = _Amount(text, span, before, after, power, end, closed_end, minus is not None, shared)
     return amount.from_before(before) if before else amount.from_after()
+
+
+def _is_own(text: str, end: int, language: str, *, has_other: bool) -> bool:
+    """Return whether the currency that ends at *end* belongs to the number before it, and not to the one after it."""
+    following = _NUMBER_NEXT.match(text, end)
+    if following is None:
+        return True
+    other = number_at(text, following.end(), language)
+    if has_other or other is None:
+        return False
+    # "9 USD 10 EUR", "5 EUR 500 g"; but "2023 EUR 500".
+    return (
+        _AFTER.match(text, other.end) is not None
+        or re.match(rf"{BLANK}?[^\W\d_]", text[other.end : other.end + 2]) is not None
+    )
 
 
 def _scale(text: str, end: int, language: str) -> tuple[int, int]:
@@ -93,7 +113,7 @@ def _scale(text: str, end: int, language: str) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class _Amount:
-    """What stands around a number; `end` is after its power of ten, `closed` says that a bracket ends there."""
+    """What stands around a number; `end` is after its power of ten, `closed_end` after a bracket there, or 0."""
 
     text: str
     span: Span
@@ -101,7 +121,7 @@ class _Amount:
     after: re.Match[str] | None
     power: int
     end: int
-    closed: bool
+    closed_end: int
     minus: bool
     shared: frozenset[str]
 
@@ -119,7 +139,7 @@ class _Amount:
             return None
         start, end, minus, competes = sign.start, self.after.end(), sign.sign, sign.competes
         opened = self.text[start - 1 : start] == "("
-        if self.closed:
+        if self.closed_end:
             if not opened:
                 return None
             start, minus = start - 1, "-"
@@ -142,9 +162,9 @@ class _Amount:
         start, minus, competes = self._sign(before)
         end = self.end
         if before["bracket"]:
-            if not self.closed:
+            if not self.closed_end:
                 return None
-            minus, end = "-", end + 1
+            minus, end = "-", self.closed_end
         elif self.minus:
             minus = "-"
             competes |= not _ENDS_CELL.match(self.text, end)
@@ -165,6 +185,8 @@ class _Amount:
         if inner in ("-", "−", "–"):
             # "USD-5" may be a hyphen.
             return start, "-", not before["gap"] and before["currency"][-1:].isalpha()
+        if word := _MINUS_WORD.search(self.text, max(0, start - LABEL_CHARACTERS), start):
+            return (word.start(), "-", False) if word[0].lower() == "minus " else (start, "", True)
         if outer not in ("-", "−", "–"):
             return start, "", False
         sign = sign_before(self.text, start)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from math import gcd
 
 from tasks.extraction import vocabulary
 
@@ -18,11 +19,12 @@ BLANK = r"[ \u00a0\u2007\u2009\u202f]"
 MINUS = "-−–"
 
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_USUAL_PARTS = (2, 3, 4, 8, 16, 32, 64)
 _VULGAR = {"½": "0.5", "¼": "0.25", "¾": "0.75", "⅛": "0.125", "⅜": "0.375", "⅝": "0.625", "⅞": "0.875"}
 _EXPONENT = r"(?:\^\{?(?P<power>[-−+]?\d{1,2})(?![\d.,])\}?\^?|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))"
 _NUMBER = re.compile(
     rf"""(?:
-      (?P<whole>\d{{1,4}}{BLANK})?(?P<over>\d{{1,2}})/(?P<under>2|3|4|5|6|8|10|12|16|32|64)(?![\d/.,]?\d)  # 1 1/2
+      (?P<whole>\d{{1,4}}{BLANK})?(?P<over>\d{{1,2}})/(?P<under>2|3|4|5|6|8|10|12|16|32|64|100)(?![\d/.,]?\d)  # 1 1/2
     | (?:(?P<before>\d{{1,6}}){BLANK}?)?(?P<vulgar>[{"".join(_VULGAR)}])                                     # 2½
     | (?P<ten>10){_EXPONENT}                                                                            # 10^6^
     | (?P<digits>
@@ -81,10 +83,10 @@ def _number(found: re.Match[str], language: str) -> Number | None:
     written = found[0]
     if found["under"]:
         over, under = int(found["over"]), int(found["under"])
-        if not 0 < over < under:
-            return None
+        if not 0 < over < under or gcd(over, under) > 1 or (over > 1 and under not in _USUAL_PARTS):
+            return None  # 5/10 may be five or ten
         value = Decimal(found["whole"].strip() if found["whole"] else 0) + Decimal(over) / Decimal(under)
-        exact = under not in (3, 6, 12)
+        exact = under % 3 != 0
         return Number(found.start(), found.end(), written, value if exact else None, is_fraction=True)
     if found["vulgar"]:
         value = Decimal(found["before"] or 0) + Decimal(_VULGAR[found["vulgar"]])

@@ -20,9 +20,9 @@ from tasks.extraction.names import acronyms, names
 from tasks.extraction.passages import Passage
 from tasks.extraction.references import references
 from tasks.extraction.units import shared_signs
+from tasks.extraction.whole import interrupted, torn_seams
 from tasks.text.key_phrases import KeyPhrase
-from tasks.text.prose import plain_text, prose_spans, without_quote_signs
-from tasks.text.scanner import scan_blocks
+from tasks.text.prose import mention_spans, plain_text, prose_spans, without_quote_signs
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import table_rows
 
@@ -75,7 +75,7 @@ def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazette
     found = [
         Found(passage, mention)
         for passage in passages
-        for mention in without_overlaps(_candidates(passage.text, language, gazetteer, shared))
+        for mention in without_overlaps(_candidates(passage, language, gazetteer, shared))
     ]
     repeats = Counter(one.quote for one in found if one.mention.type in ("word", "name"))
     seen: set[tuple[int, int]] = set()
@@ -91,8 +91,9 @@ def find_mentions(passages: Sequence[Passage], language: str, gazetteer: Gazette
     return kept
 
 
-def _candidates(text: str, language: str, gazetteer: Gazetteer, shared: frozenset[str]) -> Iterator[Mention]:
+def _candidates(passage: Passage, language: str, gazetteer: Gazetteer, shared: frozenset[str]) -> Iterator[Mention]:
     """Yield mentions in order of precedence: the user's names, then what its form makes certain, then the likely."""
+    text = passage.text
     yield from gazetteer.find(text)
     yield from references(text)
     readers: tuple[Callable[[str], Iterator[Mention]], ...] = (
@@ -101,11 +102,7 @@ def _candidates(text: str, language: str, gazetteer: Gazetteer, shared: frozense
         lambda part: names(part, language),
         acronyms,
     )
-    parts = [
-        (block.start, text[block.start : block.end])
-        for block in scan_blocks(text)
-        if block.kind not in ("code", "heading", "html")
-    ]
+    parts = [(start, text[start:end]) for start, end in mention_spans(text, passage.inside)]
     for read in readers:
         for offset, part in parts:
             for mention in read(part):
@@ -120,8 +117,10 @@ def select_facts(
     for one in found:
         by_passage.setdefault(one.passage.id, []).append(one.mention)
     statements: dict[str, Fact] = {}
+    torn = torn_seams(passages, language_code(language))
     for passage in passages:
-        for fact in _statements(passage, by_passage.get(passage.id, []), phrases, language):
+        sides = {side for name, side in torn if name == passage.id} if torn else set[str]()
+        for fact in _statements(passage, by_passage.get(passage.id, []), phrases, language, sides):
             statements.setdefault(fact.statement.casefold(), fact)
     ranked = sorted(statements.values(), key=lambda fact: (-(fact.score or 0), fact.place))[:limit]
     best = max((fact.score or 0 for fact in ranked), default=1) or 1
@@ -131,19 +130,29 @@ def select_facts(
 
 
 def _statements(
-    passage: Passage, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase], language: str
+    passage: Passage, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase], language: str, torn: set[str]
 ) -> Iterator[Fact]:
-    for row in table_rows(passage.text, passage.table_header):
+    """Yield the rows and sentences that say something; *torn* says on which sides the passage tears a sentence."""
+    for row in table_rows(passage.text, passage.table_header, passage.inside):
+        if row.is_heading:
+            continue
         kinds = {mention.type for mention in within(mentions, row.start, row.end)}
         if (statement := str(row)) and any(map(str.isdigit, statement)):
             score = _ROW_WEIGHT + _ROW_SHARE * _worth(kinds)
             yield Fact(passage, row.start, row.end, type="row", statement=statement, score=score)
-    for start, end in prose_spans(passage.text):
+    pieces = list(prose_spans(passage.text, passage.inside))
+    begin, stop = interrupted(passage.text, pieces)
+    for at, (start, end) in enumerate(pieces):
         prose = passage.text[start:end]
         # Finding sentences takes most of the time, so only prose that could have a statement is split.
         if not any(within(mentions, start, end)) and not _DEFINITION.search(prose):
             continue
-        for first, last in sentence_spans(prose, language_code(language)):
+        sentences = sentence_spans(prose, language_code(language))
+        if at in begin or (at == 0 and "start" in torn):
+            sentences = sentences[1:]
+        if at in stop or (at == len(pieces) - 1 and "end" in torn):
+            sentences = sentences[:-1]
+        for first, last in sentences:
             inside = list(within(mentions, start + first, start + last))
             fact = _statement(passage, start + first, start + last, inside, phrases)
             if fact is not None:

@@ -42,7 +42,7 @@ _SHARE = re.compile(
     re.I,
 )
 _ALTERNATIVE = re.compile(r"\d (?:or|oder|ou|of|lub|and/or) $", re.I)
-_FACTOR = re.compile(rf"\w{BLANK}?(?:[x×/:]|\\?\*){BLANK}?$")
+_FACTOR = re.compile(rf"(?:\d{BLANK}?[:/]|\w{BLANK}?[x×/]|\w\\?\*|\d{BLANK}\\?\*){BLANK}?$")
 _NUMBER = re.compile(rf"\d{BLANK}$")
 _WORD = re.compile(r"([^\W\d_]+)[ \u00a0]$")
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")

@@ -15,7 +15,8 @@ from tasks.extraction.numbers import BLANK
 
 # Letters of scripts without spaces between words do not continue a number or a unit.
 LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
-_RAISED = {"^2^": "²", "^3^": "³", "^-1^": "⁻¹", "^−1^": "⁻¹", "^2": "²", "^3": "³", "^-1": "⁻¹", "^4^": "⁴"}
+_RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
+_CARET = re.compile(r"\^\{?([-−]?\d{1,2})\}?\^?")
 
 
 def any_of(words: str) -> str:
@@ -24,17 +25,25 @@ def any_of(words: str) -> str:
 
 
 def _alternatives(patterns: str) -> str:
-    return "|".join(sorted(patterns.split(), key=lambda word: (-len(word), word)))
+    return "|".join(sorted(patterns.split(), key=lambda word: (r"\s" not in word, -len(word), word)))
 
 
-_POWER = r"(?:\^\{?[-−]?\d{1,2}\}?\^?|⁻?[¹²³⁴⁵⁶])"
+# Not "^1^", which is a note.
+_POWER = r"(?:\^\{?(?:[-−]\d|[2-9])\}?\^?(?!\d)|⁻[¹²³⁴]|[²³⁴⁵⁶])"
 _SYMBOL = any_of(measures.UNIT_SYMBOLS)
-_FACTOR = rf"(?:(?:{any_of('m cm mm km dm ft in')})[23](?!\d)|(?:{_SYMBOL}){_POWER}?|(?:in){_POWER})"
+# Products that are written with a blank come first, and "5° C".
+_FACTOR = (
+    rf"(?:°{BLANK}[CF](?!\w)|k?N{BLANK}m(?!\w)|m?Pa{BLANK}s(?!\w)|[kM]?W{BLANK}h(?!\w)|A{BLANK}h(?!\w)"
+    rf"|(?:{any_of('m cm mm km dm ft in')})[23](?!\d)|(?:{_SYMBOL}){_POWER}?|in{_POWER})"
+)
 # Apart by a blank only where the power says that it goes on: "m s⁻¹".
 _PRODUCT = rf"{_FACTOR}(?:[·⋅*]{_FACTOR}|{BLANK}(?:{_SYMBOL})(?:⁻[¹²³]|\^[-−]\d\^?))*"
 # "a" and "d" only below the line: 120 kWh/a, 5 mg/kg/d.
-_BELOW = rf"/(?:\({_PRODUCT}\)|{_FACTOR}(?:[·⋅*]?(?:K|s|h|d|a)(?!\w))?|[ad](?!\w)|[^\W\d_]{{2,20}})"
-_ENDS = rf"(?!{LETTER}|[\d^°²³⁻·⋅_]|/\w|['’]\w)"
+_BELOW = (
+    rf"/(?:\({_PRODUCT}(?:[·⋅* ]?(?:K|s|h|d|a))?\)|{_FACTOR}(?:[·⋅* ]?K(?!\w)|[·⋅*]?(?:s|h|d|a)(?!\w))?|[ad](?!\w)"
+    r"|[^\W\d_]{2,20})"
+)
+_ENDS = rf"(?!{LETTER}|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
 _COMPOUND = rf"(?:{measures.UNITS_AS_THEY_ARE}|{_PRODUCT}(?:{_BELOW}){{0,3}})"
 _COUNTED = rf"(?i:{_alternatives(measures.COUNTED)})"
 TIME_OR_COUNTED = re.compile(rf"{_COUNTED}|(?i:{_alternatives(measures.TIME_WORDS)})")
@@ -44,7 +53,7 @@ SCALE_POWERS = {word: power for power, words in measures.SCALES.items() for word
 _CODES = any_of(measures.CURRENCY_CODES)
 _SYMBOLS = any_of(" ".join(measures.CURRENCY_SYMBOLS))
 CURRENCY_WORD = r"[Ee]uros?|[Ff]ranken|[Dd]ollars?"
-_DOLLAR = rf"(?:(?<![A-Za-z])(?:{any_of(' '.join(measures.DOLLARS))}))\$"
+_DOLLAR = rf"(?:(?<![A-Za-z])(?:US{BLANK}|{any_of(' '.join(measures.DOLLARS))}))\$"
 _SCALED = rf"(?<=(?<!{LETTER})[TkM])"  # TEUR, k€
 CURRENCY_BEFORE = (
     rf"(?:{_DOLLAR}|(?:(?<!{LETTER})|{_SCALED})(?:{_CODES})|(?<!{LETTER})(?:Fr\.|SFr\.|Rs\.?|[Ee]uro|EURO)"
@@ -65,7 +74,7 @@ PERCENT = rf"(?:(?i:{measures.PERCENT_POINTS})(?!{LETTER})|[%‰]|(?i:{measures.
 # "1,5 Mio. Euro": only before a unit, else the full stop ends the sentence.
 _ABBREVIATED_SCALE = re.compile(
     rf"(?i:mio|mrd|mia|tsd|mln|mld|bn|tys|млн|млрд|тыс)\.(?=(?:{BLANK}|\r?\n)?(?:de |di |d['’])?"
-    rf"(?:{CURRENCY_AFTER}|[^\W\d_A-ZÀ-Ý]|[€$£]))"
+    rf"(?:{CURRENCY_AFTER}|{_COUNTED}|[^\W\d_A-ZÀ-Ý]|[€$£]))"
 )
 
 
@@ -75,8 +84,8 @@ def unit_pattern(language: str) -> re.Pattern[str]:
     words = _alternatives(measures.UNIT_WORDS)
     own = any_of(measures.UNITS_OF[language]) if language in measures.UNITS_OF else "(?!)"
     return re.compile(
-        rf"(?P<unit>(?:{_COMPOUND}){_ENDS}|(?:{own})(?:/[^\W\d_]{{1,20}})?{_ENDS}"
-        rf"|(?i:{words})(?:/[^\W\d_]{{1,20}}|{_POWER})?{_ENDS}|{_COUNTED}(?!{LETTER}))"
+        rf"(?P<unit>(?:{_COMPOUND}){_ENDS}|(?i:{words})(?:/[^\W\d_]{{1,20}}|{_POWER})?{_ENDS}"
+        rf"|(?:{own})(?:/[^\W\d_]{{1,20}})?{_ENDS}|{_COUNTED}(?!{LETTER}))"
     )
 
 
@@ -111,10 +120,8 @@ def normal_percent(written: str) -> str:
 
 def normal_unit(written: str) -> str:
     """Return a unit as it is written, with its powers raised and in one line."""
-    unit = " ".join(written.split())
-    for sign, raised in _RAISED.items():
-        unit = unit.replace(sign, raised)
-    return unit
+    unit = _CARET.sub(lambda power: power[1].translate(_RAISED), " ".join(written.split()))
+    return unit.replace("° ", "°")
 
 
 def currency(written: str, shared: frozenset[str]) -> str:
@@ -123,7 +130,7 @@ def currency(written: str, shared: frozenset[str]) -> str:
     if word in _CODE_WORDS:
         return "CNY" if word == "RMB" else word
     if word.endswith("$") and word != "$":
-        return measures.DOLLARS[word[:-1]]
+        return measures.DOLLARS[word[:-1].rstrip()]
     sign = _ALIASES.get(word, word)
     if sign not in measures.CURRENCY_SYMBOLS:
         sign = next((code for names, code in _NAMES if names.fullmatch(sign)), sign)
@@ -133,6 +140,8 @@ def currency(written: str, shared: frozenset[str]) -> str:
 def shared_signs(texts: Sequence[str], language: str) -> frozenset[str]:
     """Return the signs of money that can mean more than one currency in a document of these texts and this language."""
     found = {"$"} if language[3:5] in measures.DOLLAR_COUNTRIES else set[str]()
+    if language.startswith("zh"):
+        found.add("¥")
     for sign, (present, others) in _SHARED.items():
         if any(word in text for text in texts for word in present) and any(map(others.search, texts)):
             found.add(sign)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # A sentence never ends with these: what they belong to comes after them.
 _OPEN = """
-dr mr mrs ms mx prof st mt rev hon sen rep gov gen col lt sgt capt vs viz cf e.g i.e fig figs eq no nos vol pp art
+sect sects dr mr mrs ms mx prof st mt rev hon sen rep gov gen col lt sgt capt vs viz cf e.g i.e fig figs eq no nos vol pp art
 para sec
 ch app approx ca al ed eds cp resp incl excl dept est
 nr nrn abs art ziff kap abb tab anm bd bzw vgl evtl ggf inkl exkl zzgl abzgl hr hrn fr frl dipl ing mag geb gest str
@@ -37,6 +37,8 @@ CLOSABLE = frozenset(_CLOSABLE.split()) - {"mar"}
 
 # Words as well as abbreviations, or abbreviations that a sentence may end with after all.
 WORDS_TOO = frozenset("no art on es da d nl al ok im os min max fig ch est me tsd mio mrd jh mln mld tys".split())  # noqa: SIM905
+# After these a number is a name, and no ordinal: "Nr. 5."
+LABELS = frozenset("nr nrn abs art ziff kap abb tab str no fig ust poz".split())  # noqa: SIM905
 # Both a unit and an abbreviation: after a number it is the unit.
 UNITS = frozenset(("m", "mm", "min", "max", "r", "w", "zł", "st", "al"))
 

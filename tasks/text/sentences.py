@@ -12,7 +12,16 @@ from __future__ import annotations
 
 import re
 
-from tasks.text.abbreviations import BEFORE_ORDINAL, CLOSABLE, OPEN, ORDINAL_LANGUAGES, STARTERS, UNITS, WORDS_TOO
+from tasks.text.abbreviations import (
+    BEFORE_ORDINAL,
+    CLOSABLE,
+    LABELS,
+    OPEN,
+    ORDINAL_LANGUAGES,
+    STARTERS,
+    UNITS,
+    WORDS_TOO,
+)
 
 Span = tuple[int, int]
 
@@ -23,7 +32,7 @@ _CLOSING = r"\"'”’»)\]*_"
 # White space after an end mark and closing signs; or, where there is none, the full-width marks. Armenian, Ethiopic,
 # Burmese and Khmer have their own.
 _GAP = re.compile(
-    rf"(?P<mark>[.!?…؟।۔։።၊။៖។])(?P<closing>[{_CLOSING}]{{0,4}})(?P<blank>\s+)|(?<=[。！？])(?![。！？」』”’）\s])"
+    rf"(?P<mark>[.!?…؟।۔։።၊။៖។])(?P<closing>[{_CLOSING}]{{0,4}}(?:\[\^[^\]\s]{{1,20}}\]|\^\d{{1,3}}\^){{0,3}})(?P<blank>\s+)|(?<=[。！？])(?![。！？」』”’）\s])"
 )
 _OPENING = "\"'“„‘«¿¡([*_>"
 _SPACED_DATE = re.compile(r"(?<!\d)\d{1,2}\.\s?$")
@@ -113,6 +122,8 @@ def _number_closes(word: str, previous: str, following: str, language: str, *, s
     if language not in ORDINAL_LANGUAGES or len(word) > 2 or previous[-1].isdecimal():
         return True
     folded = previous.lower().strip(_OPENING + ",;")
+    if folded.rstrip(".") in LABELS:
+        return True
     if folded in BEFORE_ORDINAL or previous[-1] in "./–-&,":
         return False
     # Only in German do ordinals stand before capitals; after a noun a number is its own ("Raum 12.").

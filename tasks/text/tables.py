@@ -21,6 +21,17 @@ class Row:
     end: int
     cells: tuple[tuple[str, str], ...]
 
+    @property
+    def is_heading(self) -> bool:
+        """Whether the row is a heading of the rows below it: one cell with words, alone or repeated in all columns."""
+        filled = [value for _, value in self.cells if value]
+        return (
+            len(self.cells) > 1
+            and len(set(filled)) == 1
+            and any(map(str.isalpha, filled[0]))
+            and (len(filled) == 1 or len(filled) == len(self.cells))
+        )
+
     def __str__(self) -> str:
         """Return the row as words: "Year: 2024; Passengers: 468500". Empty cells are left out."""
         return "; ".join(f"{name}: {value}" if name else value for name, value in self.cells if value)
