@@ -4,8 +4,8 @@ from __future__ import annotations
 
 # A sentence never ends with these: what they belong to comes after them.
 _OPEN = """
-sect sects dr mr mrs ms mx prof st mt rev hon sen rep gov gen col lt sgt capt vs viz cf e.g i.e fig figs eq no nos vol pp art
-para sec
+sect dr mr mrs ms mx prof st mt rev hon sen rep gov gen col lt sgt capt vs viz cf e.g i.e fig figs eq no nos vol pp
+art para sec
 ch app approx ca al ed eds cp resp incl excl dept est
 nr nrn abs art ziff kap abb tab anm bd bzw vgl evtl ggf inkl exkl zzgl abzgl hr hrn fr frl dipl ing mag geb gest str
 allg bes
