@@ -89,7 +89,7 @@ class PageSigns:
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
     """Signs of one size on one line, in order."""
 
     first: int
@@ -138,7 +138,7 @@ def _nearest(text_page: Any, x: float, y: float, width: float, height: float, di
 
 def _split(text_page: Any, index: int) -> Place:
     return Place(
-        _decoded(text_page.raw, max(0, index - _CONTEXT), index), _decoded(text_page.raw, index, index + _CONTEXT)
+        decoded(text_page.raw, max(0, index - _CONTEXT), index), decoded(text_page.raw, index, index + _CONTEXT)
     )
 
 
@@ -205,12 +205,12 @@ def _text_of(piece: Any, text_page: Any) -> str:
 
 
 def _add_shifted(signs: PageSigns, text_page: Any) -> None:
-    runs = _runs(text_page)
+    lines = runs(text_page)
     handle = text_page.raw
     notes: list[int] = []
-    for number, run in enumerate(runs):
-        before = runs[number - 1] if number else None
-        after = runs[number + 1] if number + 1 < len(runs) else None
+    for number, run in enumerate(lines):
+        before = lines[number - 1] if number else None
+        after = lines[number + 1] if number + 1 < len(lines) else None
         text = _text(handle, run)
         if not text or len(text) > _MOST_SIGNS or not _RAISED.fullmatch(text):
             continue
@@ -218,10 +218,10 @@ def _add_shifted(signs: PageSigns, text_page: Any) -> None:
             signs.shifted.append(shifted)
         elif after is not None and _leads(handle, run, after):
             notes.append(number)
-    signs.feet += _feet(handle, runs, notes)
+    signs.feet += _feet(handle, lines, notes)
 
 
-def _shifted(handle: Any, signs: PageSigns, before: _Run, run: _Run, after: _Run | None, text: str) -> Shifted | None:
+def _shifted(handle: Any, signs: PageSigns, before: Run, run: Run, after: Run | None, text: str) -> Shifted | None:
     if not _SMALLEST_SIZE * before.height < run.height < _LARGEST_SIZE * before.height:
         return None
     if not -0.3 * before.height < run.left - before.right < _MOST_GAP * before.height:
@@ -236,8 +236,8 @@ def _shifted(handle: Any, signs: PageSigns, before: _Run, run: _Run, after: _Run
     return Shifted(
         text=text,
         place=Place(
-            _decoded(handle, max(0, run.first - _CONTEXT), run.first),
-            _decoded(handle, run.last + 1, run.last + 1 + _CONTEXT),
+            decoded(handle, max(0, run.first - _CONTEXT), run.first),
+            decoded(handle, run.last + 1, run.last + 1 + _CONTEXT),
         ),
         raised=shift > 0,
         blank_after=blank,
@@ -248,7 +248,7 @@ def _shifted(handle: Any, signs: PageSigns, before: _Run, run: _Run, after: _Run
     )
 
 
-def _leads(handle: Any, run: _Run, after: _Run) -> bool:
+def _leads(handle: Any, run: Run, after: Run) -> bool:
     """Return whether a raised run begins a line: the mark of a note at the page's foot."""
     if not run.height < _LARGEST_SIZE * after.height or not -0.1 < (after.left - run.right) / after.height < 1:
         return False
@@ -256,28 +256,28 @@ def _leads(handle: Any, run: _Run, after: _Run) -> bool:
     return _LEAST_SHIFT < shift < _MOST_SHIFT
 
 
-def _feet(handle: Any, runs: list[_Run], notes: list[int]) -> Iterator[Foot]:
-    """Yield the notes that begin at the runs *notes*: each up to the next one, or to text of another size."""
+def _feet(handle: Any, lines: list[Run], notes: list[int]) -> Iterator[Foot]:
+    """Yield the notes that begin at the numbers *notes*: each up to the next one, or to text of another size."""
     for position, number in enumerate(notes):
-        body = runs[number + 1]
-        end = notes[position + 1] if position + 1 < len(notes) else len(runs)
+        body = lines[number + 1]
+        end = notes[position + 1] if position + 1 < len(notes) else len(lines)
         last = body
-        for run in runs[number + 2 : end]:
+        for run in lines[number + 2 : end]:
             if run.height > 1.06 * body.height or run.bottom > last.bottom + body.height:
                 break
             if last.bottom - run.bottom > 1.9 * body.height:
                 break
             last = run
-        text = _decoded(handle, body.first, last.last + 1)
-        yield Foot(_text(handle, runs[number]), text)
+        text = decoded(handle, body.first, last.last + 1)
+        yield Foot(_text(handle, lines[number]), text)
 
 
-def _runs(text_page: Any) -> list[_Run]:
+def runs(text_page: Any) -> list[Run]:
     """Return the signs of a page in runs of one size on one line, in the order of the file."""
     handle = text_page.raw
     box, code_at, box_at = raw.FS_RECTF(), raw.FPDFText_GetUnicode, raw.FPDFText_GetLooseCharBox
-    runs: list[_Run] = []
-    last: _Run | None = None
+    found: list[Run] = []
+    last: Run | None = None
     for index in range(raw.FPDFText_CountChars(handle)):
         if code_at(handle, index) in _BROKEN:
             continue
@@ -296,9 +296,9 @@ def _runs(text_page: Any) -> list[_Run]:
             continue
         if code_at(handle, index) == 0x20:
             continue
-        last = _Run(index, index, left, right, bottom, height)
-        runs.append(last)
-    return runs
+        last = Run(index, index, left, right, bottom, height)
+        found.append(last)
+    return found
 
 
 def baseline(handle: Any, index: int) -> float:
@@ -312,12 +312,13 @@ def _character(handle: Any, index: int) -> str:
     return chr(raw.FPDFText_GetUnicode(handle, index))
 
 
-def _text(handle: Any, run: _Run) -> str:
+def _text(handle: Any, run: Run) -> str:
     if run.last - run.first > 2 * _MOST_SIGNS:
         return ""
-    return _decoded(handle, run.first, run.last + 1).strip()
+    return decoded(handle, run.first, run.last + 1).strip()
 
 
-def _decoded(handle: Any, start: int, end: int) -> str:
+def decoded(handle: Any, start: int, end: int) -> str:
+    """Return the signs from one index to before another, with the line ends that pdfium puts in."""
     end = min(end, raw.FPDFText_CountChars(handle))
     return "".join(map(chr, (raw.FPDFText_GetUnicode(handle, index) for index in range(start, end))))

@@ -59,6 +59,12 @@ class Condensed:
         self._last = at
         return at
 
+    def start_of_line(self, number: int) -> int:
+        """Return where the line begins that has the sign *number*; the end of the text past the last sign."""
+        if number >= len(self._positions):
+            return len(self.markdown)
+        return self.markdown.rfind("\n", 0, self._positions[number]) + 1
+
     def end_of(self, text: str) -> int | None:
         """Return the position after the end of *text* if that end stands in one place only."""
         wanted = condense(text)[-_CONTEXTS[0] :]

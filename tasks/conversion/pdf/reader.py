@@ -18,6 +18,7 @@ from tasks.conversion.ocr.engine import MOST_PIXELS, installed
 from tasks.conversion.ocr.pages import Ocr, ReadPage, read_page, summary, warnings
 from tasks.conversion.pdf.attached import PageAttachments, attached_files, page_attachments
 from tasks.conversion.pdf.attaching import with_attached
+from tasks.conversion.pdf.column_order import in_file_order, read_across, with_pages_replaced
 from tasks.conversion.pdf.levelling import levelled
 from tasks.conversion.pdf.mending import mended, with_pages
 from tasks.conversion.pdf.page_signs import PageSigns, page_signs
@@ -53,6 +54,7 @@ def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
     """Return the document's text. Raises what `xberg_reader.extract` raises, and what `Ocr.is_used` does."""
     asked = _asked(path)
     reading = extract(path, file_type, shown, data=asked.levelled)
+    reading = _in_column_order(path, file_type, shown, asked, reading)
     read, unread = _read_scans(path, asked.pages, shown, ocr)
     found = [page for page in read if page.markdown]
     body = with_pages(mended(reading.body, asked.pages, asked.addresses), asked.pages, found)
@@ -71,6 +73,27 @@ def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
         ),
         metadata=summary(found) | ({"scanned_pages": unread} if unread else {}),
     )
+
+
+def _in_column_order(path: Path, file_type: FileType, shown: str, asked: _Asked, reading: Reading) -> Reading:
+    """Return *reading* with the pages in order that xberg has read across their columns."""
+    torn = read_across(reading.body, asked.pages)
+    if not torn:
+        return reading
+    replaced: dict[int, str] = {}
+    with pdfium.PdfDocument(asked.levelled or path) as document:
+        for number in torn:
+            page = document[number]
+            text_page = page.get_textpage()
+            markdown = in_file_order(text_page)
+            text_page.close()
+            page.close()
+            if markdown is not None:
+                replaced[number] = markdown
+    if not replaced:
+        return reading
+    paged = extract(path, file_type, shown, data=asked.levelled, page_by_page=True)
+    return replace(reading, body=with_pages_replaced(reading.body, paged.page_texts, replaced))
 
 
 def _read_scans(path: Path, pages: Sequence[PageSigns], shown: str, ocr: Ocr) -> tuple[list[ReadPage], list[int]]:
