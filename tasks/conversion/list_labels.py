@@ -11,7 +11,7 @@ from functools import partial
 from tasks.conversion.numerals import numeral
 
 # A number of a damaged document must not become a text of a million letters.
-_MAX_REPEATED = 100
+_MAX_REPEATED = 30
 
 _ONES = [
     "zero",

@@ -11,6 +11,7 @@ order and the nesting of lists. Notes are numbered by `Notes`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -196,6 +197,7 @@ class Notes:
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[NoteKind, str], int] = {}
+        self._counts: Counter[NoteKind] = Counter()
         self._texts: dict[tuple[NoteKind, str], str] = {}
 
     def mark(self, kind: NoteKind, key: str) -> Run:
@@ -225,7 +227,8 @@ class Notes:
 
     def _label(self, kind: NoteKind, key: str) -> str:
         if (kind, key) not in self._numbers:
-            self._numbers[kind, key] = 1 + sum(1 for known, _ in self._numbers if known == kind)
+            self._counts[kind] += 1
+            self._numbers[kind, key] = self._counts[kind]
         return f"{_NOTE_PREFIXES[kind]}{self._numbers[kind, key]}"
 
 

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 
 # Spans of hostile tables claim more; a real table has no more columns.
 MAX_COLUMNS = 2_000
+# What a table repeats is bounded, or a page of text over a million claimed rows would fill the memory. A longer text is
+# no name or value that a row needs by itself.
+MAX_REPEATED_TEXT = 1_000
+MAX_REPEATED_IN_ALL = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ def nested(rows: Sequence[Sequence[str]]) -> list[str]:
     """
     if len(rows) < 2 or len(rows[0]) < 2:
         return [line for row in rows if (line := "; ".join(text for text in row if text))]
-    names = [*rows[0], *[""] * max(map(len, rows))]
+    names = [*(name if len(name) <= MAX_REPEATED_TEXT else "" for name in rows[0]), *[""] * max(map(len, rows))]
     lines = (
         "; ".join(f"{name}: {text}" if name else text for name, text in zip(names, row, strict=False) if text)
         for row in rows[1:]
@@ -41,6 +45,7 @@ def without_spans(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
     """Return the texts of *rows*, where every cell has a place of its own; rows may have different lengths."""
     flat: list[list[str]] = []
     covered: dict[int, tuple[int, str]] = {}  # by column: for how many more rows, and with which text
+    left_to_repeat = MAX_REPEATED_IN_ALL
     for number, row in enumerate(rows):
         texts: list[str] = []
         cells = iter(row)
@@ -49,17 +54,19 @@ def without_spans(rows: Sequence[Sequence[Cell]]) -> list[list[str]]:
             column = len(texts)
             if column in covered:
                 left, text = covered.pop(column)
-                texts.append(text)
+                left_to_repeat -= len(text)
+                texts.append(text if left_to_repeat >= 0 else "")
                 if left > 1:
                     covered[column] = (left - 1, text)
             elif cell is None:
                 texts.append("")
             else:
+                short = cell.text if len(cell.text) <= MAX_REPEATED_TEXT else ""
                 for offset in range(max(1, min(cell.columns, MAX_COLUMNS - column))):
-                    text = cell.text if offset == 0 or number == 0 else ""
-                    texts.append(text)
+                    again = short if offset == 0 or number == 0 else ""
+                    texts.append(again if offset else cell.text)
                     if cell.rows > 1:
-                        covered[column + offset] = (cell.rows - 1, text)
+                        covered[column + offset] = (cell.rows - 1, again)
                 cell = next(cells, None)
         flat.append(texts)
     return flat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.conversion.spans import MAX_COLUMNS, Cell, without_spans
+from tasks.conversion.spans import MAX_COLUMNS, MAX_REPEATED_TEXT, Cell, nested, without_spans
 
 
 def test_a_cell_over_rows_stands_in_each_of_them():
@@ -27,3 +27,12 @@ def test_a_cell_at_the_end_of_a_row_reaches_into_shorter_ones():
 
 def test_claimed_spans_are_bounded():
     assert len(without_spans([[Cell("a", columns=10**9)]])[0]) == MAX_COLUMNS
+
+
+def test_a_page_of_text_is_not_repeated():
+    long = "x" * (MAX_REPEATED_TEXT + 1)
+    assert without_spans([[Cell("a"), Cell("b")], [Cell(long, rows=2), Cell("1")], [Cell("2")]])[1:] == [
+        [long, "1"],
+        ["", "2"],
+    ]
+    assert nested([[long, "b"], ["1", "2"]]) == ["1; b: 2"]

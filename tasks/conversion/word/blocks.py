@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.conversion.markdown_writer import Run, inline
 from tasks.conversion.word.numbering import Item
 
+# A tab after a number or a bullet that was typed only places the text.
+_TYPED_LABEL = re.compile(r"^((?:\*\*)?(?:\(?[\w.]{1,8}[.)]|\\?[^\w\s])(?:\*\*)?)\t+")
 _ASIAN_FIRST, _ASIAN_LAST = "\u2e80", "\uffef"
 
 
@@ -33,7 +36,8 @@ class Paragraph:
 
     def markdown(self) -> str:
         """Return the paragraph's text as Markdown, without its label."""
-        return inline(_evenly(self.runs) if self.heading else self.runs)
+        text = inline(_evenly(self.runs) if self.heading else self.runs)
+        return _TYPED_LABEL.sub(r"\1 ", text) if "\t" in text else text
 
     def labelled(self) -> str:
         """Return the paragraph's text as Markdown, after its label."""

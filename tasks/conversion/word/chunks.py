@@ -1,12 +1,15 @@
-"""Documents inside of a document (`w:altChunk`, ECMA-376 part 1, 17.17.2): plain text and web pages.
+"""Documents inside of a document (`w:altChunk`, ECMA-376 part 1, 17.17.2): web pages, plain text, RTF.
 
 Programs that make Word documents from web pages leave the conversion to Word in this way; then it is all the text there
-is. Other formats count as embedded objects that were left out.
+is. Word documents inside are read by `reader`, which knows them as a whole. Other formats count as embedded objects
+that were left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import email
+import email.policy
+from collections.abc import Callable
 
 from blocks.errors import UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
@@ -14,29 +17,51 @@ from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.names import Element, R
 
-_WEB_PAGES = (".html", ".htm", ".xhtml")
 
-
-def read_chunk(document: Document, part: str, element: Element) -> Iterator[str]:
-    """Yield the Markdown of the document that *element* includes; what cannot be read counts as lost."""
+def read_chunk(document: Document, part: str, element: Element) -> str:
+    """Return the Markdown of the document that *element* includes; what cannot be read counts as lost."""
     target = document.target(part, element.get(f"{R}id", ""))
+    read = _READERS.get(target.rpartition(".")[2].lower()) or document.read_inner.get(target.rpartition(".")[2].lower())
+    if read is None:
+        document.lost["object"] += 1
+        return ""
     try:
-        data = document.package.read(target) if target else b""
-        if target.lower().endswith(_WEB_PAGES):
-            yield _web_page(data)
-        elif target.lower().endswith(".txt"):
-            yield plain_to_markdown(data.decode("utf-8-sig", "replace"))
-        else:
-            document.lost["object"] += 1
-    except UnreadableDocument:
+        return read(document.package.read(target))
+    except (UnreadableDocument, LookupError, ValueError):  # the last two of a web archive's encodings
         document.lose_part(target)
     except WaybillError:
         document.lost["object"] += 1
+    return ""
 
 
 def _web_page(data: bytes) -> str:
-    from pathlib import Path
+    from tasks.conversion.html.page import write_page
 
-    from tasks.conversion.xberg_reader import extract
+    return write_page(data, ()).markdown
 
-    return extract(Path("chunk.html"), TYPES["html"], "chunk.html", data=data).body
+
+def _web_archive(data: bytes) -> str:
+    message = email.message_from_bytes(data, policy=email.policy.default)
+    for one in message.walk():
+        if one.get_content_type() == "text/html":
+            content = one.get_content()
+            return _web_page(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+    return ""
+
+
+def _plain(data: bytes) -> str:
+    return plain_to_markdown(data.decode("utf-8-sig", "replace"))
+
+
+def _rich_text(data: bytes) -> str:
+    from tasks.conversion.rtf.reader import read_rtf_bytes
+
+    return read_rtf_bytes(data, TYPES["rtf"], "the document inside").body
+
+
+_READERS: dict[str, Callable[[bytes], str]] = {
+    **dict.fromkeys(("html", "htm", "xhtml"), _web_page),
+    **dict.fromkeys(("mht", "mhtml", "eml"), _web_archive),
+    "txt": _plain,
+    "rtf": _rich_text,
+}

@@ -7,6 +7,7 @@ there.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from blocks.errors import UnreadableDocument
@@ -23,9 +24,16 @@ _MAIN = "word/document.xml"
 class Document:
     """A Word document that is being read. `lost` counts what cannot be carried over, by kind of loss."""
 
-    def __init__(self, package: Package) -> None:
+    def __init__(
+        self,
+        package: Package,
+        lost: Counter[str] | None = None,
+        read_inner: Mapping[str, Callable[[bytes], str]] | None = None,
+    ) -> None:
         self.package = package
-        self.lost: Counter[str] = Counter()
+        # Returns the Markdown of a document inside, by the ending of its name.
+        self.read_inner = read_inner or {}
+        self.lost: Counter[str] = Counter() if lost is None else lost
         self.notes = Notes()
         # Notes that have a mark of their own in place of a number: their text begins with it.
         self.custom_marks: dict[tuple[NoteKind, str], str] = {}

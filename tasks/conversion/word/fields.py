@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from tasks.conversion.symbol_fonts import symbol
+from tasks.conversion.word.auto_numbers import AutoNumbers
 from tasks.conversion.word.names import VAL, Element, W, address, integer, is_on
 
 TICKED, NOT_TICKED = "☒", "☐"
@@ -54,6 +55,7 @@ class Fields:
         self.open: list[Field] = []
         self._in_head = in_head
         self._silent = 0
+        self._numbers = AutoNumbers()
 
     @property
     def shown(self) -> bool:
@@ -108,7 +110,9 @@ class Fields:
             self._silent -= 1
         if not self.shown:
             return ""
-        return PAGE_MARK if self._in_head and kind in _PAGE_NUMBERS else computed(closed)
+        if self._in_head and kind in _PAGE_NUMBERS:
+            return PAGE_MARK
+        return computed(closed) or ("" if closed.in_result else self._numbers.number(closed.words))
 
     def close_all(self) -> None:
         """Close every field, at the end of a story or where a field was never ended."""
@@ -130,6 +134,9 @@ def computed(closed: Field) -> str:
         return _chosen_entry(closed.form)
     if closed.in_result:
         return ""
+    if kind == "FORMTEXT" and closed.form is not None:
+        default = closed.form.find(f"{W}textInput/{W}default")
+        return "" if default is None else default.get(VAL, "")
     if kind == "SYMBOL" and len(words) > 1:
         return _symbol(words)
     if kind in ("MACROBUTTON", "GOTOBUTTON"):

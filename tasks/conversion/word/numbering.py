@@ -19,6 +19,8 @@ from tasks.conversion.word.styles import ListPlace, Styles, direct_look, list_pl
 MAX_LEVELS = 9
 # A chain of links between numberings and styles that is longer has a circle.
 _MAX_LINKS = 10
+# Word allows no more; each paragraph repeats it.
+_MAX_LABEL_CHARACTERS = 255
 _PLACE_OF_NUMBER = re.compile(r"%([1-9])")
 # Bullets that say something themselves.
 _MEANT_BULLETS = frozenset("☐☑☒✓✔✗✘❑❒□■")
@@ -167,7 +169,7 @@ class Numbering:
                 return ""
             return self._written(value_there, other, legal=level.legal)
 
-        label = _PLACE_OF_NUMBER.sub(written, level.text).strip()
+        label = _PLACE_OF_NUMBER.sub(written, level.text).strip()[:_MAX_LABEL_CHARACTERS]
         if not label:
             return Item("none", "", index, count)
         plain = level.kind == "decimal" and not level.zeros and re.fullmatch(rf"%{index + 1}[.)]", level.text.strip())

@@ -6,6 +6,8 @@ that part alone. Documents before 2007 (`doc`) are not read here.
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 from blocks.errors import UnreadableDocument
@@ -21,13 +23,26 @@ from tasks.conversion.word.writing import StoryWriter
 from tasks.losses import losses
 
 CONVERTER = "waybill-word 1"
+# Documents in documents in documents: programs that put several together make one level.
+_MAX_DEPTH = 2
 
 
 def read_word(path: Path, file_type: FileType, shown: str) -> Reading:
     """Return the document. Raises `UnreadableDocument`, `TooLarge`, `EncryptedDocument`."""
+    return _read(path, file_type, shown, Counter(), depth=0)
+
+
+def _read(path: Path, file_type: FileType, shown: str, lost: Counter[str], *, depth: int) -> Reading:
+    def inner(data: bytes) -> str:
+        """Return the Markdown of a document that stands inside of this one."""
+        with tempfile.TemporaryDirectory() as folder:
+            inside = Path(folder) / "inside.docx"
+            inside.write_bytes(data)
+            return _read(inside, file_type, shown, lost, depth=depth + 1).body
+
     with Package(path, file_type, shown) as package:
         package.check_size()
-        document = Document(package)
+        document = Document(package, lost, {"docx": inner} if depth < _MAX_DEPTH else {})
         root = package.parse(document.main)
         body = _body(document, root)
         about = _about(document)

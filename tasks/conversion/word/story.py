@@ -16,6 +16,7 @@ from tasks.conversion.word.blocks import Block, Bullets, Markdown, Paragraph, Ta
 from tasks.conversion.word.chunks import read_chunk
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.names import MC, VAL, Element, M, W, chosen, integer, is_on
+from tasks.conversion.word.numbering import Item
 from tasks.conversion.word.runs import TAB, Content, RunReader
 from tasks.conversion.word.styles import outline_level
 
@@ -23,6 +24,7 @@ from tasks.conversion.word.styles import outline_level
 _MAX_COLUMNS = 63
 _CONTENTS_STYLE = re.compile(r"(?:toc|contents|verzeichnis|tm|inhopg|sommario|índice)\s*([1-9])", re.IGNORECASE)
 _PAGE_AT_END = re.compile(rf"[{TAB}\s.·…]+(?:\d{{1,4}}|[ivxlc]{{1,7}})\s*$")
+_DEEPER_LIST_STYLE = re.compile(r"list (?:bullet|number) ([2-5])")
 _BODY_LEVEL = 9
 
 
@@ -81,7 +83,7 @@ class Story:
             yield from self._paragraph(child)
         elif tag == f"{W}altChunk":
             yield from self._flush()
-            yield from (Markdown(text) for text in read_chunk(self._document, self._part, child))
+            yield Markdown(read_chunk(self._document, self._part, child))
 
     def _control(self, element: Element) -> Iterator[Block]:
         found: list[Block] = []
@@ -128,7 +130,7 @@ class Story:
     def _finished(
         self, content: Content, properties: Element | None, style: str, *, in_contents: bool
     ) -> Iterator[Block]:
-        item = self._document.numbering.item(properties, style)
+        item = self._item(properties, style)
         if not content.is_empty or (item is not None and item.label):
             heading = self._heading(properties, style)
             contents_level = self._contents_level(style, in_contents=in_contents and heading is None)
@@ -144,6 +146,14 @@ class Story:
                 yield Bullets(drawn.items)
             else:
                 yield Markdown(drawn.markdown)
+
+    def _item(self, properties: Element | None, style: str) -> Item | None:
+        """Return a paragraph's place in its list. "List Bullet 2" is a list of its own, shown below "List Bullet"."""
+        item = self._document.numbering.item(properties, style)
+        if item is not None and item.level == 0:
+            found = _DEEPER_LIST_STYLE.fullmatch(self._document.styles.name(style))
+            return replace(item, level=int(found[1]) - 1) if found else item
+        return item
 
     def _nested(self, root: Element) -> Iterator[Block]:
         """Yield the blocks of a text box, whose fields and paragraphs are its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tasks.conversion.spans import Cell, without_spans
+from tasks.conversion.spans import Cell, nested, without_spans
 from tasks.conversion.word.blocks import Block, Bullets, Markdown, Paragraph, Table, TableCell
 
 _LINE_END = "\\\n"
@@ -127,18 +127,7 @@ def _inner_table(table: Table) -> list[str]:
     if laid.only_cell is not None:
         return [cell_text(laid.only_cell)]
     rows = [[cell.replace(_LINE_END, " ") for cell in row] for row in laid.rows]
-    if len(rows) < 2 or len(rows[0]) < 2:
-        return [*laid.titles, *("; ".join(cell for cell in row if cell) for row in rows)]
-    head = rows[0]
-    lines = [
-        "; ".join(
-            f"{head[column]}: {cell}" if column < len(head) and head[column] else cell
-            for column, cell in enumerate(row)
-            if cell
-        )
-        for row in rows[1:]
-    ]
-    return [*laid.titles, *lines]
+    return [*laid.titles, *nested(rows)]
 
 
 def _one_line(block: Markdown) -> str:
