@@ -145,6 +145,10 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.rtf.reader import read_rtf
 
         return read_rtf(path, file_type, shown)
+    if file_type.extension == "tex":
+        from tasks.conversion.tex.reader import read_latex
+
+        return read_latex(path, shown)
     if file_type.family == "book":
         return _read_book(path, file_type, shown)
     if file_type.extension == "odt":

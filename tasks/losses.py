@@ -31,6 +31,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "deleted-text": ("deleted passage left out", "deleted passages left out"),
     "note": ("note without its text", "notes without their text"),
     "scan": ("page that is a scan", "pages that are scans"),
+    "included-file": ("included file that is not here", "included files that are not here"),
     "part": ("part of the file that could not be read", "parts of the file that could not be read"),
     "bytes": ("byte sequence replaced that is not valid UTF-8", "byte sequences replaced that are not valid UTF-8"),
     "unproven": ("passage left unformatted to keep its words", "passages left unformatted to keep their words"),

@@ -90,7 +90,7 @@ def _labels(element: Element, items: list[Element]) -> list[str]:
     for item in items:
         value = _number(item.get("value"), value)
         own = _KINDS.get(item.get("type") or "", kind)
-        labels.append("" if own == "none" else f"{_written(value, own)}.")
+        labels.append(item.get("label") or ("" if own == "none" else f"{written_number(value, own)}."))
         value += -1 if backwards else 1
     return labels
 
@@ -110,7 +110,7 @@ def _number(text: str | None, otherwise: int) -> int:
     return value if abs(value) <= _MAX_NUMBER else otherwise
 
 
-def _written(value: int, kind: str) -> str:
+def written_number(value: int, kind: str) -> str:
     """Return *value* as numeral of *kind*; what has no letters (0, a negative number) is written in digits."""
     if kind in ("a", "A") and value > 0:
         letters = ""

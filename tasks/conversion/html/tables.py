@@ -83,8 +83,9 @@ def _cells(row: Element) -> list[Element]:
 
 
 def _is_layout(element: Element, rows: list[tuple[Element, bool]]) -> bool:
-    if (element.get("role") or "").lower() in ("presentation", "none"):
-        return True
+    role = (element.get("role") or "").lower()
+    if role in ("presentation", "none", "table", "grid"):
+        return role in ("presentation", "none")
     widest = max(len(_cells(row)) for row, _ in rows)
     if widest <= 1 and (len(rows) == 1 or _holds_layout(rows)):
         return True
@@ -183,15 +184,15 @@ def as_lines(writer: Writer, element: Element) -> list[Block]:
     """Return a table that stands in a cell: one line per row, "Number: 31; Built: 1954"."""
     rows = _rows(element)
     grid, heads = _with_head(_trimmed(_grid(writer, rows)), sum(head for _, head in rows))
-    names = _joined_head(grid[:heads])
+    if len(grid) == 1 or (grid and len(grid[0]) == 1):
+        heads = 0  # one row or one column has no names
+    names = _joined_head(grid[:heads]) if heads else []
     lines: list[str] = []
     for row in grid[heads:]:
         named = zip([*names, *[""] * len(row)], row, strict=False)
         lines.append(
             "; ".join(f"{name}: {_flat(one.text)}" if name else _flat(one.text) for name, one in named if one.text)
         )
-    if heads and not grid[heads:]:
-        lines.append("; ".join(filter(None, names)))
     return [Block(line) for line in lines if line]
 
 

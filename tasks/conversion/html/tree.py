@@ -30,6 +30,8 @@ _MACHINERY = (
 _ROLES = {"nav": "navigation", "footer": "contentinfo", "aside": "complementary"}
 # In these, a footer belongs to its parent (HTML Living Standard 4.3.8) and is text: who said it, when it was written.
 _OWN_FOOTER = frozenset({"article", "blockquote", "figure", "details", "td"})
+# Parts of a table or a list, which are nothing without it.
+_PARTS = frozenset({"tr", "td", "th", "tbody", "thead", "tfoot", "li", "dt", "dd"})
 _HIDING_STYLE = re.compile(
     r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden|mso-hide\s*:\s*all)", re.IGNORECASE
 )
@@ -196,5 +198,9 @@ def flatten_below(root: Element, depth: int) -> int:
         if level == depth + 1:
             too_deep.append(element)
     for element in too_deep:
-        replace(element, "span", " ".join(element.itertext()))
+        whole = element
+        while whole.tag in _PARTS and whole.getparent() is not None:
+            whole = whole.getparent()
+        if whole.getparent() is not None:  # it may be in a table that was replaced already
+            replace(whole, "span", " ".join(whole.itertext()))
     return deepest
