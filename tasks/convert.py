@@ -145,12 +145,8 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
         from tasks.conversion.rtf.reader import read_rtf
 
         return read_rtf(path, file_type, shown)
-    if file_type.extension == "tex":
-        from tasks.conversion.tex.reader import read_latex
-
-        return read_latex(path, shown)
-    if file_type.family == "book":
-        return _read_book(path, file_type, shown)
+    if file_type.family in ("book", "markup"):
+        return _read_book_or_markup(path, file_type, shown)
     if file_type.extension == "odt":
         from tasks.conversion.opendocument.text_document import read_text_document
 
@@ -176,14 +172,22 @@ def _read(given: StageInput, file_type: FileType, options: ConvertOptions) -> Re
     return extract(path, file_type, shown)
 
 
-def _read_book(path: Path, file_type: FileType, shown: str) -> Reading:
+def _read_book_or_markup(path: Path, file_type: FileType, shown: str) -> Reading:
+    if file_type.extension == "epub":
+        from tasks.conversion.book.epub import read_epub
+
+        return read_epub(path, file_type, shown)
     if file_type.extension == "fb2":
         from tasks.conversion.book.fiction_book import read_fiction_book
 
         return read_fiction_book(path, file_type, shown)
-    from tasks.conversion.book.epub import read_epub
+    if file_type.extension == "tex":
+        from tasks.conversion.tex.reader import read_latex
 
-    return read_epub(path, file_type, shown)
+        return read_latex(path, shown)
+    from tasks.conversion.xberg_reader import extract
+
+    return extract(path, file_type, shown)
 
 
 def _ocr(options: ConvertOptions) -> Ocr:
