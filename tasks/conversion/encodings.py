@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blocks.errors import InvalidOptions
 from blocks.filetype.text import text_encoding
-from tasks.conversion.legacy_codecs import guess
+from tasks.conversion.legacy_codecs import decisive_lines, guess
 from tasks.losses import loss
 
 _CHUNK_BYTES = 1 << 20
@@ -79,7 +79,7 @@ def _scan_utf8(path: Path) -> tuple[int, int, bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             if len(sample) < _SAMPLE_BYTES and not chunk.isascii():
-                sample += b"".join(line for line in chunk.splitlines(True) if not line.isascii())[:_SAMPLE_BYTES]
+                sample += b"".join(decisive_lines(chunk))[:_SAMPLE_BYTES]
             text = decoder.decode(chunk)
             if not text.isascii():
                 # A replacement character in the file itself is valid UTF-8.

@@ -103,7 +103,7 @@ class Guess:
 
 def guess(sample: bytes) -> Guess | None:
     """Return the codec of *sample*, by its first lines that are not ASCII; None where none fits."""
-    sample = b"".join(_decisive_lines(sample))[:MAX_SAMPLE_BYTES]
+    sample = b"".join(decisive_lines(sample))[:MAX_SAMPLE_BYTES]
     found: dict[str, tuple[float, str]] = {}
     for codec, languages in _languages_by_codec().items():
         text = _decoded(sample, codec)
@@ -120,7 +120,7 @@ def guess(sample: bytes) -> Guess | None:
     return Guess(ranked[0][1], rival[1] if rival else None)
 
 
-def _decisive_lines(sample: bytes) -> Iterator[bytes]:
+def decisive_lines(sample: bytes) -> Iterator[bytes]:
     """Yield the lines that are not ASCII, from shortly before their first byte that is not."""
     for line in sample.splitlines(keepends=True):
         if first := _NOT_ASCII.search(line):

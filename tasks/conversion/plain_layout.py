@@ -1,7 +1,8 @@
 """Which lines of a plain text are running prose, and which are laid out by blanks; pure.
 
 Owns the signs of layout: columns set apart by blanks or tabs, leaders, drawn boxes and trees, time stamps at the
-beginning of lines, source code, indentation on several levels. Prose has none of these, or has them by accident: two
+beginning of lines, neighbouring lines that begin with signs or numbers, short lines that end before they are full
+(addresses, verse), source code, indentation on several levels. Prose has none of these, or has them by accident: two
 blanks after a sentence or between two words, and lines that were justified to equal length.
 """
 
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
+from tasks.conversion.plain_lists import indentation, is_list, list_runs
+
 Kind = Literal["prose", "layout"]
 
 _BLANK = "[ \t\u00a0\u2000-\u200a\u3000]"
@@ -21,8 +24,10 @@ _GAP = re.compile(rf"(?<=\S)(?:{_BLANK}*\t{_BLANK}*|{_BLANK}{{2,}})(?=\S)")
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]”’»]*\Z|Ã\Z")
 # What begins an item or a section: the blanks behind it are not those of a column.
 _MARK = re.compile(
-    r"(?:[-+*•·◦▪‣–—§>]|(?:\d{1,3}(?:\.\d{1,3})*[.)]|\d{1,3}(?:\.\d{1,3})+|\(?[A-Za-z]{1,4}[.)]|\(\d{1,3}\))(?=\s+[^\W\d_]))\s+"
+    r"(?:[-+*•·◦▪‣–—§>]|o(?=\s{2})|(?:\d{1,3}(?:\.\d{1,3})*[.)]|\d{1,3}(?:\.\d{1,3})+|\(?[A-Za-z]{1,4}[.)]|\(\d{1,3}\))(?=\s+[^\W\d_]))\s+"
 )
+# What begins a line of its own, be it a bullet, the sign of a number, an ordinal or the day of a date.
+_LINE_MARK = re.compile(r"\s*(?:[-+*•·◦▪‣–—]|\d{1,4}[.)]|\(\w{1,3}\)|[A-Za-z][.)])\s+\S")
 _LEADER = re.compile(r"\.{4,}|(?:\s\.){3,}|…{2,}")
 _DRAWN = re.compile("[\u2500-\u259f]")
 _GRID = re.compile(r"(?=.*[-=]{2})(?=.*[+|])[-=+|:\s]+")
@@ -30,7 +35,6 @@ _CELL_END = re.compile(r"(?:\A|\s)\|(?:\s|\Z)")
 _TREE = re.compile(r"(?:\|\s+)*[|`+\\]-{1,3}\s*\S.*")
 _DAY = r"\d{4}[-/.]\d\d[-/.]\d\d[T ,]|\d\d?[-/.]\d\d?[-/.]\d{2,4},? \d|[A-Z][a-z]{2} [ \d]\d \d\d:"
 _LEVEL = r"(?:DEBUG|INFO|WARN|WARNING|ERROR|FATAL)"
-_TREE_OR_DRAWN = re.compile(rf"{_DRAWN.pattern}|{_TREE.pattern}")
 _STAMP = re.compile(
     rf"[\[(<]?(?:{_DAY}|\d\d?:\d\d\b|\d{{10}}[.\s])|\[{_LEVEL}\]|{_LEVEL}[: ]"
     r"|\d{1,3}(?:\.\d{1,3}){3}\s.*\[\d\d?/"  # web servers: address, user, time
@@ -38,9 +42,8 @@ _STAMP = re.compile(
 _CODE = re.compile(
     r".*[{}]|[^;]*[()=\"\[\]].*;|[})\]]+[,;)]*|//.*|/\*.*|\*/|#include .*|import \w.*|\w+(?:\.\w+)* = .*"
     r"|(?:def|class|if|for|while|elif|with|try|else|except)\b.*:|</?[A-Za-z!?][^>]*>.*|\"[^\"]*\":.*"
-    r"|at \S+\([^()]*\)|File \".*|[\w.-]+:(?: \S.*)?|- [\w.-]+: .*"
+    r"|@@ .* @@.*|(?:---|\+\+\+) \S+|at \S+\([^()]*\)|File \".*|[\w.-]+:(?: \S.*)?|- [\w.-]+: .*"
 )
-_SIGNS_ONLY = re.compile(r"[\W_]+")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _LETTER_BEFORE = re.compile(r"[^\W\d_][,;:'’\")]?\Z")
 
@@ -48,7 +51,11 @@ _LETTER_BEFORE = re.compile(r"[^\W\d_][,;:'’\")]?\Z")
 _SEEN_CHARACTERS = 400
 # In a line of so many words, two blanks between two of them are a slip of the finger.
 _SLIP_WORDS = 8
+_SENTENCE_WORDS = 7
+_BROKEN_LINES, _SHORT_LINE = 3, 60
 _MAX_JUSTIFIED_GAP = 3
+# Rows of a table may have a heading of one or two lines between them.
+_MAX_BETWEEN = 3
 # Source code and outlines have lines on so many levels; a paragraph has two, its first line's and that of the others.
 _CODE_LEVELS = 3
 
@@ -77,18 +84,38 @@ def parts(passage: Sequence[str]) -> list[Part]:
     if _is_laid_out_throughout(passage):
         return [Part("layout", tuple(passage))]
     laid_out = [_has_columns(line.strip()[:_SEEN_CHARACTERS]) for line in passage]
-    if not any(laid_out) or _is_justified(passage) or _is_broken_by_accident(passage, laid_out):
-        return [Part("prose", tuple(passage))]
-    _spread(passage, laid_out)
+    if any(laid_out) and not _is_justified(passage) and not _is_broken_by_accident(passage, laid_out):
+        _spread(passage, laid_out)
+    else:
+        laid_out = _are_lines(passage)
     return [
         Part("layout" if is_layout else "prose", tuple(line for _, line in group))
         for is_layout, group in groupby(zip(laid_out, passage, strict=True), key=lambda pair: pair[0])
     ]
 
 
-def is_item(line: str) -> bool:
-    """Return whether *line* begins with the sign or number of a list's item."""
-    return _MARK.match(line.lstrip()) is not None
+def _are_lines(passage: Sequence[str]) -> list[bool]:
+    """Return for each line of a passage without columns whether it is a line of its own, and in no list."""
+    in_list = [flag for run in list_runs(passage) for flag in [run.is_list and is_list([run.lines])] * len(run.lines)]
+    if not any(in_list) and _is_broken_by_hand([line.strip() for line in passage]):
+        return [True] * len(passage)
+    marked = [not taken and _LINE_MARK.match(line) is not None for taken, line in zip(in_list, passage, strict=True)]
+    found: list[bool] = []
+    for is_marked, group in groupby(marked):
+        lines = len(list(group))
+        found += [is_marked and lines > 1] * lines
+    return found
+
+
+def _is_broken_by_hand(texts: Sequence[str]) -> bool:
+    """Return whether short lines end where the next word had room, and few lines go on in small letters."""
+    width = max(map(len, texts))
+    if len(texts) < _BROKEN_LINES or width > _SHORT_LINE:
+        return False
+    pairs = list(pairwise(texts))
+    had_room = sum(len(line) + 1 + len(following.split(None, 1)[0]) <= width for line, following in pairs)
+    goes_on = sum(following[0].islower() for _, following in pairs)
+    return had_room * 2 >= len(pairs) and goes_on * 3 <= len(pairs)
 
 
 def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
@@ -99,9 +126,12 @@ def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
         return True
     if sum(_is_drawing(text) for text in texts) >= half:
         return True
-    levels = len({len(line.expandtabs()) - len(line.expandtabs().lstrip()) for line in passage})
-    code = sum(_CODE.fullmatch(text) is not None for text in texts)
-    return code >= half if levels < _CODE_LEVELS else code >= 1 or not any(map(is_item, passage))
+    if sum(_CODE.fullmatch(text) is not None for text in texts) >= half:
+        return True
+    if len(set(map(indentation, passage))) < _CODE_LEVELS:
+        return False
+    runs = list(list_runs(passage))
+    return not (len(runs) == 1 and is_list([runs[0].lines]))
 
 
 def _is_drawing(text: str) -> bool:
@@ -161,20 +191,23 @@ def _is_broken_by_accident(passage: Sequence[str], laid_out: Sequence[bool]) -> 
 
 
 def _spread(passage: Sequence[str], laid_out: list[bool]) -> None:
-    """Count lines to the layout that are between its lines, continue one of its cells, or are its rulers."""
+    """Count lines to the layout that are between its lines, continue one of its cells, or are no prose next to it."""
     found = [index for index, is_layout in enumerate(laid_out) if is_layout]
     for before, after in pairwise(found):
-        if after - before <= 3:
+        if after - before <= _MAX_BETWEEN:
             laid_out[before:after] = [True] * (after - before)
-    margin = min(len(passage[index]) - len(passage[index].lstrip()) for index in found)
+    margin = min(indentation(passage[index]) for index in found)
     for index, line in enumerate(passage):
-        if index and laid_out[index - 1] and len(line) - len(line.lstrip()) >= margin + 3:
+        if index and laid_out[index - 1] and indentation(line) > margin + 2:
             laid_out[index] = True
-    first = found[0]
-    if first and _TREE_OR_DRAWN.match(passage[first].lstrip()) and " " not in passage[first - 1].strip():
-        laid_out[first - 1] = True  # the root of a tree
     for indexes in (range(1, len(passage)), range(len(passage) - 2, -1, -1)):
         for index in indexes:
             neighbour = index - 1 if indexes.step > 0 else index + 1
-            if laid_out[neighbour] and _SIGNS_ONLY.fullmatch(passage[index].strip()):
+            if laid_out[neighbour] and not _is_sentence(passage[index].strip()):
                 laid_out[index] = True
+
+
+def _is_sentence(text: str) -> bool:
+    """Return whether a line is, or goes on with, a sentence: by its end, or by its many words."""
+    words = len(_WORDS.findall(text))
+    return words >= _SENTENCE_WORDS or (words > 1 and text[-1] in ".!?:,;…")

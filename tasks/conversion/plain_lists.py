@@ -14,6 +14,7 @@ from itertools import pairwise
 
 ITEM = re.compile(r"([ \t]*)([-+*]|\d{1,9}[.)])[ \t]+(?=[\"'“„«‚]?[^\W\d_])")
 
+_STEM = 6  # letters that words have in common whatever their ending is: "Vorsitzender", "Vorsitzende"
 _FIRST_WORD = re.compile(r"\W*([^\W\d_]+)")
 # The beginnings of the months' names in the languages that put the day first.
 _MONTH_OR_YEAR = re.compile(
@@ -100,5 +101,5 @@ def _are_ordinals(contents: Sequence[str]) -> bool:
     """Return whether the numbers belong to what follows them: "1. Mai 2024", "1. Preis", "2. Preis"."""
     if any(_MONTH_OR_YEAR.match(content) for content in contents):
         return True
-    words = [found[1] for content in contents if (found := _FIRST_WORD.match(content))]
-    return any(before == after for before, after in pairwise(words))
+    stems = [found[1][:_STEM] for content in contents if (found := _FIRST_WORD.match(content))]
+    return any(before == after for before, after in pairwise(stems))
