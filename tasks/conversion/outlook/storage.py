@@ -42,7 +42,8 @@ class _Entry:
 class CompoundFile:
     """An open compound file; `root` is its outermost storage. Raises `ValueError` for a damaged one."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, max_stream_bytes: int = MAX_STREAM_BYTES) -> None:
+        self._max_stream_bytes = max_stream_bytes
         file.seek(0)
         header = file.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
@@ -74,11 +75,11 @@ class CompoundFile:
         return self._entries[number].kind in (_STORAGE, _ROOT)
 
     def stream(self, number: int) -> bytes:
-        """Return a stream's bytes. Raises `ValueError` for one that is damaged or larger than 64 MiB."""
+        """Return a stream's bytes. Raises `ValueError` for one that is damaged or larger than the limit."""
         entry = self._entries[number]
         if entry.kind != _STREAM:
             raise ValueError("no stream")
-        if entry.size > MAX_STREAM_BYTES:
+        if entry.size > self._max_stream_bytes:
             raise ValueError("stream length")
         if entry.size >= self._sectors.mini_cutoff_bytes:
             return self._chain(entry.start, entry.size)
@@ -122,7 +123,7 @@ class CompoundFile:
     def _mini_chain(self, start: int, size: int) -> bytes:
         if self._mini_stream is None or self._mini_fat is None:
             root = self._entries[0]
-            if root.size > MAX_STREAM_BYTES:
+            if root.size > self._max_stream_bytes:
                 raise ValueError("mini stream length")
             self._mini_stream = self._chain(root.start, root.size)
             self._mini_fat = b"".join(self._chain_sectors(self._sectors.first_mini_fat_sector))

@@ -60,3 +60,16 @@ def _run(element: Element) -> Run:
 def is_on(flag: Element | None) -> bool:
     """Return whether an element that switches something on is there and not ``val="0"``."""
     return flag is not None and flag.get("val", "1") not in ("0", "false", "off")
+
+
+def linked(text: str, target: str) -> str:
+    """Return a cell's Markdown as a link, unless its text is the address."""
+    address = target.removeprefix("mailto:").rstrip("/")
+    if text.rstrip("/") in (address, plain_cell(address)) or "](" in text:
+        return text
+    return cell(inline([Run(text=text, markdown=True, link=target)]))
+
+
+def struck(text: str) -> str:
+    """Return a cell's Markdown struck out."""
+    return cell(inline([Run(text=text, markdown=True, struck=True)]))

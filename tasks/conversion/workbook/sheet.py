@@ -15,6 +15,8 @@ from functools import lru_cache
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 # A table is limited by the worker's memory; a limit of 100,000 cells would refuse ordinary exports.
 MAX_CELLS = 5_000_000
+# Values repeat (days, rates, counts); to remember more of what they look like would be memory for little.
+MAX_REMEMBERED = 50_000
 _REFERENCE = re.compile(r"\$?([A-Za-z]{1,3})\$?(\d{1,7})")
 
 Place = tuple[int, int]

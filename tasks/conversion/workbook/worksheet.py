@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from tasks.conversion.markdown_writer import Run, cell, inline
 from tasks.conversion.number_formats.moments import SECONDS_A_DAY
 from tasks.conversion.package import Element, Package
-from tasks.conversion.workbook.cell_text import decoded, plain_cell, rich_text
+from tasks.conversion.workbook.cell_text import decoded, linked, plain_cell, rich_text, struck
 from tasks.conversion.workbook.sheet import (
     MAX_COLUMNS,
+    MAX_REMEMBERED,
     MAX_ROWS,
     Area,
     Budget,
@@ -26,8 +26,6 @@ from tasks.conversion.workbook.sheet import (
 )
 from tasks.conversion.workbook.styles import GENERAL, CellStyle
 
-# Values repeat (days, rates, counts); more would be memory for little.
-_MAX_REMEMBERED = 50_000
 # Digits that the format General shows as they are.
 _PLAIN_DIGITS = 15
 _HEADS = ("oddHeader", "firstHeader", "evenHeader", "oddFooter", "firstFooter", "evenFooter")
@@ -152,7 +150,7 @@ class _Reader:
         if value == "0":
             self._zeros.append(column)
         link = _HYPERLINK.match(formula.text or "")
-        return _linked(text, link[1]) if link else text
+        return linked(text, link[1]) if link else text
 
     def _text(self, element: Element, kind: str, value: str) -> str:
         """Return the Markdown of a cell of *kind* (18.18.11)."""
@@ -188,8 +186,8 @@ class _Reader:
         if chosen.format.hides:
             self._budget.losses["hidden-text"] += 1
         if chosen.struck:
-            shown = _struck(shown)
-        if len(self._book.shown) < _MAX_REMEMBERED:
+            shown = struck(shown)
+        if len(self._book.shown) < MAX_REMEMBERED:
             self._book.shown[style, value] = shown
         return shown
 
@@ -210,7 +208,7 @@ class _Reader:
         shown = chosen.format.show_text(text)
         if not shown:
             self._budget.losses["hidden-text"] += 1
-        return _struck(shown) if chosen.struck and shown else shown
+        return struck(shown) if chosen.struck and shown else shown
 
     def _style(self, style: str | None) -> CellStyle:
         index = _whole(style, 0)
@@ -228,22 +226,10 @@ class _Reader:
             for row, column in self._sheet.places_in(area):
                 self._budget.spend()
                 if text := rows[row][column]:
-                    rows[row][column] = _linked(text, relation.target)
+                    rows[row][column] = linked(text, relation.target)
         for first, last in self._hidden_columns:
             used = {column for row in rows.values() for column in row if first <= column <= last}
             self._budget.losses["hidden-column"] += len(used)
-
-
-def _linked(text: str, target: str) -> str:
-    """Return a cell's Markdown as a link, unless its text is the address."""
-    address = target.removeprefix("mailto:").rstrip("/")
-    if text.rstrip("/") in (address, plain_cell(address)) or "](" in text:
-        return text
-    return cell(inline([Run(text=text, markdown=True, link=target)]))
-
-
-def _struck(text: str) -> str:
-    return cell(inline([Run(text=text, markdown=True, struck=True)]))
 
 
 def _whole(text: str | None, otherwise: int) -> int:
