@@ -38,7 +38,8 @@ def code_text(element: Element) -> str:
 
 def language(element: Element) -> str:
     for node in (*element.iter("code"), element):
-        for name in (node.get("data-lang"), node.get("data-language")):
+        names = (node.get("data-lang"), node.get("data-language"), node.get("lang") if node.tag == "pre" else None)
+        for name in names:
             if name and re.fullmatch(r"[\w+#.-]{1,30}", name):
                 return name
     around = [ancestor for ancestor, _ in zip(element.iterancestors(), range(8), strict=False)]

@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 
 _STYLE_TYPE = re.compile(r"list-style(?:-type)?\s*:[^;]*?\b(decimal|none|(?:lower|upper)-(?:alpha|latin|roman))\b")
 _KINDS = {
-    "a": "a",
-    "A": "A",
-    "i": "i",
-    "I": "I",
-    "lower-alpha": "a",
-    "lower-latin": "a",
-    "upper-alpha": "A",
-    "upper-latin": "A",
+    **{kind: kind for kind in "aAiI"},
+    **dict.fromkeys(("lower-alpha", "lower-latin"), "a"),
+    **dict.fromkeys(("upper-alpha", "upper-latin"), "A"),
     "lower-roman": "i",
     "upper-roman": "I",
 }
+# The classes of docutils.
+_CLASSES = {"loweralpha": "a", "upperalpha": "A", "lowerroman": "i", "upperroman": "I"}
+# A label that another format gives to an item, or to all items of a list, where "{}" is the number.
+LABEL = "waybill-label"
 # CommonMark 5.2 allows nine digits.
 _MAX_NUMBER = 999_999_999
 _WORD_LIST = re.compile(r"mso-list\s*:\s*l\d+\s+level(\d)", re.IGNORECASE)
@@ -90,7 +89,8 @@ def _labels(element: Element, items: list[Element]) -> list[str]:
     for item in items:
         value = _number(item.get("value"), value)
         own = _KINDS.get(item.get("type") or "", kind)
-        labels.append(item.get("label") or ("" if own == "none" else f"{written_number(value, own)}."))
+        number = "" if own == "none" else written_number(value, own)
+        labels.append(item.get(LABEL) or (element.get(LABEL) or ("{}." if number else "")).replace("{}", number))
         value += -1 if backwards else 1
     return labels
 
@@ -99,7 +99,8 @@ def _kind(element: Element) -> str:
     style = _STYLE_TYPE.search((element.get("style") or "").lower())
     if style:
         return "none" if style[1] == "none" else _KINDS.get(style[1], "1")
-    return _KINDS.get(element.get("type") or "", "1")
+    named = (_CLASSES[name] for name in (element.get("class") or "").split() if name in _CLASSES)
+    return _KINDS.get(element.get("type") or "") or next(named, "1")
 
 
 def _number(text: str | None, otherwise: int) -> int:

@@ -237,6 +237,8 @@ class Writer:
         tag = element.tag
         if tag in _HEADINGS:
             return self._heading(element, _HEADINGS[tag])
+        if tag == "p":
+            return self._paragraph(element, style)
         write = self._BLOCK.get(tag)
         if write is not None:
             return write(self, element)
@@ -248,12 +250,12 @@ class Writer:
             return self._displayed(element)
         return self.blocks(element, style | _STYLES.get(tag, 0))
 
-    def _paragraph(self, element: Element) -> list[Block]:
+    def _paragraph(self, element: Element, style: int) -> list[Block]:
         formula = only_child(element, FORMULA)
         if formula is not None:
             return self._displayed(formula)
         item = lists.word_item(self, element)
-        return [item] if item is not None else self.blocks(element)
+        return [item] if item is not None else self.blocks(element, style)
 
     def _displayed(self, element: Element) -> list[Block]:
         latex = (element.text or "").strip()
@@ -313,7 +315,6 @@ class Writer:
         FORMULA: _formula,
     }
     _BLOCK: ClassVar[dict[str, Callable[..., list[Block]]]] = {
-        "p": _paragraph,
         "blockquote": _quotation,
         "pre": _preformatted,
         "hr": _rule,

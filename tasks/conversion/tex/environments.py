@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tasks.conversion.html.lists import LABEL, written_number
 from tasks.conversion.html.tree import Element
 from tasks.conversion.tex import tables
 from tasks.conversion.tex.source import Definitions, Macro, Source
@@ -148,7 +149,7 @@ def _list(document: Document, name: str) -> None:
         kind, label = short[2], f"{short[1]}{{}}{short[3]}"
     start = _START.search(options)
     element = output.open(tag, type=kind, start=start[1] if start else "1")
-    element.set("label", label)
+    element.set(LABEL, label)
     document.run(name)
     output.close(element)
     if ordered:
@@ -172,11 +173,11 @@ def item(document: Document) -> None:
         return
     element = output.open("li")
     if parent.tag == "ol":
-        from tasks.conversion.html.lists import written_number
-
         number = int(parent.get("start")) + sum(1 for one in parent if one.tag == "li" and one.get("own") is None) - 1
-        own = label if label is not None else parent.get("label").format(written_number(number, parent.get("type")))
-        element.set("label", own.strip())
+        own = (
+            label if label is not None else parent.get(LABEL).replace("{}", written_number(number, parent.get("type")))
+        )
+        element.set(LABEL, own.strip())
         if label is not None:
             element.set("own", "")
         document.references.at("item", own.rstrip("."))
