@@ -24,7 +24,8 @@ def unflowed(text: str, *, deletes_space: bool) -> str:
         depth = mark.end() if mark else 0
         content = line[depth:].removeprefix(" ")
         is_signature = content == _SIGNATURE
-        if flows and depth == depth_above and not is_signature:
+        # An empty line ends a paragraph, also behind a line that should go on: programs mean it so.
+        if flows and depth == depth_above and content and not is_signature:
             lines[-1] += content
         else:
             lines.append(f"{'> ' * depth}{content}")

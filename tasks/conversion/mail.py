@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from email import policy
 from email.errors import MessageError
 from email.parser import BytesParser
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
@@ -19,8 +20,8 @@ from urllib.parse import unquote
 from blocks.errors import UnreadableDocument
 from tasks.conversion.calendar_event import events
 from tasks.conversion.mail_headers import Message, as_list, attachment_line, escaped, header, header_list
-from tasks.conversion.mail_text import READABLE, decoded, plain_text, read_text
-from tasks.conversion.mail_versions import Version, joined, words_of
+from tasks.conversion.mail_text import PAGES, READABLE, decoded, plain_text, read_text
+from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import Reading, clean_text
 from tasks.losses import counted, losses
@@ -47,11 +48,26 @@ _TNEF = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 
 @dataclass(kw_only=True)
 class _Content:
-    """The parts of a message found so far. `words` are those of its text as the sender wrote it."""
+    """The parts of a message found so far.
+
+    `sources` are its texts as the sender wrote them, each with whether it is HTML.
+    """
 
     blocks: list[str] = field(default_factory=list[str])
     attachments: list[str] = field(default_factory=list[str])
-    words: set[str] = field(default_factory=set[str])
+    sources: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+
+    @cached_property
+    def wording(self) -> Wording:
+        """All that the sender wrote; complete when the parts are."""
+        wording = Wording()
+        for source, is_page in self.sources:
+            wording |= wording_of_page(source) if is_page else wording_of(source)
+        return wording
+
+    @property
+    def is_page(self) -> bool:
+        return any(is_page for _, is_page in self.sources)
 
     @property
     def markdown(self) -> str:
@@ -110,22 +126,22 @@ class _MailReader:
 
     def _collect_versions(self, children: list[Message], found: _Content, forwards: int) -> None:
         """Add the richest version of a text, what stands in the others only, and the event that it is about."""
-        contents: list[_Content] = []
+        contents: dict[int, _Content] = {}
         calendars = [child for child in children if child.get_content_type() == "text/calendar"]
-        known: set[str] = set()
-        for child in reversed(children):
-            content = _Content()
+        known = Wording()
+        # Plain text last, whatever the order: it is rarely more than a form of the others.
+        for index, child in sorted(enumerate(children), key=lambda one: one[1].get_content_type() == "text/plain"):
+            content = contents[index] = _Content()
             if child not in calendars and not _says_the_same(child, known):
                 self._collect(child, content, forwards)
-            if words_of(content.markdown):
-                known |= content.words
-            contents.insert(0, content)
-        for content in contents:
             found.attachments += content.attachments
-            found.words |= content.words
-        readable = [content for content in contents if words_of(content.markdown)]
+            found.sources += content.sources
+            if has_words(content.markdown):
+                known |= content.wording
+        readable = [content for _, content in sorted(contents.items()) if has_words(content.markdown)]
+        readable.sort(key=lambda content: content.is_page)
         if readable:
-            versions = [Version(markdown=content.markdown, words=frozenset(content.words)) for content in readable]
+            versions = [Version(markdown=content.markdown, wording=content.wording) for content in readable]
             chosen, added = joined(versions)
             found.blocks += [*readable[chosen].blocks, added]
         for calendar in calendars:
@@ -147,7 +163,7 @@ class _MailReader:
         self._warnings += warnings
         self._shown_parts |= text.pictures
         found.blocks.append(text.markdown)
-        found.words |= text.words
+        found.sources.append((text.source, kind in PAGES))
         found.attachments += [attachment_line(*file) for file in text.files]
 
     def _name(self, part: Message, kind: str, found: _Content) -> None:
@@ -199,10 +215,10 @@ def _is_attached(part: Message) -> bool:
     return part.get_content_disposition() == "attachment" or bool(part.get_filename())
 
 
-def _says_the_same(part: Message, known: set[str]) -> bool:
-    """Return whether *part* is plain text without a word that is not *known*; most are, and need not be converted."""
+def _says_the_same(part: Message, known: Wording) -> bool:
+    """Return whether *part* is plain text whose lines are all *known*; most are, and need not be converted."""
     is_plain = part.get_content_type() == "text/plain" and not _is_attached(part)
-    return is_plain and bool(known) and words_of(plain_text(part)) <= known
+    return is_plain and bool(known) and not known.lacks_any(plain_text(part))
 
 
 def _is_other_text(message: Message) -> bool:

@@ -15,7 +15,6 @@ from blocks.errors import WaybillError
 from tasks.conversion.encodings import guess_legacy_codec
 from tasks.conversion.flowed_text import unflowed
 from tasks.conversion.mail_headers import Message
-from tasks.conversion.mail_versions import words_of, words_of_page
 from tasks.conversion.markdown_piece import closed
 from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.reading import clean_text
@@ -26,7 +25,7 @@ READABLE = frozenset(
         *("text/x-amp-html", "application/xhtml+xml"),
     }
 )
-_PAGES = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
+PAGES = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
 
 _SAMPLE_BYTES = 32 << 10
 _DECLARATION_BYTES = 4 << 10
@@ -64,7 +63,7 @@ _LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
 
 @dataclass(frozen=True, kw_only=True)
 class PartText:
-    """A text part: its Markdown, the words that stand in it, the names and types of files inside, the
+    """A text part: its Markdown, what its sender wrote, the names and types of files inside, the
     pictures inside.
 
     *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself. *warnings* are
@@ -72,7 +71,7 @@ class PartText:
     """
 
     markdown: str
-    words: frozenset[str]
+    source: str
     files: tuple[tuple[str, str], ...] = ()
     pictures: frozenset[str] = frozenset()
     images: int = 0
@@ -81,11 +80,11 @@ class PartText:
 
 def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
-    if kind in _PAGES:
+    if kind in PAGES:
         return page_text(clean_text(decoded(part, is_page=True)), path, shown, exclude_selectors)
     text = plain_text(part)
     if kind in ("text/markdown", "text/x-markdown"):
-        return PartText(markdown=closed(text).strip("\n"), words=words_of(text))
+        return PartText(markdown=closed(text).strip("\n"), source=text)
     if kind in ("text/enriched", "text/richtext"):
         text = _unenriched(text)
     found = _UUENCODED.finditer(text) if "\nend" in text else ()
@@ -95,7 +94,7 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
     if _CLEAR_SIGNED in text:
         text = _SIGNED.sub(_without_signature, text)
         files.append(("", "application/pgp-signature"))
-    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text), files=tuple(files))
+    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), source=text, files=tuple(files))
 
 
 def plain_text(part: Message) -> str:
@@ -132,7 +131,7 @@ def _codecs(declared: str, data: bytes) -> list[str]:
 def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of HTML. What cannot be read has no words."""
     if not text.strip():
-        return PartText(markdown="", words=frozenset())
+        return PartText(markdown="", source=text)
     from tasks.conversion.web_page import html_to_markdown
 
     try:
@@ -142,7 +141,7 @@ def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str
         body, warnings = "", ()  # another version may be readable, and headers and attachments are useful
     return PartText(
         markdown=_INNER_IMAGE.sub(_description, body).strip("\n"),
-        words=words_of_page(text),
+        source=text,
         pictures=frozenset(found[1] for found in _SHOWN_PART.finditer(text)),
         images=len(_IMAGE_DATA.findall(text)),
         warnings=warnings,

@@ -18,7 +18,7 @@ from pathlib import Path
 from blocks.errors import UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
 from tasks.conversion.mail_headers import SHOWN_HEADERS, Message, as_list, attachment_line, escaped, header
-from tasks.conversion.mail_versions import Version, joined, words_of, words_of_page
+from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
 from tasks.conversion.outlook.compressed_rtf import unpacked
 from tasks.conversion.outlook.encapsulated import form_of, original
 from tasks.conversion.outlook.properties import (
@@ -129,7 +129,7 @@ class _OutlookReader:
 
     def _body(self, properties: Properties) -> str:
         """Return the richest form of the text, and what another form says only."""
-        forms = [form for form in self._forms(properties) if words_of(form.markdown)]
+        forms = [form for form in self._forms(properties) if has_words(form.markdown)]
         if not forms:
             return ""
         chosen, added = joined(forms)
@@ -156,7 +156,7 @@ class _OutlookReader:
         return forms
 
     def _plain(self, text: str) -> Version:
-        return Version(markdown=plain_to_markdown(text, quotes=True).strip("\n"), words=words_of(text))
+        return Version(markdown=plain_to_markdown(text, quotes=True).strip("\n"), wording=wording_of(text))
 
     def _page(self, page: str) -> Version:
         from tasks.conversion.mail_text import page_text
@@ -165,7 +165,7 @@ class _OutlookReader:
         lost, warnings = counted(text.warnings)
         self.lost.update({**lost, "image": text.images})
         self.warnings += warnings
-        return Version(markdown=text.markdown, words=words_of_page(page))
+        return Version(markdown=text.markdown, wording=wording_of_page(page))
 
     def _rtf(self, rtf: bytes) -> Version:
         from tasks.conversion.rtf.reader import read_rtf_bytes
@@ -174,11 +174,11 @@ class _OutlookReader:
             reading = read_rtf_bytes(rtf, TYPES["rtf"], self._shown)
         except WaybillError:
             self.lost["part"] += 1
-            return Version(markdown="", words=frozenset())
+            return Version(markdown="", wording=Wording())
         lost, warnings = counted(reading.warnings)
         self.lost.update(lost)
         self.warnings += warnings
-        return Version(markdown=reading.body.strip("\n"), words=words_of(reading.body))
+        return Version(markdown=reading.body.strip("\n"), wording=wording_of(reading.body))
 
 
 def _header_list(storage: Storage, properties: Properties, message: _Message) -> str:
