@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openpyxl
 import pytest
 
 from tests.fidelity.case import INPUTS, Case, all_cases, view
@@ -26,3 +27,10 @@ def test_ids_are_unique():
 
 def test_each_input_has_a_case():
     assert {path.name for path in INPUTS.iterdir()} == {case.input for case in CASES}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_workbooks_are_such_that_other_readers_open_them():
+    """One made by hand that the standard does not allow would fail the converters that it is compared with."""
+    for path in INPUTS.glob("*.xlsx"):
+        openpyxl.load_workbook(path)
