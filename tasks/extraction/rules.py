@@ -22,7 +22,7 @@ from tasks.extraction.references import references
 from tasks.extraction.units import shared_signs
 from tasks.extraction.whole import interrupted, torn_seams
 from tasks.text.key_phrases import KeyPhrase
-from tasks.text.prose import mention_spans, plain_text, prose_spans, without_quote_signs
+from tasks.text.prose import mention_spans, pieces, plain_text, without_quote_signs
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import table_rows
 
@@ -140,9 +140,10 @@ def _statements(
         if (statement := str(row)) and any(map(str.isdigit, statement)):
             score = _ROW_WEIGHT + _ROW_SHARE * _worth(kinds)
             yield Fact(passage, row.start, row.end, type="row", statement=statement, score=score)
-    pieces = list(prose_spans(passage.text, passage.inside))
-    begin, stop = interrupted(passage.text, pieces)
-    for at, (start, end) in enumerate(pieces):
+    found = list(pieces(passage.text, passage.inside))
+    begin, stop = interrupted(passage.text, [(piece.start, piece.end) for piece in found])
+    for at, piece in enumerate(found):
+        start, end = piece.start, piece.end
         prose = passage.text[start:end]
         # Finding sentences takes most of the time, so only prose that could have a statement is split.
         if not any(within(mentions, start, end)) and not _DEFINITION.search(prose):
@@ -150,20 +151,21 @@ def _statements(
         sentences = sentence_spans(prose, language_code(language))
         if at in begin or (at == 0 and "start" in torn):
             sentences = sentences[1:]
-        if at in stop or (at == len(pieces) - 1 and "end" in torn):
+        if at in stop or (at == len(found) - 1 and "end" in torn):
             sentences = sentences[:-1]
         for first, last in sentences:
             inside = list(within(mentions, start + first, start + last))
-            fact = _statement(passage, start + first, start + last, inside, phrases)
+            quote = passage.text[start + first : start + last]
+            # In a layout a star is a star.
+            words = " ".join(quote.split()) if piece.is_layout else plain_text(without_quote_signs(quote))
+            fact = _statement(passage, (start + first, start + last), words, inside, phrases)
             if fact is not None:
                 yield fact
 
 
 def _statement(
-    passage: Passage, start: int, end: int, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase]
+    passage: Passage, place: tuple[int, int], statement: str, mentions: Sequence[Mention], phrases: Sequence[KeyPhrase]
 ) -> Fact | None:
-    quote = passage.text[start:end]
-    statement = plain_text(without_quote_signs(quote))
     least = MIN_DENSE_CHARACTERS if _DENSE.search(statement) else MIN_STATEMENT_CHARACTERS
     if not least <= len(statement) <= MAX_STATEMENT_CHARACTERS or statement[-1] in "?？:" or "|" in statement:
         return None
@@ -177,7 +179,7 @@ def _statement(
     score += _PHRASE_WEIGHT * min(1.0, sum(phrase.score for phrase in phrases if phrase.text.lower() in lowered))
     if _LEANING.match(statement):
         score *= _LEANING_SHARE
-    return Fact(passage=passage, start=start, end=end, type=kind, statement=statement, score=score)
+    return Fact(passage=passage, start=place[0], end=place[1], type=kind, statement=statement, score=score)
 
 
 def _worth(kinds: set[str]) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from tasks.text.formulas import DOLLAR_FORMULA
 from tasks.text.scanner import LAYOUT, scan_blocks
@@ -44,20 +45,35 @@ _UNSAFE = {safe: sign for sign, safe in _SAFE.items()}
 _EMPHASIS_LEVELS = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Characters ``[start, end)``: running text, or a cell of a layout, in which no sign is markup."""
+
+    start: int
+    end: int
+    is_layout: bool = False
+
+
 def prose_spans(text: str, inside: str = "") -> Iterator[Span]:
     """Yield start and end of each piece of running text, in order; of a layout, each cell.
 
     *inside* is the opening line of a code block that *text* begins inside.
     """
+    return ((piece.start, piece.end) for piece in pieces(text, inside))
+
+
+def pieces(text: str, inside: str = "") -> Iterator[Piece]:
+    """Yield the pieces whose places `prose_spans` gives."""
     for block in scan_blocks(text, inside=inside):
         if block.kind == "list":
-            yield from _items(text, block.start, block.end)
+            yield from (Piece(*span) for span in _items(text, block.start, block.end))
         elif block.kind == "quote":
             yield from _quoted(text, block.start, block.end)
         elif block.kind == "paragraph":
-            yield block.start, block.end
+            yield Piece(block.start, block.end)
         elif block.is_layout:
-            yield from _lines(text, block.start, block.end, _labelled)
+            spans = _lines(text, block.start, block.end, _labelled)
+            yield from (Piece(start, end, is_layout=True) for start, end in spans)
 
 
 def mention_spans(text: str, inside: str = "") -> Iterator[Span]:
@@ -69,8 +85,8 @@ def mention_spans(text: str, inside: str = "") -> Iterator[Span]:
         if block.is_layout:
             yield from _lines(text, block.start, block.end, _layout_cells)
         elif block.kind == "quote":
-            for start, end in _quoted(text, block.start, block.end):
-                yield from _cells(text, start, end)
+            for piece in _quoted(text, block.start, block.end):
+                yield from _cells(text, piece.start, piece.end)
         elif block.kind == "table":
             yield block.start, block.end
         elif block.kind not in ("code", "heading", "html"):
@@ -105,23 +121,25 @@ def _labelled(text: str, start: int, end: int) -> Iterator[Span]:
     yield from found
 
 
-def _quoted(text: str, start: int, end: int) -> Iterator[Span]:
+def _quoted(text: str, start: int, end: int) -> Iterator[Piece]:
     """Yield the pieces of a quotation: its prose with the quotation signs, and the cells of layouts in it without."""
     at, closing = start, ""
     for line in _LINE.finditer(text, start, end):
-        content = _QUOTE_SIGN.match(line[0])
-        fence = _FENCE.match(line[0], content.end() if content else 0)
+        sign = _QUOTE_SIGN.match(line[0])
+        content = sign.end() if sign else 0
+        fence = _FENCE.match(line[0], content)
         if closing:
             if fence and fence[1].startswith(closing):
                 at, closing = line.end() + 1, ""
             else:
-                yield from _labelled(text, line.start() + (content.end() if content else 0), line.end())
+                for first, last in _labelled(text, line.start() + content, line.end()):
+                    yield Piece(first, last, is_layout=True)
         elif fence and fence[2] == LAYOUT:
             if text[at : line.start()].strip("> \n"):
-                yield at, line.start() - 1
+                yield Piece(at, line.start() - 1)
             closing = fence[1]
     if not closing and at < end:
-        yield at, end
+        yield Piece(at, end)
 
 
 def without_quote_signs(text: str) -> str:
