@@ -58,7 +58,8 @@ def test_what_is_no_packed_text_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("rtf", "expected"),
     [
-        (rb"{\rtf1\ansi\fromhtml1 {\*\htmltag64 <p>}a & b{\*\htmltag72 </p>}}", "<p>a &amp; b</p>"),
+        (rb"{\rtf1\ansi\fromhtml1 {\*\htmltag64 <p>}a & b{\*\htmltag72 </p>}}", "<p>a & b</p>"),
+        (rb"{\rtf1\ansi\fromhtml1 {\*\htmltag1}<p>a{\*\htmltag84 &lt;}\htmlrtf <\htmlrtf0 b</p>}", "<p>a&lt;b</p>"),
         (rb"{\rtf1\fromhtml1 a\htmlrtf {\b hidden}\htmlrtf0 b}", "ab"),
         (rb"{\rtf1\fromhtml1 {\htmlrtf hidden} shown}", " shown"),  # a group ends what began in it
         (rb"{\rtf1\fromhtml1 {\*\mhtmltag64 <p>}a{\*\unknown gone {\b gone}}b{\pict 00ff}}", "ab"),

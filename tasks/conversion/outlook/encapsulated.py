@@ -6,7 +6,6 @@ between `\\htmlrtf` and `\\htmlrtf0`, or in a destination that is not known, is 
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal
@@ -160,8 +159,6 @@ class _Unwrapping:
     def _write(self, text: str) -> None:
         state = self._state
         if state.shown and not state.suppressed and text:
-            self._out.append(text if state.is_tag or not self._is_page else _as_page_text(text))
-
-
-def _as_page_text(text: str) -> str:
-    return html.escape(text, quote=False).replace("\u00a0", "&nbsp;")
+            # Text outside of tags is HTML too: its special signs are entities inside of tags (2.2.4), and some programs
+            # write tags there.
+            self._out.append(text.replace("\u00a0", "&nbsp;") if self._is_page and not state.is_tag else text)
