@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.errors import WaybillError
 from tasks.conversion.encodings import guess_legacy_codec
 from tasks.conversion.flowed_text import unflowed
+from tasks.conversion.legacy_codecs import decisive_lines
 from tasks.conversion.mail_headers import Message
 from tasks.conversion.markdown_piece import closed
 from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.reading import clean_text
+from tasks.losses import loss
 
 READABLE = frozenset(
     {
@@ -28,6 +30,8 @@ READABLE = frozenset(
 PAGES = frozenset({"text/html", "text/x-amp-html", "application/xhtml+xml"})
 
 _SAMPLE_BYTES = 32 << 10
+# Blanks between words: no base64 has them.
+_WORDS_IN_ORDER = re.compile(r"[A-Za-z]{2,},? [A-Za-z]{2,}")
 _DECLARATION_BYTES = 4 << 10
 _CHARSET = re.compile(rb"<meta[^<>]{0,300}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 # Programs write the name of the smaller set for a larger one, which holds it.
@@ -67,7 +71,7 @@ class PartText:
     pictures inside.
 
     *pictures* are the ids of parts that a page shows, *images* counts those that are in the page itself. *warnings* are
-    about everything else of the page.
+    about everything else.
     """
 
     markdown: str
@@ -80,11 +84,13 @@ class PartText:
 
 def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
+    raw, warnings = _decoded(part, is_page=kind in PAGES)
     if kind in PAGES:
-        return page_text(clean_text(decoded(part, is_page=True)), path, shown, exclude_selectors)
-    text = plain_text(part)
+        page = page_text(clean_text(raw), path, shown, exclude_selectors)
+        return replace(page, warnings=(*warnings, *page.warnings))
+    text = _put_together(part, clean_text(raw))
     if kind in ("text/markdown", "text/x-markdown"):
-        return PartText(markdown=closed(text).strip("\n"), source=text)
+        return PartText(markdown=closed(text).strip("\n"), source=text, warnings=warnings)
     if kind in ("text/enriched", "text/richtext"):
         text = _unenriched(text)
     found = _UUENCODED.finditer(text) if "\nend" in text else ()
@@ -94,12 +100,17 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
     if _CLEAR_SIGNED in text:
         text = _SIGNED.sub(_without_signature, text)
         files.append(("", "application/pgp-signature"))
-    return PartText(markdown=plain_to_markdown(text, quotes=True).strip("\n"), source=text, files=tuple(files))
+    return PartText(
+        markdown=plain_to_markdown(text, quotes=True).strip("\n"), source=text, files=tuple(files), warnings=warnings
+    )
 
 
 def plain_text(part: Message) -> str:
     """Return the text of a part that is no HTML, put together if it was sent in pieces of lines."""
-    text = clean_text(decoded(part))
+    return _put_together(part, clean_text(decoded(part)))
+
+
+def _put_together(part: Message, text: str) -> str:
     if str(part.get_param("format", "")).lower() == "flowed":
         return unflowed(text, deletes_space=str(part.get_param("delsp", "")).lower() == "yes")
     return text
@@ -107,17 +118,50 @@ def plain_text(part: Message) -> str:
 
 def decoded(part: Message, *, is_page: bool = False) -> str:
     """Return a part's text: by its charset, or by what is meant by that name; else as UTF-8, else by statistics."""
-    payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else b""
+    return _decoded(part, is_page=is_page)[0]
+
+
+def _decoded(part: Message, *, is_page: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Return a part's text and the warnings about its decoding."""
+    data = _payload(part)
     declared = part.get_content_charset() or ""
     if not declared and is_page and (found := _CHARSET.search(data, 0, _DECLARATION_BYTES)):
         declared = found[1].decode("ascii").lower()
-    for codec in _codecs(declared, data):
+    codecs = _codecs(declared, data)
+    for codec in codecs:
         try:
-            return data.decode(codec)
+            return data.decode(codec), ()
         except (LookupError, ValueError):
             continue
-    return data.decode(guess_legacy_codec(data[:_SAMPLE_BYTES]), "replace")
+    for codec in codecs:
+        text, broken = _damaged(data, codec)
+        if text:
+            return text, loss("bytes", broken) if codec == "utf-8" else (
+                f"bytes that {codec} does not have were replaced",
+            )
+    codec = guess_legacy_codec(b"".join(decisive_lines(data))[:_SAMPLE_BYTES])
+    return data.decode(codec, "replace"), (f"the character set of a text was guessed, and it was read as {codec}",)
+
+
+def _payload(part: Message) -> bytes:
+    """Return a part's bytes. Text that is called base64 and is none is taken as it stands."""
+    if str(part.get("Content-Transfer-Encoding", "")).strip().lower() == "base64":
+        raw = part.get_payload()
+        if isinstance(raw, str) and len(_WORDS_IN_ORDER.findall(raw[:_SAMPLE_BYTES])) > 1:
+            return raw.encode("utf-8", "surrogateescape")
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _damaged(data: bytes, codec: str) -> tuple[str, int]:
+    """Return text of which some bytes are broken, and how many; empty if *data* is not in this set of several bytes."""
+    try:
+        text = data.decode(codec, "replace")
+    except LookupError:
+        return "", 0
+    broken = text.count("\ufffd")
+    whole = sum(char > "\x7f" for char in text) - broken
+    return (text, broken) if whole > broken else ("", 0)
 
 
 def _codecs(declared: str, data: bytes) -> list[str]:
