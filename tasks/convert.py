@@ -30,7 +30,7 @@ from tasks.conversion.table import read_table
 _WORD = re.compile(r"[^\W_]+")
 _WORD_DOCUMENTS = frozenset({"docx", "dotx", "docm", "dotm"})
 _SLIDES = frozenset({"pptx", "ppsx", "potx", "pptm", "potm"})
-_WORKBOOKS = frozenset({"xlsx", "xlsm", "xltx", "xltm", "xlam", "xls", "xlsb"})
+_WORKBOOKS = frozenset({"xlsx", "xlsm", "xltx", "xltm", "xlam", "xls", "xlsb", "ods"})
 _KEPT_TEXT = frozenset({"text", "markdown", "code", "table"})
 
 

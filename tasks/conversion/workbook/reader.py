@@ -20,6 +20,10 @@ def read_workbook(path: Path, file_type: FileType, shown: str) -> Reading:
             return _read_binary(path, file_type, shown)
         if file_type.extension == "xlsb":
             return _without_formats(path, file_type, shown)
+        if file_type.extension == "ods":
+            from tasks.conversion.workbook.opendocument import read_spreadsheet
+
+            return read_spreadsheet(path, file_type, shown)
         from tasks.conversion.workbook.excel import read_excel
 
         return read_excel(path, file_type, shown)

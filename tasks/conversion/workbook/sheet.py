@@ -58,7 +58,7 @@ class Sheet:
 class Budget:
     """What a workbook may still hold, and what was lost in it."""
 
-    cells: int = MAX_CELLS
+    cells: int = field(default_factory=lambda: MAX_CELLS)
     formulas: int = 0
     losses: Counter[str] = field(default_factory=Counter[str])
 
