@@ -29,6 +29,8 @@ _MARK = re.compile(
 # What begins a line of its own, be it a bullet, the sign of a number, an ordinal or the day of a date.
 _LINE_MARK = re.compile(r"\s*(?:[-+*•·◦▪‣–—]|\d{1,4}[.)]|\(\w{1,3}\)|[A-Za-z][.)])\s+\S")
 _LEADER = re.compile(r"\.{4,}|(?:\s\.){3,}|…{2,}")
+# One search instead of six for most lines.
+_MAY_HAVE_COLUMNS = re.compile(rf"{_BLANK}{{2}}|\t|[|+`\\\u2500-\u259f]|\.{{4}}|\s\.\s|……")
 _DRAWN = re.compile("[\u2500-\u259f]")
 _GRID = re.compile(r"(?=.*[-=]{2})(?=.*[+|])[-=+|:\s]+")
 _CELL_END = re.compile(r"(?:\A|\s)\|(?:\s|\Z)")
@@ -81,6 +83,9 @@ def passages(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
 
 def parts(passage: Sequence[str]) -> list[Part]:
     """Return the parts of one passage in order; joined they are the passage."""
+    if len(passage) == 1:  # the usual kind; what follows is about neighbouring lines
+        is_layout = _has_columns(passage[0].strip()[:_SEEN_CHARACTERS])
+        return [Part("layout" if is_layout else "prose", tuple(passage))]
     if _is_laid_out_throughout(passage):
         return [Part("layout", tuple(passage))]
     laid_out = [_has_columns(line.strip()[:_SEEN_CHARACTERS]) for line in passage]
@@ -135,15 +140,17 @@ def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
 
 
 def _is_drawing(text: str) -> bool:
-    if len(set(text)) < 2:
-        return False  # a ruler
+    if _WORDS.search(text) or len(set(text)) < 2:  # the latter is a ruler
+        return False
     letters = sum(map(str.isalnum, text))
     blanks = sum(map(str.isspace, text))
-    return letters * 2 < len(text) - blanks and _WORDS.search(text) is None
+    return letters * 2 < len(text) - blanks
 
 
 def _has_columns(text: str) -> bool:
     """Return whether one line is set in columns, or belongs to a drawn table or tree."""
+    if _MAY_HAVE_COLUMNS.search(text) is None:
+        return False
     if _DRAWN.search(text) or _GRID.fullmatch(text) or _CELL_END.search(text) or _TREE.fullmatch(text):
         return True
     if _LEADER.search(text):

@@ -25,8 +25,8 @@ INFO = "text"
 
 # The parser takes quadratic time in a run of brackets. Longer passages are escaped without being proved.
 _MAX_PROVED_CHARACTERS = 10_000
-# In a list without any sign of markup it takes time in proportion.
-_MAX_PROVED_LIST_CHARACTERS = 200_000
+# In a list without any sign of markup it takes time in proportion. Longer lists are lines.
+_MAX_LIST_CHARACTERS = 100_000
 # Parsers give up on deeper quotations; a reply to a reply to a reply has three.
 _MAX_QUOTES = 12
 
@@ -52,6 +52,8 @@ _ALWAYS = re.compile(
 )
 # Signs that are markup where they stand in pairs. Between blanks, or an underscore inside a word, they never are.
 _IN_PAIRS = re.compile(r"`|(?<!\S)\*+(?=\S)|(?<=\S)\*+|(?<![^\W_])_+(?=[^\s_])|(?<=[^\s_])_+(?![^\W_])")
+# Most lines: a letter, and no sign of markup behind it.
+_UNMARKED = re.compile("[^\\W\\d_][^\\\\`*_\\[\\]<>&~|$^\u00ad\u200b\u2060\ufeff]*")
 _ANY_SIGN = re.compile(r"[\\`*_\[\]<>&~|$^!]")
 _SUSPICIOUS = re.compile(r"[\\`*_\[\]<&~$^]")
 
@@ -108,7 +110,7 @@ def _runs(lines: Sequence[str]) -> list[Run]:
         return found
     joined: list[Run] = []
     for run in found:
-        is_list = run.is_list and _list([run.lines]) is not None
+        is_list = run.is_list and _is_small(run.lines) and _list([run.lines]) is not None
         if joined and not is_list and not joined[-1].is_list:
             joined[-1].lines.extend(run.lines)
         else:
@@ -125,10 +127,16 @@ def _close_layout(lines: list[str]) -> Iterator[str]:
 
 
 def _close_list(runs: list[list[str]]) -> Iterator[str]:
-    if runs:
+    if not _is_small([line for run in runs for line in run]):
+        yield from _close_layout([line for run in runs for line in (*run, "")][:-1])
+    elif runs:
         written = _list(runs)
         yield from [written] if written is not None else map(_prose, runs)
-        runs.clear()
+    runs.clear()
+
+
+def _is_small(lines: Sequence[str]) -> bool:
+    return sum(map(len, lines)) + len(lines) <= _MAX_LIST_CHARACTERS
 
 
 def _list(runs: Sequence[Sequence[str]]) -> str | None:
@@ -138,8 +146,6 @@ def _list(runs: Sequence[Sequence[str]]) -> str | None:
     expected = [_plain_item(line) for run in runs for line in run]
     for level in (0, 2):
         body = "\n\n".join("\n".join(lines) for lines in _list_lines(runs, level))
-        if len(body) > _MAX_PROVED_LIST_CHARACTERS:
-            return None
         if (level or len(body) <= _MAX_PROVED_CHARACTERS) and _read(body) == expected:
             return body
     return None
@@ -191,6 +197,8 @@ def _visible(line: str) -> str:
 
 def _escaped_line(line: str, level: int, *, is_first: bool) -> str:
     """Return one line that begins no block; at *level* 1 without pairs of signs, at 2 without any sign of markup."""
+    if _UNMARKED.fullmatch(text := line.strip()):
+        return text
     text = _visible(line)
     if level == 2:
         escaped = _ANY_SIGN.sub(r"\\\g<0>", text)
