@@ -117,9 +117,11 @@ def select_facts(
     for one in found:
         by_passage.setdefault(one.passage.id, []).append(one.mention)
     statements: dict[str, Fact] = {}
-    torn = torn_seams(passages, language_code(language))
+    torn: dict[str, set[str]] = {}
+    for name, side in torn_seams(passages, language_code(language)):
+        torn.setdefault(name, set()).add(side)
     for passage in passages:
-        sides = {side for name, side in torn if name == passage.id} if torn else set[str]()
+        sides = torn.get(passage.id, set[str]())
         for fact in _statements(passage, by_passage.get(passage.id, []), phrases, language, sides):
             statements.setdefault(fact.statement.casefold(), fact)
     ranked = sorted(statements.values(), key=lambda fact: (-(fact.score or 0), fact.place))[:limit]
