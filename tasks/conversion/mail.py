@@ -139,6 +139,8 @@ class _MailReader:
             if has_words(content.markdown):
                 known |= content.wording
         readable = [content for _, content in sorted(contents.items()) if has_words(content.markdown)]
+        if not readable:  # a single sign is an answer too
+            readable = [content for _, content in sorted(contents.items()) if content.markdown][-1:]
         readable.sort(key=lambda content: content.is_page)
         if readable:
             versions = [Version(markdown=content.markdown, wording=content.wording) for content in readable]

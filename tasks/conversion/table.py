@@ -58,7 +58,7 @@ _RULER = re.compile(r"\s*:?[-=+]{2,}:?\s*|\s*")
 _PIPE = re.compile(r"(?<!\\)(\\*+)\|")
 # What a renderer, or stage 4, would take for emphasis, code, a link, a tag or an entity. Most cells have none of it.
 _MARKUP = re.compile(
-    r"[*`]|\\(?!\\*\|)(?=[!-/:-@\[-`{-~])|(?<![^\W_])_|_(?![^\W_])|~~|<(?=[A-Za-z/!?])|&(?=#?\w{1,31};)"
+    r"[*`]|\\(?!\\*\|)(?=[!-/:-@\[-`{-~\n])|(?<![^\W_])_|_(?![^\W_])|~~|<(?=[A-Za-z/!?])|&(?=#?\w{1,31};)"
     r"|\[(?=[^\]\n]{0,200}\][(\[:])|\[(?=\^)"
 )
 _MAY_HAVE_MARKUP = re.compile(r"[*`\\_~<&\[]")

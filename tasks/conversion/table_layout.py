@@ -94,7 +94,7 @@ def is_remark(row: Row, columns: int, *, after_blank: bool, spaced: bool) -> boo
         return used == 1 or used == 2 < columns
     if used >= columns or (used > 1 and (spaced or not is_spaced(row))):
         return False
-    return is_comment(row) or len(row.raw.split()) > _MAX_WORDS_OF_A_CELL
+    return is_comment(row) or sum(len(cell.split()) for cell in row.cells) > _MAX_WORDS_OF_A_CELL
 
 
 def is_comment(row: Row) -> bool:
@@ -269,7 +269,8 @@ def _grouped(groups: Sequence[str], names: Sequence[str]) -> list[str] | None:
     groups = [cell.strip() for cell in groups]
     wide = extent(names)
     needed = len({name for name in names[:wide] if name}) < wide
-    if not needed or filled(groups) < 2 or extent(groups) > wide or not can_be_header(groups):
+    spans = len({group for group in groups if group}) < wide  # a group is over several columns
+    if not needed or not spans or filled(groups) < 2 or extent(groups) > wide or not can_be_header(groups):
         return None
     over, joined = "", list[str]()
     for column, name in enumerate(names):

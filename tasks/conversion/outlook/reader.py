@@ -129,7 +129,8 @@ class _OutlookReader:
 
     def _body(self, properties: Properties) -> str:
         """Return the richest form of the text, and what another form says only."""
-        forms = [form for form in self._forms(properties) if has_words(form.markdown)]
+        written = [form for form in self._forms(properties) if form.markdown]
+        forms = [form for form in written if has_words(form.markdown)] or written[-1:]
         if not forms:
             return ""
         chosen, added = joined(forms)
