@@ -185,6 +185,10 @@ def _read_book_or_markup(path: Path, file_type: FileType, shown: str) -> Reading
         from tasks.conversion.tex.reader import read_latex
 
         return read_latex(path, shown)
+    if file_type.extension == "adoc":
+        from tasks.conversion.asciidoc.reader import read_asciidoc
+
+        return read_asciidoc(path, shown)
     if file_type.extension == "rst":
         from tasks.conversion.restructured_text import read_restructured_text
 
