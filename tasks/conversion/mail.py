@@ -24,6 +24,7 @@ from tasks.conversion.mail_text import PAGES, READABLE, decoded, plain_text, rea
 from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import Reading, clean_text
+from tasks.conversion.signed_envelope import signed_content
 from tasks.losses import counted, losses
 
 CONVERTER = "waybill-mail 2"
@@ -117,6 +118,9 @@ class _MailReader:
         elif kind.startswith("multipart/") and part.is_multipart():
             for child in children:
                 self._collect(child, found, forwards)
+        elif kind in _SEALED and forwards < _MAX_FORWARDS and (signed := _signed_message(part)) is not None:
+            found.attachments.append(attachment_line(part.get_filename() or "", kind))
+            self._collect(signed, found, forwards + 1)
         elif kind in _REPORTS and not _is_attached(part):
             found.blocks.append(_report(part, children))
         elif _is_attached(part) or not (kind in READABLE or kind.startswith("multipart/")):
@@ -211,6 +215,13 @@ def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Readi
         created=header(message, "Date") or None,
         warnings=reader.warnings,
     )
+
+
+def _signed_message(part: Message) -> Message | None:
+    """Return the message inside a signed envelope; None for an encrypted one."""
+    payload = part.get_payload(decode=True)
+    content = signed_content(payload) if isinstance(payload, bytes) else None
+    return None if content is None else BytesParser(policy=policy.compat32).parsebytes(content)
 
 
 def _is_attached(part: Message) -> bool:
