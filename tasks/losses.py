@@ -21,6 +21,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "formula": ("formula that could not be read", "formulas that could not be read"),
     "cell": ("cell that could not be read", "cells that could not be read"),
     "value": ("formula without a stored value", "formulas without a stored value"),
+    "zero": ("formula whose value 0 may not be computed", "formulas whose value 0 may not be computed"),
     "number-format": ("number format that is not known", "number formats that are not known"),
     "symbol": ("sign of a symbol font that is not known", "signs of symbol fonts that are not known"),
     "hidden-sheet": ("hidden sheet", "hidden sheets"),

@@ -48,8 +48,9 @@ _PLACEHOLDER_TITLES = frozenset(
 )
 # How spreadsheet programs name a sheet before its author does, in the languages of their users.
 _DEFAULT_SHEET = re.compile(
-    r"(?:sheet|worksheet|tabelle|tabellenblatt|feuil|feuille|hoja|foglio|folha|planilha|plan|blad|ark|list|hárok|munka"
-    r"|munkalap|arkusz|taul|taulukko|sayfa|foaie|leht|lapas|lapa|лист|аркуш|φύλλο|シート|工作表|시트|ورقة|גיליון|แผ่น"
+    r"(?:sheet|worksheet|tabelle|tabellenblatt|arbeitsblatt|blatt|feuil|feuille|feuille de calcul|hoja|foglio|folha"
+    r"|planilha|plan|página|pagina|blad|kalkylblad|regneark|ark|list|hárok|munka|munkalap|arkusz|taul|taulukko|sayfa"
+    r"|foaie|leht|lapas|lapa|lembar|lembar kerja|trang tính|лист|аркуш|φύλλο|シート|工作表|시트|ورقة|גיליון|แผ่น|ชีต"
     r"|chart|diagramm|graphique|gráfico|grafico|グラフ)[ _-]?\d{0,4}(?: \(\d+\))?(?: \(hidden\))?",
     re.IGNORECASE,
 )

@@ -33,7 +33,13 @@ class Row:
         )
 
     def __str__(self) -> str:
-        """Return the row as words: "Year: 2024; Passengers: 468500". Empty cells are left out."""
+        """Return the row as words: "Year: 2024; Passengers: 468500". Empty cells are left out.
+
+        Without names of columns, two cells are a name and its value: "Invoice no.: 2024-17".
+        """
+        if len(self.cells) == 2 and not any(name for name, _ in self.cells) and all(value for _, value in self.cells):
+            (_, name), (_, value) = self.cells
+            return f"{name.removesuffix(':')}: {value}"
         return "; ".join(f"{name}: {value}" if name else value for name, value in self.cells if value)
 
 

@@ -106,11 +106,11 @@ def _blocks(rows: Rows, numbers: Sequence[int]) -> Iterator[tuple[list[int], boo
     if len(segments) == 1:
         yield segments[0], True
         return
-    has_table = any(not _is_line(rows[number]) for number in numbers)
+    has_table = any(len(_used(rows[number])) > 1 for number in numbers)
     table = _Growing()
     lines: list[int] = []  # these belong to the table below, unless it is the end
     for segment in segments:
-        if has_table and all(_is_line(rows[number]) for number in segment):
+        if has_table and _is_text(rows, segment):
             lines += segment
             continue
         if table.numbers and _begins_table(rows, table, segment):
@@ -140,6 +140,13 @@ def _numeric(row: dict[int, str]) -> set[int]:
 def _is_line(row: dict[int, str]) -> bool:
     texts = [text for text in row.values() if text]
     return len(texts) == 1 and not _is_value(texts[0])
+
+
+def _is_text(rows: Rows, segment: Sequence[int]) -> bool:
+    """Return whether *segment* is rows of one cell, of which one at least is no value."""
+    return all(len(_used(rows[number])) == 1 for number in segment) and any(
+        _is_line(rows[number]) for number in segment
+    )
 
 
 def _is_prose(rows: Rows, numbers: Sequence[int]) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.conversion.markdown_writer import Body, Notes, escape
+from tasks.conversion.markdown_writer import Body, Notes, Run, escape, inline
 from tasks.conversion.package import CoreProperties
 from tasks.conversion.reading import Reading, clean_text
-from tasks.conversion.workbook.cell_text import plain_cell
 from tasks.conversion.workbook.grid import layout
 from tasks.conversion.workbook.sheet import Budget, Place, Sheet
 from tasks.losses import losses
@@ -35,12 +34,13 @@ class WorkbookText:
         self._sheets.append(sheet)
 
     def forget_zeros(self) -> None:
-        """Leave out the results of formulas, if each of them is 0.
+        """Leave out the results of formulas, if each of them is 0; if some of them are, count these as doubtful.
 
         Programs that cannot compute write a 0 into every formula, and that the workbook is to be computed when opened.
         """
         zeros = sum(len(sheet.zeros) for sheet in self._sheets)
-        if not zeros or zeros != self._budget.formulas:
+        if zeros != self._budget.formulas:
+            self._budget.losses["zero"] += zeros
             return
         for sheet in self._sheets:
             for row, column in sheet.zeros:
@@ -60,7 +60,7 @@ class WorkbookText:
             for block in sheet.below:
                 body.block(block)
         for head in self.heads:
-            body.paragraph(plain_cell(head))
+            body.paragraph(inline([Run(text=clean_text(head))]))
         for definition in self._notes.definitions():
             body.block(definition)
         return Reading(
