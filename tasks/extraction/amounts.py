@@ -14,7 +14,7 @@ from tasks.extraction import measures
 from tasks.extraction.calendar import names_month
 from tasks.extraction.evidence import Mention
 from tasks.extraction.money import currency_before, money
-from tasks.extraction.numbers import BLANK, Number, number_at, number_from
+from tasks.extraction.numbers import BLANK, Number, next_digits, number_at, number_of
 from tasks.extraction.signs import (
     LABEL_CHARACTERS,
     Sign,
@@ -38,8 +38,10 @@ from tasks.extraction.units import (
 
 _GAP = rf"(?:{BLANK}|\r?\n)?"
 # A dimension, a ratio, a scale, a time: no part of it is an amount.
-_TIMES = re.compile(rf"{BLANK}?(?:[x×]|\\?\*){BLANK}?(?=\d)|{BLANK}?:{BLANK}?(?=\d)|/(?=\d)")
+_TIMES = re.compile(rf"{BLANK}?(?:[x×]|\\?\*){BLANK}?(?=\d)|:(?=\d)|{BLANK}:{BLANK}(?=\d)|/(?=\d)")
 # A cell that is only a number: most of the numbers of a large document, so it is decided first.
+# What follows every amount whose currency is not before it.
+_GOES_ON = re.compile(rf"{_GAP}(?:[^\W\d_.,;:]|[^\w\s.,;:|!?\"»”\]*`])|[.,][-–—]|\.\.")
 _LONE = re.compile(r" {0,2}\|")
 _FORMULA = re.compile(r"\$\$.{1,2000}?\$\$|\$(?=[^\s$])(?=[^$\n]{0,200}[\\^_={])[^$\n]{1,300}(?<=\S)\$(?!\d)", re.S)
 _PERCENT = re.compile(rf"(?:{_GAP}|-)(?P<unit>{PERCENT})")
@@ -54,7 +56,7 @@ _LASTS = re.compile(r"(?:pendant|durant|dure|duré|durée de|en|plus de|moins de
 _YEAR_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\.? $")
 _YEAR_WORDS = frozenset("in since during until en nel dal jahr jahre seit em sinds w".split())  # noqa: SIM905
 _COMPOSITE = re.compile(rf"\d{BLANK}?(?:h|hrs?|hours?|min|m|ft|feet|lbs?|d|days?){BLANK}$")
-_GOES_ON = re.compile(
+_CONTINUED = re.compile(
     rf"{BLANK}\d{{1,2}}(?:{BLANK}?(?:h|min|s|sec|in|inches|oz|cm|minutes|seconds|hours)\b|(?![\w%/]|[.,]\d|{BLANK}[^\W\d_]))|{BLANK}(?:kw\.|sześc|squared|cubed)"
 )
 _NEXT_WORD = re.compile(r"\.? (\w+)")
@@ -69,9 +71,11 @@ def amounts(text: str, language: str, shared: frozenset[str] = frozenset()) -> I
         text = _FORMULA.sub(lambda formula: "\x00" * len(formula[0]), text)
     reader = _Reader(text, language[:2], shared)
     place = 0
-    while (step := number_from(text, place, language)) is not None:
-        number, place = step
-        if number is not None:
+    while (digits := next_digits(text, place)) is not None:
+        place = digits.end()
+        if _LONE.match(text, place) and text[max(0, digits.start() - 2) : digits.start()].rstrip(" ").endswith("|"):
+            continue
+        if (number := number_of(digits, language)) is not None:
             mention, end = reader.read(number)
             place = max(place, end)
             if mention is not None:
@@ -90,14 +94,10 @@ class _Reader:
 
     def read(self, number: Number) -> tuple[Mention | None, int]:
         """Return the amount of *number*, and where to go on."""
-        if _LONE.match(self.text, number.end) and self.text[max(0, number.start - 2) : number.start].rstrip(
-            " "
-        ).endswith("|"):
-            return None, number.end
         if times := _TIMES.match(self.text, number.end):
             return None, self._end_of_chain(times.end())
         before = currency_before(self.text, number.start, self.free)
-        if before is None and not may_begin(self.text, number.start):
+        if before is None and not (_GOES_ON.match(self.text, number.end) and may_begin(self.text, number.start)):
             return None, number.end
         sign = sign_before(self.text, number.start)
         span = span_of(self.text, number, self.language, negative=sign is not None and sign.sign == "-")
@@ -146,9 +146,9 @@ class _Reader:
         """Return whether what looks like a unit can be nothing else."""
         written, number = unit["unit"], span.last
         following = self.text[unit.end() : unit.end() + 24]
-        if not is_one_number(self.text, span.number) or is_alternative(self.text, start):
+        if not is_one_number(self.text, span.number) or is_alternative(self.text, start, self.language):
             return False
-        if _GOES_ON.match(following) or _COMPOSITE.search(self.text, max(0, start - LABEL_CHARACTERS), start):
+        if _CONTINUED.match(following) or _COMPOSITE.search(self.text, max(0, start - LABEL_CHARACTERS), start):
             return False  # "1 m 80", "5 h 30 min", "5 m kw."
         if COUNTED.fullmatch(written):
             return not is_share(self.text, start) and not (number.is_year_like and self._is_after_year_word(start))

@@ -33,7 +33,7 @@ _FREE = r"(?<![\w./-])(?<!\d:)"  # where a date may begin
 _CLOSED = r"(?![\w/]|[.-]\d)"
 
 # What every date has: a year of four digits, or the last two of one.
-_SOME_DATE = re.compile(r"(?<!\d)(?:1\d|20)\d\d(?!\d)|['’.-]\d\d(?!\d)|\d[年년]|[QTH]\d{2}")
+_SOME_DATE = re.compile(r"(?<!\d)(?:1\d|20)\d\d(?!\d)|['’]\d\d(?!\d)|[.-]\w{1,4}[.-]\d\d(?!\d)|\d[年년]|[QTH]\d{2}")
 _ISO = re.compile(r"(?<![\w-])(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)(?![\d-])(?!\.\d)")
 _YEAR_FIRST = re.compile(
     rf"{_FREE}(?P<year>1[5-9]\d\d|20\d\d)(?P<mark>[./]) ?(?P<month>\d\d?)(?P=mark) ?(?P<day>\d\d?){_CLOSED}"
@@ -57,7 +57,7 @@ _QUARTER = re.compile(
     re.I,
 )
 # A day that the month does not have: "31 June 2024" is not June 2024.
-_DAY_BEFORE = re.compile(r"\d(?:st|nd|rd|th|\.)? (?:of )?$")
+_DAY_BEFORE = re.compile(r"(?<![\d.,])\d{1,2}(?:st|nd|rd|th|\.)? (?:of )?$")
 # A month in figures is one after a preposition; elsewhere 12/2024 is the number of a letter or a decision.
 _PREPOSITION = re.compile(
     r"(?<!\w)(?:on|in|since|from|until|by|ab|seit|bis|im|vom|dal|nel|en|desde|depuis|dès|sinds|vanaf|od|do|w) $"
@@ -92,6 +92,7 @@ class _Calendar:
 
     months: dict[str, int]
     month_first: bool
+    some_month: re.Pattern[str]
     written: tuple[re.Pattern[str], ...]
     two_days: re.Pattern[str]
     two_months: re.Pattern[str]
@@ -123,23 +124,14 @@ def _part(quarter: re.Match[str]) -> str:
 
 
 def _whole_dates(text: str, language: str, calendar: _Calendar) -> Iterator[_Date]:
+    if calendar.some_month.search(text):
+        yield from _written_dates(text, calendar)
     for pattern in (_ISO, _YEAR_FIRST):
         for found in pattern.finditer(text):
             if not _follows(_VERSION, text, found.start()):
                 yield from _date(found, int(found["year"]), int(found["month"]), int(found["day"]))
     for found in _IDEOGRAPHIC.finditer(text):
         yield from _date(found, int(found["year"]), int(found["month"]), int(found["day"] or 0))
-    for pattern in calendar.written:
-        for found in pattern.finditer(text):
-            groups = found.groupdict()
-            year = int(groups.get("year") or 0) or _century(groups.get("short") or "")
-            day = int(groups.get("day") or 0)
-            if year and (day or not (_is_word(found["month"]) or _follows(_DAY_BEFORE, text, found.start()))):
-                yield from _date(found, year, calendar.months[found["month"].lower()], day)
-    for found in calendar.two_months.finditer(text):
-        yield from _two_months(found, calendar)
-    for found in calendar.two_days.finditer(text):
-        yield from _two_days(found, calendar)
     for found in _NUMERIC.finditer(text):
         if not _follows(_VERSION, text, found.start()):
             yield from _numeric(found, language, calendar)
@@ -153,6 +145,21 @@ def _whole_dates(text: str, language: str, calendar: _Calendar) -> Iterator[_Dat
     for found in _MONTH_YEAR.finditer(text):
         if _follows(_PREPOSITION, text, found.start()):
             yield from _date(found, int(found["year"]), int(found["month"]), 0)
+
+
+def _written_dates(text: str, calendar: _Calendar) -> Iterator[_Date]:
+    """Yield the dates with a month's name."""
+    for pattern in calendar.written:
+        for found in pattern.finditer(text):
+            groups = found.groupdict()
+            year = int(groups.get("year") or 0) or _century(groups.get("short") or "")
+            day = int(groups.get("day") or 0)
+            if year and (day or not (_is_word(found["month"]) or _follows(_DAY_BEFORE, text, found.start()))):
+                yield from _date(found, year, calendar.months[found["month"].lower()], day)
+    for found in calendar.two_months.finditer(text):
+        yield from _two_months(found, calendar)
+    for found in calendar.two_days.finditer(text):
+        yield from _two_days(found, calendar)
 
 
 # Where a date with two digits of the year is written with points and nothing else is.
@@ -311,6 +318,7 @@ def _calendar(language: str) -> _Calendar:
         two_months=re.compile(two_months, re.I),
         two_days=re.compile(two_days, re.I),
         months=months,
+        some_month=re.compile(rf"(?<![^\W\d_])(?:{names})(?![^\W\d_])", re.I),
         month_first=language.replace("_", "-") == "en-us",
         written=tuple(re.compile(pattern, re.I) for pattern in written),
         joined_day=re.compile(first, re.I),

@@ -38,6 +38,8 @@ _BEFORE = re.compile(
     rf"(?P<outer>\\?[-−–+]?)(?P<outergap>{BLANK}?)(?P<open>\(?)(?<!{LETTER}){_SCALED}?(?P<currency>{CURRENCY_BEFORE})"
     rf"(?P<gap>{BLANK}{{0,2}})(?P<bracket>\(?)(?P<sign>[-−–+]?)$"
 )
+# What every currency before a number has; most numbers have nothing of it.
+_SOME_CURRENCY = re.compile(rf"[A-Z{''.join(sign for sign in measures.CURRENCY_SYMBOLS if len(sign) == 1)}]|uro|zł|Kč")
 _GAP = rf"(?:{BLANK}|\r?\n)?"
 _AFTER = re.compile(
     rf"{_GAP}(?:{_SCALED}|(?P<of>de |di |d['’]))?(?P<unit>{CURRENCY_AFTER})|-(?P<word>{CURRENCY_WORD})(?!{LETTER})"
@@ -62,7 +64,8 @@ _NEEDS_AMOUNT = re.compile(
 
 def currency_before(text: str, start: int, free: int) -> re.Match[str] | None:
     """Return the currency before the number at *start*, if no earlier amount, which ends at *free*, has it."""
-    return _BEFORE.search(text, max(free, start - LABEL_CHARACTERS), start)
+    begin = max(free, start - LABEL_CHARACTERS)
+    return _BEFORE.search(text, begin, start) if _SOME_CURRENCY.search(text, begin, start) else None
 
 
 def money(text: str, span: Span, before: re.Match[str] | None, language: str, shared: frozenset[str]) -> Mention | None:
@@ -133,7 +136,7 @@ class _Amount:
             return None
         if (
             is_label(self.text, sign.start)
-            or is_alternative(self.text, sign.start)
+            or is_alternative(self.text, sign.start, "")
             or not is_one_number(self.text, number)
         ):
             return None

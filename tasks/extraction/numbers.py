@@ -64,22 +64,19 @@ class Number:
         return self.value is not None and self.value == self.value.to_integral_value() and "." not in self.written
 
 
-def number_from(text: str, start: int, language: str) -> tuple[Number | None, int] | None:
-    """Return the first number at or after *start* and where it ends; None when there are no more digits.
-
-    The number is None where digits are not one number.
-    """
-    found = _NUMBER.search(text, start)
-    return None if found is None else (_number(found, language), found.end())
+def next_digits(text: str, start: int) -> re.Match[str] | None:
+    """Return the first digits at or after *start* that could be a number (`number_of`)."""
+    return _NUMBER.search(text, start)
 
 
 def number_at(text: str, start: int, language: str) -> Number | None:
     """Return the number that begins at *start*, or None."""
     found = _NUMBER.match(text, start)
-    return None if found is None else _number(found, language)
+    return None if found is None else number_of(found, language)
 
 
-def _number(found: re.Match[str], language: str) -> Number | None:
+def number_of(found: re.Match[str], language: str) -> Number | None:
+    """Return the number of these digits; None where they are not one number."""
     written = found[0]
     if found["under"]:
         over, under = int(found["over"]), int(found["under"])

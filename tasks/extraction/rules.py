@@ -34,6 +34,8 @@ MIN_STATEMENT_CHARACTERS = 20
 MAX_STATEMENT_CHARACTERS = 500
 # Chinese and Japanese need a third of the characters that alphabets do.
 MIN_DENSE_CHARACTERS = 7
+# Of the signs of a sentence; with fewer it is a record ("2024-01-17;05:20;46;31;drift").
+MIN_LETTERS_SHARE = 0.3
 
 # What a mention adds to a sentence's rank: amounts and dates can be checked, names alone say little. Each kind counts
 # once. The user looks for the names of the gazetteer.
@@ -170,6 +172,8 @@ def _statement(
 ) -> Fact | None:
     least = MIN_DENSE_CHARACTERS if _DENSE.search(statement) else MIN_STATEMENT_CHARACTERS
     if not least <= len(statement) <= MAX_STATEMENT_CHARACTERS or statement[-1] in "?？:" or "|" in statement:
+        return None
+    if sum(map(str.isalpha, statement)) < MIN_LETTERS_SHARE * len(statement.replace(" ", "")):
         return None
     kinds = {mention.type for mention in mentions}
     defines = bool(_DEFINITION.search(statement))

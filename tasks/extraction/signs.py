@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tasks.extraction import vocabulary
 from tasks.extraction.numbers import BLANK, Number
+from tasks.text.abbreviations import STARTERS
 
 # What is looked at before a number: its sign; a label or a currency; the words that decide between two readings.
 SIGN_CHARACTERS, LABEL_CHARACTERS, LEFT_CHARACTERS = 8, 18, 60
@@ -41,8 +42,8 @@ _SHARE = re.compile(
     r"|due|tre|één|een|twee|drie|jeden|jedna|dwa)) (?:in|out of|of|von|sur|de cada|su|op(?: de)?|na|z)(?: every)? $",
     re.I,
 )
-_ALTERNATIVE = re.compile(r"\d (?:or|oder|ou|of|lub|and/or) $", re.I)
-_FACTOR = re.compile(rf"(?:\d{BLANK}?[:/]|\w{BLANK}?[x×/]|\w\\?\*|\d{BLANK}\\?\*){BLANK}?$")
+_ALTERNATIVE = re.compile(r"\d (or|oder|ou|of|lub|and/or) $", re.I)
+_FACTOR = re.compile(rf"(?:\d{BLANK}:{BLANK}|(?:\w{BLANK}?[x×/]|\w\\?\*|\d{BLANK}\\?\*){BLANK}?)$")
 _NUMBER = re.compile(rf"\d{BLANK}$")
 _WORD = re.compile(r"([^\W\d_]+)[ \u00a0]$")
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
@@ -125,9 +126,10 @@ def is_share(text: str, start: int) -> bool:
     return bool(_SHARE.search(text, max(0, start - LABEL_CHARACTERS), start))
 
 
-def is_alternative(text: str, start: int) -> bool:
-    """Return whether the number is the second of two: "2 or 3"."""
-    return bool(_ALTERNATIVE.search(text, max(0, start - LABEL_CHARACTERS), start))
+def is_alternative(text: str, start: int, language: str) -> bool:
+    """Return whether the number is the second of two: "2 or 3"; "of" says so in Dutch only."""
+    found = _ALTERNATIVE.search(text, max(0, start - LABEL_CHARACTERS), start)
+    return found is not None and (found[1].lower() != "of" or language == "nl")
 
 
 def is_one_number(text: str, number: Number) -> bool:
@@ -135,4 +137,6 @@ def is_one_number(text: str, number: Number) -> bool:
     if number.written.count(" ") != 1 or not number.is_blank_grouped:
         return True
     word = _WORD.search(text, max(0, number.start - LABEL_CHARACTERS), number.start)
-    return word is None or (word[1].islower() and word[1] not in vocabulary.COUNTERS)
+    if word is None or word[1] in STARTERS:
+        return True
+    return word[1].islower() and word[1] not in vocabulary.COUNTERS

@@ -28,7 +28,7 @@ _LIKELY = (
 )
 _YEAR = re.compile(rf"(?<=[ \u00a0\n]){YEAR}(?!\w|-[^\W\d_])")
 _WORD_BEFORE = re.compile(
-    rf"(?<![\w'’])(?i:(?P<certain>{_CERTAIN})|(?P<likely>{_LIKELY}))(?:[ \u00a0]|\r?\n)(?:il |el |l['’])?$"
+    rf"(?<!\w)(?i:(?P<certain>{_CERTAIN})|(?P<likely>{_LIKELY}))(?:[ \u00a0]|\r?\n)(?:il |el |l['’])?$"
 )
 BEFORE_CHARACTERS = 36
 _PAIR = re.compile(r"(?P<joint> ?[-–—] ?|/)(?P<other>(?:1[0-9]|20)\d\d|\d\d)(?![\w.,/-]\d|\w|%|-[^\W\d_]|/)")
@@ -40,13 +40,15 @@ _ERA = re.compile(r" ?(?:B\.?C\.?(?:E\.?)?|v\. ?Chr|v\.u\.Z|av\. ?J|a\. ?C\.|p\.
 _WORD = re.compile(rf"(?:{BLANK}|\r?\n)(?P<word>[^\W\d_]+)(?P<elided>['’])?")
 # A change of something before "by", "from", "to": what follows is an amount.
 _CHANGE = re.compile(
-    r"(?<!\w)(?:rose|rise|rises|grew|grow|grows|fell|fall|falls|increased?|decreased?|dropped|climbed|went|go|goes|ranges?"
-    r"|ranging|sank|steig\w*|stieg\w*|sinkt|wuchs|fiel|augment\w+|pass\w+|baiss\w+|sal[ìi]\w*|scend\w*|subi\w*|aument\w*|baj\w*|stijg\w*|steeg|daal\w*|wzros\w*|spad\w*)"
-    r"(?: [^\W\d_]+){0,2} $",
+    r"(?<!\w)(?:rose|rises?|rising|grew|grows?|fell|falls?|increased?|increases|decreased?|decreases|dropp?e?d?|climbed|went"
+    r"|ranges?|ranging|sank|steig(?:t|en)|stieg(?:en)?|sinkt|sank|wuchs|fiel|augment(?:e|é|a|ait|ent)|pass(?:e|é|ée|a|ait|ent)"
+    r"|baiss(?:e|é|a)|sal(?:e|ì|ita|iti)|scend(?:e|ono)|sub(?:e|ió)|aument(?:a|ó|ato)|baj(?:a|ó)|stijgt|steeg|daalt|daalde"
+    r"|wzrosł[aoy]?|spadł[aoy]?)(?: [^\W\d_]+){0,2} $",
     re.I,
 )
 # "In 1654" is a year sooner than "before 1654" is.
 FIRST_LIKELY_YEAR, FIRST_BOUND_YEAR, LAST_LIKELY_YEAR = 1500, 1800, 2099
+_FROM = frozenset("from between von zwischen de entre dal tra fra van tussen od".split())  # noqa: SIM905
 _SINCE = frozenset("in since seit en depuis desde nel dal sinds w em".split())  # noqa: SIM905
 FIRST_SURE_YEAR, LAST_SURE_YEAR = 1850, 2060
 
@@ -110,9 +112,8 @@ def _is_year(text: str, found: re.Match[str], before: re.Match[str], language: s
     if _CHANGE.search(text, max(0, before.start() - 40), before.start()):
         return False
     joined = re.match(r" (?:to|bis|à|a|al|tot|do|and|und|et|y|e|en) (\d+)", text[end : end + 16])
-    if joined and len(joined[1]) != 4:
-        return False
-    if joined and _is_counted(text, end + joined.end(), language):
+    is_range = joined is not None and before["likely"].lower() in _FROM
+    if joined and is_range and (len(joined[1]) != 4 or _is_counted(text, end + joined.end(), language)):
         return False
     word = _WORD.match(text, end)
     return word is None or bool(word["elided"]) or not _may_be_counted(word["word"], before["likely"], year, language)

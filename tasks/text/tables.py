@@ -10,6 +10,8 @@ from tasks.text.prose import plain_text
 from tasks.text.scanner import raw_cells, scan_blocks
 
 _LINE = re.compile(r"[^\r\n]+")
+# Without these signs a cell's words are what is written.
+_MARKUP = re.compile(r"[\\`*_~^<>\[\]&$]")
 _DELIMITER_ROW = re.compile(r"[|:\- \t]+")
 
 
@@ -63,6 +65,8 @@ def table_rows(text: str, header_row: str = "", inside: str = "") -> Iterator[Ro
 
 def cells(row: str) -> list[str]:
     """Return the cells of a row as plain words."""
+    if _MARKUP.search(row) is None:  # as in most rows of large tables
+        return [" ".join(cell.split()) for cell in raw_cells(row.strip())]
     return [plain_text(cell.replace("\\|", "|")) for cell in raw_cells(row.strip())]
 
 
