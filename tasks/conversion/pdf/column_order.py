@@ -29,6 +29,8 @@ _LEAST_LINES, _READ_RIGHT = 24, 0.85
 # How many lines may be followed by one at their side: the cells of a table, a number in the margin.
 _MOST_CROSSINGS = 0.1
 _COLUMN_LINES = 6
+# Some pages of signs.
+_WINDOW = 20_000
 # Page numbers, and those of notes and sections, stand anywhere.
 _NUMBER_SIGNS = 4
 # In heights of a line.
@@ -48,15 +50,22 @@ class _Line:
 def read_across(markdown: str, pages: Sequence[PageSigns]) -> list[int]:
     """Return the pages (from 0) whose lines do not follow each other in *markdown* as they do in the file."""
     condensed = condense(markdown)
-    return [number for number, page in enumerate(pages) if _is_torn(condensed, page.text)]
-
-
-def _is_torn(condensed: str, text: str) -> bool:
-    lines = [line for line in map(condense, _LINE_END.split(text)) if len(line) >= _LEAST_SIGNS]
-    if len(lines) < _LEAST_LINES:
-        return False
-    found = sum(above[-_SIGNS:] + below[:_SIGNS] in condensed for above, below in pairwise(lines))
-    return found < _READ_RIGHT * (len(lines) - 1)
+    torn: list[int] = []
+    near = 0
+    for number, page in enumerate(pages):
+        lines = [line for line in map(condense, _LINE_END.split(page.text)) if len(line) >= _LEAST_SIGNS]
+        if len(lines) < _LEAST_LINES:
+            continue
+        found = 0
+        for above, below in pairwise(lines):
+            wanted = above[-_SIGNS:] + below[:_SIGNS]
+            at = condensed.find(wanted, max(0, near - _WINDOW), near + _WINDOW)  # pages come in order, mostly
+            at = at if at >= 0 else condensed.find(wanted)
+            if at >= 0:
+                found, near = found + 1, at
+        if found < _READ_RIGHT * (len(lines) - 1):
+            torn.append(number)
+    return torn
 
 
 def in_file_order(text_page: Any) -> str | None:

@@ -7,7 +7,7 @@ that nothing else changed: pdfium 5.15 writes fonts of one name as one font, whi
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,54 @@ from tasks.conversion.pdf.page_signs import PageSigns, Shifted, baseline, raw
 
 pdfium: Any = _pdfium
 
+_PAGES_AT_ONCE = 20
+
 
 def levelled(path: Path, pages: Sequence[PageSigns]) -> bytes | None:
     """Return the file at *path* with the shifted signs of *pages* on their lines; None where nothing is to be done."""
-    wanted = {number for number, page in enumerate(pages) if page.shifted}
-    while wanted:
-        content, moved = _written(path, pages, wanted)
+    wanted = [number for number, page in enumerate(pages) if page.shifted]
+    if not wanted:
+        return None
+    moved = 0
+    with pdfium.PdfDocument(path) as document:
+        for start in range(0, len(wanted), _PAGES_AT_ONCE):
+            moved += _replace(document, pages, wanted[start : start + _PAGES_AT_ONCE])
         if not moved:
             return None
-        changed = _changed(content, pages, wanted)
-        if not changed:
-            return content
-        wanted -= changed  # at most twice: what is left was the same before
-    return None
-
-
-def _written(path: Path, pages: Sequence[PageSigns], wanted: Collection[int]) -> tuple[bytes, int]:
-    with pdfium.PdfDocument(path) as document:
-        moved = sum(_level_page(document[number], pages[number].shifted) for number in sorted(wanted))
         file = io.BytesIO()
-        if moved:
-            document.save(file)
-        return file.getvalue(), moved
+        document.save(file)
+        return file.getvalue()
+
+
+def _replace(document: Any, pages: Sequence[PageSigns], numbers: Sequence[int]) -> int:
+    """Replace pages of *document* by themselves with their signs on the line; return how many were.
+
+    pdfium looks at every object of a document for each page that it writes, so they are written in a small one.
+    """
+    with pdfium.PdfDocument.new() as part:
+        part.import_pages(document, list(numbers))
+        moved = [index for index, number in enumerate(numbers) if _level_page(part[index], pages[number].shifted)]
+        file = io.BytesIO()
+        part.save(file)
+    with pdfium.PdfDocument(file.getvalue()) as part:
+        same = [index for index in moved if _signs(_text(part[index])) == _signs(pages[numbers[index]].text)]
+        for run in _runs(same, numbers):
+            first = numbers[run[0]]
+            document.import_pages(part, run, first)  # copies the fonts of its pages each time
+            for _ in run:
+                document.del_page(first + len(run))
+    return len(same)
+
+
+def _runs(indices: Sequence[int], numbers: Sequence[int]) -> list[list[int]]:
+    """Return *indices* in runs whose page numbers follow each other."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and numbers[index] == numbers[runs[-1][-1]] + 1 and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
 
 
 def _level_page(page: Any, shifted: Sequence[Shifted]) -> int:
@@ -59,12 +85,6 @@ def _level(text_page: Any, one: Shifted) -> bool:
     own = baseline(text_page.raw, one.index)
     raw.FPDFPageObj_Transform(piece, 1, 0, 0, one.scale, 0, one.baseline - one.scale * own)
     return True
-
-
-def _changed(content: bytes, pages: Sequence[PageSigns], wanted: Collection[int]) -> set[int]:
-    """Return the pages whose signs are not what they were."""
-    with pdfium.PdfDocument(content) as document:
-        return {number for number in wanted if _signs(_text(document[number])) != _signs(pages[number].text)}
 
 
 def _text(page: Any) -> str:
