@@ -1,6 +1,6 @@
 """What the code cells of a notebook printed and displayed, as Markdown.
 
-Owns the choice among the forms in which one output is stored: Markdown, a table of HTML, a formula, else plain text. A
+Owns the choice among the forms in which one output is stored: Markdown, a chart's values, HTML, a formula, else text. A
 picture is counted as lost unless the same output is there in words.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from blocks.errors import WaybillError
 from tasks.conversion.markdown_piece import closed
+from tasks.conversion.notebook_charts import chart_of
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import clean_text, single_line
 from tasks.losses import counted
@@ -135,6 +136,8 @@ class Outputs:
         markdown = clean_text(text_of(forms.get("text/markdown")))
         if _WORD.search(markdown):
             return closed(markdown)
+        if any(_CHART_KINDS.match(kind) for kind in forms) and (chart := chart_of(forms)):
+            return chart
         page, latex = text_of(forms.get("text/html")), text_of(forms.get("text/latex"))
         if page and (_TABLE.search(page) or not latex):
             converted = self.html(page)
