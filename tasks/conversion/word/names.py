@@ -24,7 +24,7 @@ OFFICE = "{urn:schemas-microsoft-com:office:office}"
 VAL = f"{W}val"
 
 # Extensions of Microsoft whose elements are read; what needs others is read in its fallback.
-_KNOWN_PREFIXES = re.compile(r"w\d*\w*|wp\w*|a14|a16\w*|c14|c15|c16\w*|m|v|o|r|adec")
+_KNOWN_PREFIXES = re.compile(r"w\d*\w*|wp\w*|a14|a16\w*|c14|c15|c16\w*|cx\d*|m|v|o|r|adec")
 _OFF = frozenset({"0", "false", "off", "none"})
 _NUMBER = re.compile(r"\s*([-+]?\d{1,9})(?:\.\d*)?\s*")
 
