@@ -16,13 +16,14 @@ _ASIAN_FIRST, _ASIAN_LAST = "\u2e80", "\uffef"
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph as it is shown. `display` are formulas that stand alone, as LaTeX."""
+    """A paragraph as it is shown. `display` are formulas that stand alone, as LaTeX; `code` is a line of code."""
 
     runs: Sequence[Run]
     item: Item | None = None
     heading: int | None = None
     contents_level: int | None = None
     display: Sequence[str] = ()
+    code: bool = False
 
     @property
     def label(self) -> str:

@@ -154,7 +154,7 @@ class Numbering:
         return count
 
     def _shown(self, level: _Level, levels: dict[int, _Level], number: _Number, index: int, count: int) -> Item:
-        if level.hidden:
+        if level.hidden or (level.kind == "bullet" and not level.text and not level.picture):
             return Item("none", "", index, count)
         if level.picture or (level.kind == "bullet" and not _says_something(level.text)):
             sign = level.text.strip()

@@ -131,14 +131,15 @@ class Story:
         self, content: Content, properties: Element | None, style: str, *, in_contents: bool
     ) -> Iterator[Block]:
         item = self._item(properties, style)
-        if not content.is_empty or (item is not None and item.label):
+        code = item is None and self._document.styles.is_code(style)
+        if code or not content.is_empty or (item is not None and item.label):
             heading = self._heading(properties, style)
             contents_level = self._contents_level(style, in_contents=in_contents and heading is None)
             if contents_level is not None:
                 heading = None
                 _drop_page_number(content)
             display = content.display if content.only_math else ()
-            yield Paragraph(content.runs, item, heading, contents_level, display)
+            yield Paragraph(content.runs, item, heading, contents_level, display, code)
         for drawn in content.drawn:
             if drawn.box is not None:
                 yield from self._nested(drawn.box)

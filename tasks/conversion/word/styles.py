@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from tasks.conversion.markdown_writer import Position
 from tasks.conversion.symbol_fonts import is_symbol_font
@@ -29,6 +28,9 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _TITLES = frozenset({"title", "titel", "titre", "título", "titolo", "tytuł", "название", "标题", "表題", "제목"})
+
+# Of Word, of LibreOffice, of pandoc, and names that people give.
+_CODE = frozenset({"html preformatted", "preformatted text", "source code", "code", "code block", "listing"})
 
 _SWITCHES = ("b", "i", "strike", "dstrike", "vanish", "specVanish")
 _READ = {f"{W}{name}": name for name in (*_SWITCHES, "vertAlign", "position", "rFonts", "rStyle", "bCs", "iCs", "rtl")}
@@ -55,6 +57,16 @@ class ListPlace:
     level: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What a style says together with those that it is based on; `place` with the id of the style that says so."""
+
+    look: dict[str, object]
+    heading: int | None
+    is_code: bool
+    place: tuple[ListPlace, str] | None
+
+
 @dataclass(slots=True)
 class _Style:
     name: str
@@ -72,6 +84,8 @@ class Styles:
         self._styles: dict[str, _Style] = {}
         self._default: dict[str, str] = {}
         self._defaults: dict[str, object] = {}
+        self._resolved: dict[str, _Resolved] = {}
+        self._looks: dict[tuple[str, tuple[tuple[str, object], ...]], Look] = {}
         self.language = ""
         if root is None:
             return
@@ -98,31 +112,16 @@ class Styles:
         return (style.name if style else identifier).lower()
 
     def heading_level(self, identifier: str) -> int | None:
-        """Return the level from 1 of the headings in a paragraph style; None when it is of the body.
+        """Return the level from 1 of the headings in a paragraph style; None when it is of the body."""
+        return self._resolve(identifier).heading
 
-        The first style of the chain that has an outline level or a heading's name decides.
-        """
-        for known, style in self._chain(identifier):
-            name = style.name if style else known
-            if style is not None and style.outline is not None:
-                return style.outline + 1 if style.outline < _BODY_LEVEL else None
-            if found := _HEADING.fullmatch(name.strip()):
-                return int(found[1])
-            if name.strip().lower() in _TITLES:
-                return 1
-        return None
+    def is_code(self, identifier: str) -> bool:
+        """Return whether paragraphs of a style are lines of code."""
+        return self._resolve(identifier).is_code
 
     def list_place(self, identifier: str) -> tuple[ListPlace, str] | None:
         """Return the list that a paragraph style belongs to, and the id of the style that says so."""
-        level: int | None = None
-        for known, style in self._chain(identifier):
-            place = style.list_place if style else None
-            if place is None:
-                continue
-            level = place.level if level is None else level
-            if place.number is not None:
-                return ListPlace(place.number, level), known
-        return None
+        return self._resolve(identifier).place
 
     def numbering_of(self, identifier: str) -> str | None:
         """Return the id of the numbering that a style of the kind "numbering" stands for."""
@@ -131,12 +130,14 @@ class Styles:
 
     def look(self, paragraph: str, direct: dict[str, object]) -> Look:
         """Return how a run looks in the paragraph style *paragraph* with the format of its own, *direct*."""
-        return self._look(paragraph, tuple(direct.items()))
+        key = paragraph, tuple(direct.items())
+        found = self._looks.get(key)
+        if found is None:
+            found = self._looks[key] = self._look(paragraph, direct)
+        return found
 
-    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the document's reader
-    def _look(self, paragraph: str, direct: tuple[tuple[str, object], ...]) -> Look:
-        own = dict(direct)
-        kinds = [self._inherited(paragraph), self._inherited(str(own.get("rStyle", "")))]
+    def _look(self, paragraph: str, own: dict[str, object]) -> Look:
+        kinds = [self._resolve(paragraph).look, self._resolve(str(own.get("rStyle", ""))).look]
         on: dict[str, bool] = {}
         for name in _SWITCHES:
             if name in own:
@@ -155,14 +156,18 @@ class Styles:
             font=str(last.get("font", "")),
         )
 
-    @lru_cache(maxsize=1024)  # noqa: B019
-    def _inherited(self, identifier: str) -> dict[str, object]:
-        merged: dict[str, object] = {}
-        for _, style in reversed(list(self._chain(identifier))):
-            if style is not None:
-                merged.update(style.look)
-        merged.pop("rStyle", None)
-        return merged
+    def _resolve(self, identifier: str) -> _Resolved:
+        found = self._resolved.get(identifier)
+        if found is None:
+            chain = self._chain(identifier)
+            look: dict[str, object] = {}
+            for _, style in reversed(chain):
+                look.update(style.look if style else {})
+            look.pop("rStyle", None)
+            is_code = any((style.name if style else known).lower() in _CODE for known, style in chain)
+            found = _Resolved(look, _heading(chain), is_code, _place(chain))
+            self._resolved[identifier] = found
+        return found
 
     def _chain(self, identifier: str) -> list[tuple[str, _Style | None]]:
         """Return a style and those that it is based on; an unknown id alone."""
@@ -172,6 +177,31 @@ class Styles:
             chain.append((identifier, style))
             identifier = style.based_on if style else ""
         return chain
+
+
+def _heading(chain: list[tuple[str, _Style | None]]) -> int | None:
+    """Return the level of a chain of styles: the first that has an outline level or a heading's name decides."""
+    for known, style in chain:
+        name = style.name if style else known
+        if style is not None and style.outline is not None:
+            return style.outline + 1 if style.outline < _BODY_LEVEL else None
+        if found := _HEADING.fullmatch(name.strip()):
+            return int(found[1])
+        if name.strip().lower() in _TITLES:
+            return 1
+    return None
+
+
+def _place(chain: list[tuple[str, _Style | None]]) -> tuple[ListPlace, str] | None:
+    level: int | None = None
+    for known, style in chain:
+        place = style.list_place if style else None
+        if place is None:
+            continue
+        level = place.level if level is None else level
+        if place.number is not None:
+            return ListPlace(place.number, level), known
+    return None
 
 
 def direct_look(properties: Element | None) -> dict[str, object]:

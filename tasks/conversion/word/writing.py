@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks.conversion.markdown_writer import Body, Run, escape_line_starts, inline, table
-from tasks.conversion.word.blocks import Block, Bullets, Markdown, Paragraph, Table
+from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.word.blocks import Block, Bullets, Paragraph, Table
 from tasks.conversion.word.numbering import Item
 from tasks.conversion.word.tables import laid_out
 
@@ -22,12 +23,17 @@ class StoryWriter:
     def __init__(self, *, headings: bool = True) -> None:
         self._body = Body()
         self._headings = headings
+        self._code: list[str] = []
         # The last sign and number of each level of the list that is open, None after a bullet.
         self._numbers: dict[int, tuple[str, int] | None] = {}
 
     def write(self, blocks: Iterable[Block]) -> None:
         """Add *blocks* in order."""
         for block in blocks:
+            if isinstance(block, Paragraph) and block.code:
+                self._code.append("".join(run.text for run in block.runs).rstrip())
+                continue
+            self._end_code()
             if isinstance(block, Paragraph):
                 self._paragraph(block)
             elif isinstance(block, Table):
@@ -37,6 +43,7 @@ class StoryWriter:
             else:
                 self._end_list()
                 self._body.block(block.text)
+        self._end_code()
 
     def text(self, markdown: str) -> None:
         """Add a paragraph of Markdown."""
@@ -111,8 +118,12 @@ class StoryWriter:
             self.text(title)
         self.block(table(laid.rows))
 
+    def _end_code(self) -> None:
+        """Write the lines of code that were read, in one block."""
+        text = "\n".join(self._code).strip("\n")
+        self._code.clear()
+        if text.strip():
+            self.block(as_code_block(f"{text}\n", ""))
+
     def _end_list(self) -> None:
         self._numbers.clear()
-
-
-__all__ = ["Markdown", "StoryWriter"]
