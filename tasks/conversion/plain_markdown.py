@@ -30,7 +30,7 @@ _MAX_LIST_CHARACTERS = 100_000
 # Parsers give up on deeper quotations; a reply to a reply to a reply has three.
 _MAX_QUOTES = 12
 
-_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\u2028\u2029]")
 # Stage 2 removes these; in front of a number sign they would hide a heading until then.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 _BACKTICKS = re.compile(r"`{3,}")

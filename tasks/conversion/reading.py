@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_LINE_ENDS = re.compile(r"\r\n?|\x85|\u2028|\x0b")
+_LINE_ENDS = re.compile(r"\r\n?|\u2028|\x0b")
+# A line end of mainframes; in text with other line ends it is the ellipsis of Windows-1252, which stage 2 repairs.
+_NEXT_LINE = "\x85"
 _PAGE_BREAK = re.compile(r"\x0c")
 # ECMA-48 control sequences: colours in logs and notebook tracebacks.
 _TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,512}(?:\x07|\x1b\\))")
@@ -53,6 +55,8 @@ def clean_text(text: str) -> str:
     ):
         if pattern.search(text):
             text = pattern.sub(replacement, text)
+    if _NEXT_LINE in text and "\n" not in text:
+        text = text.replace(_NEXT_LINE, "\n")
     return text.replace(_BYTE_ORDER_MARK, "") if _BYTE_ORDER_MARK in text else text
 
 

@@ -33,9 +33,9 @@ _MAX_PIECE_CHARACTERS = 10_000
 _CELL_END = re.compile(r"(?<!\\)\|")
 _DELIMITER_CELL = re.compile(r"(:?)-+(:?)")
 
-# What stays as it is typed: formulas, and escapes of signs that are not CommonMark's.
-_TYPED = re.compile(rf"{FORMULA.pattern}|\\(?:[$^~]|\[\^)")
-_MAY_BE_TYPED = re.compile(r"\$|\\[(\[^~]")
+# What stays as it is typed: formulas, escapes of signs that are not CommonMark's, links of wikis, notes in a line.
+_TYPED = re.compile(rf"{FORMULA.pattern}|\\(?:[$^~]|\[\^)|\[\[[^\[\]\n]+\]\]|\^\[[^\[\]\n]+\]")
+_MAY_BE_TYPED = re.compile(r"\$|\\[(\[^~b]|\[\[|\^\[")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class _Joiner:
         line_start = found.string.rfind("\n", 0, found.start()) + 1
         if "\n" in chain and found.string[line_start:].lstrip(" ").startswith(_LINE_BOUND):
             return chain
+        if found.string.count("`", line_start, found.start()) % 2:  # in code every sign counts
+            return chain
         halves, joints = _JOINT.split(chain), _JOINT.findall(chain)
         at = 0
         while at < len(joints):  # a join may make the next one, or the one before, possible

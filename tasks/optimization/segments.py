@@ -20,6 +20,7 @@ Kind = Literal["prose", "table", "verbatim"]
 # Enough for lists within lists within quotes; the parser silently drops deeper nesting.
 MAX_NESTING = 60
 _NOTE = re.compile(r" {0,3}\[\^[^\]\s]+\]:")
+_FOREIGN = re.compile(r"^[ \t]*(?::{3,}|\{[%{])", re.MULTILINE)
 _LISTS = frozenset({"bullet_list_open", "ordered_list_open"})
 
 
@@ -69,7 +70,8 @@ def cut(text: str) -> Segments:
 
 
 def _kind(group: list[_Block], piece: str) -> Kind:
-    if _NOTE.match(piece):  # the formatter does not know footnotes, and would escape them
+    # The formatter does not know footnotes, directives and templates: it would escape or indent their signs.
+    if _NOTE.match(piece) or _FOREIGN.search(piece):
         return "verbatim"
     if group[0].type == "table_open":
         return "table"

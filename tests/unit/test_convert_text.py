@@ -65,6 +65,8 @@ def test_text_is_kept_with_plain_line_ends(tmp_path: Path) -> None:
     path = samples.write(
         tmp_path / "a.txt", b"  Title\r\n=====\r\rpage one\x0cpage two\n\n\n* star _x_ <b>\x00\x1b[1m!\n"
     )
+    assert clean_text("a\x85b") == "a\nb"
+    assert clean_text("wait\x85\nb") == "wait\x85\nb"  # the ellipsis of Windows-1252, which stage 2 repairs
     # NUL bytes would make it binary; here they come through the converter's own door.
     assert clean_text("a\x00b\x1b[1;31mc\x1b]0;title\x07d\x7f\ufeff") == "abcd"
     path.write_bytes(path.read_bytes().replace(b"\0", b""))

@@ -65,6 +65,10 @@ def test_the_header_is_kept_byte_for_byte(improve: Any) -> None:
         ("[^1]: First of two paragraphs\n\n    *Second* paragraph\n\n    - with a list\n", None),
         ("[^1]: Word\n\n    and a paragraph\n", None),
         ("31\n520 kg\n===\n", None),
+        ("\\begin{equation}\na_1 &= b*c \\\\\nx^{2}_{i}\n\\end{equation}\n", None),
+        ("[[Wiki_page|Link]] and ^[a note *here*]\n", None),
+        (":::note\n\ntext\n\n- a\n:::\n", None),
+        ("overall `over- all` of it\n", None),
     ],
 )
 def test_normal_form(improve: Any, before: str, after: str | None) -> None:
