@@ -7,7 +7,8 @@ Pages without a raised or lowered run, which most are, are not looked at sign by
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from ctypes import c_double, c_float, c_ushort
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,9 @@ _SCAN_SHARE = 0.7
 _PICTURE_SHARE = 0.1
 _LETTERS_AS_SHAPES = 30
 _MOST_OBJECTS = 1000
+# A logo is smaller.
+_LEAST_PICTURE = 0.05
+_LETTERHEAD_PAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ class Foot:
 class PageSigns:
     """What one page says about its text, in the order of the file.
 
-    `is_scan` says that a picture is the page. `turned` are texts that are not horizontal.
+    `is_scan` says that a picture is the page. `turned` are texts that are not horizontal, `images` the edges of
+    pictures (points), `area` that of the page.
     """
 
     text: str
@@ -86,6 +91,8 @@ class PageSigns:
     shifted: list[Shifted] = field(default_factory=list[Shifted])
     feet: list[Foot] = field(default_factory=list[Foot])
     turned: list[str] = field(default_factory=list[str])
+    images: list[tuple[int, int, int, int]] = field(default_factory=list[tuple[int, int, int, int]])
+    area: float = 0.0
 
 
 @dataclass(slots=True)
@@ -103,7 +110,8 @@ class Run:
 def page_signs(page: Any, text_page: Any) -> PageSigns:
     """Return the signs of a page."""
     text: str = text_page.get_text_range()
-    signs = PageSigns(text, _is_scan(page, text))
+    width, height = page.get_size()
+    signs = PageSigns(text, _is_scan(page, text), area=width * height)
     for match in _LINE_END.finditer(text):
         sign = match[2] or "-"
         place = Place(_context_before(text, match.end(1)), text[match.end() : match.end() + _CONTEXT])
@@ -160,9 +168,32 @@ def _share(page: Any, number: int, area: float) -> float:
     piece = raw.FPDFPage_GetObject(page.raw, number)
     if raw.FPDFPageObj_GetType(piece) != raw.FPDF_PAGEOBJ_IMAGE or not area:
         return 0.0
+    return _covered(_bounds(piece)) / area
+
+
+def _bounds(piece: Any) -> tuple[int, int, int, int]:
     left, bottom, right, top = c_float(), c_float(), c_float(), c_float()
     raw.FPDFPageObj_GetBounds(piece, left, bottom, right, top)
-    return (right.value - left.value) * (top.value - bottom.value) / area
+    return round(left.value), round(bottom.value), round(right.value), round(top.value)
+
+
+def _covered(bounds: tuple[int, int, int, int]) -> int:
+    left, bottom, right, top = bounds
+    return (right - left) * (top - bottom)
+
+
+def pictures_without_text(pages: Sequence[PageSigns]) -> int:
+    """Return how many pictures on pages with text are large enough to say something.
+
+    What covers a page is its ground, and what is on several pages at one place is a letterhead.
+    """
+    places = Counter(bounds for page in pages for bounds in set(page.images))
+    return sum(
+        _LEAST_PICTURE * page.area <= _covered(bounds) <= _SCAN_SHARE * page.area and places[bounds] < _LETTERHEAD_PAGES
+        for page in pages
+        if not page.is_scan
+        for bounds in page.images
+    )
 
 
 def _context_before(text: str, end: int) -> str:
@@ -181,6 +212,8 @@ def _look_at_objects(page: Any, text_page: Any, signs: PageSigns) -> bool:
         piece = raw.FPDFPage_GetObject(page.raw, number)
         kind = raw.FPDFPageObj_GetType(piece)
         is_shifted |= kind == raw.FPDF_PAGEOBJ_FORM
+        if kind == raw.FPDF_PAGEOBJ_IMAGE and len(signs.images) < _MOST_TURNED:
+            signs.images.append(_bounds(piece))
         if kind != raw.FPDF_PAGEOBJ_TEXT:
             continue
         raw.FPDFPageObj_GetMatrix(piece, matrix)

@@ -21,7 +21,7 @@ from tasks.conversion.pdf.attaching import with_attached
 from tasks.conversion.pdf.column_order import in_file_order, read_across, with_pages_replaced
 from tasks.conversion.pdf.levelling import levelled
 from tasks.conversion.pdf.mending import mended, with_pages
-from tasks.conversion.pdf.page_signs import PageSigns, page_signs
+from tasks.conversion.pdf.page_signs import PageSigns, page_signs, pictures_without_text
 from tasks.conversion.reading import Reading
 from tasks.conversion.xberg_reader import extract
 from tasks.losses import loss
@@ -69,6 +69,7 @@ def read_pdf(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading:
             *_early_end(path),
             *reading.warnings,
             *loss("attachment", len(asked.files)),
+            *loss("image", pictures_without_text(asked.pages)),
             *warnings(read, len(unread)),
         ),
         metadata=summary(found) | ({"scanned_pages": unread} if unread else {}),
