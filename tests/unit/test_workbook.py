@@ -78,6 +78,17 @@ def test_a_title_above_a_table_and_remarks_below_it_are_text(book: Path):
     )
 
 
+def test_a_title_with_its_date_is_text_as_well(book: Path):
+    table = (["Part", "Unit", "Price"], ["Rope", "m", 4.5], ["Oil", "l", 6.25])
+    shown = "| Part | Unit | Price |\n| --- | --- | --- |\n| Rope | m | 4.5 |\n| Oil | l | 6.25 |"
+    write(book, rows(["Prices from", None, "2024-04-01"], *table))
+    assert body(book) == f"## S1\n\nPrices from 2024-04-01\n\n{shown}"
+    write(book, rows(["Prices", "2024-04-01"], [], *table))
+    assert body(book) == f"## S1\n\nPrices 2024-04-01\n\n{shown}"
+    write(book, rows([None, "2023", None, "2024"], ["Part", "Plan", "Sold", "Plan"], ["Rope", 1, 2, 3]))
+    assert "| 2023 |" in body(book)  # names of groups
+
+
 def test_empty_rows_and_columns_around_a_table_are_left_out(book: Path):
     write(book, rows([None, None, "Part", None, "Price"], [None, None, "Rope", None, 4.5], first=4))
     assert body(book) == "## S1\n\n| Part |  | Price |\n| --- | --- | --- |\n| Rope |  | 4.5 |"
@@ -245,9 +256,10 @@ def test_a_default_name_of_a_sheet_is_no_title(tmp_path: Path, name: str):
     assert text.startswith(f"## {name}")
 
 
-def test_the_name_that_an_author_gave_is_the_title(tmp_path: Path):
-    header, _ = samples.split(samples.convert(samples.xlsx(tmp_path / "depot.xlsx", {"Sheet metal": [["a", "b"]]})))
-    assert header["title"] == "Sheet metal"
+@pytest.mark.parametrize("name", ["Sheet metal", "Plan", "List", "Chart of accounts"])
+def test_the_name_that_an_author_gave_is_the_title(tmp_path: Path, name: str):
+    header, _ = samples.split(samples.convert(samples.xlsx(tmp_path / "depot.xlsx", {name: [["a", "b"]]})))
+    assert header["title"] == name
 
 
 def test_what_a_format_hides_is_left_out_and_counted(book: Path):

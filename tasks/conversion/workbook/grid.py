@@ -83,6 +83,8 @@ def layout(sheet: Sheet, budget: Budget) -> Iterator[str]:
     merged = _Merged(sheet.merged)
     for block, is_table in _blocks(rows, numbers):
         lines = _lines_above(rows, block, merged) if is_table else len(block)
+        if len(block) == 1 < len(numbers) and len(_used(rows[block[0]])) == 2:
+            lines = 1  # a title with its date
         yield from _paragraphs(rows, block[:lines])
         if lines < len(block):
             yield _table(rows, block[lines:], merged, budget)
@@ -173,20 +175,41 @@ def _begins_table(rows: Rows, above: _Growing, segment: Sequence[int]) -> bool:
 
 def _paragraphs(rows: Rows, numbers: Sequence[int]) -> Iterator[str]:
     for number in numbers:
-        for text in rows[number].values():
-            if text:
-                yield escape_line_starts(text.replace("<br>", "\\\n").replace("\\|", "|"))
+        texts = [text for _, text in sorted(rows[number].items()) if text]
+        line = (" " if len(texts) == 2 else " | ").join(texts)
+        yield escape_line_starts(line.replace("<br>", "\\\n").replace("\\|", "|"))
 
 
 def _lines_above(rows: Rows, numbers: Sequence[int], merged: _Merged) -> int:
-    """Return how many of the first rows have one cell, above one that is wider."""
+    """Return how many of the first rows are text above the table: they have one cell, or are a title with its date."""
     wide = next((i for i, number in enumerate(numbers) if len(_used(rows[number])) > 1), 0)
     first_column = min(min(_used(rows[number])) for number in numbers[: wide + 1])
     for index, number in enumerate(numbers[:wide]):
         column = min(_used(rows[number]))
         if column > first_column and merged.ends.get((number, column), 0) > column:
             return index  # the label of a group of columns
+    while wide + 2 < len(numbers) and _is_title(rows, numbers[wide:], merged):
+        wide += 1
     return wide
+
+
+def _is_title(rows: Rows, numbers: Sequence[int], merged: _Merged) -> bool:
+    """Return whether the first of the rows is a title in two or three cells, because the next one names all columns."""
+    title, names = rows[numbers[0]], rows[numbers[1]]
+    cells, columns = _used(title), set[int]().union(*(_used(rows[number]) for number in numbers[: _ROWS_BELOW + 2]))
+    is_sparse = len(cells) * 2 <= len(columns) or (_has_gap(cells) and bool(_numeric(title)))
+    return (
+        is_sparse
+        and min(cells) == min(columns)
+        and _used(names) == columns
+        and can_be_header([names[column] for column in sorted(columns)])
+        and len(set(names.values()) - {""}) == len(columns)  # else the row above says which is which
+        and not any((numbers[0], column) in merged.ends for column in cells if column > min(cells))
+    )
+
+
+def _has_gap(columns: set[int]) -> bool:
+    return max(columns) - min(columns) >= len(columns)
 
 
 def _table(rows: Rows, numbers: Sequence[int], merged: _Merged, budget: Budget) -> str:
