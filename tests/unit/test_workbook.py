@@ -85,8 +85,6 @@ def test_a_title_with_its_date_is_text_as_well(book: Path):
     assert body(book) == f"## S1\n\nPrices from 2024-04-01\n\n{shown}"
     write(book, rows(["Prices", "2024-04-01"], [], *table))
     assert body(book) == f"## S1\n\nPrices 2024-04-01\n\n{shown}"
-    write(book, rows([None, "2023", None, "2024"], ["Part", "Plan", "Sold", "Plan"], ["Rope", 1, 2, 3]))
-    assert "| 2023 |" in body(book)  # names of groups
 
 
 def test_empty_rows_and_columns_around_a_table_are_left_out(book: Path):
@@ -131,6 +129,15 @@ def test_merged_cells_repeat_over_rows_and_in_a_header_over_columns(book: Path):
         "## S1\n\n| Region | 2023 Q1 | 2023 Q2 | 2024 Q1 |\n| --- | --- | --- | --- |\n| North | 1 | 2 | 3 |\n"
         "| North | 4 | 5 | 6 |\n| both |  | 7 | 8 |"
     )
+
+
+def test_groups_that_are_not_merged_and_units_belong_to_the_names(book: Path):
+    write(book, rows([None, "2023", None, "2024"], ["Part", "Plan", "Sold", "Plan"], ["Rope", 1, 2, 3]))
+    assert body(book) == (
+        "## S1\n\n| Part | 2023 Plan | 2023 Sold | 2024 Plan |\n| --- | --- | --- | --- |\n| Rope | 1 | 2 | 3 |"
+    )
+    write(book, rows(["Part", "Weight", "Length"], [None, "kg", "m"], ["Rope", 2, 3]))
+    assert body(book) == "## S1\n\n| Part | Weight (kg) | Length (m) |\n| --- | --- | --- |\n| Rope | 2 | 3 |"
 
 
 def test_a_column_of_sentences_is_text(book: Path):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tasks.conversion.markdown_writer import escape_line_starts
-from tasks.conversion.table_cells import can_be_header, is_value
+from tasks.conversion.table_cells import can_be_header, is_value, units
 from tasks.conversion.workbook.sheet import Area, Budget, Sheet
 
 Rows = dict[int, dict[int, str]]
@@ -220,9 +220,7 @@ def _table(rows: Rows, numbers: Sequence[int], merged: _Merged, budget: Budget) 
     budget.spend(len(shown) * len(table))
     header_rows = _header_rows(table, numbers, areas, columns)
     _repeat(table, numbers, columns, areas, budget, header_end=numbers[max(0, header_rows - 1)])
-    names: dict[int, str] = {}
-    for row in table[:header_rows]:
-        names = {column: _joined(names.get(column, ""), row.get(column, "")) for column in columns}
+    names, header_rows = _names(table, numbers, columns, header_rows)
     lines = [_line([names.get(column, "") for column in shown]), _line(["---"] * len(shown))]
     lines += [_line([row.get(column, "") for column in shown]) for row in table[header_rows:]]
     return "\n".join(lines)
@@ -236,7 +234,7 @@ def _header_rows(
         return 0
     over_columns = {area[0] for area in areas if area[3] > area[1] and area[2] == area[0]}
     rows = 1
-    while rows + 1 < len(table) and numbers[rows - 1] in over_columns and numbers[rows] == numbers[rows - 1] + 1:
+    while rows + 1 < len(table) and numbers[rows - 1] in over_columns and _follow(numbers, rows):
         names = [table[rows].get(column, "") for column in columns]
         following = table[rows + 1 : rows + 1 + _ROWS_BELOW]
         begins_values = any(_is_value(row.get(column, "")) for row in following for column in columns)
@@ -244,6 +242,47 @@ def _header_rows(
             break
         rows += 1
     return rows
+
+
+def _names(
+    table: Sequence[dict[int, str]], numbers: Sequence[int], columns: Sequence[int], rows: int
+) -> tuple[dict[int, str], int]:
+    """Return the names of the columns from the first *rows*, and how many rows name them after all.
+
+    A row of groups that are not merged, above names that are not unique without it, and a row of units below the names
+    belong to them too.
+    """
+    if rows == 1 and (groups := _groups(table, numbers, columns)):
+        table, rows = [groups, *table[1:]], 2
+    names: dict[int, str] = {}
+    for row in table[:rows]:
+        names = {column: _joined(names.get(column, ""), row.get(column, "")) for column in columns}
+    if rows and _follow(numbers, rows) and rows + 1 < len(table):
+        given = units([table[rows].get(column, "") for column in columns])
+        below = table[rows + 1]
+        if given and all(_is_value(below.get(column, "")) for column, unit in zip(columns, given, strict=True) if unit):
+            return {column: _joined(names[column], unit) for column, unit in zip(columns, given, strict=True)}, rows + 1
+    return names, rows
+
+
+def _follow(numbers: Sequence[int], index: int) -> bool:
+    """Return whether no empty row stands in front of the row at *index*."""
+    return index < len(numbers) and numbers[index] == numbers[index - 1] + 1
+
+
+def _groups(table: Sequence[dict[int, str]], numbers: Sequence[int], columns: Sequence[int]) -> dict[int, str] | None:
+    """Return the first row with each label written over the columns up to the next one; None if it is no such row."""
+    if len(table) < 3 or not _follow(numbers, 1) or table[0].get(columns[0]):
+        return None
+    names = [table[1].get(column, "") for column in columns]
+    begins_values = any(_is_value(table[2].get(column, "")) for column in columns)
+    if not all(names) or len(set(names)) == len(names) or not can_be_header(names) or not begins_values:
+        return None
+    label, groups = "", dict[int, str]()
+    for column in columns:
+        label = groups[column] = table[0].get(column) or label
+    joined = {(groups[column], name) for column, name in zip(columns, names, strict=True)}
+    return groups if len(joined) == len(columns) else None
 
 
 def _joined(above: str, below: str) -> str:
