@@ -2,7 +2,7 @@
 
 A peer makes Markdown and nothing else, so the cases that look in the Markdown of stage 2 are compared, on the peer's
 own Markdown of the same input. This build's text has to be right as it stands, that of a peer in one of several
-notations (`benchmarks.notation`). Cases of the header, of warnings, chunks and facts are this build's alone. A file
+notations (`tests.fidelity.notation`). Cases of the header, of warnings, chunks and facts are this build's alone. A file
 that a peer does not read is a failed case, and is counted as not read too. Peers are installed into environments of
 their own, in ``--peers`` (kept, if named).
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -23,12 +24,12 @@ import tempfile
 import venv
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
-from benchmarks.notation import readings
 from tests.fidelity.case import INPUTS, Case, all_cases, views
+from tests.fidelity.notation import readings
 
 SHARE_BAR, PEER_BAR = 0.95, 1.5
 OURS = "waybill"
@@ -43,7 +44,7 @@ PEERS = {
 }
 _SECONDS_PER_FILE = 60.0
 _TABLE = re.compile(r"(<!-- fidelity -->\n).*?(?=<!-- end -->)", re.DOTALL)
-_ADAPTERS = Path(__file__).with_name("document_peers.py")
+_ADAPTERS = Path(__file__).parent / "programs" / "document_peers.py"
 # File-name ends by the names of formats in the table.
 _FORMATS = {
     "Plain text": ("txt", "log"),
@@ -107,17 +108,17 @@ def format_of(case: Case) -> str:
 def our_views(cases: Sequence[Case]) -> dict[tuple[str, str], dict[str, str]]:
     """Return what this build makes of each input, by input and options; nothing for one that it does not read."""
     wanted = sorted({(case.input, json.dumps(case.options, sort_keys=True)) for case in cases})
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(wanted, pool.map(_our_view, wanted), strict=True))
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:  # its end kills what has not ended in time
+        running = [pool.apply_async(views, one) for one in wanted]
+        return {one: _in_time(result) for one, result in zip(wanted, running, strict=True)}
 
 
-def _our_view(wanted: tuple[str, str]) -> dict[str, str]:
-    command = [sys.executable, "-m", "benchmarks.fidelity", "--view", *wanted]
+def _in_time(result: AsyncResult[dict[str, str]]) -> dict[str, str]:
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_SECONDS_PER_FILE)
-    except subprocess.TimeoutExpired:
+        return result.get(_SECONDS_PER_FILE)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the input is not read
+        print(f"{OURS}: {type(error).__name__}: {str(error)[:300]}", file=sys.stderr)
         return {}
-    return json.loads(done.stdout) if done.returncode == 0 else {}
 
 
 def peer_texts(peer: str, environment: Path, inputs: Iterable[str]) -> dict[str, str]:
@@ -234,11 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", choices=sorted(PEERS), default=list(PEERS), help="only these peers")
     parser.add_argument("--write", action="store_true", help="write the table into docs/fidelity.md")
     parser.add_argument("--faults", nargs="*", default=[], help="print the faults of these, such as waybill or pandoc")
-    parser.add_argument("--view", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    if given.view:
-        print(json.dumps(views(*given.view)))
-        return 0
     cases = list(all_cases())
     with tempfile.TemporaryDirectory() as temporary:
         outcomes = measure(cases, given.peers or Path(temporary), given.only)

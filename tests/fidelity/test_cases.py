@@ -31,6 +31,6 @@ def test_each_input_has_a_case():
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_workbooks_are_such_that_other_readers_open_them():
-    """One made by hand that the standard does not allow would fail the converters that it is compared with."""
+    """A detail that has nothing to do with the case must not fail the converters that it is compared with."""
     for path in INPUTS.glob("*.xlsx"):
         openpyxl.load_workbook(path)

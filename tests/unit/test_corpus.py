@@ -15,6 +15,7 @@ from tests.corpus.generated import FEWEST_WORDS, MOST_WORDS, write_documents
 from tests.corpus.hostile import HOSTILE
 from tests.corpus.hostile_case import Outcome
 from tests.corpus.hostile_folders import HOSTILE_NAMES, hostile_folder, write_hostile_names
+from tests.corpus.many_formats import write_many_formats
 from tests.corpus.sample_questions import SAMPLE_QUESTIONS
 from tools.make_samples import DOCUMENTS
 
@@ -44,6 +45,14 @@ class TestGenerated:
                 assert text.startswith("# ") and "\n## " in text and "\n1. " in text
             else:
                 assert zipfile.ZipFile(path).testzip() is None
+
+
+class TestManyFormats:
+    def test_each_format_has_its_turn_and_the_same_bytes_each_time(self, tmp_path: Path) -> None:
+        first, again = write_many_formats(tmp_path / "a", 15), write_many_formats(tmp_path / "b", 14)
+        assert len({path.suffix for path in first}) == 14
+        assert {path.name: path.read_bytes() for path in first[:14]} == {path.name: path.read_bytes() for path in again}
+        assert set((tmp_path / "a").iterdir()) == set(first)
 
 
 class TestHostile:

@@ -1,0 +1,1 @@
+"""What benchmarks start in processes of their own, with another Python or on another checkout."""
