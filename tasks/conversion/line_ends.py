@@ -25,10 +25,15 @@ _HYPHENATED_FIRST = frozenset(
     """self ex well half quasi cross all vice mid non anti pre post semi pseudo après avant vingt trente quarante
     cinquante soixante peut demi celui celle ceux celles""".split()  # noqa: SIM905
 )
-# Second parts that French writes with a hyphen: pronouns after their verb, "celui-ci", "peut-être", "c'est-à-dire".
+# Second parts that French writes with a hyphen: pronouns after their verb, "celui-ci", "peut-être", "au-dessus".
 _HYPHENATED_SECOND = frozenset(
-    "ci là il elle ils elles on je tu nous vous moi toi lui leur même mêmes être dire".split()  # noqa: SIM905
+    """ci là il elle ils elles on je tu nous vous moi toi lui leur même mêmes être dire dessus dessous delà
+    devant""".split()  # noqa: SIM905
 )
+# Words inside chains of hyphens: "mother-in-law", "state-of-the-art", "sur-le-champ".
+_LINKING = frozenset("in of the to and on by at a sur le la de du des à en y t".split())  # noqa: SIM905
+# Second parts of nouns made of a verb: "follow-up", "check-in".
+_ADVERBS = frozenset({"up", "in", "on", "by"})
 _PREFIXES = _HYPHENATED_FIRST | {"co", "re", "multi", "ultra", "extra", "inter", "micro"}
 _ADDRESS = re.compile(r"://|^www\.|^[\w.-]+\.[a-z]{2,}/|@|[\w-]/[\w-]+/|[\w-]+\.[a-z]{2,}/", re.IGNORECASE)
 _OPENING = "([{<\"'„“‘«»‚‹¿¡*_"
@@ -75,7 +80,10 @@ class LineEnds:
             return "- "
         if _is_kept(left, right):
             return "-"
-        return "" if self._is_one_word(left.rpartition("-")[2], right.partition("-")[0]) else "-"
+        chain, _, last = left.rpartition("-")
+        if chain and last.casefold() in _LINKING:
+            return "-"
+        return "" if self._is_one_word(last, right.partition("-")[0]) else "-"
 
     def _is_suspended(self, left: str, right: str) -> bool:
         if right.casefold() not in _CONJUNCTIONS:
@@ -90,7 +98,7 @@ class LineEnds:
             return False
         if whole in self._words:
             return True
-        both = self._is_word(left) and self._is_word(right)
+        both = self._is_word(left) and (self._is_word(right) or right.casefold() in _ADVERBS)
         if whole in self._known:
             return self._breaks_words or not both
         if both or left.casefold() in _HYPHENATED_FIRST or right.casefold() in _HYPHENATED_SECOND:
