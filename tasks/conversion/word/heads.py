@@ -21,7 +21,7 @@ from tasks.conversion.word.story import Story
 Side = Literal["header", "footer"]
 
 # Between the parts of a head: "Register 8842-K | Page 3 of 7".
-_BETWEEN = re.compile(rf"[{TAB}\n]+|\s+[|–—·•/-]\s+")
+_BETWEEN = re.compile(rf"([{TAB}\n]+|\s+[|–—·•/-]\s+)")
 _PAGE_WORDS = re.compile(
     r"p|pages?|pg|s|seiten?|blatt|páginas?|pagin[ae]|pág|pag|strona|str|sid[ae]n?|sivu|stránka|strana|oldal|страница|стр"
     r"|sayfa|σελίδα|of|de|di|da|von|van|sur|z|od|av|af|from|из|no|nr|第|页|頁|第页|共|共页|页共|ページ|쪽|페이지"
@@ -82,12 +82,11 @@ def _without_page_number(paragraph: Paragraph) -> str:
     text = "".join(run.text for run in paragraph.runs)
     if PAGE_MARK not in text:
         return paragraph.labelled()
+    parts = _BETWEEN.split(text)
     kept: list[str] = []
-    for part in _BETWEEN.split(text):
-        rest = " ".join(part.replace(PAGE_MARK, " ").split())
+    for index in range(0, len(parts), 2):
+        rest = " ".join(parts[index].replace(PAGE_MARK, " ").split())
         words = re.findall(r"[^\W\d_]+", rest.lower())
-        if PAGE_MARK in part and all(_PAGE_WORDS.fullmatch(word) for word in words):
-            continue
-        if rest:
-            kept.append(rest)
-    return inline([Run(text=TAB.join(kept))])
+        if rest and not (PAGE_MARK in parts[index] and all(_PAGE_WORDS.fullmatch(word) for word in words)):
+            kept += [parts[index - 1] if kept else "", rest]
+    return inline([Run(text="".join(kept))])
