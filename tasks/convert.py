@@ -189,6 +189,10 @@ def _read_book_or_markup(path: Path, file_type: FileType, shown: str) -> Reading
         from tasks.conversion.asciidoc.reader import read_asciidoc
 
         return read_asciidoc(path, shown)
+    if file_type.extension == "org":
+        from tasks.conversion.org import read_org
+
+        return read_org(path)
     if file_type.extension == "rst":
         from tasks.conversion.restructured_text import read_restructured_text
 

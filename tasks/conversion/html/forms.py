@@ -19,7 +19,7 @@ def entered(writer: _Writer, element: Element, pieces: list[Piece], style: int) 
     """Add the value of an input, or whether it is ticked."""
     kind = (element.get("type") or "text").lower()
     if kind in ("checkbox", "radio"):
-        pieces += (Piece("[x]" if "checked" in element.attrib else "[ ]", raw=True), Piece(" "))
+        pieces += (Piece(" "), Piece("[x]" if "checked" in element.attrib else "[ ]", raw=True), Piece(" "))
     elif kind not in _NOT_SHOWN:
         _add(pieces, element.get("value") or "", style)
 

@@ -48,7 +48,7 @@ _EPUB_TYPE = "{http://www.idpf.org/2007/ops}type"
 SAFE_PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False}
 _MAYBE_HIDDEN = (
     "//*[@hidden or @aria-hidden='true' or self::dialog[not(@open)]"
-    " or contains(@style, 'none') or contains(@style, 'hid')]"
+    " or contains(translate(@style, 'NOE', 'noe'), 'none') or contains(translate(@style, 'HID', 'hid'), 'hid')]"
 )
 
 
