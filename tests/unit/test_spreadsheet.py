@@ -159,7 +159,7 @@ def test_merged_cells_cover_others(path: Path):
 def test_comments_charts_and_text_boxes(path: Path):
     note = "<office:annotation><dc:creator>Ilse Marn</dc:creator><text:p>per metre</text:p></office:annotation>"
     box = "<draw:frame><draw:text-box><text:p>Draft only</text:p></draw:text-box></draw:frame>"
-    frame = '<draw:frame><draw:object xlink:href="./Object 1"/></draw:frame>'
+    frame = '<draw:frame><draw:object xlink:href="./Object 1"><text:p/></draw:object></draw:frame>'
     values = table(row(text("Year"), text("Riders")) + row(text("2024"), value("float", "7", "7")))
     chart = (
         f"<office:document-content {_NAMES}><office:body><office:chart><chart:chart><chart:title><text:p>"

@@ -12,6 +12,8 @@ from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.reading import clean_text
 
 _MAX_CHART_ROWS = 5_000
+# LibreOffice writes an empty paragraph into references as well.
+_ROOTS = frozenset({"math", "document", "document-content"})
 _CHART = "{urn:oasis:names:tc:opendocument:xmlns:chart:1.0}chart"
 
 
@@ -49,7 +51,7 @@ class Objects:
 
     def _root(self, reference: Element) -> Element | None:
         """Return the root of the object's content: it is inside the reference, or a folder of the package."""
-        inside = next(iter(reference), None)
+        inside = next((child for child in reference if local_name(child) in _ROOTS), None)
         if inside is not None:
             return inside
         folder = attribute(reference, "href").removeprefix("./").rstrip("/")
