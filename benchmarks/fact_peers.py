@@ -147,7 +147,9 @@ def blingfire(language: str, text: str) -> Found | None:
 def _by_paragraph(text: str, split: Any) -> list[list[Any]]:
     """Return the places of sentences; without tables, which have none."""
     found: list[list[Any]] = []
-    for part in re.finditer(r"(?:(?!\n\n)[^|])+", text):
+    for part in re.finditer(r"[^\n]+", text):
+        if part[0].startswith("|"):
+            continue
         quotes = [(quote.strip(), "") for quote in split(part[0].strip("\n")) if quote.strip()]
         found += [[start + part.start(), end + part.start(), value] for start, end, value in _placed(part[0], quotes)]
     return found

@@ -29,6 +29,7 @@ from typing import Any
 from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.passages import Passage
 from tasks.extraction.rules import find_mentions, select_facts
+from tasks.text.sentences import sentence_spans
 
 TEXTS = Path(__file__).with_name("facts")
 PRECISION_BAR = 0.97
@@ -254,7 +255,7 @@ def _judge_mildly(document: Document, kind: str, found: list[list[Any]], score: 
     if kind == "sentence":
         score.labelled += len(document.sentences)
         whole = {(start, end) for start, end in document.sentences}
-        given = {(start, end) for start, end, _ in found if "|" not in document.text[start:end]}
+        given = {(start, end) for start, end, _ in found}
         score.right += len(whole & given)
         score.wrong += len(given - whole)
         return
@@ -269,6 +270,20 @@ def _judge_mildly(document: Document, kind: str, found: list[list[Any]], score: 
             score.right += 1
         else:
             score.wrong += 1
+
+
+def sentences(half: str) -> str:
+    """Return this build's row of the peers' table for sentences: all of them, also those without a mention."""
+    score = Score()
+    for document in documents(half):
+        lines = (line for line in re.finditer(r"[^\n]+", document.text) if line[0][0] != "|")
+        found = [
+            [line.start() + start, line.start() + end, ""]
+            for line in lines
+            for start, end in sentence_spans(line[0], document.language)
+        ]
+        _judge_mildly(document, "sentence", found, score)
+    return f"| this build | sentence | {score} |"
 
 
 def _agrees(kind: str, found: str, label: str) -> bool:
@@ -306,6 +321,8 @@ def main() -> int:
             given = [score for (one, _), score in scores.items() if one == kind]
             wrong, right = sum(score.wrong for score in given), sum(score.right for score in given)
             low |= wrong > (1 - PRECISION_BAR) * (right + wrong)
+    if options.peers:
+        print("", "| library | type | precision / recall |", "| --- | --- | --- |", sentences("*"), sep="\n")
     for name in PEERS if options.peers else ():
         print(*peer(name, "*", options.environments), sep="\n")
     return 1 if low else 0

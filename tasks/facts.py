@@ -11,6 +11,7 @@ its own words, and the document is data to it, not instruction (`tasks.extractio
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -41,6 +42,9 @@ ID_HEX_DIGITS = 32
 MAX_SHOWN_MENTIONS = 20
 # A gazetteer is held in memory by each worker; this many names take about 50 MB.
 MAX_GAZETTEER_NAMES = 100_000
+
+# Signs that Markdown would read as markup are written with a backslash, which belongs to a quote but not to a name.
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 PlacedT = TypeVar("PlacedT", Fact, Found)
 
@@ -176,7 +180,7 @@ def _identity_of(one: Found) -> str:
 
 
 def _entity(kind: str, group: Sequence[Found]) -> dict[str, Any]:
-    spellings = Counter(" ".join(one.quote.split()) for one in group)
+    spellings = Counter(_ESCAPE.sub(r"\1", " ".join(one.quote.split())) for one in group)
     values = [one.mention.value for one in group if one.mention.value]
     return {
         "text": max(spellings, key=lambda spelling: (spellings[spelling], spelling)),

@@ -16,7 +16,7 @@ from tasks.extraction.numbers import BLANK
 # Letters of scripts without spaces between words do not continue a number or a unit.
 LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
-_CARET = re.compile(r"\^\{?([-−]?\d{1,2})\}?\^?")
+_CARET = re.compile(r"\\?\^\{?([-−]?\d{1,2})\}?(?:\\?\^)?")
 
 
 def any_of(words: str) -> str:
@@ -29,7 +29,7 @@ def _alternatives(patterns: str) -> str:
 
 
 # Not "^1^", which is a note.
-_POWER = r"(?:\^\{?(?:[-−]\d|[2-9])\}?\^?(?!\d)|⁻[¹²³⁴]|[²³⁴⁵⁶])"
+_POWER = r"(?:\\?\^\{?(?:[-−]\d|[2-9])\}?(?:\\?\^)?(?!\d)|⁻[¹²³⁴]|[²³⁴⁵⁶])"
 _SYMBOL = any_of(measures.UNIT_SYMBOLS)
 # Products that are written with a blank come first, and "5° C".
 _FACTOR = (
@@ -37,13 +37,13 @@ _FACTOR = (
     rf"|(?:{any_of('m cm mm km dm ft in')})[23](?!\d)|(?:{_SYMBOL}){_POWER}?|in{_POWER})"
 )
 # Apart by a blank only where the power says that it goes on: "m s⁻¹".
-_PRODUCT = rf"{_FACTOR}(?:[·⋅*]{_FACTOR}|{BLANK}(?:{_SYMBOL})(?:⁻[¹²³]|\^[-−]\d\^?))*"
+_PRODUCT = rf"{_FACTOR}(?:(?:[·⋅]|\\?\*){_FACTOR}|{BLANK}(?:{_SYMBOL})(?:⁻[¹²³]|\\?\^[-−]\d(?:\\?\^)?))*"
 # "a" and "d" only below the line: 120 kWh/a, 5 mg/kg/d.
 _BELOW = (
     rf"/(?:\({_PRODUCT}(?:[·⋅* ]?(?:K|s|h|d|a))?\)|{_FACTOR}(?:[·⋅* ]?K(?!\w)|[·⋅*]?(?:s|h|d|a)(?!\w))?|[ad](?!\w)"
     r"|[^\W\d_]{2,20})"
 )
-_ENDS = rf"(?!{LETTER}|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
+_ENDS = rf"(?!{LETTER}|\\[\^~*]|~\d|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
 _COMPOUND = rf"(?:{measures.UNITS_AS_THEY_ARE}|{_PRODUCT}(?:{_BELOW}){{0,3}})"
 _COUNTED = rf"(?i:{_alternatives(measures.COUNTED)})"
 TIME_OR_COUNTED = re.compile(rf"{_COUNTED}|(?i:{_alternatives(measures.TIME_WORDS)})")
@@ -121,7 +121,7 @@ def normal_percent(written: str) -> str:
 def normal_unit(written: str) -> str:
     """Return a unit as it is written, with its powers raised and in one line."""
     unit = _CARET.sub(lambda power: power[1].translate(_RAISED), " ".join(written.split()))
-    return unit.replace("° ", "°")
+    return unit.replace("° ", "°").replace("\\", "")
 
 
 def currency(written: str, shared: frozenset[str]) -> str:

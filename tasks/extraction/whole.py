@@ -17,6 +17,7 @@ from tasks.text.sentences import Span, sentence_spans
 SEAM_CHARACTERS = 600
 _ENDS = re.compile(r"[.!?…:;。！？][\"'”’»)\]*_]*$")
 _BLANK_LINE = re.compile(r"\n[ \t>]*\n")
+_FORMULA = re.compile(r"\s*\$\$.*\$\$\s*", re.S)
 _CONJUNCTION = re.compile(r"(?:and|or|but|und|oder|sowie|et|ou|y|o|e|ed|en|of|i|oraz|lub)\s")
 
 
@@ -55,11 +56,14 @@ def interrupted(text: str, pieces: Sequence[Span]) -> tuple[set[int], set[int]]:
             if _CONJUNCTION.match(content):
                 begin.add(at)
             continue
-        last = text[pieces[at - 1][0] : pieces[at - 1][1]].rstrip() if at else ""
+        before = at - 1
+        while before > 0 and _FORMULA.fullmatch(text, *pieces[before]):
+            before -= 1
+        last = text[slice(*pieces[before])].rstrip() if at else ""
         if at and not last.endswith((",", "!")):  # "Dear all," and a small letter
             begin.add(at)
             if not _ENDS.search(last):
-                end.add(at - 1)
+                end.add(before)
     return begin, end
 
 
