@@ -46,6 +46,8 @@ _CODE = re.compile(
     r"|(?:def|class|if|for|while|elif|with|try|else|except)\b.*:|</?[A-Za-z!?][^>]*>.*|\"[^\"]*\":.*"
     r"|@@ .* @@.*|(?:---|\+\+\+) \S+|at \S+\([^()]*\)|File \".*|[\w.-]+:(?: \S.*)?|- [\w.-]+: .*"
 )
+_CUE = re.compile(r"[\d:.,]{5,12} --> [\d:.,]{5,12}.*")  # of subtitles
+_RULER = re.compile(r"([-=*_~#+])\1{2,}")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _LETTER_BEFORE = re.compile(r"[^\W\d_][,;:'’\")]?\Z")
 
@@ -54,7 +56,7 @@ _SEEN_CHARACTERS = 400
 # In a line of so many words, two blanks between two of them are a slip of the finger.
 _SLIP_WORDS = 8
 _SENTENCE_WORDS = 7
-_BROKEN_LINES, _SHORT_LINE = 3, 60
+_BROKEN_LINES, _SHORT_LINE, _NARROW = 3, 60, 34
 _MAX_JUSTIFIED_GAP = 3
 # Rows of a table may have a heading of one or two lines between them.
 _MAX_BETWEEN = 3
@@ -89,6 +91,8 @@ def parts(passage: Sequence[str]) -> list[Part]:
     if _is_laid_out_throughout(passage):
         return [Part("layout", tuple(passage))]
     laid_out = [_has_columns(line.strip()[:_SEEN_CHARACTERS]) for line in passage]
+    if _RULER.fullmatch(passage[1].strip()[:_SEEN_CHARACTERS]):  # a title, underlined
+        laid_out[:2] = [True, True]
     if any(laid_out) and not _is_justified(passage) and not _is_broken_by_accident(passage, laid_out):
         _spread(passage, laid_out)
     else:
@@ -120,7 +124,9 @@ def _is_broken_by_hand(texts: Sequence[str]) -> bool:
     pairs = list(pairwise(texts))
     had_room = sum(len(line) + 1 + len(following.split(None, 1)[0]) <= width for line, following in pairs)
     goes_on = sum(following[0].islower() for _, following in pairs)
-    return had_room * 2 >= len(pairs) and goes_on * 3 <= len(pairs)
+    # Nobody sets prose in columns that are narrower than this, but for scripts without blanks.
+    is_narrow = width <= _NARROW and any(map(str.islower, "".join(texts)))
+    return (is_narrow or had_room * 2 >= len(pairs)) and goes_on * 3 <= len(pairs)
 
 
 def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
@@ -130,6 +136,11 @@ def _is_laid_out_throughout(passage: Sequence[str]) -> bool:
     if sum(_STAMP.match(text) is not None for text in texts) >= half:
         return True
     if sum(_is_drawing(text) for text in texts) >= half:
+        return True
+    if any(map(_CUE.fullmatch, texts)):
+        return True
+    separators = {text.count(";") for text in texts}
+    if len(texts) >= _BROKEN_LINES and len(separators) == 1 and separators.pop() > 1:
         return True
     if sum(_CODE.fullmatch(text) is not None for text in texts) >= half:
         return True

@@ -70,7 +70,7 @@ def test_text_is_kept_with_plain_line_ends(tmp_path: Path) -> None:
     # NUL bytes would make it binary; here they come through the converter's own door.
     assert clean_text("a\x00b\x1b[1;31mc\x1b]0;title\x07d\x7f\ufeff") == "abcd"
     path.write_bytes(path.read_bytes().replace(b"\0", b""))
-    assert body_of(path) == "Title\n\\=====\n\npage one\n\npage two\n\n\\* star \\_x\\_ \\<b>!"
+    assert body_of(path) == "```text\n  Title\n=====\n```\n\npage one\n\npage two\n\n\\* star \\_x\\_ \\<b>!"
 
 
 def test_markdown_is_kept_as_it_is(tmp_path: Path) -> None:
