@@ -124,7 +124,7 @@ def _is_broken_by_hand(texts: Sequence[str]) -> bool:
     pairs = list(pairwise(texts))
     had_room = sum(len(line) + 1 + len(following.split(None, 1)[0]) <= width for line, following in pairs)
     goes_on = sum(following[0].islower() for _, following in pairs)
-    # Nobody sets prose in columns that are narrower than this, but for scripts without blanks.
+    # Prose is not set in columns narrower than this, but for scripts without blanks.
     is_narrow = width <= _NARROW and any(map(str.islower, "".join(texts)))
     return (is_narrow or had_room * 2 >= len(pairs)) and goes_on * 3 <= len(pairs)
 
