@@ -142,7 +142,7 @@ def _is_pdf(head: bytes) -> bool:
     if at < 0:
         return False
     # Prose about PDF may mention the header; a PDF has it at the very start or holds bytes that no text has.
-    return not head[:at].strip(b"\xef\xbb\xbf \t\r\n\0") or text.text_encoding(head) is None
+    return not head[:at].strip(b"\xef\xbb\xbf \t\r\n\0") or b"\0" in head[:at] or text.text_encoding(head) is None
 
 
 def _is_bmp(head: bytes) -> bool:

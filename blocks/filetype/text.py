@@ -22,6 +22,9 @@ _BOMS: tuple[tuple[bytes, str], ...] = (
 )
 # Control characters that text files hold: tab, line feed, form feed, carriage return, and escape (terminal logs).
 _TEXT_CONTROLS = frozenset(b"\t\n\x0b\x0c\r\x1b\x08")
+_ASCII_TEXT = bytes({*range(32, 127), *b"\t\n\r"})
+_MAX_STRAY_ZEROS = 0.05
+_MIN_READABLE = 0.9
 # Random bytes hold 10 % control characters, text in any 8-bit encoding practically none.
 _MAX_CONTROL_SHARE = 0.01
 _MAX_UTF16_BYTES = 8192
@@ -57,12 +60,24 @@ def text_encoding(head: bytes) -> str | None:
     for mark, codec in _BOMS:
         if head.startswith(mark):
             return codec
-    if b"\0" in head:
+    if b"\0" in head and not _has_stray_zeros(head):
         return _utf16_without_mark(head)
-    controls = sum(head.count(code) for code in range(32) if code not in _TEXT_CONTROLS)
+    controls = sum(head.count(code) for code in range(1, 32) if code not in _TEXT_CONTROLS)
     if controls > len(head) * _MAX_CONTROL_SHARE:
         return None
     return "utf-8"
+
+
+def _has_stray_zeros(head: bytes) -> bool:
+    """Return whether zero bytes are faults of a text, as loggers leave them: few, and nearly all other bytes ASCII.
+
+    Other control characters make it no text.
+    """
+    zeros = head.count(0)
+    readable = len(head) - len(head.translate(None, _ASCII_TEXT))
+    if any(code in head for code in range(1, 32) if code not in _TEXT_CONTROLS):
+        return False
+    return zeros <= len(head) * _MAX_STRAY_ZEROS and readable >= (len(head) - zeros) * _MIN_READABLE
 
 
 def _utf16_without_mark(head: bytes) -> str | None:

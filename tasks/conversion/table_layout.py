@@ -26,6 +26,8 @@ _VALUE_HEADERS = frozenset(
         *("wert", "beschreibung", "inhalt", "angabe", "valeur", "valor", "valore", "waarde", "wartość", "hodnota"),
     }
 )
+# Of the lines above a table one may have as many cells, as amounts with commas have.
+_MOSTLY_NARROW = 0.7
 # Rows that agree, of those below a header: tables have ragged rows and totals.
 _MIN_AGREEING_SHARE = 0.6
 # Rows that are looked at below a header.
@@ -143,29 +145,37 @@ def _is_plain_comment(rows: Sequence[Row], at: int) -> bool:
 
 
 def _ends_what_is_above(rows: Sequence[Row], first: int, at: int, *, typed_at_once: bool) -> bool:
-    header = rows[at]
+    """Return whether the rows from *first* on are text above the header at *at*; *typed_at_once*: values are there."""
+    header, above = rows[at], rows[first:at]
     wide, used = extent(header.cells), filled(header.cells)
     if wide < 2 or used < max(2, wide / 2) or not _fits(rows, at):
         return False
-    above = rows[first:at]
-    separated = any(row.after_blank for row in rows[first + 1 : at + 1])
-    narrower = all(extent(row.cells) < wide or filled(row.cells) * 2 <= used for row in above)
-    if not can_be_header(header.cells):
-        # Titles over a table without names of columns.
+    if not can_be_header(header.cells):  # titles over a table without names of columns
         titles = all(extent(row.cells) == 1 or is_comment(row) for row in above)
         return titles and not typed_at_once and _is_like_the_next(rows, at)
-    typed = _begins_values(rows, at)
-    if typed_at_once:  # a table stands first, or account data that looks like one
-        pairs = all(extent(row.cells) <= 2 for row in above) and len(above) <= _MAX_PAIRS
-        return pairs and wide > 2 and typed and header.after_blank
-    titles = all(extent(row.cells) == 1 or is_comment(row) for row in above)
+    pairs = all(extent(row.cells) <= 2 for row in above) and len(above) <= _MAX_PAIRS
+    if typed_at_once:  # a table, or account data that looks like one
+        return pairs and wide > 2 and header.after_blank
     prose = not any(map(is_spaced, rows[at : at + _ROWS_BELOW]))
+    spoken = [extent(row.cells) == 1 or is_comment(row) or (prose and is_spaced(row)) for row in above]
+    narrow = sum(extent(row.cells) < wide or filled(row.cells) * 2 <= used for row in above)
+    typed = _begins_values(rows, at)
+    if narrow == len(above) and (typed or all(spoken) or not can_be_header(rows[first].cells)):
+        return True
+    if any(row.after_blank for row in rows[first + 1 : at + 1]) and narrow >= _MOSTLY_NARROW * len(above):
+        return narrow == len(above) or header.after_blank
     unlike = all(
-        len(row.cells) != len(header.cells) or extent(row.cells) < wide or (prose and is_spaced(row)) for row in above
+        is_spoken or len(row.cells) != len(header.cells) or extent(row.cells) < wide
+        for row, is_spoken in zip(above, spoken, strict=True)
     )
-    if narrower:
-        return titles or separated or typed
-    return typed and (unlike or header.after_blank)
+    return typed and (unlike or header.after_blank or (pairs and _has_other_values(rows, first, at)))
+
+
+def _has_other_values(rows: Sequence[Row], first: int, at: int) -> bool:
+    """Return whether the second cells above a header are values of other kinds than those below it."""
+    above = {value_kind(row.cells[1]) for row in rows[first:at] if len(row.cells) > 1}
+    below = {value_kind(cells[1]) for cells in _block_below(rows, at) if len(cells) > 1}
+    return not can_be_header(rows[first].cells) and above.isdisjoint(below)
 
 
 def _is_mixed_pairs(rows: Sequence[Row], at: int) -> bool:
