@@ -237,6 +237,13 @@ def test_text_boxes_charts_and_pictures_follow_their_sheet(book: Path):
     assert samples.convert(book).warnings == ("1 image without text",)
 
 
+def test_an_embedded_object_is_counted_once(book: Path):
+    written = '<oleObject shapeId="1025" progId="Word.Document.12"/>'
+    both = f"<m:Choice>{written}</m:Choice><m:Fallback>{written}</m:Fallback>"
+    write(book, f"{LIST}<oleObjects><m:AlternateContent xmlns:m='m'>{both}</m:AlternateContent></oleObjects>")
+    assert samples.convert(book).warnings == ("1 embedded object left out",)
+
+
 def test_what_is_hidden_is_shown_and_counted(book: Path):
     hidden_row = rows(["a", "b"], ["c", "d"]).replace('<row r="2">', '<row r="2" hidden="1">')
     hidden_columns = '<cols><col min="2" max="16384" hidden="1"/></cols>'

@@ -19,7 +19,9 @@ from tasks.conversion.markdown_writer import Position, Run
 from tasks.conversion.number_formats.number_format import number_format
 from tasks.conversion.outlook.storage import CompoundFile
 from tasks.conversion.package import CoreProperties
+from tasks.conversion.presentation.paragraphs import text_block
 from tasks.conversion.reading import Reading
+from tasks.conversion.workbook.binary_objects import DrawnObjects
 from tasks.conversion.workbook.cell_text import linked, plain_cell, runs_cell, struck
 from tasks.conversion.workbook.properties import summary_properties
 from tasks.conversion.workbook.remarks import said
@@ -46,7 +48,7 @@ def read_binary(path: Path, file_type: FileType, shown: str) -> Reading:
         book = _xlrd.open_workbook(
             file_contents=workbook, logfile=nowhere, formatting_info=True, on_demand=True, ragged_rows=True
         )
-        return _Workbook(book).read(summary_properties(about))
+        return _Workbook(book, DrawnObjects(workbook)).read(summary_properties(about))
 
 
 @contextmanager
@@ -67,9 +69,9 @@ def _translated(file_type: FileType, shown: str) -> Generator[None]:
 
 
 class _Workbook:
-    def __init__(self, book: Any) -> None:
-        self._book = book
-        self._budget = Budget()
+    def __init__(self, book: Any, drawn: DrawnObjects) -> None:
+        self._book, self._drawn = book, drawn
+        self._budget = Budget(losses=drawn.lost)
         self._from_1904 = book.datemode == 1
         self._styles: list[CellStyle] = [self._style(xf) for xf in book.xf_list]
         self._shown: dict[tuple[int, float], str] = {}
@@ -81,6 +83,7 @@ class _Workbook:
             sheet = Sheet(name, hidden=source.visibility != 0)
             self._read_cells(source, sheet)
             sheet.merged = [(first + 1, left + 1, last, right) for first, last, left, right in source.merged_cells]
+            sheet.below = [text_block(line) for box in self._drawn.texts[index] for line in box.split("\n") if line]
             text.add(sheet, self._comments(source))
             self._book.unload_sheet(index)
         return text.reading(about, ())

@@ -56,7 +56,7 @@ class Worksheet:
 def read_worksheet(package: Package, member: str, sheet: Sheet, book: Book) -> Worksheet:
     """Read the worksheet *member* into *sheet*. Raises `TooManyCells` and what `Package.parse` raises."""
     reader = _Reader(sheet, book)
-    names = ("c", "row", "col", "mergeCell", "hyperlink", *_HEADS)
+    names = ("c", "row", "col", "mergeCell", "hyperlink", "oleObject", *_HEADS)
     for element in package.iterate(member, *names):
         reader.take(element)
     reader.link(package, member)
@@ -74,6 +74,7 @@ class _Reader:
         self._zeros: list[int] = []
         self._links: list[tuple[Area, Element]] = []
         self._hidden_columns: list[tuple[int, int]] = []
+        self._objects: set[str] = set()
         self._tag = ""
         self._value_tag = ""
 
@@ -97,6 +98,8 @@ class _Reader:
             self._budget.spend()
             if area := area_of(element.get("ref", "")):
                 self._links.append((area, element))
+        elif name == "oleObject":  # written twice, for older programs too
+            self._objects.add(element.get("shapeId", ""))
         elif name == "col":
             self._hide_columns(element)
         elif element.text and element.text not in self.heads:
@@ -215,7 +218,8 @@ class _Reader:
         return self._book.styles[index] if 0 <= index < len(self._book.styles) else GENERAL
 
     def link(self, package: Package, member: str) -> None:
-        """Write the targets of the sheet's links, and count its hidden columns."""
+        """Write the targets of the sheet's links, and count its hidden columns and its objects."""
+        self._budget.losses["object"] += len(self._objects)
         rows = self._sheet.rows
         relations = package.relations(member) if self._links else {}
         for area, element in self._links:
