@@ -40,7 +40,7 @@ _OPENING = "([{<\"'„“‘«»‚‹¿¡*_"
 _CLOSING = ")]}>\"'”’“‘»«,.;:!?›*_"
 _WORD = re.compile(r"[^\W\d_]{2,60}(?:-[^\W\d_]{1,60})*")
 # pdfium marks a hyphen at a line's end by U+FFFE.
-_CUT_WORD = re.compile(r"\S*(?:[-\u00ad\u2010]\r?\n|\ufffe)\S*")
+_CUT_WORD = re.compile(r"\S{0,80}(?:[-\u00ad\u2010]\r?\n|\ufffe)\S{0,80}")
 _SOFT_HYPHEN = "\u00ad"
 _HYPHENS = "-\u2010\u2011"
 

@@ -20,7 +20,7 @@ from tasks.conversion.line_ends import LineEnd
 raw: Any = _raw
 
 # pdfium marks a hyphen at a line's end by U+FFFE and drops the line's end.
-_LINE_END = re.compile(r"(\S*?)(?:([-\u00ad\u2010\u2011–−/._=&?%])\r\n|(\ufffe))(?=([^\s\ufffe]{1,80}))")
+_LINE_END = re.compile(r"(\S{0,80}?)(?:([-\u00ad\u2010\u2011–−/._=&?%])\r\n|(\ufffe))(?=([^\s\ufffe]{1,80}))")
 # Signs of context before and after a place.
 _CONTEXT = 60
 # Ratios to the size of the text before it: what is smaller is raised or lowered if it also stands higher or lower.
