@@ -16,6 +16,9 @@ from tasks.text.scanner import scan_blocks
 
 # A line with more than this share of phrases that the other version lacks says something else.
 _OWN_SHARE = 0.5
+# One more word in the middle of a line ("not") makes three phrases its own, of ten in a line of usual length.
+_OWN_PHRASES = 3
+_OWN_SHARE_OF_PHRASES = 0.25
 # Of two versions with this share of other words, neither is a form of the other.
 _OTHER_SHARE = 0.5
 # Words of a phrase: three in order are hardly ever there by chance.
@@ -28,9 +31,9 @@ _WORD = re.compile(r"[^\W_]+")
 _NUMBER = re.compile(r"\d{2,}")
 # HTML has no number for an item, and no sign for a quotation.
 _MARK = re.compile(r"^[\s>]*(?:(?:[-*+•·]|\d{1,3}\\?[.)])\s+)?")
-# What programs write for links and pictures when they make plain text of HTML.
+# What programs write for links, pictures and signs when they make plain text of HTML.
 _ADDRESS = re.compile(r"(?:https?|mailto|cid|tel):[^\s<>\])]+|\bwww\.[^\s<>\])]+", re.IGNORECASE)
-_PICTURE = re.compile(r"!?\[(?:image|cid|bild|inline image)[^\]\n]{0,200}\]|\[\d{1,3}\]", re.IGNORECASE)
+_PICTURE = re.compile(r"\(c\)|!?\[(?:image|cid|bild|inline image)[^\]\n]{0,200}\]|\[\d{1,3}\]", re.IGNORECASE)
 _NO_TEXT = re.compile(r"<(script|style|title)\b.{0,200000}?</\1\s*>|<!--.{0,100000}?-->", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^<>]{0,20000}>")
 _ALTERNATIVE_TEXT = re.compile(r"\b(?:alt|title)\s*=\s*(?:\"([^\"]{0,500})\"|'([^']{0,500})')", re.IGNORECASE)
@@ -62,7 +65,8 @@ class Wording:
             return own > _OWN_SHARE * len(words)
         phrases = list(_phrases(words, min(len(words), _PHRASE_WORDS)))
         own = sum(phrase not in self.phrases for phrase in phrases)
-        return own > _OWN_SHARE * len(phrases)
+        inserted = own >= _OWN_PHRASES and own > _OWN_SHARE_OF_PHRASES * len(phrases)
+        return inserted or own > _OWN_SHARE * len(phrases)
 
     def lacks_any(self, text: str) -> bool:
         """Return whether a line of *text* says something that is not in this text."""
@@ -133,7 +137,7 @@ def _own_passages(markdown: str, known: Wording) -> Iterator[str]:
 def _words(text: str) -> list[str]:
     if ":" in text or "www." in text:
         text = _ADDRESS.sub(" ", text)
-    if "[" in text:
+    if "[" in text or "(" in text:
         text = _PICTURE.sub(" ", text)
     if not text.isascii():
         text = _INVISIBLE.sub("", text)

@@ -26,6 +26,7 @@ PAGE = """<html><head><style>p { margin: 0 99px }</style></head><body><p>Dear me
         ("https://example.org/a", False),
         ("------", False),
         ("Use the ferry.", True),  # each word is in the page, but not this sentence
+        ("the fare of the ferry rises not to 24 euros on 3 June", True),  # one word more
         ("The fare is 25 euros", True),
         ("the fare of the ferry rises to 25 euros on 3 June.", True),  # another number
         ("margin", True),  # of a style sheet
