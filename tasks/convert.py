@@ -193,6 +193,10 @@ def _read_book_or_markup(path: Path, file_type: FileType, shown: str) -> Reading
         from tasks.conversion.org import read_org
 
         return read_org(path)
+    if file_type.extension in ("dbk", "jats"):
+        from tasks.conversion.xml_article import read_xml_article
+
+        return read_xml_article(path, file_type, shown)
     if file_type.extension == "rst":
         from tasks.conversion.restructured_text import read_restructured_text
 
