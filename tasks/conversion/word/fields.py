@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tasks.conversion.markdown_writer import Run
 from tasks.conversion.symbol_fonts import symbol
 from tasks.conversion.word.auto_numbers import AutoNumbers
+from tasks.conversion.word.equation_fields import equation
 from tasks.conversion.word.names import VAL, Element, W, address, integer, is_on
 
 TICKED, NOT_TICKED = "☒", "☐"
@@ -23,6 +25,8 @@ _COMPUTED = frozenset({"FORMCHECKBOX", "FORMDROPDOWN"})
 _WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 # A ruby text as Word 97 wrote it: EQ \* jc2 \o\ad(\s\up 9(reading),base).
 _RUBY = re.compile(r"\\o\s*\\a[cdlr]?[cdlr]?\s*\(\s*\\s\s*\\up\s*\d+\s*\((.*?)\)\s*[,;](.*)\)", re.DOTALL)
+_MOVED = re.compile(r"([\^_])\{([\w+\-−]{1,8})\}")
+_NOTHING = Run(text="")
 _QUOTATION_MARKS = str.maketrans("“”„", '"""')
 
 
@@ -100,19 +104,21 @@ class Fields:
         if self._is_silent(kind, in_contents):
             self._silent += 1
 
-    def end(self) -> str:
+    def end(self) -> Run:
         """Close the innermost field, and return what it shows in place of a result."""
         if not self.open:
-            return ""
+            return _NOTHING
         closed = self.open.pop()
         kind = closed.kind
         if closed.in_result and self._is_silent(kind, self.in_contents):
             self._silent -= 1
         if not self.shown:
-            return ""
+            return _NOTHING
         if self._in_head and kind in _PAGE_NUMBERS:
-            return PAGE_MARK
-        return computed(closed) or ("" if closed.in_result else self._numbers.number(closed.words))
+            return Run(text=PAGE_MARK)
+        if kind == "EQ" and not closed.in_result:
+            return _equation("".join(closed.code))
+        return Run(text=computed(closed) or ("" if closed.in_result else self._numbers.number(closed.words)))
 
     def close_all(self) -> None:
         """Close every field, at the end of a story or where a field was never ended."""
@@ -141,9 +147,17 @@ def computed(closed: Field) -> str:
         return _symbol(words)
     if kind in ("MACROBUTTON", "GOTOBUTTON"):
         return " ".join(words[2:])
-    if kind == "EQ" and (ruby := _RUBY.search("".join(closed.code))):
-        return f"{ruby[2].strip()} ({ruby[1].strip()})"
     return ""
+
+
+def _equation(code: str) -> Run:
+    """Return the formula of a field EQ; a ruby text as its word and reading, a raised or lowered sign as such."""
+    if ruby := _RUBY.search(code):
+        return Run(text=f"{ruby[2].strip()} ({ruby[1].strip()})")
+    latex = equation(re.sub(r"^\s*EQ\b(?:\s*\\\*\s*\S+)*", "", code, flags=re.IGNORECASE))
+    if moved := _MOVED.fullmatch(latex):
+        return Run(text=moved[2], position="raised" if moved[1] == "^" else "lowered")
+    return Run(text=f"${latex}$" if latex else "", markdown=True)
 
 
 def _is_ticked(form: Element | None) -> bool:

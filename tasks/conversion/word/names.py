@@ -23,8 +23,13 @@ OFFICE = "{urn:schemas-microsoft-com:office:office}"
 
 VAL = f"{W}val"
 
-# Extensions of Microsoft whose elements are read; what needs others is read in its fallback.
-_KNOWN_PREFIXES = re.compile(r"w\d*\w*|wp\w*|a14|a16\w*|c14|c15|c16\w*|cx\d*|m|v|o|r|adec")
+# Extensions of Microsoft whose elements are read; what needs others is read in its fallback, emoji for example.
+_MICROSOFT = "http://schemas.microsoft.com/office/"
+_KNOWN_EXTENSIONS = re.compile(
+    re.escape(_MICROSOFT)
+    + r"(?:word/201[02]/(?:wordml|wordprocessing(?:Shape|Group|Canvas|Drawing))|drawing/(?:2010/main|2007/8/2/chart"
+    r"|2012/chart|20\d\d/(?:\d+/\d+/)?chartex))"
+)
 _OFF = frozenset({"0", "false", "off", "none"})
 _NUMBER = re.compile(r"\s*([-+]?\d{1,9})(?:\.\d*)?\s*")
 
@@ -55,7 +60,8 @@ def chosen(alternatives: Element) -> Iterator[Element]:
     """Yield what stands in the alternative that is read (ECMA-376 part 3, 7.5): once, never both."""
     fallback = alternatives.find(f"{MC}Fallback")
     for choice in alternatives.iterchildren(f"{MC}Choice"):
-        if fallback is None or all(_KNOWN_PREFIXES.fullmatch(prefix) for prefix in choice.get("Requires", "").split()):
+        needed = (choice.nsmap.get(prefix) or "" for prefix in choice.get("Requires", "").split())
+        if fallback is None or all(_KNOWN_EXTENSIONS.fullmatch(name) or _MICROSOFT not in name for name in needed):
             yield from choice
             return
     if fallback is not None:

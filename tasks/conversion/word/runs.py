@@ -201,13 +201,22 @@ class RunReader:
         elif kind == "separate":
             self.fields.separate()
         elif kind == "end":
-            self.add(self.fields.end())
+            self._end_field()
+
+    def _end_field(self) -> None:
+        shown = self.fields.end()
+        if shown.markdown or shown.position:
+            if self.is_shown and shown.text:
+                self._content.runs.append(shown)
+                self._content.only_math = False
+        else:
+            self.add(shown.text)
 
     def _simple_field(self, element: Element) -> None:
         self.fields.begin(element.find(f"{W}fldData"), element.get(f"{W}instr", ""))
         self.fields.separate()
         self.children(element)
-        self.add(self.fields.end())
+        self._end_field()
 
     def _hyperlink(self, element: Element) -> None:
         outer = self._link
