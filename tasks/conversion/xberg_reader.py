@@ -20,10 +20,6 @@ from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"
 
-# It overflows its stack at 600 levels (measured), which kills the process.
-_MAX_DEPTH = 256
-# Elements without text for readers (a drawing would become "SVG Image").
-_NEVER_TEXT = ("script", "style", "noscript", "template", "svg")
 # A reason is one line of xberg. Its readers of text formats quote the text, so their messages are not passed on.
 _MAX_REASON_CHARACTERS = 120
 _FAMILIES_WITH_REASON = frozenset({"pdf", "office", "book", "database", "image"})
@@ -56,7 +52,6 @@ def extract(
     shown: str,
     *,
     data: bytes | None = None,
-    exclude_selectors: Sequence[str] = (),
     page_by_page: bool = False,
 ) -> Reading:
     """Convert the file at *path* (or *data* in its place). *shown* names the document in messages.
@@ -69,7 +64,7 @@ def extract(
         bytes=data,
         mime_type=file_type.media_type,
     )
-    config = _configuration(exclude_selectors, page_by_page)
+    config = _configuration(page_by_page)
     try:
         result = asyncio.run(xberg.extract(source, config))
     except MemoryError:  # for the worker, which reports the memory limit
@@ -87,22 +82,13 @@ def extract(
     return replace(_reading(document, file_type), page_texts=pages)
 
 
-def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xberg.ExtractionConfig:
+def _configuration(page_by_page: bool) -> xberg.ExtractionConfig:
     return xberg.ExtractionConfig(
         output_format="markdown",
         use_cache=False,
         disable_ocr=True,  # otherwise xberg tries to download language data, and the document fails
         enable_quality_processing=False,
         max_archive_depth=0,
-        html_options=xberg.ConversionOptions(
-            extract_metadata=False,  # would add a header of its own, in broken YAML
-            compact_tables=True,
-            inline_data_media="alt_text_only",
-            exclude_selectors=[*_NEVER_TEXT, *exclude_selectors],
-            # Its clean-up would also drop <header> with the page's H1; the selectors say what to leave out.
-            preprocessing=xberg.PreprocessingOptions(remove_navigation=False, remove_forms=False),
-            max_depth=_MAX_DEPTH,
-        ),
         security_limits=xberg.SecurityLimits(
             max_table_cells=_MAX_TABLE_CELLS, max_compression_ratio=_MAX_COMPRESSION_RATIO
         ),
@@ -116,9 +102,8 @@ def _configuration(exclude_selectors: Sequence[str], page_by_page: bool) -> xber
 def _reading(document: xberg.ExtractedDocument, file_type: FileType) -> Reading:
     metadata = document.metadata
     body = clean_text(document.content)
-    if file_type.family != "web":
-        body = _EMBEDDED_IMAGE.sub(_description, body)
-        body = _FOOTNOTE.sub(r"\1 ", _LEADING_RULES.sub("", body))
+    body = _EMBEDDED_IMAGE.sub(_description, body)
+    body = _FOOTNOTE.sub(r"\1 ", _LEADING_RULES.sub("", body))
     return Reading(
         body=body,
         converter=CONVERTER,
