@@ -78,7 +78,7 @@ def test_the_key_of_the_stage_says_whether_text_is_recognised(monkeypatch: pytes
 
 def test_recognition_reaches_for_no_network() -> None:
     program = (
-        "import sys\n"
+        "import os, sys\n"
         "def refuse(event, arguments):\n"
         "    if event in ('socket.connect', 'socket.getaddrinfo', 'socket.sendto'):\n"
         "        raise SystemExit(f'{event} {arguments}')\n"
@@ -86,7 +86,8 @@ def test_recognition_reaches_for_no_network() -> None:
         "from pathlib import Path\n"
         "from tests.fidelity.case import INPUTS\n"
         "from tests.unit.conversion_samples import convert\n"
-        "print(convert(INPUTS / 'scan-notice.gif').content.decode())\n"
+        "print(convert(INPUTS / 'scan-notice.gif').content.decode(), flush=True)\n"
+        "os._exit(0)\n"  # a process that loaded xberg may be aborted at its end
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -94,9 +94,9 @@ def read_image(path: Path, file_type: FileType, shown: str, ocr: Ocr) -> Reading
 
     Raises `InvalidOptions`, `TooLarge`, `UnreadableDocument`.
     """
-    from tasks.conversion.xberg_reader import extract
-
     if file_type.extension in _NOT_READ or not ocr.is_used(shown):
+        from tasks.conversion.xberg_reader import extract
+
         return extract(path, file_type, shown)
     from tasks.conversion.ocr.pictures import page_count, pictures
 
