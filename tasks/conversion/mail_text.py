@@ -49,18 +49,16 @@ _SINGLE_BYTE = re.compile(r"(?:iso-?8859|windows-?125|cp125|latin|(?:us-)?ascii|
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} ([^\n]{1,200})\n(?:[!-`][ -`]{0,61}\n)*?(?:[`\s]?\n)?end$", re.MULTILINE)
 # Text that is signed in the clear (RFC 9580 section 7): a line that begins with a hyphen has "- " in front.
 _CLEAR_SIGNED = "-----BEGIN PGP SIGNED MESSAGE-----"
-_SIGNED = re.compile(
-    rf"^{_CLEAR_SIGNED}\n(?:[A-Za-z-]+: [^\n]*\n)*\n(.*?)"
-    r"^-----BEGIN PGP SIGNATURE-----\n[^-]*^-----END PGP SIGNATURE-----",
-    re.MULTILINE | re.DOTALL,
-)
+_SIGNATURE = "-----BEGIN PGP SIGNATURE-----"
+_SIGNATURE_END = "-----END PGP SIGNATURE-----"
+_ARMOR_HEADERS = re.compile(r"\n(?:[A-Za-z-]+: [^\n]*\n)*\n")
 _INNER_IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\((?:cid|data|mid):[^)\n]{0,2000}\)", re.IGNORECASE)
 _NAME_OF_PICTURE = re.compile(
     r"(?:image|picture|grafik|bild|photo|logo)?[ _-]*\d*|\S+\.(?:png|jpe?g|gif|svg|webp|emf|wmf)", re.IGNORECASE
 )
-_IMAGE_DATA = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?data:", re.IGNORECASE)
-_SHOWN_PART = re.compile(r"<img\b[^>]{0,2000}?\bsrc\s*=\s*[\"']?cid:([^\"'\s>]{1,500})", re.IGNORECASE)
-_ENRICHED_PARAMETER = re.compile(r"<param>.{0,1000}?</param>", re.IGNORECASE | re.DOTALL)
+_IMAGE_DATA = re.compile(r"<img\b[^<>]{0,2000}?\bsrc\s*=\s*[\"']?data:", re.IGNORECASE)
+_SHOWN_PART = re.compile(r"<img\b[^<>]{0,2000}?\bsrc\s*=\s*[\"']?cid:([^\"'\s>]{1,500})", re.IGNORECASE)
+_ENRICHED_PARAMETER = re.compile(r"<param>[^<]{0,1000}</param>", re.IGNORECASE)
 _ENRICHED_COMMAND = re.compile(r"(?<!<)<(?!<)/?[A-Za-z0-9-]{1,60}>")
 _LINE_ENDS_OF_ENRICHED = re.compile(r"\n+")
 
@@ -98,7 +96,7 @@ def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selector
     if files:
         text = _UUENCODED.sub("", text)
     if _CLEAR_SIGNED in text:
-        text = _SIGNED.sub(_without_signature, text)
+        text = _without_signatures(text)
         files.append(("", "application/pgp-signature"))
     return PartText(
         markdown=plain_to_markdown(text, quotes=True).strip("\n"), source=text, files=tuple(files), warnings=warnings
@@ -197,8 +195,20 @@ def _description(image: re.Match[str]) -> str:
     return "" if _NAME_OF_PICTURE.fullmatch(text) else text
 
 
-def _without_signature(signed: re.Match[str]) -> str:
-    return "\n".join(line.removeprefix("- ") for line in signed[1].split("\n"))
+def _without_signatures(text: str) -> str:
+    """Return what was signed in the clear, without the signatures and the hyphens that were put in front of lines."""
+    parts: list[str] = []
+    at = 0
+    while (start := text.find(_CLEAR_SIGNED, at)) >= 0:
+        signature = text.find(_SIGNATURE, start)
+        end = text.find(_SIGNATURE_END, signature) if signature >= 0 else -1
+        headers = _ARMOR_HEADERS.match(text, start + len(_CLEAR_SIGNED))
+        if end < 0 or headers is None or headers.end() > signature:
+            break
+        signed = text[headers.end() : signature].split("\n")
+        parts += [text[at:start], "\n".join(line.removeprefix("- ") for line in signed)]
+        at = end + len(_SIGNATURE_END)
+    return "".join([*parts, text[at:]])
 
 
 def _unenriched(text: str) -> str:

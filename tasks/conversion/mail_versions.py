@@ -34,7 +34,9 @@ _MARK = re.compile(r"^[\s>]*(?:(?:[-*+•·]|\d{1,3}\\?[.)])\s+)?")
 # What programs write for links, pictures and signs when they make plain text of HTML.
 _ADDRESS = re.compile(r"(?:https?|mailto|cid|tel):[^\s<>\])]+|\bwww\.[^\s<>\])]+", re.IGNORECASE)
 _PICTURE = re.compile(r"\(c\)|!?\[(?:image|cid|bild|inline image)[^\]\n]{0,200}\]|\[\d{1,3}\]", re.IGNORECASE)
-_NO_TEXT = re.compile(r"<(script|style|title)\b.{0,200000}?</\1\s*>|<!--.{0,100000}?-->", re.IGNORECASE | re.DOTALL)
+_NO_TEXT = re.compile(r"<(?:(script|style|title)\b|!--)", re.IGNORECASE)
+_ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in ("script", "style", "title")}
+_COMMENT_END = re.compile("-->")
 _TAG = re.compile(r"<[^<>]{0,20000}>")
 _ALTERNATIVE_TEXT = re.compile(r"\b(?:alt|title)\s*=\s*(?:\"([^\"]{0,500})\"|'([^']{0,500})')", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
@@ -89,13 +91,30 @@ def wording_of(text: str) -> Wording:
 def wording_of_page(page: str) -> Wording:
     """Return the wording of HTML, that of elements that are not shown included."""
     descriptions = " ".join(double or single for double, single in _ALTERNATIVE_TEXT.findall(page))
-    text = _NO_TEXT.sub(" ", page)
+    text = _shown(page)
     # A tag inside a word does not end it, one between two cells does; both readings count.
     readings = (_TAG.sub("", text), _TAG.sub(" ", text), descriptions)
     wording = Wording()
     for reading in dict.fromkeys(readings):
         wording |= _wording(_words(html.unescape(reading)))
     return wording
+
+
+def _shown(page: str) -> str:
+    """Return HTML without comments and the elements that are no text, in one pass: what is left open stays."""
+    parts: list[str] = []
+    at, open_names = 0, set[str]()
+    for opening in _NO_TEXT.finditer(page):
+        name = (opening[1] or "").lower()
+        if opening.start() < at or name in open_names:
+            continue
+        ending = (_ENDS[name] if name else _COMMENT_END).search(page, opening.end())
+        if ending is None:
+            open_names.add(name)
+            continue
+        parts.append(page[at : opening.start()])
+        at = ending.end()
+    return " ".join([*parts, page[at:]])
 
 
 def has_words(text: str) -> bool:

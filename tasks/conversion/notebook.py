@@ -33,7 +33,7 @@ _CELL_MAGIC = re.compile(r"\s*%%(bash|sh|html|javascript|js|latex|markdown|perl|
 _HEADER = re.compile(r"\A---[ \t]*\n.*?\n---[ \t]*\Z", re.DOTALL)
 # Kernels that are not called by their language.
 _KERNELS = {"ipython": "python", "ir": "r", "xcpp": "c++", "deno": "typescript", "gophernotes": "go"}
-_IMAGE_DATA = re.compile(r"data:image/[\w.+-]{1,40};base64,[A-Za-z0-9+/=\s%]*")
+_IMAGE_DATA = re.compile(r"data:image/[\w.+-]{1,40};base64,[A-Za-z0-9+/=%]*")
 _ATTACHED = re.compile(r"!\[([^\]\n]{0,500})\]\(attachment:([^)\s]{1,500})[^)\n]{0,500}\)")
 _INLINE_IMAGE = re.compile(r"!\[([^\]\n]{0,500})\]\(data:[^)\n]{0,500}\)")
 _NAME_OF_PICTURE = re.compile(

@@ -49,7 +49,6 @@ _IMAGE = re.compile(r"!\[\]\([^)\n]{0,2000}\)")
 _TABLE = re.compile(r"<table\b", re.IGNORECASE)
 _CHART_KINDS = re.compile(r"application/vnd\.(?:plotly|vega|vegalite|bokehjs|holoviews|dash)")
 _DISPLAY_STYLE = re.compile(r"\A\\displaystyle\s*")
-_LEFT_OF_LINE = re.compile(r"[^\n]*\r(?=[^\n\r])")
 
 
 def text_of(value: object) -> str:
@@ -111,7 +110,8 @@ class Outputs:
 
     def _printed(self, text: str) -> str:
         """Return printed text in a code block, as a terminal leaves it: a line that was overwritten is gone."""
-        text = _LEFT_OF_LINE.sub("", text.replace("\r\n", "\n")) if "\r" in text else text
+        if "\r" in text:
+            text = "\n".join(_last_state(line) for line in text.replace("\r\n", "\n").split("\n"))
         text = clean_text(text).strip("\n")
         if len(text) > _MAX_OUTPUT_CHARACTERS:
             self._cut += 1
@@ -169,6 +169,11 @@ class Outputs:
             self._lost["object"] += 1
         elif page and not _WORD.search(text_of(forms.get("text/plain"))):
             self._lost["chart" if "<script" in page.lower() else "part"] += 1
+
+
+def _last_state(line: str) -> str:
+    """Return what a terminal shows of a line that was written several times from its beginning."""
+    return line.rstrip("\r").rpartition("\r")[2]
 
 
 def _forms(output: Mapping[str, Any]) -> dict[str, Any]:
