@@ -49,7 +49,9 @@ _UNIT_GAP = re.compile(rf"-(?=[^\W\d_]{{2}})|{_GAP}")
 _LETTER_SCALE = re.compile(rf"(?P<scale>{measures.LETTER_SCALE})(?={BLANK})")
 _BELOW_ZERO = re.compile(r" (?:below|unter|sous|sotto|bajo|onder|poniżej)\b")
 _COORDINATE = re.compile(r",?\s{0,2}\d{1,3}[.,]\d+°?\s?[EWO](?![-+−\w])")
-_COMPASS = re.compile(rf"{BLANK}?[NSEWO]\b|\d|{BLANK}?\d+[′'’\"″]")
+_COMPASS = re.compile(
+    rf"{BLANK}?(?:[NSEWO]|[Nn]orth|[Ss]outh|[Ee]ast|[Ww]est|[Nn]ord|Süd|Ost|[Ss]ud|[Oo]uest|[Nn]orte|[Ee]ste|[Oo]este)\b|\d|{BLANK}?\d+[′'’\"″]"
+)
 _MINUTES = re.compile(r"[.,][0-5]\d$")
 _TIME_BEFORE = re.compile(r"(?<!\w)(?:à|vers|dès|jusqu['’]à|avant|après|a las|las|alle|dalle|om) $", re.I)
 _LASTS = re.compile(r"(?:pendant|durant|dure|duré|durée de|en|plus de|moins de) $")
@@ -82,6 +84,13 @@ def amounts(text: str, language: str, shared: frozenset[str] = frozenset()) -> I
                 yield mention
 
 
+def _is_opening(span: Span) -> bool:
+    """Return whether hours are from when to when, and no duration: "8–16 h"."""
+    if span.kind != "to" or span.other is None or span.number.value is None or span.other.value is None:
+        return False
+    return span.other.value <= 24 and span.number.value >= 5 and span.other.value - span.number.value >= 2
+
+
 class _Reader:
     """Reads what stands around a number. `free` is where the text begins that no earlier amount has taken."""
 
@@ -105,7 +114,7 @@ class _Reader:
         if mention is None and before is None:
             mention = self._measure(span)
         if mention is None or mention.start < self.free:
-            return None, number.end
+            return None, span.end if span.kind == "to" else number.end
         self.free = mention.end
         return mention, mention.end
 
@@ -157,7 +166,7 @@ class _Reader:
         if written == "°":
             return not (_COMPASS.match(following) or self._is_ordinal(following))
         if written in ("h", "hr", "hrs", "heures", "horas"):
-            return not self._is_time(number, written, start, following)
+            return not self._is_time(number, written, start, following) and not _is_opening(span)
         if written == "N" and _COORDINATE.match(following):
             return False
         if written == "ha" and self.language in ("es", "it") and number.is_year_like:
@@ -194,6 +203,8 @@ class _Reader:
             return True
         word = _NEXT_WORD.match(following)
         after_year_word = self._is_after_year_word(start)
+        if following.startswith("-"):
+            return False  # the 2019 A-class
         if unit in "AKVWNJ" and (word or following.startswith(".")):
             return unit != "A" and not after_year_word and not (following.startswith(". ") and word)
         return not (unit in "sl" and word and after_year_word)

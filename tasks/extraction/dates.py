@@ -65,7 +65,7 @@ _PREPOSITION = re.compile(
 _VERSION = re.compile(r"(?:version|ver\.|v|release|rev\.?|build|nos?\.|nr\.|n[°º]|#|№|invoice|file)[ \u00a0]?$", re.I)
 _JOIN = re.compile(
     r"(?P<join>,? ?[-–—/] ?|,? (?:and|to|until|till|through|or|und|bis|bis zum|oder|et|au|à|ou|y|al|a|e|o|hasta|en|tot"
-    r"|tot en met|t/m|of|i|do|lub|ed) |, )(?:the |le |el |il |den |dem |de |l['’])?$"
+    r"|tot en met|t/m|of|i|do|lub|ed) | all['’]|, )(?:the |le |el |il |den |dem |de |l['’])?$"
 )
 
 

@@ -31,6 +31,7 @@ from tasks.extraction.units import (
     currency,
     normal_unit,
     scale_at,
+    unit_pattern,
 )
 
 _SCALED = rf"(?:(?P<scale>[TkM]|(?:Mio|Mrd|Mia)\.?{BLANK}?|ml[nd]{BLANK})(?={measures.MAIN_CURRENCIES}))"
@@ -52,6 +53,9 @@ _MINUS_AFTER_ALL = re.compile(rf"[-−](?={BLANK}|\||$|\n)")
 _LETTER_SCALE = re.compile(rf"(?P<scale>{measures.LETTER_SCALE})(?![\w²³^/'’])")
 _PER = re.compile(r"/(?:[^\W\d_]{1,20}[²³]?)(?!\w)")
 _DEBIT = re.compile(rf"{BLANK}?(?:CR|DR|Cr|Dr|[SH](?={BLANK}*(?:\||$|\n)))(?!\w)\.?")
+# In accounts an amount in brackets follows its period: "Q4 ($0.2m)".
+_PERIOD = re.compile(r"(?<!\w)(?:[QHT][1-4]|FY ?\d\d|(?:19|20)\d\d)(?: (?:19|20)\d\d)?:? $")
+_DAY_OR_TIME = re.compile(rf"\.(?:{BLANK}[A-ZÄ]|{BLANK}?\d)|{BLANK}?(?:Uhr|h)\b")
 _ENDS_CELL = re.compile(rf"{BLANK}*\|")
 _ACCOUNT = re.compile(rf"\b(?:{vocabulary.ACCOUNTS})\b", re.I)
 # After these a bracket cannot be an aside: "the result was ($2,400)".
@@ -100,11 +104,12 @@ def _is_own(text: str, end: int, language: str, *, has_other: bool) -> bool:
     other = number_at(text, following.end(), language)
     if has_other or other is None:
         return False
-    # "9 USD 10 EUR", "5 EUR 500 g"; but "2023 EUR 500".
-    return (
-        _AFTER.match(text, other.end) is not None
-        or re.match(rf"{BLANK}?[^\W\d_]", text[other.end : other.end + 2]) is not None
-    )
+    # "9 USD 10 EUR", "5 EUR 500 g"; but "2023 EUR 500", "2024 EUR 6 million".
+    power, place = _scale(text, other.end, language)
+    if _AFTER.match(text, place) is not None:
+        return True
+    blank = re.compile(rf"{BLANK}?").match(text, place)
+    return not power and blank is not None and unit_pattern(language).match(text, blank.end()) is not None
 
 
 def _scale(text: str, end: int, language: str) -> tuple[int, int]:
@@ -200,6 +205,11 @@ class _Amount:
     def _is_amount_of(self, written: str) -> bool:
         """Return whether a currency's name before the number is one: not "Euro 6", "Euro 2024"."""
         number = self.span.number
+        if written == "Fr.":  # "Mo.–Fr. 8–16 Uhr" are days
+            return not _DAY_OR_TIME.match(self.text, self.span.end) and (
+                _NO_CENTS.match(self.text, self.span.end) is not None
+                or (len(number.written) > 2 and not number.is_year_like and not self.span.other)
+            )
         if written.lower() != "euro":
             return True
         return bool(self.power) or not number.is_whole or (len(number.written) > 2 and not number.is_year_like)
@@ -210,7 +220,8 @@ class _Amount:
         is_cell = line.rstrip().endswith("|") and _ENDS_CELL.match(self.text, end + 1)
         if is_cell or _NEEDS_AMOUNT.search(line):
             return start - 1, end + 1, "-", False
-        return start, end, minus, bool(_ACCOUNT.search(line)) or begins_line(self.text, start - 1)
+        competes = _ACCOUNT.search(line) or _PERIOD.search(line) or begins_line(self.text, start - 1)
+        return start, end, minus, bool(competes)
 
     def _made(self, start: int, end: int, sign: str, written: str, power: int, *, competes: bool) -> Mention:
         per = _PER.match(self.text, end)

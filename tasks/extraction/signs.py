@@ -42,7 +42,7 @@ _SHARE = re.compile(
     r"|due|tre|één|een|twee|drie|jeden|jedna|dwa)) (?:in|out of|of|von|sur|de cada|su|op(?: de)?|na|z)(?: every)? $",
     re.I,
 )
-_ALTERNATIVE = re.compile(r"\d (or|oder|ou|of|lub|and/or) $", re.I)
+_ALTERNATIVE = re.compile(r"\d (or|oder|ou|of|lub|and/or|to|bis|à|tot|do) $", re.I)
 _FACTOR = re.compile(rf"(?:\d{BLANK}:{BLANK}|(?:\w{BLANK}?[x×/]|\w\\?\*|\d{BLANK}\\?\*){BLANK}?)$")
 _NUMBER = re.compile(rf"\d{BLANK}$")
 _WORD = re.compile(r"([^\W\d_]+)[ \u00a0]$")

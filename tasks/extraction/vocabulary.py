@@ -15,7 +15,7 @@ LABELS = (
     r"|capítulo|capitolo|hoofdstuk|sec\.|sections?|clauses?|fig\.?|figures?|abb\.?|abbildung|tab\.|tables?|tabelle|eq\."
     r"|pp?\.|pgs?\.|pag\.|pág\.|s\.|seite|page|página|pagina|blz\.?|str\.|vol\.|ver\.|versions?|versión|versione|versie"
     r"|wersja|release|rev\.|rn\.|rz\.|anm\.|app\.|annexe?|appendix|anhang|anlage|ust\.?|lid|al\.|bd\.|tel\.?|fax|iban|isbn"
-    r"|issn|port|python|windows|model|modell|modello|modelo|serial|room|raum|zimmer|salle|sala|zaal|gate|platform|flight"
+    r"|issn|port|python|windows|model|modell|modello|modelo|serial|room|raum|zimmer|salle|sala|zaal|gate|platform|flight|seat|row|exhibit"
     r"|invoice|rechnung|facture|fattura|factura|factuur)|No|Nos|DIN|ISO|EN|IEC|NF|UNE|UNI|NEN|PHP|PO"
 )
 # What counts cars and pages: between it and two groups of digits ("car 31 520 kg") nothing is sure.

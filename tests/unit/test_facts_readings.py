@@ -47,6 +47,9 @@ def sentences(text: str, language: str) -> list[str]:
         ("€5–€10", ["€5 = 5 EUR", "€10 = 10 EUR"]),
         ("$5 or C$6", ["$5 = ", "C$6 = 6 CAD"]),
         ("9 USD 10 EUR", ["9 USD = 9 USD", "10 EUR = 10 EUR"]),
+        ("Q3 $(0.3)m, Q4 ($0.2m)", ["$(0.3)m = -300000 USD", "$0.2m = "]),
+        ("budget 2024 EUR 6 million", ["EUR 6 million = 6000000 EUR"]),
+        ("Fr. 20.–, Mo.–Fr. 8–16 Uhr", ["Fr. 20.– = 20 CHF"]),
         ("in 2023 EUR 500", ["EUR 500 = 500 EUR"]),
         ("TEUR 500, k€ 20, 5 Md€", ["TEUR 500 = 500000 EUR", "k€ 20 = 20000 EUR"]),
         ("Euro 6 diesel at Euro 2024", []),
@@ -110,6 +113,7 @@ def test_quantities_are_whole(text: str, found: list[str]) -> None:
             "5/6 days",
         ),
         *("+44 20 7946 0958 m", "1911^2^ m", "5 h 30 min", "in 1954 K. Quill", "5 pounds"),
+        *("the 2019 A-class", "8–16 h", "5° North", "from 9 to 5 h"),
     ],
 )
 def test_parts_of_something_else_are_no_amounts(text: str) -> None:
