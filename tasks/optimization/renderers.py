@@ -21,7 +21,9 @@ from tasks.optimization.segments import MAX_NESTING
 FORMATTER = f"mdformat {mdformat.__version__}"
 
 # The formatter would make one blank of several, and of a tab. Control characters pass it, and no text here has any.
+# Before them is one blank, by which the formatter knows the marks of items and headings that it has to escape.
 _RUN_OF_BLANKS = re.compile(r" {2,}|[ \t]*\t[ \t]*")
+_RUN = " \x03"
 _BLANKS = str.maketrans({" ": "\x01", "\t": "\x02"})
 _SHOWN_BLANKS = str.maketrans({"\x01": " ", "\x02": "\t"})
 
@@ -74,18 +76,18 @@ def _text(node: RenderTreeNode, context: RenderContext) -> str:
     """Render text with every blank that it has, once `with_blanks` is applied to the result."""
     token = node.token
     if token is not None:  # only the root has none
-        token.content = _RUN_OF_BLANKS.sub(lambda run: run[0].translate(_BLANKS), token.content)
+        token.content = _RUN_OF_BLANKS.sub(lambda run: _RUN + run[0].translate(_BLANKS), token.content)
     return DEFAULT_RENDERERS["text"](node, context)
 
 
 def hides_blanks(text: str) -> bool:
     """Return whether *text* has the signs that stand for blanks while it is rendered: it cannot be formatted then."""
-    return "\x01" in text or "\x02" in text
+    return any(sign in text for sign in "\x01\x02\x03")
 
 
 def with_blanks(rendered: str) -> str:
     """Return a rendered text with its blanks as they were."""
-    return rendered.translate(_SHOWN_BLANKS)
+    return rendered.replace(_RUN, "").translate(_SHOWN_BLANKS)
 
 
 class _OwnRenderers:

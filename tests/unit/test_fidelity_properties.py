@@ -14,9 +14,12 @@ from markdown_it import MarkdownIt
 
 from tasks.chunk import CHUNK
 from tasks.contract import SOURCE, DocumentInfo, Services, StageInput
+from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.convert import CONVERT
 from tasks.facts import FACTS
+from tasks.optimization.formatting import format_markdown
 from tasks.optimize import OPTIMIZE
+from tasks.text.formulas import DOLLAR_FORMULA
 from tests.unit.test_plain_markdown import lines_of, lines_read
 
 _FEW = settings(max_examples=60)
@@ -69,7 +72,8 @@ def _stages(name: str, content: bytes) -> tuple[dict[str, str], list[str]]:
         files = {SOURCE: source}
         options: dict[str, dict[str, Any]] = {CHUNK.name: {"embeddings": False, "max_tokens": 40, "min_tokens": 5}}
         options[FACTS.name] = {"method": "extractive"}
-        for stage in (CONVERT, OPTIMIZE, CHUNK, FACTS):
+        stages: list[Any] = [CONVERT, OPTIMIZE, CHUNK, FACTS]
+        for stage in stages:
             made: Any = stage.run(
                 StageInput(document=document, files=dict(files), services=Services(home=Path(folder))),
                 stage.options(**options.get(stage.name, {})),
@@ -116,3 +120,13 @@ def test_a_markdown_document_keeps_every_word_sign_and_line(text: str) -> None:
 
 def _shown(html: str) -> str:
     return re.sub(r"\n+", "\n", html)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(["", "", "> ", "> > "]), _INDENTS, _LINES), max_size=10))
+def test_plain_text_of_mails_is_not_changed_by_formatting(lines: list[tuple[str, str, str]]) -> None:
+    markdown = plain_to_markdown("\n".join(map("".join, lines)), quotes=True)
+    formatted = format_markdown(markdown)
+    assert lines_read(formatted.text) == lines_read(markdown)
+    assert DOLLAR_FORMULA.findall(formatted.text) == DOLLAR_FORMULA.findall(markdown)
+    assert formatted.kept_for_proof == 0
