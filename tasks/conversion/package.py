@@ -77,8 +77,8 @@ class CoreProperties:
 class Package:
     """An open package. Use it as a context manager; what is damaged inside raises `UnreadableDocument` there too."""
 
-    def __init__(self, path: Path, file_type: FileType, shown: str) -> None:
-        self._path = path
+    def __init__(self, source: Path | IO[bytes], file_type: FileType, shown: str) -> None:
+        self._source = source
         self._label = file_type.label
         self._shown = shown
         self._left = MAX_UNPACKED_BYTES
@@ -86,7 +86,7 @@ class Package:
 
     def __enter__(self) -> Package:
         with self._translated():
-            self._zip = zipfile.ZipFile(self._path)
+            self._zip = zipfile.ZipFile(self._source)
         # Part names are compared without case, and some writers begin them with a slash.
         self._names = {_normal(name): name for name in self._zip.namelist()}
         return self
@@ -189,6 +189,11 @@ class Package:
             created=root.findtext(f"{_DUBLIN_CORE_TERMS}created"),
             language=root.findtext(f"{_DUBLIN_CORE}language"),
         )
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """How much was unpacked so far."""
+        return MAX_UNPACKED_BYTES - self._left
 
     def count(self, size_bytes: int) -> None:
         """Count what was unpacked. Raises `TooLarge` beyond the limit of all parts together."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from blocks.errors import UnreadableDocument
+from blocks.errors import TooLarge, UnreadableDocument
 from blocks.filetype import TYPES
+from tasks.conversion import package as package_module
 from tasks.conversion.reading import Reading
 from tasks.conversion.word.reader import read_word
 from tests.corpus.word_package import W, in_list, levels, paragraph, root, write_word
@@ -116,3 +117,18 @@ def test_numbers_that_markdown_would_change_are_text(tmp_path: Path) -> None:
 def test_a_document_of_many_pages_takes_time_in_proportion(tmp_path: Path) -> None:
     body = body_of(tmp_path, "".join(in_list(f"clause {n}") for n in range(3_000)), numbering=levels("decimal %1."))
     assert body.endswith("3000. clause 2999") and body.count("\n") == 2_999
+
+
+def test_documents_inside_count_against_the_limit_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = write_word(tmp_path / "inner.docx", paragraph("x" * 40_000))
+    outer = write_word(tmp_path / "outer.docx", '<w:altChunk r:id="aFChunk"/>' * 5, {"aFChunk": ""})
+    with zipfile.ZipFile(outer, "a") as archive:
+        archive.writestr("word/inside.docx", inner.read_bytes())
+    renamed = tmp_path / "renamed.docx"
+    with zipfile.ZipFile(outer) as source, zipfile.ZipFile(renamed, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b"aFChunk.xml", b"inside.docx"))
+    assert read(renamed).body.count("x" * 40_000) == 5
+    monkeypatch.setattr(package_module, "MAX_UNPACKED_BYTES", 100_000)
+    with pytest.raises(TooLarge):
+        read(renamed)

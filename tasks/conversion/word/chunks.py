@@ -11,7 +11,7 @@ import email
 import email.policy
 from collections.abc import Callable
 
-from blocks.errors import UnreadableDocument, WaybillError
+from blocks.errors import TooLarge, UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
 from tasks.conversion.plain_markdown import plain_to_markdown
 from tasks.conversion.word.document import Document
@@ -21,7 +21,8 @@ from tasks.conversion.word.names import Element, R
 def read_chunk(document: Document, part: str, element: Element) -> str:
     """Return the Markdown of the document that *element* includes; what cannot be read counts as lost."""
     target = document.target(part, element.get(f"{R}id", ""))
-    read = _READERS.get(target.rpartition(".")[2].lower()) or document.read_inner.get(target.rpartition(".")[2].lower())
+    ending = target.rpartition(".")[2].lower()
+    read = _READERS.get(ending) or document.read_inner.get(ending)
     if read is None:
         document.lost["object"] += 1
         return ""
@@ -29,6 +30,8 @@ def read_chunk(document: Document, part: str, element: Element) -> str:
         return read(document.package.read(target))
     except (UnreadableDocument, LookupError, ValueError):  # the last two of a web archive's encodings
         document.lose_part(target)
+    except TooLarge:
+        raise
     except WaybillError:
         document.lost["object"] += 1
     return ""

@@ -24,15 +24,10 @@ _MAIN = "word/document.xml"
 class Document:
     """A Word document that is being read. `lost` counts what cannot be carried over, by kind of loss."""
 
-    def __init__(
-        self,
-        package: Package,
-        lost: Counter[str] | None = None,
-        read_inner: Mapping[str, Callable[[bytes], str]] | None = None,
-    ) -> None:
+    def __init__(self, package: Package, lost: Counter[str] | None = None) -> None:
         self.package = package
         # Returns the Markdown of a document inside, by the ending of its name.
-        self.read_inner = read_inner or {}
+        self.read_inner: Mapping[str, Callable[[bytes], str]] = {}
         self.lost: Counter[str] = Counter() if lost is None else lost
         self.notes = Notes()
         # Notes that have a mark of their own in place of a number: their text begins with it.

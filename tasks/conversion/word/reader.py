@@ -6,8 +6,8 @@ that part alone. Documents before 2007 (`doc`) are not read here.
 
 from __future__ import annotations
 
-import tempfile
-from collections import Counter
+import re
+from io import BytesIO
 from pathlib import Path
 
 from blocks.errors import UnreadableDocument
@@ -25,24 +25,15 @@ from tasks.losses import losses
 CONVERTER = "waybill-word 1"
 # Documents in documents in documents: programs that put several together make one level.
 _MAX_DEPTH = 2
+_NOTE_LABEL = re.compile(r"(?<!\\)\[\^(?=\w)")
 
 
 def read_word(path: Path, file_type: FileType, shown: str) -> Reading:
     """Return the document. Raises `UnreadableDocument`, `TooLarge`, `EncryptedDocument`."""
-    return _read(path, file_type, shown, Counter(), depth=0)
-
-
-def _read(path: Path, file_type: FileType, shown: str, lost: Counter[str], *, depth: int) -> Reading:
-    def inner(data: bytes) -> str:
-        """Return the Markdown of a document that stands inside of this one."""
-        with tempfile.TemporaryDirectory() as folder:
-            inside = Path(folder) / "inside.docx"
-            inside.write_bytes(data)
-            return _read(inside, file_type, shown, lost, depth=depth + 1).body
-
     with Package(path, file_type, shown) as package:
         package.check_size()
-        document = Document(package, lost, {"docx": inner} if depth < _MAX_DEPTH else {})
+        document = Document(package)
+        document.read_inner = {"docx": _Inner(document, file_type, shown, depth=1)}
         root = package.parse(document.main)
         body = _body(document, root)
         about = _about(document)
@@ -56,6 +47,29 @@ def _read(path: Path, file_type: FileType, shown: str, lost: Counter[str], *, de
             pages=_pages(document),
             warnings=losses(document.lost),
         )
+
+
+class _Inner:
+    """Reads the documents that stand inside of another one, whose losses and whose limit of size are theirs too."""
+
+    def __init__(self, outer: Document, file_type: FileType, shown: str, *, depth: int) -> None:
+        self._outer = outer
+        self._file_type = file_type
+        self._shown = shown
+        self._depth = depth
+        self._count = 0
+
+    def __call__(self, data: bytes) -> str:
+        """Return the Markdown of a document; its notes have labels of their own."""
+        self._count += 1
+        with Package(BytesIO(data), self._file_type, self._shown) as package:
+            package.check_size()
+            document = Document(package, self._outer.lost)
+            if self._depth < _MAX_DEPTH:
+                document.read_inner = {"docx": _Inner(document, self._file_type, self._shown, depth=self._depth + 1)}
+            body = _body(document, package.parse(document.main))
+            self._outer.package.count(package.unpacked_bytes)
+        return _NOTE_LABEL.sub(f"[^d{self._count}-", body)
 
 
 def _body(document: Document, root: Element) -> str:
