@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import openpyxl
 import pytest
 
+from tasks.losses import counted
 from tests.fidelity.case import INPUTS, Case, all_cases, view
 
 CASES = list(all_cases())
@@ -34,3 +37,10 @@ def test_workbooks_are_such_that_other_readers_open_them():
     """A detail that has nothing to do with the case must not fail the converters that it is compared with."""
     for path in INPUTS.glob("*.xlsx"):
         openpyxl.load_workbook(path)
+
+
+def test_each_warning_that_begins_with_a_number_counts_things():
+    """Only then do those of many documents add up."""
+    for case in CASES:
+        for warning in view(replace(case, look_in="warnings")).split("\n"):
+            assert not warning[:1].isdigit() or not counted([warning])[1], f"{case.input}: {warning}"
