@@ -50,7 +50,14 @@ _STYLES = {
     "sub": LOWERED,
 }
 _CODE = frozenset({"code", "kbd", "samp", "tt"})
-_RAISED_STYLE = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
+# Styles of the element itself, as editors and programs that export write them.
+_INLINE_STYLES = (
+    (re.compile(r"vertical-align\s*:\s*super\b", re.IGNORECASE), RAISED),
+    (re.compile(r"vertical-align\s*:\s*sub\b", re.IGNORECASE), LOWERED),
+    (re.compile(r"font-weight\s*:\s*(?:bold|[6-9]00)\b", re.IGNORECASE), BOLD),
+    (re.compile(r"font-style\s*:\s*italic\b", re.IGNORECASE), ITALIC),
+    (re.compile(r"text-decoration(?:-line)?\s*:[^;]*\bline-through\b", re.IGNORECASE), STRUCK),
+)
 # A formula that is all of its paragraph.
 _ALONE = re.compile(r"\$[^$]+\$")
 # Raised and lowered text is one word; a longer one is a matter of layout.
@@ -139,8 +146,8 @@ class Writer:
             self.content(element, pieces, style | _STYLES[tag])
         elif tag in _CODE:
             self._code(element, pieces, style)
-        elif tag in ("span", "font") and (raised := _RAISED_STYLE.search(element.get("style") or "")):
-            self.content(element, pieces, style | (RAISED if raised[1].lower() == "super" else LOWERED))
+        elif tag in ("span", "font") and (named := element.get("style")):
+            self.content(element, pieces, style | _style_of(named))
         else:
             self.content(element, pieces, style)
 
@@ -324,6 +331,10 @@ class Writer:
         "svg": media.drawing,
         **dict.fromkeys(("iframe", "video", "audio", "canvas", "object", "embed"), media.embedded),
     }
+
+
+def _style_of(named: str) -> int:
+    return sum(style for pattern, style in _INLINE_STYLES if pattern.search(named))
 
 
 def only_child(element: Element, tag: str) -> Element | None:
