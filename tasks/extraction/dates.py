@@ -26,7 +26,8 @@ BEFORE_CHARACTERS = 12
 LAST_OF_THIS_CENTURY, FIRST_OF_LAST_CENTURY = 39, 60
 
 _OF = r"(?:of (?:the year )?|de |del |d['’])?"
-_TAIL = r"(?:st|nd|rd|th|ste|de|er|re|e|\.?[ºª°]|\.)?"
+# A full stop after a number is escaped where it would begin a list.
+_TAIL = r"(?:st|nd|rd|th|ste|de|er|re|e|\.?[ºª°]|\\?\.)?"
 _DAY = r"(?P<day>\d{1,2})"
 _SHORT_YEAR = r"['’](?P<short>\d\d)(?!\d)"
 _FREE = r"(?<![\w./-])(?<!\d:)"  # where a date may begin
@@ -39,7 +40,7 @@ _YEAR_FIRST = re.compile(
     rf"{_FREE}(?P<year>1[5-9]\d\d|20\d\d)(?P<mark>[./]) ?(?P<month>\d\d?)(?P=mark) ?(?P<day>\d\d?){_CLOSED}"
 )
 _NUMERIC = re.compile(
-    r"(?<![\w./])(?<![^\W\d_]-)(?:(?<!\d-)|(?<=\d{4}-))(?P<a>\d{1,2})(?P<mark>[./-]|\. )(?P<b>\d{1,2})(?P=mark)"
+    r"(?<![\w./])(?<![^\W\d_]-)(?:(?<!\d-)|(?<=\d{4}-))(?P<a>\d{1,2})\\?(?P<mark>[./-]|\. )(?P<b>\d{1,2})(?P=mark)"
     r"(?P<year>\d{4})(?![\w/]|\.\d|-\d{1,3}(?!\d|[./-]))"
 )
 _SHORT = re.compile(r"(?<![\w./-])(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<short>\d\d)(?![\w/-]|\.\d)")
@@ -57,7 +58,7 @@ _QUARTER = re.compile(
     re.I,
 )
 # A day that the month does not have: "31 June 2024" is not June 2024.
-_DAY_BEFORE = re.compile(r"(?<![\d.,])\d{1,2}(?:st|nd|rd|th|\.)? (?:of )?$")
+_DAY_BEFORE = re.compile(r"(?<![\d.,])\d{1,2}(?:st|nd|rd|th|\\?\.)? (?:of )?$")
 # A month in figures is one after a preposition; elsewhere 12/2024 is the number of a letter or a decision.
 _PREPOSITION = re.compile(
     r"(?<!\w)(?:on|in|since|from|until|by|ab|seit|bis|im|vom|dal|nel|en|desde|depuis|dès|sinds|vanaf|od|do|w) $"

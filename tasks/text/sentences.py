@@ -86,7 +86,7 @@ def _ends_sentence(text: str, gap: re.Match[str], start: int, language: str) -> 
     if after[0] in "&,;:)%/–—=+":
         return False
     words = text[max(start, gap.start() - LEFT_CHARACTERS) : gap.start()].split()
-    if not words or not (word := words[-1].lstrip(_OPENING)):
+    if not words or not (word := words[-1].lstrip(_OPENING).rstrip("\\")):  # "12\\. März" at the beginning of a line
         return True
     return _closes(word, words[-2] if len(words) > 1 else "", after, following, language)
 

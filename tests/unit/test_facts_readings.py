@@ -155,6 +155,11 @@ def test_parts_of_something_else_are_no_amounts(text: str) -> None:
             ["3./4. Mai 2024 = 2024-05-03/2024-05-04", "12.–14.03.2024 = 2024-03-12/2024-03-14"],
         ),
         ("de", "die 1990er Jahre, nach 1200 Zyklen, 1 Billion Euro", ["1 Billion Euro = 1000000000000 EUR"]),
+        (
+            "de",
+            "am\n12\\. März 2024 und am 3\\. und 4. Mai 2024",
+            ["12\\. März 2024 = 2024-03-12", "3\\. = 2024-05-03", "4. Mai 2024 = 2024-05-04"],
+        ),
         ("de", "II. Quartal 2024, 12.03.24", ["II. Quartal 2024 = 2024-Q2", "12.03.24 = 2024-03-12"]),
         ("it", "1° gennaio 2024, nel 1998 venne, 3° piano", ["1° gennaio 2024 = 2024-01-01", "1998 = 1998"]),
         (
@@ -175,6 +180,7 @@ def test_dates_are_read_in_their_usual_spellings(language: str, text: str, found
         ("en", ["Orme et al. [2004] saw it.", "Brenner Inc. USA grew.", "It was 5 p.m.", "The hall was full."]),
         ("en", ["See App. B and Fig. 3.", "It held 10^3^ N.", "J. R. Holt left.[^1]", "The rest stayed."]),
         ("de", ["Die 1. und 2. Klasse sind voll.", "Siehe Abs. 3.", "Es ist z. B. kalt.", "Am 12. 3. 2024 war es."]),
+        ("de", ["Er kam am\n12\\. März 2024 an.", "Das war\n2019\\.", "Dann kam sie."]),
         ("de", ["Er zahlte 5 Mio. Euro.", "Raum 12.", "Die Fahrt."]),
         ("es", ["El Sr. Vega y la Sra. Brac.", "Luego vino."]),
         ("fr", ["Le Dr. Holt, cf. p. 12.", "L'art. 4.2 dit."]),
