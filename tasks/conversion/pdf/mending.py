@@ -6,7 +6,8 @@ Every mend needs its place in the Markdown; what is not found there is left as t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from tasks.conversion.line_ends import LineEnd, LineEnds, english_words, words_of
 from tasks.conversion.markdown_writer import Notes, Run, escape, inline
@@ -16,6 +17,8 @@ from tasks.conversion.pdf.placement import Condensed, Edits, condense
 
 # What does not count in the piece at a joint: white space, escapes, and the sign that the line ended with.
 _AT_JOINT = re.compile(r"[\s\\\-\u00ad\u2010\u2011\ufffe–−/._=&?%]+")
+_PAGE_END, _FIRST_WORD = re.compile(r"(\S{0,60}?)([-\u00ad\u2010\ufffe])\s*\Z"), re.compile(r"\s*([^\s\ufffe]{1,80})")
+_PAGE_CONTEXT = 80
 _MARKS = re.compile(r"([*_]{1,3})\Z")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"[^\w\r\n]*\Z"), re.compile(r"[^\w\r\n]*")
 _SPACE_OR_ESCAPE = re.compile(r"[\s\\]+")
@@ -69,19 +72,37 @@ def end_of_page(condensed: Condensed, pages: Sequence[PageSigns], number: int) -
 
 
 def _with_line_ends(markdown: str, pages: Sequence[PageSigns]) -> str:
-    ends = [one for page in pages for one in page.ends]
+    inside = [one for page in pages for one in page.ends]
+    between = list(_page_ends(pages))
+    ends = [*inside, *between]
     if not ends:
         return markdown
-    words = frozenset[str]().union(*(words_of(page.text) for page in pages))
+    words = words_of("\r\n".join(page.text for page in pages))
     rules = LineEnds((end for end, _ in ends), words, english_words())
     condensed, edits = Condensed(markdown), Edits(markdown)
-    for end, place in ends:
+    for end, place in inside:
         joint = rules.joint(end)
         if joint is not None:
             _join(condensed, edits, end, place, joint)
             _part(condensed, edits, place.before[: len(place.before) - len(end.left)], end.left + place.after)
             _part(condensed, edits, place.before + end.right, place.after[len(end.right) :])
+    for end, place in between:
+        joint = rules.joint(end)
+        if joint is not None:
+            _join(condensed, edits, end, place, joint, across_pages=True)
     return edits.result()
+
+
+def _page_ends(pages: Sequence[PageSigns]) -> Iterator[tuple[LineEnd, Place]]:
+    """Yield the hyphens that pages end with, where the next page goes on at once: neither has a foot or a head."""
+    for page, after in pairwise(pages):
+        found = _PAGE_END.search(page.text[-_PAGE_CONTEXT:])
+        first = _FIRST_WORD.match(after.text)
+        if found and first:
+            yield (
+                LineEnd(found[1], first[1], "-" if found[2] == "\ufffe" else found[2]),
+                Place(page.text[-_PAGE_CONTEXT:][: found.end(1)], after.text[first.start(1) : _PAGE_CONTEXT]),
+            )
 
 
 def _part(condensed: Condensed, edits: Edits, before: str, after: str) -> None:
@@ -92,7 +113,9 @@ def _part(condensed: Condensed, edits: Edits, before: str, after: str) -> None:
             edits.replace(*piece, " ")
 
 
-def _join(condensed: Condensed, edits: Edits, end: LineEnd, place: Place, joint: str) -> None:
+def _join(
+    condensed: Condensed, edits: Edits, end: LineEnd, place: Place, joint: str, *, across_pages: bool = False
+) -> None:
     piece = condensed.between(place.before, place.after)
     if piece is None and not end.left:
         piece = _after_doubled_letter(condensed, edits, place)
@@ -102,7 +125,9 @@ def _join(condensed: Condensed, edits: Edits, end: LineEnd, place: Place, joint:
     marks = _MARKS.search(text)
     emphasis = marks[1] if marks else ""
     before, after = _signs(_SIGNS_BEFORE, place.before), _signs(_SIGNS_AFTER, place.after)
-    if "\n\n" in text or _AT_JOINT.sub("", text.removesuffix(emphasis)) != _AT_JOINT.sub("", before + after):
+    if ("\n\n" in text and not across_pages) or _AT_JOINT.sub("", text.removesuffix(emphasis)) != _AT_JOINT.sub(
+        "", before + after
+    ):
         return
     joined = before + (joint.lstrip() if before.endswith(" ") else joint) + after
     edits.replace(*piece, escape(joined) + emphasis)
