@@ -40,6 +40,7 @@ _KINDS = ("1", "a", "i", "A")
 _LABEL_OPTION = re.compile(r"(?:label\s*=\s*)?(\{?[^,{}=]*?)\\?(arabic|alph|Alph|roman|Roman)\*([^,{}]*)\}?")
 _SHORT_LABEL = re.compile(r"([^\w]*)([1aAiI])([^\w]*)\Z")
 _NUMERALS = {"arabic": "1", "alph": "a", "Alph": "A", "roman": "i", "Roman": "I"}
+_LABEL = re.compile(r"\\label\s*\{([^{}]*)\}\s*")
 _START = re.compile(r"start\s*=\s*(\d+)")
 _THEOREM = "\\theorem@waybill "
 
@@ -99,11 +100,21 @@ def _code(document: Document, name: str) -> None:
 
 
 def _formula(document: Document, name: str, plain: str) -> None:
-    if plain in _NUMBERED and not name.endswith("*"):
-        document.references.step("equation")
     body = document.source.environment(name).strip()
+    if plain in _NUMBERED and not name.endswith("*"):
+        body = _counted(document, body, by_line=plain not in ("equation", "multline"))
     wrapped = body if plain in _UNWRAPPED else f"\\begin{{{name}}}\n{body}\n\\end{{{name}}}"
     document.formula(wrapped, display=plain != "math")
+
+
+def _counted(document: Document, body: str, *, by_line: bool) -> str:
+    """Count a formula, or each of its lines, and return it without labels: these mean the number of their line."""
+    for line in re.split(r"\\\\", body) if by_line else [body]:
+        if not re.search(r"\\(?:nonumber|notag)\b", line):
+            document.references.step("equation")
+        for label in _LABEL.finditer(line):
+            document.references.label(label[1])
+    return _LABEL.sub("", body)
 
 
 def _table(document: Document, name: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from blocks.errors import UnreadableDocument
 from tasks.conversion.html.page import write_tree
 from tasks.conversion.html.tree import Element, etree
+from tasks.conversion.latex_symbols import SIGNS
 from tasks.conversion.plain_text import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.conversion.tex import actions, environments
@@ -46,6 +47,11 @@ _ONE_SIGN = re.compile(r".", re.DOTALL)
 _DASHES = re.compile(r"-+")
 _MATH_END = re.compile(r"((?:[^$\\]|\\.)*)\$", re.DOTALL)
 _DISPLAY_END = re.compile(r"((?:[^$\\]|\\.)*)\$\$", re.DOTALL)
+# Formulas that only raise or lower a word, and those of a single sign, are part of the text: 10$^{3}$ N, 5 $\\mu$m.
+_MOVED = re.compile(
+    r"(?:\{\})?([\^_])\s*(?:\{(?:\\(?:text|mathrm|rm)\s*\{)?([\w+,.*†-]{1,20})\}{1,2}|(\w)|\{?\\circ\s*\}?)"
+)
+_SIGN = re.compile(r"\\([A-Za-z]+)|([<>=+~|-])")
 _LABEL = re.compile(r"\\label\s*\{([^{}]*)\}\s*")
 _OVERLAY = re.compile(r"<[\d,+.|-]*>")
 
@@ -217,6 +223,19 @@ class Document:
             self.references.label(label[1])
         latex = expanded(_LABEL.sub("", latex), self.definitions)
         latex = re.sub(r"\n\s*\n", "\n", latex).strip()
+        moved, sign = _MOVED.fullmatch(latex), _SIGN.fullmatch(latex)
+        if display or not (moved or sign):
+            pass
+        elif moved:
+            raised = moved[2] or moved[3] or "°"
+            if raised == "°":
+                self.output.text(raised)
+            else:
+                self.output.add("sup" if moved[1] == "^" else "sub", raised)
+            return
+        elif sign and (text := SIGNS.get(sign[1] or "", sign[2])):
+            self.output.text(text)
+            return
         if latex:
             self.output.add("formula", latex, display="block" if display else "inline")
 
