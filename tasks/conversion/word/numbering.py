@@ -107,16 +107,17 @@ class Numbering:
         return self._shown(level, levels, number, index, count)
 
     def _place(self, properties: Element | None, style: str) -> ListPlace | None:
+        """Return the list of a paragraph: its own, or its style's; each says the level, or is linked from it."""
         own, inherited = list_place(properties), self._styles.list_place(style)
-        if inherited is not None and (own is None or own.number is None):
-            place, saying = inherited
-            number = None if place.number is None else self._numbers.get(place.number)
-            level = own.level if own is not None and own.level is not None else None
-            if level is None and number is not None:
-                # A style of a multilevel list is linked from its level; its own level is not always stored.
-                level = self._level_of_style(number, (style, saying))
-            return ListPlace(place.number, place.level if level is None else level)
-        return own
+        if own is None and inherited is None:
+            return None
+        place, saying = inherited or (ListPlace(None, None), style)
+        number = own.number if own is not None and own.number is not None else place.number
+        level = own.level if own is not None else None
+        if level is None and number in self._numbers:
+            # A style of a multilevel list is linked from its level; its own level is not always stored.
+            level = self._level_of_style(self._numbers[number], (style, saying))
+        return ListPlace(number, place.level if level is None else level)
 
     def _level_of_style(self, number: _Number, styles: tuple[str, ...]) -> int | None:
         resolved = self._resolved(number)
