@@ -58,8 +58,10 @@ _LASTS = re.compile(r"(?:pendant|durant|dure|duré|durée de|en|plus de|moins de
 _YEAR_WORD = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\.? $")
 _YEAR_WORDS = frozenset("in since during until en nel dal jahr jahre seit em sinds w".split())  # noqa: SIM905
 _COMPOSITE = re.compile(rf"\d{BLANK}?(?:h|hrs?|hours?|min|m|ft|feet|lbs?|d|days?){BLANK}$")
+# "1 m 80", "5 h 30 min", "5 m kw."
 _CONTINUED = re.compile(
-    rf"{BLANK}\d{{1,2}}(?:{BLANK}?(?:h|min|s|sec|in|inches|oz|cm|minutes|seconds|hours)\b|(?![\w%/]|[.,]\d|{BLANK}[^\W\d_]))|{BLANK}(?:kw\.|sześc|squared|cubed)"
+    rf"\.?{BLANK}\d{{1,2}}(?:{BLANK}?(?:h|min|s|sec|in|inches|oz|cm|minutes|seconds|hours)\b"
+    rf"|(?![\w%/]|[.,]\d|{BLANK}[^\W\d_]))|{BLANK}(?:kw\.|sześc|squared|cubed)"
 )
 _NEXT_WORD = re.compile(r"\.? (\w+)")
 
@@ -99,6 +101,7 @@ class _Reader:
         self.language = language
         self.shared = shared
         self.free = 0
+        self.after_quantity = False
         self.units = unit_pattern(language)
 
     def read(self, number: Number) -> tuple[Mention | None, int]:
@@ -116,6 +119,7 @@ class _Reader:
         if mention is None or mention.start < self.free:
             return None, span.end if span.kind == "to" else number.end
         self.free = mention.end
+        self.after_quantity = mention.type == "quantity"
         return mention, mention.end
 
     def _end_of_chain(self, place: int) -> int:
@@ -131,7 +135,7 @@ class _Reader:
         """Return a percentage or a quantity."""
         text = self.text
         sign = sign_before(text, span.number.start)
-        if sign is None and self.free and self.free == span.number.start - 1:
+        if sign is None and self.after_quantity and self.free == span.number.start - 1:
             sign = Sign("", span.number.start)  # the dash of a range: "5 °C–10 °C"
         if sign is None or is_label(text, sign.start):
             return None

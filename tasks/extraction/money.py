@@ -49,7 +49,8 @@ _NO_CENTS = re.compile(r"[.,][-–—]{1,2}(?!\d)")
 _TRAILING_MINUS = re.compile(rf"[-−](?={BLANK}{CURRENCY_AFTER}|[€$£]|[,;)]|\.(?:\s|$)|{BLANK}*(?:\||$|\r?\n))")
 _MINUS_WORD = re.compile(r"(?<!\w)(?:minus|moins|meno|menos|min) $", re.I)
 _NUMBER_NEXT = re.compile(rf"{BLANK}?(?=\d)")
-_MINUS_AFTER_ALL = re.compile(rf"[-−](?={BLANK}|\||$|\n)")
+_MINUS_AFTER_ALL = re.compile(rf"[-−](?={BLANK}|[|;,)]|$|\n|\.(?:\s|$))")
+_RANGE_GOES_ON = re.compile(r"[-–—]\d")
 _LETTER_SCALE = re.compile(rf"(?P<scale>{measures.LETTER_SCALE})(?![\w²³^/'’])")
 _PER = re.compile(r"/(?:[^\W\d_]{1,20}[²³]?)(?!\w)")
 _DEBIT = re.compile(rf"{BLANK}?(?:CR|DR|Cr|Dr|[SH](?={BLANK}*(?:\||$|\n)))(?!\w)\.?")
@@ -227,7 +228,11 @@ class _Amount:
         per = _PER.match(self.text, end)
         if per is not None:
             end = per.end()
-        if _DEBIT.match(self.text, end) or _MINUS_AFTER_ALL.match(self.text, end):
+        if (
+            _DEBIT.match(self.text, end)
+            or _MINUS_AFTER_ALL.match(self.text, end)
+            or (self.power and _RANGE_GOES_ON.match(self.text, end))  # $1m-2m
+        ):
             competes = True
         code = currency(written, self.shared)
         unit = f"{code}{normal_unit(per[0])}" if per else code

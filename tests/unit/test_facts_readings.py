@@ -48,6 +48,7 @@ def sentences(text: str, language: str) -> list[str]:
         ("$5 or C$6", ["$5 = ", "C$6 = 6 CAD"]),
         ("9 USD 10 EUR", ["9 USD = 9 USD", "10 EUR = 10 EUR"]),
         ("Q3 $(0.3)m, Q4 ($0.2m)", ["$(0.3)m = -300000 USD", "$0.2m = "]),
+        ("$1m-2m, $1–2 million", ["$1m = ", "$1–2 million = 1000000 to 2000000 USD"]),
         ("budget 2024 EUR 6 million", ["EUR 6 million = 6000000 EUR"]),
         ("Fr. 20.–, Mo.–Fr. 8–16 Uhr", ["Fr. 20.– = 20 CHF"]),
         ("in 2023 EUR 500", ["EUR 500 = 500 EUR"]),
