@@ -291,6 +291,18 @@ def test_far_cells_and_many_merged_ones_stay_small(book: Path):
     assert len(body(book)) < 200
 
 
+def test_a_row_of_more_cells_than_columns_is_refused_in_time(book: Path, monkeypatch: pytest.MonkeyPatch):
+    from tasks.conversion.workbook import worksheet as worksheet_module
+
+    monkeypatch.setattr(worksheet_module, "MAX_COLUMNS", 50)
+    monkeypatch.setattr(worksheet_module, "MAX_CELLS", 200)
+    monkeypatch.setattr(sheet_module, "MAX_CELLS", 200)
+    cells = "<c r='A1'><v>1</v></c>" * 300
+    write(book, f"<sheetData><row>{cells}</row></sheetData>")
+    with pytest.raises(TooLarge):
+        samples.convert(book)
+
+
 def test_damaged_cells_are_counted(book: Path):
     cells = (
         '<row><c t="s"><v>99</v></c><c t="str"><v>ok</v></c><c r="ZZZZ1"><v>1</v></c></row>'

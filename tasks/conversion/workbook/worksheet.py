@@ -15,6 +15,7 @@ from tasks.conversion.number_formats.moments import SECONDS_A_DAY
 from tasks.conversion.package import Element, Package
 from tasks.conversion.workbook.cell_text import decoded, linked, plain_cell, rich_text, struck
 from tasks.conversion.workbook.sheet import (
+    MAX_CELLS,
     MAX_COLUMNS,
     MAX_REMEMBERED,
     MAX_ROWS,
@@ -42,7 +43,7 @@ class Book:
     from_1904: bool
     budget: Budget
     # What a number looks like, by its style and as the file writes it.
-    shown: dict[tuple[str | None, str], str] = field(default_factory=dict[tuple[str | None, str], str])
+    shown: dict[tuple[str | None, str | None], str] = field(default_factory=dict[tuple[str | None, str | None], str])
 
 
 @dataclass(slots=True)
@@ -69,7 +70,9 @@ class _Reader:
     def __init__(self, sheet: Sheet, book: Book) -> None:
         self.heads: list[str] = []
         self._sheet, self._book, self._budget = sheet, book, book.budget
-        self._row_number, self._column = 1, 0
+        self._shown = book.shown
+        self._row_number, self._column, self._count = 1, 0, 0
+        self._columns: dict[str, int] = {}
         self._row: dict[int, str] = {}
         self._zeros: list[int] = []
         self._links: list[tuple[Area, Element]] = []
@@ -114,10 +117,9 @@ class _Reader:
                 self._budget.losses["hidden-row"] += 1
         else:
             self._budget.losses["cell"] += len(self._row)
-        self._row, self._zeros, self._row_number, self._column = {}, [], number + 1, 0
-        element.clear()
-        while element.getprevious() is not None:
-            del element.getparent()[0]
+        self._budget.spend(max(len(self._row), self._count - MAX_COLUMNS))
+        self._row, self._zeros, self._row_number, self._column, self._count = {}, [], number + 1, 0, 0
+        _forget(element)
 
     def _hide_columns(self, element: Element) -> None:
         if element.get("hidden") in ("1", "true"):
@@ -125,8 +127,13 @@ class _Reader:
 
     def _cell(self, element: Element) -> None:
         reference = element.get("r")
-        column = column_number(reference.rstrip("0123456789")) if reference else self._column + 1
+        if reference:
+            letters = reference.rstrip("0123456789")
+            column = self._columns.get(letters) or self._columns.setdefault(letters, column_number(letters))
+        else:
+            column = self._column + 1
         self._column = column
+        self._count += 1
         value = formula = None
         for child in element:
             if child.tag == self._value_tag:
@@ -139,14 +146,14 @@ class _Reader:
                 self._budget.losses["value"] += 1
         elif column > MAX_COLUMNS:
             self._budget.losses["cell"] += 1
-            self._budget.spend()
-        elif text := self._text(element, kind, value or ""):
-            self._budget.spend()
-            self._row[column] = text if formula is None else self._of_formula(text, formula, value, column)
-        if self._column > MAX_COLUMNS:  # a row of more cells than a sheet has columns does not fill the memory
-            element.clear()
-            while element.getprevious() is not None:
-                del element.getparent()[0]
+        else:
+            text = self._shown.get((element.get("s"), value)) if kind == "n" else None
+            text = self._text(element, kind, value or "") if text is None else text
+            if text:
+                self._row[column] = text if formula is None else self._of_formula(text, formula, value, column)
+        if self._count > MAX_COLUMNS:  # a row of more cells than a sheet has columns does not fill the memory
+            self._budget.spend(0 if self._count < MAX_CELLS else MAX_CELLS)
+            _forget(element)
 
     def _of_formula(self, text: str, formula: Element, value: str | None, column: int) -> str:
         self._budget.formulas += 1
@@ -178,9 +185,6 @@ class _Reader:
         return self._styled(text, style) if style and text else text
 
     def _number(self, style: str | None, value: str) -> str:
-        known = self._book.shown.get((style, value))
-        if known is not None:
-            return known
         chosen = self._style(style)
         if chosen.format.is_general and value.isdecimal() and value.isascii() and len(value) <= _PLAIN_DIGITS:
             shown = value.lstrip("0") or "0"
@@ -190,8 +194,8 @@ class _Reader:
             self._budget.losses["hidden-text"] += 1
         if chosen.struck:
             shown = struck(shown)
-        if len(self._book.shown) < MAX_REMEMBERED:
-            self._book.shown[style, value] = shown
+        if len(self._shown) < MAX_REMEMBERED:
+            self._shown[style, value] = shown
         return shown
 
     def _iso(self, style: str | None, value: str) -> str:
@@ -234,6 +238,13 @@ class _Reader:
         for first, last in self._hidden_columns:
             used = {column for row in rows.values() for column in row if first <= column <= last}
             self._budget.losses["hidden-column"] += len(used)
+
+
+def _forget(element: Element) -> None:
+    """Free the memory of an element that was read, and of those in front of it."""
+    element.clear()
+    while element.getprevious() is not None:
+        del element.getparent()[0]
 
 
 def _whole(text: str | None, otherwise: int) -> int:
