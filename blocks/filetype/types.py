@@ -1,6 +1,7 @@
 """The types of documents that Waybill reads, as one table; pure.
 
-Media types are those of the conversion library's readers, so every type recognised here is read there.
+A type here has a reader (`tasks.conversion.readers`). Media types are those that the conversion library knows, for the
+types that it reads.
 """
 
 from __future__ import annotations
