@@ -33,12 +33,12 @@ _NOTE_PREFIXES: dict[NoteKind, str] = {"footnote": "", "endnote": "e", "comment"
 # raised: they are the marks of a table's notes as often as endings.
 _ORDINAL_ENDING = re.compile(r"st|nd|rd|th|er|re|ère|ème|eme|º|ª|°|™|®|℠|©", re.IGNORECASE)
 _MARKUP = re.compile(
-    r"[\\`*\[\]]"
+    r"[\\`*\[]"
     r"|(?<![^\W_])_|_(?![^\W_])"  # inside a word an underscore is text
     r"|<(?=[A-Za-z/!?])|~~|&(?=#?\w{1,31};)"
 )
 # One set of characters is found far quicker than the alternatives.
-_MAY_BE_MARKUP = re.compile(r"[\\`*\[\]_<~&]")
+_MAY_BE_MARKUP = re.compile(r"[\\`*\[_<~&]")
 _LINE_START = re.compile(
     r"^([ \t]*)(?:(\d{1,9})([.)])(?=[ \t]|$)"  # a numbered item
     r"|(#{1,6}(?=[ \t]|$)|[-+](?=[ \t]|$)|>"  # a heading, a bullet, a quotation
@@ -85,10 +85,18 @@ def inline(runs: Iterable[Run]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return *text* so that it means itself inside a paragraph, whatever stands before it on the line."""
+    """Return *text* so that it means itself inside a paragraph, whatever stands before it on the line.
+
+    Of brackets the opening one is escaped, because both together are the signs of a displayed formula.
+    """
     if _MAY_BE_MARKUP.search(text) is None:
         return text
     return _MARKUP.sub(r"\\\g<0>", text)
+
+
+def escape_label(text: str) -> str:
+    """Return *text* so that it means itself as the label of a link, whose brackets it neither opens nor closes."""
+    return escape(text).replace("]", "\\]")
 
 
 def escape_line_starts(markdown: str) -> str:
@@ -319,7 +327,7 @@ def _nested(runs: Sequence[Run], levels: Sequence[str], before: str, after: str)
 def _text(run: Run) -> str:
     if run.markdown:
         return run.text
-    text = escape(run.text)
+    text = escape_label(run.text) if run.link else escape(run.text)
     return text.replace("\n", "\\\n") if "\n" in text else text
 
 

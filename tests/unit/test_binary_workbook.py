@@ -42,18 +42,6 @@ def test_any_damage_has_our_error_in_time(tmp_path: Path):
             assert isinstance(error, UnreadableDocument | UnsupportedType | EncryptedDocument), error
 
 
-def test_a_chain_of_sectors_that_leads_back_ends(tmp_path: Path):
-    """xlrd follows it for ever."""
-    data = bytearray(SAMPLE.read_bytes())
-    fat = 512 + 512 * int.from_bytes(data[76:80], "little")
-    for entry in range(fat, fat + 512, 4):
-        if data[entry : entry + 4] != b"\xfd\xff\xff\xff":
-            data[entry : entry + 4] = ((entry - fat) // 4).to_bytes(4, "little")
-    path = samples.write(tmp_path / "loop.xls", bytes(data))
-    with pytest.raises((UnreadableDocument, UnsupportedType)):
-        samples.convert(path)
-
-
 def test_what_our_reader_cannot_read_is_read_without_formats(monkeypatch: pytest.MonkeyPatch):
     from tasks.conversion.workbook import binary
 

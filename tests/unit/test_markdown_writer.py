@@ -80,6 +80,8 @@ def test_emphasis_that_could_not_be_closed_is_left_out():
         ),
         ([Run(text="mean "), Run(text="$a_1*b$", markdown=True)], "mean $a_1*b$"),
         ([Run(text="one\ntwo")], "one\\\ntwo"),
+        ([Run(text="as in [1; 2]")], "as in \\[1; 2]"),  # both brackets escaped would be a displayed formula
+        ([Run(text="a [b]", link="https://example.org")], "[a \\[b\\]](https://example.org)"),
         ([Run(text="bold\n", bold=True), Run(text="next")], "**bold**\\\nnext"),
     ],
 )

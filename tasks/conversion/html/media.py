@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.conversion.html.block import Block
 from tasks.conversion.html.inline import Piece, collapse
 from tasks.conversion.html.tree import Element
-from tasks.conversion.markdown_writer import Run, escape
+from tasks.conversion.markdown_writer import Run, escape, escape_label
 from tasks.conversion.markdown_writer import inline as written
 from tasks.conversion.pictures import description
 
@@ -44,7 +44,7 @@ def embedded(writer: Writer, element: Element) -> list[Block]:
     address = writer.target(element.get("src") or element.get("data") or "")
     label = collapse(element.get("title") or element.get("aria-label") or "").strip()
     if address.lower().startswith(("http://", "https://")):
-        return [Block(f"[{escape(label)}]({address})" if label else f"<{address}>")]
+        return [Block(f"[{escape_label(label)}]({address})" if label else f"<{address}>")]
     if label:
         return [Block(escape(label))]
     writer.lost["chart" if element.tag == "canvas" else "object"] += 1
