@@ -29,7 +29,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "hidden-column": ("hidden column", "hidden columns"),
     "hidden-slide": ("hidden slide", "hidden slides"),
     "hidden-text": ("hidden passage left out", "hidden passages left out"),
-    "deleted-text": ("deleted passage left out", "deleted passages left out"),
     "note": ("note without its text", "notes without their text"),
     "scan": ("page that is a scan", "pages that are scans"),
     "included-file": ("included file that is not here", "included files that are not here"),

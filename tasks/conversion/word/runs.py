@@ -227,8 +227,7 @@ class RunReader:
         self._link = outer
 
     def _deleted(self, element: Element) -> None:
-        if any(text.text for text in element.iter(f"{W}delText", f"{W}t")):
-            self._document.lost["deleted-text"] += 1
+        """Leave out what was deleted, as Word shows it; a comment on it goes with it."""
         self._document.lost["comment"] += sum(1 for _ in element.iter(f"{W}commentReference"))
 
     def control(self, element: Element, read: Callable[[Element], None]) -> None:

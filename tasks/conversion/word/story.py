@@ -195,7 +195,6 @@ class Story:
         if properties is None:
             return False
         if properties.find(f"{W}del") is not None:
-            self._document.lost["deleted-text"] += 1
             return True
         if is_on(properties.find(f"{W}hidden")):
             self._document.lost["hidden-text"] += any(text.text for text in row.iter(f"{W}t"))
@@ -212,7 +211,6 @@ class Story:
             own = cell.find(f"{W}tcPr")
             span = _span(own)
             if own is not None and own.find(f"{W}cellDel") is not None:
-                self._document.lost["deleted-text"] += 1
                 continue
             self._runs.in_placeholder += is_prompt
             blocks = list(self._container(cell))
