@@ -164,7 +164,7 @@ def _identity(options: ChunkOptions, _services: Services) -> Mapping[str, str]:
 CHUNK: Stage[ChunkOptions] = Stage(
     number=3,
     name="chunker",
-    version="1",
+    version="2",
     suffix=".chunks.json",
     media_type="application/json",
     reads=(Read(any_of=("markdown-optimizer", "markdown-conversion")),),

@@ -76,7 +76,7 @@ def _identity(options: ConvertOptions, _services: Services) -> Mapping[str, str]
 CONVERT: Stage[ConvertOptions] = Stage(
     number=1,
     name="markdown-conversion",
-    version="1",
+    version="2",
     suffix=".md",
     media_type="text/markdown",
     reads=(Read(any_of=(SOURCE,)),),

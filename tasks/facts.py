@@ -225,7 +225,7 @@ def _needs_home(options: FactOptions, services: Services | None) -> bool:
 FACTS: Stage[FactOptions] = Stage(
     number=4,
     name="fact-generator",
-    version="1",
+    version="2",
     suffix=".facts.json",
     media_type="application/json",
     reads=(Read(any_of=("chunker",)),),

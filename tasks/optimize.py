@@ -139,7 +139,7 @@ def _count_words(text: str) -> int:
 OPTIMIZE: Stage[OptimizeOptions] = Stage(
     number=2,
     name="markdown-optimizer",
-    version="1",
+    version="2",
     suffix=".opt.md",
     media_type="text/markdown",
     reads=(Read(any_of=("markdown-conversion",)),),
