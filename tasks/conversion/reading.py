@@ -29,8 +29,7 @@ class Reading:
 
     `pages` counts pages, slides or sheets and is None where there are none. `created` is a date as the document writes
     it. `fields` are further header fields of the document's author, `metadata` further entries of the output's metadata
-    (small JSON). `page_texts` are the pages or slides one by one,
-    where they were requested.
+    (small JSON). `page_texts` are the pages one by one, where they were requested.
     """
 
     body: str

@@ -16,6 +16,7 @@ import xberg
 
 from blocks.errors import EncryptedDocument, TooLarge, UnreadableDocument, UnsupportedType, WaybillError
 from blocks.filetype import FileType
+from tasks.conversion.pictures import description
 from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"
@@ -37,11 +38,6 @@ _PAGED = frozenset({"pdf", "office"})
 _LEADING_RULES = re.compile(r"\A(?:\s*-{3,}[ \t]*\n)+")
 # Markdown cannot link to images inside a document; their description is kept.
 _EMBEDDED_IMAGE = re.compile(r"\\?!\[([^\]\n]{0,500})\]\((?!https?:|data:)[^)\n]{0,500}\)")
-_GENERIC_DESCRIPTION = re.compile(
-    r"(?:picture|image|graphic|grafik|bild|object)?[ _-]*\d*"
-    r"|\S+\.(?:png|jpe?g|gif|emf|wmf|svg)",
-    re.IGNORECASE,
-)
 # xberg puts a note's text on an indented line of its own, where Markdown takes it for something else.
 _FOOTNOTE = re.compile(r"^(\[\^[^\]\n]{1,60}\]:)\n {4}(?=\S)", re.MULTILINE)
 
@@ -55,6 +51,8 @@ def extract(
     page_by_page: bool = False,
 ) -> Reading:
     """Convert the file at *path* (or *data* in its place). *shown* names the document in messages.
+
+    With *page_by_page*, the result has its pages one by one as well.
 
     Raises `EncryptedDocument`, `UnsupportedType`, `TooLarge`, `UnreadableDocument`.
     """
@@ -102,7 +100,7 @@ def _configuration(page_by_page: bool) -> xberg.ExtractionConfig:
 def _reading(document: xberg.ExtractedDocument, file_type: FileType) -> Reading:
     metadata = document.metadata
     body = clean_text(document.content)
-    body = _EMBEDDED_IMAGE.sub(_description, body)
+    body = _EMBEDDED_IMAGE.sub(lambda image: description(image[1]), body)
     body = _FOOTNOTE.sub(r"\1 ", _LEADING_RULES.sub("", body))
     return Reading(
         body=body,
@@ -113,11 +111,6 @@ def _reading(document: xberg.ExtractedDocument, file_type: FileType) -> Reading:
         pages=(document.counts.pages or None) if file_type.family in _PAGED else None,
         warnings=_warnings(document),
     )
-
-
-def _description(image: re.Match[str]) -> str:
-    text = image[1].strip()
-    return "" if _GENERIC_DESCRIPTION.fullmatch(text) else text
 
 
 def _warnings(document: xberg.ExtractedDocument) -> tuple[str, ...]:

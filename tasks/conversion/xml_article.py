@@ -12,7 +12,7 @@ from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.page import write_tree
-from tasks.conversion.html.tree import MAX_DEPTH, SAFE_PARSER, Element, all_text, drop, etree, flatten_below, named
+from tasks.conversion.html.tree import Element, all_text, drop, etree, named, parse_xml
 from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = "waybill-xml-article 1"
@@ -61,14 +61,9 @@ _HREF = "{http://www.w3.org/1999/xlink}href"
 
 def read_xml_article(path: Path, file_type: FileType, shown: str) -> Reading:
     """Return the article as Markdown. Raises `UnreadableDocument`."""
-    parser = etree.XMLParser(**SAFE_PARSER, recover=True, huge_tree=True, remove_comments=True, remove_pis=True)
-    try:
-        root = etree.parse(str(path), parser).getroot()
-    except etree.LxmlError as error:
-        raise UnreadableDocument(f"{shown!r} could not be read as {file_type.label}; export it again") from error
+    root = parse_xml(path)
     if root is None:
         raise UnreadableDocument(f"{shown!r} could not be read as {file_type.label}; export it again")
-    flatten_below(root, MAX_DEPTH // 2)
     article = _Article(named(root))
     written = write_tree(article.page)
     return Reading(

@@ -16,7 +16,6 @@ from tasks.extraction import vocabulary
 
 # Between groups of digits, and between a number and its unit; plain, no-break, figure, thin and narrow no-break.
 BLANK = r"[ \u00a0\u2007\u2009\u202f]"
-MINUS = "-−–"
 
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _USUAL_PARTS = (2, 3, 4, 8, 16, 32, 64)

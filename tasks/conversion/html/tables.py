@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tasks.conversion.html.block import Block
 from tasks.conversion.html.tree import Element
 from tasks.conversion.markdown_writer import table
+from tasks.conversion.spans import nested
 
 if TYPE_CHECKING:
     from tasks.conversion.html.writer import Writer
@@ -184,16 +185,10 @@ def as_lines(writer: Writer, element: Element) -> list[Block]:
     """Return a table that stands in a cell: one line per row, "Number: 31; Built: 1954"."""
     rows = _rows(element)
     grid, heads = _with_head(_trimmed(_grid(writer, rows)), sum(head for _, head in rows))
-    if len(grid) == 1 or (grid and len(grid[0]) == 1):
-        heads = 0  # one row or one column has no names
-    names = _joined_head(grid[:heads]) if heads else []
-    lines: list[str] = []
-    for row in grid[heads:]:
-        named = zip([*names, *[""] * len(row)], row, strict=False)
-        lines.append(
-            "; ".join(f"{name}: {_flat(one.text)}" if name else _flat(one.text) for name, one in named if one.text)
-        )
-    return [Block(line) for line in lines if line]
+    texts = [[_flat(one.text) for one in row] for row in grid]
+    if 0 < heads < len(grid) and len(grid[0]) > 1:
+        texts = [_joined_head(grid[:heads]), *texts[heads:]]
+    return [Block(line) for line in nested(texts)]
 
 
 def _trimmed(grid: list[list[_Cell]]) -> list[list[_Cell]]:

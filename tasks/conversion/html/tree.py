@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from html import unescape
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 etree: Any = import_module("lxml.etree")
@@ -43,9 +44,6 @@ _XHTML = re.compile(
 )
 _EPUB_TYPE = "{http://www.idpf.org/2007/ops}type"
 
-
-# No entity of a document type is resolved, and nothing is fetched.
-SAFE_PARSER = {"resolve_entities": False, "no_network": True, "load_dtd": False}
 _MAYBE_HIDDEN = (
     "//*[@hidden or @aria-hidden='true' or self::dialog[not(@open)]"
     " or contains(translate(@style, 'NOE', 'noe'), 'none') or contains(translate(@style, 'HID', 'hid'), 'hid')]"
@@ -71,12 +69,36 @@ def parse_xhtml(page: bytes) -> Element | None:
     Entities of a document type are not resolved, and the names of HTML's own stand for their characters.
     """
     page = _NAMED_ENTITY.sub(lambda found: unescape(f"&{found[1].decode()}").encode(), page)
-    parser = etree.XMLParser(**SAFE_PARSER, recover=True, huge_tree=True, remove_comments=True, remove_pis=True)
+    parser = _xml_parser()
     try:
         root = etree.fromstring(page, parser)
     except (etree.LxmlError, ValueError):
         return None
     return None if root is None or parser.error_log.filter_from_fatals() else named(root)
+
+
+def parse_xml(path: Path) -> Element | None:
+    """Return the root of the XML file at *path*, damaged or not, cut to half of `MAX_DEPTH`; None if it is not XML."""
+    try:
+        root = etree.parse(str(path), _xml_parser()).getroot()
+    except etree.LxmlError:
+        return None
+    if root is not None:
+        flatten_below(root, MAX_DEPTH // 2)  # what its elements become may take two levels for one
+    return root
+
+
+def _xml_parser() -> Any:
+    """Return a parser that resolves no entity of a document type and fetches nothing."""
+    return etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        recover=True,
+        huge_tree=True,
+        remove_comments=True,
+        remove_pis=True,
+    )
 
 
 def named(root: Element | None) -> Element | None:

@@ -21,7 +21,6 @@ _WORD = re.compile(r"[^\W_]")
 class CellShape:
     """What a row's definition says of one cell: whether it begins or continues a merge."""
 
-    begins_columns: bool = False
     continues_columns: bool = False
     begins_rows: bool = False
     continues_rows: bool = False

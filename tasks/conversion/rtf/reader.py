@@ -44,7 +44,7 @@ _SIGNS = {
 }
 _SYMBOLS = {"~": "\u00a0", "_": "\u2011", "\\": "\\", "{": "{", "}": "}"}
 _PARAGRAPH_ENDS = frozenset({"par", "sect", "page", "column"})
-_SHAPES = {"clmgf": "begins_columns", "clmrg": "continues_columns", "clvmgf": "begins_rows", "clvmrg": "continues_rows"}
+_SHAPES = {"clmrg": "continues_columns", "clvmgf": "begins_rows", "clvmrg": "continues_rows"}
 
 
 def read_rtf(path: Path, file_type: FileType, shown: str) -> Reading:

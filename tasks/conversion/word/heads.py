@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from tasks.conversion.markdown_writer import Run, inline
+from tasks.conversion.running_text import belongs_to_a_page_number
 from tasks.conversion.word.blocks import Block, Bullets, Paragraph, Table
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.fields import PAGE_MARK
@@ -22,10 +23,6 @@ Side = Literal["header", "footer"]
 
 # Between the parts of a head: "Register 8842-K | Page 3 of 7".
 _BETWEEN = re.compile(rf"([{TAB}\n]+|\s+[|–—·•/-]\s+)")
-_PAGE_WORDS = re.compile(
-    r"p|pages?|pg|s|seiten?|blatt|páginas?|pagin[ae]|pág|pag|strona|str|sid[ae]n?|sivu|stránka|strana|oldal|страница|стр"
-    r"|sayfa|σελίδα|of|de|di|da|von|van|sur|z|od|av|af|from|из|no|nr|第|页|頁|第页|共|共页|页共|ページ|쪽|페이지"
-)
 
 
 def heads_and_feet(document: Document, root: Element) -> tuple[list[str], list[str]]:
@@ -86,7 +83,6 @@ def _without_page_number(paragraph: Paragraph) -> str:
     kept: list[str] = []
     for index in range(0, len(parts), 2):
         rest = " ".join(parts[index].replace(PAGE_MARK, " ").split())
-        words = re.findall(r"[^\W\d_]+", rest.lower())
-        if rest and not (PAGE_MARK in parts[index] and all(_PAGE_WORDS.fullmatch(word) for word in words)):
+        if rest and not (PAGE_MARK in parts[index] and belongs_to_a_page_number(rest)):
             kept += [parts[index - 1] if kept else "", rest]
     return inline([Run(text="".join(kept))])

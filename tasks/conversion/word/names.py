@@ -19,7 +19,6 @@ MC = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 VML = "{urn:schemas-microsoft-com:vml}"
-OFFICE = "{urn:schemas-microsoft-com:office:office}"
 
 VAL = f"{W}val"
 

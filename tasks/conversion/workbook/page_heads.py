@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import re
 
+from tasks.conversion.running_text import belongs_to_a_page_number
+
 _PART = re.compile(r"&[LCR]")
 _NUMBER_CODE = re.compile(r"&[PN](?:[+-]\d+)?", re.IGNORECASE)
 # Date, time, file, folder and sheet name are the computer's; fonts, sizes and colours are no text.
 _CODE = re.compile(r'&(?:"[^"]*"|K(?:[0-9A-F]{6}|\d\d[+-]\d{3})|\d{1,3}|[A-Z&])', re.IGNORECASE)
-_WORD = re.compile(r"[^\W\d_]+")
-# What stands around the number of a page.
-_PAGE_WORDS = frozenset(
-    {"page", "of", "p", "seite", "von", "s", "pagina", "página", "di", "de", "van", "pag", "pág", "sur", "sida", "av"}
-    | {"side", "af", "strona", "z", "strana", "стр", "страница", "из", "ページ", "第", "页", "共", "頁"}
-)
 
 
 def head_text(coded: str) -> str:
@@ -25,7 +21,6 @@ def head_text(coded: str) -> str:
 def _part(coded: str) -> str:
     counts_pages = _NUMBER_CODE.search(coded) is not None
     text = _CODE.sub(lambda found: "&" if found[0] == "&&" else "", _NUMBER_CODE.sub("", coded))
-    words = [word for word in _WORD.findall(text.lower()) if not counts_pages or word not in _PAGE_WORDS]
-    if not words and (counts_pages or not any(map(str.isalnum, text))):
+    if belongs_to_a_page_number(text) if counts_pages else not any(map(str.isalnum, text)):
         return ""
     return " ".join(text.split()).strip(" -–—|/") if counts_pages else " ".join(text.split())
