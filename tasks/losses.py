@@ -30,7 +30,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "hidden-slide": ("hidden slide", "hidden slides"),
     "hidden-text": ("hidden passage left out", "hidden passages left out"),
     "note": ("note without its text", "notes without their text"),
-    "scan": ("page that is a scan", "pages that are scans"),
+    "scan": ("scanned page not read", "scanned pages not read"),
     "included-file": ("included file that is not here", "included files that are not here"),
     "part": ("part of the file that could not be read", "parts of the file that could not be read"),
     "bytes": ("byte sequence replaced that is not valid UTF-8", "byte sequences replaced that are not valid UTF-8"),

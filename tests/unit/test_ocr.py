@@ -29,14 +29,14 @@ def test_pages_that_were_read_are_in_the_metadata() -> None:
 def test_without_ocr_the_scanned_pages_are_named() -> None:
     output = samples.convert(INPUTS / "scan-mixed.pdf", ocr="off")
     assert output.metadata["scanned_pages"] == [2]
-    assert output.warnings == ("1 page that is a scan",)
+    assert output.warnings == ("1 scanned page not read",)
     assert "ocr_pages" not in output.metadata
 
 
 def test_pages_past_the_limit_are_not_read_and_named() -> None:
     output = samples.convert(INPUTS / "scan-two-pages.tif", ocr_max_pages=1)
     assert output.metadata["ocr_pages"] == [1]
-    assert output.warnings == ("1 page that is a scan",)
+    assert output.warnings == ("1 scanned page not read",)
     assert "6:45" not in samples.split(output)[1]
 
 

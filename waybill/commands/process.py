@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blocks.settings import Settings
     from waybill.stack import StackAddresses
 
-# With more documents than this the table would scroll away; failures and sums are shown instead.
+# With more documents than this the table would scroll away; failures, warnings and sums are shown instead.
 MAX_DOCUMENTS_IN_TABLE = 40
 
 
@@ -177,6 +177,8 @@ def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
         shown = columns if report["warning_summary"] else columns[:-1]
         rows = [row[: len(shown)] for document in documents for row in _rows(document)]
         print_table(shown, rows, numeric=("size", "seconds"))
+    else:
+        _print_warnings(documents)
     failed = [document for document in documents if document["state"] == "failed"]
     for document in failed:
         print_notice(f"failed: {document['source']}: {document['error']}")
@@ -195,6 +197,27 @@ def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
     )
 
 
+def _print_warnings(documents: list[dict[str, Any]]) -> None:
+    """Print what each document lacks, where the table of all outputs would be too long."""
+    rows = [
+        (Path(document["source"]).name, lacking)
+        for document in documents
+        if (lacking := _in_short(warning for artifact in document["artifacts"] for warning in artifact["warnings"]))
+    ]
+    if not rows:
+        return
+    print_table(("document", "warnings"), rows[:MAX_DOCUMENTS_IN_TABLE])
+    more = len(rows) - MAX_DOCUMENTS_IN_TABLE
+    if more > 0:
+        typer.echo(f"{more} more documents have warnings: --json has all of them")
+
+
+def _in_short(warnings: Iterable[str]) -> str:
+    from tasks.losses import summary
+
+    return summary(warnings).partition(": ")[2]
+
+
 def _run_page(addresses: StackAddresses, run_id: str) -> str:
     # A server that this command started is gone in a moment; `waybill up` serves the same history on its usual port.
     ours = "prefect" in addresses.started or addresses.prefect_ui_url is None
@@ -203,8 +226,6 @@ def _run_page(addresses: StackAddresses, run_id: str) -> str:
 
 
 def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    from tasks.losses import summary
-
     name = Path(document["source"]).name
     rows = [
         (
@@ -214,7 +235,7 @@ def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             human_size(artifact["size"]),
             "" if artifact["reused"] else f"{artifact['seconds']:.2f}",
             "reused" if artifact["reused"] else "",
-            summary(artifact["warnings"]).partition(": ")[2],
+            _in_short(artifact["warnings"]),
         )
         for artifact in document["artifacts"]
         if artifact["kind"] == "stage_output"
