@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
-Element = Any  # lxml has no types
+from tasks.conversion.package import Element
 
 # A tree of a diagram that is deeper is a cycle of its connections.
 _MAX_DIAGRAM_DEPTH = 20

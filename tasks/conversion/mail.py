@@ -19,9 +19,10 @@ from urllib.parse import unquote
 
 from blocks.errors import UnreadableDocument
 from tasks.conversion.calendar_event import events
-from tasks.conversion.mail_headers import Message, as_list, attachment_line, escaped, header, header_list
+from tasks.conversion.mail_headers import Message, as_list, attachment_line, header, header_list
 from tasks.conversion.mail_text import PAGES, READABLE, decoded, plain_text, read_text
 from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
+from tasks.conversion.markdown_writer import escape
 from tasks.conversion.plain_text import as_code_block
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.signed_envelope import signed_content
@@ -110,7 +111,7 @@ class _MailReader:
         children = cast("list[Message]", part.get_payload()) if part.is_multipart() else []
         if kind in _MESSAGES and children and forwards < _MAX_FORWARDS:
             inner = children[0]
-            subject = escaped(header(inner, "Subject")) or "without subject"
+            subject = escape(header(inner, "Subject")) or "without subject"
             found.blocks.append(f"## Forwarded message: {subject}")
             found.blocks += self.content(inner, forwards + 1).blocks
         elif kind == "multipart/alternative" and children:
@@ -207,7 +208,7 @@ def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Readi
             f"{shown!r} is not a well-formed e-mail message ({type(exc).__name__}); export it again"
         ) from exc
     subject = header(message, "Subject")
-    heading = [f"# {escaped(subject)}"] if subject else []
+    heading = [f"# {escape(subject)}"] if subject else []
     return Reading(
         body="\n\n".join(block.strip("\n") for block in [*heading, *content.blocks] if block.strip()) + "\n",
         converter=CONVERTER,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from email.message import Message as _Message
 from typing import TypeAlias
 
+from tasks.conversion.markdown_writer import escape
 from tasks.conversion.reading import single_line
 
 Message: TypeAlias = "_Message[str, str]"
@@ -24,7 +25,6 @@ _MAX_RAW_HEADER_CHARACTERS = 20_000
 _MAX_FILE_NAME_CHARACTERS = 200
 _ENCODED_WORD = re.compile(r"=\?([\w.:-]{1,40})(?:\*[\w-]{1,20})?\?([bBqQ])\?([^?]{0,2000})\?=")
 _ENCODED_WORDS = re.compile(rf"{_ENCODED_WORD.pattern}(?:\s*{_ENCODED_WORD.pattern})*")
-_MARKUP = re.compile(r"([\\`*\[\]<])")
 
 
 def header(message: Message, name: str) -> str:
@@ -41,12 +41,12 @@ def header_list(message: Message) -> str:
 def as_list(values: Mapping[str, str]) -> str:
     """Return names with values as a Markdown list, without those that are empty."""
     shown = {name: value[:_MAX_HEADER_CHARACTERS] for name, value in values.items()}
-    return "\n".join(f"- **{name}:** {escaped(value)}" for name, value in shown.items() if value)
+    return "\n".join(f"- **{name}:** {escape(value)}" for name, value in shown.items() if value)
 
 
 def attachment_line(name: str, kind: str) -> str:
     """Return how an attachment is listed: by its name, on one line, and its type."""
-    return f"{escaped(decoded_words(name)[:_MAX_FILE_NAME_CHARACTERS]) or 'unnamed'} ({kind})"
+    return f"{escape(decoded_words(name)[:_MAX_FILE_NAME_CHARACTERS]) or 'unnamed'} ({kind})"
 
 
 def decoded_words(raw: str) -> str:
@@ -84,8 +84,3 @@ def _as_text(data: bytes, codec: str) -> str:
         except (LookupError, ValueError):
             continue
     return data.decode("latin-1" if codec.startswith("iso-8859") else "utf-8", "replace")
-
-
-def escaped(text: str) -> str:
-    """Return *text* with its signs of markup escaped."""
-    return _MARKUP.sub(r"\\\1", text)

@@ -112,6 +112,12 @@ def code_span(text: str) -> str:
     return f"{fence}{padding}{text}{padding}{fence}"
 
 
+def comment(author: str, markdown: str, kind: str = "Comment") -> str:
+    """Return the Markdown of a comment: "Comment by NAME: text". Empty without a text."""
+    name = escape(" ".join(author.split()))
+    return f"{kind} by {name}: {markdown}" if name and markdown else f"{kind}: {markdown}" if markdown else ""
+
+
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return a pipe table of *rows* of Markdown cells; the first row is its header. Empty when there is no cell.
 

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.conversion.latex_symbols import COMMANDS, FUNCTIONS
-
-Element = Any  # an lxml element; its namespace does not matter
+from tasks.conversion.package import Element
 
 # A real formula has some ten levels; a level takes three frames of Python's 1,000.
 _MAX_DEPTH = 60

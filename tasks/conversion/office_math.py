@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.conversion.latex_signs import ACCENTS, DELIMITERS, function, joined, math_text, plain_words
 from tasks.conversion.latex_symbols import FUNCTIONS
-
-Element = Any  # lxml has no types
+from tasks.conversion.package import Element
 
 MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _VAL = f"{MATH}val"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from tasks.conversion.html.tree import Element, all_text, drop, etree, has_words, replace
-from tasks.conversion.markdown_writer import NoteKind
+from tasks.conversion.markdown_writer import NoteKind, comment
 from tasks.conversion.markdown_writer import Notes as Numbers
 
 # The element that stands for a mark; its attribute "note" is the note's key.
@@ -60,7 +60,7 @@ class Notes:
             for kind, key in marked[done:]:
                 text = "\n\n".join(filter(None, map(blocks_of, self.elements[key])))
                 text = _without_label(text, self._labels[key])
-                self._numbers.define(kind, key, f"Comment: {text}" if kind == "comment" else text)
+                self._numbers.define(kind, key, comment("", text) if kind == "comment" else text)
             done = len(marked)
         return list(self._numbers.definitions())
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from html import unescape
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
+
+from tasks.conversion.package import Element
 
 etree: Any = import_module("lxml.etree")
-
-# An lxml element; lxml has no types.
-Element: TypeAlias = Any
 
 # Real pages stay below 100. The writer takes two frames a level, and Python stops at 1,000.
 MAX_DEPTH = 256

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.conversion.markdown_writer import Notes, Run, inline
+from tasks.conversion.markdown_writer import Notes, Run, comment, inline
 from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.opendocument.styles import Format, Styles
 from tasks.conversion.package import Element, local_name
@@ -151,10 +151,7 @@ class Paragraph:
         notes.define("endnote" if endnote else "footnote", key, text)
 
     def _comment(self, element: Element) -> str:
-        author = " ".join((element.findtext("{*}creator") or "").split())
-        said = self._all_paragraphs(element)
-        heading = inline([Run(text=clean_text(f"Comment by {author}" if author else "Comment"))])
-        return f"{heading}: {said}" if said else ""
+        return comment(clean_text(element.findtext("{*}creator") or ""), self._all_paragraphs(element))
 
     def _all_paragraphs(self, element: Element) -> str:
         """Return all paragraphs in *element* as Markdown, apart by empty lines."""

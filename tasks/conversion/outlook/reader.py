@@ -17,8 +17,9 @@ from pathlib import Path
 
 from blocks.errors import UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
-from tasks.conversion.mail_headers import SHOWN_HEADERS, Message, as_list, attachment_line, escaped, header
+from tasks.conversion.mail_headers import SHOWN_HEADERS, Message, as_list, attachment_line, header
 from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
+from tasks.conversion.markdown_writer import escape
 from tasks.conversion.outlook.compressed_rtf import unpacked
 from tasks.conversion.outlook.encapsulated import form_of, original
 from tasks.conversion.outlook.properties import (
@@ -70,7 +71,7 @@ def read_outlook(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Re
         raise UnreadableDocument(
             f"{shown!r} could not be read as {TYPES['msg'].label} ({exc}); check that it opens and send it again"
         ) from exc
-    heading = [f"# {escaped(message.subject)}"] if message.subject else []
+    heading = [f"# {escape(message.subject)}"] if message.subject else []
     return Reading(
         body="\n\n".join(block.strip("\n") for block in [*heading, *message.blocks] if block.strip()) + "\n",
         converter=CONVERTER,
@@ -114,7 +115,7 @@ class _OutlookReader:
         method = properties.number(_METHOD)
         if inner is not None and method == _ATTACHED_MESSAGE and forwards < _MAX_FORWARDS:
             message = self.message(inner, HEADER_OF_INNER_MESSAGE, forwards + 1)
-            found.blocks.append(f"## Forwarded message: {escaped(message.subject) or 'without subject'}")
+            found.blocks.append(f"## Forwarded message: {escape(message.subject) or 'without subject'}")
             found.blocks += message.blocks
             return
         name = properties.text(_FILE_NAME, _SHORT_FILE_NAME, _NAME)

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tasks.conversion.markdown_writer import NoteKind, Notes, Run, inline
+from tasks.conversion.markdown_writer import NoteKind, Notes, Run, comment
 from tasks.conversion.reading import clean_text
 from tasks.conversion.rtf.code_pages import codec_of_charset
 from tasks.conversion.rtf.flows import Flow
@@ -277,9 +277,7 @@ class Destinations:
         note.flow.finish(group.paragraph)
         text = "\n\n".join(note.flow.texts)
         if note.kind == "comment":
-            author = " ".join(clean_text("".join(self._author)).split())
-            heading = inline([Run(text=f"Comment by {author}" if author else "Comment")])
-            text = f"{heading}: {text}" if text else ""
+            text = comment(clean_text("".join(self._author)), text)
             self._author = []
         self._count += 1
         note.outer.add(self.notes.mark(note.kind, str(self._count)))

@@ -5,7 +5,7 @@ Footnotes and endnotes follow ECMA-376 part 1, 17.11. Answers to a comment stand
 
 from __future__ import annotations
 
-from tasks.conversion.markdown_writer import NoteKind, escape
+from tasks.conversion.markdown_writer import NoteKind, comment, escape
 from tasks.conversion.reading import clean_text
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.names import Element, W
@@ -39,10 +39,8 @@ def _comment(document: Document, key: str) -> str:
     parts: list[str] = []
     for kind, identifier in [("Comment", key), *(("Reply", answer) for answer in comments.answers.get(key, []))]:
         element = comments.elements[identifier]
-        author = " ".join(element.get(f"{W}author", "").split())
-        head = f"{kind} by {escape(author)}" if author else kind
-        parts.append(f"{head}: {_text(document, comments.part, element)}".rstrip())
-    return "\n\n".join(parts)
+        parts.append(comment(element.get(f"{W}author", ""), _text(document, comments.part, element), kind))
+    return "\n\n".join(filter(None, parts))
 
 
 def _text(document: Document, part: str, element: Element) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from tasks.conversion.markdown_writer import escape, escape_line_starts
+from tasks.conversion.markdown_writer import comment, escape, escape_line_starts
 from tasks.conversion.package import Element, Package
 from tasks.conversion.reading import clean_text
 from tasks.conversion.workbook.cell_text import decoded
@@ -49,7 +49,7 @@ def said(author: str, text: str) -> str:
         text = text[len(author) + 1 :].strip()
     lines = [escape(line.strip()) for line in text.split("\n")]
     shown = "\n\n".join(escape_line_starts(line) for line in lines if line)
-    return f"Comment by {escape(author)}: {shown}" if author else f"Comment: {shown}"
+    return comment(author, shown)
 
 
 def _threaded(root: Element, names: dict[str, str]) -> Iterator[tuple[Place, str]]:
