@@ -59,8 +59,8 @@ def _without_text(file_type: FileType, shown: str, ocr: Ocr) -> EmptyDocument | 
     if file_type.family in _KEPT_TEXT:
         return EmptyDocument(f"{shown!r} ({file_type.label}) has no words; check that it is the right file")
     why = {
-        "pdf": f"its pages are images, and text in images needs OCR: {ocr.why_not()}",
-        "image": f"text in images needs OCR: {ocr.why_not()}",
+        "pdf": f"its pages are images; {ocr.why_not()}",
+        "image": ocr.why_not(),
         "notebook": "its cells are empty or have only pictures",
         "web": "its text is written by scripts, is in elements that are left out, or is nested too deeply",
     }.get(file_type.family, "it has only images, or nothing at all; scans need OCR")

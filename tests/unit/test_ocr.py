@@ -50,7 +50,7 @@ def test_where_ocr_is_not_installed_the_refusal_says_how_to_install_it(monkeypat
 
 
 def test_a_picture_without_text_is_no_success(tmp_path: Path) -> None:
-    with pytest.raises(NoText, match="OCR found none"):
+    with pytest.raises(NoText, match=r"\(PNG image\): OCR found none$"):
         samples.convert(samples.write(tmp_path / "a.png", samples.image("PNG")))
 
 

@@ -101,6 +101,27 @@ def test_tables(made):
     )
 
 
+def test_a_wide_cell_covers_the_columns_that_other_rows_have_there(made):
+    text = (
+        row("Pier", "Depth", definition=r"\cellx1000\cellx3000")
+        + row("A", "3.2 m", "+ 3 %", definition=r"\clvmgf\cellx1000\cellx2000\cellx3000")
+        + row("", "closed", definition=r"\clvmrg\cellx1000\cellx3000")
+        + r"\pard After\par"
+    )
+    assert body_of(made(text)) == (
+        "| Pier | Depth | Depth |\n| --- | --- | --- |\n| A | 3.2 m | + 3 % |\n| A | closed |  |\n\nAfter"
+    )
+
+
+def test_rows_with_other_edges_are_read_cell_by_cell(made):
+    text = (
+        row("a", "b", definition=r"\cellx1500\cellx3000")
+        + row("1", "2", "3", definition=r"\cellx1000\cellx2000\cellx3000")
+        + r"\pard After\par"
+    )
+    assert body_of(made(text)) == "| a | b |  |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n\nAfter"
+
+
 def test_a_table_in_a_cell(made):
     nested = "".join(
         rf"\pard\intbl\itap2 {first}\nestcell {second}\nestcell{{\*\nesttableprops\trowd\cellx500\cellx900\nestrow}}"

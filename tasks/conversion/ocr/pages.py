@@ -43,10 +43,11 @@ class Ocr:
         return installed() is not None
 
     def why_not(self) -> str:
-        """Return what a user can do so that text in pictures is read."""
-        if self.mode == "off":
-            return "set the option ocr to auto"
-        return INSTALL if installed() is None else "OCR found none"
+        """Return why there is no text of pictures, and what a user can do about it."""
+        if self.mode != "off" and installed() is not None:
+            return "OCR found none"
+        how = "set the option ocr to auto" if self.mode == "off" else INSTALL
+        return f"text in images needs OCR: {how}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ _WORD = re.compile(r"[^\W_]")
 
 @dataclass
 class CellShape:
-    """What a row's definition says of one cell: whether it begins or continues a merge."""
+    """What a row's definition says of one cell: its right edge (twips), whether it begins or continues a merge."""
 
+    edge: int = 0
     continues_columns: bool = False
     begins_rows: bool = False
     continues_rows: bool = False
@@ -51,7 +52,8 @@ class _Table:
 
     def flat(self) -> list[list[str]]:
         """Return the rows with every cell in a place of its own."""
-        return without_spans([_cells(self.rows, number) for number in range(len(self.rows))])
+        grid = _grid(self.rows)
+        return without_spans([_cells(self.rows, number, grid) for number in range(len(self.rows))])
 
 
 @dataclass
@@ -181,24 +183,43 @@ def _shown(label: str | None) -> str:
     return "" if label is None or _is_bullet(label) else inline([Run(text=label)])
 
 
-def _cells(rows: list[_Row], number: int) -> list[Cell]:
+def _grid(rows: list[_Row]) -> list[int]:
+    """Return the right edges of the columns, if one row has them all; else none, and cells are counted.
+
+    LibreOffice writes a cell over several columns as a wide one.
+    """
+    finest = max(([shape.edge for shape in row.shapes] for row in rows), key=len) if rows else []
+    is_grid = 0 not in finest and all(shape.edge in finest for row in rows for shape in row.shapes)
+    return finest if is_grid and finest == sorted(set(finest)) else []
+
+
+def _cells(rows: list[_Row], number: int, grid: list[int]) -> list[Cell]:
     """Return the cells of a row, without those that a merge covers."""
     row = rows[number]
     cells: list[Cell] = []
+    covered = 0
     for index, text in enumerate(row.texts):
         shape = _shape(row, index)
+        until = grid.index(shape.edge) + 1 if shape.edge in grid else covered + 1
+        columns, covered = max(1, until - covered), until
         if shape.continues_columns and cells:
-            cells[-1] = Cell(cells[-1].text, rows=cells[-1].rows, columns=cells[-1].columns + 1)
+            cells[-1] = Cell(cells[-1].text, rows=cells[-1].rows, columns=cells[-1].columns + columns)
         elif not (shape.continues_rows and number):
-            cells.append(Cell(text, rows=_height(rows, number, index) if shape.begins_rows else 1))
+            height = _height(rows, number, shape, index) if shape.begins_rows else 1
+            cells.append(Cell(text, rows=height, columns=columns))
     return cells
 
 
-def _height(rows: list[_Row], number: int, index: int) -> int:
+def _height(rows: list[_Row], number: int, first: CellShape, index: int) -> int:
     height = 1
-    while number + height < len(rows) and _shape(rows[number + height], index).continues_rows:
+    while number + height < len(rows) and _below(rows[number + height], first, index).continues_rows:
         height += 1
     return height
+
+
+def _below(row: _Row, first: CellShape, index: int) -> CellShape:
+    """Return the cell of *row* that ends where *first* does, else the one with its *index*."""
+    return next((shape for shape in row.shapes if shape.edge == first.edge), _shape(row, index))
 
 
 def _shape(row: _Row, index: int) -> CellShape:

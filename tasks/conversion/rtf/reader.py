@@ -175,6 +175,7 @@ class _Reader:
         elif name in _SHAPES:
             setattr(self._shape, _SHAPES[name], True)
         elif name == "cellx":
+            self._shape.edge = token.number or 0
             self._shapes[nested].append(self._shape)
             self._shape = CellShape()
         elif name in ("ansi", "mac", "pc", "pca"):
