@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import sqrt
 
 from tasks.text.key_phrases import KeyPhrase, key_phrases
-from tasks.text.prose import plain_text
+from tasks.text.prose import is_ocr_mark, plain_text
 from tasks.text.scanner import scan_blocks
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import cells
@@ -51,7 +51,7 @@ def summarise(text: str, body_start: int, language: str | None) -> str:
 
 def _prose(text: str) -> Iterator[str]:
     for block in scan_blocks(text):
-        if block.kind == "paragraph":
+        if block.kind == "paragraph" and not is_ocr_mark(text, block.start, block.end):
             yield plain_text(text[block.start : block.end])
         elif block.is_layout:
             lines = text[block.start : block.end].split("\n")[1:-1]

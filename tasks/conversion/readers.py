@@ -7,12 +7,20 @@ a document of its type comes: xberg alone takes 0.15 s.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from blocks.filetype import FileType
 from tasks.conversion.options import ConvertOptions
 from tasks.conversion.reading import Reading
+
+# What xberg drops of a format without saying so.
+_GAPS = {
+    "doc": "tables, marks of notes and raised digits may be lost; save it as docx to keep them",
+    "ppt": "tables, order of boxes and marks of hidden slides may be lost; save it as pptx to keep them",
+    "dj": "raised digits, marks of notes and first numbers of lists may be lost",
+}
 
 
 class Reader(Protocol):
@@ -166,7 +174,9 @@ def _workbook(path: Path, file_type: FileType, shown: str, options: ConvertOptio
 def _xberg(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
     from tasks.conversion.xberg_reader import extract
 
-    return extract(path, file_type, shown)
+    reading = extract(path, file_type, shown)
+    gap = _GAPS.get(file_type.extension)
+    return replace(reading, warnings=(*reading.warnings, gap)) if gap and reading.body.strip() else reading
 
 
 def _xml_article(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:

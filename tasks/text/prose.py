@@ -17,6 +17,8 @@ from tasks.text.scanner import LAYOUT, scan_blocks
 from tasks.text.sentences import Span
 
 _LINE = re.compile(r"[^\r\n]+")
+# The line that stage 1 sets above the text of a page (`tasks.conversion.ocr.pages`): no words of the document.
+_OCR_MARK = re.compile(r"\*Read by OCR, confidence [01]\.\d\d\*\s*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(\w*)")
 # Inside a line: two blanks or a tab, dots that lead to the next cell; in a layout a drawn line too.
 _GAP = r"(?<=\S)(?:[ \u00a0\u3000]{2,}|[ ]*\t[ \t]*)(?=\S)|[ ]?\.{4,}[ ]*|(?: \.){3,}[ ]*"
@@ -69,11 +71,16 @@ def pieces(text: str, inside: str = "") -> Iterator[Piece]:
             yield from (Piece(*span) for span in _items(text, block.start, block.end))
         elif block.kind == "quote":
             yield from _quoted(text, block.start, block.end)
-        elif block.kind == "paragraph":
+        elif block.kind == "paragraph" and not is_ocr_mark(text, block.start, block.end):
             yield Piece(block.start, block.end)
         elif block.is_layout:
             spans = _lines(text, block.start, block.end, _labelled)
             yield from (Piece(start, end, is_layout=True) for start, end in spans)
+
+
+def is_ocr_mark(text: str, start: int, end: int) -> bool:
+    """Return whether a block is the line that stage 1 sets above text read by OCR."""
+    return _OCR_MARK.fullmatch(text, start, end) is not None
 
 
 def mention_spans(text: str, inside: str = "") -> Iterator[Span]:
@@ -89,7 +96,7 @@ def mention_spans(text: str, inside: str = "") -> Iterator[Span]:
                 yield from _cells(text, piece.start, piece.end)
         elif block.kind == "table":
             yield block.start, block.end
-        elif block.kind not in ("code", "heading", "html"):
+        elif block.kind not in ("code", "heading", "html") and not is_ocr_mark(text, block.start, block.end):
             yield from _cells(text, block.start, block.end)
 
 

@@ -153,6 +153,13 @@ def test_markup_formats(tmp_path: Path, name: str, content: str, expected: str) 
     assert body_of(samples.write(tmp_path / name, content)) == expected
 
 
+def test_what_a_reader_drops_without_saying_so_is_a_warning(tmp_path: Path) -> None:
+    output = samples.convert(samples.write(tmp_path / "a.dj", "Load 10^3^ N"))
+    assert output.warnings == ("raised digits, marks of notes and first numbers of lists may be lost",)
+    output = samples.convert(Path(__file__).parent / "lease.doc")
+    assert output.warnings == ("tables, marks of notes and raised digits may be lost; save it as docx to keep them",)
+
+
 def test_the_same_bytes_give_the_same_markdown(tmp_path: Path) -> None:
     path = samples.pptx(tmp_path / "a.pptx", [("First", "Body A", "Notes")])
     assert samples.convert(path).content == samples.convert(path).content

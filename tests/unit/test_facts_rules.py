@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.chunking.summary import summarise
+from tasks.conversion.ocr.pages import ReadPage
 from tasks.extraction.amounts import amounts
 from tasks.extraction.dates import dates
 from tasks.extraction.evidence import Mention, locate, without_overlaps
@@ -405,3 +407,10 @@ def test_key_phrases_of_monotonous_text_take_little_time() -> None:
     started = time.process_time()
     key_phrases("word " * 200_000, "en", 20)  # 17 s if all of it were read
     assert time.process_time() - started < 2
+
+
+def test_the_mark_of_ocr_is_no_text_of_the_document() -> None:
+    mark = ReadPage(1, "Pier C closes.", 0.97).marked()
+    for spans in (prose_spans, mention_spans):
+        assert [mark[start:end].strip() for start, end in spans(mark)] == ["Pier C closes."]
+    assert summarise(mark, 0, "en") == "Pier C closes."
