@@ -6,7 +6,7 @@ import hashlib
 import io
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,19 @@ def pdf(path: Path, pages: list[list[tuple[int, str]]], title: str = "") -> Path
     return path
 
 
-def package(path: Path, members: dict[str, str | bytes]) -> Path:
+def package(path: Path, members: Mapping[str, str | bytes]) -> Path:
     """A ZIP file with these members; ``mimetype`` is stored, the others are compressed."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             method = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
             archive.writestr(name, content, compress_type=method)
     return path
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """The contents of a ZIP file by name."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 _OFFICE = "urn:oasis:names:tc:opendocument:xmlns:"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
 from tasks.conversion.charts import Chart, read_chart
+from tests.unit import conversion_samples as samples
 
 _OFFICE_2016 = """<cx:chartSpace xmlns:cx="urn:cx" xmlns:a="urn:a"><cx:chartData><cx:data id="0">
 <cx:strDim type="cat"><cx:lvl ptCount="2"><cx:pt idx="0">Fares</cx:pt><cx:pt idx="1">Grants</cx:pt></cx:lvl></cx:strDim>
@@ -33,9 +33,9 @@ def made(tmp_path: Path):
         if title:
             frame.chart.chart_title.text_frame.text = title
         presentation.save(str(tmp_path / "chart.pptx"))
-        with zipfile.ZipFile(tmp_path / "chart.pptx") as package:
-            part = next(name for name in package.namelist() if name.startswith("ppt/charts/chart"))
-            return read_chart(etree.fromstring(package.read(part)), lambda value, code: f"{value} ({code})")
+        parts = samples.members(tmp_path / "chart.pptx")
+        part = next(content for name, content in parts.items() if name.startswith("ppt/charts/chart"))
+        return read_chart(etree.fromstring(part), lambda value, code: f"{value} ({code})")
 
     return chart
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from blocks.errors import TooLarge, UnreadableDocument
 from blocks.filetype import TYPES
 from tasks.conversion import package as package_module
 from tasks.conversion.package import CoreProperties, Package, Relation
+from tests.unit import conversion_samples as samples
 
 WORD = TYPES["docx"]
 _RELATIONS = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -20,11 +20,7 @@ _KIND = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 @pytest.fixture
 def written(tmp_path: Path):
     def write(members: dict[str, str | bytes]) -> Path:
-        path = tmp_path / "minutes.docx"
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(name, content)
-        return path
+        return samples.package(tmp_path / "minutes.docx", members)
 
     return write
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +33,7 @@ def deck(tmp_path: Path):
         change(slide)
         plain, path = tmp_path / "plain.pptx", tmp_path / "a.pptx"
         presentation.save(str(plain))
-        with zipfile.ZipFile(plain) as source:
-            members: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
-        return samples.package(path, members | (parts or {}))
+        return samples.package(path, samples.members(plain) | (parts or {}))
 
     return write
 
@@ -231,28 +228,23 @@ def test_comments_stand_with_their_slide_and_their_author(deck):
             "ppt/commentAuthors.xml": f'<a xmlns="{_P}"><cmAuthor id="0" name="Ilse Marn"/></a>',
         },
     )
-    with zipfile.ZipFile(path) as source:
-        members: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
-    main = members["ppt/_rels/presentation.xml.rels"].decode()  # type: ignore[union-attr]
+    members = samples.members(path)
     authors = f'<Relationship Id="rId99" Type="{_R}/commentAuthors" Target="commentAuthors.xml"/></Relationships>'
-    members["ppt/_rels/presentation.xml.rels"] = main.replace("</Relationships>", authors)
+    relations_part = "ppt/_rels/presentation.xml.rels"
+    members[relations_part] = members[relations_part].replace(b"</Relationships>", authors.encode())
     body = body_of(samples.package(path.with_name("b.pptx"), members))
     assert body == "## The slide\n\n**Comments:**\n\n- Ilse Marn: Ask the guard.\n- Weigh it\n- Done."
 
 
 def test_a_damaged_slide_does_not_fail_the_others(tmp_path: Path):
     original = samples.pptx(tmp_path / "a.pptx", [("First", "Body A", ""), ("Second", "Body B", "")])
-    with zipfile.ZipFile(original) as source:
-        members: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
-    members["ppt/slides/slide1.xml"] = "<broken"
-    output = samples.convert(samples.package(tmp_path / "b.pptx", members))
+    damaged = samples.members(original) | {"ppt/slides/slide1.xml": "<broken"}
+    output = samples.convert(samples.package(tmp_path / "b.pptx", damaged))
     assert samples.split(output)[1] == "## Second\n\n- Body B"
     assert "1 part of the file that could not be read" in output.warnings
 
 
 def test_a_damaged_layout_does_no_harm(tmp_path: Path):
     original = samples.pptx(tmp_path / "a.pptx", [("First", "Body A", "")])
-    with zipfile.ZipFile(original) as source:
-        members: dict[str, str | bytes] = {name: source.read(name) for name in source.namelist()}
-    members["ppt/slideLayouts/slideLayout2.xml"] = "<broken"
-    assert body_of(samples.package(tmp_path / "b.pptx", members)) == "## First\n\n- Body A"
+    damaged = samples.members(original) | {"ppt/slideLayouts/slideLayout2.xml": "<broken"}
+    assert body_of(samples.package(tmp_path / "b.pptx", damaged)) == "## First\n\n- Body A"

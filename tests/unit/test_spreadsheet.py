@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,10 +40,7 @@ def write(path: Path, tables: str, automatic: str = "", styles: str = "", parts:
         "styles.xml": f"<office:document-styles {_NAMES}>{styles}</office:document-styles>",
         **(parts or {}),
     }
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return path
+    return samples.package(path, members)
 
 
 def table(rows: str, name: str = "S1", attributes: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tasks.conversion import package as package_module
 from tasks.conversion.reading import Reading
 from tasks.conversion.word.reader import read_word
 from tests.corpus.word_package import W, in_list, levels, paragraph, root, write_word
+from tests.unit import conversion_samples as samples
 
 SUBSTANCE = paragraph("The pump stands still.")
 
@@ -48,11 +48,10 @@ def test_numbers_that_are_none_count_as_absent(tmp_path: Path) -> None:
 def test_the_strict_form_of_the_standard_is_the_same_document(tmp_path: Path) -> None:
     body, numbering = in_list("first") + in_list("second"), levels("decimal %1.")
     usual = body_of(tmp_path, body, numbering=numbering)
-    strict = tmp_path / "strict.docx"
-    with zipfile.ZipFile(tmp_path / "a.docx") as source, zipfile.ZipFile(strict, "w") as target:
-        for name in source.namelist():
-            renamed = source.read(name).replace(W.encode(), b"http://purl.oclc.org/ooxml/wordprocessingml/main")
-            target.writestr(name, renamed)
+    parts = samples.members(tmp_path / "a.docx")
+    strict_name = b"http://purl.oclc.org/ooxml/wordprocessingml/main"
+    renamed = {name: content.replace(W.encode(), strict_name) for name, content in parts.items()}
+    strict = samples.package(tmp_path / "strict.docx", renamed)
     assert read(strict).body.strip() == usual == "1. first\n2. second"
 
 
@@ -122,12 +121,9 @@ def test_a_document_of_many_pages_takes_time_in_proportion(tmp_path: Path) -> No
 def test_documents_inside_count_against_the_limit_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inner = write_word(tmp_path / "inner.docx", paragraph("x" * 40_000))
     outer = write_word(tmp_path / "outer.docx", '<w:altChunk r:id="aFChunk"/>' * 5, {"aFChunk": ""})
-    with zipfile.ZipFile(outer, "a") as archive:
-        archive.writestr("word/inside.docx", inner.read_bytes())
-    renamed = tmp_path / "renamed.docx"
-    with zipfile.ZipFile(outer) as source, zipfile.ZipFile(renamed, "w") as target:
-        for name in source.namelist():
-            target.writestr(name, source.read(name).replace(b"aFChunk.xml", b"inside.docx"))
+    parts = samples.members(outer) | {"word/inside.docx": inner.read_bytes()}
+    named = {name: content.replace(b"aFChunk.xml", b"inside.docx") for name, content in parts.items()}
+    renamed = samples.package(tmp_path / "renamed.docx", named)
     assert read(renamed).body.count("x" * 40_000) == 5
     monkeypatch.setattr(package_module, "MAX_UNPACKED_BYTES", 100_000)
     with pytest.raises(TooLarge):

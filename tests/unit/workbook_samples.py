@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,10 +53,7 @@ def write(
         members["xl/sharedStrings.xml"] = f'<sst xmlns="{namespace}">{strings}</sst>'
     if styles:
         members["xl/styles.xml"] = f'<styleSheet xmlns="{namespace}">{styles}</styleSheet>'
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {**members, **(parts or {})}.items():
-            archive.writestr(name, content)
-    return path
+    return samples.package(path, {**members, **(parts or {})})
 
 
 def relations(*entries: tuple[str, str, str]) -> str:
