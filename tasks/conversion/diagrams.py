@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from tasks.conversion.package import Element
+from tasks.conversion.whole_numbers import whole_number
 
 # A tree of a diagram that is deeper is a cycle of its connections.
 _MAX_DIAGRAM_DEPTH = 20
@@ -23,8 +24,7 @@ def diagram_items(root: Element) -> list[tuple[int, str]]:
     children: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for connection in root.iter("{*}cxn"):
         if connection.get("type", "parOf") == "parOf":
-            order = connection.get("srcOrd", "0")
-            place = int(order) if order.isdecimal() else 0
+            place = whole_number(connection.get("srcOrd"))
             children[connection.get("srcId", "")].append((place, connection.get("destId", "")))
     found: list[tuple[int, str]] = []
     seen: set[str] = set()

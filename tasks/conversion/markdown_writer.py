@@ -132,7 +132,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def cell(markdown: str) -> str:
     """Return the Markdown of a table's cell: on one line, without pipes that would end it."""
-    return _UNESCAPED_PIPE.sub(r"\1\\|", _TABLE_LINE_END.sub("<br>", markdown.strip()))
+    markdown = markdown.strip()
+    if "\n" in markdown:
+        markdown = _TABLE_LINE_END.sub("<br>", markdown)
+    return _UNESCAPED_PIPE.sub(r"\1\\|", markdown) if "|" in markdown else markdown
 
 
 class Body:

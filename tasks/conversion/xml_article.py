@@ -14,6 +14,7 @@ from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.page import write_tree
 from tasks.conversion.html.tree import Element, all_text, drop, etree, named, parse_xml
 from tasks.conversion.reading import Reading, clean_text, single_line
+from tasks.conversion.whole_numbers import whole_number
 
 CONVERTER = "waybill-xml-article 1"
 
@@ -155,8 +156,7 @@ class _Article:
             element.set("role", "table")
         elif tag == "entry":
             element.tag = "td"
-            rows = element.get("morerows") or "0"
-            element.set("rowspan", str(1 + int(rows)) if rows.isdigit() else "1")
+            element.set("rowspan", str(1 + whole_number(element.get("morerows"))))
             first, last = _column(element.get("namest")), _column(element.get("nameend"))
             element.set("colspan", str(max(1, last - first + 1)) if first and last else "1")
         elif tag in ("programlisting", "code") and element.get("language"):

@@ -321,9 +321,13 @@ class _Document:
             if lines[at].strip() == "+":
                 given: dict[str, str] = {}
                 at += 1
+                while at < len(lines) and not lines[at].strip():
+                    at += 1
                 while at < len(lines) and (found := _BLOCK_ATTRIBUTES.fullmatch(lines[at])):
                     given |= _parsed(found[1])
                     at += 1
+                if at < len(lines) and not lines[at].strip():
+                    continue
                 if at < len(lines):
                     block, at = self._block(lines, at, given, depth + 1)
                     parts.append(block)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tasks.conversion.whole_numbers import whole_number
+
 _CELL = re.compile(
     r"(?:(?<=\s)|^)((?:\d+\*|(?:\d+)?(?:\.\d+)?\+)?[<^>]?(?:\.[<^>])?[aehlmdsv]?)(?<!\\)\|", re.MULTILINE
 )
@@ -61,8 +63,8 @@ def _cells(text: str) -> list[_Cell]:
         content = text[mark.end() : end].strip().replace("\\|", "|")
         span = _SPAN.match(mark[1])
         copies, columns, rows, style = span.groups() if span else (None, None, None, "")
-        cell = _Cell(content, min(int(columns or 1), 200), min(int(rows or 1), 1000), style or "")
-        cells += [cell] * min(int(copies or 1), _MAX_COPIES)
+        cell = _Cell(content, min(whole_number(columns, 1), 200), min(whole_number(rows, 1), 1000), style or "")
+        cells += [cell] * min(whole_number(copies, 1), _MAX_COPIES)
     return cells
 
 
@@ -71,7 +73,7 @@ def _width(columns: str) -> int:
     total = 0
     for part in re.split(r"[,;]", columns.strip().strip('"')) if columns.strip() else []:
         times = re.match(r"\s*(\d+)\*", part)
-        total += min(int(times[1]), 200) if times else 1
+        total += min(whole_number(times[1]), 200) if times else 1
     return total
 
 

@@ -106,7 +106,7 @@ def _put(element: Element, latex: str, *, display: bool) -> None:
     place = element
     for ancestor in element.iterancestors():
         hides = ancestor.tag in ("span", "mjx-assistive-mml", "mjx-container")
-        if not hides or not _only(ancestor, place):
+        if not hides or ancestor.getparent() is None or not _only(ancestor, place):
             break
         place = ancestor
     replace(place, FORMULA, text, display="block" if display else "inline")

@@ -84,7 +84,8 @@ class Notes:
                 self._labels.setdefault(key, _label(link))
                 self._kinds[key] = "comment" if _COMMENT.match(name) else "footnote"
                 _replace_mark(link, key)
-        self.elements = {key: _taken_out(holder, set(back.values())) for holder, key in self._keys.items()}
+        marks = set(back.values())
+        self.elements = {key: _taken_out(holder, marks) for holder, key in self._keys.items()}
 
     def _belongs(self, link: Element, holder: Element) -> bool:
         """Return whether *link* is a mark of the note: a number in brackets is one only if its note begins with it."""

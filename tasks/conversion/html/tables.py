@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from blocks.errors import TooLarge
 from tasks.conversion.html.block import Block
 from tasks.conversion.html.tree import Element
 from tasks.conversion.markdown_writer import table
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _MAX_COLUMNS = 1_000
 _MAX_REPEATED_CHARACTERS = 2_000_000
 _MAX_REPEATED_CELL = 1_000
+# Spans make a thousand cells of one: a table of more cells than this has at least one of its own for every fifty.
+_MAX_CELLS = 1_000_000
+_MAX_CELLS_OF_ONE = 50
 _SECTIONS = frozenset({"thead", "tbody", "tfoot", "form", "span", "div"})
 _BLOCKS_OF_LAYOUT = frozenset(
     {"h1", "h2", "h3", "h4", "h5", "h6", "pre", "blockquote", "hr", "figure", "form", "section", "article"}
@@ -120,13 +124,13 @@ def _grid(writer: Writer, rows: list[tuple[Element, bool]]) -> list[list[_Cell]]
     """Return the cells by row and column.
 
     A cell over several rows stands in each of them. One over several columns stands in the first of them, and in the
-    head of the table in each.
+    head of the table in each. Raises `TooLarge` where spans make too many cells.
     """
     grid: list[list[_Cell]] = []
     below: dict[int, tuple[int, _Cell]] = {}  # column: for how many further rows, and what
     budget = _MAX_REPEATED_CHARACTERS
     declared = any(head for _, head in rows)
-    names_columns = True
+    names_columns, width, own = True, 0, 0
     for index, (row, head) in enumerate(rows):
         line: list[_Cell] = []
         names_columns = head or (not declared and names_columns and _names_columns(row, index))
@@ -142,6 +146,7 @@ def _grid(writer: Writer, rows: list[tuple[Element, bool]]) -> list[list[_Cell]]
 
         for one in _cells(row):
             fill()
+            own += 1
             text = cell_text(writer, one)
             value = _Cell(text, heads=one.tag == "th")
             again = value if len(text) <= _MAX_REPEATED_CELL else _Cell("", heads=value.heads)
@@ -158,7 +163,9 @@ def _grid(writer: Writer, rows: list[tuple[Element, bool]]) -> list[list[_Cell]]
             line.append(_EMPTY)
             fill()
         grid.append(line)
-    width = max((len(line) for line in grid), default=0)
+        width = max(width, len(line))
+        if width * len(grid) > max(_MAX_CELLS, _MAX_CELLS_OF_ONE * own):
+            raise TooLarge(f"the cells of a table in the document span more than {_MAX_CELLS:,} places; simplify it")
     return [[*line, *[_EMPTY] * (width - len(line))] for line in grid]
 
 

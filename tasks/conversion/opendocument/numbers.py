@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tasks.conversion.numerals import numeral
 from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.package import Element, local_name
+from tasks.conversion.whole_numbers import whole_number
 
 MAX_LEVEL = 10
 _FORMATS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
@@ -32,7 +33,7 @@ def levels_of(style: Element | None) -> dict[int, Level]:
     """Return the levels of a list style or of the outline style, by number from 1."""
     found: dict[int, Level] = {}
     for level in () if style is None else style:
-        number = _whole(attribute(level, "level"), 0)
+        number = whole_number(attribute(level, "level"), 0)
         if local_name(level).endswith(("-bullet", "-image")):
             found[number] = Level("-")
         elif number:
@@ -40,8 +41,8 @@ def levels_of(style: Element | None) -> dict[int, Level]:
                 format=attribute(level, "num-format"),
                 prefix=attribute(level, "num-prefix"),
                 suffix=attribute(level, "num-suffix"),
-                start=_whole(attribute(level, "start-value"), 1),
-                shown=_whole(attribute(level, "display-levels"), 1),
+                start=whole_number(attribute(level, "start-value"), 1),
+                shown=whole_number(attribute(level, "display-levels"), 1),
             )
     return found
 
@@ -65,7 +66,7 @@ class Counter:
             self._numbered.add(level)
         one = self._level(level)
         before = self.counts.get(level, one.start - 1)
-        self.counts[level] = _whole(start, before + 1)
+        self.counts[level] = whole_number(start, before + 1)
         if one.format in ("", "-"):
             return one.format
         return f"{one.prefix}{self._numbers(level, one)}{one.suffix}"
@@ -82,7 +83,3 @@ class Counter:
                 number = self.counts.get(shown, upper.start)
                 parts.append(numeral(number, _FORMATS.get(upper.format, "decimal")))
         return ".".join(parts)
-
-
-def _whole(text: str, default: int) -> int:
-    return int(text) if text.isdecimal() else default

@@ -14,6 +14,7 @@ from tasks.conversion.opendocument.styles import Format, Styles
 from tasks.conversion.package import Element, local_name
 from tasks.conversion.reading import clean_text
 from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
+from tasks.conversion.whole_numbers import whole_number
 
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
 # More blanks in a row than this are layout that no reader counts.
@@ -124,7 +125,7 @@ class Paragraph:
 
     def _space(self, element: Element, kind: str, base: Format, link: str) -> Run:
         count = attribute(element, "c", "1")
-        blanks = min(_MAX_BLANKS, int(count)) if count.isdecimal() else 1
+        blanks = min(_MAX_BLANKS, whole_number(count, 1))
         self._after_space = kind != "s"
         text = {"s": " " * blanks, "tab": "\t"}.get(kind, "\n")
         return _run("" if base.hidden else text, base, link)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from tasks.conversion.markdown_writer import Position
 from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.package import Element, local_name
+from tasks.conversion.whole_numbers import whole_number
 
 # Longer chains of parents are cycles.
 _MAX_PARENTS = 30
@@ -80,7 +81,7 @@ class Styles:
         return ParagraphStyle(
             format=self._over("paragraph", name, Format()),
             list_style=list_style,
-            outline_level=int(level) if level.isdecimal() else 0,
+            outline_level=whole_number(level),
             is_title="Title" in names,
         )
 
@@ -126,7 +127,7 @@ def _changed(base: Format, properties: Element) -> Format:
     font = attribute(properties, "font-name") or attribute(properties, "font-family")
     return replace(
         base,
-        bold=base.bold if not weight else weight == "bold" or (weight.isdecimal() and int(weight) >= 600),
+        bold=base.bold if not weight else weight == "bold" or whole_number(weight) >= 600,
         italic=base.italic if not slant else slant in ("italic", "oblique"),
         struck=base.struck if not struck else struck not in _NO,
         position=_position(position) if position else base.position,

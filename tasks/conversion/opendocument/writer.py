@@ -14,6 +14,7 @@ from tasks.conversion.package import Element, local_name
 from tasks.conversion.pictures import description
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import MAX_COLUMNS, Cell, nested, without_spans
+from tasks.conversion.whole_numbers import whole_number
 
 # Programs fill a table to its end with one repeated row or cell.
 _MAX_REPEATED_ROWS = 1_000
@@ -78,7 +79,7 @@ class Writer:
         hidden = style.format.hidden
         markdown = paragraph.markdown(element, style.format)
         written = attribute(element, "outline-level", "1")
-        level = min(MAX_LEVEL, max(1, int(written))) if written.isdecimal() else 1
+        level = min(MAX_LEVEL, max(1, whole_number(written, 1)))
         if not label and not hidden and markdown and attribute(element, "is-list-header") != "true":
             start = attribute(element, "start-value") if attribute(element, "restart-numbering") == "true" else ""
             label = self._outline.next_label(level, start)
@@ -236,5 +237,4 @@ def _without_emphasis(markdown: str) -> str:
 
 
 def _count(element: Element, name: str) -> int:
-    written = attribute(element, name, "1")
-    return int(written) if written.isdecimal() else 1
+    return whole_number(attribute(element, name), 1)

@@ -13,6 +13,7 @@ from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.presentation.paragraphs import Text
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import Cell, without_spans
+from tasks.conversion.whole_numbers import whole_number
 
 
 @dataclass
@@ -84,5 +85,4 @@ def _is_on(cell: Element, name: str) -> bool:
 
 
 def _span(cell: Element, name: str) -> int:
-    written = cell.get(name, "1")
-    return int(written) if written.isdecimal() else 1
+    return whole_number(cell.get(name), 1)

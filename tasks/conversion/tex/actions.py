@@ -10,6 +10,7 @@ from tasks.conversion.tex import environments, units
 from tasks.conversion.tex.commands import SECTIONS
 from tasks.conversion.tex.signs import NAMED, accented
 from tasks.conversion.tex.source import expanded
+from tasks.conversion.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from tasks.conversion.tex.reader import Document
@@ -197,8 +198,8 @@ def quoted(document: Document) -> None:
 
 def counter(document: Document) -> None:
     name, value = document.source.argument(), document.source.argument()
-    if name.startswith("enum") and value.strip().lstrip("-").isdigit():
-        environments.start_list_at(document, int(value) + 1)
+    if name.startswith("enum") and (number := whole_number(value, -1)) >= 0:
+        environments.start_list_at(document, number + 1)
 
 
 def conditional(document: Document) -> None:

@@ -28,8 +28,10 @@ class Output:
         if not text or (self.top.tag in _HOLDS_BLOCKS and not text.strip(" \t\n")):
             return
         self._begin_paragraph()
-        if len(self.top):
-            self.top[-1].tail = (self.top[-1].tail or "") + text
+        # Not `len`, which counts every child.
+        last = next(self.top.iterchildren(reversed=True), None)
+        if last is not None:
+            last.tail = (last.tail or "") + text
         else:
             self.top.text = (self.top.text or "") + text
 
@@ -62,7 +64,7 @@ class Output:
 
     def end_paragraph(self) -> None:
         """Close the paragraph, and with it what is open in its line."""
-        for index, element in enumerate(self._open):
+        for index, element in enumerate(self._open[1:], 1):
             if element.tag == "p":
                 del self._open[index:]
                 return

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from tasks.conversion.whole_numbers import whole_number
+
 # Real documents expand a few thousand times; each expansion copies its arguments.
 _MAX_EXPANSIONS = 20_000
 _MAX_EXPANDED_CHARACTERS = 1_000_000
@@ -241,4 +243,4 @@ def define(source: Source, command: str) -> bool:
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text and text.strip().isdigit() else 0
+    return whole_number(text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tasks.conversion.html.tree import Element, etree
 from tasks.conversion.tex.source import Definitions, Source
+from tasks.conversion.whole_numbers import whole_number
 
 _SKIPPED_ARGUMENTS = {
     "cline": 1,
@@ -94,7 +95,7 @@ def _cell(text: str, definitions: Definitions) -> _Cell:
         source.argument()
         source.option()
         cell.text = (source.argument() + source.rest()).strip()
-        number = int(count) if count.strip().lstrip("-").isdigit() else 1
+        number = whole_number(count.strip().lstrip("-"), 1)  # rows are counted upwards where the cell stands last
         if found[1] == "multicolumn":
             cell.columns = max(1, min(number, 200))
         else:

@@ -32,12 +32,16 @@ _QUOTATION_MARKS = str.maketrans("“”„", '"""')
 
 @dataclass
 class Field:
-    """An open field. `form` are the data of a form field."""
+    """An open field. `form` are the data of a form field; `link` and `in_contents` are those of the fields around too.
+
+    What is around is noted and not looked for: fields may stand in each other by the thousands.
+    """
 
     form: Element | None = None
     code: list[str] = field(default_factory=list[str])
     in_result: bool = False
     link: str = ""
+    in_contents: bool = False
 
     @property
     def words(self) -> list[str]:
@@ -59,12 +63,13 @@ class Fields:
         self.open: list[Field] = []
         self._in_head = in_head
         self._silent = 0
+        self._without_result = 0
         self._numbers = AutoNumbers()
 
     @property
     def shown(self) -> bool:
         """Whether text is shown here: it is in the result of every open field, and of none that is silent."""
-        return all(one.in_result for one in self.open) and not self._silent
+        return not self._without_result and not self._silent
 
     @property
     def page_mark(self) -> str:
@@ -74,17 +79,18 @@ class Fields:
     @property
     def link(self) -> str:
         """The address that the innermost hyperlink field leads to."""
-        return next((one.link for one in reversed(self.open) if one.link), "")
+        return self.open[-1].link if self.open else ""
 
     @property
     def in_contents(self) -> bool:
         """Whether this is in a table of contents."""
-        return any(one.in_result and one.kind == "TOC" for one in self.open)
+        return bool(self.open) and self.open[-1].in_contents
 
     def begin(self, form: Element | None = None, code: str = "") -> Field:
         """Open a field."""
-        opened = Field(form=form, code=[code] if code else [])
+        opened = Field(form=form, code=[code] if code else [], link=self.link, in_contents=self.in_contents)
         self.open.append(opened)
+        self._without_result += 1
         return opened
 
     def instruction(self, text: str) -> None:
@@ -98,9 +104,12 @@ class Fields:
             return
         innermost, in_contents = self.open[-1], self.in_contents
         innermost.in_result = True
+        self._without_result -= 1
         kind = innermost.kind
         if kind == "HYPERLINK":
-            innermost.link = _address(innermost.words)
+            innermost.link = _address(innermost.words) or innermost.link
+        elif kind == "TOC":
+            innermost.in_contents = True
         if self._is_silent(kind, in_contents):
             self._silent += 1
 
@@ -109,6 +118,7 @@ class Fields:
         if not self.open:
             return _NOTHING
         closed = self.open.pop()
+        self._without_result -= not closed.in_result
         kind = closed.kind
         if closed.in_result and self._is_silent(kind, self.in_contents):
             self._silent -= 1
@@ -123,7 +133,7 @@ class Fields:
     def close_all(self) -> None:
         """Close every field, at the end of a story or where a field was never ended."""
         self.open.clear()
-        self._silent = 0
+        self._silent = self._without_result = 0
 
     def _is_silent(self, kind: str, in_contents: bool) -> bool:
         if kind in _SILENT or kind in _COMPUTED:

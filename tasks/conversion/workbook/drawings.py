@@ -11,6 +11,7 @@ from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.pictures import description
 from tasks.conversion.presentation.frames import Frames
 from tasks.conversion.presentation.paragraphs import Text, text_block
+from tasks.conversion.whole_numbers import whole_number
 
 _DRAWN = frozenset({"sp", "grpSp", "graphicFrame", "pic", "AlternateContent", "contentPart"})
 _ANCHORS = frozenset({"twoCellAnchor", "oneCellAnchor", "absoluteAnchor"})
@@ -83,5 +84,4 @@ def _drawn(parent: Element, kinds: frozenset[str]) -> Iterator[Element]:
 
 def _place(anchor: Element) -> tuple[int, int]:
     """Return the row and column of an anchor's corner."""
-    row, column = anchor.findtext("{*}from/{*}row") or "", anchor.findtext("{*}from/{*}col") or ""
-    return int(row) if row.isdecimal() else 0, int(column) if column.isdecimal() else 0
+    return whole_number(anchor.findtext("{*}from/{*}row")), whole_number(anchor.findtext("{*}from/{*}col"))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tasks.conversion.markdown_writer import comment, escape, escape_line_starts
 from tasks.conversion.package import Element, Package
 from tasks.conversion.reading import clean_text
+from tasks.conversion.whole_numbers import whole_number
 from tasks.conversion.workbook.cell_text import decoded
 from tasks.conversion.workbook.sheet import Place, place_of
 
@@ -65,8 +66,8 @@ def _notes(root: Element) -> Iterator[tuple[Place, str]]:
     for one in root.iterfind("{*}commentList/{*}comment"):
         place = place_of(one.get("ref", ""))
         text = decoded("".join(part.text or "" for part in one.iterfind(".//{*}t") if not _is_reading(part)))
-        identity = one.get("authorId", "")
-        author = authors[int(identity)] if identity.isdecimal() and int(identity) < len(authors) else ""
+        number = whole_number(one.get("authorId"), -1)
+        author = authors[number] if 0 <= number < len(authors) else ""
         if place is not None and text.strip():
             yield place, said("" if author.startswith(_THREAD_NOTE) else author, text)
 
