@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 _MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
+_ELSEWHERE = ("cs", "da", "de", "es", "fr", "it", "nl", "pl", "pt", "sv")
 # As Polish and Hungarian dates have them, and stamps: 12.III.2024.
 ROMAN = {roman: number for number, roman in enumerate("I II III IV V VI VII VIII IX X XI XII".split(), start=1)}  # noqa: SIM905
 
@@ -21,6 +22,20 @@ ROMAN = {roman: number for number, roman in enumerate("I II III IV V VI VII VIII
 def month_numbers(language: str) -> dict[str, int]:
     """Return the months' numbers by their names in lower case, of *language* and English."""
     return _month_numbers("en") | _month_numbers(re.split("[-_]", language)[0])
+
+
+@lru_cache(maxsize=1)
+def months_elsewhere() -> dict[str, int]:
+    """Return the numbers of the months by their full names in other languages that are offered.
+
+    For dates in a language that is not the document's: mails, letters in two languages, texts too short for an answer. A name
+    that is another month elsewhere ("listopad") is not among them.
+    """
+    found: dict[str, set[int]] = {}
+    for code in _ELSEWHERE:
+        for name, number in _month_numbers(code).items():
+            found.setdefault(name, set()).add(number)
+    return {name: numbers.pop() for name, numbers in found.items() if len(name) >= 3 and len(numbers) == 1}
 
 
 def names_month(word: str, language: str = "en") -> bool:

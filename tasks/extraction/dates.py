@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tasks.extraction.calendar import ROMAN, month_numbers
+from tasks.extraction.calendar import ROMAN, month_numbers, months_elsewhere
 from tasks.extraction.evidence import Mention
 from tasks.extraction.years import YEAR, years
 
@@ -55,6 +55,12 @@ _QUARTER = re.compile(
     r"|(?P<ordinal>[1-4]|(?-i:IV|I{1,3}))(?:st|nd|rd|th|\.?er|e|ème|º|ª|°|\.º|\.)? ?"
     r"(?P<word>quarter|half|quartal|halbjahr|trimestre|semestre|kwartaal|halfjaar|kwartał)"
     rf"(?: of| de| del| van| des jahres)?[ \u00a0](?:{_OF}))(?:FY ?)?{YEAR}(?!\w)",
+    re.I,
+)
+# "3 juin 2024", in any language: a word between a day and a year.
+_DAY_WORD_YEAR = re.compile(
+    rf"(?<![\w:])(?<![^\W\d_][-./])(?<!\d[.,]){_DAY}{_TAIL}\s{{1,3}}{_OF}(?P<month>[^\W\d_]{{3,12}})"
+    rf"\s{{1,3}}{_OF}{YEAR}(?!\w)",
     re.I,
 )
 # A day that the month does not have: "31 June 2024" is not June 2024.
@@ -127,6 +133,10 @@ def _part(quarter: re.Match[str]) -> str:
 def _whole_dates(text: str, language: str, calendar: _Calendar) -> Iterator[_Date]:
     if calendar.some_month.search(text):
         yield from _written_dates(text, calendar)
+    for found in _DAY_WORD_YEAR.finditer(text):
+        month = found["month"].lower()
+        if month not in calendar.months and month in months_elsewhere():
+            yield from _date(found, int(found["year"]), months_elsewhere()[month], int(found["day"]))
     for pattern in (_ISO, _YEAR_FIRST):
         for found in pattern.finditer(text):
             if not _follows(_VERSION, text, found.start()):

@@ -20,8 +20,11 @@ BLANK = r"[ \u00a0\u2007\u2009\u202f]"
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _USUAL_PARTS = (2, 3, 4, 8, 16, 32, 64)
 _VULGAR = {"½": "0.5", "¼": "0.25", "¾": "0.75", "⅛": "0.125", "⅜": "0.375", "⅝": "0.625", "⅞": "0.875"}
-# A caret may be escaped: plain text has no raised digits that Markdown knows.
-_EXPONENT = r"(?:\\?\^\{?(?P<power>[-−+]?\d{1,2})(?!\d|[.,]\d)\}?(?:\\?\^)?|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))"
+# A caret may be escaped: plain text has no raised digits that Markdown knows. `<sup>` is how Markdown is typed.
+_EXPONENT = (
+    r"(?:(?:\\?\^\{?|<sup>)(?P<power>[-−+]?\d{1,2})(?!\d|[.,]\d)(?:</sup>|\}?(?:\\?\^)?)"
+    r"|(?P<raised>[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))"
+)
 _NUMBER = re.compile(
     rf"""(?:
       (?P<whole>\d{{1,4}}{BLANK})?(?P<over>\d{{1,2}})/(?P<under>2|3|4|5|6|8|10|12|16|32|64|100)(?![\d/.,]?\d)  # 1 1/2

@@ -16,7 +16,7 @@ from tasks.extraction.numbers import BLANK
 # Letters of scripts without spaces between words do not continue a number or a unit.
 LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
-_CARET = re.compile(r"\\?\^\{?([-−]?\d{1,2})\}?(?:\\?\^)?")
+_CARET = re.compile(r"(?:\\?\^\{?|<sup>)([-−]?\d{1,2})(?:</sup>|\}?(?:\\?\^)?)")
 
 
 def any_of(words: str) -> str:
@@ -29,7 +29,7 @@ def _alternatives(patterns: str) -> str:
 
 
 # Not "^1^", which is a note.
-_POWER = r"(?:\\?\^\{?(?:[-−]\d|[2-9])\}?(?:\\?\^)?(?!\d)|⁻[¹²³⁴]|[²³⁴⁵⁶])"
+_POWER = r"(?:(?:\\?\^\{?|<sup>)(?:[-−]\d|[2-9])(?:</sup>|\}?(?:\\?\^)?)(?!\d)|⁻[¹²³⁴]|[²³⁴⁵⁶])"
 _SYMBOL = any_of(measures.UNIT_SYMBOLS)
 # Products that are written with a blank come first, and "5° C".
 _FACTOR = (
@@ -43,7 +43,7 @@ _BELOW = (
     rf"/(?:\({_PRODUCT}(?:[·⋅* ]?(?:K|s|h|d|a))?\)|{_FACTOR}(?:[·⋅* ]?K(?!\w)|[·⋅*]?(?:s|h|d|a)(?!\w))?|[ad](?!\w)"
     r"|[^\W\d_]{2,20})"
 )
-_ENDS = rf"(?!{LETTER}|\\[\^~*]\w|~\d|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
+_ENDS = rf"(?!{LETTER}|\\[\^~*]\w|~\d|<su[bp]>\d|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
 _COMPOUND = rf"(?:{measures.UNITS_AS_THEY_ARE}|{_PRODUCT}(?:{_BELOW}){{0,3}})"
 _COUNTED = rf"(?i:{_alternatives(measures.COUNTED)})"
 TIME_OR_COUNTED = re.compile(rf"{_COUNTED}|(?i:{_alternatives(measures.TIME_WORDS)})")

@@ -35,6 +35,8 @@ _TAG = re.compile(rf"</?[A-Za-z][A-Za-z0-9-]*(?:{_ATTRIBUTE})*\s*/?>|<!--[^<>]*>
 _EMPHASIS = re.compile(r"(?<!\w)(\*{1,3}|_{1,3}|~~)(?=\S)(.{1,400}?)(?<=\S)\1(?!\w)", re.S)
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,400}?)(?<!`)\1(?!`)", re.S)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+_HARD_BREAK = re.compile(r"\\[ \t]*(?=\r?\n|\r)")
+_TYPED_RAISED = re.compile(r"<(sup|sub)>([^<>\s]{1,40})</\1>")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]:?")
 # As stage 1 writes them: "10^3^", "H~2~O".
@@ -166,10 +168,12 @@ def _items(text: str, start: int, end: int) -> Iterator[Span]:
 def plain_text(markdown: str) -> str:
     """Return the words of *markdown* in one line."""
     text = _ESCAPE.sub(lambda escape: escape[1].translate(_SAFE), markdown)
+    text = _HARD_BREAK.sub(" ", text)
     text = DOLLAR_FORMULA.sub(lambda formula: formula[0].translate(_SAFE), text)
     text = _CODE.sub(lambda code: code[2].translate(_SAFE), text)
     text = _NOTE_MARK.sub("", _IMAGE_OR_LINK.sub(r"\1", text))
     text = _AUTOLINK.sub(r"\1", text)
+    text = _TYPED_RAISED.sub(lambda typed: f"^{typed[2]}^" if typed[1] == "sup" else typed[2], text)
     text = _TAG.sub(" ", text)
     for _ in range(_EMPHASIS_LEVELS):
         text = _EMPHASIS.sub(r"\2", text)
