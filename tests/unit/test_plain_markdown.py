@@ -93,9 +93,12 @@ def _visible(line: str) -> str:
 def test_a_parser_reads_the_same_lines_and_quotations(lines: list[tuple[str, str]]) -> None:
     text = "\n".join(sign + line for sign, line in lines)
     read = lines_read(plain_to_markdown(text, quotes=True))
-    assert [re.sub(r"[>\s]|" + _INVISIBLE.pattern, "", line) for line in read] == [
-        bare for line in lines_of(text) if (bare := re.sub(r"[>\s]|" + _INVISIBLE.pattern, "", line))
-    ]
+    assert _bare(read) == _bare(lines_of(text))
+
+
+def _bare(lines: list[str]) -> list[str]:
+    """Return the lines without blanks and signs of quotation: of a line that has nothing else, nothing."""
+    return [bare for line in lines if (bare := re.sub(r"[>\s]|" + _INVISIBLE.pattern, "", line))]
 
 
 @pytest.mark.parametrize(
