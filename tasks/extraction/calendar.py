@@ -28,8 +28,8 @@ def month_numbers(language: str) -> dict[str, int]:
 def months_elsewhere() -> dict[str, int]:
     """Return the numbers of the months by their full names in other languages that are offered.
 
-    For dates in a language that is not the document's: mails, letters in two languages, texts too short for an answer. A name
-    that is another month elsewhere ("listopad") is not among them.
+    For dates in a language that is not the document's, and for texts too short for an answer. A name that is another
+    month elsewhere ("listopad") is not among them.
     """
     found: dict[str, set[int]] = {}
     for code in _ELSEWHERE:
