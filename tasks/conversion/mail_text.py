@@ -114,9 +114,9 @@ def _put_together(part: Message, text: str) -> str:
     return text
 
 
-def decoded(part: Message, *, is_page: bool = False) -> str:
+def decoded(part: Message) -> str:
     """Return a part's text: by its charset, or by what is meant by that name; else as UTF-8, else by statistics."""
-    return _decoded(part, is_page=is_page)[0]
+    return _decoded(part)[0]
 
 
 def _decoded(part: Message, *, is_page: bool = False) -> tuple[str, tuple[str, ...]]:

@@ -26,10 +26,6 @@ _SKIPPED = frozenset(
 )
 _MAX_DEPTH = 60
 _NEXT_ROW = r" \\ "
-_TAKES_LIMITS = (
-    *("\\lim", "\\max", "\\min", "\\sup", "\\inf"),
-    *("\\operatorname", "\\underbrace", "\\overbrace"),
-)
 _NAME = re.compile(r"[A-Za-z]+")
 _SCRIPTS = {"double-struck": "mathbb", "script": "mathcal", "fraktur": "mathfrak", "sans-serif": "mathsf"}
 

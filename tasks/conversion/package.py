@@ -103,9 +103,9 @@ class Package:
     def __contains__(self, member: str) -> bool:
         return _normal(member) in self._names
 
-    def members(self, folder: str = "") -> list[str]:
-        """Return the names of the members in *folder*, in the order of the package."""
-        return [name for name in self._names.values() if _normal(name).startswith(_normal(folder))]
+    def members(self) -> list[str]:
+        """Return the names of the members in the order of the package."""
+        return list(self._names.values())
 
     def check_size(self) -> None:
         """Raise `TooLarge` if all members together, also those that are never read, claim to unpack to too much."""

@@ -163,13 +163,6 @@ def json_value(value: Any) -> Any:
     return str(value)
 
 
-def python_values(array: Any) -> list[Any]:
-    """Return *array* as Python values; nanoseconds, which Python has not, are cut to microseconds."""
-    if types.is_timestamp(array.type) and array.type.unit == "ns":
-        array = array.cast(pa.timestamp("us", array.type.tz), safe=False)
-    return array.to_pylist()
-
-
 def _each(array: Any, form: Callable[[Any], str]) -> Any:
     values: Sequence[Any] = array.to_pylist()
     return pa.array([None if value is None else form(value) for value in values], pa.string())

@@ -35,7 +35,6 @@ _GAP = re.compile(
     rf"(?P<mark>[.!?…؟।۔։።၊။៖។])(?P<closing>[{_CLOSING}]{{0,4}}(?:\[\^[^\]\s]{{1,20}}\]|\^\d{{1,3}}\^){{0,3}})(?P<blank>\s+)|(?<=[。！？])(?![。！？」』”’）\s])"
 )
 _OPENING = "\"'“„‘«¿¡([*_>"
-_SPACED_DATE = re.compile(r"(?<!\d)\d{1,2}\.\s?$")
 _NUMBER = re.compile(r"(?:^|(?<=[.\-–/]))\d+$")
 _PART = re.compile(r"[(/'’-]")
 _ROMAN = re.compile(r"[IVXLCDM]{1,7}")

@@ -12,13 +12,6 @@ _LANGUAGE = re.compile(
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate", "nohighlight", "highlight"})
 
 
-def fenced(text: str, language: str) -> str:
-    """Return *text* as a fenced block, word for word."""
-    longest = max((len(run) for run in re.findall("`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
 def code_text(element: Element) -> str:
     """Return code with its line ends, without the numbers of its lines."""
     parts: list[str] = []
@@ -37,6 +30,7 @@ def code_text(element: Element) -> str:
 
 
 def language(element: Element) -> str:
+    """Return the language that the page names for a block of code; empty if it names none."""
     for node in (*element.iter("code"), element):
         names = (node.get("data-lang"), node.get("data-language"), node.get("lang") if node.tag == "pre" else None)
         for name in names:

@@ -52,6 +52,7 @@ def embedded(writer: Writer, element: Element) -> list[Block]:
 
 
 def drawing(writer: Writer, element: Element) -> list[Block]:
+    """Return the label of a drawing (``svg``); a diagram without one is lost."""
     label = collapse(element.get("aria-label") or "").strip()
     texts = element.findall(".//text")
     if label and (texts or element.get("role") == "img"):

@@ -152,6 +152,7 @@ def all_text(element: Element) -> str:
 
 
 def has_words(element: Element) -> bool:
+    """Return whether there is a letter or a digit in *element*."""
     return any(_WORD.search(text) for text in element.itertext())
 
 

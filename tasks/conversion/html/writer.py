@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 from tasks.conversion.html import definitions, forms, lists, media, tables
 from tasks.conversion.html.block import Block, joined
-from tasks.conversion.html.code import code_text, fenced, language
+from tasks.conversion.html.code import code_text, language
 from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.inline import (
     BOLD,
@@ -34,6 +34,7 @@ from tasks.conversion.html.inline import (
 from tasks.conversion.html.notes import NOTE, Notes
 from tasks.conversion.html.tree import Element, all_text
 from tasks.conversion.markdown_writer import code_span, escape_line_starts
+from tasks.conversion.plain_text import as_code_block
 
 _BLOCK_NAMES = """
 address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure
@@ -160,10 +161,10 @@ class Writer:
             if child.tail:
                 pieces.append(Piece(collapse(child.tail), style))
 
-    def line(self, element: Element, style: int = 0) -> str:
+    def line(self, element: Element) -> str:
         """Return what is inside of *element* as one line."""
         pieces: list[Piece] = []
-        self.content(element, pieces, style)
+        self.content(element, pieces, 0)
         return render(pieces).replace(BREAK, " ")
 
     def target(self, address: str) -> str:
@@ -290,7 +291,7 @@ class Writer:
         if self.in_cell:
             lines = (code_span(line) for line in text.split("\n") if line.strip())
             return [Block("\n".join(lines))]
-        return [Block(fenced(text, language(element)))]
+        return [Block(as_code_block(text.rstrip(), language(element)).rstrip("\n"))]
 
     def _rule(self, element: Element) -> list[Block]:
         return [] if self.in_cell else [Block("---")]

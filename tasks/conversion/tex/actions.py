@@ -1,4 +1,8 @@
-"""What single commands of LaTeX add to the document."""
+"""What single commands of LaTeX add to the document.
+
+Each function is called after the name of its command was read. It takes the arguments from the document's source and
+adds to its output; nothing is returned.
+"""
 
 from __future__ import annotations
 

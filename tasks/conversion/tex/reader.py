@@ -42,7 +42,6 @@ CONVERTER = "waybill-latex 1"
 _MAX_DEPTH = 120
 _BEGIN = re.compile(r"\\begin\s*\{document\}")
 _END = re.compile(r"\\end\s*\{document\}")
-_BLANK_LINE = re.compile(r"\n[ \t]*\n\s*")
 _ONE_SIGN = re.compile(r".", re.DOTALL)
 _DASHES = re.compile(r"-+")
 _MATH_END = re.compile(r"((?:[^$\\]|\\.)*)\$", re.DOTALL)
