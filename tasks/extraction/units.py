@@ -43,7 +43,7 @@ _BELOW = (
     rf"/(?:\({_PRODUCT}(?:[·⋅* ]?(?:K|s|h|d|a))?\)|{_FACTOR}(?:[·⋅* ]?K(?!\w)|[·⋅*]?(?:s|h|d|a)(?!\w))?|[ad](?!\w)"
     r"|[^\W\d_]{2,20})"
 )
-_ENDS = rf"(?!{LETTER}|\\[\^~*]\w|~\d|<su[bp]>\d|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w)"
+_ENDS = rf"(?!{LETTER}|\\[\^~*]\w|~\d|<su[bp]>\d|[\d^°²³⁻·⋅_]|/[\w(]|['’]\w|\.\w\.|{BLANK}(?:s|m|kg|K|mol|A)[-−]\d)"
 _COMPOUND = rf"(?:{measures.UNITS_AS_THEY_ARE}|{_PRODUCT}(?:{_BELOW}){{0,3}})"
 _COUNTED = rf"(?i:{_alternatives(measures.COUNTED)})"
 TIME_OR_COUNTED = re.compile(rf"{_COUNTED}|(?i:{_alternatives(measures.TIME_WORDS)})")

@@ -40,7 +40,7 @@ WORDS_TOO = frozenset("no art on es da d nl al ok im os min max fig ch est me ts
 # After these a number is a name, and no ordinal: "Nr. 5."
 LABELS = frozenset("nr nrn abs art ziff kap abb tab str no fig ust poz".split())  # noqa: SIM905
 # Both a unit and an abbreviation: after a number it is the unit.
-UNITS = frozenset(("m", "mm", "min", "max", "r", "w", "zł", "st", "al"))
+UNITS = frozenset(("m", "mm", "min", "max", "r", "w", "zł", "st"))
 
 # Words that begin sentences, with their capital.
 _STARTERS = """

@@ -102,7 +102,10 @@ def _closes(word: str, previous: str, after: str, following: str, language: str)
         return not (len(bare) == 1 and bare.isupper() and len(previous) == 4) or starts
     if len(bare) == 1 and bare.isalpha():
         # An initial, or a part of "z. B."; "plan B. The next step" ends, and so does "1200 m ü. M."
+        starts = starts and not re.match(r"[^\W\d_]\.", following)  # "S. A." is a company
         return (starts and bool(previous) and not previous.endswith(".")) or (previous == "ü." and bare == "M")
+    if folded == "in" and previous == "i":  # Polish: et al.
+        return starts
     if folded in OPEN:
         return _is_exception(folded, following, starts=starts)
     if folded in CLOSABLE or _is_pointed(bare) or _has_no_vowel(bare):
