@@ -213,7 +213,6 @@ _BY_FAMILY: Mapping[str, Reader] = {
     "image": _image,
     "notebook": _notebook,
     "office": _xberg,
-    "book": _xberg,
     "markup": _xberg,
     "database": _xberg,
 }

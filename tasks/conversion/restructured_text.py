@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tasks.conversion.plain_text import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 
-CONVERTER = "docutils"
+CONVERTER = f"docutils {version('docutils')}"
 
 _SETTINGS = {
     # Nothing outside of the document is read, and no HTML of it is taken over.

@@ -23,7 +23,7 @@ CONVERTER = f"xberg {xberg.__version__}"
 
 # A reason is one line of xberg. Its readers of text formats quote the text, so their messages are not passed on.
 _MAX_REASON_CHARACTERS = 120
-_FAMILIES_WITH_REASON = frozenset({"pdf", "office", "book", "database", "image"})
+_FAMILIES_WITH_REASON = frozenset({"pdf", "office", "database", "image"})
 # A table is limited by the worker's memory; the default of 100,000 cells refuses ordinary exports.
 _MAX_TABLE_CELLS = 5_000_000
 # Deflate is limited to 1,032 to 1, and tables reach 200 to 1: the limit on the size (500 MB) is what protects.

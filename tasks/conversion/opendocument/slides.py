@@ -15,12 +15,10 @@ from tasks.conversion.opendocument.styles import Format
 from tasks.conversion.opendocument.text_document import CONVERTER, context_of
 from tasks.conversion.opendocument.writer import Writer
 from tasks.conversion.package import Element, local_name
+from tasks.conversion.presentation.remarks import COMMENTS_HEADING, NOTES_HEADING
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.reading_order import Box, reading_order
 from tasks.losses import losses
-
-_NOTES_HEADING = "**Speaker notes:**"
-_COMMENTS_HEADING = "**Comments:**"
 
 _LENGTH = re.compile(r"(-?\d+(?:\.\d+)?)(cm|mm|in|pt|pc|px)?")
 _EMU = {"cm": 360_000, "mm": 36_000, "in": 914_400, "pt": 12_700, "pc": 152_400, "px": 9_525}
@@ -90,7 +88,7 @@ class _Slides:
             if attribute(frame, "class") == "notes":
                 self._writer.write_float(notes, frame)
         if notes:
-            self.body.block(f"{_NOTES_HEADING}\n\n{notes}")
+            self.body.block(f"{NOTES_HEADING}\n\n{notes}")
 
     def _write_comments(self, page: Element) -> None:
         comments = Body()
@@ -102,7 +100,7 @@ class _Slides:
             name = inline([Run(text=clean_text(author))])
             comments.item("-", f"{name}: {said}" if name else said)
         if comments:
-            self.body.block(f"{_COMMENTS_HEADING}\n\n{comments}")
+            self.body.block(f"{COMMENTS_HEADING}\n\n{comments}")
 
 
 def _order(shapes: list[Element]) -> list[int]:

@@ -13,8 +13,8 @@ from tasks.conversion.presentation.inheritance import placeholder_of
 from tasks.conversion.presentation.paragraphs import Text, text_block
 from tasks.conversion.reading import clean_text
 
-_NOTES_HEADING = "**Speaker notes:**"
-_COMMENTS_HEADING = "**Comments:**"
+NOTES_HEADING = "**Speaker notes:**"
+COMMENTS_HEADING = "**Comments:**"
 
 
 def notes(package: Package, slide: str, text: Text) -> str:
@@ -26,7 +26,7 @@ def notes(package: Package, slide: str, text: Text) -> str:
             # The others are the slide's picture, its date and its number.
             if placeholder is not None and placeholder.type == "body" and text_body is not None:
                 text.write(body, text_body)
-    return f"{_NOTES_HEADING}\n\n{body}" if body else ""
+    return f"{NOTES_HEADING}\n\n{body}" if body else ""
 
 
 def comments(package: Package, slide: str, authors: dict[str, str]) -> str:
@@ -38,7 +38,7 @@ def comments(package: Package, slide: str, authors: dict[str, str]) -> str:
             if said:
                 author = authors.get(comment.get("authorId", ""), "")
                 body.item("-", text_block(f"{author}: {said}" if author else said))
-    return f"{_COMMENTS_HEADING}\n\n{body}" if body else ""
+    return f"{COMMENTS_HEADING}\n\n{body}" if body else ""
 
 
 def comment_authors(package: Package, presentation: str) -> dict[str, str]:
