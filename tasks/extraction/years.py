@@ -46,6 +46,9 @@ _CHANGE = re.compile(
     r"|wzrosł[aoy]?|spadł[aoy]?)(?: [^\W\d_]+){0,2} $",
     re.I,
 )
+_PARTICIPLE = re.compile(
+    r"[ \u00a0\n](?:von|in|im|als|neu|wieder|erstmals|[a-zäöüß]{3,}(?:et|iert|gt|ut|cht|llt|lt|tzt|en))(?!\w)"
+)
 # "In 1654" is a year sooner than "before 1654" is.
 FIRST_LIKELY_YEAR, FIRST_BOUND_YEAR, LAST_LIKELY_YEAR = 1500, 1800, 2099
 _FROM = frozenset("from between von zwischen de entre dal tra fra van tussen od".split())  # noqa: SIM905
@@ -60,6 +63,8 @@ def years(text: str, language: str) -> Iterator[Mention]:
         if year.start() < end:
             continue
         before = _WORD_BEFORE.search(text, max(0, year.start() - BEFORE_CHARACTERS), year.start())
+        if before is None and _is_of_passive(text, year):
+            yield Mention(*year.span(), "date", year["year"])
         if before is None or not _is_year(text, year, before, language):
             continue
         start, end = year.span()
@@ -74,6 +79,15 @@ def years(text: str, language: str) -> Iterator[Mention]:
         for following in _following(text, end, year["year"], language):
             yield following
             end = following.end
+
+
+def _is_of_passive(text: str, year: re.Match[str]) -> bool:
+    """Return whether a German passive is around a year: "wurde 1954 geschlossen". Of many things it were "wurden"."""
+    return (
+        FIRST_SURE_YEAR <= int(year["year"]) <= LAST_SURE_YEAR
+        and text.endswith((" wurde ", " wurde\n"), max(0, year.start() - 7), year.start())
+        and _PARTICIPLE.match(text, year.end()) is not None
+    )
 
 
 def _pair(text: str, found: re.Match[str], *, is_certain: bool) -> Mention | None:
