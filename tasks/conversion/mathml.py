@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
+from tasks.conversion.latex_signs import DELIMITERS, joined
 from tasks.conversion.latex_symbols import COMMANDS, FUNCTIONS
 from tasks.conversion.package import Element
 
@@ -53,16 +53,6 @@ bold-italic boldsymbol
 """
 _VARIANT_PAIRS = _VARIANT_PAIRS_TEXT.split()
 _VARIANTS = dict(zip(_VARIANT_PAIRS[::2], _VARIANT_PAIRS[1::2], strict=True))
-_FENCES = {
-    "{": "\\{",
-    "}": "\\}",
-    "⟨": "\\langle ",
-    "⟩": "\\rangle ",
-    "‖": "\\|",
-    "⌊": "\\lfloor ",
-    "⌋": "\\rfloor ",
-    **{sign: sign for sign in "()[]|"},
-}
 _SCRIPT_MARKS: dict[str, str] = {
     "msub": "_",
     "msup": "^",
@@ -124,7 +114,7 @@ def _row(element: Element, depth: int) -> str:
         found = _matrix_at(children, position, depth)
         parts.append(found[0] if found else _element(children[position], depth))
         position += found[1] if found else 1
-    return _joined(parts) or _leaf_text(element)
+    return joined(parts) or _leaf_text(element)
 
 
 def _leaf_text(element: Element) -> str:
@@ -132,18 +122,8 @@ def _leaf_text(element: Element) -> str:
     return _signs((element.text or "").strip()) if len(element) == 0 else ""
 
 
-def _joined(parts: Any) -> str:
-    """Join LaTeX so that a command does not run into the letter after it."""
-    result = ""
-    for part in parts:
-        if result and part and re.search(r"\\[A-Za-z]+$", result) and part[0].isalpha():
-            result += " "
-        result += part
-    return result
-
-
 def _signs(text: str) -> str:
-    return _joined(_SIGNS.get(sign, sign) for sign in text)
+    return joined([_SIGNS.get(sign, sign) for sign in text])
 
 
 def _text(element: Element) -> str:
@@ -264,7 +244,7 @@ def _multiscripts(element: Element, depth: int) -> str:
 
 
 def _fenced(element: Element, depth: int) -> str:
-    opening, closing = element.get("open", "("), element.get("close", ")")
+    opening, closing = str(element.get("open", "(")), str(element.get("close", ")"))
     separators = (element.get("separators", ",") or "").replace(" ", "")
     children = _children(element)
     if len(children) == 1 and (table := _table_in(children[0])) is not None:
@@ -275,10 +255,10 @@ def _fenced(element: Element, depth: int) -> str:
             result += _signs(separators[min(index - 1, len(separators) - 1)])
         result += _element(child, depth).strip()
     tall = "\\frac" in result
-    left, right = _FENCES.get(opening, opening or "."), _FENCES.get(closing, closing or ".")
+    left, right = DELIMITERS.get(opening, opening), DELIMITERS.get(closing, closing)
     if tall or "." in (left, right):
-        return f"\\left{left}{result}\\right{right}"
-    return f"{left}{result}{right}"
+        return joined([f"\\left{left}", result, f"\\right{right}"])
+    return joined([left, result, right])
 
 
 def _table_in(element: Element) -> Element | None:
