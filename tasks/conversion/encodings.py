@@ -25,6 +25,17 @@ _ISO_2022_JP = re.compile(rb"\x1b\$[@B]")
 # Up to this share of broken sequences, a file is damaged UTF-8 rather than another encoding.
 _MAX_BROKEN_SHARE = 0.05
 _FALLBACK = "cp1252"
+# Names of character sets that mails and pages use and Python does not have, without "x-".
+_OTHER_NAMES = {
+    "mac-ce": "mac-latin2",
+    "mac-ukrainian": "mac-cyrillic",
+    "iso-8859-8-i": "iso-8859-8",
+    "sjis": "cp932",
+    "windows-31j": "cp932",
+    "windows-874": "cp874",
+    "windows-949": "cp949",
+    "unicode-1-1-utf-8": "utf-8",
+}
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,18 @@ class Encoding:
 
     codec: str
     warnings: tuple[str, ...] = ()
+
+
+def codec_of(charset: str) -> str | None:
+    """Return the Python codec that a mail or a page calls *charset*; None for an unknown name."""
+    name = charset.strip().lower()
+    bare = name.removeprefix("x-")
+    for wanted in (name, _OTHER_NAMES.get(bare, bare)):
+        try:
+            return codecs.lookup(wanted).name
+        except LookupError:
+            continue
+    return None
 
 
 def find_encoding(path: Path, wanted: str | None = None) -> Encoding:

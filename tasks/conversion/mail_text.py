@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.errors import WaybillError
-from tasks.conversion.encodings import guess_legacy_codec
+from tasks.conversion.encodings import codec_of, guess_legacy_codec
 from tasks.conversion.flowed_text import unflowed
 from tasks.conversion.legacy_codecs import decisive_lines
 from tasks.conversion.mail_headers import Message
@@ -41,7 +41,6 @@ _MEANT = {
     **dict.fromkeys(("ks_c_5601-1987", "euc-kr", "ksc5601"), "cp949"),
     **dict.fromkeys(("shift_jis", "shift-jis", "x-sjis"), "cp932"),
     "iso-8859-9": "cp1254",
-    "iso-8859-8-i": "iso-8859-8",
 }
 # Sets of one byte decode everything, also UTF-8 that was sent under their name.
 _SINGLE_BYTE = re.compile(r"(?:iso-?8859|windows-?125|cp125|latin|(?:us-)?ascii|koi8|macintosh)", re.IGNORECASE)
@@ -165,7 +164,7 @@ def _damaged(data: bytes, codec: str) -> tuple[str, int]:
 def _codecs(declared: str, data: bytes) -> list[str]:
     if declared.lower() in ("us-ascii", "ascii"):  # it says nothing about bytes above 127
         return ["utf-8"]
-    meant = _MEANT.get(declared.lower(), declared)
+    meant = _MEANT.get(declared.lower()) or codec_of(declared) or declared
     # Text in a set of one byte is valid UTF-8 by chance only if it is ASCII.
     return ["utf-8", meant] if not declared or _SINGLE_BYTE.match(declared) else [meant, "utf-8"]
 

@@ -6,14 +6,13 @@ then a declaration in the first kilobytes), and the metadata in the page's head.
 
 from __future__ import annotations
 
-import codecs
 import html
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.conversion.encodings import find_encoding
+from tasks.conversion.encodings import codec_of, find_encoding
 from tasks.conversion.html.page import write_page
 from tasks.conversion.reading import Reading, clean_text, single_line
 
@@ -73,9 +72,8 @@ def _encoding(path: Path, head: bytes) -> tuple[str, tuple[str, ...]]:
         return found.codec, ()
     declared = _CHARSET.search(head, 0, _DECLARATION_BYTES) or _XML_ENCODING.search(head, 0, _DECLARATION_BYTES)
     if declared is not None:
-        try:
-            codec = codecs.lookup(declared[1].decode("ascii")).name
-        except LookupError:
+        codec = codec_of(declared[1].decode("ascii"))
+        if codec is None:
             return found.codec, found.warnings
         # Browsers read Latin-1 as Windows-1252, and pages rely on it.
         codec = {"iso8859-1": "cp1252", "ascii": "cp1252"}.get(codec, codec)
