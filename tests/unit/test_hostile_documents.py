@@ -17,6 +17,7 @@ NESTED_FIELDS = 3_000
 LARGE = {
     "bold.tex": ARTICLE.format("\\textbf{a} " * 40_000),
     "formulas.tex": ARTICLE.format("$a$ " * 40_000),
+    "arguments.tex": ARTICLE.format("\\newcommand{\\a}[999999999]{#1}\n$\\a{b}$"),
     "notes.tex": ARTICLE.format("a\\footnote{b} " * 20_000),
     "spans.html": "<table>" + "<tr><td rowspan=60000>a<td>b" * 900 + "</table>",
 }

@@ -13,6 +13,7 @@ from tasks.conversion.whole_numbers import whole_number
 # Real documents expand a few thousand times; each expansion copies its arguments.
 _MAX_EXPANSIONS = 20_000
 _MAX_EXPANDED_CHARACTERS = 1_000_000
+_MAX_ARGUMENTS = 9  # as TeX has it
 
 _TEXT = re.compile(r"[^\\{}$%~`'\"\-\n&<>?!\[\]]+")
 _COMMAND = re.compile(r"\\([A-Za-z@]+|.|\n|\Z)", re.DOTALL)
@@ -243,4 +244,4 @@ def define(source: Source, command: str) -> bool:
 
 
 def _number(text: str | None) -> int:
-    return whole_number(text)
+    return min(whole_number(text), _MAX_ARGUMENTS)
