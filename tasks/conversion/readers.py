@@ -46,7 +46,7 @@ def _asciidoc(path: Path, file_type: FileType, shown: str, options: ConvertOptio
 
 
 def _code(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.plain_text import read_code
+    from tasks.conversion.plain.reader import read_code
 
     return read_code(path, file_type, options.encoding)
 
@@ -76,19 +76,19 @@ def _latex(path: Path, file_type: FileType, shown: str, options: ConvertOptions)
 
 
 def _mail(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.mail import read_mail
+    from tasks.conversion.mail.reader import read_mail
 
     return read_mail(path, shown, options.exclude_selectors)
 
 
 def _markdown(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.markdown_source import read_markdown
+    from tasks.conversion.plain.markdown_source import read_markdown
 
     return read_markdown(path, options.encoding)
 
 
 def _notebook(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.notebook import read_notebook
+    from tasks.conversion.notebook.reader import read_notebook
 
     return read_notebook(path, file_type, shown)
 
@@ -106,7 +106,7 @@ def _opendocument_text(path: Path, file_type: FileType, shown: str, options: Con
 
 
 def _org(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.org import read_org
+    from tasks.conversion.markup.org import read_org
 
     return read_org(path)
 
@@ -124,13 +124,13 @@ def _pdf(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -
 
 
 def _plain_text(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.plain_text import read_plain_text
+    from tasks.conversion.plain.reader import read_plain_text
 
     return read_plain_text(path, options.encoding)
 
 
 def _restructured_text(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.restructured_text import read_restructured_text
+    from tasks.conversion.markup.restructured_text import read_restructured_text
 
     return read_restructured_text(path, shown)
 
@@ -148,13 +148,13 @@ def _slides(path: Path, file_type: FileType, shown: str, options: ConvertOptions
 
 
 def _table(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.table import read_table
+    from tasks.conversion.table.reader import read_table
 
     return read_table(path, options.encoding, options.csv_delimiter)
 
 
 def _web_page(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.web_page import read_web_page
+    from tasks.conversion.html.web_page import read_web_page
 
     return read_web_page(path, options.exclude_selectors)
 
@@ -180,7 +180,7 @@ def _xberg(path: Path, file_type: FileType, shown: str, options: ConvertOptions)
 
 
 def _xml_article(path: Path, file_type: FileType, shown: str, options: ConvertOptions) -> Reading:
-    from tasks.conversion.xml_article import read_xml_article
+    from tasks.conversion.markup.xml_article import read_xml_article
 
     return read_xml_article(path, file_type, shown)
 

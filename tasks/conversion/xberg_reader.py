@@ -16,7 +16,7 @@ import xberg
 
 from blocks.errors import EncryptedDocument, TooLarge, UnreadableDocument, UnsupportedType, WaybillError
 from blocks.filetype import FileType
-from tasks.conversion.pictures import description
+from tasks.conversion.office.pictures import description
 from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = f"xberg {xberg.__version__}"

@@ -23,7 +23,7 @@ MAX_TITLE_CHARACTERS = 200
 
 TAB_STOP = 4
 CODE_INDENT = 4  # CommonMark 4.4
-LAYOUT = "text"  # the info string of code blocks that are text (`tasks.conversion.plain_markdown`)
+LAYOUT = "text"  # the info string of code blocks that are text (`tasks.conversion.plain.markdown`)
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 

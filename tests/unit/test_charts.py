@@ -12,7 +12,7 @@ from pptx.chart.data import BubbleChartData, CategoryChartData, XyChartData
 from pptx.enum.chart import XL_CHART_TYPE
 from pptx.util import Inches
 
-from tasks.conversion.charts import Chart, read_chart
+from tasks.conversion.office.charts import Chart, read_chart
 from tests.unit import conversion_samples as samples
 
 _OFFICE_2016 = """<cx:chartSpace xmlns:cx="urn:cx" xmlns:a="urn:a"><cx:chartData><cx:data id="0">

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blocks.errors import NoText, UnreadableDocument
-from tasks.conversion.markdown_piece import closed
+from tasks.conversion.notebook.markdown_piece import closed
 from tests.unit import conversion_samples as samples
 
 

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from tasks.chunk import CHUNK
 from tasks.contract import SOURCE, DocumentInfo, Services, StageInput
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.convert import CONVERT
 from tasks.facts import FACTS
 from tasks.optimization.formatting import format_markdown

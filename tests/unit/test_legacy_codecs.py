@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from blocks.filetype.text import text_encoding
-from tasks.conversion.encodings import find_encoding
-from tasks.conversion.legacy_codecs import MAX_SAMPLE_BYTES, guess
+from tasks.conversion.plain.encodings import find_encoding
+from tasks.conversion.plain.legacy_codecs import MAX_SAMPLE_BYTES, guess
 
 TEXTS = {
     "fr": "Le café de la gare a fermé en février. La vieille crémaillère a été renouvelée à la fin de l'été.",

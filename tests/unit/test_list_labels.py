@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.list_labels import is_known, label_of, ordinal
+from tasks.conversion.office.list_labels import is_known, label_of, ordinal
 
 
 @pytest.mark.parametrize(

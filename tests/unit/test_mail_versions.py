@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.flowed_text import unflowed
-from tasks.conversion.mail_versions import Version, joined, wording_of, wording_of_page
+from tasks.conversion.mail.flowed_text import unflowed
+from tasks.conversion.mail.versions import Version, joined, wording_of, wording_of_page
 
 PAGE = """<html><head><style>p { margin: 0 99px }</style></head><body><p>Dear members,</p>
 <p>the fare of the ferry rises to <b>24</b> euros on 3 June.</p><table><tr><td>Car</td><td>31</td></tr></table>

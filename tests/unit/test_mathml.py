@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.conversion.mathml import to_latex
+from tasks.conversion.formulas.mathml import to_latex
 
 _etree: Any = import_module("lxml.etree")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.numerals import numeral
+from tasks.conversion.office.numerals import numeral
 
 
 @pytest.mark.parametrize(

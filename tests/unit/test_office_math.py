@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.conversion.office_math import MATH, read_formula
+from tasks.conversion.formulas.office_math import MATH, read_formula
 
 _etree: Any = import_module("lxml.etree")
 

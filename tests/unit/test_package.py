@@ -8,8 +8,8 @@ import pytest
 
 from blocks.errors import TooLarge, UnreadableDocument
 from blocks.filetype import TYPES
-from tasks.conversion import package as package_module
-from tasks.conversion.package import CoreProperties, Package, Relation
+from tasks.conversion.office import package as package_module
+from tasks.conversion.office.package import CoreProperties, Package, Relation
 from tests.unit import conversion_samples as samples
 
 WORD = TYPES["docx"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.pictures import description
+from tasks.conversion.office.pictures import description
 
 
 @pytest.mark.parametrize("text", [None, "", "Picture 3", "image001.png", "Grafik 12", "chart", "logo"])

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.reading import clean_text
 
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tasks.conversion.flowed_text import unflowed
+from tasks.conversion.mail.flowed_text import unflowed
 from tasks.conversion.reading import clean_text
 from tests.unit import conversion_samples as samples
 

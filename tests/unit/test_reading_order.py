@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.conversion.reading_order import Box, reading_order
+from tasks.conversion.office.reading_order import Box, reading_order
 
 
 def boxes(*places: tuple[int, int]) -> list[Box]:

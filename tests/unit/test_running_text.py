@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.conversion.running_text import belongs_to_a_page_number, says_more_than_a_page_number
+from tasks.conversion.office.running_text import belongs_to_a_page_number, says_more_than_a_page_number
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.conversion.signed_envelope import signed_content
+from tasks.conversion.mail.signed_envelope import signed_content
 from tests.unit import conversion_samples as samples
 
 SIGNED = bytes.fromhex("06092a864886f70d010702")

@@ -6,8 +6,8 @@ import csv
 
 import pytest
 
-from tasks.conversion.table_cells import can_be_header, is_value, units
-from tasks.conversion.table_layout import Row, first_layout, next_layout
+from tasks.conversion.table.cells import can_be_header, is_value, units
+from tasks.conversion.table.layout import Row, first_layout, next_layout
 
 
 def rows_of(text: str, delimiter: str = ",") -> list[Row]:

@@ -8,7 +8,7 @@ import pytest
 
 from blocks.errors import TooLarge, UnreadableDocument
 from blocks.filetype import TYPES
-from tasks.conversion import package as package_module
+from tasks.conversion.office import package as package_module
 from tasks.conversion.reading import Reading
 from tasks.conversion.word.reader import read_word
 from tests.corpus.word_package import W, in_list, levels, paragraph, root, write_word

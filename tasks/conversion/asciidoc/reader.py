@@ -15,7 +15,7 @@ from blocks.errors import UnreadableDocument
 from tasks.conversion.asciidoc import tables
 from tasks.conversion.asciidoc.inline import Inline
 from tasks.conversion.html.page import write_page
-from tasks.conversion.plain_text import load_text
+from tasks.conversion.plain.reader import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 

@@ -16,7 +16,7 @@ from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.html.page import write_tree
 from tasks.conversion.html.tree import Element, drop, etree, parse
-from tasks.conversion.package import Package
+from tasks.conversion.office.package import Package
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 

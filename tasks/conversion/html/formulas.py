@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from tasks.conversion.formulas.mathml import to_latex
 from tasks.conversion.html.tree import Element, all_text, drop, replace
-from tasks.conversion.mathml import to_latex
 
 FORMULA = "formula"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks.conversion.html.block import Block
 from tasks.conversion.html.tree import Element
-from tasks.conversion.numerals import numeral
+from tasks.conversion.office.numerals import numeral
 
 if TYPE_CHECKING:
     from tasks.conversion.html.writer import Writer

@@ -9,7 +9,7 @@ from tasks.conversion.html.inline import Piece, collapse
 from tasks.conversion.html.tree import Element
 from tasks.conversion.markdown_writer import Run, escape, escape_label
 from tasks.conversion.markdown_writer import inline as written
-from tasks.conversion.pictures import description
+from tasks.conversion.office.pictures import description
 
 if TYPE_CHECKING:
     from tasks.conversion.html.writer import Writer

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from tasks.conversion.package import Element
+from tasks.conversion.office.package import Element
 
 etree: Any = import_module("lxml.etree")
 

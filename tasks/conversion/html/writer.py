@@ -34,7 +34,7 @@ from tasks.conversion.html.inline import (
 from tasks.conversion.html.notes import NOTE, Notes
 from tasks.conversion.html.tree import Element, all_text
 from tasks.conversion.markdown_writer import code_span, escape_line_starts
-from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.plain.reader import as_code_block
 
 _BLOCK_NAMES = """
 address article aside blockquote body caption center dd details dialog dir div dl dt fieldset figcaption figure

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from blocks.errors import EncryptedDocument, UnreadableDocument
 from blocks.filetype import FileType
-from tasks.conversion.package import CoreProperties, Element, Package
+from tasks.conversion.office.package import CoreProperties, Element, Package
 
 _MANIFEST = "META-INF/manifest.xml"
 

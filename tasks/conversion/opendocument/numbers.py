@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.conversion.numerals import numeral
+from tasks.conversion.office.numerals import numeral
+from tasks.conversion.office.package import Element, local_name
 from tasks.conversion.opendocument.document import attribute
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.whole_numbers import whole_number
 
 MAX_LEVEL = 10

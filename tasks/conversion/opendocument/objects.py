@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from tasks.conversion.formulas.mathml import to_latex
 from tasks.conversion.markdown_writer import Body, Run, cell, inline, table
-from tasks.conversion.mathml import to_latex
+from tasks.conversion.office.package import Element, Package, local_name
 from tasks.conversion.opendocument.document import attribute, optional_part
-from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.reading import clean_text
 
 _MAX_CHART_ROWS = 5_000

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.conversion.markdown_writer import Notes, Run, comment, inline
+from tasks.conversion.office.package import Element, local_name
+from tasks.conversion.office.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.opendocument.styles import Format, Styles
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.reading import clean_text
-from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 from tasks.conversion.whole_numbers import whole_number
 
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")

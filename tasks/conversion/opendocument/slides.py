@@ -8,16 +8,16 @@ from pathlib import Path
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Body, Run, inline
+from tasks.conversion.office.package import Element, local_name
+from tasks.conversion.office.reading_order import Box, reading_order
 from tasks.conversion.opendocument.document import attribute, open_document, optional_part, properties
 from tasks.conversion.opendocument.objects import Objects
 from tasks.conversion.opendocument.paragraphs import FLOATS, PARAGRAPHS, Context, Paragraph
 from tasks.conversion.opendocument.styles import Format
 from tasks.conversion.opendocument.text_document import CONVERTER, context_of
 from tasks.conversion.opendocument.writer import Writer
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.presentation.remarks import COMMENTS_HEADING, NOTES_HEADING
 from tasks.conversion.reading import Reading, clean_text
-from tasks.conversion.reading_order import Box, reading_order
 from tasks.losses import losses
 
 _LENGTH = re.compile(r"(-?\d+(?:\.\d+)?)(cm|mm|in|pt|pc|px)?")

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tasks.conversion.markdown_writer import Position
+from tasks.conversion.office.package import Element, local_name
 from tasks.conversion.opendocument.document import attribute
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.whole_numbers import whole_number
 
 # Longer chains of parents are cycles.

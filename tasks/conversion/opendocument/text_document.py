@@ -8,14 +8,14 @@ from pathlib import Path
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Body
+from tasks.conversion.office.package import Element, local_name
+from tasks.conversion.office.running_text import says_more_than_a_page_number
 from tasks.conversion.opendocument.document import attribute, open_document, optional_part, properties
 from tasks.conversion.opendocument.objects import Objects
 from tasks.conversion.opendocument.paragraphs import PARAGRAPHS, Context, Paragraph
 from tasks.conversion.opendocument.styles import Styles
 from tasks.conversion.opendocument.writer import Writer
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.reading import Reading
-from tasks.conversion.running_text import says_more_than_a_page_number
 from tasks.losses import losses
 
 CONVERTER = "waybill-opendocument 1"

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from tasks.conversion.markdown_writer import Body, Run, escape_line_starts, inline, table
+from tasks.conversion.office.package import Element, local_name
+from tasks.conversion.office.pictures import description
 from tasks.conversion.opendocument.document import attribute
 from tasks.conversion.opendocument.numbers import MAX_LEVEL, Counter, levels_of
 from tasks.conversion.opendocument.objects import Objects
 from tasks.conversion.opendocument.paragraphs import FLOATS, Context, Paragraph
-from tasks.conversion.package import Element, local_name
-from tasks.conversion.pictures import description
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import MAX_COLUMNS, Cell, nested, without_spans
 from tasks.conversion.whole_numbers import whole_number

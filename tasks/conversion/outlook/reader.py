@@ -17,8 +17,8 @@ from pathlib import Path
 
 from blocks.errors import UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
-from tasks.conversion.mail_headers import SHOWN_HEADERS, Message, as_list, attachment_line, header
-from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
+from tasks.conversion.mail.headers import SHOWN_HEADERS, Message, as_list, attachment_line, header
+from tasks.conversion.mail.versions import Version, Wording, has_words, joined, wording_of, wording_of_page
 from tasks.conversion.markdown_writer import escape
 from tasks.conversion.outlook.compressed_rtf import unpacked
 from tasks.conversion.outlook.encapsulated import form_of, original
@@ -29,7 +29,7 @@ from tasks.conversion.outlook.properties import (
     Properties,
 )
 from tasks.conversion.outlook.storage import CompoundFile, Storage
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.reading import Reading, single_line
 from tasks.losses import counted, losses
 
@@ -161,7 +161,7 @@ class _OutlookReader:
         return Version(markdown=plain_to_markdown(text, quotes=True).strip("\n"), wording=wording_of(text))
 
     def _page(self, page: str) -> Version:
-        from tasks.conversion.mail_text import page_text
+        from tasks.conversion.mail.text import page_text
 
         text = page_text(page, self._path, self._shown, self._exclude_selectors)
         lost, warnings = counted(text.warnings)

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from blocks.errors import UnreadableDocument
-from tasks.conversion.charts import read_chart
-from tasks.conversion.diagrams import diagram_items
 from tasks.conversion.markdown_writer import Body, Run, inline, table
-from tasks.conversion.package import Element, Package, local_name
+from tasks.conversion.office.charts import read_chart
+from tasks.conversion.office.diagrams import diagram_items
+from tasks.conversion.office.package import Element, Package, local_name
 from tasks.conversion.presentation.paragraphs import Text
 from tasks.conversion.reading import clean_text
 from tasks.conversion.spans import Cell, without_spans

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocks.errors import UnreadableDocument
-from tasks.conversion.package import Element, Package, local_name
-from tasks.conversion.reading_order import Box
+from tasks.conversion.office.package import Element, Package, local_name
+from tasks.conversion.office.reading_order import Box
 
 _BULLETS = ("buNone", "buChar", "buAutoNum", "buBlip")
 # Types of placeholder by the master's style for them; every other placeholder with text is a body.

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tasks.conversion.formulas.office_math import read_formula
 from tasks.conversion.markdown_writer import Body, Position, Run, escape_line_starts, inline
-from tasks.conversion.numerals import numeral
-from tasks.conversion.office_math import read_formula
-from tasks.conversion.package import Element, local_name
+from tasks.conversion.office.numerals import numeral
+from tasks.conversion.office.package import Element, local_name
+from tasks.conversion.office.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 from tasks.conversion.presentation.inheritance import own_bullet
 from tasks.conversion.reading import clean_text
-from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, is_symbol_font
 
 MAX_LEVEL = 8
 

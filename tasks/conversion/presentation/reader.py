@@ -13,7 +13,7 @@ from typing import TypeVar
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Body
-from tasks.conversion.package import CoreProperties, Element, Package
+from tasks.conversion.office.package import CoreProperties, Element, Package
 from tasks.conversion.presentation.remarks import comment_authors, comments, notes
 from tasks.conversion.presentation.shapes import SlideReader
 from tasks.conversion.reading import Reading

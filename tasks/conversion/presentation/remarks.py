@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.conversion.markdown_writer import Body
-from tasks.conversion.package import Element, Package
+from tasks.conversion.office.package import Element, Package
 from tasks.conversion.presentation.inheritance import placeholder_of
 from tasks.conversion.presentation.paragraphs import Text, text_block
 from tasks.conversion.reading import clean_text

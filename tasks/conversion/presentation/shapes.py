@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.conversion.markdown_writer import Body
-from tasks.conversion.package import Element, Package, local_name
-from tasks.conversion.pictures import description
+from tasks.conversion.office.package import Element, Package, local_name
+from tasks.conversion.office.pictures import description
+from tasks.conversion.office.reading_order import Box, reading_order
 from tasks.conversion.presentation.frames import Frames
 from tasks.conversion.presentation.inheritance import Chain, Inheritance, own_box, placeholder_of
 from tasks.conversion.presentation.paragraphs import Text, text_block
-from tasks.conversion.reading_order import Box, reading_order
 
 _DRAWN = frozenset({"sp", "grpSp", "graphicFrame", "pic", "cxnSp", "AlternateContent", "contentPart"})
 # Placeholders with the same text on every slide.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from tasks.conversion.office_math import MATH, Formula, read_formula
-from tasks.conversion.package import Element
+from tasks.conversion.formulas.office_math import MATH, Formula, read_formula
+from tasks.conversion.office.package import Element
 
 _etree: Any = import_module("lxml.etree")
 

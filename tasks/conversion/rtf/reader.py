@@ -9,14 +9,14 @@ from pathlib import Path
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Notes, Run
+from tasks.conversion.office.running_text import says_more_than_a_page_number
+from tasks.conversion.office.symbol_fonts import in_symbol_font, is_symbol_font
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.rtf.code_pages import SYMBOL, codec_of_code_page
 from tasks.conversion.rtf.destinations import Destinations
 from tasks.conversion.rtf.flows import CellShape, Flow
 from tasks.conversion.rtf.state import Format, Group, Paragraph, Sheet, described, formatted
 from tasks.conversion.rtf.tokens import Token, tokens
-from tasks.conversion.running_text import says_more_than_a_page_number
-from tasks.conversion.symbol_fonts import in_symbol_font, is_symbol_font
 from tasks.losses import losses
 
 CONVERTER = "waybill-rtf 1"

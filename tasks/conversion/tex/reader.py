@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from blocks.errors import UnreadableDocument
+from tasks.conversion.formulas.latex_symbols import SIGNS
 from tasks.conversion.html.page import write_tree
 from tasks.conversion.html.tree import Element, etree
-from tasks.conversion.latex_symbols import SIGNS
-from tasks.conversion.plain_text import load_text
+from tasks.conversion.plain.reader import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.conversion.tex import actions, environments
 from tasks.conversion.tex.commands import (

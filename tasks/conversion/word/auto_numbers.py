@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from tasks.conversion.list_labels import label_of
+from tasks.conversion.office.list_labels import label_of
 
 # Built-in lists: for each level the kind of number, and what stands around it.
 _LISTS: dict[str, tuple[tuple[str, str], ...]] = {

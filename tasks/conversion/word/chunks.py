@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from blocks.errors import TooLarge, UnreadableDocument, WaybillError
 from blocks.filetype import TYPES
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.names import Element, R
 

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from blocks.errors import UnreadableDocument
 from tasks.conversion.markdown_writer import NoteKind, Notes
-from tasks.conversion.package import Package, Relation
+from tasks.conversion.office.package import Package, Relation
 from tasks.conversion.word.comments import Comments
 from tasks.conversion.word.names import Element, W, address, is_on
 from tasks.conversion.word.numbering import Numbering

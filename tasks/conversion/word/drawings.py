@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tasks.conversion.charts import read_chart
-from tasks.conversion.diagrams import diagram_items
 from tasks.conversion.markdown_writer import Run, escape_line_starts, inline
-from tasks.conversion.package import local_name
-from tasks.conversion.pictures import description
+from tasks.conversion.office.charts import read_chart
+from tasks.conversion.office.diagrams import diagram_items
+from tasks.conversion.office.package import local_name
+from tasks.conversion.office.pictures import description
 from tasks.conversion.word.names import MC, VML, A, Element, R, W, chosen
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.conversion.latex_signs import DELIMITERS, joined, math_text
+from tasks.conversion.formulas.latex_signs import DELIMITERS, joined, math_text
 
 # A real one has three or four.
 _MAX_DEPTH = 20

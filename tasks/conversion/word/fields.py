@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from tasks.conversion.markdown_writer import Run
-from tasks.conversion.symbol_fonts import symbol
+from tasks.conversion.office.symbol_fonts import symbol
 from tasks.conversion.word.auto_numbers import AutoNumbers
 from tasks.conversion.word.equation_fields import equation
 from tasks.conversion.word.names import VAL, Element, W, address, integer, is_on

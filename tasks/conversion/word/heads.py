@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from tasks.conversion.markdown_writer import Run, inline
-from tasks.conversion.running_text import belongs_to_a_page_number
+from tasks.conversion.office.running_text import belongs_to_a_page_number
 from tasks.conversion.word.blocks import Block, Bullets, Paragraph, Table
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.fields import PAGE_MARK

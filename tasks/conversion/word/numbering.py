@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from tasks.conversion.list_labels import is_known, label_of
-from tasks.conversion.symbol_fonts import in_symbol_font
+from tasks.conversion.office.list_labels import is_known, label_of
+from tasks.conversion.office.symbol_fonts import in_symbol_font
 from tasks.conversion.word.names import VAL, Element, W, integer, is_on, value
 from tasks.conversion.word.styles import ListPlace, Styles, direct_look, list_place
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
-from tasks.conversion.package import CoreProperties, Package
+from tasks.conversion.office.package import CoreProperties, Package
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.heads import heads_and_feet

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tasks.conversion.formulas.office_math import read_formula
 from tasks.conversion.markdown_writer import NoteKind, Run
-from tasks.conversion.office_math import read_formula
-from tasks.conversion.symbol_fonts import UNKNOWN, in_symbol_font, symbol
+from tasks.conversion.office.symbol_fonts import UNKNOWN, in_symbol_font, symbol
 from tasks.conversion.word.document import Document
 from tasks.conversion.word.drawings import Drawn, read_drawing
 from tasks.conversion.word.fields import NOT_TICKED, TICKED, Fields

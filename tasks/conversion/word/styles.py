@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from tasks.conversion.markdown_writer import Position
-from tasks.conversion.symbol_fonts import is_symbol_font
+from tasks.conversion.office.symbol_fonts import is_symbol_font
 from tasks.conversion.word.names import VAL, Element, W, integer, is_on
 
 # A chain of styles that is longer has a circle.

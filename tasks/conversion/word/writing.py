@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks.conversion.markdown_writer import Body, Run, escape_line_starts, inline, table
-from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.plain.reader import as_code_block
 from tasks.conversion.word.blocks import Block, Bullets, Paragraph, Table
 from tasks.conversion.word.numbering import Item
 from tasks.conversion.word.tables import laid_out

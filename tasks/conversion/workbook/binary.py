@@ -17,8 +17,8 @@ from blocks.errors import EncryptedDocument, UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Position, Run
 from tasks.conversion.number_formats.number_format import number_format
+from tasks.conversion.office.package import CoreProperties
 from tasks.conversion.outlook.storage import CompoundFile
-from tasks.conversion.package import CoreProperties
 from tasks.conversion.presentation.paragraphs import text_block
 from tasks.conversion.reading import Reading
 from tasks.conversion.workbook.binary_objects import DrawnObjects

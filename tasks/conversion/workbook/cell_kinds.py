@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.conversion.table_cells import is_value
+from tasks.conversion.table.cells import is_value
 
 Row = dict[int, str]
 """Markdown by column from 1."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from tasks.conversion.markdown_writer import Run, cell, inline
-from tasks.conversion.package import Element
+from tasks.conversion.office.package import Element
 from tasks.conversion.reading import clean_text
 
 # ECMA-376 part 1, 22.9.2.19: a character that XML cannot hold, or the underscore of what only looks like one.

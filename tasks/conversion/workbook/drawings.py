@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from blocks.errors import UnreadableDocument
 from tasks.conversion.markdown_writer import Body
-from tasks.conversion.package import Element, Package, local_name
-from tasks.conversion.pictures import description
+from tasks.conversion.office.package import Element, Package, local_name
+from tasks.conversion.office.pictures import description
 from tasks.conversion.presentation.frames import Frames
 from tasks.conversion.presentation.paragraphs import Text, text_block
 from tasks.conversion.whole_numbers import whole_number

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
-from tasks.conversion.package import CoreProperties, Element, Package, Relation
+from tasks.conversion.office.package import CoreProperties, Element, Package, Relation
 from tasks.conversion.reading import Reading
 from tasks.conversion.workbook.cell_text import rich_text
 from tasks.conversion.workbook.drawings import drawings

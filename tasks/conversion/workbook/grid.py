@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.conversion.markdown_writer import escape_line_starts
-from tasks.conversion.table_cells import can_be_header
+from tasks.conversion.table.cells import can_be_header
 from tasks.conversion.workbook.cell_kinds import Row, is_line, used_columns, value_columns
 from tasks.conversion.workbook.sheet import Budget, Sheet
 from tasks.conversion.workbook.sheet_table import ROWS_BELOW, MergedCells, table_of

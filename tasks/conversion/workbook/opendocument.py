@@ -12,12 +12,12 @@ from pathlib import Path
 
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Body
+from tasks.conversion.office.package import Element, Package, local_name
 from tasks.conversion.opendocument.document import open_document, optional_part, properties
 from tasks.conversion.opendocument.objects import Objects
 from tasks.conversion.opendocument.paragraphs import FLOATS, Context
 from tasks.conversion.opendocument.styles import Styles
 from tasks.conversion.opendocument.writer import Writer
-from tasks.conversion.package import Element, Package, local_name
 from tasks.conversion.reading import Reading
 from tasks.conversion.workbook.opendocument_cells import TABLE, CellReader, is_paragraph, whole
 from tasks.conversion.workbook.opendocument_styles import CellStyles, printed_texts

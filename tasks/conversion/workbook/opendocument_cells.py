@@ -9,9 +9,9 @@ from decimal import Decimal
 from tasks.conversion.markdown_writer import cell
 from tasks.conversion.number_formats.general import general
 from tasks.conversion.number_formats.moments import SECONDS_A_DAY
+from tasks.conversion.office.package import Element
 from tasks.conversion.opendocument.paragraphs import Context, Paragraph
 from tasks.conversion.opendocument.styles import Format
-from tasks.conversion.package import Element
 from tasks.conversion.workbook.cell_text import plain_cell
 from tasks.conversion.workbook.opendocument_styles import CellStyles
 from tasks.conversion.workbook.remarks import said

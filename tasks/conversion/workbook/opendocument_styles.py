@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tasks.conversion.number_formats.number_format import NumberFormat, number_format
+from tasks.conversion.office.package import Element, local_name
 from tasks.conversion.opendocument.document import attribute
-from tasks.conversion.package import Element, local_name
 from tasks.conversion.workbook.page_heads import head_text
 
 # Longer chains of parents are cycles.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.conversion.running_text import belongs_to_a_page_number
+from tasks.conversion.office.running_text import belongs_to_a_page_number
 
 _PART = re.compile(r"&[LCR]")
 _NUMBER_CODE = re.compile(r"&[PN](?:[+-]\d+)?", re.IGNORECASE)

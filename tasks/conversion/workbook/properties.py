@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import datetime, timedelta
 
-from tasks.conversion.package import CoreProperties
+from tasks.conversion.office.package import CoreProperties
 
 _CODE_PAGE, _TITLE, _CREATED = 1, 2, 12
 _TEXT, _FILE_TIME = 0x1E, 0x40

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from tasks.conversion.markdown_writer import comment, escape, escape_line_starts
-from tasks.conversion.package import Element, Package
+from tasks.conversion.office.package import Element, Package
 from tasks.conversion.reading import clean_text
 from tasks.conversion.whole_numbers import whole_number
 from tasks.conversion.workbook.cell_text import decoded

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tasks.conversion.table_cells import can_be_header, units
+from tasks.conversion.table.cells import can_be_header, units
 from tasks.conversion.workbook.cell_kinds import Row, is_value_cell
 from tasks.conversion.workbook.sheet import Area, Budget
 

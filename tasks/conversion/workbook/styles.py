@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tasks.conversion.number_formats.builtin_formats import BUILTIN_CODES
 from tasks.conversion.number_formats.number_format import NumberFormat, number_format
-from tasks.conversion.package import Element, Package
+from tasks.conversion.office.package import Element, Package
 from tasks.conversion.workbook.cell_text import decoded, is_on
 
 

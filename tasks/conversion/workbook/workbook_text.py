@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.conversion.markdown_writer import Body, Notes, Run, escape, inline
-from tasks.conversion.package import CoreProperties
+from tasks.conversion.office.package import CoreProperties
 from tasks.conversion.reading import Reading, clean_text
 from tasks.conversion.workbook.grid import layout
 from tasks.conversion.workbook.sheet import Budget, Place, Sheet

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from tasks.conversion.number_formats.moments import SECONDS_A_DAY
-from tasks.conversion.package import Element, Package
+from tasks.conversion.office.package import Element, Package
 from tasks.conversion.workbook.cell_text import decoded, linked, plain_cell, rich_text, struck
 from tasks.conversion.workbook.sheet import (
     MAX_CELLS,

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.conversion.encodings import codec_of, find_encoding
 from tasks.conversion.html.page import write_page
+from tasks.conversion.plain.encodings import codec_of, find_encoding
 from tasks.conversion.reading import Reading, clean_text, single_line
 
 CONVERTER = "waybill-html 1"

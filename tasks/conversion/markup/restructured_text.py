@@ -18,7 +18,7 @@ from tasks.conversion.html.formulas import FORMULA
 from tasks.conversion.html.lists import LABEL
 from tasks.conversion.html.page import write_tree
 from tasks.conversion.html.tree import Element, etree, parse, replace
-from tasks.conversion.plain_text import load_text
+from tasks.conversion.plain.reader import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 
 from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
-from tasks.conversion.markdown_piece import closed
-from tasks.conversion.notebook_outputs import Outputs, text_of
-from tasks.conversion.plain_markdown import plain_to_markdown
-from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.notebook.markdown_piece import closed
+from tasks.conversion.notebook.outputs import Outputs, text_of
+from tasks.conversion.plain.markdown import plain_to_markdown
+from tasks.conversion.plain.reader import as_code_block
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blocks.errors import WaybillError
-from tasks.conversion.encodings import codec_of, guess_legacy_codec
-from tasks.conversion.flowed_text import unflowed
-from tasks.conversion.legacy_codecs import decisive_lines
-from tasks.conversion.mail_headers import Message
-from tasks.conversion.markdown_piece import closed
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.mail.flowed_text import unflowed
+from tasks.conversion.mail.headers import Message
+from tasks.conversion.notebook.markdown_piece import closed
+from tasks.conversion.plain.encodings import codec_of, guess_legacy_codec
+from tasks.conversion.plain.legacy_codecs import decisive_lines
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.reading import clean_text
 from tasks.losses import loss
 
@@ -173,7 +173,7 @@ def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str
     """Return the text of HTML. What cannot be read has no words."""
     if not text.strip():
         return PartText(markdown="", source=text)
-    from tasks.conversion.web_page import html_to_markdown
+    from tasks.conversion.html.web_page import html_to_markdown
 
     try:
         reading = html_to_markdown(text, path, shown, exclude_selectors)

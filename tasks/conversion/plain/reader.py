@@ -11,8 +11,8 @@ from pathlib import Path
 
 from blocks.filetype import FileType
 from blocks.filetype.types import SOURCE_CODE
-from tasks.conversion.encodings import find_encoding
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.encodings import find_encoding
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.reading import Reading, clean_text
 
 CONVERTER = "waybill-text 1"

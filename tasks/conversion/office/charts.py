@@ -12,7 +12,7 @@ from functools import partial
 
 from tasks.conversion.markdown_writer import escape, table
 from tasks.conversion.number_formats.number_format import number_format
-from tasks.conversion.package import Element, local_name
+from tasks.conversion.office.package import Element, local_name
 
 Show = Callable[[str, str], str]
 """Returns what a value looks like, from the value and its number format."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tasks.conversion.latex_signs import DELIMITERS, joined
-from tasks.conversion.latex_symbols import COMMANDS, FUNCTIONS
-from tasks.conversion.package import Element
+from tasks.conversion.formulas.latex_signs import DELIMITERS, joined
+from tasks.conversion.formulas.latex_symbols import COMMANDS, FUNCTIONS
+from tasks.conversion.office.package import Element
 
 # A real formula has some ten levels; a level takes three frames of Python's 1,000.
 _MAX_DEPTH = 60

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from tasks.conversion.charts import MAX_POINTS
 from tasks.conversion.markdown_writer import escape, table
+from tasks.conversion.office.charts import MAX_POINTS
 from tasks.conversion.reading import single_line
 
 _TYPES = {"i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "f4": "f", "f8": "d"}

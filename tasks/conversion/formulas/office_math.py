@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from tasks.conversion.latex_signs import ACCENTS, DELIMITERS, function, joined, math_text, plain_words
-from tasks.conversion.latex_symbols import FUNCTIONS
-from tasks.conversion.package import Element
+from tasks.conversion.formulas.latex_signs import ACCENTS, DELIMITERS, function, joined, math_text, plain_words
+from tasks.conversion.formulas.latex_symbols import FUNCTIONS
+from tasks.conversion.office.package import Element
 
 MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _VAL = f"{MATH}val"

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import yaml
 
-from tasks.conversion.plain_text import CONVERTER, as_code_block, load_text
+from tasks.conversion.plain.reader import CONVERTER, as_code_block, load_text
 from tasks.conversion.reading import Reading, single_line
 
 # Real headers have up to a few kB; a longer one is text between two rules.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blocks.errors import InvalidOptions
 from blocks.filetype.text import text_encoding
-from tasks.conversion.legacy_codecs import decisive_lines, guess
+from tasks.conversion.plain.legacy_codecs import decisive_lines, guess
 from tasks.losses import loss
 
 _CHUNK_BYTES = 1 << 20

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from blocks.errors import WaybillError
-from tasks.conversion.markdown_piece import closed
-from tasks.conversion.notebook_charts import chart_of
-from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.notebook.charts import chart_of
+from tasks.conversion.notebook.markdown_piece import closed
+from tasks.conversion.plain.reader import as_code_block
 from tasks.conversion.reading import clean_text, single_line
 from tasks.losses import counted
 
@@ -93,7 +93,7 @@ class Outputs:
 
     def html(self, text: str) -> str:
         """Return the Markdown of HTML; empty when it has no words."""
-        from tasks.conversion.web_page import html_to_markdown
+        from tasks.conversion.html.web_page import html_to_markdown
 
         if len(text) > _MAX_HTML_CHARACTERS:
             return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tasks.conversion.numerals import numeral
+from tasks.conversion.office.numerals import numeral
 
 # A number of a damaged document must not become a text of a million letters.
 _MAX_REPEATED = 30

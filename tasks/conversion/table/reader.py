@@ -16,11 +16,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TextIO
 
-from tasks.conversion.encodings import find_encoding
-from tasks.conversion.plain_markdown import plain_to_markdown
+from tasks.conversion.plain.encodings import find_encoding
+from tasks.conversion.plain.markdown import plain_to_markdown
 from tasks.conversion.reading import Reading, clean_text
-from tasks.conversion.table_cells import extent
-from tasks.conversion.table_layout import (
+from tasks.conversion.table.cells import extent
+from tasks.conversion.table.layout import (
     Layout,
     Row,
     as_line,

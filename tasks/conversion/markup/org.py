@@ -12,9 +12,9 @@ from collections.abc import Callable
 from html import escape, unescape
 from pathlib import Path
 
+from tasks.conversion.formulas.latex_symbols import SIGNS
 from tasks.conversion.html.page import write_page
-from tasks.conversion.latex_symbols import SIGNS
-from tasks.conversion.plain_text import load_text
+from tasks.conversion.plain.reader import load_text
 from tasks.conversion.reading import Reading, clean_text, single_line
 from tasks.losses import losses
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from tasks.conversion.table_cells import can_be_header, extent, filled, is_absent, is_value, units, value_kind
+from tasks.conversion.table.cells import can_be_header, extent, filled, is_absent, is_value, units, value_kind
 
 # Account data and remarks are some lines; a header further down is none.
 _MAX_ROWS_ABOVE = 60

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Literal
 
-from tasks.conversion.plain_lists import indentation, is_list, list_runs
+from tasks.conversion.plain.lists import indentation, is_list, list_runs
 
 Kind = Literal["prose", "layout"]
 

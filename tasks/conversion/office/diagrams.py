@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from tasks.conversion.package import Element
+from tasks.conversion.office.package import Element
 from tasks.conversion.whole_numbers import whole_number
 
 # A tree of a diagram that is deeper is a cycle of its connections.

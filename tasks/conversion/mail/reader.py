@@ -18,14 +18,14 @@ from typing import cast
 from urllib.parse import unquote
 
 from blocks.errors import UnreadableDocument
-from tasks.conversion.calendar_event import events
-from tasks.conversion.mail_headers import Message, as_list, attachment_line, header, header_list
-from tasks.conversion.mail_text import PAGES, READABLE, decoded, plain_text, read_text
-from tasks.conversion.mail_versions import Version, Wording, has_words, joined, wording_of, wording_of_page
+from tasks.conversion.mail.calendar_event import events
+from tasks.conversion.mail.headers import Message, as_list, attachment_line, header, header_list
+from tasks.conversion.mail.signed_envelope import signed_content
+from tasks.conversion.mail.text import PAGES, READABLE, decoded, plain_text, read_text
+from tasks.conversion.mail.versions import Version, Wording, has_words, joined, wording_of, wording_of_page
 from tasks.conversion.markdown_writer import escape
-from tasks.conversion.plain_text import as_code_block
+from tasks.conversion.plain.reader import as_code_block
 from tasks.conversion.reading import Reading, clean_text
-from tasks.conversion.signed_envelope import signed_content
 from tasks.losses import counted, losses
 
 CONVERTER = "waybill-mail 2"

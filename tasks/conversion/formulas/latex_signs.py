@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from tasks.conversion.latex_symbols import COMMANDS as WRITTEN
-from tasks.conversion.latex_symbols import FUNCTIONS
+from tasks.conversion.formulas.latex_symbols import COMMANDS as WRITTEN
+from tasks.conversion.formulas.latex_symbols import FUNCTIONS
 
 # Signs of Office's formulas that have a command in addition to those of every formula.
 _FURTHER_TEXT = """

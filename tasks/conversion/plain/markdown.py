@@ -13,8 +13,8 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from tasks.conversion.plain_layout import parts, passages
-from tasks.conversion.plain_lists import ITEM, Run, continues, indentation, is_list, list_runs
+from tasks.conversion.plain.layout import parts, passages
+from tasks.conversion.plain.lists import ITEM, Run, continues, indentation, is_list, list_runs
 from tasks.text.formulas import DOLLAR_FORMULA
 
 if TYPE_CHECKING:

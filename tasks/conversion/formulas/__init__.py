@@ -1,0 +1,1 @@
+"""Formulas as LaTeX: MathML of pages and books, Office Math of Word and PowerPoint."""

@@ -1,0 +1,1 @@
+"""Markup languages with one module each: Org, reStructuredText, DocBook and JATS."""

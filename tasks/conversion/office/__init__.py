@@ -1,0 +1,1 @@
+"""What the readers of office formats share: packages, charts, diagrams, numbers of lists, symbol fonts, pictures."""
