@@ -13,7 +13,7 @@ from collections.abc import Iterable
 # Kind: the words for one, and for several.
 _WORDS: dict[str, tuple[str, str]] = {
     "comment": ("comment left out", "comments left out"),
-    "image": ("image without text", "images without text"),
+    "image": ("image without description", "images without description"),
     "chart": ("chart without values", "charts without values"),
     "diagram": ("diagram left out", "diagrams left out"),
     "object": ("embedded object left out", "embedded objects left out"),

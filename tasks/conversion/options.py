@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 
 from tasks.contract import StageOptions
 from tasks.conversion.ocr.pages import Mode, Ocr
+from tasks.conversion.plain.encodings import codec_of
 
 
 class ConvertOptions(StageOptions):
@@ -44,6 +45,15 @@ class ConvertOptions(StageOptions):
         description="How many pages of a document are read by OCR, from the first; the others get a warning. "
         "A page takes 5 to 8 s of `WAYBILL_STAGE_TIMEOUT_SECONDS`.",
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None and codec_of(value) is None:
+            raise ValueError(
+                "it is no known character encoding; use a name such as utf-8, cp1252 or shift_jis, or leave it empty"
+            )
+        return value
 
     @field_validator("csv_delimiter")
     @classmethod

@@ -199,6 +199,7 @@ _BY_EXTENSION: Mapping[str, Reader] = {
     "adoc": _asciidoc,
     "org": _org,
     "tex": _latex,
+    "vtt": _plain_text,
     "dbk": _xml_article,
     "jats": _xml_article,
 }

@@ -22,7 +22,7 @@ from tasks.extraction.references import references
 from tasks.extraction.units import shared_signs
 from tasks.extraction.whole import interrupted, torn_seams
 from tasks.text.key_phrases import KeyPhrase
-from tasks.text.prose import mention_spans, pieces, plain_text, without_quote_signs
+from tasks.text.prose import mention_spans, pieces, plain_text, without_quote_signs, without_struck
 from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import table_rows
 
@@ -104,7 +104,8 @@ def _candidates(passage: Passage, language: str, gazetteer: Gazetteer, shared: f
         lambda part: names(part, language),
         acronyms,
     )
-    parts = [(start, text[start:end]) for start, end in mention_spans(text, passage.inside)]
+    read_text = without_struck(text)
+    parts = [(start, read_text[start:end]) for start, end in mention_spans(text, passage.inside)]
     for read in readers:
         for offset, part in parts:
             for mention in read(part):

@@ -74,10 +74,10 @@ def sign_before(text: str, start: int) -> Sign | None:
         if last.isalnum() or last in tuple(")]/_%^°" + _CURRENCY_SIGNS):
             return None
         return Sign("" if sign == "+" else "-", at)
-    if sign == "+" or (begins_line(text, at) and "\\" not in found["sign"]):
-        return Sign("", start)  # the sign of a list item
     if sign == "−":
         return Sign("-", at)
+    if sign == "+" or (begins_line(text, at) and "\\" not in found["sign"]):
+        return Sign("", start)  # the sign of a list item
     if sign == "–" and text[:at].rstrip(" \u00a0")[-1:] not in ("", "|", ":", "\n"):
         return Sign("", start)  # a dash
     return Sign("-", at, competes=True)

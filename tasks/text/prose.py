@@ -37,6 +37,8 @@ _CODE = re.compile(r"(?<!`)(`+)(?!`)(.{1,400}?)(?<!`)\1(?!`)", re.S)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 _HARD_BREAK = re.compile(r"\\[ \t]*(?=\r?\n|\r)")
 _TYPED_RAISED = re.compile(r"<(sup|sub)>([^<>\s]{1,40})</\1>")
+# Within a line: what is struck out is a price or a word, not a paragraph.
+_STRUCK = re.compile(r"(?<![\\~])~~(?=[^\s~])[^~\n]{0,500}(?<=[^\s\\])~~(?!~)")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _NOTE_MARK = re.compile(r"\[\^[^\]\s]{1,60}\]:?")
 # As stage 1 writes them: "10^3^", "H~2~O".
@@ -165,13 +167,18 @@ def _items(text: str, start: int, end: int) -> Iterator[Span]:
         yield start, end
 
 
+def without_struck(text: str) -> str:
+    """Return *text* with blanks in place of what is struck out (GFM 6.5): every place stays what it was."""
+    return _STRUCK.sub(lambda struck: " " * len(struck[0]), text) if "~~" in text else text
+
+
 def plain_text(markdown: str) -> str:
-    """Return the words of *markdown* in one line."""
+    """Return the words of *markdown* in one line, without those that are struck out."""
     text = _ESCAPE.sub(lambda escape: escape[1].translate(_SAFE), markdown)
     text = _HARD_BREAK.sub(" ", text)
     text = DOLLAR_FORMULA.sub(lambda formula: formula[0].translate(_SAFE), text)
     text = _CODE.sub(lambda code: code[2].translate(_SAFE), text)
-    text = _NOTE_MARK.sub("", _IMAGE_OR_LINK.sub(r"\1", text))
+    text = _NOTE_MARK.sub("", _IMAGE_OR_LINK.sub(r"\1", _STRUCK.sub("", text)))
     text = _AUTOLINK.sub(r"\1", text)
     text = _TYPED_RAISED.sub(lambda typed: f"^{typed[2]}^" if typed[1] == "sup" else typed[2], text)
     text = _TAG.sub(" ", text)

@@ -146,7 +146,11 @@ def test_a_database_becomes_tables(tmp_path: Path) -> None:
             '<?xml version="1.0"?><FictionBook><body><section><p>Text</p></section></body></FictionBook>',
             "Text",
         ),
-        ("a.vtt", "WEBVTT\n\n00:00.000 --> 00:01.000\nHello there\n", "Hello there"),
+        (
+            "a.vtt",
+            "WEBVTT\n\n00:00.000 --> 00:01.000\nHello *there*\n",
+            "WEBVTT\n\n```text\n00:00.000 --> 00:01.000\nHello *there*\n```",
+        ),
     ],
 )
 def test_markup_formats(tmp_path: Path, name: str, content: str, expected: str) -> None:

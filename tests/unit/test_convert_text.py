@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from blocks.errors import EmptyDocument, InvalidOptions
+from blocks.errors import EmptyDocument
 from tasks.conversion.reading import clean_text
 from tests.unit import conversion_samples as samples
 
@@ -57,7 +58,7 @@ def test_a_few_broken_bytes_do_not_change_the_encoding(tmp_path: Path) -> None:
 
 
 def test_an_unknown_encoding_is_a_wrong_option(tmp_path: Path) -> None:
-    with pytest.raises(InvalidOptions, match="no known character encoding"):
+    with pytest.raises(ValidationError, match="no known character encoding"):
         samples.convert(samples.write(tmp_path / "a.txt", "text"), encoding="utf-99")
 
 

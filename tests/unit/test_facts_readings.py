@@ -43,6 +43,7 @@ def sentences(text: str, language: str) -> list[str]:
         ("| € 5.50- | (€10) |", ["€ 5.50- = -5.50 EUR", "(€10) = -10 EUR"]),
         ("it cost - 5 EUR", ["- 5 EUR = "]),
         ("- 5 EUR fee", ["5 EUR = 5 EUR"]),
+        ("− 5 EUR at night", ["− 5 EUR = -5 EUR"]),  # a true minus is the sign of no list
         ("minus £75", ["minus £75 = -75 GBP"]),
         ("€5–€10", ["€5 = 5 EUR", "€10 = 10 EUR"]),
         ("$5 or C$6", ["$5 = ", "C$6 = 6 CAD"]),
@@ -240,3 +241,13 @@ def test_precision_on_the_labelled_texts_stays_above_the_bar(half: str) -> None:
             if one == kind:
                 whole += score
         assert whole.precision >= labelled.PRECISION_BAR and whole.recall >= 0.97, (kind, str(whole))
+
+
+def test_what_is_struck_out_is_not_stated():
+    text = "The fare is ~~11.00 EUR~~ 12.50 EUR for adults from 3 June 2024."
+    passage = Passage(id="1", ordinal=0, start=0, text=text, tokens=9)
+    found = find_mentions([passage], "en", Gazetteer({}))
+    assert [one.quote for one in found if one.mention.type == "money"] == ["12.50 EUR"]
+    (fact,) = select_facts([passage], found, [], "en", 10)
+    assert fact.statement == "The fare is 12.50 EUR for adults from 3 June 2024."
+    assert fact.quote == text

@@ -219,7 +219,7 @@ def test_pictures_and_objects(made):
     )
     output = samples.convert(made(body))
     assert samples.split(output)[1] == "The summit in 1912"
-    assert output.warnings == ("1 image without text", "1 embedded object left out")
+    assert output.warnings == ("1 image without description", "1 embedded object left out")
 
 
 def test_a_chart_is_the_table_of_its_values(made):

@@ -175,7 +175,7 @@ def test_pictures_say_what_their_description_says(deck, tmp_path: Path):
 
     output = samples.convert(deck(change))
     assert samples.split(output)[1] == "## The slide\n\nThe summit station in 1912"
-    assert output.warnings == ("2 images without text",)
+    assert output.warnings == ("2 images without description",)
 
 
 def test_a_diagram_is_a_list_in_the_order_of_its_tree(deck):

@@ -34,11 +34,11 @@ def printed(capsys: pytest.CaptureFixture[str], warnings: list[list[str]]) -> li
 
 
 def test_a_long_run_names_the_documents_that_have_warnings(capsys: pytest.CaptureFixture[str]) -> None:
-    warnings = [["1 comment left out", "2 hidden rows"], *([[]] * 40), ["1 image without text"]]
+    warnings = [["1 comment left out", "2 hidden rows"], *([[]] * 40), ["1 image without description"]]
     assert printed(capsys, warnings) == [
         "document  warnings",
         "0.txt     2 hidden rows, 1 comment left out",
-        "41.txt    1 image without text",
+        "41.txt    1 image without description",
     ]
 
 

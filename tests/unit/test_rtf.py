@@ -181,7 +181,7 @@ def test_properties(made):
 def test_what_is_left_out_is_counted(made):
     text = r"\pard a{\v b}{\pict 00}{\object{\*\objdata 00}{\result c}}{\mmath{\mmathPict{\pict 00}}}\par"
     assert samples.convert(made(text)).warnings == (
-        "1 image without text",
+        "1 image without description",
         "1 embedded object left out",
         "1 formula that could not be read",
         "1 hidden passage left out",

@@ -234,7 +234,7 @@ def test_text_boxes_charts_and_pictures_follow_their_sheet(book: Path):
     assert body(book).endswith(
         "| Oil | 6.25 |\n\nDraft only\n\n| Share |\n| --- |\n| 25.5% |\n| 50.0% |\n\nPlan of the depot"
     )
-    assert samples.convert(book).warnings == ("1 image without text",)
+    assert samples.convert(book).warnings == ("1 image without description",)
 
 
 def test_an_embedded_object_is_counted_once(book: Path):

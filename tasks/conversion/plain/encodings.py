@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocks.errors import InvalidOptions
 from blocks.filetype.text import text_encoding
 from tasks.conversion.plain.legacy_codecs import decisive_lines, guess
 from tasks.losses import loss
@@ -47,11 +46,12 @@ class Encoding:
 
 
 def codec_of(charset: str) -> str | None:
-    """Return the Python codec that a mail or a page calls *charset*; None for an unknown name."""
+    """Return the Python codec that a person, a mail or a page calls *charset*; None for an unknown name."""
     name = charset.strip().lower()
     bare = name.removeprefix("x-")
     for wanted in (name, _OTHER_NAMES.get(bare, bare)):
         try:
+            b"".decode(wanted)  # Python's codecs are not all of text
             return codecs.lookup(wanted).name
         except LookupError:
             continue
@@ -59,15 +59,9 @@ def codec_of(charset: str) -> str | None:
 
 
 def find_encoding(path: Path, wanted: str | None = None) -> Encoding:
-    """Return the encoding of the text file at *path*; *wanted* overrides detection. Raises `InvalidOptions`."""
+    """Return the encoding of the text file at *path*; a known one that is *wanted* overrides detection."""
     if wanted:
-        try:
-            return Encoding(codecs.lookup(wanted).name)
-        except LookupError as exc:
-            raise InvalidOptions(
-                f"option 'encoding' is {wanted!r}, which is no known character encoding; use a name such as utf-8, "
-                "cp1252 or shift_jis, or leave it empty"
-            ) from exc
+        return Encoding(codec_of(wanted) or wanted)
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     marked = text_encoding(head)
