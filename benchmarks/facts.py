@@ -34,7 +34,7 @@ from tasks.text.sentences import sentence_spans
 TEXTS = Path(__file__).with_name("facts")
 PRECISION_BAR = 0.97
 TYPES = {"d": "date", "m": "money", "p": "percent", "q": "quantity"}
-# What users would take, and for what; the adapters are in `fact_peers.py`.
+# What users would take, and for what; the adapters are in `programs/fact_peers.py`.
 PEERS = {
     "dateparser": "dateparser==1.5.0",
     "datefinder": "datefinder==1.0.0",
@@ -235,7 +235,7 @@ def peer(name: str, half: str, environments: Path) -> Iterator[str]:
     """Run one peer on the documents of *half* and yield a row of the table for each type that it finds."""
     python = _environment(name, environments)
     given = [{"language": document.language, "text": document.text} for document in documents(half)]
-    adapter = Path(__file__).with_name("fact_peers.py")
+    adapter = Path(__file__).parent / "programs" / "fact_peers.py"
     run = subprocess.run([python, adapter, name], input=json.dumps(given), capture_output=True, text=True, check=False)
     if run.returncode:
         yield f"| {name} | failed: {run.stderr.strip().splitlines()[-1][:150]} |"
