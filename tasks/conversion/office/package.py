@@ -11,18 +11,20 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from io import BufferedIOBase, RawIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import unquote
 
 from blocks.errors import EncryptedDocument, TooLarge, UnreadableDocument
 from blocks.filetype import FileType
+
+T = TypeVar("T")
 
 # What xberg allows for a document as well; the largest real ones have a tenth of it.
 MAX_UNPACKED_BYTES = 500_000_000
@@ -82,6 +84,7 @@ class Package:
         self._label = file_type.label
         self._shown = shown
         self._left = MAX_UNPACKED_BYTES
+        self._left_out: dict[str, None] = {}
         self._names: dict[str, str] = {}
 
     def __enter__(self) -> Package:
@@ -177,6 +180,22 @@ class Package:
         """Return the members that *part* points to by relations of *kind* ("footnotes", "slide") and that exist."""
         found = self.relations(part).values()
         return [one.target for one in found if one.kind == kind and not one.external and one.target in self]
+
+    def attempt(self, what: str, read: Callable[[], T]) -> T | None:
+        """Return what *read* returns; None, and a warning, if that part of the package is damaged.
+
+        *what* names it in the warning: "comments".
+        """
+        try:
+            return read()
+        except UnreadableDocument:
+            self._left_out[f"{what} could not be read and were left out"] = None
+            return None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What `attempt` left out, each once."""
+        return tuple(self._left_out)
 
     def core_properties(self) -> CoreProperties:
         """Return the title, date of creation and language of an Office Open XML document."""

@@ -6,11 +6,8 @@ read. The texts of the slides' feet stand once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.markdown_writer import Body
 from tasks.conversion.office.package import CoreProperties, Element, Package
@@ -20,8 +17,6 @@ from tasks.conversion.reading import Reading
 from tasks.losses import losses
 
 CONVERTER = "waybill-slides 1"
-
-T = TypeVar("T")
 
 
 def read_slides(path: Path, file_type: FileType, shown: str, *, include_speaker_notes: bool) -> Reading:
@@ -37,17 +32,16 @@ class _Presentation:
         self._slides = SlideReader(package)
         self._body = Body()
         self._feet: dict[str, None] = {}
-        self._warnings: dict[str, None] = {}
 
     def read(self) -> Reading:
         main = next(iter(self._package.related("", "officeDocument")), "ppt/presentation.xml")
         parts = self._parts(main)
-        authors = self._attempt("the authors of comments", lambda: comment_authors(self._package, main)) or {}
+        authors = self._package.attempt("the authors of comments", lambda: comment_authors(self._package, main)) or {}
         for part in parts:
             self._write_slide(part, authors)
         for foot in self._feet:
             self._body.paragraph(foot)
-        about = self._attempt("the properties", self._package.core_properties) or CoreProperties()
+        about = self._package.attempt("the properties", self._package.core_properties) or CoreProperties()
         return Reading(
             body=str(self._body),
             converter=CONVERTER,
@@ -55,7 +49,7 @@ class _Presentation:
             created=about.created,
             language=about.language,
             pages=len(parts),
-            warnings=(*losses(self._slides.lost), *self._warnings),
+            warnings=(*losses(self._slides.lost), *self._package.warnings),
         )
 
     def _parts(self, main: str) -> list[str]:
@@ -70,7 +64,7 @@ class _Presentation:
         return [part for part in listed if part in self._package]
 
     def _write_slide(self, part: str, authors: dict[str, str]) -> None:
-        root = self._attempt("slides", lambda: self._package.parse(part))
+        root = self._package.attempt("slides", lambda: self._package.parse(part))
         if root is None:
             self._slides.lost["part"] += 1
             return
@@ -79,8 +73,8 @@ class _Presentation:
         self._body.block(str(slide.body))
         self._feet.update(dict.fromkeys(slide.feet))
         if self._include_speaker_notes:
-            self._body.block(self._attempt("the speaker notes", lambda: self._notes(part)) or "")
-        self._body.block(self._attempt("comments", lambda: comments(self._package, part, authors)) or "")
+            self._body.block(self._package.attempt("the speaker notes", lambda: self._notes(part)) or "")
+        self._body.block(self._package.attempt("comments", lambda: comments(self._package, part, authors)) or "")
 
     def _hidden(self, root: Element) -> str:
         """Return what the title of a slide that is not shown says of it; such slides are counted."""
@@ -91,11 +85,3 @@ class _Presentation:
 
     def _notes(self, part: str) -> str:
         return notes(self._package, part, self._slides.text(part))
-
-    def _attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """Return what *read* returns; None, and a warning, if that part of the file is damaged."""
-        try:
-            return read()
-        except UnreadableDocument:
-            self._warnings[f"{what} could not be read and were left out"] = None
-            return None

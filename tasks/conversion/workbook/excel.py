@@ -6,11 +6,8 @@ is damaged fails the workbook if it holds cells, and is a warning otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from blocks.errors import UnreadableDocument
 from blocks.filetype import FileType
 from tasks.conversion.office.package import CoreProperties, Element, Package, Relation
 from tasks.conversion.reading import Reading
@@ -23,8 +20,6 @@ from tasks.conversion.workbook.styles import read_styles
 from tasks.conversion.workbook.workbook_text import WorkbookText
 from tasks.conversion.workbook.worksheet import Book, read_worksheet
 
-T = TypeVar("T")
-
 
 def read_excel(path: Path, file_type: FileType, shown: str) -> Reading:
     """Return the sheets of a workbook. Raises `TooManyCells`, `UnreadableDocument`, `TooLarge`, `EncryptedDocument`."""
@@ -36,7 +31,6 @@ class _Workbook:
     def __init__(self, package: Package) -> None:
         self._package = package
         self._budget = Budget()
-        self._warnings: dict[str, None] = {}
         self._member = next(iter(package.related("", "officeDocument")), "xl/workbook.xml")
         self._relations = package.relations(self._member)
 
@@ -49,13 +43,13 @@ class _Workbook:
             budget=self._budget,
         )
         text = WorkbookText(self._budget)
-        names = self._attempt("the authors of comments", lambda: persons(self._package, self._member)) or {}
+        names = self._package.attempt("the authors of comments", lambda: persons(self._package, self._member)) or {}
         for element in root.iterfind("{*}sheets/{*}sheet"):
             self._read_sheet(element, book, text, names)
         if any(one.get("fullCalcOnLoad") in ("1", "true") for one in root.iterfind("{*}calcPr")):
             text.forget_zeros()
-        about = self._attempt("the properties", self._package.core_properties) or CoreProperties()
-        return text.reading(about, tuple(self._warnings))
+        about = self._package.attempt("the properties", self._package.core_properties) or CoreProperties()
+        return text.reading(about, self._package.warnings)
 
     def _read_sheet(self, element: Element, book: Book, text: WorkbookText, names: dict[str, str]) -> None:
         identity = next((value for name, value in element.attrib.items() if name.endswith("}id")), "")
@@ -68,8 +62,8 @@ class _Workbook:
         if relation.kind == "worksheet":
             worksheet = read_worksheet(self._package, member, sheet, book)
             text.heads.update(dict.fromkeys(filter(None, map(head_text, worksheet.heads))))
-            noted = self._attempt("comments", lambda: comments(self._package, member, names)) or {}
-        below = self._attempt("drawings", lambda: drawings(self._package, member, self._budget.losses))
+            noted = self._package.attempt("comments", lambda: comments(self._package, member, names)) or {}
+        below = self._package.attempt("drawings", lambda: drawings(self._package, member, self._budget.losses))
         if below:
             sheet.below.append(below)
         text.add(sheet, noted)
@@ -89,11 +83,3 @@ class _Workbook:
 
     def _related(self, kind: str) -> str | None:
         return next(iter(self._package.related(self._member, kind)), None)
-
-    def _attempt(self, what: str, read: Callable[[], T]) -> T | None:
-        """Return what *read* returns; None, and a warning, if that part of the file is damaged."""
-        try:
-            return read()
-        except UnreadableDocument:
-            self._warnings[f"{what} could not be read and were left out"] = None
-            return None
