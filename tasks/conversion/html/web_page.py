@@ -56,7 +56,7 @@ def read_web_page(path: Path, exclude_selectors: Sequence[str]) -> Reading:
     )
 
 
-def html_to_markdown(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
+def html_to_markdown(text: str, exclude_selectors: Sequence[str]) -> Reading:
     """Return the Markdown of HTML that is part of another document."""
     return _read(text.encode("utf-8", "replace"), exclude_selectors)
 

@@ -79,9 +79,7 @@ class _Content:
 class _MailReader:
     """Walks one message's parts; opens no other file than the message."""
 
-    def __init__(self, path: Path, shown: str, exclude_selectors: Sequence[str]) -> None:
-        self._path = path
-        self._shown = shown
+    def __init__(self, exclude_selectors: Sequence[str]) -> None:
         self._exclude_selectors = exclude_selectors
         self._lost: Counter[str] = Counter()
         self._shown_parts: set[str] = set()
@@ -164,7 +162,7 @@ class _MailReader:
             found.blocks.append(as_code_block(text, "ics"))
 
     def _add_text(self, part: Message, kind: str, found: _Content) -> None:
-        text = read_text(part, kind, self._path, self._shown, self._exclude_selectors)
+        text = read_text(part, kind, self._exclude_selectors)
         lost, warnings = counted(text.warnings)
         self._lost += Counter({**lost, "image": text.images})
         self._warnings += warnings
@@ -194,7 +192,7 @@ class _MailReader:
 
 def read_mail(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
     """Return the message as Markdown. Raises `UnreadableDocument` for malformed or too deeply nested messages."""
-    reader = _MailReader(path, shown, exclude_selectors)
+    reader = _MailReader(exclude_selectors)
     try:
         with path.open("rb") as file:
             message = BytesParser(policy=policy.compat32).parse(file)

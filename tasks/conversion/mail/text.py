@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from blocks.errors import WaybillError
 from tasks.conversion.mail.flowed_text import unflowed
@@ -79,11 +78,11 @@ class PartText:
     warnings: tuple[str, ...] = ()
 
 
-def read_text(part: Message, kind: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+def read_text(part: Message, kind: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of *part*, which is of *kind*. HTML that cannot be read has no words."""
     raw, warnings = _decoded(part, is_page=kind in PAGES)
     if kind in PAGES:
-        page = page_text(clean_text(raw), path, shown, exclude_selectors)
+        page = page_text(clean_text(raw), exclude_selectors)
         return replace(page, warnings=(*warnings, *page.warnings))
     text = _put_together(part, clean_text(raw))
     if kind in ("text/markdown", "text/x-markdown"):
@@ -169,14 +168,14 @@ def _codecs(declared: str, data: bytes) -> list[str]:
     return ["utf-8", meant] if not declared or _SINGLE_BYTE.match(declared) else [meant, "utf-8"]
 
 
-def page_text(text: str, path: Path, shown: str, exclude_selectors: Sequence[str]) -> PartText:
+def page_text(text: str, exclude_selectors: Sequence[str]) -> PartText:
     """Return the text of HTML. What cannot be read has no words."""
     if not text.strip():
         return PartText(markdown="", source=text)
     from tasks.conversion.html.web_page import html_to_markdown
 
     try:
-        reading = html_to_markdown(text, path, shown, exclude_selectors)
+        reading = html_to_markdown(text, exclude_selectors)
         body, warnings = reading.body, reading.warnings
     except WaybillError:
         body, warnings = "", ()  # another version may be readable, and headers and attachments are useful

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, cast
 
 from blocks.errors import WaybillError
@@ -61,9 +60,7 @@ def text_of(value: object) -> str:
 class Outputs:
     """Converts outputs; counts in *lost* what cannot be carried over."""
 
-    def __init__(self, path: Path, shown: str, lost: Counter[str]) -> None:
-        self._path = path
-        self._shown = shown
+    def __init__(self, lost: Counter[str]) -> None:
         self._lost = lost
         self._cut = 0
         self._others: list[str] = []
@@ -98,7 +95,7 @@ class Outputs:
         if len(text) > _MAX_HTML_CHARACTERS:
             return ""
         try:
-            reading = html_to_markdown(text, self._path, self._shown, ())
+            reading = html_to_markdown(text, ())
         except WaybillError:
             return ""
         if not _WORD.search(_IMAGE.sub("", reading.body)):

@@ -44,7 +44,7 @@ _NAME_OF_PICTURE = re.compile(
 def read_notebook(path: Path, file_type: FileType, shown: str) -> Reading:
     """Return the notebook's cells in order. Raises `UnreadableDocument`."""
     notebook = _load(path, file_type, shown)
-    reader = _NotebookReader(notebook, path, shown)
+    reader = _NotebookReader(notebook)
     blocks = list(reader.blocks())
     has_words = any(_WORD.search(text) for text in reader.texts)
     metadata = _mapping(notebook.get("metadata"))
@@ -81,12 +81,12 @@ def _items(value: object) -> list[Mapping[str, Any]]:
 class _NotebookReader:
     """The cells of one notebook as Markdown; `texts` are what they hold without the marks around it."""
 
-    def __init__(self, notebook: Mapping[str, Any], path: Path, shown: str) -> None:
+    def __init__(self, notebook: Mapping[str, Any]) -> None:
         self._notebook = notebook
         self._language = _language(_mapping(notebook.get("metadata")))
         self.lost: Counter[str] = Counter()
         self.texts: list[str] = []
-        self.outputs = Outputs(path, shown, self.lost)
+        self.outputs = Outputs(self.lost)
 
     def blocks(self) -> Iterator[str]:
         for number, cell in enumerate(self._cells()):

@@ -63,7 +63,7 @@ class _Message:
 
 def read_outlook(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Reading:
     """Return the message as Markdown. Raises `UnreadableDocument` for a damaged file."""
-    reader = _OutlookReader(path, shown, exclude_selectors)
+    reader = _OutlookReader(shown, exclude_selectors)
     try:
         with path.open("rb") as file:
             message = reader.message(CompoundFile(file).root, HEADER_OF_MESSAGE)
@@ -84,8 +84,7 @@ def read_outlook(path: Path, shown: str, exclude_selectors: Sequence[str]) -> Re
 class _OutlookReader:
     """Reads one file; `lost` and `warnings` are about all messages in it."""
 
-    def __init__(self, path: Path, shown: str, exclude_selectors: Sequence[str]) -> None:
-        self._path = path
+    def __init__(self, shown: str, exclude_selectors: Sequence[str]) -> None:
         self._shown = shown
         self._exclude_selectors = exclude_selectors
         self.lost: Counter[str] = Counter()
@@ -163,7 +162,7 @@ class _OutlookReader:
     def _page(self, page: str) -> Version:
         from tasks.conversion.mail.text import page_text
 
-        text = page_text(page, self._path, self._shown, self._exclude_selectors)
+        text = page_text(page, self._exclude_selectors)
         lost, warnings = counted(text.warnings)
         self.lost.update({**lost, "image": text.images})
         self.warnings += warnings
