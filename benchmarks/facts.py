@@ -26,10 +26,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+from blocks.sentences import sentence_spans
 from tasks.extraction.gazetteer import Gazetteer
 from tasks.extraction.passages import Passage
 from tasks.extraction.rules import find_mentions, select_facts
-from tasks.text.sentences import sentence_spans
 
 TEXTS = Path(__file__).with_name("facts")
 PRECISION_BAR = 0.97

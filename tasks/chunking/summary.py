@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import sqrt
 
+from blocks.sentences import language_code, sentence_spans
 from tasks.text.key_phrases import KeyPhrase, key_phrases
 from tasks.text.prose import is_ocr_mark, plain_text
 from tasks.text.scanner import scan_blocks
-from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import cells
 
 # A document says at its beginning what it is about; reading more takes time in proportion.

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from blocks.sentences import language_code, sentence_spans
 from tasks.extraction import vocabulary
 from tasks.extraction.amounts import amounts
 from tasks.extraction.dates import dates
@@ -23,7 +24,6 @@ from tasks.extraction.units import shared_signs
 from tasks.extraction.whole import interrupted, torn_seams
 from tasks.text.key_phrases import KeyPhrase
 from tasks.text.prose import mention_spans, pieces, plain_text, without_quote_signs, without_struck
-from tasks.text.sentences import language_code, sentence_spans
 from tasks.text.tables import table_rows
 
 # A capitalised word in mid-sentence is a name if it is repeated; once, it may be emphasis or an error.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from blocks.sentences.abbreviations import STARTERS
 from tasks.extraction import vocabulary
 from tasks.extraction.numbers import BLANK, Number
-from tasks.text.abbreviations import STARTERS
 
 # What is looked at before a number: its sign; a label or a currency; the words that decide between two readings.
 SIGN_CHARACTERS, LABEL_CHARACTERS, LEFT_CHARACTERS = 8, 18, 60

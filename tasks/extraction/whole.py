@@ -10,8 +10,8 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from blocks.sentences import Span, sentence_spans
 from tasks.extraction.passages import Passage
-from tasks.text.sentences import Span, sentence_spans
 
 # What is read on either side of the end of a chunk: longer sentences are no statements.
 SEAM_CHARACTERS = 600

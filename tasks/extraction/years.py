@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from blocks.sentences.abbreviations import STARTERS
 from tasks.extraction import vocabulary
 from tasks.extraction.evidence import Mention
 from tasks.extraction.numbers import BLANK
 from tasks.extraction.units import CURRENCY_AFTER, LETTER, PERCENT, scale_pattern, unit_pattern
-from tasks.text.abbreviations import STARTERS
 
 YEAR = r"(?P<year>1[0-9]\d\d|20\d\d)(?![\d%]|[.,]\d)"
 # Words after which a number of four digits is a year whatever it counts.

@@ -12,9 +12,9 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from blocks.sentences import Span
 from tasks.text.formulas import DOLLAR_FORMULA
 from tasks.text.scanner import LAYOUT, scan_blocks
-from tasks.text.sentences import Span
 
 _LINE = re.compile(r"[^\r\n]+")
 # The line that stage 1 sets above the text of a page (`tasks.conversion.ocr.pages`): no words of the document.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import facts as labelled
+from blocks.sentences import sentence_spans
 from tasks.extraction.amounts import amounts
 from tasks.extraction.dates import dates
 from tasks.extraction.evidence import without_overlaps
@@ -13,7 +14,6 @@ from tasks.extraction.passages import Passage
 from tasks.extraction.rules import find_mentions, select_facts
 from tasks.extraction.units import shared_signs
 from tasks.extraction.whole import torn_seams
-from tasks.text.sentences import sentence_spans
 
 
 def read(text: str, language: str = "en") -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocks.sentences import sentence_spans
 from tasks.chunking.summary import summarise
 from tasks.conversion.ocr.pages import ReadPage
 from tasks.extraction.amounts import amounts
@@ -21,7 +22,6 @@ from tasks.extraction.numbers import normal_number
 from tasks.extraction.references import references
 from tasks.text.key_phrases import key_phrases
 from tasks.text.prose import mention_spans, plain_text, prose_spans
-from tasks.text.sentences import sentence_spans
 from tasks.text.tables import table_rows
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.text.abbreviations import (
+from blocks.sentences.abbreviations import (
     BEFORE_ORDINAL,
     CLOSABLE,
     LABELS,
