@@ -11,6 +11,7 @@ from typing import Any
 from blocks.catalog import Artifact
 from blocks.errors import WaybillError
 from tasks.contract import DocumentInfo
+from tasks.outline import outline
 from tasks.sources import Source
 
 
@@ -83,5 +84,6 @@ class Document:
             "state": "failed" if self.failed else "completed",
             "error": f"{self.failed_in}: {self.error.message}" if self.error else None,
             "error_type": type(self.error).__name__ if self.error else None,
+            "outline": outline(deliverable.artifact for deliverable in self.deliverables()).as_json(),
             "artifacts": [deliverable.as_json() for deliverable in self.deliverables()],
         }

@@ -96,18 +96,23 @@ def test_stages_can_be_chosen_and_missing_ones_are_told(waybill: CommandLine, tm
     assert [a["stage"] for a in without_optimizer["documents"][0]["artifacts"]] == [None, 1, 3, 4, 5]
 
 
-def test_the_table_for_people_names_outputs_and_what_to_do_next(
+def test_the_table_for_people_has_a_line_for_each_document_and_says_what_to_do_next(
     waybill: CommandLine, processed: dict[str, Any]
 ) -> None:
     text = waybill.run("process", SAMPLES / CHOSEN[0]).stdout
-    for expected in (
-        "rack-bar-wear.chunks.json",
-        "3 chunker",
-        "reused",
-        "1 of 1 documents completed",
-        "waybill search",
-    ):
-        assert expected in text
+    outline = next(one["outline"] for one in processed["documents"] if one["source"].endswith("rack-bar-wear.eml"))
+    head, line, blank, *sums = text.splitlines()
+    assert head.split() == ["document", "pages", "chunks", "facts", "seconds", "reused", "warnings"]
+    assert line.split() == ["rack-bar-wear.eml", str(outline["chunks"]), str(outline["facts"]), "all"]
+    assert blank == ""
+    assert sums[0].startswith("1 of 1 document completed in ")
+    assert "waybill search" in sums[2]
+
+
+def test_every_output_is_listed_on_request(waybill: CommandLine, processed: dict[str, Any]) -> None:
+    text = waybill.run("process", SAMPLES / CHOSEN[0], "--files").stdout
+    assert "3 chunker" in text
+    assert "rack-bar-wear.chunks.json" in text
     assert processed["state"] == "completed"
 
 
@@ -115,7 +120,7 @@ def test_the_table_names_what_could_not_be_carried_over(waybill: CommandLine, di
     path = directory / "damaged.txt"
     path.write_bytes(b"\xff \xff " + ("Grüße aus Zürich. " * 20).encode())
     lost = "2 byte sequences replaced that are not valid UTF-8"
-    text = waybill.run("process", path, "--stages", "1-2").stdout
+    text = waybill.run("process", path, "--stages", "1-2", "--files").stdout
     head, first, second = text.splitlines()[:3]
     assert head.split()[-1] == "warnings"
     assert first.endswith(f"  {lost}")
@@ -123,7 +128,7 @@ def test_the_table_names_what_could_not_be_carried_over(waybill: CommandLine, di
     assert f"\n2 warnings: {lost}\n" in text
     # Reused, it is shown again; a run without warnings has no column for them.
     assert f"\n2 warnings: {lost}\n" in waybill.run("process", path, "--stages", "1-2").stdout
-    assert "warnings" not in waybill.run("process", SAMPLES / CHOSEN[1], "--stages", "1").stdout
+    assert "warnings" not in waybill.run("process", SAMPLES / CHOSEN[1], "--stages", "1", "--files").stdout
     report = waybill.json("process", path, "--stages", "1")
     shown = waybill.json("files", "show", artifact_of(report, path.name, 1)["file_id"])
     assert shown["metadata"]["warnings"] == shown["report"]["warnings"] == [lost]

@@ -15,7 +15,7 @@ def test_commands_do_what_they_do_elsewhere(waybill: CommandLine, tmp_path: Path
     (tmp_path / "harbour.md").write_text("# A harbour\n\nThe pilot boards at dawn.\n")
     hostile = waybill.with_environment(**HOSTILE_ENVIRONMENT)
     done = hostile.run("process", "harbour.md", "--stages", "1-2", cwd=tmp_path)
-    assert "1 of 1 documents completed" in done.stdout
+    assert "1 of 1 document completed" in done.stdout
     assert "Traceback" not in done.stderr
     assert "harbour.md" in hostile.run("events", cwd=tmp_path).stdout
     listed = hostile.json("files", "list", "--source", tmp_path / "harbour.md")

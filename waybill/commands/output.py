@@ -24,6 +24,12 @@ _CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 # Characters that reverse the order of the text after them. Joiners have the same category, but languages need them.
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
+# A name that is cut keeps at least this much of a terminal's width, and of its end a number and an extension.
+_LEAST_CELLS = 16
+_TAIL_CHARACTERS = 8
+# Rich's padding of two neighbours.
+_BETWEEN_COLUMNS = 2
+
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object to standard output."""
@@ -59,14 +65,17 @@ def escaped(text: str) -> str:
     return "".join(char.encode("unicode_escape").decode() if _is_acted_on(char) else char for char in text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = (), cut: str | None = None
+) -> None:
     """Print a table to standard output; columns in *numeric* are aligned to the right.
 
-    A terminal gets cells folded to its width. A file or a pipe gets one line for each row, with nothing cut.
+    A terminal gets cells folded to its width, or those of the column *cut* shortened, so that each row is one line. A
+    file or a pipe gets one line for each row, with nothing cut.
     """
     cells = [[escaped(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_folded(columns, cells, numeric)
+        _print_fitted(columns, cells, numeric, cut)
         return
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for line in (columns, *cells):
@@ -77,18 +86,44 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeri
         typer.echo("  ".join(padded).rstrip())
 
 
-def _print_folded(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str]) -> None:
+def _print_fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str], cut: str | None
+) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    if cut is not None:
+        place = columns.index(cut)
+        others = [column for index, column in enumerate(zip(columns, *rows, strict=True)) if index != place]
+        room = max(
+            _LEAST_CELLS, console.width - sum(max(map(cell_len, column)) + _BETWEEN_COLUMNS for column in others)
+        )
+        rows = [[_shortened(cell, room) if index == place else cell for index, cell in enumerate(row)] for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
         # As `Text`: brackets in a file's name are not Rich's markup.
         table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _shortened(text: str, cells: int) -> str:
+    """Return *text* in at most *cells* of a terminal, without its middle: names often differ at their end alone."""
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) <= cells:
+        return text
+    tail = text[-_TAIL_CHARACTERS:]
+    return f"{set_cell_size(text, max(1, cells - cell_len(tail) - 1)).rstrip()}…{tail}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 document`` or ``1,200 documents``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def human_size(size_bytes: int) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
+from blocks.runtime.clock import seconds_since_start
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
-from waybill.commands.output import human_size, print_json, print_line, print_notice, print_table, progress_bar
+from waybill.commands.output import print_json, progress_bar
+from waybill.commands.process_report import print_report
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
 
 if TYPE_CHECKING:
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
 
     from blocks.runs.ownership import Owner
     from blocks.settings import Settings
-    from waybill.stack import StackAddresses
-
-# With more documents than this the table would scroll away; failures, warnings and sums are shown instead.
-MAX_DOCUMENTS_IN_TABLE = 40
-
 
 RunOnPairs = Annotated[
     list[str] | None,
@@ -48,6 +45,7 @@ def process(
     ] = None,
     keep_for: KeepFor = None,
     run_on: RunOnPairs = None,
+    files: Annotated[bool, typer.Option("--files", help="List every output, not only every document.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Process documents through the stages and keep every output.
@@ -71,10 +69,7 @@ def process(
 
         warn_of_lost_records(named_api)
         if webhook_url is not None:
-            from waybill.services.webhooks import check_run_url
-
-            # Reported now; the run would only log it.
-            asyncio.run(check_run_url(settings, webhook_url, own_database=own_database))
+            _check_webhook(webhook_url, settings, own_database=own_database)
         parameters: dict[str, Any] = {
             "sources": [_absolute(source) for source in sources],
             "stages": numbers,
@@ -91,7 +86,7 @@ def process(
     if as_json:
         print_json(report)
     else:
-        _print_report(report, addresses)
+        print_report(report, addresses, total_seconds=seconds_since_start(), with_files=files)
     return 0 if report["state"] == "completed" else 1
 
 
@@ -163,83 +158,15 @@ def _check_sources(sources: list[str]) -> None:
         raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")
 
 
+def _check_webhook(url: str, settings: Settings, *, own_database: bool) -> None:
+    """Refuse an unusable URL now; the run would only log it."""
+    from waybill.services.webhooks import check_run_url
+
+    asyncio.run(check_run_url(settings, url, own_database=own_database))
+
+
 def _absolute(source: str) -> str:
     """Return a local path in full: the flow may run in another folder."""
     from tasks.sources import local_path
 
     return source if "://" in source or source.startswith("waybill:") else str(local_path(source).absolute())
-
-
-def _print_report(report: dict[str, Any], addresses: StackAddresses) -> None:
-    documents: list[dict[str, Any]] = report["documents"]
-    if len(documents) <= MAX_DOCUMENTS_IN_TABLE:
-        columns = ("document", "stage", "output", "size", "seconds", "reused", "warnings")
-        shown = columns if report["warning_summary"] else columns[:-1]
-        rows = [row[: len(shown)] for document in documents for row in _rows(document)]
-        print_table(shown, rows, numeric=("size", "seconds"))
-    else:
-        _print_warnings(documents)
-    failed = [document for document in documents if document["state"] == "failed"]
-    for document in failed:
-        print_notice(f"failed: {document['source']}: {document['error']}")
-    artifacts = [artifact for document in documents for artifact in document["artifacts"]]
-    reused = sum(1 for artifact in artifacts if artifact["reused"])
-    typer.echo(
-        f"\n{len(documents) - len(failed)} of {len(documents)} documents completed in {report['seconds']:.1f} s; "
-        f"{len(artifacts) - reused} files made, {reused} reused."
-    )
-    if report["warning_summary"]:
-        print_line(report["warning_summary"])
-    typer.echo(
-        f"Files:   waybill files list --run {report['run_id']}\n"
-        f"Search:  waybill search 'your question'\n"
-        f"Run:     waybill up, then {_run_page(addresses, report['run_id'])}"
-    )
-
-
-def _print_warnings(documents: list[dict[str, Any]]) -> None:
-    """Print what each document lacks, where the table of all outputs would be too long."""
-    rows = [
-        (Path(document["source"]).name, lacking)
-        for document in documents
-        if (lacking := _in_short(warning for artifact in document["artifacts"] for warning in artifact["warnings"]))
-    ]
-    if not rows:
-        return
-    print_table(("document", "warnings"), rows[:MAX_DOCUMENTS_IN_TABLE])
-    more = len(rows) - MAX_DOCUMENTS_IN_TABLE
-    if more > 0:
-        typer.echo(f"{more} more documents have warnings: --json has all of them")
-
-
-def _in_short(warnings: Iterable[str]) -> str:
-    from tasks.losses import summary
-
-    return summary(warnings).partition(": ")[2]
-
-
-def _run_page(addresses: StackAddresses, run_id: str) -> str:
-    # A server that this command started is gone in a moment; `waybill up` serves the same history on its usual port.
-    ours = "prefect" in addresses.started or addresses.prefect_ui_url is None
-    base = "http://127.0.0.1:4200" if ours else addresses.prefect_ui_url
-    return f"{base}/runs/flow-run/{run_id}"
-
-
-def _rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    name = Path(document["source"]).name
-    rows = [
-        (
-            name,
-            f"{artifact['stage']} {artifact['stage_name']}",
-            artifact["filename"],
-            human_size(artifact["size"]),
-            "" if artifact["reused"] else f"{artifact['seconds']:.2f}",
-            "reused" if artifact["reused"] else "",
-            _in_short(artifact["warnings"]),
-        )
-        for artifact in document["artifacts"]
-        if artifact["kind"] == "stage_output"
-    ]
-    if document["state"] == "failed":
-        rows.append((name, "failed", "", "", "", "", ""))
-    return rows
