@@ -126,6 +126,10 @@ class RunUnreadable(Permanent):
     """Prefect has the run, and its server or its client cannot read what it holds."""
 
 
+class RunEnded(Permanent):
+    """The run is over, so it cannot be cancelled."""
+
+
 class CatalogUnavailable(Transient):
     """Postgres did not answer or dropped the connection."""
 

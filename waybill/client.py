@@ -125,6 +125,14 @@ class Client:
         """Return recent events of all runs, newest first."""
         return cast("list[Answer]", self._get("/status/events/recent", hours=hours)["events"])
 
+    def runs(self, **filters: Any) -> Iterator[Answer]:
+        """Yield runs, newest first; *filters* are `state`, one or a list, and `flow`."""
+        return self._pages("/runs", "runs", **filters)
+
+    def cancel(self, task_id: str) -> Answer:
+        """Cancel a run: ``{"task_id", "status", ...}``. Its state is *cancelling* until its process has ended."""
+        return self._retried(lambda: self._answer(self._http.post(f"/runs/{task_id}/cancel")))
+
     def wait(self, task_id: str, *, timeout_seconds: float = 600.0, every_seconds: float = 0.5) -> Answer:
         """Poll a run until it has ended, and return its status. Raises `TimeoutError`."""
         until = time.monotonic() + timeout_seconds

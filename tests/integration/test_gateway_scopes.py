@@ -25,6 +25,7 @@ from waybill.gateway.routes import (
     keeping,
     metrics,
     retention,
+    runs,
     status,
     transfer_parts,
     transfer_uploads,
@@ -34,7 +35,7 @@ from waybill.gateway.routes import (
 )
 
 _RESOURCES = (
-    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, status, transfer_parts,
+    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, runs, status, transfer_parts,
     transfer_uploads, transfers, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")

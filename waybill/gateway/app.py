@@ -25,6 +25,7 @@ from waybill.gateway.routes import (
     keeping,
     metrics,
     retention,
+    runs,
     status,
     transfer_parts,
     transfer_uploads,
@@ -68,7 +69,7 @@ def create_app(resources: Resources) -> FastAPI:
     install_error_handlers(app)
     routes = (
         ingest, downloads, retention, files, keeping, exports, transfers, transfer_uploads, transfer_parts, status,
-        webhooks, workers, assignments, audit, health, metrics,
+        runs, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)

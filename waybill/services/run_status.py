@@ -39,7 +39,7 @@ async def read_status(client: PrefectClient, run_id: UUID, *, catalogue: str) ->
     Raises `RunNotFound` and *client*'s errors.
     """
     run, progress, stage = await asyncio.gather(
-        _read_run(client, run_id, catalogue), read_progress(client, run_id), _running_task(client, run_id)
+        read_run(client, run_id, catalogue), read_progress(client, run_id), _running_task(client, run_id)
     )
     state, plan, sources = run.state, plan_of(run), sources_of(run)
     return {
@@ -105,11 +105,11 @@ def progress_of(state: State[Any], progress: float) -> float:
 
 
 async def _read_run_and_states(client: PrefectClient, run_id: UUID, catalogue: str) -> tuple[FlowRun, list[State[Any]]]:
-    run = await _read_run(client, run_id, catalogue)
+    run = await read_run(client, run_id, catalogue)
     return run, await read_states(client, run)
 
 
-async def _read_run(client: PrefectClient, run_id: UUID, catalogue: str) -> FlowRun:
+async def read_run(client: PrefectClient, run_id: UUID, catalogue: str) -> FlowRun:
     ours, unreadable = FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))), UnreadableRuns()
     found = await unreadable.read(client, flow_filter=ours, flow_run_filter=_this(run_id), limit=1)
     if run_id in unreadable.reasons:
