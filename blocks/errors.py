@@ -102,6 +102,10 @@ class ArtifactGone(ArtifactNotFound):
     """There was an artifact with this id; it has expired or was deleted."""
 
 
+class DocumentNotFound(Permanent):
+    """Nothing is known of a document with this content."""
+
+
 class ArtifactPinned(Permanent):
     """The file is pinned, so it is not deleted."""
 

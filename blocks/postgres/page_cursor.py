@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID
 
 from blocks.errors import InvalidOptions
@@ -27,7 +27,11 @@ def write_cursor(created_at: datetime, row_id: object) -> str:
     return base64.urlsafe_b64encode(f"{text} {row_id}".encode()).decode()
 
 
-def read_row_cursor(cursor: str) -> tuple[datetime | str, UUID]:
+@overload
+def read_row_cursor(cursor: str) -> tuple[datetime | str, UUID]: ...
+@overload
+def read_row_cursor(cursor: str, read_id: Callable[[str], IdT]) -> tuple[datetime | str, IdT]: ...
+def read_row_cursor(cursor: str, read_id: Callable[[str], Any] = UUID) -> tuple[datetime | str, Any]:
     """Return the row of the database that *cursor* continues after, with its time as a parameter for Postgres.
 
     Raises `InvalidOptions`.
@@ -35,10 +39,10 @@ def read_row_cursor(cursor: str) -> tuple[datetime | str, UUID]:
     try:
         created_text, _, row_id = base64.urlsafe_b64decode(cursor.encode()).decode().rpartition(" ")
         if _FAR_TIME.fullmatch(created_text):
-            return created_text, UUID(row_id)
+            return created_text, read_id(row_id)
     except (ValueError, binascii.Error):
         pass  # as `read_cursor` says
-    return read_cursor(cursor, UUID)
+    return read_cursor(cursor, read_id)
 
 
 def read_cursor(cursor: str, read_id: Callable[[str], IdT]) -> tuple[datetime, IdT]:

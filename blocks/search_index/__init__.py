@@ -1,10 +1,14 @@
 """The search index: the content of each document (chunks, vectors, facts, entities, keywords) in Postgres, and search.
 
-`replace_document` is one transaction that changes only rows that differ, and `search` is one statement. The caller
-provides the embeddings. Start reading at `document` (the content), then `write`, `read` and `queries` (all SQL but that
-of the lists). `words` splits text for full-text search, in the index and in queries alike.
+`replace_document` is one transaction that changes only rows that differ. `search` ranks passages in one statement,
+says whether any of them is close to the question, and marks words and the best sentence. The caller provides the
+embeddings. Start reading at `document` (the content), then `write`, `read` and `queries` (ranking), `closeness`,
+`answer` with `marks` and `sentences`, and `documents` (lists with `filters`). `words` splits text for full-text search,
+in the index and in queries alike.
 """
 
+from blocks.search_index.answer import SearchAnswer, SearchHit
+from blocks.search_index.closeness import CLOSE_SIMILARITY
 from blocks.search_index.document import (
     EMBEDDING_DIMENSIONS,
     Chunk,
@@ -14,24 +18,59 @@ from blocks.search_index.document import (
     IndexedDocument,
     Keyword,
 )
-from blocks.search_index.read import DEFAULT_HITS, SearchHit, check_query, has_document, has_vectors, search, statistics
+from blocks.search_index.documents import (
+    DocumentEntry,
+    DocumentPage,
+    StoredChunk,
+    get_document,
+    list_chunks,
+    list_documents,
+    list_entities,
+    list_facts,
+    list_keywords,
+)
+from blocks.search_index.filters import SearchFilters
+from blocks.search_index.read import (
+    DEFAULT_HITS,
+    MAX_HITS,
+    MAX_QUERY_CHARACTERS,
+    check_query,
+    has_document,
+    has_vectors,
+    search,
+    statistics,
+)
 from blocks.search_index.words import meaning_of
 from blocks.search_index.write import Replacement, remove_document, replace_document
 
 __all__ = [
+    "CLOSE_SIMILARITY",
     "DEFAULT_HITS",
     "EMBEDDING_DIMENSIONS",
+    "MAX_HITS",
+    "MAX_QUERY_CHARACTERS",
     "Chunk",
+    "DocumentEntry",
     "DocumentHead",
+    "DocumentPage",
     "Entity",
     "Fact",
     "IndexedDocument",
     "Keyword",
     "Replacement",
+    "SearchAnswer",
+    "SearchFilters",
     "SearchHit",
+    "StoredChunk",
     "check_query",
+    "get_document",
     "has_document",
     "has_vectors",
+    "list_chunks",
+    "list_documents",
+    "list_entities",
+    "list_facts",
+    "list_keywords",
     "meaning_of",
     "remove_document",
     "replace_document",

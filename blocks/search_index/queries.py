@@ -95,6 +95,12 @@ SEARCH_SETTINGS: LiteralString = """
     select set_config('hnsw.ef_search', %(candidates)s::text, true), set_config('jit', 'off', true)
 """
 
+# With a filter the nearest neighbours may all be of other documents: the index is then read on. pgvector can since 0.8.
+FILTERED_SETTINGS: LiteralString = """
+    select set_config('hnsw.iterative_scan', 'strict_order', true) from pg_extension
+     where extname = 'vector' and string_to_array(substring(extversion from '^[0-9]+[.][0-9]+'), '.')::int[] >= '{0,8}'
+"""
+
 # Walks the index from one stemmer to the next instead of reading every document. A row may name a configuration that
 # this server has not (a newer one made it, say): its words are found unstemmed.
 _STEMMERS: LiteralString = """
@@ -115,6 +121,9 @@ select sha256, stemmer from indexed_documents
  where stemmer in (select name from stemmers where name is not null except select name from known)
  order by sha256 limit 100
 """
+
+# The documents that filters leave, None for all. Planned with the value, so the planner knows how many there are.
+_OF_DOCUMENTS: LiteralString = "(%(documents)s::bigint[] is null or document_id = any(%(documents)s::bigint[]))"
 
 # Three rankings, by words, by vector and by name, joined by reciprocal rank fusion.
 SEARCH: LiteralString = f"""{_STEMMERS},
@@ -144,7 +153,9 @@ asked (all_words, any_word) as materialized (
 with_all_words as materialized (
     select document_id, ordinal, ts_rank(%(weights)s::real[], words, all_words) as rank
       from (select document_id, ordinal, words, all_words
-              from asked, indexed_chunks where words @@ all_words limit %(max_matches)s) matches
+              from asked, indexed_chunks
+             where words @@ all_words and {_OF_DOCUMENTS}
+             limit %(max_matches)s) matches
      order by rank desc, document_id, ordinal
      limit %(candidates)s
 ),
@@ -152,7 +163,8 @@ with_any_word as materialized (  -- searched only when too few chunks have all w
     select document_id, ordinal, ts_rank(%(weights)s::real[], words, any_word) as rank
       from (select document_id, ordinal, words, any_word
               from asked, indexed_chunks
-             where words @@ any_word and (select count(*) from with_all_words) < %(candidates)s
+             where words @@ any_word and {_OF_DOCUMENTS}
+               and (select count(*) from with_all_words) < %(candidates)s
              limit %(max_matches)s) matches
      where not exists (select from with_all_words f
                         where f.document_id = matches.document_id and f.ordinal = matches.ordinal)
@@ -160,15 +172,15 @@ with_any_word as materialized (  -- searched only when too few chunks have all w
      limit %(candidates)s
 ),
 by_words as (
-    select document_id, ordinal, row_number() over (order by has_all desc, rank desc, document_id, ordinal) as position
+    select document_id, ordinal, has_all,
+           row_number() over (order by has_all desc, rank desc, document_id, ordinal) as position
       from (select *, true as has_all from with_all_words union all select *, false from with_any_word) found
 ),
 by_vector as (
-    select document_id, ordinal, 1 - distance as similarity,
-           row_number() over (order by distance, document_id, ordinal) as position
+    select document_id, ordinal, row_number() over (order by distance, document_id, ordinal) as position
       from (select document_id, ordinal, embedding <=> %(vector)s::vector as distance
               from indexed_chunks
-             where embedding is not null and %(vector)s::vector is not null
+             where embedding is not null and %(vector)s::vector is not null and {_OF_DOCUMENTS}
              order by embedding <=> %(vector)s::vector
              limit %(candidates)s) nearest
      where distance < 'NaN'  -- a vector of zeros has no direction
@@ -179,25 +191,27 @@ by_name as (  -- the first chunk of a document whose title or file name is like 
            row_number() over (order by similarity desc, document_id) as position
       from (select document_id, word_similarity(%(name)s, title || ' ' || source) as similarity
               from indexed_documents
-             where not %(exact)s and %(name)s <%% (title || ' ' || source)
+             where not %(exact)s and %(name)s <%% (title || ' ' || source) and {_OF_DOCUMENTS}
              order by similarity desc, document_id
              limit %(candidates)s) named
 ),
 fused as (
     select document_id, ordinal, sum(1.0::float8 / (%(rrf_k)s + position)) as score, array_agg(ranking) as found_by,
-           max(similarity) as similarity
-      from (select document_id, ordinal, position, 'words' as ranking, null::float8 as similarity from by_words
+           bool_or(has_all) as has_all_words
+      from (select document_id, ordinal, position, 'words' as ranking, has_all from by_words
             union all
-            select document_id, ordinal, position, 'vector', similarity from by_vector
+            select document_id, ordinal, position, 'vector', false from by_vector
             union all
-            select document_id, ordinal, position, 'name', null from by_name where ordinal is not null) ranked
+            select document_id, ordinal, position, 'name', false from by_name where ordinal is not null) ranked
      group by document_id, ordinal
      order by score desc, document_id, ordinal
      limit %(limit)s
 )
-select d.sha256, d.title, d.source, c.chunk_id, c.ordinal,
+select d.sha256, d.title, d.source, d.media_type, d.language, d.stemmer, c.chunk_id, c.ordinal,
        array(select part from unnest(c.heading_path) part where part is not null) as heading_path,
-       c.text, c.start_offset as start, c.end_offset as end, fused.score, fused.found_by, fused.similarity
+       c.text, c.start_offset as start, c.end_offset as end, fused.score, fused.found_by, fused.has_all_words,
+       case when c.embedding <=> %(vector)s::vector < 'NaN'  -- a vector of zeros has no direction
+            then least(1, greatest(0, 1 - (c.embedding <=> %(vector)s::vector))) end as similarity
   from fused
   join indexed_chunks c using (document_id, ordinal)
   join indexed_documents d using (document_id)

@@ -10,7 +10,7 @@ word scores and distances do not have.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -20,7 +20,12 @@ from blocks.catalog.skipped_records import report_skipped
 from blocks.errors import InvalidOptions
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
+from blocks.search_index.answer import Passage, SearchAnswer, hit_of
+from blocks.search_index.closeness import CLOSE_SIMILARITY, nothing_is_close
 from blocks.search_index.document import EMBEDDING_DIMENSIONS, storable
+from blocks.search_index.documents import matching_documents
+from blocks.search_index.filters import SearchFilters
+from blocks.search_index.marks import find_marks
 from blocks.search_index.words import has_words, is_exact, searchable_text, spelling_variants, words_of
 
 DEFAULT_HITS = 10
@@ -45,31 +50,6 @@ _UNKNOWN_STEMMER = "found by its words as they are: this server has no text sear
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchHit:
-    """A found passage. Positions are in characters of the chunked Markdown.
-
-    `found_by` names the rankings that had it: ``words``, ``vector``, ``name``. `similarity` is the cosine of its vector
-    and the query's where the vector ranking had it; `score` orders hits of one search and means nothing beyond it.
-    """
-
-    sha256: str
-    title: str
-    source: str
-    chunk_id: str
-    ordinal: int
-    heading_path: list[str]
-    text: str
-    start: int
-    end: int
-    score: float
-    found_by: list[str]
-    similarity: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Statistics:
     """Row counts of the index; `size_bytes` includes its Postgres indexes."""
 
@@ -83,9 +63,15 @@ class Statistics:
 
 
 async def search(
-    connection: AsyncConnection[Any], *, text: str, vector: Sequence[float] | None = None, limit: int = DEFAULT_HITS
-) -> list[SearchHit]:
-    """Return the best passages for *text*, best first, at most *limit*; one round trip.
+    connection: AsyncConnection[Any],
+    text: str,
+    *,
+    vector: Sequence[float] | None = None,
+    limit: int = DEFAULT_HITS,
+    filters: SearchFilters | None = None,
+    show_all: bool = False,
+) -> SearchAnswer:
+    """Return the best passages for *text*, best first, at most *limit*: none if nothing is close, unless *show_all*.
 
     *vector* is the query's embedding (`EMBEDDING_DIMENSIONS` values); without it words and names alone decide. In
     *text*, ``"a phrase"`` must occur, ``-word`` must not, and ``or`` offers a choice; any other character is harmless.
@@ -96,17 +82,35 @@ async def search(
     """
     parameters = _parameters(text, vector, limit)
     with postgres_errors("search the index"):
-        async with connection.pipeline(), connection.transaction():
-            await connection.execute(queries.SEARCH_SETTINGS, {"candidates": parameters["candidates"]})
-            # Never as a prepared statement: the plan depends on whether there is a vector, and on the limit.
-            cursor = connection.cursor(row_factory=class_row(SearchHit))
-            await cursor.execute(queries.SEARCH, parameters, prepare=False)
-            unstemmed = connection.cursor(row_factory=tuple_row)
-            await unstemmed.execute(queries.UNKNOWN_STEMMERS)
-            hits, odd = await cursor.fetchall(), dict(await unstemmed.fetchall())
+        if filters is not None and filters.values():
+            parameters["documents"] = await matching_documents(connection, filters)
+        passages, odd = await _passages(connection, parameters)
+        nothing_close = nothing_is_close(passages)
+        shown = passages if show_all or not nothing_close else []
+        marks = await find_marks(connection, text, [(one.stemmer, one.text) for one in shown]) if shown else []
     reasons = {sha256: _UNKNOWN_STEMMER.format(stemmer) for sha256, stemmer in odd.items()}
     await report_skipped(connection, "document", reasons)
-    return hits
+    return SearchAnswer(
+        hits=[hit_of(passage, found) for passage, found in zip(shown, marks, strict=True)],
+        nothing_close=nothing_close,
+        threshold=CLOSE_SIMILARITY,
+    )
+
+
+async def _passages(
+    connection: AsyncConnection[Any], parameters: dict[str, Any]
+) -> tuple[list[Passage], dict[str, str]]:
+    """Return the passages, and the documents with a stemmer that this server does not know; one round trip."""
+    async with connection.pipeline(), connection.transaction():
+        await connection.execute(queries.SEARCH_SETTINGS, {"candidates": parameters["candidates"]})
+        if parameters["documents"] is not None:
+            await connection.execute(queries.FILTERED_SETTINGS)
+        # Never as a prepared statement: the plan depends on whether there is a vector, on the limit and the filters.
+        cursor = connection.cursor(row_factory=class_row(Passage))
+        await cursor.execute(queries.SEARCH, parameters, prepare=False)
+        unstemmed = connection.cursor(row_factory=tuple_row)
+        await unstemmed.execute(queries.UNKNOWN_STEMMERS)
+        return await cursor.fetchall(), dict(await unstemmed.fetchall())
 
 
 async def has_document(connection: AsyncConnection[Any], document_sha256: str, stage_key: str) -> bool:
@@ -159,6 +163,7 @@ def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[s
         "typed_words": list(words.values()),
         "name": storable(text).strip()[:_MAX_NAME_CHARACTERS],
         "exact": is_exact(asked),
+        "documents": None,
         "vector": None if vector is None else f"[{','.join(str(float(value)) for value in vector)}]",
         "limit": limit,
         "candidates": max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * limit),

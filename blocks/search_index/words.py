@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 # Postgres's text search configuration for each language with a stemmer, by ISO 639-1 code (PostgreSQL manual, 12.6;
 # `select cfgname from pg_ts_config`). A server that is too old for one falls back to `NO_STEMMER`.
@@ -27,7 +28,8 @@ NO_STEMMER = "simple"
 # characters of any kind stay below it; a chunk has about 1,000.
 MAX_SEARCHABLE_CHARACTERS = 50_000
 
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
+_LEFT_OUT = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
+_INVISIBLE = re.compile(f"[{''.join(sorted(_LEFT_OUT))}]")
 # An accent on a Latin or Greek letter. Elsewhere a mark makes another letter (й, が), for stemmers and people alike.
 _ACCENT = re.compile("([A-Za-z\u0370-\u03ff])[\u0300-\u036f]+")
 # Letters that Unicode does not decompose.
@@ -46,6 +48,8 @@ _UNSPACED = re.compile(
 _SPELLED_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ø": "oe", "å": "aa"})
 _DIGRAPH = re.compile(r"([aou])e", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
+# ASCII letters and digits, or anything that is not ASCII, which is looked at closer.
+_RUN = re.compile(r"(?:[A-Za-z0-9]|[^\x00-\x7f])+")
 _EXCLUSION = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\w\S*)')
 # The operators of websearch_to_tsquery that narrow: "a phrase", -word.
 _EXACT = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
@@ -74,6 +78,34 @@ def spelling_variants(query: str) -> list[str]:
     plain = searchable_text(query)
     spelled_out = searchable_text(unicodedata.normalize("NFC", query).translate(_SPELLED_OUT))
     return list(dict.fromkeys([plain, spelled_out, _DIGRAPH.sub(r"\1", plain)]))
+
+
+def word_spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each word of *text*: letters and digits of any script with their accents and vowel signs.
+
+    A run of a script without spaces is a word of its own. Words are as short as those of the index, or shorter.
+    """
+    for run in _RUN.finditer(text):
+        if run.group().isascii():
+            yield run.span()
+            continue
+        start = None
+        for place in range(run.start(), run.end() + 1):
+            is_letter = place < run.end() and text[place].isalnum()
+            # Inside a word: accents and vowel signs, and what the index leaves out, such as a soft hyphen.
+            is_inside = is_letter or (
+                place < run.end() and (text[place] in _LEFT_OUT or unicodedata.category(text[place])[0] == "M")
+            )
+            if is_letter and start is None:
+                start = place
+            elif not is_inside and start is not None:
+                yield from _by_script(text, start, place)
+                start = None
+
+
+def is_unspaced_word(word: str) -> bool:
+    """Return whether *word* is of a script that is written without spaces."""
+    return _UNSPACED.match(word) is not None
 
 
 def words_of(query: str, limit: int) -> dict[str, str]:
@@ -108,6 +140,16 @@ def is_exact(text: str) -> bool:
 def meaning_of(query: str) -> str:
     """Return *query* without operators and excluded words: the text to embed."""
     return _EXCLUSION.sub(" ", query).replace('"', " ").strip() or query
+
+
+def _by_script(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for unspaced in _UNSPACED.finditer(text, start, end):
+        if unspaced.start() > start:
+            yield start, unspaced.start()
+        yield unspaced.span()
+        start = unspaced.end()
+    if start < end:
+        yield start, end
 
 
 def _pairs(run: re.Match[str]) -> str:

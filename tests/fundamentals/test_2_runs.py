@@ -16,7 +16,7 @@ from blocks.settings import Settings
 from tests import stored
 from tests.integration.conftest import Workspace
 from tests.integration.test_process_flow import outputs, process
-from waybill.services.search import search_documents
+from waybill.services.search import search_database
 
 
 async def test_a_stage_makes_a_file_of_a_document(workspace: Workspace) -> None:
@@ -97,7 +97,7 @@ async def test_search_finds_a_passage(workspace: Workspace, settings: Settings) 
     without_vectors = {"chunker": {"embeddings": False}}
 
     state, _ = await process(handbook, stages=[1, 3, 5], options=without_vectors)
-    hits = await search_documents(workspace.database_url, "plough", models=settings.home / "models")
+    hits = (await search_database(workspace.database_url, "plough", models=settings.home / "models")).hits
 
     assert state.is_completed()
     assert [(hit.source, hit.found_by) for hit in hits] == [("handbook.md", ["words"])]

@@ -252,7 +252,7 @@ async def test_nul_and_lone_surrogates_are_stored_and_the_rest_is_found(run: Ing
     (chunk,) = rows(database_url)["indexed_chunks"]
     assert chunk[4] == "before�after and 🚢 half"
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        assert [hit.text for hit in await search(connection, text="after")] == [chunk[4]]
+        assert [hit.text for hit in (await search(connection, "after")).hits] == [chunk[4]]
 
 
 def test_a_very_long_chunk_and_a_very_long_word_are_stored_whole(run: Ingest, database_url: str) -> None:
@@ -308,7 +308,7 @@ async def test_another_chunking_replaces_the_old_one_wholly(run: Ingest, databas
     assert [row[4] for row in found["indexed_chunks"]] == ["Everything about the vessel in one clause."]
     assert [row[8] for row in found["indexed_facts"]] == [0]
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        assert await search(connection, text="albatrosses") == []
+        assert (await search(connection, "albatrosses")).hits == []
         assert await has_document(connection, SHA256, OTHER_KEY)
         assert not await has_document(connection, SHA256, KEY)
 

@@ -33,7 +33,7 @@ from blocks.search_index import (
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
 from blocks.search_index.read import MAX_HITS
 from tests.integration.table_poison import INDEX
-from waybill.services.search import search_documents
+from waybill.services.search import search_database
 
 WHOLE = "0" * 64
 
@@ -85,7 +85,8 @@ def put(url: str, *documents: IndexedDocument) -> None:
 
 async def find(url: str, text: str, vector: Sequence[float] | None = None, limit: int = 10) -> list[SearchHit]:
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        return await search(connection, text=text, vector=vector, limit=limit)
+        answer = await search(connection, text, vector=vector, limit=limit, show_all=True)
+        return answer.hits
 
 
 async def titles(url: str, text: str) -> list[str]:
@@ -497,30 +498,30 @@ async def test_a_question_finds_the_answer_that_shares_no_word_with_it(database_
             title="Report",
         ),
     )
-    hits = await search_documents(database_url, "When do sailors receive their salary?", 3, models=models)
+    hits = (await search_database(database_url, "When do sailors receive their salary?", 3, models=models)).hits
     assert hits[0].text.startswith("Crew wages")
     assert "vector" in hits[0].found_by
-    hits = await search_documents(database_url, "fruit -wages", 3, models=models)
+    hits = (await search_database(database_url, "fruit -wages", 3, models=models)).hits
     assert all("wages" not in hit.text for hit in hits)
 
 
 async def test_an_index_without_vectors_needs_no_model(database_url: str, tmp_path: Path) -> None:
     put(database_url, document("a bill of lading", title="Bill"))
-    hits = await search_documents(database_url, "lading", models=tmp_path / "none")
+    hits = (await search_database(database_url, "lading", models=tmp_path / "none")).hits
     assert [hit.title for hit in hits] == ["Bill"]
     assert not (tmp_path / "none").exists()
 
 
 async def test_a_refused_search_connects_to_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidOptions, match="no word"):
-        await search_documents("postgresql://nobody@/none?host=/nowhere", "???", models=tmp_path)
+        await search_database("postgresql://nobody@/none?host=/nowhere", "???", models=tmp_path)
 
 
 async def test_a_server_that_is_down_is_a_passing_condition(tmp_path: Path) -> None:
     with pytest.raises(CatalogUnavailable):
-        await search_documents("postgresql://nobody@/none?host=/nowhere", "text", models=tmp_path)
+        await search_database("postgresql://nobody@/none?host=/nowhere", "text", models=tmp_path)
 
 
 async def test_a_database_that_was_never_migrated_is_told(empty_database_url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="migrated"):
-        await search_documents(empty_database_url, "text", models=tmp_path)
+        await search_database(empty_database_url, "text", models=tmp_path)

@@ -24,17 +24,15 @@ def search(
     Example: waybill search 'when was the lamp replaced' -k 3
     """
     with stack_session(prefect=False) as (settings, _):
-        from waybill.services.search import search_documents
+        from waybill.services.search import search_database
 
-        hits = asyncio.run(
-            search_documents(settings.required_database_url, text=text, limit=limit, models=settings.models)
-        )
+        answer = asyncio.run(search_database(settings.required_database_url, text, limit, models=settings.models))
     if as_json:
-        print_json({"query": text, "count": len(hits), "results": [hit.as_dict() for hit in hits]})
+        print_json({"query": text, **answer.as_dict()})
         return 0
-    if not hits:
+    if not answer.hits:
         print_notice("nothing found; 'waybill stats' shows what is ingested")
-    for rank, hit in enumerate(hits, start=1):
+    for rank, hit in enumerate(answer.hits, start=1):
         where = " > ".join(hit.heading_path)
         print_line(f"{rank}. {hit.title}  ({hit.source})  score {hit.score:.4f}")
         if where:

@@ -1,0 +1,88 @@
+"""Which documents a search or a list is about: conditions on the rows of documents; pure.
+
+A document is one content, which may have been ingested under several names and by several runs: a source or a run
+selects the documents it has held, as the catalogue of files knows them, and not only the name in the index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from blocks.filetype.types import ALIASES, TYPES, by_extension
+
+_OF_SOURCE = """
+    source = %(source)s
+    or regexp_replace(source, '^.*/', '') = %(source)s
+    or sha256 = any(array(
+        select document_sha256 from artifacts
+         where state = 'available' and left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s
+        union
+        select document_sha256 from artifacts where state = 'available' and source_name = %(source)s))
+"""
+# Also of files that have gone since: their documents may be in the index still. Arrays, so that the run's outputs are
+# looked up first.
+_OF_RUN = """
+    sha256 = any(array(select document_sha256 from artifacts
+                        where file_id = any(array(select file_id from run_outputs where run_id = %(run_id)s))))
+"""
+_CONDITIONS = {
+    "source": _OF_SOURCE,
+    "media_types": "lower(media_type) = any(%(media_types)s::text[])",
+    "language": "lower(language) = %(language)s or starts_with(lower(language), %(language)s || '-')",
+    "run_id": _OF_RUN,
+    "since": "ingested_at >= %(since)s",
+    "until": "ingested_at < %(until)s",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFilters:
+    """All given ones apply. *source* is a path or URL, or its last part; *media_type* a media type or an extension.
+
+    A *language* such as ``de`` includes ``de-CH``. *since* and *until* (exclusive) are times with a zone at which the
+    document was put into the index, or last changed there.
+    """
+
+    source: str | None = None
+    media_type: str | None = None
+    language: str | None = None
+    run_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters of `conditions`, without those that are not given."""
+        given = {
+            "source": self.source,
+            "media_types": None if self.media_type is None else spellings(self.media_type),
+            "language": None if self.language is None else self.language.lower(),
+            "run_id": self.run_id,
+            "since": self.since,
+            "until": self.until,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def conditions(self) -> list[str]:
+        """Return the conditions on a row of ``indexed_documents``, all of which must hold."""
+        return [f"({_CONDITIONS[name]})" for name in self.values()]
+
+
+def spellings(media_type: str) -> list[str]:
+    """Return what the index may hold for a media type or an extension: rows have either, as their file gave it."""
+    wanted = media_type.strip().lower().removeprefix(".")
+    known = by_extension(wanted)
+    if known is not None:
+        aliases = (alias for alias, extension in ALIASES.items() if extension == known.extension)
+        # The media type of source code is plain text, which is more than one language.
+        media_types = () if known.family == "code" else (known.media_type,)
+        return [wanted, known.extension, *aliases, *media_types]
+    return [wanted, *(name for name, found in TYPES.items() if found.media_type == wanted)]
+
+
+def media_type_of(stored: str) -> str:
+    """Return the media type of a row, which has it or an extension."""
+    known = None if "/" in stored else by_extension(stored.lower())
+    return stored if known is None else known.media_type
