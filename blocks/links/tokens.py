@@ -27,6 +27,12 @@ DOWNLOAD = "download"
 READ_EVENT = "read-event"
 """Scope: read the whole of the webhook event named by the subject."""
 
+PAGE_SESSION = "page-session"
+"""Scope: use the page as the API key that the subject names. Its audience is `PAGE`."""
+
+PAGE = "waybill-page"
+"""Audience of what a browser keeps for the page: no path of the API takes it."""
+
 GATEWAY = "waybill-gateway"
 """Audience of tokens that any client may present to the gateway. Tokens for one worker name that worker instead."""
 

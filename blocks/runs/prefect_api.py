@@ -50,6 +50,11 @@ class PrefectApi:
         """Whether a server is configured, reachable or not."""
         return self._client is not None
 
+    @property
+    def ui_url(self) -> str | None:
+        """The address of the server's UI, which is that of its API without the last part."""
+        return str(self._client.api_url).rstrip("/").removesuffix("/api") if self._client is not None else None
+
     @classmethod
     @asynccontextmanager
     async def open(cls, api_url: str | None) -> AsyncGenerator[Self]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from blocks.access import Actor, ApiKey, PresentedKey, parse_key, record, record_key_use
+from blocks.access import Actor, ApiKey, parse_key, record, record_key_use
 from blocks.catalog import Catalog
 from waybill.gateway.errors import HttpError
 from waybill.gateway.http.rate_limit import RateLimit
@@ -74,11 +74,31 @@ class Gate:
 
     async def admit(self, request: Request, *scopes: str) -> Caller:
         """Return the caller, whose key has all *scopes*. Raises `HttpError` (401, 403, 429), `CatalogUnavailable`."""
+        credentials = bearer_of(request)
+        if credentials is None:
+            raise not_authenticated("this path needs an API key: send the header 'Authorization: Bearer wb_...'")
+        return await self.admit_key(request, credentials, *scopes)
+
+    async def admit_key(self, request: Request, text: str, *scopes: str) -> Caller:
+        """Return the caller that presents the API key *text*. Raises like `admit`."""
         client = client_address(request)
-        presented = self._presented(request, client)
+        presented = parse_key(text)
+        if presented is None:
+            raise self._wrong_key(client, "this is not a Waybill API key; create one with 'waybill keys create'")
         key = await self._lookups.key(presented.key_id)
         if key is None or not presented.is_of(key):
             raise self._wrong_key(client, "unknown API key; 'waybill keys list' shows those that exist")
+        return await self._admitted(request, key, *scopes)
+
+    async def admit_session(self, request: Request, key_id: str, *scopes: str) -> Caller:
+        """Return the caller of a session of the page, which *key_id* began. Raises like `admit`."""
+        key = await self._lookups.key(key_id)
+        if key is None:
+            raise not_authenticated("the API key of this session is gone; sign in with another one")
+        return await self._admitted(request, key, *scopes)
+
+    async def _admitted(self, request: Request, key: ApiKey, *scopes: str) -> Caller:
+        client = client_address(request)
         caller = Caller(actor=f"key:{key.key_id}", client=client, request_id=request_id.get(), key=key)
         request.state.actor = caller.actor
         if not key.usable:
@@ -121,15 +141,6 @@ class Gate:
     async def _record_refusal(self, key: ApiKey, caller: Caller, request: Request, why: str) -> None:
         if not self._refusals.take(key.key_id, REFUSALS_RECORDED_PER_MINUTE):
             await self._lookups.record(caller.entry("key_refused", detail={"why": why, "path": request.url.path}))
-
-    def _presented(self, request: Request, client: str | None) -> PresentedKey:
-        credentials = bearer_of(request)
-        if credentials is None:
-            raise not_authenticated("this path needs an API key: send the header 'Authorization: Bearer wb_...'")
-        presented = parse_key(credentials)
-        if presented is None:
-            raise self._wrong_key(client, "this is not a Waybill API key; create one with 'waybill keys create'")
-        return presented
 
     def _wrong_key(self, client: str | None, message: str) -> HttpError:
         wait_seconds = self._wrong_keys.take(client or "", WRONG_KEYS_PER_MINUTE)

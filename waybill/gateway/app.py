@@ -5,12 +5,16 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from blocks.links import LinkKeys
 from blocks.runs.deployment import find_deployment
 from blocks.runs.remote_stages import REMOTE_DEPLOYMENT
 from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.http import tus
 from waybill.gateway.http.head_requests import HeadAsGet
+from waybill.gateway.pages.error_pages import install_error_pages, unexpected_answer
+from waybill.gateway.pages.routes import page_routers
+from waybill.gateway.pages.sessions import Sessions
 from waybill.gateway.readiness import Readiness
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.resources import Resources
@@ -66,13 +70,18 @@ def create_app(resources: Resources) -> FastAPI:
     app.state.resources = resources
     app.state.readiness = Readiness(resources.custody, resources.prefect, resources.settings.home)
     app.state.metrics = collected = metrics.Metrics(resources, app.state.readiness)
+    link_keys = LinkKeys(resources.settings.resolved_link_keys_file)
+    app.state.sessions = Sessions(link_keys, resources.links.base_url)
     install_error_handlers(app)
+    install_error_pages(app)
     routes = (
         ingest, downloads, retention, files, keeping, exports, transfers, transfer_uploads, transfer_parts, status,
         runs, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)
+    for router in page_routers():
+        app.include_router(router)
     app.include_router(worker_prefect.router_for(_prefect_door(resources), resources.worker_gate.admit))
     if resources.settings.cors_origins:
         app.add_middleware(
@@ -84,7 +93,7 @@ def create_app(resources: Resources) -> FastAPI:
         )
     app.add_middleware(HeadAsGet)
     # Added last, so that it is outermost and logs what the others answer.
-    app.add_middleware(RequestLog, observe=collected.http)
+    app.add_middleware(RequestLog, unexpected=unexpected_answer, observe=collected.http)
     return app
 
 

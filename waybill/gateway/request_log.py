@@ -12,13 +12,14 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from waybill.gateway.errors import CLIENT_DISCONNECTED, unexpected_error
+from waybill.gateway.errors import CLIENT_DISCONNECTED
 from waybill.gateway.file_ranges import FILE_RANGE
 
 log = logging.getLogger("waybill.gateway.access")
@@ -35,11 +36,16 @@ class Observer(Protocol):
     def __call__(self, *, method: str, route: str, status: int, seconds: float, bytes_sent: int) -> None: ...
 
 
+Unexpected = Callable[[Scope], Awaitable[ASGIApp]]
+"""Returns the response to an error that nothing else answers."""
+
+
 class RequestLog:
     """The outermost middleware, which also sees requests that break off, and answers unexpected errors."""
 
-    def __init__(self, app: ASGIApp, *, observe: Observer | None = None) -> None:
+    def __init__(self, app: ASGIApp, *, unexpected: Unexpected, observe: Observer | None = None) -> None:
         self._app = app
+        self._unexpected = unexpected
         self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +61,7 @@ class RequestLog:
         except Exception:
             # Answered here, so that this response has its id too. The server logs the error, with its traceback.
             if response.status is None:
-                await unexpected_error()(scope, receive, response.send)
+                await (await self._unexpected(scope))(scope, receive, response.send)
             raise
         finally:
             self._log(scope, response, time.perf_counter() - started)

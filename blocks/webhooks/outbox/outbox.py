@@ -92,6 +92,14 @@ async def recent_events(
     return [RecordedEvent(**row) for row in await fetch_all(connection, queries.RECENT_EVENTS, values)]
 
 
+async def events_of_run(
+    connection: Connection, run_id: UUID, *, event_types: Sequence[str], limit: int = 1000
+) -> list[RecordedEvent]:
+    """Return events of one run, newest first, at most *limit*; those that were trimmed are not among them."""
+    values = {"task_id": run_id, "event_types": list(event_types), "limit": limit}
+    return [RecordedEvent(**row) for row in await fetch_all(connection, queries.EVENTS_OF_RUN, values)]
+
+
 def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:
     """Return the events as the arrays that the statements take."""
     bodies = [render(event, payload_link) for event in events]

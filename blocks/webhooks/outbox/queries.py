@@ -85,6 +85,13 @@ RECENT_EVENTS = f"""
      limit %(limit)s
 """
 
+EVENTS_OF_RUN = f"""
+    select {_EVENT_COLUMNS} from webhook_events
+     where task_id = %(task_id)s and event_type = any(%(event_types)s)
+     order by occurred_at desc, event_id
+     limit %(limit)s
+"""
+
 # Dispatching ----------------------------------------------------------------------------------------------------------
 
 _OPEN = "e.state = 'enabled' and (e.held_until is null or e.held_until <= clock_timestamp())"
