@@ -41,6 +41,7 @@ class DocumentEvents:
         self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
         self._confirmed: set[str] = set()
+        self._last_sequence = 0
 
     def taken(self, document: Document, at: datetime) -> list[Event]:
         """Return the events of a stored document: progress milestones only."""
@@ -136,7 +137,7 @@ class DocumentEvents:
                 "result": None,
                 "error": None,
                 "metadata": {"stage": where, "attempt": self._attempt},
-                "sequence": sequence_of(at),
+                "sequence": self._sequence(at),
             }
             events.append(
                 Event(
@@ -150,6 +151,12 @@ class DocumentEvents:
             )
         return events
 
+    def _sequence(self, at: datetime) -> int:
+        """Return a number greater than those of all events that were built before: one transaction has one time."""
+        # Two further each time: the events of the run itself have the even numbers.
+        self._last_sequence = max(self._last_sequence + 2, sequence_of(at) | 1)
+        return self._last_sequence
+
     def _count(self, document: Document, *steps: str) -> None:
         self._done.update((document.index, step) for step in steps)
 
@@ -162,7 +169,7 @@ class DocumentEvents:
             task_id=self._run_id,
             source_file=_source(document),
             occurred_at=at,
-            data={**data, "sequence": sequence_of(at)},
+            data={**data, "sequence": self._sequence(at)},
         )
 
     def _file(self, artifact: Artifact) -> dict[str, Any]:

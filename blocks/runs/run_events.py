@@ -83,7 +83,8 @@ def run_event(run: FlowRun, state: State[Any], details: RunDetails) -> Event:
                 "state_id": str(state.id),
                 "state_name": state.name,
             },
-            "sequence": sequence_of(state.timestamp),
+            # An even number: those of the run's documents are odd, so that none of a task's events has that of another.
+            "sequence": sequence_of(state.timestamp) & ~1,
         },
     )
 

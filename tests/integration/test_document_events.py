@@ -11,8 +11,11 @@ import pytest
 
 from blocks.links import Links
 from blocks.settings import current_settings
+from tests.delivery import open_place
 from tests.integration.conftest import Workspace
+from tests.integration.prefect_runs import begin_now
 from tests.integration.test_process_flow import process
+from tests.webhooks import Receiver
 
 
 def told(workspace: Workspace, *event_types: str) -> list[dict[str, Any]]:
@@ -45,7 +48,7 @@ async def test_a_stage_and_its_chain_are_told_with_a_link_to_each_file(workspace
     assert stage["data"]["context"]["reused"] is False
     assert chain["data"]["overall_success"] is True
     assert [one["status"] for one in chain["data"]["stages"]] == ["completed"]
-    assert chain["data"]["sequence"] >= stage["data"]["sequence"]
+    assert chain["data"]["sequence"] > stage["data"]["sequence"]
 
 
 async def test_reuse_is_told_as_well_and_the_same_run_tells_nothing_twice(workspace: Workspace) -> None:
@@ -118,3 +121,33 @@ async def test_no_webhook_url_fails_a_run(workspace: Workspace, url: str, delive
         (count,) = connection.execute("select count(*) from webhook_deliveries").fetchone() or (0,)
     assert count >= deliveries
     assert bool(count) == bool(deliveries)
+
+
+async def test_the_webhooks_of_a_run_sort_by_their_sequence_without_ties(
+    workspace: Workspace, receiver: Receiver
+) -> None:
+    begin_now(workspace)
+    paths = [workspace.write(f"{number}.txt", f"Text number {number}.") for number in range(20)]
+    paths.append(workspace.write("bad.txt", "raise"))
+    async with open_place(workspace.database_url, workspace.home) as outbox:
+        await outbox.register(receiver.url())
+        _, report = await process(*paths, stages=[1, 2, 6])
+        # Started and failed, three milestones; four events of each document, and two of the one that fails at stage 6
+        # after two that it went through.
+        expected = 5 + 20 * 4 + 4
+        async with outbox.sending():
+            bodies = [json.loads(request.body) for request in await receiver.until(expected)]
+    assert {body["task_id"] for body in bodies} == {report["run_id"]}
+    # As they may arrive.
+    bodies.sort(key=lambda body: body["data"].get("message") or body["timestamp"][::-1])
+    bodies.sort(key=lambda body: body["data"]["sequence"])
+    numbers = [body["data"]["sequence"] for body in bodies]
+    assert len(set(numbers)) == len(numbers) == expected
+    assert (bodies[0]["event_type"], bodies[-1]["event_type"]) == ("task_started", "task_failed")
+    assert [b["data"]["progress"] for b in bodies if b["event_type"] == "task_progress"] == [0.25, 0.5, 0.75]
+    for path in paths:
+        of_document = [b for b in bodies if b["source_file"] == str(path) and b["event_type"].startswith("stage_")]
+        ended = "stage_failed" if path.name == "bad.txt" else "stage_completed"
+        assert [(b["event_type"], b["data"].get("stage", {}).get("number")) for b in of_document] == [
+            ("stage_completed", 1), ("stage_completed", 2), (ended, 6), ("stage_chain_completed", None),
+        ]  # fmt: skip

@@ -116,7 +116,7 @@ async def test_hooks_tell_of_a_run_at_once_and_with_the_ids_of_its_states(
             "state_id": str(states[-1].id),
             "state_name": "Completed",
         },
-        "sequence": round(states[-1].timestamp.timestamp() * 1_000_000),
+        "sequence": round(states[-1].timestamp.timestamp() * 1_000_000) // 2 * 2,
     }
 
 

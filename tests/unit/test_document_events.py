@@ -77,6 +77,15 @@ def test_the_chain_is_told_with_the_last_stage_and_sums_up() -> None:
     assert len(chain["output_files"]) == 3
 
 
+def test_events_of_the_same_moment_have_a_sequence_that_says_their_order() -> None:
+    events = events_of(3)
+    told = [event for index in range(3) for step in through_all(events, document(index)) for event in step]
+    numbers = [event.data["sequence"] for event in told]
+    assert numbers == sorted(set(numbers))
+    # Those of the run itself are even.
+    assert {number % 2 for number in numbers} == {1}
+
+
 @pytest.mark.parametrize("documents", [1, 2, 3, 7, 50])
 def test_each_milestone_once_however_many_documents(documents: int) -> None:
     events = events_of(documents)
