@@ -130,6 +130,10 @@ class RunUnreadable(Permanent):
     """Prefect has the run, and its server or its client cannot read what it holds."""
 
 
+class RunCancelled(Permanent):
+    """The run was cancelled while it worked."""
+
+
 class RunEnded(Permanent):
     """The run is over, so it cannot be cancelled."""
 

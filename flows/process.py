@@ -18,17 +18,18 @@ from prefect import State, flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 from pydantic import Field
 
-from blocks.errors import InvalidOptions, StageFailed, Transient, WaybillError
+from blocks.errors import InvalidOptions, RunCancelled, StageFailed, Transient, WaybillError
 from blocks.naming import clean_display_name
 from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
+from flows.processing.cancellation import noticing_cancellation
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.progress import reported
 from flows.processing.resources import open_run
@@ -134,9 +135,12 @@ async def process_documents(
             keep_for=keep_for,
             run_on=places,
         )
-        async with opening as context, reported(documents, len(chosen)):
-            await _process_in_shards(documents, context, settings)
-            await record_remaining_failures(documents, context)
+        try:
+            async with opening as context, reported(documents, len(chosen)), noticing_cancellation(run_id):
+                await _process_in_shards(documents, context, settings)
+                await record_remaining_failures(documents, context)
+        except RunCancelled as error:
+            return Cancelled(message=error.message)
     return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
 
 

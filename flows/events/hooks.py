@@ -20,6 +20,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 from prefect.logging.loggers import flow_run_logger
+from prefect.states import Cancelled
 
 from blocks.errors import WaybillError
 from blocks.postgres import single_connection
@@ -47,7 +48,13 @@ async def record_state(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any
 
 
 async def record_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Record that the run is cancelled once it is: Prefect calls this hook before its server sets the state."""
+    """Record that the run is cancelled once it is: Prefect calls this hook before its server sets the state.
+
+    A run of a command has nothing that would set it. It ended by itself while it was being cancelled.
+    """
+    if flow_run.deployment_id is None:
+        await _try(flow_run_logger(flow_run, flow), _confirm(flow_run.id), "Cancelled")
+        return
     following = asyncio.create_task(_follow(flow_run_logger(flow_run, flow), flow_run.id))
     _following.add(following)
     following.add_done_callback(_following.discard)
@@ -70,11 +77,23 @@ async def _cancel_remote_stages(run_id: UUID) -> None:
 
 
 async def _try_to_record(log: _Logger, run_id: UUID, what: str) -> None:
+    await _try(log, _record_now(run_id), what)
+
+
+async def _try(log: _Logger, recording: Coroutine[Any, Any, None], what: str) -> None:
     try:
-        if not await bounded(_record_now(run_id), HOOK_SECONDS):
+        if not await bounded(recording, HOOK_SECONDS):
             log.warning("the event of %r is recorded later: there was no answer in %.0f s", what, HOOK_SECONDS)
     except (WaybillError, PrefectException, httpx.HTTPError, OSError) as error:
         log.warning("the event of %r is recorded later: %s", what, error)
+
+
+async def _confirm(run_id: UUID) -> None:
+    async with get_client() as client:
+        await client.set_flow_run_state(
+            run_id, Cancelled(message="The run ended by itself while it was being cancelled.")
+        )
+    await _record_now(run_id)
 
 
 async def _record_now(run_id: UUID) -> None:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import AwaitingRetry, Cancelling, Completed, Failed, Pending, Running, Scheduled
 
+from blocks.catalog import Catalog
+from blocks.postgres import fetch_row
 from blocks.runs.ownership import CATALOGUE_LABEL
 from blocks.runs.run_lock import hold_run_lock
+from blocks.settings import current_settings
+from flows.events.reconciler import Reconciler
+from flows.events.record_run_events import RunEventRecorder
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.conftest import Workspace
-from tests.integration.prefect_runs import new_run, process, put, stand_in
+from tests.integration.prefect_runs import begin_now, new_run, process, put, stand_in
 from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PATIENCE_SECONDS
 
 pytestmark = PREFECT_ALONE
 
 RUNS = "/api/v1/runs"
+_RUN_OF = "select max(run_id::text) as run_id from artifacts where filename = %(name)s and state = 'available'"
 
 
 @pytest.fixture
@@ -30,6 +40,12 @@ async def gateway(workspace: Workspace, prefect_server: str) -> AsyncIterator[Ga
     async with running_gateway(workspace.database_url, workspace.home, prefect_api=prefect_server) as running:
         running.client.headers.update(await running.headers())
         yield running
+
+
+@pytest.fixture
+async def catalog(workspace: Workspace) -> AsyncIterator[Catalog]:
+    async with Catalog.open(workspace.database_url) as opened:
+        yield opened
 
 
 async def listed(gateway: Gateway, **parameters: Any) -> list[dict[str, Any]]:
@@ -178,3 +194,68 @@ async def test_listing_needs_read_and_cancelling_needs_write(gateway: Gateway, c
     assert (await gateway.client.post(f"{RUNS}/{run.id}/cancel", headers=read)).status_code == 403
     assert (await gateway.client.get(RUNS, headers=write)).status_code == 403
     assert (await gateway.client.post(f"{RUNS}/{run.id}/cancel", headers=write)).status_code == 200
+
+
+async def test_a_run_of_a_command_notices_that_it_was_cancelled_and_a_later_run_reuses_what_it_has_stored(
+    workspace: Workspace, gateway: Gateway, client: PrefectClient, catalog: Catalog
+) -> None:
+    begin_now(workspace)
+    good, endless = workspace.write("good.txt", "Some words."), workspace.write("endless.txt", "hang")
+    running = asyncio.create_task(process(good, endless))
+    run_id = await until_stored(catalog, "good.hostile.txt")
+    answer = await cancel(gateway, run_id)
+    assert answer.json()["status"] == "cancelling"
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await running == run_id
+    states = [state.name for state in await client.read_flow_run_states(run_id)]
+    assert states == ["Pending", "Running", "Cancelling", "Cancelled"]
+    assert multiprocessing.active_children() == []
+    # Its event is recorded as that of any other state that is set over Prefect's API.
+    recorder = RunEventRecorder(current_settings())
+    await Reconciler(client, catalog, recorder).reconcile_once()
+    with psycopg.connect(workspace.database_url) as connection:
+        events = connection.execute("select event_type from webhook_events where task_id = %s", [run_id]).fetchall()
+    assert ("task_cancelled",) in events and ("task_completed",) not in events
+    again = await process(good)
+    assert (await client.read_flow_run(again)).state_name == "Completed"
+    with psycopg.connect(workspace.database_url) as connection:
+        made = connection.execute("select count(*) from artifacts where kind = 'stage_output'").fetchone()
+    assert made == (1,)
+
+
+async def test_a_run_of_a_command_that_ends_before_it_notices_is_cancelled_all_the_same(
+    workspace: Workspace, gateway: Gateway, client: PrefectClient, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_now(workspace)
+    monkeypatch.setattr("flows.processing.cancellation.LOOK_SECONDS", 3600.0)
+    running = asyncio.create_task(process(workspace.write("a.txt", "words"), workspace.write("b.txt", "linger")))
+    run_id = await until_stored(catalog, "a.hostile.txt")
+    assert (await cancel(gateway, run_id)).json()["status"] == "cancelling"
+    (workspace.home / "go").touch()
+    await running
+    assert (await client.read_flow_run(run_id)).state_name == "Cancelled"
+    with psycopg.connect(workspace.database_url) as connection:
+        events = connection.execute("select event_type from webhook_events where task_id = %s", [run_id]).fetchall()
+    assert ("task_cancelled",) in events and ("task_completed",) not in events
+
+
+async def test_a_command_that_is_interrupted_while_it_looks_for_cancellations_ends_as_before(
+    workspace: Workspace, client: PrefectClient, catalog: Catalog
+) -> None:
+    running = asyncio.create_task(process(workspace.write("endless.txt", "hang"), workspace.write("a.txt", "words")))
+    run_id = await until_stored(catalog, "a.hostile.txt")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await client.read_flow_run(run_id)).state_name == "Crashed"
+
+
+async def until_stored(catalog: Catalog, filename: str) -> UUID:
+    """The run that has stored an output of this name."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            async with catalog.connection() as connection:
+                row = await fetch_row(connection, _RUN_OF, {"name": filename})
+            if row["run_id"] is not None:
+                return UUID(row["run_id"])
+            await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
+from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillError
 from blocks.runtime.clock import seconds_since_start
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
@@ -104,6 +104,8 @@ async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: 
         # Records also the events of killed runs, which this run has cleared up after.
         await try_to_reconcile(settings)
         dispatcher.only_run = state.state_details.flow_run_id
+    if state.is_cancelled():
+        raise RunCancelled(state.message or "the run was cancelled")
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, dict):
         return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3)}
