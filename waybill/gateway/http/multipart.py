@@ -62,12 +62,15 @@ class FileEnds:
 FormEvent = FormField | FileBegins | FileContent | FileEnds
 
 
-async def form_events(request: Request, *, fields: Collection[str], files: Collection[str]) -> AsyncIterator[FormEvent]:
+async def form_events(
+    request: Request, *, fields: Collection[str], files: Collection[str], most_files: int | None = None
+) -> AsyncIterator[FormEvent]:
     """Yield the parts of the body of *request* in order; *fields* and *files* are the known names.
 
-    Raises `HttpError` (400, 413, 415), `InvalidOptions` for an unknown or repeated name, and `ClientDisconnect`.
+    With *most_files* each of the *files* may be sent several times, and so many altogether. Raises `HttpError` (400,
+    413, 415), `InvalidOptions` for an unknown or repeated name, and `ClientDisconnect`.
     """
-    parts = _Parts(fields, files)
+    parts = _Parts(fields, files, most_files)
     parser, received_bytes = MultipartParser(_boundary(request), parts.callbacks()), 0
     async for piece in request.stream():
         received_bytes += len(piece)
@@ -100,9 +103,11 @@ def _boundary(request: Request) -> bytes:
 class _Parts:
     """Collects events in the callbacks that `MultipartParser.write` calls."""
 
-    def __init__(self, fields: Collection[str], files: Collection[str]) -> None:
+    def __init__(self, fields: Collection[str], files: Collection[str], most_files: int | None) -> None:
         self._fields = fields
         self._files = files
+        self._repeats_files = most_files is not None
+        self._most_parts = MAX_PARTS + (most_files or 0)
         self._seen: set[str] = set()
         self._count = 0
         self._events: list[FormEvent] = []
@@ -134,8 +139,8 @@ class _Parts:
 
     def _part_begin(self) -> None:
         self._count += 1
-        if self._count > MAX_PARTS:
-            raise HttpError(413, "TooManyParts", f"a form may have at most {MAX_PARTS} parts")
+        if self._count > self._most_parts:
+            raise HttpError(413, "TooManyParts", f"a form may have at most {self._most_parts} parts")
         self._headers = {}
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
@@ -161,7 +166,7 @@ class _Parts:
         if self._name not in self._files and self._name not in self._fields:
             known = ", ".join(sorted({*self._fields, *self._files}))
             raise InvalidOptions(f"unknown field {self._name[:40]!r} in this form; known fields are {known}")
-        if self._name in self._seen:
+        if self._name in self._seen and not (self._is_file and self._repeats_files):
             raise InvalidOptions(f"the field {self._name!r} is sent twice; send it once")
         self._seen.add(self._name)
         if self._is_file:

@@ -107,7 +107,7 @@ async def upload_form(
         async def begin() -> StreamingUpload | HashOnly:
             if not store:
                 return HashOnly()
-            draft = _draft(form.filename, resources.settings)
+            draft = new_upload(form.filename, resources.settings)
             form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
             return form.upload
 
@@ -142,7 +142,7 @@ async def _receive(
         elif sink is not None and isinstance(event, FileContent):
             size += len(event.piece)
             if size > max_bytes:
-                raise _too_large(max_bytes)
+                raise too_large(max_bytes)
             if len(form.head) < HEAD_BYTES:
                 form.head = (form.head + event.piece)[:HEAD_BYTES]
             if place is not None:
@@ -164,7 +164,7 @@ async def keep(
     if form.upload is None or form.content is None:
         raise InvalidOptions("the form has no file; send one, as 'curl -F file=@report.pdf' does")
     draft = replace(
-        _draft(form.filename, resources.settings),
+        new_upload(form.filename, resources.settings),
         document_sha256=form.content.sha256,
         media_type=await _media_type(form, resources.settings, convertible=convertible),
         metadata=upload_metadata(form.fields),
@@ -197,7 +197,7 @@ async def _media_type(form: UploadForm, settings: Settings, *, convertible: bool
     return found
 
 
-def _draft(filename: str, settings: Settings) -> Draft:
+def new_upload(filename: str, settings: Settings) -> Draft:
     """Return what is known of an upload before its first byte."""
     return Draft(
         kind="upload",
@@ -249,10 +249,10 @@ async def _sniffed(form: UploadForm) -> str:
 def _refuse_by_length(request: Request, max_bytes: int) -> None:
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > max_bytes + MAX_AROUND_BYTES:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
 
 
-def _too_large(max_bytes: int) -> HttpError:
+def too_large(max_bytes: int) -> HttpError:
     return HttpError(
         413, TooLarge.__name__, f"a file may have at most {max_bytes} bytes here", detail={"max_bytes": max_bytes}
     )

@@ -14,14 +14,12 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, Field
 
 from blocks.access import READ, WRITE, record
 from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection
-from blocks.errors import DeploymentMissing, InvalidOptions, Transient
-from blocks.redaction import custody_source
+from blocks.errors import InvalidOptions, Transient
 from blocks.runs.deployment import find_deployment
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
@@ -39,6 +37,7 @@ from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_st
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
 from waybill.gateway.routes.form_upload import UploadForm, keep, upload_form
+from waybill.gateway.run_starts import start_run
 from waybill.services.run_options import check_remote_stages
 
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
@@ -171,21 +170,13 @@ async def _start(
     ingestion: _Ingestion, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str
 ) -> UUID:
     """Start a run on *artifact* and return its id. With the same *run_key* it is the same run."""
-    parameters = {"sources": [custody_source(artifact.file_id, artifact.source_file)], **ingestion.parameters}
     try:
-        async with resources.prefect.client() as client:
-            # Under the file's name until it starts and names itself.
-            run = await client.create_flow_run_from_deployment(
-                deployment_id, parameters=parameters, name=artifact.filename, idempotency_key=run_key
-            )
-            return run.id
-    except (Transient, ObjectNotFound) as exc:
-        # The deployment existed when the request began.
-        kind = DeploymentMissing if isinstance(exc, ObjectNotFound) else type(exc)
+        return await start_run(resources, deployment_id, [artifact], ingestion.parameters, run_key=run_key)
+    except Transient as exc:
         log.error("cannot start a run for file %s: %s", artifact.file_id, exc)
         raise HttpError(
             503,
-            kind.__name__,
+            type(exc).__name__,
             "the file is in custody, but no run could be started; send the request again with its file_id instead of "
             "the file, or with the same Idempotency-Key",
             detail={"file_id": str(artifact.file_id)},

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from waybill.gateway.pages.routes import home, own_files, runs, signing_in
+from waybill.gateway.pages.routes import home, own_files, processing, runs, signing_in
 
 
 def page_routers() -> Sequence[APIRouter]:
     """Return the routers of all paths of the page."""
-    return [module.router for module in (home, runs, signing_in, own_files)]
+    return [module.router for module in (home, processing, runs, signing_in, own_files)]
