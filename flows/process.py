@@ -91,6 +91,7 @@ async def process_documents(
     webhook_url: str | None = None,
     keep_for: Period | None = None,
     run_on: dict[str, str | RunOn] | None = None,
+    time_limit: Period | None = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
@@ -106,6 +107,8 @@ async def process_documents(
         keep_for: How long this run's files stay, such as 90d; as the setting retention says when left out.
         run_on: Remote workers by stage: {"chunker": "gpu-pool"} or {"chunker": {"label": "gpu-pool", "wait": "10m",
             "otherwise": "home"}}; as the setting run_on says when left out.
+        time_limit: Processor time that one stage may use on one document, such as 10m; its size adds to it. As the
+            setting stage_timeout_seconds says when left out.
     """
     started = time.perf_counter()
     settings = current_settings()
@@ -134,6 +137,7 @@ async def process_documents(
             sources=reader,
             keep_for=keep_for,
             run_on=places,
+            time_limit=time_limit,
         )
         try:
             async with opening as context, reported(documents, len(chosen)), noticing_cancellation(run_id):

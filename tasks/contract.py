@@ -54,6 +54,10 @@ class Services:
     language_model: LanguageModelSettings | None = None
 
 
+def _nothing() -> None:
+    """Report progress to nothing: the stage runs outside a worker."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageInput:
     """The input of a stage function: local files by the name of the stage that made them (or `SOURCE`)."""
@@ -62,6 +66,8 @@ class StageInput:
     files: Mapping[str, Path]
     services: Services
     stage_key: str = ""
+    note_progress: Callable[[], None] = _nothing
+    """Called by a stage that waits for others: a worker without processor time and progress is stopped."""
 
     def first(self, *names: str) -> Path:
         """Return the first of *names* that is there. Raises `KeyError`; `Stage.reads` has been checked before."""
@@ -113,5 +119,7 @@ class Stage(Generic[OptionsT]):
     identity: Callable[[OptionsT, Services], Mapping[str, str]] | None = None
     has_effect: Callable[[AsyncConnection[Any], str, str], Awaitable[bool]] | None = None
     """Called with (connection, document sha256, stage key) before an output is reused."""
+    seconds_per_mib: float = 30.0
+    """Processor time that a MiB of input adds to the limit of the run: several times what it needs."""
     needs_home: Callable[[OptionsT, Services | None], bool] | None = None
     """Called with the options, and with the services once they are known."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -84,7 +84,9 @@ def run(given: StageInput, options: FactOptions) -> StageOutput:
     model = _model(options, given.services)
     passages = read_passages(given.first("chunker"), given.document.name)
     phrases = key_phrases(_sample(passages.chunks), passages.language[:2], max(options.max_keywords, RANKING_PHRASES))
-    findings = _extract(passages, phrases, options) if model is None else _ask(passages, options, model)
+    findings = (
+        _extract(passages, phrases, options) if model is None else _ask(passages, options, model, given.note_progress)
+    )
     found = [one for one in findings.found if _is_quoted(one.passage, one.mention.start, one.mention.end, one.quote)]
     facts = [fact for fact in findings.facts if _is_quoted(fact.passage, fact.start, fact.end, fact.quote)]
     dropped = len(findings.found) - len(found) + len(findings.facts) - len(facts) + findings.dropped_unquoted
@@ -124,12 +126,14 @@ def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOpti
     return Findings(found=found, facts=facts)
 
 
-def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings) -> Findings:
+def _ask(
+    passages: Passages, options: FactOptions, model: LanguageModelSettings, on_answer: Callable[[], None]
+) -> Findings:
     """Return the model's facts and names, and what rules find by its form alone: dates, amounts, references."""
     # Loading it takes two seconds and 90 MB, which only a run with a model needs.
     from tasks.extraction.language_model import read_with_model
 
-    reading = read_with_model(passages.chunks, model, options.batch_tokens, options.structured_output)
+    reading = read_with_model(passages.chunks, model, options.batch_tokens, options.structured_output, on_answer)
     by_rule = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
     found = [*reading.found, *(one for one in by_rule if one.mention.type not in GUESSED_TYPES)]
     best = sorted(_once(reading.facts), key=lambda fact: (-(fact.confidence or 0), fact.place))[: options.max_facts]

@@ -21,6 +21,8 @@ from blocks.errors import StageCrashed, StageOutOfMemory, StageTimedOut
 from blocks.settings import Settings
 from tasks.contract import Services
 from tasks.job import Job, JobResult
+from tasks.registry import stage_named
+from tasks.time_limit import LimitExceeded, time_limit
 from tasks.worker_process import WorkerDied, WorkerProcess
 
 # A process that dies before it takes a job has no document to blame. Several in sequence: nothing starts here. The
@@ -33,6 +35,7 @@ class WorkerPool:
 
     def __init__(self, settings: Settings, services: Services) -> None:
         self._settings = settings
+        self._services = services
         self._processes = _Processes(services, settings.stage_memory_mib * 1024 * 1024)
         self._turns = _Turns()
         # One thread for each process: it waits for the answer, and its queue holds the jobs that wait.
@@ -51,7 +54,7 @@ class WorkerPool:
     async def run(self, job: Job) -> JobResult:
         """Run *job* in a worker. Raises the stage's own error, or `StageTimedOut`, `StageOutOfMemory`, `StageCrashed`.
 
-        The time limit counts from when a worker takes the job up, not from when it is queued.
+        The time limit (`tasks.time_limit`) counts from when a worker takes the job up, not from when it is queued.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job)
 
@@ -76,16 +79,13 @@ class WorkerPool:
 
     def _attempt(self, job: Job) -> JobResult:
         """Run *job* once. Raises `WorkerDied` besides what `run` raises."""
-        limit_seconds = self._settings.stage_timeout_seconds
+        limit = time_limit(stage_named(job.stage_name), job, self._settings, self._services)
         with self._processes.one(job) as worker:
             try:
-                return worker.run(job, limit_seconds)
-            except TimeoutError as exc:
+                return worker.run(job, limit)
+            except LimitExceeded as exc:
                 # Not repeated: it would take as long again, and only the document can be the cause.
-                raise StageTimedOut(
-                    f"{job.stage_name} took longer than {limit_seconds:g} s on {job.document.name} and was stopped; "
-                    "raise WAYBILL_STAGE_TIMEOUT_SECONDS if the document is sound"
-                ) from exc
+                raise StageTimedOut(f"{job.stage_name} was stopped on {job.document.name}: it {exc}") from exc
 
     def _suspect(self, job: Job, death: WorkerDied) -> StageCrashed | StageOutOfMemory:
         name, limit_mib = job.document.name, self._settings.stage_memory_mib

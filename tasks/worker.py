@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -47,7 +48,10 @@ def start(services: Services, memory_bytes: int) -> None:
 
 
 def serve(connection: Connection, services: Services, memory_bytes: int) -> None:
-    """Run this process: say that it is ready, then run one job after the other until *connection* is closed."""
+    """Run this process: say that it is ready, then run one job after the other until *connection* is closed.
+
+    It sends None when it is ready and for each progress of a job, and the outcome at the job's end.
+    """
     start(services, memory_bytes)
     connection.send(None)
     while True:
@@ -55,13 +59,13 @@ def serve(connection: Connection, services: Services, memory_bytes: int) -> None
             job = connection.recv()
         except EOFError:
             return
-        connection.send_bytes(_outcome(job))
+        connection.send_bytes(_outcome(job, lambda: connection.send(None)))
 
 
-def _outcome(job: Job) -> memoryview:
+def _outcome(job: Job, note_progress: Callable[[], None]) -> memoryview:
     """Return what a job reports or raises, pickled."""
     try:
-        outcome: JobResult | WaybillError = execute(job)
+        outcome: JobResult | WaybillError = execute(job, note_progress)
     except WaybillError as error:
         outcome = error
     try:
@@ -72,7 +76,7 @@ def _outcome(job: Job) -> memoryview:
         )
 
 
-def execute(job: Job) -> JobResult:
+def execute(job: Job, note_progress: Callable[[], None]) -> JobResult:
     """Run the job and write its output. Raises every error of the stage and its libraries as one of `blocks.errors`."""
     if _process.services is None:
         raise StageFailed("the worker process was not started with tasks.worker.start")
@@ -80,7 +84,13 @@ def execute(job: Job) -> JobResult:
     started = time.perf_counter()
     try:
         options = stage.options.model_validate(job.options)
-        given = StageInput(document=job.document, files=job.files, services=_process.services, stage_key=job.stage_key)
+        given = StageInput(
+            document=job.document,
+            files=job.files,
+            services=_process.services,
+            stage_key=job.stage_key,
+            note_progress=note_progress,
+        )
         output = stage.run(given, options)
         with write_errors(job.target):
             job.target.write_bytes(output.content)

@@ -11,9 +11,12 @@ import threading
 from multiprocessing.connection import Pipe, wait
 from typing import Self
 
+import psutil
+
 from blocks.errors import StageFailed, WaybillError
 from tasks.contract import Services
 from tasks.job import Job, JobResult
+from tasks.time_limit import LOOK_SECONDS, LimitWatch, TimeLimit
 from tasks.worker import serve
 
 # A process that was killed is gone within milliseconds, unless the kernel waits for a disk.
@@ -65,13 +68,15 @@ class WorkerProcess:
     def is_alive(self) -> bool:
         return not wait([self._process.sentinel], 0)
 
-    def run(self, job: Job, limit_seconds: float) -> JobResult:
-        """Run *job*. Raises the stage's own error, `TimeoutError` after *limit_seconds*, or `WorkerDied`."""
+    def run(self, job: Job, limit: TimeLimit) -> JobResult:
+        """Run *job*. Raises the stage's own error, `LimitExceeded` or `WorkerDied`."""
         try:
+            watch = LimitWatch(psutil.Process(self._process.pid), limit)
             self._connection.send(job)
-        except OSError:
+        except (OSError, psutil.NoSuchProcess):
             raise WorkerDied(self._exit_code()) from None
-        outcome = self._receive(limit_seconds)
+        while (outcome := self._watched(watch)) is None:
+            watch.note_progress()
         if isinstance(outcome, WaybillError):
             raise outcome
         if not isinstance(outcome, JobResult):
@@ -86,6 +91,12 @@ class WorkerProcess:
             if self._process.exitcode is None:
                 self._process.kill()
             self._process.join(_END_SECONDS)
+
+    def _watched(self, watch: LimitWatch) -> object:
+        """Return the next message of the process, which works within its limit."""
+        while not wait([self._connection, self._process.sentinel], LOOK_SECONDS):
+            watch.check()
+        return self._receive(0)
 
     def _receive(self, seconds: float) -> object:
         if not wait([self._connection, self._process.sentinel], seconds):

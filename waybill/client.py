@@ -91,6 +91,7 @@ class Client:
         options: Mapping[str, Any] | None = None,
         webhook_url: str | None = None,
         keep_for: str | None = None,
+        time_limit: str | None = None,
         source_type: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -107,6 +108,7 @@ class Client:
             options=options,
             webhook_url=webhook_url,
             keep_for=keep_for,
+            time_limit=time_limit,
             source_type=source_type,
             metadata=metadata,
         )

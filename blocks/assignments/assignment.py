@@ -45,6 +45,7 @@ class NewAssignment:
     stage_version: str
     label: str
     lasts: timedelta
+    time_limit: timedelta | None = None
     jobs: Sequence[NewJob]
 
 
@@ -68,6 +69,7 @@ class Assignment:
     created_at: datetime
     ended_at: datetime | None
     expires_at: datetime
+    time_limit: timedelta | None
     lease_is_over: bool
     is_expired: bool
 

@@ -10,6 +10,7 @@ CHANNEL = "waybill_assignments"
 _COLUMNS = """
     a.assignment_id, a.run_id, a.stage, a.stage_name, a.stage_version, a.label, a.state, a.worker, a.remote_run_id,
     a.attempts, a.claimed_at, a.claimed_until, a.error, a.created_at, a.ended_at, a.expires_at,
+    a.time_limit,
     coalesce(a.claimed_until <= clock_timestamp(), false) as lease_is_over,
     a.expires_at <= clock_timestamp() as is_expired
 """
@@ -23,8 +24,8 @@ _JOBS = f"select {_JOB_COLUMNS} from assignment_jobs j left join transfers t on 
 
 CREATE = f"""
     with made as (
-        insert into assignments (assignment_id, run_id, stage, stage_name, stage_version, label, expires_at)
-        values (%(assignment_id)s, %(run_id)s, %(stage)s, %(stage_name)s, %(stage_version)s, %(label)s,
+        insert into assignments (assignment_id, run_id, stage, stage_name, stage_version, label, time_limit, expires_at)
+        values (%(assignment_id)s, %(run_id)s, %(stage)s, %(stage_name)s, %(stage_version)s, %(label)s, %(time_limit)s,
                 clock_timestamp() + %(lasts)s)
         returning *
     ), jobs as (

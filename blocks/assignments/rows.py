@@ -29,7 +29,10 @@ from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 async def create_assignment(connection: Connection, new: NewAssignment) -> Assignment:
     """Record an assignment with its jobs, in one statement, and return it."""
     values = {
-        **{name: getattr(new, name) for name in ("run_id", "stage", "stage_name", "stage_version", "label", "lasts")},
+        **{
+            name: getattr(new, name)
+            for name in ("run_id", "stage", "stage_name", "stage_version", "label", "lasts", "time_limit")
+        },
         "assignment_id": new_assignment_id(),
         "jobs": json.dumps([_stored_job(ordinal, job) for ordinal, job in enumerate(new.jobs)], ensure_ascii=False),
     }

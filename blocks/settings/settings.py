@@ -100,7 +100,10 @@ class Settings:
     # Two shards under way keep the workers busy while one of them waits for the disk or the catalogue.
     shards_at_once: int = _setting(parsing.whole_number(1, 32), 2)
     workers: int = _setting(parsing.whole_number(1, 64), default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)))
+    # Processor time of one stage on one document; its size adds to it. A run may have its own.
     stage_timeout_seconds: float = _setting(parsing.number(0, above=True), 120.0)
+    # A stage that uses no processor time and reports no progress for this long waits for what does not come.
+    stage_silence_seconds: float = _setting(parsing.number(0, above=True), 120.0)
     # Private writable memory of one worker. Two workers and the flow stay under 1.5 GB with it.
     stage_memory_mib: int = _setting(parsing.whole_number(128), 512)
     # A larger document is refused before anything is stored.

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -56,11 +58,13 @@ async def open_run(
     sources: SourceReader,
     keep_for: timedelta | None = None,
     run_on: Mapping[str, RunOn] | None = None,
+    time_limit: timedelta | None = None,
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
     *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints;
-    *keep_for* takes the place of the periods of the settings; *run_on* names the remote workers of stages.
+    *keep_for* takes the place of the periods of the settings, *time_limit* that of `stage_timeout_seconds`; *run_on*
+    names the remote workers of stages.
     """
     database_url = settings.required_database_url
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
@@ -70,17 +74,17 @@ async def open_run(
         async with (
             open_block_custody(settings) as custody,
             OutputLocks.open(database_url) as locks,
-            WorkerPool.open(settings, services) as pool,
-            open_remote_runners(settings, custody, run_id=run_id, stages=stages, places=run_on or {}) as remote,
+            WorkerPool.open(_limited(settings, time_limit), services) as pool,
+            open_remote_runners(
+                settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
+            ) as remote,
         ):
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
                 await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
             links = EventLinks.of(settings)
             events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
-            with write_errors(scratch):
-                scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
+            with _scratch_folder(scratch):
                 yield RunContext(
                     run_id=run_id,
                     custody=custody,
@@ -100,8 +104,23 @@ async def open_run(
                     events=events,
                     links=links,
                 )
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _limited(settings: Settings, time_limit: timedelta | None) -> Settings:
+    if time_limit is None:
+        return settings
+    return replace(settings, stage_timeout_seconds=time_limit.total_seconds())
+
+
+@contextmanager
+def _scratch_folder(path: Path) -> Generator[None]:
+    """Make a folder for its owner alone, and remove it with all that is in it after the block."""
+    with write_errors(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, url: str) -> None:

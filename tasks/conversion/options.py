@@ -43,7 +43,7 @@ class ConvertOptions(StageOptions):
         ge=1,
         le=10_000,
         description="How many pages of a document are read by OCR, from the first; the others get a warning. "
-        "A page takes 5 to 8 s of `WAYBILL_STAGE_TIMEOUT_SECONDS`.",
+        "A page takes up to 7 s of the time limit.",
     )
 
     @field_validator("encoding")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -85,11 +85,15 @@ class Answer(BaseModel):
 
 
 def read_with_model(
-    passages: Sequence[Passage], settings: LanguageModelSettings, batch_tokens: int, structured_output: StructuredOutput
+    passages: Sequence[Passage],
+    settings: LanguageModelSettings,
+    batch_tokens: int,
+    structured_output: StructuredOutput,
+    on_answer: Callable[[], None],
 ) -> Findings:
     """Ask the model about every passage. Raises `LanguageModelUnavailable` or `LanguageModelRefused`."""
     batches = list(_batches(passages, batch_tokens))
-    answers = asyncio.run(_ask_all(batches, settings, structured_output))
+    answers = asyncio.run(_ask_all(batches, settings, structured_output, on_answer))
     found: list[Found] = []
     facts: list[Fact] = []
     dropped = 0
@@ -112,7 +116,10 @@ def _batches(passages: Sequence[Passage], batch_tokens: int) -> Iterator[list[Pa
 
 
 async def _ask_all(
-    batches: Sequence[Sequence[Passage]], settings: LanguageModelSettings, structured_output: StructuredOutput
+    batches: Sequence[Sequence[Passage]],
+    settings: LanguageModelSettings,
+    structured_output: StructuredOutput,
+    on_answer: Callable[[], None],
 ) -> list[Answer]:
     from openai import AsyncOpenAI
 
@@ -131,6 +138,8 @@ async def _ask_all(
         try:
             async with asyncio.TaskGroup() as group:
                 asked = [group.create_task(_ask(agent, batch, settings, places)) for batch in batches]
+                for task in asked:
+                    task.add_done_callback(lambda _: on_answer())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
     return [task.result() for task in asked]

@@ -65,6 +65,7 @@ class AssignmentOffer(BaseModel):
     stage: str
     stage_version: str
     lease_seconds: float = Field(gt=0)
+    time_limit_seconds: float | None = Field(default=None, gt=0)
     jobs: Sequence[JobOffer]
 
 

@@ -46,19 +46,25 @@ MAX_WORK = timedelta(days=1)
 class RemoteRunner:
     """Runs jobs of *stage* at *place*; those that are asked for at the same time go together."""
 
-    def __init__(self, stage: Stage[Any], place: RunOn, home: RemoteHome) -> None:
+    def __init__(self, stage: Stage[Any], place: RunOn, home: RemoteHome, time_limit: timedelta | None) -> None:
         self._stage = stage
         self._place = place
         self._home = home
+        self._time_limit = time_limit
         self._gathered: list[WaitingJob] = []
         self._timer: asyncio.TimerHandle | None = None
         self._batches: set[asyncio.Task[None]] = set()
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, stage: Stage[Any], place: RunOn, home: RemoteHome) -> AsyncGenerator[Self]:
-        """Yield a runner. At the end of the block what it still waits for is cancelled."""
-        runner = cls(stage, place, home)
+    async def open(
+        cls, stage: Stage[Any], place: RunOn, home: RemoteHome, *, time_limit: timedelta | None = None
+    ) -> AsyncGenerator[Self]:
+        """Yield a runner. At the end of the block what it still waits for is cancelled.
+
+        *time_limit* takes the place of `stage_timeout_seconds` in the worker's settings.
+        """
+        runner = cls(stage, place, home, time_limit)
         try:
             yield runner
         finally:
@@ -135,6 +141,7 @@ class RemoteRunner:
             stage_version=self._stage.version,
             label=self._place.label,
             lasts=self._place.wait + MAX_WORK,
+            time_limit=self._time_limit,
             jobs=[
                 NewJob(
                     stage_key=one.job.stage_key,
@@ -155,6 +162,7 @@ async def open_remote_runners(
     run_id: UUID,
     stages: Sequence[Stage[Any]],
     places: Mapping[str, RunOn],
+    time_limit: timedelta | None = None,
 ) -> AsyncGenerator[dict[str, RemoteRunner]]:
     """Yield a runner for each of *stages* that has a place, by its name. Raises `InvalidSettings`."""
     remote = [stage for stage in stages if stage.name in places]
@@ -175,7 +183,9 @@ async def open_remote_runners(
         # Last, when nothing is waited for any more.
         stack.push_async_callback(cancel_remote_stages, custody, run_id)
         yield {
-            stage.name: await stack.enter_async_context(RemoteRunner.open(stage, places[stage.name], home))
+            stage.name: await stack.enter_async_context(
+                RemoteRunner.open(stage, places[stage.name], home, time_limit=time_limit)
+            )
             for stage in remote
         }
 

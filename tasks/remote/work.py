@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -100,6 +100,8 @@ async def work(
                 for job in offer.jobs:
                     await desk.report(job.ordinal, error=failure_of(RemoteFailed(f"worker {name} {problem}")))
                 return len(offer.jobs)
+            if offer.time_limit_seconds is not None:
+                settings = replace(settings, stage_timeout_seconds=offer.time_limit_seconds)
             async with WorkerPool.open(settings, Services(home=home.path)) as pool:
                 machine = _Machine(
                     client=client, session=session, desk=desk, pool=pool, scratch=scratch, progress=progress, say=say

@@ -42,7 +42,13 @@ async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     current_settings.cache_clear()
     all_stages.cache_clear()
-    settings = Settings(home=tmp_path, workers=2, stage_timeout_seconds=PATIENCE_SECONDS, stage_memory_mib=256)
+    settings = Settings(
+        home=tmp_path,
+        workers=2,
+        stage_timeout_seconds=PATIENCE_SECONDS,
+        stage_silence_seconds=PATIENCE_SECONDS,
+        stage_memory_mib=256,
+    )
     async with WorkerPool.open(settings, Services(home=tmp_path)) as opened:
         yield opened
     monkeypatch.undo()
@@ -51,9 +57,9 @@ async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 def impatient(pool: WorkerPool) -> WorkerPool:
-    """The same processes, for jobs that may take two seconds: on a busy machine only those that hang."""
+    """The same processes, for jobs that may use two seconds, or be silent for two: only those that hang."""
     hasty = copy(pool)
-    hasty._settings = replace(pool._settings, stage_timeout_seconds=2.0)
+    hasty._settings = replace(pool._settings, stage_timeout_seconds=2.0, stage_silence_seconds=2.0)
     return hasty
 
 

@@ -352,3 +352,24 @@ async def test_a_stage_that_needs_this_home_is_refused_by_name(workspace: Worksp
             await process(file, run_on=run_on)
         assert said in str(refused.value)
     assert await place.assignments() == []
+
+
+async def test_the_time_limit_of_a_run_holds_at_home_and_is_given_to_workers(
+    workspace: Workspace, place: RemotePlace
+) -> None:
+    limits: list[timedelta | None] = []
+
+    async def worker() -> None:
+        claimed = await place.claim(await place.waiting())
+        limits.append(claimed.assignment.time_limit)
+        for job in claimed.jobs:
+            await place.deliver(claimed, job, b"THERE")
+
+    there = await process(workspace.write("a.txt", "a text"), run_on=HOSTILE_ON, time_limit="90s", meanwhile=worker)
+    assert there["state"] == "completed"
+    assert limits == [timedelta(seconds=90)]
+    here = await process(workspace.write("b.txt", "spin for ever"), run_on={}, time_limit="1s")
+    (document,) = here["documents"]
+    assert document["error_type"] == "StageTimedOut"
+    assert "used more than 1 s of processor time" in document["error"]
+    assert "--time-limit" in document["error"]

@@ -48,6 +48,7 @@ shards_at_once = 1
 workers = 3
 worker_home = "~/worker"
 stage_timeout_seconds = 30
+stage_silence_seconds = 30
 stage_memory_mib = 256
 max_file_mib = 5
 extra_stages = ["package.module:STAGE"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from blocks.durations import read_duration
 from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillError
 from blocks.runtime.clock import seconds_since_start
 from blocks.settings import current_settings, prefect_api_url
@@ -30,6 +31,12 @@ RunOnPairs = Annotated[
 ]
 
 
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(metavar="10m", help="Processor time of a stage on one document, to which its size adds; else as set."),
+]
+
+
 def process(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or fsspec URLs.")],
     stages: Annotated[
@@ -44,6 +51,7 @@ def process(
         typer.Option(metavar="URL", help="Also send this run's events there, next to registered endpoints."),
     ] = None,
     keep_for: KeepFor = None,
+    time_limit: TimeLimit = None,
     run_on: RunOnPairs = None,
     files: Annotated[bool, typer.Option("--files", help="List every output, not only every document.")] = False,
     as_json: AsJson = False,
@@ -57,7 +65,7 @@ def process(
     """
     from waybill.services.run_options import read_stages
 
-    read_keep_for(keep_for)  # a mistake is reported before anything is started
+    _check_durations(keep_for, time_limit)
     numbers = read_stages(stages) if stages is not None else None
     given, places = _read_options(options, run_on or [])
     _check_sources(sources)
@@ -77,6 +85,7 @@ def process(
             "reuse": not no_reuse,
             "webhook_url": webhook_url,
             "keep_for": keep_for,
+            "time_limit": time_limit,
             "run_on": places,
         }
         started = time.perf_counter()
@@ -158,6 +167,12 @@ def _check_sources(sources: list[str]) -> None:
     missing = [source for source in sources if names_nothing(source)]
     if missing:
         raise SourceNotFound(f"no such file, folder or match: {', '.join(missing)}")
+
+
+def _check_durations(keep_for: str | None, time_limit: str | None) -> None:
+    """Report a mistake before anything is started."""
+    read_keep_for(keep_for)
+    read_duration("--time-limit", time_limit)
 
 
 def _check_webhook(url: str, settings: Settings, *, own_database: bool) -> None:

@@ -99,6 +99,7 @@ async def claim_assignment(
         "stage": assignment.stage_name,
         "stage_version": assignment.stage_version,
         "lease_seconds": LEASE.total_seconds(),
+        "time_limit_seconds": None if assignment.time_limit is None else assignment.time_limit.total_seconds(),
         "jobs": await asyncio.to_thread(lambda: [_shown(desk, one) for one in found if one is not None]),
     }
 

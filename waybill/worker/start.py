@@ -29,7 +29,7 @@ from waybill.worker.prefect_worker import WorkerOptions, ending_on_signals, keep
 # `waybill worker list` shows when a worker was last seen, to this accuracy.
 HEARTBEAT_SECONDS = 15.0
 # The settings that say how stages run. No others of this machine are for flow runs.
-_STAGE_SETTINGS = ("WORKERS", "STAGE_TIMEOUT_SECONDS", "STAGE_MEMORY_MIB", "EXTRA_STAGES")
+_STAGE_SETTINGS = ("WORKERS", "STAGE_TIMEOUT_SECONDS", "STAGE_SILENCE_SECONDS", "STAGE_MEMORY_MIB", "EXTRA_STAGES")
 
 Say = Callable[[str], None]
 

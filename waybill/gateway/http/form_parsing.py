@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from blocks.durations import parse_period
+from blocks.durations import parse_period, read_duration
 from blocks.errors import InvalidOptions
 from blocks.webhooks.send.address import AddressGuard
 from waybill.services.run_options import read_options, read_run_on_json, read_stages
@@ -90,6 +90,11 @@ def upload_metadata(fields: dict[str, str]) -> dict[str, Any]:
 def read_keep_for(text: str) -> timedelta | None:
     """Return how long the file is to stay; None, for the period of the settings, if empty. Raises `InvalidOptions`."""
     return parse_period(text) if text.strip() else None
+
+
+def read_time_limit(text: str) -> timedelta | None:
+    """Return the processor time of one stage on one document; None if empty. Raises `InvalidOptions`."""
+    return read_duration("time_limit", text) if text.strip() else None
 
 
 def check_upload_field(name: str, value: str) -> None:

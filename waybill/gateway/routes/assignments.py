@@ -79,6 +79,9 @@ class ClaimedAssignment(BaseModel):
     stage: str = Field(examples=["chunker"])
     stage_version: str = Field(examples=["1"])
     lease_seconds: float = Field(examples=[60.0])
+    time_limit_seconds: float | None = Field(
+        examples=[600.0], description="Processor time for one document, if the run sets it"
+    )
     jobs: list[ClaimedJob] = Field(description="Those that are not over yet")
 
 

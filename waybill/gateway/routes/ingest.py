@@ -31,6 +31,7 @@ from waybill.gateway.http.form_parsing import (
     read_run_on,
     read_run_options,
     read_run_stages,
+    read_time_limit,
     read_webhook_url,
 )
 from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same, stored_answer
@@ -49,6 +50,7 @@ _FIELDS = {
     "source_type": "mail",
     "metadata": '{"customer": 7}',
     "keep_for": "90d",
+    "time_limit": "10m",
     "run_on": '{"chunker": "gpu-pool"}',
     "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
 }
@@ -141,6 +143,8 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
         return {name: read_run_options(value)}
     if name == "run_on":
         return {name: read_run_on(value)}
+    if name == "time_limit":
+        return {name: value.strip()} if read_time_limit(value) is not None else {}
     if name == "webhook_url":
         return {name: read_webhook_url(value, resources.guard)}
     check_upload_field(name, value)
