@@ -119,12 +119,7 @@ async def process_documents(
     run_id = UUID(str(cast("str", flow_run.id)))
     # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
     with SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
-        documents = [
-            Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
-            for index, source in enumerate(await asyncio.to_thread(expand, sources, reader))
-        ]
-        if not documents:
-            raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
+        documents = await _documents(sources, reader)
         opening = open_run(
             settings,
             run_id=run_id,
@@ -146,6 +141,17 @@ async def process_documents(
         except RunCancelled as error:
             return Cancelled(message=error.message)
     return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
+
+
+async def _documents(sources: Sequence[str], reader: SourceReader) -> list[Document]:
+    """Return the documents that *sources* name, each once. Raises `InvalidOptions` where there is none."""
+    documents = [
+        Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
+        for index, source in enumerate(await asyncio.to_thread(expand, sources, reader))
+    ]
+    if not documents:
+        raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
+    return documents
 
 
 async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:
