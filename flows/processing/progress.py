@@ -28,18 +28,35 @@ ARTIFACT_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A run's progress. A step is one document stored in custody, or processed by one stage."""
+    """A run's progress. A step is one document stored in custody, or processed by one stage.
+
+    `stage` is the first stage that some document has still to go through (0: custody), and `past_stage` how many
+    documents have, or have failed.
+    """
 
     documents: int
     finished: int
     failed: int
     steps: int
     steps_done: int
+    stages: int
+    stage: int
+    past_stage: int
 
     @property
     def percent(self) -> float:
         """0 to 100; a failed document counts as all its steps."""
         return 100.0 * self.steps_done / self.steps if self.steps else 100.0
+
+    @property
+    def note(self) -> str:
+        """How far the run is, for people: ``stage 3 of 5, 17 of 40 documents, 1 failed``."""
+        failed = f", {self.failed} failed" if self.failed else ""
+        noun = "document" if self.documents == 1 else "documents"
+        if self.finished == self.documents:
+            return f"{self.finished:,} of {self.documents:,} {noun}{failed}"
+        stage = f"stage {self.stage} of {self.stages}" if self.stage else "custody"
+        return f"{stage}, {self.past_stage:,} of {self.documents:,} {noun}{failed}"
 
 
 # Set by a program that runs the flow in its own process and shows a progress bar.
@@ -50,12 +67,16 @@ def measure(documents: Sequence[Document], stage_count: int) -> Progress:
     """Return the progress of *documents* through custody and *stage_count* stages."""
     steps_each = stage_count + 1
     done = [_steps_done(document, steps_each) for document in documents]
+    stage = min(min(done, default=0), stage_count)
     return Progress(
         documents=len(documents),
         finished=sum(1 for steps in done if steps == steps_each),
         failed=sum(1 for document in documents if document.failed),
         steps=steps_each * len(documents),
         steps_done=sum(done),
+        stages=stage_count,
+        stage=stage,
+        past_stage=sum(1 for steps in done if steps > stage),
     )
 
 
@@ -74,7 +95,7 @@ async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGene
         nonlocal artifact_id
         progress = measure(documents, stage_count)
         percent = round(progress.percent, 1)
-        description = f"{progress.finished} of {progress.documents} documents, {progress.failed} failed"
+        description = progress.note
         # Progress is only shown: a server that does not answer must neither fail the run nor hold it up.
         with suppress(Exception):
             async with asyncio.timeout(ARTIFACT_SECONDS):

@@ -131,8 +131,7 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
     from flows.processing.progress import Progress, progress_listener
 
     def listen(progress: Progress) -> None:
-        failed = f", {progress.failed} failed" if progress.failed else ""
-        show(progress.percent, f"{progress.finished} of {progress.documents} documents{failed}")
+        show(progress.percent, progress.note)
 
     progress_listener.set(listen)
     with tags(owner.tag):
