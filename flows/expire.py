@@ -14,7 +14,7 @@ from prefect import State, flow, get_run_logger
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from blocks.access import Actor
 from blocks.catalog import Kind
@@ -27,6 +27,7 @@ from blocks.links import Links
 from blocks.open_custody import open_block_custody
 from blocks.retention import RetentionPolicy
 from blocks.runs.sweep import sweep_home
+from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from blocks.transfers.expiry import expire_transfers
 from blocks.webhooks.event_links import EventLinks
@@ -36,6 +37,16 @@ from tasks.expiry import Report, retention_policy, run_retention
 
 # Of ten thousand files a hundred may fail and be tried again by the next run, before a person has to look.
 _MAX_FAILED_SHARE = 0.01
+
+_Kinds = Annotated[list[Kind], Field(title="These kinds")]
+# Prefect checks no format; a pattern it does.
+_UUID = {
+    "title": "Id of a plan",
+    "type": "string",
+    "format": "uuid",
+    "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+}
+_PlanId = Annotated[UUID, WithJsonSchema(_UUID)]
 
 ACTOR = Actor(actor="flow:expire-artifacts")
 
@@ -51,13 +62,13 @@ def run_name() -> str:
 # Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(name="expire-artifacts", flow_run_name=run_name, persist_result=False)
 async def expire_artifacts(
-    policy: RetentionPolicy | None = None,
-    kinds: list[Kind] | None = None,
-    dry_run: bool = False,
-    plan_id: UUID | None = None,
-    sweep: bool = False,
-    leftovers: bool = False,
-    max_failed_share: Annotated[float, Field(ge=0, le=1)] = _MAX_FAILED_SHARE,
+    policy: Annotated[RetentionPolicy | LeftOut, shown_as("Policy")] = None,
+    kinds: Annotated[_Kinds | LeftOut, shown_as("Kinds of files")] = None,
+    dry_run: Annotated[bool, shown_as("Dry run")] = False,
+    plan_id: Annotated[_PlanId | LeftOut, shown_as("Plan")] = None,
+    sweep: Annotated[bool, shown_as("Sweep the storage")] = False,
+    leftovers: Annotated[bool, shown_as("Leftovers too")] = False,
+    max_failed_share: Annotated[float, Field(ge=0, le=1), shown_as("Largest share of failures")] = _MAX_FAILED_SHARE,
 ) -> State[dict[str, Any]]:
     """Remove files whose time is over, and show what went, what stayed and why, in a table of this run.
 

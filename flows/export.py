@@ -18,18 +18,20 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.client.schemas.objects import FlowRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from blocks.catalog import Artifact
 from blocks.custody import Custody
-from blocks.durations import parse_duration
+from blocks.durations import DURATION_PATTERN, parse_duration
 from blocks.errors import WaybillError
 from blocks.exports import ExportJob, ExportRequest, cancel_job, check_job_id, create_job
+from blocks.exports.request import JOB_ID_PATTERN, MAX_QUERY_CHARS, NAME_PATTERN, STORAGE, TABLES
 from blocks.open_custody import open_block_custody
 from blocks.postgres import single_connection
 from blocks.runs.ownership import catalogue_id
 from blocks.runs.progress import PROGRESS_KEY
 from blocks.runtime.background_tasks import running
+from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from blocks.webhooks.event_links import EventLinks
 from tasks.export_job import ExportTools, run_export
@@ -42,6 +44,23 @@ _ARTIFACT_INTERVAL_SECONDS = 2.0
 # Prefect answers in milliseconds; its client repeats a request for a minute, and a progress is not worth that.
 _ARTIFACT_SECONDS = 5.0
 _RESULT_KEY = "export-result"
+
+_Format = Literal["csv", "json", "jsonl", "xlsx", "parquet"]
+_Compression = Annotated[Literal["gzip", "zstd"], Field(title="Compressed")]
+
+
+def _text(title: str, **keywords: Any) -> WithJsonSchema:
+    return WithJsonSchema({"title": title, "type": "string", **keywords})
+
+
+# What Prefect's API checks. The rest is checked where a request is made, `ExportRequest`, also for the other callers.
+_Query = Annotated[str, _text("SQL", minLength=1, maxLength=MAX_QUERY_CHARS)]
+_Database = Annotated[str, _text("A connection", pattern=f"^{NAME_PATTERN}$")]
+_Input = Annotated[str, _text("A file", minLength=1)]
+_KeepFor = Annotated[str, _text("A period", pattern=DURATION_PATTERN)]
+_Recipient = Annotated[str, _text("A recipient", pattern=f"^(age1.+|{STORAGE})$")]
+_EncryptFor = Annotated[list[_Recipient], Field(title="Recipients")]
+_JobId = Annotated[str, _text("A job", pattern=f"^{JOB_ID_PATTERN}$")]
 
 
 def run_name() -> str:
@@ -63,16 +82,18 @@ async def cancel_export(flow: Flow[..., Any], flow_run: FlowRun, state: State[An
 # Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(name="export-table", flow_run_name=run_name, persist_result=False, on_cancellation=[cancel_export])
 async def export_table(
-    export_type: Annotated[str, Field(examples=["documents"])] = "documents",
-    format: Literal["csv", "json", "jsonl", "xlsx", "parquet"] = "csv",  # noqa: A002 - the name that users know it by
-    compression: Literal["gzip", "zstd"] | None = None,
-    query: str | None = None,
-    database: str | None = None,
-    input: str | None = None,  # noqa: A002
-    keep_for: str | None = None,
-    encrypt_for: list[str] | None = None,
-    safe_formulas: bool = False,
-    job_id: str | None = None,
+    export_type: Annotated[
+        str, shown_as("What to export", pattern=f"^{NAME_PATTERN}$", examples=[*TABLES])
+    ] = "documents",
+    format: Annotated[_Format, shown_as("Format")] = "csv",  # noqa: A002 - the name that users know it by
+    compression: Annotated[_Compression | LeftOut, shown_as("Compression")] = None,
+    query: Annotated[_Query | LeftOut, shown_as("Query")] = None,
+    database: Annotated[_Database | LeftOut, shown_as("Database")] = None,
+    input: Annotated[_Input | LeftOut, shown_as("Input file")] = None,  # noqa: A002
+    keep_for: Annotated[_KeepFor | LeftOut, shown_as("Keep the file for")] = None,
+    encrypt_for: Annotated[_EncryptFor | LeftOut, shown_as("Encrypt for")] = None,
+    safe_formulas: Annotated[bool, shown_as("Safe formulas")] = False,
+    job_id: Annotated[_JobId | LeftOut, shown_as("Job")] = None,
 ) -> State[dict[str, Any]]:
     """Export a table, a query or a file as one file, keep it until it expires, and link to it.
 

@@ -24,6 +24,7 @@ from blocks.history.runs import ARTIFACTS, RUNS, RunTrimmer
 from blocks.history.statements import NAMES
 from blocks.runs.home_id import home_id
 from blocks.runs.prefect_api import prefect_problem
+from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from flows.schedules import is_done_already, skipped
 
@@ -45,7 +46,7 @@ REASONS = {
     "recent_delivery": "it was delivered or given up lately",
 }
 
-_Duration = Annotated[str | None, Field(pattern=DURATION_PATTERN)]
+_Duration = Annotated[str, Field(title="A period", pattern=DURATION_PATTERN)]
 
 
 @dataclass(kw_only=True)
@@ -125,10 +126,10 @@ class Trimmed:
 
 @flow(name="trim-history", flow_run_name="trim history", persist_result=False)
 async def trim_history(
-    history: _Duration = None,
-    audit: _Duration = None,
-    dry_run: bool = False,
-    max_seconds: Annotated[float, Field(gt=0, le=86400)] = MAX_SECONDS,
+    history: Annotated[_Duration | LeftOut, shown_as("History")] = None,
+    audit: Annotated[_Duration | LeftOut, shown_as("Audit log")] = None,
+    dry_run: Annotated[bool, shown_as("Dry run")] = False,
+    max_seconds: Annotated[float, Field(gt=0, le=86400), shown_as("Time limit in seconds")] = MAX_SECONDS,
 ) -> State[dict[str, Any]]:
     """Remove what has happened longer ago than the history is kept: runs, events, deliveries, plans, audit entries.
 

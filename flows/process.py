@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 from prefect import State, flow, get_run_logger
@@ -20,41 +20,30 @@ from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
-from pydantic import Field
 
 from blocks.errors import InvalidOptions, RunCancelled, StageFailed, Transient, WaybillError
 from blocks.naming import clean_display_name
 from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
+from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.failures import record_failures, record_remaining_failures
+from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Stages, WebhookUrl
 from flows.processing.progress import reported
 from flows.processing.resources import open_run
 from flows.processing.summary import markdown_summary
-from tasks.contract import StageOptions
 from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
 from tasks.losses import summary
-from tasks.registry import option_name, options_model, select_stages
-from tasks.remote.run_on import RunOn, read_run_on
+from tasks.registry import option_name, select_stages
+from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext, Shard
 from tasks.sources import SourceReader, expand
 from tasks.stage_tasks import stage_task, take_custody
-
-if TYPE_CHECKING:
-
-    class ProcessOptions(StageOptions):
-        """One field per stage, generated from the registry at run time, so that a new stage appears in the run form."""
-
-else:
-    ProcessOptions = options_model()
-
-# A number of two digits at most. With bounds Prefect refuses a run that names an impossible one when it is created.
-StageNumber = Annotated[int, Field(ge=1, le=99)]
 
 # Up to this many documents each is a shard of its own, so that Prefect's UI shows every document by name.
 NAMED_DOCUMENTS = 16
@@ -84,14 +73,14 @@ def run_name() -> str:
     on_crashed=[record_state],
 )
 async def process_documents(
-    sources: list[str],
-    stages: Annotated[list[StageNumber] | None, Field(examples=[[1, 2, 3]])] = None,
-    options: ProcessOptions | None = None,
-    reuse: bool = True,
-    webhook_url: str | None = None,
-    keep_for: Period | None = None,
-    run_on: dict[str, str | RunOn] | None = None,
-    time_limit: Period | None = None,
+    sources: Sources,
+    stages: Stages = None,
+    options: Options = None,
+    reuse: Annotated[bool, shown_as("Reuse outputs")] = True,
+    webhook_url: WebhookUrl = None,
+    keep_for: Annotated[Period | LeftOut, shown_as("Keep files for")] = None,
+    run_on: Places = None,
+    time_limit: Annotated[Period | LeftOut, shown_as("Time limit of a stage")] = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
@@ -99,16 +88,18 @@ async def process_documents(
     the other documents are completed all the same.
 
     Args:
-        sources: Files, folders, globs, fsspec URLs, or waybill:FILE_ID.
-        stages: Numbers of the stages to run; all when left out.
-        options: Options of each stage.
-        reuse: Reuse stored outputs of the same content, options and stage version.
-        webhook_url: URL that receives this run's events, in addition to registered endpoints.
-        keep_for: How long this run's files stay, such as 90d; as the setting retention says when left out.
-        run_on: Remote workers by stage: {"chunker": "gpu-pool"} or {"chunker": {"label": "gpu-pool", "wait": "10m",
-            "otherwise": "home"}}; as the setting run_on says when left out.
-        time_limit: Processor time that one stage may use on one document, such as 10m; its size adds to it. As the
-            setting stage_timeout_seconds says when left out.
+        sources: What to process: whole paths of files and folders on the machine that runs `waybill up`, globs such as
+            `/data/*.pdf`, URLs (`https://`, `s3://`), or `waybill:FILE_ID` for a file that is stored already.
+        stages: The stages to run, by name or by number. They run in their order; all when left out.
+        options: Options of each stage. What is left out has its default.
+        reuse: Take outputs that are stored already for the same content, options and version of the stage. Off: make
+            every output again.
+        webhook_url: A URL that receives this run's events, in addition to the registered endpoints.
+        keep_for: How long the files of this run stay, such as `90d`; as the setting `retention` says when left out.
+        run_on: Remote workers by stage: `{"chunker": "gpu-pool"}`, or `{"chunker": {"label": "gpu-pool", "wait": "10m",
+            "otherwise": "home"}}`; as the setting `run_on` says when left out.
+        time_limit: Processor time that one stage may use on one document, such as `10m`; its size adds to it. As the
+            setting `stage_timeout_seconds` says when left out.
     """
     started = time.perf_counter()
     settings = current_settings()

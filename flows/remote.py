@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 from prefect import State, flow, get_run_logger
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from blocks.errors import AssignmentLost
 from blocks.hand_over.worker_home import WorkerHome
 from blocks.runtime.background_tasks import running
+from blocks.runtime.form_schema import in_order, shown_as
 from blocks.settings import current_settings
 from tasks.remote.work import WorkProgress, work
 
@@ -32,15 +33,15 @@ _ANSWER_SECONDS = 5.0
 class Ticket(BaseModel):
     """What entitles a worker with the right label to claim an assignment of a home."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, json_schema_extra=in_order)
 
     gateway: str = Field(description="The home's gateway; a worker uses the one that it was enrolled at.")
-    assignment_id: str = Field(pattern=r"^asg_[0-9a-f]{16}$")
-    token: SecretStr
+    assignment_id: str = Field(pattern=r"^asg_[0-9a-f]{16}$", description="The assignment to claim.")
+    token: SecretStr = Field(description="What entitles a worker to claim it, with the worker's key.")
 
 
 @flow(name="run-stage", persist_result=False)
-async def run_stage(ticket: Ticket) -> State[Any]:
+async def run_stage(ticket: Annotated[Ticket, shown_as("Assignment")]) -> State[Any]:
     """Run the jobs of one assignment on this worker: fetch the inputs, run the stage, send the outputs.
 
     Args:

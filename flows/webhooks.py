@@ -14,6 +14,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from blocks.catalog import Catalog
+from blocks.runtime.form_schema import shown_as
 from blocks.settings import current_settings
 from blocks.webhooks.dispatch import Dispatcher
 from flows.events.delivery_table import add_table, read_table
@@ -31,7 +32,7 @@ _LAST_HOUR = Window(back=timedelta(hours=1), thorough=True)
 
 @flow(name="deliver-webhooks", flow_run_name="deliver webhooks", persist_result=False)
 async def deliver_webhooks(
-    seconds: Annotated[float, Field(gt=0, le=3600)] = _DEFAULT_SECONDS,
+    seconds: Annotated[float, Field(gt=0, le=3600), shown_as("Time limit in seconds")] = _DEFAULT_SECONDS,
 ) -> State[dict[str, Any]]:
     """Send the webhooks that are due, and show the deliveries in Prefect's UI (artifact webhook-deliveries).
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from blocks.language_model.settings import LanguageModelSettings
+from blocks.runtime.form_schema import in_order
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
@@ -27,7 +28,7 @@ SOURCE = "source"
 class StageOptions(BaseModel):
     """Base of every stage's options: unknown names are refused, values are frozen, the JSON schema is public."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=in_order)
 
 
 OptionsT = TypeVar("OptionsT", bound=StageOptions)

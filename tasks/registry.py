@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.settings import current_settings
@@ -46,17 +46,26 @@ def stage_named(name: str) -> AnyStage:
     raise InvalidOptions(f"there is no stage {name!r}; known are {', '.join(s.name for s in all_stages())}")
 
 
-def select_stages(numbers: Sequence[int] | None) -> tuple[AnyStage, ...]:
-    """Return the stages with these numbers in running order; all of them for None. Raises `InvalidOptions`."""
+def select_stages(chosen: Sequence[int] | Sequence[str] | None) -> tuple[AnyStage, ...]:
+    """Return the *chosen* stages, by number or name, in running order; all for None. Raises `InvalidOptions`."""
     stages = all_stages()
-    if numbers is None:
+    if chosen is None:
         return stages
-    known = {stage.number for stage in stages}
-    unknown = sorted(set(numbers) - known)
-    if unknown or not numbers:
+    wanted = set[int | str](chosen)
+    unknown = wanted - {stage.number for stage in stages} - {stage.name for stage in stages}
+    if unknown or not wanted:
         described = ", ".join(f"{stage.number} {stage.name}" for stage in stages)
-        raise InvalidOptions(f"no such stage: {unknown or 'none given'}; known are {described}")
-    return tuple(stage for stage in stages if stage.number in set(numbers))
+        raise InvalidOptions(f"no such stage: {sorted(map(str, unknown)) or 'none given'}; known are {described}")
+    return tuple(stage for stage in stages if {stage.number, stage.name} & wanted)
+
+
+def stage_schemas() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the JSON schemas of a stage's name and of its number: each lists what there is, in running order."""
+    names, numbers = zip(*((stage.name, stage.number) for stage in all_stages()), strict=True)
+    return (
+        {"type": "string", "enum": list(names)},
+        {"type": "integer", "enum": list(numbers), "minimum": min(numbers), "maximum": max(numbers)},
+    )
 
 
 def option_name(stage: AnyStage) -> str:
@@ -69,11 +78,19 @@ def options_model() -> type[StageOptions]:
     fields: dict[str, Any] = {
         option_name(stage): (
             stage.options,
-            Field(default_factory=stage.options, description=f"Stage {stage.number}, {stage.name}"),
+            Field(
+                default_factory=stage.options,
+                title=f"{stage.number} {stage.name}",
+                description=f"Options of stage {stage.number}.",
+            ),
         )
         for stage in all_stages()
     }
-    return create_model("ProcessOptions", __base__=StageOptions, **fields)
+    return create_model("ProcessOptions", __base__=_ByStage, **fields)
+
+
+class _ByStage(StageOptions):
+    model_config = ConfigDict(title="By stage")
 
 
 def _load(reference: str) -> AnyStage:

@@ -32,8 +32,10 @@ MAX_QUERY_CHARS = 50_000
 # As in `blocks.settings`: a thousand years.
 MAX_KEEP = timedelta(days=365_000)
 # Also the beginning of a file's name.
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_JOB_ID = re.compile(r"exp_[0-9a-f]{16}")
+NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_-]{0,63}"
+JOB_ID_PATTERN = r"exp_[0-9a-f]{16}"
+_TYPE = re.compile(NAME_PATTERN)
+_JOB_ID = re.compile(JOB_ID_PATTERN)
 
 
 def new_job_id() -> str:

@@ -31,6 +31,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from blocks.catalog.artifact import MOST_BYTES, Kind
 from blocks.durations import DURATION_PATTERN, format_duration, parse_duration
 from blocks.errors import InvalidOptions, InvalidSettings
+from blocks.runtime.form_schema import in_order
 
 # Two nights may fail before a file that a rule keeps becomes unreadable; the third renews it all the same.
 RENEW_BEFORE = timedelta(days=2)
@@ -81,7 +82,7 @@ Period = Annotated[
     BeforeValidator(_duration),
     Field(gt=timedelta(0), le=timedelta(days=365_000)),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["24h", "30d"]}),
+    WithJsonSchema({"title": "A period", "type": "string", "pattern": DURATION_PATTERN, "examples": ["24h", "30d"]}),
 ]
 """A length of time, written like ``90s``, ``15m``, ``24h`` or ``30d``."""
 
@@ -89,7 +90,7 @@ Period = Annotated[
 class RetentionPolicy(BaseModel):
     """What goes and what stays. The defaults remove what has expired, and nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", title="A policy", json_schema_extra=in_order)
 
     kinds: list[Kind] | None = Field(None, description="Only files of these kinds are removed; all when left out.")
     older_than: Period | None = Field(

@@ -17,7 +17,7 @@ from blocks.postgres import Row, execute, fetch_all, fetch_optional, fetch_row
 from blocks.webhooks import endpoint_queries as queries
 from blocks.webhooks.endpoints import Endpoint, Origin
 from blocks.webhooks.secrets import SecretBox, new_secret, secret_bytes
-from blocks.webhooks.send.address import MAX_URL_CHARS
+from blocks.webhooks.send.address import parse_webhook_url
 
 log = logging.getLogger("waybill.delivery")
 
@@ -94,7 +94,7 @@ async def set_run_webhook(connection: Connection, box: SecretBox, *, run_id: UUI
     """Send the events of *run_id* to *url* too, signed with the shared secret. Idempotent: a run keeps its first URL.
 
     Returns whether the operator has allowed runs to reach this URL on this machine. Raises `InvalidWebhookUrl` where
-    another URL has the same MD5 sum, and for a URL that is too long: nothing would ever be sent to it.
+    another URL has the same MD5 sum, and for what is no URL of a webhook: nothing would ever be sent to it.
     """
     endpoint = await _run_endpoint(connection, box, url)
     await execute(connection, queries.ADD_RUN, {"run_id": run_id, "endpoint_id": endpoint["endpoint_id"]})
@@ -112,8 +112,8 @@ async def allow_loopback_for_runs(connection: Connection, box: SecretBox, *, url
 
 async def _run_endpoint(connection: Connection, box: SecretBox, url: str) -> Row:
     """Return the endpoint that all runs with *url* share, after adding it if there is none."""
-    if len(url) > MAX_URL_CHARS:
-        raise InvalidWebhookUrl(f"it is longer than {MAX_URL_CHARS} characters")
+    # No endpoint for what can never be sent: it would be listed as enabled for ever, with dead deliveries alone.
+    parse_webhook_url(url)
     secret_id = await shared_secret_id(connection, box)
     for _ in range(_ADDING_TRIES):
         endpoint = await fetch_optional(connection, queries.RUN_ENDPOINT, {"url": url})

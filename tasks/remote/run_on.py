@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blocks.errors import InvalidOptions
 from blocks.retention.policy import Period
+from blocks.runtime.form_schema import in_order
 from blocks.workers import NAME_PATTERN
 from tasks.contract import Services, Stage, StageOptions
 from tasks.registry import all_stages, option_name
@@ -18,10 +19,14 @@ from tasks.registry import all_stages, option_name
 class RunOn(BaseModel):
     """The workers for a stage, and how long to wait for one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, title="One stage", json_schema_extra=in_order)
 
     label: str = Field(pattern=NAME_PATTERN, description="A label that the workers have, such as gpu-pool.")
-    wait: Period = Field(timedelta(minutes=10), description="How long to wait until a worker takes the documents.")
+    wait: Period = Field(
+        timedelta(minutes=10),
+        description="How long to wait until a worker takes the documents.",
+        json_schema_extra={"default": "10m"},  # as a caller writes it; pydantic would write PT10M
+    )
     otherwise: Literal["fail", "home"] = Field(
         "fail", description="What happens to documents that no worker has processed: they fail, or are processed here."
     )

@@ -17,8 +17,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -32,6 +34,7 @@ from blocks.errors import WaybillError
 from blocks.runs.ownership import Owner, owner_in, read_owner
 from blocks.runs.run_events import OUR_FLOWS
 from blocks.runtime.background_tasks import running
+from blocks.runtime.form_schema import without_other_fields
 from blocks.settings import current_settings
 from waybill.process.child_protocol import child_arguments, end_with_parent, say_ready
 from waybill.process.process_log import log_to_stderr
@@ -57,6 +60,7 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
     async with get_client() as client:
         served = [await _runner_deployment(client, project, one, owner) for one in deployments if not one.is_remote]
         ids = [await runner.aadd_deployment(each) for each in served]
+        await asyncio.gather(*(_refuse_other_parameters(client, one) for one in ids))
         for remote in (one for one in deployments if one.is_remote):
             await _register_remote(client, remote, owner)
         # First the automation, which forgets what it has expected of the runs that now go on.
@@ -121,6 +125,16 @@ async def _runner_deployment(
         served.name = f"{served.name}-{owner.home}"
         _LOG.warning("another home has the deployment %s; this one has %s", deployment.name, served.name)
     return served
+
+
+async def _refuse_other_parameters(client: PrefectClient, deployment_id: UUID) -> None:
+    """Let Prefect refuse a run with a parameter that its flow does not have, and which would crash in its process.
+
+    Done after registering: the class in which Prefect holds a flow's schema has no field for it.
+    """
+    schema = (await client.read_deployment(deployment_id)).parameter_openapi_schema or {}
+    strict = DeploymentUpdate(parameter_openapi_schema=without_other_fields(schema))
+    await client.update_deployment(deployment_id, strict)
 
 
 async def _register_remote(client: PrefectClient, deployment: Deployment, owner: Owner) -> None:

@@ -17,6 +17,7 @@ from prefect.workers.process import ProcessWorker
 
 from blocks.runs.ownership import Owner
 from blocks.runs.remote_stages import REMOTE_POOL
+from blocks.runtime.form_schema import without_other_fields
 from waybill.stack.deployments import Deployment
 
 _LOG = logging.getLogger("waybill.stack")
@@ -39,7 +40,7 @@ async def register_remote(client: PrefectClient, deployment: Deployment, owner: 
             entrypoint=deployment.entrypoint,
             # No path and no pull steps: they would be this machine's.
             pull_steps=[],
-            parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
+            parameter_openapi_schema=without_other_fields(parameter_schema(flow).model_dump_for_openapi()),
             enforce_parameter_schema=deployment.enforce_parameter_schema,
             paused=False,
         )
