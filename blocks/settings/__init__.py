@@ -11,11 +11,13 @@ from blocks.settings.settings import (
     current_settings,
     drop_from_environment,
     export_to_environment,
+    home_above,
     inherited_environment,
     load_settings,
     prefect_api_url,
     settings_file,
     settings_file_for_children,
+    unknown_variables,
 )
 
 __all__ = [
@@ -25,9 +27,11 @@ __all__ = [
     "current_settings",
     "drop_from_environment",
     "export_to_environment",
+    "home_above",
     "inherited_environment",
     "load_settings",
     "prefect_api_url",
     "settings_file",
     "settings_file_for_children",
+    "unknown_variables",
 ]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,7 @@ from typing import Any, Self
 from blocks.errors import InvalidSettings
 from blocks.settings import parsing
 from blocks.settings.parsing import PrivateNetworks, Secret, Unusable
+from blocks.settings.project_folder import HOME_NAME, project_folder
 from blocks.settings.retention import Retention, retention
 from blocks.settings.settings_file import FILE_NAME, PATHS, STORAGE_PATHS, read_settings_file
 
@@ -30,6 +32,8 @@ DEFAULT_WEBHOOK_SCHEDULE = (
 )
 # Names that other programs' configurations use for the same thing; the name of Waybill's own wins.
 _ALIASES = {"WAYBILL_EXPORT_STORAGE_PATH": "EXPORT_STORAGE_PATH"}
+# Letters exchanged, left out or doubled. Lower, and the variables that Kubernetes makes for a service match.
+_ALIKE = 0.8
 # Not a setting: it names the file of settings.
 _FILE_VARIABLE = "WAYBILL_CONFIG"
 # For child processes in other working directories: the folder in which the file is looked for, if none is named.
@@ -54,7 +58,7 @@ class Settings:
     """
 
     # Absolute, as every path here: servers that are started for the home run in other folders.
-    home: Path = _setting(parsing.path, default_factory=lambda: parsing.path(".waybill"))
+    home: Path = _setting(parsing.path, default_factory=lambda: parsing.path(str(_folder() / HOME_NAME)))
     database_url: Secret | None = _setting(parsing.secret, None)
     storage_url: str | None = _setting(parsing.text, None)
     # May hold credentials.
@@ -233,15 +237,37 @@ def load_settings() -> Settings:
 
 
 def settings_file() -> Path | None:
-    """Return the settings file: the one that ``WAYBILL_CONFIG`` names, else the working directory's, if there is one.
+    """Return the settings file that ``WAYBILL_CONFIG`` names, else that of the project folder, if there is one.
 
-    A named file may be missing; reading it then fails. In a child process, the working directory is that of the command
-    which the user has started.
+    A named file may be missing; reading it then fails. In a child process, the folder is that of the command which the
+    user has started.
     """
     if named := os.environ.get(_FILE_VARIABLE):
         return Path(named).absolute()
-    here = Path(os.environ.get(_FOLDER_VARIABLE) or ".", FILE_NAME)
-    return here.absolute() if os.path.lexists(here) else None
+    here = _folder() / FILE_NAME
+    return here if os.path.lexists(here) else None
+
+
+def _folder() -> Path:
+    """Return the folder in which home and settings file are looked for, if none is named."""
+    named = os.environ.get(_FOLDER_VARIABLE)
+    return Path(named).absolute() if named else project_folder(Path.cwd())
+
+
+def home_above() -> Path | None:
+    """Return the home in a folder above the current one, if it is used because nothing names another."""
+    home = current_settings().home
+    folder = project_folder(Path.cwd())
+    named = os.environ.get("WAYBILL_HOME") or os.environ.get(_FOLDER_VARIABLE)
+    return home if not named and folder != Path.cwd() and home == folder / HOME_NAME else None
+
+
+def unknown_variables() -> dict[str, str]:
+    """Return variables that look like settings and are none, by name, each with the setting that was likely meant."""
+    known = {f"WAYBILL_{name.upper()}" for name in setting_names()} | {_FILE_VARIABLE, _FOLDER_VARIABLE}
+    found = {name for name in os.environ if name.startswith("WAYBILL_")} - known
+    near = {name: get_close_matches(name, known, n=1, cutoff=_ALIKE) for name in sorted(found)}
+    return {name: meant[0] for name, meant in near.items() if meant}
 
 
 def settings_file_for_children() -> dict[str, str]:
@@ -251,7 +277,7 @@ def settings_file_for_children() -> dict[str, str]:
     """
     if (found := settings_file()) is not None:
         return {_FILE_VARIABLE: str(found)}
-    return {_FOLDER_VARIABLE: str(Path(os.environ.get(_FOLDER_VARIABLE) or ".").absolute())}
+    return {_FOLDER_VARIABLE: str(_folder())}
 
 
 @lru_cache(maxsize=1)

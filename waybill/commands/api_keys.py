@@ -62,7 +62,8 @@ def create(
             requests_per_minute=rate,
             keep_for=lifetime,
             by=this_account(),
-        )
+        ),
+        makes_home=True,
     )
     if as_json:
         print_json({**made.key.as_json(), "key": made.text})

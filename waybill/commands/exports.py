@@ -108,7 +108,10 @@ def export(
         raise InvalidOptions("an export is a file: name one with -o, or print it with 'waybill files get FILE_ID -o -'")
     target = replaceable(typed_path(output).absolute(), force=force) if output is not None else None
     needs_prefect = request.is_table and request.export_type == "runs"
-    with stack_session(prefect=needs_prefect) as (settings, addresses), progress_bar("exporting") as show:
+    with (
+        stack_session(prefect=needs_prefect, makes_home=True) as (settings, addresses),
+        progress_bar("exporting") as show,
+    ):
         job, location = run_work(_export(request, settings, addresses.prefect_api_url, target, show))
     shown = {**job.as_json(), "location": location}
     if as_json:

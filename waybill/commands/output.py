@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -29,6 +29,8 @@ _LEAST_CELLS = 16
 _TAIL_CHARACTERS = 8
 # Rich's padding of two neighbours.
 _BETWEEN_COLUMNS = 2
+
+_UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -137,8 +139,16 @@ def human_size(size_bytes: int) -> str:
 
 
 def human_time(iso_time: str) -> str:
-    """Return a time of the catalogue in the reader's own time zone, to the minute."""
-    return datetime.fromisoformat(iso_time).astimezone().strftime("%Y-%m-%d %H:%M")
+    """Return a time of the catalogue in the reader's own time zone, which is named, to the second."""
+    return datetime.fromisoformat(iso_time).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def human_age(iso_time: str) -> str:
+    """Return how long ago a time was, in its largest unit: ``3 s ago``, ``2 h ago``; ``in 5 min`` for one to come."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(iso_time)).total_seconds()
+    unit, length = next(((unit, length) for unit, length in _UNITS if abs(seconds) >= length), ("s", 1))
+    amount = f"{abs(int(seconds / length))} {unit}"
+    return f"{amount} ago" if seconds >= 0 else f"in {amount}"
 
 
 @contextmanager

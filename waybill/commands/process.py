@@ -72,7 +72,7 @@ def process(
     # Read before the stack sets them: None means a server that this command starts.
     named_api = prefect_api_url()
     own_database = current_settings().database_url is None
-    with stack_session(prefect=True) as (settings, addresses):
+    with stack_session(prefect=True, makes_home=True) as (settings, addresses):
         from waybill.services.register_blocks import register_blocks
 
         warn_of_lost_records(named_api)

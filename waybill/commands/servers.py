@@ -11,7 +11,7 @@ import typer
 from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.commands.arguments import this_account
 from waybill.commands.output import print_notice
-from waybill.commands.session import report_new_key, stack_session, warn_of_lost_records
+from waybill.commands.session import report_new_key, report_surroundings, stack_session, warn_of_lost_records
 
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for every network of this machine.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any free one.")]
@@ -31,6 +31,7 @@ def up(
     """
     from waybill.stack.up import run_up
 
+    report_surroundings()
     # Read before the stack sets it: None means a server that `up` starts itself.
     register = partial(_register, prefect_api_url())
     return run_up(current_settings(), host=host, port=port, ui_port=ui_port, on_ready=register, say=print_notice)
@@ -53,7 +54,7 @@ def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:
     with (
         # The port first: one that is taken is reported before anything is started.
         listen(host, port) as listener,
-        stack_session(prefect=False) as (settings, _),
+        stack_session(prefect=False, makes_home=True) as (settings, _),
         announced(settings, listener),
         noting_signals() as shutdown_requested,
     ):
@@ -79,7 +80,7 @@ def dispatch() -> int:
     from waybill.process.run_dispatcher import run_dispatcher
     from waybill.process.signals import noting_signals
 
-    with stack_session(prefect=False) as (settings, _), noting_signals() as shutdown_requested:
+    with stack_session(prefect=False, makes_home=True) as (settings, _), noting_signals() as shutdown_requested:
         run_dispatcher(
             settings,
             shutdown_requested,

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from blocks.settings import Settings, current_settings
+from blocks.errors import InvalidSettings
+from blocks.settings import Settings, current_settings, home_above, unknown_variables
 from waybill.commands.output import print_notice, steps_shown
 
 if TYPE_CHECKING:
@@ -20,18 +21,40 @@ ResultT = TypeVar("ResultT")
 
 
 @contextmanager
-def stack_session(*, prefect: bool) -> Generator[tuple[Settings, StackAddresses]]:
+def stack_session(*, prefect: bool, makes_home: bool = False) -> Generator[tuple[Settings, StackAddresses]]:
     """Use Postgres and, with *prefect*, a Prefect server: running ones, or ones started and stopped by this command.
 
-    One of them that dies meanwhile is started again. Yields the settings after the stack has set its addresses.
+    One of them that dies meanwhile is started again. Yields the settings after the stack has set its addresses. Raises
+    `InvalidSettings` where there is no home, unless the command *makes_home*.
     """
     from waybill.stack import running_stack
 
+    report_surroundings()
+    if not makes_home:
+        _require_home(current_settings())
     with ExitStack() as until_done:
         with steps_shown() as show:
             stack = running_stack(current_settings(), prefect=prefect, on_step=show, on_repair=print_notice)
             addresses = until_done.enter_context(stack)
         yield current_settings(), addresses
+
+
+def report_surroundings() -> None:
+    """Print what a person may not expect: which home is used if it is not here, and variables that are no settings."""
+    for name, meant in unknown_variables().items():
+        print_notice(f"warning: {name} is not a setting and is ignored; did you mean {meant}?")
+    if (home := home_above()) is not None:
+        print_notice(f"using the home {home}")
+
+
+def _require_home(settings: Settings) -> None:
+    """Refuse to read what is not there: a new home would be empty, and show nothing of what was meant."""
+    if settings.database_url is not None or (settings.home.is_dir() and any(settings.home.iterdir())):
+        return
+    raise InvalidSettings(
+        f"there is no Waybill home at {settings.home}; go to the folder that has it, or name it: WAYBILL_HOME. "
+        "'waybill process' and 'waybill up' make one"
+    )
 
 
 def warn_of_lost_records(api_url: str | None) -> None:
@@ -85,11 +108,15 @@ def run_work(work: Coroutine[None, None, ResultT]) -> ResultT:
 
 
 def with_custody(
-    work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]], *, stores: bool = False
+    work: Callable[[Custody, Settings], Coroutine[None, None, ResultT]],
+    *,
+    stores: bool = False,
+    makes_home: bool = False,
 ) -> ResultT:
     """Run *work* on catalogue and storage, on a stack without Prefect.
 
-    Only with *stores* can it store files, and is a missing storage key an error or, in a new home, created.
+    Only with *stores* can it store files and make a home, and is a missing storage key an error or, in a new home,
+    created.
     """
 
     async def run(settings: Settings) -> ResultT:
@@ -100,21 +127,25 @@ def with_custody(
                 await warn_of_foreign_files(custody, settings)
             return await work(custody, settings)
 
-    with stack_session(prefect=False) as (settings, _):
+    with stack_session(prefect=False, makes_home=stores or makes_home) as (settings, _):
         return run_work(run(settings))
 
 
-def with_transaction(work: Callable[[Connection], Coroutine[None, None, ResultT]]) -> ResultT:
+def with_transaction(
+    work: Callable[[Connection], Coroutine[None, None, ResultT]], *, makes_home: bool = False
+) -> ResultT:
     """Run *work* in one transaction of the catalogue, on a stack without Prefect."""
 
     async def run(catalog: Catalog, _: Settings) -> ResultT:
         async with catalog.transaction() as connection:
             return await work(connection)
 
-    return with_catalog(run)
+    return with_catalog(run, makes_home=makes_home)
 
 
-def with_catalog(work: Callable[[Catalog, Settings], Coroutine[None, None, ResultT]]) -> ResultT:
+def with_catalog(
+    work: Callable[[Catalog, Settings], Coroutine[None, None, ResultT]], *, makes_home: bool = False
+) -> ResultT:
     """Run *work* on the catalogue alone, on a stack without Prefect. Opens neither the storage nor its keys."""
 
     async def run(settings: Settings) -> ResultT:
@@ -123,5 +154,5 @@ def with_catalog(work: Callable[[Catalog, Settings], Coroutine[None, None, Resul
         async with Catalog.open(settings.required_database_url) as catalog:
             return await work(catalog, settings)
 
-    with stack_session(prefect=False) as (settings, _):
+    with stack_session(prefect=False, makes_home=makes_home) as (settings, _):
         return asyncio.run(run(settings))

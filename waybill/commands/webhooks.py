@@ -63,7 +63,7 @@ def add(
             by=this_account(),
         )
 
-    made = with_catalog(added)
+    made = with_catalog(added, makes_home=True)
     if as_json:
         print_json({**made.endpoint.as_json(), "secret": made.secret})
         return 0
@@ -165,7 +165,9 @@ def secret(as_json: AsJson = False) -> int:
     from blocks.webhooks.registration import shared_secret
     from blocks.webhooks.secrets import SecretBox
 
-    _, found = with_transaction(lambda connection: shared_secret(connection, SecretBox.of(current_settings())))
+    _, found = with_transaction(
+        lambda connection: shared_secret(connection, SecretBox.of(current_settings())), makes_home=True
+    )
     if as_json:
         print_json({"secret": found})
     else:

@@ -60,7 +60,8 @@ def invite(
         check_worker_name(name)
 
     made = with_transaction(
-        lambda connection: invite_worker(connection, name=name, labels=labels, lasts=lasts, by=this_account())
+        lambda connection: invite_worker(connection, name=name, labels=labels, lasts=lasts, by=this_account()),
+        makes_home=True,
     )
     if as_json:
         print_json(made.as_json())
