@@ -51,6 +51,10 @@ class InvalidOptions(Permanent):
     """Stage options or command arguments that do not fit their schema."""
 
 
+class AmbiguousId(InvalidOptions):
+    """The beginning of an id, or a name, fits several things."""
+
+
 class SourceNotFound(Permanent):
     """A source names no readable file."""
 

@@ -60,6 +60,13 @@ COMMANDS = {
     "gateway": _command("servers:gateway", "Answer HTTP until Ctrl-C: files, links, webhooks."),
     "dispatch": _command("servers:dispatch", "Send webhooks that are due until Ctrl-C, without Prefect."),
     "status": _command("runs:status", "Show how far a run is, or its history."),
+    "runs": LazyCommands(
+        "List and cancel runs.",
+        {
+            "list": _command("runs:list_runs", "List runs, newest first."),
+            "cancel": _command("runs:cancel", "Cancel a run, under way or scheduled."),
+        },
+    ),
     "events": _command("runs:events", "Show recent events of all runs and documents, newest first."),
     "doctor": _command("doctor:doctor", "Examine the home: files, keys, runs, webhooks, processes and servers."),
     "sweep": _command("sweep:sweep", "Remove stored files that no row knows, and what dead processes have left."),

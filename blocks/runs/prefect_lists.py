@@ -21,7 +21,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 
@@ -235,6 +235,25 @@ async def runs_of_deployments(
     these = FlowRunFilter.model_validate({"deployment_id": {"any_": list(deployment_ids)}, "state": state})
     read = partial((unreadable or UnreadableRuns()).read, client, flow_run_filter=these)
     return [run async for page in prefect_pages(read) for run in page]
+
+
+async def newest_run_ids(client: PrefectClient, flows: Sequence[str], *, limit: int) -> list[UUID]:
+    """Return the ids of the *limit* runs of these flows that began, or are due, last; also of those that are due."""
+    ours = FlowFilter(name=FlowFilterName(any_=list(flows)))
+    found: list[UUID] = []
+    while len(found) < limit:
+        page = await _ids(
+            client,
+            ours,
+            FlowRunFilter(),
+            FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=min(PAGE_ITEMS, limit - len(found)),
+            offset=len(found),
+        )
+        found += page
+        if len(page) < PAGE_ITEMS:
+            break
+    return found
 
 
 async def _ids(

@@ -405,3 +405,25 @@ def _api_address(waybill: CommandLine) -> str:
     text = (waybill.home / "up.log").read_text()
     (line,) = [line for line in text.splitlines() if "Prefect API" in line]
     return line.split()[-1]
+
+
+def test_runs_and_files_are_named_by_their_first_digits_and_files_by_their_names(
+    waybill: CommandLine, processed: dict[str, Any], tmp_path: Path
+) -> None:
+    run_id = processed["run_id"]
+    listed = waybill.json("runs", "list", "--state", "completed", "--limit", "200")["runs"]
+    (found,) = [run for run in listed if run["task_id"] == run_id]
+    assert (found["source_count"], found["documents"], found["status"]) == (len(CHOSEN), len(CHOSEN), "completed")
+    assert run_id[:8] in waybill.run("runs", "list").stdout
+    # Ids of runs begin with the time: those of the same minute share some digits.
+    assert waybill.json("status", run_id[:18])["task_id"] == run_id
+    files = waybill.json("files", "list", "--run", run_id[:18], "--limit", "1000")["files"]
+    markdown = artifact_of(processed, CHOSEN[0], 1)
+    assert markdown["file_id"] in {file["file_id"] for file in files}
+    assert waybill.json("files", "show", markdown["file_id"][:13])["file_id"] == markdown["file_id"]
+    waybill.run("files", "get", markdown["filename"], "-o", tmp_path / "by-name")
+    assert sha256((tmp_path / "by-name").read_bytes()).hexdigest() == markdown["sha256"]
+    over = waybill.run("runs", "cancel", run_id[:18], expect=1)
+    assert "is over: it is completed" in over.stderr
+    for wrong in (["status", "1234"], ["files", "show", "0b6f1c3"], ["runs", "cancel", "report.pdf"]):
+        assert "not an id" in waybill.run(*wrong, expect=2 if wrong[0] != "files" else 1).stderr or wrong[0] == "files"

@@ -19,13 +19,17 @@ from blocks.durations import parse_period
 from blocks.errors import InvalidOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from blocks.access import Actor
+    from blocks.custody import Custody
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it.")]
-FileIds = Annotated[list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them.")]
+FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'files list' shows it; 8 digits do.")]
+FileIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them; 8 digits do.")
+]
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
 KeepFor = Annotated[
     str | None, typer.Option(metavar="90d", help="How long the files stay; the setting 'retention' when left out.")
@@ -54,6 +58,25 @@ def read_id(text: str) -> UUID:
         return UUID(text)
     except ValueError as exc:
         raise InvalidOptions(f"{text!r} is not an id; ids look like 0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a") from exc
+
+
+def check_ids(texts: Sequence[str]) -> None:
+    """Refuse what can be no id, and no beginning of one."""
+    from waybill.services.short_ids import read_digits
+
+    for text in texts:
+        read_digits(text)
+
+
+async def find_files(custody: Custody, texts: Sequence[str]) -> list[UUID]:
+    """Return the ids of files that were typed whole or by their beginnings. Raises `ArtifactNotFound`, `AmbiguousId`.
+
+    Of several one that is not there, or not clear, refuses all: nothing was done yet.
+    """
+    from waybill.services.short_ids import find_file
+
+    async with custody.catalog.connection() as connection:
+        return [await find_file(connection, text) for text in texts]
 
 
 def read_api_key_id(text: str) -> str:

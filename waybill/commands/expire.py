@@ -9,7 +9,7 @@ import typer
 
 from blocks.durations import read_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.arguments import AsJson, read_id, read_size, this_account
+from waybill.commands.arguments import AsJson, check_ids, find_files, read_id, read_size, this_account
 from waybill.commands.output import (
     human_size,
     human_time,
@@ -241,11 +241,12 @@ def _by_size(plan: Plan) -> list[tuple[Any, str]]:
 
 def _explain(file_id: str, as_json: bool) -> int:
     """Print why a file is here and when it goes, or when it went. Return 1 if there never was such a file."""
-    wanted = read_id(file_id)
+    check_ids([file_id])
 
     async def work(custody: Custody, settings: Settings) -> Explanation:
         from waybill.services.retention import explain
 
+        (wanted,) = await find_files(custody, [file_id])
         return await explain(custody, settings, wanted)
 
     found = with_custody(work)

@@ -15,7 +15,8 @@ from waybill.commands.arguments import (
     FileId,
     FileIds,
     KeepFor,
-    read_id,
+    check_ids,
+    find_files,
     read_keep_for,
     this_account,
     typed_path,
@@ -50,15 +51,18 @@ def list_files(
 
     if kind is not None and kind not in KINDS:
         raise InvalidOptions(f"there is no kind {kind!r}; known are {', '.join(KINDS)}")
-    run_id = read_id(run) if run is not None else None
+    if run is not None:
+        check_ids([run])
 
     async def work(catalog: Catalog, _: Settings) -> Page:
+        from waybill.services.short_ids import find_run_with_files
+
         async with catalog.transaction() as connection:
             return await catalog.list_artifacts(
                 connection,
                 source=_source_as_stored(source),
                 stage=stage,
-                run_id=run_id,
+                run_id=await find_run_with_files(connection, run) if run is not None else None,
                 kind=kind,
                 limit=limit,
                 after=after,
@@ -83,11 +87,13 @@ def show(file_id: FileId, as_json: AsJson = False) -> int:
 
     Also where its bytes are stored, and the report of its stage.
     """
-    wanted = read_id(file_id)
 
     async def work(custody: Custody, settings: Settings) -> dict[str, Any]:
         from waybill.services.retention import outlook
+        from waybill.services.short_ids import find_file_by_name
 
+        async with custody.catalog.connection() as connection:
+            wanted = await find_file_by_name(connection, file_id)
         artifact = await custody.get(wanted)
         found = await outlook(custody.catalog, settings, artifact)
         more = {"location": custody.locate(artifact), "report": dict(artifact.report)}
@@ -147,13 +153,13 @@ def rm(file_ids: FileIds, as_json: AsJson = False) -> int:
 
     The bytes are deleted; the catalogue keeps a record that the files existed. A failure does not stop the others.
     """
-    wanted = [read_id(file_id) for file_id in file_ids]
+    check_ids(file_ids)
 
     async def work(custody: Custody, _: Settings) -> list[dict[str, Any]]:
         from waybill.services.files import delete_file
 
         results: list[dict[str, Any]] = []
-        for file_id in wanted:
+        for file_id in await find_files(custody, file_ids):
             try:
                 artifact = await delete_file(custody, file_id, by=this_account())
             except WaybillError as error:

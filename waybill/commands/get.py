@@ -16,7 +16,7 @@ from blocks.naming import clean_display_name, metadata_view_name, report_view_na
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck, in_thread
-from waybill.commands.arguments import AsJson, FileId, Force, read_id, replaceable, this_account, typed_path
+from waybill.commands.arguments import AsJson, Force, replaceable, this_account, typed_path
 from waybill.commands.output import print_json
 from waybill.commands.session import with_custody
 from waybill.commands.standard_streams import standard_output_errors
@@ -30,7 +30,9 @@ View = Literal["content", "meta", "report"]
 
 
 def get(
-    file_id: FileId,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file's id, its first 8 digits or more, or its whole name.")
+    ],
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="A file or folder to write to; - for standard output.")
     ] = None,
@@ -45,7 +47,6 @@ def get(
     No file appears when the check fails. On standard output pieces are written as they are read, the last one after all
     have been compared: use the output only if the exit code is 0.
     """
-    wanted = read_id(file_id)
     if view not in {"content", "meta", "report"}:
         raise InvalidOptions(f"--view takes content, meta or report, not {view!r}")
     if output == "-" and as_json:
@@ -53,7 +54,10 @@ def get(
 
     async def work(custody: Custody, _: Settings) -> tuple[Artifact, Path | None]:
         from waybill.services.files import record_download
+        from waybill.services.short_ids import find_file_by_name
 
+        async with custody.catalog.connection() as connection:
+            wanted = await find_file_by_name(connection, file)
         artifact = await custody.get(wanted)
         if view == "content":
             await record_download(custody, artifact, by=this_account())

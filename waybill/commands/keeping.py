@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import WaybillError
-from waybill.commands.arguments import AsJson, FileId, FileIds, read_id, this_account
+from waybill.commands.arguments import AsJson, FileId, FileIds, check_ids, find_files, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_custody
 
@@ -86,11 +86,11 @@ def extend(
     from waybill.services.files import extend_file, read_end
 
     end = read_end(keep_for, until)
-    wanted = [read_id(file_id) for file_id in file_ids]
+    check_ids(file_ids)
 
     async def work(custody: Custody) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []
-        for file_id in wanted:
+        for file_id in await find_files(custody, file_ids):
             try:
                 artifact, is_changed = await extend_file(
                     custody, file_id, end, shorten=shorten, even_expired=True, by=this_account()
@@ -120,8 +120,13 @@ def _change(
     file_id: str, as_json: bool, change: Callable[[Custody, UUID, Actor], Coroutine[None, None, Artifact]]
 ) -> int:
     """Change a pin or a hold, and print the file and until when it stays."""
-    wanted = read_id(file_id)
-    artifact = with_custody(lambda custody, _: change(custody, wanted, this_account()))
+    check_ids([file_id])
+
+    async def work(custody: Custody) -> Artifact:
+        (wanted,) = await find_files(custody, [file_id])
+        return await change(custody, wanted, this_account())
+
+    artifact = with_custody(lambda custody, _: work(custody))
     if as_json:
         print_json(artifact.metadata_view())
     else:

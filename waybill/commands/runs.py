@@ -1,29 +1,39 @@
-"""``waybill status`` and ``waybill events``: what happened to one run, and to all runs lately."""
+"""``waybill status|events`` and ``waybill runs list|cancel``: what happens to runs, and ending one."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
-from waybill.commands.arguments import AsJson, read_id
+from waybill.commands.arguments import AsJson, check_ids, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import stack_session
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
+    from blocks.catalog import Catalog
     from blocks.settings import Settings
 
 # As `waybill.services.recent_events.MAX_HOURS`, which is slow to import.
 _MAX_HOURS = 24 * 31
 # Prefect is asked for the states of up to a thousand runs, one request each.
 _PREFECT_SECONDS = 60.0
+# Ids of runs begin with the time, to the millisecond: with fewer, runs of the same minute would look alike.
+_ID_CHARS = 13
+# As `blocks.runs.run_events.REPORTED_FLOWS`, which is slow to import.
+_FLOW = "process-documents"
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, as 'runs list' shows it; 8 digits do.")]
 
 
 def status(
-    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, as 'process' prints it.")],
+    run_id: RunId,
     history: Annotated[bool, typer.Option("--history", help="Every state change and stage, newest first.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -32,9 +42,9 @@ def status(
     The answer comes from Prefect's own record of the run. Also shows which code 'waybill up' runs and which is
     installed, and warns when they differ.
     """
-    wanted = read_id(run_id)
+    check_ids([run_id])
     with stack_session(prefect=True) as (settings, addresses):
-        answer = asyncio.run(_read_run(settings, addresses.prefect_api_url, wanted, history))
+        answer = asyncio.run(_read_run(settings, addresses.prefect_api_url, run_id, history))
     code = _compare_code(addresses.home)
     if as_json:
         print_json(answer if history else {**answer, "code": code})
@@ -86,6 +96,100 @@ def events(
     return 0
 
 
+def list_runs(
+    state: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STATE", help="Only runs in this state, such as running or failed. May be repeated."),
+    ] = None,
+    flow: Annotated[str, typer.Option(metavar="FLOW", help="Only runs of this flow; all for every flow.")] = _FLOW,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many runs on one page.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Continue a list: the 'next' of the page before.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """List runs, newest first.
+
+    Those that are due later are listed only with --state scheduled.
+
+    Examples: waybill runs list --state running / waybill runs list --state failed --json
+    """
+
+    async def work(catalog: Catalog, client: PrefectClient, _: Settings) -> dict[str, Any]:
+        from blocks.runs.ownership import catalogue_id
+        from waybill.services.runs import list_runs as read_runs
+
+        async with catalog.connection() as connection:
+            catalogue = await catalogue_id(connection)
+        return await read_runs(client, catalogue=catalogue, states=state or (), flow=flow, limit=limit, after=after)
+
+    page = _with_prefect(work)
+    if as_json:
+        print_json(page)
+        return 0
+    print_table(
+        ("run", "began", "state", "progress", "documents", "seconds", "name"),
+        [
+            (
+                run["task_id"][:_ID_CHARS],
+                human_time(run["started_at"] or run["due_at"]),
+                run["status"],
+                f"{run['progress']:.0%}",
+                "" if run["documents"] is None else f"{run['documents']:,}",
+                "" if run["seconds"] is None else f"{run['seconds']:.1f}",
+                run["name"],
+            )
+            for run in page["runs"]
+        ],
+        numeric=("progress", "documents", "seconds"),
+        cut="name",
+    )
+    if page["next"]:
+        print_notice(f"more: waybill runs list ... --after {page['next']}")
+    return 0
+
+
+def cancel(run_id: RunId, as_json: AsJson = False) -> int:
+    """Cancel a run, under way or scheduled.
+
+    One that is under way ends within seconds. What it has stored stays, and a later run reuses it.
+    """
+    check_ids([run_id])
+
+    async def work(catalog: Catalog, client: PrefectClient, settings: Settings) -> dict[str, Any]:
+        from waybill.services.runs import cancel_run
+        from waybill.services.short_ids import find_run
+
+        async with catalog.connection() as connection:
+            found = await find_run(client, connection, run_id)
+        return await cancel_run(catalog, client, found, home=settings.home, by=this_account())
+
+    answer = _with_prefect(work)
+    if as_json:
+        print_json(answer)
+    else:
+        print_line(f"{answer['task_id']}  {answer['status']}")
+    return 0
+
+
+def _with_prefect(
+    work: Callable[[Catalog, PrefectClient, Settings], Coroutine[None, None, dict[str, Any]]],
+) -> dict[str, Any]:
+    """Run *work* on the catalogue and Prefect: running servers, or ones that this command starts."""
+
+    async def run(settings: Settings, api_url: str | None) -> dict[str, Any]:
+        from blocks.catalog import Catalog
+        from blocks.runs.prefect_api import PrefectApi
+
+        async with (
+            Catalog.open(settings.required_database_url) as catalog,
+            PrefectApi.open(api_url) as prefect,
+            prefect.client(seconds=_PREFECT_SECONDS) as client,
+        ):
+            return await work(catalog, client, settings)
+
+    with stack_session(prefect=True) as (settings, addresses):
+        return asyncio.run(run(settings, addresses.prefect_api_url))
+
+
 def _compare_code(home: Path) -> dict[str, str | None]:
     """Return the code that is installed and the one that serves flows, and warn of processes that run other code."""
     from waybill.stack.code_version import code_on_disk
@@ -102,17 +206,21 @@ def _compare_code(home: Path) -> dict[str, str | None]:
     return {"installed": installed, "serving": running_code(home, FLOWS)}
 
 
-async def _read_run(settings: Settings, api_url: str | None, run_id: UUID, history: bool) -> dict[str, Any]:
+async def _read_run(settings: Settings, api_url: str | None, run_id: str, history: bool) -> dict[str, Any]:
     from blocks.postgres import single_connection
     from blocks.runs.ownership import catalogue_id
     from blocks.runs.prefect_api import PrefectApi
     from waybill.services.run_status import read_history, read_status
+    from waybill.services.short_ids import find_run
 
-    async with single_connection(settings.required_database_url) as connection:
-        catalogue = await catalogue_id(connection)
-    async with PrefectApi.open(api_url) as prefect, prefect.client() as client:
+    async with (
+        single_connection(settings.required_database_url) as connection,
+        PrefectApi.open(api_url) as prefect,
+        prefect.client(seconds=_PREFECT_SECONDS) as client,
+    ):
         read = read_history if history else read_status
-        return await read(client, run_id, catalogue=catalogue)
+        found = await find_run(client, connection, run_id)
+        return await read(client, found, catalogue=await catalogue_id(connection))
 
 
 async def _read_events(settings: Settings, api_url: str | None, hours: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.arguments import AsJson, FileId, read_id, this_account
+from waybill.commands.arguments import AsJson, FileId, check_ids, find_files, this_account
 from waybill.commands.output import human_time, print_json, print_notice
 from waybill.commands.session import with_custody
 
@@ -36,7 +36,8 @@ def share(
     The link needs no API key. The gateway answers it ('waybill up' or 'waybill gateway'). It expires with the file at
     the latest. Example: curl -fOJ "$(waybill files share ID)"
     """
-    wanted, lifetime = read_id(file_id), parse_duration(expires)
+    check_ids([file_id])
+    lifetime = parse_duration(expires)
 
     async def work(custody: Custody, settings: Settings) -> Shared:
         from blocks.links import Links
@@ -47,6 +48,7 @@ def share(
                 return _direct(custody, artifact, lifetime)
             return Links.of(settings).to_download(artifact, lifetime)
 
+        (wanted,) = await find_files(custody, [file_id])
         return await share_file(custody, wanted, link, direct=direct, by=this_account())
 
     shared = with_custody(work)

@@ -9,7 +9,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions, WaybillError
-from waybill.commands.arguments import AsJson, FileId, read_id, this_account
+from waybill.commands.arguments import AsJson, FileId, check_ids, find_files, this_account
 from waybill.commands.output import (
     human_size,
     human_time,
@@ -48,13 +48,15 @@ def prepare(
     Prints the URL, its token, and a curl command that fetches the file and resumes it. The gateway answers it ('waybill
     up' or 'waybill gateway'). Example: waybill transfers prepare ID --to age1...
     """
-    wanted, lasts = read_id(file_id), parse_duration(expires)
+    check_ids([file_id])
+    lasts = parse_duration(expires)
 
     async def work(custody: Custody, settings: Settings) -> Prepared:
         from blocks.links import LinkKeys, Links
         from blocks.transfers import TransferTokens
         from waybill.services.transfers import hand_over_file, with_token
 
+        (wanted,) = await find_files(custody, [file_id])
         base_url = Links.of(settings).base_url
         transfer = await hand_over_file(
             custody, wanted, recipients=to or (), worker=worker, lasts=lasts, by=this_account()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import ArtifactNotFound, InvalidOptions
-from waybill.commands.arguments import AsJson, read_id
+from waybill.commands.arguments import AsJson, check_ids, find_files
 from waybill.commands.output import human_size, print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import with_custody
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def verify(
     file_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID...]", help="File ids, as 'files list' shows them.")
+        list[str] | None, typer.Argument(metavar="[ID...]", help="File ids, as 'files list' shows them; 8 digits do.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every available file.")] = False,
     sample: Annotated[
@@ -42,10 +42,10 @@ def verify(
 
     Examples: waybill files verify ID / waybill files verify --sample 100 / waybill files verify --all
     """
-    wanted = [read_id(file_id) for file_id in file_ids or []]
-    if sum((bool(wanted), everything, sample is not None)) != 1:
+    check_ids(file_ids or [])
+    if sum((bool(file_ids), everything, sample is not None)) != 1:
         raise InvalidOptions("give file ids, or --all, or --sample N")
-    tally = _Tally(each_shown=bool(wanted))
+    tally = _Tally(each_shown=bool(file_ids))
 
     async def work(custody: Custody, settings: Settings) -> None:
         from blocks.catalog.maintenance import longest_unverified
@@ -53,6 +53,7 @@ def verify(
 
         tally.key_is_elsewhere = settings.storage_recipient is not None
 
+        wanted = await find_files(custody, file_ids or [])
         chosen = _named(custody, wanted, tally) if wanted else longest_unverified(custody.catalog, sample)
         total = len(wanted) or sample or await _count(custody)
         with progress_bar("verifying") as show:
