@@ -227,6 +227,7 @@ class Catalog:
         source: str | None = None,
         stage: int | None = None,
         run_id: UUID | None = None,
+        document_sha256: str | None = None,
         kind: Kind | None = None,
         limit: int = 100,
         after: str | None = None,
@@ -234,7 +235,9 @@ class Catalog:
         """Return one page of available files, newest first. *after* is the `Page.next` of the page before."""
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidOptions(f"a page holds 1 to {MAX_PAGE} files, not {limit}")
-        filters: Row = {"source": source, "stage": stage, "run_id": run_id, "kind": kind}
+        filters: Row = {
+            "source": source, "stage": stage, "run_id": run_id, "document_sha256": document_sha256, "kind": kind,
+        }  # fmt: skip
         if after is not None:
             filters["after_created_at"], filters["after_file_id"] = read_row_cursor(after)
         given = {name: value for name, value in filters.items() if value is not None}

@@ -229,6 +229,7 @@ _LIST_FILTERS = {
     "source": _OF_SOURCE,
     "stage": "stage = %(stage)s",
     "run_id": _OF_RUN,
+    "document_sha256": "document_sha256 = %(document_sha256)s",
     "kind": "kind = %(kind)s",
     "after_file_id": "(created_at, file_id) < (%(after_created_at)s, %(after_file_id)s)",
 }

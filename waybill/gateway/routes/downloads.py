@@ -58,8 +58,18 @@ async def download(
     token: Annotated[str | None, Query()] = None,
 ) -> Response:
     """Return the content of a file, whole or one range of it."""
-    custody = resources.custody
     caller, expires_at = await _authorized(request, resources, file_id, token)
+    return await send_file(request, resources, caller, file_id, expires_at=expires_at)
+
+
+async def send_file(
+    request: Request, resources: Resources, caller: Caller, file_id: UUID, *, expires_at: datetime | None = None
+) -> Response:
+    """Return the response to *request* for the content of a file, which *caller* may read, by a link until then.
+
+    Always an attachment that a browser neither shows nor runs. Raises `ArtifactNotFound`, also as `ArtifactGone`.
+    """
+    custody = resources.custody
     artifact = await resources.lookups.file(file_id)
     headers = _headers(artifact)
     part = requested_part(request, artifact.size, headers["ETag"])

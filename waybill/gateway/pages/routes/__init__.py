@@ -6,9 +6,20 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter
 
-from waybill.gateway.pages.routes import home, own_files, processing, runs, signing_in
+from waybill.gateway.pages.routes import (
+    custody_files,
+    documents,
+    home,
+    own_files,
+    processing,
+    runs,
+    searching,
+    signing_in,
+)
+
+_MODULES = (home, processing, runs, documents, custody_files, searching, signing_in, own_files)
 
 
 def page_routers() -> Sequence[APIRouter]:
     """Return the routers of all paths of the page."""
-    return [module.router for module in (home, processing, runs, signing_in, own_files)]
+    return [module.router for module in _MODULES]
