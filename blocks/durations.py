@@ -1,4 +1,4 @@
-"""Durations as people type them, one number and one unit: ``90s``, ``15m``, ``1h``, ``7d``; pure.
+"""Durations and times as people type them: ``90s``, ``15m``, ``1h``, ``7d``; a day, or a time with its zone; pure.
 
 Whatever `format_duration` writes, `parse_duration` reads back to the same value.
 """
@@ -6,7 +6,7 @@ Whatever `format_duration` writes, `parse_duration` reads back to the same value
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import overload
 
@@ -51,6 +51,20 @@ def parse_period(text: str) -> timedelta:
     if found > LONGEST_PERIOD:
         raise InvalidOptions(f"files are kept for {LONGEST_PERIOD.days:,} days at most, not {text.strip()}")
     return found
+
+
+def parse_moment(text: str) -> datetime:
+    """Return the time that *text* means, in UTC: ``2027-01-31`` is its beginning in UTC, a time of day needs its zone.
+
+    Raises `InvalidOptions`.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None and len(text.strip()) > len("2027-01-31"):
+            raise InvalidOptions(f"{text[:40]!r} does not say its time zone; write 2027-01-31T08:00Z or +01:00")
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidOptions(f"{text[:40]!r} is no time; write 2027-01-31 or 2027-01-31T08:00Z") from None
 
 
 def format_duration(duration: timedelta) -> str:

@@ -29,7 +29,7 @@ from blocks.search_index.documents import (
     list_facts,
     list_keywords,
 )
-from blocks.search_index.filters import SearchFilters
+from blocks.search_index.filters import SearchFilters, read_filters
 from blocks.search_index.read import (
     DEFAULT_HITS,
     MAX_HITS,
@@ -72,6 +72,7 @@ __all__ = [
     "list_facts",
     "list_keywords",
     "meaning_of",
+    "read_filters",
     "remove_document",
     "replace_document",
     "search",

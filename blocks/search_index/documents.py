@@ -52,7 +52,8 @@ _RANKED = """
      order by rank desc, ordinal
      limit %(limit)s
 """
-_BY_SCORE = "coalesce(score, '-infinity')"
+# A person with SQL may have written NaN, which Postgres takes for the highest number.
+_BY_SCORE = "coalesce(nullif(score, 'NaN'), '-infinity')"
 _FACTS = _RANKED.format(
     columns="fact_id, type, statement, quote, score, confidence, chunk_ordinal as chunk, start_offset as start, "
     "end_offset as end",

@@ -6,12 +6,16 @@ selects the documents it has held, as the catalogue of files knows them, and not
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from blocks.durations import parse_duration, parse_moment
+from blocks.errors import InvalidOptions
 from blocks.filetype.types import ALIASES, TYPES, by_extension
+from blocks.search_index.document import storable
 
 _OF_SOURCE = """
     source = %(source)s
@@ -68,6 +72,45 @@ class SearchFilters:
     def conditions(self) -> list[str]:
         """Return the conditions on a row of ``indexed_documents``, all of which must hold."""
         return [f"({_CONDITIONS[name]})" for name in self.values()]
+
+
+def read_filters(
+    *,
+    source: str | None = None,
+    media_type: str | None = None,
+    language: str | None = None,
+    run_id: UUID | None = None,
+    since: str | None = None,
+    until: str | None = None,
+) -> SearchFilters:
+    """Return the filters that texts mean. A time is a day in UTC, a time with its zone, or how long ago: ``7d``.
+
+    The day of *until* is included. Raises `InvalidOptions`.
+    """
+    for name, value in {"source": source, "type": media_type, "language": language}.items():
+        if value is not None and (not value.strip() or storable(value) != value):
+            raise InvalidOptions(f"{name}: {value[:40]!r} is no text to look for; leave it out to search everything")
+    return SearchFilters(
+        source=source,
+        media_type=media_type,
+        language=language,
+        run_id=run_id,
+        since=None if since is None else _moment("since", since),
+        until=None if until is None else _moment("until", until, to_its_end=True),
+    )
+
+
+def _moment(name: str, text: str, *, to_its_end: bool = False) -> datetime:
+    given = text.strip()
+    try:
+        if re.fullmatch(r"[0-9]+[smhd]", given):
+            return datetime.now(UTC) - parse_duration(given)
+        is_day = to_its_end and re.fullmatch(r"[0-9-]{8,10}", given) is not None
+        return parse_moment(given) + timedelta(days=int(is_day))
+    except OverflowError:
+        raise InvalidOptions(f"{name}: {text[:40]!r} is beyond the calendar; write a day such as 2027-01-31") from None
+    except InvalidOptions as error:
+        raise InvalidOptions(f"{name}: {error.message}, or 7d for seven days ago") from None
 
 
 def spellings(media_type: str) -> list[str]:

@@ -32,6 +32,10 @@ _ITEM = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s+|\s*>\s?")
 _RULE = re.compile(r"[\s|:=*_-]+")
 
 
+# Of a line; `own` is a row of a table or a line of code, `more` begins or continues a paragraph.
+_Kind = Literal["fence", "blank", "own", "heading", "item", "more"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
     """Characters ``[start, end)`` of a passage; `is_heading` if they are only a title of what follows."""
@@ -48,9 +52,9 @@ class Sentence:
 def sentences_of(text: str, language: str | None) -> list[Sentence]:
     """Return the sentences of a passage in Markdown, in order; a heading, a list item and a table row are their own."""
     found: list[Sentence] = []
-    for start, end, is_heading in _paragraphs(text[:_MAX_CHARACTERS]):
-        spans = [(0, end - start)] if is_heading else sentence_spans(text[start:end], language_code(language))
-        found += (Sentence(start=start + a, end=start + b, is_heading=is_heading) for a, b in spans)
+    for start, end, kind in _paragraphs(text[:_MAX_CHARACTERS]):
+        spans = sentence_spans(text[start:end], language_code(language)) if kind == "more" else [(0, end - start)]
+        found += (Sentence(start=start + a, end=start + b, is_heading=kind == "heading") for a, b in spans)
     return found
 
 
@@ -102,26 +106,26 @@ def _by_words(sentences: Sequence[Sentence], marks: Sequence[Mark]) -> dict[Span
     return {span: sum(weights[term] for term in found) / whole for span, found in terms.items()}
 
 
-def _paragraphs(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield start and end of each run of text that sentences do not cross, and whether it is a heading."""
+def _paragraphs(text: str) -> Iterator[tuple[int, int, _Kind]]:
+    """Yield start and end of each run of text that sentences do not cross, and its kind: own, heading or more."""
     start, end, after, in_code = None, 0, 0, False
     for line in text.splitlines(keepends=True):
         place, after = after, after + len(line)
         kind, skipped = _kind_of(line.rstrip(), in_code=in_code)
         in_code ^= kind == "fence"
         if start is not None and kind != "more":
-            yield start, end, False
+            yield start, end, "more"
             start = None
         if kind in ("own", "heading"):
-            yield place + skipped, place + len(line.rstrip()), kind == "heading"
+            yield place + skipped, place + len(line.rstrip()), kind
         elif kind in ("item", "more") and start is None:
             start = place + skipped
         end = place + len(line.rstrip())
     if start is not None:
-        yield start, end, False
+        yield start, end, "more"
 
 
-def _kind_of(line: str, *, in_code: bool) -> tuple[Literal["fence", "blank", "own", "heading", "item", "more"], int]:
+def _kind_of(line: str, *, in_code: bool) -> tuple[_Kind, int]:
     """Return what a line is, and how many characters before its text are only signs."""
     if _FENCE.match(line):
         return "fence", 0

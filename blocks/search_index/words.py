@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 # Postgres's text search configuration for each language with a stemmer, by ISO 639-1 code (PostgreSQL manual, 12.6;
 # `select cfgname from pg_ts_config`). A server that is too old for one falls back to `NO_STEMMER`.
@@ -111,15 +112,17 @@ def is_unspaced_word(word: str) -> bool:
 def words_of(query: str, limit: int) -> dict[str, str]:
     """Return the first *limit* different words of *query* as searchable text, each with the word as it was typed.
 
-    The typed word decides whether it is a stop word: "für" is one, "fur" is none.
+    The typed word decides whether it is a stop word: "für" is one, "fur" is none. Of a script without spaces each pair
+    of characters is a word, since nothing shows where its words end.
     """
     words: dict[str, str] = {}
     for typed in _WORD.findall(unicodedata.normalize("NFC", query)):
         for variant in spelling_variants(typed):
-            words.setdefault(variant.strip(), typed)
+            for word in variant.split():
+                words.setdefault(word, word if is_unspaced_word(word) else typed)
         if len(words) >= limit:
             break
-    return words
+    return dict(islice(words.items(), limit))
 
 
 def stemmer_for(language: str | None) -> str:

@@ -17,6 +17,7 @@ from blocks.access import create_key, revoke_key
 from tests.gateway import Gateway, error_of, running_gateway
 from waybill.gateway.routes import (
     audit,
+    documents,
     downloads,
     exports,
     files,
@@ -26,6 +27,7 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     runs,
+    search,
     status,
     transfer_parts,
     transfer_uploads,
@@ -35,8 +37,8 @@ from waybill.gateway.routes import (
 )
 
 _RESOURCES = (
-    audit, downloads, exports, files, health, ingest, keeping, metrics, retention, runs, status, transfer_parts,
-    transfer_uploads, transfers, webhooks, workers,
+    audit, documents, downloads, exports, files, health, ingest, keeping, metrics, retention, runs, search, status,
+    transfer_parts, transfer_uploads, transfers, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,74 +12,22 @@ import pytest
 from psycopg.rows import dict_row
 
 from blocks.catalog.skipped_records import skipped_counts
-from blocks.embedding import EMBEDDING_MODEL
-from blocks.embedding.vectors import embed
 from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.search_index import (
-    Chunk,
-    DocumentHead,
     Entity,
     Fact,
-    IndexedDocument,
     Keyword,
     SearchHit,
     has_document,
     remove_document,
-    replace_document,
     search,
     statistics,
 )
 from blocks.search_index.document import EMBEDDING_DIMENSIONS
 from blocks.search_index.read import MAX_HITS
+from tests.integration.indexed import WHOLE, direction, document, embedded, put
 from tests.integration.table_poison import INDEX
 from waybill.services.search import search_database
-
-WHOLE = "0" * 64
-
-
-def direction(*weights: float) -> np.ndarray:
-    """A unit vector whose first coordinates have these proportions: a meaning made to measure."""
-    vector = np.zeros(EMBEDDING_DIMENSIONS, np.float32)
-    vector[: len(weights)] = weights
-    return vector / np.linalg.norm(vector)
-
-
-def document(
-    *passages: str | tuple[str, np.ndarray | None],
-    title: str = "Untitled",
-    language: str | None = "en",
-    source: str | None = None,
-    headings: Sequence[str] = (),
-) -> IndexedDocument:
-    chunks = []
-    for number, passage in enumerate(passages):
-        text, vector = passage if isinstance(passage, tuple) else (passage, None)
-        chunks.append(
-            Chunk(
-                chunk_id=f"c{number}",
-                text=text,
-                start=number * 1000,
-                end=number * 1000 + len(text),
-                tokens=len(text.split()),
-                heading_path=tuple(headings),
-                embedding=vector,
-            )
-        )
-    head = DocumentHead(
-        sha256=hashlib.sha256(repr((title, passages)).encode()).hexdigest(),
-        title=title,
-        source=source or f"{title.lower()}.pdf",
-        media_type="application/pdf",
-        stage_key=WHOLE,
-        language=language,
-    )
-    return IndexedDocument(head=head, chunks=chunks)
-
-
-def put(url: str, *documents: IndexedDocument) -> None:
-    with psycopg.connect(url) as connection:
-        for item in documents:
-            replace_document(connection, item)
 
 
 async def find(url: str, text: str, vector: Sequence[float] | None = None, limit: int = 10) -> list[SearchHit]:
@@ -480,11 +427,6 @@ async def test_statistics_count_what_is_there(database_url: str) -> None:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
-
-
-def embedded(models: Path, *texts: str, title: str) -> IndexedDocument:
-    item = document(*zip(texts, embed(texts, models=models), strict=True), title=title)
-    return replace(item, head=replace(item.head, embedding_model=EMBEDDING_MODEL))
 
 
 async def test_a_question_finds_the_answer_that_shares_no_word_with_it(database_url: str, models: Path) -> None:

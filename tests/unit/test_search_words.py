@@ -97,6 +97,18 @@ def test_words_keep_how_they_were_typed() -> None:
     }
 
 
+def test_each_pair_of_characters_of_a_script_without_spaces_is_a_word() -> None:
+    assert words_of("货物检查 of 東京", 10) == {
+        "货物": "货物",
+        "物检": "物检",
+        "检查": "检查",
+        "of": "of",
+        "東京": "東京",
+    }
+    assert len(words_of("货物检查" * 100, 10)) == 4
+    assert len(words_of("".join(map(chr, range(0x4E00, 0x4F00))), 10)) == 10
+
+
 def test_the_number_of_words_is_bounded() -> None:
     assert len(words_of(" ".join(f"w{number}" for number in range(1000)), 64)) == 64
 

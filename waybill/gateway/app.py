@@ -21,6 +21,7 @@ from waybill.gateway.resources import Resources
 from waybill.gateway.routes import (
     assignments,
     audit,
+    documents,
     downloads,
     exports,
     files,
@@ -30,6 +31,7 @@ from waybill.gateway.routes import (
     metrics,
     retention,
     runs,
+    search,
     status,
     transfer_parts,
     transfer_uploads,
@@ -76,7 +78,7 @@ def create_app(resources: Resources) -> FastAPI:
     install_error_pages(app)
     routes = (
         ingest, downloads, retention, files, keeping, exports, transfers, transfer_uploads, transfer_parts, status,
-        runs, webhooks, workers, assignments, audit, health, metrics,
+        runs, search, documents, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)

@@ -39,6 +39,8 @@ MOST_UPLOADS = 32
 MOST_READERS = 500
 # Webhook tests whose outcome is waited for. Each polls the database ten times a second; further ones answer 202 now.
 MOST_WAITING_TESTS = 8
+# Searches at the same time: each embeds its question on a core. Further ones wait for tens of milliseconds.
+MOST_SEARCHES = 4
 # Exports of small tables in the gateway itself. Each takes a thread and some MiB; further ones become runs.
 MOST_SMALL_EXPORTS = 2
 
@@ -63,6 +65,8 @@ class Resources:
     """Bounds webhook tests that wait for their outcome to `MOST_WAITING_TESTS`."""
     small_exports: asyncio.Semaphore
     """Bounds exports in this process to `MOST_SMALL_EXPORTS`."""
+    searches: asyncio.Semaphore
+    """Bounds searches to `MOST_SEARCHES`."""
     clean_ups: asyncio.Semaphore
     """Bounds concurrent clean-ups to one: each sorts the whole catalogue, and a second one finds nothing to do."""
     unreadable_runs: UnreadableRuns
@@ -114,6 +118,7 @@ async def open_resources(
             readers=FairPlaces(MOST_READERS),
             waiting_tests=asyncio.Semaphore(MOST_WAITING_TESTS),
             small_exports=asyncio.Semaphore(MOST_SMALL_EXPORTS),
+            searches=asyncio.Semaphore(MOST_SEARCHES),
             clean_ups=asyncio.Semaphore(1),
             unreadable_runs=UnreadableRuns(),
             event_links=event_links,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from blocks.access import Actor, record
 from blocks.catalog import Artifact, Connection
 from blocks.catalog.keeping import extend, hold, release
 from blocks.custody import Custody, MakeAvailable
-from blocks.durations import parse_period
+from blocks.durations import parse_moment, parse_period
 from blocks.errors import ArtifactGone, InvalidOptions
 from blocks.links import Link
 
@@ -141,13 +141,7 @@ def read_end(keep_for: str | None, until: str | None) -> timedelta | datetime:
         raise InvalidOptions("say either how long the file is to stay, such as 90d, or until when, such as 2027-01-31")
     if until is None:
         return parse_period(keep_for or "")
-    try:
-        moment = datetime.fromisoformat(until)
-        if moment.tzinfo is None and len(until.strip()) > len("2027-01-31"):
-            raise InvalidOptions(f"{until[:40]!r} does not say its time zone; write 2027-01-31T08:00Z or +01:00")
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidOptions(f"{until[:40]!r} is no time; write 2027-01-31 or 2027-01-31T08:00Z") from None
+    return parse_moment(until)
 
 
 def recorded_upload(custody: Custody, *, also: RowWriter | None = None, by: Actor) -> MakeAvailable:
