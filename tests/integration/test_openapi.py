@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import httpx
 import pytest
 
 from blocks.age import X25519Identity
+from blocks.search_index import Fact
 from blocks.webhooks.outbox import Event, add_events
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
+from tests.integration.indexed import document, put
 
 # What needs no key: a one-time code, or an answer that only its reader can open.
 NO_KEY = {"/api/v1/workers/enroll", "/api/v1/workers/{name}/session"}
@@ -63,7 +66,10 @@ async def prepared(gateway: Gateway, headers: dict[str, str]) -> dict[str, str]:
     deliveries = (await client.get("/api/v1/webhooks/deliveries", headers=headers)).json()["deliveries"]
     transfer = {"direction": "download", "file_id": ingested["file_id"], "recipient": enrolment["recipient"]}
     transfer_id = (await client.post("/api/v1/transfers", json=transfer, headers=headers)).json()["transfer_id"]
+    indexed = document("A note on lamps.", "More of it.", title="Note")
+    put(gateway.database_url, replace(indexed, facts=[Fact(fact_id="f1", type="date", statement="s", quote="q")]))
     return {
+        "sha256": indexed.head.sha256,
         "transfer_id": transfer_id,
         "task_id": ingested["task_id"],
         "file_id": ingested["file_id"],
