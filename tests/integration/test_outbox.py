@@ -29,6 +29,7 @@ from blocks.webhooks.outbox import (
     recent_events,
     whole_body,
 )
+from blocks.webhooks.outbox.delivery_log import count_waiting
 from blocks.webhooks.outbox.event import MAX_BODY_BYTES
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 from tests.stack_driver import PATIENCE_SECONDS
@@ -73,6 +74,8 @@ async def test_an_event_goes_once_to_every_endpoint_that_wants_it(catalog: Catal
         assert await add_events(connection, [event(run=run), event(run=run, number=1)], link) == 2
         assert await add_events(connection, [event(run=run), event("task_failed", run=uuid4())], link) == 1
         page = await list_deliveries(connection)
+        assert await count_waiting(connection, run) == 4
+        assert await count_waiting(connection, uuid4()) == 0
         urls = sorted((one.event_type, one.url) for one in page.deliveries)
         listed = {one.url: one for one in await book.list_endpoints(connection)}
     assert urls == [

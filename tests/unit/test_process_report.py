@@ -111,3 +111,11 @@ def test_of_very_many_documents_with_warnings_the_rest_is_counted(capsys: pytest
 
 def test_a_long_run_without_warnings_has_no_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert table(capsys, [document(f"{number}.txt") for number in range(MANY)]) == []
+
+
+def test_webhooks_that_wait_are_named_with_what_sends_them(capsys: pytest.CaptureFixture[str]) -> None:
+    report = {"run_id": "r", "seconds": 1.0, "documents": [document("a.txt")], "warning_summary": ""}
+    print_report({**report, "webhooks_waiting": 2}, ADDRESSES, total_seconds=1.0)
+    assert "2 wait for a receiver; 'waybill up' or 'waybill dispatch' sends what is due" in capsys.readouterr().out
+    print_report({**report, "webhooks_waiting": 0}, ADDRESSES, total_seconds=1.0)
+    assert "receiver" not in capsys.readouterr().out

@@ -21,7 +21,7 @@ from waybill.commands.arguments import (
     this_account,
     typed_path,
 )
-from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import counted, human_size, human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import with_catalog, with_custody
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     from blocks.catalog import Artifact, Catalog, Page
     from blocks.custody import Custody
     from blocks.settings import Settings
+
+# What the search index counts, in the words of the figures.
+_INDEXED = {
+    "documents": "document",
+    "chunks": "chunk",
+    "vectors": "vector",
+    "facts": "fact",
+    "entities": "entity",
+    "keywords": "keyword",
+}
 
 
 def list_files(
@@ -213,7 +223,7 @@ def stats(as_json: AsJson = False) -> int:
     )
     index = dict(found["search_index"])
     size = human_size(index.pop("size_bytes"))
-    typer.echo("search index: " + ", ".join([*(f"{value:,} {key}" for key, value in index.items()), size]))
+    typer.echo("search index: " + ", ".join([*(counted(index[key], noun) for key, noun in _INDEXED.items()), size]))
     print_line(_retention_line(found["retention"]))
     return 0
 

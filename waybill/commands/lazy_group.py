@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any, cast
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.main import get_command
 
 from blocks.runtime.quick_imports import quick_imports
@@ -70,7 +70,31 @@ def lazy_group(entries: Mapping[str, LazyCommand | LazyCommands]) -> type[TyperG
 
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
-        return _unvalidated(super().get_params(ctx))
+        return [_in_words(parameter) for parameter in _unvalidated(super().get_params(ctx))]
+
+
+def _in_words(parameter: Any) -> Any:
+    """Let *parameter* show what a person types: ``SOURCE...``, ``--limit NUMBER``.
+
+    Typer shows the types of Python (``<int range>``), and puts braces around an argument that is needed.
+    """
+    if isinstance(parameter, TyperArgument):
+        name = (parameter.metavar or str(parameter.name).upper()).strip("[].")
+        several = f"{name}..." if parameter.nargs != 1 else name
+        shown = several if parameter.required else f"[{several}]"
+        parameter.get_usage_pieces = lambda ctx: [shown]
+        parameter.display_type_rich = lambda ctx: ""
+    elif parameter.metavar is None and not parameter.is_flag:
+        typed = parameter.display_type_rich
+        parameter.display_type_rich = lambda ctx: _what_to_type(typed(ctx=ctx))
+    return parameter
+
+
+def _what_to_type(label: str) -> str:
+    plain = label.strip("<>")
+    if plain.startswith(("int", "float")):
+        return "NUMBER"
+    return "TEXT" if plain == "str" else plain.upper()
 
 
 def _unvalidated(parameters: list[Any]) -> list[Any]:

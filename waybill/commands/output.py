@@ -124,8 +124,10 @@ def _shortened(text: str, cells: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return ``1 document`` or ``1,200 documents``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Return ``1 document``, ``1,200 documents`` or ``2 entities``."""
+    if number != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("ty") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
 def human_size(size_bytes: int) -> str:

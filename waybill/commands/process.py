@@ -20,6 +20,8 @@ from waybill.commands.process_report import print_report
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect import State
 
     from blocks.runs.ownership import Owner
@@ -113,14 +115,29 @@ async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: 
         # Records also the events of killed runs, which this run has cleared up after.
         await try_to_reconcile(settings)
         dispatcher.only_run = state.state_details.flow_run_id
+    waiting = await _count_waiting(settings, state.state_details.flow_run_id)
     if state.is_cancelled():
         raise RunCancelled(state.message or "the run was cancelled")
     result = await state.aresult(raise_on_failure=False)
     if isinstance(result, dict):
-        return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3)}
+        return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3), "webhooks_waiting": waiting}
     if isinstance(result, WaybillError):
         raise result
     raise WaybillError(f"the run ended as {state.name}: {state.message}")
+
+
+async def _count_waiting(settings: Settings, run_id: UUID | None) -> int:
+    """Return how many webhooks of the run are still to be delivered; 0 where the database does not say."""
+    from blocks.postgres import single_connection
+    from blocks.webhooks.outbox.delivery_log import count_waiting
+
+    if run_id is None:
+        return 0
+    try:
+        async with single_connection(settings.required_database_url) as connection:
+            return await count_waiting(connection, run_id)
+    except WaybillError:
+        return 0
 
 
 async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> State[Any]:

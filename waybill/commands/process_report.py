@@ -41,6 +41,9 @@ def print_report(
     if completed:
         print_line("Search:  waybill search 'your question'")
     print_line(f"Run:     waybill up, then {_run_page(addresses, report['run_id'])}")
+    if waiting := report.get("webhooks_waiting"):
+        verb = "waits" if waiting == 1 else "wait"
+        print_line(f"Webhooks: {waiting:,} {verb} for a receiver; 'waybill up' or 'waybill dispatch' sends what is due")
     for document in documents:
         if document["state"] == "failed":
             print_notice(f"failed: {document['source']}: {document['error']}")

@@ -60,6 +60,11 @@ _REPLAY = """
     select (select count(*) from replayed) as replayed, (select count(*) from notified) as notified
 """
 
+_WAITING = """
+    select count(*) as deliveries from webhook_deliveries d join webhook_events event using (event_id)
+     where d.state = 'pending' and event.task_id = %(task_id)s
+"""
+
 _COUNTS = """
     select state, count(*) as count, min(created_at) as oldest from webhook_deliveries group by state order by state
 """
@@ -98,6 +103,11 @@ class DeliveryPage:
 
     deliveries: list[DeliveryRecord]
     next: str | None
+
+
+async def count_waiting(connection: Connection, task_id: UUID) -> int:
+    """Return how many deliveries of a run's events have not arrived yet and will be tried again."""
+    return int((await fetch_row(connection, _WAITING, {"task_id": task_id}))["deliveries"])
 
 
 async def list_deliveries(
