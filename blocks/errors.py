@@ -118,6 +118,10 @@ class ArtifactHeld(ArtifactPinned):
     """A legal hold keeps the file, so it is not deleted until an administrator lifts it."""
 
 
+class DocumentInUse(Permanent):
+    """The document is being stored or worked on, so it is not forgotten now."""
+
+
 class PlanNotFound(Permanent):
     """No plan of the retention with this id."""
 

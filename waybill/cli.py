@@ -77,6 +77,7 @@ COMMANDS = {
     "receive": _command("hand_over:receive", "Fetch the file of a link, verified and decrypted."),
     "search": _command("search:search", "Find passages by words and by meaning."),
     "expire": _command("expire:expire", "Remove files whose time is over, and say what stays and why."),
+    "forget": _command("forget:forget", "Forget a document: files, passages, events, and what Prefect shows of it."),
     "trim": _command("trim:trim", "Remove old history: runs, events, deliveries, records of deleted files."),
     "stats": _command("files:stats", "Show how much is in custody and in the search index."),
     "files": LazyCommands(

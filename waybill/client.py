@@ -273,6 +273,16 @@ class Client:
         # However many files there are, the connection shows that the gateway lives.
         return self._retried(lambda: self._answer(self._http.delete("/files/cleanup", params=parameters, timeout=None)))
 
+    def forget(self, sha256: str, *, force: bool = False, dry_run: bool = False) -> Answer:
+        """Forget a document, and return the certificate of what went. With *force*, pinned files go too.
+
+        A *dry_run* returns what would go. Needs `admin`. The same call goes on with what a killed gateway has begun.
+        """
+        given = {"force": force, "dry_run": dry_run}
+        return self._retried(
+            lambda: self._answer(self._http.delete(f"/documents/{sha256}", params=given, timeout=None))
+        )
+
     def retention_plans(self) -> list[Answer]:
         """Return the newest plans of the retention."""
         return list(self._get("/retention/plans")["plans"])

@@ -20,7 +20,7 @@ Action = Literal[
     "export", "export_removed", "transfer_prepared", "transfer_token", "transfer_completed", "transfer_cancelled",
     "key_created", "key_used", "key_refused", "key_revoked",
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
-    "webhook_replayed", "webhook_tested", "expire",
+    "webhook_replayed", "webhook_tested", "expire", "forget",
     "worker_invited", "worker_enrolled", "worker_labelled", "worker_refused", "worker_revoked",
     "assignment_claimed", "run_cancelled",
 ]  # fmt: skip

@@ -97,6 +97,8 @@ TABLES = (
     ),
     # Their bytes and manifests are gone. Until now the answer was "gone"; from now on it is "not found".
     OldRows(table="artifacts", condition="t.state = 'deleted' and t.deleted_at < %(before)s", oldest="t.deleted_at"),
+    # Its certificate is in the audit log, too, and is kept as long.
+    OldRows(table="forgettings", condition="t.ended_at < %(audit_before)s", oldest="t.ended_at"),
     OldRows(table="audit_log", condition="t.recorded_at < %(audit_before)s", oldest="t.recorded_at"),
 )
 
@@ -231,5 +233,6 @@ NAMES: Mapping[str, str] = {
     "transfers": "transfers",
     "assignments": "assignments of remote workers",
     "artifacts": "deleted files",
+    "forgettings": "certificates of forgotten documents",
     "audit_log": "audit entries",
 }

@@ -9,7 +9,7 @@ from blocks.errors import InvalidOptions
 RUN_EVENTS = ("task_started", "task_progress", "task_completed", "task_failed", "task_cancelled", "task_crashed")
 DOCUMENT_EVENTS = ("stage_completed", "stage_failed", "stage_chain_completed")
 EXPORT_EVENTS = ("export_completed", "export_failed")
-RETENTION_EVENTS = ("files_expired",)
+RETENTION_EVENTS = ("files_expired", "document_forgotten")
 TRANSFER_EVENTS = ("transfer_completed", "transfer_failed")
 EVENT_TYPES = (*RUN_EVENTS, *DOCUMENT_EVENTS, *EXPORT_EVENTS, *RETENTION_EVENTS, *TRANSFER_EVENTS)
 

@@ -25,6 +25,7 @@ from waybill.gateway.routes import (
     downloads,
     exports,
     files,
+    forgetting,
     health,
     ingest,
     keeping,
@@ -77,8 +78,8 @@ def create_app(resources: Resources) -> FastAPI:
     install_error_handlers(app)
     install_error_pages(app)
     routes = (
-        ingest, downloads, retention, files, keeping, exports, transfers, transfer_uploads, transfer_parts, status,
-        runs, search, documents, webhooks, workers, assignments, audit, health, metrics,
+        ingest, downloads, retention, files, forgetting, keeping, exports, transfers, transfer_uploads, transfer_parts,
+        status, runs, search, documents, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         app.include_router(resource.router)
