@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from blocks.errors import WaybillError
 from blocks.forgetting import prefect_statements as statements
 from blocks.forgetting.names import Names
-from blocks.forgetting.text_columns import Subject, find_names, ids_text, redact_tables
+from blocks.forgetting.text_columns import Subject, find_names, ids_in, ids_text, redact_tables
 from blocks.forgetting.traces import Traces
 from blocks.postgres import Connection, Row, fetch_all, fetch_row, single_connection
 
@@ -78,18 +78,24 @@ def _is_in(home: Path, data_directory: str) -> bool:
     return Path(data_directory).resolve() == (home / "postgres").resolve()
 
 
-async def runs_under_way(database_url: str, run_ids: Sequence[UUID], patterns: Sequence[str]) -> dict[UUID, str]:
-    """Return runs of a document that are not over, with their states."""
+async def runs_under_way(
+    database_url: str, run_ids: Sequence[UUID], patterns: Sequence[str], catalogue: str
+) -> dict[UUID, str]:
+    """Return runs of a document that are not over, with their states. *catalogue* is the id of its catalogue."""
     async with single_connection(database_url) as connection:
-        values = {"run_ids": list(run_ids), "patterns": list(patterns)}
+        values = {"run_ids": list(run_ids), "patterns": list(patterns), "catalogue": catalogue}
         return {row["id"]: row["state"] for row in await fetch_all(connection, statements.UNDER_WAY, values)}
 
 
 @dataclass(kw_only=True)
 class PrefectDatabase:
-    """Frees one Prefect database of one document. *others*: what else its runs delivered, for the pages that go."""
+    """Frees one Prefect database of one document of the catalogue with the id *catalogue*.
+
+    *others*: what else its runs delivered, for the pages that go.
+    """
 
     connection: Connection
+    catalogue: str
     names: Names
     traces: Traces
     run_ids: Sequence[UUID]
@@ -119,7 +125,8 @@ class PrefectDatabase:
 
     async def left(self) -> Counter[str]:
         """Return how many rows of each table still have a name that is the document's alone."""
-        return await find_names(self.connection, await self._subject(), without=_NOT_LOOKED_AT)
+        subject = await self._subject()
+        return await find_names(self.connection, subject, without=_NOT_LOOKED_AT, stays=self._is_foreign)
 
     async def _recorded(self) -> bool:
         """Wait for the records of runs that have just ended; return whether there are such."""
@@ -155,7 +162,16 @@ class PrefectDatabase:
             changed[table] += await self._empty(find, remove, about)
         subject = Subject(names=self.names, ids=ids_text([*values["run_ids"], *values["task_ids"]]))
         without = WRITTEN_BY_PEOPLE | _NOT_LOOKED_AT
-        return +(changed + await redact_tables(self.connection, subject, without=without, stays=_is_planned))
+        return +(changed + await redact_tables(self.connection, subject, without=without, stays=self._stays))
+
+    async def _stays(self, table: str, row: Row) -> bool:
+        """Return whether *row* is of another catalogue, or a run planned ahead: without its source it would fail."""
+        planned = table == "flow_run" and bool(row.get("auto_scheduled")) and row.get("state_type") == "SCHEDULED"
+        return planned or await self._is_foreign(table, row)
+
+    async def _is_foreign(self, _table: str, row: Row) -> bool:
+        values = {"ids": sorted(ids_in(row)), "catalogue": self.catalogue}
+        return bool((await fetch_row(self.connection, statements.IS_FOREIGN, values))["found"])
 
     async def _empty(self, find: str, remove: str, values: Mapping[str, Any]) -> int:
         """Remove or empty the rows that have text of the document."""
@@ -221,8 +237,3 @@ def _table(data: Any) -> tuple[list[Any], bool]:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).translate(str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"}))
-
-
-def _is_planned(table: str, row: Row) -> bool:
-    """Return whether *row* is a run that a schedule has planned ahead: without its source it would fail."""
-    return table == "flow_run" and bool(row.get("auto_scheduled")) and row.get("state_type") == "SCHEDULED"

@@ -10,6 +10,8 @@ from uuid import UUID
 from blocks.forgetting.prefect_database import Others, PrefectDatabase, find_database
 from blocks.forgetting.prefect_database import runs_under_way as runs_under_way_in_database
 from blocks.forgetting.rows import Forgetting
+from blocks.postgres import single_connection
+from blocks.runs.catalogue_id import catalogue_id
 from blocks.settings import Settings, prefect_api_url
 
 # Requests of one look at Prefect; and all that it takes to delete the runs of a document, each with its artifacts.
@@ -33,6 +35,7 @@ class PrefectHistory:
 
     database_url: str | None
     api_url: str | None
+    catalogue: str
 
     @classmethod
     async def find(cls, settings: Settings) -> Self:
@@ -47,12 +50,13 @@ class PrefectHistory:
             async with PrefectApi.open(api_url) as api, api.client(seconds=_LOOK_SECONDS) as client:
                 flow_ids = await flows_of(client)
         found = await find_database(settings.required_database_url, settings.home, flow_ids)
-        return cls(database_url=found, api_url=api_url)
+        async with single_connection(settings.required_database_url) as connection:
+            return cls(database_url=found, api_url=api_url, catalogue=await catalogue_id(connection))
 
     async def under_way(self, run_ids: Sequence[UUID], patterns: Sequence[str]) -> dict[UUID, str]:
         """Return runs of the document that are not over, with their states."""
         if self.database_url is not None:
-            return await runs_under_way_in_database(self.database_url, run_ids, patterns)
+            return await runs_under_way_in_database(self.database_url, run_ids, patterns, self.catalogue)
         if self.api_url is None:
             return {}
         from blocks.forgetting.foreign_prefect import runs_under_way
@@ -67,8 +71,15 @@ class PrefectHistory:
         """Take the document out. *own_run* is the run that does it: its parameters may name the document."""
         if self.database_url is not None:
             run_ids = [*forgetting.run_ids, *([own_run] if own_run else [])]
-            given = {"names": forgetting.names, "traces": forgetting.traces, "run_ids": run_ids, "others": others}
-            async with PrefectDatabase.open(self.database_url, **given) as database:
+            opening = PrefectDatabase.open(
+                self.database_url,
+                catalogue=self.catalogue,
+                names=forgetting.names,
+                traces=forgetting.traces,
+                run_ids=run_ids,
+                others=others,
+            )
+            async with opening as database:
                 changed = await database.redact()
                 left = await database.left()
             return PrefectOutcome(

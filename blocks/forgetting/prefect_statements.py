@@ -21,6 +21,21 @@ RUNS_AND_TASKS = """
            array(select t.id from task_run t where t.flow_run_id in (select id from ours)) as task_ids
 """
 
+# Whether a run *r* is known to belong to another catalogue: it may have documents of the same names.
+_FOREIGN = """
+    (case when r.labels::jsonb ? 'waybill.catalogue' then r.labels::jsonb ->> 'waybill.catalogue' <> %(catalogue)s
+          else exists (select from jsonb_array_elements_text(r.tags) as tag where tag ~ '^waybill-[0-9a-f]+-[0-9a-f]+$')
+               and not exists (select from jsonb_array_elements_text(r.tags) as tag
+                                where tag like 'waybill-' || %(catalogue)s || '-%%') end)
+"""
+IS_FOREIGN = f"""
+    select exists (
+        select from flow_run r
+         where (r.id = any(%(ids)s::uuid[])
+                or r.id in (select t.flow_run_id from task_run t where t.id = any(%(ids)s::uuid[]))) and {_FOREIGN}
+    ) as found
+"""
+
 _ENDED = "('COMPLETED', 'FAILED', 'CANCELLED', 'CRASHED')"
 
 # Runs that have begun or will: of the document, or with its source as a parameter. What a schedule has planned ahead is
@@ -29,7 +44,7 @@ UNDER_WAY = f"""
     select r.id, r.state_type::text as state from flow_run r join flow f on f.id = r.flow_id
      where r.state_type not in {_ENDED} and f.name <> 'forget-document'
        and not (r.auto_scheduled and r.state_type = 'SCHEDULED')
-       and (r.id = any(%(run_ids)s::uuid[]) or r.parameters::text ilike any(%(patterns)s))
+       and (r.id = any(%(run_ids)s::uuid[]) or (r.parameters::text ilike any(%(patterns)s) and not {_FOREIGN}))
      order by r.id limit 20
 """
 

@@ -175,5 +175,5 @@ async def _reduce_events(connection: Connection, known: KnownDocument, names: Na
         changed.append(row["event_id"])
         about += [row["event_id"]] if is_about else []
     withdrawn = await execute(connection, statements.WITHDRAW, {"event_ids": about})
-    answers = await execute(connection, statements.EMPTY_ATTEMPTS, {"event_ids": changed})
+    answers = await execute(connection, statements.EMPTY_ATTEMPTS, {"event_ids": changed, "run_ids": known.run_ids})
     return Counter(events=len(changed), deliveries_withdrawn=withdrawn.rowcount, answers=answers.rowcount)

@@ -80,11 +80,12 @@ WITHDRAW = """
     update webhook_deliveries set state = 'dead', settled_at = clock_timestamp()
      where event_id = any(%(event_ids)s) and state = 'pending'
 """
-# What a receiver has answered may quote what it was sent.
+# What a receiver has answered, to whichever event of such a run, may quote what it was sent.
 EMPTY_ATTEMPTS = """
     update webhook_attempts a set answer = null
-      from webhook_deliveries d
-     where d.delivery_id = a.delivery_id and d.event_id = any(%(event_ids)s) and a.answer is not null
+      from webhook_deliveries d join webhook_events e using (event_id)
+     where d.delivery_id = a.delivery_id and a.answer is not null
+       and (e.event_id = any(%(event_ids)s) or e.task_id = any(%(run_ids)s))
 """
 RUNS_OF_EVENTS = f"""
     select distinct task_id as run_id from webhook_events

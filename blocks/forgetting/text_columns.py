@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -61,7 +61,20 @@ class Subject:
 
     def is_about(self, row: Mapping[str, Any]) -> bool:
         """Return whether *row* belongs to a run, a file or another thing of the document."""
-        return not self.ids.isdisjoint(_UUID.findall(_text(row)))
+        return not self.ids.isdisjoint(ids_in(row))
+
+
+Stays = Callable[[str, Row], Awaitable[bool]]
+"""Returns whether a row of a table that is not about the document is left as it is."""
+
+
+async def _none_stays(_table: str, _row: Row) -> bool:
+    return False
+
+
+def ids_in(row: Mapping[str, Any]) -> set[str]:
+    """Return the ids that are anywhere in *row*."""
+    return set(_UUID.findall(_text(row)))
 
 
 async def text_tables(connection: Connection, *, without: Collection[str] = ()) -> list[TextTable]:
@@ -79,7 +92,7 @@ async def redact_tables(
     subject: Subject,
     *,
     without: Collection[str] = (),
-    stays: Callable[[str, Row], bool] = lambda _table, _row: False,
+    stays: Stays = _none_stays,
 ) -> Counter[str]:
     """Take the names out of all tables but those *without*; return how many rows were changed, by table.
 
@@ -95,14 +108,17 @@ async def redact_tables(
     return +changed
 
 
-async def find_names(connection: Connection, subject: Subject, *, without: Collection[str] = ()) -> Counter[str]:
-    """Return how many rows of each table still have a name that is the document's alone."""
+async def find_names(
+    connection: Connection, subject: Subject, *, without: Collection[str] = (), stays: Stays = _none_stays
+) -> Counter[str]:
+    """Return how many rows of each table still have a name that is the document's alone, but for those that stay."""
     found: Counter[str] = Counter()
     patterns = subject.names.patterns(about=False)
     for table in await text_tables(connection, without=without):
         async for row in _matching(connection, table, patterns) if patterns else _nothing():
             texts = (_text(row["row"][column]) for column in table.columns)
-            found[table.name] += any(subject.names.occur_in(text, about=False) for text in texts)
+            if any(subject.names.occur_in(text, about=False) for text in texts):
+                found[table.name] += subject.is_about(row["row"]) or not await stays(table.name, row["row"])
     return +found
 
 
@@ -111,9 +127,7 @@ async def _nothing() -> AsyncIterator[Row]:
     yield {}
 
 
-async def _redact(
-    connection: Connection, table: TextTable, subject: Subject, stays: Callable[[str, Row], bool]
-) -> tuple[int, int]:
+async def _redact(connection: Connection, table: TextTable, subject: Subject, stays: Stays) -> tuple[int, int]:
     """Return how many rows were changed, and how many had moved before they could be."""
     done = moved = 0
     patterns = subject.names.patterns(about=True)
@@ -122,7 +136,7 @@ async def _redact(
         about = subject.is_about(row)
         new = {name: subject.names.redacted_value(row[name], about=about) for name in table.columns}
         new = {name: value for name, value in new.items() if value != row[name]}
-        if not new or stays(table.name, row):
+        if not new or (not about and await stays(table.name, row)):
             continue
         cursor = await connection.execute(_update(table, list(new)), [*_values(table, new), found["place"]])
         done, moved = done + cursor.rowcount, moved + (cursor.rowcount == 0)

@@ -8,20 +8,16 @@ as everyone's: it was made by hand, or by an earlier version.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from prefect.client.schemas.objects import FlowRun
 
-from blocks.catalog import Connection
-from blocks.postgres import fetch_row, single_connection
+from blocks.postgres import single_connection
+from blocks.runs.catalogue_id import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.home_id import ID_CHARS, home_id
 from blocks.settings import Settings
-
-# The label of a run that has begun.
-CATALOGUE_LABEL = "waybill.catalogue"
 
 _TAG = re.compile(rf"waybill-([0-9a-f]{{{ID_CHARS}}})-([0-9a-f]{{{ID_CHARS}}})")
 
@@ -60,14 +56,3 @@ async def read_owner(settings: Settings) -> Owner:
     """Return the ids of this home and its catalogue. Raises `StackUnavailable` and the errors of the catalogue."""
     async with single_connection(settings.required_database_url) as connection:
         return Owner(catalogue=await catalogue_id(connection), home=home_id(settings.home))
-
-
-async def catalogue_id(connection: Connection) -> str:
-    """Return the id of the connected catalogue: it stays when the database moves with its cluster."""
-    row = await fetch_row(
-        connection,
-        "select s.system_identifier::text || '/' || d.oid::text as id from pg_control_system() s, pg_database d "
-        "where d.datname = current_database()",
-        {},
-    )
-    return hashlib.sha256(str(row["id"]).encode()).hexdigest()[:ID_CHARS]

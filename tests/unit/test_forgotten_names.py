@@ -90,7 +90,7 @@ def test_an_event_about_the_document_keeps_numbers_alone() -> None:
         "task_id": "7669187d-6413-40fb-93d4-8f0fbaea9997",
         "source_file": "/srv/in/Müller report.pdf",
         "data": {
-            "stage": {"number": 1, "name": "chunker", "status": "completed", "execution_time": 4.6, "error_message": "x"},
+            "stage": {"number": 1, "name": "chunker", "status": "failed", "execution_time": 4.6, "error_message": ""},
             "output_files": [{"filename": "Müller report.md", "file_id": "f"}],
             "metadata": {"title": "Annual report"},
             "context": {"document": "Müller report.pdf", "document_sha256": SHA, "source_metadata": {"for": "Müller"}},
@@ -104,7 +104,7 @@ def test_an_event_about_the_document_keeps_numbers_alone() -> None:
         "source_file": INSTEAD,
         "data": {
             "sequence": 17,
-            "stage": {"number": 1, "name": "chunker", "status": "completed", "execution_time": 4.6},
+            "stage": {"number": 1, "name": "chunker", "status": "failed", "execution_time": 4.6},
             "forgotten": True,
         },
     }
