@@ -313,6 +313,40 @@ class Client:
         """Send a test event."""
         return self._answer(self._http.post("/webhooks/test", json={"endpoint_id": endpoint_id}))
 
+    # Search -----------------------------------------------------------------------------------------------------------
+
+    def search(self, question: str, *, k: int = 10, show_all: bool = False, **filters: Any) -> Answer:
+        """Return the *k* best passages: ``{"results", "nothing_close", "threshold", ...}``.
+
+        There are none if nothing is close to the question, unless *show_all*. *filters* are `source`, `type`,
+        `language`, `run_id`, `since` and `until`.
+        """
+        return self._get("/search", q=question, k=k, all=show_all, **filters)
+
+    def documents(self, **filters: Any) -> Iterator[Answer]:
+        """Yield the documents of the search index, the last ingested first; *filters* are those of `search`."""
+        return self._pages("/documents", "documents", **filters)
+
+    def document(self, sha256: str) -> Answer:
+        """Return what is known of a document, by the SHA-256 of its content."""
+        return self._get(f"/documents/{sha256}")
+
+    def chunks(self, sha256: str) -> Iterator[Answer]:
+        """Yield the passages of a document in the order of its text."""
+        return self._pages(f"/documents/{sha256}/chunks", "chunks")
+
+    def facts(self, sha256: str) -> Iterator[Answer]:
+        """Yield the facts of a document, the best first."""
+        return self._pages(f"/documents/{sha256}/facts", "facts")
+
+    def entities(self, sha256: str) -> Iterator[Answer]:
+        """Yield the entities of a document, the most frequent first."""
+        return self._pages(f"/documents/{sha256}/entities", "entities")
+
+    def keywords(self, sha256: str) -> Iterator[Answer]:
+        """Yield the key phrases of a document, the best first."""
+        return self._pages(f"/documents/{sha256}/keywords", "keywords")
+
     # ------------------------------------------------------------------------------------------------------------------
 
     def _get(self, path: str, **parameters: Any) -> Answer:

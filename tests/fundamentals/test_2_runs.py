@@ -10,13 +10,16 @@ capitals, or fails where the text says so.
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from blocks.postgres import single_connection
 from blocks.settings import Settings
 from tests import stored
 from tests.integration.conftest import Workspace
 from tests.integration.test_process_flow import outputs, process
-from waybill.services.search import search_database
+from waybill.services.search import search_documents
 
 
 async def test_a_stage_makes_a_file_of_a_document(workspace: Workspace) -> None:
@@ -97,7 +100,8 @@ async def test_search_finds_a_passage(workspace: Workspace, settings: Settings) 
     without_vectors = {"chunker": {"embeddings": False}}
 
     state, _ = await process(handbook, stages=[1, 3, 5], options=without_vectors)
-    hits = (await search_database(workspace.database_url, "plough", models=settings.home / "models")).hits
+    connect = partial(single_connection, workspace.database_url)
+    hits = (await search_documents(connect, "plough", models=settings.home / "models")).hits
 
     assert state.is_completed()
     assert [(hit.source, hit.found_by) for hit in hits] == [("handbook.md", ["words"])]

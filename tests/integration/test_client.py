@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,8 +16,10 @@ import pytest
 from prefect import get_client
 from prefect.states import Completed, Running
 
+from blocks.search_index import Entity, Fact, Keyword
 from flows.process import process_documents
 from tests.gateway import Gateway, running_gateway
+from tests.integration.indexed import document, put
 from tests.integration.prefect_runs import all_runs
 from waybill.client import ApiError, Client, Damaged
 from waybill.gateway.routes import webhooks
@@ -292,3 +295,27 @@ async def test_an_export_is_one_job_and_is_downloaded_like_any_file(gateway: Gat
         assert (gone.value.status, gone.value.code) == (410, "ExportGone")
 
     await using(gateway, work)
+
+
+async def test_search_and_documents(gateway: Gateway) -> None:
+    indexed = document("The plough leaves at six.", "Grease every axle weekly.", title="Handbook")
+    indexed = replace(indexed, facts=[Fact(fact_id="f1", type="time", statement="at six", quote="at six", score=0.5)])
+    indexed = replace(indexed, entities=[Entity(text="six", type="number", count=1)], keywords=[Keyword(text="axle")])
+    put(gateway.database_url, indexed)
+    sha256 = indexed.head.sha256
+
+    def work(client: Client) -> None:
+        (hit,) = client.search("plough", language="en")["results"]
+        assert hit["text"][slice(*hit["sentence"])] == "The plough leaves at six."
+        assert client.search("plough", language="de", show_all=True)["nothing_close"]
+        assert [entry["sha256"] for entry in client.documents(type="pdf")] == [sha256]
+        assert client.document(sha256)["chunks"] == 2
+        assert [chunk["ordinal"] for chunk in client.chunks(sha256)] == [0, 1]
+        assert [fact["quote"] for fact in client.facts(sha256)] == ["at six"]
+        assert [entity["text"] for entity in client.entities(sha256)] == ["six"]
+        assert [keyword["text"] for keyword in client.keywords(sha256)] == ["axle"]
+        with pytest.raises(ApiError) as refused:
+            client.search("plough", langauge="de")
+        assert refused.value.status == 422
+
+    await using(gateway, work, scopes=("read",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from psycopg.rows import dict_row
 
 from blocks.catalog.skipped_records import skipped_counts
 from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
+from blocks.postgres import single_connection
 from blocks.search_index import (
     Entity,
     Fact,
@@ -27,7 +29,7 @@ from blocks.search_index.document import EMBEDDING_DIMENSIONS
 from blocks.search_index.read import MAX_HITS
 from tests.integration.indexed import WHOLE, direction, document, embedded, put
 from tests.integration.table_poison import INDEX
-from waybill.services.search import search_database
+from waybill.services.search import Connect, search_documents
 
 
 async def find(url: str, text: str, vector: Sequence[float] | None = None, limit: int = 10) -> list[SearchHit]:
@@ -421,6 +423,10 @@ async def test_statistics_count_what_is_there(database_url: str) -> None:
     assert counted.size_bytes > 0
 
 
+def at(database_url: str) -> Connect:
+    return partial(single_connection, database_url)
+
+
 # With the embedding model ---------------------------------------------------------------------------------------------
 
 
@@ -440,30 +446,30 @@ async def test_a_question_finds_the_answer_that_shares_no_word_with_it(database_
             title="Report",
         ),
     )
-    hits = (await search_database(database_url, "When do sailors receive their salary?", 3, models=models)).hits
+    hits = (await search_documents(at(database_url), "When do sailors receive their salary?", 3, models=models)).hits
     assert hits[0].text.startswith("Crew wages")
     assert "vector" in hits[0].found_by
-    hits = (await search_database(database_url, "fruit -wages", 3, models=models)).hits
+    hits = (await search_documents(at(database_url), "fruit -wages", 3, models=models)).hits
     assert all("wages" not in hit.text for hit in hits)
 
 
 async def test_an_index_without_vectors_needs_no_model(database_url: str, tmp_path: Path) -> None:
     put(database_url, document("a bill of lading", title="Bill"))
-    hits = (await search_database(database_url, "lading", models=tmp_path / "none")).hits
+    hits = (await search_documents(at(database_url), "lading", models=tmp_path / "none")).hits
     assert [hit.title for hit in hits] == ["Bill"]
     assert not (tmp_path / "none").exists()
 
 
 async def test_a_refused_search_connects_to_nothing(tmp_path: Path) -> None:
     with pytest.raises(InvalidOptions, match="no word"):
-        await search_database("postgresql://nobody@/none?host=/nowhere", "???", models=tmp_path)
+        await search_documents(at("postgresql://nobody@/none?host=/nowhere"), "???", models=tmp_path)
 
 
 async def test_a_server_that_is_down_is_a_passing_condition(tmp_path: Path) -> None:
     with pytest.raises(CatalogUnavailable):
-        await search_database("postgresql://nobody@/none?host=/nowhere", "text", models=tmp_path)
+        await search_documents(at("postgresql://nobody@/none?host=/nowhere"), "text", models=tmp_path)
 
 
 async def test_a_database_that_was_never_migrated_is_told(empty_database_url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="migrated"):
-        await search_database(empty_database_url, "text", models=tmp_path)
+        await search_documents(at(empty_database_url), "text", models=tmp_path)

@@ -8,6 +8,7 @@ terminal shows a table or a progress bar.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -58,6 +59,23 @@ def print_notice(text: str) -> None:
 def print_line(text: str) -> None:
     """Print one line to standard output."""
     typer.echo(escaped(text))
+
+
+def print_marked(
+    text: str, part: tuple[int, int], marks: Iterable[tuple[int, int]], *, before: str = "", after: str = ""
+) -> None:
+    """Print *part* of *text* as one line, where standard output is a terminal with *marks* in bold.
+
+    *marks* are in order, inside of *part*, and do not overlap.
+    """
+    pieces: list[str] = []
+    place = part[0]
+    for start, end in (*marks, (part[1], part[1])):
+        pieces.append(_in_one_line(text[place:start]))
+        # `typer.echo` removes the codes where there is no terminal.
+        pieces.append(typer.style(_in_one_line(text[start:end]), bold=True) if end > start else "")
+        place = end
+    typer.echo(f"{before}{''.join(pieces)}{after}")
 
 
 def escaped(text: str) -> str:
@@ -183,6 +201,10 @@ def progress_bar(description: str) -> Generator[Callable[[float, str], None]]:
 
 def _ignore(*_: object) -> None:
     """Show nothing: there is no terminal."""
+
+
+def _in_one_line(text: str) -> str:
+    return escaped(re.sub(r"\s+", " ", text))
 
 
 def _is_acted_on(char: str) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from psycopg import AsyncConnection
 
 from blocks.embedding import EMBEDDING_MODEL
-from blocks.postgres import single_connection
 from blocks.search_index import (
     DEFAULT_HITS,
     SearchAnswer,
@@ -51,23 +50,6 @@ async def search_documents(
     if vector is None or not answer.sentences_to_compare():
         return answer
     return await asyncio.to_thread(_with_best_sentences, answer, vector, models)
-
-
-async def search_database(
-    database_url: str,
-    text: str,
-    limit: int = DEFAULT_HITS,
-    *,
-    models: Path,
-    filters: SearchFilters | None = None,
-    show_all: bool = False,
-) -> SearchAnswer:
-    """Return what `search_documents` does, on a connection that is opened for it."""
-    check_query(text, limit)
-    async with single_connection(database_url) as connection:
-        return await search_documents(
-            lambda: nullcontext(connection), text, limit, models=models, filters=filters, show_all=show_all
-        )
 
 
 def _vector(text: str, models: Path) -> list[float]:
