@@ -10,6 +10,8 @@ PACKAGES = ("blocks", "tasks", "flows", "waybill")
 # A module of 400 lines is read in one sitting, a function of 60 fits on a screen; longer ones hide a second concept.
 MODULE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 60
+# Users copy the client into their own programs, so it stays one file.
+COPIED_LIMIT_LINES = {"waybill/client.py": 500}
 SHOWN = 5
 
 
@@ -32,7 +34,7 @@ def main() -> int:
 def _report(kind: str, found: list[tuple[int, str]], limit: int) -> bool:
     """Print the longest few and every one over *limit*; whether there is one."""
     ranked = sorted(found, reverse=True)
-    over = [entry for entry in ranked if entry[0] > limit]
+    over = [entry for entry in ranked if entry[0] > COPIED_LIMIT_LINES.get(entry[1], limit)]
     print(f"longest {kind} (limit {limit} lines):")
     for length, where in over or ranked[:SHOWN]:
         print(f"  {length:4}  {where}{'  TOO LONG' if length > limit else ''}")
