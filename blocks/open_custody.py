@@ -31,6 +31,11 @@ _PREFECT_SECONDS = 20.0
 OnNewKey = Callable[[Path], None]
 
 
+def _keeps_index(settings: Settings) -> bool:
+    """Return whether documents without a stored file stay in the search index, by the setting retention."""
+    return settings.retention.rules.get("search_index") == "keep"
+
+
 def _ignore(_: Path) -> None:
     """For callers that run where nothing can be shown."""
 
@@ -48,16 +53,20 @@ async def open_custody(
     load = partial(load_storage_keys, settings, may_create=stores, before_creation=check, on_created=on_new_key)
     keys = await asyncio.to_thread(load)
     reload = partial(load_storage_keys, settings, may_create=False)
+    keeps = _keeps_index(settings)
     async with Catalog.open(settings.required_database_url, timeouts) as catalog:
-        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=reload)
+        yield Custody(catalog=catalog, backend=backend, keys=keys, reload_keys=reload, keeps_index=keeps)
 
 
 @asynccontextmanager
 async def open_block_custody(settings: Settings) -> AsyncGenerator[Custody]:
     """Open custody as flows do: Prefect blocks ``waybill`` win over the environment. Raises Prefect's errors too."""
     backend, deployed = await _load_blocks(settings, _ignore)
+    keeps = _keeps_index(settings)
     async with Catalog.open(settings.required_database_url) as catalog:
-        yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
+        yield Custody(
+            catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload, keeps_index=keeps
+        )
 
 
 @asynccontextmanager
@@ -73,8 +82,11 @@ async def open_deployed_custody(
             yield custody
         return
     backend, deployed = await _load_answered_blocks(settings, on_new_key)
+    keeps = _keeps_index(settings)
     async with Catalog.open(settings.required_database_url, timeouts) as catalog:
-        yield Custody(catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload)
+        yield Custody(
+            catalog=catalog, backend=backend, keys=deployed.keys, reload_keys=deployed.reload, keeps_index=keeps
+        )
 
 
 async def _load_answered_blocks(settings: Settings, on_new_key: OnNewKey) -> tuple[Backend, DeployedKeys]:

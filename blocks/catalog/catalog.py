@@ -172,9 +172,14 @@ class Catalog:
             raise ArtifactPinned(f"file {file_id} is pinned; unpin it first", file_id=file_id)
         return list(row["locations"])
 
-    async def finish_deletion(self, connection: Connection, file_id: UUID) -> None:
-        """Mark a tombstone as `deleted`, after its blob is gone. Idempotent."""
+    async def finish_deletion(self, connection: Connection, file_id: UUID, *, keeps_index: bool = False) -> None:
+        """Mark a tombstone as `deleted`, after its blob is gone. Idempotent.
+
+        A document whose last stored file it was leaves the search index, unless *keeps_index*.
+        """
         await execute(connection, queries.FINISH_DELETION, {"file_id": file_id})
+        if not keeps_index:
+            await execute(connection, queries.REMOVE_FROM_INDEX, {"file_ids": [file_id]})
 
     async def pin(self, connection: Connection, file_id: UUID, *, note: str | None = None) -> Artifact:
         """Keep a file beyond its expiry, until it is unpinned. Idempotent; the last note stands.

@@ -156,6 +156,16 @@ FINISH_DELETION = """
      where file_id = %(file_id)s and state = 'deleting'
 """
 
+# Documents of removed files without a stored file leave the search index. The last of several transactions that remove
+# files of a document sees what the others have removed: this runs after the tombstones are committed.
+REMOVE_FROM_INDEX = """
+    delete from indexed_documents d
+     where d.sha256 in (select document_sha256 from artifacts
+                         where file_id = any(%(file_ids)s) and state in ('deleting', 'deleted'))
+       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'available')
+       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'pending')
+"""
+
 UNFINISHED_OF_RUN = f"""
     select file_id, state, {OWN_LOCATIONS} from artifacts
      where run_id = %(run_id)s and state in ('pending', 'deleting')

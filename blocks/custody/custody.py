@@ -51,7 +51,10 @@ MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
 
 
 class Custody:
-    """The files of one catalogue and one storage, with the storage's keys."""
+    """The files of one catalogue and one storage, with the storage's keys.
+
+    A document whose last file is removed leaves the search index, unless it *keeps_index*.
+    """
 
     def __init__(
         self,
@@ -60,11 +63,13 @@ class Custody:
         backend: Backend,
         keys: StorageKeys,
         reload_keys: Callable[[], StorageKeys] | None = None,
+        keeps_index: bool = False,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self.catalog = catalog
         self.backend = backend
         self.keys = keys
+        self.keeps_index = keeps_index
         self.open_writes = OpenWrites(catalog)
         self.open_reads = OpenReads(catalog)
         self._reload_keys = reload_keys
@@ -371,7 +376,7 @@ class Custody:
         for path in paths:
             await asyncio.to_thread(delete_stored, self.backend, path, file_id=file_id)
         async with self.catalog.transaction() as connection:
-            await self.catalog.finish_deletion(connection, file_id)
+            await self.catalog.finish_deletion(connection, file_id, keeps_index=self.keeps_index)
 
     def _fetch(self, artifact: Artifact, target: Path, check: StopCheck) -> None:
         try:

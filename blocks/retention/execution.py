@@ -18,6 +18,7 @@ import orjson
 
 from blocks.catalog import Connection
 from blocks.catalog.artifact import MOST_BYTES
+from blocks.catalog.queries import REMOVE_FROM_INDEX
 from blocks.custody import Custody
 from blocks.custody.deletion import delete_many_stored, warn_of_unusable
 from blocks.errors import WaybillError
@@ -155,7 +156,7 @@ async def _finish_files(
     async with custody.catalog.transaction() as connection:
         finished = await fetch_row(connection, statements.FINISH_DELETIONS, {"file_ids": gone})
         if index:
-            await execute(connection, statements.REMOVE_FROM_INDEX, {"file_ids": list(file_ids)})
+            await execute(connection, REMOVE_FROM_INDEX, {"file_ids": list(file_ids)})
         size = min(MOST_BYTES, int(finished["bytes"]))
         done = Outcome(
             removed=int(finished["files"]),

@@ -206,16 +206,6 @@ LEFT_DELETING = f"""
      order by file_id limit %(limit)s
 """
 
-# Documents of removed files without a stored file. The last of several transactions that remove files of a document
-# sees what the others have removed: this runs after the tombstones are committed.
-REMOVE_FROM_INDEX = """
-    delete from indexed_documents d
-     where d.sha256 in (select document_sha256 from artifacts
-                         where file_id = any(%(file_ids)s) and removed_because is not null)
-       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'available')
-       and not exists (select from artifacts a where a.document_sha256 = d.sha256 and a.state = 'pending')
-"""
-
 FINISH_BATCH = """
     update retention_batches
        set state = 'done', claimed_by = null, removed = %(removed)s, removed_bytes = %(removed_bytes)s,

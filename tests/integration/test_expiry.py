@@ -24,6 +24,7 @@ from tasks.expiry import Report, retention_policy, run_retention
 from tests.integration.custody_place import Place
 from tests.integration.retention_files import DAY, expire, local_place, name_place, sql, stored
 from tests.s3 import S3Server
+from waybill.services.files import delete_file
 
 BY = Actor(actor="cli:tester")
 
@@ -325,7 +326,30 @@ async def test_documents_without_a_file_leave_the_search_index(place: Place) -> 
     one, two = await stored(place, 2)
     await sql(place, "update artifacts set document_sha256 = repeat('1', 64) where file_id = %s", one.file_id)
     await sql(place, "update artifacts set document_sha256 = repeat('2', 64) where file_id = %s", two.file_id)
-    for digit in "123":
+    await index(place, "123")
+    await expire(place, one)
+    await run(place, policy=RetentionPolicy(search_index="keep"), dry_run=True)
+    await run(place)
+    assert await indexed(place) == "23", "not what was ingested elsewhere"
+
+
+async def test_a_document_leaves_the_search_index_with_the_last_file_that_is_deleted_by_request(place: Place) -> None:
+    upload, output, kept = await stored(place, 3)
+    await sql(place, "update artifacts set document_sha256 = repeat('1', 64)")
+    await sql(place, "update artifacts set document_sha256 = repeat('2', 64) where file_id = %s", kept.file_id)
+    await index(place, "12")
+    await delete_file(place.custody, upload.file_id, by=BY)
+    assert await indexed(place) == "12"
+    await delete_file(place.custody, output.file_id, by=BY)
+    assert await indexed(place) == "2"
+    place.custody.keeps_index = True
+    await delete_file(place.custody, kept.file_id, by=BY)
+    assert await indexed(place) == "2", "the policy keeps it"
+
+
+async def index(place: Place, digits: str) -> None:
+    """Put a document into the search index for each digit, whose sha256 is that digit 64 times."""
+    for digit in digits:
         await sql(
             place,
             "insert into indexed_documents (sha256, title, source, media_type, language, created, summary,"
@@ -333,12 +357,12 @@ async def test_documents_without_a_file_leave_the_search_index(place: Place) -> 
             " values (repeat(%s, 64), '', '', '', 'en', '', '', '', '', 'simple')",
             digit,
         )
-    await expire(place, one)
-    await run(place, policy=RetentionPolicy(search_index="keep"), dry_run=True)
-    await run(place)
+
+
+async def indexed(place: Place) -> str:
     async with place.catalog.connection() as connection:
         cursor = await connection.execute(b"select left(sha256, 1) as digit from indexed_documents order by 1")
-        assert [row["digit"] for row in await cursor.fetchall()] == ["2", "3"], "not what was ingested elsewhere"
+        return "".join(row["digit"] for row in await cursor.fetchall())
 
 
 async def test_two_runs_at_the_same_time_announce_each_file_once(anywhere: Place) -> None:

@@ -41,7 +41,7 @@ async def clean_up(
 @asynccontextmanager
 async def _patient(custody: Custody, settings: Settings) -> AsyncGenerator[Custody]:
     async with Catalog.open(settings.required_database_url, LONG_TIMEOUTS) as catalog:
-        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys)
+        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys, keeps_index=custody.keeps_index)
 
 
 async def list_plans(catalog: Catalog, limit: int) -> list[dict[str, Any]]:

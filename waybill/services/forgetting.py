@@ -39,4 +39,4 @@ async def forget_content(
 @asynccontextmanager
 async def _patient(custody: Custody, settings: Settings) -> AsyncGenerator[Custody]:
     async with Catalog.open(settings.required_database_url, LONG_TIMEOUTS) as catalog:
-        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys)
+        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys, keeps_index=custody.keeps_index)
