@@ -12,6 +12,7 @@ from waybill import __version__
 from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.http import tus
 from waybill.gateway.http.head_requests import HeadAsGet
+from waybill.gateway.openapi import name_operations
 from waybill.gateway.pages.error_pages import install_error_pages, unexpected_answer
 from waybill.gateway.pages.routes import page_routers
 from waybill.gateway.pages.sessions import Sessions
@@ -82,6 +83,7 @@ def create_app(resources: Resources) -> FastAPI:
         status, runs, search, documents, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
+        name_operations(resource.router.routes)
         app.include_router(resource.router)
     for router in page_routers():
         app.include_router(router)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import BaseRoute
 
 _DESCRIPTIONS = {
     400: "The request is malformed",
@@ -29,6 +33,8 @@ _DESCRIPTIONS = {
     507: "The storage or the disk of the database is full",
 }
 
+_FIRST_SENTENCE = re.compile(r".+?[.!?](?=\s|$)")
+
 # Statuses of every path with a key. 500 too: a database or storage that is set up wrongly shows on any path.
 _EVERYWHERE = (401, 403, 414, 422, 429, 500, 503)
 
@@ -50,6 +56,14 @@ class ErrorAnswer(BaseModel):
     model_config = ConfigDict(title="Error")
 
     error: ErrorDetail
+
+
+def name_operations(routes: Iterable[BaseRoute]) -> None:
+    """Give each path of the OpenAPI document the first sentence of its description as its summary."""
+    for route in routes:
+        if isinstance(route, APIRoute) and route.include_in_schema and route.summary is None:
+            first = _FIRST_SENTENCE.match(" ".join(route.description.split()))
+            route.summary = first[0] if first else None
 
 
 def form(*, file_required: bool, **fields: str) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from starlette.types import Scope
 
 from waybill.gateway.errors import unexpected_error
 from waybill.gateway.pages.rendering import page, see_other
-from waybill.gateway.pages.visitors import SignInNeeded, Visitor, session_of
-from waybill.gateway.resources import Resources
+from waybill.gateway.pages.visitors import SignInNeeded, Visitor, visitor_if_any
 from waybill.gateway.transfer_page import wants_page
 
 _API = ("/api/", "/health", "/ready", "/metrics")
@@ -68,7 +67,7 @@ def _shown(handler: Handler) -> Handler:
             return response
         found = cast("dict[str, Any]", json.loads(bytes(response.body)))["error"]
         kept = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
-        return _page(request, await _visitor(request), response.status_code, str(found["message"]), kept)
+        return _page(request, await visitor_if_any(request), response.status_code, str(found["message"]), kept)
 
     return answer
 
@@ -85,18 +84,6 @@ async def _sign_in(request: Request, error: Exception) -> Response:
 def _wants_page(request: Request) -> bool:
     accepted = ",".join(request.headers.getlist("accept"))
     return is_page_path(request.scope["path"]) and ("hx-request" in request.headers or wants_page(accepted))
-
-
-async def _visitor(request: Request) -> Visitor | None:
-    """Return who looks at the error, for the links on the page; None if that cannot be found out."""
-    resources = cast("Resources", request.app.state.resources)
-    try:
-        session = await session_of(request)
-        if session is None:
-            return None
-        return Visitor(session=session, caller=await resources.gate.admit_session(request, session.key_id))
-    except Exception:  # noqa: BLE001 - the error that is shown matters, not this one
-        return None
 
 
 def _page(request: Request, visitor: Visitor | None, status: int, message: str, headers: dict[str, str]) -> Response:

@@ -22,6 +22,7 @@ from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError
 from waybill.gateway.http.bounded_json import read_bounded
 from waybill.gateway.pages.sessions import Session, Sessions
+from waybill.gateway.resources import Resources
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a name
 """The field of a form that holds the token of its session; scripts send it as the header `X-Form-Token`."""
@@ -139,6 +140,18 @@ async def visitor_of(request: Request, resources: GatewayResources, *scopes: str
             raise SignInNeeded(_then(request), why=str(error)) from None
         raise
     return Visitor(session=session, caller=caller)
+
+
+async def visitor_if_any(request: Request) -> Visitor | None:
+    """Return who looks at a page that needs no session; None without one, or when that cannot be found out."""
+    resources = cast("Resources", request.app.state.resources)
+    try:
+        session = await session_of(request)
+        if session is None:
+            return None
+        return Visitor(session=session, caller=await resources.gate.admit_session(request, session.key_id))
+    except Exception:  # noqa: BLE001 - what the page is about matters, not this
+        return None
 
 
 def _visitor(*scopes: str) -> Callable[..., Awaitable[Visitor]]:

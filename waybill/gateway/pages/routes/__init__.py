@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 
 from waybill.gateway.pages.routes import (
+    api_docs,
     custody_files,
     documents,
+    exporting,
     home,
+    keeping,
     own_files,
     processing,
     runs,
@@ -17,7 +20,9 @@ from waybill.gateway.pages.routes import (
     signing_in,
 )
 
-_MODULES = (home, processing, runs, documents, custody_files, searching, signing_in, own_files)
+_MODULES = (
+    home, processing, runs, documents, custody_files, searching, exporting, keeping, signing_in, api_docs, own_files,
+)  # fmt: skip
 
 
 def page_routers() -> Sequence[APIRouter]:
