@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from base64 import b64decode
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
@@ -25,12 +26,22 @@ from tests.stack_driver import PATIENCE_SECONDS, eventually
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
+# The middle of an element, after it was moved into sight.
+_BOX = """selector => {
+    const element = document.querySelector(selector);
+    element.scrollIntoView({block: "center"});
+    const box = element.getBoundingClientRect();
+    return {x: box.x + box.width / 2, y: box.y + box.height / 2};
+}"""
+
+
 class Page:
     """One tab."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self._numbers = count(1)
+        self._events: list[dict[str, Any]] = []
 
     def open(self, url: str) -> None:
         """Go to *url* and wait until it is loaded."""
@@ -51,9 +62,48 @@ class Page:
         """Type into the field that has the focus."""
         self._call("Input.insertText", text=text)
 
-    def prefer_dark(self) -> None:
-        """Show pages as for a person who has chosen dark colours."""
-        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    def prefer_dark(self, chosen: bool = True) -> None:
+        """Show pages as for a person who has chosen dark colours, or light ones."""
+        scheme = "dark" if chosen else "light"
+        self._call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def resize(self, width: int, height: int) -> None:
+        """Show pages in a window of this size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    def screenshot(self) -> bytes:
+        """What the window shows, as PNG."""
+        return b64decode(self._call("Page.captureScreenshot", format="png")["data"])
+
+    def listen(self) -> None:
+        """From now on, keep what `complaints` returns."""
+        self._call("Log.enable")
+        self._call("Runtime.enable")
+
+    def complaints(self) -> list[str]:
+        """What the browser had to say of the pages so far: violations of their policy, errors of scripts."""
+        self._call("Runtime.evaluate", expression="0")  # what was said before arrives first
+        entries = [event["params"]["entry"] for event in self._events if event["method"] == "Log.entryAdded"]
+        thrown = [event["params"] for event in self._events if event["method"] == "Runtime.exceptionThrown"]
+        return [entry["text"] for entry in entries if entry["level"] == "error"] + [str(one) for one in thrown]
+
+    def drop(self, selector: str, *files: Path) -> None:
+        """Drop *files* on the element, as from a file manager."""
+        box = self.evaluate(f"(({_BOX}))({json.dumps(selector)})")
+        data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._call("Input.dispatchDragEvent", type=kind, x=box["x"], y=box["y"], data=data)
+
+    def download_to(self, folder: Path) -> None:
+        """Save downloads in *folder* without a question."""
+        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def press(self, key: str) -> None:
+        """Press a key that types nothing, such as Tab."""
+        for kind in ("rawKeyDown", "keyUp"):
+            codes = {"Tab": 9, "Escape": 27}
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
 
     def press_enter(self) -> None:
         """Press the key in the field that has the focus."""
@@ -67,7 +117,9 @@ class Page:
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
             answer = json.loads(self._connection.recv(PATIENCE_SECONDS))
-            if answer.get("id") == number:
+            if "method" in answer:
+                self._events.append(answer)
+            elif answer.get("id") == number:
                 assert "error" not in answer, answer
                 return answer["result"]
 

@@ -15,6 +15,7 @@ from blocks.links import noted_gateway
 from blocks.settings import Settings, prefect_api_url
 from waybill.process.gateway_socket import announced, bound_to, exposure, listen
 from waybill.process.signals import holding_signals, noting_signals
+from waybill.services.api_keys import KEY_FILE_NAME
 from waybill.stack.backup.wal_receiver import WalReceiver, wal_receiver
 from waybill.stack.deployments import project_directory
 from waybill.stack.home import prepare_home
@@ -104,6 +105,7 @@ def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
     lines = [
         f"waybill is up in {addresses.home}",
         f"  gateway       {gateway_url}",
+        f"  its page      {gateway_url}/ , sign in with the API key in {addresses.home / KEY_FILE_NAME}",
         f"  Prefect API   {addresses.prefect_api_url}",
     ]
     if addresses.prefect_ui_url is not None:

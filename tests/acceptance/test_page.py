@@ -1,0 +1,72 @@
+"""A person with a browser and no terminal: drops three files, watches them, reads, searches, downloads, shares."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.acceptance.page_walk import PageWalk
+from tests.chromium import browser_page
+from tests.stack_driver import PATIENCE_SECONDS
+
+pytestmark = WITH_UP
+
+DROPPED = ("visitor-guide.html", "rack-bar-wear.eml", "snow-clearance-handbook.md")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the browser may write to."""
+    made = Path(tempfile.mkdtemp(prefix="waybill-downloads-"))
+    yield made
+    shutil.rmtree(made)
+
+
+def test_a_person_without_a_terminal_gets_from_files_to_answers(waybill: CommandLine, folder: Path) -> None:
+    key = (waybill.home / "api-key").read_text().strip()
+    with browser_page() as page:
+        page.resize(1200, 900)
+        page.listen()
+        walk = PageWalk(page, waybill.gateway)
+        walk.sign_in(key)
+        walk.drop(*(Path("samples", name).absolute() for name in DROPPED))
+        announced = walk.watch()
+        assert len(announced) >= 2 and announced[-1] == "Completed", announced
+        for name in DROPPED:
+            assert name in page.text()
+        shown = walk.read_document("snow-clearance-handbook.md")
+        for part in ("Best facts", "English", "In the index", "Beginning of the Markdown", "Files in custody"):
+            assert part in shown or page.evaluate(f"document.querySelector('[aria-label=\"{part}\"]') !== null"), part
+        saved = walk.download(".chunks.json", folder)
+        assert b'"chunks"' in saved
+        link = walk.share()
+        shared = httpx.get(link, timeout=PATIENCE_SECONDS)
+        assert shared.status_code == 200 and shared.headers["content-disposition"].startswith("attachment")
+        marked = walk.search("why does the rack bar wear")
+        assert any("wear" in word.lower() for word in marked), marked
+        for path in ("/runs", "/documents", "/exports", "/retention", "/docs", "/nothing-here", "/search?q=xyzzyq"):
+            walk.visit(path, path)
+        assert walk.serious() == {}
+        # A page that is not there is an error of the network to a browser; of the policy there is none.
+        assert [said for said in page.complaints() if "404" not in said] == []
+
+
+def test_the_page_works_with_a_keyboard_alone(waybill: CommandLine) -> None:
+    with browser_page() as page:
+        page.resize(400, 800)  # as wide as a telephone
+        PageWalk(page, waybill.gateway).sign_in((waybill.home / "api-key").read_text().strip())
+        page.evaluate("document.activeElement.blur()")
+        page.press("Tab")
+        assert page.evaluate("document.activeElement.innerText") == "Skip to the content"
+        page.press_enter()
+        assert page.evaluate("document.activeElement.id") == "content"
+        page.press("Tab")
+        reached = page.evaluate("document.activeElement.id")
+        assert reached == "files", reached
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
