@@ -118,6 +118,9 @@ async def _runner_deployment(
         enforce_parameter_schema=deployment.enforce_parameter_schema,
         paused=False,
     )
+    if not deployment.schedules:
+        # An empty list that is sent removes the schedules that people have made, and an update refuses null.
+        served.model_fields_set.discard("schedules")
     # Said explicitly, so that a deployment that `prefect deploy` gave to a work pool comes back to this process.
     served.work_pool_name = None
     served.work_queue_name = None
