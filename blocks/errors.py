@@ -138,6 +138,10 @@ class RunUnreadable(Permanent):
     """Prefect has the run, and its server or its client cannot read what it holds."""
 
 
+class WatchNotFound(Permanent):
+    """No watch has this id or watches this place."""
+
+
 class RunCancelled(Permanent):
     """The run was cancelled while it worked."""
 

@@ -135,6 +135,22 @@ class Client:
         """Cancel a run: ``{"task_id", "status", ...}``. Its state is *cancelling* until its process has ended."""
         return self._retried(lambda: self._answer(self._http.post(f"/runs/{task_id}/cancel")))
 
+    def watch(self, source: str, *, every: str = "5m", **wanted: Any) -> Answer:
+        """Watch a folder, glob or URL of the gateway's machine; *wanted* are `stages`, `options`, `keep_for` and such.
+
+        Needs `admin`. Watching a place again changes its schedule.
+        """
+        body = {"source": source, "every": every, **wanted}
+        return self._retried(lambda: self._answer(self._http.post("/watches", json=body)))
+
+    def watches(self) -> list[Answer]:
+        """Return the watched places."""
+        return cast("list[Answer]", self._get("/watches")["watches"])
+
+    def unwatch(self, watch_id: str) -> Answer:
+        """Remove a watch; needs `admin`."""
+        return self._answer(self._http.delete(f"/watches/{watch_id}"))
+
     def wait(self, task_id: str, *, timeout_seconds: float = 600.0, every_seconds: float = 0.5) -> Answer:
         """Poll a run until it has ended, and return its status. Raises `TimeoutError`."""
         until = time.monotonic() + timeout_seconds

@@ -28,9 +28,10 @@ OUR_FLOWS = (
     "expire-artifacts",
     "trim-history",
     "run-stage",
+    "watch-source",
 )
 # Their runs are left out of the recent events: one every five minutes would hide those of documents.
-MAINTENANCE_FLOWS = ("expire-artifacts", "trim-history")
+MAINTENANCE_FLOWS = ("expire-artifacts", "trim-history", "watch-source")
 
 EVENT_TYPES: Mapping[StateType, str] = {
     StateType.RUNNING: "task_started",

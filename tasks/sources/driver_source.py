@@ -23,6 +23,19 @@ _PLAIN_PATHS = ("sftp", "ssh", "ftp")
 # The first bytes of a compressed tar archive; its name may say something else, or nothing.
 _COMPRESSIONS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\xfd7zXZ\x00", "xz"))
 _LONGEST_MAGIC = 6
+# What drivers call the time of a file's last change, and what object stores give each content.
+_CHANGES = (
+    "etag",
+    "ETag",
+    "mtime",
+    "modify",
+    "modified",
+    "last_modified",
+    "LastModified",
+    "updated",
+    "md5Hash",
+    "Content-MD5",
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,33 @@ def sizes(filesystem: Any, path: str, shown: str) -> dict[str, int | None] | Non
         return _below(filesystem, path) if kind == "directory" else None
     except Exception as exc:
         raise failure.of_driver(exc, shown) from exc
+
+
+def versions(filesystem: Any, path: str, shown: str) -> dict[str, str]:
+    """Return the paths of a folder's or a glob's files, or of the file *path*, with what differs when one changes.
+
+    Raises what `failure.of_driver` returns, and `InvalidOptions` where the driver says nothing but the size.
+    """
+    try:
+        kind = _kind(filesystem, path)
+        if kind is None and is_glob(path):
+            found = list(_matching(filesystem, path))
+        elif kind == "directory":
+            found = list(_below(filesystem, path))
+        else:
+            found = [path]
+        return {name: _version(filesystem.info(name), shown) for name in found}
+    except InvalidOptions:
+        raise
+    except Exception as exc:
+        raise failure.of_driver(exc, shown) from exc
+
+
+def _version(entry: dict[str, Any], shown: str) -> str:
+    said = {name: str(entry[name]) for name in _CHANGES if entry.get(name)}
+    if not said:
+        raise InvalidOptions(f"{shown} cannot be watched: its server gives files neither an ETag nor a time of change")
+    return " ".join([*(f"{name}={value}" for name, value in said.items()), str(entry.get("size"))])
 
 
 def read_member(archive: Any, path: str, shown: str) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from typing import cast
 
 import httpx
 
-from blocks.errors import InvalidSettings, SourceNotFound
+from blocks.errors import InvalidOptions, InvalidSettings, SourceNotFound
 from blocks.redaction import without_password, without_signature
 from blocks.retry_after import parse_retry_after
 from tasks.sources import failure
@@ -57,19 +57,40 @@ def read(client: httpx.Client, url: str, access: SourceAccess) -> Iterator[bytes
     when *url*, or where a redirect leads, is not permitted.
     """
     shown = without_signature(without_password(url))
-    with _failures_named(shown):
-        request = _request(client, url)
-        for _ in range(_MOST_REDIRECTS + 1):
-            access.check_url(str(request.url))
-            response = client.send(request, stream=True)
-            try:
-                if response.next_request is None:
-                    yield from _content(response, shown)
-                    return
-                request = response.next_request
-            finally:
-                response.close()
-        raise failure.lasting(shown, f"it redirects more than {_MOST_REDIRECTS} times")
+    with _failures_named(shown), _answer(client, url, access, shown) as response:
+        yield from _content(response, shown)
+
+
+def version(client: httpx.Client, url: str, access: SourceAccess) -> str:
+    """Return what differs when *url* has other content: ETag, time of change and length, as the answer to a GET says.
+
+    None of the content is read. Raises what `read` raises, and `InvalidOptions` for a server that says none of them.
+    """
+    shown = without_signature(without_password(url))
+    with _failures_named(shown), _answer(client, url, access, shown) as response:
+        if response.status_code not in {200, 203}:
+            _refuse(response, shown)
+        said = [response.headers.get(name, "") for name in ("etag", "last-modified", "content-length")]
+    if not any(said[:2]):
+        raise InvalidOptions(f"{shown} cannot be watched: its server gives it neither an ETag nor a time of change")
+    return " ".join(said)
+
+
+@contextmanager
+def _answer(client: httpx.Client, url: str, access: SourceAccess, shown: str) -> Generator[httpx.Response]:
+    """Yield the last answer, after redirects. Raises `SourceRefused` where one leads to what is not permitted."""
+    request = _request(client, url)
+    for _ in range(_MOST_REDIRECTS + 1):
+        access.check_url(str(request.url))
+        response = client.send(request, stream=True)
+        try:
+            if response.next_request is None:
+                yield response
+                return
+            request = response.next_request
+        finally:
+            response.close()
+    raise failure.lasting(shown, f"it redirects more than {_MOST_REDIRECTS} times")
 
 
 def _request(client: httpx.Client, url: str) -> httpx.Request:

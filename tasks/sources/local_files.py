@@ -110,6 +110,34 @@ def listed(source: str, access: SourceAccess) -> list[LocalFile]:
     return files
 
 
+def versions(source: str, access: SourceAccess) -> dict[str, tuple[str, float]]:
+    """Return the path of every file that *source* names, with its size and time of change, and that time.
+
+    The time (seconds since 1970) is that of the last change of content or name. Empty where a folder or glob has no
+    file yet. What cannot be read is left out, and so is a name that is not valid Unicode: no run could be given it.
+    Raises `SourceRefused`, `SourceNotFound` when a folder or file is not there, and `StorageUnavailable`.
+    """
+    check(source, access)
+    try:
+        files = listed(source, access)
+    except SourceNotFound:
+        if is_folder(_given(source)):
+            return {}
+        raise
+    found: dict[str, tuple[str, float]] = {}
+    for file in files:
+        try:
+            status = file.path.stat()
+        except OSError as exc:
+            if len(files) == 1 and not is_glob(source):
+                raise failure.of_local(exc, file.shown) from exc
+            continue  # gone meanwhile, or not readable
+        if file.error is None and file.shown == str(file.path):
+            changed = max(status.st_mtime, status.st_ctime)
+            found[file.shown] = (f"{status.st_size} {status.st_mtime_ns}", changed)
+    return found
+
+
 def open_file(
     path: Path, shown: str, access: SourceAccess | None = None, within: str | None = None
 ) -> tuple[BinaryIO, os.stat_result]:

@@ -39,6 +39,7 @@ _Listing = tuple[dict[str, int | None] | None, Callable[[str], str]]
 
 _HTTP = ("http", "https")
 _S3 = ("s3", "s3a")
+_OBJECT_STORES = ("gs", "gcs", "az", "abfs", "abfss", "adl", "oss")
 # Before a listing that failed is repeated. Reading is repeated by the run's tasks; a listing has none.
 _LISTING_PAUSES_SECONDS = (1.0, 5.0)
 
@@ -137,6 +138,31 @@ class SourceReader:
         if not keys:
             raise SourceNotFound(f"{without_password(source)!r} has no files")
         return [RemoteFile(url_of(key), location, key) for key in keys]
+
+    def versions(self, source: str) -> tuple[dict[str, str], bool]:
+        """Return the URL of every file that *source* stands for with what differs when the file changes.
+
+        Also whether a file appears whole there, and never grows: object stores and HTTP. Raises what `listed` raises,
+        and `InvalidOptions` for what cannot be watched, such as an archive.
+        """
+        location = self.check(source)
+        shown, place = without_password(source), location.place
+        if location.archives or location.scheme in {"file", "local"}:
+            raise InvalidOptions(f"{shown} cannot be watched: watch the folder or bucket that archives are put into")
+        if location.scheme in _HTTP:
+            return {source: http_source.version(self._http, place, self.access)}, True
+        if location.scheme in _S3:
+            bucket = "/".join(place.split("/", 3)[:3])
+            found = self._s3.versions(place)
+            return {f"{location.head}{bucket}/{key}": version for key, version in found.items()}, True
+        at = driver_source.place_of(place)
+        with self._connected(at, shown) as filesystem:
+            found = driver_source.versions(filesystem, at.path, shown)
+            urls = {
+                location.head + driver_source.url_of(key, place, at.path, filesystem): version
+                for key, version in found.items()
+            }
+        return urls, location.scheme in _OBJECT_STORES
 
     def read(self, file: RemoteFile) -> Iterator[bytes]:
         """Yield the content of a file in pieces, as the server sends it.

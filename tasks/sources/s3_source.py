@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from fsspec.config import conf  # pyright: ignore[reportMissingTypeStubs]
 
@@ -21,8 +21,16 @@ from blocks.storage.s3.failure import S3Failure
 from blocks.storage.s3.reader import S3Reader
 from tasks.sources import failure
 from tasks.sources.glob import is_glob
+from tasks.sources.markers import without_markers
 
 RETRY_LIMITS = RetryLimits()
+
+
+class _Object(NamedTuple):
+    """What a list says of an object. *version* differs when it is replaced."""
+
+    size: int
+    version: str
 
 
 class S3Sources:
@@ -42,13 +50,29 @@ class S3Sources:
         """
         bucket, key = split_url(url)
         if is_glob(key) and not self._exists(bucket, key, url):
-            return dict(self._matching(bucket, "", key.rstrip("/").split("/"), url))
+            return _sizes(self._matching(bucket, "", key.rstrip("/").split("/"), url))
         if not key or key.endswith("/"):
-            return dict(self._below(bucket, key, url))
+            return _sizes(self._below(bucket, key, url))
         try:
-            return dict(self._below(bucket, f"{key}/", url)) or None
+            return _sizes(self._below(bucket, f"{key}/", url)) or None
         except Permanent:  # credentials may read an object and not list; reading shows what is wrong otherwise
             return None
+
+    def versions(self, url: str) -> dict[str, str]:
+        """Return the keys of documents below a folder, or that match a glob, or the object's own, with their versions.
+
+        Empty where there is nothing yet. Raises what `read` raises; `SourceNotFound` for a bucket that is not there.
+        """
+        bucket, key = split_url(url)
+        if is_glob(key) and not self._exists(bucket, key, url):
+            found = dict(self._matching(bucket, "", key.rstrip("/").split("/"), url))
+        else:
+            found = dict(self._below(bucket, f"{key.rstrip('/')}/" if key else "", url))
+            if key and not key.endswith("/"):
+                found |= {name: entry for name, entry in self._page(bucket, key, "/", url) if name == key}
+        objects = {name: entry for name, entry in found.items() if entry is not None}
+        documents = without_markers({name: entry.size for name, entry in objects.items()})
+        return {name: objects[name].version for name in documents}
 
     def open(self, url: str, key: str | None = None) -> BinaryIO:
         """Return an object as a seekable file, by its URL or by a *key* that a listing of the URL's bucket has found.
@@ -83,7 +107,7 @@ class S3Sources:
             raise _error(exc, url) from exc
         return True
 
-    def _matching(self, bucket: str, folder: str, parts: list[str], url: str) -> Iterator[tuple[str, int | None]]:
+    def _matching(self, bucket: str, folder: str, parts: list[str], url: str) -> Iterator[tuple[str, _Object | None]]:
         """Yield what matches the pattern *parts* below *folder*: objects, and everything below matching folders."""
         first, rest = parts[0], parts[1:]
         if not is_glob(first):
@@ -91,7 +115,7 @@ class S3Sources:
             if rest:
                 yield from self._matching(bucket, f"{name}/", rest, url)
             elif first:
-                yield from ((key, size) for key, size in self._page(bucket, name, "/", url) if key == name)
+                yield from ((key, found) for key, found in self._page(bucket, name, "/", url) if key == name)
                 yield from self._below(bucket, f"{name}/", url)
             return
         if first == "**":
@@ -100,27 +124,27 @@ class S3Sources:
                 return
             yield from self._matching(bucket, folder, rest, url)
             rest = parts
-        for name, size in list(self._page(bucket, folder, "/", url)):
+        for name, found in list(self._page(bucket, folder, "/", url)):
             last = name[len(folder) :].removesuffix("/")
-            is_folder = size is None
+            is_folder = found is None
             matches = (first == "**" and is_folder) or fnmatch.fnmatchcase(last, first)
             if name == folder or not matches or (last.startswith(".") and not first.startswith(".")):
                 continue
             if not is_folder:
                 if not rest:
-                    yield name, size
+                    yield name, found
             elif rest:
                 yield from self._matching(bucket, name, rest, url)
             else:
                 yield from self._below(bucket, name, url)
 
-    def _below(self, bucket: str, folder: str, url: str) -> Iterator[tuple[str, int | None]]:
-        for key, size in self._page(bucket, folder, "", url):
+    def _below(self, bucket: str, folder: str, url: str) -> Iterator[tuple[str, _Object | None]]:
+        for key, found in self._page(bucket, folder, "", url):
             if not any(part.startswith(".") for part in key[len(folder) :].split("/")):
-                yield key, size
+                yield key, found
 
-    def _page(self, bucket: str, prefix: str, delimiter: str, url: str) -> Iterator[tuple[str, int | None]]:
-        """Yield keys with their sizes; with a delimiter also folders (which end with it), without a size."""
+    def _page(self, bucket: str, prefix: str, delimiter: str, url: str) -> Iterator[tuple[str, _Object | None]]:
+        """Yield keys with what the list says of them; with a delimiter also folders (which end with it), with None."""
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
         if delimiter:
             request["Delimiter"] = delimiter
@@ -130,12 +154,16 @@ class S3Sources:
             except S3Failure as exc:
                 raise _error(exc, url) from exc
             for entry in page.get("Contents", ()):
-                yield entry["Key"], int(entry["Size"])
+                yield entry["Key"], _Object(int(entry["Size"]), f"{entry.get('ETag', '')} {entry['Size']}")
             for entry in page.get("CommonPrefixes", ()):
                 yield entry["Prefix"], None
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _sizes(found: Iterator[tuple[str, _Object | None]]) -> dict[str, int | None]:
+    return {key: entry.size for key, entry in found if entry is not None}
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -35,8 +35,8 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 # The longest first.
 RUN = (
     "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
-    "transfers.md", "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md", "security.md",
-    "README.md",
+    "transfers.md", "watching.md", "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md",
+    "security.md", "README.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
@@ -290,6 +290,7 @@ def test_the_quickstart_works_as_printed(reader: Reader) -> None:
         "http.md",
         "exports.md",
         "monitoring.md",
+        "watching.md",
     ],
 )
 def test_the_commands_of_a_page_work_as_printed(reader: Reader, name: str) -> None:

@@ -32,13 +32,14 @@ from waybill.gateway.routes import (
     transfer_parts,
     transfer_uploads,
     transfers,
+    watches,
     webhooks,
     workers,
 )
 
 _RESOURCES = (
     audit, documents, downloads, exports, files, health, ingest, keeping, metrics, retention, runs, search, status,
-    transfer_parts, transfer_uploads, transfers, webhooks, workers,
+    transfer_parts, transfer_uploads, transfers, watches, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)

@@ -38,6 +38,7 @@ from waybill.gateway.routes import (
     transfer_parts,
     transfer_uploads,
     transfers,
+    watches,
     webhooks,
     worker_prefect,
     workers,
@@ -80,7 +81,7 @@ def create_app(resources: Resources) -> FastAPI:
     install_error_pages(app)
     routes = (
         ingest, downloads, retention, files, forgetting, keeping, exports, transfers, transfer_uploads, transfer_parts,
-        status, runs, search, documents, webhooks, workers, assignments, audit, health, metrics,
+        status, runs, search, documents, watches, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         name_operations(resource.router.routes)

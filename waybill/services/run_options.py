@@ -93,6 +93,11 @@ def _read_object(text: str, what: str) -> dict[str, Any]:
     return cast("dict[str, Any]", raw)
 
 
+def check_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """Return options by stage, checked against their schema. Raises `InvalidOptions`, which names *what*."""
+    return _checked_options(raw, what)
+
+
 def _checked_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     from tasks.registry import options_model
 
