@@ -37,7 +37,7 @@ def _report(kind: str, found: list[tuple[int, str]], limit: int) -> bool:
     over = [entry for entry in ranked if entry[0] > COPIED_LIMIT_LINES.get(entry[1], limit)]
     print(f"longest {kind} (limit {limit} lines):")
     for length, where in over or ranked[:SHOWN]:
-        print(f"  {length:4}  {where}{'  TOO LONG' if length > limit else ''}")
+        print(f"  {length:4}  {where}{'  TOO LONG' if over else ''}")
     return bool(over)
 
 

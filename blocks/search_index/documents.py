@@ -35,6 +35,12 @@ _COLUMNS = """
     (select count(*) from indexed_keywords k where k.document_id = d.document_id) as keywords
 """
 _AFTER = "(ingested_at, document_id) < (%(after_time)s::timestamptz, %(after_id)s)"
+_NEWEST = "ingested_at desc, document_id desc"
+# Rows are counted for the documents of the page alone.
+_LIST = """
+    select {columns} from (select * from indexed_documents {where} order by {newest} limit %(limit)s) d
+     order by {newest}
+"""
 _DOCUMENT = f"select {_COLUMNS} from indexed_documents d where sha256 = %(sha256)s"
 
 _CHUNKS = """
@@ -129,8 +135,7 @@ async def list_documents(
         conditions.append(_AFTER)
         values["after_time"], values["after_id"] = read_row_cursor(after, int)
     where = f"where {' and '.join(conditions)}" if conditions else ""
-    statement = f"select {_COLUMNS} from indexed_documents d {where} order by ingested_at desc, document_id desc"
-    rows = await fetch_all(connection, f"{statement} limit %(limit)s", values)
+    rows = await fetch_all(connection, _LIST.format(columns=_COLUMNS, where=where, newest=_NEWEST), values)
     last = rows[limit - 1] if len(rows) > limit else None
     return DocumentPage(
         items=[_entry(row) for row in rows[:limit]],
