@@ -67,7 +67,8 @@ _FACTS = _RANKED.format(
     table="indexed_facts",
 )
 _ENTITIES = _RANKED.format(
-    columns="text, type, value, count, array_remove(chunk_ordinals, null) as chunks",
+    columns="text, type, value, count, "
+    "array(select one from unnest(chunk_ordinals) one where one is not null) as chunks",
     rank="count::float8",
     table="indexed_entities",
 )

@@ -288,6 +288,7 @@ def test_the_quickstart_works_as_printed(reader: Reader) -> None:
         "links.md",
         "webhooks.md",
         "http.md",
+        "search.md",
         "exports.md",
         "monitoring.md",
         "watching.md",

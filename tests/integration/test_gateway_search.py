@@ -15,6 +15,7 @@ import pytest
 from blocks.search_index import Entity, Fact, IndexedDocument, Keyword
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.integration.indexed import document, embedded, put
+from tests.integration.table_poison import INDEX
 
 NOBODY = "f" * 64
 
@@ -387,3 +388,31 @@ async def test_a_key_without_read_learns_nothing(gateway: Gateway, library: dict
     for path in ("/search?q=houses", "/documents", f"/documents/{library['english'].head.sha256}/chunks"):
         answer = await gateway.client.get(f"/api/v1{path}", headers=writer)
         assert (answer.status_code, error_of(answer)) == (403, "ScopeMissing")
+
+
+async def test_odd_rows_hide_no_document(gateway: Gateway, headers: dict[str, str]) -> None:
+    """What a person with SQL, or another version, may have written is shown as far as JSON can hold it."""
+    victims = {
+        poison: replace(
+            document("lanterns", title=f"Odd {number}"),
+            facts=[Fact(fact_id="f", type="t", statement="s", quote="lantern")],
+            entities=[Entity(text="Lantern", type="t", count=1)],
+            keywords=[Keyword(text="lantern")],
+        )
+        for number, poison in enumerate(INDEX.values())
+    }
+    put(gateway.database_url, *victims.values(), document("shining lanterns", title="Healthy"))
+    async with gateway.custody.catalog.connection() as connection:
+        for poison, victim in victims.items():
+            found = await connection.execute(
+                "select document_id from indexed_documents where sha256 = %s", [victim.head.sha256]
+            )
+            await connection.execute(poison, {"victim": (await found.fetchone())["document_id"]})  # type: ignore
+    listed = await pages(gateway, headers, "/documents", "documents", 7)
+    assert len(listed) == len({entry["sha256"] for entry in listed}) == len(victims) + 1
+    known = {victim.head.sha256 for victim in victims.values()} & {entry["sha256"] for entry in listed}
+    assert len(known) == len(victims) - 1  # of one the sha256 itself was written over
+    for entry in (one for one in listed if one["sha256"] in known):
+        for name in ("chunks", "facts", "entities", "keywords"):
+            await pages(gateway, headers, f"/documents/{entry['sha256']}/{name}", name, 1)
+    assert (await get(gateway, headers, "/search", q="lantern", k=100))["count"] >= len(victims)
