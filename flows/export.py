@@ -29,7 +29,7 @@ from blocks.exports.request import JOB_ID_PATTERN, MAX_QUERY_CHARS, NAME_PATTERN
 from blocks.open_custody import open_block_custody
 from blocks.postgres import single_connection
 from blocks.runs.ownership import catalogue_id
-from blocks.runs.progress import PROGRESS_KEY
+from blocks.runs.run_artifacts import export_key, progress_key
 from blocks.runtime.background_tasks import running
 from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
@@ -43,7 +43,6 @@ from tasks.export_source import check_request
 _ARTIFACT_INTERVAL_SECONDS = 2.0
 # Prefect answers in milliseconds; its client repeats a request for a minute, and a progress is not worth that.
 _ARTIFACT_SECONDS = 5.0
-_RESULT_KEY = "export-result"
 
 _Format = Literal["csv", "json", "jsonl", "xlsx", "parquet"]
 _Compression = Annotated[Literal["gzip", "zstd"], Field(title="Compressed")]
@@ -137,11 +136,11 @@ async def _export(job_id: str | None, request: ExportRequest | None, settings: S
     async with open_block_custody(settings) as custody:
         if request is not None:
             job_id = await _record(custody, settings, request, run_id)
-        async with _shown() as show:
+        async with _shown(run_id) as show:
             tools = ExportTools(custody=custody, settings=settings, open_runs=lambda: _open_runs(custody))
             job = await run_export(check_job_id(str(job_id)), tools, run_id=run_id, on_progress=show)
         artifact = await custody.get(job.file_id) if job.file_id and job.state == "completed" else None
-        await _add_result(job, artifact, settings)
+        await _add_result(job, artifact, settings, run_id)
     return job
 
 
@@ -176,7 +175,7 @@ async def _open_runs(custody: Custody) -> Any:
 
 
 @asynccontextmanager
-async def _shown() -> AsyncGenerator[Any]:
+async def _shown(run_id: UUID) -> AsyncGenerator[Any]:
     """Show the progress in Prefect's UI; yield what is called with it. One task updates: concurrent updates race."""
     seen: list[Progress] = []
     artifact_id: UUID | None = None
@@ -188,7 +187,7 @@ async def _shown() -> AsyncGenerator[Any]:
         with suppress(Exception):
             async with asyncio.timeout(_ARTIFACT_SECONDS):
                 if artifact_id is None:
-                    artifact_id = await acreate_progress_artifact(percent, key=PROGRESS_KEY, description=text)
+                    artifact_id = await acreate_progress_artifact(percent, key=progress_key(run_id), description=text)
                 else:
                     await aupdate_progress_artifact(artifact_id, percent, description=text)
 
@@ -213,7 +212,7 @@ def _progress(progress: Progress) -> tuple[float, str]:
     return round(percent, 1), f"{progress.rows:,} of {progress.rows_expected:,} rows"
 
 
-async def _add_result(job: ExportJob, artifact: Artifact | None, settings: Settings) -> None:
+async def _add_result(job: ExportJob, artifact: Artifact | None, settings: Settings, run_id: UUID) -> None:
     if job.state != "completed":
         return
     link = EventLinks.of(settings).to_file(artifact) if artifact is not None else None
@@ -226,7 +225,9 @@ async def _add_result(job: ExportJob, artifact: Artifact | None, settings: Setti
         *(f"- {note}" for note in job.notes),
     ]
     try:
-        await acreate_markdown_artifact(key=_RESULT_KEY, markdown="\n".join(lines), description="The exported file")
+        await acreate_markdown_artifact(
+            key=export_key(run_id), markdown="\n".join(lines), description="The exported file"
+        )
     except Exception as error:  # noqa: BLE001 - it only shows what is stored
         get_run_logger().warning("the result page is missing: %s", error)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-from prefect import State, flow, get_run_logger
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import State, allow_failure, flow, get_run_logger
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
@@ -32,9 +31,12 @@ from flows.events.hooks import cancel_remote_stages, record_cancellation, record
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Stages, WebhookUrl
+from flows.processing.previews import Preview, read_previews
 from flows.processing.progress import reported
+from flows.processing.report import gateway_url, show_run
 from flows.processing.resources import open_run
-from flows.processing.summary import markdown_summary
+from flows.processing.summary import RunSummary
+from tasks.contract import Stage
 from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.intake import display_name, forget_files
@@ -45,6 +47,8 @@ from tasks.run_context import RunContext, Shard
 from tasks.sources import SourceReader, expand
 from tasks.stage_tasks import stage_task, take_custody
 
+# A state's message is one line in Prefect's UI; the summary has all of them.
+_MAX_REASONS, _MAX_REASON_CHARS = 5, 300
 # Up to this many documents each is a shard of its own, so that Prefect's UI shows every document by name.
 NAMED_DOCUMENTS = 16
 # Concurrent shards of that kind: enough to keep the worker processes busy.
@@ -57,7 +61,8 @@ def run_name() -> str:
     sources = cast("Sequence[str]", parameters.get("sources") or [])
     if not sources:
         return "no documents"
-    first = display_name(str(sources[0])) if PurePosixPath(str(sources[0])).name else str(sources[0])
+    text = str(sources[0])
+    first = text if text.startswith("waybill:") or not PurePosixPath(text).name else display_name(text)
     return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
 
 
@@ -92,8 +97,7 @@ async def process_documents(
             `/data/*.pdf`, URLs (`https://`, `s3://`), or `waybill:FILE_ID` for a file that is stored already.
         stages: The stages to run, by name or by number. They run in their order; all when left out.
         options: Options of each stage. What is left out has its default.
-        reuse: Take outputs that are stored already for the same content, options and version of the stage. Off: make
-            every output again.
+        reuse: Take outputs that are stored already for the same content, options and version of the stage.
         webhook_url: A URL that receives this run's events, in addition to the registered endpoints.
         keep_for: How long the files of this run stay, such as `90d`; as the setting `retention` says when left out.
         run_on: Remote workers by stage: `{"chunker": "gpu-pool"}`, or `{"chunker": {"label": "gpu-pool", "wait": "10m",
@@ -126,12 +130,13 @@ async def process_documents(
             time_limit=time_limit,
         )
         try:
-            async with opening as context, reported(documents, len(chosen)), noticing_cancellation(run_id):
+            async with opening as context, reported(documents, len(chosen), run_id), noticing_cancellation(run_id):
                 await _process_in_shards(documents, context, settings)
                 await record_remaining_failures(documents, context)
+                previews = await read_previews(documents, context)
         except RunCancelled as error:
             return Cancelled(message=error.message)
-    return await _finish(documents, [stage.name for stage in chosen], run_id, time.perf_counter() - started)
+    return await _finish(documents, chosen, run_id, previews, time.perf_counter() - started)
 
 
 async def _documents(sources: Sequence[str], reader: SourceReader) -> list[Document]:
@@ -159,25 +164,33 @@ def plan_shards(documents: list[Document], context: RunContext, settings: Settin
     # A multiple of the concurrency, so that all of it is used until the end.
     concurrent = settings.shards_at_once
     count = -(-len(documents) // (settings.shard_size * concurrent)) * concurrent
-    return [Shard(documents[start::count], context) for start in range(count)], concurrent
+    shards = [Shard(documents[start::count], context, number=start + 1, of=count) for start in range(count)]
+    return shards, concurrent
 
 
 async def _process_shard(shard: Shard) -> None:
     """Run custody and then each stage, for the documents that have not failed."""
     try:
-        await _fail_unfinished(shard, await _final_state(take_custody, shard, shard.label), CUSTODY)
+        state = await _final_state(take_custody, shard, shard.label)
+        await _fail_unfinished(shard, state, CUSTODY)
         for stage in shard.context.stages:
             if not shard.alive:
                 return
-            await _fail_unfinished(shard, await _final_state(stage_task(stage), stage, shard, shard.label), stage.name)
+            state = await _final_state(stage_task(stage), stage, shard, shard.label, after=state)
+            await _fail_unfinished(shard, state, stage.name)
     finally:
         for document in shard.documents:
             forget_files(document)
 
 
-async def _final_state(step: Task[..., Any], *arguments: Any) -> State[None]:
-    """Return the task's state after its last retry; an error of the task is data here, not an exception."""
-    return await cast("Awaitable[State[None]]", step(*arguments, return_state=True))
+async def _final_state(step: Task[..., Any], *arguments: Any, after: State[None] | None = None) -> State[None]:
+    """Return the task's state after its last retry; an error of the task is data here, not an exception.
+
+    *after* is the state of the step before, to which the graph in Prefect's UI draws an arrow.
+    """
+    # A step may fail for some documents, and the next one works on the others.
+    arrow = [allow_failure(after)] if after is not None and (after.is_completed() or after.is_failed()) else None
+    return await cast("Awaitable[State[None]]", step(*arguments, wait_for=arrow, return_state=True))
 
 
 async def _fail_unfinished(shard: Shard, state: State[None], where: str) -> None:
@@ -192,20 +205,25 @@ async def _fail_unfinished(shard: Shard, state: State[None], where: str) -> None
 
 
 async def _finish(
-    documents: list[Document], stage_names: list[str], run_id: UUID, seconds: float
+    documents: Sequence[Document],
+    stages: Sequence[Stage[Any]],
+    run_id: UUID,
+    previews: Mapping[Document, Preview],
+    seconds: float,
 ) -> State[dict[str, Any]]:
     failed = [document for document in documents if document.failed]
     for document in failed:
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
     warnings = summary(warning for document in documents for warning in document.warnings())
-    try:
-        await acreate_markdown_artifact(
-            key="process-summary",
-            markdown=markdown_summary(documents, stage_names, run_id=run_id, seconds=seconds),
-            description="The result of each document",
-        )
-    except Exception as error:  # noqa: BLE001 - it only shows what is stored
-        get_run_logger().warning("the summary page is missing: %s", error)
+    run = RunSummary(
+        run_id=run_id,
+        documents=documents,
+        stage_names=[stage.name for stage in stages],
+        seconds=seconds,
+        previews=previews,
+        gateway=gateway_url(current_settings()),
+    )
+    await show_run(run)
     report = {
         "run_id": str(run_id),
         "state": "failed" if failed else "completed",
@@ -218,4 +236,12 @@ async def _finish(
         message += f"; {warnings}"
     if not failed:
         return Completed(message=message, data=report)
-    return Failed(message=f"{message}; failed: {', '.join(d.label for d in failed[:10])}", data=report)
+    return Failed(message=f"{message}; failed: {_reasons(failed)}", data=report)
+
+
+def _reasons(failed: Sequence[Document]) -> str:
+    """Return why documents failed, for the state of the run: of the first few, each cut; then how many more."""
+    reasons = [f"{document.label} in {document.failed_in} ({document.error})" for document in failed[:_MAX_REASONS]]
+    cut = [one if len(one) <= _MAX_REASON_CHARS else f"{one[: _MAX_REASON_CHARS - 1]}…" for one in reasons]
+    more = len(failed) - len(reasons)
+    return "; ".join([*cut, f"and {more} more"] if more else cut)

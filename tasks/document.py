@@ -23,6 +23,8 @@ class Deliverable:
     reused: bool
     seconds: float
     worker: str | None = None
+    # What the document waited for a worker, besides the seconds of the work.
+    waiting_seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the file as ``process --json`` shows it."""

@@ -91,9 +91,10 @@ class Shard:
     A plain class, not a dataclass: Prefect walks through dataclasses that are passed to a task.
     """
 
-    def __init__(self, documents: list[Document], context: RunContext) -> None:
+    def __init__(self, documents: list[Document], context: RunContext, *, number: int = 1, of: int = 1) -> None:
         self.documents = documents
         self.context = context
+        self._place = f"shard {number} of {of}, "
 
     @property
     def alive(self) -> list[Document]:
@@ -105,7 +106,7 @@ class Shard:
         """The document's name, or how many there are: what people see in the name of a task run."""
         if len(self.documents) == 1:
             return self.documents[0].label
-        return f"({len(self.documents)} documents)"
+        return f"({self._place}{len(self.documents)} documents)"
 
     def forget_transient_errors(self, *, where: str) -> None:
         """Let documents that failed in *where* with a transient error take part in it again."""

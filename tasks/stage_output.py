@@ -8,6 +8,7 @@ run with the same stage key wait for it (`share_output`). Which outputs are need
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -69,7 +70,9 @@ async def make_output(
             options=context.options[stage.name].model_dump(mode="json"),
             target=target,
         )
+        started = time.perf_counter()
         result = await _run(stage, document, job, context)
+        waiting_seconds = max(0.0, time.perf_counter() - started - result.seconds)
         # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
         if key in reserved:
             reservation = reserved.pop(key)
@@ -87,7 +90,13 @@ async def make_output(
         context.events.confirm(events)
         document.files[stage.name] = target
         made.set_result(artifact)
-    return Deliverable(artifact=artifact, reused=False, seconds=result.seconds, worker=result.worker)
+    return Deliverable(
+        artifact=artifact,
+        reused=False,
+        seconds=result.seconds,
+        worker=result.worker,
+        waiting_seconds=waiting_seconds,
+    )
 
 
 async def share_output(

@@ -30,6 +30,7 @@ from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.intake import take_in
 from tasks.losses import summary
+from tasks.outcome import described
 from tasks.run_context import RunContext, Shard
 from tasks.stage_key import stage_key
 from tasks.stage_output import input_hashes, make_output, output_draft, share_output
@@ -224,6 +225,9 @@ def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
     for document in failed_here:
         if isinstance(document.error, Transient):
             raise document.error
+    log = get_run_logger()
+    for document in shard.alive:
+        log.info("%s", described(document, where))
     done = len(shard.alive)
     message = f"{done} of {len(shard.documents)} documents, {reused} reused"
     outputs = [document.outputs[where] for document in shard.alive if where in document.outputs]

@@ -17,9 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from blocks.catalog import Catalog
 from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.prefect_lists import prefect_pages, slices
-
-# The key of a run's progress artifact.
-PROGRESS_KEY = "process-progress"
+from blocks.runs.run_artifacts import EARLIER_PROGRESS_KEY, progress_key
 
 _DOCUMENTS, _TASKS = "waybill.documents", "waybill.tasks"
 
@@ -69,9 +67,8 @@ async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[U
     """Return the last report of each attempt, by run; runs without a report are left out."""
     found: dict[UUID, list[Reported]] = {}
     for some_ids in slices(run_ids):
-        of_runs = ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=some_ids), key=ArtifactFilterKey(any_=[PROGRESS_KEY])
-        )
+        keys = [EARLIER_PROGRESS_KEY, *map(progress_key, some_ids)]
+        of_runs = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=some_ids), key=ArtifactFilterKey(any_=keys))
         reading = partial(client.read_artifacts, artifact_filter=of_runs)
         async for page in prefect_pages(reading, what="progress artifacts"):
             for artifact in page:

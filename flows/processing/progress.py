@@ -14,7 +14,7 @@ from uuid import UUID
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-from blocks.runs.progress import PROGRESS_KEY
+from blocks.runs.run_artifacts import progress_key
 from blocks.runtime.background_tasks import running
 from tasks.document import Document
 
@@ -87,7 +87,7 @@ def _steps_done(document: Document, steps_each: int) -> int:
 
 
 @asynccontextmanager
-async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGenerator[None]:
+async def reported(documents: Sequence[Document], stage_count: int, run_id: UUID) -> AsyncGenerator[None]:
     """Report progress for the length of the block; the last report is sent after everything else has been written."""
     artifact_id: UUID | None = None
 
@@ -100,7 +100,9 @@ async def reported(documents: Sequence[Document], stage_count: int) -> AsyncGene
         with suppress(Exception):
             async with asyncio.timeout(ARTIFACT_SECONDS):
                 if artifact_id is None:
-                    artifact_id = await acreate_progress_artifact(percent, key=PROGRESS_KEY, description=description)
+                    artifact_id = await acreate_progress_artifact(
+                        percent, key=progress_key(run_id), description=description
+                    )
                 else:
                     await aupdate_progress_artifact(artifact_id, percent, description=description)
 

@@ -1,84 +1,178 @@
-"""Render the summary of a run for Prefect's UI: every document, its outputs, and where to find them."""
+"""Render the summary of a run for Prefect's UI: every document, what it holds, what failed, and where its files are.
+
+It is personal data: names, titles, the beginning of texts, and facts. Everything of that kind that a run leaves in
+Prefect is found by the run's id (its artifacts, all with `flow_run_id`; its log lines; its states and task runs), and a
+document's line in the summary by the document's sha256, which its link ends with. `waybill forget` relies on that.
+
+Number and size of what is shown are bounded. Text of documents is escaped, or in a fence that it cannot close.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from tasks.document import Document
+from blocks.runtime.in_words import counted, language, size
+from flows.processing.previews import Preview
+from tasks.document import Deliverable, Document
 from tasks.losses import summary
+from tasks.outcome import whole
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
+# Of a failure, a title or a name: as much as a table has room for.
+_MAX_REASON_CHARS, _MAX_CELL_CHARS = 400, 80
+# A longer wait for a worker explains why the bar of a task is longer than its work.
+_LONG_WAIT_SECONDS = 1.0
 
-_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
-
-
-def markdown_summary(documents: Sequence[Document], stage_names: Sequence[str], *, run_id: UUID, seconds: float) -> str:
-    """Return a Markdown page: counts, failures, then a table with a link to each stage's task run."""
-    failed = [document for document in documents if document.failed]
-    deliverables = [deliverable for document in documents for deliverable in document.deliverables()]
-    reused = sum(deliverable.reused for deliverable in deliverables)
-    rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
-    lines = [
-        f"# {len(documents) - len(failed)} of {len(documents)} documents completed",
-        "",
-        f"{len(deliverables) - reused} files made, {reused} reused, {seconds:.1f} s.",
-        "",
-    ]
-    if warnings := summary(warning for document in documents for warning in document.warnings()):
-        lines += [f"{_escape(warnings)}.", ""]
-    if failed:
-        lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
-    lines += ["## Documents", "", *_table(rows, stage_names)]
-    if warnings:
-        lines += ["", "## Warnings", "", *_warnings(rows)]
-    if len(rows) < len(documents):
-        lines += ["", f"{len(documents) - len(rows)} more are not shown."]
-    lines += [
-        "",
-        f"The files: `waybill files list --run {run_id}`, then `waybill files get ID`. "
-        "Ask all documents: `waybill search 'your question'`.",
-    ]
-    return "\n".join(lines)
+_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#~!&$"})
+_HEAD = ("document", "title", "type", "size", "pages", "language", "chunks", "facts", "warnings")
+_NUMERIC = frozenset({"size", "pages", "chunks", "facts", "warnings"})
 
 
-def _table(documents: Sequence[Document], stage_names: Sequence[str]) -> list[str]:
-    head = ["document", "state", "size", *stage_names]
-    return [
-        f"| {' | '.join(head)} |",
-        f"|{'---|' * len(head)}",
-        *(f"| {' | '.join(_cells(document, stage_names))} |" for document in documents),
-    ]
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What the page is about. *gateway* is the URL of the pages that it links to; without one there are no links."""
+
+    run_id: UUID
+    documents: Sequence[Document]
+    stage_names: Sequence[str]
+    seconds: float
+    previews: Mapping[Document, Preview]
+    gateway: str | None = None
+
+    def markdown(self) -> str:
+        """Return a Markdown page: counts, failures with their reasons, the documents, warnings, previews, stages."""
+        documents = self.documents
+        failed = [document for document in documents if document.failed]
+        rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
+        lines = [f"# {len(documents) - len(failed)} of {counted(len(documents), 'document')} completed", ""]
+        lines += [f"{self._counts()}{self._link(' ', 'Open this run', f'runs/{self.run_id}')}", ""]
+        if of_all := summary(warning for document in documents for warning in document.warnings()):
+            lines += [f"{escape(of_all)}.", ""]
+        if failed:
+            lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
+        lines += ["## Documents", "", *self._documents(rows)]
+        if warnings := _warnings(rows):
+            lines += ["", "## Warnings", "", *warnings]
+        for document, preview in self.previews.items():
+            lines += ["", *_preview(document, preview)]
+        lines += ["", "## Stages", "", *self._stages(rows)]
+        if len(rows) < len(documents):
+            lines += ["", f"{len(documents) - len(rows):,} more are not shown."]
+        lines += [
+            "",
+            f"The files: `waybill files list --run {self.run_id}`, then `waybill files get ID`. "
+            "Ask all documents: `waybill search 'your question'`.",
+        ]
+        return "\n".join(lines)
+
+    def _counts(self) -> str:
+        deliverables = [deliverable for document in self.documents for deliverable in document.deliverables()]
+        reused = sum(deliverable.reused for deliverable in deliverables)
+        return f"{counted(len(deliverables) - reused, 'file')} made, {reused:,} reused, {self.seconds:.1f} s."
+
+    def _link(self, before: str, text: str, path: str) -> str:
+        return f"{before}[{text}]({self.gateway}/{path})" if self.gateway else ""
+
+    def _documents(self, documents: Sequence[Document]) -> list[str]:
+        rows = [self._cells(document) for document in documents]
+        if not any(row[-1] for row in rows):
+            return _table(_HEAD[:-1], [row[:-1] for row in rows], numeric=_NUMERIC)
+        return _table(_HEAD, rows, numeric=_NUMERIC)
+
+    def _cells(self, document: Document) -> list[str]:
+        known = known_of(document)
+        name = escape(_cut(document.label))
+        if document.info is not None and not document.failed:
+            name = self._link("", name, f"documents/{document.info.sha256}") or name
+        return [
+            f"{name} (failed)" if document.failed else name,
+            escape(_cut(str(known.get("title") or ""))),
+            escape(kind_of(document)),
+            size(document.info.size_bytes) if document.info else "",
+            _number(known.get("pages")),
+            escape(language(str(known["language"]))) if known.get("language") else "",
+            _number(known.get("chunks")),
+            _number(known.get("facts")),
+            str(len(document.warnings()) or ""),
+        ]
+
+    def _stages(self, documents: Sequence[Document]) -> list[str]:
+        rows = [
+            [escape(_cut(document.label)), *(_stage_cell(document, name) for name in self.stage_names)]
+            for document in documents
+        ]
+        return _table(("document", *self.stage_names), rows)
 
 
-def _cells(document: Document, stage_names: Sequence[str]) -> list[str]:
-    size = f"{document.info.size_bytes:,}" if document.info else ""
-    state = "failed" if document.failed else "completed"
-    return [_escape(document.label), state, size, *(_stage_cell(document, name) for name in stage_names)]
+def known_of(document: Document) -> dict[str, Any]:
+    """Return what the outputs say about *document*: its title, pages, language, chunks, facts; a later one wins."""
+    return {name: value for output in document.outputs.values() for name, value in output.artifact.metadata.items()}
+
+
+def kind_of(document: Document) -> str:
+    """Return the short name of a document's type, such as ``pdf``; empty for one that was never read."""
+    if document.info is None:
+        return ""
+    found = known_of(document).get("type")
+    return _cut(found) if isinstance(found, str) else document.info.media_type.rpartition("/")[2]
+
+
+def escape(text: str) -> str:
+    """Escape a text of a document: it must not become markup in a browser."""
+    return " ".join(text.split()).translate(_SPECIAL)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[str] = frozenset()) -> list[str]:
+    rule = "|".join("---:" if name in numeric else "---" for name in head)
+    return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _number(value: object) -> str:
+    number = whole(value)
+    return "" if number is None else f"{number:,}"
 
 
 def _stage_cell(document: Document, name: str) -> str:
     output = document.outputs.get(name)
     if output is None:
         return "failed" if document.failed_in == name else ""
-    text = "reused" if output.reused else f"{output.seconds:.2f} s"
-    if output.worker:
-        text += f" on {output.worker}"
+    text = "reused" if output.reused else _time(output)
     task_run_id = document.task_run_ids.get(name)
     return f"[{text}](/runs/task-run/{task_run_id})" if task_run_id else text
 
 
+def _time(output: Deliverable) -> str:
+    text = f"{output.seconds:.2f} s"
+    if output.waiting_seconds >= _LONG_WAIT_SECONDS:
+        text += f" after {output.waiting_seconds:.0f} s"
+    return f"{text} on {output.worker}" if output.worker else text
+
+
 def _failure(document: Document) -> str:
     message = document.error.message if document.error else ""
-    return f"- **{_escape(document.label)}** in {document.failed_in}: {_escape(message)}"
+    return f"- **{escape(_cut(document.label))}** in {document.failed_in}: {escape(_cut(message, _MAX_REASON_CHARS))}"
 
 
 def _warnings(documents: Sequence[Document]) -> list[str]:
     of_each = [(document.label, summary(document.warnings())) for document in documents]
-    return [f"- **{_escape(label)}**: {_escape(warnings)}" for label, warnings in of_each if warnings]
+    return [f"- **{escape(_cut(label))}**: {escape(warnings)}" for label, warnings in of_each if warnings]
 
 
-def _escape(text: str) -> str:
-    """Escape a document's name: it must not become markup in a browser."""
-    return " ".join(text.split()).translate(_SPECIAL)
+def _preview(document: Document, preview: Preview) -> list[str]:
+    lines = [f"## {escape(_cut(document.label))}", ""]
+    if preview.text:
+        # Longer than any in the text, which so cannot end it.
+        longest = max((len(run) for run in re.findall("`+", preview.text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        lines += [f"{fence}markdown", preview.text, fence, ""]
+    lines += [f"- {escape(fact)}" for fact in preview.facts]
+    return lines
+
+
+def _cut(text: str, most: int = _MAX_CELL_CHARS) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"

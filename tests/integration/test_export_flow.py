@@ -17,7 +17,7 @@ from blocks.catalog import Catalog
 from blocks.exports import ExportRequest, create_job, get_job, new_job_id
 from blocks.exports.jobs import claim_job
 from blocks.open_custody import open_block_custody
-from blocks.runs.progress import PROGRESS_KEY
+from blocks.runs.run_artifacts import export_key, progress_key
 from blocks.settings import Settings, current_settings
 from flows.export import cancel_export, export_table
 from tests.delivery.outbox_place import until
@@ -47,9 +47,9 @@ async def test_a_run_exports_and_links_to_its_file(settings: Settings, client: P
         artifact_filter=ArtifactFilter.model_validate({"flow_run_id": {"any_": [run_id]}})
     )
     shown = {artifact.key: artifact for artifact in found}
-    assert shown.keys() == {PROGRESS_KEY, "export-result"}
-    assert (shown[PROGRESS_KEY].data, shown[PROGRESS_KEY].description) == (100.0, "1 of 1 rows")
-    assert f"/files/download/{job['file_id']}?token=" in str(shown["export-result"].data)
+    assert shown.keys() == {progress_key(run_id), export_key(run_id)}
+    assert (shown[progress_key(run_id)].data, shown[progress_key(run_id)].description) == (100.0, "1 of 1 rows")
+    assert f"/files/download/{job['file_id']}?token=" in str(shown[export_key(run_id)].data)
 
 
 async def test_the_runs_of_this_catalogue_are_a_table(settings: Settings) -> None:

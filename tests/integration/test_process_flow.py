@@ -263,10 +263,12 @@ async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_lin
         artifacts = await client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(report["run_id"])]))
         )
-    by_type = {artifact.type: artifact for artifact in artifacts}
-    assert set(by_type) == {"progress", "markdown"}
-    assert by_type["progress"].data == 100.0
-    summary = str(by_type["markdown"].data)
+    short = report["run_id"][:8]
+    by_key = {artifact.key: artifact for artifact in artifacts}
+    assert set(by_key) == {f"progress-{short}", f"summary-{short}", f"page-{short}"}
+    assert by_key[f"progress-{short}"].data == 100.0
+    assert f"/runs/{report['run_id']})" in str(by_key[f"page-{short}"].data)
+    summary = str(by_key[f"summary-{short}"].data)
     assert "1 of 2 documents completed" in summary
     assert "](/runs/task-run/" in summary
     assert "<img" not in summary

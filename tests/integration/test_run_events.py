@@ -22,7 +22,7 @@ from prefect.states import AwaitingRetry, Cancelled, Completed, Crashed, Failed,
 
 from blocks.catalog import Catalog
 from blocks.redaction import redacted_source
-from blocks.runs.progress import PROGRESS_KEY
+from blocks.runs.run_artifacts import progress_key
 from blocks.runs.run_events import RunDetails, run_event
 from blocks.settings import Settings
 from blocks.webhooks.outbox import Event, history
@@ -322,7 +322,7 @@ async def test_odd_progress_that_somebody_has_written_stops_no_telling(
         run = await new_run(client, Running())
         await client.request(
             "POST", "/artifacts/",
-            json={"key": PROGRESS_KEY, "type": "progress", "flow_run_id": str(run.id), "data": data},
+            json={"key": progress_key(run.id), "type": "progress", "flow_run_id": str(run.id), "data": data},
         )  # fmt: skip
         await put(client, run, Failed(message="no"))
         runs.append(run)

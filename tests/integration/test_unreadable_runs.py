@@ -18,7 +18,8 @@ from blocks.catalog import Catalog
 from blocks.catalog.skipped_records import skipped_counts
 from blocks.errors import RunUnreadable
 from blocks.runs.prefect_lists import UnreadableRuns
-from blocks.runs.progress import PROGRESS_KEY, read_progress
+from blocks.runs.progress import read_progress
+from blocks.runs.run_artifacts import progress_key
 from blocks.settings import Settings
 from flows.events.reconciler import LAST_10_SECONDS, Reconciler
 from flows.events.record_run_events import RunEventRecorder
@@ -119,7 +120,7 @@ async def test_states_tasks_and_artifacts_that_cannot_be_listed_hide_nothing_els
         state = {"type": "RUNNING"}
         await write(client, "/task_runs/", task | {"name": f"t{number}", "state": state})
     for data in (NESTED, 40):
-        artifact = {"key": PROGRESS_KEY, "type": "progress", "flow_run_id": str(run.id), "data": data}
+        artifact = {"key": progress_key(run.id), "type": "progress", "flow_run_id": str(run.id), "data": data}
         await write(client, "/artifacts/", artifact)
     assert await read_progress(client, run.id) == 0.4
     status = await read_status(client, run.id, catalogue="00c0ffee")

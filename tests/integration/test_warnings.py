@@ -47,7 +47,7 @@ async def summary_page(run_id: str) -> str:
     this = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)]))
     async with get_client() as client:
         artifacts = await client.read_artifacts(artifact_filter=this)
-    return next(str(artifact.data) for artifact in artifacts if artifact.type == "markdown")
+    return next(str(artifact.data) for artifact in artifacts if artifact.key == f"summary-{run_id[:8]}")
 
 
 async def task_messages(run_id: str) -> list[str]:
@@ -99,7 +99,9 @@ async def test_a_failed_run_names_warnings_before_failures(workspace: Workspace)
     workspace.write("a.txt", b"\xff " + WORDS)
     workspace.write("empty.txt", "")
     state, _ = await process(workspace.documents, stages=[1])
-    assert state.message == f"1 of 2 documents completed; 1 warning: {ONE}; failed: empty.txt"
+    assert state.message == (
+        f"1 of 2 documents completed; 1 warning: {ONE}; failed: empty.txt in custody (empty.txt is empty)"
+    )
 
 
 async def test_events_and_the_gateway_carry_warnings(workspace: Workspace, prefect_server: str) -> None:

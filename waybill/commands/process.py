@@ -151,7 +151,7 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
         show(progress.percent, progress.note)
 
     progress_listener.set(listen)
-    with tags(owner.tag):
+    with tags("waybill", owner.tag):
         # Repeated before the run exists; once it does, Prefect's client waits for the server.
         return await while_server_restarts(
             lambda: cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))

@@ -9,25 +9,7 @@ from typing import Any
 from blocks.filetype import by_extension
 from blocks.filetype.types import TYPES
 from blocks.runtime.clock import utc_now
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
-
-
-def size(count: int | None) -> str:
-    """Return a number of bytes with its unit: ``563.4 kB``."""
-    if count is None:
-        return "not known"
-    number, unit = float(count), 0
-    while number >= 999.95 and unit < len(_UNITS) - 1:
-        number, unit = number / 1000, unit + 1
-    if unit == 0:
-        return "1 byte" if count == 1 else f"{count} bytes"
-    return f"{number:.1f} {_UNITS[unit]}"
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return *number* with its noun: ``1 document``, ``2,500 documents``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+from blocks.runtime.in_words import counted, language, size
 
 
 def moment(when: datetime | str | None) -> str:
@@ -70,11 +52,6 @@ def seconds_between(start: datetime | str | None, end: datetime | str | None) ->
     return f"{passed:.1f} s" if passed < 60 else span(passed)
 
 
-def language(code: str | None) -> str:
-    """Return the English name of a language by its code; the code itself where it has none here."""
-    return _LANGUAGES.get((code or "").partition("-")[0], code or "not known")
-
-
 def media_type(name: str) -> str:
     """Return what people call a media type, or an extension."""
     plain = name.partition(";")[0].strip().lower()
@@ -96,11 +73,3 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "language": language,
     "media_type": media_type,
 }
-_LANGUAGES = {
-    "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
-    "en": "English", "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi",
-    "hr": "Croatian", "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
-    "lt": "Lithuanian", "lv": "Latvian", "nb": "Norwegian", "nl": "Dutch", "nn": "Norwegian", "no": "Norwegian",
-    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
-    "sr": "Serbian", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
-}  # fmt: skip

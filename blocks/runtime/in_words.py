@@ -1,0 +1,35 @@
+"""Sizes, counts and languages as people read them; pure."""
+
+from __future__ import annotations
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+_LANGUAGES = {
+    "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "es": "Spanish", "et": "Estonian", "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi",
+    "hr": "Croatian", "hu": "Hungarian", "id": "Indonesian", "it": "Italian", "ja": "Japanese", "ko": "Korean",
+    "lt": "Lithuanian", "lv": "Latvian", "nb": "Norwegian", "nl": "Dutch", "nn": "Norwegian", "no": "Norwegian",
+    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian",
+    "sr": "Serbian", "sv": "Swedish", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+
+
+def size(count: int | None) -> str:
+    """Return a number of bytes with its unit: ``563.4 kB``."""
+    if count is None:
+        return "not known"
+    number, unit = float(count), 0
+    while number >= 999.95 and unit < len(_UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    if unit == 0:
+        return "1 byte" if count == 1 else f"{count} bytes"
+    return f"{number:.1f} {_UNITS[unit]}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Return *number* with its noun: ``1 document``, ``2,500 documents``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def language(code: str | None) -> str:
+    """Return the English name of a language by its code; the code itself where it has none here."""
+    return _LANGUAGES.get((code or "").partition("-")[0], code or "not known")
