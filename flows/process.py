@@ -240,8 +240,10 @@ async def _finish(
 
 
 def _reasons(failed: Sequence[Document]) -> str:
-    """Return why documents failed, for the state of the run: of the first few, each cut; then how many more."""
-    reasons = [f"{document.label} in {document.failed_in} ({document.error})" for document in failed[:_MAX_REASONS]]
-    cut = [one if len(one) <= _MAX_REASON_CHARS else f"{one[: _MAX_REASON_CHARS - 1]}…" for one in reasons]
-    more = len(failed) - len(reasons)
-    return "; ".join([*cut, f"and {more} more"] if more else cut)
+    """Return why documents failed, for the state of the run: of the first few, then how many more."""
+    shown = failed[:_MAX_REASONS]
+    # Left out where it is too long, and not cut: a part of a name would not be found when the document is forgotten.
+    reasons = [f" ({one.error})" if len(str(one.error)) <= _MAX_REASON_CHARS else "" for one in shown]
+    parts = [f"{one.label} in {one.failed_in}{reason}" for one, reason in zip(shown, reasons, strict=True)]
+    more = len(failed) - len(shown)
+    return "; ".join([*parts, f"and {more} more"] if more else parts)

@@ -1,8 +1,9 @@
 """Render the summary of a run for Prefect's UI: every document, what it holds, what failed, and where its files are.
 
 It is personal data: names, titles, the beginning of texts, and facts. Everything of that kind that a run leaves in
-Prefect is found by the run's id (its artifacts, all with `flow_run_id`; its log lines; its states and task runs), and a
-document's line in the summary by the document's sha256, which its link ends with. `waybill forget` relies on that.
+Prefect is found by the run's id (its artifacts, all with `flow_run_id`; its log lines; its states and task runs). Where a
+page has anything of a document it has the document's name, whole, in the spelling of `MARKDOWN_SIGNS`, and its sha256 if
+it has one: by the name `waybill forget` knows the pages that it replaces.
 
 Number and size of what is shown are bounded. Text of documents is escaped, or in a fence that it cannot close.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from blocks.naming import MARKDOWN_SIGNS
 from blocks.runtime.in_words import counted, language, size
 from flows.processing.previews import Preview
 from tasks.document import Deliverable, Document
@@ -23,12 +25,11 @@ from tasks.outcome import whole
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
-# Of a failure, a title or a name: as much as a table has room for.
+# Of a reason, or of a title: as much as a table has room for. Names are bounded.
 _MAX_REASON_CHARS, _MAX_CELL_CHARS = 400, 80
 # A longer wait for a worker explains why the bar of a task is longer than its work.
 _LONG_WAIT_SECONDS = 1.0
 
-_SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#~!&$"})
 _HEAD = ("document", "title", "type", "size", "pages", "language", "chunks", "facts", "warnings")
 _NUMERIC = frozenset({"size", "pages", "chunks", "facts", "warnings"})
 
@@ -86,7 +87,7 @@ class RunSummary:
 
     def _cells(self, document: Document) -> list[str]:
         known = known_of(document)
-        name = escape(_cut(document.label))
+        name = escape(document.label)
         if document.info is not None and not document.failed:
             name = self._link("", name, f"documents/{document.info.sha256}") or name
         return [
@@ -103,7 +104,7 @@ class RunSummary:
 
     def _stages(self, documents: Sequence[Document]) -> list[str]:
         rows = [
-            [escape(_cut(document.label)), *(_stage_cell(document, name) for name in self.stage_names)]
+            [escape(document.label), *(_stage_cell(document, name) for name in self.stage_names)]
             for document in documents
         ]
         return _table(("document", *self.stage_names), rows)
@@ -124,7 +125,7 @@ def kind_of(document: Document) -> str:
 
 def escape(text: str) -> str:
     """Escape a text of a document: it must not become markup in a browser."""
-    return " ".join(text.split()).translate(_SPECIAL)
+    return " ".join(text.split()).translate(MARKDOWN_SIGNS)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozenset[str] = frozenset()) -> list[str]:
@@ -155,16 +156,16 @@ def _time(output: Deliverable) -> str:
 
 def _failure(document: Document) -> str:
     message = document.error.message if document.error else ""
-    return f"- **{escape(_cut(document.label))}** in {document.failed_in}: {escape(_cut(message, _MAX_REASON_CHARS))}"
+    return f"- **{escape(document.label)}** in {document.failed_in}: {escape(_cut(message, _MAX_REASON_CHARS))}"
 
 
 def _warnings(documents: Sequence[Document]) -> list[str]:
     of_each = [(document.label, summary(document.warnings())) for document in documents]
-    return [f"- **{escape(_cut(label))}**: {escape(warnings)}" for label, warnings in of_each if warnings]
+    return [f"- **{escape(label)}**: {escape(warnings)}" for label, warnings in of_each if warnings]
 
 
 def _preview(document: Document, preview: Preview) -> list[str]:
-    lines = [f"## {escape(_cut(document.label))}", ""]
+    lines = [f"## {escape(document.label)}", ""]
     if preview.text:
         # Longer than any in the text, which so cannot end it.
         longest = max((len(run) for run in re.findall("`+", preview.text)), default=0)
