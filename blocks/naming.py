@@ -15,7 +15,7 @@ MAX_NAME_BYTES = 200
 # ".parquet", ".numbers" and such; a longer one does not identify a type to a person.
 MAX_SUFFIX_BYTES = 20
 
-# For `str.translate`: a backslash in front of what Markdown takes for markup. A name on a page is found in this spelling.
+# For `str.translate`: a backslash in front of what Markdown takes for markup. Forgetting looks for names so spelled.
 MARKDOWN_SIGNS = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#~!&$"})
 
 _FORBIDDEN = set('/\\:*?"<>|')

@@ -19,6 +19,7 @@ from pydantic import Field
 from blocks.access import Actor
 from blocks.forgetting import Forgetter, forget_named
 from blocks.open_custody import open_block_custody
+from blocks.runtime.form_schema import shown_as
 from blocks.settings import current_settings
 
 ACTOR = Actor(actor="flow:forget-document")
@@ -27,9 +28,9 @@ ACTOR = Actor(actor="flow:forget-document")
 # Prefect shows the descriptions of a docstring in the form of a run, and no others.
 @flow(name="forget-document", flow_run_name="forget a document", persist_result=False)
 async def forget_document(
-    document: Annotated[str, Field(min_length=1, max_length=4096)],
-    force: bool = False,
-    dry_run: bool = False,
+    document: Annotated[str, Field(min_length=1, max_length=4096), shown_as("Document")],
+    force: Annotated[bool, shown_as("Pinned files too")] = False,
+    dry_run: Annotated[bool, shown_as("Dry run")] = False,
 ) -> State[dict[str, Any]]:
     """Forget a document: files, passages, facts, events, log lines and pages that have its text or name.
 

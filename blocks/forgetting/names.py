@@ -15,11 +15,11 @@ from typing import Any, Self, cast
 from unicodedata import normalize
 from urllib.parse import quote
 
+from blocks.naming import MARKDOWN_SIGNS
+
 # A shorter name, such as "a.md", may be a part of anything: it is looked for only in what is about the document.
 _MIN_CHARS_EVERYWHERE = 6
 _MIN_CHARS = 3
-# Characters that Markdown pages have a backslash in front of.
-_MARKUP = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"})
 
 
 def placeholder(sha256: str) -> str:
@@ -98,7 +98,7 @@ def _spellings(names: Iterable[str]) -> list[str]:
     for name in names:
         for form in {name, normalize("NFC", name), normalize("NFD", name)}:
             plain = form.encode("utf-8", "surrogatepass")
-            found |= {form, quote(plain), quote(plain, safe=""), json.dumps(form)[1:-1], form.translate(_MARKUP)}
+            found |= {form, quote(plain), quote(plain, safe=""), json.dumps(form)[1:-1], form.translate(MARKDOWN_SIGNS)}
             found.add(json.dumps(form, ensure_ascii=False)[1:-1])
     return sorted(found, key=lambda one: (-len(one), one))
 

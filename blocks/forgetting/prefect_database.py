@@ -24,6 +24,7 @@ from blocks.forgetting import prefect_statements as statements
 from blocks.forgetting.names import Names
 from blocks.forgetting.text_columns import Subject, find_names, ids_in, ids_text, redact_tables
 from blocks.forgetting.traces import Traces
+from blocks.naming import MARKDOWN_SIGNS
 from blocks.postgres import Connection, Row, fetch_all, fetch_row, single_connection
 
 # Written by people, for what they want: a schedule that names a source goes on to process it. Reported, not changed.
@@ -236,4 +237,4 @@ def _table(data: Any) -> tuple[list[Any], bool]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).translate(str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"}))
+    return " ".join(text.split()).translate(MARKDOWN_SIGNS)

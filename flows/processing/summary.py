@@ -1,9 +1,9 @@
 """Render the summary of a run for Prefect's UI: every document, what it holds, what failed, and where its files are.
 
 It is personal data: names, titles, the beginning of texts, and facts. Everything of that kind that a run leaves in
-Prefect is found by the run's id (its artifacts, all with `flow_run_id`; its log lines; its states and task runs). Where a
-page has anything of a document it has the document's name, whole, in the spelling of `MARKDOWN_SIGNS`, and its sha256 if
-it has one: by the name `waybill forget` knows the pages that it replaces.
+Prefect is found by the run's id: its artifacts, all with `flow_run_id`, its log lines, its states and task runs. A page
+that has anything of a document has its name, whole and in the spelling of `MARKDOWN_SIGNS`, and the sha256 of one that
+was read: by the name `waybill forget` knows the pages that it replaces.
 
 Number and size of what is shown are bounded. Text of documents is escaped, or in a fence that it cannot close.
 """
