@@ -1,4 +1,4 @@
-"""What a step has made of a document, in one line of words: for the log of its run, and for its summary; pure."""
+"""What a step has made of a document, in one line of words: for the log of its run, and for its summary."""
 
 from __future__ import annotations
 
