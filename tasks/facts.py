@@ -1,8 +1,9 @@
 """Stage 4, the fact generator: keywords, entities and facts of a document, each with the quote that supports it.
 
 Owns the stage's options, the choice between its two methods, and the form of its output, `NAME.facts.json`, which
-docs/stages.md describes field by field. Places count characters of the chunk's text, and ``chunk_text[start:end] ==
-quote`` always: what fails this check is dropped and counted (metadata `dropped_unquoted`).
+docs/stages.md describes field by field, and the order of facts and entities: the best first. Places count characters of
+the chunk's text, and ``chunk_text[start:end] == quote`` always: what fails this check is dropped and counted (metadata
+`dropped_unquoted`).
 
 The extractive method works by rules (`tasks.extraction.rules`). With the language model method, a model states facts in
 its own words, and the document is data to it, not instruction (`tasks.extraction.language_model`).
@@ -11,6 +12,7 @@ its own words, and the document is data to it, not instruction (`tasks.extractio
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +45,24 @@ MAX_SHOWN_MENTIONS = 20
 # A gazetteer is held in memory by each worker; this many names take about 50 MB.
 MAX_GAZETTEER_NAMES = 100_000
 
+# Which entities come first: what a type of entity is worth, times the logarithm of how often it is named. People are
+# named seldom and looked for often; a date or an amount says little without its sentence.
+ENTITY_WEIGHTS = {
+    "person": 3.0,
+    "organisation": 2.5,
+    "name": 2.0,
+    "acronym": 1.2,
+    "citation": 0.8,
+    "money": 0.8,
+    "date": 0.5,
+    "email": 0.5,
+    "percent": 0.3,
+    "quantity": 0.3,
+    "url": 0.2,
+}
+GAZETTEER_WEIGHT = 4.0
+NUMBERED_CITATION_WEIGHT = 0.05  # "[3]"
+
 # Signs that Markdown would read as markup are written with a backslash, which belongs to a quote but not to a name.
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
@@ -57,7 +77,7 @@ class FactOptions(StageOptions):
     )
     max_facts: int = Field(default=200, ge=1, le=10_000, description="Maximum number of facts; the best are kept.")
     max_entities: int = Field(
-        default=5000, ge=1, le=100_000, description="Maximum number of entities; the most frequent are kept."
+        default=5000, ge=1, le=100_000, description="Maximum number of entities; the first are kept."
     )
     max_keywords: int = Field(default=20, ge=0, le=200, description="Maximum number of keywords.")
     gazetteer: dict[str, tuple[str, ...]] = Field(
@@ -139,7 +159,7 @@ def _ask(
     best = sorted(_once(reading.facts), key=lambda fact: (-(fact.confidence or 0), fact.place))[: options.max_facts]
     return Findings(
         found=sorted(_once(found), key=lambda one: one.place),
-        facts=sorted(best, key=lambda fact: fact.place),
+        facts=best,
         dropped_unquoted=reading.dropped_unquoted,
     )
 
@@ -170,17 +190,29 @@ def _sample(chunks: Sequence[Passage]) -> str:
 
 
 def _entities(found: Iterable[Found]) -> list[dict[str, Any]]:
-    """Return one entry for each thing that is named, the most frequent first; equal type and value are one thing."""
+    """Return one entry for each thing that is named, the most telling first; equal type and value are one thing."""
     groups: dict[tuple[str, str], list[Found]] = {}
     for one in found:
         groups.setdefault((one.mention.type, _identity_of(one)), []).append(one)
     entities = [_entity(kind, group) for (kind, _), group in groups.items()]
-    return sorted(entities, key=lambda entity: (-entity["count"], entity["type"], entity["text"]))
+    return sorted(entities, key=lambda entity: (-_interest(entity), entity["type"], entity["text"]))
+
+
+def _interest(entity: Mapping[str, Any]) -> float:
+    """Return how much an entity says of what the document is about: names that it repeats say most."""
+    kind, text = entity["type"], entity["text"]
+    weight = ENTITY_WEIGHTS.get(kind, GAZETTEER_WEIGHT)
+    if kind == "acronym" and entity["value"]:
+        weight = ENTITY_WEIGHTS["name"]
+    if kind == "citation" and text.startswith("["):
+        weight = NUMBERED_CITATION_WEIGHT
+    return weight * math.log2(1 + entity["count"])
 
 
 def _identity_of(one: Found) -> str:
-    by_value = one.mention.value if one.mention.type != "acronym" else ""
-    return by_value or " ".join(one.quote.casefold().split())
+    if one.mention.type == "acronym":
+        return one.quote.removesuffix("s").casefold()  # "URL" and "URLs"
+    return one.mention.value or " ".join(one.quote.casefold().split())
 
 
 def _entity(kind: str, group: Sequence[Found]) -> dict[str, Any]:
@@ -229,7 +261,7 @@ def _needs_home(options: FactOptions, services: Services | None) -> bool:
 FACTS: Stage[FactOptions] = Stage(
     number=4,
     name="fact-generator",
-    version="2",
+    version="3",
     suffix=".facts.json",
     media_type="application/json",
     reads=(Read(any_of=("chunker",)),),

@@ -2,6 +2,8 @@
 
 `passages` reads the chunks; `evidence` has the types and the rule that every fact is quoted. Two methods fill them:
 `rules` finds mentions (`references`, `amounts`, `dates`, `names`, `gazetteer`) and selects sentences; `language_model`
-asks a server and accepts only what it quotes. `vocabulary` has the word lists of the rules. Start at
-`rules.find_mentions`. Rules open no file and no connection, and give the same result for the same passages.
+asks a server and accepts only what it quotes. What a sentence is worth is in `worth`, with `definitions`,
+`independence` and `boilerplate`. `vocabulary` has the word lists of the rules, `lexicon` those that are files: `common_words.txt` and
+`given_names.txt`. Start at `rules.find_mentions`. Rules open no other file and no connection, and give the same result
+for the same passages.
 """

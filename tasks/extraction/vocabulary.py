@@ -69,6 +69,8 @@ therefore moreover although because so such than then once note see table figure
 february march april may june july august september october november december monday tuesday wednesday thursday friday
 saturday sunday der die das ein eine einer im am zum zur und oder nicht mit von für bei nach aus auf le la les un une
 des du et ou dans sur pour par avec el los las una y o en con por para il lo gli e di da nel
+chapitre annexe partie tableau kapitel abschnitt anhang teil tabelle abbildung capítulo sección parte tabla capitolo
+sezione tabella hoofdstuk bijlage tabel rozdział tabela version part weitere nähere siehe voir véase zie
 """
 NOT_NAMES = frozenset(_NOT_NAMES.split())
 

@@ -1,10 +1,12 @@
 """Key phrases of a text, by TextRank where words have spaces between them; pure.
 
-Owns the use of rapid-textrank within its limits: it takes quadratic time on monotonous text, joins words across commas
-into phrases that are not in the text, and splits Chinese and Japanese into characters. Only phrases that occur in the
-text are kept. For Japanese, words in Chinese characters and katakana are counted instead, because TextRank takes every
-inflection for a word, and word endings would rank first. For Thai and other scripts without blanks there are none: what
-TextRank takes for words there are torn syllables.
+Owns the use of rapid-textrank within its limits: it takes quadratic time on monotonous text, joins words across
+commas into phrases that are not in the text, takes verbs and units for names of things, and splits Chinese and
+Japanese into characters. Only phrases that occur in the text are kept, a phrase of two or three words only if it is
+repeated, none that begins or ends with a plain verb or a unit, and none that shares its words with a better one. For
+Japanese, words in Chinese characters and katakana are counted instead, because TextRank takes every inflection for a
+word, and word endings would rank first. For Thai and other scripts without blanks there are none: what TextRank takes
+for words there are torn syllables.
 """
 
 from __future__ import annotations
@@ -24,10 +26,47 @@ MAX_PHRASE_WORDS = 3
 # In Chinese each character counts as a word.
 MAX_CHINESE_CHARACTERS = 8
 # How many times the requested phrases TextRank is to find, because some are dropped.
-SURPLUS = 4
+SURPLUS = 12
 # A single letter, syllable or sign is not a key phrase.
 MIN_PHRASE_CHARACTERS = 3
 MIN_DENSE_CHARACTERS = 2
+
+# In a shorter text little is repeated, and phrases may stand once.
+MIN_REPEATED_CHARACTERS = 6_000
+# Phrases that may share a word: "rack bar", "rack bar wear"; a third adds nothing.
+MAX_SHARED = 1
+
+# Units, and verbs that say nothing of what a text is about, in seven languages.
+_PLAIN_WORDS = """
+metre metres meter meters kilometre kilometres km cm mm kg tonne tonnes ton tons gram grams litre litres hour hours
+minute minutes second seconds day days week weeks month months year years euro euros dollar dollars francs percent per
+cent degree degrees bit bits byte bytes times number numbers amount jahr jahre jahren tag tage tagen stunde stunden
+minuten monat monate meter prozent an ans année années jour jours heure heures mètre mètres día días año años mes
+meses hora horas metro metros giorno giorni anno anni ora ore metri dag dagen jaar uur maand godzin godziny dni lat
+rok roku use uses used using make makes made making take takes took taken taking give gives gave given get gets got
+getting set sets setting run runs running ran read reads reading write writes writing written find finds found see
+sees seen show shows shown say says said call calls called calling include includes included including contain
+contains contained containing provide provides provided providing allow allows allowed allowing support supports
+supported supporting need needs needed want wants wanted try tries tried work works worked working return returns
+returned change changes changed changing add adds added adding remove removes removed create creates created creating
+start starts started starting stop stops stopped follow follows followed following keep keeps kept put puts let lets
+mean means meant become becomes became help helps helped describe describes described specify specifies specified
+define defines defined note notes like based require requires required ensure access look looks looked come comes came
+go goes went know known fix fixed fixes update updates updated consider apply applies applied cause causes caused
+occur occurs happen happens wide long high deep old new many much good january february march april may june july
+august september october november december januar februar märz mai juni juli oktober dezember janvier février mars
+avril juin juillet août septembre octobre novembre décembre enero febrero marzo abril mayo junio julio agosto
+septiembre octubre noviembre diciembre gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre januari
+februari maart juni juli augustus salue annonce répond demande explique dit fährt liegt wirkt wird werden wurde wurden
+kann können muss müssen soll sollen ist sind war waren hat haben gibt geben macht machen verwendet verwenden benutzt
+benutzen enthält enthalten finden gefunden siehe neue neuen alte besteht bietet lassen zeigt est sont était peut
+peuvent doit doivent faire fait utilise utiliser utilisé permet contient donne donner voir avoir es son elle il ils
+qui puede pueden debe deben hacer usa usar contiene permite dar ver sono può possono deve fare usa usare contiene
+vedere kan kunnen moet moeten wordt worden maakt maken gebruikt gebruiken bevat geeft zien jest są może mogą musi
+"""
+# "l'assemblée", "qu'elle"
+_ELIDED = re.compile(r"^(?:l|d|qu|n|s|j|c|m|t|un|dell|all|nell|sull)['’]", re.I)
+_PLAIN = frozenset(_PLAIN_WORDS.split())
 
 _JAPANESE_WORD = re.compile(r"[\u4e00-\u9fff\u3005\u30f6]{2,8}|[\u30a1-\u30fa\u30fc]{2,20}")
 
@@ -64,13 +103,35 @@ def _ranked(text: str, language: str, limit: int) -> list[KeyPhrase]:
     plain = text.replace("’", "'")  # lists of stop words have the typewriter's apostrophe only
     found = textrank.SingleRank(config=config).extract_keywords(plain).phrases
     lowered = plain.lower()
-    phrases: dict[str, KeyPhrase] = {}
+    phrases: list[KeyPhrase] = []
+    taken: list[frozenset[str]] = []
     for phrase in found:
-        written = _as_written(phrase.text, text, lowered)
-        key = phrase.lemma.lower()  # one of "stage" and "stages"
-        if written and key not in phrases and len(phrases) < limit:
-            phrases[key] = KeyPhrase(written, float(phrase.score))
-    return list(phrases.values())
+        written = _ELIDED.sub("", _as_written(phrase.text, text, lowered))
+        if len(written) < MIN_DENSE_CHARACTERS or len(phrases) >= limit or not _names_something(written, lowered):
+            continue
+        words = frozenset(map(_stem, written.lower().split()))
+        if not any(_overlap(words, other) for other in taken):
+            taken.append(words)
+            phrases.append(KeyPhrase(written, float(phrase.score)))
+    return phrases
+
+
+def _names_something(phrase: str, lowered: str) -> bool:
+    """Return whether a phrase may be a name of something: no unit, no plain verb at its ends, no chance meeting."""
+    words = phrase.lower().split()
+    if words[0] in _PLAIN or words[-1] in _PLAIN:
+        return False
+    return len(words) == 1 or len(lowered) < MIN_REPEATED_CHARACTERS or lowered.count(phrase.lower()) > 1
+
+
+def _overlap(words: frozenset[str], other: frozenset[str]) -> bool:
+    """Return whether one of two phrases has all words of the other, or they share more than they may."""
+    return words <= other or other <= words or len(words & other) > MAX_SHARED
+
+
+def _stem(word: str) -> str:
+    """Return *word* without the ending of a plural: one of "stage" and "stages"."""
+    return word[:-1] if len(word) > MIN_PHRASE_CHARACTERS and word.endswith("s") else word
 
 
 def _japanese(text: str, limit: int) -> list[KeyPhrase]:

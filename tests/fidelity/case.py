@@ -5,7 +5,8 @@ The cases are JSON, one file per group of formats, in `cases/`; their inputs are
 - `id`, `kind`: the kind of fault that it is an example of;
 - `input`: the file in `inputs/`;
 - `look_in`: `header`, `optimised` (the Markdown of stage 2), `chunks` (heading path and text of each), `facts` (one
-  statement a line), `entities` (one "text | type | value" a line) or `warnings` (one a line, of stages 1 and 2);
+  statement a line, in the document's order), `entities` (one "text | type | value" a line) or `warnings` (one a line,
+  of stages 1 and 2);
 - `must_contain`, `must_contain_one_of`, `must_not_contain`: texts;
 - `notes_lead_to`: pairs of the text before a note's mark and the text that the note begins with;
 - `reason`: why this is right.
@@ -83,11 +84,13 @@ def views(name: str, options: str = "{}") -> dict[str, str]:
     header, _, body = texts[OPTIMIZE.name].partition("---\n\n")
     chunks = json.loads(texts[CHUNK.name])["chunks"]
     facts = json.loads(texts[FACTS.name])
+    ordinals = {chunk["id"]: chunk["ordinal"] for chunk in chunks}
+    stated = sorted(facts["facts"], key=lambda fact: (ordinals[fact["chunk_id"]], fact["start"]))
     return {
         "header": header,
         "optimised": "\n" + body,
         "chunks": _lines(f"{chunk['heading_path']} {chunk['text']}" for chunk in chunks),
-        "facts": _lines(fact["statement"] for fact in facts["facts"]),
+        "facts": _lines(fact["statement"] for fact in stated),
         "entities": _lines(f"{one['text']} | {one['type']} | {one.get('value')}" for one in facts["entities"]),
         "warnings": _lines(warnings),
     }

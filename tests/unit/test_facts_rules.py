@@ -170,7 +170,7 @@ def test_link_signs_and_handles_are_no_references(text: str) -> None:
         ("en", "for the\nWorld Bank", ("organisation", "World Bank")),
         ("en", "We like Prefect.", ("word", "Prefect")),
         ("de", "mit der Siemens AG", ("organisation", "Siemens AG")),
-        ("de", "Kanzlerin Angela Merkel", ("name", "Kanzlerin Angela Merkel")),
+        ("de", "Kanzlerin Angela Merkel", ("person", "Angela Merkel")),
         ("fr", "selon M. Pellouchet", ("person", "Pellouchet")),
         ("ru", "Там живёт Владимир Петров.", ("name", "Владимир Петров")),
     ],
