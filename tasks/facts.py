@@ -190,7 +190,7 @@ def _sample(chunks: Sequence[Passage]) -> str:
 
 
 def _entities(found: Iterable[Found]) -> list[dict[str, Any]]:
-    """Return one entry for each thing that is named, the most telling first; equal type and value are one thing."""
+    """Return one entry for each thing that is named, the best first; equal type and value are one thing."""
     groups: dict[tuple[str, str], list[Found]] = {}
     for one in found:
         groups.setdefault((one.mention.type, _identity_of(one)), []).append(one)

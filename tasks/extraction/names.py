@@ -32,7 +32,7 @@ _BEGINNING = re.compile(rf"(?:{vocabulary.ORGANISATION_BEGINS})")
 _TITLE = re.compile(rf"(?:{vocabulary.PERSON_TITLES})")
 _ENGLISH_PARTICLE = re.compile(r"of|the|&")
 _STREET = re.compile(
-    r"St|Street|Ave|Avenue|Rd|Road|Blvd|Boulevard|Lane|Drive|Square|Str|Straße|Platz|Park|Hall|River|Bay|Island"
+    r"St|Street|Ave|Avenue|Rd|Road|Blvd|Boulevard|Drive|Square|Str|Straße|Platz|Park|Hall|River|Bay|Island"
 )
 _PARTICLE = re.compile(rf"(?:{vocabulary.NAME_PARTICLES})")
 _ACRONYM = re.compile(r"(?<![\w&/-])[A-Z](?:[A-Z0-9]|&(?=[A-Z])){1,7}(?:s(?!\w))?(?![\w&-])")

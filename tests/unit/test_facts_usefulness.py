@@ -184,7 +184,8 @@ def test_a_sentence_that_repeats_a_better_one_ranks_behind_it() -> None:
 def test_keywords_do_not_overlap_and_are_no_verbs_or_units() -> None:
     text = (
         "The fourth pier is 12 metres wide. The fourth pier stands on rock, 40 square metres of it. The viaduct "
-        "contains granite, and granite makes the viaduct strong. Users access the viaduct in July. The pier uses granite."
+        "contains granite, and granite makes the viaduct strong. Users access the viaduct in July. "
+        "The pier uses granite."
     )
     found = [phrase.text.lower() for phrase in key_phrases(text, "en", 20)]
     words = {word for phrase in found for word in phrase.split()}
