@@ -53,6 +53,11 @@ def test_nothing_in_a_document_runs_or_loads_or_leads_into_the_page(markdown: st
             assert element.get("rel") == "noopener noreferrer nofollow"
 
 
+def test_the_header_in_front_of_the_text_is_left_out() -> None:
+    assert preview("---\ntitle: A\n---\n\n# A\n") == "<h3>A</h3>\n"
+    assert "<hr" in preview("A\n\n---\n\nB\n\n---\n")
+
+
 def test_what_a_document_says_is_shown() -> None:
     shown = preview(
         "# Title\n\nA [link](https://example.org/a), **bold**.\n\n![a map](m.png)\n\n|a|b|\n|:-:|-:|\n|1|2|\n"
@@ -79,6 +84,12 @@ def test_pieces_of_a_passage_have_its_marks_and_its_sentence() -> None:
 def test_odd_positions_lose_no_text(sentence: list[int]) -> None:
     text = "<b>short</b> text"
     assert "".join(piece.text for piece in pieces_of(text, sentence, [[-1, 4], [3, 99], [7, 2]])) == text
+
+
+def test_a_passage_is_shown_without_the_signs_of_markdown() -> None:
+    text = "## Who\n- **From:** Ada \\<ada@example.org>, 2 * 3 = 6"
+    (piece,) = pieces_of(text, [0, len(text)], [])
+    assert piece.text == "Who\n- From: Ada <ada@example.org>, 2 * 3 = 6"
 
 
 def test_a_long_passage_is_cut_around_its_sentence() -> None:

@@ -6,6 +6,7 @@ Headings begin below those of the page, and the alignment of cells is a class, b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
@@ -19,6 +20,8 @@ from markupsafe import Markup, escape
 MOST_CHARS = 20_000
 # In UTF-8 a character has four bytes at most.
 MOST_BYTES = 4 * MOST_CHARS
+# The YAML in front of the text, which says what the page shows elsewhere.
+_HEADER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _LINKED = frozenset({"http", "https", "mailto"})
 # The page has h1, and h2 above the preview.
 _HEADINGS = {"h1": "h3", "h2": "h4", "h3": "h5"}
@@ -28,7 +31,7 @@ _ALIGNED = {"text-align:center": "center", "text-align:right": "right"}
 def preview(markdown: str) -> Markup:
     """Return the first `MOST_CHARS` of *markdown* as HTML."""
     parser = _parser()
-    tokens = parser.parse(markdown[:MOST_CHARS])
+    tokens = parser.parse(_HEADER.sub("", markdown[:MOST_CHARS]))
     _make_safe(tokens)
     return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - the parser has escaped all text
 

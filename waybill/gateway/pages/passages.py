@@ -1,16 +1,21 @@
 """A found passage in pieces: which of them are words of the question, and which are in the sentence that answers; pure.
 
-A long passage is shortened to what is around that sentence.
+A long passage is shortened to what is around that sentence. The signs of Markdown are left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 # Before and after the sentence: some lines on a screen.
 _AROUND_CHARS = 280
+
+
+# Of Markdown: what makes text bold, a heading, or keeps a sign from being one.
+_SIGNS = re.compile(r"\*\*|__|^#{1,6} |\\([!-/:-@\[-`{-~])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ def pieces_of(text: str, sentence: Sequence[int], marks: Sequence[Sequence[int]]
     edges = sorted(cuts)
     found = [
         Piece(
-            text[left:right],
+            _SIGNS.sub(r"\1", text[left:right]),
             is_mark=any(one <= left and right <= other for one, other in marked),
             in_sentence=begin <= left and right <= end,
         )

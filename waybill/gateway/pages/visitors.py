@@ -25,8 +25,7 @@ from waybill.gateway.pages.sessions import Session, Sessions
 from waybill.gateway.resources import Resources
 
 FORM_TOKEN = "form_token"  # noqa: S105 - a name
-"""The field of a form that holds the token of its session; scripts send it as the header `X-Form-Token`."""
-FORM_TOKEN_HEADER = "x-form-token"  # noqa: S105 - a name
+"""The field of a form that holds the token of its session."""
 # A note and some choices; files are read elsewhere.
 _MOST_FORM_BYTES = 64 * 1024
 _MOST_FIELDS = 50
@@ -176,7 +175,7 @@ def _sender(*scopes: str) -> Callable[..., Awaitable[SentForm]]:
         if session is None:
             raise SignInNeeded
         fields = await read_form(request)
-        require_token(session, fields.pop(FORM_TOKEN, "") or request.headers.get(FORM_TOKEN_HEADER, ""))
+        require_token(session, fields.pop(FORM_TOKEN, ""))
         return SentForm(visitor=await visitor_of(request, resources, *scopes), fields=fields)
 
     return sender

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
-from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
 from blocks.catalog import Artifact
-from blocks.errors import WaybillError
+from blocks.errors import DocumentNotFound, WaybillError
 from blocks.search_index import SearchFilters
 from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import waybill_error_response
@@ -29,7 +29,7 @@ _BEST_FACTS = 10
 _BEST_ENTITIES = 24
 # Longer than the path of any source.
 _MOST_FILTER_CHARS = 4096
-Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @router.get("/documents")
@@ -65,8 +65,10 @@ def filters_of(*, source: str = "", media_type: str = "", language: str = "") ->
 
 
 @router.get("/documents/{sha256}")
-async def document(request: Request, visitor: ReadingVisitor, resources: GatewayResources, sha256: Sha256) -> Response:
+async def document(request: Request, visitor: ReadingVisitor, resources: GatewayResources, sha256: str) -> Response:
     """Show one document."""
+    if _SHA256.fullmatch(sha256) is None:
+        raise DocumentNotFound("documents are known by the 64 hexadecimal digits of their SHA-256")
     found = await read_document(resources.custody.catalog, sha256, facts=_BEST_FACTS, entities=_BEST_ENTITIES)
     text, problem = await _preview(resources, found.markdown)
     return page(

@@ -37,14 +37,15 @@ async def search(
     problem = ""
     if q.strip():
         try:
-            answer = await search_documents(
-                resources.custody.catalog.connection,
-                q.replace("\x00", " "),
-                _MOST_HITS,
-                models=resources.settings.models,
-                filters=filters_of(**given),
-                show_all=bool(all),
-            )
+            async with resources.searches:
+                answer = await search_documents(
+                    resources.custody.catalog.connection,
+                    q.replace("\x00", " "),
+                    _MOST_HITS,
+                    models=resources.settings.models,
+                    filters=filters_of(**given),
+                    show_all=bool(all),
+                )
         except InvalidOptions as error:
             problem = error.message
         except EmbeddingModelUnavailable:

@@ -1,4 +1,4 @@
-// What the page does with script: dropped files, the token of the session for htmx, and links to copy. Without it, all
+// What the page does with script: dropped files, what a screen reader hears of a run, and links to copy. Without it, all
 // forms work; progress is then shown after a reload.
 "use strict";
 
