@@ -21,6 +21,7 @@ from waybill.gateway.routes import (
     downloads,
     exports,
     files,
+    forgetting,
     health,
     ingest,
     keeping,
@@ -38,8 +39,8 @@ from waybill.gateway.routes import (
 )
 
 _RESOURCES = (
-    audit, documents, downloads, exports, files, health, ingest, keeping, metrics, retention, runs, search, status,
-    transfer_parts, transfer_uploads, transfers, watches, webhooks, workers,
+    audit, documents, downloads, exports, files, forgetting, health, ingest, keeping, metrics, retention, runs, search,
+    status, transfer_parts, transfer_uploads, transfers, watches, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)
