@@ -67,7 +67,7 @@ COMMANDS = {
             "cancel": _command("runs:cancel", "Cancel a run, under way or scheduled."),
         },
     ),
-    "watch": _command("watch:watch", "Process what is new in a folder, a bucket or a URL, at once and on a schedule."),
+    "watch": _command("watch:watch", "Process what is new in a folder, a bucket or a URL."),
     "events": _command("runs:events", "Show recent events of all runs and documents, newest first."),
     "doctor": _command("doctor:doctor", "Examine the home: files, keys, runs, webhooks, processes and servers."),
     "sweep": _command("sweep:sweep", "Remove stored files that no row knows, and what dead processes have left."),

@@ -11,6 +11,7 @@ import typer
 
 from blocks.durations import parse_duration, read_duration
 from blocks.errors import InvalidOptions
+from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, KeepFor, read_keep_for, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import stack_session
@@ -37,10 +38,10 @@ def watch(
     ] = "10s",
     as_json: AsJson = False,
 ) -> int:
-    """Process what is new in a folder, a bucket or a URL, at once and on a schedule.
+    """Process what is new in a folder, a bucket or a URL.
 
-    'waybill up' looks and processes. Each version of a file is taken once; one that is being written is left for the
-    next look. A folder called list or remove is written ./list.
+    Now, and again on a schedule: 'waybill up' looks and processes. Each version of a file is taken once; one that is
+    being written is left for the next look. A folder called list or remove is written ./list.
 
     Examples: waybill watch /data/inbox / waybill watch s3://inbox/letters/ --every 1m / waybill watch list / waybill
     watch remove /data/inbox
@@ -89,13 +90,15 @@ def _whole(place: str) -> str:
 
 def _start(source: str, every: str, parameters: dict[str, Any], as_json: bool) -> int:
     often = read_duration("--every", every)
+    # Read before the stack sets it.
+    own_database = current_settings().database_url is None
 
     async def work(settings: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
         from waybill.services.watches import start_watch
         from waybill.services.webhooks import check_run_url
 
         if (url := parameters.get("webhook_url")) is not None:
-            await check_run_url(settings, url, own_database=False)
+            await check_run_url(settings, url, own_database=own_database)
         return await start_watch(
             catalog, prefect, settings, source, every=often, parameters=parameters, by=this_account()
         )
