@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
@@ -43,8 +44,11 @@ def test_up_makes_a_key_that_may_do_everything_and_names_its_file_only(waybill: 
     for log in (waybill.home / "logs").iterdir():
         assert key not in log.read_text(errors="replace")
     # A second one says where the first one is, and makes nothing.
-    second = waybill.run("up").stderr
-    assert "already up" in second
+    second = waybill.run("up", "--port", "1").stderr
+    process = int((waybill.home / "up.lock").read_text())
+    assert f"already up in {waybill.home} (process {process})\n" in second
+    assert f"  not used      --port 1: to change that, stop process {process} and start again\n" in second
+    assert "waybill" in " ".join(psutil.Process(process).cmdline())
     assert f"  gateway       {(waybill.home / 'gateway-url').read_text().strip()}\n" in second
     assert path.read_text().strip() == key
 

@@ -82,16 +82,20 @@ def _in_words(parameter: Any) -> Any:
         name = (parameter.metavar or str(parameter.name).upper()).strip("[].")
         several = f"{name}..." if parameter.nargs != 1 else name
         shown = several if parameter.required else f"[{several}]"
-        parameter.get_usage_pieces = lambda ctx: [shown]
-        parameter.display_type_rich = lambda ctx: ""
+        setattr(parameter, "get_usage_pieces", partial(_constant, [shown]))  # noqa: B010 - as `process_value` above
+        setattr(parameter, "display_type_rich", partial(_constant, ""))  # noqa: B010
     elif parameter.metavar is None and not parameter.is_flag:
-        typed = parameter.display_type_rich
-        parameter.display_type_rich = lambda ctx: _what_to_type(typed(ctx=ctx))
+        parameter.display_type_rich = partial(_what_to_type, parameter.display_type_rich)
     return parameter
 
 
-def _what_to_type(label: str) -> str:
-    plain = label.strip("<>")
+def _constant(value: Any, ctx: Any) -> Any:
+    del ctx
+    return value
+
+
+def _what_to_type(label: Callable[..., str], ctx: Any) -> str:
+    plain = label(ctx=ctx).strip("<>")
     if plain.startswith(("int", "float")):
         return "NUMBER"
     return "TEXT" if plain == "str" else plain.upper()

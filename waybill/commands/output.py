@@ -183,6 +183,36 @@ def steps_shown() -> Generator[Callable[[str], None]]:
         yield line.update
 
 
+class TimedSteps:
+    """Steps of a long start: each is printed, and the last one is shown with the seconds since the start."""
+
+    def __init__(self, show: Callable[[str], None], end: Callable[[], None]) -> None:
+        self._show = show
+        self.end = end
+        """Show no more seconds: everything runs."""
+
+    def say(self, step: str) -> None:
+        """Print *step*, and show it as the one that is waited for."""
+        print_notice(step)
+        self._show(step.partition("\n")[0])
+
+
+@contextmanager
+def steps_timed() -> Generator[TimedSteps]:
+    """Show steps on standard error, where that is a terminal with the seconds that the start has taken so far."""
+    if not sys.stderr.isatty():
+        yield TimedSteps(_ignore, _ignore)
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    bars = Progress(*columns, console=Console(stderr=True, highlight=False), transient=True)
+    task = bars.add_task("starting", total=None)
+    with bars:
+        yield TimedSteps(lambda step: bars.update(task, description=step), bars.stop)
+
+
 @contextmanager
 def progress_bar(description: str) -> Generator[Callable[[float, str], None]]:
     """Show a progress bar on standard error where that is a terminal; call it with percent and a short note."""

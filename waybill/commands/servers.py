@@ -10,7 +10,7 @@ import typer
 
 from blocks.settings import Settings, current_settings, prefect_api_url
 from waybill.commands.arguments import this_account
-from waybill.commands.output import print_notice
+from waybill.commands.output import print_notice, steps_timed
 from waybill.commands.session import report_new_key, report_surroundings, stack_session, warn_of_lost_records
 
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for every network of this machine.")]
@@ -34,7 +34,16 @@ def up(
     report_surroundings()
     # Read before the stack sets it: None means a server that `up` starts itself.
     register = partial(_register, prefect_api_url())
-    return run_up(current_settings(), host=host, port=port, ui_port=ui_port, on_ready=register, say=print_notice)
+    with steps_timed() as steps:
+        return run_up(
+            current_settings(),
+            host=host,
+            port=port,
+            ui_port=ui_port,
+            on_ready=register,
+            on_up=steps.end,
+            say=steps.say,
+        )
 
 
 def gateway(host: Host = "127.0.0.1", port: Port = 8000) -> int:

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import IO, cast
 
-from blocks.errors import StackUnavailable
+from blocks.errors import InvalidSettings, StackUnavailable
 from blocks.runtime.atomic_file import atomic_file
 from blocks.settings.retention import PERIODS
 from waybill.stack.environment import server_environment
@@ -147,7 +147,7 @@ def launch(
     """Start a server process on *port* (None: any free one), which then waits for `StartingServer.release`.
 
     It answers only requests that carry *credential*, and keeps its events for *history*. With *fallback*, a port that
-    is taken is exchanged for a free one. Raises `StackUnavailable` when it is taken.
+    is taken is exchanged for a free one. Raises `InvalidSettings` when it is taken.
     """
     _record_path(home).unlink(missing_ok=True)
     (home / "prefect").mkdir(mode=0o700, exist_ok=True)
@@ -230,7 +230,7 @@ def _listen(port: int | None, *, fallback: bool) -> socket.socket:
         if fallback:
             return _listen(None, fallback=False)
         why = "is taken by another program" if exc.errno == errno.EADDRINUSE else "is reserved for the system"
-        raise StackUnavailable(f"port {port} on {HOST} {why}; give another one with --ui-port") from exc
+        raise InvalidSettings(f"port {port} on {HOST} {why}; give Prefect another one with --ui-port") from exc
 
 
 def _ready(port: int, seconds: float) -> bool:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
+from urllib.parse import urlsplit
 
 from blocks.links import noted_gateway
 from blocks.settings import Settings, prefect_api_url
@@ -26,6 +27,8 @@ from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 from waybill.stack.stack_lock import sole_holder
 from waybill.stack.watch import LOOK_SECONDS, StackWatch
 
+GATEWAY_PORT, UI_PORT = 8000, 4200
+
 _AS_ROOT = "running as root: what breaks into a run has this whole machine; run it as an account of its own"
 
 
@@ -33,23 +36,26 @@ def run_up(
     settings: Settings,
     *,
     host: str = "127.0.0.1",
-    port: int = 8000,
-    ui_port: int = 4200,
+    port: int = GATEWAY_PORT,
+    ui_port: int = UI_PORT,
     on_ready: Callable[[], None] | None = None,
+    on_up: Callable[[], None] | None = None,
     project: Path | None = None,
     say: OnStep = print,
 ) -> int:
     """Run the stack, serve the deployments of *project* and answer HTTP until SIGINT, SIGTERM or SIGHUP; the exit code.
 
     *host* and *port* are the gateway's. *on_ready* runs once Postgres and Prefect answer and before flows are served:
-    the place to register blocks. What dies is started again; interrupted flow runs go on. Raises `StackUnavailable`
-    when the first start fails, and `InvalidSettings` when the gateway cannot listen there.
+    the place to register blocks. *on_up* runs once everything does. What dies is started again; interrupted flow runs
+    go on. Raises `StackUnavailable` when the first start fails, and `InvalidSettings` when the gateway cannot listen
+    there.
     """
     prepare_home(settings.home)
-    with sole_holder(settings.home / "up.lock") as is_only_one:
+    with sole_holder(_lock_file(settings.home)) as is_only_one:
         if not is_only_one:
-            say(_already_running(settings.home))
+            say(_already_running(settings.home, port=port, ui_port=ui_port))
             return 0
+        _lock_file(settings.home).write_text(str(os.getpid()))
         if os.geteuid() == 0:
             say(_AS_ROOT)
         # The gateway of an `up` that was killed a moment ago may still hold the port.
@@ -79,6 +85,8 @@ def run_up(
                     process.launch()
                 for process in kept:
                     process.wait_until_ready()
+                if on_up is not None:
+                    on_up()
                 with noting_signals() as shutdown_requested:
                     say(_addresses(stack.addresses, bound_to(listener)))
                     watched = [*kept, receiver] if settings.database_url is None else kept
@@ -115,11 +123,29 @@ def _addresses(addresses: StackAddresses, gateway_url: str) -> str:
     return "\n".join([*lines, "  stop it with Ctrl-C"])
 
 
-def _already_running(home: Path) -> str:
+def _lock_file(home: Path) -> Path:
+    """Return the file that the `up` of *home* locks, and in which it writes its process id."""
+    return home / "up.lock"
+
+
+def _already_running(home: Path, *, port: int, ui_port: int) -> str:
     server = recorded_server(home)
     where = server.ui_url if server is not None else prefect_api_url()
+    process = _lock_file(home).read_text().strip()
     if where is None:
-        return f"waybill up is already starting in {home}"
+        return f"waybill up is already starting in {home} (process {process})"
     gateway = noted_gateway(home)
-    listens = f"\n  gateway       {gateway}" if gateway is not None else ""
-    return f"waybill is already up in {home}{listens}\n  Prefect       {where}"
+    lines = [f"waybill is already up in {home} (process {process})"]
+    if gateway is not None:
+        lines.append(f"  gateway       {gateway}")
+    lines.append(f"  Prefect       {where}")
+    # Those that were not typed are taken for their defaults.
+    wanted = {"--port": (port, GATEWAY_PORT, gateway), "--ui-port": (ui_port, UI_PORT, where)}
+    ignored = [
+        f"{option} {given}"
+        for option, (given, default, url) in wanted.items()
+        if given != default and url is not None and urlsplit(url).port != given
+    ]
+    if ignored:
+        lines.append(f"  not used      {', '.join(ignored)}: to change that, stop process {process} and start again")
+    return "\n".join(lines)
