@@ -7,7 +7,8 @@ running. A second `up` with the same home changes nothing: it prints where the f
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from urllib.parse import urlsplit
@@ -80,11 +81,7 @@ def run_up(
             )
             kept = [KeptProcess(settings.home, program, say) for program in programs]
             say("serving the flows")
-            try:
-                for process in kept:
-                    process.launch()
-                for process in kept:
-                    process.wait_until_ready()
+            with _running(kept):
                 if on_up is not None:
                     on_up()
                 with noting_signals() as shutdown_requested:
@@ -92,11 +89,22 @@ def run_up(
                     watched = [*kept, receiver] if settings.database_url is None else kept
                     _keep_running(stack, watched, shutdown_requested, say)
                     say("stopping")
-            finally:
-                with holding_signals():
-                    for process in reversed(kept):
-                        process.stop()
     return 0
+
+
+@contextmanager
+def _running(kept: Sequence[KeptProcess]) -> Generator[None]:
+    """Run *kept* during the block, all of them ready; stop them from the last to the first."""
+    try:
+        for process in kept:
+            process.launch()
+        for process in kept:
+            process.wait_until_ready()
+        yield
+    finally:
+        with holding_signals():
+            for process in reversed(kept):
+                process.stop()
 
 
 def _keep_running(
