@@ -8,7 +8,7 @@ in the index and in queries alike.
 """
 
 from blocks.search_index.answer import SearchAnswer, SearchHit
-from blocks.search_index.closeness import CLOSE_SIMILARITY
+from blocks.search_index.closeness import CLOSE_MARGIN
 from blocks.search_index.document import (
     EMBEDDING_DIMENSIONS,
     Chunk,
@@ -44,7 +44,7 @@ from blocks.search_index.words import meaning_of
 from blocks.search_index.write import Replacement, remove_document, replace_document
 
 __all__ = [
-    "CLOSE_SIMILARITY",
+    "CLOSE_MARGIN",
     "DEFAULT_HITS",
     "EMBEDDING_DIMENSIONS",
     "MAX_HITS",

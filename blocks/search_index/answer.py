@@ -17,10 +17,15 @@ from blocks.search_index.sentences import (
 )
 from blocks.sentences import Span
 
+_OF_PASSAGE_ALONE = ("stemmer", "has_all_words", "surroundings", "compared")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Passage:
-    """A found passage as the database returns it. `has_all_words`: of the question, in their order if it quotes."""
+    """A found passage as the database returns it. `has_all_words`: of the question, in their order if it quotes.
+
+    `surroundings` is the mean similarity of the nearest `compared` passages, whatever they say.
+    """
 
     sha256: str
     title: str
@@ -38,6 +43,8 @@ class Passage:
     found_by: list[str]
     has_all_words: bool
     similarity: float | None
+    surroundings: float | None
+    compared: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +88,7 @@ class SearchHit:
 class SearchAnswer:
     """The hits, best first. `nothing_close`: none of the passages in the index is close to the question.
 
-    `threshold` is the similarity from which a passage is close by its meaning alone.
+    `threshold` is the similarity from which a passage is close to this question by its meaning alone.
     """
 
     hits: list[SearchHit]
@@ -126,7 +133,8 @@ def hit_of(passage: Passage, marks: Sequence[Mark]) -> SearchHit:
     """Return the hit for a *passage* with its *marks*; the sentence is chosen by its words alone."""
     sentences = sentences_of(passage.text, passage.language)
     given = dict[str, Any](vars(passage))
-    del given["stemmer"], given["has_all_words"]
+    for name in _OF_PASSAGE_ALONE:
+        del given[name]
     given["media_type"] = media_type_of(passage.media_type)
     return SearchHit(
         **given,

@@ -125,95 +125,145 @@ select sha256, stemmer from indexed_documents
 # The documents that filters leave, None for all. Planned with the value, so the planner knows how many there are.
 _OF_DOCUMENTS: LiteralString = "(%(documents)s::bigint[] is null or document_id = any(%(documents)s::bigint[]))"
 
-# Three rankings, by words, by vector and by name, joined by reciprocal rank fusion.
+# A passage that is a heading and next to nothing else, such as a title page: it names what others say. No run of five
+# words begins on a line that is not a heading (`(?n)`: ^ is the beginning of any line). The length is looked at first.
+_IS_TITLE: LiteralString = r"""
+    case when length(text) < 400 then text ~ '^\s*#' and text !~ '(?n)^[ \t]*[^#\s]\S*(\s+\S+){4}' else false end"""
+
+# Passages are found by words, by vector and by name; one score joins what is known of each (see `read`).
 SEARCH: LiteralString = f"""{_STEMMERS},
 configurations (name) as (
     select 'simple'::regconfig
     union
     select configuration from stemmers join known using (name)
 ),
+index_size (passages) as materialized (  -- as last estimated; counted while it has not been
+    select case when reltuples > 0 then reltuples else (select greatest(count(*), 1) from indexed_chunks) end
+      from pg_class where oid = 'indexed_chunks'::regclass
+),
 readings (query) as (  -- the query in each spelling, and stemmed in each language of the index
     select websearch_to_tsquery('simple', spelling) from unnest(%(spellings)s::text[]) spelling
     union all
     select websearch_to_tsquery(name, %(text)s) from configurations
 ),
-terms (word) as (  -- its words, without the stop words of any of the languages
-    select word
-      from unnest(%(words)s::text[], %(typed_words)s::text[]) given (word, typed)
-     where not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
+asked (all_words) as materialized (
+    select string_agg(format('(%%s)', query), ' | ')::tsquery
+      from readings
+     where querytree(query) not in ('', 'T')  -- only exclusions: no index could answer it
 ),
-asked (all_words, any_word) as materialized (
-    select (select string_agg(format('(%%s)', query), ' | ')::tsquery
-              from readings
-             where querytree(query) not in ('', 'T')),  -- only exclusions: no index could answer it
-           (select string_agg(format('(%%s)', reading), ' | ')::tsquery
+terms (typed, word, beginning) as (  -- its words, without the stop words of any of the languages
+    select typed, word, beginning
+      from unnest(%(typed_words)s::text[], %(words)s::text[], %(beginnings)s::text[]) given (typed, word, beginning)
+     where not %(exact)s
+       and not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
+),
+term_queries as (  -- each word as a whole and in any inflection; and the words that begin like it
+    select typed, worth, string_agg(format('(%%s)', reading), ' | ')::tsquery as query
+      from (select typed, 1::float8 as worth, reading
               from terms, configurations, plainto_tsquery(configurations.name, word) reading
-             where not %(exact)s and numnode(reading) > 0)
+            union all
+            select typed, %(beginning_worth)s, (beginning || ':*')::tsquery from terms where beginning <> '') reading
+     where numnode(reading) > 0
+     group by typed, worth
+),
+matches as materialized (
+    select typed, worth, document_id, ordinal
+      from term_queries,
+           lateral (select document_id, ordinal from indexed_chunks
+                     where words @@ query and {_OF_DOCUMENTS} limit %(max_matches_of_word)s) matching
+),
+rarities as (  -- 0 for a word that every passage has, towards 1 for one that a single passage of many has
+    select typed, worth,
+           worth * ln(1 + greatest(passages - frequency + 0.5, 0.5) / (frequency + 0.5)) / ln(1 + passages) as rarity
+      from (select typed, worth, count(*) as frequency from matches group by typed, worth) counted, index_size
+     where frequency < %(max_matches_of_word)s
+),
+rare_words as materialized (
+    select document_id, ordinal, sum(rarity) as rarity
+      from (select document_id, ordinal, max(rarity) as rarity
+              from matches join rarities using (typed, worth)
+             group by document_id, ordinal, typed) of_words
+     group by document_id, ordinal
 ),
 with_all_words as materialized (
     select document_id, ordinal, ts_rank(%(weights)s::real[], words, all_words) as rank
       from (select document_id, ordinal, words, all_words
               from asked, indexed_chunks
              where words @@ all_words and {_OF_DOCUMENTS}
-             limit %(max_matches)s) matches
+             limit %(max_matches)s) matching
      order by rank desc, document_id, ordinal
      limit %(candidates)s
 ),
-with_any_word as materialized (  -- searched only when too few chunks have all words
-    select document_id, ordinal, ts_rank(%(weights)s::real[], words, any_word) as rank
-      from (select document_id, ordinal, words, any_word
-              from asked, indexed_chunks
-             where words @@ any_word and {_OF_DOCUMENTS}
-               and (select count(*) from with_all_words) < %(candidates)s
-             limit %(max_matches)s) matches
-     where not exists (select from with_all_words f
-                        where f.document_id = matches.document_id and f.ordinal = matches.ordinal)
-     order by rank desc, document_id, ordinal
-     limit %(candidates)s
-),
-by_words as (
-    select document_id, ordinal, has_all,
-           row_number() over (order by has_all desc, rank desc, document_id, ordinal) as position
-      from (select *, true as has_all from with_all_words union all select *, false from with_any_word) found
-),
-by_vector as (
-    select document_id, ordinal, row_number() over (order by distance, document_id, ordinal) as position
+by_vector as materialized (
+    select document_id, ordinal, 1 - distance as similarity
       from (select document_id, ordinal, embedding <=> %(vector)s::vector as distance
               from indexed_chunks
              where embedding is not null and %(vector)s::vector is not null and {_OF_DOCUMENTS}
              order by embedding <=> %(vector)s::vector
              limit %(candidates)s) nearest
      where distance < 'NaN'  -- a vector of zeros has no direction
-       and (not %(exact)s or (document_id, ordinal) in (select document_id, ordinal from by_words))
 ),
-by_name as (  -- the first chunk of a document whose title or file name is like the query, also with a typing error
-    select document_id, (select min(ordinal) from indexed_chunks c where c.document_id = named.document_id) as ordinal,
-           row_number() over (order by similarity desc, document_id) as position
-      from (select document_id, word_similarity(%(name)s, title || ' ' || source) as similarity
-              from indexed_documents
-             where not %(exact)s and %(name)s <%% (title || ' ' || source) and {_OF_DOCUMENTS}
-             order by similarity desc, document_id
-             limit %(candidates)s) named
+surroundings (similarity, passages) as (  -- how similar the nearest passages are to this question, most of them wrong
+    select avg(similarity), count(*)
+      from (select similarity from by_vector order by similarity desc limit %(surroundings)s) nearest
 ),
-fused as (
-    select document_id, ordinal, sum(1.0::float8 / (%(rrf_k)s + position)) as score, array_agg(ranking) as found_by,
-           bool_or(has_all) as has_all_words
-      from (select document_id, ordinal, position, 'words' as ranking, has_all from by_words
+by_name as materialized (  -- documents whose title or file name is like the query, also with a typing error
+    select document_id, word_similarity(%(name)s, title || ' ' || source) as likeness
+      from indexed_documents
+     where %(name)s <> '' and %(name)s <%% (title || ' ' || source) and {_OF_DOCUMENTS}
+     order by likeness desc, document_id
+     limit %(candidates)s
+),
+beginnings (document_id, ordinal) as (  -- the first passage of each that is more than a title, or the first
+    select document_id,
+           coalesce((select min(ordinal) from indexed_chunks c
+                      where c.document_id = by_name.document_id and not {_IS_TITLE}),
+                    (select min(ordinal) from indexed_chunks c where c.document_id = by_name.document_id))
+      from by_name
+),
+found as (
+    select document_id, ordinal, array_agg(ranking order by place) as found_by, bool_or(has_all) as has_all_words,
+           max(rank) as rank
+      from (select document_id, ordinal, 1 as place, 'words' as ranking, true as has_all, rank from with_all_words
             union all
-            select document_id, ordinal, position, 'vector', false from by_vector
+            (select document_id, ordinal, 1, 'words', false, null
+               from rare_words
+              where (document_id, ordinal) not in (select document_id, ordinal from with_all_words)
+              order by rarity desc, document_id, ordinal limit %(candidates)s)
             union all
-            select document_id, ordinal, position, 'name', false from by_name where ordinal is not null) ranked
+            select document_id, ordinal, 2, 'vector', false, null from by_vector
+            union all
+            select document_id, ordinal, 3, 'name', false, null from beginnings where ordinal is not null) ranked
      group by document_id, ordinal
-     order by score desc, document_id, ordinal
+    having not %(exact)s or bool_or(has_all)
+),
+measured as (
+    select found.*, rarity, likeness,
+           case when embedding <=> %(vector)s::vector < 'NaN' then 1 - (embedding <=> %(vector)s::vector) end
+               as similarity,
+           {_IS_TITLE} and exists (select from indexed_chunks other
+                                    where other.document_id = found.document_id and other.ordinal <> found.ordinal)
+               as is_title
+      from found
+      join indexed_chunks using (document_id, ordinal)
+      left join rare_words using (document_id, ordinal)
+      left join by_name using (document_id)
+),
+scored as (
+    select measured.*, surroundings.similarity as surroundings, surroundings.passages as compared,
+           coalesce(measured.similarity, surroundings.similarity, 0) + %(word_weight)s * coalesce(rarity, 0)
+             + %(name_weight)s * coalesce(likeness, 0) + %(rank_weight)s * coalesce(rank, 0) as score
+      from measured, surroundings
+     order by is_title, score desc, document_id, ordinal
      limit %(limit)s
 )
 select d.sha256, d.title, d.source, d.media_type, d.language, d.stemmer, c.chunk_id, c.ordinal,
        array(select part from unnest(c.heading_path) part where part is not null) as heading_path,
-       c.text, c.start_offset as start, c.end_offset as end, fused.score, fused.found_by, fused.has_all_words,
-       case when c.embedding <=> %(vector)s::vector < 'NaN'  -- a vector of zeros has no direction
-            then least(1, greatest(0, 1 - (c.embedding <=> %(vector)s::vector))) end as similarity
-  from fused
+       c.text, c.start_offset as start, c.end_offset as end, scored.score, scored.found_by, scored.has_all_words,
+       case when scored.similarity is not null then least(1, greatest(0, scored.similarity)) end as similarity,
+       scored.surroundings, scored.compared
+  from scored
   join indexed_chunks c using (document_id, ordinal)
   join indexed_documents d using (document_id)
- order by fused.score desc, document_id, ordinal
+ order by scored.is_title, scored.score desc, document_id, ordinal
 """

@@ -1,10 +1,12 @@
 """Search the index for passages, by words and by meaning.
 
-Postgres makes three rankings in one statement: full text (words and stems, all words before any word), cosine distance
-of embeddings, and similarity of title and file name. Reciprocal rank fusion joins them: a passage scores the sum of 1 /
-(k + its position) over the rankings that have it, with k = 60 (G. V. Cormack, C. L. A. Clarke, S. Büttcher, "Reciprocal
-rank fusion outperforms Condorcet and individual rank learning methods", SIGIR 2009). Ranks need no common scale, which
-word scores and distances do not have.
+Postgres finds candidates in one statement: the passages with the rarest words of the query, those with all of them,
+those whose vectors are nearest, and the documents whose title or file name is like the query. A passage scores the
+cosine of its vector and the query's, plus `_WORD_WEIGHT` times the rarity of each word of the query that it or a
+heading above it has, summed. Rarity is the inverse document frequency as in Okapi BM25, scaled to 0 to 1. Such a sum
+of scores ranks better than a fusion of ranks (S. Bruch, S. Gai, A. Ingber, "An analysis of fusion functions for hybrid
+retrieval", ACM TOIS 2023), here too: docs/search.md has the figures. The weights were chosen on the open half of
+`benchmarks/retrieval`; they stand on a plateau, where a third more or less changes little.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from blocks.errors import InvalidOptions
 from blocks.postgres import postgres_errors
 from blocks.search_index import queries
 from blocks.search_index.answer import Passage, SearchAnswer, hit_of
-from blocks.search_index.closeness import CLOSE_SIMILARITY, nothing_is_close
+from blocks.search_index.closeness import nothing_is_close, threshold_of
 from blocks.search_index.document import EMBEDDING_DIMENSIONS, storable
 from blocks.search_index.documents import matching_documents
 from blocks.search_index.filters import SearchFilters
 from blocks.search_index.marks import find_marks
-from blocks.search_index.words import has_words, is_exact, searchable_text, spelling_variants, words_of
+from blocks.search_index.words import beginning_of, has_words, is_exact, searchable_text, spelling_variants, words_of
 
 DEFAULT_HITS = 10
 # One page of hits is for a person or a model's context; more would be an export.
@@ -34,16 +36,26 @@ MAX_HITS = 100
 # Room for a passage of several pages, to find similar ones; every word of it costs look-ups in every language.
 MAX_QUERY_CHARACTERS = 20_000
 
-# From the paper: large enough that the first place of one ranking does not outvote agreement of two.
-_RRF_K = 60
+# Of a rare word, in cosine. Two of them outweigh the difference between a good and a mediocre neighbour.
+_WORD_WEIGHT = 0.25
+# A word that only begins like the query's, an inflection, a cognate or a typing error, is a little weaker evidence.
+_BEGINNING_WORTH = 0.9
+# Of a title or file name that is the query; every passage of the document gets it.
+_NAME_WEIGHT = 0.2
+# Orders passages that are equal otherwise: by how often they have the words, as typed before inflected.
+_RANK_WEIGHT = 0.01
+# The nearest passages whose mean similarity says what is usual for a question; see `closeness`.
+_SURROUNDINGS = 50
 # How deep each ranking goes into the fusion; a passage far down in two rankings can still win over one list's tenth.
 _MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
-# Words so common that more chunks than this hold them do not distinguish passages; scoring this many takes 60 ms.
+# More passages with all words of a query are not worth ranking; ranking this many takes 60 ms.
 _MAX_MATCHES = 10_000
+# A word that so many passages hold does not distinguish them.
+_MAX_MATCHES_OF_WORD = 3_000
 # The first words of a pasted page name its subject; each further word costs a look-up in every language.
 _MAX_TERMS = 32
-# Longer than any title.
-_MAX_NAME_CHARACTERS = 200
+# Longer than most titles and file names; comparing a question with every title takes as long as finding its vector.
+_MAX_NAME_CHARACTERS = 50
 # For D, C, B, A as Postgres orders them: the word as typed counts more than its stem, and that as much as a heading.
 _WEIGHTS = [0.0, 0.5, 0.5, 1.0]
 _UNKNOWN_STEMMER = "found by its words as they are: this server has no text search configuration {!r}"
@@ -93,7 +105,7 @@ async def search(
     return SearchAnswer(
         hits=[hit_of(passage, found) for passage, found in zip(shown, marks, strict=True)],
         nothing_close=nothing_close,
-        threshold=CLOSE_SIMILARITY,
+        threshold=threshold_of(passages),
     )
 
 
@@ -161,13 +173,19 @@ def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[s
         "spellings": spelling_variants(text),
         "words": list(words),
         "typed_words": list(words.values()),
-        "name": storable(text).strip()[:_MAX_NAME_CHARACTERS],
+        "name": "" if is_exact(asked) or len(text) > _MAX_NAME_CHARACTERS else storable(text).strip(),
         "exact": is_exact(asked),
         "documents": None,
         "vector": None if vector is None else f"[{','.join(str(float(value)) for value in vector)}]",
         "limit": limit,
         "candidates": max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * limit),
         "max_matches": _MAX_MATCHES,
-        "rrf_k": _RRF_K,
+        "max_matches_of_word": _MAX_MATCHES_OF_WORD,
         "weights": _WEIGHTS,
+        "beginnings": [beginning_of(word) for word in words],
+        "beginning_worth": _BEGINNING_WORTH,
+        "word_weight": _WORD_WEIGHT,
+        "name_weight": _NAME_WEIGHT,
+        "rank_weight": _RANK_WEIGHT,
+        "surroundings": _SURROUNDINGS,
     }

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from itertools import islice
+from math import ceil
 
 # Postgres's text search configuration for each language with a stemmer, by ISO 639-1 code (PostgreSQL manual, 12.6;
 # `select cfgname from pg_ts_config`). A server that is too old for one falls back to `NO_STEMMER`.
@@ -51,6 +52,9 @@ _DIGRAPH = re.compile(r"([aou])e", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 # ASCII letters and digits, or anything that is not ASCII, which is looked at closer.
 _RUN = re.compile(r"(?:[A-Za-z0-9]|[^\x00-\x7f])+")
+# Three fifths of a word is what "installation", "installiert" and "installare" have in common; four letters are no
+# coincidence any more.
+_BEGINNING_SHARE, _MIN_LETTERS = 0.6, 5
 _EXCLUSION = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\w\S*)')
 # The operators of websearch_to_tsquery that narrow: "a phrase", -word.
 _EXACT = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
@@ -123,6 +127,13 @@ def words_of(query: str, limit: int) -> dict[str, str]:
         if len(words) >= limit:
             break
     return dict(islice(words.items(), limit))
+
+
+def beginning_of(word: str) -> str:
+    """Return the beginning that *word* shares with inflections and cognates; empty if it is too short to have one."""
+    if len(word) < _MIN_LETTERS or not word.isalpha() or _UNSPACED.search(word):
+        return ""
+    return word.lower()[: max(_MIN_LETTERS - 1, ceil(_BEGINNING_SHARE * len(word)))]
 
 
 def stemmer_for(language: str | None) -> str:

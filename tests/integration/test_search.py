@@ -16,9 +16,11 @@ from blocks.catalog.skipped_records import skipped_counts
 from blocks.errors import CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.postgres import single_connection
 from blocks.search_index import (
+    CLOSE_MARGIN,
     Entity,
     Fact,
     Keyword,
+    SearchAnswer,
     SearchHit,
     has_document,
     remove_document,
@@ -36,6 +38,11 @@ async def find(url: str, text: str, vector: Sequence[float] | None = None, limit
     async with await psycopg.AsyncConnection.connect(url) as connection:
         answer = await search(connection, text, vector=vector, limit=limit, show_all=True)
         return answer.hits
+
+
+async def ask(url: str, text: str, vector: Sequence[float]) -> SearchAnswer:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        return await search(connection, text, vector=vector)
 
 
 async def titles(url: str, text: str) -> list[str]:
@@ -248,19 +255,130 @@ async def test_hybrid_beats_words_alone_and_vectors_alone(database_url: str) -> 
     assert words_only[0][0].title != "Arrival"
 
 
-async def test_the_score_is_reciprocal_rank_fusion(database_url: str) -> None:
+async def test_a_passage_scores_its_similarity_and_the_rare_words_that_it_shares(database_url: str) -> None:
     put(
         database_url,
         document(("anchor chain", direction(1, 0)), title="Both"),
         document(("anchor", direction(0, 1)), title="Far"),
+        document(("chapel", direction(-1, 0)), title="Opposite"),
     )
-    hits = await find(database_url, "anchor chain", direction(1, 0.1).tolist())
+    question = direction(1, 0.1)
+    hits = await find(database_url, "anchor chain", question.tolist())
     assert [(hit.title, sorted(hit.found_by)) for hit in hits] == [
         ("Both", ["vector", "words"]),
         ("Far", ["vector", "words"]),
+        ("Opposite", ["vector"]),
     ]
-    assert hits[0].score == pytest.approx(1 / 61 + 1 / 61)
-    assert hits[1].score == pytest.approx(1 / 62 + 1 / 62)
+    alone = await find(database_url, "zzz", question.tolist())
+    gained = {hit.title: hit.score - other.score for hit, other in zip(hits, alone, strict=True)}
+    assert [hit.similarity for hit in alone] == [hit.similarity for hit in hits]
+    assert gained["Both"] > gained["Far"] > gained["Opposite"] == 0
+
+
+async def test_a_rare_word_counts_more_than_a_common_one(database_url: str) -> None:
+    put(
+        database_url,
+        *(document(f"the valve of pump number {number}", title=f"Pump {number}") for number in range(20)),
+        document("the gasket", title="Gasket"),
+    )
+    assert (await titles(database_url, "valve gasket"))[0] == "Gasket"
+
+
+@pytest.mark.parametrize("query", ["installed", "installazione", "Installatoin"])
+async def test_a_word_that_begins_like_the_query_is_found(database_url: str, query: str) -> None:
+    put(
+        database_url,
+        document("Die Installation dauert einen Tag.", title="Aufbau", language="de"),
+        document("Das Instrument ist gestimmt.", title="Klang", language="de"),
+    )
+    assert await titles(database_url, query) == ["Aufbau"]
+
+
+async def test_every_passage_of_a_document_gains_by_its_title_also_with_a_typing_error(database_url: str) -> None:
+    put(
+        database_url,
+        document(("pressure in bar", direction(1, 0.4)), ("colour", direction(0, 1)), title="Boiler Vesta manual"),
+        document(("pressure in bar", direction(1, 0.3)), title="Other"),
+    )
+    hits = await find(database_url, "Boiler Vseta manual", direction(1, 0.3).tolist())
+    assert (hits[0].title, hits[0].ordinal, "name" in hits[0].found_by) == ("Boiler Vesta manual", 0, True)
+
+
+# Headings -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_passage_of_headings_alone_comes_behind_what_it_is_the_title_of(database_url: str) -> None:
+    put(
+        database_url,
+        document(
+            ("# Inspection of the viaduct\n\nFinal report", direction(1, 0)),
+            ("The viaduct was inspected from a platform on two days.", direction(1, 0.6)),
+            title="Inspection of the viaduct",
+        ),
+        document(("A bridge elsewhere was painted in spring and autumn.", direction(1, 2)), title="Paint"),
+    )
+    hits = await find(database_url, "When was the inspection of the viaduct?", direction(1, 0).tolist())
+    assert [(hit.title, hit.ordinal) for hit in hits] == [
+        ("Inspection of the viaduct", 1),
+        ("Paint", 0),
+        ("Inspection of the viaduct", 0),
+    ]
+
+
+async def test_a_document_that_is_a_heading_alone_is_found_like_any_other(database_url: str) -> None:
+    put(
+        database_url,
+        document(("# Call the harbour master", direction(1, 0)), title="Note"),
+        document(("Ships are painted.", direction(1, 1)), title="Paint"),
+    )
+    assert [hit.title for hit in await find(database_url, "harbour", direction(1, 0).tolist())] == ["Note", "Paint"]
+
+
+async def test_a_name_leads_to_the_first_passage_that_says_something(database_url: str) -> None:
+    put(database_url, document("# Bylaws", "Members pay in spring.", title="Q4", source="scans/garden-statutes.pdf"))
+    hits = await find(database_url, "gardn-statutes")
+    assert [(hit.ordinal, hit.found_by) for hit in hits] == [(1, ["name"])]
+
+
+# Whether anything is close --------------------------------------------------------------------------------------------
+
+
+def around(similarity: float, number: int) -> IndexedDocument:
+    """Return a document of *number* passages that are all this similar to `direction(1)`, and little to each other."""
+    rng = np.random.default_rng(5)
+    passages: list[tuple[str, np.ndarray | None]] = []
+    for place in range(number):
+        other = rng.standard_normal(EMBEDDING_DIMENSIONS).astype(np.float32)
+        other[0] = 0
+        other *= np.sqrt(1 - similarity**2) / np.linalg.norm(other)
+        other[0] = similarity
+        passages.append((f"filler {place}", other))
+    return document(*passages, title="Around")
+
+
+async def test_what_is_close_depends_on_how_similar_everything_else_is(database_url: str) -> None:
+    """In one language all texts are similar: the same cosine stands out from few of them, or from none."""
+    near = document(("cranes and quays", direction(1, 1)), title="Port")  # 0.71
+    put(database_url, around(0.2, 60), near)
+    answer = await ask(database_url, "loading", direction(1).tolist())
+    assert (answer.nothing_close, answer.hits[0].title) == (False, "Port")
+    assert answer.threshold == pytest.approx(0.2 + CLOSE_MARGIN, abs=0.02)
+    put(database_url, replace(around(0.6, 60), head=replace(near.head, sha256="1" * 64)))
+    answer = await ask(database_url, "loading", direction(1).tolist())
+    assert (answer.nothing_close, answer.hits) == (True, [])
+    assert answer.threshold == pytest.approx(0.6 + CLOSE_MARGIN, abs=0.02)
+
+
+async def test_a_rare_word_in_common_makes_a_passage_close(database_url: str) -> None:
+    put(database_url, around(0.6, 60), document(("gantry cranes and quays", direction(1, 1)), title="Port"))
+    assert (await ask(database_url, "loading by machine", direction(1).tolist())).nothing_close
+    assert not (await ask(database_url, "loading by gantry", direction(1).tolist())).nothing_close
+
+
+async def test_among_few_passages_a_fixed_similarity_decides(database_url: str) -> None:
+    put(database_url, document(("cranes and quays", direction(1, 1)), ("paint", direction(1, 3)), title="Port"))
+    assert not (await ask(database_url, "loading", direction(1).tolist())).nothing_close  # 0.71
+    assert (await ask(database_url, "loading", direction(-1, 0).tolist())).nothing_close
 
 
 async def test_more_neighbours_than_the_default_depth_of_the_vector_index_are_found(database_url: str) -> None:
