@@ -95,11 +95,8 @@ class Figures:
         return self.false_answers < other.false_answers and self.finds_more_than(other)
 
     def finds_more_than(self, other: Figures) -> bool:
-        mine, theirs = (
-            (self.recall_at_1, self.recall_at_5, self.ndcg),
-            (other.recall_at_1, other.recall_at_5, other.ndcg),
-        )
-        return all(one > two for one, two in zip(mine, theirs, strict=True))
+        at_1, at_5 = self.recall_at_1 > other.recall_at_1, self.recall_at_5 > other.recall_at_5
+        return at_1 and at_5 and self.ndcg > other.ndcg
 
 
 @dataclass
@@ -304,7 +301,7 @@ def kinds_table(corpus: Corpus, answers: Sequence[Answer], half: Half) -> str:
 
 
 async def speed(corpus: Corpus) -> None:
-    """Print how long a search takes over `SPEED_PASSAGES` passages: copies of the corpus with vectors turned a little."""
+    """Print how long a search takes over `SPEED_PASSAGES` passages: copies of the corpus, vectors turned a bit."""
     generator = np.random.default_rng(1)
     documents: list[IndexedDocument] = []
     copy = 0

@@ -1,4 +1,7 @@
-"""Documents, questions and off-topic questions of `benchmarks.retrieval`, from `benchmarks/retrieval_data` (see its README)."""
+"""Documents, questions and off-topic questions of `benchmarks.retrieval`.
+
+They are in `benchmarks/retrieval_data`, whose README describes them and the notation.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 FOLDER = Path(__file__).with_name("retrieval_data")
-SOFTWARE = "software.txt"
 OFF_TOPIC = "off_topic.txt"
 KINDS = {"p": "in other words", "x": "in another language", "n": "an exact name or number", "t": "with typing errors"}
 

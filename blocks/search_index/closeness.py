@@ -1,8 +1,8 @@
 """Whether anything that was found is close to the question, or a search only returned what is least far away; pure.
 
-A cosine alone does not say: texts of one language resemble each other, so an off-topic question in Italian is as similar
-to its nearest passage as a good one in English. What counts is how far a passage stands out from the nearest ones,
-most of which are wrong, by similarity and shared rare words. Measured in `benchmarks/retrieval`.
+A cosine alone does not say: texts of one language resemble each other, so an off-topic question in Italian is as
+similar to its nearest passage as a good one in English. What counts is how far a passage stands out from the nearest
+ones, most of which are wrong, by similarity and shared rare words. Measured in `benchmarks/retrieval`.
 """
 
 from __future__ import annotations
