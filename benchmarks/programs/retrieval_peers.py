@@ -24,6 +24,8 @@ from tokenizers import Tokenizer
 MODEL_TOKENS = 256
 # In these five languages; LlamaIndex counts tokens, Haystack words.
 TOKENS_PER_WORD = 1.7
+# LlamaIndex counts and embeds the name of the file with each passage.
+NAME_TOKENS = 20
 # Repeated of the passage before, as both libraries do unless they are set otherwise.
 OVERLAP_SHARE = 0.08
 FOUND = 10
@@ -65,9 +67,8 @@ def llama_index(documents: list[dict[str, str]], model: Model, words: int) -> Ca
     counting = Tokenizer.from_str(model.tokenizer.to_str())
     counting.no_truncation()
     splitter = SentenceSplitter(
-        chunk_size=round(TOKENS_PER_WORD * words),
+        chunk_size=NAME_TOKENS + round(TOKENS_PER_WORD * words),
         chunk_overlap=round(OVERLAP_SHARE * TOKENS_PER_WORD * words),
-        include_metadata=False,
         tokenizer=lambda text: counting.encode(text, add_special_tokens=False).tokens,
     )
     loaded = [Document(text=one["text"], metadata={"file_name": one["name"]}) for one in documents]

@@ -19,6 +19,7 @@ from blocks.search_index import (
     CLOSE_MARGIN,
     Entity,
     Fact,
+    IndexedDocument,
     Keyword,
     SearchAnswer,
     SearchHit,
