@@ -28,7 +28,7 @@ from blocks.forgetting.document import KnownDocument, look_up, names_of, refuse,
 from blocks.forgetting.home_files import overwrite_names, remove_scratch
 from blocks.forgetting.prefect_history import PrefectHistory, PrefectOutcome
 from blocks.forgetting.rewriting import Rewritten, rewrite_tables
-from blocks.forgetting.rows import Forgetting, begin, others_of_runs, under_way
+from blocks.forgetting.rows import ROWS_OF, Forgetting, begin, others_of_runs, under_way
 from blocks.forgetting.text_columns import Subject, find_names, ids_text
 from blocks.postgres import execute, fetch_all, fetch_row, single_connection
 from blocks.runs.run_lock import run_locks
@@ -95,7 +95,7 @@ class Forgetter:
             prefect = await history.free(forgetting, others, own_run=self.run_id)
             found = await asyncio.to_thread(self._free_home, forgetting)
             await self._add_counts(forgetting, found)
-            rewritten = await self._rewrite(prefect)
+            rewritten = await self._rewrite(forgetting, prefect)
             certificate = await self._finish(forgetting, prefect, rewritten)
             await rewrite_tables(self.settings.required_database_url, ["forgettings"])
         return certificate
@@ -161,8 +161,9 @@ class Forgetter:
         async with self.custody.catalog.connection() as connection:
             await execute(connection, statements.ADD_COUNTS, values)
 
-    async def _rewrite(self, prefect: PrefectOutcome) -> Rewritten:
-        done = await rewrite_tables(self.settings.required_database_url, _TOUCHED)
+    async def _rewrite(self, forgetting: Forgetting, prefect: PrefectOutcome) -> Rewritten:
+        redacted = {name.removeprefix(ROWS_OF) for name in forgetting.counts if name.startswith(ROWS_OF)}
+        done = await rewrite_tables(self.settings.required_database_url, _TOUCHED | redacted)
         if prefect.database_url is not None and prefect.changed:
             its = await rewrite_tables(prefect.database_url, prefect.changed.keys())
             done.tables += [f"prefect.{name}" for name in its.tables]

@@ -31,7 +31,6 @@ _NAMES = {
     "transfers": "transfers that were open",
     "remote_jobs": "jobs of remote workers",
     "requests": "remembered requests",
-    "other_rows": "other records, without its names now",
     "log_names": "names in logs",
     "scratch_folders": "scratch folders",
 }
@@ -110,6 +109,7 @@ def _show_certificate(certificate: Mapping[str, Any]) -> None:
     removed = dict(certificate["removed"])
     size = removed.pop("bytes", 0)
     rows = [(f"{removed[name]:,}", shown) for name, shown in _NAMES.items() if removed.get(name)]
+    rows += [(f"{count:,}", f"{name}, without its names now") for name, count in removed.items() if name[:4] == "rows"]
     rows += [(f"{count:,}", f"Prefect: {table}") for table, count in certificate["prefect"]["rows"].items()]
     print_line(f"forgotten: {certificate['sha256']} ({human_size(size)})")
     print_table(("count", "what"), rows, numeric=("count",))
