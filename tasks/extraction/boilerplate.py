@@ -111,6 +111,8 @@ def is_navigation(piece: str) -> bool:
         return True
     if "](" not in piece and "<http" not in piece:
         return False
+    if len(_LINK.findall(piece)) > 1 and _NAVIGATION.match(_texts(piece)):
+        return True
     rest = _LINK.sub("", piece)
     letters = len(_LETTER.findall(piece))
     return letters > 0 and len(_LETTER.findall(rest)) < (1 - LINKED_SHARE) * len(_LETTER.findall(_texts(piece)))

@@ -181,7 +181,10 @@ def _classified(text: str, sequence: Sequence[_Word], reading: _Reading) -> Iter
         yield from _classified(text, words[:first], reading)
         yield _mention(words[first:], "person")
     elif capitalised > 1:
-        yield _mention(words, "word" if _may_be_no_name(words, reading) else "name")
+        if not _may_be_no_name(words, reading):
+            yield _mention(words, "name")
+        elif not _begins_sentence(text, sequence[0].start):  # a title of everyday words is none
+            yield _mention(words, "word")
     elif _stands_out(text, words[0], sequence[0], reading):
         yield _mention(words, "word")
 

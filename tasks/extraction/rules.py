@@ -160,7 +160,7 @@ def _statements(
 ) -> Iterator[Fact]:
     """Yield the rows and sentences that say something; *torn* says on which sides the passage tears a sentence."""
     for row in table_rows(passage.text, passage.table_header, passage.inside):
-        if row.is_heading:
+        if row.is_heading or is_navigation(passage.text[row.start : row.end]):
             continue
         kinds = {mention.type for mention in within(mentions, row.start, row.end)}
         if (statement := str(row)) and any(map(str.isdigit, statement)):

@@ -59,7 +59,8 @@ def test_a_word_that_the_document_also_writes_small_is_no_acronym() -> None:
         ("The Store holds items. A store is a shelf. The Store is full, the store is empty.", "en"),
         ("Weitere Informationen finden Sie oben. Weitere Informationen gibt es hier.", "de"),
         ("Chapitre 3 et Chapitre 4, voir Chapitre 5 et le Chapitre 6.", "fr"),
-        ("Simplified Application Development", "en"),
+        ("- Simplified Application Development\n- Single Documents\n- Simplified Application Development", "en"),
+        ("Stellen Sie die Pumpe ab. Stellen Sie sie an. In Ihrem Netzwerk. In Ihrem Netzwerk.", "de"),
     ],
 )
 def test_a_capital_of_a_sentence_an_item_or_a_title_makes_no_name(text: str, language: str) -> None:
@@ -138,6 +139,12 @@ def test_links_and_lists_of_contents_are_navigation() -> None:
     assert is_navigation("Introduction . . . . . . . 3\nMaking a DLL . . . . . . . . 12")
     assert not is_navigation("The [rack railway](a.html) of 1931 climbs 800 m, says the [guide](b.html).")
     assert not is_navigation("Total ....... 45 EUR")
+
+
+def test_a_row_of_links_is_navigation() -> None:
+    links = "| [Zurück](a.html): Kapitel 8 | [Anfang](b.html) | [Weiter](c.html): Kapitel 10 |"
+    rows = f"| | | |\n| --- | --- | --- |\n{links}"
+    assert statements(f"{rows}\n| Länge | 40 m | |") == ["Länge; 40 m"]
 
 
 @pytest.mark.parametrize(
