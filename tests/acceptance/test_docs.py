@@ -36,7 +36,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 RUN = (
     "quickstart.md", "command-line.md", "encryption.md", "webhooks.md", "storage.md", "stages.md", "links.md",
     "transfers.md", "watching.md", "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md",
-    "security.md", "README.md",
+    "security.md", "README.md", "search.md",
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
