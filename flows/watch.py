@@ -22,6 +22,7 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import current_settings
 from flows.processing.parameters import Options, Stages, WebhookUrl
+from flows.schedules import is_done_already, skipped
 from tasks.watching import Watch, look
 
 # Of a local file that has not changed for so long it is known without a second look that it is whole.
@@ -30,7 +31,8 @@ SETTLE = "10s"
 
 def run_name() -> str:
     """Return the watched place."""
-    return f"watch {redacted_source(str((flow_run.parameters or {}).get('source') or 'nothing'))}"
+    parameters = cast("dict[str, Any]", flow_run.parameters or {})
+    return f"watch {redacted_source(str(parameters.get('source') or 'nothing'))}"
 
 
 # Prefect shows the descriptions of a docstring in the form of a run, and no others.
@@ -58,6 +60,8 @@ async def watch_source(
         settle: A local file that changed within this time, such as `10s`, may still be being written: it is left for
             the next look.
     """
+    if await is_done_already():
+        return skipped()
     given: dict[str, Any] = {
         "stages": stages,
         "options": options.model_dump(mode="json", exclude_unset=True, exclude_none=True) if options else None,
