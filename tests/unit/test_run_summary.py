@@ -72,7 +72,7 @@ def test_names_titles_texts_and_facts_become_no_markup() -> None:
 
 
 def test_rows_reasons_and_cells_are_bounded() -> None:
-    many = [document(f"{'n' * 300}{number}.pdf", title="t" * 10_000) for number in range(MAX_ROWS + 300)]
+    many = [document(f"{'n' * 190}{number}.pdf", title="t" * 10_000) for number in range(MAX_ROWS + 300)]
     for one in many:
         one.fail(SourceNotFound("r" * 10_000), where=CUSTODY)
     shown = page(*many)
