@@ -76,7 +76,7 @@ COMMANDS = {
     "audit": _command("audit:audit", "Show who did what to which file, newest first."),
     "send": _command("hand_over:send", "Seal a file for a person, and print the link to fetch it with."),
     "receive": _command("hand_over:receive", "Fetch the file of a link, verified and decrypted."),
-    "search": _command("search:search", "Find passages by words and by meaning."),
+    "search": _command("search:search", "Find the passages that answer a question."),
     "expire": _command("expire:expire", "Remove files whose time is over, and say what stays and why."),
     "forget": _command("forget:forget", "Forget a document: files, passages, events, and what Prefect shows of it."),
     "trim": _command("trim:trim", "Remove old history: runs, events, deliveries, records of deleted files."),
