@@ -28,6 +28,7 @@ from blocks.runtime.concurrency import bounded_each
 from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
+from flows.processing.awaited import deliver_awaited, errors_delivered
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Stages, WebhookUrl
@@ -39,12 +40,12 @@ from flows.processing.summary import RunSummary
 from tasks.contract import Stage
 from tasks.document import Document
 from tasks.document_events import CUSTODY
-from tasks.intake import display_name, forget_files
+from tasks.intake import forget_files
 from tasks.losses import summary
 from tasks.registry import option_name, select_stages
 from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext, Shard
-from tasks.sources import SourceReader, expand
+from tasks.sources import SourceReader, display_name, expand
 from tasks.stage_tasks import stage_task, take_custody
 
 # A state's message is one line in Prefect's UI; the summary has all of them.
@@ -113,7 +114,7 @@ async def process_documents(
     places = read_run_on(settings.run_on if run_on is None else run_on)
     run_id = UUID(str(cast("str", flow_run.id)))
     # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
-    with SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
+    with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
         documents = await _documents(sources, reader)
         opening = open_run(
             settings,
@@ -224,13 +225,14 @@ async def _finish(
         gateway=gateway_url(current_settings()),
     )
     await show_run(run)
-    report = {
+    report: dict[str, Any] = {
         "run_id": str(run_id),
         "state": "failed" if failed else "completed",
         "seconds": round(seconds, 3),
         "warning_summary": warnings,
         "documents": [document.as_json() for document in documents],
     }
+    await deliver_awaited(report)
     message = f"{len(documents) - len(failed)} of {len(documents)} documents completed"
     if warnings:
         message += f"; {warnings}"

@@ -10,14 +10,13 @@ import asyncio
 import hashlib
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from blocks.catalog import Artifact, Connection, Draft
 from blocks.errors import ContentMismatch, EmptyDocument, SourceNotFound, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
-from blocks.redaction import display_source
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.write_errors import write_errors
 from blocks.storage import Digest, Expected
@@ -25,7 +24,7 @@ from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.document import Deliverable, Document
 from tasks.run_context import RunContext
-from tasks.sources import RemoteFile, Source, SourceAccess, open_file, read_file, web_path
+from tasks.sources import RemoteFile, Source, SourceAccess, display_name, open_file, read_file
 
 
 async def take_in(document: Document, context: RunContext) -> None:
@@ -153,14 +152,6 @@ def examine(
         source=source,
         modified_at=datetime.fromtimestamp(int(found.st_mtime), UTC),
     )
-
-
-def display_name(source: str) -> str:
-    """Return the name to show for the text of a source: the last part of its path, cleaned, without a URL's query."""
-    shown = display_source(source)
-    web = shown.lower().startswith(("http://", "https://", "file://"))
-    last = web_path(shown) if web else shown
-    return clean_display_name(PurePosixPath(last).name or source)
 
 
 def _copy(path: Path, target: Path, info: DocumentInfo) -> None:

@@ -10,16 +10,14 @@ from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
 from blocks.catalog import Catalog
 from blocks.errors import DeploymentMissing
+from blocks.runs.deployment_names import PROCESS_DEPLOYMENT
 from blocks.runs.home_id import home_id
 from blocks.runs.ownership import catalogue_id, owner_in
 from blocks.runs.prefect_api import PrefectApi
 
-DEPLOYMENT = "process-documents/waybill"
-EXPORT_DEPLOYMENT = "export-table/waybill"
-
 
 async def find_deployment(
-    prefect: PrefectApi, catalog: Catalog, home: Path, *, wanted: str = DEPLOYMENT, seconds: float | None = None
+    prefect: PrefectApi, catalog: Catalog, home: Path, *, wanted: str = PROCESS_DEPLOYMENT, seconds: float | None = None
 ) -> UUID:
     """Return the id of the deployment *wanted*: this home's, its catalogue's, or a work pool's.
 

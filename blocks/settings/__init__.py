@@ -4,6 +4,7 @@ No other package reads the environment. `load_settings` reads, `current_settings
 wrong settings name the variable and the expected form, never the value. Start at `settings.py`.
 """
 
+from blocks.settings.parsing import Secret
 from blocks.settings.settings import (
     PrivateNetworks,
     Settings,
@@ -15,6 +16,7 @@ from blocks.settings.settings import (
     inherited_environment,
     load_settings,
     prefect_api_url,
+    setting_names,
     settings_file,
     settings_file_for_children,
     unknown_variables,
@@ -22,6 +24,7 @@ from blocks.settings.settings import (
 
 __all__ = [
     "PrivateNetworks",
+    "Secret",
     "Settings",
     "absolute_paths",
     "current_settings",
@@ -31,6 +34,7 @@ __all__ = [
     "inherited_environment",
     "load_settings",
     "prefect_api_url",
+    "setting_names",
     "settings_file",
     "settings_file_for_children",
     "unknown_variables",

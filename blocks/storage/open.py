@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from blocks.errors import InvalidSettings
 from blocks.storage.backend import Backend
-from blocks.storage.fsspec_backend import FsspecBackend
 from blocks.storage.local import LocalBackend
 
 
@@ -32,4 +31,6 @@ def open_backend(url: str, options: Mapping[str, Any] | None = None) -> Backend:
         from blocks.storage.s3.backend import S3Backend  # s3fs takes half a second to import
 
         return S3Backend(url, dict(options or {}))
+    from blocks.storage.fsspec_backend import FsspecBackend  # fsspec takes a tenth of a second
+
     return FsspecBackend(url, dict(options or {}))

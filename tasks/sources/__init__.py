@@ -10,7 +10,7 @@ stored without passwords. Refuses to know what a document is: that is `tasks.int
 from tasks.sources.access import SourceAccess
 from tasks.sources.local_files import local_path, open_file, read_file
 from tasks.sources.remote import RemoteFile, SourceReader, web_path
-from tasks.sources.sources import Source, check_sources, expand, names_nothing
+from tasks.sources.sources import Source, check_sources, display_name, expand, names_nothing
 
 __all__ = [
     "RemoteFile",
@@ -18,6 +18,7 @@ __all__ = [
     "SourceAccess",
     "SourceReader",
     "check_sources",
+    "display_name",
     "expand",
     "local_path",
     "names_nothing",

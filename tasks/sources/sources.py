@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
-from blocks.redaction import CUSTODY_SCHEME, without_password
+from blocks.naming import clean_display_name
+from blocks.redaction import CUSTODY_SCHEME, display_source, without_password
 from tasks.sources import local_files
 from tasks.sources.local_files import LocalFile, path_text
-from tasks.sources.remote import RemoteFile, SourceReader
+from tasks.sources.remote import RemoteFile, SourceReader, web_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,14 @@ def check_sources(sources: Sequence[str], reader: SourceReader) -> None:
             local_files.check(source, reader.access)
         else:
             reader.check(source)
+
+
+def display_name(source: str) -> str:
+    """Return the name to show for the text of a source: the last part of its path, cleaned, without a URL's query."""
+    shown = display_source(source)
+    web = shown.lower().startswith(("http://", "https://", "file://"))
+    last = web_path(shown) if web else shown
+    return clean_display_name(PurePosixPath(last).name or source)
 
 
 def names_nothing(source: str) -> bool:

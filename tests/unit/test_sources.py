@@ -21,8 +21,7 @@ import pytest
 from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.redaction import custody_source, display_source
 from tasks import sources as product
-from tasks.intake import display_name
-from tasks.sources import Source, SourceAccess, SourceReader, names_nothing
+from tasks.sources import Source, SourceAccess, SourceReader, display_name, names_nothing
 
 
 def expand(sources: Sequence[str], access: SourceAccess | None = None) -> list[Source]:

@@ -49,7 +49,7 @@ def rebuild(
             return await rebuild_catalog(custody, accept_plain=accept_plain, dry_run=dry_run, on_progress=note)
 
     # Where the storage is all that is left, the home is made anew.
-    found = with_custody(work, makes_home=True)
+    found = with_custody(work, makes_home=True, reaches_storage=True)
     if as_json:
         print_json(
             {

@@ -146,7 +146,7 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
             transfers = await (transfers_to_go(custody.catalog) if dry_run else expire_transfers(custody, links))
         return report, exports, transfers
 
-    report, exports, transfers = with_custody(work)
+    report, exports, transfers = with_custody(work, reaches_storage=not dry_run)
     failed = [one for one in exports if one.error]
     if as_json:
         ended = {"exports": [one.as_json() for one in exports], "transfers": [one.as_json() for one in transfers]}

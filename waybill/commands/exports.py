@@ -10,6 +10,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions, WaybillError
+from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, Force, replaceable, this_account, typed_path
 from waybill.commands.output import (
     human_size,
@@ -21,6 +22,7 @@ from waybill.commands.output import (
     progress_bar,
 )
 from waybill.commands.session import report_new_key, run_work, stack_session, with_catalog, with_custody
+from waybill.services.storage_probe import check_storage_answers
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -108,6 +110,7 @@ def export(
         raise InvalidOptions("an export is a file: name one with -o, or print it with 'waybill files get FILE_ID -o -'")
     target = replaceable(typed_path(output).absolute(), force=force) if output is not None else None
     needs_prefect = request.is_table and request.export_type == "runs"
+    check_storage_answers(current_settings())
     with (
         stack_session(prefect=needs_prefect, makes_home=True) as (settings, addresses),
         progress_bar("exporting") as show,
@@ -200,7 +203,7 @@ def rm(job_ids: JobIds, as_json: AsJson = False) -> int:
                 removed.append(job.as_json())
         return removed, failed
 
-    removed, failed = with_custody(work)
+    removed, failed = with_custody(work, reaches_storage=True)
     if as_json:
         print_json({"removed": removed, "failed": failed})
     for job in [] if as_json else removed:

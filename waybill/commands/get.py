@@ -74,7 +74,7 @@ def get(
             await asyncio.to_thread(_write_file, target, _render_view(artifact, view))
         return artifact, target
 
-    artifact, target = with_custody(work)
+    artifact, target = with_custody(work, reaches_storage=True)
     if as_json:
         print_json({**artifact.summary(), "path": str(target)})
     elif target is not None:

@@ -114,11 +114,14 @@ def _unvalidated(parameters: list[Any]) -> list[Any]:
 
 
 def _process_value(parameter: Any, validate: Callable[[Any, Any], Any], ctx: Any, value: Any) -> Any:
-    if parameter.nargs == 1 and not getattr(parameter, "multiple", False):
-        if value is None and not parameter.required:
-            return value
-        if value is not None and (value == parameter.default or parameter.type_descriptor.annotation is str):
-            return value
+    if value is None and not parameter.required:
+        return value
+    annotation = parameter.type_descriptor.annotation
+    if annotation == list[str] and isinstance(value, tuple) and value:
+        return list(cast("tuple[str, ...]", value))
+    is_single = parameter.nargs == 1 and not getattr(parameter, "multiple", False)
+    if is_single and value is not None and (value == parameter.default or annotation is str):
+        return cast("Any", value)
     return validate(ctx, value)
 
 

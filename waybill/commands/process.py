@@ -1,10 +1,11 @@
-"""``waybill process``: run the flow in this process, on a stack that runs already or is started."""
+"""``waybill process``: leave the run to a running `waybill up`, or run the flow in this process."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -13,6 +14,7 @@ import typer
 from blocks.durations import read_duration
 from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillError
 from blocks.runtime.clock import seconds_since_start
+from blocks.runtime.quick_imports import quick_imports
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
 from waybill.commands.output import print_json, progress_bar
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from blocks.runs.ownership import Owner
     from blocks.settings import Settings
+    from waybill.stack import StackAddresses
 
 RunOnPairs = Annotated[
     list[str] | None,
@@ -65,40 +68,53 @@ def process(
 
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
     """
-    from waybill.services.run_options import read_stages
+    with quick_imports():
+        from waybill.commands.process_by_up import run_by_up
+        from waybill.services.run_options import read_stages
 
     _check_durations(keep_for, time_limit)
     numbers = read_stages(stages) if stages is not None else None
     given, places = _read_options(options, run_on or [])
     _check_sources(sources)
-    # Read before the stack sets them: None means a server that this command starts.
-    named_api = prefect_api_url()
-    own_database = current_settings().database_url is None
-    with stack_session(prefect=True, makes_home=True) as (settings, addresses):
-        from waybill.services.register_blocks import register_blocks
-
-        warn_of_lost_records(named_api)
-        if webhook_url is not None:
-            _check_webhook(webhook_url, settings, own_database=own_database)
-        parameters: dict[str, Any] = {
-            "sources": [_absolute(source) for source in sources],
-            "stages": numbers,
-            "options": given,
-            "reuse": not no_reuse,
-            "webhook_url": webhook_url,
-            "keep_for": keep_for,
-            "time_limit": time_limit,
-            "run_on": places,
-        }
-        started = time.perf_counter()
-        asyncio.run(register_blocks(settings, on_new_key=report_new_key))
-        with progress_bar("processing") as show:
-            report = run_work(_run_and_report(parameters, settings, show, started))
+    parameters: dict[str, Any] = {
+        "sources": [_absolute(source) for source in sources],
+        "stages": numbers,
+        "options": given,
+        "reuse": not no_reuse,
+        "webhook_url": webhook_url,
+        "keep_for": keep_for,
+        "time_limit": time_limit,
+        "run_on": places,
+    }
+    report, addresses = run_by_up(parameters) or _run_here(parameters)
     if as_json:
         print_json(report)
     else:
         print_report(report, addresses, total_seconds=seconds_since_start(), with_files=files)
     return 0 if report["state"] == "completed" else 1
+
+
+def _run_here(parameters: dict[str, Any]) -> tuple[dict[str, Any], StackAddresses]:
+    """Run the flow in this process, on servers that run already or are started."""
+    from waybill.services.storage_probe import check_storage_answers
+
+    # Read before the stack sets them: None means a server that this command starts.
+    named_api = prefect_api_url()
+    own_database = current_settings().database_url is None
+    check_storage_answers(current_settings())
+    with stack_session(prefect=True, makes_home=True) as (settings, addresses):
+        with quick_imports():
+            import_module("flows.process")  # with Prefect: most of what this command spends
+            from waybill.services.register_blocks import register_blocks
+
+        warn_of_lost_records(named_api)
+        if (webhook_url := parameters["webhook_url"]) is not None:
+            _check_webhook(webhook_url, settings, own_database=own_database)
+        started = time.perf_counter()
+        asyncio.run(register_blocks(settings, on_new_key=report_new_key))
+        with progress_bar("processing") as show:
+            report = run_work(_run_and_report(parameters, settings, show, started))
+    return report, addresses
 
 
 async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
@@ -160,6 +176,9 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
 
 def _read_options(path: Path | None, run_on: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the options of the stages in the file, and where stages run: as *run_on*, or else the file, says."""
+    if path is None and not run_on:
+        return {}, None
+    # Imports the stages, for what their options are.
     from waybill.services.run_options import check_remote_stages, read_options_and_run_on, read_run_on_pairs
 
     try:

@@ -112,12 +112,17 @@ def with_custody(
     *,
     stores: bool = False,
     makes_home: bool = False,
+    reaches_storage: bool = False,
 ) -> ResultT:
     """Run *work* on catalogue and storage, on a stack without Prefect.
 
     Only with *stores* can it store files and make a home, and is a missing storage key an error or, in a new home,
-    created.
+    created. With *stores* or *reaches_storage*, a storage that does not answer is reported before anything is started.
     """
+    if stores or reaches_storage:
+        from waybill.services.storage_probe import check_storage_answers
+
+        check_storage_answers(current_settings())
 
     async def run(settings: Settings) -> ResultT:
         from blocks.open_custody import open_custody

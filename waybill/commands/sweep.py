@@ -55,7 +55,7 @@ def sweep(
         )
         return await sweep_home(custody, settings, limits=limits, dry_run=dry_run)
 
-    report = with_custody(work)
+    report = with_custody(work, reaches_storage=True)
     if as_json:
         print_json(report.view())
     else:

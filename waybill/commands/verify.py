@@ -63,7 +63,7 @@ def verify(
                 show(100 * done / max(total, done), f"{done} of {total} files")
 
     started = time.perf_counter()
-    with_custody(work)
+    with_custody(work, reaches_storage=True)
     return tally.report(seconds=time.perf_counter() - started, as_json=as_json)
 
 

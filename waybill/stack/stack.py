@@ -18,7 +18,6 @@ from pathlib import Path
 from blocks.errors import StackUnavailable
 from blocks.settings import Settings, absolute_paths, prefect_api_url
 from waybill.process.signals import holding_signals, unwinding_on_signals
-from waybill.stack.databases import create_prefect_database, sqlalchemy_url
 from waybill.stack.environment import client_environment, exported, prefect_database_url
 from waybill.stack.home import bound_logs, prepare_home
 from waybill.stack.postgres import EmbeddedPostgres
@@ -335,6 +334,9 @@ class Stack:
         named = prefect_database_url()
         if named is not None:
             return named
+        # Imports the database's driver, which a command that leaves its run to `up` needs nowhere else.
+        from waybill.stack.databases import create_prefect_database, sqlalchemy_url
+
         if self._given_database is not None:
             return sqlalchemy_url(create_prefect_database(self._given_database))
         return sqlalchemy_url(self._postgres.url("prefect"))

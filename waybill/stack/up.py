@@ -24,6 +24,7 @@ from waybill.stack.home import prepare_home
 from waybill.stack.kept_process import KeptProcess, end_recorded
 from waybill.stack.kept_programs import GATEWAY, dispatcher_program, flows_program, gateway_program
 from waybill.stack.prefect_server import recorded_server
+from waybill.stack.serving import recorded, serving_with
 from waybill.stack.stack import OnStep, Stack, StackAddresses, open_stack
 from waybill.stack.stack_lock import sole_holder
 from waybill.stack.watch import LOOK_SECONDS, StackWatch
@@ -52,6 +53,7 @@ def run_up(
     there.
     """
     prepare_home(settings.home)
+    serving = serving_with(settings)
     with sole_holder(_lock_file(settings.home)) as is_only_one:
         if not is_only_one:
             say(_already_running(settings.home, port=port, ui_port=ui_port))
@@ -84,7 +86,7 @@ def run_up(
             with _running(kept):
                 if on_up is not None:
                     on_up()
-                with noting_signals() as shutdown_requested:
+                with noting_signals() as shutdown_requested, recorded(settings.home, serving):
                     say(_addresses(stack.addresses, bound_to(listener)))
                     watched = [*kept, receiver] if settings.database_url is None else kept
                     _keep_running(stack, watched, shutdown_requested, say)

@@ -25,7 +25,8 @@ from blocks.catalog import Connection
 from blocks.errors import DeploymentMissing, InvalidOptions, Transient
 from blocks.exports import TABLES, ExportJob, ExportRequest, fail_pending, set_run
 from blocks.exports.request import MAX_QUERY_CHARS
-from blocks.runs.deployment import EXPORT_DEPLOYMENT, find_deployment
+from blocks.runs.deployment import find_deployment
+from blocks.runs.deployment_names import EXPORT_DEPLOYMENT
 from blocks.settings import Settings
 from tasks.export_job import ExportTools, run_export
 from tasks.export_source import check_request, is_small_table
