@@ -59,16 +59,17 @@ def run_by_up(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], StackAddre
         return None
     if (url := parameters["webhook_url"]) is not None:
         _check_webhook(url, own_database=settings.database_url is None)
-    report_surroundings()
+    else:
+        report_surroundings()
     started = time.perf_counter()
     with (
         AwaitedReport.open(settings.home) as awaited,
         DeployedRuns.open(server.api_url, credential, lambda: up.is_running) as runs,
         progress_bar("processing") as show,
     ):
-        name = _name(parameters["sources"])
         given = {name: value for name, value in parameters.items() if value is not None}
-        begin = partial(runs.begin, PROCESS_DEPLOYMENT, given, name=name, key=awaited.key)
+        named = _name(parameters["sources"])
+        begin = partial(runs.begin, PROCESS_DEPLOYMENT, given, name=named, key=awaited.key)
         try:
             run_id = begin()
             state = _follow(runs, run_id, up, show)
