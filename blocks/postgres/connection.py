@@ -99,16 +99,17 @@ def translated(exc: psycopg.Error, action: str) -> WaybillError:
     return CatalogRefused(f"cannot {action}: Postgres refuses it ({reason})", **context)
 
 
-def connect(database_url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(
+    database_url: str, *, autocommit: bool = False, longest_seconds: float = CONNECT_TIMEOUT_SECONDS
+) -> psycopg.Connection[tuple[Any, ...]]:
     """Return a new connection to *database_url* (a ``postgresql://`` URL or a libpq connection string).
 
-    Raises `CatalogUnavailable` after `CONNECT_TIMEOUT_SECONDS`, and `InvalidSettings` for a URL that cannot be read.
+    Raises `CatalogUnavailable` after *longest_seconds*, and `InvalidSettings` for a URL that cannot be read.
     """
     check_url(database_url)
+    arguments = connect_arguments(database_url, longest_seconds=longest_seconds)
     with postgres_errors("connect to Postgres"):
-        connection = psycopg.connect(
-            database_url, autocommit=True, **connect_arguments(database_url), application_name="waybill"
-        )
+        connection = psycopg.connect(database_url, autocommit=True, **arguments, application_name="waybill")
         try:
             set_up_session(connection, database_url)
             connection.autocommit = autocommit

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import psycopg
 import pytest
@@ -25,12 +26,28 @@ MAX_SECONDS = 9
 
 @pytest.fixture(params=["refuses", "says nothing"])
 def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of an S3 server that is not there, or that takes connections and leaves it at that."""
-    with closing(socket.socket()) as server:
-        server.bind(("127.0.0.1", 0))
-        if request.param == "says nothing":
-            server.listen()
+    """The address of an S3 server that answers one request, and then is gone, or takes connections and nothing else.
+
+    A command whose storage does not answer from the start begins nothing.
+    """
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        answering = Thread(target=answer_once, args=(server, request.param == "refuses"), daemon=True)
+        answering.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def answer_once(server: socket.socket, then_close: bool) -> None:
+    """Say that there is no such object; connections without a request are looks whether the server is there."""
+    missing = b"<Error><Code>NoSuchKey</Code><Message>there is none</Message></Error>"
+    head = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            if connection.recv(65536):
+                connection.sendall(head % len(missing) + missing)
+                break
+    if then_close:
+        server.close()
 
 
 @pytest.mark.parametrize(("number", "mib"), [(signal.SIGTERM, 40), (signal.SIGINT, 1)], ids=["in parts", "at once"])

@@ -70,10 +70,9 @@ def process(
     """
     with quick_imports():
         from waybill.commands.process_by_up import run_by_up
-        from waybill.services.run_options import read_stages
 
     _check_durations(keep_for, time_limit)
-    numbers = read_stages(stages) if stages is not None else None
+    numbers = _read_stages(stages) if stages is not None else None
     given, places = _read_options(options, run_on or [])
     _check_sources(sources)
     parameters: dict[str, Any] = {
@@ -172,6 +171,13 @@ async def _run_flow(parameters: dict[str, Any], show: Any, owner: Owner) -> Stat
         return await while_server_restarts(
             lambda: cast("Awaitable[State[Any]]", process_documents(**parameters, return_state=True))
         )
+
+
+def _read_stages(text: str) -> list[int]:
+    # Imports the stages, for their numbers.
+    from waybill.services.run_options import read_stages
+
+    return read_stages(text)
 
 
 def _read_options(path: Path | None, run_on: list[str]) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -9,10 +9,10 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from blocks.errors import CatalogUnavailable, StackUnavailable
-from blocks.postgres import connect
 from blocks.settings import inherited_environment
 from waybill.stack.account import ServerAccount, server_account
 from waybill.stack.caller_environment import postgres_environment
@@ -36,6 +36,9 @@ from waybill.stack.processes import (
     is_taken,
     spawn,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 # After a power cut the server replays up to 1 GB of log before it answers.
 _START_TIMEOUT_SECONDS = 120.0
@@ -65,7 +68,7 @@ class EmbeddedPostgres:
         if not is_private(directory) or not (directory / SOCKET_NAME).exists():
             return False
         try:
-            connect(self.url("postgres")).close()
+            _connect(self.url("postgres")).close()
         except CatalogUnavailable:
             return False
         return True
@@ -112,7 +115,7 @@ class EmbeddedPostgres:
 
     def create_database(self, name: str) -> None:
         """Create the database *name* unless it exists."""
-        with connect(self.url("postgres"), autocommit=True) as connection:
+        with _connect(self.url("postgres")) as connection:
             if not connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
                 connection.execute(f'create database "{name}"'.encode())
 
@@ -202,3 +205,10 @@ class EmbeddedPostgres:
                 stale = True
             if stale:
                 path.unlink(missing_ok=True)
+
+
+def _connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    # The driver takes a quarter of a second to import, and a command that leaves its run to `up` needs none of it.
+    from blocks.postgres import connect
+
+    return connect(url, autocommit=True)

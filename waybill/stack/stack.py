@@ -212,6 +212,10 @@ class Stack:
         with self._lock.changing(self._on_step):
             self._lock.join()
             try:
+                if self._given_database is not None:
+                    from waybill.stack.databases import check_database_answers
+
+                    check_database_answers(self._given_database)
                 self._ensure()
             except BaseException:
                 with holding_signals():
