@@ -28,8 +28,8 @@ from blocks.runtime.concurrency import bounded_each
 from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
-from flows.processing.awaited import deliver_awaited, errors_delivered
 from flows.processing.cancellation import noticing_cancellation
+from flows.processing.expected import deliver_expected, errors_delivered
 from flows.processing.failures import record_failures, record_remaining_failures
 from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Stages, WebhookUrl
 from flows.processing.previews import Preview, read_previews
@@ -232,7 +232,7 @@ async def _finish(
         "warning_summary": warnings,
         "documents": [document.as_json() for document in documents],
     }
-    await deliver_awaited(report)
+    await deliver_expected(report)
     message = f"{len(documents) - len(failed)} of {len(documents)} documents completed"
     if warnings:
         message += f"; {warnings}"

@@ -28,7 +28,7 @@ from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import load_block
-from blocks.runs.awaited_report import remove_unawaited
+from blocks.runs.expected_report import remove_unexpected
 from blocks.runs.run_lock import dead_runs, hold_run_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
@@ -148,7 +148,7 @@ async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
             get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
         else:
             get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
-    remove_unawaited(settings.home)
+    remove_unexpected(settings.home)
     try:
         # Uploads, and runs of other homes.
         if removed := await remove_abandoned(custody):

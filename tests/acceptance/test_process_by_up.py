@@ -230,7 +230,7 @@ def test_a_command_that_is_killed_leaves_its_run_going(served: Home) -> None:
     served.hold()
     # What the killed command had waited with is gone.
     served.run("process", str(served.documents / "one.md"), "--stages", "1")
-    assert list((served.home / "awaited").iterdir()) == []
+    assert list((served.home / "expected").iterdir()) == []
 
 
 def test_a_run_goes_on_when_up_is_back() -> None:

@@ -1,4 +1,4 @@
-"""``waybill process`` beside a running ``waybill up``: the run is left to it, followed and reported.
+"""``waybill process`` where a ``waybill up`` is running: the run is left to it, followed and reported.
 
 The command then imports neither Prefect nor a stage, which take longer than most runs of stored outputs. What `up`
 cannot do as this command would, is done by the command itself: other settings, other rights, or sources that only this
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from blocks.errors import PrefectUnavailable, RunCancelled, StackUnavailable, WaybillError
-from blocks.runs.awaited_report import AwaitedReport
 from blocks.runs.deployment_names import PROCESS_DEPLOYMENT
+from blocks.runs.expected_report import ExpectedReport
 from blocks.settings import Settings, current_settings, prefect_api_url
 from tasks.sources import display_name
 from waybill.commands.output import print_notice, progress_bar
@@ -63,13 +63,13 @@ def run_by_up(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], StackAddre
         report_surroundings()
     started = time.perf_counter()
     with (
-        AwaitedReport.open(settings.home) as awaited,
+        ExpectedReport.open(settings.home) as expected,
         DeployedRuns.open(server.api_url, credential, lambda: up.is_running) as runs,
         progress_bar("processing") as show,
     ):
         given = {name: value for name, value in parameters.items() if value is not None}
         named = _name(parameters["sources"])
-        begin = partial(runs.begin, PROCESS_DEPLOYMENT, given, name=named, key=awaited.key)
+        begin = partial(runs.begin, PROCESS_DEPLOYMENT, given, name=named, key=expected.key)
         try:
             run_id = begin()
             state = _follow(runs, run_id, up, show)
@@ -77,7 +77,7 @@ def run_by_up(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], StackAddre
             # With the same key it is the same run, also when the interruption came before its id.
             _cancel(runs, begin(), up)
             raise
-        report = awaited.read()
+        report = expected.read()
     if state.type == "CANCELLED":
         raise RunCancelled(state.message or "the run was cancelled")
     if report is None:

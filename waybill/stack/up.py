@@ -76,12 +76,11 @@ def run_up(
             if warning := exposure(settings, listener):
                 say(warning)
             # Stopped from the last to the first: events that flows record while they end are still sent.
-            programs = (
-                dispatcher_program(stack.working_directory),
-                flows_program(project or project_directory()),
-                gateway_program(listener, stack.working_directory),
-            )
-            kept = [KeptProcess(settings.home, program, say) for program in programs]
+            kept = [
+                KeptProcess(settings.home, dispatcher_program(stack.working_directory), say),
+                KeptProcess(settings.home, flows_program(project or project_directory()), say),
+                KeptProcess(settings.home, gateway_program(listener, stack.working_directory), say),
+            ]
             say("serving the flows")
             with _running(kept):
                 if on_up is not None:

@@ -22,14 +22,14 @@ from blocks.errors import StackUnavailable, WaybillError
 from blocks.runtime.file_lock import lock_file, try_lock
 from blocks.runtime.write_errors import is_disk_full, write_error
 
-_FOLDER = "awaited"
+_FOLDER = "expected"
 # The run's idempotency key, by which it finds the file. Any client of Prefect's API may give a run another one.
 _KEY = re.compile(r"waybill-process-[0-9a-f]{32}")
 
 _LOG = logging.getLogger("waybill.runs")
 
 
-class AwaitedReport:
+class ExpectedReport:
     """The file of one run; *key* is to be the run's idempotency key."""
 
     def __init__(self, path: Path) -> None:
@@ -81,11 +81,11 @@ def deliver_error(home: Path, key: str | None, error: WaybillError) -> None:
     _deliver(home, key, {"error": {"type": type(error).__name__, "message": error.message}})
 
 
-def remove_unawaited(home: Path) -> None:
+def remove_unexpected(home: Path) -> None:
     """Remove the files of commands that were killed."""
     for path in (home / _FOLDER).glob("waybill-process-*"):
         with suppress(OSError):
-            _remove_unless_awaited(path)
+            _remove_unless_expected(path)
 
 
 def _deliver(home: Path, key: str | None, content: Mapping[str, Any]) -> None:
@@ -93,7 +93,7 @@ def _deliver(home: Path, key: str | None, content: Mapping[str, Any]) -> None:
         return
     path = home / _FOLDER / key
     try:
-        if _remove_unless_awaited(path):
+        if _remove_unless_expected(path):
             return
         # Without O_CREAT: a command that ends in this moment takes the file with it.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC), "wb") as stream:
@@ -104,7 +104,7 @@ def _deliver(home: Path, key: str | None, content: Mapping[str, Any]) -> None:
         _LOG.warning("the command that waits gets no report because=%s", error.strerror)
 
 
-def _remove_unless_awaited(path: Path) -> bool:
+def _remove_unless_expected(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if not try_lock(descriptor):

@@ -11,7 +11,7 @@ from typing import Any
 from prefect.context import FlowRunContext
 
 from blocks.errors import WaybillError
-from blocks.runs.awaited_report import deliver_error, deliver_report
+from blocks.runs.expected_report import deliver_error, deliver_report
 from blocks.settings import current_settings
 
 
@@ -25,7 +25,7 @@ def errors_delivered(home: Path) -> Generator[None]:
         raise
 
 
-async def deliver_awaited(report: dict[str, Any]) -> None:
+async def deliver_expected(report: dict[str, Any]) -> None:
     """Hand over *report*."""
     await asyncio.to_thread(deliver_report, current_settings().home, _key(), report)
 
