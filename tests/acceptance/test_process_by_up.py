@@ -66,7 +66,9 @@ class Home:
             ) as process,
         ):
             try:
-                eventually(lambda: process.poll() is not None or "Ctrl-C" in log.read_text(), "it is up")
+                eventually(
+                    lambda: process.poll() is not None or "Ctrl-C" in log.read_text(), "it is up", 3 * PATIENCE_SECONDS
+                )
                 assert process.poll() is None, log.read_text()
                 yield process
             finally:
@@ -88,7 +90,7 @@ class Home:
     def run(self, *arguments: str, expect: int = 0, cwd: Path | None = None, **added: str) -> tuple[str, str]:
         """Output and messages of a command."""
         with self.start(*arguments, cwd=cwd, **added) as process:
-            output, messages = process.communicate(timeout=PATIENCE_SECONDS)
+            output, messages = process.communicate(timeout=3 * PATIENCE_SECONDS)
         assert process.returncode == expect, f"exit {process.returncode}\n{output}\n{messages}"
         return output, messages
 
@@ -213,7 +215,7 @@ def test_an_interruption_cancels_the_run_and_waits_for_it(served: Home) -> None:
     with served.start("process", str(document), "--stages", "6") as command:
         eventually(lambda: served.lingers("interrupted.md"), "the stage runs")
         command.send_signal(signal.SIGINT)
-        _, messages = command.communicate(timeout=PATIENCE_SECONDS)
+        _, messages = command.communicate(timeout=3 * PATIENCE_SECONDS)
     assert command.returncode == 130
     assert "interrupted" in messages and "Traceback" not in messages
     assert served.runs()[0]["state"]["type"] == "CANCELLED"
@@ -240,7 +242,7 @@ def test_a_run_goes_on_when_up_is_back() -> None:
             eventually(lambda: home.lingers("resumed.md"), "the stage runs")
             run_id = home.runs()[0]["id"]
             up.kill()
-            _, messages = command.communicate(timeout=PATIENCE_SECONDS)
+            _, messages = command.communicate(timeout=3 * PATIENCE_SECONDS)
             assert command.returncode == 1
             assert f"'waybill up' has ended, and run {run_id} with it" in messages and "Traceback" not in messages
         home.let_go()
