@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, create_model
 from blocks.errors import InvalidOptions, InvalidSettings
 from blocks.settings import current_settings
 from tasks.chunk import CHUNK
-from tasks.contract import Stage, StageOptions
+from tasks.contract import SOURCE, Stage, StageOptions
 from tasks.convert import CONVERT
 from tasks.facts import FACTS
 from tasks.ingest import INGEST
@@ -57,6 +57,20 @@ def select_stages(chosen: Sequence[int] | Sequence[str] | None) -> tuple[AnyStag
         described = ", ".join(f"{stage.number} {stage.name}" for stage in stages)
         raise InvalidOptions(f"no such stage: {sorted(map(str, unknown)) or 'none given'}; known are {described}")
     return tuple(stage for stage in stages if {stage.number, stage.name} & wanted)
+
+
+def check_inputs(chosen: Sequence[AnyStage]) -> None:
+    """Raise `InvalidOptions` when one of the *chosen* stages, in running order, reads what none before it makes."""
+    made = {SOURCE}
+    for stage in chosen:
+        for read in stage.reads:
+            if read.required and not made & {*read.any_of}:
+                raise InvalidOptions(
+                    f"stage {stage.number} {stage.name} reads the output of {' or '.join(read.any_of)}, which these "
+                    f"stages do not make: choose the earlier ones too, such as 1-{stage.number}; what is stored of "
+                    "them is reused"
+                )
+        made.add(stage.name)
 
 
 def stage_schemas() -> tuple[dict[str, Any], dict[str, Any]]:

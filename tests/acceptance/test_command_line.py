@@ -89,9 +89,8 @@ def test_stages_can_be_chosen_and_missing_ones_are_told(waybill: CommandLine, tm
     path.write_text("# A heading\n\nSome words about the chosen stages.\n")
     report = waybill.json("process", path, "--stages", "1-2")
     assert [a["stage"] for a in report["documents"][0]["artifacts"]] == [None, 1, 2]
-    failed = waybill.json("process", path, "--stages", "5", expect=1)
-    assert failed["state"] == "failed"
-    assert failed["documents"][0]["error_type"] == "StageInputMissing"
+    refused = waybill.json("process", path, "--stages", "5", expect=2)["error"]
+    assert refused["code"] == "InvalidOptions" and "such as 1-5" in refused["message"]
     without_optimizer = waybill.json("process", path, "--stages", "1,3-5")
     assert [a["stage"] for a in without_optimizer["documents"][0]["artifacts"]] == [None, 1, 3, 4, 5]
 

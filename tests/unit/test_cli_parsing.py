@@ -17,13 +17,13 @@ from waybill.services.run_options import read_stages
 
 @pytest.mark.parametrize(
     ("text", "numbers"),
-    [("1-5", [1, 2, 3, 4, 5]), ("3", [3]), ("1,3-5", [1, 3, 4, 5]), (" 2 , 1 ", [1, 2]), ("2-2", [2])],
+    [("1-5", [1, 2, 3, 4, 5]), ("1", [1]), ("1,3-5", [1, 3, 4, 5]), (" 2 , 1 ", [1, 2]), ("1-1", [1])],
 )
 def test_stage_ranges_are_read(text: str, numbers: list[int]) -> None:
     assert read_stages(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "5-1", "0", "99", "1..3", "1-5000", "¹"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "5-1", "0", "99", "1..3", "1-5000", "¹", "3", "2-5", "1,4"])
 def test_other_stage_texts_are_refused(text: str) -> None:
     with pytest.raises(InvalidOptions):
         read_stages(text)
@@ -35,6 +35,8 @@ def test_other_stage_texts_are_refused(text: str) -> None:
         ["process"],
         ["process", "/nowhere/at/all.pdf"],
         ["process", "README.md", "--stages", "9"],
+        ["process", "README.md", "--stages", "3"],
+        ["process", "README.md", "--stages", "1,4"],
         ["files", "show", "not-an-id"],
         ["files", "list", "--kind", "sock"],
         ["search", "x", "-k", "0"],

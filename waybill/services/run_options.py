@@ -17,7 +17,7 @@ _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
 
 def read_stages(text: str) -> list[int]:
-    """Return [1, 2, 3, 5] for ``1-3,5``. Raises `InvalidOptions`."""
+    """Return [1, 2, 3, 5] for ``1-3,5``. Raises `InvalidOptions`, also when a stage would have nothing to read."""
     numbers: set[int] = set()
     for part in text.split(","):
         found = _RANGE.fullmatch(part.strip())
@@ -26,9 +26,11 @@ def read_stages(text: str) -> list[int]:
         numbers.update(range(int(found[1]), int(found[2] or found[1]) + 1))
     if not numbers:
         raise _unreadable(text)
-    from tasks.registry import select_stages
+    from tasks.registry import check_inputs, select_stages
 
-    return [stage.number for stage in select_stages(sorted(numbers))]
+    chosen = select_stages(sorted(numbers))
+    check_inputs(chosen)
+    return [stage.number for stage in chosen]
 
 
 def read_options(text: str, what: str) -> dict[str, Any]:
