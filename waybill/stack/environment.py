@@ -14,8 +14,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import certifi
-
 from blocks.settings import export_to_environment, inherited_environment, settings_file_for_children
 from blocks.settings.retention import PERIODS
 from waybill.stack.caller_environment import child_changes, is_for_another_server, prefect_server_environment
@@ -53,6 +51,10 @@ _SERVER_DEFAULTS = {
     # Kept in files, the slots of a concurrency limit outlive a killed server; in memory they leak.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # A library of Prefect's server compiles its own modules at each start, to check the types of its arguments.
+    "PY_KEY_VALUE_DISABLE_BEARTYPE": "true",
+    # Looked for in the metadata of every installed package; there is none for the server.
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
     # Old events, and once a day what deleted runs have left: log lines that came late. Not "flow_runs": a run goes by
     # `trim-history`, which knows whether its events are delivered.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,orphans",
@@ -173,5 +175,7 @@ def _own_prefect_files(home: Path) -> dict[str, str | None]:
         "PREFECT_PROFILES_PATH": str(directory / "profiles.toml"),
         "PREFECT_API_KEY": None,
         # Its server is reached without TLS; SSL_CERT_FILE, from which this is taken otherwise, may name no file.
-        "PREFECT_API_SSL_CERT_FILE": certifi.where(),
+        # Prefect reads the file for each of its clients, a dozen in a run: one certificate takes half a millisecond,
+        # those of all authorities twenty. The key of this one was not kept, so that nothing is trusted by it.
+        "PREFECT_API_SSL_CERT_FILE": str(Path(__file__).with_name("no_authority.pem")),
     }

@@ -67,11 +67,14 @@ def main() -> None:
     if settings.auth_string is None:
         # Started by a `waybill up` from before an upgrade, whose other processes would not have the credential either.
         sys.exit("no credential for Prefect's API was given; stop 'waybill up' and start it again")
+    with quick_imports():
+        # Some hundred routes with their models, for the life of the process.
+        app = create_app(final=True)
     if sys.stdin.buffer.readline() != GO:
         sys.exit("the waybill command that started this server ended before the database was there")
     config = uvicorn.Config(
         guarded(
-            create_app(final=True),
+            app,
             credential=settings.auth_string.get_secret_value(),
             origins=settings.cors_allowed_origins.split(","),
         ),
