@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect.context import FlowRunContext
 
 from blocks.errors import WaybillError
+from blocks.postgres import single_connection
 from blocks.runs.expected_report import deliver_error, deliver_report
 from blocks.settings import current_settings
+from blocks.webhooks.outbox.delivery_log import count_waiting
 
 
 @contextmanager
@@ -26,8 +29,15 @@ def errors_delivered(home: Path) -> Generator[None]:
 
 
 async def deliver_expected(report: dict[str, Any]) -> None:
-    """Hand over *report*."""
-    await asyncio.to_thread(deliver_report, current_settings().home, _key(), report)
+    """Hand over *report*, with how many webhooks of the run are still to be delivered."""
+    settings, key = current_settings(), _key()
+    if key is None:
+        return
+    waiting = 0
+    with suppress(WaybillError):  # the database does not say
+        async with single_connection(settings.required_database_url) as connection:
+            waiting = await count_waiting(connection, UUID(report["run_id"]))
+    await asyncio.to_thread(deliver_report, settings.home, key, {**report, "webhooks_waiting": waiting})
 
 
 def _key() -> str | None:
