@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 # Cold starts on a busy machine with two cores; reached only when something hangs.
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 # For what is about to end; far less than a server that nobody stops lives for.
 _ENDING_SECONDS = 60.0
 # Below what the kernel gives to connections and to whoever asks for any port: nobody takes one of these in between.

@@ -89,9 +89,13 @@ def waybill(run_folder: Path) -> Iterator[CommandLine]:
             stderr=subprocess.STDOUT,
         )
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while "Ctrl-C" not in log.read_text():
-        assert up.poll() is None and time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    try:
+        while "Ctrl-C" not in log.read_text():
+            assert up.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+    except BaseException:
+        up.send_signal(signal.SIGINT)  # it stops what it has started
+        raise
     yield command_line
     up.send_signal(signal.SIGINT)
     assert up.wait(timeout=PATIENCE_SECONDS) == 0, log.read_text()
