@@ -74,6 +74,12 @@ def counted(warnings: Iterable[str]) -> tuple[Counter[str], tuple[str, ...]]:
     return counts, tuple(others)
 
 
+def number(warnings: Iterable[str]) -> int:
+    """Return how many things *warnings* name: "2 hidden rows" are two, a warning that counts nothing is one."""
+    counts, others = counted(warnings)
+    return counts.total() + len(others)
+
+
 def summary(warnings: Iterable[str]) -> str:
     """Return all *warnings* as one line: "3 warnings: 2 comments left out, 1 chart without values"; empty for none.
 

@@ -20,7 +20,7 @@ from blocks.naming import MARKDOWN_SIGNS
 from blocks.runtime.in_words import counted, language, size
 from flows.processing.previews import Preview
 from tasks.document import Deliverable, Document
-from tasks.losses import summary
+from tasks.losses import number, summary
 from tasks.outcome import whole
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
@@ -99,7 +99,7 @@ class RunSummary:
             escape(language(str(known["language"]))) if known.get("language") else "",
             _number(known.get("chunks")),
             _number(known.get("facts")),
-            str(len(document.warnings()) or ""),
+            str(number(document.warnings()) or ""),
         ]
 
     def _stages(self, documents: Sequence[Document]) -> list[str]:

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+import prefect
 import psycopg
 import pytest
 
@@ -29,7 +31,7 @@ from tests.stack_driver import (
 )
 from waybill.stack import prefect_server, running_stack
 from waybill.stack.databases import create_prefect_database, sqlalchemy_url
-from waybill.stack.external import lost_records_warning
+from waybill.stack.external import check_prefect_api, lost_records_warning
 from waybill.stack.processes import identify
 
 
@@ -218,6 +220,39 @@ def test_a_server_that_does_not_show_its_settings_is_not_warned_of() -> None:
             assert lost_records_warning(url) is None
             thread.join()
     assert lost_records_warning(url) is None, "nothing listens there"
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "why"),
+    [
+        ("/api", b'"3.1.0"', f"it is Prefect 3.1.0, and this Waybill is made for {prefect.__version__}"),
+        ("/api/", None, "it is no Prefect server, or one that is not ready"),
+        ("/api", b"<html>", "it is no Prefect server, or one that is not ready"),
+        ("", b'"3.1.0"', "a Prefect API address usually ends in /api"),
+    ],
+)
+def test_a_server_that_does_not_know_the_api_is_named_with_its_version(
+    path: str, version: bytes | None, why: str
+) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = version is not None and self.path == "/api/admin/version"
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(version or b"")
+
+        def do_POST(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Write nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(StackUnavailable, match="it answers 404; ") as refused:
+            check_prefect_api(f"http://127.0.0.1:{server.server_port}{path}")
+        server.shutdown()
+    assert why in str(refused.value)
 
 
 def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(

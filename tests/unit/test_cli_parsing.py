@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_wrong_use_exits_with_2_and_says_what_to_do(arguments: list[str], capsys
     captured = capsys.readouterr()
     assert json.loads(captured.out)["error"]["message"]
     assert captured.err.startswith("waybill: ")
+
+
+@pytest.mark.parametrize("command", [["process", "README.md"], ["watch", "docs"], ["watch", "docs", "--once"]])
+@pytest.mark.parametrize("url", ["not a url", "example.com/hook", "http://10.0.0.1/hook"])
+def test_an_address_that_gets_no_webhooks_is_refused_before_a_server_is_started(
+    command: list[str], url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WAYBILL_HOME", str(tmp_path / "home"))
+    assert run([*command, "--webhook-url", url]) == 2
+    assert not (tmp_path / "home").exists()
 
 
 def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 
 from blocks.errors import InvalidOptions
@@ -31,3 +34,35 @@ def test_what_is_only_unusual_is_shown_as_it_is(name: str, capsys: pytest.Captur
     assert escaped(name) == name
     assert shown.out.splitlines()[1].rstrip() == name
     assert shown.err == f"{name}\n"
+
+
+def listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int) -> list[str]:
+    """Return the lines of a list of files in a terminal of *width* columns."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
+    row = (name, name, "stage_output", "1 markdown-conversion", "4.2 kB", "2026-11-30 06:53:37 UTC", f"/in/{name}")
+    columns = ("id", "name", "kind", "stage", "size", "made", "source")
+    print_table(columns, [row, row], numeric=("size",), cut="name", spare=("source", "kind", "made"))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    return [line.rstrip() for line in plain.splitlines()]
+
+
+def test_a_narrow_terminal_shows_what_matters_of_each_row_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listing(monkeypatch, capsys, 80) == [
+        "id        name                                  stage                    size",
+        *["0b6f1c3e  0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a  1 markdown-conversion  4.2 kB"] * 2,
+    ]
+
+
+def test_a_wide_terminal_shows_all_of_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = listing(monkeypatch, capsys, 240)
+    assert wide[0].split() == ["id", "name", "kind", "stage", "size", "made", "source"]
+    assert wide[1].startswith(
+        "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a  0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a  stage_output"
+    )
+    assert len(wide) == 3

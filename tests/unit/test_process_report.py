@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,17 @@ def test_webhooks_that_wait_are_named_with_what_sends_them(capsys: pytest.Captur
     assert "2 wait for a receiver; 'waybill up' or 'waybill dispatch' sends what is due" in capsys.readouterr().out
     print_report({**report, "webhooks_waiting": 0}, ADDRESSES, total_seconds=1.0)
     assert "receiver" not in capsys.readouterr().out
+
+
+def test_a_run_is_shown_at_the_server_that_runs_or_at_the_one_that_up_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = {"run_id": "r", "seconds": 1.0, "documents": [document("a.txt")], "warning_summary": ""}
+    running = StackAddresses("postgresql://", None, "http://127.0.0.1:4300", Path("home"), ())
+    print_report(report, running, total_seconds=3.5)
+    print_report(report, replace(running, started=("prefect",)), total_seconds=3.5)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Run:")]
+    assert lines == [
+        "Run:     http://127.0.0.1:4300/runs/flow-run/r",
+        "Run:     waybill up, then http://127.0.0.1:4200/runs/flow-run/r",
+    ]

@@ -110,3 +110,13 @@ def test_tags_are_the_most_frequent_types() -> None:
     many = [document(type=f"t{number % 20}") for number in range(40)] + [document(type="pdf")] * 3
     tags = kind_tags(many)
     assert tags[0] == "type:pdf" and len(tags) == 8
+
+
+def test_the_number_of_warnings_is_that_of_the_line_above() -> None:
+    of_one = document("notes.docx")
+    made = of_one.outputs["markdown-conversion"]
+    report = {"warnings": ["9 comments left out", "the text is not UTF-8"]}
+    of_one.outputs["markdown-conversion"] = replace(made, artifact=replace(made.artifact, report=report))
+    text = page(of_one)
+    assert "10 warnings: 9 comments left out, the text is not UTF-8." in text
+    assert "| 12 | English |  |  | 10 |" in text

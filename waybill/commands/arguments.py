@@ -52,6 +52,19 @@ def this_account() -> Actor:
     return Actor(actor=f"cli:{name}")
 
 
+def check_webhook_url(url: str | None) -> None:
+    """Refuse a webhook address that no setting of this machine permits; one on this machine is decided later.
+
+    Raises `InvalidWebhookUrl`, `AddressRefused`.
+    """
+    if url is None:
+        return
+    from blocks.settings import current_settings
+    from blocks.webhooks.send.address import guard_of
+
+    guard_of(current_settings(), loopback_allowed=True).check_url(url)
+
+
 def read_id(text: str) -> UUID:
     """Return the id of a file, run, endpoint or delivery as typed."""
     try:

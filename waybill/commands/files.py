@@ -86,6 +86,8 @@ def list_files(
         ("id", "name", "kind", "stage", "size", "made", "expires", "source"),
         [_row(artifact) for artifact in page.artifacts],
         numeric=("size",),
+        cut="name",
+        spare=("expires", "source", "kind", "made"),
     )
     if page.next:
         print_notice(f"more: waybill files list ... --after {page.next}")

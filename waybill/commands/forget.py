@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.commands.arguments import AsJson, this_account
-from waybill.commands.output import human_size, print_json, print_line, print_notice, print_table
+from waybill.commands.output import counted, human_size, print_json, print_line, print_notice, print_table
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _show_foreseen(found: Mapping[str, Any]) -> None:
         numeric=("size",),
     )
     indexed = ", ".join(f"{count:,} {name}" for name, count in found["index"].items())
-    print_line(f"{len(found['files']):,} files would go; of the search index {indexed}")
-    print_line(f"the records of {len(found['runs']):,} runs would lose the document")
+    print_line(f"{counted(len(found['files']), 'file')} would go; of the search index {indexed}")
+    print_line(f"the records of {counted(len(found['runs']), 'run')} would lose the document")
     if found["refused"]:
         print_notice(f"not now: {found['refused']}")
     print_notice("nothing was changed")

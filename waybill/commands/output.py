@@ -28,6 +28,11 @@ _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 # A name that is cut keeps at least this much of a terminal's width, and of its end a number and an extension.
 _LEAST_CELLS = 16
 _TAIL_CHARACTERS = 8
+# Columns that a table can spare are left out until a name has this much.
+_ENOUGH_CELLS = 20
+# The first digits of the id of a file or a run do.
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID_DIGITS = 8
 # Rich's padding of two neighbours.
 _BETWEEN_COLUMNS = 2
 
@@ -86,16 +91,22 @@ def escaped(text: str) -> str:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, numeric: Sequence[str] = (), cut: str | None = None
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numeric: Sequence[str] = (),
+    cut: str | None = None,
+    spare: Sequence[str] = (),
 ) -> None:
     """Print a table to standard output; columns in *numeric* are aligned to the right.
 
-    A terminal gets cells folded to its width, or those of the column *cut* shortened, so that each row is one line. A
-    file or a pipe gets one line for each row, with nothing cut.
+    A terminal gets cells folded to its width, or those of the column *cut* shortened, so that each row is one line. As
+    long as *cut* has too little room, the columns *spare* are left out, the first of them first, and the column
+    ``id`` has first digits alone. A file or a pipe gets one line for each row, with nothing cut.
     """
     cells = [[escaped(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_fitted(columns, cells, numeric, cut)
+        _print_fitted(columns, cells, numeric, cut, spare)
         return
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for line in (columns, *cells):
@@ -107,28 +118,42 @@ def print_table(
 
 
 def _print_fitted(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str], cut: str | None
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str], cut: str | None, spare: Sequence[str]
 ) -> None:
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
+    cells = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
     if cut is not None:
-        place = columns.index(cut)
-        others = [column for index, column in enumerate(zip(columns, *rows, strict=True)) if index != place]
-        room = max(
-            _LEAST_CELLS, console.width - sum(max(map(cell_len, column)) + _BETWEEN_COLUMNS for column in others)
-        )
-        rows = [[_shortened(cell, room) if index == place else cell for index, cell in enumerate(row)] for row in rows]
+        _fit(cells, cut, spare, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
-    for row in rows:
+    for name in cells:
+        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+    for row in zip(*cells.values(), strict=True):
         # As `Text`: brackets in a file's name are not Rich's markup.
         table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _fit(cells: dict[str, list[str]], cut: str, spare: Sequence[str], width: int) -> None:
+    """Change the columns *cells* so that a row is at most *width* wide, if that can be."""
+    from rich.cells import cell_len
+
+    def needed(name: str) -> int:
+        return max(map(cell_len, (name, *cells[name])))
+
+    def room() -> int:
+        return width - sum(needed(name) + _BETWEEN_COLUMNS for name in cells if name != cut)
+
+    enough = min(_ENOUGH_CELLS, needed(cut))
+    if room() < enough and "id" in cells:
+        cells["id"] = [cell[:_ID_DIGITS] if _ID.fullmatch(cell) else cell for cell in cells["id"]]
+    for name in spare:
+        if room() < enough:
+            del cells[name]
+    cells[cut] = [_shortened(cell, max(_LEAST_CELLS, room())) for cell in cells[cut]]
 
 
 def _shortened(text: str, cells: int) -> str:

@@ -16,7 +16,7 @@ from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillE
 from blocks.runtime.clock import seconds_since_start
 from blocks.runtime.quick_imports import quick_imports
 from blocks.settings import current_settings, prefect_api_url
-from waybill.commands.arguments import AsJson, KeepFor, read_keep_for
+from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, read_keep_for
 from waybill.commands.output import print_json, progress_bar
 from waybill.commands.process_report import print_report
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
@@ -72,6 +72,7 @@ def process(
         from waybill.commands.process_by_up import run_by_up
 
     _check_durations(keep_for, time_limit)
+    check_webhook_url(webhook_url)
     numbers = _read_stages(stages) if stages is not None else None
     given, places = _read_options(options, run_on or [])
     _check_sources(sources)

@@ -40,7 +40,7 @@ def print_report(
     print_line(f"Files:   waybill files list --run {report['run_id']}")
     if completed:
         print_line("Search:  waybill search 'your question'")
-    print_line(f"Run:     waybill up, then {_run_page(addresses, report['run_id'])}")
+    print_line(f"Run:     {_run_page(addresses, report['run_id'])}")
     if waiting := report.get("webhooks_waiting"):
         verb = "waits" if waiting == 1 else "wait"
         print_line(f"Webhooks: {waiting:,} {verb} for a receiver; 'waybill up' or 'waybill dispatch' sends what is due")
@@ -72,10 +72,9 @@ def _document_row(document: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _warning_count(outputs: Iterable[dict[str, Any]]) -> int:
-    from tasks.losses import counted as counted_warnings
+    from tasks.losses import number
 
-    counts, others = counted_warnings(warning for output in outputs for warning in output["warnings"])
-    return counts.total() + len(others)
+    return number(warning for output in outputs for warning in output["warnings"])
 
 
 def _print_files(documents: Iterable[dict[str, Any]], *, warned: bool) -> None:
@@ -129,5 +128,5 @@ def _in_short(warnings: Iterable[str]) -> str:
 def _run_page(addresses: StackAddresses, run_id: str) -> str:
     # A server that this command started is gone in a moment; `waybill up` serves the same history on its usual port.
     ours = "prefect" in addresses.started or addresses.prefect_ui_url is None
-    base = "http://127.0.0.1:4200" if ours else addresses.prefect_ui_url
+    base = "waybill up, then http://127.0.0.1:4200" if ours else addresses.prefect_ui_url
     return f"{base}/runs/flow-run/{run_id}"

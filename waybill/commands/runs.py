@@ -141,6 +141,7 @@ def list_runs(
         ],
         numeric=("progress", "documents", "seconds"),
         cut="name",
+        spare=("progress", "documents"),
     )
     if page["next"]:
         print_notice(f"more: waybill runs list ... --after {page['next']}")

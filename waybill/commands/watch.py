@@ -12,7 +12,7 @@ import typer
 from blocks.durations import parse_duration, read_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.arguments import AsJson, KeepFor, read_keep_for, this_account
+from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, read_keep_for, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import stack_session
 
@@ -65,6 +65,7 @@ def _parameters(
     from waybill.services.run_options import read_options, read_stages
 
     read_duration("--settle", settle)
+    check_webhook_url(webhook_url)
     given: dict[str, Any] = {}
     if options is not None:
         try:

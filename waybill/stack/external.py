@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
+from importlib.metadata import version
 
 import httpx
 
@@ -46,7 +47,7 @@ def check_prefect_api(api_url: str) -> None:
             "them in prefect-api-auth in its home), or PREFECT_API_KEY for Prefect Cloud"
         )
     if not answer.is_success:
-        raise StackUnavailable(f"{server}: it answers {answer.status_code}; a Prefect API address usually ends in /api")
+        raise StackUnavailable(f"{server}: it answers {answer.status_code}; {_why_not(api_url)}")
 
 
 def lost_records_warning(api_url: str) -> str | None:
@@ -68,6 +69,21 @@ def lost_records_warning(api_url: str) -> str | None:
         "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE=200 and "
         "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE=500"
     )
+
+
+def _why_not(api_url: str) -> str:
+    """Return what is wrong with a server that does not know the simplest call of the API."""
+    if not httpx.URL(api_url).path.rstrip("/").endswith("/api"):
+        return "a Prefect API address usually ends in /api"
+    ours = version("prefect")
+    try:
+        with _client(api_url, _in_environment()) as client:
+            theirs = client.get("/admin/version").raise_for_status().json()
+    except _UNREACHABLE:
+        theirs = None
+    if not isinstance(theirs, str):
+        return "it is no Prefect server, or one that is not ready"
+    return f"it is Prefect {theirs[:20]}, and this Waybill is made for {ours}: use a server of that version"
 
 
 @dataclass(frozen=True, kw_only=True)
