@@ -244,7 +244,7 @@ def test_a_server_that_does_not_know_the_api_is_named_with_its_version(
         def do_POST(self) -> None:
             self.send_error(404)
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
             """Write nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
