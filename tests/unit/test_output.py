@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 import sys
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
 
 from blocks.errors import InvalidOptions
-from waybill.commands.output import escaped, print_error, print_line, print_notice, print_table
+from waybill.commands.output import (
+    counted,
+    escaped,
+    human_age,
+    human_time,
+    print_error,
+    print_line,
+    print_notice,
+    print_table,
+)
 
+NOW = datetime(2026, 11, 30, 7, 0, tzinfo=UTC)
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"
 HARMLESS = r"a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"
 
@@ -34,6 +46,14 @@ def test_what_is_only_unusual_is_shown_as_it_is(name: str, capsys: pytest.Captur
     assert escaped(name) == name
     assert shown.out.splitlines()[1].rstrip() == name
     assert shown.err == f"{name}\n"
+
+
+class Clock(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return NOW.astimezone(tz)
 
 
 def listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int) -> list[str]:
@@ -66,3 +86,35 @@ def test_a_wide_terminal_shows_all_of_a_row(
         "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a  0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a  stage_output"
     )
     assert len(wide) == 3
+
+
+def test_times_have_seconds_and_the_zone_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Zurich")
+    time.tzset()
+    try:
+        assert human_time("2026-11-28T16:56:41.5+00:00") == "2026-11-28 17:56:41 CET"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "document", "1 document"),
+        (0, "file", "0 files"),
+        (1200, "chunk", "1,200 chunks"),
+        (2, "entity", "2 entities"),
+    ],
+)
+def test_nouns_have_the_number_of_what_is_counted(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3, "3 s ago"), (150, "2 min ago"), (7300, "2 h ago"), (2.5 * 86400, "2 d ago"), (-330, "in 5 min")],
+)
+def test_an_age_is_given_in_its_largest_unit(seconds: float, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waybill.commands.output.datetime", Clock)
+    assert human_age((NOW - timedelta(seconds=seconds)).isoformat()) == text

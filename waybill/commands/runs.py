@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.commands.arguments import AsJson, check_ids, this_account
-from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_age, human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import stack_session
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def status(
     else:
         for key, value in {**answer, **code}.items():
             if value not in (None, ""):
-                print_line(f"{key:11} {value}")
+                shown = f"{human_time(value)}, {human_age(value)}" if key.endswith("_at") else value
+                print_line(f"{key:11} {shown}")
     return 0
 
 
