@@ -263,12 +263,12 @@ async def test_prefect_shows_one_progress_artifact_at_100_and_a_summary_with_lin
         artifacts = await client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(report["run_id"])]))
         )
-    short = report["run_id"][:8]
+    run_id = report["run_id"]
     by_key = {artifact.key: artifact for artifact in artifacts}
-    assert set(by_key) == {f"progress-{short}", f"summary-{short}", f"page-{short}"}
-    assert by_key[f"progress-{short}"].data == 100.0
-    assert f"/runs/{report['run_id']})" in str(by_key[f"page-{short}"].data)
-    summary = str(by_key[f"summary-{short}"].data)
+    assert set(by_key) == {f"progress-{run_id}", f"summary-{run_id}", f"page-{run_id}"}
+    assert by_key[f"progress-{run_id}"].data == 100.0
+    assert f"/runs/{report['run_id']})" in str(by_key[f"page-{run_id}"].data)
+    summary = str(by_key[f"summary-{run_id}"].data)
     assert "1 of 2 documents completed" in summary
     assert "](/runs/task-run/" in summary
     assert "<img" not in summary

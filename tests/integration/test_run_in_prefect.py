@@ -46,9 +46,7 @@ async def tasks_of(client: PrefectClient, run_id: UUID, count: int) -> dict[str,
 
 
 async def summary_of(client: PrefectClient, run_id: UUID) -> str:
-    these = ArtifactFilter.model_validate(
-        {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [f"summary-{str(run_id)[:8]}"]}}
-    )
+    these = ArtifactFilter.model_validate({"flow_run_id": {"any_": [run_id]}, "key": {"any_": [f"summary-{run_id}"]}})
     (found,) = await client.read_artifacts(artifact_filter=these)
     return str(found.data)
 

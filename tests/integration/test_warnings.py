@@ -47,7 +47,7 @@ async def summary_page(run_id: str) -> str:
     this = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)]))
     async with get_client() as client:
         artifacts = await client.read_artifacts(artifact_filter=this)
-    return next(str(artifact.data) for artifact in artifacts if artifact.key == f"summary-{run_id[:8]}")
+    return next(str(artifact.data) for artifact in artifacts if artifact.key == f"summary-{run_id}")
 
 
 async def task_messages(run_id: str) -> list[str]:
