@@ -10,7 +10,7 @@ from uuid import UUID
 
 from blocks.catalog import Connection
 from blocks.custody import Custody
-from blocks.errors import ArtifactHeld, ArtifactPinned, DocumentInUse, DocumentNotFound, InvalidOptions, WaybillError
+from blocks.errors import AmbiguousId, ArtifactHeld, ArtifactPinned, DocumentInUse, DocumentNotFound, WaybillError
 from blocks.forgetting import statements
 from blocks.forgetting.names import Names, placeholder
 from blocks.forgetting.traces import Traces
@@ -90,7 +90,7 @@ class KnownDocument:
 async def find_documents(connection: Connection, text: str) -> list[str]:
     """Return the hashes of the documents that *text* names: a path, URL or name, a sha256 or its first eight digits.
 
-    Raises `DocumentNotFound`, and `InvalidOptions` for a beginning that several documents have.
+    Raises `DocumentNotFound`, and `AmbiguousId` for a beginning that several documents have.
     """
     found = await fetch_all(connection, statements.FIND_BY_NAME, {"name": text})
     if not found:
@@ -100,7 +100,7 @@ async def find_documents(connection: Connection, text: str) -> list[str]:
         found = await fetch_all(connection, statements.FIND_BY_HASH, {"beginning": beginning})
         if len(found) > 1:
             named = ", ".join(str(row["sha256"]) for row in found)
-            raise InvalidOptions(f"several documents begin with {text}: {named}; give more digits")
+            raise AmbiguousId(f"several documents begin with {text}: {named}; give more digits")
         if not found:
             last = await fetch_optional(connection, statements.LAST, {"beginning": beginning})
             when = f"; it was forgotten on {last['ended_at']:%Y-%m-%d %H:%M} UTC" if last else ""

@@ -2,3 +2,4 @@
 
 PROCESS_DEPLOYMENT = "process-documents/waybill"
 EXPORT_DEPLOYMENT = "export-table/waybill"
+WATCH_DEPLOYMENT = "watch-source/waybill"

@@ -46,7 +46,7 @@ _NAME_WEIGHT = 0.2
 _RANK_WEIGHT = 0.01
 # The nearest passages whose mean similarity says what is usual for a question; see `closeness`.
 _SURROUNDINGS = 50
-# How deep each ranking goes into the fusion; a passage far down in two rankings can still win over one list's tenth.
+# How deep each ranking goes; a passage far down in two rankings can still win over one that is tenth in one of them.
 _MIN_CANDIDATES, _CANDIDATES_PER_HIT = 100, 4
 # More passages with all words of a query are not worth ranking; ranking this many takes 60 ms.
 _MAX_MATCHES = 10_000

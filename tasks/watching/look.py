@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, StateType
 from prefect.exceptions import ObjectNotFound
 
 from blocks import errors
@@ -51,7 +51,6 @@ from tasks.watching.listing import check_place, list_place
 _MOST_BYTES = 256 * 1024
 _MOST_FILES = 2000
 _PREFECT_SECONDS = 60.0
-_ENDED = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +168,7 @@ class _Look:
                 continue
             async with self.prefect.client(seconds=_PREFECT_SECONDS) as client:
                 state = await _state_type(client, batch.run_id)
-            if state is None or state in _ENDED:
+            if state is None or state in TERMINAL_STATES:
                 await self._record_end(batch, batch.run_id, state)
 
     async def _record_end(self, batch: Batch, run_id: UUID, state: StateType | None) -> None:

@@ -22,6 +22,7 @@ from blocks.age import X25519Identity
 from blocks.search_index import Fact
 from blocks.webhooks.outbox import Event, add_events
 from flows.process import process_documents
+from flows.watch import watch_source
 from tests.gateway import Gateway, running_gateway
 from tests.integration.indexed import document, put
 
@@ -36,7 +37,8 @@ _EXAMPLES = int(os.environ.get("WAYBILL_TEST_EXAMPLES", "8"))
 
 @pytest.fixture
 async def gateway(database_url: str, tmp_path: Path, prefect_server: str) -> AsyncGenerator[Gateway]:
-    await (await process_documents.ato_deployment(name="waybill")).apply()
+    for served in (process_documents, watch_source):
+        await (await served.ato_deployment(name="waybill")).aapply()
     async with running_gateway(
         database_url, tmp_path / "home", prefect_api=prefect_server, requests_per_minute=1_000_000
     ) as running:

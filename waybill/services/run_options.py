@@ -38,14 +38,14 @@ def read_options(text: str, what: str) -> dict[str, Any]:
 
     Keys are stage names, with ``-`` or ``_``. Raises `InvalidOptions`.
     """
-    return _checked_options(_read_object(text, what), what)
+    return check_options(_read_object(text, what), what)
 
 
 def read_options_and_run_on(text: str, what: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the same, and what its entry ``run_on`` holds, checked too; None without one."""
     raw = _read_object(text, what)
     given = raw.pop("run_on", None)
-    return _checked_options(raw, what), None if given is None else _checked_run_on(given, f"run_on in {what}")
+    return check_options(raw, what), None if given is None else _checked_run_on(given, f"run_on in {what}")
 
 
 def read_run_on_json(text: str) -> dict[str, Any]:
@@ -97,10 +97,6 @@ def _read_object(text: str, what: str) -> dict[str, Any]:
 
 def check_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     """Return options by stage, checked against their schema. Raises `InvalidOptions`, which names *what*."""
-    return _checked_options(raw, what)
-
-
-def _checked_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     from tasks.registry import options_model
 
     named = {str(key).replace("-", "_"): value for key, value in raw.items()}

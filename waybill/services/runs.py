@@ -17,7 +17,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Cancelling
@@ -41,7 +41,6 @@ STATES = tuple(kind.value.lower() for kind in StateType)
 ALL_FLOWS = "all"
 # Sources of one run that are listed: a run may have thousands.
 _MAX_SOURCES = 20
-_ENDED = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED})
 
 
 async def list_runs(
@@ -108,7 +107,7 @@ async def cancel_run(catalog: Catalog, client: PrefectClient, run_id: UUID, *, h
 
 async def _cancel(client: PrefectClient, run: FlowRun, home: Path, by: str) -> State[Any]:
     state = run.state
-    if state is not None and state.type in _ENDED and state.type is not StateType.CANCELLED:
+    if state is not None and state.type in TERMINAL_STATES and state.type is not StateType.CANCELLED:
         raise _ended(run, state)
     if state is None or state.type not in {StateType.CANCELLED, StateType.CANCELLING}:
         state = await _propose(client, run, Cancelling(message=f"Cancelled by {by}."))
@@ -126,7 +125,7 @@ async def _propose(client: PrefectClient, run: FlowRun, wanted: State[Any]) -> S
     state = (await client.read_flow_run(run.id)).state
     if state is None or state.type in {StateType.CANCELLED, StateType.CANCELLING}:
         return state or wanted
-    if state.type in _ENDED:
+    if state.type in TERMINAL_STATES:
         raise _ended(run, state)
     raise PrefectUnavailable(f"the Prefect server does not cancel run {run.id} now, which is {state.name}; try again")
 

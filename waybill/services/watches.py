@@ -19,12 +19,12 @@ from blocks.catalog import Catalog
 from blocks.durations import format_duration
 from blocks.errors import InvalidOptions, WatchNotFound
 from blocks.runs.deployment import find_deployment
+from blocks.runs.deployment_names import WATCH_DEPLOYMENT
 from blocks.runs.prefect_api import PrefectApi
 from blocks.settings import Settings
 from blocks.watching import add_watch, read_watches, remove_watch, watch_id_of
 from tasks.watching import check_watch
 
-DEPLOYMENT = "watch-source/waybill"
 # A look is a process of its own, which takes some seconds of processor time.
 LEAST = timedelta(seconds=15)
 _SECONDS = 30.0
@@ -49,7 +49,7 @@ async def start_watch(
             f"a place is looked at every {format_duration(LEAST)} at most, not {format_duration(every)}"
         )
     await asyncio.to_thread(check_watch, settings, source)
-    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=DEPLOYMENT, seconds=_SECONDS)
+    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
     given = {name: value for name, value in parameters.items() if value is not None} | {"source": source}
     async with catalog.transaction() as connection:
         watch_id = await add_watch(connection, source)
@@ -84,7 +84,7 @@ async def list_watches(catalog: Catalog, prefect: PrefectApi, settings: Settings
 
     A place that was looked at without a schedule has none. Raises as `start_watch` does.
     """
-    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=DEPLOYMENT, seconds=_SECONDS)
+    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
     async with prefect.client(seconds=_SECONDS) as client:
         schedules = await _schedules(client, f"/deployments/{deployment_id}/schedules")
     async with catalog.connection() as connection:
@@ -115,7 +115,7 @@ async def end_watch(
 ) -> dict[str, Any]:
     """Remove the watch *which*, an id or a source, and forget what it has seen. Raises `WatchNotFound`."""
     watch_id = which if which.startswith("wat_") else watch_id_of(which)
-    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=DEPLOYMENT, seconds=_SECONDS)
+    deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
     path = f"/deployments/{deployment_id}/schedules"
     removed = False
     async with prefect.client(seconds=_SECONDS) as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import Query
+from fastapi import Path, Query
 from pydantic import AfterValidator, Field
 
 from blocks.durations import format_duration, parse_duration
@@ -21,6 +21,11 @@ def _storable(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_storable)]
 """Text that Postgres can store. Anything else is answered 422, and not 500 by the database."""
+
+EXAMPLE_SHA256 = "16fa6c" + "0" * 58
+_Hexadecimal = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$"), AfterValidator(str.lower)]
+Sha256 = Annotated[_Hexadecimal, Path(description="SHA-256 of the document's content.", examples=[EXAMPLE_SHA256])]
+"""The document of a path, in small letters."""
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Entries on one page.")]
 After = Annotated[str | None, Query(max_length=200, description="Continue a list: `next` of the previous page.")]

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import Depends, Request
 
-from blocks.access import ADMIN, READ, WRITE
+from blocks.access import READ, WRITE
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError
@@ -37,10 +37,9 @@ _NOT_AFTER_SIGN_IN = ("/sign-in", "/sign-out", "/static/", "/api/")
 class SignInNeeded(Exception):
     """There is no session, or its API key does not work any more; *then* is the path to go on with."""
 
-    def __init__(self, then: str = "/", *, why: str = "") -> None:
-        super().__init__(why)
+    def __init__(self, then: str = "/") -> None:
+        super().__init__(then)
         self.then = then
-        self.why = why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +61,6 @@ class Visitor:
     def may_share(self) -> bool:
         """A link lets its holder read the file."""
         return self.may_read and self.may_write
-
-    @property
-    def may_administer(self) -> bool:
-        return self.caller.allows(ADMIN)
 
 
 def sessions_of(request: Request) -> Sessions:
@@ -136,7 +131,7 @@ async def visitor_of(request: Request, resources: GatewayResources, *scopes: str
         caller = await resources.gate.admit_session(request, session.key_id, *scopes)
     except HttpError as error:
         if error.response.status_code == 401:
-            raise SignInNeeded(_then(request), why=str(error)) from None
+            raise SignInNeeded(_then(request)) from None
         raise
     return Visitor(session=session, caller=caller)
 

@@ -5,27 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from waybill.gateway.dependencies import GatewayResources, Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.index_filters import IndexFilters
-from waybill.gateway.http.params import After, Limit
+from waybill.gateway.http.params import EXAMPLE_SHA256, After, Limit, Sha256
 from waybill.gateway.openapi import errors
 from waybill.gateway.resources import Resources
 from waybill.services.documents import document_details, document_list, documents_page
 
 router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
 
-_SHA256 = "16fa6c" + "0" * 58
 _NEXT = "`after` of the next page; null on the last page"
-
-Sha256 = Annotated[
-    str,
-    Path(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the document's content.", examples=[_SHA256]),
-]
 
 
 class DocumentParameters(IndexFilters):
@@ -38,7 +32,7 @@ class DocumentParameters(IndexFilters):
 class Document(BaseModel):
     """A document in the search index, and how much the index holds of it."""
 
-    sha256: str = Field(examples=[_SHA256], description="SHA-256 of its content, which identifies it")
+    sha256: str = Field(examples=[EXAMPLE_SHA256], description="SHA-256 of its content, which identifies it")
     title: str = Field(examples=["Rack bar wear in section C"])
     source: str = Field(examples=["rack-bar-wear.docx"])
     media_type: str = Field(examples=["application/pdf"])
@@ -75,7 +69,7 @@ class Chunk(BaseModel):
 class ChunkList(BaseModel):
     """One page of a document's passages, in the order of its text."""
 
-    sha256: str = Field(examples=[_SHA256])
+    sha256: str = Field(examples=[EXAMPLE_SHA256])
     chunks: list[Chunk]
     next: str | None = Field(examples=[None], description=_NEXT)
 
@@ -97,7 +91,7 @@ class Fact(BaseModel):
 class FactList(BaseModel):
     """One page of a document's facts, the best first."""
 
-    sha256: str = Field(examples=[_SHA256])
+    sha256: str = Field(examples=[EXAMPLE_SHA256])
     facts: list[Fact]
     next: str | None = Field(examples=[None], description=_NEXT)
 
@@ -115,7 +109,7 @@ class Entity(BaseModel):
 class EntityList(BaseModel):
     """One page of a document's entities, the most frequent first."""
 
-    sha256: str = Field(examples=[_SHA256])
+    sha256: str = Field(examples=[EXAMPLE_SHA256])
     entities: list[Entity]
     next: str | None = Field(examples=[None], description=_NEXT)
 
@@ -130,7 +124,7 @@ class Keyword(BaseModel):
 class KeywordList(BaseModel):
     """One page of a document's keywords, the best first."""
 
-    sha256: str = Field(examples=[_SHA256])
+    sha256: str = Field(examples=[EXAMPLE_SHA256])
     keywords: list[Keyword]
     next: str | None = Field(examples=[None], description=_NEXT)
 
@@ -151,7 +145,7 @@ async def list_documents(
 async def document(_: Reader, resources: GatewayResources, sha256: Sha256) -> Response:
     """Return what is known of a document, and the numbers of its passages, facts, entities and keywords."""
     async with resources.custody.catalog.connection() as connection:
-        return json_response(await document_details(connection, sha256.lower()))
+        return json_response(await document_details(connection, sha256))
 
 
 @router.get(
@@ -194,4 +188,4 @@ async def keywords(
 
 async def _page(resources: Resources, name: str, sha256: str, limit: int, after: str | None) -> Response:
     async with resources.custody.catalog.connection() as connection:
-        return json_response(await document_list(connection, name, sha256.lower(), limit=limit, after=after))
+        return json_response(await document_list(connection, name, sha256, limit=limit, after=after))

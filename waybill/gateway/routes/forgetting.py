@@ -6,21 +6,19 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from waybill.gateway.dependencies import Admin, GatewayResources
 from waybill.gateway.errors import json_response
+from waybill.gateway.http.params import Sha256
 from waybill.gateway.openapi import errors
 from waybill.gateway.routes.retention import KnownOnly
 from waybill.services.forgetting import forget_content
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 
-Sha256 = Annotated[
-    str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the document's content", examples=["9f86d0" + "0" * 58])
-]
 DryRun = Annotated[bool, Query(description="Return what would go; change nothing.")]
 Force = Annotated[bool, Query(description="Forget pinned files too. A legal hold keeps a document all the same.")]
 

@@ -15,13 +15,12 @@ from blocks.search_index import DEFAULT_HITS, MAX_HITS
 from waybill.gateway.dependencies import GatewayResources, Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.index_filters import IndexFilters
-from waybill.gateway.http.params import Text
+from waybill.gateway.http.params import EXAMPLE_SHA256, Text
 from waybill.gateway.openapi import errors
 from waybill.services.search import search_documents
 
 router = APIRouter(prefix="/api/v1/search", tags=["search"])
 
-_SHA256 = "16fa6c" + "0" * 58
 # The first line of a request has 16 KiB at most, so more never arrives; the command line takes more.
 _MAX_QUESTION_CHARS = 10_000
 
@@ -42,7 +41,7 @@ class SearchParameters(IndexFilters):
 class Hit(BaseModel):
     """A found passage. `start` and `end` are in characters of the document's Markdown, other places of `text`."""
 
-    sha256: str = Field(description="SHA-256 of the document", examples=[_SHA256])
+    sha256: str = Field(description="SHA-256 of the document", examples=[EXAMPLE_SHA256])
     title: str = Field(examples=["Rack bar wear in section C"])
     source: str = Field(examples=["rack-bar-wear.docx"])
     media_type: str = Field(examples=["application/pdf"])

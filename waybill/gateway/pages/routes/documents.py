@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -54,14 +53,9 @@ async def documents(
 
 def filters_of(*, source: str = "", media_type: str = "", language: str = "") -> SearchFilters:
     """Return the filters of a form; fields that are empty leave everything."""
-    found = SearchFilters()
-    if source.strip():
-        found = replace(found, source=_storable(source))
-    if media_type.strip():
-        found = replace(found, media_type=_storable(media_type))
-    if language.strip():
-        found = replace(found, language=_storable(language))
-    return found
+    return SearchFilters(
+        source=_storable(source) or None, media_type=_storable(media_type) or None, language=_storable(language) or None
+    )
 
 
 @router.get("/documents/{sha256}")

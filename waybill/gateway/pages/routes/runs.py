@@ -26,7 +26,6 @@ router = APIRouter(include_in_schema=False)
 # A person waits for the page. Prefect reads one page of runs, or the tasks of one run, in far less.
 _SECONDS = 5.0
 _A_PAGE = 50
-_STAGES = 5
 ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 
 
@@ -88,7 +87,6 @@ async def _shown(resources: Resources, run_id: UUID) -> dict[str, Any]:
         "truncated": found.truncated,
         "ended": status["status"] in ENDED,
         "percent": round(100 * status["progress"]),
-        "stages": _STAGES,
     }
 
 
