@@ -26,6 +26,8 @@ _TEXT_STAGES = frozenset({1, 2})
 INDEXED = ("passages", "vectors", "facts", "entities", "keywords")
 # Chains of documents that were made of one another's outputs end before this.
 _MOST_GENERATIONS = 20
+# Names of other documents with a name of the document in them, which are left whole.
+_MOST_LONGER_NAMES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,22 @@ async def names_of(connection: Connection, known: KnownDocument) -> Names:
     names, titles = known.name_candidates()
     values = {"names": sorted(names), "contents": known.contents}
     shared = {str(row["name"]) for row in await fetch_all(connection, statements.SHARED, values)}
-    return Names.of(names - shared, shared | titles, instead=placeholder(known.sha256))
+    instead = placeholder(known.sha256)
+    own = Names.of(names - shared, shared | titles, instead=instead)
+    longer = await _longer_names(connection, known, own.patterns(about=True))
+    if len(longer) > _MOST_LONGER_NAMES:
+        # Of shared names and everyday words: these stay in what is not about the document anyway.
+        longer = await _longer_names(connection, known, own.patterns(about=False))
+    if len(longer) > _MOST_LONGER_NAMES:
+        shared |= {name for name in own.alone if any(name.casefold() in one.casefold() for one in longer)}
+        longer = set[str]()
+    return Names.of(names - shared, shared | titles, instead=instead, others=longer)
+
+
+async def _longer_names(connection: Connection, known: KnownDocument, patterns: Sequence[str]) -> set[str]:
+    """Return names of other documents with one of *patterns* in them, and one more than are looked for."""
+    values = {"contents": known.contents, "patterns": patterns, "limit": _MOST_LONGER_NAMES + 1}
+    return {str(row["name"]) for row in await fetch_all(connection, statements.LONGER_NAMES, values)}
 
 
 async def traces_of(custody: Custody, known: KnownDocument) -> Traces:

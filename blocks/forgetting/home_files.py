@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -21,13 +21,12 @@ _READ_BYTES = 4 * 1024 * 1024
 
 def overwrite_names(home: Path, names: Names) -> int:
     """Overwrite the names that are the document's alone in the logs of *home*; return how many there were. Blocks."""
-    spelled = names.spelled(about=False)
     found = 0
     for path in sorted((home / "logs").glob("*")):
         # Emptied by another process at the same time, or not a file.
         with suppress(OSError), path.open("r+b") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
-            found += _overwrite(log.fileno(), spelled)
+            found += _overwrite(log.fileno(), names)
     return found
 
 
@@ -43,20 +42,32 @@ def remove_scratch(scratch: Path, home: Path, run_ids: Sequence[UUID]) -> int:
     return removed
 
 
-def _overwrite(descriptor: int, spelled: Sequence[bytes]) -> int:
-    """Overwrite each occurrence in place; what is appended meanwhile is looked at too."""
-    overlap = max((len(one) for one in spelled), default=0)
+def _overwrite(descriptor: int, names: Names) -> int:
+    """Overwrite each occurrence in place; what is appended meanwhile is looked at too.
+
+    A part begins before the end of the former one: a name is judged where all that may belong to it has been read.
+    """
+    edge = names.longest + 4
     start = found = 0
     while part := os.pread(descriptor, _READ_BYTES, start):
-        lowered = part.lower()
-        for one in spelled:
-            at = lowered.find(one.lower())
-            while at >= 0:
-                os.pwrite(descriptor, b"*" * len(one), start + at)
-                lowered = lowered[:at] + b"*" * len(one) + lowered[at + len(one) :]
+        is_last = len(part) < _READ_BYTES
+        first, end = edge if start else 0, len(part) if is_last else len(part) - edge
+        for at, size in _places(part, names):
+            if at >= first and at + size <= end:
+                os.pwrite(descriptor, b"*" * size, start + at)
                 found += 1
-                at = lowered.find(one.lower(), at + len(one))
-        if len(part) < _READ_BYTES:
+        if is_last:
             return found
-        start += len(part) - overlap
+        start += len(part) - 3 * edge
     return found
+
+
+def _places(part: bytes, names: Names) -> Iterator[tuple[int, int]]:
+    """Yield where the names begin in *part*, and their sizes, in bytes."""
+    text = part.decode("utf-8", "surrogateescape")
+    at = last = 0
+    for begin, end in names.places(text, about=False):
+        at += len(text[last:begin].encode("utf-8", "surrogateescape"))
+        size = len(text[begin:end].encode("utf-8", "surrogateescape"))
+        yield at, size
+        at, last = at + size, end

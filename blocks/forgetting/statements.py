@@ -65,6 +65,13 @@ SHARED = """
                       and (a.source_file = name or a.source_name = name or a.filename = name))
 """
 
+# Names of other documents with one of the names in them.
+LONGER_NAMES = """
+    select distinct name from artifacts, unnest(array[source_file, source_name, filename]) as name
+     where document_sha256 <> all(%(contents)s) and state <> 'pending' and name ilike any(%(patterns)s)
+     limit %(limit)s
+"""
+
 _EVENT_TEXT = "convert_from(coalesce(whole_body, body), 'UTF8')"
 # A body has only valid UTF-8: the outbox writes it.
 EVENTS = f"""

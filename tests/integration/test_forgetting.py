@@ -218,6 +218,27 @@ async def test_a_name_of_another_document_stays_with_that(
     assert str(theirs) in events
 
 
+async def test_a_document_that_is_called_like_a_state_or_like_a_part_of_another_name_leaves_others_alone(
+    workspace: Workspace, forgetter: Forgetter, client: PrefectClient, mark: str
+) -> None:
+    state, part, longer = (workspace.documents / name for name in ("completed", f"{mark}.md", f"annual {mark}.md"))
+    for path in (state, part, longer):
+        path.write_text(f"{path.name}: its own text")
+    their_run = await process(longer)
+    before, events_before = await client.read_flow_run(their_run), _events(workspace, their_run)
+    await process(state, part)
+    for path in (state, part):
+        certificate = await forget(forgetter, path)
+        assert not certificate.left
+    after = await client.read_flow_run(their_run)
+    assert (after.name, after.state_name, after.parameters) == (before.name, "Completed", before.parameters)
+    assert _events(workspace, their_run) == events_before
+
+
+def _events(workspace: Workspace, run_id: UUID) -> list[Any]:
+    return _rows(workspace, "select source_file, body from webhook_events where task_id = %s order by event_id", run_id)
+
+
 async def test_runs_of_another_catalogue_keep_the_name(
     workspace: Workspace, forgetter: Forgetter, client: PrefectClient, mark: str
 ) -> None:

@@ -56,6 +56,29 @@ def test_a_short_name_is_no_name_of_everything() -> None:
     assert names.redacted("a.md", about=True) == INSTEAD
 
 
+@pytest.mark.parametrize("word", ["sources", "Harbour-pilots", "20261130", "3.9.0", SHA, "completed"])
+def test_a_word_an_id_or_a_number_is_no_name_of_everything(word: str) -> None:
+    names = Names.of({word, f"/srv/in/{word}"}, set(), instead=INSTEAD)
+    assert names.redacted(f"of another: {word}", about=False) == f"of another: {word}"
+    assert names.redacted(f"cannot open /srv/in/{word}", about=False) == f"cannot open {INSTEAD}"
+
+
+def test_keys_and_states_are_kept_whatever_a_document_is_called() -> None:
+    names = Names.of(set(), {"Sources", "Completed", "Status"}, instead=INSTEAD)
+    value = {"sources": ["Sources"], "status": "completed"}
+    assert names.redacted_value(value, about=True) == {"sources": [INSTEAD], "status": "completed"}
+
+
+def test_a_longer_name_of_another_document_is_left_whole() -> None:
+    names = Names.of({"report.md", "/in/report.md"}, set(), instead=INSTEAD, others={"annual report.md"})
+    names = Names.from_json(json.loads(json.dumps(names.as_json())))
+    assert names.redacted("report.md, Annual report.md, /in/report.md", about=True) == (
+        f"{INSTEAD}, Annual report.md, {INSTEAD}"
+    )
+    assert not names.occur_in('{"file": "annual report.md"}', about=False)
+    assert names.redacted("annual%20report.md", about=False) == "annual%20report.md"
+
+
 def test_values_lose_names_at_any_depth_and_survive_storage() -> None:
     value = {"Müller report.pdf": [{"x": "see Müller report.pdf", "n": 1.5, "none": None}]}
     again = Names.from_json(json.loads(json.dumps(NAMES.as_json())))
@@ -142,3 +165,15 @@ def test_names_in_logs_are_overwritten_in_their_place(tmp_path: Path) -> None:
     after = log.read_text()
     assert len(after.encode()) == len(before.encode())
     assert not NAMES.occur_in(after, about=False) and after.startswith("GET /a MÜLLER\nopened ***")
+
+
+def test_a_log_keeps_longer_names_wherever_it_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blocks.forgetting.home_files._READ_BYTES", 256)
+    names = Names.of({"report.md"}, set(), instead=INSTEAD, others={"annual report.md"})
+    line = "annual report.md; report.md; myreport.md, süß-report.mdx; \u00fcreport.md\n"
+    log = tmp_path / "logs" / "serve.log"
+    log.parent.mkdir()
+    log.write_text("".join(f"{'x' * (number % 61)} {line}" for number in range(200)))
+    expected = log.read_text().replace("; report.md;", "; *********;")
+    assert overwrite_names(tmp_path, names) == 200
+    assert log.read_text() == expected
