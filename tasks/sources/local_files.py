@@ -202,8 +202,12 @@ def _found(path: Path, within: str, access: SourceAccess, parent: str | None = N
 
     *parent* is its folder without links, where that is known.
     """
-    real = f"{parent}/{path.name}" if parent is not None and not path.is_symlink() else os.path.realpath(path)
     file = LocalFile(path=path.absolute(), within=within)
+    try:
+        real = f"{parent}/{path.name}" if parent is not None and not path.is_symlink() else os.path.realpath(path)
+    except OSError as exc:  # as in `check`
+        yield LocalFile(path=file.path, error=failure.of_local(exc, file.shown))
+        return
     if inside(real, within):
         if not access.is_private(real):
             yield file

@@ -81,6 +81,7 @@ async def test_a_watch_is_a_schedule_in_prefect_that_is_changed_listed_and_remov
 async def test_wrong_watches_are_refused_before_there_is_a_schedule(gateway: Gateway, client: PrefectClient) -> None:
     for wrong in (
         {"source": "inbox"},
+        {"source": str(gateway.resources.settings.home)},
         {"source": "ftp://ada:secret@ftp.example.org/in"},
         {"source": "/data", "every": "1s"},
         {"source": "/data", "stages": "99"},

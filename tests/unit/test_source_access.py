@@ -300,6 +300,23 @@ def test_a_link_that_may_be_seen_and_not_read_fails_by_itself(
     assert isinstance(refused.error, SourceNotFound)
 
 
+def test_a_link_in_a_folder_that_may_not_be_read_costs_itself_alone(
+    reader: SourceReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "docs/z.md").symlink_to("a.md")
+    readlink = os.readlink
+
+    def refuse(path: str) -> str:
+        if str(path).endswith("z.md"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return readlink(path)
+
+    monkeypatch.setattr(os, "readlink", refuse)
+    found = {Path(one.path or "").name: one.error for one in expand([str(tmp_path / "docs")], reader)}
+    assert found["a.md"] is None
+    assert isinstance(found["z.md"], SourceNotFound)
+
+
 def test_a_pipe_in_the_place_of_a_file_does_not_hang(reader: SourceReader, tmp_path: Path) -> None:
     (source,) = expand([str(tmp_path / "docs/a.md")], reader)
     (tmp_path / "docs/a.md").unlink()

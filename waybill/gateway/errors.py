@@ -54,6 +54,7 @@ from blocks.errors import (
     RunEnded,
     RunNotFound,
     RunUnreadable,
+    SourceRefused,
     StorageFull,
     StorageKeyMissing,
     TransferConflict,
@@ -126,6 +127,7 @@ _RESPONSES: dict[type[WaybillError], tuple[int, str | None]] = {
     TransferConflict: (409, None),
     TransferLocked: (423, None),
     InvalidOptions: (422, None),
+    SourceRefused: (422, None),
     InvalidKey: (422, None),
     InvalidWebhookUrl: (422, None),
     # Without the address, which would reveal how names resolve inside this network.
