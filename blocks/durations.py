@@ -45,6 +45,14 @@ def read_duration(name: str, text: str | None) -> timedelta | None:
         raise InvalidOptions(f"{name}: {error.message}") from None
 
 
+def read_time_limit(name: str, text: str | None) -> timedelta | None:
+    """Return the time limit *name*, as `read_duration` does, `LONGEST_PERIOD` at most."""
+    found = read_duration(name, text)
+    if found is not None and found > LONGEST_PERIOD:
+        raise InvalidOptions(f"{name}: a time limit is {LONGEST_PERIOD.days}d at most, not {str(text).strip()}")
+    return found
+
+
 def parse_period(text: str) -> timedelta:
     """Return for how long something is kept, as `parse_duration` does, `LONGEST_PERIOD` at most."""
     found = parse_duration(text)

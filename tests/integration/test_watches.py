@@ -84,6 +84,7 @@ async def test_wrong_watches_are_refused_before_there_is_a_schedule(gateway: Gat
         {"source": str(gateway.resources.settings.home)},
         {"source": "ftp://ada:secret@ftp.example.org/in"},
         {"source": "/data", "every": "1s"},
+        {"source": "/data", "every": "9999999d"},
         {"source": "/data", "stages": "99"},
         {"source": "/data", "options": {"chunker": {"no_such": 1}}},
         {"source": "/data", "settle": "soon"},

@@ -9,9 +9,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from blocks.durations import DURATION_PATTERN, LONGEST_PERIOD, format_duration, parse_duration, read_duration
+from blocks.durations import (
+    DURATION_PATTERN,
+    LONGEST_PERIOD,
+    format_duration,
+    parse_duration,
+    read_duration,
+    read_time_limit,
+)
 from blocks.errors import InvalidOptions
 from blocks.retention import RetentionPolicy
+from waybill.gateway.http.form_parsing import read_run_time_limit
 
 
 @pytest.mark.parametrize(
@@ -81,3 +89,12 @@ def test_an_option_that_is_no_length_is_named() -> None:
 def test_a_stored_policy_has_the_lengths_that_it_was_made_with(length: timedelta) -> None:
     policy = RetentionPolicy(older_than=length, sources={"*": length})
     assert RetentionPolicy.model_validate_json(policy.model_dump_json()) == policy
+
+
+def test_a_time_limit_that_no_run_takes_is_refused_where_it_is_typed() -> None:
+    assert read_time_limit("--time-limit", None) is None
+    assert read_time_limit("--time-limit", "365000d") == LONGEST_PERIOD
+    with pytest.raises(InvalidOptions, match="--time-limit: a time limit is 365000d at most, not 365001d"):
+        read_time_limit("--time-limit", "365001d")
+    with pytest.raises(InvalidOptions, match="time_limit: a time limit is 365000d at most"):
+        read_run_time_limit("1000000d")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from blocks.durations import read_duration
+from blocks.durations import read_time_limit
 from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillError
 from blocks.runtime.clock import seconds_since_start
 from blocks.runtime.quick_imports import quick_imports
@@ -214,7 +214,7 @@ def _check_sources(sources: list[str]) -> None:
 def _check_durations(keep_for: str | None, time_limit: str | None) -> None:
     """Report a mistake before anything is started."""
     read_keep_for(keep_for)
-    read_duration("--time-limit", time_limit)
+    read_time_limit("--time-limit", time_limit)
 
 
 def _check_webhook(url: str, settings: Settings, *, own_database: bool) -> None:

@@ -27,6 +27,8 @@ from tasks.watching import check_watch
 
 # A look is a process of its own, which takes some seconds of processor time.
 LEAST = timedelta(seconds=15)
+# Prefect plans some looks ahead. With one that is behind the year 9999 it plans none, for no watch.
+MOST = timedelta(days=365)
 _SECONDS = 30.0
 
 
@@ -47,6 +49,10 @@ async def start_watch(
     if every < LEAST:
         raise InvalidOptions(
             f"a place is looked at every {format_duration(LEAST)} at most, not {format_duration(every)}"
+        )
+    if every > MOST:
+        raise InvalidOptions(
+            f"a place is looked at every {format_duration(MOST)} at least, not {format_duration(every)}"
         )
     await asyncio.to_thread(check_watch, settings, source)
     deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)

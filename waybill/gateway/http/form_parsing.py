@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from blocks.durations import parse_period, read_duration
+from blocks.durations import parse_period, read_time_limit
 from blocks.errors import InvalidOptions
 from blocks.webhooks.send.address import AddressGuard
 from waybill.services.run_options import read_options, read_run_on_json, read_stages
@@ -92,9 +92,9 @@ def read_keep_for(text: str) -> timedelta | None:
     return parse_period(text) if text.strip() else None
 
 
-def read_time_limit(text: str) -> timedelta | None:
+def read_run_time_limit(text: str) -> timedelta | None:
     """Return the processor time of one stage on one document; None if empty. Raises `InvalidOptions`."""
-    return read_duration("time_limit", text) if text.strip() else None
+    return read_time_limit("time_limit", text) if text.strip() else None
 
 
 def check_upload_field(name: str, value: str) -> None:

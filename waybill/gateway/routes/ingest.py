@@ -31,7 +31,7 @@ from waybill.gateway.http.form_parsing import (
     read_run_on,
     read_run_options,
     read_run_stages,
-    read_time_limit,
+    read_run_time_limit,
     read_webhook_url,
 )
 from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same, stored_answer
@@ -144,7 +144,7 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
     if name == "run_on":
         return {name: read_run_on(value)}
     if name == "time_limit":
-        return {name: value.strip()} if read_time_limit(value) is not None else {}
+        return {name: value.strip()} if read_run_time_limit(value) is not None else {}
     if name == "webhook_url":
         return {name: read_webhook_url(value, resources.guard)}
     check_upload_field(name, value)
