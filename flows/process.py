@@ -63,7 +63,8 @@ def run_name() -> str:
     if not sources:
         return "no documents"
     text = str(sources[0])
-    first = text if text.startswith("waybill:") or not PurePosixPath(text).name else display_name(text)
+    is_bare_id = text.startswith("waybill:") and "/" not in text
+    first = text if is_bare_id or not PurePosixPath(text).name else display_name(text)
     return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
 
 

@@ -27,7 +27,7 @@ from blocks.errors import (
 )
 from blocks.runtime.write_errors import is_disk_full, write_error
 from waybill.commands.lazy_group import LazyCommand, LazyCommands, lazy_group
-from waybill.commands.output import print_error
+from waybill.commands.output import print_error, print_notice
 from waybill.commands.standard_streams import report_failing_streams
 from waybill.process.inherited_limits import make_inherited_limits_fit
 
@@ -223,7 +223,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return EXIT_FAILED  # the reader of the output is gone, so there is nothing to print
     except TyperException as error:
-        _report(InvalidOptions(f"{error.format_message().rstrip('.')}; see 'waybill --help'"), as_json=as_json)
+        _report_wrong_use(error, as_json=as_json)
         return EXIT_WRONG_USE
     except WaybillError as error:
         _report(error, as_json=as_json)
@@ -256,6 +256,20 @@ def _refused_by_prefect(error: ValueError) -> InvalidSettings | None:
     refused = {str(one.get("input")) for one in error.errors()}  # type: ignore[attr-defined]
     names = sorted(name for name, value in os.environ.items() if name.startswith("PREFECT_") and value in refused)
     return InvalidSettings(f"Prefect refuses the value of {', '.join(names)}: unset or correct it") if names else None
+
+
+def _report_wrong_use(error: TyperException, *, as_json: bool) -> None:
+    """Say what is wrong and which command's help has more; a group without a command shows its own help."""
+    context = getattr(error, "ctx", None)
+    message, command = error.format_message(), context.command_path if context is not None else "waybill"
+    if context is not None and message == context.get_help():
+        if not as_json:
+            print_notice(message)
+            return
+        message = "Missing command"
+    # A question is a sentence already: "Did you mean 'list'?"
+    end = " See" if message.endswith("?") else "; see"
+    _report(InvalidOptions(f"{message.rstrip('.')}{end} '{command} --help'"), as_json=as_json)
 
 
 def _report(error: WaybillError, *, as_json: bool) -> None:

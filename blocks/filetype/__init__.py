@@ -128,8 +128,10 @@ def _identify(head: bytes, tail: bytes, extension: str, shown: str) -> FileType:
         if extension == "dbf" and _is_dbf(head):
             return TYPES["dbf"]
     guessed = refused or _label_of(head, _REFUSED_UNLESS_TEXT) or "unknown binary data"
+    hint = "; unpack it and send the files in it" if guessed.endswith("archive") else ""
     raise UnsupportedType(
-        f"{shown!r} has a type that no converter reads ({guessed}). Supported: {supported_summary()}", guessed=guessed
+        f"{shown!r} has a type that no converter reads ({guessed}){hint}. Supported: {supported_summary()}",
+        guessed=guessed,
     )
 
 

@@ -43,6 +43,9 @@ def test_a_person_without_a_terminal_gets_from_files_to_answers(waybill: Command
         shown = walk.read_document("snow-clearance-handbook.md")
         for part in ("Best facts", "English", "In the index", "Beginning of the Markdown", "Files in custody"):
             assert part in shown or page.evaluate(f"document.querySelector('[aria-label=\"{part}\"]') !== null"), part
+        page.resize(390, 800)  # tables and code scroll by themselves, also those with labels for screen readers alone
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.resize(1200, 900)
         saved = walk.download(".chunks.json", folder)
         assert b'"chunks"' in saved
         link = walk.share()

@@ -126,3 +126,30 @@ def test_a_flow_that_is_terminated_is_an_interruption_and_no_traceback(
     monkeypatch.setattr("waybill.cli.app", terminated)
     assert run(["process", "report.pdf"]) == 130
     assert "interrupted; run the same again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "end"),
+    [
+        (["search", "x", "-k", "0"], "; see 'waybill search --help'"),
+        (["files", "get"], "; see 'waybill files get --help'"),
+        (["runs", "lst"], "Did you mean 'list'? See 'waybill runs --help'"),
+        (["frobnicate"], "; see 'waybill --help'"),
+    ],
+)
+def test_wrong_use_names_the_help_of_its_command(
+    arguments: list[str], end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.endswith(f"{end}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["runs"]])
+def test_a_group_without_a_command_shows_its_help_as_it_is(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: waybill ") and "--help' " not in shown.splitlines()[-1]
+    assert run([*words, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["message"]

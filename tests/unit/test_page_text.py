@@ -116,3 +116,10 @@ def test_times_have_seconds_and_a_zone() -> None:
     assert words.counted(1, "page") == "1 page" and words.counted(2500, "entity", "entities") == "2,500 entities"
     assert words.media_type("application/pdf") == "PDF document" == words.media_type("pdf")
     assert words.language("de-CH") == "German" and words.language("xx") == "xx"
+
+
+def test_backticks_of_the_description_become_code_and_nothing_else_becomes_html() -> None:
+    assert words.with_code("Name it with `file_id`.") == "Name it with <code>file_id</code>."
+    assert words.with_code("`<b>` & <i>") == "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"
+    assert words.with_code("one ` alone <") == "one ` alone &lt;"
+    assert words.with_code("") == ""

@@ -74,6 +74,15 @@ def test_a_run_without_a_completed_document_is_not_followed_by_a_search(capsys: 
     assert "Search:" not in out
 
 
+def test_the_page_of_the_run_needs_a_waybill_up_only_where_none_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    report = {"run_id": "r", "seconds": 1.0, "documents": [], "warning_summary": ""}
+    print_report(report, ADDRESSES, total_seconds=1.0)
+    assert "Run:     waybill up, then http://127.0.0.1:4200/runs/flow-run/r\n" in capsys.readouterr().out
+    served = StackAddresses("postgresql://", None, "http://127.0.0.1:4461", Path("home"), ())
+    print_report(report, served, total_seconds=1.0)
+    assert "Run:     http://127.0.0.1:4461/runs/flow-run/r\n" in capsys.readouterr().out
+
+
 def test_files_are_listed_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert table(capsys, [document("a.txt", warnings=["1 hidden row"], reused=1)], with_files=True) == [
         "document  stage      output     size  seconds  reused  warnings",

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from blocks.search_index import SearchHit
-from waybill.commands.search import _print_hit
+from waybill.commands.search import _nothing, _print_hit
 
 
 class Terminal(io.StringIO):
@@ -66,3 +66,10 @@ def test_of_a_long_row_the_part_with_the_words_is_shown(capsys: pytest.CaptureFi
     assert "lamp" in shown
     assert len(shown) <= 410
     assert shown.startswith("   …") and shown.endswith("…")
+
+
+def test_without_a_passage_the_filters_are_named_only_where_there_are_any() -> None:
+    assert _nothing(filters=[None, None], show_all=False).startswith("nothing close to this question is indexed; --all")
+    assert "--type" in _nothing(filters=[None, "pdf"], show_all=False)
+    assert _nothing(filters=[None, "pdf"], show_all=True).startswith("there is no passage in the documents that")
+    assert _nothing(filters=[None], show_all=True).startswith("nothing is indexed")

@@ -61,12 +61,24 @@ def search(
         print_json({"query": text, **answer.as_dict()})
         return 0
     if not answer.hits:
-        print_notice(f"{_NOTHING_CLOSE}; --all shows what is nearest, 'waybill stats' what is ingested")
+        print_notice(_nothing(filters=[source, media_type, language, run, since, until], show_all=show_all))
     elif answer.nothing_close:
         print_notice(f"{_NOTHING_CLOSE}; these are the nearest passages")
     for rank, hit in enumerate(answer.hits, start=1):
         _print_hit(rank, hit)
     return 0
+
+
+def _nothing(*, filters: list[str | None], show_all: bool) -> str:
+    """Return what to say of an answer without a passage."""
+    if any(given is not None for given in filters):
+        place = "in the documents that --source, --type, --language, --run, --since and --until leave"
+        if show_all:
+            return f"there is no passage {place}; search without them"
+        return f"nothing close to this question is {place}; search without them, or with --all for what is nearest"
+    if show_all:
+        return "nothing is indexed; 'waybill process FILE' does that"
+    return f"{_NOTHING_CLOSE}; --all shows what is nearest, 'waybill stats' what is ingested"
 
 
 async def _answer(

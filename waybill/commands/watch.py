@@ -90,6 +90,8 @@ def _whole(place: str) -> str:
 
 
 def _start(source: str, every: str, parameters: dict[str, Any], as_json: bool) -> int:
+    from tasks.sources import names_nothing
+
     often = read_duration("--every", every)
     # Read before the stack sets it.
     own_database = current_settings().database_url is None
@@ -110,6 +112,8 @@ def _start(source: str, every: str, parameters: dict[str, Any], as_json: bool) -
     else:
         print_line(f"{made['watch_id']}  {source}  every {made['every']}")
         print_notice(f"'waybill up' looks at it; the first look is run {made['task_id'][:13]}")
+        if names_nothing(source):
+            print_notice(f"there is nothing at {source} now; 'waybill watch remove {made['watch_id']}' ends the watch")
     return 0
 
 

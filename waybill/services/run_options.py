@@ -15,6 +15,9 @@ from blocks.json_cleaning import cleaned
 # A stage's number has one digit, and those of extra stages two.
 _RANGE = re.compile(r"([0-9]{1,2})(?:-([0-9]{1,2}))?")
 
+# Pydantic's own words for these are about its models.
+_REASONS = {"extra_forbidden": "there is no such stage or option"}
+
 
 def read_stages(text: str) -> list[int]:
     """Return [1, 2, 3, 5] for ``1-3,5``. Raises `InvalidOptions`, also when a stage would have nothing to read."""
@@ -103,7 +106,9 @@ def check_options(raw: Mapping[str, Any], what: str) -> dict[str, Any]:
     try:
         options_model().model_validate(named)
     except ValidationError as exc:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in exc.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {_REASONS.get(e['type'], e['msg'])}" for e in exc.errors()
+        )
         raise InvalidOptions(f"{what} does not fit the stages' options: {problems}") from exc
 
     def check(leaf: Any) -> Any:

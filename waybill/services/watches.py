@@ -48,7 +48,7 @@ async def start_watch(
     """
     if every < LEAST:
         raise InvalidOptions(
-            f"a place is looked at every {format_duration(LEAST)} at most, not {format_duration(every)}"
+            f"a place is not looked at more often than every {format_duration(LEAST)}; {format_duration(every)} is less"
         )
     if every > MOST:
         raise InvalidOptions(

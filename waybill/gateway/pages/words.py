@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from blocks.filetype import by_extension
 from blocks.filetype.types import TYPES
 from blocks.runtime.clock import utc_now
@@ -59,6 +61,14 @@ def media_type(name: str) -> str:
     return found.label if found is not None else name
 
 
+def with_code(text: str) -> Markup:
+    """Return a text of the API's description with what is between backticks as code."""
+    pieces = [escape(piece) for piece in text.split("`")]
+    if len(pieces) % 2 == 0:
+        return escape(text)
+    return Markup().join(Markup("<code>{}</code>").format(one) if at % 2 else one for at, one in enumerate(pieces))
+
+
 def _time(when: datetime | str | None) -> datetime | None:
     return datetime.fromisoformat(when) if isinstance(when, str) else when
 
@@ -72,4 +82,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "took": seconds_between,
     "language": language,
     "media_type": media_type,
+    "with_code": with_code,
 }
