@@ -33,6 +33,10 @@ _OWN_WORDS = frozenset({
 })  # fmt: skip
 
 
+# What `placeholder` returns, as Postgres matches it.
+PLACEHOLDER_PATTERN = r"^forgotten document \([0-9a-f]{8}\)$"
+
+
 def placeholder(sha256: str) -> str:
     """Return what stands in the place of the document's names: ``forgotten document (1a2b3c4d)``."""
     return f"forgotten document ({sha256[:8]})"

@@ -24,6 +24,7 @@ from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
 from blocks.catalog.migrate import LOCK_KEY, newest_version
 from blocks.custody.manifest import manifest_path
+from blocks.forgetting.names import placeholder
 from blocks.keys import StorageKeys, add_identity, load_storage_keys
 from blocks.runs.progress import Plan, record_plan
 from blocks.runs.run_lock import hold_run_lock, run_locks
@@ -503,6 +504,22 @@ async def test_every_state_has_its_event_once_and_every_document_its_end(
             await RunEventRecorder(settings).record(connection, again, since=datetime.fromtimestamp(0, UTC))
         found = await of_prefect(workspace, settings, prefect_server)
         assert len(named(found, "run-events", run.id)) == 1
+
+
+async def test_a_forgotten_document_has_no_outputs_and_is_no_finding(
+    prefect_server: str, workspace: Workspace, settings: Settings
+) -> None:
+    begin_now(workspace)
+    async with get_client() as client, Catalog.open(workspace.database_url) as catalog:
+        run = await new_run(client, Running(), Completed())
+        await record_plan(run.id, Plan(documents=2, tasks=4))
+        async with catalog.transaction() as connection:
+            for source in (placeholder("1a2b3c4d" * 8), "b.pdf"):
+                ended = {"task_id": run.id, "source_file": source, "occurred_at": datetime.now(UTC), "data": {}}
+                chain = Event(event_id=computed_event_id(run.id, source), event_type="stage_chain_completed", **ended)
+                await add_events(connection, [chain], lambda _: None)
+        found = await of_prefect(workspace, settings, prefect_server)
+        assert named(found, "documents", run.id) == [f"{run.id}: 1 documents completed, 0 have outputs"]
 
 
 async def test_runs_in_progress_without_a_process_are_stuck(

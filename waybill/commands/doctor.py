@@ -11,7 +11,7 @@ import typer
 from blocks.errors import InvalidSettings, WaybillError
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson
-from waybill.commands.output import print_json, print_line, steps_shown
+from waybill.commands.output import counted, print_json, print_line, steps_shown
 
 if TYPE_CHECKING:
     from blocks.settings import Settings
@@ -135,7 +135,7 @@ def show(found: Findings, *, as_json: bool) -> None:
     print_line("")
     for name, value in found.counts.items():
         print_line(f"{name.replace('_', ' '):18} {_plain(value)}")
-    print_line(f"{found.number('problem')} problems, {found.number('warning')} warnings")
+    print_line(f"{counted(found.number('problem'), 'problem')}, {counted(found.number('warning'), 'warning')}")
 
 
 def _plain(value: object) -> str:

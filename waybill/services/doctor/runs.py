@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from blocks.catalog import Catalog
 from blocks.catalog.migrate import LOCK_KEY
 from blocks.errors import DeploymentMissing
+from blocks.forgetting.names import PLACEHOLDER_PATTERN
 from blocks.postgres import fetch_all, fetch_row
 from blocks.runs.deployment import find_deployment
 from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
@@ -47,6 +48,10 @@ _DOCUMENTS = """
              where task_id = run.id and event_type = 'stage_chain_completed') as reported,
            (select count(distinct source_file) from webhook_events
              where task_id = run.id and event_type = 'stage_failed') as failed,
+           (select count(distinct e.source_file) from webhook_events e
+             where e.task_id = run.id and e.event_type = 'stage_chain_completed' and e.source_file ~ %(forgotten)s
+               and not exists (select from webhook_events f where f.task_id = run.id and f.event_type = 'stage_failed'
+                                  and f.source_file = e.source_file)) as forgotten,
            (select count(distinct o.source_file) from run_outputs o join artifacts a using (file_id)
              where o.run_id = run.id and a.kind = 'stage_output') as with_outputs
       from unnest(%(run_ids)s::uuid[]) as run (id)
@@ -199,7 +204,7 @@ async def _check_events(client: PrefectClient, catalog: Catalog, runs: Sequence[
 async def _check_documents(catalog: Catalog, finished: Sequence[FlowRun], found: Findings) -> None:
     planned = {run.id: plan.documents for run in finished if (plan := plan_of(run)) is not None}
     async with catalog.connection() as connection:
-        rows = await fetch_all(connection, _DOCUMENTS, {"run_ids": list(planned)})
+        rows = await fetch_all(connection, _DOCUMENTS, {"run_ids": list(planned), "forgotten": PLACEHOLDER_PATTERN})
         totals = await fetch_row(connection, "select count(*) as documents from indexed_documents", {})
     unaccounted = [
         f"{row['run_id']}: {planned[row['run_id']] - row['reported']} of {planned[row['run_id']]} documents"
@@ -207,9 +212,9 @@ async def _check_documents(catalog: Catalog, finished: Sequence[FlowRun], found:
         if row["reported"] < planned[row["run_id"]]
     ]
     without_outputs = [
-        f"{row['run_id']}: {row['reported'] - row['failed']} documents completed, {row['with_outputs']} have outputs"
+        f"{row['run_id']}: {_expected(row)} documents completed, {row['with_outputs']} have outputs"
         for row in rows
-        if row["with_outputs"] < row["reported"] - row["failed"]
+        if row["with_outputs"] < _expected(row)
     ]
     found.counts["documents"] = {
         "planned": sum(planned.values()),
@@ -223,3 +228,8 @@ async def _check_documents(catalog: Catalog, finished: Sequence[FlowRun], found:
         found.problem("documents", "runs have finished without an end for every document", remedy, unaccounted)
     if without_outputs:
         found.problem("documents", "documents were completed and have no outputs", remedy, without_outputs)
+
+
+def _expected(row: dict[str, Any]) -> int:
+    """Return how many documents of a run have to have outputs: those of a forgotten one are gone on purpose."""
+    return row["reported"] - row["failed"] - row["forgotten"]
