@@ -51,8 +51,8 @@ def test_a_person_without_a_terminal_gets_from_files_to_answers(waybill: Command
         link = walk.share()
         shared = httpx.get(link, timeout=PATIENCE_SECONDS)
         assert shared.status_code == 200 and shared.headers["content-disposition"].startswith("attachment")
-        marked = walk.search("why does the rack bar wear")
-        assert any("wear" in word.lower() for word in marked), marked
+        marked = walk.search("when is the rack greased")
+        assert any("grease" in word.lower() for word in marked), marked
         for path in ("/runs", "/documents", "/exports", "/retention", "/docs", "/nothing-here", "/search?q=xyzzyq"):
             walk.visit(path, path)
         assert walk.serious() == {}
