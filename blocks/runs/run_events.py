@@ -29,6 +29,7 @@ OUR_FLOWS = (
     "trim-history",
     "run-stage",
     "watch-source",
+    "forget-document",
 )
 # Their runs are left out of the recent events: one every five minutes would hide those of documents.
 MAINTENANCE_FLOWS = ("expire-artifacts", "trim-history", "watch-source")

@@ -114,6 +114,8 @@ def test_all_deployments_run_on_a_work_pool(
         ("deliver_webhooks", "deliver-webhooks"),
         ("reconcile_events", "reconcile-events"),
         ("run_stage", "remote"),
+        ("watch_source", "waybill"),
+        ("forget_document", "waybill"),
     }
     (remote,) = [one for one in found if one["name"] == "remote"]
     assert (remote["path"], remote["pull_steps"], remote["work_pool_name"]) == (None, [], REMOTE_POOL)
