@@ -171,6 +171,6 @@ CHUNK: Stage[ChunkOptions] = Stage(
     options=ChunkOptions,
     run=run,
     identity=_identity,
-    # The embedding needs 36 s for a MiB of Markdown on one core of 2020.
-    seconds_per_mib=120.0,
+    # The embedding needs 36 s for a MiB of Markdown on one core of 2020; the limit is 120 s by default.
+    limit_per_mib=1.0,
 )

@@ -120,7 +120,7 @@ class Stage(Generic[OptionsT]):
     identity: Callable[[OptionsT, Services], Mapping[str, str]] | None = None
     has_effect: Callable[[AsyncConnection[Any], str, str], Awaitable[bool]] | None = None
     """Called with (connection, document sha256, stage key) before an output is reused."""
-    seconds_per_mib: float = 30.0
-    """Processor time that a MiB of input adds to the limit of the run: several times what it needs."""
+    limit_per_mib: float = 0.25
+    """Share of the time limit that each MiB of input adds to it: by default several times what a stage needs."""
     needs_home: Callable[[OptionsT, Services | None], bool] | None = None
     """Called with the options, and with the services once they are known."""

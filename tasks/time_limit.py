@@ -50,7 +50,7 @@ def time_limit(stage: Stage[Any], job: Job, settings: Settings, services: Servic
     if services.language_model is not None:
         silence = max(silence, services.language_model.timeout_seconds + _AROUND_AN_ANSWER_SECONDS)
     return TimeLimit(
-        cpu_seconds=settings.stage_timeout_seconds + stage.seconds_per_mib * size / 2**20, silence_seconds=silence
+        cpu_seconds=settings.stage_timeout_seconds * (1.0 + stage.limit_per_mib * size / 2**20), silence_seconds=silence
     )
 
 
