@@ -741,7 +741,8 @@ async def test_odd_targets_and_methods_at_the_gateway(database_url: str, tmp_pat
             client.send(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
             received = await client.rest()
             found[line] = read_head(received.partition(b"\r\n\r\n")[0])[0]
-            assert b"localhost" not in received and b"location:" not in received.lower()
+            # A redirect may lead to a path of this gateway, never to the host that the client has named.
+            assert b"localhost" not in received and b"location: http" not in received.lower()
         assert found == cases
 
 

@@ -190,7 +190,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(home: Path) -> Non
         with StackCommand(home, "--prefect", f"--port={port}") as command:
             answer = command.answer()
             assert command.process.wait(PATIENCE_SECONDS) == 1
-    assert answer["error"] == "StackUnavailable"
+    assert answer["error"] == "InvalidSettings"
     assert f"port {port} on 127.0.0.1 is taken" in answer["message"]
     assert left_running(home) == []
 
