@@ -108,9 +108,10 @@ def test_rows_of_a_table_are_kept_with_their_columns_also_where_a_passage_begins
     output, texts = make(tmp_path, f"# Cars\n\n| Name | Weight | Note |\n|---|---|---|\n{rows}")
     found = json.loads(output.content)
     assert_quoted(found, texts)
-    assert [fact["statement"] for fact in found["facts"]] == [
+    # In the order of their scores.
+    assert sorted(fact["statement"] for fact in found["facts"]) == sorted(
         f"Name: Car {number}; Weight: {number * 3} t" for number in range(90)
-    ]
+    )
     assert {fact["type"] for fact in found["facts"]} == {"row"} and len(texts) > 2
     assert found["keywords"]
 
