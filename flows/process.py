@@ -26,6 +26,7 @@ from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
 from blocks.runtime.form_schema import LeftOut, shown_as
+from blocks.runtime.in_words import first_and_more
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
 from flows.processing.cancellation import noticing_cancellation
@@ -65,7 +66,7 @@ def run_name() -> str:
     text = str(sources[0])
     is_bare_id = text.startswith("waybill:") and "/" not in text
     first = text if is_bare_id or not PurePosixPath(text).name else display_name(text)
-    return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
+    return first_and_more(first, len(sources))
 
 
 # Prefect shows the descriptions of a docstring in the form of a run, and no others.

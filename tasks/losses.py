@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from blocks.runtime.in_words import shortened
+
 # Kind: the words for one, and for several.
 _WORDS: dict[str, tuple[str, str]] = {
     "comment": ("comment left out", "comments left out"),
@@ -101,7 +103,5 @@ def summary(warnings: Iterable[str]) -> str:
 def _in_words(what: str, count: int) -> str:
     if what in _WORDS:
         return loss(what, count)[0]
-    text = " ".join(what.split())
-    if len(text) > _MAX_PART_CHARS:
-        text = f"{text[: _MAX_PART_CHARS - 1]}…"
+    text = shortened(" ".join(what.split()), _MAX_PART_CHARS)
     return text if count == 1 else f"{text} ({count} times)"

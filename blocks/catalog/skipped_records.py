@@ -18,6 +18,7 @@ import psycopg
 
 from blocks.errors import WaybillError
 from blocks.postgres import Connection, execute, fetch_all
+from blocks.runtime.in_words import shortened
 
 SkippedKind = Literal["run", "block", "file", "event", "delivery", "endpoint", "secret", "document", "request"]
 
@@ -110,4 +111,4 @@ async def _write(connection: Connection, statement: str, values: Mapping[str, ob
 def _short(text: str, chars: int) -> str:
     """Return one line that Postgres accepts."""
     line = " ".join(text.replace("\x00", " ").encode("utf-8", "replace").decode().split())
-    return line if len(line) <= chars else f"{line[: chars - 1]}…"
+    return shortened(line, chars)

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 
 from blocks.catalog import RunCounts
 from blocks.redaction import redacted_source, without_password, without_signature
+from blocks.runtime.in_words import shortened
 from blocks.webhooks.outbox import Event, sequence_of, state_event_id
 
 # Flows whose runs have events. Runs of the other flows, such as the one that delivers webhooks, are no tasks of a user,
@@ -106,7 +107,7 @@ def webhook_url_of(run: FlowRun) -> str | None:
 def state_message(state: State[Any]) -> str:
     """Return Prefect's message without credentials: an exception's text may quote a URL."""
     text = without_signature(without_password(state.message or state.name or state.type.value))
-    return text if len(text) <= _MAX_MESSAGE_CHARS else f"{text[: _MAX_MESSAGE_CHARS - 1]}…"
+    return shortened(text, _MAX_MESSAGE_CHARS)
 
 
 def _result(run_id: UUID, counts: RunCounts) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sizes, counts and languages as people read them; pure."""
+"""Sizes, counts, languages and long texts as people read them; pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def size(count: int | None) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """Return *number* with its noun: ``1 document``, ``2,500 documents``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return *text* in at most *most* characters; of a longer one the beginning and an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def first_and_more(first: str, count: int) -> str:
+    """Return the name of *count* things of which *first* is one: ``report.pdf``, ``report.pdf and 2 more``."""
+    return first if count == 1 else f"{first} and {count - 1} more"
 
 
 def language(code: str | None) -> str:

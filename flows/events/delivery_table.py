@@ -19,6 +19,7 @@ from blocks.catalog import Catalog
 from blocks.redaction import without_query
 from blocks.runs.ownership import CATALOGUE_LABEL, catalogue_id
 from blocks.runs.prefect_lists import unreadable_reason
+from blocks.runtime.in_words import shortened
 from blocks.webhooks.outbox import DeliveryRecord, delivery_log
 
 ARTIFACT_KEY = "webhook-deliveries"
@@ -105,7 +106,7 @@ def _row(record: DeliveryRecord) -> dict[str, str]:
 def _cell(text: str) -> str:
     """Return one line of plain text: what a receiver answered must not become a link or markup in a browser."""
     line = " ".join(text.split()).replace("](", "] (").replace("<", "‹")
-    return line if len(line) <= _MAX_CELL_CHARS else f"{line[: _MAX_CELL_CHARS - 1]}…"
+    return shortened(line, _MAX_CELL_CHARS)
 
 
 def _time(moment: datetime) -> str:

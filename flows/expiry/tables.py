@@ -13,6 +13,7 @@ from typing import Any
 from blocks.custody.sweep_report import SweepReport
 from blocks.redaction import redacted_source
 from blocks.retention import REASONS, PlannedFile
+from blocks.runtime.in_words import shortened
 from tasks.expiry import FileWarning, Report
 
 # Together less than a thousand, with some tens of groups.
@@ -155,4 +156,4 @@ def _day(time: str | None) -> str:
 def _cell(text: str) -> str:
     """Return one line of plain text."""
     line = " ".join(text.split()).replace("](", "] (").replace("<", "‹").replace("|", "¦")
-    return line if len(line) <= _MAX_CELL_CHARS else f"{line[: _MAX_CELL_CHARS - 1]}…"
+    return shortened(line, _MAX_CELL_CHARS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from blocks.errors import WaybillError
+from blocks.runtime.in_words import shortened
 from tasks.document import Deliverable, Document
 from tasks.facts import FACTS
 from tasks.run_context import RunContext
@@ -81,8 +82,4 @@ def best_facts(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the statements with the highest scores in the output of stage 4, each cut."""
     facts = cast("list[Mapping[str, Any]]", content["facts"])
     ranked = sorted(facts, key=lambda fact: -float(fact.get("score") or 0))[:MAX_FACTS]
-    return tuple(_cut(" ".join(str(fact["statement"]).split())) for fact in ranked)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_FACT_CHARS else f"{text[: MAX_FACT_CHARS - 1]}…"
+    return tuple(shortened(" ".join(str(fact["statement"]).split()), MAX_FACT_CHARS) for fact in ranked)

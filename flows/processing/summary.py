@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from blocks.naming import MARKDOWN_SIGNS
-from blocks.runtime.in_words import counted, language, size
+from blocks.runtime.in_words import counted, language, shortened, size
 from flows.processing.previews import Preview
 from tasks.document import Deliverable, Document
 from tasks.losses import number, summary
@@ -92,7 +92,7 @@ class RunSummary:
             name = self._link("", name, f"documents/{document.info.sha256}") or name
         return [
             f"{name} (failed)" if document.failed else name,
-            escape(_cut(str(known.get("title") or ""))),
+            escape(shortened(str(known.get("title") or ""), _MAX_CELL_CHARS)),
             escape(kind_of(document)),
             size(document.info.size_bytes) if document.info else "",
             _number(known.get("pages")),
@@ -120,7 +120,7 @@ def kind_of(document: Document) -> str:
     if document.info is None:
         return ""
     found = known_of(document).get("type")
-    return _cut(found) if isinstance(found, str) else document.info.media_type.rpartition("/")[2]
+    return shortened(found, _MAX_CELL_CHARS) if isinstance(found, str) else document.info.media_type.rpartition("/")[2]
 
 
 def escape(text: str) -> str:
@@ -156,7 +156,7 @@ def _time(output: Deliverable) -> str:
 
 def _failure(document: Document) -> str:
     message = document.error.message if document.error else ""
-    return f"- **{escape(document.label)}** in {document.failed_in}: {escape(_cut(message, _MAX_REASON_CHARS))}"
+    return f"- **{escape(document.label)}** in {document.failed_in}: {escape(shortened(message, _MAX_REASON_CHARS))}"
 
 
 def _warnings(documents: Sequence[Document]) -> list[str]:
@@ -173,7 +173,3 @@ def _preview(document: Document, preview: Preview) -> list[str]:
         lines += [f"{fence}markdown", preview.text, fence, ""]
     lines += [f"- {escape(fact)}" for fact in preview.facts]
     return lines
-
-
-def _cut(text: str, most: int = _MAX_CELL_CHARS) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"

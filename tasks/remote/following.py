@@ -27,6 +27,7 @@ from blocks.assignments.assignment import State
 from blocks.custody import Custody
 from blocks.durations import format_duration
 from blocks.errors import DeploymentMissing, PrefectUnavailable, RemoteFailed, WaybillError
+from blocks.runtime.in_words import first_and_more
 from blocks.runtime.threads import to_its_end
 from tasks.job import Job, JobResult
 from tasks.remote.outputs import clear_transfers, fetch_output
@@ -177,8 +178,7 @@ class Following:
 
     def _name(self) -> str:
         names = sorted(waiting.job.document.name for waiting in self._jobs.values())
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        return f"{self._stage_name} {names[0]}{more}"
+        return f"{self._stage_name} {first_and_more(names[0], len(names))}"
 
     def _failed(self, why: str) -> RemoteFailed:
         return RemoteFailed(f"on workers with the label {self._place.label}: {why}")

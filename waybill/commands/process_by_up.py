@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from blocks.errors import PrefectUnavailable, RunCancelled, StackUnavailable, WaybillError
 from blocks.runs.deployment_names import PROCESS_DEPLOYMENT
 from blocks.runs.expected_report import ExpectedReport
+from blocks.runtime.in_words import first_and_more
 from blocks.settings import Settings, current_settings, prefect_api_url
 from tasks.sources import display_name
 from waybill.commands.output import print_notice, progress_bar
@@ -112,8 +113,7 @@ def _check_webhook(url: str, *, own_database: bool) -> None:
 
 def _name(sources: Sequence[str]) -> str:
     """Return the run's name until it begins and names itself."""
-    first = display_name(sources[0])
-    return first if len(sources) == 1 else f"{first} and {len(sources) - 1} more"
+    return first_and_more(display_name(sources[0]), len(sources))
 
 
 def _follow(runs: DeployedRuns, run_id: str, up: Serving, show: Callable[[float, str], None]) -> RunState:

@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.catalog import Artifact
 from blocks.errors import DeploymentMissing
 from blocks.redaction import custody_source
+from blocks.runtime.in_words import first_and_more
 from waybill.gateway.resources import Resources
 
 
@@ -27,14 +28,13 @@ async def start_run(
     Raises `PrefectUnavailable`, and `DeploymentMissing` when the deployment has gone meanwhile.
     """
     sources = [custody_source(artifact.file_id, artifact.source_file) for artifact in artifacts]
-    first, others = artifacts[0].filename, len(artifacts) - 1
     try:
         async with resources.prefect.client() as client:
             run = await client.create_flow_run_from_deployment(
                 deployment_id,
                 parameters={"sources": sources, **parameters},
                 # Until it starts and names itself.
-                name=f"{first} and {others} more" if others else first,
+                name=first_and_more(artifacts[0].filename, len(artifacts)),
                 idempotency_key=run_key,
             )
     except ObjectNotFound as exc:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from blocks.runtime.in_words import shortened
+
 # Enough for the first lines of any error page, and small enough for a row per attempt.
 MAX_KEPT_BYTES = 4 * 1024
 
@@ -29,7 +31,7 @@ def kept_text(body: bytes, content_encoding: str = "") -> str | None:
 def clean_line(text: str, max_chars: int) -> str:
     """Return *text* as one line of at most *max_chars*, without characters that a terminal would act on."""
     line = " ".join("".join(_printable(char) for char in text.replace("\t", " ").replace("\n", " ")).split())
-    return line if len(line) <= max_chars else f"{line[: max_chars - 1]}…"
+    return shortened(line, max_chars)
 
 
 def _printable(char: str) -> str:
