@@ -13,7 +13,6 @@ from tasks.losses import summary
 # Below this a wait is no news; above it the bar of a task is visibly longer than the time of its work.
 _LONG_WAIT_SECONDS = 1.0
 _COUNTS = (("pages", "page"), ("chunks", "chunk"), ("facts", "fact"), ("entities", "entity"))
-_SEVERAL = {"entity": "entities"}
 
 
 def described(document: Document, where: str) -> str:
@@ -34,7 +33,7 @@ def counts(metadata: Mapping[str, Any]) -> list[str]:
     rows = metadata.get("rows")
     found = _stored(cast("Mapping[str, Any]", rows)) if isinstance(rows, dict) else metadata
     numbers = [(whole(found.get(name)), one) for name, one in _COUNTS]
-    words = [counted(number, one, _SEVERAL.get(one)) for number, one in numbers if number is not None]
+    words = [counted(number, one) for number, one in numbers if number is not None]
     if isinstance(code := metadata.get("language"), str):
         words.insert(1 if found.get("pages") else 0, language(code))
     return words

@@ -26,8 +26,9 @@ def size(count: int | None) -> str:
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """Return *number* with its noun: ``1 document``, ``2,500 documents``."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    """Return *number* with its noun: ``1 document``, ``2,500 documents``, ``2 entities``."""
+    several = many or (f"{one[:-1]}ies" if one.endswith("ty") else f"{one}s")
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -34,6 +34,13 @@ class Source:
     error: WaybillError | None = field(default=None, compare=False)
 
 
+def absolute_source(source: str) -> str:
+    """Return a local path in full, for a process in another folder; a URL or a file in custody as it is."""
+    if "://" in source or source.startswith(CUSTODY_SCHEME):
+        return source
+    return str(local_files.local_path(source).absolute())
+
+
 def expand(sources: Sequence[str], reader: SourceReader) -> list[Source]:
     """Return every file that *sources* name, each once, in the order given; folders and globs in name order.
 

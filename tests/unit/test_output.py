@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 
 from blocks.errors import InvalidOptions
+from blocks.runtime.in_words import counted
 from waybill.commands.output import (
-    counted,
     escaped,
     human_age,
     human_time,

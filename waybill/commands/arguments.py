@@ -52,6 +52,16 @@ def this_account() -> Actor:
     return Actor(actor=f"cli:{name}")
 
 
+def options_text(path: Path) -> str:
+    """Return what the file of options at *path* holds. Raises `InvalidOptions`."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise InvalidOptions(f"cannot read {path}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise InvalidOptions(f"{path} is not JSON: {exc}") from exc
+
+
 def check_webhook_url(url: str | None) -> None:
     """Refuse a webhook address that no setting of this machine permits; one on this machine is decided later.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from blocks.errors import InvalidSettings, WaybillError
+from blocks.runtime.in_words import counted
 from blocks.settings import current_settings, prefect_api_url
 from waybill.commands.arguments import AsJson
-from waybill.commands.output import counted, print_json, print_line, steps_shown
+from waybill.commands.output import print_json, print_line, steps_shown
 
 if TYPE_CHECKING:
     from blocks.settings import Settings

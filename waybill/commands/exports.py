@@ -101,7 +101,7 @@ def export(
         compression=compress,
         query=query,
         database=database,
-        input=_absolute(input_),
+        input=None if input_ is None else _in_full(input_),
         keep_for=parse_duration(keep_for) if keep_for is not None else None,
         encrypt_for=tuple(encrypt_for or ()),
         safe_formulas=safe_formulas,
@@ -252,6 +252,13 @@ async def _copy(job: ExportJob, custody: Custody, settings: Settings, target: Pa
     await asyncio.to_thread(_copy_from_place, job, settings, target)
 
 
+def _in_full(source: str) -> str:
+    """Return a source as it is recorded with the job."""
+    from tasks.sources import absolute_source
+
+    return absolute_source(source)
+
+
 def _copy_from_place(job: ExportJob, settings: Settings, target: Path) -> None:
     from blocks.exports.place import ExportPlace
     from blocks.runtime.atomic_file import atomic_file
@@ -263,15 +270,6 @@ def _copy_from_place(job: ExportJob, settings: Settings, target: Path) -> None:
     with write_errors(target), atomic_file(target) as stream:
         for piece in place.read(name):
             stream.write(piece)
-
-
-def _absolute(source: str | None) -> str | None:
-    """Return a local path in full: it is recorded with the job."""
-    if source is None or "://" in source or source.startswith("waybill:"):
-        return source
-    from tasks.sources import local_path
-
-    return str(local_path(source).absolute())
 
 
 def _where(shown: dict[str, Any], target: Path | None) -> str:

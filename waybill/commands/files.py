@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import InvalidOptions, WaybillError
+from blocks.runtime.in_words import counted
 from waybill.commands.arguments import (
     AsJson,
     FileId,
@@ -21,7 +22,7 @@ from waybill.commands.arguments import (
     this_account,
     typed_path,
 )
-from waybill.commands.output import counted, human_size, human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
 from waybill.commands.session import with_catalog, with_custody
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from blocks.runtime.in_words import counted
 from waybill.commands.arguments import AsJson, this_account
-from waybill.commands.output import counted, human_size, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_size, print_json, print_line, print_notice, print_table
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:

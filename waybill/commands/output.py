@@ -166,13 +166,6 @@ def _shortened(text: str, cells: int) -> str:
     return f"{set_cell_size(text, max(1, cells - cell_len(tail) - 1)).rstrip()}…{tail}"
 
 
-def counted(number: int, noun: str) -> str:
-    """Return ``1 document``, ``1,200 documents`` or ``2 entities``."""
-    if number != 1:
-        noun = f"{noun[:-1]}ies" if noun.endswith("ty") else f"{noun}s"
-    return f"{number:,} {noun}"
-
-
 def human_size(size_bytes: int) -> str:
     """Return ``1.4 MB`` for people; decimal units as file managers show them."""
     value = float(size_bytes)

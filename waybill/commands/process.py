@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from blocks.durations import read_time_limit
-from blocks.errors import InvalidOptions, RunCancelled, SourceNotFound, WaybillError
+from blocks.errors import RunCancelled, SourceNotFound, WaybillError
 from blocks.runtime.clock import seconds_since_start
 from blocks.runtime.quick_imports import quick_imports
 from blocks.settings import current_settings, prefect_api_url
-from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, read_keep_for
+from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, options_text, read_keep_for
 from waybill.commands.output import print_json, progress_bar
 from waybill.commands.process_report import print_report
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
@@ -69,6 +69,7 @@ def process(
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
     """
     with quick_imports():
+        from tasks.sources import absolute_source
         from waybill.commands.process_by_up import run_by_up
 
     _check_durations(keep_for, time_limit)
@@ -77,7 +78,7 @@ def process(
     given, places = _read_options(options, run_on or [])
     _check_sources(sources)
     parameters: dict[str, Any] = {
-        "sources": [_absolute(source) for source in sources],
+        "sources": [absolute_source(source) for source in sources],
         "stages": numbers,
         "options": given,
         "reuse": not no_reuse,
@@ -188,12 +189,7 @@ def _read_options(path: Path | None, run_on: list[str]) -> tuple[dict[str, Any],
     # Imports the stages, for what their options are.
     from waybill.services.run_options import check_remote_stages, read_options_and_run_on, read_run_on_pairs
 
-    try:
-        text = path.read_text(encoding="utf-8") if path is not None else "{}"
-    except OSError as exc:
-        raise InvalidOptions(f"cannot read {path}: {exc.strerror}") from exc
-    except UnicodeDecodeError as exc:
-        raise InvalidOptions(f"{path} is not JSON: {exc}") from exc
+    text = options_text(path) if path is not None else "{}"
     options, places = read_options_and_run_on(text, str(path))
     places = read_run_on_pairs(run_on) if run_on else places
     check_remote_stages(places, options)
@@ -222,10 +218,3 @@ def _check_webhook(url: str, settings: Settings, *, own_database: bool) -> None:
     from waybill.services.webhooks import check_run_url
 
     asyncio.run(check_run_url(settings, url, own_database=own_database))
-
-
-def _absolute(source: str) -> str:
-    """Return a local path in full: the flow may run in another folder."""
-    from tasks.sources import local_path
-
-    return source if "://" in source or source.startswith("waybill:") else str(local_path(source).absolute())

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from waybill.commands.output import counted, human_size, print_line, print_notice, print_table
+from blocks.runtime.in_words import counted
+from waybill.commands.output import human_size, print_line, print_notice, print_table
 
 if TYPE_CHECKING:
     from waybill.stack import StackAddresses

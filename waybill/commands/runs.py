@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +10,11 @@ import typer
 
 from waybill.commands.arguments import AsJson, check_ids, this_account
 from waybill.commands.output import human_age, human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.session import stack_session
+from waybill.commands.session import stack_session, with_prefect
 
 if TYPE_CHECKING:
-    from prefect.client.orchestration import PrefectClient
-
     from blocks.catalog import Catalog
+    from blocks.runs.prefect_api import PrefectApi
     from blocks.settings import Settings
 
 # As `waybill.services.recent_events.MAX_HOURS`, which is slow to import.
@@ -72,8 +70,14 @@ def events(
     as_json: AsJson = False,
 ) -> int:
     """Show recent events of all runs and documents, newest first."""
-    with stack_session(prefect=True) as (settings, addresses):
-        found = asyncio.run(_read_events(settings, addresses.prefect_api_url, hours))
+
+    async def work(_: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
+        from waybill.services.recent_events import read_recent_events
+
+        async with prefect.client(seconds=_PREFECT_SECONDS) as client:
+            return await read_recent_events(catalog, client, hours)
+
+    found = with_prefect(work)
     if as_json:
         print_json(found)
         return 0
@@ -114,15 +118,16 @@ def list_runs(
     Examples: waybill runs list --state running / waybill runs list --state failed --json
     """
 
-    async def work(catalog: Catalog, client: PrefectClient, _: Settings) -> dict[str, Any]:
+    async def work(_: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
         from blocks.runs.ownership import catalogue_id
         from waybill.services.runs import list_runs as read_runs
 
         async with catalog.connection() as connection:
             catalogue = await catalogue_id(connection)
-        return await read_runs(client, catalogue=catalogue, states=state or (), flow=flow, limit=limit, after=after)
+        async with prefect.client(seconds=_PREFECT_SECONDS) as client:
+            return await read_runs(client, catalogue=catalogue, states=state or (), flow=flow, limit=limit, after=after)
 
-    page = _with_prefect(work)
+    page = with_prefect(work)
     if as_json:
         print_json(page)
         return 0
@@ -156,40 +161,21 @@ def cancel(run_id: RunId, as_json: AsJson = False) -> int:
     """
     check_ids([run_id])
 
-    async def work(catalog: Catalog, client: PrefectClient, settings: Settings) -> dict[str, Any]:
+    async def work(settings: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
         from waybill.services.runs import cancel_run
         from waybill.services.short_ids import find_run
 
-        async with catalog.connection() as connection:
-            found = await find_run(client, connection, run_id)
-        return await cancel_run(catalog, client, found, home=settings.home, by=this_account())
+        async with prefect.client(seconds=_PREFECT_SECONDS) as client:
+            async with catalog.connection() as connection:
+                found = await find_run(client, connection, run_id)
+            return await cancel_run(catalog, client, found, home=settings.home, by=this_account())
 
-    answer = _with_prefect(work)
+    answer = with_prefect(work)
     if as_json:
         print_json(answer)
     else:
         print_line(f"{answer['task_id']}  {answer['status']}")
     return 0
-
-
-def _with_prefect(
-    work: Callable[[Catalog, PrefectClient, Settings], Coroutine[None, None, dict[str, Any]]],
-) -> dict[str, Any]:
-    """Run *work* on the catalogue and Prefect: running servers, or ones that this command starts."""
-
-    async def run(settings: Settings, api_url: str | None) -> dict[str, Any]:
-        from blocks.catalog import Catalog
-        from blocks.runs.prefect_api import PrefectApi
-
-        async with (
-            Catalog.open(settings.required_database_url) as catalog,
-            PrefectApi.open(api_url) as prefect,
-            prefect.client(seconds=_PREFECT_SECONDS) as client,
-        ):
-            return await work(catalog, client, settings)
-
-    with stack_session(prefect=True) as (settings, addresses):
-        return asyncio.run(run(settings, addresses.prefect_api_url))
 
 
 def _compare_code(home: Path) -> dict[str, str | None]:
@@ -223,16 +209,3 @@ async def _read_run(settings: Settings, api_url: str | None, run_id: str, histor
         read = read_history if history else read_status
         found = await find_run(client, connection, run_id)
         return await read(client, found, catalogue=await catalogue_id(connection))
-
-
-async def _read_events(settings: Settings, api_url: str | None, hours: float) -> dict[str, Any]:
-    from blocks.catalog import Catalog
-    from blocks.runs.prefect_api import PrefectApi
-    from waybill.services.recent_events import read_recent_events
-
-    async with (
-        Catalog.open(settings.required_database_url) as catalog,
-        PrefectApi.open(api_url) as prefect,
-        prefect.client(seconds=_PREFECT_SECONDS) as client,
-    ):
-        return await read_recent_events(catalog, client, hours)

@@ -15,6 +15,7 @@ from waybill.commands.output import print_notice, steps_shown
 if TYPE_CHECKING:
     from blocks.catalog import Catalog, Connection
     from blocks.custody import Custody
+    from blocks.runs.prefect_api import PrefectApi
     from waybill.stack import StackAddresses
 
 ResultT = TypeVar("ResultT")
@@ -134,6 +135,20 @@ def with_custody(
 
     with stack_session(prefect=False, makes_home=stores or makes_home) as (settings, _):
         return run_work(run(settings))
+
+
+def with_prefect(work: Callable[[Settings, Catalog, PrefectApi], Coroutine[None, None, ResultT]]) -> ResultT:
+    """Run *work* on the catalogue and on Prefect: running servers, or ones that this command starts."""
+
+    async def run(settings: Settings, api_url: str | None) -> ResultT:
+        from blocks.catalog import Catalog
+        from blocks.runs.prefect_api import PrefectApi
+
+        async with Catalog.open(settings.required_database_url) as catalog, PrefectApi.open(api_url) as prefect:
+            return await work(settings, catalog, prefect)
+
+    with stack_session(prefect=True) as (settings, addresses):
+        return asyncio.run(run(settings, addresses.prefect_api_url))
 
 
 def with_transaction(

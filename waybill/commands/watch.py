@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +10,9 @@ import typer
 from blocks.durations import parse_duration, read_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, read_keep_for, this_account
+from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, options_text, read_keep_for, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
-from waybill.commands.session import stack_session
+from waybill.commands.session import with_prefect
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -52,7 +50,9 @@ def watch(
         return _remove(what[1], as_json)
     if len(what) != 1 or what == ["remove"]:
         raise InvalidOptions("give one place to watch, or list, or remove and one place or id")
-    source = _whole(what[0])
+    from tasks.sources import absolute_source
+
+    source = absolute_source(what[0])
     read_keep_for(keep_for)
     parameters = _parameters(stages, options, webhook_url, keep_for, settle)
     return _look(source, parameters, as_json) if once else _start(source, every, parameters, as_json)
@@ -68,10 +68,7 @@ def _parameters(
     check_webhook_url(webhook_url)
     given: dict[str, Any] = {}
     if options is not None:
-        try:
-            given = read_options(options.read_text(encoding="utf-8"), str(options))
-        except (OSError, UnicodeDecodeError) as exc:
-            raise InvalidOptions(f"cannot read {options}: {exc}") from exc
+        given = read_options(options_text(options), str(options))
     found = {
         "stages": read_stages(stages) if stages is not None else None,
         "options": given or None,
@@ -80,13 +77,6 @@ def _parameters(
         "settle": settle,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _whole(place: str) -> str:
-    """Return a local path in full: `waybill up` may run in another folder."""
-    from tasks.sources import local_path
-
-    return place if "://" in place or place.startswith("waybill:") else str(local_path(place).absolute())
 
 
 def _start(source: str, every: str, parameters: dict[str, Any], as_json: bool) -> int:
@@ -106,7 +96,7 @@ def _start(source: str, every: str, parameters: dict[str, Any], as_json: bool) -
             catalog, prefect, settings, source, every=often, parameters=parameters, by=this_account()
         )
 
-    made = _with_prefect(work)
+    made = with_prefect(work)
     if as_json:
         print_json(made)
     else:
@@ -126,7 +116,7 @@ def _look(source: str, parameters: dict[str, Any], as_json: bool) -> int:
         report = await look(settings, catalog, prefect, Watch(source=source, settle=settle, parameters=of_runs))
         return {**report.as_json(), "message": report.line()}
 
-    found = _with_prefect(work)
+    found = with_prefect(work)
     if as_json:
         print_json(found)
         return 0
@@ -142,7 +132,7 @@ def _list(as_json: bool) -> int:
 
         return await list_watches(catalog, prefect, settings)
 
-    found = _with_prefect(work)
+    found = with_prefect(work)
     if as_json:
         print_json(found)
         return 0
@@ -171,28 +161,15 @@ def _list(as_json: bool) -> int:
 
 def _remove(which: str, as_json: bool) -> int:
     async def work(settings: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
+        from tasks.sources import absolute_source
         from waybill.services.watches import end_watch
 
-        named = which if which.startswith("wat_") else _whole(which)
+        named = which if which.startswith("wat_") else absolute_source(which)
         return await end_watch(catalog, prefect, settings, named, by=this_account())
 
-    gone = _with_prefect(work)
+    gone = with_prefect(work)
     if as_json:
         print_json(gone)
     else:
         print_line(f"{gone['watch_id']}  removed")
     return 0
-
-
-def _with_prefect(
-    work: Callable[[Settings, Catalog, PrefectApi], Coroutine[None, None, dict[str, Any]]],
-) -> dict[str, Any]:
-    async def run(settings: Settings, api_url: str | None) -> dict[str, Any]:
-        from blocks.catalog import Catalog
-        from blocks.runs.prefect_api import PrefectApi
-
-        async with Catalog.open(settings.required_database_url) as catalog, PrefectApi.open(api_url) as prefect:
-            return await work(settings, catalog, prefect)
-
-    with stack_session(prefect=True) as (settings, addresses):
-        return asyncio.run(run(settings, addresses.prefect_api_url))

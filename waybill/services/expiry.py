@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from blocks.access import Actor
 from blocks.catalog import Catalog
 from blocks.custody import Custody
-from blocks.postgres.pool import LONG_TIMEOUTS
 from blocks.retention import get_plan, newest_plans, planned_files
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from tasks.expiry import Report, file_view, plan_view, retention_policy, run_retention
+from waybill.services.patient_custody import patient_custody
 
 
 async def clean_up(
@@ -32,16 +31,10 @@ async def clean_up(
     `InvalidOptions`.
     """
     policy = retention_policy(settings, given)
-    async with _patient(custody, settings) as patient:
+    async with patient_custody(custody, settings) as patient:
         return await run_retention(
             patient, policy, by=by, links=EventLinks.of(settings), dry_run=dry_run, plan_id=plan_id
         )
-
-
-@asynccontextmanager
-async def _patient(custody: Custody, settings: Settings) -> AsyncGenerator[Custody]:
-    async with Catalog.open(settings.required_database_url, LONG_TIMEOUTS) as catalog:
-        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys, keeps_index=custody.keeps_index)
 
 
 async def list_plans(catalog: Catalog, limit: int) -> list[dict[str, Any]]:

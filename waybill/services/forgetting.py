@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from blocks.access import Actor
-from blocks.catalog import Catalog
 from blocks.custody import Custody
 from blocks.errors import DocumentNotFound
 from blocks.forgetting import Forgetter, find_documents, forget_named
-from blocks.postgres.pool import LONG_TIMEOUTS
 from blocks.settings import Settings
+from waybill.services.patient_custody import patient_custody
 
 
 async def forget_documents(
@@ -26,7 +23,7 @@ async def forget_content(
     custody: Custody, settings: Settings, sha256: str, *, force: bool, dry_run: bool, by: Actor
 ) -> dict[str, Any]:
     """Forget the document with exactly this content, on connections without a time limit. Raises like the former."""
-    async with _patient(custody, settings) as patient:
+    async with patient_custody(custody, settings) as patient:
         async with patient.catalog.connection() as connection:
             if await find_documents(connection, sha256) != [sha256]:
                 raise DocumentNotFound(f"there is no document with the sha256 {sha256}")
@@ -34,9 +31,3 @@ async def forget_content(
         if dry_run:
             return (await forgetter.look(sha256)).as_json()
         return (await forgetter.forget(sha256, force=force)).as_json()
-
-
-@asynccontextmanager
-async def _patient(custody: Custody, settings: Settings) -> AsyncGenerator[Custody]:
-    async with Catalog.open(settings.required_database_url, LONG_TIMEOUTS) as catalog:
-        yield Custody(catalog=catalog, backend=custody.backend, keys=custody.keys, keeps_index=custody.keeps_index)
