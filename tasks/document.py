@@ -11,7 +11,7 @@ from typing import Any
 from blocks.catalog import Artifact
 from blocks.errors import WaybillError
 from tasks.contract import DocumentInfo
-from tasks.outline import outline
+from tasks.outline import Outline, outline
 from tasks.sources import Source
 
 
@@ -78,6 +78,10 @@ class Document:
         """Return the warnings about every output, in stage order; those about a reused one come from its report."""
         return [warning for output in self.outputs.values() for warning in output.artifact.warnings]
 
+    def outline(self) -> Outline:
+        """Return what its outputs say of it, in a few figures."""
+        return outline(deliverable.artifact for deliverable in self.deliverables())
+
     def as_json(self) -> dict[str, Any]:
         """Return the document as ``process --json`` shows it."""
         return {
@@ -86,6 +90,6 @@ class Document:
             "state": "failed" if self.failed else "completed",
             "error": f"{self.failed_in}: {self.error.message}" if self.error else None,
             "error_type": type(self.error).__name__ if self.error else None,
-            "outline": outline(deliverable.artifact for deliverable in self.deliverables()).as_json(),
+            "outline": self.outline().as_json(),
             "artifacts": [deliverable.as_json() for deliverable in self.deliverables()],
         }

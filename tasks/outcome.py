@@ -9,9 +9,10 @@ from blocks.runtime.in_words import counted, language, size
 from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.losses import summary
+from tasks.outline import whole
 
 # Below this a wait is no news; above it the bar of a task is visibly longer than the time of its work.
-_LONG_WAIT_SECONDS = 1.0
+LONG_WAIT_SECONDS = 1.0
 _COUNTS = (("pages", "page"), ("chunks", "chunk"), ("facts", "fact"), ("entities", "entity"))
 
 
@@ -39,11 +40,6 @@ def counts(metadata: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def whole(value: object) -> int | None:
-    """Return *value* if it is a number of things: a remote worker may have sent anything."""
-    return value if type(value) is int and 0 <= value < 2**63 else None
-
-
 def _stored(rows: Mapping[str, Any]) -> dict[str, int]:
     """Return how many rows of each kind the search index has after the ingestor."""
     kept = ("inserted", "updated", "unchanged")
@@ -60,6 +56,6 @@ def _time(output: Deliverable, where: str) -> str:
     if where == CUSTODY:
         return ""
     text = f"{output.seconds:.2f} s"
-    if output.waiting_seconds >= _LONG_WAIT_SECONDS:
+    if output.waiting_seconds >= LONG_WAIT_SECONDS:
         text += f" after {output.waiting_seconds:.1f} s of waiting for a worker"
     return f"{text} on {output.worker}" if output.worker else text

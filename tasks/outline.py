@@ -38,10 +38,15 @@ def outline(artifacts: Iterable[Artifact]) -> Outline:
     return Outline(**found)
 
 
+def whole(value: object) -> int | None:
+    """Return *value* if it is a number of things: a remote worker may have sent anything."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
+
+
 def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures that *metadata* has, of the type that they should have: SQL may have written anything."""
     texts = {name: metadata.get(name) for name in ("title", "media_type", "language")}
     numbers = {name: metadata.get(name) for name in ("pages", "chunks", "facts")}
     return {name: value for name, value in texts.items() if isinstance(value, str) and value} | {
-        name: value for name, value in numbers.items() if type(value) is int
+        name: number for name, value in numbers.items() if (number := whole(value)) is not None
     }

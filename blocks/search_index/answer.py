@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from blocks.search_index.filters import media_type_of
@@ -17,60 +17,52 @@ from blocks.search_index.sentences import (
 )
 from blocks.sentences import Span
 
-_OF_PASSAGE_ALONE = ("stemmer", "has_all_words", "surroundings", "compared")
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What was found of a passage. `start` and `end` are in characters of the chunked Markdown.
+
+    `similarity` is the cosine of the question and the passage, 0 to 1; None where one of them has no vector. `found_by`
+    names the rankings that had it: ``words``, ``vector``, ``name``. `score` orders the hits of one search and means
+    nothing beyond it.
+    """
+
+    sha256: str
+    title: str
+    source: str
+    media_type: str
+    language: str | None
+    chunk_id: str
+    ordinal: int
+    heading_path: list[str]
+    text: str
+    start: int
+    end: int
+    score: float
+    found_by: list[str]
+    similarity: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Passage:
+class Passage(Found):
     """A found passage as the database returns it. `has_all_words`: of the question, in their order if it quotes.
 
     `surroundings` is the mean similarity of the nearest `compared` passages, whatever they say.
     """
 
-    sha256: str
-    title: str
-    source: str
-    media_type: str
-    language: str | None
     stemmer: str
-    chunk_id: str
-    ordinal: int
-    heading_path: list[str]
-    text: str
-    start: int
-    end: int
-    score: float
-    found_by: list[str]
     has_all_words: bool
-    similarity: float | None
     surroundings: float | None
     compared: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchHit:
-    """A found passage. `start` and `end` are in characters of the chunked Markdown.
+class SearchHit(Found):
+    """A found passage with what answers in it, in characters of `text`.
 
-    `similarity` is the cosine of the question and the passage, 0 to 1; None where one of them has no vector. `found_by`
-    names the rankings that had it: ``words``, ``vector``, ``name``. `score` orders the hits of one search and means
-    nothing beyond it. `sentence` and `marks` are in characters of `text`: the sentence that answers best, and the words
-    of the question, in order.
+    `sentence` is the one that answers best, `marks` are the words of the question, in order.
     """
 
-    sha256: str
-    title: str
-    source: str
-    media_type: str
-    language: str | None
-    chunk_id: str
-    ordinal: int
-    heading_path: list[str]
-    text: str
-    start: int
-    end: int
-    score: float
-    found_by: list[str]
-    similarity: float | None
     sentence: Span
     marks: list[Span]
     sentences: Sequence[Sentence] = field(default=(), repr=False, compare=False)
@@ -132,12 +124,10 @@ class SearchAnswer:
 def hit_of(passage: Passage, marks: Sequence[Mark]) -> SearchHit:
     """Return the hit for a *passage* with its *marks*; the sentence is chosen by its words alone."""
     sentences = sentences_of(passage.text, passage.language)
-    given = dict[str, Any](vars(passage))
-    for name in _OF_PASSAGE_ALONE:
-        del given[name]
-    given["media_type"] = media_type_of(passage.media_type)
+    found: dict[str, Any] = {one.name: getattr(passage, one.name) for one in fields(Found)}
+    found["media_type"] = media_type_of(passage.media_type)
     return SearchHit(
-        **given,
+        **found,
         sentence=best_sentence(passage.text, sentences, marks),
         marks=merged(marks),
         sentences=sentences,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from blocks.naming import MARKDOWN_SIGNS
@@ -21,14 +20,12 @@ from blocks.runtime.in_words import counted, language, shortened, size
 from flows.processing.previews import Preview
 from tasks.document import Deliverable, Document
 from tasks.losses import number, summary
-from tasks.outcome import whole
+from tasks.outcome import LONG_WAIT_SECONDS
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
 # Of a reason, or of a title: as much as a table has room for. Names are bounded.
 _MAX_REASON_CHARS, _MAX_CELL_CHARS = 400, 80
-# A longer wait for a worker explains why the bar of a task is longer than its work.
-_LONG_WAIT_SECONDS = 1.0
 
 _HEAD = ("document", "title", "type", "size", "pages", "language", "chunks", "facts", "warnings")
 _NUMERIC = frozenset({"size", "pages", "chunks", "facts", "warnings"})
@@ -86,19 +83,19 @@ class RunSummary:
         return _table(_HEAD, rows, numeric=_NUMERIC)
 
     def _cells(self, document: Document) -> list[str]:
-        known = known_of(document)
+        known = document.outline()
         name = escape(document.label)
         if document.info is not None and not document.failed:
             name = self._link("", name, f"documents/{document.info.sha256}") or name
         return [
             f"{name} (failed)" if document.failed else name,
-            escape(shortened(str(known.get("title") or ""), _MAX_CELL_CHARS)),
+            escape(shortened(known.title or "", _MAX_CELL_CHARS)),
             escape(kind_of(document)),
             size(document.info.size_bytes) if document.info else "",
-            _number(known.get("pages")),
-            escape(language(str(known["language"]))) if known.get("language") else "",
-            _number(known.get("chunks")),
-            _number(known.get("facts")),
+            _number(known.pages),
+            escape(language(known.language)) if known.language else "",
+            _number(known.chunks),
+            _number(known.facts),
             str(number(document.warnings()) or ""),
         ]
 
@@ -110,16 +107,12 @@ class RunSummary:
         return _table(("document", *self.stage_names), rows)
 
 
-def known_of(document: Document) -> dict[str, Any]:
-    """Return what the outputs say about *document*: its title, pages, language, chunks, facts; a later one wins."""
-    return {name: value for output in document.outputs.values() for name, value in output.artifact.metadata.items()}
-
-
 def kind_of(document: Document) -> str:
     """Return the short name of a document's type, such as ``pdf``; empty for one that was never read."""
     if document.info is None:
         return ""
-    found = known_of(document).get("type")
+    types = [output.artifact.metadata.get("type") for output in document.outputs.values()]
+    found = next((one for one in reversed(types) if one is not None), None)
     return shortened(found, _MAX_CELL_CHARS) if isinstance(found, str) else document.info.media_type.rpartition("/")[2]
 
 
@@ -133,8 +126,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numeric: frozense
     return [f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _number(value: object) -> str:
-    number = whole(value)
+def _number(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
@@ -149,7 +141,7 @@ def _stage_cell(document: Document, name: str) -> str:
 
 def _time(output: Deliverable) -> str:
     text = f"{output.seconds:.2f} s"
-    if output.waiting_seconds >= _LONG_WAIT_SECONDS:
+    if output.waiting_seconds >= LONG_WAIT_SECONDS:
         text += f" after {output.waiting_seconds:.0f} s"
     return f"{text} on {output.worker}" if output.worker else text
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
 
-from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.objects import TERMINAL_STATES, State, StateType, TaskRun
 
 from blocks.runs.progress import Reported
 from blocks.runs.run_events import state_message
@@ -22,7 +22,6 @@ from blocks.runs.run_events import state_message
 NOT_BEGUN = frozenset({StateType.SCHEDULED, StateType.PENDING})
 # A task that ended in one of these has done its part of the run: later stages skip documents that failed in it.
 DONE = frozenset({StateType.COMPLETED, StateType.FAILED})
-_ENDED = DONE | {StateType.CANCELLED, StateType.CRASHED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +97,7 @@ def _of_task(task: TaskRun) -> Iterator[Entry]:
         metadata={**about, "state_name": "Running"},
     )
     state = task.state
-    if state is None or task.end_time is None or state.type not in _ENDED:
+    if state is None or task.end_time is None or state.type not in TERMINAL_STATES:
         return
     yield Entry(
         at=task.end_time,
@@ -121,7 +120,7 @@ def _with_progress(entries: Iterable[Entry], records: Records) -> Iterator[Entry
             done[entry.ends_in_attempt] += 1
             furthest = max(furthest, min(1.0, (records.left_out + done[entry.ends_in_attempt]) / tasks))
         # A run reports last before its last state, but timestamps are of two machines' clocks.
-        at_its_end = last is not None and last.type in _ENDED and entry.entry_id == last.id
+        at_its_end = last is not None and last.type in TERMINAL_STATES and entry.entry_id == last.id
         while reported and (at_its_end or reported[0].at <= entry.at):
             furthest = max(furthest, min(1.0, reported.pop(0).progress))
         if entry.state is StateType.COMPLETED:

@@ -37,6 +37,7 @@ from waybill.services.run_status import progress_of, read_run
 
 MAX_RUNS = 200
 STATES = tuple(kind.value.lower() for kind in StateType)
+ENDED = frozenset(kind.value.lower() for kind in TERMINAL_STATES)
 # With it, the runs of every flow of this project are listed, and not only those that process documents.
 ALL_FLOWS = "all"
 # Sources of one run that are listed: a run may have thousands.

@@ -100,6 +100,15 @@ def require_from_here(request: Request) -> None:
         )
 
 
+async def sending_session(request: Request) -> Session:
+    """Return the session of a browser that sends a form of this gateway. Raises `HttpError` (403), `SignInNeeded`."""
+    require_from_here(request)
+    session = await session_of(request)
+    if session is None:
+        raise SignInNeeded
+    return session
+
+
 def require_token(session: Session, form_token: str) -> None:
     """Raise `HttpError` (403) unless *form_token* is that of *session*."""
     if not session.is_from_here(form_token):
@@ -127,6 +136,11 @@ async def visitor_of(request: Request, resources: GatewayResources, *scopes: str
     session = await session_of(request)
     if session is None:
         raise SignInNeeded(_then(request))
+    return await visitor_with(session, request, resources, *scopes)
+
+
+async def visitor_with(session: Session, request: Request, resources: GatewayResources, *scopes: str) -> Visitor:
+    """Return the visitor with *session*, whose key has all *scopes*. Raises like `visitor_of`."""
     try:
         caller = await resources.gate.admit_session(request, session.key_id, *scopes)
     except HttpError as error:
@@ -165,13 +179,10 @@ class SentForm:
 
 def _sender(*scopes: str) -> Callable[..., Awaitable[SentForm]]:
     async def sender(request: Request, resources: GatewayResources) -> SentForm:
-        require_from_here(request)
-        session = await session_of(request)
-        if session is None:
-            raise SignInNeeded
+        session = await sending_session(request)
         fields = await read_form(request)
         require_token(session, fields.pop(FORM_TOKEN, ""))
-        return SentForm(visitor=await visitor_of(request, resources, *scopes), fields=fields)
+        return SentForm(visitor=await visitor_with(session, request, resources, *scopes), fields=fields)
 
     return sender
 

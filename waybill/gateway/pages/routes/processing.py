@@ -18,7 +18,7 @@ from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError, log
 from waybill.gateway.pages.rendering import page, see_other
 from waybill.gateway.pages.uploads import ReceivedFiles, receive_files
-from waybill.gateway.pages.visitors import SignInNeeded, require_from_here, session_of, visitor_of
+from waybill.gateway.pages.visitors import sending_session, visitor_with
 from waybill.gateway.resources import Resources
 from waybill.gateway.run_starts import start_run
 
@@ -28,11 +28,8 @@ router = APIRouter(include_in_schema=False)
 @router.post("/upload")
 async def upload(request: Request, resources: GatewayResources) -> Response:
     """Take files into custody and start one run on them."""
-    require_from_here(request)
-    session = await session_of(request)
-    if session is None:
-        raise SignInNeeded
-    visitor = await visitor_of(request, resources, WRITE)
+    session = await sending_session(request)
+    visitor = await visitor_with(session, request, resources, WRITE)
     # Before the files are received: without Prefect or the deployment they would be received in vain.
     deployment_id = await find_deployment(resources.prefect, resources.custody.catalog, resources.settings.home)
     await asyncio.to_thread(import_module, "tasks.registry")

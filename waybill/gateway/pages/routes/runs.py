@@ -19,14 +19,13 @@ from waybill.gateway.pages.visitors import ReadingVisitor, WritingForm
 from waybill.gateway.resources import Resources
 from waybill.services.run_documents import documents_of_run
 from waybill.services.run_status import read_status
-from waybill.services.runs import STATES, cancel_run, list_runs
+from waybill.services.runs import ENDED, STATES, cancel_run, list_runs
 
 router = APIRouter(include_in_schema=False)
 
 # A person waits for the page. Prefect reads one page of runs, or the tasks of one run, in far less.
 _SECONDS = 5.0
 _A_PAGE = 50
-ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 
 
 @router.get("/runs")
