@@ -203,7 +203,7 @@ def test_the_log_of_the_gateway_has_a_line_of_json_for_each_request_and_no_link(
     eventually(lambda: answer.headers["x-request-id"] in requests_in(log), "the request has its line")
     line = requests_in(log)[answer.headers["x-request-id"]]
     assert (line["route"], line["status"]) == ("/api/v1/files/download/{file_id}", 200)
-    assert all(line.startswith('{"time": ') for line in whole_lines(log))
+    assert [line for line in whole_lines(log) if not line.startswith('{"time": ')] == []
     assert "eyJ" not in log.read_text()
 
 
