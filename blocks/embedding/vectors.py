@@ -19,6 +19,7 @@ from blocks.embedding import DIMENSIONS
 from blocks.embedding.model import ensure_model
 from blocks.embedding.tokenizer import model_input
 from blocks.errors import EmbeddingModelUnavailable
+from blocks.runtime.onnx_runtime import onnx_runtime
 
 # ONNX Runtime's levels: 3 is errors only. Its warnings are about devices that a CPU session does not use.
 LOG_ERRORS_ONLY = 3
@@ -51,7 +52,7 @@ def embed(texts: Sequence[str], *, models: Path) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _session(models: Path) -> _Session:
-    runtime: Any = import_module("onnxruntime")  # untyped, and takes 20 ms, which only embedding needs
+    runtime = onnx_runtime()
     failures: Any = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     options = runtime.SessionOptions()
     # There are as many worker processes as cores; more threads in each would only compete.

@@ -54,6 +54,26 @@ def test_a_text_has_the_same_vector_alone_and_in_any_company(models: Path) -> No
     assert np.array_equal(together, reversed_order) and np.array_equal(together, alone)
 
 
+@pytest.mark.parametrize("program", ["vectors", "text recognition"])
+def test_the_runtime_of_the_models_sends_no_telemetry(models: Path, tmp_path: Path, program: str) -> None:
+    # Where it is on, there is the folder .cache/Microsoft in HOME, with an identifier of the device and a database.
+    script = {
+        "vectors": "from blocks.embedding.vectors import embed; embed(['a'], models=Path(sys.argv[1]))",
+        "text recognition": "import numpy; from tasks.conversion.ocr.engine import recognise; "
+        "recognise(numpy.full((200, 400, 3), 255, numpy.uint8))",
+    }[program]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; from pathlib import Path; {script}", str(models)],
+        env={name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | {"HOME": str(tmp_path)},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert list(tmp_path.rglob("*")) == []
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_a_process_of_its_own_computes_the_same_bits(models: Path) -> None:
     text = "The same text in another process."
     script = (

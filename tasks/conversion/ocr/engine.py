@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from blocks.errors import InvalidOptions
+from blocks.runtime.onnx_runtime import onnx_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +89,7 @@ def _engine() -> Any:
         raise InvalidOptions(f"text recognition is not installed; {INSTALL}")
     # OpenCV's own copy of OpenBLAS reserves 30 MiB a thread, and a worker's memory is limited.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    onnx_runtime()  # which rapidocr imports
     import cv2
     import rapidocr
 
