@@ -30,6 +30,10 @@ from flows.events.reconciler import LAST_10_MINUTES, LAST_10_SECONDS, LAST_DAY, 
 from flows.events.record_run_events import RunEventRecorder
 
 _EVERY_SECONDS = 1.0
+# Where no run has been in progress for a while there is little to miss, and a round is a twentieth of a processor each
+# second, most of it the server's.
+_QUIET_EVERY_SECONDS = 5.0
+_QUIET_AFTER_SECONDS = 15.0
 _LAST_10_MINUTES_EVERY_SECONDS = 30.0
 _LAST_DAY_EVERY_SECONDS = 3600.0
 _BLOCKS_EVERY_SECONDS = 5.0
@@ -67,7 +71,10 @@ async def try_to_reconcile(settings: Settings) -> None:
 
 
 async def reconcile_forever(settings: Settings) -> None:
-    """Reconcile every second, until cancelled; an outage is waited for and logged once."""
+    """Reconcile every second, less often while no run is in progress, until cancelled.
+
+    An outage is waited for and logged once.
+    """
     rounds = Rounds()
     pause_seconds = _FIRST_PAUSE_SECONDS
     while True:
@@ -110,20 +117,24 @@ class Rounds:
     def __init__(self) -> None:
         self.unreadable = UnreadableRuns()
         self._due_at: dict[str, float] = {}
+        self._last_news_at = time.monotonic()
         self._problems = Problems()
 
     async def next(self, servers: _Servers) -> float:
         """Do one round; return the seconds to rest. Raises like `Reconciler.reconcile_once`, and `TimeoutError`."""
         began = time.monotonic()
         async with asyncio.timeout(_ROUND_SECONDS):
-            await servers.reconciler.reconcile_once(self._window(began))
+            found = await servers.reconciler.reconcile_once(self._window(began))
             self._succeeded("reading Prefect's history")
             if self._is_due("blocks", _BLOCKS_EVERY_SECONDS, began):
                 await self._attempt("the sync of endpoints with blocks", servers.blocks.sync)
             if self._is_due("table", _TABLE_EVERY_SECONDS, began):
                 await self._attempt("the table of deliveries", lambda: update_table(servers.client, servers.catalog))
+        if found.in_progress or found.read:
+            self._last_news_at = began
+        is_quiet = began - self._last_news_at >= _QUIET_AFTER_SECONDS
         took = time.monotonic() - began
-        return max(_EVERY_SECONDS - took, _REST * took)
+        return max((_QUIET_EVERY_SECONDS if is_quiet else _EVERY_SECONDS) - took, _REST * took)
 
     def failed(self, what: str, error: Exception) -> None:
         """Log that *what* waits because of *error*: once for each reason, with the traceback of a defect."""

@@ -57,7 +57,7 @@ class Window:
     thorough: bool
 
 
-# Every second: transactions take milliseconds.
+# Every second or few: transactions take milliseconds.
 LAST_10_SECONDS = Window(back=timedelta(seconds=10), thorough=False)
 # Twice a minute, for a server so slow that the check of the last 10 seconds has missed something.
 LAST_10_MINUTES = Window(back=timedelta(minutes=10), thorough=True)
@@ -67,8 +67,9 @@ LAST_DAY = Window(back=timedelta(days=1), thorough=True)
 
 @dataclass(kw_only=True)
 class Reconciled:
-    """The numbers of runs checked, of runs whose state was new, and of events that were missing."""
+    """Numbers: runs in progress, all runs checked, those of them whose state was new, and events that were missing."""
 
+    in_progress: int = 0
     runs: int = 0
     read: int = 0
     added: int = 0
@@ -94,7 +95,9 @@ class Reconciler:
         found, newest = Reconciled(), watermark.read_until
         # Runs in progress first: one that ends meanwhile is found again among those that have ended.
         async for page in self._in_progress():
-            await self._record_all(_ours(page, catalogue), watermark, found)
+            ours = _ours(page, catalogue)
+            found.in_progress += len(ours)
+            await self._record_all(ours, watermark, found)
         async for page in self._by_id(crashed):
             await self._record_all(_ours(page, catalogue), watermark, found)
         # A clock that was ahead may have moved the watermark into the future.

@@ -51,6 +51,8 @@ async def register(client: PrefectClient, owner: Owner) -> str:
     return served.name
 
 
+# The runner asks a server; where none is named, Prefect would start one of its own.
+@pytest.mark.usefixtures("prefect_server")
 async def test_the_runner_shares_no_folder_with_other_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "shared"))
     # As another account makes it first.
