@@ -718,7 +718,7 @@ async def test_odd_targets_and_methods_at_the_gateway(database_url: str, tmp_pat
         b"GET http://localhost:1/health HTTP/1.1": 200,
         b"GET https://localhost/he%61lth?a=b HTTP/1.1": 200,
         b"HEAD http://localhost:1/metrics HTTP/1.1": 401,
-        b"GET http://localhost:1 HTTP/1.1": 404,
+        b"GET http://localhost:1 HTTP/1.1": 303,  # to the page that asks for a key
         b"GET ftp://localhost/health HTTP/1.1": 404,
         b"GET //health HTTP/1.1": 404,
         b"GET /health/ HTTP/1.1": 404,
