@@ -26,6 +26,7 @@ from waybill.gateway.errors import install_error_handlers
 from waybill.gateway.file_ranges import FILE_RANGE, ClientGone
 from waybill.gateway.http.file_range_response import FileRangeResponse, Readable
 from waybill.gateway.http.head_requests import HeadAsGet
+from waybill.gateway.pages.error_pages import unexpected_answer
 from waybill.gateway.request_log import RequestLog
 from waybill.gateway.server.client_limits import TransportLimits
 from waybill.gateway.server.server import GatewayServer
@@ -83,7 +84,7 @@ def application(
 
     app.add_middleware(CORSMiddleware, allow_origins=["https://other.example"])
     app.add_middleware(HeadAsGet)
-    app.add_middleware(RequestLog, observe=sent.log)
+    app.add_middleware(RequestLog, unexpected=unexpected_answer, observe=sent.log)
     return app
 
 
