@@ -225,9 +225,11 @@ def evil_page() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), _EvilPage) as server:
         serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         serving.start()
-        yield server.server_port
-        server.shutdown()
-        serving.join()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def attack(*targets: str, sockets: list[str], scripts: list[str], body: str) -> str:

@@ -215,7 +215,7 @@ def test_a_server_that_does_not_show_its_settings_is_not_warned_of() -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
         for body in (b"{}", b"[]", b"<html>", b'{"server": {"services": {"task_run_recorder": null}}}'):
-            thread = threading.Thread(target=answer, args=[body])
+            thread = threading.Thread(target=answer, args=[body], daemon=True)
             thread.start()
             assert lost_records_warning(url) is None
             thread.join()

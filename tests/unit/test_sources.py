@@ -8,10 +8,9 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from uuid import uuid4
 from zipfile import ZipFile
 
@@ -22,6 +21,7 @@ from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.redaction import custody_source, display_source
 from tasks import sources as product
 from tasks.sources import Source, SourceAccess, SourceReader, display_name, names_nothing
+from tests.served_on_loopback import served_on_loopback
 
 
 def expand(sources: Sequence[str], access: SourceAccess | None = None) -> list[Source]:
@@ -330,14 +330,9 @@ class _PageOfLinks(BaseHTTPRequestHandler):
 
 def test_a_web_page_is_a_file_and_its_links_are_not_followed() -> None:
     _PageOfLinks.requests = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), _PageOfLinks) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        base = f"http://127.0.0.1:{server.server_port}"
+    with served_on_loopback(_PageOfLinks, str) as base:
         given = [f"{base}/page.html", f"{base}/report.pdf?name=[a]*", f"simplecache::{base}/page.html"]
         assert urls(expand(given)) == given
-        server.shutdown()
-        thread.join()
     assert _PageOfLinks.requests == []
 
 
