@@ -74,6 +74,10 @@ async def test_a_watch_is_a_schedule_in_prefect_that_is_changed_listed_and_remov
     answer = await gateway.client.delete(f"{WATCHES}/{watch_id}")
     assert (answer.status_code, error_of(answer)) == (404, "WatchNotFound")
     assert await schedules(client) == []
+    # A look that is still queued would record the watch anew.
+    for look in (made, again):
+        run = await client.read_flow_run(look.json()["task_id"])
+        assert run.state is not None and run.state.is_cancelled() and run.state.message == "Its watch was removed."
     assert (await gateway.client.get(WATCHES)).json() == {"watches": []}
     assert len(await gateway.audited("watch_added")) == 2 and len(await gateway.audited("watch_removed")) == 1
 

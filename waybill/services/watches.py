@@ -10,9 +10,11 @@ import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.states import Cancelled
 
 from blocks.access import Actor, record
 from blocks.catalog import Catalog
@@ -21,6 +23,7 @@ from blocks.errors import InvalidOptions, WatchNotFound
 from blocks.runs.deployment import find_deployment
 from blocks.runs.deployment_names import WATCH_DEPLOYMENT
 from blocks.runs.prefect_api import PrefectApi
+from blocks.runs.prefect_lists import runs_of_deployments
 from blocks.settings import Settings
 from blocks.watching import add_watch, read_watches, remove_watch, watch_id_of
 from tasks.watching import check_watch
@@ -130,12 +133,22 @@ async def end_watch(
             if source is not None and watch_id_of(source) == watch_id:
                 await _request(client, "DELETE", f"{path}/{schedule['id']}")
                 removed = True
+        await _cancel_queued_looks(client, deployment_id, watch_id)
     async with catalog.transaction() as connection:
         removed = await remove_watch(connection, watch_id) or removed
         if not removed:
             raise WatchNotFound(f"there is no watch {which}; 'waybill watch list' shows them")
         await record(connection, by.entry("watch_removed", detail={"watch_id": watch_id}))
     return {"watch_id": watch_id, "removed": True}
+
+
+async def _cancel_queued_looks(client: PrefectClient, deployment_id: UUID, watch_id: str) -> None:
+    """Cancel the looks that have not begun: each would record its watch anew."""
+    queued = {"type": {"any_": [StateType.SCHEDULED, StateType.PENDING]}}
+    for run in await runs_of_deployments(client, [deployment_id], state=queued):
+        source = (run.parameters or {}).get("source")
+        if isinstance(source, str) and watch_id_of(source) == watch_id:
+            await client.set_flow_run_state(run.id, Cancelled(message="Its watch was removed."))
 
 
 _LOOKED = ("looked_at", "problem", "files", "waiting", "running", "done", "failed")
