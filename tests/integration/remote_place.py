@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
@@ -32,6 +33,7 @@ from blocks.runs.ownership import read_owner
 from blocks.settings import Settings
 from blocks.transfers import NewTransfer, create_transfer, end_transfer
 from flows.process import process_documents
+from tasks.remote import runner
 from tests.delivery.outbox_place import until
 from waybill.stack.deployments import project_directory, read_deployments
 from waybill.stack.remote_deployment import register_remote
@@ -180,12 +182,28 @@ async def remote_runs_of(assignment_id: str) -> list[FlowRun]:
 
 
 Act = Callable[[], Awaitable[None]]
+# Longer than documents of one run are apart.
+_GATHER_SECONDS = 20.0
 
 
 async def process(
     *sources: object, run_on: dict[str, Any], stages: list[int] | None = None, meanwhile: Act | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Run the flow while *meanwhile* acts as its workers; its report."""
+    """Run the flow while *meanwhile* acts as its workers; its report. All *sources* are one assignment."""
+    with pytest.MonkeyPatch.context() as patch:
+        # However far apart a busy machine has them ask.
+        patch.setattr(runner, "MAX_JOBS", len(sources))
+        patch.setattr(runner, "GATHER_SECONDS", _GATHER_SECONDS)
+        return await _process(sources, run_on, stages, meanwhile, more)
+
+
+async def _process(
+    sources: Sequence[object],
+    run_on: dict[str, Any],
+    stages: list[int] | None,
+    meanwhile: Act | None,
+    more: dict[str, Any],
+) -> dict[str, Any]:
     run = process_documents(
         sources=[str(source) for source in sources], stages=stages or [6], run_on=run_on, return_state=True, **more
     )
