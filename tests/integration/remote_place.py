@@ -182,8 +182,8 @@ async def remote_runs_of(assignment_id: str) -> list[FlowRun]:
 
 
 Act = Callable[[], Awaitable[None]]
-# Longer than documents of one run are apart.
-_GATHER_SECONDS = 20.0
+# Longer than the documents of a run are apart.
+_GATHER_SECONDS = 5.0
 
 
 async def process(
