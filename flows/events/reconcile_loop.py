@@ -30,7 +30,8 @@ from flows.events.reconciler import LAST_10_MINUTES, LAST_10_SECONDS, LAST_DAY, 
 from flows.events.record_run_events import RunEventRecorder
 
 _EVERY_SECONDS = 1.0
-# Where no run has been in progress for a while there is little to miss, and rounds are a tenth of what an idle stack costs.
+# Where no run has been in progress for a while there is little to miss, and a round every second is a tenth of what an
+# idle stack costs.
 _QUIET_EVERY_SECONDS = 5.0
 _QUIET_AFTER_SECONDS = 15.0
 _LAST_10_MINUTES_EVERY_SECONDS = 30.0
