@@ -24,6 +24,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -46,6 +47,7 @@ from numpy.typing import NDArray
 from benchmarks.retrieval_set import KINDS, Document, Half, Question, load, off_topic
 from blocks.embedding.model import ensure_model, package_folder
 from blocks.embedding.vectors import embed
+from blocks.runtime.onnx_runtime import TELEMETRY_SWITCH
 from blocks.search_index import IndexedDocument, meaning_of, replace_document, search
 from tasks.chunk import CHUNK, ChunkOptions
 from tasks.contract import SOURCE, DocumentInfo, Services, StageInput
@@ -210,7 +212,13 @@ def answers_of_peer(peer: str, corpus: Corpus, environment: Path) -> list[Answer
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "input.json", Path(folder) / "output.json"
         given.write_text(json.dumps(content))
-        done = subprocess.run([python, _PROGRAM, peer, given, made], check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            [python, _PROGRAM, peer, given, made],
+            env=os.environ | {TELEMETRY_SWITCH: "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             raise SystemExit(f"{peer}: {done.stderr[-2000:]}")
         found = json.loads(made.read_text())

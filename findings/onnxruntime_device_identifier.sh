@@ -17,7 +17,7 @@
 #   ORT_DISABLE_TELEMETRY=1       0 files, 1 thread fewer
 #
 # The sessions run in a network namespace without any interface: nothing is sent.
-# Exits with 0 when the behaviour is as described, with 1 when it is not.
+# Exits with 0 when the behaviour is as described, with 1 when it is not, with 2 where no namespace can be made.
 set -euo pipefail
 
 work=$(mktemp -d)

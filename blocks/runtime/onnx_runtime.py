@@ -6,8 +6,9 @@ import os
 from importlib import import_module
 from typing import Any
 
-# Read when the first session is created. The function `disable_telemetry_events` keeps no file away.
-_SWITCH = "ORT_DISABLE_TELEMETRY"
+# Read when the first session is created. `disable_telemetry_events()` keeps no file away, see
+# `findings/onnxruntime_device_identifier.sh`.
+TELEMETRY_SWITCH = "ORT_DISABLE_TELEMETRY"
 
 
 def onnx_runtime() -> Any:
@@ -15,5 +16,5 @@ def onnx_runtime() -> Any:
 
     Call it also before a library that imports ONNX Runtime by itself. It takes 20 ms the first time.
     """
-    os.environ[_SWITCH] = "1"
+    os.environ[TELEMETRY_SWITCH] = "1"
     return import_module("onnxruntime")

@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from tests.acceptance.listening import (
     status_of,
 )
 from tests.chromium import browser_page
+from tests.served_on_loopback import served_on_loopback
 from tests.stack_driver import PATIENCE_SECONDS, eventually, prefect_login, processes_of
 
 pytestmark = WITH_UP
@@ -220,16 +219,8 @@ class _EvilPage(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@contextmanager
-def evil_page() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _EvilPage) as server:
-        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        serving.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            serving.join()
+def port_of(url: str) -> int:
+    return httpx.URL(url).port or 0
 
 
 def attack(*targets: str, sockets: list[str], scripts: list[str], body: str) -> str:
@@ -247,7 +238,7 @@ def test_a_web_page_of_another_origin_gets_nothing_and_the_ui_asks_once(
     script = re.search(r'src="(/[^"]+\.js)"', files)
     assert script is not None
     paths = ("/", "/api/health", "/api/version", "/api/work_pools/", "/api/flows/filter", "/ui-settings")
-    with evil_page() as port, browser_page("evil.example") as page:
+    with served_on_loopback(_EvilPage, port_of) as port, browser_page("evil.example") as page:
         page.open(f"http://evil.example:{port}/")
         open_to_all = f"http://127.0.0.1:{port}/"
         found = page.evaluate(attack(open_to_all, sockets=[], scripts=[f"{open_to_all}x.js"], body=""))

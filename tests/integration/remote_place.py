@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -194,32 +194,22 @@ async def process(
         # However far apart a busy machine has them ask.
         patch.setattr(runner, "MAX_JOBS", len(sources))
         patch.setattr(runner, "GATHER_SECONDS", _GATHER_SECONDS)
-        return await _process(sources, run_on, stages, meanwhile, more)
-
-
-async def _process(
-    sources: Sequence[object],
-    run_on: dict[str, Any],
-    stages: list[int] | None,
-    meanwhile: Act | None,
-    more: dict[str, Any],
-) -> dict[str, Any]:
-    run = process_documents(
-        sources=[str(source) for source in sources], stages=stages or [6], run_on=run_on, return_state=True, **more
-    )
-    flow = asyncio.ensure_future(cast("Awaitable[State[Any]]", run))
-    acting = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
-    try:
-        await asyncio.wait([flow, acting] if acting else [flow], return_when=asyncio.FIRST_EXCEPTION)
-        if acting is not None and acting.done():
-            acting.result()
-        report = await (await flow).aresult(raise_on_failure=False)
-    finally:
-        left = [one for one in (flow, acting) if one is not None and not one.done()]
-        for one in left:
-            one.cancel()
-        if left:
-            await asyncio.wait(left)
+        run = process_documents(
+            sources=[str(source) for source in sources], stages=stages or [6], run_on=run_on, return_state=True, **more
+        )
+        flow = asyncio.ensure_future(cast("Awaitable[State[Any]]", run))
+        acting = asyncio.ensure_future(meanwhile()) if meanwhile is not None else None
+        try:
+            await asyncio.wait([flow, acting] if acting else [flow], return_when=asyncio.FIRST_EXCEPTION)
+            if acting is not None and acting.done():
+                acting.result()
+            report = await (await flow).aresult(raise_on_failure=False)
+        finally:
+            left = [one for one in (flow, acting) if one is not None and not one.done()]
+            for one in left:
+                one.cancel()
+            if left:
+                await asyncio.wait(left)
     if isinstance(report, BaseException):
         raise report
     return cast("dict[str, Any]", report)

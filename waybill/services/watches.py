@@ -74,7 +74,7 @@ async def start_watch(
     }
     path = f"/deployments/{deployment_id}/schedules"
     async with prefect.client(seconds=_SECONDS) as client:
-        known = [one for one in await _schedules(client, path) if _source_of(one) == source]
+        known = [one for one in await _schedules(client, path) if _source_of(one.get("parameters")) == source]
         for extra in known[1:]:
             await _request(client, "DELETE", f"{path}/{extra['id']}")
         if known:
@@ -100,7 +100,7 @@ async def list_watches(catalog: Catalog, prefect: PrefectApi, settings: Settings
         known = dict(await read_watches(connection))
     found: list[dict[str, Any]] = []
     for schedule in schedules:
-        source = _source_of(schedule)
+        source = _source_of(schedule.get("parameters"))
         if source is None:
             continue
         state = known.pop(watch_id_of(source), None)
@@ -129,7 +129,7 @@ async def end_watch(
     removed = False
     async with prefect.client(seconds=_SECONDS) as client:
         for schedule in await _schedules(client, path):
-            source = _source_of(schedule)
+            source = _source_of(schedule.get("parameters"))
             if source is not None and watch_id_of(source) == watch_id:
                 await _request(client, "DELETE", f"{path}/{schedule['id']}")
                 removed = True
@@ -146,8 +146,8 @@ async def _cancel_queued_looks(client: PrefectClient, deployment_id: UUID, watch
     """Cancel the looks that have not begun: each would record its watch anew."""
     queued = {"type": {"any_": [StateType.SCHEDULED, StateType.PENDING]}}
     for run in await runs_of_deployments(client, [deployment_id], state=queued):
-        source = (run.parameters or {}).get("source")
-        if isinstance(source, str) and watch_id_of(source) == watch_id:
+        source = _source_of(run.parameters)
+        if source is not None and watch_id_of(source) == watch_id:
             await client.set_flow_run_state(run.id, Cancelled(message="Its watch was removed."))
 
 
@@ -170,8 +170,8 @@ def _when(schedule: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _source_of(schedule: Mapping[str, Any]) -> str | None:
-    source = cast("Mapping[str, Any]", schedule.get("parameters") or {}).get("source")
+def _source_of(parameters: Mapping[str, Any] | None) -> str | None:
+    source = (parameters or {}).get("source")
     return source if isinstance(source, str) and source else None
 
 
