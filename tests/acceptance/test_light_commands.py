@@ -29,6 +29,15 @@ code = run(sys.argv[2:])
 print(code, *sorted(set(sys.argv[1].split()) & set(sys.modules)), file=sys.stderr)
 """
 
+LOOK = """
+import sys
+from blocks.settings import current_settings
+from waybill.stack.stack import open_stack
+from waybill.stack.watch import StackWatch
+with open_stack(current_settings(), prefect=False) as stack:
+    print(StackWatch(stack, print).look(), *sorted(set(sys.argv[1].split()) & set(sys.modules)))
+"""
+
 
 def imported(waybill: CommandLine, *arguments: str, among: set[str]) -> str:
     """The exit code, and which of these modules the command has imported."""
@@ -50,6 +59,15 @@ def test_commands_that_only_read_the_catalogue_import_little_else(
     if arguments[0] == "search" and waybill.json("stats")["search_index"]["documents"]:
         allowed = {"numpy", "onnxruntime", "tokenizers"}  # the question becomes a vector too
     assert imported(waybill, *arguments, among=ONLY_FOR_OTHERS - allowed) == "0"
+
+
+def test_looking_after_the_servers_imports_nothing_that_the_start_does_not(waybill: CommandLine) -> None:
+    """Every command does it, once a second: on a busy machine also one that is over before that elsewhere."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, " ".join(ONLY_FOR_OTHERS)],
+        env=waybill.environment, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "True"
 
 
 def test_status_imports_prefect_and_nothing_that_runs_documents(waybill: CommandLine) -> None:

@@ -46,6 +46,7 @@ from tests.gateway import Gateway, error_of, running_gateway
 from tests.gateway.place import HOUR
 from tests.gateway.remote_worker import OPERATOR, enrolled, invited, new_home
 from waybill.gateway.access import WRONG_KEYS_PER_MINUTE
+from waybill.gateway.http.rate_limit import RateLimit
 from waybill.services.workers import revoke_worker
 
 _BLOCKED = """
@@ -197,11 +198,14 @@ class TestEnrolment:
         assert given.get("recipient", "AGE-SECRET") not in answer.text
         assert (await enrol(gateway, code=code)).status_code == 201
 
-    async def test_an_address_that_tries_too_often_is_slowed_down(self, gateway: Gateway) -> None:
-        gateway.resources.worker_gate._anonymous._buckets.clear()
-        answers = [await enrol(gateway, code="x") for _ in range(WRONG_KEYS_PER_MINUTE + 5)]
-        assert answers[0].status_code == 410
-        assert answers[-1].status_code == 429 and int(answers[-1].headers["retry-after"]) >= 1
+    async def test_an_address_that_tries_too_often_is_slowed_down(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # One more may come each second, and a busy machine takes that long for some of these.
+        monkeypatch.setattr(gateway.resources.worker_gate, "_anonymous", RateLimit(lambda: 0.0))
+        answers = [await enrol(gateway, code="x") for _ in range(WRONG_KEYS_PER_MINUTE + 1)]
+        assert [answer.status_code for answer in answers] == [410] * WRONG_KEYS_PER_MINUTE + [429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
 
     async def test_the_client_gets_the_errors_as_types(self, gateway: Gateway, tmp_path: Path) -> None:
         home = new_home(tmp_path / "worker")

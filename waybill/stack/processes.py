@@ -77,12 +77,7 @@ def is_taken(pid: int) -> bool:
 
 def command_line(pid: int) -> str:
     """Return the arguments of *pid*, each followed by a space; empty when it is gone or belongs to the kernel."""
-    import psutil
-
-    try:
-        return "".join(f"{argument} " for argument in psutil.Process(pid).cmdline())
-    except (psutil.Error, OSError, ValueError, OverflowError):
-        return ""
+    return _command_line_on_linux(pid) if _ON_LINUX else _command_line_elsewhere(pid)
 
 
 def find(fragment: str) -> list[ProcessId]:
@@ -188,11 +183,29 @@ def _group(pid: int) -> int | None:
         return None
 
 
-def _start_on_linux(pid: int) -> str | None:
-    """Return the start of a process; None when there is none with this pid, only its exit status, or only a thread.
+# On Linux without psutil: every command looks after its servers once a second, and the import takes longer than that.
 
-    Without psutil: every command looks after its servers once a second, and the import takes longer than the look.
-    """
+
+def _command_line_on_linux(pid: int) -> str:
+    try:
+        found = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return ""
+    # A program that has given itself another title has written it without the mark that ends an argument.
+    return f"{found.removesuffix(chr(0))}\0".replace("\0", " ") if found else ""
+
+
+def _command_line_elsewhere(pid: int) -> str:
+    import psutil
+
+    try:
+        return "".join(f"{argument} " for argument in psutil.Process(pid).cmdline())
+    except (psutil.Error, OSError, ValueError, OverflowError):
+        return ""
+
+
+def _start_on_linux(pid: int) -> str | None:
+    """Return the start of a process; None when there is none with this pid, only its exit status, or only a thread."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
         state, group = (next(line for line in status if line.startswith(name)) for name in ("State:", "Tgid:"))
