@@ -1,4 +1,4 @@
-"""The beginning of a document's Markdown and its best facts, for the summary of a run.
+"""The beginning of a document's text and its best facts, for the summary of a run.
 
 Of the first documents only, and little of each: the summary is one page in Prefect's database. Read from custody when
 the documents are done; what cannot be read has no preview.
@@ -17,6 +17,7 @@ from blocks.runtime.in_words import shortened
 from tasks.document import Deliverable, Document
 from tasks.facts import FACTS
 from tasks.run_context import RunContext
+from tasks.text.readable import readable
 
 # A person who wants more opens the documents at the gateway.
 MAX_DOCUMENTS = 3
@@ -59,10 +60,10 @@ async def _text(document: Document, context: RunContext) -> str:
 
 
 def beginning(markdown: str) -> str:
-    """Return the first characters of the text after the header, cut between two words."""
+    """Return the first characters of the text after the header as a person reads them, cut between two words."""
     if markdown.startswith("---\n"):
         markdown = markdown.partition("\n---\n")[2]
-    text = markdown.strip()
+    text = readable(markdown).text.strip()
     if len(text) <= MAX_CHARS:
         return text
     cut = text[: MAX_CHARS - 1]

@@ -162,6 +162,6 @@ def _preview(document: Document, preview: Preview) -> list[str]:
         # Longer than any in the text, which so cannot end it.
         longest = max((len(run) for run in re.findall("`+", preview.text)), default=0)
         fence = "`" * max(3, longest + 1)
-        lines += [f"{fence}markdown", preview.text, fence, ""]
+        lines += [f"{fence}text", preview.text, fence, ""]
     lines += [f"- {escape(fact)}" for fact in preview.facts]
     return lines

@@ -145,7 +145,7 @@ async def test_the_summary_shows_what_a_document_holds_and_leads_to_it(
     # Failures come first, with their reason.
     assert page.index("- **gone.pdf** in custody: cannot open ") < page.index("## Documents") < page.index("kettle")
     # A fence that the text cannot end, and facts whose characters mean nothing.
-    assert "```markdown\n# Kettle 2000\n" in page
+    assert "```text\nKettle 2000\n" in page
     assert "\n- The boiler of the kettle holds 1.7 litres of water.\n" in page
     assert "<script" not in MarkdownIt("commonmark").enable("table").render(page)
 

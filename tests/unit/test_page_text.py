@@ -92,6 +92,16 @@ def test_a_passage_is_shown_without_the_signs_of_markdown() -> None:
     assert piece.text == "Who\n- From: Ada <ada@example.org>, 2 * 3 = 6"
 
 
+def test_the_marks_of_a_passage_are_where_its_words_are_shown() -> None:
+    text = "| Pump | **Replaced** |\n| --- | --- |\n| [north pump](https://pump.example) | *May* 2026 |\n"
+    row = text.index("| [north"), len(text) - 1
+    marks = [(at, at + 4) for at in (text.index("north pump") + 6, text.index("//pump") + 2)]
+    pieces = pieces_of(text, row, marks)
+    assert "".join(piece.text for piece in pieces) == "Pump · Replaced\nnorth pump · May 2026"
+    assert [piece.text for piece in pieces if piece.is_mark] == ["pump"]
+    assert "".join(piece.text for piece in pieces if piece.in_sentence) == "north pump · May 2026"
+
+
 def test_a_long_passage_is_cut_around_its_sentence() -> None:
     text = "word " * 500 + "The answer is 42." + " word" * 500
     start = text.index("The answer")

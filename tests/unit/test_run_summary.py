@@ -83,7 +83,7 @@ def test_rows_reasons_and_cells_are_bounded() -> None:
 def test_previews_are_cut_between_words_and_without_the_header() -> None:
     text = "---\ntitle: secret header\n---\n\n# A\n\n" + "word " * 1000
     shown = beginning(text)
-    assert shown.startswith("# A\n\nword") and shown.endswith("word…") and len(shown) <= MAX_CHARS
+    assert shown.startswith("A\n\nword") and shown.endswith("word…") and len(shown) <= MAX_CHARS
     assert beginning("x" * 5000) == "x" * (MAX_CHARS - 1) + "…"
     assert beginning("short") == "short"
 

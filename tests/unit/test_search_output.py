@@ -58,6 +58,15 @@ def test_a_terminal_shows_the_words_of_the_question_in_bold(monkeypatch: pytest.
     assert sentence == "   A \x1b[1mlamp\x1b[0m burns all [night]. \\x1b[2J"
 
 
+def test_a_sentence_is_shown_without_the_signs_of_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    text = "# Rules\n\nA [**lamp**](https://lamp.example) burns `all night`."
+    place = text.index("lamp")
+    _print_hit(1, hit(text, (9, len(text)), [(place, place + 4), (place + 18, place + 22)]))
+    assert terminal.getvalue().splitlines()[2] == "   A \x1b[1mlamp\x1b[0m burns all night."
+
+
 def test_of_a_long_row_the_part_with_the_words_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     row = "| " + "cell | " * 200 + "lamp |" + " cell |" * 200
     place = row.index("lamp")

@@ -97,18 +97,22 @@ async def _answer(
 
 
 def _print_hit(rank: int, hit: SearchHit) -> None:
+    from tasks.text.readable import readable
+
     similarity = "" if hit.similarity is None else f"  {hit.similarity:.2f}"
     print_line(f"{rank}. {hit.title}  ({hit.source}){similarity}")
     # The title of a document is often its first heading.
     place = " > ".join(part for part in hit.heading_path if part != hit.title)
     if place:
         print_line(f"   {place}")
-    start, end = hit.sentence
+    shown = readable(hit.text)
+    start, end = sentence = shown.span(*hit.sentence)
+    marks = [shown.span(*mark) for mark in hit.marks]
     if end - start > _SHOWN_CHARACTERS:
-        first = next((mark[0] for mark in hit.marks if start <= mark[0] < end), start)
+        first = next((mark[0] for mark in marks if start <= mark[0] < end), start)
         start = max(start, min(first - _BEFORE_MARK_CHARACTERS, end - _SHOWN_CHARACTERS))
     stop = min(end, start + _SHOWN_CHARACTERS)
-    marks = [(max(a, start), min(b, stop)) for a, b in hit.marks if a < stop and b > start]
-    before, after = "…" * (start > hit.sentence[0]), "…" * (stop < end)
-    print_marked(hit.text, (start, stop), marks, before=f"   {before}", after=after)
+    within = [(max(a, start), min(b, stop)) for a, b in marks if a < stop and b > start]
+    before, after = "…" * (start > sentence[0]), "…" * (stop < end)
+    print_marked(shown.text, (start, stop), within, before=f"   {before}", after=after)
     print_line("")

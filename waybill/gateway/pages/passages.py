@@ -1,21 +1,19 @@
 """A found passage in pieces: which of them are words of the question, and which are in the sentence that answers; pure.
 
-A long passage is shortened to what is around that sentence. The signs of Markdown are left out.
+A passage is shown as a person reads it (`tasks.text.readable`); a long one is shortened to what is around that
+sentence.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tasks.text.readable import readable
+
 # Before and after the sentence: some lines on a screen.
 _AROUND_CHARS = 280
-
-
-# Of Markdown: what makes text bold, a heading, or keeps a sign from being one.
-_SIGNS = re.compile(r"\*\*|__|^#{1,6} |\\([!-/:-@\[-`{-~])", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,20 @@ class Piece:
     in_sentence: bool
 
 
-def pieces_of(text: str, sentence: Sequence[int], marks: Sequence[Sequence[int]]) -> list[Piece]:
-    """Return the pieces of a passage, in order. Positions beyond *text* are left out."""
-    begin, end = _within(sentence, len(text))
+def pieces_of(markdown: str, sentence: Sequence[int], marks: Sequence[Sequence[int]]) -> list[Piece]:
+    """Return the pieces of a passage, in order. *sentence* and *marks* are places in it, up to its end."""
+    shown = readable(markdown)
+    text = shown.text
+    begin, end = shown.span(*_within(sentence, len(markdown)))
     start = _after_blank(text, begin - _AROUND_CHARS) if begin > _AROUND_CHARS else 0
     stop = _before_blank(text, end + _AROUND_CHARS) if end + _AROUND_CHARS < len(text) else len(text)
     cuts = {start, stop, *(cut for cut in (begin, end) if start <= cut <= stop)}
-    marked = [_within(mark, len(text)) for mark in marks]
+    marked = [shown.span(*_within(mark, len(markdown))) for mark in marks]
     cuts |= {cut for mark in marked for cut in mark if start <= cut <= stop}
     edges = sorted(cuts)
     found = [
         Piece(
-            _SIGNS.sub(r"\1", text[left:right]),
+            text[left:right],
             is_mark=any(one <= left and right <= other for one, other in marked),
             in_sentence=begin <= left and right <= end,
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from blocks.errors import EmbeddingModelUnavailable, InvalidOptions
-from blocks.search_index import SearchAnswer
+from blocks.search_index import SearchAnswer, SearchHit
 from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError
-from waybill.gateway.pages.passages import pieces_of
+from waybill.gateway.pages.passages import Piece, pieces_of
 from waybill.gateway.pages.rendering import page
 from waybill.gateway.pages.routes.documents import filters_of
 from waybill.gateway.pages.visitors import ReadingVisitor
@@ -61,5 +63,9 @@ async def search(
         all=bool(all),
         problem=problem,
         answer=answer,
-        hits=[(hit, pieces_of(hit.text, hit.sentence, hit.marks)) for hit in answer.hits] if answer else [],
+        hits=await asyncio.to_thread(_shown, answer) if answer else [],
     )
+
+
+def _shown(answer: SearchAnswer) -> list[tuple[SearchHit, list[Piece]]]:
+    return [(hit, pieces_of(hit.text, hit.sentence, hit.marks)) for hit in answer.hits]
