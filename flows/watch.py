@@ -6,6 +6,7 @@ What is new or changed becomes runs of process-documents. The look itself is `ta
 from __future__ import annotations
 
 from typing import Annotated, Any, cast
+from uuid import UUID
 
 from prefect import State, flow
 from prefect.runtime import flow_run
@@ -76,7 +77,7 @@ async def watch_source(
             Catalog.open(settings.required_database_url) as catalog,
             PrefectApi.open(PREFECT_API_URL.value()) as prefect,
         ):
-            report = await look(settings, catalog, prefect, watch)
+            report = await look(settings, catalog, prefect, watch, run_id=UUID(str(cast("str", flow_run.id))))
     except WaybillError as error:
         return Failed(message=f"{type(error).__name__}: {error.message}")
     return Completed(message=report.line(), data=report.as_json())

@@ -28,6 +28,7 @@ from blocks.watching.watches import (
     record_problem,
     remove_watch,
     watch_id_of,
+    while_watched,
 )
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "source_digest",
     "take",
     "watch_id_of",
+    "while_watched",
 ]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from blocks.errors import WatchNotFound
 from blocks.json_cleaning import json_value
 from blocks.postgres import Connection, execute, fetch_all, fetch_optional
 
 _ADD = """
     insert into watches (watch_id, source) values (%(watch_id)s, %(source)s)
         on conflict (watch_id) do nothing
+ returning watch_id
 """
+# A removal waits for this lock; recording how a look ended does not.
+_KEEP = "select watch_id from watches where watch_id = %(watch_id)s for key share"
 _LOOKED = """
     update watches set looked_at = clock_timestamp(), problem = null, problem_at = null where watch_id = %(watch_id)s
 """
@@ -60,11 +65,19 @@ def watch_id_of(source: str) -> str:
     return f"wat_{hashlib.sha256(source.encode(errors='surrogateescape')).hexdigest()[:16]}"
 
 
-async def add_watch(connection: Connection, source: str) -> str:
-    """Record the watch of *source* unless it is known, and return its id."""
-    watch_id = watch_id_of(source)
-    await execute(connection, _ADD, {"watch_id": watch_id, "source": source})
-    return watch_id
+async def add_watch(connection: Connection, source: str) -> bool:
+    """Record the watch of *source*; return whether it was not known."""
+    values = {"watch_id": watch_id_of(source), "source": source}
+    return await fetch_optional(connection, _ADD, values) is not None
+
+
+@asynccontextmanager
+async def while_watched(connection: Connection, watch_id: str) -> AsyncGenerator[None]:
+    """Open a transaction in which the watch is there: its removal waits. Raises `WatchNotFound` if it was removed."""
+    async with connection.transaction():
+        if await fetch_optional(connection, _KEEP, {"watch_id": watch_id}) is None:
+            raise WatchNotFound(f"the watch {watch_id} was removed")
+        yield
 
 
 async def record_look(connection: Connection, watch_id: str) -> None:

@@ -3,6 +3,9 @@
 Only one look at a place at a time: it holds a lock of the watch, which ends with its process. A version of a file is
 taken by one run. The catalogue has it as taken, with the idempotency key of the run, before the run is started: a look
 that was killed in between is finished by the next one, with the same key, and Prefect makes no second run of it.
+
+A watch may be removed at any moment of a look. What a look records and starts, it does while the row of the watch is
+locked, so all of it is there before the removal, or none.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -21,7 +25,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks import errors
 from blocks.catalog import Catalog
-from blocks.errors import Transient, WaybillError
+from blocks.errors import Transient, WatchNotFound, WaybillError
 from blocks.postgres import Connection, single_connection
 from blocks.redaction import redacted_source
 from blocks.runs.deployment import find_deployment
@@ -41,11 +45,15 @@ from blocks.watching import (
     record_problem,
     record_seen,
     record_started,
+    remove_watch,
     source_digest,
     take,
+    watch_id_of,
+    while_watched,
 )
 from tasks.sources import SourceReader
 from tasks.watching.listing import check_place, list_place
+from tasks.watching.schedules import is_without_schedule
 
 # Prefect takes 512 KiB of parameters. A run of some thousand documents is also as many as a person wants to see in one.
 _MOST_BYTES = 256 * 1024
@@ -64,10 +72,15 @@ class Watch:
 
 @dataclass(kw_only=True)
 class LookReport:
-    """What a look has found and done. *is_busy*: another process looked at the same time, so this one did nothing."""
+    """What a look has found and done.
+
+    *is_busy*: another process looked at the same time, so this one did nothing. *is_removed*: its watch was removed
+    before it had ended.
+    """
 
     source: str
     is_busy: bool = False
+    is_removed: bool = False
     files: int = 0
     taken: int = 0
     being_written: int = 0
@@ -81,6 +94,8 @@ class LookReport:
         """Return it as a sentence."""
         if self.is_busy:
             return f"another process is looking at {self.source} now"
+        if self.is_removed:
+            return f"the watch of {self.source} was removed"
         line = f"{self.files:,} files, {self.taken:,} new or changed"
         if self.being_written:
             line += f", {self.being_written:,} still being written: the next look takes them"
@@ -93,8 +108,12 @@ def check_watch(settings: Settings, source: str) -> None:
         check_place(source, reader)
 
 
-async def look(settings: Settings, catalog: Catalog, prefect: PrefectApi, watch: Watch) -> LookReport:
+async def look(
+    settings: Settings, catalog: Catalog, prefect: PrefectApi, watch: Watch, *, run_id: UUID | None = None
+) -> LookReport:
     """Look at the place once. A place that cannot be listed is recorded as a problem of the watch, and raised.
+
+    *run_id* is the flow run that looks, if one does. A look of a schedule that was removed does nothing.
 
     Raises `SourceNotFound`, `SourceRefused`, `StorageUnavailable` and what else listing raises, `PrefectUnavailable`,
     `DeploymentMissing` and `CatalogUnavailable`.
@@ -103,14 +122,23 @@ async def look(settings: Settings, catalog: Catalog, prefect: PrefectApi, watch:
     with SourceReader.of(settings) as reader:
         check_place(watch.source, reader)
         async with single_connection(settings.required_database_url) as connection:
-            watch_id = await add_watch(connection, watch.source)
+            watch_id = watch_id_of(watch.source)
             async with hold_watch(connection, watch_id) as held:
                 if not held:
                     report.is_busy = True
                     return report
+                # The removal of a watch removes first its schedule, then its row: one of them is seen here or there.
+                is_new = await add_watch(connection, watch.source)
+                if is_new and run_id is not None and await is_without_schedule(prefect, run_id, watch.source):
+                    await remove_watch(connection, watch_id)
+                    report.is_removed = True
+                    return report
                 looking = _Look(settings, catalog, prefect, connection, watch_id, watch, report)
                 try:
                     await looking.run(reader)
+                except WatchNotFound:
+                    report.is_removed = True
+                    return report
                 except WaybillError as error:
                     await record_problem(connection, watch_id, error.message)
                     raise
@@ -133,14 +161,19 @@ class _Look:
         await self._record_ends()
         found = await asyncio.to_thread(list_place, self.watch.source, reader, self.watch.settle)
         known = await read_files(self.connection, self.watch_id)
-        await record_seen(self.connection, self.watch_id, found)
+        async with self._watched():
+            await record_seen(self.connection, self.watch_id, found)
         due = self._due(found, known)
         self.report.files = len(found)
         for batch in _batches(due):
             key = f"{self.watch_id}-{uuid4()}"
-            await take(self.connection, self.watch_id, key, batch)
+            async with self._watched():
+                await take(self.connection, self.watch_id, key, batch)
             await self._start(key, [one.source for one in batch])
         self.report.taken += len(due)
+
+    def _watched(self) -> AbstractAsyncContextManager[None]:
+        return while_watched(self.connection, self.watch_id)
 
     async def _finish_starts(self) -> None:
         """Start the runs again that a look recorded before it was killed. Prefect has one run for each key."""
@@ -153,11 +186,11 @@ class _Look:
     async def _start(self, run_key: str, sources: Sequence[str]) -> None:
         deployment_id = await find_deployment(self.prefect, self.catalog, self.settings.home)
         parameters = {"sources": list(sources), **self.watch.parameters}
-        async with self.prefect.client(seconds=_PREFECT_SECONDS) as client:
+        async with self.prefect.client(seconds=_PREFECT_SECONDS) as client, self._watched():
             run = await client.create_flow_run_from_deployment(
                 deployment_id, parameters=parameters, idempotency_key=run_key
             )
-        await record_started(self.connection, self.watch_id, run_key, run.id)
+            await record_started(self.connection, self.watch_id, run_key, run.id)
         self.report.run_ids.append(run.id)
 
     async def _record_ends(self) -> None:

@@ -10,6 +10,9 @@ from typing import Any, cast
 import pytest
 from fsspec.config import conf
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flow_engine import run_flow_async
+from prefect.states import Running
 
 from blocks.errors import InvalidOptions, SourceNotFound
 from blocks.runs.ownership import Owner
@@ -80,6 +83,35 @@ async def test_a_watch_is_a_schedule_in_prefect_that_is_changed_listed_and_remov
         assert run.state is not None and run.state.is_cancelled() and run.state.message == "Its watch was removed."
     assert (await gateway.client.get(WATCHES)).json() == {"watches": []}
     assert len(await gateway.audited("watch_added")) == 2 and len(await gateway.audited("watch_removed")) == 1
+
+
+async def test_a_look_that_has_begun_does_not_record_its_removed_watch_and_one_by_hand_does(
+    workspace: Workspace, gateway: Gateway, client: PrefectClient
+) -> None:
+    inbox = str(workspace.documents)
+    made = (await gateway.client.post(WATCHES, json={"source": inbox, "every": "1m"})).json()
+    # Its process has started, and has not yet come to the catalogue.
+    await client.set_flow_run_state(made["task_id"], Running(), force=True)
+    assert (await gateway.client.delete(f"{WATCHES}/{made['watch_id']}")).status_code == 200
+    begun = await client.read_flow_run(made["task_id"])
+    assert begun.state is not None and begun.state.is_running()
+    ended = await looked(begun)
+    assert ended.is_completed() and ended.message == f"the watch of {inbox} was removed"
+    assert (await gateway.client.get(WATCHES)).json() == {"watches": []}
+
+    deployment = await client.read_deployment_by_name("watch-source/waybill")
+    by_hand = await client.create_flow_run_from_deployment(deployment.id, parameters={"source": inbox})
+    assert (await looked(by_hand)).is_completed()
+    (listed,) = (await gateway.client.get(WATCHES)).json()["watches"]
+    assert (listed["watch_id"], listed["schedule_id"]) == (made["watch_id"], None)
+
+
+async def looked(run: FlowRun) -> State[Any]:
+    """The state of a look after its run, as the flow server runs it."""
+    parameters = watch_source.validate_parameters(run.parameters)
+    return cast(
+        "State[Any]", await run_flow_async(watch_source, flow_run=run, parameters=parameters, return_type="state")
+    )
 
 
 async def test_wrong_watches_are_refused_before_there_is_a_schedule(gateway: Gateway, client: PrefectClient) -> None:

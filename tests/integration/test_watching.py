@@ -26,16 +26,19 @@ from blocks.catalog import Catalog
 from blocks.errors import InvalidOptions, PrefectUnavailable, SourceNotFound, SourceRefused
 from blocks.runs.prefect_api import PrefectApi
 from blocks.settings import Settings, current_settings
-from blocks.watching import watched_files
+from blocks.watching import watch_id_of, watched_files
 from flows.process import process_documents
 from flows.watch import watch_source
 from tasks.watching import LookReport, Watch, look
 from tests.integration.conftest import Workspace
 from tests.shared_servers import PREFECT_ALONE
-from tests.stack_driver import PREFECT_AUTH, plain_environment
+from tests.stack_driver import PREFECT_AUTH, eventually, plain_environment
 
 # It registers a deployment of the name that the product looks for.
 pytestmark = PREFECT_ALONE
+
+# The package has its function under the name of the module.
+looking = cast("Any", sys.modules[look.__module__])
 
 _LIGHT: dict[str, Any] = {"stages": [6]}
 
@@ -222,6 +225,71 @@ async def test_a_look_that_is_killed_around_the_start_of_its_run_neither_loses_n
 
 def _names(parameters: dict[str, Any]) -> list[str]:
     return [Path(source).name for source in parameters.get("sources", [])]
+
+
+def remove(place: Place) -> None:
+    with psycopg.connect(place.settings.required_database_url) as connection:
+        connection.execute("delete from watches where watch_id = %s", [watch_id_of(str(place.folder))])
+
+
+def watches(place: Place) -> list[Any]:
+    with psycopg.connect(place.settings.required_database_url) as connection:
+        both = "select watch_id from watches union all select watch_id from watched_files"
+        return connection.execute(both).fetchall()
+
+
+@pytest.mark.parametrize("function", ["list_place", "find_deployment"])
+async def test_a_watch_that_is_removed_during_a_look_does_not_come_back_and_starts_no_run(
+    place: Place, client: PrefectClient, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """The look has then listed the place, or has taken files for a run that it has not started."""
+    before = len(await client.read_flow_runs(limit=200))
+    place.write("a.txt", "text")
+    listed, found = looking.list_place, looking.find_deployment
+
+    def list_place(*given: Any) -> Any:
+        remove(place)
+        return listed(*given)
+
+    async def find_deployment(*given: Any) -> UUID:
+        assert place.states() == {"a.txt": "starting"}
+        await asyncio.to_thread(remove, place)
+        return await found(*given)
+
+    monkeypatch.setattr(looking, function, {"list_place": list_place, "find_deployment": find_deployment}[function])
+    report = await place.look()
+    assert (report.is_removed, report.taken, report.run_ids) == (True, 0, [])
+    assert report.line() == f"the watch of {place.folder} was removed"
+    assert watches(place) == []
+    assert len(await client.read_flow_runs(limit=200)) == before
+
+
+async def test_a_removal_waits_for_the_start_of_a_run_and_nothing_comes_back_after_it(
+    place: Place, client: PrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.write("a.txt", "text")
+    removal: list[asyncio.Task[None]] = []
+    started = looking.record_started
+
+    async def record_started(*given: Any) -> None:
+        removal.append(asyncio.create_task(asyncio.to_thread(remove, place)))
+        await asyncio.to_thread(eventually, lambda: _waits_for_a_row(place), "removal that waits")
+        await started(*given)
+
+    monkeypatch.setattr(looking, "record_started", record_started)
+    report = await place.look()
+    await removal[0]
+    assert await sources_of(client, report.run_ids) == ["a.txt"]
+    assert watches(place) == []
+
+
+def _waits_for_a_row(place: Place) -> bool:
+    with psycopg.connect(place.settings.required_database_url) as connection:
+        waiting = (
+            "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            " and query like 'delete from watches%'"
+        )
+        return connection.execute(waiting).fetchone() is not None
 
 
 async def test_a_prefect_that_is_away_loses_nothing(place: Place, client: PrefectClient) -> None:

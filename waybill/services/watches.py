@@ -27,6 +27,7 @@ from blocks.runs.prefect_lists import runs_of_deployments
 from blocks.settings import Settings
 from blocks.watching import add_watch, read_watches, remove_watch, watch_id_of
 from tasks.watching import check_watch
+from tasks.watching.schedules import read_schedules, schedules_path, source_of
 
 # A look is a process of its own, which takes some seconds of processor time.
 LEAST = timedelta(seconds=15)
@@ -60,8 +61,9 @@ async def start_watch(
     await asyncio.to_thread(check_watch, settings, source)
     deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
     given = {name: value for name, value in parameters.items() if value is not None} | {"source": source}
+    watch_id = watch_id_of(source)
     async with catalog.transaction() as connection:
-        watch_id = await add_watch(connection, source)
+        await add_watch(connection, source)
         await record(connection, by.entry("watch_added", detail={"watch_id": watch_id}))
     schedule = {
         "schedule": {
@@ -72,9 +74,10 @@ async def start_watch(
         "active": True,
         "parameters": given,
     }
-    path = f"/deployments/{deployment_id}/schedules"
+    path = schedules_path(deployment_id)
     async with prefect.client(seconds=_SECONDS) as client:
-        known = [one for one in await _schedules(client, path) if _source_of(one.get("parameters")) == source]
+        schedules = await read_schedules(client, deployment_id)
+        known = [one for one in schedules if source_of(one.get("parameters")) == source]
         for extra in known[1:]:
             await _request(client, "DELETE", f"{path}/{extra['id']}")
         if known:
@@ -95,12 +98,12 @@ async def list_watches(catalog: Catalog, prefect: PrefectApi, settings: Settings
     """
     deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
     async with prefect.client(seconds=_SECONDS) as client:
-        schedules = await _schedules(client, f"/deployments/{deployment_id}/schedules")
+        schedules = await read_schedules(client, deployment_id)
     async with catalog.connection() as connection:
         known = dict(await read_watches(connection))
     found: list[dict[str, Any]] = []
     for schedule in schedules:
-        source = _source_of(schedule.get("parameters"))
+        source = source_of(schedule.get("parameters"))
         if source is None:
             continue
         state = known.pop(watch_id_of(source), None)
@@ -125,11 +128,11 @@ async def end_watch(
     """Remove the watch *which*, an id or a source, and forget what it has seen. Raises `WatchNotFound`."""
     watch_id = which if which.startswith("wat_") else watch_id_of(which)
     deployment_id = await find_deployment(prefect, catalog, settings.home, wanted=WATCH_DEPLOYMENT, seconds=_SECONDS)
-    path = f"/deployments/{deployment_id}/schedules"
+    path = schedules_path(deployment_id)
     removed = False
     async with prefect.client(seconds=_SECONDS) as client:
-        for schedule in await _schedules(client, path):
-            source = _source_of(schedule.get("parameters"))
+        for schedule in await read_schedules(client, deployment_id):
+            source = source_of(schedule.get("parameters"))
             if source is not None and watch_id_of(source) == watch_id:
                 await _request(client, "DELETE", f"{path}/{schedule['id']}")
                 removed = True
@@ -146,7 +149,7 @@ async def _cancel_queued_looks(client: PrefectClient, deployment_id: UUID, watch
     """Cancel the looks that have not begun: each would record its watch anew."""
     queued = {"type": {"any_": [StateType.SCHEDULED, StateType.PENDING]}}
     for run in await runs_of_deployments(client, [deployment_id], state=queued):
-        source = _source_of(run.parameters)
+        source = source_of(run.parameters)
         if source is not None and watch_id_of(source) == watch_id:
             await client.set_flow_run_state(run.id, Cancelled(message="Its watch was removed."))
 
@@ -168,15 +171,6 @@ def _when(schedule: Mapping[str, Any]) -> dict[str, Any]:
         "every": text or given.get("cron") or given.get("rrule"),
         "active": bool(schedule["active"]),
     }
-
-
-def _source_of(parameters: Mapping[str, Any] | None) -> str | None:
-    source = (parameters or {}).get("source")
-    return source if isinstance(source, str) and source else None
-
-
-async def _schedules(client: PrefectClient, path: str) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", await _request(client, "GET", path))
 
 
 async def _request(client: PrefectClient, method: str, path: str, body: object = None) -> Any:
