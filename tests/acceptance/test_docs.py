@@ -40,6 +40,9 @@ RUN = (
 )  # fmt: skip
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
+# The commands of one block of a page there.
+_BLOCK_SECONDS = 60
+pytestmark = pytest.mark.timeout(1500)
 
 _BLOCK = re.compile(r"^```([\w-]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -178,7 +181,8 @@ class Reader:
         script = "\n".join(self._step(page, *block) for block in runnable)
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS,
+            cwd=self.root, env=self.environment, capture_output=True, text=True,
+            timeout=max(PATIENCE_SECONDS, _BLOCK_SECONDS * len(runnable)),
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
