@@ -1,4 +1,4 @@
-"""All SQL of API keys, the audit log and idempotent requests; pure."""
+"""All SQL of API keys, ended sessions, the audit log and idempotent requests; pure."""
 
 from __future__ import annotations
 
@@ -39,6 +39,17 @@ RECORD = """
       from jsonb_to_recordset(%(rows)s::jsonb) as row (
            action text, actor text, file_id uuid, run_id uuid, client text, request_id text, detail jsonb)
 """
+
+# Ended sessions -------------------------------------------------------------------------------------------------------
+
+END_SESSION = """
+    insert into ended_sessions (session_sha256, expires_at) values (%(session)s, %(expires_at)s) on conflict do nothing
+"""
+
+IS_SESSION_ENDED = "select exists (select from ended_sessions where session_sha256 = %(session)s) as ended"
+
+# A day later: the clock of a gateway, which decides when a session expires, may be behind.
+FORGET_SESSIONS = "delete from ended_sessions where expires_at < clock_timestamp() - interval '1 day'"
 
 # Idempotent requests --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from blocks.access import Actor
+from blocks.access import Actor, end_session, is_session_ended
 from blocks.links import LinkKeys
 from blocks.runtime.clock import utc_now
 from tests.gateway import Gateway, running_gateway
@@ -133,6 +133,32 @@ async def test_each_sign_in_is_a_new_session_and_signing_out_ends_it_for_good(ga
         for kept in (first, second):
             answer = await gateway.client.get("/", headers={**BROWSER, "Cookie": f"{name}={kept}"})
             assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+async def test_a_session_that_was_signed_out_at_one_gateway_opens_no_page_of_another(
+    gateway: Gateway, database_url: str, tmp_path: Path
+) -> None:
+    async with running_gateway(database_url, tmp_path / "home") as other, browsing(gateway) as browser:
+        (token,) = browser.client.cookies.values()
+        name, form = Sessions(LinkKeys(tmp_path / "none"), other.url).cookie_name, {"form_token": browser.form_token}
+        copied = {**BROWSER, "Cookie": f"{name}={token}"}
+        assert (await other.client.get("/documents", headers=copied)).status_code == 200
+        await browser.send("/sign-out")
+        answer = await other.client.get("/documents", headers=copied)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=%2Fdocuments")
+        sent = await other.client.post("/sign-out", headers=copied, data=form)
+        assert (sent.status_code, sent.headers["location"]) == (303, "/sign-in")
+        assert "Sign out" not in (await other.client.get("/nothing-here", headers=copied)).text
+
+
+async def test_ended_sessions_are_forgotten_when_they_have_expired(gateway: Gateway) -> None:
+    now = utc_now()
+    async with gateway.custody.catalog.transaction() as connection:
+        await end_session(connection, "old", now - timedelta(days=2))
+        await end_session(connection, "new", now + SESSION_LASTS)
+        await end_session(connection, "new", now + SESSION_LASTS)
+        assert not await is_session_ended(connection, "old")
+        assert await is_session_ended(connection, "new") and not await is_session_ended(connection, "other")
 
 
 async def test_a_revoked_key_ends_its_sessions_at_once(gateway: Gateway) -> None:

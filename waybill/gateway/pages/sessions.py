@@ -2,8 +2,8 @@
 
 A session names the API key that began it and ends after `SESSION_LASTS`. The browser keeps no key: cookies of a host
 are sent to all its ports, so another program on the same machine may see the cookie, and then has a few hours instead
-of a key. The key is looked up at each request, so a revoked key ends its sessions. Signing out ends the session in this
-process; all sessions end with ``waybill keys rotate-links --revoke``.
+of a key. The key is looked up at each request, so a revoked key ends its sessions. Who has signed out is in the
+catalogue (`blocks.access.ended_sessions`). All sessions end with ``waybill keys rotate-links --revoke``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from blocks.runtime.clock import Clock, utc_now
 SESSION_LASTS = timedelta(hours=12)
 # OWASP asks for 64 bits of randomness at least.
 _ID_BYTES = 16
-# Sessions that were ended before their time, which are remembered until it is over.
-_MOST_ENDED = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A session of the API key *key_id*; *token* is what the cookie holds."""
+    """A session of the API key *key_id*; *token* is what the cookie holds. Nothing can be done with *session_id*."""
 
+    session_id: str
     key_id: str
     token: str = field(repr=False)
     expires_at: datetime
@@ -47,12 +46,11 @@ class Session:
 
 
 class Sessions:
-    """Begins, reads and ends sessions of the gateway at *base_url*. Blocks for a look at the file of *keys*."""
+    """Begins and reads sessions of the gateway at *base_url*. Blocks for a look at the file of *keys*."""
 
     def __init__(self, keys: LinkKeys, base_url: str, *, clock: Clock = utc_now) -> None:
         self._keys = keys
         self._clock = clock
-        self._ended: dict[str, datetime] = {}
         self.base_url = base_url
         self.is_secure = urlsplit(base_url).scheme == "https"
         # Gateways on other ports of the same host share its cookies: each has a name of its own.
@@ -71,10 +69,10 @@ class Sessions:
             audience=PAGE,
             clock=self._clock,
         )
-        return Session(key_id=key_id, token=token, expires_at=grant.expires_at)
+        return Session(session_id=subject, key_id=key_id, token=token, expires_at=grant.expires_at)
 
     def read(self, token: str) -> Session | None:
-        """Return the session of *token*; None when it is none, has expired or was ended."""
+        """Return the session of *token*, which may have been ended; None when it is none or has expired."""
         names = claimed(token)
         if names is None or names.scope != PAGE_SESSION:
             return None
@@ -89,16 +87,5 @@ class Sessions:
             )
         except (LinkInvalid, LinkExpired):
             return None
-        if grant.subject in self._ended:
-            return None
         key_id, _, _ = grant.subject.partition(".")
-        return Session(key_id=key_id, token=token, expires_at=grant.expires_at)
-
-    def end(self, session: Session) -> None:
-        """Refuse *session* from now on, also from a browser that still has its cookie."""
-        now = self._clock()
-        if len(self._ended) >= _MOST_ENDED:
-            self._ended = {subject: until for subject, until in self._ended.items() if until > now}
-        names = claimed(session.token)
-        if names is not None:
-            self._ended[names.subject] = session.expires_at
+        return Session(session_id=grant.subject, key_id=key_id, token=token, expires_at=grant.expires_at)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import Depends, Request
 
-from blocks.access import READ, WRITE
+from blocks.access import READ, WRITE, is_session_ended
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError
@@ -69,7 +69,7 @@ def sessions_of(request: Request) -> Sessions:
 
 
 async def session_of(request: Request) -> Session | None:
-    """Return the session of the request's cookie, if it is a valid one."""
+    """Return the session of the request's cookie, if it is a valid one; it may have been ended."""
     sessions = sessions_of(request)
     token = request.cookies.get(sessions.cookie_name)
     return await asyncio.to_thread(sessions.read, token) if token else None
@@ -141,6 +141,9 @@ async def visitor_of(request: Request, resources: GatewayResources, *scopes: str
 
 async def visitor_with(session: Session, request: Request, resources: GatewayResources, *scopes: str) -> Visitor:
     """Return the visitor with *session*, whose key has all *scopes*. Raises like `visitor_of`."""
+    async with resources.custody.catalog.connection() as connection:
+        if await is_session_ended(connection, session.session_id):
+            raise SignInNeeded(_then(request))
     try:
         caller = await resources.gate.admit_session(request, session.key_id, *scopes)
     except HttpError as error:
@@ -157,7 +160,7 @@ async def visitor_if_any(request: Request) -> Visitor | None:
         session = await session_of(request)
         if session is None:
             return None
-        return Visitor(session=session, caller=await resources.gate.admit_session(request, session.key_id))
+        return await visitor_with(session, request, resources)
     except Exception:  # noqa: BLE001 - what the page is about matters, not this
         return None
 

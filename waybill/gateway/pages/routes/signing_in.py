@@ -11,6 +11,7 @@ import asyncio
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from blocks.access import end_session
 from waybill.gateway.dependencies import GatewayResources
 from waybill.gateway.errors import HttpError
 from waybill.gateway.pages.rendering import page, see_other
@@ -23,6 +24,7 @@ from waybill.gateway.pages.visitors import (
     session_of,
     sessions_of,
 )
+from waybill.gateway.resources import Resources
 
 router = APIRouter(include_in_schema=False)
 
@@ -54,7 +56,7 @@ async def sign_in(request: Request, resources: GatewayResources) -> Response:
             request, "sign_in.html", visitor=None, status=response.status_code, headers=headers,
             then=then, problem=f"{problem[:1].upper()}{problem[1:]}.",
         )  # fmt: skip
-    await _end(request, await session_of(request))
+    await _end(resources, await session_of(request))
     session = await asyncio.to_thread(sessions_of(request).begin, caller.namespace)
     response = see_other(then)
     _set_cookie(request, response, session.token, int(SESSION_LASTS.total_seconds()))
@@ -62,17 +64,19 @@ async def sign_in(request: Request, resources: GatewayResources) -> Response:
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, form: AnyForm) -> Response:
+async def sign_out(request: Request, resources: GatewayResources, form: AnyForm) -> Response:
     """End the session."""
-    await _end(request, form.visitor.session)
+    await _end(resources, form.visitor.session)
     response = see_other("/sign-in")
     _set_cookie(request, response, "", 0)
     return response
 
 
-async def _end(request: Request, session: Session | None) -> None:
+async def _end(resources: Resources, session: Session | None) -> None:
+    """Refuse *session* from now on, at every gateway of the catalogue, also from a browser that has its cookie."""
     if session is not None:
-        sessions_of(request).end(session)
+        async with resources.custody.catalog.transaction() as connection:
+            await end_session(connection, session.session_id, session.expires_at)
 
 
 def _set_cookie(request: Request, response: Response, token: str, seconds: int) -> None:
