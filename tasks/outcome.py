@@ -9,7 +9,7 @@ from blocks.runtime.in_words import counted, language, size
 from tasks.document import Deliverable, Document
 from tasks.document_events import CUSTODY
 from tasks.losses import summary
-from tasks.outline import whole
+from tasks.outline import known_figures, whole
 
 # Below this a wait is no news; above it the bar of a task is visibly longer than the time of its work.
 LONG_WAIT_SECONDS = 1.0
@@ -31,12 +31,11 @@ def described(document: Document, where: str) -> str:
 
 def counts(metadata: Mapping[str, Any]) -> list[str]:
     """Return what *metadata* of an output counts, with its nouns, and the language; anything else is passed over."""
-    rows = metadata.get("rows")
-    found = _stored(cast("Mapping[str, Any]", rows)) if isinstance(rows, dict) else metadata
-    numbers = [(whole(found.get(name)), one) for name, one in _COUNTS]
-    words = [counted(number, one) for number, one in numbers if number is not None]
-    if isinstance(code := metadata.get("language"), str):
-        words.insert(1 if found.get("pages") else 0, language(code))
+    rows, figures = metadata.get("rows"), known_figures(metadata)
+    found = _stored(cast("Mapping[str, Any]", rows)) if isinstance(rows, dict) else figures
+    words = [counted(found[name], one) for name, one in _COUNTS if name in found]
+    if "language" in figures:
+        words.insert(1 if found.get("pages") else 0, language(figures["language"]))
     return words
 
 

@@ -6,11 +6,14 @@ Read from the metadata of the outputs, so that it is there for reused outputs to
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blocks.catalog import Artifact
+
+_TEXTS = ("title", "media_type", "type", "language")
+_NUMBERS = ("pages", "chunks", "facts", "entities")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +37,8 @@ def outline(artifacts: Iterable[Artifact]) -> Outline:
     found: dict[str, Any] = {}
     for artifact in artifacts:
         if artifact.kind == "stage_output":
-            found |= _known(artifact.metadata)
-    return Outline(**found)
+            found |= known_figures(artifact.metadata)
+    return Outline(**{one.name: found.get(one.name) for one in fields(Outline)})
 
 
 def whole(value: object) -> int | None:
@@ -43,10 +46,7 @@ def whole(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
-def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures that *metadata* has, of the type that they should have: SQL may have written anything."""
-    texts = {name: metadata.get(name) for name in ("title", "media_type", "language")}
-    numbers = {name: metadata.get(name) for name in ("pages", "chunks", "facts")}
-    return {name: value for name, value in texts.items() if isinstance(value, str) and value} | {
-        name: number for name, value in numbers.items() if (number := whole(value)) is not None
-    }
+def known_figures(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures that *metadata* of an output has, of the type that they should have: it may hold anything."""
+    texts = {name: value for name in _TEXTS if isinstance(value := metadata.get(name), str) and value}
+    return texts | {name: number for name in _NUMBERS if (number := whole(metadata.get(name))) is not None}

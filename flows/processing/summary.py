@@ -21,6 +21,7 @@ from flows.processing.previews import Preview
 from tasks.document import Deliverable, Document
 from tasks.losses import number, summary
 from tasks.outcome import LONG_WAIT_SECONDS
+from tasks.outline import known_figures
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
@@ -111,9 +112,9 @@ def kind_of(document: Document) -> str:
     """Return the short name of a document's type, such as ``pdf``; empty for one that was never read."""
     if document.info is None:
         return ""
-    types = [output.artifact.metadata.get("type") for output in document.outputs.values()]
+    types = [known_figures(output.artifact.metadata).get("type") for output in document.outputs.values()]
     found = next((one for one in reversed(types) if one is not None), None)
-    return shortened(found, _MAX_CELL_CHARS) if isinstance(found, str) else document.info.media_type.rpartition("/")[2]
+    return shortened(found, _MAX_CELL_CHARS) if found else document.info.media_type.rpartition("/")[2]
 
 
 def escape(text: str) -> str:

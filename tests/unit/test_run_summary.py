@@ -106,6 +106,14 @@ def test_a_line_says_what_a_step_has_made_and_what_it_waited_for() -> None:
     assert described(one, "ingestor") == "report.pdf: 4 chunks, 1 fact, 4.2 kB, reused"
 
 
+def test_figures_of_the_wrong_type_are_passed_over_wherever_metadata_is_read() -> None:
+    odd: dict[str, Any] = {"type": 7, "pages": True, "language": ["en"], "title": {}, "chunks": -1, "facts": 3}
+    one = document(**odd)
+    assert "| report.pdf | | pdf | 563.4 kB | | | | 3 |" in " ".join(page(one, gateway=None).split())
+    assert described(one, "markdown-conversion") == "report.pdf: 3 facts, 4.2 kB, 0.81 s"
+    assert kind_tags([one]) == ["type:pdf"]
+
+
 def test_tags_are_the_most_frequent_types() -> None:
     many = [document(type=f"t{number % 20}") for number in range(40)] + [document(type="pdf")] * 3
     tags = kind_tags(many)
