@@ -10,11 +10,29 @@ from prefect.client.orchestration import PrefectClient
 from prefect.states import Running
 
 from blocks.catalog import Catalog, Connection
-from blocks.errors import AmbiguousId, ArtifactNotFound, InvalidOptions, RunNotFound
+from blocks.errors import (
+    AmbiguousId,
+    ArtifactNotFound,
+    DeliveryNotFound,
+    EndpointNotFound,
+    InvalidOptions,
+    PlanNotFound,
+    RunNotFound,
+)
 from blocks.runs.ownership import CATALOGUE_LABEL
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import new_run, process
-from waybill.services.short_ids import find_file, find_file_by_name, find_run, find_run_with_files, read_digits
+from waybill.services.short_ids import (
+    find_delivery,
+    find_endpoint,
+    find_file,
+    find_file_by_name,
+    find_plan,
+    find_run,
+    find_run_with_events,
+    find_run_with_files,
+    read_digits,
+)
 
 
 @pytest.fixture
@@ -103,3 +121,58 @@ async def test_a_run_is_found_with_and_without_files_and_none_of_another_catalog
     await client.update_flow_run_labels(without, {CATALOGUE_LABEL: "0badcafe"})
     with pytest.raises(RunNotFound, match="waybill runs list"):
         await find_run(client, connection, str(without)[:13])
+
+
+ENDPOINT, DELIVERY, RUN = (f"0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1{last}" for last in "abc")
+SECRET, OTHER = "1b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a", "0b6f1c3e-7d53-4f0e-9a55-2f6f0f5f3c1a"
+
+
+async def add_endpoint(connection: Connection, endpoint_id: str, *, state: str = "enabled") -> None:
+    await connection.execute(
+        "insert into webhook_endpoints (endpoint_id, origin, url, secret_id, state) "
+        "values (%s, 'registered', 'https://a.example/', %s, %s)",
+        (endpoint_id, SECRET, state),
+    )
+
+
+async def test_endpoints_deliveries_and_their_runs_are_found_by_first_digits(connection: Connection) -> None:
+    await connection.execute("insert into webhook_secrets (secret_id, sealed) values (%s, '')", (SECRET,))
+    await add_endpoint(connection, ENDPOINT)
+    await connection.execute(
+        "insert into webhook_events (event_id, event_type, task_id, occurred_at, body) "
+        "values ('evt_1', 'task_failed', %s, now(), '')",
+        (RUN,),
+    )
+    await connection.execute(
+        "insert into webhook_deliveries (delivery_id, event_id, endpoint_id) values (%s, 'evt_1', %s)",
+        (DELIVERY, ENDPOINT),
+    )
+    assert await find_endpoint(connection, ENDPOINT[:8]) == UUID(ENDPOINT)
+    assert await find_delivery(connection, DELIVERY[:13]) == UUID(DELIVERY)
+    assert await find_run_with_events(connection, RUN[:8]) == UUID(RUN)
+    await add_endpoint(connection, OTHER, state="removed")
+    assert await find_endpoint(connection, ENDPOINT[:8]) == UUID(ENDPOINT), "a removed one is not meant"
+    assert await find_endpoint(connection, OTHER[:13]) == UUID(OTHER)
+    await connection.execute("update webhook_endpoints set state = 'disabled'")
+    with pytest.raises(AmbiguousId, match=f"several endpoints.*\n  {ENDPOINT}  https://a.example/\n  {OTHER}"):
+        await find_endpoint(connection, ENDPOINT[:8])
+    with pytest.raises(EndpointNotFound, match="waybill webhooks list"):
+        await find_endpoint(connection, "0b6f1c3f")
+    with pytest.raises(DeliveryNotFound, match="waybill webhooks deliveries"):
+        await find_delivery(connection, "0b6f1c3f")
+    with pytest.raises(RunNotFound, match="waybill runs list"):
+        await find_run_with_events(connection, "0b6f1c3f")
+
+
+async def test_a_plan_is_found_by_its_first_digits(connection: Connection) -> None:
+    for plan_id in (ENDPOINT, OTHER):
+        await connection.execute(
+            "insert into retention_plans (plan_id, digest, policy, cutoff, files, bytes, groups, statistics) "
+            "values (%s, '', '{}', now(), 0, 0, '[]', '{}')",
+            (plan_id,),
+        )
+    assert await find_plan(connection, OTHER[:13]) == UUID(OTHER)
+    with pytest.raises(AmbiguousId, match=r"several plans.*\n.* made 20"):
+        await find_plan(connection, OTHER[:8])
+    with pytest.raises(PlanNotFound, match="waybill expire --list"):
+        await find_plan(connection, "0b6f1c3f")

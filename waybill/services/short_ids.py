@@ -11,7 +11,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from blocks.errors import AmbiguousId, ArtifactNotFound, InvalidOptions, RunNotFound
+from blocks.errors import (
+    AmbiguousId,
+    ArtifactNotFound,
+    DeliveryNotFound,
+    EndpointNotFound,
+    InvalidOptions,
+    PlanNotFound,
+    RunNotFound,
+    WaybillError,
+)
 from blocks.postgres import Connection, fetch_all
 
 if TYPE_CHECKING:
@@ -27,17 +36,36 @@ _DIGITS = re.compile(r"[0-9a-f]{8,32}")
 _WITH_DASHES = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{0,4}|-[0-9a-f]{4}(-[0-9a-f]{0,4}|-[0-9a-f]{4}(-[0-9a-f]{0,4}|-.*)))?")
 
 _FILES = """
-    select file_id::text as id, filename || ' of ' || source_file as about, state from artifacts
-     where file_id between %(first)s and %(last)s order by state = 'available' desc, file_id limit %(limit)s
+    select file_id::text as id, filename || ' of ' || source_file as about, state = 'available' as usable from artifacts
+     where file_id between %(first)s and %(last)s order by usable desc, file_id limit %(limit)s
 """
 _FILES_NAMED = """
     select file_id::text as id, 'made ' || to_char(created_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC of '
            || source_file as about, state from artifacts
      where filename = %(name)s and state = 'available' order by created_at desc, file_id limit %(limit)s
 """
-_RUNS = (
-    "select distinct run_id::text as id from run_outputs where run_id between %(first)s and %(last)s limit %(limit)s"
-)
+_ENDPOINTS = """
+    select endpoint_id::text as id, url as about, state <> 'removed' as usable from webhook_endpoints
+     where endpoint_id between %(first)s and %(last)s order by usable desc, endpoint_id limit %(limit)s
+"""
+_DELIVERIES = """
+    select d.delivery_id::text as id, event.event_type || ' to ' || e.url as about, true as usable
+      from webhook_deliveries d join webhook_events event using (event_id) join webhook_endpoints e using (endpoint_id)
+     where d.delivery_id between %(first)s and %(last)s order by d.delivery_id limit %(limit)s
+"""
+_PLANS = """
+    select plan_id::text as id, 'made ' || to_char(created_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC, '
+           || state as about, true as usable from retention_plans
+     where plan_id between %(first)s and %(last)s order by plan_id limit %(limit)s
+"""
+_RUNS = """
+    select distinct run_id::text as id, '' as about, true as usable from run_outputs
+     where run_id between %(first)s and %(last)s limit %(limit)s
+"""
+_RUNS_WITH_EVENTS = """
+    select distinct task_id::text as id, '' as about, true as usable from webhook_events
+     where task_id between %(first)s and %(last)s limit %(limit)s
+"""
 
 
 def id_digits(text: str) -> str | None:
@@ -65,15 +93,22 @@ async def find_file(connection: Connection, text: str) -> UUID:
 
     A whole id is returned as it is: what needs the file says that there is none.
     """
-    digits = read_digits(text)
-    if len(digits) == 32:
-        return UUID(digits)
-    rows = await fetch_all(connection, _FILES, {**_range(digits), "limit": _MOST_CANDIDATES + 1})
-    # Of files that were deleted only the record is left: it counts where no other is meant.
-    readable = [row for row in rows if row["state"] == "available"] or rows
-    if not readable:
-        raise ArtifactNotFound(f"no file has an id that begins with {text}; 'waybill files list' shows them")
-    return UUID(_only(text, "files", [(row["id"], row["about"]) for row in readable]))
+    return await _find(connection, _FILES, text, "files", ArtifactNotFound, "waybill files list")
+
+
+async def find_endpoint(connection: Connection, text: str) -> UUID:
+    """Return the id of the webhook endpoint that *text* is, or begins. Raises `EndpointNotFound`, as `find_file`."""
+    return await _find(connection, _ENDPOINTS, text, "endpoints", EndpointNotFound, "waybill webhooks list")
+
+
+async def find_delivery(connection: Connection, text: str) -> UUID:
+    """Return the id of the delivery that *text* is, or begins. Raises `DeliveryNotFound`, as `find_file`."""
+    return await _find(connection, _DELIVERIES, text, "deliveries", DeliveryNotFound, "waybill webhooks deliveries")
+
+
+async def find_plan(connection: Connection, text: str) -> UUID:
+    """Return the id of the plan of the retention that *text* is, or begins. Raises `PlanNotFound`, as `find_file`."""
+    return await _find(connection, _PLANS, text, "plans", PlanNotFound, "waybill expire --list")
 
 
 async def find_file_by_name(connection: Connection, text: str) -> UUID:
@@ -88,14 +123,13 @@ async def find_file_by_name(connection: Connection, text: str) -> UUID:
 
 
 async def find_run_with_files(connection: Connection, text: str) -> UUID:
-    """Return the id of the run with files that *text* is, or begins. Raises `RunNotFound` and as `find_file` does."""
-    digits = read_digits(text)
-    if len(digits) == 32:
-        return UUID(digits)
-    found = await _runs_with_files(connection, digits)
-    if not found:
-        raise RunNotFound(f"no run with files has an id that begins with {text}; 'waybill runs list' shows runs")
-    return UUID(_only(text, "runs", [(one, "") for one in found]))
+    """Return the id of the run with files that *text* is, or begins. Raises `RunNotFound`, as `find_file`."""
+    return await _find(connection, _RUNS, text, "runs with files", RunNotFound, "waybill runs list")
+
+
+async def find_run_with_events(connection: Connection, text: str) -> UUID:
+    """Return the id of the run with events that *text* is, or begins. Raises `RunNotFound`, as `find_file`."""
+    return await _find(connection, _RUNS_WITH_EVENTS, text, "runs with events", RunNotFound, "waybill runs list")
 
 
 async def find_run(client: PrefectClient, connection: Connection, text: str) -> UUID:
@@ -120,6 +154,20 @@ async def find_run(client: PrefectClient, connection: Connection, text: str) -> 
             f"none of the newest {_MOST_RUNS:,} runs has an id that begins with {text}; 'waybill runs list' shows them"
         )
     return UUID(_only(text, "runs", found))
+
+
+async def _find(
+    connection: Connection, query: str, text: str, what: str, missing: type[WaybillError], shown_by: str
+) -> UUID:
+    digits = read_digits(text)
+    if len(digits) == 32:
+        return UUID(digits)
+    rows = await fetch_all(connection, query, {**_range(digits), "limit": _MOST_CANDIDATES + 1})
+    # Of what was deleted only the record is left: it counts where nothing else is meant.
+    usable = [row for row in rows if row["usable"]] or rows
+    if not usable:
+        raise missing(f"none of the {what} has an id that begins with {text}; '{shown_by}' shows them")
+    return UUID(_only(text, what, [(row["id"], row["about"]) for row in usable]))
 
 
 async def _runs_with_files(connection: Connection, digits: str) -> list[str]:
