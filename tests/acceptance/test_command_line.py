@@ -251,7 +251,7 @@ def test_sweep_removes_at_the_second_look_what_no_row_knows(
     assert "--max-files" in stopped["stopped"] and stopped["over_cap"] == 1
     assert orphan.exists()
     said = on_postgres.run("sweep").stdout
-    assert "removed: blob uploads/" in said and "1 removed (17 B), 0 waiting" in said
+    assert "removed: blob uploads/" in said and "1 removed (17 bytes), 0 waiting" in said
     assert not orphan.exists() and blob.exists()
     assert on_postgres.json("sweep", "--min-age", "soon", expect=2)["error"]["code"] == "InvalidOptions"
 

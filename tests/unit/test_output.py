@@ -11,15 +11,8 @@ import pytest
 
 from blocks.errors import InvalidOptions
 from blocks.runtime.in_words import counted
-from waybill.commands.output import (
-    escaped,
-    human_age,
-    human_time,
-    print_error,
-    print_line,
-    print_notice,
-    print_table,
-)
+from waybill.commands.output import escaped, human_age, human_time, print_error, print_line, print_notice
+from waybill.commands.tables import print_table
 
 NOW = datetime(2026, 11, 30, 7, 0, tzinfo=UTC)
 HOSTILE = "a\x1b]0;owned\x07\x1b[31m\r\u202egnp.\x9b2J\ud800\u2028.md"
@@ -63,7 +56,7 @@ def listing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     name = "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
     row = (name, name, "stage_output", "1 markdown-conversion", "4.2 kB", "2026-11-30 06:53:37 UTC", f"/in/{name}")
     columns = ("id", "name", "kind", "stage", "size", "made", "source")
-    print_table(columns, [row, row], numeric=("size",), cut="name", spare=("source", "kind", "made"))
+    print_table(columns, [row, row], numeric=("size",), cut=("name",), spare=("source", "kind", "made"))
     plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     return [line.rstrip() for line in plain.splitlines()]
 

@@ -10,8 +10,9 @@ import typer
 from blocks.durations import format_duration, parse_duration
 from blocks.errors import InvalidOptions
 from waybill.commands.arguments import AsJson, read_api_key_id, this_account
-from waybill.commands.output import human_time, print_json, print_notice, print_table
+from waybill.commands.output import human_time, print_json, print_notice
 from waybill.commands.session import with_transaction
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.access import ApiKey
@@ -90,7 +91,7 @@ def list_(as_json: AsJson = False) -> int:
         return 0
     print_table(
         ("key", "name", "scopes", "per minute", "made", "expires", "last used", "state"), [_row(key) for key in found],
-        numeric=("per minute",),
+        numeric=("per minute",), cut=("name",), spare=("per minute", "made", "expires", "last used"),
     )  # fmt: skip
     return 0
 

@@ -30,7 +30,7 @@ FileId = Annotated[str, typer.Argument(metavar="ID", help="The file's id, as 'fi
 FileIds = Annotated[
     list[str], typer.Argument(metavar="ID...", help="File ids, as 'files list' shows them; 8 digits do.")
 ]
-EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it.")]
+EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT_ID", help="As 'webhooks list' shows it; 8 digits do.")]
 KeepFor = Annotated[
     str | None, typer.Option(metavar="90d", help="How long the files stay; the setting 'retention' when left out.")
 ]

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from blocks.errors import InvalidOptions
+from blocks.runtime.in_words import size
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, typed_path
-from waybill.commands.output import human_size, print_json, print_line, print_notice, steps_shown
+from waybill.commands.output import print_json, print_line, print_notice, steps_shown
 from waybill.commands.session import stack_session
 
 # People see the first of many problems; --json has them all.
@@ -53,8 +54,8 @@ def backup(
         print_json({**one.as_json(), **counts, "problems": made.problems, "unreadable": made.unreadable})
     else:
         print_line(
-            f"{one.backup_id}: {made.stored_files:,} files and their manifests, {human_size(one.bytes)} together, of "
-            f"which {human_size(made.new_bytes)} are new; {made.kept} backups are kept"
+            f"{one.backup_id}: {made.stored_files:,} files and their manifests, {size(one.bytes)} together, of "
+            f"which {size(made.new_bytes)} are new; {made.kept} backups are kept"
         )
         if not one.files_are_included:
             print_notice("stored files are not included: they are in the storage that WAYBILL_STORAGE_URL names")
@@ -110,7 +111,7 @@ def restore(
         show(found, as_json=False)
         print_line(
             f"restored {chosen.backup_id} to {reached.astimezone().isoformat(sep=' ', timespec='seconds')}: "
-            f"{restored.files:,} files ({human_size(restored.bytes)}), and their manifests"
+            f"{restored.files:,} files ({size(restored.bytes)}), and their manifests"
         )
         if not chosen.files_are_included:
             print_notice("stored files are not in the backup: set WAYBILL_STORAGE_URL to where they are")

@@ -9,17 +9,11 @@ import typer
 
 from blocks.durations import read_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.arguments import AsJson, check_ids, find_files, read_id, read_size, this_account
-from waybill.commands.output import (
-    human_size,
-    human_time,
-    print_json,
-    print_line,
-    print_notice,
-    print_table,
-    progress_bar,
-)
+from blocks.runtime.in_words import size
+from waybill.commands.arguments import AsJson, check_ids, find_files, read_size, this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import with_catalog, with_custody
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -58,7 +52,7 @@ MaxShare = Annotated[
 def expire(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Make the plan and show it; remove nothing.")] = False,
     plan: Annotated[
-        str | None, typer.Option(metavar="PLAN_ID", help="Execute exactly this plan, which a dry run has made.")
+        str | None, typer.Option(metavar="PLAN_ID", help="Execute exactly this plan of a dry run; 8 digits do.")
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="TIME", help=f"Also remove files that are older than this: {_TIME}.")
@@ -115,7 +109,8 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
     from blocks.settings import current_settings
     from tasks.expiry import retention_policy
 
-    wanted = read_id(plan_id) if plan_id is not None else None
+    if plan_id is not None:
+        check_ids([plan_id])
     retention_policy(current_settings(), given)  # what is wrong with it shows before anything is started
 
     kinds = given.get("kinds", ["export", "transfer"])
@@ -125,7 +120,12 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
         from blocks.transfers.expiry import expire_transfers, transfers_to_go
         from blocks.webhooks.event_links import EventLinks
         from tasks.expiry import run_retention
+        from waybill.services.short_ids import find_plan
 
+        wanted = None
+        if plan_id is not None:
+            async with custody.catalog.connection() as connection:
+                wanted = await find_plan(connection, plan_id)
         with progress_bar("expire") as show:
             report = await run_retention(
                 custody,
@@ -187,12 +187,14 @@ def _show(report: Report) -> None:
                 group.rule,
                 group.kind,
                 f"{group.files:,}",
-                human_size(group.bytes),
+                size(group.bytes),
                 reason,
             )
             for group, reason in _by_size(plan)
         ],
         numeric=("files", "bytes"),
+        prose=("why",),
+        spare=("rule",),
     )
     for one in report.failed[:_MAX_SHOWN]:
         print_notice(f"{one.file_id}: not deleted: {one.error}")
@@ -205,7 +207,7 @@ def _show(report: Report) -> None:
 def _totals(report: Report) -> str:
     done = "would go" if report.dry_run else "removed"
     files = "1 file" if report.removed_files == 1 else f"{report.removed_files:,} files"
-    parts = [f"{files} {done} ({human_size(report.removed_bytes)})"]
+    parts = [f"{files} {done} ({size(report.removed_bytes)})"]
     if report.finished:
         parts.append(f"{report.finished:,} deletions of earlier runs finished")
     parts.append(f"{report.kept_files:,} stay")
@@ -279,7 +281,7 @@ def _list_plans(as_json: bool) -> int:
                 one.state,
                 human_time(one.created_at.isoformat()),
                 f"{one.files:,}",
-                human_size(one.bytes),
+                size(one.bytes),
                 f"{one.over_cap:,}",
             )
             for one in plans

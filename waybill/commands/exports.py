@@ -10,18 +10,12 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions, WaybillError
+from blocks.runtime.in_words import size
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, Force, replaceable, this_account, typed_path
-from waybill.commands.output import (
-    human_size,
-    human_time,
-    print_json,
-    print_line,
-    print_notice,
-    print_table,
-    progress_bar,
-)
+from waybill.commands.output import human_time, print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import report_new_key, run_work, stack_session, with_catalog, with_custody
+from waybill.commands.tables import print_table
 from waybill.services.storage_probe import check_storage_answers
 
 if TYPE_CHECKING:
@@ -120,7 +114,7 @@ def export(
     if as_json:
         print_json(shown)
     elif job.state == "completed":
-        print_line(f"{job.rows:,} rows, {human_size(job.size or 0)}: {job.filename}")
+        print_line(f"{job.rows:,} rows, {size(job.size or 0)}: {job.filename}")
         print_line(f"Job:   waybill exports show {job.job_id}")
         print_line(f"File:  {_where(shown, target)}, until {human_time(str(shown['expires_at']))}")
     if job.state != "completed":
@@ -161,6 +155,8 @@ def list_exports(
         ("job", "type", "format", "state", "rows", "size", "created", "expires", "file"),
         [_row(job) for job in page.jobs],
         numeric=("rows", "size"),
+        cut=("file",),
+        spare=("file", "expires", "created", "rows", "size"),
     )
     if page.next:
         print_notice(f"more: waybill exports list ... --after {page.next}")
@@ -284,7 +280,7 @@ def _row(job: ExportJob) -> tuple[str, ...]:
         job.format if job.compression is None else f"{job.format} {job.compression}",
         job.state,
         f"{job.rows:,}",
-        human_size(job.size) if job.size is not None else "",
+        size(job.size) if job.size is not None else "",
         human_time(job.created_at.isoformat()),
         human_time(job.expires_at.isoformat()) if job.expires_at else "",
         job.filename or "",

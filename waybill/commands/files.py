@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import InvalidOptions, WaybillError
-from blocks.runtime.in_words import counted
+from blocks.runtime.in_words import counted, size
 from waybill.commands.arguments import (
     AsJson,
     FileId,
@@ -22,8 +22,9 @@ from waybill.commands.arguments import (
     this_account,
     typed_path,
 )
-from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog, with_custody
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +88,7 @@ def list_files(
         ("id", "name", "kind", "stage", "size", "made", "expires", "source"),
         [_row(artifact) for artifact in page.artifacts],
         numeric=("size",),
-        cut="name",
+        cut=("name",),
         spare=("expires", "source", "kind", "made"),
     )
     if page.next:
@@ -157,7 +158,7 @@ def put(
     if as_json:
         print_json(artifact.listing())
     else:
-        print_line(f"{artifact.file_id}  {artifact.filename}  {human_size(artifact.size)}")
+        print_line(f"{artifact.file_id}  {artifact.filename}  {size(artifact.size)}")
     return 0
 
 
@@ -216,17 +217,18 @@ def stats(as_json: AsJson = False) -> int:
             (
                 name,
                 f"{group['count']:,}",
-                human_size(group["bytes"]),
+                size(group["bytes"]),
                 human_time(group["oldest"]) if group["oldest"] else "",
                 human_time(group["newest"]) if group["newest"] else "",
             )
             for name, group in rows
         ],
         numeric=("files", "bytes"),
+        spare=("oldest",),
     )
     index = dict(found["search_index"])
-    size = human_size(index.pop("size_bytes"))
-    typer.echo("search index: " + ", ".join([*(counted(index[key], noun) for key, noun in _INDEXED.items()), size]))
+    stored = size(index.pop("size_bytes"))
+    typer.echo("search index: " + ", ".join([*(counted(index[key], noun) for key, noun in _INDEXED.items()), stored]))
     print_line(_retention_line(found["retention"]))
     return 0
 
@@ -250,7 +252,7 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
         artifact.filename,
         artifact.kind,
         f"{artifact.stage} {artifact.stage_name}" if artifact.stage else "",
-        human_size(artifact.size),
+        size(artifact.size),
         human_time(artifact.created_at.isoformat()),
         "held" if artifact.held_at else "pinned" if artifact.pinned_at else human_time(artifact.expires_at.isoformat()),
         artifact.source_file,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blocks.runtime.in_words import counted
+from blocks.runtime.in_words import counted, size
 from waybill.commands.arguments import AsJson, this_account
-from waybill.commands.output import human_size, print_json, print_line, print_notice, print_table
+from waybill.commands.output import print_json, print_line, print_notice
 from waybill.commands.session import with_custody
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.custody import Custody
@@ -87,10 +88,12 @@ def _show_foreseen(found: Mapping[str, Any]) -> None:
     print_table(
         ("file", "name", "kind", "size", "kept by"),
         [
-            (one["file_id"], one["filename"], one["kind"], human_size(one["size"] or 0), _kept_by(one))
+            (one["file_id"], one["filename"], one["kind"], size(one["size"] or 0), _kept_by(one))
             for one in found["files"]
         ],
         numeric=("size",),
+        cut=("name",),
+        spare=("kind",),
     )
     indexed = ", ".join(f"{count:,} {name}" for name, count in found["index"].items())
     print_line(f"{counted(len(found['files']), 'file')} would go; of the search index {indexed}")
@@ -108,11 +111,11 @@ def _kept_by(file: Mapping[str, Any]) -> str:
 
 def _show_certificate(certificate: Mapping[str, Any]) -> None:
     removed = dict(certificate["removed"])
-    size = removed.pop("bytes", 0)
+    freed = removed.pop("bytes", 0)
     rows = [(f"{removed[name]:,}", shown) for name, shown in _NAMES.items() if removed.get(name)]
     rows += [(f"{count:,}", f"{name}, without its names now") for name, count in removed.items() if name[:4] == "rows"]
     rows += [(f"{count:,}", f"Prefect: {table}") for table, count in certificate["prefect"]["rows"].items()]
-    print_line(f"forgotten: {certificate['sha256']} ({human_size(size)})")
+    print_line(f"forgotten: {certificate['sha256']} ({size(freed)})")
     print_table(("count", "what"), rows, numeric=("count",))
     for table, count in certificate["left"].items():
         print_notice(f"left: {count:,} rows of {table} still have a name of it")

@@ -20,18 +20,11 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidKey, InvalidOptions, SourceNotFound, WaybillError
+from blocks.runtime.in_words import size
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, Force, read_id, replaceable, typed_path
 from waybill.commands.key_files import MAX_LOG_N, read_keys
-from waybill.commands.output import (
-    human_size,
-    human_time,
-    print_error,
-    print_json,
-    print_line,
-    print_notice,
-    progress_bar,
-)
+from waybill.commands.output import human_time, print_error, print_json, print_line, print_notice, progress_bar
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -166,7 +159,7 @@ def receive(
         )
     else:
         print_line(str(done.path))
-        print_notice(f"{human_size(done.size)}, sha256 {done.sha256}")
+        print_notice(f"{size(done.size)}, sha256 {done.sha256}")
     return 0
 
 
@@ -218,7 +211,7 @@ def _print_sent(sent: Sent) -> None:
 def _bytes_shown(name: str) -> Generator[Callable[[str, int, int], None]]:
     with progress_bar(name) as show:
         yield lambda step, done, total: show(
-            100 * done / total if total else 100.0, f"{step}, {human_size(done)} of {human_size(total)}"
+            100 * done / total if total else 100.0, f"{step}, {size(done)} of {size(total)}"
         )
 
 

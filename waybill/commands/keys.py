@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import InvalidOptions, NoMatchingIdentity
+from blocks.runtime.in_words import size
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson
-from waybill.commands.output import human_size, print_json, print_notice, progress_bar
+from waybill.commands.output import print_json, print_notice, progress_bar
 from waybill.commands.session import report_new_key, with_custody
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def rotate_storage(as_json: AsJson = False) -> int:
         print_json(answer)
     else:
         typer.echo(
-            f"{tally.moved:,} files ({human_size(tally.bytes)}) moved to {keys.encrypted_for} in {seconds:.1f} s, "
+            f"{tally.moved:,} files ({size(tally.bytes)}) moved to {keys.encrypted_for} in {seconds:.1f} s, "
             f"{len(tally.failed):,} failed"
         )
     for one in tally.failed:

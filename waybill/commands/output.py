@@ -1,8 +1,8 @@
-"""How commands print: tables and progress for people, one JSON object for programs.
+"""How commands print: lines and progress for people, one JSON object for programs; `tables` prints tables.
 
 With ``--json`` standard output carries exactly one object; everything else goes to standard error. Names and texts that
 people see come from anywhere, so characters that a terminal would act on are escaped. Rich is imported only where a
-terminal shows a table or a progress bar.
+terminal shows progress.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -24,17 +24,6 @@ from blocks.errors import WaybillError
 _CONTROL_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 # Characters that reverse the order of the text after them. Joiners have the same category, but languages need them.
 _REORDERING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-
-# A name that is cut keeps at least this much of a terminal's width, and of its end a number and an extension.
-_LEAST_CELLS = 16
-_TAIL_CHARACTERS = 8
-# Columns that a table can spare are left out until a name has this much.
-_ENOUGH_CELLS = 20
-# The first digits of the id of a file or a run do.
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_ID_DIGITS = 8
-# Rich's padding of two neighbours.
-_BETWEEN_COLUMNS = 2
 
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60))
 
@@ -88,92 +77,6 @@ def escaped(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(char.encode("unicode_escape").decode() if _is_acted_on(char) else char for char in text)
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    numeric: Sequence[str] = (),
-    cut: str | None = None,
-    spare: Sequence[str] = (),
-) -> None:
-    """Print a table to standard output; columns in *numeric* are aligned to the right.
-
-    A terminal gets cells folded to its width, or those of the column *cut* shortened, so that each row is one line. As
-    long as *cut* has too little room, the columns *spare* are left out, the first of them first, and the column
-    ``id`` has first digits alone. A file or a pipe gets one line for each row, with nothing cut.
-    """
-    cells = [[escaped(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_fitted(columns, cells, numeric, cut, spare)
-        return
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
-    for line in (columns, *cells):
-        padded = (
-            cell.rjust(width) if column in numeric else cell.ljust(width)
-            for column, cell, width in zip(columns, line, widths, strict=True)
-        )
-        typer.echo("  ".join(padded).rstrip())
-
-
-def _print_fitted(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str], cut: str | None, spare: Sequence[str]
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    cells = {name: [row[place] for row in rows] for place, name in enumerate(columns)}
-    if cut is not None:
-        _fit(cells, cut, spare, console.width)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in cells:
-        table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
-    for row in zip(*cells.values(), strict=True):
-        # As `Text`: brackets in a file's name are not Rich's markup.
-        table.add_row(*map(Text, row))
-    console.print(table)
-
-
-def _fit(cells: dict[str, list[str]], cut: str, spare: Sequence[str], width: int) -> None:
-    """Change the columns *cells* so that a row is at most *width* wide, if that can be."""
-    from rich.cells import cell_len
-
-    def needed(name: str) -> int:
-        return max(map(cell_len, (name, *cells[name])))
-
-    def room() -> int:
-        return width - sum(needed(name) + _BETWEEN_COLUMNS for name in cells if name != cut)
-
-    enough = min(_ENOUGH_CELLS, needed(cut))
-    if room() < enough and "id" in cells:
-        cells["id"] = [cell[:_ID_DIGITS] if _ID.fullmatch(cell) else cell for cell in cells["id"]]
-    for name in spare:
-        if room() < enough:
-            del cells[name]
-    cells[cut] = [_shortened(cell, max(_LEAST_CELLS, room())) for cell in cells[cut]]
-
-
-def _shortened(text: str, cells: int) -> str:
-    """Return *text* in at most *cells* of a terminal, without its middle: names often differ at their end alone."""
-    from rich.cells import cell_len, set_cell_size
-
-    if cell_len(text) <= cells:
-        return text
-    tail = text[-_TAIL_CHARACTERS:]
-    return f"{set_cell_size(text, max(1, cells - cell_len(tail) - 1)).rstrip()}…{tail}"
-
-
-def human_size(size_bytes: int) -> str:
-    """Return ``1.4 MB`` for people; decimal units as file managers show them."""
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
 
 
 def human_time(iso_time: str) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from blocks.runtime.in_words import counted
-from waybill.commands.output import human_size, print_line, print_notice, print_table
+from blocks.runtime.in_words import counted, size
+from waybill.commands.output import print_line, print_notice
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from waybill.stack import StackAddresses
@@ -55,7 +56,7 @@ def _print_documents(documents: list[dict[str, Any]]) -> None:
     columns = ("document", "pages", "chunks", "facts", "seconds", "reused", "warnings")
     if rows:
         # The name is cut, so that a terminal shows one line for each document.
-        print_table(columns, rows, numeric=columns[1:], cut="document")
+        print_table(columns, rows, numeric=columns[1:], cut=("document",))
 
 
 def _document_row(document: dict[str, Any]) -> tuple[str, ...]:
@@ -82,7 +83,14 @@ def _print_files(documents: Iterable[dict[str, Any]], *, warned: bool) -> None:
     columns = ("document", "stage", "output", "size", "seconds", "reused", "warnings")
     shown = columns if warned else columns[:-1]
     rows = [row[: len(shown)] for document in documents for row in _file_rows(document)]
-    print_table(shown, rows, numeric=("size", "seconds"))
+    print_table(
+        shown,
+        rows,
+        numeric=("size", "seconds"),
+        cut=("document", "output"),
+        prose=("warnings",),
+        spare=("reused", "seconds"),
+    )
 
 
 def _file_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -92,7 +100,7 @@ def _file_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             name,
             f"{artifact['stage']} {artifact['stage_name']}",
             artifact["filename"],
-            human_size(artifact["size"]),
+            size(artifact["size"]),
             "" if artifact["reused"] else f"{artifact['seconds']:.2f}",
             "reused" if artifact["reused"] else "",
             _in_short(artifact["warnings"]),
@@ -114,7 +122,7 @@ def _print_warnings(documents: list[dict[str, Any]]) -> None:
     ]
     if not rows:
         return
-    print_table(("document", "warnings"), rows[:MAX_DOCUMENTS_IN_TABLE])
+    print_table(("document", "warnings"), rows[:MAX_DOCUMENTS_IN_TABLE], cut=("document",), prose=("warnings",))
     more = len(rows) - MAX_DOCUMENTS_IN_TABLE
     if more > 0:
         print_line(f"{counted(more, 'more document')} with warnings: --json has all of them")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waybill.commands.arguments import AsJson, check_ids, this_account
-from waybill.commands.output import human_age, human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_age, human_time, print_json, print_line, print_notice
 from waybill.commands.session import stack_session, with_prefect
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 _MAX_HOURS = 24 * 31
 # Prefect is asked for the states of up to a thousand runs, one request each.
 _PREFECT_SECONDS = 60.0
-# Ids of runs begin with the time, to the millisecond: with fewer, runs of the same minute would look alike.
-_ID_CHARS = 13
 # As `blocks.runs.run_events.REPORTED_FLOWS`, which is slow to import.
 _FLOW = "process-documents"
 
@@ -54,6 +53,7 @@ def status(
                 for e in answer["history"]
             ],
             numeric=("progress",),
+            prose=("message",),
         )
     else:
         for key, value in {**answer, **code}.items():
@@ -88,13 +88,16 @@ def events(
                 human_time(entry["timestamp"]),
                 entry["event_type"] or entry["status"],
                 "" if entry["progress"] is None else f"{entry['progress']:.0%}",
-                (entry["task_id"] or "")[:8],
+                entry["task_id"] or "",
                 entry["source_file"] or entry["metadata"].get("run_name") or "",
                 entry["message"] or "",
             )
             for entry in found["events"]
         ],
         numeric=("progress",),
+        cut=("source",),
+        prose=("message",),
+        spare=("progress", "message"),
     )
     if found["truncated"]:
         print_notice("the list is cut off here; a smaller --hours shows a shorter period in full")
@@ -135,7 +138,7 @@ def list_runs(
         ("run", "began", "state", "progress", "documents", "seconds", "name"),
         [
             (
-                run["task_id"][:_ID_CHARS],
+                run["task_id"],
                 human_time(run["started_at"] or run["due_at"]),
                 run["status"],
                 f"{run['progress']:.0%}",
@@ -146,7 +149,7 @@ def list_runs(
             for run in page["runs"]
         ],
         numeric=("progress", "documents", "seconds"),
-        cut="name",
+        cut=("name",),
         spare=("progress", "documents"),
     )
     if page["next"]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blocks.durations import read_duration
+from blocks.runtime.in_words import size
 from waybill.commands.arguments import AsJson
-from waybill.commands.output import human_size, human_time, print_json, print_line, print_notice
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _show(report: SweepReport) -> None:
     ):
         _show_findings(findings, said)
     counts = (
-        f"{report.removed.count:,} {removed} ({human_size(report.removed.bytes)})",
+        f"{report.removed.count:,} {removed} ({size(report.removed.bytes)})",
         f"{report.waiting.count:,} waiting",
         f"{report.untouched.count:,} left alone",
         f"{report.missing.count:,} files without bytes",

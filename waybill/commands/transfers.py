@@ -9,16 +9,11 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions, WaybillError
+from blocks.runtime.in_words import size
 from waybill.commands.arguments import AsJson, FileId, check_ids, find_files, this_account
-from waybill.commands.output import (
-    human_size,
-    human_time,
-    print_json,
-    print_line,
-    print_notice,
-    print_table,
-)
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog, with_custody
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -108,6 +103,8 @@ def list_(
         ("transfer", "direction", "state", "file", "done", "size", "for", "created", "expires"),
         [_row(one) for one in page.transfers],
         numeric=("done", "size"),
+        cut=("file", "for"),
+        spare=("created", "for", "expires", "done"),
     )
     if page.next:
         print_notice(f"more: waybill transfers list ... --after {page.next}")
@@ -176,9 +173,9 @@ def _row(transfer: Transfer) -> tuple[str, ...]:
         transfer.direction,
         transfer.state,
         transfer.filename,
-        human_size(transfer.done_bytes),
-        human_size(transfer.size) if transfer.size is not None else "",
-        transfer.worker or (transfer.recipient or "")[:16],
+        size(transfer.done_bytes),
+        size(transfer.size) if transfer.size is not None else "",
+        transfer.worker or transfer.recipient or "",
         human_time(transfer.created_at.isoformat()),
         human_time(transfer.expires_at.isoformat()),
     )

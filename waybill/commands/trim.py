@@ -11,8 +11,9 @@ import typer
 from blocks.durations import read_duration
 from blocks.errors import StackUnavailable
 from waybill.commands.arguments import AsJson
-from waybill.commands.output import print_json, print_line, print_notice, print_table
+from waybill.commands.output import print_json, print_line, print_notice
 from waybill.commands.session import stack_session
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -74,5 +75,5 @@ def _show(trimmed: Trimmed) -> None:
     rows = trimmed.rows()
     if rows:
         columns = ("what", "outcome", "count", "why")
-        print_table(columns, [tuple(row[name] for name in columns) for row in rows], numeric=("count",))
+        print_table(columns, [tuple(row[name] for name in columns) for row in rows], numeric=("count",), prose=("why",))
     print_line(trimmed.outcome())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blocks.errors import ArtifactNotFound, InvalidOptions
+from blocks.runtime.in_words import size
 from waybill.commands.arguments import AsJson, check_ids, find_files
-from waybill.commands.output import human_size, print_json, print_line, print_notice, progress_bar
+from waybill.commands.output import print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import with_custody
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _Tally:
                 checked = "" if one["content_checked"] else " by its stored bytes alone"
                 print_line(f"{one['file_id']}  {one['filename']}  {one['state']}{checked}")
         if not as_json:
-            read = f"{human_size(self.read_bytes)} in {seconds:.1f} s"
+            read = f"{size(self.read_bytes)} in {seconds:.1f} s"
             typer.echo(
                 f"{counts['verified']:,} verified ({read}), {counts['damaged']:,} damaged, {counts['failed']:,} failed"
             )

@@ -11,8 +11,9 @@ from blocks.durations import parse_duration, read_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, options_text, read_keep_for, this_account
-from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_prefect
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.catalog import Catalog
@@ -151,7 +152,8 @@ def _list(as_json: bool) -> int:
             for one in found["watches"]
         ],
         numeric=("files", "waiting", "failed"),
-        cut="place",
+        cut=("place",),
+        spare=("looked",),
     )
     for one in found["watches"]:
         if one["problem"]:

@@ -9,16 +9,16 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.arguments import AsJson, EndpointId, read_id, this_account
-from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.arguments import AsJson, EndpointId, check_ids, this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from blocks.catalog import Catalog
     from blocks.settings import Settings
     from blocks.webhooks.outbox import DeliveryPage, DeliveryRecord, DeliveryState
+    from waybill.services.webhooks import DeliveryHistory
 
 _STATES = ("pending", "delivered", "dead")
 # An attempt takes 20 s at most, and a dispatcher that was killed may hold the endpoint for some seconds more.
@@ -28,7 +28,7 @@ _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 
 def deliveries(
     delivery_id: Annotated[
-        str | None, typer.Argument(metavar="[DELIVERY_ID]", help="Show every attempt of this one.")
+        str | None, typer.Argument(metavar="[DELIVERY_ID]", help="Show every attempt of this one; 8 digits do.")
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ID", help="Only those to this endpoint.")] = None,
     state: Annotated[str | None, typer.Option(help="Only those that are pending, delivered or dead.")] = None,
@@ -43,20 +43,23 @@ def deliveries(
     The list is newest first: endpoint, event, attempts, and the receiver's last answer.
     """
     if delivery_id is not None:
-        return _one(read_id(delivery_id), as_json)
+        check_ids([delivery_id])
+        return _one(delivery_id, as_json)
     if state is not None and state not in _STATES:
         raise InvalidOptions(f"a delivery is {', '.join(_STATES)}, never {state!r}")
+    check_ids([given for given in (endpoint, run) if given is not None])
 
     async def work(catalog: Catalog, _: Settings) -> DeliveryPage:
         from blocks.webhooks.outbox import list_deliveries
+        from waybill.services.short_ids import find_endpoint, find_run_with_events
 
         now = await catalog.now()
         async with catalog.connection() as connection:
             return await list_deliveries(
                 connection,
-                endpoint_id=read_id(endpoint) if endpoint is not None else None,
+                endpoint_id=await find_endpoint(connection, endpoint) if endpoint is not None else None,
                 state=state,
-                task_id=read_id(run) if run is not None else None,
+                task_id=await find_run_with_events(connection, run) if run is not None else None,
                 since=_back(now, parse_duration(since)) if since is not None else None,
                 limit=limit,
                 after=after,
@@ -70,6 +73,10 @@ def deliveries(
         ("delivery", "created", "event", "url", "state", "attempts", "status", "ms", "error"),
         [_row(one) for one in page.deliveries],
         numeric=("attempts", "status", "ms"),
+        cut=("url",),
+        prose=("error",),
+        # All deliveries to one endpoint have its address.
+        spare=("ms", "attempts", "status", *(() if endpoint is None else ("url",)), "created"),
     )
     if page.next:
         print_notice(f"more: --after {page.next}")
@@ -78,7 +85,8 @@ def deliveries(
 
 def replay(
     delivery_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[DELIVERY_ID...]", help="As 'webhooks deliveries' shows them.")
+        list[str] | None,
+        typer.Argument(metavar="[DELIVERY_ID...]", help="As 'webhooks deliveries' shows them; 8 digits do."),
     ] = None,
     endpoint: Annotated[str | None, typer.Option(metavar="ID", help="Every one to this endpoint.")] = None,
     since: Annotated[
@@ -95,18 +103,22 @@ def replay(
     """
     if not delivery_ids and endpoint is None and since is None:
         raise InvalidOptions("name what to send again: DELIVERY_ID, --endpoint or --since (--until only narrows it)")
-    wanted = [read_id(one) for one in delivery_ids] if delivery_ids else None
-    states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or wanted else ("dead",)
+    check_ids([*(delivery_ids or ()), *((endpoint,) if endpoint is not None else ())])
+    states: tuple[DeliveryState, ...] = ("dead", "delivered") if everything or delivery_ids else ("dead",)
 
     async def work(catalog: Catalog, _: Settings) -> int:
+        from waybill.services.short_ids import find_delivery, find_endpoint
         from waybill.services.webhooks import replay_deliveries
 
         now = await catalog.now()
+        async with catalog.connection() as connection:
+            wanted = [await find_delivery(connection, one) for one in delivery_ids or ()] or None
+            endpoint_id = await find_endpoint(connection, endpoint) if endpoint is not None else None
         return await replay_deliveries(
             catalog,
             states=states,
             delivery_ids=wanted,
-            endpoint_id=read_id(endpoint) if endpoint is not None else None,
+            endpoint_id=endpoint_id,
             since=read_moment(since, now) if since is not None else None,
             until=read_moment(until, now) if until is not None else None,
             by=this_account(),
@@ -130,8 +142,8 @@ def test(
 
     Exit code 1 when the receiver did not accept it.
     """
-    wanted = read_id(endpoint_id)
-    record = with_catalog(lambda catalog, settings: _test(catalog, settings, wanted))
+    check_ids([endpoint_id])
+    record = with_catalog(lambda catalog, settings: _test(catalog, settings, endpoint_id))
     succeeded = record.state == "delivered"
     if as_json:
         print_json(record.as_json())
@@ -144,19 +156,28 @@ def test(
     return 0 if succeeded else 1
 
 
-async def _test(catalog: Catalog, settings: Settings, endpoint_id: UUID) -> DeliveryRecord:
+async def _test(catalog: Catalog, settings: Settings, endpoint_id: str) -> DeliveryRecord:
     from blocks.webhooks.dispatch import DispatcherThread
+    from waybill.services.short_ids import find_endpoint
     from waybill.services.webhooks import add_test, first_attempt
 
+    async with catalog.connection() as connection:
+        wanted = await find_endpoint(connection, endpoint_id)
     async with DispatcherThread.open(settings):
-        delivery_id = await add_test(catalog, endpoint_id, by=this_account())
+        delivery_id = await add_test(catalog, wanted, by=this_account())
         return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
 
 
-def _one(delivery_id: UUID, as_json: bool) -> int:
-    from waybill.services.webhooks import delivery_history
+def _one(delivery_id: str, as_json: bool) -> int:
+    async def work(catalog: Catalog, _: Settings) -> DeliveryHistory:
+        from waybill.services.short_ids import find_delivery
+        from waybill.services.webhooks import delivery_history
 
-    found = with_catalog(lambda catalog, _: delivery_history(catalog, delivery_id))
+        async with catalog.connection() as connection:
+            wanted = await find_delivery(connection, delivery_id)
+        return await delivery_history(catalog, wanted)
+
+    found = with_catalog(work)
     if as_json:
         print_json(found.as_json())
         return 0
@@ -171,11 +192,13 @@ def _one(delivery_id: UUID, as_json: bool) -> int:
                 f"{one['milliseconds']:.0f}",
                 one["peer"] or "",
                 one["error"] or "",
-                " ".join((one["answer"] or "").split())[:200],
+                " ".join((one["answer"] or "").split()),
             )
             for one in found.attempts
         ],
         numeric=("status", "ms"),
+        prose=("error", "answer"),
+        spare=("ms", "peer"),
     )
     return 0
 

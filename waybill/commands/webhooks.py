@@ -10,15 +10,18 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.arguments import AsJson, EndpointId, read_id, secret_from_stdin, this_account
-from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.arguments import AsJson, EndpointId, check_ids, secret_from_stdin, this_account
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog, with_transaction
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from blocks.catalog import Catalog
     from blocks.settings import Settings
     from blocks.webhooks.endpoints import Endpoint
-    from blocks.webhooks.registration import Registered
+    from blocks.webhooks.registration import Registered, Rotated
     from waybill.services.webhooks import Change
 
 
@@ -98,6 +101,9 @@ def list_(as_json: AsJson = False) -> int:
             for one in found
         ],
         numeric=("waiting", "dead"),
+        cut=("url",),
+        prose=("events", "state"),
+        spare=("origin", "events"),
     )
     return 0
 
@@ -143,12 +149,18 @@ def rotate(
 
     if (endpoint_id is None) == (not runs):
         raise InvalidOptions("name an endpoint, or give --runs for the secret of addresses that come with a run")
-    wanted = read_id(endpoint_id) if endpoint_id is not None else None
+    if endpoint_id is not None:
+        check_ids([endpoint_id])
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
-    made = with_catalog(lambda catalog, settings: rotate_secret(catalog, settings, wanted, lasting, by=this_account()))
+
+    async def work(catalog: Catalog, settings: Settings) -> tuple[UUID | None, Rotated]:
+        wanted = await _find(catalog, endpoint_id) if endpoint_id is not None else None
+        return wanted, await rotate_secret(catalog, settings, wanted, lasting, by=this_account())
+
+    rotated, made = with_catalog(work)
     until = made.previous_until.isoformat()
     if as_json:
-        print_json({"endpoint_id": endpoint_id, "secret": made.secret, "previous_until": until})
+        print_json({"endpoint_id": rotated and str(rotated), "secret": made.secret, "previous_until": until})
         return 0
     typer.echo(made.secret)
     if made.previous_is_lost:
@@ -178,8 +190,12 @@ def secret(as_json: AsJson = False) -> int:
 def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
     from waybill.services.webhooks import change_endpoint
 
-    wanted = read_id(endpoint_id)
-    found = with_catalog(lambda catalog, _: change_endpoint(catalog, wanted, to, by=this_account()))
+    check_ids([endpoint_id])
+
+    async def work(catalog: Catalog, _: Settings) -> Endpoint:
+        return await change_endpoint(catalog, await _find(catalog, endpoint_id), to, by=this_account())
+
+    found = with_catalog(work)
     if as_json:
         print_json({**found.as_json(), **({"given_up": found.given_up} if to == "removed" else {})})
     else:
@@ -187,6 +203,13 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
         if found.given_up:
             print_notice(f"{found.given_up:,} deliveries that waited for it are never sent; they are dead now")
     return 0
+
+
+async def _find(catalog: Catalog, endpoint_id: str) -> UUID:
+    from waybill.services.short_ids import find_endpoint
+
+    async with catalog.connection() as connection:
+        return await find_endpoint(connection, endpoint_id)
 
 
 def _state(endpoint: Endpoint) -> str:

@@ -14,8 +14,9 @@ from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
 from waybill.commands.arguments import AsJson, this_account, typed_path
-from waybill.commands.output import human_time, print_json, print_line, print_notice, print_table
+from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_transaction
+from waybill.commands.tables import print_table
 
 if TYPE_CHECKING:
     from blocks.hand_over.worker_home import WorkerConfig, WorkerHome
@@ -85,7 +86,7 @@ def list_(as_json: AsJson = False) -> int:
         return 0
     print_table(
         ("worker", "labels", "version", "last seen", "address", "running", "state"), [_row(one) for one in found],
-        numeric=("running",),
+        numeric=("running",), cut=("labels",), spare=("version", "address", "labels", "last seen", "running"),
     )  # fmt: skip
     return 0
 
