@@ -261,7 +261,7 @@ def _needs_home(options: FactOptions, services: Services | None) -> bool:
 FACTS: Stage[FactOptions] = Stage(
     number=4,
     name="fact-generator",
-    version="3",
+    version="4",
     suffix=".facts.json",
     media_type="application/json",
     reads=(Read(any_of=("chunker",)),),

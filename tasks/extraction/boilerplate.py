@@ -56,7 +56,9 @@ _NAVIGATION = re.compile(
     re.I,
 )
 _STAMP = re.compile(
-    r"\W{0,4}(?:last (?:updated?|modified|changed|revised|edited)|(?:page |document )?generated (?:on|by|with|from)"
+    r"\W{0,4}(?:last (?:updated?|modified|changed|revised|edited)|updated:? (?:on )?\d{1,2}[ .]\w{1,9}[ .]{0,2}\d{4}"
+    r"|\$[A-Z]\w{1,30}: \S+,v "
+    r"|(?:(?:this )?(?:page|document|manual|file) )?(?:was |is )?(?:automatically )?generated (?:on|by|with|from)"
     r"|this page (?:was )?last"
     r"|built (?:on|with)|zuletzt (?:geändert|aktualisiert|bearbeitet)|letzte änderung|stand:|dernière (?:mise à jour"
     r"|modification)|última (?:actualización|modificación)"

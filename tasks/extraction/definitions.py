@@ -83,7 +83,9 @@ def is_weak_definition(statement: str) -> bool:
 
 @cache
 def _pattern(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?P<subject>[^:;?!]{{2,90}}?) (?:{_VERBS.get(language, _VERBS['en'])})(?!\w)")
+    return re.compile(
+        rf"(?P<subject>[^:;?!]{{2,90}}?) (?:{_VERBS.get(language, _VERBS['en'])})(?!\w| (?:dit|dat|dies|das|es)\b)"
+    )
 
 
 def defined_subject(statement: str, language: str) -> str:

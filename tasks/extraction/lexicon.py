@@ -12,6 +12,8 @@ from importlib.resources import files
 _RUNNING_WORD = re.compile(r"(?<![\w/.@\\$-])[^\W\d_]{2,40}(?![\w/@(=\\]|[-.:]\w)")
 # A word with a capital that neither a sentence nor an item begins with.
 _LARGE_WORD = re.compile(r"(?<=[a-zà-ÿ] )[A-ZÀ-Þ][^\W\d_]{1,40}(?![\w/@(=\\]|[-.:]\w)")
+# What a manual writes for a value: "--width=NUM", "-C NUM", "--context[=NUM]".
+_PLACEHOLDER = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*(?:\[?=|[ ]\[?|[ ]?<)([A-Z][A-Z0-9_]+)(?![\w-])")
 # A word of everyday text is a name where it has its capital so often within sentences, and more often than not.
 MIN_LARGE = 4
 # Documents are read this far for their words: more text says the same again.
@@ -24,6 +26,7 @@ class DocumentWords:
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._small: Counter[str] = Counter()
         self._large: Counter[str] = Counter()
+        self._placeholders: set[str] = set()
         read = 0
         for text in texts:
             if read > MAX_CHARACTERS:
@@ -31,10 +34,16 @@ class DocumentWords:
             read += len(text)
             self._small.update(word for word in _RUNNING_WORD.findall(text) if word.islower())
             self._large.update(word.lower() for word in _LARGE_WORD.findall(text))
+            if "-" in text:
+                self._placeholders.update(_PLACEHOLDER.findall(text))
 
     def small(self, word: str) -> int:
         """Return how often *word* is written in small letters."""
         return self._small[word.lower()]
+
+    def is_placeholder(self, word: str) -> bool:
+        """Return whether the document writes *word* where an option has its value."""
+        return word in self._placeholders
 
     def is_ordinary(self, word: str) -> bool:
         """Return whether a capital says nothing about *word*: it is one of everyday text, here or in general."""

@@ -23,9 +23,11 @@ MAX_PARTICLES = 2
 MIN_WORD_CHARACTERS = 3
 NOUN_CAPITAL_LANGUAGES = ("de", "lb")
 
-_WORD = re.compile(r"(?<!\w)[^\W\d_]\w*(?:['’-]\w+)*")
+# "OpenSSH-1.2" is a name and a version, "-C" an option.
+_WORD = re.compile(r"(?<!\w)(?<!\s-)(?<!--)(?<!\d-)[^\W\d_]\w*(?:['’-](?!\d+\.\d)\w+)*")
 _POSSESSIVE = re.compile(r"['’]s?$")
-_CODE = re.compile(r"`[^`\n]{1,200}`")
+# Code, and where a link leads.
+_CODE = re.compile(r"`[^`\n]{1,200}`|(?<=\])\([^()\s]{1,500}\)")
 _BETWEEN = re.compile(r"(?:\. ?| |\u00a0|\r?\n)")  # after an initial; between words
 _ENDING = re.compile(rf"(?:{vocabulary.ORGANISATION_ENDS})", re.I)
 _BEGINNING = re.compile(rf"(?:{vocabulary.ORGANISATION_BEGINS})")
@@ -35,7 +37,7 @@ _STREET = re.compile(
     r"St|Street|Ave|Avenue|Rd|Road|Blvd|Boulevard|Drive|Square|Str|Straße|Platz|Park|Hall|River|Bay|Island"
 )
 _PARTICLE = re.compile(rf"(?:{vocabulary.NAME_PARTICLES})")
-_ACRONYM = re.compile(r"(?<![\w&/-])[A-Z](?:[A-Z0-9]|&(?=[A-Z])){1,7}(?:s(?!\w))?(?![\w&-])")
+_ACRONYM = re.compile(r"(?<![\w&/-])[A-Z](?:[A-Z0-9]|&(?=[A-Z])){1,7}(?:s(?!\w))?(?![\w&-]|\.[a-z])")
 _ROMAN = re.compile(r"[IVXLCDM]+")
 _UNITS = frozenset(measures.UNIT_SYMBOLS.split())
 # The share of capital letters above which a whole line is in capitals, and no word in it is an acronym.
@@ -43,8 +45,8 @@ SHOUTED = 0.7
 LINE_CHARACTERS = 40  # of the line on either side, enough to decide
 LEFT_CHARACTERS = 12  # what is looked at before a word, for the beginning of a sentence or an item
 _BEFORE_SENTENCE = ".!?:;|•–—·…"
-_MARKS = " \t\r\n*_\"'“”‘’«»„([>"
-_ITEM = re.compile(r"(?:^|\n)[ \t>]*(?:[-+*•]|\(?(?:\d{1,4}|[a-z])[.)])[ \t]+[*_\"'“„«(\[]*$")
+_MARKS = " \t\r\n*_\"'“”‘’«»„([>\\"
+_ITEM = re.compile(r"(?:^|\n)[ \t>]*(?:\\?[-+*•]|\(?(?:\d{1,4}|[a-z])[.)])[ \t]+[*_\"'“„«(\[]*$")
 # After a name: whose address it is.
 _ADDRESS = re.compile(
     r"[ \u00a0]?(?:\]\(mailto:|\\?[<(\[](?:mailto:)?[\w.+-]{1,64}(?:@| at )\w|,? &lt;[\w.+-]{1,64}@)", re.I
@@ -98,7 +100,7 @@ class _Reading:
 
 def names(text: str, language: str, known: DocumentWords = NO_WORDS) -> Iterator[Mention]:
     """Yield people and organisations, then other names. A single word has the type ``word``, until it is confirmed."""
-    masked = _CODE.sub(lambda code: " " * len(code[0]), text)
+    masked = _masked(text)
     others: list[Mention] = []
     for sequence in _sequences(masked):
         for mention in _classified(masked, sequence, _Reading(language[:2], known)):
@@ -111,6 +113,7 @@ def names(text: str, language: str, known: DocumentWords = NO_WORDS) -> Iterator
 
 def acronyms(text: str, known: DocumentWords = NO_WORDS) -> Iterator[Mention]:
     """Yield words of capitals; if "(ABC)" follows the words it abbreviates, they are its `value`."""
+    text = _masked(text)
     for found in _ACRONYM.finditer(text):
         letters = found[0].rstrip("s")
         is_word = sum(char.isalpha() for char in letters) >= 2 and not _ROMAN.fullmatch(letters)
@@ -121,9 +124,14 @@ def acronyms(text: str, known: DocumentWords = NO_WORDS) -> Iterator[Mention]:
             yield Mention(found.start(), found.end(), "acronym", value)
 
 
+def _masked(text: str) -> str:
+    """Return *text* with blanks in place of what is no running text."""
+    return _CODE.sub(lambda code: " " * len(code[0]), text) if "`" in text or "](" in text else text
+
+
 def _is_emphasised(letters: str, known: DocumentWords) -> bool:
     """Return whether a word in capitals is an ordinary word: MUST (RFC 2119), NOT, README, RUNNING."""
-    if is_common(letters) or _EMPHASISED.fullmatch(letters):
+    if is_common(letters.rstrip("0123456789")) or _EMPHASISED.fullmatch(letters) or known.is_placeholder(letters):
         return True
     return len(letters) > MAX_SPELT_CHARACTERS and known.small(letters) > 0
 
@@ -163,6 +171,10 @@ def _adjoin(text: str, last: _Word, word: _Word) -> bool:
 def _classified(text: str, sequence: Sequence[_Word], reading: _Reading) -> Iterator[Mention]:
     words = _without_ordinary_start(text, _without_common_words(sequence), reading)
     titles = 0
+    belonging = next((at for at, word in enumerate(words) if at > 1 and word.text == "of"), None)
+    if belonging and _place_of_person(text, words[:belonging], reading) == 0:  # "Ada Lovelace of ABC"
+        yield _mention(words[:belonging], "person")
+        words = words[belonging + 1 :]
     while titles < len(words) and _is_title(text, words[titles]):
         titles += 1
     capitalised = sum(word.is_capitalised for word in words)
@@ -183,7 +195,7 @@ def _classified(text: str, sequence: Sequence[_Word], reading: _Reading) -> Iter
     elif capitalised > 1:
         if not _may_be_no_name(words, reading):
             yield _mention(words, "name")
-        elif not _begins_sentence(text, sequence[0].start):  # a title of everyday words is none
+        elif not (_begins_sentence(text, sequence[0].start) or _is_nominal(words)):  # a title of everyday words is none
             yield _mention(words, "word")
     elif _stands_out(text, words[0], sequence[0], reading):
         yield _mention(words, "word")
@@ -236,6 +248,8 @@ def _stands_out(text: str, word: _Word, first: _Word, reading: _Reading) -> bool
 def _may_be_no_name(words: Sequence[_Word], reading: _Reading) -> bool:
     """Return whether only repetition shows that *words* are a name: nouns in German, title case of everyday words."""
     spelt = [word.text for word in words if word.is_capitalised]
+    if reading.nouns_have_capitals and _is_nominal(words):
+        return True
     if reading.nouns_have_capitals and (
         len(spelt) < len(words) or any("-" in word or word.isupper() or _NOUN.fullmatch(word) for word in spelt)
     ):
@@ -243,6 +257,11 @@ def _may_be_no_name(words: Sequence[_Word], reading: _Reading) -> bool:
     return all(
         reading.is_ordinary(word) or (len(word) > 1 and word.isupper()) or _is_plural_acronym(word) for word in spelt
     )
+
+
+def _is_nominal(words: Sequence[_Word]) -> bool:
+    """Return whether *words* are a German verb as a noun, with its object: "Bearbeiten von Dateien"."""
+    return words[0].text.endswith("en") and words[1].text in ("von", "der", "des", "den", "zu")
 
 
 def _is_plural_acronym(word: str) -> bool:
@@ -255,7 +274,9 @@ def _without_ordinary_start(text: str, words: list[_Word], reading: _Reading) ->
     begins = bool(words) and _begins_sentence(text, words[0].start)
     while len(words) - at > 1:
         word = words[at].text
-        by_sentence = at == 0 and begins and reading.is_ordinary(word) and not is_given_name(word)
+        by_sentence = (
+            at == 0 and begins and reading.is_ordinary(word) and not is_given_name(word) and not _is_line(text, words)
+        )
         by_noun = (
             reading.nouns_have_capitals
             and _NOUN.fullmatch(word)
@@ -267,6 +288,15 @@ def _without_ordinary_start(text: str, words: list[_Word], reading: _Reading) ->
         while at < len(words) - 1 and not words[at].is_capitalised:
             at += 1
     return words[at:]
+
+
+def _is_line(text: str, words: Sequence[_Word]) -> bool:
+    """Return whether *words* are the name of an organisation that stands alone in its line."""
+    if not _ENDING.fullmatch(words[-1].text):
+        return False
+    left = text[max(0, words[0].start - LEFT_CHARACTERS) : words[0].start].rpartition("\n")[2]
+    right = text[words[-1].end : words[-1].end + LEFT_CHARACTERS].partition("\n")[0]
+    return not left.strip(_MARKS) and not right.partition("<")[0].strip(_MARKS + ".,;)]")
 
 
 def _without_common_words(sequence: Sequence[_Word]) -> list[_Word]:

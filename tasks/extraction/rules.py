@@ -30,7 +30,7 @@ from tasks.extraction.passages import Passage
 from tasks.extraction.references import references
 from tasks.extraction.units import shared_signs
 from tasks.extraction.whole import interrupted, torn_seams
-from tasks.extraction.worth import SALIENT_NAMES, Subject, worth, worth_of_row
+from tasks.extraction.worth import SALIENT_NAMES, Subject, standing, worth, worth_of_row
 from tasks.text.key_phrases import KeyPhrase
 from tasks.text.prose import mention_spans, pieces, plain_text, without_quote_signs, without_struck
 from tasks.text.tables import table_rows
@@ -53,7 +53,18 @@ COMPARED = 60
 
 _AMOUNTS = ("money", "percent", "quantity")
 _POINTERS = ("email", "url", "citation")
+_NAMED = ("word", "name", "acronym", "person", "organisation", *_POINTERS)
 _WRITTEN_LARGE = ("word", "name", "acronym")
+# Where a sentence has a name and no amount or date, it has to be understood without the sentences before it.
+_NAMING = {"entity": 0.5, "weak definition": 0.5, "topic": 0.9}
+_NAMED_TYPES = {"weak definition": "definition", "topic": "entity"}
+# Of a name or an address alone nothing is said; without a full stop, it may be a title or an entry of a list.
+MIN_SMALL_WORDS, MIN_SMALL_WORDS_UNENDED = 2, 5
+_ENDED = re.compile(r"[.!…。！]\W{0,3}$")
+# A heading in capitals that stands in the lines of its text, as in manuals: "REPORTING BUGS".
+_HEADING_LINE = re.compile(r"[^a-zà-ÿ\n]{4,60}\n\s*(?=\S)")
+# The entry of an option, of a sign or of a term that stands elsewhere: "-q, --brief report", "%f the name of", ": the".
+_ENTRY = re.compile(r"-{1,2}[A-Za-z?]|[%$:][^\w\n]|[%$][A-Za-z]|\w+ = ")
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
@@ -169,9 +180,11 @@ def _statements(
     begin, stop = interrupted(passage.text, [(piece.start, piece.end) for piece in found])
     for at, piece in enumerate(found):
         start, end = piece.start, piece.end
+        if heading := _HEADING_LINE.match(passage.text, start, end):
+            start = heading.end()
         prose = passage.text[start:end]
         # Finding sentences takes most of the time, so only prose that could have a statement is split.
-        if not any(within(mentions, start, end)) and not is_weak_definition(prose):
+        if not (any(within(mentions, start, end)) or is_weak_definition(prose) or subject.is_topic_of(prose)):
             continue
         if is_navigation(prose):
             continue
@@ -203,14 +216,29 @@ def _statement(
         return None
     if sum(map(str.isalpha, statement)) < MIN_LETTERS_SHARE * len(statement.replace(" ", "")):
         return None
-    if is_boilerplate(statement):
+    if is_boilerplate(statement) or not (_DENSE.search(statement) or _says_something(statement, mentions)):
         return None
     kinds = {mention.type for mention in mentions}
     kind = _kind(statement, kinds, subject.language)
+    if kind is None and _ENDED.search(statement) and subject.is_topic_of(statement):
+        kind = "topic"
     if kind is None:
         return None
+    if kind in _NAMING and (_ENTRY.match(statement) or standing(statement, subject) < _NAMING[kind]):
+        return None
+    kind = _NAMED_TYPES.get(kind, kind)
     score = worth(statement, kinds, passage.start + place[0], subject)
     return Fact(passage=passage, start=place[0], end=place[1], type=kind, statement=statement, score=score)
+
+
+def _says_something(statement: str, mentions: Sequence[Mention]) -> bool:
+    """Return whether there are words around the names: a name with an address is no statement."""
+    kinds = {mention.type for mention in mentions}
+    small = sum(word[:1].islower() and word.isalpha() for word in statement.split())
+    if not kinds <= set(_NAMED):
+        return small > 0 or "email" not in kinds
+    # "Chair: Ada Keeper" says who is what.
+    return ": " in statement or small >= (MIN_SMALL_WORDS if _ENDED.search(statement) else MIN_SMALL_WORDS_UNENDED)
 
 
 def _kind(statement: str, kinds: set[str], language: str) -> str | None:
@@ -222,5 +250,5 @@ def _kind(statement: str, kinds: set[str], language: str) -> str | None:
     if "date" in kinds:
         return "date"
     if is_weak_definition(statement):
-        return "definition"
+        return "weak definition"
     return "entity" if kinds - set(_POINTERS) else None

@@ -71,7 +71,7 @@ saturday sunday der die das ein eine einer im am zum zur und oder nicht mit von 
 des du et ou dans sur pour par avec el los las una y o en con por para il lo gli e di da nel
 chapitre annexe partie tableau kapitel abschnitt anhang teil tabelle abbildung capítulo sección parte tabla capitolo
 sezione tabella hoofdstuk bijlage tabel rozdział tabela version part weitere nähere siehe voir véase zie
-sie ihr ihre ihren ihrem ihrer ihnen neben wenn
+sie ihr ihre ihren ihrem ihrer ihnen neben wenn nos nr nrn núm
 """
 NOT_NAMES = frozenset(_NOT_NAMES.split())
 

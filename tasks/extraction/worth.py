@@ -7,12 +7,13 @@ of a list of changes, a heading or half code, speaks of itself, or is very short
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from tasks.extraction.definitions import defined_subject
-from tasks.extraction.independence import independence
+from tasks.extraction.independence import DEFINITE, independence, vague_subject
 from tasks.extraction.names import NOUN_CAPITAL_LANGUAGES
 
 # What a kind of mention adds: amounts and dates can be checked, names alone say little. Each kind counts once. The user
@@ -39,6 +40,10 @@ _LEAST = 0.3
 # A row of a table says less than prose: rows rank after all but the weakest sentences.
 _ROW_WEIGHT = 0.15
 _ROW_SHARE = 0.2
+# So many key phrases are what a document is about.
+TOPICS = 4
+# A longer document has enough sentences with names, and splitting the others takes time.
+MAX_TOPIC_CHARACTERS = 24_000
 # Most names that a document speaks of are in few of its sentences.
 SALIENT_NAMES = 4
 
@@ -70,6 +75,13 @@ class Subject:
     characters: int = 1
     language: str = "en"
 
+    def is_topic_of(self, text: str) -> bool:
+        """Return whether *text* has one of the document's first key phrases."""
+        if self.characters > MAX_TOPIC_CHARACTERS:
+            return False
+        lowered = text.lower()
+        return any(phrase in lowered for phrase in itertools.islice(self.phrases, TOPICS))
+
 
 def sum_of_kinds(kinds: Set[str]) -> float:
     """Return what the kinds of mention are worth."""
@@ -92,9 +104,14 @@ def worth(statement: str, kinds: Set[str], place: int, subject: Subject) -> floa
     named = [name for name in subject.names if name in lowered]
     score += _SALIENT_WEIGHT * (1 if named else 0) + _SALIENT_WEIGHT * any(name in defined for name in named)
     score += _PLACE_WEIGHT * (1 - min(1.0, place / max(1, subject.characters))) ** 2
-    return (
-        (_LEAST + score) * independence(statement, subject.language) * _readability(statement, named, subject.language)
-    )
+    return (_LEAST + score) * standing(statement, subject) * _readability(statement, named, subject.language)
+
+
+def standing(statement: str, subject: Subject) -> float:
+    """Return how well a sentence stands alone in a document on *subject*, 0 to 1."""
+    vague = vague_subject(statement, subject.language)
+    is_vague = vague and not any(word in name for word in vague.split()[1:] for name in subject.names)
+    return independence(statement, subject.language) * (DEFINITE if is_vague else 1.0)
 
 
 def _readability(statement: str, named: list[str], language: str) -> float:
@@ -114,7 +131,7 @@ def _readability(statement: str, named: list[str], language: str) -> float:
     first = words[0]
     if first[:1].islower() and not any(map(str.isdigit, first)) and not any(map(first.lower().startswith, named)):
         share *= _TORN
-    if first.startswith("(") or statement.count("(") != statement.count(")") or _ODD.search(statement):
+    if first.startswith(("(", ":")) or statement.count("(") != statement.count(")") or _ODD.search(statement):
         share *= _TORN
     if _RUN_IN.search(statement):
         share *= _TORN

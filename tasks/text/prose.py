@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from blocks.sentences import Span
@@ -47,6 +47,9 @@ _LOWERED = re.compile(r"(?<=\w)(?<!~)~([^\s~]{1,40})~(?!~)")
 # Signs that are text (escaped, in code or in a formula) are out of reach in the last private-use plane for a while.
 _SAFE = {sign: 0x10F000 + sign for sign in range(0x21, 0x7F) if not chr(sign).isalnum()}
 _UNSAFE = {safe: sign for sign, safe in _SAFE.items()}
+_LINE_END = re.compile(r"[ \t]*\r?\n[ \t]*")
+# A shorter line of a layout is not full: it ends where its text ends.
+MIN_WRAPPED_CHARACTERS = 45
 # Emphasis in emphasis in emphasis.
 _EMPHASIS_LEVELS = 3
 
@@ -79,7 +82,7 @@ def pieces(text: str, inside: str = "") -> Iterator[Piece]:
             yield Piece(block.start, block.end)
         elif block.is_layout:
             spans = _lines(text, block.start, block.end, _labelled)
-            yield from (Piece(start, end, is_layout=True) for start, end in spans)
+            yield from (Piece(start, end, is_layout=True) for start, end in _wrapped(text, spans))
 
 
 def is_ocr_mark(text: str, start: int, end: int) -> bool:
@@ -130,6 +133,34 @@ def _labelled(text: str, start: int, end: int) -> Iterator[Span]:
     if len(found) == 2 and text[found[0][1] - 1] == ":":
         found = [(found[0][0], found[1][1])]
     yield from found
+
+
+def _wrapped(text: str, cells: Iterable[Span]) -> Iterator[Span]:
+    """Yield *cells*, but lines of one cell that a sentence goes on over as one: text stands in layouts too."""
+    at: Span | None = None
+    for start, end in cells:
+        if at and _goes_on(text, at, start, end):
+            at = at[0], end
+            continue
+        if at:
+            yield at
+        at = start, end
+    if at:
+        yield at
+
+
+def _goes_on(text: str, at: Span, start: int, end: int) -> bool:
+    """Return whether the cell at *start* begins the line below *at* and goes on with its sentence."""
+    if not _LINE_END.fullmatch(text, at[1], start) or text[at[1] - 1] in ".!?:;|":
+        return False
+    line = text[text.rfind("\n", 0, at[1]) + 1 : at[1]]
+    first = text[start:end].lstrip()[:1]
+    if len(line) < MIN_WRAPPED_CHARACTERS or not (
+        first.islower() or (first.isupper() and (text[at[1] - 1].islower() or text[at[1] - 1] in ",-"))
+    ):
+        return False
+    line = line.strip()
+    return all(line[gap.start() - 1] in ".!?:;-" for gap in _LAYOUT_CELL_END.finditer(line))
 
 
 def _quoted(text: str, start: int, end: int) -> Iterator[Piece]:

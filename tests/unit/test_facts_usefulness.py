@@ -198,3 +198,37 @@ def test_keywords_do_not_overlap_and_are_no_verbs_or_units() -> None:
     words = {word for phrase in found for word in phrase.split()}
     assert "granite" in words and words & {"metres", "wide", "contains", "uses", "access", "july"} == set()
     assert not any(one != other and one in other.split() for one in found for other in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("This is kept by Orvane of Tannwald for the whole winter.", "en"),
+        ("Dies wird von der Orvane AG in Tannwald aufbewahrt.", "de"),
+        ("Isto é guardado pela Orvane Ltd de Tannwald.", "pt"),
+        ("National Railway Museum, Tannwald Office", "en"),
+        ("--width=NUM the width of Tannwald in the Orvane report.", "en"),
+    ],
+)
+def test_what_cannot_be_understood_alone_is_no_fact_for_its_name(text: str, language: str) -> None:
+    assert statements(text, language) == []
+
+
+def test_a_sentence_on_the_topic_is_a_fact_without_a_name() -> None:
+    text = "Granite piers carry the viaduct. Granite piers resist frost. The piers were then painted by them."
+    assert statements(text)[:2] == ["Granite piers carry the viaduct.", "Granite piers resist frost."]
+
+
+def test_a_sentence_that_goes_on_in_the_next_line_of_a_layout_is_one() -> None:
+    text = "```text\n--\tThe valve of Tannwald was set by the Orvane Railway in\n\tMay 1931, and it holds.\n```"
+    assert "The valve of Tannwald was set by the Orvane Railway in May 1931, and it holds." in statements(text)
+
+
+def test_values_of_options_and_targets_of_links_are_no_names() -> None:
+    found = entities("Use --width=NUM or -C LFMT. The LFMT is a NUM. [Up](Concept-Index.html) and OpenSSH-1.2.")
+    assert {quote for _, quote in found} & {"NUM", "LFMT", "Concept-Index", "OpenSSH-1"} == set()
+
+
+def test_a_person_of_an_organisation_and_an_organisation_in_its_line() -> None:
+    assert ("person", "Steven Varaz") in entities("It was written by Steven Varaz of LBL.")
+    assert ("organisation", "Network Research Group") in entities("Network Research Group\n")
