@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ RUN = (
     "transfers.md", "watching.md", "configuration.md", "http.md", "exports.md", "retention.md", "monitoring.md",
     "security.md", "README.md", "search.md",
 )  # fmt: skip
+# All of them, also those that another page has made and not used yet.
+REVOKES_LINKS = "links.md"
 # Starting the servers and processing the samples, on a machine that does other things too.
 PATIENCE_SECONDS = 300
 # The commands of one block of a page there.
@@ -174,6 +176,11 @@ class Reader:
         """What the blocks of a page print."""
         return self.reading[name].result()
 
+    def follow_after(self, page: Path, others: Iterable[Future[str]]) -> str:
+        """The same as `follow`, when the *others* have ended."""
+        wait(others)
+        return self.follow(page)
+
     def follow(self, page: Path) -> str:
         """Run the page's blocks; what they print."""
         runnable = blocks(page, "bash", "python")
@@ -246,7 +253,9 @@ def reader(run_folder: Path) -> Iterator[Reader]:
         write_program(pages_programs / "waybill", run_folder)
         found = Reader(root, ports, {**environment, "PATH": f"{pages_programs}:{path}"})
         with ThreadPoolExecutor(max_workers=2) as pages:
-            found.reading.update({name: pages.submit(found.follow, page(name)) for name in RUN})
+            others = {name: pages.submit(found.follow, page(name)) for name in RUN if name != REVOKES_LINKS}
+            found.reading.update(others)
+            found.reading[REVOKES_LINKS] = pages.submit(found.follow_after, page(REVOKES_LINKS), others.values())
             yield found
     finally:
         up.send_signal(signal.SIGINT)
