@@ -47,7 +47,7 @@ _LINE_START = re.compile(
 )
 _PUNCTUATION_OR_SPACE = re.compile(r"[\W_]")
 # Between words, marks are certain to work. Elsewhere their pairs depend on what is around them.
-_MARKS = re.compile(r"(?:\*|~~)+")
+_MARKS = re.compile(r"(?:\*|~~)+~?")
 _MAX_MARKS_TOGETHER = 3
 _TABLE_LINE_END = re.compile(r"[ \t]*(?:\\\n|\n)[ \t]*")
 _UNESCAPED_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")
@@ -274,7 +274,8 @@ def _has_doubtful_marks(markdown: str) -> bool:
         ):
             return True
         marks = found[0].replace("~~", "~")
-        if len(marks) > _MAX_MARKS_TOGETHER or ("~" in marks and "*" in marks):
+        is_odd = found[0].count("~") % 2 == 1  # one of them is text
+        if is_odd or len(marks) > _MAX_MARKS_TOGETHER or ("~" in marks and "*" in marks):
             return True
     return False
 

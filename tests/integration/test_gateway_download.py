@@ -660,7 +660,7 @@ async def test_a_slow_client_is_not_read_ahead_of_and_one_that_leaves_ends_the_r
 
 
 def reading_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead"]
+    return [thread.name for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 async def test_the_end_of_the_gateway_breaks_what_is_under_way(start: Start) -> None:

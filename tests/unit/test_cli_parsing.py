@@ -49,7 +49,10 @@ def test_other_stage_texts_are_refused(text: str) -> None:
         ["status", "not-an-id"],
     ],
 )
-def test_wrong_use_exits_with_2_and_says_what_to_do(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_exits_with_2_and_says_what_to_do(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WAYBILL_HOME", str(tmp_path / "home"))
     assert run([*arguments, "--json"]) == 2
     captured = capsys.readouterr()
     assert json.loads(captured.out)["error"]["message"]

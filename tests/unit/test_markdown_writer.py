@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -39,6 +39,9 @@ def test_text_means_itself(text: str):
     assert collapsed(as_read(str(body))) == collapsed(lines)
 
 
+@example([Run(text="~", struck=True)])
+@example([Run(text=":", italic=True), Run(text="~", italic=True, struck=True)])
+@example([Run(text="~a", struck=True), Run(text="b~", struck=True, bold=True)])
 @given(st.lists(st.builds(Run, text=SIGNS, bold=st.booleans(), italic=st.booleans(), struck=st.booleans())))
 def test_formats_lose_no_sign(runs: list[Run]):
     text = "".join(run.text for run in runs)

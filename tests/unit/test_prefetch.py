@@ -27,7 +27,7 @@ def those_of_other_tests() -> None:
 
 
 def threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "read-ahead" and thread not in OTHERS]
+    return [thread.name for thread in threading.enumerate() if thread.name == "prefetch" and thread not in OTHERS]
 
 
 @pytest.mark.parametrize("count", [0, 1, INLINE_BYTES // MIB, INLINE_BYTES // MIB + 1, 40])

@@ -19,10 +19,14 @@ Read = Callable[[int], str]
 
 
 @_WAYS
-@pytest.mark.parametrize("arguments", [["-c", "input()"], ["-c", "input()", "", "two words", "-D /a/b ", ""]])
-def test_each_argument_is_followed_by_a_space(read: Read, arguments: list[str]) -> None:
-    with subprocess.Popen([sys.executable, *arguments], stdin=subprocess.PIPE) as child:
-        assert read(child.pid) == "".join(f"{argument} " for argument in [sys.executable, *arguments])
+@pytest.mark.parametrize("more", [[], ["", "two words", "-D /a/b ", ""]], ids=["none", "odd ones"])
+def test_each_argument_is_followed_by_a_space(read: Read, more: list[str]) -> None:
+    arguments = [sys.executable, "-c", "print(flush=True); input()", *more]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # while the kernel still loads a program, its command line is empty
+        assert read(child.pid) == "".join(f"{argument} " for argument in arguments)
+        child.communicate(b"\n")
 
 
 @_WAYS

@@ -7,7 +7,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -43,8 +43,19 @@ def becomes(wanted: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Threads that were there before a test are none of its own."""
+    _others.update(threading.enumerate())
+    yield
+    _others.clear()
+
+
+_others: set[threading.Thread] = set()
+
+
 def has_threads() -> bool:
-    return any(one.name in {"verify-upload", "prefetch"} for one in threading.enumerate())
+    return any(one.name in {"verify-upload", "prefetch"} for one in set(threading.enumerate()) - _others)
 
 
 def test_both_hashes_are_those_of_the_whole() -> None:
