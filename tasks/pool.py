@@ -3,6 +3,10 @@
 Each job has a process for itself. A job that exceeds its time is killed with its process. A job whose process died is
 repeated once, alone, in a fresh one: what kills a process need not be its document (the kernel's out-of-memory killer
 picks any), and what dies alone twice is suspect. Jobs that wait are not touched by any of it.
+
+A process serves many documents, and one may leave its memory used up, or a library half imported. So a process in which
+a job ran out of memory, or failed unexpectedly, is not used again. Unless it was fresh, the job is repeated in a fresh
+one.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Self
 
-from blocks.errors import StageCrashed, StageOutOfMemory, StageTimedOut
+from blocks.errors import StageCrashed, StageFailed, StageOutOfMemory, StageTimedOut
 from blocks.settings import Settings
 from tasks.contract import Services
 from tasks.job import Job, JobResult
@@ -28,6 +32,8 @@ from tasks.worker_process import WorkerDied, WorkerProcess
 # A process that dies before it takes a job has no document to blame. Several in sequence: nothing starts here. The
 # pauses outlast a moment without memory or process ids.
 _START_PAUSES_SECONDS = (0.0, 0.0, 0.5, 1.0, 2.0)
+# What the documents before may have caused.
+_OF_PROCESS = (StageOutOfMemory, StageFailed)
 
 
 class WorkerPool:
@@ -79,13 +85,24 @@ class WorkerPool:
 
     def _attempt(self, job: Job) -> JobResult:
         """Run *job* once. Raises `WorkerDied` besides what `run` raises."""
+        was_used = False
+        try:
+            with self._processes.one(job) as worker:
+                was_used = worker.was_used
+                return self._run_in(worker, job)
+        except _OF_PROCESS:
+            if not was_used:
+                raise
+        with self._processes.one(job, fresh=True) as worker:
+            return self._run_in(worker, job)
+
+    def _run_in(self, worker: WorkerProcess, job: Job) -> JobResult:
         limit = time_limit(stage_named(job.stage_name), job, self._settings, self._services)
-        with self._processes.one(job) as worker:
-            try:
-                return worker.run(job, limit)
-            except LimitExceeded as exc:
-                # Not repeated: it would take as long again, and only the document can be the cause.
-                raise StageTimedOut(f"{job.stage_name} was stopped on {job.document.name}: it {exc}") from exc
+        try:
+            return worker.run(job, limit)
+        except LimitExceeded as exc:
+            # Not repeated: it would take as long again, and only the document can be the cause.
+            raise StageTimedOut(f"{job.stage_name} was stopped on {job.document.name}: it {exc}") from exc
 
     def _suspect(self, job: Job, death: WorkerDied) -> StageCrashed | StageOutOfMemory:
         name, limit_mib = job.document.name, self._settings.stage_memory_mib
@@ -114,12 +131,12 @@ class _Processes:
         self._is_closed = False
 
     @contextmanager
-    def one(self, job: Job) -> Generator[WorkerProcess]:
-        """Yield a process that is ready. It is kept only if it can take another job after the block."""
-        worker = self._take_idle() or self._start(job)
+    def one(self, job: Job, *, fresh: bool = False) -> Generator[WorkerProcess]:
+        """Yield a process that is ready, or a *fresh* one. It is kept only if it can take another job afterwards."""
+        worker = (None if fresh else self._take_idle()) or self._start(job)
         try:
             yield worker
-        except (WorkerDied, StageTimedOut):
+        except (WorkerDied, StageTimedOut, *_OF_PROCESS):
             self._discard(worker)
             raise
         except BaseException:

@@ -46,6 +46,7 @@ class WorkerProcess:
         """Start the process. Raises `OSError` or `EOFError` when there is no forkserver that starts it."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tasks.forkserver_preload"])
+        self.was_used = False
         self._is_closed = False
         self._connection, its_end = Pipe()
         with its_end:
@@ -70,6 +71,7 @@ class WorkerProcess:
 
     def run(self, job: Job, limit: TimeLimit) -> JobResult:
         """Run *job*. Raises the stage's own error, `LimitExceeded` or `WorkerDied`."""
+        self.was_used = True
         try:
             watch = LimitWatch(psutil.Process(self._process.pid), limit)
             self._connection.send(job)

@@ -107,6 +107,15 @@ async def test_a_hostile_document_costs_only_itself(
     assert [one.target.read_text() for one in healthy] == [f"HEALTHY {number}" for number in range(6)]
 
 
+async def test_what_a_document_leaves_in_its_process_costs_no_other(pool: WorkerPool, tmp_path: Path) -> None:
+    for number in range(3):
+        await pool.run(job(tmp_path, f"keep {number}"))
+        result = await pool.run(job(tmp_path, f"need {number}"))
+        assert (result.metadata, result.warnings) == ({"letters": 6}, ())
+    with pytest.raises(StageOutOfMemory):
+        await pool.run(job(tmp_path, "eat"))
+
+
 async def test_an_output_that_does_not_fit_is_a_full_disk_and_fits_after_it_was_freed(
     pool: WorkerPool, tmp_path: Path
 ) -> None:

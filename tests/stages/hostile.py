@@ -1,8 +1,12 @@
-"""A stage that does what the document's text says: hang, eat memory, abort, exit, raise, meet a full disk, kill the
-forkserver, linger until the file `go` is there. For tests of the limits."""
+"""A stage that does what the document's text says, for tests of the limits.
+
+Hang, eat memory, keep it, need some, abort, exit, raise, meet a full disk, kill the forkserver, linger until the file
+`go` is there.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -10,6 +14,9 @@ import time
 
 from blocks.errors import CatalogUnavailable
 from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
+
+MIB = 2**20
+_kept: list[bytearray] = []
 
 
 class HostileOptions(StageOptions):
@@ -27,6 +34,12 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
             pass
     if "eat" in text:
         return StageOutput(content=bytes(bytearray(8 * 2**30)))
+    if "keep" in text:
+        with contextlib.suppress(MemoryError):
+            while True:
+                _kept.append(bytearray(16 * MIB))
+    if "need" in text:
+        bytearray(32 * MIB)
     if "abort" in text:
         os.abort()
     if "exit" in text:
