@@ -224,10 +224,11 @@ def _statement(
         kind = "topic"
     if kind is None:
         return None
-    if kind in _NAMING and (_ENTRY.match(statement) or standing(statement, subject) < _NAMING[kind]):
+    stands = standing(statement, subject)
+    if kind in _NAMING and (_ENTRY.match(statement) or stands < _NAMING[kind]):
         return None
     kind = _NAMED_TYPES.get(kind, kind)
-    score = worth(statement, kinds, passage.start + place[0], subject)
+    score = worth(statement, kinds, passage.start + place[0], subject, stands)
     return Fact(passage=passage, start=place[0], end=place[1], type=kind, statement=statement, score=score)
 
 

@@ -94,8 +94,11 @@ def worth_of_row(kinds: Set[str]) -> float:
     return _ROW_WEIGHT + _ROW_SHARE * sum_of_kinds(kinds)
 
 
-def worth(statement: str, kinds: Set[str], place: int, subject: Subject) -> float:
-    """Return the worth of a sentence at *place* (characters of the document); only its order means something."""
+def worth(statement: str, kinds: Set[str], place: int, subject: Subject, stands: float) -> float:
+    """Return the worth of a sentence at *place* (characters of the document); only its order means something.
+
+    *stands* is its `standing`.
+    """
     lowered = statement.lower()
     score = sum_of_kinds(kinds)
     if defined := defined_subject(statement, subject.language).lower():
@@ -104,7 +107,7 @@ def worth(statement: str, kinds: Set[str], place: int, subject: Subject) -> floa
     named = [name for name in subject.names if name in lowered]
     score += _SALIENT_WEIGHT * (1 if named else 0) + _SALIENT_WEIGHT * any(name in defined for name in named)
     score += _PLACE_WEIGHT * (1 - min(1.0, place / max(1, subject.characters))) ** 2
-    return (_LEAST + score) * standing(statement, subject) * _readability(statement, named, subject.language)
+    return (_LEAST + score) * stands * _readability(statement, named, subject.language)
 
 
 def standing(statement: str, subject: Subject) -> float:
