@@ -19,10 +19,11 @@ from blocks.durations import parse_period
 from blocks.errors import InvalidOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import timedelta
 
     from blocks.access import Actor
+    from blocks.catalog import Catalog, Connection
     from blocks.custody import Custody
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -89,6 +90,12 @@ def check_ids(texts: Sequence[str]) -> None:
 
     for text in texts:
         read_digits(text)
+
+
+async def find_one(catalog: Catalog, find: Callable[[Connection, str], Awaitable[UUID]], text: str) -> UUID:
+    """Return the id that *find*, of `services.short_ids`, has for *text*, which was typed whole or by its beginning."""
+    async with catalog.connection() as connection:
+        return await find(connection, text)
 
 
 async def find_files(custody: Custody, texts: Sequence[str]) -> list[UUID]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from waybill.commands.arguments import AsJson, check_ids, read_api_key_id
+from waybill.commands.arguments import AsJson, check_ids, find_one, read_api_key_id
 from waybill.commands.output import human_time, print_json, print_notice
 from waybill.commands.session import with_catalog
 from waybill.commands.tables import print_table
@@ -52,10 +52,7 @@ def audit(
     async def work(catalog: Catalog, _: Settings) -> AuditPage:
         from waybill.services.short_ids import find_file
 
-        file_id = None
-        if file is not None:
-            async with catalog.connection() as connection:
-                file_id = await find_file(connection, file)
+        file_id = await find_one(catalog, find_file, file) if file is not None else None
         return await read_audit_log(
             catalog, hours=hours, action=action, file_id=file_id, key_id=key_id, limit=limit, after=after
         )

@@ -10,7 +10,7 @@ import typer
 from blocks.durations import read_duration
 from blocks.errors import InvalidOptions
 from blocks.runtime.in_words import size
-from waybill.commands.arguments import AsJson, check_ids, find_files, read_size, this_account
+from waybill.commands.arguments import AsJson, check_ids, find_files, find_one, read_size, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice, progress_bar
 from waybill.commands.session import with_catalog, with_custody
 from waybill.commands.tables import print_table
@@ -122,10 +122,7 @@ def _run(given: Mapping[str, Any], *, dry_run: bool, plan_id: str | None, as_jso
         from tasks.expiry import run_retention
         from waybill.services.short_ids import find_plan
 
-        wanted = None
-        if plan_id is not None:
-            async with custody.catalog.connection() as connection:
-                wanted = await find_plan(connection, plan_id)
+        wanted = await find_one(custody.catalog, find_plan, plan_id) if plan_id is not None else None
         with progress_bar("expire") as show:
             report = await run_retention(
                 custody,

@@ -9,7 +9,7 @@ import typer
 
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
-from waybill.commands.arguments import AsJson, EndpointId, check_ids, this_account
+from waybill.commands.arguments import AsJson, EndpointId, check_ids, find_one, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog
 from waybill.commands.tables import print_table
@@ -161,8 +161,7 @@ async def _test(catalog: Catalog, settings: Settings, endpoint_id: str) -> Deliv
     from waybill.services.short_ids import find_endpoint
     from waybill.services.webhooks import add_test, first_attempt
 
-    async with catalog.connection() as connection:
-        wanted = await find_endpoint(connection, endpoint_id)
+    wanted = await find_one(catalog, find_endpoint, endpoint_id)
     async with DispatcherThread.open(settings):
         delivery_id = await add_test(catalog, wanted, by=this_account())
         return await first_attempt(catalog, delivery_id, within_seconds=_TEST_SECONDS)
@@ -173,9 +172,7 @@ def _one(delivery_id: str, as_json: bool) -> int:
         from waybill.services.short_ids import find_delivery
         from waybill.services.webhooks import delivery_history
 
-        async with catalog.connection() as connection:
-            wanted = await find_delivery(connection, delivery_id)
-        return await delivery_history(catalog, wanted)
+        return await delivery_history(catalog, await find_one(catalog, find_delivery, delivery_id))
 
     found = with_catalog(work)
     if as_json:

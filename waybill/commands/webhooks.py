@@ -10,7 +10,7 @@ import typer
 from blocks.durations import parse_duration
 from blocks.errors import InvalidOptions
 from blocks.settings import current_settings
-from waybill.commands.arguments import AsJson, EndpointId, check_ids, secret_from_stdin, this_account
+from waybill.commands.arguments import AsJson, EndpointId, check_ids, find_one, secret_from_stdin, this_account
 from waybill.commands.output import human_time, print_json, print_line, print_notice
 from waybill.commands.session import with_catalog, with_transaction
 from waybill.commands.tables import print_table
@@ -145,6 +145,7 @@ def rotate(
 
     Where an endpoint follows a Prefect block that holds a secret, the block wins: change it there.
     """
+    from waybill.services.short_ids import find_endpoint
     from waybill.services.webhooks import rotate_secret
 
     if (endpoint_id is None) == (not runs):
@@ -154,7 +155,7 @@ def rotate(
     lasting = timedelta(0) if overlap in {"0", "0s"} else parse_duration(overlap)
 
     async def work(catalog: Catalog, settings: Settings) -> tuple[UUID | None, Rotated]:
-        wanted = await _find(catalog, endpoint_id) if endpoint_id is not None else None
+        wanted = await find_one(catalog, find_endpoint, endpoint_id) if endpoint_id is not None else None
         return wanted, await rotate_secret(catalog, settings, wanted, lasting, by=this_account())
 
     rotated, made = with_catalog(work)
@@ -188,12 +189,14 @@ def secret(as_json: AsJson = False) -> int:
 
 
 def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
+    from waybill.services.short_ids import find_endpoint
     from waybill.services.webhooks import change_endpoint
 
     check_ids([endpoint_id])
 
     async def work(catalog: Catalog, _: Settings) -> Endpoint:
-        return await change_endpoint(catalog, await _find(catalog, endpoint_id), to, by=this_account())
+        wanted = await find_one(catalog, find_endpoint, endpoint_id)
+        return await change_endpoint(catalog, wanted, to, by=this_account())
 
     found = with_catalog(work)
     if as_json:
@@ -203,13 +206,6 @@ def _change(endpoint_id: str, to: Change, as_json: bool) -> int:
         if found.given_up:
             print_notice(f"{found.given_up:,} deliveries that waited for it are never sent; they are dead now")
     return 0
-
-
-async def _find(catalog: Catalog, endpoint_id: str) -> UUID:
-    from waybill.services.short_ids import find_endpoint
-
-    async with catalog.connection() as connection:
-        return await find_endpoint(connection, endpoint_id)
 
 
 def _state(endpoint: Endpoint) -> str:
