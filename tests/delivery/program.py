@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +29,10 @@ async def _run(database_url: str, home: Path, die: Point | None, limits: dict[st
     class MortalClient(EndpointClient):
         """Ends its process with kill -9 at the point that the test is about."""
 
-        async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt:
+        async def send(self, **what: Any) -> Attempt:
             if die == "before the send":
                 os.kill(os.getpid(), signal.SIGKILL)
-            attempt = await super().send(event_id=event_id, body=body, keys=keys)
+            attempt = await super().send(**what)
             if die == "between answer and record":
                 os.kill(os.getpid(), signal.SIGKILL)
             return attempt

@@ -18,20 +18,26 @@ from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
+import httpcore
 import pytest
 
 from blocks.settings import Settings
 from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE
 from blocks.webhooks.dispatch import DispatcherThread
+from blocks.webhooks.dispatch.endpoint_worker import lease_clock
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.retry_policy import BREAKER_THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
 from blocks.webhooks.outbox.delivery_log import replay
 from blocks.webhooks.registration import allow_loopback_for_runs, rotate, set_run_webhook
 from blocks.webhooks.secrets import SecretBox, secret_bytes
+from blocks.webhooks.send.address import AddressGuard
+from blocks.webhooks.send.client import EndpointClient
+from blocks.webhooks.send.connection import connect_to_address
+from blocks.webhooks.send.networks import IPAddress
 from blocks.webhooks.signature import sign
 from tests.delivery import OutboxPlace, open_place
-from tests.delivery.outbox_place import until
+from tests.delivery.outbox_place import LOOPBACK, until
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request
 
@@ -384,6 +390,32 @@ async def is_silent(receiver: Receiver) -> bool:
     count = len(receiver.received())
     await asyncio.sleep(0.6)
     return len(receiver.received()) == count
+
+
+async def test_a_lease_that_lapses_while_it_connects_is_not_used(place: OutboxPlace, receiver: Receiver) -> None:
+    seconds = [0.0]
+    connections: list[int] = []
+
+    async def connect(address: IPAddress, port: int, within: float) -> httpcore.AsyncNetworkStream:
+        stream = await connect_to_address(address, port, within)
+        connections.append(len(receiver.received()))
+        # As if the process had been suspended here.
+        seconds[0] += 1000 if len(connections) == 1 else 0
+        return stream
+
+    await place.register(receiver.url())
+    (event_id,) = await place.happen()
+    guard = AddressGuard(LOOPBACK)
+    async with place.sending(
+        limits=QUICK_RENEWAL,
+        clock=lambda: lease_clock() + seconds[0],
+        client_for=lambda url, _: EndpointClient(url, guard=guard, connect=connect),
+    ):
+        await place.until_states(delivered=1)
+    # The first connection carried nothing; the renewed lease was used for the second.
+    assert connections == [0, 0]
+    assert [request.event_id for request in receiver.received()] == [event_id]
+    assert [one.attempts for one in await place.log()] == [1]
 
 
 # The end --------------------------------------------------------------------------------------------------------------

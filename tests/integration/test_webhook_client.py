@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from blocks.webhooks.send import connection
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import Attempt, EndpointClient
-from blocks.webhooks.send.connection import MAX_ANSWER_BYTES, connect_to_address
+from blocks.webhooks.send.connection import MAX_ANSWER_BYTES, Withdrawn, connect_to_address
 from blocks.webhooks.send.networks import IPAddress
 from blocks.webhooks.signature import verify
 from tests.stack_driver import PATIENCE_SECONDS
@@ -31,6 +31,7 @@ from tests.webhooks import (
     RESET,
     Answer,
     Receiver,
+    Request,
     dripping,
     endless_body,
     gzip_bomb,
@@ -327,6 +328,50 @@ async def test_nothing_else_is_sent_again_within_an_attempt(receiver: Receiver, 
     assert not (await client.send(event_id="evt_2", body=BODY, keys=[KEY])).succeeded
     assert sum(request.event_id == "evt_2" for request in receiver.requests) == requests
     await client.aclose()
+
+
+# Requests that must not begin any more --------------------------------------------------------------------------------
+
+
+async def test_what_is_withdrawn_while_it_connects_is_not_sent(receiver: Receiver) -> None:
+    allowed = [True]
+
+    async def connect(address: IPAddress, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
+        stream = await connect_to_address(address, port, seconds)
+        allowed[0] = False
+        return stream
+
+    client = EndpointClient(receiver.url(), guard=AddressGuard(LOOPBACK), connect=connect)
+    with pytest.raises(Withdrawn):
+        await client.send(event_id="evt_1", body=BODY, keys=[KEY], may_begin=lambda: allowed[0])
+    assert (await client.send(event_id="evt_2", body=BODY, keys=[KEY])).succeeded
+    assert [(request.event_id, request.connection) for request in receiver.requests] == [("evt_2", 2)]
+    await client.aclose()
+
+
+async def test_what_is_withdrawn_while_a_closed_connection_has_it_is_not_sent_again(receiver: Receiver) -> None:
+    client = EndpointClient(receiver.url(), guard=AddressGuard(LOOPBACK))
+    assert (await client.send(event_id="evt_1", body=BODY, keys=[KEY])).succeeded
+    receiver.answer(CLOSED_WITHOUT_ANSWER, times=1)
+    with pytest.raises(Withdrawn):
+        await client.send(
+            event_id="evt_2", body=BODY, keys=[KEY], may_begin=lambda: not receiver.received(has_id("evt_2"))
+        )
+    assert [request.event_id for request in receiver.requests] == ["evt_1", "evt_2"]
+    await client.aclose()
+
+
+async def test_a_request_that_has_begun_is_sent_to_its_end(receiver: Receiver) -> None:
+    answers = iter([True])
+    client = EndpointClient(receiver.url(), guard=AddressGuard(LOOPBACK))
+    body = b"x" * 500_000
+    attempt = await client.send(event_id="evt_1", body=body, keys=[KEY], may_begin=lambda: next(answers))
+    assert attempt.succeeded and receiver.requests[0].body == body
+    await client.aclose()
+
+
+def has_id(event_id: str) -> Callable[[Request], bool]:
+    return lambda request: request.event_id == event_id
 
 
 async def test_a_cancelled_attempt_leaves_the_client_usable(receiver: Receiver) -> None:

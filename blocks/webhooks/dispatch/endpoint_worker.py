@@ -1,7 +1,7 @@
 """The worker of one leased endpoint: its queue and its connections.
 
-Owns the limit of concurrent attempts, the order (oldest first), and the check of the lease before each send: a process
-that was suspended and resumes must not send what another dispatcher owns by then.
+Owns the limit of concurrent attempts, the order (oldest first), and the check of the lease before each send, again once
+there is a connection: a process that was suspended and resumes must not send what another dispatcher owns by then.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from blocks.webhooks.dispatch.outcome_writer import OutcomeWriter
 from blocks.webhooks.dispatch.retry_policy import Decision, decide
 from blocks.webhooks.outbox.deliveries import AcquiredEndpoint, DueDelivery, Outcome, RenewedEndpoint
 from blocks.webhooks.send.client import Attempt
+from blocks.webhooks.send.connection import Withdrawn
 
 _LOG = logging.getLogger("waybill.delivery")
 
@@ -32,9 +33,11 @@ _WRITING_SECONDS = 0.03
 
 
 class Client(Protocol):
-    """Sends one attempt; never raises for what a receiver or the network does."""
+    """Sends one attempt; never raises for what a receiver or the network does, and `Withdrawn` if it may not begin."""
 
-    async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt: ...
+    async def send(
+        self, *, event_id: str, body: bytes, keys: Sequence[bytes], may_begin: Callable[[], bool]
+    ) -> Attempt: ...
 
     async def aclose(self) -> None: ...
 
@@ -164,8 +167,11 @@ class EndpointWorker:
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
+    def _has_lease(self) -> bool:
+        return not self.lease_is_lost and self._parts.clock() < self._lease_ends
+
     def _may_send(self) -> bool:
-        return not self.is_shut and self._parts.clock() < self._lease_ends and not self._health.is_held
+        return not self.is_shut and self._has_lease() and not self._health.is_held
 
     def _send_next(self) -> None:
         limit = 1 if self._health.wants_probe else self._parts.limits.in_flight
@@ -187,10 +193,17 @@ class EndpointWorker:
 
     async def _attempt(self, delivery: DueDelivery, holds_before: int) -> None:
         try:
-            attempt = await self._client.send(event_id=delivery.event_id, body=delivery.body, keys=self._keys)
+            attempt = await self._client.send(
+                event_id=delivery.event_id, body=delivery.body, keys=self._keys, may_begin=self._has_lease
+            )
         except asyncio.CancelledError:
             self.busy.discard(delivery.delivery_id)
             raise
+        except Withdrawn:
+            # As in the database: whoever has the lease next sends it.
+            self.busy.discard(delivery.delivery_id)
+            self.may_have_more = True
+            return
         except Exception as exc:  # noqa: BLE001 - a defect here must not send the same delivery for ever
             _LOG.exception("delivery=%s event=%s was not sent", delivery.delivery_id, delivery.event_id)
             attempt = _defect(exc)

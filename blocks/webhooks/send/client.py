@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -101,13 +101,18 @@ class EndpointClient:
         self._transport = VettedTransport(VettedBackend(guard, connect), tls or default_tls())
         self._url, self._url_error = _usable(url, guard)
 
-    async def send(self, *, event_id: str, body: bytes, keys: Sequence[bytes]) -> Attempt:
-        """Sign *body* and the time with *keys* (newest first), and send it. Raises `InvalidKey` without keys."""
+    async def send(
+        self, *, event_id: str, body: bytes, keys: Sequence[bytes], may_begin: Callable[[], bool] = lambda: True
+    ) -> Attempt:
+        """Sign *body* and the time with *keys* (newest first), and send it if *may_begin* agrees once connected.
+
+        Raises `InvalidKey` without keys, and `Withdrawn` when nothing was sent because *may_begin* returned False.
+        """
         started_at, started = self._clock(), time.monotonic()
         received, error = _Received(), self._url_error
         if self._url is not None:
             request = self._request(self._url, event_id, body, keys, timestamp=int(started_at.timestamp()))
-            error = await self._outcome(request, received)
+            error = await self._outcome(request, received, may_begin)
         milliseconds = (time.monotonic() - started) * 1000
         failed = error is not None
         return Attempt(
@@ -140,18 +145,18 @@ class EndpointClient:
         }
         return httpx.Request("POST", url, headers=headers, content=body)
 
-    async def _outcome(self, request: httpx.Request, received: _Received) -> str | None:
+    async def _outcome(self, request: httpx.Request, received: _Received, may_begin: Callable[[], bool]) -> str | None:
         """Send within the time limit. Return the error text, or None for success."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                await self._send(request, received)
+                await self._send(request, received, may_begin)
         except (httpcore.NetworkError, httpcore.ProtocolError, AnswerTooLong, OSError, *_WITH_MESSAGE) as exc:
             # A status that arrived decides; the rest of the answer is for the log only.
             if received.status is None:
                 return self._error_text(exc, received.exchange)
         return _status_error(received.status)
 
-    async def _send(self, request: httpx.Request, received: _Received) -> None:
+    async def _send(self, request: httpx.Request, received: _Received, may_begin: Callable[[], bool]) -> None:
         """Send, and send again if the receiver had closed the connection before it read the request.
 
         A receiver may close an idle connection just when it is used again; that is no failure of the receiver. Whether
@@ -161,7 +166,7 @@ class EndpointClient:
         """
         # Each idle connection can be stale once.
         for kept_connections in range(MAX_CONNECTIONS, -1, -1):
-            received.exchange = exchange = Exchange()
+            received.exchange = exchange = Exchange(may_begin=may_begin)
             token = current_exchange.set(exchange)
             try:
                 return await self._exchange(request, received)

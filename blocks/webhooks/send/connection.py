@@ -36,6 +36,10 @@ class CannotConnect(Exception):
     """No connection could be opened; the message is fit for the log."""
 
 
+class Withdrawn(Exception):
+    """The request must not be sent any more; nothing of it was sent."""
+
+
 class AnswerTooLong(Exception):
     """The answer is longer than `MAX_ANSWER_BYTES`; the rest is not read."""
 
@@ -48,6 +52,9 @@ class Exchange:
     peer: str | None = None
     # Whether that connection was opened for this request.
     connected: bool = False
+    # Asked before the first byte; False withdraws the request. Looking up a name and connecting take seconds.
+    may_begin: Callable[[], bool] = lambda: True
+    begun: bool = False
     answer_bytes: int = 0
 
 
@@ -112,7 +119,12 @@ class MeteredStream(httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        current_exchange.get().peer = self._peer
+        """Write some bytes. Raises `Withdrawn` when the request has not begun and must not begin any more."""
+        exchange = current_exchange.get()
+        exchange.peer = self._peer
+        if not exchange.begun and not exchange.may_begin():
+            raise Withdrawn
+        exchange.begun = True
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
