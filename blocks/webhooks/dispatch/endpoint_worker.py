@@ -200,7 +200,7 @@ class EndpointWorker:
             self.busy.discard(delivery.delivery_id)
             raise
         except Withdrawn:
-            # As in the database: whoever has the lease next sends it.
+            # It is due in the database as before: the next owner of the lease sends it.
             self.busy.discard(delivery.delivery_id)
             self.may_have_more = True
             return
