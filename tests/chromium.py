@@ -24,7 +24,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-
+# How the browser says that the page is gone that was to run a script.
+_BETWEEN_PAGES = ("navigated or closed", "context was destroyed", "Cannot find context", "Cannot find default")
 
 # The middle of an element, after it was moved into sight.
 _BOX = """selector => {
@@ -46,13 +47,21 @@ class Page:
     def open(self, url: str) -> None:
         """Go to *url* and wait until it is loaded."""
         self._call("Page.navigate", url=url)
-        eventually(lambda: self.evaluate("document.readyState") == "complete", f"{url} is loaded")
+        eventually(lambda: self.holds("document.readyState === 'complete'"), f"{url} is loaded")
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise's, when it has one."""
         found = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def holds(self, condition: str) -> bool:
+        """Whether a JavaScript condition is true on the page now; it is not while one page makes way for another."""
+        answer = self._answer("Runtime.evaluate", expression=f"Boolean({condition})", returnByValue=True)
+        if "error" in answer and any(said in answer["error"]["message"] for said in _BETWEEN_PAGES):
+            return False
+        assert "error" not in answer and "exceptionDetails" not in answer["result"], answer
+        return answer["result"]["result"]["value"] is True
 
     def text(self) -> str:
         """What the page shows."""
@@ -113,6 +122,11 @@ class Page:
             )
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        answer = self._answer(method, **parameters)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def _answer(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -120,8 +134,12 @@ class Page:
             if "method" in answer:
                 self._events.append(answer)
             elif answer.get("id") == number:
-                assert "error" not in answer, answer
-                return answer["result"]
+                return answer
+
+
+def _tabs(port: int) -> list[dict[str, Any]]:
+    found = httpx.get(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_SECONDS).json()
+    return [tab for tab in found if tab["type"] == "page"]
 
 
 @contextmanager
@@ -144,9 +162,12 @@ def browser_page(*names: str) -> Generator[Page]:
         told = profile / "DevToolsActivePort"
         eventually(lambda: told.exists() and told.read_text().count("\n") == 1, "the browser listens")
         port = int(told.read_text().split()[0])
-        tabs = httpx.get(f"http://127.0.0.1:{port}/json/list", timeout=PATIENCE_SECONDS).json()
-        (tab,) = [tab for tab in tabs if tab["type"] == "page"]
-        with connect(tab["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE_SECONDS) as connection:
+        eventually(lambda: _tabs(port), "the browser has its tab")
+        (tab,) = _tabs(port)
+        # Without pings: a browser that has no processor for some seconds is not gone.
+        with connect(
+            tab["webSocketDebuggerUrl"], max_size=None, open_timeout=PATIENCE_SECONDS, ping_interval=None
+        ) as connection:
             yield Page(connection)
     finally:
         process.send_signal(signal.SIGTERM)

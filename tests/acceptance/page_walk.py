@@ -131,4 +131,4 @@ class PageWalk:
         return str(self.page.evaluate("document.querySelector('#progress').outerHTML.slice(0, 300)"))
 
     def _wait_for(self, condition: str, what: str) -> None:
-        eventually(lambda: self.page.evaluate(f"document.readyState === 'complete' && ({condition})"), what)
+        eventually(lambda: self.page.holds(f"document.readyState === 'complete' && ({condition})"), what)

@@ -11,6 +11,7 @@ import re
 import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,8 @@ def test_another_account_opens_no_socket_and_reads_no_file(waybill: CommandLine,
     postgres = one(listeners, "Postgres").address
     assert postgres in paths
     assert as_nobody(lambda: connects(postgres)) == "PermissionError"
-    kept = [str(path) for path in waybill.home.rglob("*")]
+    # Postgres and the processes of runs make and remove files all the time: a folder that is gone has none.
+    kept = [str(Path(parent, name)) for parent, *names in os.walk(waybill.home) for name in chain(*names)]
     assert len(kept) > 10
 
     def opened() -> list[str]:
@@ -180,7 +182,11 @@ def test_a_websocket_of_prefect_says_nothing_without_the_credential(
 def test_another_account_gets_nothing_from_the_other_ports(listeners: set[Listener]) -> None:
     gateway, flows = one(listeners, "gateway").port, one(listeners, "flow server").port
     paths = ("/health", "/ready", "/metrics", "/api/v1/files/list", "/api/v1/audit")
-    assert as_nobody(lambda: [status_of(gateway, "GET", path) for path in paths]) == [200, 200, 401, 401, 401]
+    # What it needs must answer within three seconds: on a busy machine it is ready a moment later.
+    eventually(lambda: as_nobody(lambda: status_of(gateway, "GET", "/ready")) == 200, "the gateway is ready")
+    statuses = as_nobody(lambda: [status_of(gateway, "GET", path) for path in paths])
+    assert [statuses[0], *statuses[2:]] == [200, 401, 401, 401]
+    assert statuses[1] in {200, 503}
     assert as_nobody(lambda: answer_to_garbage(flows)) == ""
 
 
@@ -223,6 +229,11 @@ def port_of(url: str) -> int:
     return httpx.URL(url).port or 0
 
 
+def is_shown(text: str) -> str:
+    """A condition for the page that has the text."""
+    return f"document.body && document.body.innerText.includes({json.dumps(text)})"
+
+
 def attack(*targets: str, sockets: list[str], scripts: list[str], body: str) -> str:
     given = {"TARGETS": list(targets), "SOCKETS": sockets, "SCRIPTS": scripts, "BODY": body}
     constants = "".join(f"const {name} = {json.dumps(value)};" for name, value in given.items())
@@ -234,7 +245,7 @@ def test_a_web_page_of_another_origin_gets_nothing_and_the_ui_asks_once(
 ) -> None:
     prefect, gateway, flows = (one(listeners, name).port for name in ("Prefect server", "gateway", "flow server"))
     ui, credential = f"http://127.0.0.1:{prefect}", ":".join(prefect_login(waybill.home))
-    files = httpx.get(ui, headers={"accept": "text/html"}).text
+    files = httpx.get(ui, headers={"accept": "text/html"}, timeout=PATIENCE_SECONDS).text
     script = re.search(r'src="(/[^"]+\.js)"', files)
     assert script is not None
     paths = ("/", "/api/health", "/api/version", "/api/work_pools/", "/api/flows/filter", "/ui-settings")
@@ -268,15 +279,15 @@ def test_a_web_page_of_another_origin_gets_nothing_and_the_ui_asks_once(
         # The UI's own page asks, takes the credential, and keeps it.
         page.open(f"{ui}/")
         field = "document.querySelector('input[type=password]')"
-        eventually(lambda: page.evaluate(f"!!{field}"), "the UI asks for the credential")
+        eventually(lambda: page.holds(field), "the UI asks for the credential")
         page.evaluate(f"{field}.focus()")
         page.type(credential)
         page.press_enter()
-        eventually(lambda: "Dashboard" in page.text(), "the UI shows what there is")
+        eventually(lambda: page.holds(is_shown("Dashboard")), "the UI shows what there is")
         page.open(f"{ui}/deployments")
         # Ten to a page, in no order that is ours.
         flows_of_ui = [flow["name"] for flow in _prefect(waybill, ui, "flows/filter")]
-        eventually(lambda: any(name in page.text() for name in flows_of_ui), "the UI does not ask again")
+        eventually(lambda: any(page.holds(is_shown(name)) for name in flows_of_ui), "the UI does not ask again")
 
         # The browser holds the credential now, and still no other page gets anything, not even one of the same host.
         page.open(open_to_all)
@@ -287,4 +298,6 @@ def test_a_web_page_of_another_origin_gets_nothing_and_the_ui_asks_once(
 
 
 def _prefect(waybill: CommandLine, ui: str, path: str) -> list[dict[str, Any]]:
-    return list(httpx.post(f"{ui}/api/{path}", json={}, auth=prefect_login(waybill.home)).raise_for_status().json())
+    login = prefect_login(waybill.home)
+    answer = httpx.post(f"{ui}/api/{path}", json={}, auth=login, timeout=PATIENCE_SECONDS)
+    return list(answer.raise_for_status().json())
