@@ -63,14 +63,16 @@ def content(waybill: CommandLine, file_id: str, target: Path) -> str:
 
 
 def kill_a_backup(waybill: CommandLine, repository: Path) -> None:
-    """Kill `waybill backup` when it has begun to write."""
-    killed = subprocess.Popen(
-        [sys.executable, "-m", "waybill", "backup", str(repository)], env=waybill.environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    eventually(lambda: list((repository / "backups").glob(".*.partial")), "a backup is under way")
-    killed.send_signal(signal.SIGKILL)
-    killed.wait(PATIENCE_SECONDS)
+    """Kill `waybill backup` when it has begun to write, and before it can read which files there are."""
+    with psycopg.connect(_url(waybill)) as connection:
+        connection.execute("lock table artifacts in access exclusive mode")
+        killed = subprocess.Popen(
+            [sys.executable, "-m", "waybill", "backup", str(repository)], env=waybill.environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        eventually(lambda: list((repository / "backups").glob(".*.partial")), "a backup is under way")
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(PATIENCE_SECONDS)
 
 
 def assert_key_is_known(key: str, database_url: str) -> None:
@@ -201,7 +203,9 @@ def _url(waybill: CommandLine) -> str:
 
 def _slot(waybill: CommandLine) -> tuple[str, bool]:
     with psycopg.connect(_url(waybill)) as connection:
-        row = connection.execute("select wal_status, active from pg_replication_slots").fetchone()
+        # Beside it there may still be the slot of a base backup that has just ended.
+        statement = "select wal_status, active from pg_replication_slots where slot_name = 'waybill_backup'"
+        row = connection.execute(statement).fetchone()
     assert row is not None
     return row
 
