@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -23,7 +25,8 @@ from waybill.stack.postgres_socket import socket_directory
 pytestmark = WITH_UP
 
 # In the environment of commands, and in the URLs that they are given.
-MARK, URL_MARK = "s3cr3t-m4rk-0f-th1s-t3st", "p4ssw0rd-0f-th1s-t3st"
+# Of this run alone: the command lines of the whole machine are searched.
+MARK, URL_MARK = (f"{begin}-0f-th1s-t3st-{secrets.token_hex(8)}" for begin in ("s3cr3t-m4rk", "p4ssw0rd"))
 SAMPLE = Path("samples/visitor-guide.html")
 
 
@@ -59,6 +62,17 @@ def command_lines() -> str:
         except psutil.Error:
             continue
     return "\n".join(lines)
+
+
+def texts_below(folder: Path) -> dict[str, str]:
+    """The files below a folder that processes work in: some of them may be gone in a moment."""
+    found: dict[str, str] = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    found[str(path)] = path.read_text(errors="replace")
+    return found
 
 
 def secrets_of_worker(waybill: CommandLine, run: Callable[..., str], folder: Path) -> dict[str, str]:
@@ -98,16 +112,16 @@ def test_no_secret_leaves_its_file(waybill: CommandLine, tmp_path: Path) -> None
         outputs.extend((done.stdout, done.stderr))
         return done.stdout
 
-    secrets = {"mark": MARK, "password in a URL": URL_MARK}
+    known = {"mark": MARK, "password in a URL": URL_MARK}
     # What is printed because it was asked for, and only there.
     added = waybill.json("webhooks", "add", "http://127.0.0.1:9/hook")
-    secrets["webhook secret"] = added["secret"].removeprefix("whsec_")
-    secrets["created key"] = waybill.run("keys", "create", "marked").stdout.strip().rpartition("_")[2]
+    known["webhook secret"] = added["secret"].removeprefix("whsec_")
+    known["created key"] = waybill.run("keys", "create", "marked").stdout.strip().rpartition("_")[2]
     artifact = waybill.json("files", "put", SAMPLE)
     link = waybill.run("files", "share", artifact["file_id"]).stdout.strip().splitlines()[-1]
-    secrets["signature of a link"] = re.split(r"token=", link)[1].rpartition(".")[2]
-    secrets |= secrets_of_home(waybill.home)
-    secrets |= secrets_of_worker(waybill, run, tmp_path / "worker")
+    known["signature of a link"] = re.split(r"token=", link)[1].rpartition(".")[2]
+    known |= secrets_of_home(waybill.home)
+    known |= secrets_of_worker(waybill, run, tmp_path / "worker")
 
     # Its own gateway, which has nothing there: a source whose URL has a password.
     source = waybill.gateway.replace("http://", f"http://user:{URL_MARK}@") + "/nothing.txt"
@@ -120,21 +134,17 @@ def test_no_secret_leaves_its_file(waybill: CommandLine, tmp_path: Path) -> None
         assert client.get(link).status_code == 200
         client.get(f"/api/v1/files/download/{artifact['file_id']}?token={MARK}")
         client.get("/api/v1/files/list", headers={"Authorization": f"Bearer {MARK}"})
-        client.get("/api/v1/files/list", headers={"Authorization": f"Bearer wb_{'0' * 12}_{secrets['created key']}"})
+        client.get("/api/v1/files/list", headers={"Authorization": f"Bearer wb_{'0' * 12}_{known['created key']}"})
 
     searched = {
         "the output of commands": "\n".join(outputs),
         "the output of up": (waybill.home / "up.log").read_text(),
         "the databases": databases(waybill.home),
         "command lines": command_lines(),
-        **{str(path): path.read_text(errors="replace") for path in (waybill.home / "logs").iterdir()},
-        **{
-            str(path): path.read_text(errors="replace")
-            for path in (waybill.home / "prefect").rglob("*")
-            if path.is_file()
-        },
+        **texts_below(waybill.home / "logs"),
+        **texts_below(waybill.home / "prefect"),
     }
-    found = [(what, where) for what, secret in secrets.items() for where, text in searched.items() if secret in text]
+    found = [(what, where) for what, secret in known.items() for where, text in searched.items() if secret in text]
     # The one exception, which is documented: Prefect keeps the parameters of a run.
     found.remove(("password in a URL", "the databases"))
     assert found == []
