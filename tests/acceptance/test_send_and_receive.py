@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import signal
 import stat
@@ -18,11 +19,14 @@ import pytest
 from blocks.age import X25519Identity, identity_file, seal
 from blocks.runtime.clock import utc_now
 from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.bounded_road import bounded_road
 from tests.stack_driver import PATIENCE_SECONDS, eventually, plain_environment
 from tests.transfer_server import running_transfer_server
 
 pytestmark = WITH_UP
 
+# What a receiver notes as received, and how much more than wanted it gets before it is killed.
+_GROUP_BYTES, _AHEAD_GROUPS = 256 * 1024, 4
 CONTENT = os.urandom(3 * 1024 * 1024 + 77)
 TEXT = b"# Snow\n\nThe plough leaves at five.\n" * 20_000
 
@@ -221,11 +225,15 @@ def test_both_are_killed_and_go_on(waybill: CommandLine, sender: Person, receive
     for _ in range(3):
         killed(sender, command, lambda: any(states.glob("*.seal")))
     (link,) = sender.run(*command).stdout.splitlines()
-    receiving = ("receive", link, "-i", "key.txt")
     state = receiver.folder / ".large.bin.waybill-state"
-    for part in (40, 140, 240):
-        killed(receiver, receiving, lambda part=part: state.exists() and state.read_bytes().count(b"\1") >= part)
-    receiver.run(*receiving)
+    gateway = httpx.URL(waybill.gateway)
+    with bounded_road(gateway.port or 0) as road:
+        receiving = ("receive", link.replace(f":{gateway.port}/", f":{road.port}/"), "-i", "key.txt")
+        for part, groups in ((40, 40), (140, 100), (240, 100)):
+            road.allow((groups + _AHEAD_GROUPS) * _GROUP_BYTES)
+            killed(receiver, receiving, lambda part=part: state.exists() and state.read_bytes().count(b"\1") >= part)
+        road.allow(math.inf)
+        receiver.run(*receiving)
     assert (receiver.folder / "large.bin").read_bytes() == content
     done = waybill.json("transfers", "show", link.split("/")[-2])
     assert done["state"] == "completed"
