@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID, uuid4
 
 import psycopg
@@ -27,7 +27,7 @@ from blocks.custody import Custody
 from blocks.custody.manifest import manifest_path
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.runs.run_lock import dead_runs
-from blocks.storage import open_backend
+from blocks.storage import open_backend, read_chunks
 from tests.fault.mounts import can_mount
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 MIB = 2**20
 SIZE_MIB = 20
 EVERY_MIB = range(SIZE_MIB + 1)
-# The bar is 5 s, of a machine that has nothing else to do; what waits for the end of its work takes a minute.
-MAX_END_SECONDS = 20
 SHORT_TIMEOUTS = Timeouts(connection_seconds=5)
 
 
@@ -150,10 +148,9 @@ async def test_a_source_that_fails_at_any_mib_leaves_nothing(place: Place) -> No
 async def test_a_write_that_is_cancelled_at_any_mib_is_over_when_its_caller_goes_on(place: Place, times: int) -> None:
     for after_mib in EVERY_MIB:
         writing, source = cancelled_in_the_middle(place, after_mib, times)
-        started = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
-            await writing
-        assert time.monotonic() - started < MAX_END_SECONDS
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await writing
         # Looked at once, not after a while: nothing may go on in the background.
         assert place.files() == [], after_mib
         assert await place.states() == {}, after_mib
@@ -210,25 +207,39 @@ async def test_a_write_that_is_cancelled_between_any_two_steps_leaves_all_or_not
     assert place.files() == files_of(found)
 
 
-async def test_a_fetch_that_is_cancelled_leaves_no_file_and_no_thread(place: Place, tmp_path: Path) -> None:
+async def test_a_fetch_that_is_cancelled_leaves_no_file_and_no_thread(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifact = await place.custody.take(draft(), bytes(64 * MIB))
     target = tmp_path / "out" / "target"
     prepare(target)
-    while not await cancelled_in_mid_fetch(place, artifact, target):
-        target.write_bytes(b"earlier")  # it was quicker than we were
+    is_there, may_go_on, pieces = Event(), Event(), 0
+
+    def held(stream: BinaryIO) -> Iterator[bytes]:
+        nonlocal pieces
+        for piece in read_chunks(stream):
+            yield piece
+            pieces += 1
+            if pieces == 20:
+                is_there.set()
+                assert may_go_on.wait(PATIENCE_SECONDS)
+
+    monkeypatch.setattr("blocks.custody.read.read_chunks", held)
+    fetching = asyncio.create_task(place.custody.fetch(artifact, target))
+    await asyncio.to_thread(is_there.wait, PATIENCE_SECONDS)
+    assert len(files_in(tmp_path / "out")) == 2, "the partial file is there"
+    fetching.cancel()
+    # Behind the cancellation in the loop.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    read = pieces
     assert files_in(tmp_path / "out") == ["target"]
     assert target.read_bytes() == b"earlier"
-
-
-async def cancelled_in_mid_fetch(place: Place, artifact: Artifact, target: Path) -> bool:
-    """Begin to fetch and cancel that when its partial file is there; False when it was done by then."""
-    fetching = asyncio.create_task(place.custody.fetch(artifact, target))
-    while files_in(target.parent) == ["target"] and not fetching.done():  # noqa: ASYNC110 -- as soon as it begins
-        await asyncio.sleep(0)
-    fetching.cancel()
-    with suppress(asyncio.CancelledError):
-        await fetching
-    return fetching.cancelled()
+    await asyncio.sleep(0.03)
+    assert pieces == read < 64
 
 
 def prepare(target: Path) -> None:
@@ -259,7 +270,7 @@ told = threading.Event()
 
 def here(run_id):
     os.write(writer, run_id.bytes)
-    told.wait(60)
+    told.wait()  # one that waits for the end of its work never ends
 
 def watched(run_id, point):
     link, read_chunks = os.link, custody_write.read_chunks
@@ -322,9 +333,8 @@ for point in points:
             os._exit(code)
     run_id = UUID(bytes=os.read(reader, 16))
     os.kill(pid, signal.SIGKILL if how == "SIGKILL" else signal.SIGTERM)
-    started = time.monotonic()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    print(json.dumps([point, str(run_id), status, time.monotonic() - started]), flush=True)
+    print(json.dumps([point, str(run_id), status]), flush=True)
 """
 LATER_POINTS = ["before the link", "after the link", "before the last commit", "after the last commit"]
 
@@ -351,13 +361,13 @@ async def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(
         ],
         capture_output=True,
         text=True,
+        timeout=len(points) * PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     ends = [json.loads(line) for line in done.stdout.splitlines()]
     assert [point for point, *_ in ends] == points
     expected = {"SIGKILL": -signal.SIGKILL, "SIGTERM": -signal.SIGTERM, "SIGTERM-unwinding": 143}[how]
-    assert {status for _, _, status, _ in ends} == {expected}
-    assert [end for end in ends if end[-1] >= MAX_END_SECONDS] == []
+    assert {status for _, _, status in ends} == {expected}
 
     # What the last point leaves is a whole file: its commit had happened.
     [whole] = await place.available()
@@ -370,7 +380,7 @@ async def test_a_signal_at_any_point_of_a_write_leaves_nothing_that_can_be_read(
         assert await place.states() == {"available": 1, "pending": len(points) - 1}
 
     recovered = [run_id for run_id in dead_runs(tmp_path) if await place.custody.recover_run(run_id) >= 0]
-    assert {str(run_id) for run_id in recovered} == {run_id for _, run_id, _, _ in ends}
+    assert {str(run_id) for run_id in recovered} == {run_id for _, run_id, _ in ends}
     assert await place.states() == {"available": 1}
     assert place.files() == files_of([whole])
     await place.custody.verify(whole)
@@ -485,10 +495,11 @@ async def test_a_catalogue_that_is_not_there_from_the_beginning_stores_nothing(
         postgres.execute(f"alter database {name} allow_connections false")
         with psycopg.connect(postgres.url()) as connection:
             connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
-        started = time.monotonic()
-        for _ in range(2):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with pytest.raises(CatalogUnavailable):
                 await custody.take(draft(), b"x")
-        assert time.monotonic() - started < MAX_END_SECONDS
+            # By then there is no connection that could be tried.
+            with pytest.raises(CatalogUnavailable, match=r"after 5\.00 sec"):
+                await custody.take(draft(), b"x")
     assert files_in(tmp_path) == []
     postgres.execute(f"alter database {name} allow_connections true")
