@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +59,7 @@ def disturbed(
             assert not ended or _stored(home) >= moment, f"the run ended before {moment} files were stored"
             time.sleep(0.02)
         time.sleep(chance.uniform(0, 0.2))
-        os.kill(command.pid, signal.SIGKILL)
+        command.kill()  # unless it has just ended
         command.wait()
         print(f"kill {number}: with {_stored(home)} of {files} files stored", file=sys.stderr)
     finish(documents, home, environment)

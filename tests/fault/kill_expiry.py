@@ -34,6 +34,7 @@ from blocks.retention import RetentionPolicy, execution
 from blocks.storage import new_blob_path, open_backend
 from blocks.webhooks.event_links import EventLinks
 from tasks.expiry import run_retention
+from tests.fault.killed_command import sessions_end
 
 STEPS = ("plan", "tombstones", "bytes", "manifests", "rows")
 """Where the process ends itself: after the plan is stored, and after each step of its second batch."""
@@ -200,16 +201,18 @@ class Store:
 
 def kill_at(store: Store, step: str) -> None:
     """Run an expiry that kills itself at *step*."""
-    process = store.start(step)
-    process.communicate()
+    with sessions_end(store.url):
+        process = store.start(step)
+        process.communicate()
     assert process.returncode == -signal.SIGKILL, f"it did not come to {step}"
 
 
 def kill_after(store: Store, seconds: float) -> None:
-    process = store.start()
-    time.sleep(seconds)
-    process.kill()
-    process.communicate()
+    with sessions_end(store.url):
+        process = store.start()
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
 
 
 def long_form(url: str, folder: Path, files: int, kills: int) -> None:

@@ -170,7 +170,9 @@ class Place:
         partial = [path for path in self.home.rglob("*") if "resumable-upload" in path.name]
         assert partial == []
         if self._s3 is not None:
-            assert "Uploads" not in self._s3.administrator.list_multipart_uploads(Bucket=self._bucket)
+            list_uploads = self._s3.administrator.list_multipart_uploads
+            # Swift lists what has just gone for a moment more when it is busy.
+            eventually(lambda: "Uploads" not in list_uploads(Bucket=self._bucket), "no upload is left in the bucket")
 
     def _status(self, order: Order) -> dict[str, Any]:
         return self.ask("GET", f"/{order.transfer_id}/status")

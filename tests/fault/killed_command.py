@@ -8,8 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import psycopg
+
+from tests.stack_driver import eventually
 
 # What the process prints when everything is imported: from here on it is worth killing.
 _BEGINS = "begins"
@@ -37,17 +42,40 @@ def finish(module: str, environment: Mapping[str, str]) -> str:
 
 def kill_at(module: str, point: str, environment: Mapping[str, str]) -> None:
     """Run the command, which kills itself at *point*."""
-    process = start(module, point, environment)
-    output, _ = process.communicate()
+    with sessions_end({**os.environ, **environment}["WAYBILL_DATABASE_URL"]):
+        process = start(module, point, environment)
+        output, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL, f"it did not come to {point}: {output}"
 
 
 def kill_after(module: str, seconds: float, environment: Mapping[str, str]) -> None:
     """Kill the command *seconds* after it has begun, unless it has ended."""
-    process = start(module, "", environment)
-    time.sleep(seconds)
-    process.kill()
-    process.communicate()
+    with sessions_end({**os.environ, **environment}["WAYBILL_DATABASE_URL"]):
+        process = start(module, "", environment)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def sessions_end(database_url: str) -> Iterator[None]:
+    """For a block in which a process is killed: wait until the sessions are over that began in it.
+
+    Postgres ends them when it has noticed, and finishes what they do first. Until then they hold their locks, and may
+    commit.
+    """
+
+    def sessions() -> set[int]:
+        with psycopg.connect(database_url) as connection:
+            found = connection.execute(
+                "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+                " and backend_type = 'client backend'"
+            )
+            return {pid for (pid,) in found}
+
+    before = sessions()
+    yield
+    eventually(lambda: sessions() <= before, "the sessions of the killed process are over")
 
 
 def die_after(owner: Any, name: str, calls: int = 1) -> None:

@@ -16,11 +16,9 @@ from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.server.server import GatewayServer
 from waybill.process.gateway_socket import address_of, listen
-
-START_SECONDS = 60.0
-STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,13 @@ def gateway_process(
         )
         os.close(writing)
         try:
-            is_ready = select.select([reading], [], [], START_SECONDS)[0] and os.read(reading, 1)
+            is_ready = select.select([reading], [], [], PATIENCE_SECONDS)[0] and os.read(reading, 1)
             assert is_ready, (home / "gateway.log").read_text()[-2000:]
             yield ServerProcess(address_of(listener), process.pid)
         finally:
             os.close(reading)
             process.terminate()
-            process.communicate(timeout=STOP_SECONDS)
+            process.communicate(timeout=PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -95,7 +93,7 @@ def bare_process(make_app: Callable[[str], ASGIApp], argument: str = "") -> Iter
             yield ServerProcess(address_of(listener), process.pid or 0)
         finally:
             process.terminate()
-            process.join(STOP_SECONDS)
+            process.join(PATIENCE_SECONDS)
 
 
 def _serve(make_app: Callable[[str], ASGIApp], argument: str, listener: socket.socket) -> None:
