@@ -108,7 +108,7 @@ def disturb(
         ledger = load.finish()
         samples = sampler.stop()
     outcome.result = audit(world, ledger)
-    outcome.flat = growth(samples, calm_since)
+    outcome.flat = growth(samples, calm_since, calm_since + calm_seconds)
     _judge_growth(outcome)
     world.stop()
     if left := world.end():

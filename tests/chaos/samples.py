@@ -66,9 +66,13 @@ class Sampler:
 Growth = tuple[float, float, float, float]
 
 
-def growth(samples: list[Sample], since_seconds: float) -> dict[str, Growth]:
-    """What each process held that was there since *since_seconds*: medians of the first and of the last third."""
-    calm = [sample for sample in samples if sample.seconds >= since_seconds]
+def growth(samples: list[Sample], since_seconds: float, until_seconds: float) -> dict[str, Growth]:
+    """What each process held between the two: medians of the first and of the last third.
+
+    Not while the last clients come to their ends: that is no calm time, and as long as the machine makes it. A server
+    that was started again a moment ago is still growing then.
+    """
+    calm = [sample for sample in samples if since_seconds <= sample.seconds <= until_seconds]
     found: dict[str, Growth] = {}
     for role in sorted({sample.role for sample in calm}):
         last_pid = [sample.pid for sample in calm if sample.role == role][-1]
