@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.gateway.up import KILLED_IN_PARTS, Up
-from tests.stack_driver import eventually, prefect_login
+from tests.stack_driver import PATIENCE_SECONDS, eventually, prefect_login
 from waybill.stack.cancellations import runs_of_children
 
 pytestmark = KILLED_IN_PARTS
@@ -20,7 +20,9 @@ pytestmark = KILLED_IN_PARTS
 @pytest.fixture
 def prefect(up: Up) -> Iterator[httpx.Client]:
     port = json.loads((up.home / "stack.json").read_text())["prefect_server"]["port"]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/", auth=prefect_login(up.home), timeout=30) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{port}/api/", auth=prefect_login(up.home), timeout=PATIENCE_SECONDS
+    ) as client:
         yield client
 
 
@@ -55,15 +57,22 @@ def test_a_run_that_is_cancelled_before_its_process_starts_is_cancelled_in_the_e
 def test_the_process_of_a_run_is_known_by_its_environment(up: Up, prefect: httpx.Client, tmp_path: Path) -> None:
     note = tmp_path / "b.md"
     note.write_text("# Another heading\n\nSome words.\n")
-    run_id = start(prefect, note)
     flow_server = int(json.loads((up.home / "serve.json").read_text())["pid"])
-    eventually(lambda: run_id in runs_of_children(flow_server), "the run has a process")
+    with database(up) as connection:
+        # It cannot store its source before it was seen.
+        connection.execute("lock table artifacts in share mode")
+        run_id = start(prefect, note)
+        eventually(lambda: run_id in runs_of_children(flow_server), "the run has a process")
     eventually(lambda: run_id not in runs_of_children(flow_server), "its process has ended")
     assert state_of(prefect, run_id)["type"] == "COMPLETED"
     up.run_ids.append(run_id)
 
 
+def database(up: Up) -> psycopg.Connection[tuple[str]]:
+    return psycopg.connect(f"postgresql://postgres@/waybill?host={up.home / 'postgres'}")
+
+
 def events(up: Up, run_id: str) -> list[str]:
-    with psycopg.connect(f"postgresql://postgres@/waybill?host={up.home / 'postgres'}") as connection:
+    with database(up) as connection:
         found = connection.execute("select event_type from webhook_events where task_id = %s", [run_id])
         return [event_type for (event_type,) in found]

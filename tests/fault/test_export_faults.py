@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from blocks.exports import ExportJob, ExportRequest
@@ -24,7 +25,8 @@ from tests.postgres_road import road_to
 # Text that no compression makes much smaller: more than the disk holds, in every format.
 MUCH = "select n, md5(n::text) || md5((n + 1)::text) || md5((n + 2)::text) as noise from generate_series(1, 400000) n"
 LITTLE = "select n from generate_series(1, 1000) n"
-SLOW = "select n, pg_sleep(0.001)::text from generate_series(1, 3000) n"
+# Waits for whoever holds this lock.
+HELD = "select n, pg_advisory_xact_lock_shared(4711)::text from generate_series(1, 3000) n"
 
 
 async def export(place: ExportPlace, query: str, **given: Any) -> ExportJob:
@@ -88,8 +90,10 @@ async def test_an_export_whose_database_is_away_for_a_moment_begins_again_and_no
         road_to(database_url) as road,
         open_export_place(database_url, tmp_path / "watching") as watching,
         open_export_place(road.url, tmp_path, export_storage_path=str(folder)) as place,
+        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as holding,
     ):
-        job_id = await place.record(ExportRequest(export_type="mine", format="csv", query=SLOW))
+        await holding.execute("select pg_advisory_lock(4711)")
+        job_id = await place.record(ExportRequest(export_type="mine", format="csv", query=HELD))
         running = asyncio.ensure_future(run_export(job_id, tools(place), run_id=uuid4()))
 
         async def is_queried() -> bool:
@@ -99,6 +103,7 @@ async def test_an_export_whose_database_is_away_for_a_moment_begins_again_and_no
         await until(is_queried, "the query runs")
         await road.close()
         await until(lambda: _is_logged(caplog, "begins again"), "the export has noticed it")
+        await holding.execute("select pg_advisory_unlock(4711)")
         await road.open()
         job = await running
         assert (job.state, job.rows, job.error) == ("completed", 3000, None)

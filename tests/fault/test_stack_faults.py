@@ -254,10 +254,11 @@ def test_a_command_restarts_its_servers_and_its_run_goes_on(home: Path, tmp_path
             eventually((home / "attempts").exists, "a document is under way")
             killed = postgres_pid(home)
             os.kill(killed, signal.SIGKILL)
-            eventually(lambda: back(log.name) == 1 and postgres_pid(home) != killed, "Postgres is back")
-            killed = recorded_pid(home / "stack.json", "prefect_server", "process")
+            # On a busy machine the Prefect server may be started again as well, when it has waited too long for this.
+            eventually(lambda: back(log.name) >= 1 and postgres_pid(home) != killed, "Postgres is back")
+            killed, before = recorded_pid(home / "stack.json", "prefect_server", "process"), back(log.name)
             os.kill(killed, signal.SIGKILL)
-            eventually(lambda: back(log.name) == 2, "the Prefect server is back")
+            eventually(lambda: back(log.name) > before, "the Prefect server is back")
             assert recorded_pid(home / "stack.json", "prefect_server", "process") != killed
             (home / "go").touch()
             output, _ = command.communicate(timeout=PATIENCE_SECONDS)
