@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+from tests.stack_driver import PATIENCE_SECONDS, unused_port
+
 CONFIGURATION = """
 daemon off;
 {user}
@@ -43,8 +43,7 @@ PUTS = "location /target/ { dav_methods PUT; client_body_temp_path %s/target; }"
 @contextmanager
 def running_nginx(folder: Path, *, puts: bool = False) -> Iterator[str]:
     """Serve *folder* at the URL that is returned; *puts* also takes files with PUT."""
-    with socket.create_server(("127.0.0.1", 0)) as chosen:
-        port = chosen.getsockname()[1]
+    port = unused_port()
     with tempfile.TemporaryDirectory(prefix="waybill-nginx-") as name:
         configuration = Path(name) / "nginx.conf"
         user = "user root;" if os.geteuid() == 0 else ""
@@ -57,11 +56,11 @@ def running_nginx(folder: Path, *, puts: bool = False) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(STOP_SECONDS)
+            process.wait(PATIENCE_SECONDS)
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, errors: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1.0).close()

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from tests.stack_driver import PATIENCE_SECONDS
+
 # Runs the command with its standard output cast away but for its hash.
 _MEASURED = """
 import hashlib, json, resource, subprocess, sys
@@ -21,7 +23,11 @@ print(json.dumps([code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss *
 def peak_bytes(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str]:
     """The peak of *command*, which must succeed, and the sha256 of what it wrote to standard output."""
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, *command], env=environment, stdout=subprocess.PIPE, check=True, timeout=120
+        [sys.executable, "-c", _MEASURED, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=PATIENCE_SECONDS,
     )
     code, peak, sha256 = json.loads(done.stdout)
     assert code == 0

@@ -53,8 +53,9 @@ class CommandLine:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, *given* on standard input; the exit code must be *expect* (None: any)."""
         done = run_command(
-            [*map(str, arguments)], self.environment, cwd=cwd, given=given, seconds=170, run_folder=self.run_folder
-        )
+            [*map(str, arguments)], self.environment,
+            cwd=cwd, given=given, seconds=PATIENCE_SECONDS, run_folder=self.run_folder,
+        )  # fmt: skip
         assert expect in {None, done.returncode}, (
             f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         )

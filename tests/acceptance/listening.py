@@ -10,6 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,10 +58,11 @@ def listeners_of(home: Path) -> set[Listener]:
                 if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and not one.raddr):
                     found.add(Listener(name, one.laddr.ip, one.laddr.port))
             for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-                if (inode := str(descriptor.readlink())) in unix:
-                    found.add(Listener(name, unix[inode]))
+                with suppress(FileNotFoundError):  # it has closed the file; the others are still there
+                    if (inode := str(descriptor.readlink())) in unix:
+                        found.add(Listener(name, unix[inode]))
         except (psutil.Error, OSError):
-            continue  # it has ended, or closed the file
+            continue  # it has ended
     return found
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.acceptance.conftest import WITH_UP, CommandLine
+from tests.stack_driver import PATIENCE_SECONDS
 
 pytestmark = WITH_UP
 
@@ -45,7 +46,7 @@ def imported(waybill: CommandLine, *arguments: str, among: set[str]) -> str:
     """The exit code, and which of these modules the command has imported."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, " ".join(among), *arguments],
-        env=waybill.environment, capture_output=True, text=True, timeout=120, check=True,
+        env=waybill.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True,
     )  # fmt: skip
     return done.stderr.splitlines()[-1]
 
@@ -74,7 +75,7 @@ def test_looking_after_the_servers_imports_nothing_that_the_start_does_not(waybi
     """Every command does it, once a second: on a busy machine also one that is over before that elsewhere."""
     done = subprocess.run(
         [sys.executable, "-c", LOOK, " ".join(ONLY_FOR_OTHERS)],
-        env=waybill.environment, capture_output=True, text=True, timeout=120, check=True,
+        env=waybill.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "True"
 

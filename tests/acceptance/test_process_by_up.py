@@ -97,7 +97,9 @@ class Home:
     def prefect(self, path: str, body: dict[str, Any] | None = None) -> Any:
         method = "GET" if body is None else "POST"
         address = f"http://127.0.0.1:{self.ui_port}/api/{path}"
-        return httpx.request(method, address, json=body, auth=prefect_login(self.home)).raise_for_status().json()
+        login = prefect_login(self.home)
+        answer = httpx.request(method, address, json=body, auth=login, timeout=PATIENCE_SECONDS)
+        return answer.raise_for_status().json()
 
     def runs(self) -> list[dict[str, Any]]:
         """Runs that process documents, newest first."""
