@@ -11,11 +11,13 @@ from psycopg.conninfo import make_conninfo
 
 from tests.acceptance.conftest import CommandLine
 from tests.marked_places import marked_columns, marked_files
-from tests.stack_driver import StackCommand
+from tests.stack_driver import StackCommand, eventually
 from tests.webhooks import Answer, Receiver
 
 # Segments of the write-ahead log are overwritten with time: the certificate says so.
 _WITH_TIME = ("pg_wal",)
+# A receiver that a busy machine holds up is waited for, until it has answered something.
+_DRAIN_SECONDS = 150
 
 
 class Marks:
@@ -52,7 +54,9 @@ def test_no_place_has_the_marks_of_a_forgotten_document(
         prefect = make_conninfo(catalogue, dbname="prefect")
         # Nothing is delivered, and each answer quotes what it was sent.
         receiver.answer(Answer(status=500, body=f"what is {marks.name}?".encode()))
-        ran = alone.json("process", document, other, "--webhook-url", receiver.url())
+        patient = alone.with_environment(WAYBILL_WEBHOOK_DRAIN_SECONDS=_DRAIN_SECONDS)
+        ran = patient.json("process", document, other, "--webhook-url", receiver.url())
+        _wait_until_recorded(prefect, ran["run_id"])
         files = {one["source"]: one["artifacts"] for one in ran["documents"]}
         before = marked_columns(catalogue, marks.all) | {f"prefect {one}" for one in marked_columns(prefect, marks.all)}
         assert before >= {
@@ -93,6 +97,20 @@ def test_no_place_has_the_marks_of_a_forgotten_document(
         assert all(one["reused"] for one in again[str(other)]["artifacts"])
         assert alone.json("search", marks.text)["results"]
         stack.leave()
+
+
+def _wait_until_recorded(prefect: str, run_id: str) -> None:
+    """Wait until Prefect's server has written down what it was told of the run: it does so in the background."""
+    done = "select 1 from events where event = 'prefect.flow-run.Completed' and resource_id = %s"
+    tasks = "select 1 from task_run where flow_run_id = %s and state_type <> 'COMPLETED'"
+    with psycopg.connect(prefect, autocommit=True) as connection:
+        eventually(
+            lambda: (
+                connection.execute(done, [f"prefect.flow-run.{run_id}"]).fetchone() is not None
+                and connection.execute(tasks, [run_id]).fetchone() is None
+            ),
+            "all of the run is in Prefect's database",
+        )
 
 
 def _write_out(catalogue: str) -> None:
