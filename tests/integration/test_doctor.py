@@ -40,6 +40,7 @@ from tests.integration.custody_place import Place, draft
 from tests.integration.prefect_runs import begin_now, new_run, put
 from tests.integration.table_poison import FILES, WEBHOOKS
 from tests.stack_driver import eventually
+from waybill.services.doctor import findings
 from waybill.services.doctor.audit import audit_home, audit_servers
 from waybill.services.doctor.database import check_database, server_problems
 from waybill.services.doctor.findings import CHECKS, Findings, Tolerances
@@ -387,6 +388,15 @@ async def test_locks_of_a_session_without_a_living_run(sound: Sound) -> None:
         assert began_before.found == []
 
 
+async def test_a_database_that_answers_late_has_no_wrong_clock(sound: Sound) -> None:
+    # It looks at its clock at any moment between the question and the answer.
+    for asked, answered in ((0, 40), (-40, 0)):
+        times = iter([datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (asked, answered)])
+        found = Findings()
+        await check_database(sound.place.catalog, found, clock=lambda times=times: next(times))
+        assert found.status_of("clock") == "ok", found.found
+
+
 async def test_clocks_that_differ(sound: Sound) -> None:
     for seconds, status in ((-3600, "problem"), (30, "warning"), (0, "ok")):
         found = Findings()
@@ -460,7 +470,10 @@ async def of_prefect(workspace: Workspace, settings: Settings, prefect: str, **m
     workspace.home.mkdir(mode=0o700, exist_ok=True)
     found = Findings(tolerances=AT_ONCE)
     given = {"living_runs": set[str](), "is_shared": False, "dispatcher_is_running": False, **more}
-    await audit_servers(settings, found, prefect_api_url=prefect, **given)
+    with pytest.MonkeyPatch.context() as patch:
+        # However many runs other tests have left on the server, that of this one is among the examples.
+        patch.setattr(findings, "MAX_EXAMPLES", 100_000)
+        await audit_servers(settings, found, prefect_api_url=prefect, **given)
     return found
 
 

@@ -16,6 +16,7 @@ from blocks.errors import CatalogRefused, ExportRefused, InvalidSettings
 from blocks.exports.query_role import ROLE, SCHEMA, catalog_query_url, end_abandoned_sessions, session_name
 from blocks.postgres import connect
 from tasks.export import open_query
+from tests.stack_driver import eventually
 
 if TYPE_CHECKING:
     from tests.postgres_server import Postgres
@@ -165,6 +166,9 @@ def test_only_the_sessions_of_jobs_that_are_over_are_ended(database_url: str) ->
         with pytest.raises(psycopg.OperationalError):
             sessions[session_name(over)].execute("select 1")
         assert sessions[session_name(running)].execute("select 1").fetchone() == (1,)
+        left = "select count(*) from pg_stat_activity where usename = %s and datname = current_database()"
+        # A session that was ended is there for a moment longer than its connection.
+        eventually(lambda: connection.execute(left, [ROLE]).fetchone() == (2,), "the session has ended")
         # One that has given itself another name is as old as no query may be.
         assert end_abandoned_sessions(database_url, longest_seconds=3600) == 0
         assert end_abandoned_sessions(database_url, longest_seconds=0) == 2

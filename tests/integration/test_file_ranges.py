@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import logging
+import math
 import os
 import socket
 import struct
@@ -50,8 +51,9 @@ class Sent:
     def beyond(self) -> int:
         return self.progress[-1][1] if self.progress else 0
 
-    async def ended(self) -> None:
-        await eventually(lambda: bool(self.ends and self.logged), "the response has ended")
+    async def ended(self, count: int = 1) -> None:
+        """*count* responses have ended."""
+        await eventually(lambda: min(len(self.ends), len(self.logged)) >= count, "the response has ended")
 
     def note_progress(self, first_byte: int, beyond: int) -> None:
         self.progress.append((first_byte, beyond))
@@ -229,6 +231,7 @@ async def test_a_connection_goes_on_after_any_range(large: Path, content: bytes,
     async with serving(application(sent, lambda: large, LARGE_BYTES)) as served:
         url = f"{served.url}/file?offset={offset}&count={count}"
         code, output = await curl("-w", "|%{num_connects}|", url, url, f"{served.url}/nothing")
+        await sent.ended(2)
     content = content[offset : offset + count]
     assert code == 0
     assert output.startswith(content + b"|1|" + content + b'|0|{"error"')
@@ -285,7 +288,7 @@ async def test_head_sends_nothing_and_completes_nothing(large: Path) -> None:
     sent = Sent()
     async with serving(application(sent, lambda: large, LARGE_BYTES)) as served:
         code, output = await curl("-w", "|%{num_connects}", "-I", f"{served.url}/file", f"{served.url}/file")
-        await sent.ended()
+        await sent.ended(2)
     assert code == 0
     assert output.lower().count(f"content-length: {LARGE_BYTES}\r\n".encode()) == 2
     assert output.endswith(b"|0")
@@ -395,11 +398,13 @@ async def test_a_reader_that_stops_is_aborted(large: Path, way: str, caplog: pyt
 async def test_clients_that_do_not_read_keep_no_one_from_reading(large: Path, content: bytes) -> None:
     """More of them than there are threads to send."""
     sent = Sent()
-    async with serving(application(sent, lambda: large, LARGE_BYTES)) as served:
+    app = application(sent, lambda: large, LARGE_BYTES)
+    async with serving(app, reader_silence_seconds=math.inf, pace_window_seconds=math.inf) as served:
         for reader, _ in [await served.connect() for _ in range(40)]:
             await reader.readexactly(1000)
         code, output = await curl(f"{served.url}/file")
         assert (code, output == content) == (0, True)
+        await sent.ended()
         assert sent.ends == [True]
     assert sorted(sent.ends) == [False] * 40 + [True]
 

@@ -81,9 +81,7 @@ async def test_the_same_request_twice_at_the_same_time_is_one_job_and_one_answer
     async with gateway.custody.catalog.transaction() as connection:
         # Held for writers: the first request has recorded its job, and waits with the file.
         await connection.execute("lock table artifacts in share mode")
-        requests = [
-            asyncio.ensure_future(gateway.client.post(EXPORTS, json=wanted, headers=key, timeout=60)) for _ in range(4)
-        ]
+        requests = [asyncio.ensure_future(gateway.client.post(EXPORTS, json=wanted, headers=key)) for _ in range(4)]
 
         async def have_come() -> bool:
             waiting = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -356,7 +357,10 @@ async def test_clients_that_can_only_post(gateway: Gateway) -> None:
     assert (await upload.status())["state"] == "cancelled"
 
 
-async def test_two_at_once_and_what_has_arrived_of_a_broken_one(gateway: Gateway) -> None:
+async def test_two_at_once_and_what_has_arrived_of_a_broken_one(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silent_senders, "SILENT_SECONDS", math.inf)
     upload = await prepared(gateway)
     await upload.create()
     released, begun = asyncio.Event(), asyncio.Event()
@@ -424,6 +428,19 @@ async def test_a_sender_that_comes_back_on_another_connection(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old connection looks alive, and nothing comes on it: it holds up nobody for longer than its silence."""
+    monkeypatch.setattr(silent_senders, "SILENT_SECONDS", math.inf)
+    taken = 0
+    write = IncomingWriter.write
+
+    async def noted(writer: IncomingWriter, piece: bytes) -> None:
+        nonlocal taken
+        await write(writer, piece)
+        taken += len(piece)
+
+    async def taken_in() -> int:
+        return taken
+
+    monkeypatch.setattr(IncomingWriter, "write", noted)
     upload = await prepared(gateway)
     await upload.create()
     host, port = gateway.url.removeprefix("http://").split(":")
@@ -432,7 +449,8 @@ async def test_a_sender_that_comes_back_on_another_connection(
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
     writer.write(f"PATCH /api/v1/transfers/{upload.id}/upload HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
     writer.write(SEALED[:1_300_000])
-    await becomes(upload.offset, lambda offset: offset > 0)
+    # It is silent from then on.
+    await becomes(taken_in, lambda count: count == 1_300_000)
     assert (await upload.patch(0, b"x")).status_code == 423
     monkeypatch.setattr(silent_senders, "SILENT_SECONDS", 0.0)
     offset = await becomes(upload.offset, lambda offset: offset == 1_300_000)

@@ -195,7 +195,8 @@ async def test_every_wrong_token_is_refused_before_the_first_byte(
         assert (await status_of(gateway, one))["bytes_sent"] == 0
     assert await gateway.audited("download") == []
     # An expiry of less than half a minute ago may be the difference of two clocks.
-    close = signed(gateway, at=now - timedelta(seconds=60), lasts=timedelta(seconds=40), **scope)
+    lately = datetime.now(UTC)
+    close = signed(gateway, at=lately - timedelta(seconds=60), lasts=timedelta(seconds=59), **scope)
     assert (await gateway.get(made["url"], Authorization=f"Bearer {close}")).status_code == 200
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -25,6 +26,7 @@ from tests.storage_keys import ENCRYPTED, PLAIN
 from waybill.gateway.http.multipart import MAX_AROUND_BYTES
 from waybill.gateway.resources import MOST_UPLOADS
 from waybill.gateway.routes import form_upload
+from waybill.gateway.server.client_limits import TransportLimits
 
 UPLOAD = "/api/v1/files/upload"
 MIB = 1024 * 1024
@@ -349,8 +351,10 @@ async def test_a_sender_who_leaves_in_the_middle_leaves_nothing(gateway: Gateway
 
 
 async def test_slow_uploads_are_bounded_and_take_nothing_from_downloads_and_other_keys(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # However slow they are, none is given up for its silence.
+    gateway = await start(limits=TransportLimits(body_silence_seconds=math.inf, pace_window_seconds=math.inf))
     artifact = await gateway.put(b"content")
     key = await gateway.key("write")
     host, port = gateway.url.removeprefix("http://").split(":")

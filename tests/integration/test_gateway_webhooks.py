@@ -253,7 +253,8 @@ async def test_where_nobody_sends_a_test_waits_and_says_so(
     answers = await asyncio.gather(
         *(http.post("/test", json={"endpoint_id": made["endpoint_id"]}) for _ in range(2 * MOST_WAITING_TESTS))
     )
-    assert time.monotonic() - started < 20
+    # How long the requests themselves take depends on what else the machine does.
+    assert time.monotonic() - started < PATIENCE_SECONDS
     assert {(answer.status_code, answer.json()["state"]) for answer in answers} == {(202, "pending")}
     assert receiver.received() == []
 
