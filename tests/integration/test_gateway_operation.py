@@ -334,8 +334,8 @@ async def test_what_hangs_is_waited_for_once_and_beside_the_others(
     async with asyncio.timeout(PATIENCE_SECONDS):
         while conditions(answers[0][1]) != ["ok", "problem", "not configured"]:
             answers = [await ready(gateway)]
-    # The look that hangs is not begun a second time, and nobody waits for it twice, which would take two seconds. A busy
-    # machine may be slow some times.
+    # The look that hangs is not begun a second time, and nobody waits for it twice, which would take two seconds each.
+    # A busy machine may be slow some times.
     async with asyncio.timeout(PATIENCE_SECONDS):
         took = 2.0
         while took >= 1.5:
