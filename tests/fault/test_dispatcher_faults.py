@@ -160,8 +160,7 @@ async def crash_under_load(home: Path, receiver: Receiver) -> None:
             for number in range(4):
                 await place.register(receiver.url(f"/{number}"))
             ids = await place.happen(150)
-            # Outcomes that wait for the database are kept for as long as the lease: longer than any restart takes.
-            async with place.sending(limits=Limits(poll_seconds=0.1, lease_seconds=600)):
+            async with place.sending():
                 await receiver.until(100)
                 os.kill(int((home / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
                 with StackCommand(home) as second:
