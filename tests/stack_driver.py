@@ -28,7 +28,9 @@ PATIENCE_SECONDS = 240.0
 # For what is about to end; far less than a server that nobody stops lives for.
 _ENDING_SECONDS = 60.0
 # Below what the kernel gives to connections and to whoever asks for any port: nobody takes one of these in between.
-_PORTS = range(20_000, 32_000)
+# Each process of a test run has others, and gives none of them twice.
+_PORTS = range(20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8, 32_000, 8)
+_given_ports: set[int] = set()
 # What the Prefect servers that tests share ask for. The server of a home of its own has a random one in that home.
 PREFECT_AUTH = "waybill:of-the-servers-that-tests-share"
 
@@ -126,9 +128,12 @@ def unused_port() -> int:
     """A port to be listened on in a moment, by a program that has to be told which."""
     while True:
         port = random.choice(_PORTS)
+        if port in _given_ports:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            _given_ports.add(port)
             return port
 
 
