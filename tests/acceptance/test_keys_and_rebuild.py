@@ -15,7 +15,7 @@ from blocks.age import X25519Identity, parse_identities, unseal
 from tests.acceptance.conftest import CommandLine
 from tests.s3 import S3Server
 from tests.shared_servers import shared_prefect
-from tests.stack_driver import StackCommand, eventually, prefect_variables
+from tests.stack_driver import PATIENCE_SECONDS, StackCommand, eventually, prefect_variables
 
 SAMPLES = Path("samples")
 
@@ -142,7 +142,7 @@ def test_rotations_at_once_lose_no_key(on_postgres: CommandLine, tmp_path: Path)
         )
         for _ in range(3)
     ]
-    answers = [json.loads(process.communicate(timeout=120)[0]) for process in rotating]
+    answers = [json.loads(process.communicate(timeout=PATIENCE_SECONDS)[0]) for process in rotating]
     refused = [answer for answer in answers if answer.get("error", {}).get("code") == "RotationUnderWay"]
     done = [answer for answer in answers if answer.get("new_key")]
     assert done

@@ -18,11 +18,9 @@ import pytest
 
 from blocks.runs.remote_stages import REMOTE_POOL
 from tests.shared_servers import PREFECT_ALONE
-from tests.stack_driver import plain_environment, prefect_login, prefect_variables
+from tests.stack_driver import PATIENCE_SECONDS, eventually, plain_environment, prefect_login, prefect_variables
 from tests.webhooks import Receiver
 
-# Seconds for what takes a few where nothing else runs.
-PATIENCE_SECONDS = 200
 _END_SECONDS = 30
 POOL = "waybill-pool"
 
@@ -96,6 +94,8 @@ def run_to_the_end(prefect_api: str, deployment_id: str, parameters: Mapping[str
         time.sleep(0.2)
 
 
+# A dozen processes that import Prefect, one after the other.
+@pytest.mark.timeout(1500)
 @PREFECT_ALONE
 def test_all_deployments_run_on_a_work_pool(
     environment: dict[str, str], prefect_alone: str, database_url: str, receiver: Receiver, tmp_path: Path
@@ -137,5 +137,10 @@ def test_all_deployments_run_on_a_work_pool(
     with psycopg.connect(database_url) as connection:
         kept = connection.execute("select filename, state from artifacts order by stage nulls first").fetchall()
     assert kept == [("letter.md", "available"), ("letter.hostile.txt", "available")]
-    arrived = [json.loads(request.body)["event_type"] for request in receiver.wait_for(7)]
-    assert {"task_started", "stage_completed", "stage_chain_completed", "task_completed"} <= set(arrived)
+    receiver.wait_for(7)
+    expected = {"task_started", "stage_completed", "stage_chain_completed", "task_completed"}
+    # One of the seven may have come twice.
+    eventually(
+        lambda: expected <= {json.loads(request.body)["event_type"] for request in receiver.received()},
+        f"all of {expected} have come",
+    )
