@@ -35,6 +35,8 @@ class OutboxPlace:
         self.database_url = database_url
         self.home = home
         self.box = SecretBox.of(Settings(home=home))
+        # Those of its dispatchers, unless others are given.
+        self.limits = Limits(poll_seconds=0.1)
 
     async def register(self, url: str, **options: Any) -> Registered:
         """An endpoint for everything that happens."""
@@ -61,7 +63,7 @@ class OutboxPlace:
 
     def dispatcher(self, *, schedule: Sequence[timedelta] = QUICK, **options: Any) -> Dispatcher:
         """A dispatcher that may send to loopback."""
-        values = {"guard": AddressGuard(LOOPBACK), "limits": Limits(poll_seconds=0.1), **options}
+        values = {"guard": AddressGuard(LOOPBACK), "limits": self.limits, **options}
         return Dispatcher(self.catalog, self.box, schedule=schedule, database_url=self.database_url, **values)
 
     @asynccontextmanager

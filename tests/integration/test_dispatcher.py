@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -24,7 +25,7 @@ import pytest
 from blocks.settings import Settings
 from blocks.settings.settings import DEFAULT_WEBHOOK_SCHEDULE
 from blocks.webhooks.dispatch import DispatcherThread
-from blocks.webhooks.dispatch.endpoint_worker import lease_clock
+from blocks.webhooks.dispatch.endpoint_worker import EndpointWorker, lease_clock
 from blocks.webhooks.dispatch.limits import Limits
 from blocks.webhooks.dispatch.retry_policy import BREAKER_THRESHOLD
 from blocks.webhooks.endpoints import change_endpoint, disable_endpoint, enable_endpoint, get_endpoint, remove_endpoint
@@ -42,11 +43,14 @@ from tests.stack_driver import PATIENCE_SECONDS
 from tests.webhooks import BLACK_HOLE, Answer, Receiver, Request
 
 SECOND = timedelta(seconds=1)
+# What is written at the end is not given up on a busy machine.
+PATIENT = Limits(poll_seconds=0.1, end_seconds=PATIENCE_SECONDS)
 
 
 @pytest.fixture
 async def place(database_url: str, tmp_path: Path) -> AsyncIterator[OutboxPlace]:
     async with open_place(database_url, tmp_path / "home") as opened:
+        opened.limits = PATIENT
         yield opened
 
 
@@ -65,7 +69,7 @@ async def test_an_event_is_sent_when_it_is_committed_and_not_at_the_next_poll(
 ) -> None:
     await place.register(receiver.url())
     took: list[float] = []
-    async with place.sending(limits=Limits(poll_seconds=600)):
+    async with place.sending(limits=replace(PATIENT, poll_seconds=600)):
         for count in range(1, 21):
             await place.happen()
             committed = time.monotonic()
@@ -93,7 +97,7 @@ async def test_a_retry_has_the_same_id_and_body_and_a_fresh_timestamp_and_signat
     assert all(signed_with(request, registered.secret) for request in requests)
     gaps = [b.arrived_monotonic - a.arrived_monotonic for a, b in pairwise(requests)]
     # Later by a tenth, and what a busy machine adds.
-    assert all(1.0 <= gap < 10 for gap in gaps), gaps
+    assert all(1.0 <= gap < PATIENCE_SECONDS for gap in gaps), gaps
     attempts = await place.execute("select status, error, answer, peer from webhook_attempts order by attempt_id")
     assert [row["status"] for row in attempts] == [500, 503, 204]
     assert attempts[0]["answer"] == "not now"
@@ -106,19 +110,23 @@ async def test_the_whole_schedule_is_kept_and_then_it_is_dead_and_can_be_replaye
     await place.register(receiver.url())
     receiver.answer(Answer(status=500))
     await place.happen()
-    pauses: list[float] = []
-    async with place.sending(schedule=DEFAULT_WEBHOOK_SCHEDULE, random=lambda: 1.0, limits=Limits(poll_seconds=0.02)):
-        for number in range(1, len(DEFAULT_WEBHOOK_SCHEDULE)):
-            await until(lambda made=number: has_attempts(place, made), f"attempt {number} is settled")
-            (row,) = await place.execute(
-                "update webhook_deliveries d set due_at = clock_timestamp() from webhook_deliveries old"
-                " where old.delivery_id = d.delivery_id"
-                " returning extract(epoch from old.due_at - clock_timestamp())::float8 as pause"
-            )
-            pauses.append(row["pause"])
+    # As the row says at the moment of each attempt, which is due at once for this test.
+    await place.execute(
+        "create function due_now() returns trigger language plpgsql as $$ begin"
+        " insert into pauses values (new.attempts, extract(epoch from new.due_at - clock_timestamp()));"
+        " new.due_at = clock_timestamp(); return new; end $$"
+    )
+    await place.execute("create table pauses (attempts int, seconds float8)")
+    await place.execute(
+        "create trigger due_now before update on webhook_deliveries for each row"
+        " when (new.attempts > old.attempts and new.state = 'pending') execute function due_now()"
+    )
+    limits = replace(PATIENT, poll_seconds=0.02)
+    async with place.sending(schedule=DEFAULT_WEBHOOK_SCHEDULE, random=lambda: 1.0, limits=limits):
         await place.until_states(dead=1)
+        pauses = [row["seconds"] for row in await place.execute("select seconds from pauses order by attempts")]
         expected = [1.1 * pause.total_seconds() for pause in DEFAULT_WEBHOOK_SCHEDULE[1:]]
-        # What has passed between the attempt and the look, less than the shortest pause.
+        # What has passed between two looks at the clock in one statement.
         assert all(0 <= want - got < 5 for want, got in zip(expected, pauses, strict=True)), pauses
         assert len(receiver.received()) == 10
         receiver.forget_rules()
@@ -150,7 +158,7 @@ async def test_nobody_waits_for_what_is_not_to_be_sent_yet(place: OutboxPlace, r
         began = time.monotonic()
         assert await dispatcher.wait_until_idle(within=PATIENCE_SECONDS * SECOND)
         assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < PATIENCE_SECONDS
     assert await place.states() == {"pending": 1}
     assert receiver.received() == []
 
@@ -178,17 +186,36 @@ async def test_a_dispatcher_that_was_off_sends_what_has_queued_up(place: OutboxP
 async def test_retry_after_holds_the_whole_endpoint_and_no_other(place: OutboxPlace, receiver: Receiver) -> None:
     await place.register(receiver.url("/patient"))
     await place.register(receiver.url("/other"))
-    receiver.answer(Answer(status=429, headers={"Retry-After": "2"}), times=1, when="/patient")
-    async with place.sending(schedule=[0 * SECOND, 0.05 * SECOND]):
+    receiver.answer(Answer(status=429, headers={"Retry-After": "3600"}), times=1, when="/patient")
+    passed: list[float] = []
+
+    def clock() -> float:
+        return lease_clock() + sum(passed)
+
+    limits = replace(PATIENT, lease_seconds=10_000)
+    async with place.sending(schedule=[0 * SECOND, 0.05 * SECOND], limits=limits, clock=clock):
         await place.happen()
-        (refused,) = await receiver.until(1, when="/patient")
+        await receiver.until(1, when="/patient")
         await until(lambda: is_held(place), "the endpoint is held")
         await place.happen(20)
-        others = await receiver.until(21, when="/other")
-        after = (await receiver.until(22, when="/patient"))[1:]
-    first_again = min(request.arrived_monotonic for request in after)
-    assert first_again - refused.arrived_monotonic >= 2.0
-    assert others[1].arrived_monotonic < first_again
+        await receiver.until(21, when="/other")
+        assert len(receiver.received("/patient")) == 1
+        (row,) = await place.execute(
+            "select extract(epoch from e.held_until - a.started_at)::float8 as held,"
+            " extract(epoch from d.due_at - a.started_at)::float8 as due"
+            " from webhook_attempts a join webhook_deliveries d using (delivery_id)"
+            " join webhook_endpoints e using (endpoint_id) where e.held_until is not null"
+        )
+        assert row["held"] >= 3600 and row["due"] >= 3600
+        # An hour passes.
+        passed.append(3601)
+        await place.execute(
+            "update webhook_deliveries set due_at = due_at - interval '3601 s' where state = 'pending' and attempts > 0"
+        )
+        assert len(receiver.received("/patient")) == 1
+        await place.execute("update webhook_endpoints set held_until = held_until - interval '3601 s'")
+        await place.until_states(delivered=42)
+    assert len(receiver.received("/patient")) == 22
 
 
 async def is_held(place: OutboxPlace) -> bool:
@@ -202,6 +229,7 @@ async def test_a_hold_outlives_its_dispatcher(place: OutboxPlace, receiver: Rece
     await place.happen()
     async with place.sending():
         (refused,) = await receiver.until(1)
+        await until(lambda: has_attempts(place, 1), "the attempt is settled")
     async with place.sending():
         await place.until_states(delivered=1)
     assert receiver.received()[1].arrived_monotonic - refused.arrived_monotonic >= 2.0
@@ -267,7 +295,11 @@ async def test_a_black_hole_among_32_endpoints_does_not_slow_the_others(place: O
     for number in range(32):
         await place.register(receiver.url(f"/{number}"))
     committed: dict[str, float] = {}
-    async with place.sending():
+
+    def without_end(url: str, _: bool) -> EndpointClient:
+        return EndpointClient(url, guard=AddressGuard(LOOPBACK), timeout_seconds=4 * PATIENCE_SECONDS)
+
+    async with place.sending(client_for=without_end):
         for _ in range(20):
             for event_id in await place.happen():
                 committed[event_id] = time.monotonic()
@@ -281,17 +313,21 @@ async def test_a_black_hole_among_32_endpoints_does_not_slow_the_others(place: O
         assert len(receiver.received("/0")) == 4
     p95 = statistics.quantiles(late, n=20)[18]
     print(f"beside a black hole: p95 {1000 * p95:.0f} ms")
-    # On a machine of its own it is some milliseconds; an attempt at the black hole takes twenty seconds.
-    assert p95 < 5
+    # On a machine of its own it is some milliseconds; an attempt at the black hole takes four times as long as this.
+    assert p95 < PATIENCE_SECONDS
 
 
 async def test_no_more_than_four_are_in_flight_at_an_endpoint_with_two_dispatchers(
     place: OutboxPlace, receiver: Receiver
 ) -> None:
+    go_on = threading.Event()
+    receiver.answer(Answer(held_until=go_on), times=4)
     receiver.answer(Answer(delay_seconds=0.02))
     await place.register(receiver.url())
     async with place.sending(), place.sending():
         ids = [event_id for _ in range(10) for event_id in await place.happen(10)]
+        await receiver.until(4)
+        go_on.set()
         await place.until_states(delivered=100)
     assert receiver.most_in_flight == 4
     assert Counter(request.event_id for request in receiver.received()) == Counter(ids)
@@ -334,12 +370,19 @@ async def test_a_secret_that_cannot_be_opened_is_told_once_and_its_deliveries_wa
     await place.register(receiver.url("/mine"))
     assert "encrypted for a key pair that is not here" in caplog.text
     await place.happen()
+
+    def told() -> int:
+        return sum("cannot be opened" in record.getMessage() for record in caplog.records)
+
+    async def is_told() -> bool:
+        return told() > 0
+
     with caplog.at_level(logging.INFO, "waybill.delivery"):
-        async with place.sending(limits=Limits(poll_seconds=0.05, cooldown_seconds=0.1)):
+        async with place.sending(limits=replace(PATIENT, poll_seconds=0.05, cooldown_seconds=0.1)):
             await receiver.until(1, when="/mine")
+            await until(is_told, "the secret is told of")
             await asyncio.sleep(0.5)
-    told = [record for record in caplog.records if "cannot be opened" in record.message]
-    assert len(told) == 1
+    assert told() == 1
     assert registered.secret not in caplog.text
     place.box = elsewhere
     (waiting,) = [one for one in await place.log() if one.url.endswith("/sealed-elsewhere")]
@@ -368,28 +411,35 @@ async def goes_to(place: OutboxPlace, receiver: Receiver, path: str) -> bool:
 
 @pytest.mark.parametrize("removed", [False, True], ids=["disabled", "removed"])
 async def test_an_endpoint_that_is_taken_away_gets_nothing_more(
-    place: OutboxPlace, receiver: Receiver, removed: bool
+    place: OutboxPlace, receiver: Receiver, removed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.answer(Answer(delay_seconds=0.1))
+    go_on = threading.Event()
+    receiver.answer(Answer(held_until=go_on))
+    shut = EndpointWorker.shut
+
+    def noticed(worker: EndpointWorker) -> None:
+        shut(worker)
+        go_on.set()
+
     endpoint_id = (await place.register(receiver.url())).endpoint.endpoint_id
     await place.happen(200)
     async with place.sending(limits=QUICK_RENEWAL):
         await receiver.until(4)
+        # Whatever is answered after the dispatcher has noticed it makes room for nothing more.
+        monkeypatch.setattr(EndpointWorker, "shut", noticed)
         async with place.catalog.transaction() as connection:
             if removed:
                 await remove_endpoint(connection, endpoint_id)
             else:
                 await disable_endpoint(connection, endpoint_id, "by hand")
-        await until(lambda: is_silent(receiver), "nothing comes any more")
-    # All would have come by itself after five seconds.
-    assert len(receiver.received()) < 150
+        await until(lambda: is_noticed(go_on), "the dispatcher has noticed it")
+        await until(lambda: is_nobodys(place), "the endpoint belongs to nobody")
+        await asyncio.sleep(0.6)
+    assert len(receiver.received()) == 4
 
 
-async def is_silent(receiver: Receiver) -> bool:
-    """Four of them come every tenth of a second."""
-    count = len(receiver.received())
-    await asyncio.sleep(0.6)
-    return len(receiver.received()) == count
+async def is_noticed(event: threading.Event) -> bool:
+    return event.is_set()
 
 
 async def test_a_lease_that_lapses_while_it_connects_is_not_used(place: OutboxPlace, receiver: Receiver) -> None:
@@ -427,21 +477,21 @@ async def test_at_a_graceful_stop_attempts_under_way_end_and_another_dispatcher_
     receiver.answer(Answer(delay_seconds=0.3))
     await place.register(receiver.url())
     ids = await place.happen(12)
-    async with place.sending(limits=Limits()) as second:
-        first = place.dispatcher()
+    # Longer than anything is waited for here, and no longer than leases are believed.
+    long = replace(PATIENT, poll_seconds=1.0, lease_seconds=2 * PATIENCE_SECONDS)
+    async with place.sending(limits=long) as second:
+        first = place.dispatcher(limits=long)
         # The first one has it: the second one is stopped before it can begin.
         await second.stop(within=timedelta(0))
         running = asyncio.get_running_loop().create_task(first.run())
         await receiver.until(4)
-        await first.stop(within=10 * SECOND)
+        await first.stop(within=PATIENCE_SECONDS * SECOND)
         await running
         # Four, or some more where this test was not quick.
         begun = len(receiver.received())
         assert await place.states() == {"delivered": begun, "pending": 12 - begun}
-    stopped = time.monotonic()
-    async with place.sending(limits=Limits()):
-        after = (await receiver.until(begun + 1))[begun:]
-        assert after[0].arrived_monotonic - stopped < 10, "the lease is not waited for"
+    async with place.sending(limits=long):
+        await receiver.until(begun + 1)  # which does not wait for the lease
         await place.until_states(delivered=12)
     assert Counter(request.event_id for request in receiver.received()) == Counter(ids)
 
@@ -454,7 +504,8 @@ async def test_what_is_broken_off_at_the_end_is_not_counted(place: OutboxPlace, 
         await receiver.until(2)
         began = time.monotonic()
         await dispatcher.stop(within=0.3 * SECOND)
-        assert 0.25 < time.monotonic() - began < 10
+        # Those that are waited for to their end are counted.
+        assert 0.25 < time.monotonic() - began < PATIENCE_SECONDS
     assert [(one.state, one.attempts) for one in await place.log()] == [("pending", 0)] * 2
     assert await place.execute("select 1 from webhook_endpoints where owner is not null") == []
 
@@ -476,7 +527,7 @@ async def test_a_cancelled_dispatcher_writes_what_it_knows_and_gives_back(
 
 async def test_an_idle_endpoint_is_given_back(place: OutboxPlace, receiver: Receiver) -> None:
     await place.register(receiver.url())
-    async with place.sending(limits=Limits(poll_seconds=0.05, idle_seconds=0.2)):
+    async with place.sending(limits=replace(PATIENT, poll_seconds=0.05, idle_seconds=0.2)):
         await place.happen()
         await place.until_states(delivered=1)
         await until(lambda: is_nobodys(place), "the endpoint belongs to nobody")
@@ -495,26 +546,26 @@ async def test_a_drain_waits_for_the_retries_that_come_in_its_time_and_for_nothi
     receiver.answer(Answer(status=500), times=1)
     async with place.sending(schedule=[0 * SECOND, 0.5 * SECOND, 3600 * SECOND]) as dispatcher:
         assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
-        await place.happen()
         began = time.monotonic()
+        await place.happen()
         assert await dispatcher.wait_until_drained(within=PATIENCE_SECONDS * SECOND)
-        assert 0.4 < time.monotonic() - began < 20
+        assert 0.4 < time.monotonic() - began < PATIENCE_SECONDS
         assert await place.states() == {"delivered": 1}
         receiver.answer(BLACK_HOLE)
         await place.happen()
         began = time.monotonic()
         assert not await dispatcher.wait_until_drained(within=0.3 * SECOND)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < PATIENCE_SECONDS
 
 
 async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_for_what_is_due(
-    place: OutboxPlace, receiver: Receiver
+    place: OutboxPlace, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, patient_end: None
 ) -> None:
     settings = Settings(
         home=place.home,
         database_url=place.database_url,
         allow_private_webhooks="loopback",
-        webhook_drain_seconds=30,
+        webhook_drain_seconds=4 * PATIENCE_SECONDS,
     )
     await place.register(receiver.url())
     async with DispatcherThread.open(settings):
@@ -524,25 +575,34 @@ async def test_a_command_has_a_dispatcher_beside_it_and_waits_at_its_end_only_fo
         await place.happen(3)
         receiver.wait_for(4)
         began = time.monotonic()
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PATIENCE_SECONDS
     # Who is slow is waited for, who says nothing or fails is not.
     receiver.answer(Answer(delay_seconds=0.3), times=1)
     async with DispatcherThread.open(settings):
         await place.happen()
     assert await place.states() == {"delivered": 5}
+    # For some seconds instead of minutes.
+    monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher._WORTH_WAITING_PART", 0.003)
     receiver.answer(Answer(status=500), times=1)
     receiver.answer(BLACK_HOLE)
     for _ in range(2):
         began = time.monotonic()
         async with DispatcherThread.open(settings):
             await place.happen()
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < PATIENCE_SECONDS
     assert await is_nobodys(place)
     with pytest.raises(RuntimeError, match="interrupted"):
         began = time.monotonic()
         async with DispatcherThread.open(settings):
             raise RuntimeError("interrupted")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < PATIENCE_SECONDS
+
+
+@pytest.fixture
+def patient_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take its time to write the last outcomes of dispatchers that have limits of their own."""
+    monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher.Limits", lambda: replace(PATIENT, poll_seconds=1.0))
+    monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher_thread._END_SECONDS", PATIENCE_SECONDS)
 
 
 async def test_only_endpoints_that_the_operator_has_allowed_to_are_on_this_machine(
@@ -619,13 +679,14 @@ async def test_the_command_sends_until_it_is_ended_and_gives_back_what_it_had(
 
 async def is_settled(place: OutboxPlace) -> bool:
     (row,) = await place.execute("select count(*) as made from webhook_attempts")
-    return row["made"] == 3
+    return row["made"] >= 3  # the one that failed is tried again after five seconds
 
 
 async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("blocks.webhooks.dispatch.dispatcher_thread._END_SECONDS", 0.5)
+    monkeypatch.setattr("blocks.postgres.pool.CONNECT_TIMEOUT_SECONDS", 4 * PATIENCE_SECONDS)
     settings = Settings(
         home=tmp_path / "home",
         database_url=f"postgresql://nobody@/none?host={tmp_path}",
@@ -634,5 +695,5 @@ async def test_a_database_that_cannot_be_reached_does_not_fail_the_command(
     began = time.monotonic()
     async with DispatcherThread.open(settings):
         pass
-    # Opening the catalogue alone would take 15.
-    assert time.monotonic() - began < 10
+    # Opening the catalogue alone would take four times as long.
+    assert time.monotonic() - began < PATIENCE_SECONDS
