@@ -31,11 +31,11 @@ from blocks.age import (
     unseal,
 )
 from blocks.age.header import header_length
+from tests.stack_driver import PATIENCE_SECONDS
 
 # Around the chunks of 64 KiB, and around the groups of them that are worked on at once.
 SIZES = [0, 1, 65_535, 65_536, 65_537, 2**20, 2**20 + 1, 3 * 2**20 + 12_345]
 PASSPHRASE = "correct horse battery staple"
-_PROMPT_SECONDS = 120
 
 Encrypt = Callable[[bytes, list[X25519Identity], bool], bytes]
 Decrypt = Callable[[bytes, X25519Identity], bytes]
@@ -79,7 +79,7 @@ def _decrypt_with_pyrage(sealed: bytes, identity: X25519Identity) -> bytes:
 
 
 def _run(command: list[str], given: bytes) -> bytes:
-    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=120).stdout
+    return subprocess.run(command, input=given, capture_output=True, check=True, timeout=PATIENCE_SECONDS).stdout
 
 
 def content(size: int) -> bytes:
@@ -187,7 +187,7 @@ def _with_passphrase(command: list[str], folder: Path) -> None:
 
 def _answer(controller: int, running: subprocess.Popen[bytes]) -> None:
     os.set_blocking(controller, False)
-    deadline = time.monotonic() + _PROMPT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while running.poll() is None:
         assert time.monotonic() < deadline, "age waits for something else than a passphrase"
         try:

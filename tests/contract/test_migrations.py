@@ -26,6 +26,7 @@ from blocks.catalog.migrate import (
     newest_version,
 )
 from blocks.errors import CatalogUnavailable, InvalidSettings
+from tests.stack_driver import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.postgres_server import Postgres
@@ -122,7 +123,7 @@ def test_processes_that_migrate_at_once_all_succeed(empty_database_url: str) -> 
         for _ in range(3)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, errors
     with psycopg.connect(empty_database_url) as connection:
         assert installed_version(connection) == newest_version()
@@ -131,7 +132,7 @@ def test_processes_that_migrate_at_once_all_succeed(empty_database_url: str) -> 
 def test_threads_of_one_process_that_migrate_at_once_all_succeed(empty_database_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         for future in [pool.submit(migrate, empty_database_url) for _ in range(4)]:
-            future.result(timeout=120)
+            future.result(timeout=PATIENCE_SECONDS)
 
 
 def test_a_step_that_fails_leaves_the_database_as_it_was(empty_database_url: str) -> None:

