@@ -52,8 +52,11 @@ class Stalls:
         return self._waited_seconds() - self._waited_before + self._late_seconds
 
     def _waited_seconds(self) -> float:
-        """Of the main thread; proc(5), and sched-stats.rst of the kernel."""
-        return int(self._statistics.read_text().split()[1]) / 1e9
+        """Of the main thread; sched-stats.rst of the kernel. Nothing where the kernel does not count."""
+        try:
+            return int(self._statistics.read_text().split()[1]) / 1e9
+        except FileNotFoundError:
+            return 0.0
 
     async def watch(self) -> None:
         """Measure how late this event loop is, until cancelled."""
