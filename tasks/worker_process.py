@@ -23,6 +23,9 @@ from tasks.worker import serve
 _END_SECONDS = 5.0
 # Imports take a second, and a minute on a machine that is very busy. One that takes longer hangs.
 _START_SECONDS = 300.0
+# The forkserver says how a process ended, in milliseconds unless it gets no processor time. Without it the wrong cause
+# would be reported. One that is gone is noticed at once.
+_REPORT_SECONDS = 60.0
 # `multiprocessing` looks at all of its processes when it starts one, and two threads must not read one exit code.
 _multiprocessing_lock = threading.Lock()
 
@@ -113,8 +116,8 @@ class WorkerProcess:
 
     def _exit_code(self) -> int | None:
         """Return how a process that is ending has ended."""
+        wait([self._process.sentinel], _REPORT_SECONDS)  # without the lock, which holds up all other processes
         with _multiprocessing_lock:
-            self._process.join(_END_SECONDS)
             found = self._process.exitcode
         return None if found == _UNKNOWN_EXIT_CODE else found
 

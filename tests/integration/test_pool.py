@@ -121,14 +121,13 @@ async def test_an_output_that_does_not_fit_is_a_full_disk_and_fits_after_it_was_
 ) -> None:
     """The kernel's limit on the size of files stands for the disk: another error number of the same condition."""
     await pool.run(job(tmp_path, "quick"))  # the process that is limited has started
-    workers = children_with("forkserver")
-    limits = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_FSIZE) for worker in workers}
-    for pid, (_, hard) in limits.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4, hard))
+    (worker,) = pool._processes._idle
+    pid = worker._process.pid or 0
+    limit = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (4, limit[1]))
     with pytest.raises(StorageFull, match=r"cannot write .*too large.out: File too large; free some space"):
         await pool.run(job(tmp_path, "too large"))
-    for pid, limit in limits.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
     await pool.run(job(tmp_path, "too large"))
     assert (tmp_path / "too large.out").read_text() == "TOO LARGE"
 
@@ -143,7 +142,7 @@ async def test_a_job_reports_its_time_memory_and_metadata(pool: WorkerPool, tmp_
 async def test_the_time_limit_does_not_count_waiting_in_the_queue(pool: WorkerPool, tmp_path: Path) -> None:
     wanted = [True, True] + [False] * 6
     # A machine that is held up for two seconds may hold up a quick one too, but not each time.
-    for _ in range(3):
+    for _ in range(10):
         jobs = [impatient(pool).run(job(tmp_path, "hang" if n < 2 else f"quick {n}")) for n in range(8)]
         results = await asyncio.gather(*jobs, return_exceptions=True)
         timed_out = [isinstance(result, StageTimedOut) for result in results]
@@ -167,9 +166,9 @@ async def begun(folder: Path, count: int) -> list[int]:
 
 def forkserver_and_tracker() -> list[int]:
     """The processes that start workers for this one, and clear up after them."""
-    children = psutil.Process().children()
     named = ("multiprocessing.forkserver", "multiprocessing.resource_tracker")
-    found = [child.pid for child in children if any(name in " ".join(child.cmdline()) for name in named)]
+    ours = psutil.Process().children()
+    found = [child.pid for name in named for child in children_with(name) if child in ours]
     assert len(found) == len(named)
     return found
 
@@ -215,6 +214,33 @@ async def test_a_job_whose_process_is_killed_is_repeated_once_and_no_other(pool:
     assert warnings.pop(victim) == ("repeated: the first worker process died (exit code -9)",)
     assert set(warnings.values()) == {()}
     assert len(attempts(tmp_path)) == 6
+
+
+async def test_how_a_process_has_ended_is_waited_for(
+    pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forkserver knows it, and gets no processor time for a while."""
+    monkeypatch.setattr("tasks.worker_process._END_SECONDS", 0.05)
+    asked = asyncio.Event()
+    exit_code, loop = WorkerProcess._exit_code, asyncio.get_running_loop()
+
+    def noted(self: WorkerProcess) -> int | None:
+        loop.call_soon_threadsafe(asked.set)
+        return exit_code(self)
+
+    monkeypatch.setattr(WorkerProcess, "_exit_code", noted)
+    running = asyncio.ensure_future(pool.run(job(tmp_path, "linger")))
+    (pid,) = await begun(tmp_path, 1)
+    forkserver = psutil.Process(pid).ppid()
+    os.kill(forkserver, signal.SIGSTOP)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
+        await asyncio.sleep(0.2)
+    finally:
+        os.kill(forkserver, signal.SIGCONT)
+    (tmp_path / "go").touch()
+    assert (await running).warnings == ("repeated: the first worker process died (exit code -9)",)
 
 
 async def test_a_job_whose_processes_are_killed_twice_is_suspect(pool: WorkerPool, tmp_path: Path) -> None:
