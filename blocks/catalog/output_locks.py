@@ -29,6 +29,10 @@ _LOG = logging.getLogger("waybill.locks")
 
 # Locking waits for nothing, so an answer takes milliseconds. A session that does not answer is lost.
 _ANSWER_SECONDS = 10.0
+# A session of our own that is being ended has its locks until its process has ended, in milliseconds. Servers wait for
+# that since this version (`server_version`).
+_END_AND_WAIT, _END_AND_WAIT_SINCE = "pg_terminate_backend(pid, 5000)", 140_000
+_END = "pg_terminate_backend(pid)"
 
 _TRY = """
     select key from unnest(%(keys)s::text[]) as key
@@ -36,12 +40,12 @@ _TRY = """
 """
 _RELEASE = "select pg_advisory_unlock(hashtextextended(key, 0)) from unnest(%(keys)s::text[]) as key"
 # The server finds out in a minute, not in two hours, that the other end of a session has vanished with its machine, and
-# lets other runs have the locks. It may not have found out yet about our own last session: that one is ended here, or
-# this run would wait for itself. By a name of its own a run knows its sessions.
+# lets other runs have the locks. It may not have found out yet about our own last session, or be about to end it: that
+# one is ended here and waited for, or this run would wait for itself. By a name of its own a run knows its sessions.
 _BEGIN = """
     select set_config('application_name', %(name)s, false), set_config('tcp_keepalives_idle', '30', false),
            set_config('tcp_keepalives_interval', '10', false), set_config('tcp_keepalives_count', '3', false),
-           (select count(pg_terminate_backend(pid)) from pg_stat_activity
+           (select count({end}) from pg_stat_activity
              where application_name = %(name)s and pid <> pg_backend_pid())
 """
 
@@ -127,7 +131,9 @@ class OutputLocks:
         if self._session is None or self._session.closed:
             self._session = await connect_async(self._database_url, autocommit=True)
             with postgres_errors("lock the outputs to be made"):
-                await self._session.execute(_BEGIN, {"name": self._name})
+                waits = self._session.info.server_version >= _END_AND_WAIT_SINCE
+                begin = _BEGIN.format(end=_END_AND_WAIT if waits else _END)
+                await self._session.execute(begin.encode(), {"name": self._name})
                 cursor = await self._session.execute(_TRY.encode(), {"keys": list(self._held.elements())})
                 self._held = Counter(str(row[0]) for row in await cursor.fetchall())
         return self._session

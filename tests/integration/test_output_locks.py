@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 
 import psycopg
 import pytest
@@ -13,7 +15,7 @@ from blocks.catalog import OutputLocks
 from blocks.errors import CatalogUnavailable, InvalidSettings
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import process
-from tests.stack_driver import eventually, unused_port
+from tests.stack_driver import PATIENCE_SECONDS, eventually, unused_port
 
 _LOCK_SESSIONS = """
     select distinct pid from pg_locks where locktype = 'advisory'
@@ -70,6 +72,32 @@ async def test_a_session_that_only_its_server_knows_does_not_hold_up_its_own_run
         await ours.release({"a", "b"})
         eventually(lambda: none_is_locked(database_url), "the server has ended the old session")
         await silent.close()
+
+
+async def test_a_lost_session_that_takes_its_time_to_end_keeps_no_lock_from_its_own_run(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blocks.catalog.output_locks._END_AND_WAIT", "pg_terminate_backend(pid, 240000)")
+    async with OutputLocks.open(database_url) as ours, OutputLocks.open(database_url) as theirs:
+        assert await ours.try_acquire({"a"}) == {"a"}
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            ((ending,),) = connection.execute(_LOCK_SESSIONS).fetchall()
+            waits = (
+                "select from pg_stat_activity where datname = current_database() and wait_event = 'BackendTermination'"
+            )
+            assert ours._session is not None
+            os.kill(ending, signal.SIGSTOP)
+            try:
+                ours._session.pgconn.finish()
+                acquiring = asyncio.create_task(ours.try_acquire({"b"}))
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while connection.execute(waits).fetchone() is None:
+                        assert not acquiring.done(), "it does not wait for the end of its last session"
+                        await asyncio.sleep(0.02)
+            finally:
+                os.kill(ending, signal.SIGCONT)
+        assert await acquiring == {"b"}
+        assert await theirs.try_acquire({"a", "b"}) == set()
 
 
 async def test_without_a_session_work_goes_on(database_url: str) -> None:
