@@ -210,7 +210,7 @@ def test_no_language_makes_it_fail(tmp_path: Path, language: str) -> None:
     facts_of(tmp_path, f"---\nlanguage: '{language}'\n---\n{text} On 4 May 1931 it cost $5.")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(
         st.one_of(

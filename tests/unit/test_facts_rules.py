@@ -398,15 +398,15 @@ READERS: list[Callable[[str], object]] = [
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:7])
 def test_hostile_text_takes_time_in_proportion(text: str) -> None:
     for read in READERS:
-        started = time.process_time()
+        started = time.thread_time()
         read(text)
-        assert time.process_time() - started < 2  # measured up to 0.3
+        assert time.thread_time() - started < 2  # measured up to 0.3
 
 
 def test_key_phrases_of_monotonous_text_take_little_time() -> None:
-    started = time.process_time()
+    started = time.thread_time()
     key_phrases("word " * 200_000, "en", 20)  # 17 s if all of it were read
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_the_mark_of_ocr_is_no_text_of_the_document() -> None:

@@ -211,9 +211,9 @@ def test_a_zip_bomb_costs_nothing(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", b" " * 200_000_000)
         archive.writestr("word/document.xml", b"<x/>")
-    started = time.process_time()
+    started = time.thread_time()
     assert sniff(path, "bomb.docx").extension == "docx"
-    assert time.process_time() - started < 2  # measured under 0.1
+    assert time.thread_time() - started < 2  # measured under 0.1
 
 
 @pytest.mark.parametrize(
@@ -233,9 +233,9 @@ def test_a_zip_bomb_costs_nothing(tmp_path: Path) -> None:
 )
 def test_hostile_text_is_decided_in_no_time(tmp_path: Path, content: bytes) -> None:
     for name in ("a", "a.md", "a.xml", "a.json", "a.tex", "a.eml"):
-        started = time.process_time()
+        started = time.thread_time()
         assert kind_of(tmp_path, content, name)
-        assert time.process_time() - started < 2  # measured under 0.1
+        assert time.thread_time() - started < 2  # measured under 0.1
 
 
 def test_damaged_bytes_always_give_a_type_or_our_error(tmp_path: Path) -> None:

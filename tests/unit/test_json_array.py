@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "file.json"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=200)
 @given(
     before=st.dictionaries(st.text(), VALUES, max_size=3),
     items=st.lists(st.dictionaries(st.text(), VALUES, max_size=3), max_size=4),
