@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from blocks.webhooks.send import connection
+from blocks.webhooks.send import connection, transport
 from blocks.webhooks.send.address import AddressGuard
 from blocks.webhooks.send.client import Attempt, EndpointClient
 from blocks.webhooks.send.connection import MAX_ANSWER_BYTES, Withdrawn, connect_to_address
@@ -45,6 +46,12 @@ BODY = '{"event_type":"task_completed","source_file":"Bücher.pdf"}'.encode()
 PUBLIC = "93.184.215.14"
 
 
+@pytest.fixture(autouse=True)
+def patient_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is held up is no receiver that lets nobody in."""
+    monkeypatch.setitem(transport._TIMEOUTS, "connect", PATIENCE_SECONDS)
+
+
 async def send_in_time(url: str, **options: object) -> Attempt:
     """One attempt that has come as far as it can in its short time: a busy machine may let it connect too late."""
     for _ in range(3):
@@ -57,6 +64,7 @@ async def send_in_time(url: str, **options: object) -> Attempt:
 async def send(url: str, *, keys: Sequence[bytes] = (KEY,), allowed: object = LOOPBACK, **options: object) -> Attempt:
     """One attempt by a client of its own."""
     guard = options.pop("guard", None) or AddressGuard(allowed)  # type: ignore[arg-type]
+    options.setdefault("timeout_seconds", PATIENCE_SECONDS)
     client = EndpointClient(url, guard=guard, **options)  # type: ignore[arg-type]
     try:
         return await client.send(event_id="evt_1", body=BODY, keys=keys)
@@ -193,8 +201,10 @@ async def test_a_receiver_that_is_down_is_a_failure(receiver: Receiver) -> None:
     assert attempt.error == f"cannot connect to 127.0.0.1:{receiver.port}: connection refused"
 
 
-async def test_a_receiver_that_lets_nobody_in_is_given_up_in_time() -> None:
+async def test_a_receiver_that_lets_nobody_in_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener with a full queue drops SYNs, as a firewall does."""
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setitem(transport._TIMEOUTS, "connect", transport.CONNECT_TIMEOUT_SECONDS)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         waiting = [socket.socket() for _ in range(4)]
         for one in waiting:
@@ -202,7 +212,7 @@ async def test_a_receiver_that_lets_nobody_in_is_given_up_in_time() -> None:
             one.connect_ex(full.getsockname())
 
         async def hurried(address: IPAddress, port: int, seconds: float) -> httpcore.AsyncNetworkStream:
-            assert 0 < seconds <= 5
+            assert seconds == 5
             return await connect_to_address(address, port, 0.2)
 
         port = full.getsockname()[1]
@@ -212,7 +222,7 @@ async def test_a_receiver_that_lets_nobody_in_is_given_up_in_time() -> None:
     assert attempt.error == f"cannot connect to 127.0.0.1:{port}: no answer in time"
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     raw=st.binary(max_size=60)
     | st.binary(max_size=40).map(b"HTTP/1.1 200 OK\r\n".__add__)
@@ -325,8 +335,13 @@ async def test_nothing_else_is_sent_again_within_an_attempt(receiver: Receiver, 
     receiver.answer(broken)
     if broken is BLACK_HOLE:
         client._timeout_seconds = 2.0
-    assert not (await client.send(event_id="evt_2", body=BODY, keys=[KEY])).succeeded
-    assert sum(request.event_id == "evt_2" for request in receiver.requests) == requests
+    # On a busy machine one that ends by the time may end before the receiver has read it.
+    for number in range(2, 12):
+        assert not (await client.send(event_id=f"evt_{number}", body=BODY, keys=[KEY])).succeeded
+        received = Counter(request.event_id for request in receiver.requests[1:])
+        if received or broken is not BLACK_HOLE:
+            break
+    assert set(received.values()) == {requests}
     await client.aclose()
 
 
@@ -523,6 +538,7 @@ async def test_the_next_address_is_tried_when_one_is_dead_and_each_has_its_share
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=lambda: 1000.0))
+    monkeypatch.setitem(transport._TIMEOUTS, "connect", transport.CONNECT_TIMEOUT_SECONDS)
     network = Network(receiver, dead=["2606:4700::1"])
     guard, _ = dns(["2606:4700::1", PUBLIC])
     attempt = await send(receiver.url(host="hooks.example.com"), guard=guard, connect=network)
