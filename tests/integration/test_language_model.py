@@ -20,6 +20,7 @@ from blocks.language_model.block import LanguageModel
 from tasks.contract import DocumentInfo, LanguageModelSettings, Services, StageInput, StageOutput
 from tasks.facts import FACTS, FactOptions, run
 from tests.integration.language_model_server import Reply, Server
+from tests.stack_driver import PATIENCE_SECONDS
 
 KEY = "sk-test-0123456789-very-secret"
 PASSAGES = (
@@ -51,7 +52,7 @@ def ask(server: Server, tmp_path: Path) -> Ask:
 
     def asked(
         *replies: Reply,
-        timeout_seconds: float = 20,
+        timeout_seconds: float = PATIENCE_SECONDS,
         passages: tuple[str, ...] = PASSAGES,
         url: str = "",
         **options: Any,

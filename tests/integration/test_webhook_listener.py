@@ -99,7 +99,7 @@ def verifying() -> Iterator[Listener]:
 
 
 async def send(url: str, secret: str = SECRET, body: bytes = BODY) -> Attempt:
-    client = EndpointClient(url, guard=GUARD)
+    client = EndpointClient(url, guard=GUARD, timeout_seconds=PATIENCE_SECONDS)
     try:
         return await client.send(event_id="evt_1", body=body, keys=[secret_bytes(secret)])
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ from tests.delivery.outbox_place import until
 from tests.gateway import Gateway, error_of, running_gateway
 from tests.gateway.place import HOUR
 from tests.gateway.remote_worker import OPERATOR, enrolled, invited, new_home
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.access import WRONG_KEYS_PER_MINUTE
 from waybill.gateway.http.rate_limit import RateLimit
 from waybill.services.workers import revoke_worker
@@ -290,7 +292,7 @@ class TestSessions:
         async def note(request: httpx.Request) -> None:
             asked.append(request.url.path.rpartition("/")[2])
 
-        async with httpx.AsyncClient(event_hooks={"request": [note]}) as client:
+        async with httpx.AsyncClient(event_hooks={"request": [note]}, timeout=PATIENCE_SECONDS) as client:
             worker = await enrolled(gateway, tmp_path / "worker", client=client, monotonic=passing)
             await worker.token()
             passing.seconds += SESSION_LIFETIME.total_seconds() * 0.6
@@ -366,7 +368,7 @@ class TestRevocation:
         try:
             await listener.execute(f"listen {CHANNEL}")
             answer = await gateway.client.delete("/api/v1/workers/gpu-1", headers=await gateway.headers("admin"))
-            async for notice in listener.notifies(timeout=60, stop_after=1):
+            async for notice in listener.notifies(timeout=PATIENCE_SECONDS, stop_after=1):
                 heard.append(notice.payload)
         finally:
             await listener.close()
@@ -426,18 +428,29 @@ class TestRegistry:
     async def test_last_seen_is_written_at_most_once_in_a_quarter_of_a_minute(
         self, gateway: Gateway, tmp_path: Path
     ) -> None:
+        began = time.monotonic()
         worker = await enrolled(gateway, tmp_path / "worker")
-        enrolled_at = (await row(gateway)).last_seen_at
-        await worker.heartbeat(version="1.0")
-        assert (await row(gateway)).last_seen_at == enrolled_at
+
+        async def stays(since: float) -> bool:
+            """Whether a heartbeat leaves the time alone that was written *since*, of which ten are tried: one that a
+            busy machine holds up may come too late."""
+            for _ in range(10):
+                before = (await row(gateway)).last_seen_at
+                await worker.heartbeat(version="1.0")
+                if time.monotonic() - since < 14:
+                    return (await row(gateway)).last_seen_at == before
+                since = time.monotonic()
+                await execute(gateway, "update workers set last_seen_at = clock_timestamp()")
+            return False
+
+        assert await stays(began)
         for _ in range(2):
             await execute(gateway, "update workers set last_seen_at = clock_timestamp() - interval '16 s'")
-            before = (await row(gateway)).last_seen_at
+            before, began = (await row(gateway)).last_seen_at, time.monotonic()
             await worker.heartbeat(version="1.0")
             after = (await row(gateway)).last_seen_at
             assert before is not None and after is not None and after - before >= timedelta(seconds=16)
-        await worker.heartbeat(version="1.0")
-        assert (await row(gateway)).last_seen_at == after
+        assert await stays(began)
 
     async def test_a_request_waits_for_no_transaction_that_holds_the_row(
         self, gateway: Gateway, tmp_path: Path
