@@ -29,7 +29,7 @@ from blocks.errors import (
 from blocks.hand_over import Downloaded, download
 from blocks.hand_over.connection import Session
 from blocks.hand_over.ranges import RangeReader
-from tests.stack_driver import eventually
+from tests.stack_driver import PATIENCE_SECONDS, eventually
 from tests.transfer_server import TOKEN, TransferServer, running_transfer_server
 
 # No whole number of groups or chunks.
@@ -50,7 +50,7 @@ def server() -> Iterator[TransferServer]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as made:
+    async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as made:
         yield made
 
 
@@ -344,7 +344,6 @@ async def test_two_processes_do_not_write_the_same_file(
     server.on_piece = hold
     server.breaks = [1024 * 1024]
     running = asyncio.create_task(fetch(client, server, tmp_path / "a"))
-    server.refusals = []
     await first.wait()
     try:
         with pytest.raises(InvalidOptions, match="another process"):
