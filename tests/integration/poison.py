@@ -9,6 +9,8 @@ from uuid import UUID
 import httpx
 from prefect.client.orchestration import PrefectClient
 
+from tests.stack_driver import PATIENCE_SECONDS
+
 # Deeper than the server's serialiser goes.
 NESTED: Any = json.loads("[" * 300 + "]" * 300)
 NOT_A_NUMBER = float("nan")
@@ -26,7 +28,7 @@ async def write(client: PrefectClient, path: str, body: dict[str, Any]) -> None:
     async with httpx.AsyncClient() as sender:
         credential = client._client.headers["authorization"]  # pyright: ignore[reportPrivateUsage]
         headers = {"content-type": "application/json", "authorization": credential}
-        answer = await sender.post(base + path, content=json.dumps(body), headers=headers, timeout=60)
+        answer = await sender.post(base + path, content=json.dumps(body), headers=headers, timeout=PATIENCE_SECONDS)
     assert answer.status_code in (200, 201, 500), answer.text
 
 

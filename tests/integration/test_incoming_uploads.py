@@ -416,7 +416,10 @@ async def test_parts_that_the_sender_puts_into_s3_itself(
         await uploads.presigned_parts(await begun(place, uploads), [1], expires_in=timedelta(minutes=1))
     url = f"s3://{s3_server.new_bucket()}/store"
     on_s3 = Place.at(place.catalog, tmp_path / "other", url=url, options=s3_server.options)
-    async with gateway(on_s3, database_url, tmp_path / "scratch") as there, httpx.AsyncClient() as client:
+    async with (
+        gateway(on_s3, database_url, tmp_path / "scratch") as there,
+        httpx.AsyncClient(timeout=PATIENCE_SECONDS) as client,
+    ):
         transfer = await begun(on_s3, there)
         count, (part,) = await there.presigned_parts(transfer, [1], expires_in=timedelta(minutes=1))
         assert (count, part.size) == (1, len(SEALED))

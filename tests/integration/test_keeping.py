@@ -247,7 +247,10 @@ async def test_no_lease_is_given_while_the_file_is_being_removed(place: Place) -
         # As a run of the retention does it: the rows are locked, then those without a reader become tombstones.
         await removal.execute(b"select from artifacts where file_id = %s for update", [artifact.file_id])
         reading = asyncio.create_task(place.custody.read(artifact))
-        waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like %s"
+        waiting = (
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            " and query like %s"
+        )
         async with asyncio.timeout(PATIENCE_SECONDS):
             while await execute(place.catalog, waiting, "%artifact_readers%") == [(0,)]:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.02)

@@ -19,6 +19,7 @@ from blocks.catalog import Artifact, StageMark
 from blocks.search_index import Chunk, DocumentHead, Entity, Fact, IndexedDocument, Keyword, replace_document
 from tests.gateway import Gateway, running_gateway
 from tests.gateway.browsing import BROWSER, browsing, shown_text
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.services.files import delete_file, hold_file
 
 HOSTILE = "\"><script>alert(1)</script>\u202etxt.'<b onmouseover=alert(1)>"
@@ -142,7 +143,7 @@ async def test_a_link_is_shared_by_keys_that_may_and_opens_the_file_without_one(
         shared = await browser.send(path, {"lifetime": "1h"})
         assert shared.status_code == 200 and shared.headers["cache-control"] == "private, no-store"
         (link,) = re.findall(r'id="link" value="([^"]+)"', shared.text)
-        async with httpx.AsyncClient() as another:
+        async with httpx.AsyncClient(timeout=PATIENCE_SECONDS) as another:
             assert (await another.get(unescape(link))).content == MARKDOWN.encode()
         assert len(await gateway.audited("share")) == 1
         assert (await browser.send(path, {"lifetime": "900d"})).status_code == 422

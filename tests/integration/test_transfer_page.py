@@ -21,6 +21,7 @@ from blocks.runtime.clock import utc_now
 from blocks.transfers.prepare import For, prepare_download, record_download
 from tests.chromium import browser_page
 from tests.gateway import CONTENT, Gateway, running_gateway
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.services.transfers import TRANSFERS_PATH, cancel_transfer, hand_over_file, with_token
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -112,7 +113,11 @@ async def test_names_are_text_and_the_commands_are_what_a_shell_may_run(gateway:
     if shutil.which("age") is None or shutil.which("curl") is None:
         pytest.skip("age and curl are needed to run what the page shows")
     done = await asyncio.to_thread(
-        subprocess.run, ["sh", "-c", with_curl.replace("curl ", "curl -s ", 1)], cwd=folder, timeout=60, check=False
+        subprocess.run,
+        ["sh", "-c", with_curl.replace("curl ", "curl -s ", 1)],
+        cwd=folder,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == 0
     names = {found.name for found in folder.iterdir()}
