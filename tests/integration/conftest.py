@@ -31,16 +31,27 @@ from waybill.stack.stack import send_pending_records
 # about such a limit sets its own.
 _LIMITS = {
     "blocks.catalog.catalog": ("CHECK_TIMEOUT_SECONDS",),
+    "blocks.catalog.output_locks": ("_ANSWER_SECONDS",),
+    "blocks.open_custody": ("_PREFECT_SECONDS",),
     "blocks.runs.prefect_api": ("_ANSWER_SECONDS", "_REQUEST_SECONDS"),
     "flows.events.hooks": ("HOOK_SECONDS", "_FOLLOW_SECONDS"),
     "flows.events.reconcile_loop": ("_COMMAND_SECONDS",),
+    "flows.export": ("_ARTIFACT_SECONDS",),
+    "flows.processing.progress": ("ARTIFACT_SECONDS",),
+    "flows.processing.report": ("_SECONDS",),
+    "flows.remote": ("_ANSWER_SECONDS",),
     "waybill.gateway.http.bounded_json": ("_ARRIVAL_SECONDS",),
     "waybill.gateway.http.idempotency": ("_WAIT_SECONDS",),
+    "waybill.gateway.pages.routes.home": ("PREFECT_SECONDS",),
+    "waybill.gateway.pages.routes.runs": ("_SECONDS",),
     "waybill.gateway.readiness": ("CHECK_SECONDS",),
     "waybill.gateway.routes.exports": ("_NOW_SECONDS",),
+    "waybill.gateway.routes.runs": ("_LONG_READ_SECONDS",),
     "waybill.gateway.routes.status": ("_LONG_READ_SECONDS",),
     "waybill.gateway.routes.webhooks": ("_TEST_SECONDS",),
     "waybill.gateway.statistics": ("_TIMEOUT_SECONDS",),
+    "waybill.worker.prefect_worker": ("_FAREWELL_SECONDS",),
+    "waybill.worker.worker_processes": ("_GRACE_SECONDS",),
 }
 
 
