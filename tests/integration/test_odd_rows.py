@@ -191,7 +191,12 @@ _TIMES = st.one_of(st.sampled_from(FAR_TIMES), _YEARS, st.integers(1, 4000).map(
 
 
 @given(texts=st.lists(_TIMES, min_size=1, max_size=8), odd=st.sampled_from(ODD_JSON))
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_any_time_and_any_json_of_postgres_is_read_in_order_and_a_cursor_leads_back_to_it(
     database_url: str, texts: list[str], odd: str
 ) -> None:

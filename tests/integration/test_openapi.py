@@ -85,6 +85,8 @@ def configure(folder: Path, parameters: Mapping[str, object]) -> None:
     """Name what is there. A parameter that is repeated a thousand times may also make the URL too long (414)."""
     refused = ["400", "401", "403", "404", "405", "406", "409", "414", "415", "422", "428", "429", "5xx"]
     lines = [
+        # How long it takes to make examples says more about what else the machine is doing.
+        'suppress-health-check = ["too_slow"]',
         "[checks.negative_data_rejection]",
         f"expected-statuses = {json.dumps(refused)}",
         "[parameters]",

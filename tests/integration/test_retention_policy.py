@@ -187,7 +187,9 @@ def runner() -> Iterator[asyncio.Runner]:
         yield one
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(files=candidates, policy=policies)
 def test_the_plan_of_a_catalogue_is_what_the_policy_decides(
     files: list[dict[str, Any]], policy: RetentionPolicy, database_url: str, runner: asyncio.Runner
