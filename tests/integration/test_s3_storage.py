@@ -477,12 +477,12 @@ def test_a_reader_that_is_left_open_does_not_hold_up_the_end(
 ) -> None:
     store.publish(KEY, LARGE)
     program = (
-        "import json, sys\n"
+        "import json, sys, time\n"
         "from blocks.storage import open_backend\n"
         "stream = open_backend(sys.argv[1], json.loads(sys.argv[2])).open('outputs/3f/3f2a')\n"
         "stream.read(2**20)\n"
+        "print(time.monotonic())\n"
     )
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", program, f"s3://{s3_bucket}/store", json.dumps(s3_server.options)],
         capture_output=True,
@@ -490,4 +490,5 @@ def test_a_reader_that_is_left_open_does_not_hold_up_the_end(
         timeout=PATIENCE_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 60
+    # The clock is one for all processes; starting one takes as long as the machine is busy.
+    assert time.monotonic() - float(done.stdout) < 60
