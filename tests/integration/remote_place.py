@@ -35,6 +35,7 @@ from blocks.transfers import NewTransfer, create_transfer, end_transfer
 from flows.process import process_documents
 from tasks.remote import runner
 from tests.delivery.outbox_place import until
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.stack.deployments import project_directory, read_deployments
 from waybill.stack.remote_deployment import register_remote
 
@@ -182,8 +183,6 @@ async def remote_runs_of(assignment_id: str) -> list[FlowRun]:
 
 
 Act = Callable[[], Awaitable[None]]
-# Longer than the documents of a run are apart.
-_GATHER_SECONDS = 5.0
 
 
 async def process(
@@ -193,7 +192,7 @@ async def process(
     with pytest.MonkeyPatch.context() as patch:
         # However far apart a busy machine has them ask.
         patch.setattr(runner, "MAX_JOBS", len(sources))
-        patch.setattr(runner, "GATHER_SECONDS", _GATHER_SECONDS)
+        patch.setattr(runner, "GATHER_SECONDS", PATIENCE_SECONDS)
         run = process_documents(
             sources=[str(source) for source in sources], stages=stages or [6], run_on=run_on, return_state=True, **more
         )

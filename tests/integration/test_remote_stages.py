@@ -33,6 +33,7 @@ from tests.integration.remote_place import (
     register,
     remote_runs_of,
 )
+from tests.stack_driver import PATIENCE_SECONDS
 from tests.stages.hostile import HOSTILE
 
 HOSTILE_ON = {"hostile": LABEL}
@@ -254,11 +255,20 @@ async def test_a_run_that_ends_without_a_claim_is_followed_by_another_and_the_th
     await nothing_is_left(place)
 
 
-async def test_a_lost_connection_for_notifications_is_opened_again(workspace: Workspace, place: RemotePlace) -> None:
+async def test_a_lost_connection_for_notifications_is_opened_again(
+    workspace: Workspace, place: RemotePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After a while it asks something else than to listen.
+    monkeypatch.setattr("tasks.remote.watch._SILENCE_SECONDS", PATIENCE_SECONDS)
     listening = "from pg_stat_activity where datname = current_database() and query like 'listen%%'"
 
     async def worker() -> None:
         claimed = await place.claim(await place.waiting())
+
+        async def listens() -> bool:
+            return await place.execute(f"select pid {listening}") != []
+
+        await until(listens, "the run listens")
         (former,) = await place.execute(f"select pid, pg_terminate_backend(pid) {listening}")
 
         async def is_another() -> bool:

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from blocks.runs.remote_stages import HEARTBEAT_EVENT, REMOTE_POOL
 from tests.gateway.place import error_of
 from tests.remote.door_place import DoorPlace, WorkerIdentity, running_door
+from tests.stack_driver import PATIENCE_SECONDS
 from waybill.gateway.routes.worker_prefect import MAX_BODY_BYTES, PREFIX
 from waybill.worker.prefect_forwarder import PrefectForwarder
 
@@ -201,7 +202,9 @@ async def test_bodies_are_bounded_and_must_be_json(place: DoorPlace) -> None:
 
 async def test_a_session_is_asked_for_first(place: DoorPlace) -> None:
     for headers in ({}, {"Authorization": "Bearer no-session"}, {"Authorization": "Basic d2F5YmlsbDp4"}):
-        async with httpx.AsyncClient(base_url=place.gateway + PREFIX, headers=headers) as client:
+        async with httpx.AsyncClient(
+            base_url=place.gateway + PREFIX, headers=headers, timeout=PATIENCE_SECONDS
+        ) as client:
             for path in ("/admin/settings", f"/work_pools/{REMOTE_POOL}"):
                 assert (await client.get(path)).status_code == 401
 
@@ -222,25 +225,34 @@ def basic(forwarder: PrefectForwarder) -> dict[str, str]:
 
 async def test_the_forwarder_answers_only_who_has_its_secret(place: DoorPlace) -> None:
     opened = place.sessions.opened
-    async with place.forwarder() as forwarder, httpx.AsyncClient(base_url=forwarder.api_url) as client:
+    async with (
+        place.forwarder() as forwarder,
+        httpx.AsyncClient(base_url=forwarder.api_url, timeout=PATIENCE_SECONDS) as client,
+    ):
         events = forwarder.api_url.replace("http", "ws") + "/events/in"
         pool = f"/work_pools/{REMOTE_POOL}"
         guess = {"Authorization": "Basic " + base64.b64encode(b"worker:guessed").decode()}
         for headers in ({}, guess, {"Authorization": basic(forwarder)["Authorization"].replace("Basic", "Bearer")}):
             assert (await client.get(pool, headers=headers)).status_code == 401
             with pytest.raises(InvalidStatus):
-                await connect(events, additional_headers=headers)
+                await connect(events, additional_headers=headers, open_timeout=PATIENCE_SECONDS)
         assert place.sessions.opened == opened, "a session was used for a stranger"
         assert (await client.get(pool, headers=basic(forwarder))).json()["name"] == REMOTE_POOL
         async with connect(
-            events, additional_headers=basic(forwarder), subprotocols=[Subprotocol("prefect")]
+            events,
+            additional_headers=basic(forwarder),
+            subprotocols=[Subprotocol("prefect")],
+            open_timeout=PATIENCE_SECONDS,
         ) as websocket:
             await websocket.send(json.dumps({"type": "auth", "token": "x"}))
             assert json.loads(await websocket.recv()) == {"type": "auth_success"}
 
 
 async def test_the_forwarder_asks_for_a_new_session_once(place: DoorPlace) -> None:
-    async with place.forwarder() as forwarder, httpx.AsyncClient(base_url=forwarder.api_url) as client:
+    async with (
+        place.forwarder() as forwarder,
+        httpx.AsyncClient(base_url=forwarder.api_url, timeout=PATIENCE_SECONDS) as client,
+    ):
         path = f"/work_pools/{REMOTE_POOL}/get_scheduled_flow_runs"
         run = await place.new_run()
         for end_sessions in (place.sessions.workers.clear, place.sessions.expire_all, lambda: None):
@@ -263,7 +275,7 @@ async def test_a_gateway_that_is_away_is_waited_for(place: DoorPlace) -> None:
     async with (
         httpx.AsyncClient(base_url="http://127.0.0.1:9") as nowhere,
         PrefectForwarder.running(nowhere, token) as forwarder,
-        httpx.AsyncClient(base_url=forwarder.api_url) as client,
+        httpx.AsyncClient(base_url=forwarder.api_url, timeout=PATIENCE_SECONDS) as client,
     ):
         answer = await client.get(f"/work_pools/{REMOTE_POOL}", headers=basic(forwarder))
     assert answer.status_code == 503

@@ -15,12 +15,14 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 from fastapi import FastAPI, Request
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
+from blocks.runs import prefect_api as prefect_api_module
 from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.remote_stages import REMOTE_POOL
 from tests.remote.waiting_flow import begun_of
@@ -122,6 +124,16 @@ class DoorPlace:
         wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}}
         return [one["message"] for one in (await self.prefect.post("/logs/filter", json=wanted)).json()]
 
+    async def has_logged(self, run_id: str, beginning: str) -> bool:
+        """Whether Prefect has a log line of the run that begins so."""
+        return any(line.startswith(beginning) for line in await self.log_of(run_id))
+
+    async def has_event(self, run_id: str, name: str) -> bool:
+        """Whether Prefect has stored an event of that name about the run."""
+        wanted = {"filter": {"any_resource": {"id": [f"prefect.flow-run.{run_id}"]}}}
+        found = (await self.prefect.post("/events/filter", json=wanted)).raise_for_status().json()
+        return name in {event["event"] for event in found["events"]}
+
     def client(self, worker: WorkerIdentity | None = None) -> httpx.AsyncClient:
         """A client of the door with a session of *worker*."""
         token = self.sessions.open(worker or self.worker)
@@ -179,7 +191,7 @@ async def running_door(prefect_api: str) -> AsyncGenerator[DoorPlace]:
     queue, other_queue = f"gpu-{mark}", f"other-{mark}"
     sessions = Sessions()
     async with (
-        PrefectApi.open(prefect_api) as api,
+        _patient_api(prefect_api) as api,
         httpx.AsyncClient(base_url=prefect_api, auth=prefect_login(), timeout=PATIENCE_SECONDS) as prefect,
     ):
         flow_id, deployment_id, other = await _register(queue, other_queue, mark)
@@ -209,6 +221,15 @@ async def running_door(prefect_api: str) -> AsyncGenerator[DoorPlace]:
         finally:
             ending.set()
             await serving
+
+
+@asynccontextmanager
+async def _patient_api(address: str) -> AsyncGenerator[PrefectApi]:
+    """However long a server that other tests keep busy takes for an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefect_api_module, "_REQUEST_SECONDS", PATIENCE_SECONDS)
+        async with PrefectApi.open(address) as api:
+            yield api
 
 
 async def _register(queue: str, other_queue: str, mark: str) -> tuple[uuid.UUID, uuid.UUID, uuid.UUID]:
