@@ -197,7 +197,9 @@ class Reader:
     def outputs(self) -> list[bytes]:
         """The content of every stage output that the pages' commands have made."""
         home = self.root / ".waybill"
-        self.printed("encryption.md")  # its rotation moves them all
+        # A rotation moves them all, and some pages show how files are removed.
+        wait(self.reading.values())
+        self.printed("encryption.md")
         return [stored.content(home, blob) for blob in stored.blobs(home)]
 
     def _step(self, page: Path, line: int, kind: str, text: str) -> str:
