@@ -606,8 +606,9 @@ async def test_a_restart_of_the_database_costs_no_request(gateway: Gateway) -> N
     with psycopg.connect(gateway.database_url, autocommit=True) as connection:
         connection.execute(
             # And wait until each is gone: until then a request may still be answered.
-            "select pg_terminate_backend(pid, 20000) from pg_stat_activity "
-            "where datname = current_database() and pid <> pg_backend_pid()"
+            "select pg_terminate_backend(pid, %s) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()",
+            [int(1000 * PATIENCE_SECONDS)],
         )
     # Connections that ended while they were idle are replaced before they are used.
     for _ in range(3):
