@@ -63,6 +63,8 @@ class Settings:
     storage_url: str | None = _setting(parsing.text, None)
     # May hold credentials.
     storage_options: dict[str, Any] = _setting(parsing.json_object, default_factory=dict, shown=False)
+    # A server across an ocean answers in a second or two: commands name one that takes longer before they begin.
+    answer_seconds: float = _setting(parsing.number(0, 600, above=True), 4.0)
 
     # Encryption of what is stored. The key pair is made once, in the home, unless these name another.
     encrypt: bool = _setting(parsing.switch, True)

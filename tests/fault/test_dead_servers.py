@@ -30,7 +30,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 def failed(home: Path, *arguments: str, **added: str) -> str:
     """The message of a command that must fail."""
     command = [sys.executable, "-m", "waybill", *arguments, "--json"]
-    environment = {**plain_environment(), "WAYBILL_HOME": str(home), **added}
+    environment = {**plain_environment(), "WAYBILL_HOME": str(home), "WAYBILL_ANSWER_SECONDS": "4", **added}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
     assert done.returncode == 1, done.stderr
     message = json.loads(done.stdout)["error"]["message"]

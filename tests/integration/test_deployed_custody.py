@@ -20,7 +20,7 @@ from blocks.settings import Settings
 from blocks.storage.block import ArtifactStore
 from tests.integration.custody_place import draft
 from tests.shared_servers import PREFECT_ALONE
-from tests.stack_driver import PREFECT_AUTH
+from tests.stack_driver import PATIENCE_SECONDS, PREFECT_AUTH
 from waybill.stack.external import check_prefect_api
 
 pytestmark = PREFECT_ALONE
@@ -92,15 +92,15 @@ def test_credentials_of_the_environment_are_tried_and_else_those_of_the_profile(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
     # The fixture has put them where Prefect keeps what it has read from a profile.
-    check_prefect_api(prefect_server)
+    check_prefect_api(prefect_server, within_seconds=PATIENCE_SECONDS)
     with temporary_settings({PREFECT_API_AUTH_STRING: None}):
         with pytest.raises(StackUnavailable, match="asks for credentials: set PREFECT_API_AUTH_STRING"):
-            check_prefect_api(prefect_server)
+            check_prefect_api(prefect_server, within_seconds=PATIENCE_SECONDS)
         monkeypatch.setenv("PREFECT_API_AUTH_STRING", PREFECT_AUTH)
-        check_prefect_api(prefect_server)
+        check_prefect_api(prefect_server, within_seconds=PATIENCE_SECONDS)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "waybill:another")
     with pytest.raises(StackUnavailable, match="refuses the credentials: set PREFECT_API_AUTH_STRING") as refused:
-        check_prefect_api(prefect_server)
+        check_prefect_api(prefect_server, within_seconds=PATIENCE_SECONDS)
     assert "waybill:another" not in str(refused.value)
 
 

@@ -217,9 +217,9 @@ def test_a_server_that_does_not_show_its_settings_is_not_warned_of() -> None:
         for body in (b"{}", b"[]", b"<html>", b'{"server": {"services": {"task_run_recorder": null}}}'):
             thread = threading.Thread(target=answer, args=[body], daemon=True)
             thread.start()
-            assert lost_records_warning(url) is None
+            assert lost_records_warning(url, within_seconds=PATIENCE_SECONDS) is None
             thread.join()
-    assert lost_records_warning(url) is None, "nothing listens there"
+    assert lost_records_warning(url, within_seconds=PATIENCE_SECONDS) is None, "nothing listens there"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_server_that_does_not_know_the_api_is_named_with_its_version(
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(StackUnavailable, match="it answers 404; ") as refused:
-            check_prefect_api(f"http://127.0.0.1:{server.server_port}{path}")
+            check_prefect_api(f"http://127.0.0.1:{server.server_port}{path}", within_seconds=PATIENCE_SECONDS)
         server.shutdown()
     assert why in str(refused.value)
 
@@ -265,7 +265,8 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(
         # What another home that names this server is warned of.
         credential = ":".join(prefect_login(home))
         monkeypatch.setenv("PREFECT_API_AUTH_STRING", credential)
-        assert "batches of 50" in (lost_records_warning(stack["prefect_api_url"]) or "")
+        warning = lost_records_warning(stack["prefect_api_url"], within_seconds=PATIENCE_SECONDS)
+        assert "batches of 50" in (warning or "")
         assert first.answer() == {"records": 25}
 
         # Another home that names this server uses it, and starts none.
@@ -305,7 +306,7 @@ def test_prefect_runs_on_the_same_postgres_and_its_records_outlive_the_command(
         api = second.answer()["prefect_api_url"]
         completed = {"task_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
         assert call_prefect(home, api, "/task_runs/count", completed) == 25
-        assert lost_records_warning(api) is None
+        assert lost_records_warning(api, within_seconds=PATIENCE_SECONDS) is None
         shown = httpx.get(f"{api}/admin/settings", auth=prefect_login(home), timeout=PATIENCE_SECONDS).json()
         services = shown["server"]["services"]
         assert [services[name]["batch_size"] for name in ("task_run_recorder", "event_persister")] == [200, 500]

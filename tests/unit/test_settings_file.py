@@ -26,6 +26,7 @@ home = "data"
 database_url = "postgresql://waybill:word@db.example.org/waybill"
 storage_url = "s3://bucket/prefix"
 storage_options = { key = "me", client_kwargs = { endpoint_url = "http://127.0.0.1:9000" } }
+answer_seconds = 8
 encrypt = false
 storage_recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 storage_identity_file = "keys/identity"
@@ -119,7 +120,7 @@ def test_every_setting_can_stand_in_the_file(here: Path) -> None:
     assert found.run_on == {"chunker": "gpu-pool"}
     assert found.allow_private_webhooks == (ip_network("127.0.0.0/8"), ip_network("::1/128"), ip_network("10.0.0.0/8"))
     assert found.webhook_schedule == (timedelta(0), timedelta(seconds=5), timedelta(minutes=5))
-    assert (found.workers, found.webhook_drain_seconds, found.retention_days) == (3, 0.5, 7)
+    assert (found.workers, found.webhook_drain_seconds, found.answer_seconds, found.retention_days) == (3, 0.5, 8, 7)
     assert found.retention.period("stage_output") == timedelta(days=7), "the kind has no period of its own"
     assert found.retention.period("upload") == timedelta(days=90)
     assert found.retention.period("export") == timedelta(hours=1)

@@ -62,7 +62,10 @@ def warn_of_lost_records(api_url: str | None) -> None:
     """Warn when the Prefect server that the user has named at *api_url* is set up so that it can lose records."""
     from waybill.stack.external import lost_records_warning
 
-    if api_url is not None and (warning := lost_records_warning(api_url)) is not None:
+    if api_url is None:
+        return
+    warning = lost_records_warning(api_url, within_seconds=current_settings().answer_seconds)
+    if warning is not None:
         print_notice(warning)
 
 

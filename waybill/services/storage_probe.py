@@ -19,8 +19,6 @@ from blocks.redaction import without_password, without_query
 from blocks.runtime.shutdown import request_shutdown
 from blocks.settings import Settings
 
-# A storage across an ocean answers in a second or two, also when it refuses.
-PROBE_SECONDS = 4.0
 # To an address that refuses connections at once.
 _CONNECT_SECONDS = 1.0
 # Reached without a proxy.
@@ -30,7 +28,7 @@ _ADDRESSES = ("endpoint_url", "endpoint", "host", "account_url", "base_url")
 
 
 def check_storage_answers(settings: Settings) -> None:
-    """Raise `StorageUnavailable` when the storage of *settings* does not answer; changes nothing.
+    """Raise `StorageUnavailable` when the storage of *settings* does not answer in time; changes nothing.
 
     After that this process can end, but its calls to storages are cut short. Also raises what the storage itself
     refuses, such as `InvalidSettings` for a missing bucket.
@@ -45,10 +43,10 @@ def check_storage_answers(settings: Settings) -> None:
     # A daemon: a driver that waits for its server would keep the interpreter from ending.
     looking = Thread(target=_look, args=(settings, problems), name="storage probe", daemon=True)
     looking.start()
-    looking.join(PROBE_SECONDS)
+    looking.join(settings.answer_seconds)
     if looking.is_alive():
         request_shutdown()
-        raise _silent(settings, f"gave no answer in {PROBE_SECONDS:.0f} s")
+        raise _silent(settings, f"gave no answer in {settings.answer_seconds:g} s")
     for problem in problems:
         if isinstance(problem, WaybillError) and not isinstance(problem, Transient):
             raise problem

@@ -19,16 +19,14 @@ from blocks.postgres import connect
 # What libpq and asyncpg both know, or what only concerns libpq's own waiting and labels.
 _TRANSLATED = {"user", "password", "host", "port", "dbname", "sslmode"}
 _WITHOUT_MEANING = {"connect_timeout", "application_name", "fallback_application_name", "keepalives"}
-# A server on the same continent answers in a tenth of a second.
-_ANSWER_SECONDS = 4.0
 _POSTGRES_PORT = 5432
 _OTHER_WAYS = "start a Prefect server yourself and name it in PREFECT_API_URL"
 
 
-def check_database_answers(database_url: str) -> None:
-    """Raise `CatalogUnavailable`, which names the server and the setting, unless the user's database answers soon."""
+def check_database_answers(database_url: str, *, within_seconds: float) -> None:
+    """Raise `CatalogUnavailable`, naming server and setting, unless the user's database answers in time."""
     try:
-        connect(database_url, longest_seconds=_ANSWER_SECONDS).close()
+        connect(database_url, longest_seconds=within_seconds).close()
     except CatalogUnavailable as exc:
         named = conninfo_to_dict(database_url)
         address = f"{named.get('host') or named.get('hostaddr') or ''}:{named.get('port') or _POSTGRES_PORT}"

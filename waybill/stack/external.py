@@ -14,9 +14,6 @@ from blocks.redaction import without_query
 from blocks.settings import inherited_environment
 from waybill.stack.caller_environment import LOOPBACK
 
-# A server across an ocean is connected to in a second. One that is busy takes a while for its answer.
-_CONNECT_SECONDS = 4.0
-_ANSWER_SECONDS = 10.0
 # Prefect's default is 1. With 200 no record was lost at 50 task runs a second; far below it the server falls behind.
 _SMALLEST_BATCH = 100
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -24,8 +21,10 @@ _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _UNREACHABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 
 
-def check_prefect_api(api_url: str) -> None:
+def check_prefect_api(api_url: str, *, within_seconds: float) -> None:
     """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the user's credentials.
+
+    *within_seconds* bounds the wait for a connection, and for each part of an answer.
 
     Those are the environment's, or else the ones of the user's Prefect profile.
     """
@@ -33,9 +32,9 @@ def check_prefect_api(api_url: str) -> None:
         raise StackUnavailable("PREFECT_API_URL must be an http or https address, such as http://127.0.0.1:4200/api")
     server = f"the Prefect server of PREFECT_API_URL ({without_query(api_url)})"
     try:
-        answer = _count_flows(api_url, _in_environment())
+        answer = _count_flows(api_url, _in_environment(), within_seconds)
         if answer.status_code in _REFUSED and "authorization" not in answer.request.headers:
-            answer = _count_flows(api_url, _in_profile())
+            answer = _count_flows(api_url, _in_profile(), within_seconds)
     except _UNREACHABLE as exc:
         why = str(exc) or type(exc).__name__
         raise StackUnavailable(
@@ -48,16 +47,16 @@ def check_prefect_api(api_url: str) -> None:
             "them in prefect-api-auth in its home), or PREFECT_API_KEY for Prefect Cloud"
         )
     if not answer.is_success:
-        raise StackUnavailable(f"{server}: it answers {answer.status_code}; {_why_not(api_url)}")
+        raise StackUnavailable(f"{server}: it answers {answer.status_code}; {_why_not(api_url, within_seconds)}")
 
 
-def lost_records_warning(api_url: str) -> str | None:
+def lost_records_warning(api_url: str, *, within_seconds: float) -> str | None:
     """Return a warning when the server at *api_url* appears to write task runs in batches that are too small.
 
     None when the batches are large enough, and when the server does not show its settings, as Prefect Cloud.
     """
     try:
-        with _client(api_url, _in_environment()) as client:
+        with _client(api_url, _in_environment(), within_seconds) as client:
             settings = client.get("/admin/settings").raise_for_status().json()
         size = int(settings["server"]["services"]["task_run_recorder"]["batch_size"])
     except (*_UNREACHABLE, TypeError, KeyError):
@@ -72,13 +71,13 @@ def lost_records_warning(api_url: str) -> str | None:
     )
 
 
-def _why_not(api_url: str) -> str:
+def _why_not(api_url: str, within_seconds: float) -> str:
     """Return what is wrong with a server that does not know the simplest call of the API."""
     if not httpx.URL(api_url).path.rstrip("/").endswith("/api"):
         return "a Prefect API address usually ends in /api"
     ours = version("prefect")
     try:
-        with _client(api_url, _in_environment()) as client:
+        with _client(api_url, _in_environment(), within_seconds) as client:
             theirs = client.get("/admin/version").raise_for_status().json()
     except _UNREACHABLE:
         theirs = None
@@ -105,13 +104,13 @@ def _in_profile() -> _Credentials:
     return _Credentials(api_key=PREFECT_API_KEY.value(), auth_string=PREFECT_API_AUTH_STRING.value())
 
 
-def _count_flows(api_url: str, credentials: _Credentials) -> httpx.Response:
-    with _client(api_url, credentials) as client:
+def _count_flows(api_url: str, credentials: _Credentials, within_seconds: float) -> httpx.Response:
+    with _client(api_url, credentials, within_seconds) as client:
         # Not /health: that answers without credentials. This is the cheapest call that does not.
         return client.post("/flows/count", json={})
 
 
-def _client(api_url: str, credentials: _Credentials) -> httpx.Client:
+def _client(api_url: str, credentials: _Credentials, within_seconds: float) -> httpx.Client:
     headers: dict[str, str] = {}
     auth: tuple[str, str] | None = None
     # As Prefect's own client chooses.
@@ -126,7 +125,7 @@ def _client(api_url: str, credentials: _Credentials) -> httpx.Client:
         base_url=api_url,
         headers=headers,
         auth=auth,
-        timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+        timeout=within_seconds,
         verify=trusted,
         # A proxy of the environment is for other machines.
         trust_env=httpx.URL(api_url).host not in LOOPBACK,

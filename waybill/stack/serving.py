@@ -22,7 +22,7 @@ from waybill.stack.processes import ProcessId, is_running, this_process
 
 _NAME = "up.json"
 # Settings that no run reads.
-_OF_OTHER_COMMANDS = frozenset({"passphrase", "webhook_secret", "worker_home"})
+_OF_OTHER_COMMANDS = frozenset({"answer_seconds", "passphrase", "webhook_secret", "worker_home"})
 # Variables that decide which code a stage runs and which models it finds.
 _OF_STAGES = ("PYTHONPATH", "TESSDATA_PREFIX")
 # What differs between two shells of one person and is no credential, address or program of a source. Everything else

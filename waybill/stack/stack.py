@@ -156,6 +156,7 @@ class Stack:
         reads_only: bool = False,
     ) -> None:
         self._home = settings.home
+        self._answer_seconds = settings.answer_seconds
         self._history = settings.retention.period("history")
         self._paths = absolute_paths(settings)
         self._given_database = settings.database_url.reveal() if settings.database_url else None
@@ -215,7 +216,7 @@ class Stack:
                 if self._given_database is not None:
                     from waybill.stack.databases import check_database_answers
 
-                    check_database_answers(self._given_database)
+                    check_database_answers(self._given_database, within_seconds=self._answer_seconds)
                 self._ensure()
             except BaseException:
                 with holding_signals():
@@ -250,7 +251,7 @@ class Stack:
         if self._given_api is not None:
             from waybill.stack.external import check_prefect_api
 
-            check_prefect_api(self._given_api)
+            check_prefect_api(self._given_api, within_seconds=self._answer_seconds)
         starting = self._find_or_launch_server(self._credential) if self._credential is not None else None
         try:
             self._ensure_databases()
@@ -276,7 +277,7 @@ class Stack:
             from waybill.stack.external import check_prefect_api
 
             try:
-                check_prefect_api(self._given_api)
+                check_prefect_api(self._given_api, within_seconds=self._answer_seconds)
             except StackUnavailable:
                 self._given_api = None
 
