@@ -173,11 +173,16 @@ class Fetching:
             return next(self._segments, None)
 
     def _take(self, items: Queue[T]) -> T:
-        """Return the next item. Raises `WorkStopped` when the thread that would put it there has ended."""
-        while not self._session.stopped.is_set():
+        """Return the next item. Raises `WorkStopped` when there is none and this download has been stopped.
+
+        So what has arrived is still written, and the next call need not fetch it again.
+        """
+        while True:
+            stopped = self._session.stopped.is_set()
             with suppress(Empty):
-                return items.get(timeout=_CHECK_SECONDS)
-        raise WorkStopped
+                return items.get(timeout=0 if stopped else _CHECK_SECONDS)
+            if stopped:
+                raise WorkStopped
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         """Do *work*; its failure ends all other threads of this download."""

@@ -28,6 +28,7 @@ from blocks.errors import (
 )
 from blocks.hand_over import Downloaded, download
 from blocks.hand_over.connection import Session
+from blocks.hand_over.partial_file import PartialFile
 from blocks.hand_over.ranges import RangeReader
 from tests.stack_driver import PATIENCE_SECONDS, eventually
 from tests.transfer_server import TOKEN, TransferServer, running_transfer_server
@@ -142,6 +143,33 @@ async def test_a_later_call_fetches_only_what_is_missing(
     assert done.bytes_received < 5 * 1024 * 1024
     # At most what a group in the works had, and the pieces that the server had counted before the connection broke.
     assert server.sent_bytes <= len(SEALED) + 2 * 1024 * 1024
+
+
+async def test_what_has_arrived_when_a_download_fails_is_not_fetched_again(
+    client: httpx.AsyncClient, server: TransferServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+    write, stop = PartialFile.write, Session.stop
+
+    def slow_write(partial: PartialFile, group: int, content: memoryview, place: int) -> None:
+        assert failed.wait(PATIENCE_SECONDS)
+        write(partial, group, content, place)
+
+    def stop_and_note(session: Session) -> None:
+        stop(session)
+        failed.set()
+
+    monkeypatch.setattr(PartialFile, "write", slow_write)
+    monkeypatch.setattr(Session, "stop", stop_and_note)
+    # Two groups have arrived, and neither is written yet.
+    server.breaks = [2 * 264 * 1024]
+    server.on_piece = lambda _: server.refusals.extend([(503, {})] * 500)
+    with pytest.raises(GatewayUnavailable):
+        await fetch(client, server, tmp_path / "a", patience_seconds=0.3)
+    server.on_piece, server.refusals, server.breaks = None, [], []
+    done = await fetch(client, server, tmp_path / "a")
+    assert done.sha256 == SHA256
+    assert done.bytes_received < len(SEALED) - 2 * 256 * 1024
 
 
 async def test_what_was_begun_before_a_start_of_the_machine_is_compared_or_fetched_again(
