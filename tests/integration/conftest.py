@@ -25,6 +25,7 @@ from blocks.storage.block import ArtifactStore
 from tasks.registry import all_stages
 from tests.shared_servers import PREFECT_ALONE, alone_with_prefect, shared_prefect
 from tests.stack_driver import PATIENCE_SECONDS, PREFECT_AUTH
+from tests.stages.in_workers import add_hostile_stage
 from waybill.stack.stack import send_pending_records
 
 # How long the product waits for something that takes milliseconds, as long as the machine is not busy. A test that is
@@ -127,10 +128,9 @@ def workspace(
         "WAYBILL_DATABASE_URL": database_url,
         "WAYBILL_WORKERS": "2",
         "WAYBILL_STAGE_TIMEOUT_SECONDS": "120",
-        "WAYBILL_EXTRA_STAGES": "tests.stages.hostile:HOSTILE",
-        "PYTHONPATH": str(Path.cwd()),
     }.items():
         monkeypatch.setenv(name, value)
+    add_hostile_stage(monkeypatch)
     _forget_environment()
     yield Workspace(home=home, database_url=database_url, documents=documents)
     monkeypatch.undo()

@@ -33,13 +33,13 @@ from tasks.worker import Job
 from tasks.worker_process import WorkerProcess
 from tests.child_processes import children_with
 from tests.stack_driver import PATIENCE_SECONDS, eventually
+from tests.stages.in_workers import add_hostile_stage
 from waybill.stack.processes import identify, is_running
 
 
 @pytest_asyncio.fixture
 async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerPool]:
-    monkeypatch.setenv("WAYBILL_EXTRA_STAGES", "tests.stages.hostile:HOSTILE")
-    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    add_hostile_stage(monkeypatch)
     current_settings.cache_clear()
     all_stages.cache_clear()
     settings = Settings(

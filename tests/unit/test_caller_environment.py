@@ -90,7 +90,7 @@ def test_a_named_server_on_this_machine_is_checked_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch, api_url: str, through_a_proxy: bool
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    with external._client(api_url, external._in_environment()) as client:
+    with external._client(api_url, external._in_environment(), 1.0) as client:
         assert bool(client._mounts) is through_a_proxy
 
 
