@@ -24,9 +24,8 @@ _UNREACHABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError)
 def check_prefect_api(api_url: str, *, within_seconds: float) -> None:
     """Raise `StackUnavailable` unless a Prefect API answers at *api_url* and takes the user's credentials.
 
-    *within_seconds* bounds the wait for a connection, and for each part of an answer.
-
-    Those are the environment's, or else the ones of the user's Prefect profile.
+    Those are the environment's, or else the ones of the user's Prefect profile. *within_seconds* bounds the wait for a
+    connection, and for each part of an answer.
     """
     if not api_url.lower().startswith(("http://", "https://")):
         raise StackUnavailable("PREFECT_API_URL must be an http or https address, such as http://127.0.0.1:4200/api")
