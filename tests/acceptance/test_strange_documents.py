@@ -31,8 +31,8 @@ from tests.corpus.hostile_folders import hostile_folder, write_hostile_names
 MAX_MEMORY_BYTES = 1_500_000_000
 SAMPLE_INTERVAL_SECONDS = 0.5
 # It must end; how long the worst documents take says how busy the machine is.
-RUN_SECONDS = 1200
-pytestmark = pytest.mark.timeout(1500)
+RUN_SECONDS = 1800
+pytestmark = pytest.mark.timeout(2100)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,9 @@ def hostile(
         own = folder / name  # several cases share a file name
         own.mkdir()
         paths[name] = case.write_into(own)
-    # Of processor time, and of a document of 40 MB ten to forty times that.
-    yield run_watched(on_servers, *paths.values(), stage_seconds=3), paths
+    # Of processor time, and of a document of 40 MB ten to forty times that. What a fresh process imports for its first
+    # document counts, two seconds with OCR, and half as much again where other processes use the same caches.
+    yield run_watched(on_servers, *paths.values(), stage_seconds=6), paths
 
 
 def test_hostile_documents_hurt_only_themselves(
