@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import pytest
@@ -45,6 +46,21 @@ def test_a_repair_that_fails_is_reported_and_tried_again_after_a_pause(monkeypat
     monkeypatch.setattr(looking, "_repair_at", 0.0)
     assert [looking.look(), looking.look()] == [False, True]
     assert said[-1] == "the servers are back"
+
+
+def test_servers_that_cannot_be_looked_at_are_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    servers = Servers()
+    looking = StackWatch(servers, said.append)
+
+    def without_descriptors() -> bool:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(servers, "is_intact", without_descriptors)
+        assert not looking.look()
+    assert (said, servers.repaired.is_set()) == ([], False)
+    assert [looking.look(), looking.look()] == [False, True]
 
 
 def test_a_thread_watches_during_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,10 @@ class KeptProcess:
         self._ready = os.fdopen(reading, "rb")
         try:
             self._spawn(writing)
+        except BaseException:
+            self._ready.close()
+            self._ready = None
+            raise
         finally:
             os.close(writing)
 
@@ -87,21 +91,23 @@ class KeptProcess:
             raise StackUnavailable(f"{self._program.called} does not start; its log ends:{last_words}")
 
     def keep_running(self) -> None:
-        """Start the process again if it has ended, with growing pauses if it keeps ending."""
+        """Start the process again if it has ended, with growing pauses if it keeps ending.
+
+        Where descriptors or memory are short, it is left as it is and looked at again.
+        """
         reap()
         now = time.monotonic()
-        if self._process is not None and is_running(self._process):
-            if now - self._started_at > _LONGEST_PAUSE_SECONDS:
-                self._pause_seconds = _FIRST_PAUSE_SECONDS
-        elif self._process is not None:
-            self._process = None
-            self._schedule_restart(f"{self._program.called} has ended")
+        if self._process is not None:
+            with contextlib.suppress(OSError):
+                self._look(self._process, now)
         elif now >= self._not_before:
             try:
                 self.launch()
                 self.wait_until_ready()
             except StackUnavailable as exc:
                 self._schedule_restart(exc.message)
+            except OSError as exc:
+                self._schedule_restart(f"{self._program.called} cannot be started: {exc.strerror}")
             else:
                 self._on_step(f"{self._program.called} is back")
 
@@ -116,6 +122,13 @@ class KeptProcess:
         end(self._process, (signal.SIGTERM, _STOP_SECONDS))
         self._process = None
         end_recorded(self._home, self._program.name)
+
+    def _look(self, process: ProcessId, now: float) -> None:
+        if not is_running(process):
+            self._process = None
+            self._schedule_restart(f"{self._program.called} has ended")
+        elif now - self._started_at > _LONGEST_PAUSE_SECONDS:
+            self._pause_seconds = _FIRST_PAUSE_SECONDS
 
     def _spawn(self, ready_fd: int) -> None:
         program = self._program
@@ -132,10 +145,14 @@ class KeptProcess:
                 stdin=subprocess.PIPE,
                 pass_fds=[ready_fd, *program.pass_fds],
             )  # fmt: skip
-        self._started_at = time.monotonic()
-        self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
-        with atomic_file(_record_path(self._home, program.name)) as stream:
-            stream.write(json.dumps({**asdict(self._process), "code": code_on_disk()}).encode())
+        try:
+            process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
+            with atomic_file(_record_path(self._home, program.name)) as stream:
+                stream.write(json.dumps({**asdict(process), "code": code_on_disk()}).encode())
+        except BaseException:
+            child.kill()  # without its record nothing would find it
+            raise
+        self._started_at, self._process = time.monotonic(), process
 
     def _schedule_restart(self, why: str) -> None:
         self._on_step(f"{why}; starting it again in {self._pause_seconds:.0f} s")

@@ -7,6 +7,7 @@ signal a process whose identity does not match. psutil is imported where it is u
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from typing import IO, Any, cast
 _ON_LINUX = sys.platform.startswith("linux")
 # The start in /proc/PID/stat, counted from behind the bracket that closes the name (proc_pid_stat(5), field 22).
 _START_FIELD = 19
+# Not about the process that is looked at, but about the one that looks.
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # Twenty looks a second: an end is noticed promptly, and waiting costs nothing.
 POLL_SECONDS = 0.05
 # A killed process is gone in milliseconds; only one that hangs in the kernel (a dead network disk) takes longer.
@@ -45,7 +48,11 @@ class ProcessId:
 
 
 def identify(pid: int) -> ProcessId | None:
-    """Return the process that has *pid* now; None when there is none, or only its exit status is left."""
+    """Return the process that has *pid* now; None when there is none, or only its exit status is left.
+
+    Raises `OSError` when that cannot be found out, for lack of descriptors or memory: a process that runs must not be
+    taken for one that has ended.
+    """
     reap()
     started = _start_on_linux(pid) if _ON_LINUX else _start_elsewhere(pid)
     return ProcessId(pid=pid, started=started) if started is not None else None
@@ -215,7 +222,11 @@ def _start_on_linux(pid: int) -> str | None:
         # The name may hold spaces and brackets; the fields after its last bracket do not.
         fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return f"{_boot_id()}:{fields[_START_FIELD]}"
-    except (OSError, StopIteration, IndexError, ValueError):
+    except OSError as exc:
+        if exc.errno in _OUT_OF_RESOURCES:
+            raise
+        return None
+    except (StopIteration, IndexError, ValueError):
         return None
 
 

@@ -44,12 +44,18 @@ class StackWatch:
         self._logs_at = 0.0
 
     def look(self) -> bool:
-        """Return whether the servers run; start again what has died. A failure is reported and tried again later."""
-        if time.monotonic() >= self._logs_at:
-            self._logs_at = time.monotonic() + _LOGS_SECONDS
-            self._stack.bound_logs()
-        if self._stack.is_intact():
-            return True
+        """Return whether the servers run; start again what has died. A failure is reported and tried again later.
+
+        Where descriptors or memory are too short to look, nothing is done: it is looked again.
+        """
+        try:
+            if time.monotonic() >= self._logs_at:
+                self._logs_at = time.monotonic() + _LOGS_SECONDS
+                self._stack.bound_logs()
+            if self._stack.is_intact():
+                return True
+        except OSError:
+            return False
         if time.monotonic() >= self._repair_at:
             self._say("a server has ended; starting it again")
             try:

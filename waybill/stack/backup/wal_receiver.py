@@ -46,7 +46,11 @@ class WalReceiver:
         now = time.monotonic()
         if now < self._not_before:
             return
-        if self._process is not None and is_running(self._process):
+        try:
+            runs = self._process is not None and is_running(self._process)
+        except OSError:
+            return  # descriptors or memory are too short to find out
+        if runs:
             if now - self._started_at > _LONGEST_PAUSE_SECONDS:
                 self._pause_seconds = _FIRST_PAUSE_SECONDS
             return
@@ -67,10 +71,10 @@ class WalReceiver:
             with open_log(self._home, "backup") as log:
                 command = receive_wal(EmbeddedPostgres(self._home).url("postgres"), note.wal_folder)
                 child = spawn(command, log=log, env=ENVIRONMENT, cwd=Path("/"))
+            self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
         except (OSError, WaybillError) as exc:
             self._pause(f"the log is not archived to {note.repository}: {exc}")
             return
-        self._process = identify(child.pid) or ProcessId(pid=child.pid, started="ended")
         self._started_at = now
         self._not_before = now + _FIRST_PAUSE_SECONDS
 
