@@ -47,6 +47,24 @@ def write_documents(folder: Path, count: int, seed: int = DEFAULT_SEED) -> list[
     return paths
 
 
+def write_short_documents(folder: Path, count: int, seed: int = DEFAULT_SEED) -> list[Path]:
+    """Write *count* distinct Markdown documents of about 2 kB into *folder* (made if missing); give their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: list[Path] = []
+    for number in range(1, count + 1):
+        chance = random.Random(f"{seed}/short/{number}")
+        field = chance.choice(vocabulary.FIELDS)
+        filler = _Filler(chance, field)
+        blocks: list[Block] = [Paragraph(filler.sentences(3))]
+        for title in chance.sample(vocabulary.SECTIONS, 2):
+            blocks += [Heading(2, title), Paragraph(filler.sentences(10))]
+        title = f"Field notes {number}: {field.name} at {chance.choice(vocabulary.PLACES)}"
+        path = folder / f"{number:06}.md"
+        path.write_text(_markdown(Draft(title, filler.person(), filler.day(), tuple(blocks))), encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
 @dataclass(frozen=True)
 class Draft:
     title: str
