@@ -7,7 +7,7 @@ so the author of a stage writes none of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from blocks.runtime.form_schema import in_order
 
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
+
+    from blocks.errors import WaybillError
 
 # The name under which a stage reads the document itself instead of another stage's output.
 SOURCE = "source"
@@ -120,6 +122,9 @@ class Stage(Generic[OptionsT]):
     identity: Callable[[OptionsT, Services], Mapping[str, str]] | None = None
     has_effect: Callable[[AsyncConnection[Any], str, str], Awaitable[bool]] | None = None
     """Called with (connection, document sha256, stage key) before an output is reused."""
+    run_together: Callable[[Sequence[StageInput], OptionsT], Sequence[StageOutput | WaybillError]] | None = None
+    """Called with several documents at once, where that costs less than one at a time: it returns, in the same order,
+    what `run` would return or raise for each. Whatever it raises itself has each document run by `run` instead."""
     limit_per_mib: float = 0.25
     """Share of the time limit that each MiB of input adds to it: by default several times what a stage needs."""
     needs_home: Callable[[OptionsT, Services | None], bool] | None = None

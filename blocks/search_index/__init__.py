@@ -1,6 +1,6 @@
 """The search index: the content of each document (chunks, vectors, facts, entities, keywords) in Postgres, and search.
 
-`replace_document` is one transaction that changes only rows that differ. `search` ranks passages in one statement,
+`replace_documents` is one transaction that changes only rows that differ. `search` ranks passages in one statement,
 says whether any of them is close to the question, and marks words and the best sentence. The caller provides the
 embeddings. Start reading at `document` (the content), then `write`, `read` and `queries` (ranking), `closeness`,
 `answer` with `marks` and `sentences`, and `documents` (lists with `filters`). `words` splits text for full-text search,
@@ -41,7 +41,7 @@ from blocks.search_index.read import (
     statistics,
 )
 from blocks.search_index.words import meaning_of
-from blocks.search_index.write import Replacement, remove_document, replace_document
+from blocks.search_index.write import Replacement, remove_document, replace_document, replace_documents
 
 __all__ = [
     "CLOSE_MARGIN",
@@ -75,6 +75,7 @@ __all__ = [
     "read_filters",
     "remove_document",
     "replace_document",
+    "replace_documents",
     "search",
     "statistics",
 ]

@@ -1,7 +1,8 @@
-"""Write the lists of a document (facts, entities, keywords) without touching rows that are right already."""
+"""Write the lists of documents (facts, entities, keywords) without touching rows that are right already."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,32 +56,68 @@ ENTITIES = ListTable(
 )
 KEYWORDS = ListTable(name="indexed_keywords", columns={"text": "text", "score": "float8"})
 
-_SELECT = SQL("select ordinal, {columns} from {table} where document_id = %s")
-_DELETE = SQL("delete from {table} where document_id = %s and ordinal = any(%s)")
+Item = Fact | Entity | Keyword
+
+_SELECT = SQL("select document_id, ordinal, {columns} from {table} where document_id = any(%s)")
+_DELETE = SQL("""
+    delete from {table} using unnest(%s::bigint[], %s::integer[]) as gone (of_document, place)
+     where document_id = of_document and ordinal = place
+""")
 _COPY = SQL("copy {table} (document_id, ordinal, {columns}) from stdin (format binary)")
 
 
-def put_list(
-    connection: Connection[Any], table: ListTable, document_id: int, items: Sequence[Fact | Entity | Keyword]
-) -> Changes:
-    """Make *table* hold exactly *items* for the document, numbered in the order given."""
-    cursor = connection.cursor(row_factory=tuple_row)
-    found = cursor.execute(table.statement(_SELECT), [document_id]).fetchall()
-    stored = {ordinal: tuple(values) for ordinal, *values in found}
-    wanted = {ordinal: tuple(map(storable_value, vars(item).values())) for ordinal, item in enumerate(items)}
-    stale = [ordinal for ordinal, row in wanted.items() if stored.get(ordinal) != row]
-    outdated = [ordinal for ordinal, row in stored.items() if wanted.get(ordinal) != row]
+def put_lists(
+    connection: Connection[Any], table: ListTable, lists: Mapping[int, Sequence[Item]], stored_ids: Sequence[int]
+) -> dict[int, Changes]:
+    """Make *table* hold exactly the items of each document in *lists* (by `document_id`), numbered in the order given.
+
+    *stored_ids* are the documents that may have rows already.
+    """
+    stored = _stored(connection, table, stored_ids)
+    wanted = {
+        document_id: {ordinal: tuple(map(storable_value, vars(item).values())) for ordinal, item in enumerate(items)}
+        for document_id, items in lists.items()
+    }
+    outdated = [
+        (document_id, ordinal)
+        for document_id, rows in stored.items()
+        for ordinal, row in rows.items()
+        if wanted[document_id].get(ordinal) != row
+    ]
+    stale = [
+        (document_id, ordinal)
+        for document_id, rows in wanted.items()
+        for ordinal, row in rows.items()
+        if stored[document_id].get(ordinal) != row
+    ]
     if outdated:
-        connection.execute(table.statement(_DELETE), [document_id, outdated])
+        connection.execute(table.statement(_DELETE), [*map(list, zip(*outdated, strict=True))])
     if stale:
         with connection.cursor().copy(table.statement(_COPY)) as copy:
             copy.set_types(["int8", "int4", *table.columns.values()])
-            for ordinal in stale:
-                copy.write_row((document_id, ordinal, *wanted[ordinal]))
-    updated = sum(ordinal in stored for ordinal in stale)
+            for document_id, ordinal in stale:
+                copy.write_row((document_id, ordinal, *wanted[document_id][ordinal]))
+    return {document_id: changes(stored[document_id], rows) for document_id, rows in wanted.items()}
+
+
+def _stored(
+    connection: Connection[Any], table: ListTable, document_ids: Sequence[int]
+) -> defaultdict[int, dict[int, tuple[Any, ...]]]:
+    stored: defaultdict[int, dict[int, tuple[Any, ...]]] = defaultdict(dict)
+    if document_ids:
+        cursor = connection.cursor(row_factory=tuple_row)
+        for document_id, ordinal, *values in cursor.execute(table.statement(_SELECT), [list(document_ids)]):
+            stored[document_id][ordinal] = tuple(values)
+    return stored
+
+
+def changes(stored: Mapping[int, Any], wanted: Mapping[int, Any]) -> Changes:
+    """Count by ordinal what became of the rows of one document; both map ordinals to what is compared."""
+    unchanged = sum(ordinal in stored and stored[ordinal] == row for ordinal, row in wanted.items())
+    updated = len(stored.keys() & wanted.keys()) - unchanged
     return Changes(
-        inserted=len(stale) - updated,
+        inserted=len(wanted.keys() - stored.keys()),
         updated=updated,
-        unchanged=len(wanted) - len(stale),
-        removed=len(outdated) - updated,
+        unchanged=unchanged,
+        removed=len(stored.keys() - wanted.keys()),
     )

@@ -6,15 +6,21 @@ from typing import LiteralString
 
 # Writing --------------------------------------------------------------------------------------------------------------
 
-# The upsert locks the document's row to the end of the transaction: another ingestion of the same document waits here.
-# `ingested_at` moves only when something did, so a repeated ingestion leaves equal rows.
-PUT_DOCUMENT: LiteralString = """
+# The upsert locks the documents' rows to the end of the transaction: another ingestion of one of them waits here. They
+# are locked in the order of their sha256, so that two ingestions with documents in common take turns. `ingested_at`
+# moves only when something did, so a repeated ingestion leaves equal rows.
+PUT_DOCUMENTS: LiteralString = """
     insert into indexed_documents as stored
            (sha256, title, source, media_type, language, pages, created, summary, embedding_model, stage_key, stemmer)
-    values (%(sha256)s, %(title)s, %(source)s, %(media_type)s, %(language)s, %(pages)s, %(created)s, %(summary)s,
-            %(embedding_model)s, %(stage_key)s,
-            coalesce((select cfgname::text from pg_ts_config
-                       where cfgname = %(stemmer)s and cfgnamespace = 'pg_catalog'::regnamespace), 'simple'))
+    select sha256, title, source, media_type, language, pages, created, summary, embedding_model, stage_key,
+           coalesce((select cfgname::text from pg_ts_config
+                      where cfgname = stemmer and cfgnamespace = 'pg_catalog'::regnamespace), 'simple')
+      from unnest(%(sha256)s::text[], %(title)s::text[], %(source)s::text[], %(media_type)s::text[],
+                  %(language)s::text[], %(pages)s::integer[], %(created)s::text[], %(summary)s::text[],
+                  %(embedding_model)s::text[], %(stage_key)s::text[], %(stemmer)s::text[])
+           as given (sha256, title, source, media_type, language, pages, created, summary, embedding_model, stage_key,
+                     stemmer)
+     order by sha256
     on conflict (sha256) do update
        set (title, source, media_type, language, pages, created, summary, embedding_model, stage_key, stemmer)
          = (excluded.title, excluded.source, excluded.media_type, excluded.language, excluded.pages, excluded.created,
@@ -26,41 +32,49 @@ PUT_DOCUMENT: LiteralString = """
                     (excluded.title, excluded.source, excluded.media_type, excluded.language, excluded.pages,
                      excluded.created, excluded.summary, excluded.embedding_model, excluded.stage_key, excluded.stemmer)
                then excluded.ingested_at else stored.ingested_at end
-    returning document_id, stemmer, xmax = 0 as is_new, ingested_at >= transaction_timestamp() as is_changed
+    returning sha256, document_id, stemmer, xmax = 0 as is_new, ingested_at >= transaction_timestamp() as is_changed
 """
 
 REMOVE_DOCUMENT: LiteralString = "delete from indexed_documents where sha256 = %(sha256)s"
 
-CHUNK_FINGERPRINTS: LiteralString = "select ordinal, fingerprint from indexed_chunks where document_id = %s"
+CHUNK_FINGERPRINTS: LiteralString = """
+    select document_id, ordinal, fingerprint from indexed_chunks where document_id = any(%s)
+"""
 
-REMOVE_CHUNKS: LiteralString = "delete from indexed_chunks where document_id = %s and ordinal = any(%s)"
+REMOVE_CHUNKS: LiteralString = """
+    delete from indexed_chunks using unnest(%s::bigint[], %s::integer[]) as gone (of_document, place)
+     where document_id = of_document and ordinal = place
+"""
 
 # Rows pass through a temporary table because Postgres computes the words. It stays for the life of the connection: one
-# for each document would bloat the system catalogue.
+# for each transaction would bloat the system catalogue.
 STAGING: LiteralString = """
     create temporary table if not exists waybill_staged_chunks (
-        ordinal integer, chunk_id text, heading_path text[], text text, start_offset integer, end_offset integer,
-        tokens integer, embedding vector(384), fingerprint bytea, searchable text, headings text
+        document_id bigint, stemmer text, ordinal integer, chunk_id text, heading_path text[], text text,
+        start_offset integer, end_offset integer, tokens integer, embedding vector(384), fingerprint bytea,
+        searchable text, headings text
     ) on commit delete rows
 """
-EMPTY_STAGING: LiteralString = "truncate pg_temp.waybill_staged_chunks"
+# Not truncated, which would write to the system catalogue each time.
+EMPTY_STAGING: LiteralString = "delete from pg_temp.waybill_staged_chunks"
 COPY_TO_STAGING: LiteralString = "copy pg_temp.waybill_staged_chunks from stdin (format binary)"
-STAGING_TYPES = ("int4", "text", "text[]", "text", "int4", "int4", "int4", "vector", "bytea", "text", "text")
+STAGING_TYPES = (
+    "int8", "text", "int4", "text", "text[]", "text", "int4", "int4", "int4", "vector", "bytea", "text", "text",
+)  # fmt: skip
 
 # The words of the text as they are (A), their stems in the document's language (B), title and headings both ways (C).
 PUT_CHUNKS: LiteralString = """
     insert into indexed_chunks
            (document_id, ordinal, chunk_id, heading_path, text, start_offset, end_offset, tokens, embedding,
             fingerprint, words)
-    select %(document_id)s, ordinal, chunk_id, heading_path, text, start_offset, end_offset, tokens, embedding,
-           fingerprint,
+    select document_id, ordinal, chunk_id, heading_path, text, start_offset, end_offset, tokens, embedding, fingerprint,
            setweight(to_tsvector('simple', searchable), 'A') || setweight(to_tsvector('simple', headings), 'C')
-           || case when %(stemmer)s = 'simple' then '' else
-                  setweight(to_tsvector(%(stemmer)s::regconfig, searchable), 'B')
-                  || setweight(to_tsvector(%(stemmer)s::regconfig, headings), 'C')
+           || case when stemmer = 'simple' then '' else
+                  setweight(to_tsvector(stemmer::regconfig, searchable), 'B')
+                  || setweight(to_tsvector(stemmer::regconfig, headings), 'C')
               end
       from pg_temp.waybill_staged_chunks
-     order by ordinal
+     order by document_id, ordinal
     on conflict (document_id, ordinal) do update
        set (chunk_id, heading_path, text, start_offset, end_offset, tokens, embedding, fingerprint, words)
          = (excluded.chunk_id, excluded.heading_path, excluded.text, excluded.start_offset, excluded.end_offset,

@@ -30,7 +30,7 @@ TABLES = ("indexed_documents", "indexed_chunks", "indexed_facts", "indexed_entit
 SHA256 = hashlib.sha256(b"the document").hexdigest()
 KEY, OTHER_KEY = "a" * 64, "b" * 64
 
-_INGESTION_WAITS = """
+INGESTION_WAITS = """
     select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')
 """
 
@@ -395,7 +395,7 @@ def test_a_process_that_is_killed_half_way_leaves_the_old_rows_whole(
         )  # readers pass, the ingestion stops here
         process = worker(folder, database_url, OTHER_KEY)
         print(file=process.stdin, flush=True)
-        wait_until(database_url, _INGESTION_WAITS)
+        wait_until(database_url, INGESTION_WAITS)
         os.kill(process.pid, signal.SIGKILL)
         process.communicate(timeout=PATIENCE_SECONDS)
         assert rows(database_url) == before
