@@ -144,10 +144,11 @@ async def process_documents(
 
 async def _documents(sources: Sequence[str], reader: SourceReader) -> list[Document]:
     """Return the documents that *sources* name, each once. Raises `InvalidOptions` where there is none."""
-    documents = [
-        Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
-        for index, source in enumerate(await asyncio.to_thread(expand, sources, reader))
-    ]
+    with await asyncio.to_thread(expand, sources, reader) as found:
+        documents = [
+            Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
+            for index, source in enumerate(found)
+        ]
     if not documents:
         raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
     return documents

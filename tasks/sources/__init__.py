@@ -10,12 +10,15 @@ stored without passwords. Refuses to know what a document is: that is `tasks.int
 from tasks.sources.access import SourceAccess
 from tasks.sources.local_files import local_path, open_file, read_file
 from tasks.sources.remote import RemoteFile, SourceReader, web_path
-from tasks.sources.sources import Source, absolute_source, check_sources, display_name, expand, names_nothing
+from tasks.sources.source import Source
+from tasks.sources.source_list import SourceList
+from tasks.sources.sources import absolute_source, check_sources, display_name, expand, names_nothing
 
 __all__ = [
     "RemoteFile",
     "Source",
     "SourceAccess",
+    "SourceList",
     "SourceReader",
     "absolute_source",
     "check_sources",

@@ -81,33 +81,35 @@ def check(source: str, access: SourceAccess) -> None:
     access.check_path(real, source)
 
 
-def listed(source: str, access: SourceAccess) -> list[LocalFile]:
-    """Return the files that *source* names; each that cannot be read has the reason.
+def listed(source: str, access: SourceAccess) -> Iterator[LocalFile]:
+    """Yield the files that *source* names; each that cannot be read has the reason.
 
     Raises `SourceRefused` when *source* is not permitted, `SourceNotFound` when a folder or glob holds no file.
     """
     try:
         check(source, access)
     except SourceNotFound as error:
-        return [LocalFile(path=local_path(path_text(source) or "").absolute(), error=error)]
+        yield LocalFile(path=local_path(path_text(source) or "").absolute(), error=error)
+        return
     found = matches(source)
     if not found and not is_glob(source):
-        return [LocalFile(path=local_path(path_text(source) or "").absolute())]
+        yield LocalFile(path=local_path(path_text(source) or "").absolute())
+        return
     if len(found) == 1 and found[0] == _given(source) and not is_folder(found[0]):
-        return [LocalFile(path=found[0].absolute())]
+        yield LocalFile(path=found[0].absolute())
+        return
     within = os.path.realpath(_given(source))
-    files = [
-        file
-        for path in found
-        for file in (_files_below(path, within, access) if is_folder(path) else _found(path, within, access))
-    ]
-    if not files:
+    empty = True
+    for path in found:
+        for file in _files_below(path, within, access) if is_folder(path) else _found(path, within, access):
+            empty = False
+            yield file
+    if empty:
         try:
             os.scandir(_given(source)).close()
         except OSError as exc:
             raise failure.of_local(exc, source) from exc
         raise SourceNotFound(f"{source!r} has no files")
-    return files
 
 
 def versions(source: str, access: SourceAccess) -> dict[str, tuple[str, float]]:
@@ -119,7 +121,7 @@ def versions(source: str, access: SourceAccess) -> dict[str, tuple[str, float]]:
     """
     check(source, access)
     try:
-        files = listed(source, access)
+        files = list(listed(source, access))
     except SourceNotFound:
         if is_folder(_given(source)):
             return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,7 +84,7 @@ class SourceReader:
     def __init__(self, access: SourceAccess, *, scratch: Path, max_file_bytes: int) -> None:
         """Archives that cannot be read in place are copied to *scratch*, up to *max_file_bytes* each."""
         self.access = access
-        self._scratch = scratch
+        self.scratch = scratch
         self._max_file_bytes = max_file_bytes
         self._open = ExitStack()
         self._archives: dict[str, _Archive] = {}
@@ -114,7 +114,7 @@ class SourceReader:
             self.access.check_url(_plain_beginning(location))
         return location
 
-    def listed(self, source: str) -> list[RemoteFile]:
+    def listed(self, source: str) -> Iterable[RemoteFile]:
         """Return every file that *source* stands for: itself, or a folder's or glob's files in name order.
 
         Raises `InvalidOptions` for a URL without a driver, `SourceNotFound` when a folder or glob holds no file, and
@@ -137,7 +137,7 @@ class SourceReader:
         keys = without_markers(sizes)
         if not keys:
             raise SourceNotFound(f"{without_password(source)!r} has no files")
-        return [RemoteFile(url_of(key), location, key) for key in keys]
+        return (RemoteFile(url_of(key), location, key) for key in keys)
 
     def versions(self, source: str) -> tuple[dict[str, str], bool]:
         """Return the URL of every file that *source* stands for with what differs when the file changes.
@@ -254,11 +254,11 @@ class SourceReader:
             return open_file(local_path(local), shown, self.access)[0]
         if not location.archives and location.scheme in _S3:
             return self._s3.open(location.place)
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy = cast("BinaryIO", tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115 - closed with the run
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        copy = cast("BinaryIO", tempfile.TemporaryFile(dir=self.scratch))  # noqa: SIM115 - closed with the run
         try:
             size = 0
-            with write_errors(f"a copy of {shown} in {self._scratch}"):  # errors of the source are translated already
+            with write_errors(f"a copy of {shown} in {self.scratch}"):  # errors of the source are translated already
                 for piece in self.read(RemoteFile(location.place, location)):
                     size += len(piece)
                     if size > self._max_file_bytes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 from uuid import UUID
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
@@ -13,25 +12,9 @@ from blocks.naming import clean_display_name
 from blocks.redaction import CUSTODY_SCHEME, display_source, without_password
 from tasks.sources import local_files
 from tasks.sources.local_files import LocalFile, path_text
-from tasks.sources.remote import RemoteFile, SourceReader, web_path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One file to be processed. `text`, a path or a URL, is how it is shown and recorded in the catalogue.
-
-    `name` is the last part of its path. A source with an `error` cannot be read, for this reason.
-    """
-
-    text: str
-    path: Path | None = None
-    url: str | None = None
-    file_id: UUID | None = None
-    name: str = field(default="", compare=False)
-    # The resolved folder that a local file was found in and must not lead out of.
-    within: str | None = field(default=None, compare=False)
-    remote: RemoteFile | None = field(default=None, compare=False)
-    error: WaybillError | None = field(default=None, compare=False)
+from tasks.sources.remote import SourceReader, web_path
+from tasks.sources.source import Source
+from tasks.sources.source_list import SourceList
 
 
 def absolute_source(source: str) -> str:
@@ -41,7 +24,7 @@ def absolute_source(source: str) -> str:
     return str(local_files.local_path(source).absolute())
 
 
-def expand(sources: Sequence[str], reader: SourceReader) -> list[Source]:
+def expand(sources: Iterable[str], reader: SourceReader) -> SourceList:
     """Return every file that *sources* name, each once, in the order given; folders and globs in name order.
 
     Hidden entries of folders are left out, links to folders are not followed unless they are named. A path that names
@@ -49,17 +32,7 @@ def expand(sources: Sequence[str], reader: SourceReader) -> list[Source]:
     others. Raises `SourceNotFound` when a folder or glob holds no file, and `InvalidOptions` for what cannot be a
     source.
     """
-    found: dict[Path | str | UUID, Source] = {}
-    for source in sources:
-        try:
-            listed = _expand_one(source, reader)
-        except (InvalidOptions, SourceNotFound):
-            raise
-        except WaybillError as error:
-            listed = [Source(text=_shown(source), name=PurePosixPath(source).name, error=error)]
-        for one in listed:
-            found.setdefault(one.path or one.url or one.file_id or one.text, one)
-    return list(found.values())
+    return SourceList((one for source in sources for one in _expand_one(source, reader)), scratch=reader.scratch)
 
 
 def check_sources(sources: Sequence[str], reader: SourceReader) -> None:
@@ -90,13 +63,24 @@ def names_nothing(source: str) -> bool:
     return "://" not in source and not source.startswith(CUSTODY_SCHEME) and not local_files.matches(source)
 
 
-def _expand_one(source: str, reader: SourceReader) -> list[Source]:
+def _expand_one(source: str, reader: SourceReader) -> Iterator[Source]:
+    try:
+        yield from _listed(source, reader)
+    except (InvalidOptions, SourceNotFound):
+        raise
+    except WaybillError as error:
+        yield Source(text=_shown(source), name=PurePosixPath(source).name, error=error)
+
+
+def _listed(source: str, reader: SourceReader) -> Iterator[Source]:
     _check(source)
     if source.startswith(CUSTODY_SCHEME):
-        return [_in_custody(source)]
-    if path_text(source) is not None:
-        return [_local(file) for file in local_files.listed(source, reader.access)]
-    return [Source(text=_shown(file.url), url=file.url, name=file.name, remote=file) for file in reader.listed(source)]
+        yield _in_custody(source)
+    elif path_text(source) is not None:
+        yield from map(_local, local_files.listed(source, reader.access))
+    else:
+        for file in reader.listed(source):
+            yield Source(text=_shown(file.url), url=file.url, name=file.name, remote=file)
 
 
 def _check(source: str) -> None:

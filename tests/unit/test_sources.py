@@ -27,7 +27,7 @@ from tests.served_on_loopback import served_on_loopback
 def expand(sources: Sequence[str], access: SourceAccess | None = None) -> list[Source]:
     """The files that *sources* name, for a run that may read from anywhere unless *access* says otherwise."""
     with SourceReader(access or SourceAccess(), scratch=Path("scratch"), max_file_bytes=2**20) as reader:
-        return product.expand(sources, reader)
+        return list(product.expand(sources, reader))
 
 
 @pytest.fixture
