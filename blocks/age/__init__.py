@@ -13,7 +13,7 @@ from blocks.age.key_files import identity_file, parse_identities, parse_recipien
 from blocks.age.recipients import Identity, Recipient, rewrap
 from blocks.age.scrypt import ScryptIdentity, ScryptRecipient
 from blocks.age.sealed_reader import SealedReader
-from blocks.age.whole_file import seal, sealed_size, unseal
+from blocks.age.whole_file import seal, seal_whole, sealed_size, unseal
 from blocks.age.x25519 import X25519Identity, X25519Recipient
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "read_header",
     "rewrap",
     "seal",
+    "seal_whole",
     "sealed_size",
     "unseal",
 ]

@@ -76,6 +76,10 @@ class HybridRecipient:
         encapsulated, body = sealed[:_ENCAPSULATED_BYTES], sealed[_ENCAPSULATED_BYTES:]
         return [Stanza((TYPE, encode_base64(encapsulated)), body)]
 
+    def __reduce__(self) -> tuple[type[HybridRecipient], tuple[bytes]]:
+        """Public keys go to worker processes; identities never do."""
+        return HybridRecipient, (self._public_bytes,)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, HybridRecipient) and other._public_bytes == self._public_bytes
 

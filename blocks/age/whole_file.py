@@ -9,7 +9,7 @@ from itertools import chain
 from blocks.age.file_key import TAG_BYTES, new_file_key
 from blocks.age.header import header_length, malformed_header, parse_header
 from blocks.age.recipients import Identity, Recipient, open_header, wrap_for
-from blocks.age.stream import CHUNK_BYTES, NONCE_BYTES, decrypt_payload, encrypt_payload
+from blocks.age.stream import CHUNK_BYTES, NONCE_BYTES, PayloadCipher, decrypt_payload, encrypt_payload
 
 
 def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[bytes]:
@@ -21,6 +21,17 @@ def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[b
     file_key, nonce = new_file_key(), secrets.token_bytes(NONCE_BYTES)
     yield wrap_for(recipients, file_key).encode() + nonce
     yield from encrypt_payload(chunks, file_key=file_key, nonce=nonce)
+
+
+def seal_whole(content: bytes, recipients: Sequence[Recipient]) -> tuple[bytes, bytes]:
+    """Return header, and nonce and payload, of the age file of *content*: `seal` for small contents, in one step.
+
+    Raises `InvalidKey`.
+    """
+    file_key, nonce = new_file_key(), secrets.token_bytes(NONCE_BYTES)
+    header = wrap_for(recipients, file_key).encode()
+    cipher = PayloadCipher(file_key, nonce, group_chunks=max(1, -(-len(content) // CHUNK_BYTES)))
+    return header, nonce + cipher.seal_group(0, content, last=True)
 
 
 def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[bytes]:

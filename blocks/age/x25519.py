@@ -59,6 +59,10 @@ class X25519Recipient:
         wrap_key = derive_key(secret, salt=share + self._public_bytes, info=_INFO)
         return [Stanza((TYPE, encode_base64(share)), wrap_file_key(wrap_key, file_key))]
 
+    def __reduce__(self) -> tuple[type[X25519Recipient], tuple[bytes]]:
+        """Public keys go to worker processes; identities never do."""
+        return X25519Recipient, (self._public_bytes,)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, X25519Recipient) and other._public_bytes == self._public_bytes
 

@@ -110,6 +110,16 @@ class Catalog:
         then, counted_from = self._clock
         return then + timedelta(seconds=time.monotonic() - counted_from)
 
+    @property
+    def clock(self) -> tuple[datetime, float]:
+        """Postgres' time, and `time.monotonic` of that moment, of the last reservation or `now`. One must have been.
+
+        The monotonic clock is that of the system, so another process on this machine can count on from it.
+        """
+        if self._clock is None:
+            raise RuntimeError("the catalogue has not been asked for its time yet")
+        return self._clock
+
     async def make_available(
         self,
         connection: Connection,

@@ -23,12 +23,14 @@ from blocks.custody.manifest import manifest_path, write_manifest
 from blocks.custody.open_reads import OpenReads
 from blocks.custody.open_writes import OpenWrites
 from blocks.custody.read import Content, content_pieces, require_key, verify_stored
+from blocks.custody.sealing import Filled, KeepOrder, Sealing
 from blocks.custody.write import store
 from blocks.errors import (
     BlobMissing,
     CatalogRefused,
     ContentMismatch,
     KeyExists,
+    SourceNotFound,
     UnsafeKey,
     WaybillError,
 )
@@ -37,6 +39,7 @@ from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
 from blocks.runtime.write_errors import write_error
 from blocks.storage import Backend, Expected, new_blob_path
+from blocks.storage.local import LocalBackend
 
 T = TypeVar("T")
 
@@ -172,6 +175,60 @@ class Custody:
             raise
         finally:
             self.open_writes.remove([reservation.file_id])
+
+    @property
+    def sealing(self) -> Sealing:
+        """What another process of this machine needs for `fill_whole`. Raises `StorageKeyMissing`."""
+        # A subclass may do more than the folder shows: it stores what others have sealed.
+        root = self.backend.root if type(self.backend) is LocalBackend else None
+        return Sealing(recipient=self.keys.recipient_to_store_for(), root=root)
+
+    def order(self, reservation: Reservation, draft: Draft, spool: Path) -> KeepOrder:
+        """Return what `fill_whole` needs to fill *reservation*, described by *draft*. Raises `StorageKeyMissing`."""
+        recipient = self.keys.recipient_to_store_for()
+        return KeepOrder(
+            reservation=reservation,
+            draft=draft,
+            now=self.catalog.clock,
+            spool=spool,
+            encrypted_for=recipient.text if recipient else None,
+        )
+
+    async def finish(self, filled: Filled) -> Artifact:
+        """Publish what `fill_whole` has left in a spool; the file can then be made available.
+
+        Its row stays pending, and is renewed until `open_writes.remove`. Raises what `Backend.publish` raises; after an
+        error the reservation is gone.
+        """
+        artifact = filled.artifact
+        try:
+            if filled.spooled is not None:
+                spooled = filled.spooled
+                await in_thread(lambda _: self._publish_spooled(artifact, spooled))
+        except BaseException as error:
+            await self.undo(artifact.file_id, artifact.location, written=not isinstance(error, (KeyExists, UnsafeKey)))
+            raise
+        return artifact
+
+    async def undo(self, file_id: UUID, location: str, *, written: bool = True) -> None:
+        """Remove a reservation with what is stored of it (if *written* by its owner), unless it is available.
+
+        To its end, also when the caller is cancelled. What cannot be undone now, others undo later.
+        """
+        try:
+            with suppress(WaybillError):
+                await to_its_end(self._give_up(file_id, location, written=written))
+        finally:
+            self.open_writes.remove([file_id])
+
+    def _publish_spooled(self, artifact: Artifact, spooled: Path) -> None:
+        expected = Expected(size=artifact.stored_size, sha256=artifact.stored_sha256)
+        try:
+            self.backend.publish(artifact.location, [spooled.read_bytes()], expected=expected, sync_folder=False)
+        except OSError as exc:
+            raise SourceNotFound(f"cannot read the sealed bytes of {artifact.filename}: {exc.strerror}") from exc
+        self.publish_manifest(artifact)
+        spooled.unlink(missing_ok=True)
 
     async def release(self, reservations: Sequence[Reservation]) -> None:
         """Remove the rows of unused reservations; one that was filled is left alone. Idempotent."""

@@ -62,13 +62,27 @@ class Backend(Protocol):
     """
 
     def publish(
-        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        expected: Expected | None = None,
+        replace: bool = False,
+        sync_folder: bool = True,
     ) -> Blob:
-        """Write *chunks* under *path*, visible whole or not at all.
+        """Write *chunks* under *path*, visible whole or not at all; durable on return.
 
+        Without *sync_folder* only the bytes are: a power cut may lose their name until `sync_folders` has returned.
         Raises `KeyExists` when the path is taken (unless *replace*), `ContentMismatch` when the bytes are not those
         declared, `StorageFull`, `StorageUnavailable`, `InvalidSettings` when this account may not write there, and
         whatever the iterator raises; in every case nothing becomes visible and no temporary file stays.
+        """
+        ...
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """Make the names of the blobs *paths* durable, each folder once. A storage without folders does nothing.
+
+        Raises `StorageUnavailable`, also for a folder that is gone; then none of the names is certain.
         """
         ...
 

@@ -93,9 +93,16 @@ class FsspecBackend:
             return getattr(self._filesystem, operation)(*arguments, **options)
 
     def publish(
-        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        expected: Expected | None = None,
+        replace: bool = False,
+        sync_folder: bool = True,
     ) -> Blob:
         """See `Backend.publish`. With *replace*, a write that fails removes the earlier blob."""
+        del sync_folder  # no driver has anything like it
         full_path = self._full_path(path)
         digest = Digest(expected)
         with self._translated(f"store {path}", digest):
@@ -119,6 +126,9 @@ class FsspecBackend:
                     self._filesystem.rm_file(full_path)
                 raise
         return digest.blob
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """See `Backend.sync_folders`."""
 
     def open(self, path: str) -> BinaryIO:
         """See `Backend.open`."""

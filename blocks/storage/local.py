@@ -41,8 +41,18 @@ class LocalBackend:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        return self._root
+
     def publish(
-        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        expected: Expected | None = None,
+        replace: bool = False,
+        sync_folder: bool = True,
     ) -> Blob:
         """See `Backend.publish`. The blob and its folder entry are on disk when this returns."""
         *folders, name = check_blob_path(path)
@@ -59,13 +69,22 @@ class LocalBackend:
                 blob = _write(descriptor, chunks, digest)
                 if replace:
                     os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
-                    os.fsync(folder)
+                    if sync_folder:
+                        os.fsync(folder)
                 else:
-                    link_into_place(folder, partial, name, path)
+                    link_into_place(folder, partial, name, path, sync_folder=sync_folder)
             finally:
                 with suppress(FileNotFoundError):
                     os.unlink(partial, dir_fd=folder)
         return blob
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """See `Backend.sync_folders`."""
+        folders = {path.rpartition("/")[0] for path in paths}
+        with translated(f"sync folders of {self._root}"):
+            for inside in sorted(folders):
+                with self._folder(inside) as folder:
+                    os.fsync(folder)
 
     def open(self, path: str) -> BinaryIO:
         """See `Backend.open`."""

@@ -21,8 +21,8 @@ _FOREIGN = {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENAMETO
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
-def link_into_place(folder: int, partial: str, name: str, path: str) -> None:
-    """Give the temporary file its final name, durably, or raise `KeyExists`."""
+def link_into_place(folder: int, partial: str, name: str, path: str, *, sync_folder: bool = True) -> None:
+    """Give the temporary file its final name, durably unless *sync_folder* is off, or raise `KeyExists`."""
     try:
         os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError as exc:
@@ -31,6 +31,8 @@ def link_into_place(folder: int, partial: str, name: str, path: str) -> None:
         if exc.errno not in _NO_LINKS:
             raise
         _claim_and_rename(folder, partial, name, path)
+    if not sync_folder:
+        return
     try:
         os.fsync(folder)
     except BaseException:

@@ -49,9 +49,16 @@ class S3Backend:
         self._connection = S3Connection(options, limits or RetryLimits())
 
     def publish(
-        self, path: str, chunks: Iterable[bytes], *, expected: Expected | None = None, replace: bool = False
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        expected: Expected | None = None,
+        replace: bool = False,
+        sync_folder: bool = True,
     ) -> Blob:
         """See `Backend.publish`. From 12 GiB on, an object whose size is not declared may need more memory."""
+        del sync_folder  # the request that makes an object visible makes it durable
         object_key = self._object_key(path)
         digest = Digest(expected)
         total = expected.size if expected else None
@@ -68,6 +75,9 @@ class S3Backend:
                     raise path_taken(path) from exc
                 raise
         return digest.blob
+
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """See `Backend.sync_folders`."""
 
     def open(self, path: str) -> BinaryIO:
         """See `Backend.open`. Holds at most 17 MiB of the object."""
