@@ -48,6 +48,7 @@ from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext, Shard
 from tasks.sources import SourceReader, display_name, expand
 from tasks.stage_tasks import stage_task, take_custody
+from tasks.step_counts import StepCounts
 
 # A state's message is one line in Prefect's UI; the summary has all of them.
 _MAX_REASONS, _MAX_REASON_CHARS = 5, 300
@@ -117,7 +118,7 @@ async def process_documents(
     run_id = UUID(str(cast("str", flow_run.id)))
     # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
     with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
-        documents = await _documents(sources, reader)
+        documents, counts = await _documents(sources, reader, len(chosen))
         opening = open_run(
             settings,
             run_id=run_id,
@@ -133,7 +134,7 @@ async def process_documents(
             time_limit=time_limit,
         )
         try:
-            async with opening as context, reported(documents, len(chosen), run_id), noticing_cancellation(run_id):
+            async with opening as context, reported(counts, run_id), noticing_cancellation(run_id):
                 await _process_in_shards(documents, context, settings)
                 await record_remaining_failures(documents, context)
                 previews = await read_previews(documents, context)
@@ -142,8 +143,13 @@ async def process_documents(
     return await _finish(documents, chosen, run_id, previews, time.perf_counter() - started)
 
 
-async def _documents(sources: Sequence[str], reader: SourceReader) -> list[Document]:
-    """Return the documents that *sources* name, each once. Raises `InvalidOptions` where there is none."""
+async def _documents(
+    sources: Sequence[str], reader: SourceReader, stage_count: int
+) -> tuple[list[Document], StepCounts]:
+    """Return the documents that *sources* name, each once, and what counts their steps.
+
+    Raises `InvalidOptions` where there is none.
+    """
     with await asyncio.to_thread(expand, sources, reader) as found:
         documents = [
             Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
@@ -151,7 +157,10 @@ async def _documents(sources: Sequence[str], reader: SourceReader) -> list[Docum
         ]
     if not documents:
         raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
-    return documents
+    counts = StepCounts(documents=len(documents), stages=stage_count)
+    for document in documents:
+        document.counts = counts
+    return documents, counts
 
 
 async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:

@@ -7,7 +7,7 @@ so the author of a stage writes none of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -100,15 +100,18 @@ class Read:
     required: bool = True
 
 
+HasEffect = Callable[["AsyncConnection[Any]", Collection[tuple[str, str]]], Awaitable[Collection[tuple[str, str]]]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[OptionsT]):
     """A stage's declaration.
 
     `version` is part of the stage key: raise it when the same input would give other bytes, and every document runs
     again from this stage on. `identity` returns what else decides the output, such as a model's name. `has_effect` is
-    for a stage that writes somewhere else: it returns whether that effect is still there. Without it, an available
-    output is enough for reuse. `needs_home` is for a stage that uses what remote workers do not have (the catalogue,
-    the language model): it returns whether it does with these options.
+    for a stage that writes somewhere else: it returns for which documents that effect is still there. Without it, an
+    available output is enough for reuse. `needs_home` is for a stage that uses what remote workers do not have (the
+    catalogue, the language model): it returns whether it does with these options.
     """
 
     number: int
@@ -120,8 +123,9 @@ class Stage(Generic[OptionsT]):
     options: type[OptionsT]
     run: Callable[[StageInput, OptionsT], StageOutput]
     identity: Callable[[OptionsT, Services], Mapping[str, str]] | None = None
-    has_effect: Callable[[AsyncConnection[Any], str, str], Awaitable[bool]] | None = None
-    """Called with (connection, document sha256, stage key) before an output is reused."""
+    has_effect: HasEffect | None = None
+    """Called with a connection and, for many documents at once, (document sha256, stage key), before outputs are
+    reused; returns those whose effect is still there."""
     run_together: Callable[[Sequence[StageInput], OptionsT], Sequence[StageOutput | WaybillError]] | None = None
     """Called with several documents at once, where that costs less than one at a time: it returns, in the same order,
     what `run` would return or raise for each. Whatever it raises itself has each document run by `run` instead."""

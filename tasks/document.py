@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from blocks.catalog import Artifact
-from blocks.errors import WaybillError
+from blocks.errors import StageInputMissing, WaybillError
 from tasks.contract import DocumentInfo
 from tasks.outline import Outline, outline
 from tasks.sources import Source
+from tasks.step_counts import StepCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,9 @@ class Document:
     failed_in: str | None = None
     failure_recorded: bool = False
     task_run_ids: dict[str, str] = field(default_factory=dict[str, str])
+    # Those of the run, which follow what the methods below record.
+    counts: StepCounts | None = field(default=None, repr=False)
+    _counted_steps: int = field(default=0, init=False, repr=False)
     _retry_at: float = field(default=0.0, init=False, repr=False)
 
     @property
@@ -61,10 +65,43 @@ class Document:
         """Whether the document has failed. A transient error counts until it is retried."""
         return self.error is not None
 
+    @property
+    def taken(self) -> DocumentInfo:
+        """What intake has found out. Raises `StageInputMissing` where the document was never taken into custody."""
+        if self.info is None:
+            raise StageInputMissing(f"{self.label} was never taken into custody")
+        return self.info
+
+    def stored(self, upload: Deliverable) -> None:
+        """Record that the document is in custody as *upload*."""
+        self.upload = upload
+        self._count()
+
+    def deliver(self, stage_name: str, output: Deliverable) -> None:
+        """Record that the run delivers *output* of a stage for the document."""
+        self.outputs[stage_name] = output
+        self._count()
+
     def fail(self, error: WaybillError, *, where: str) -> None:
         """Record that the document takes no further part in this run, unless it is retried."""
+        was_failed = self.failed
         self.error, self.failed_in = error, where
         self._retry_at = time.monotonic() + float(getattr(error, "retry_after_seconds", 0.0))
+        self._count(failed=not was_failed)
+
+    def retry(self) -> None:
+        """Forget the error of a failed document: it takes part again."""
+        self.error = self.failed_in = None
+        self._count(failed=-1)
+
+    def _count(self, failed: int = 0) -> None:
+        """Have the counts of the run follow; *failed* is the change of the number of failed documents."""
+        if self.counts is None:
+            return
+        steps = self.counts.steps_each if self.failed else (1 if self.upload else 0) + len(self.outputs)
+        self.counts.failed += failed
+        self.counts.move(self._counted_steps, steps)
+        self._counted_steps = steps
 
     async def pause_before_retry(self) -> None:
         """Wait until the time before which the server of the source asked not to be called again."""

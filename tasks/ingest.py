@@ -19,7 +19,7 @@ from pydantic import Field
 from blocks.embedding import EMBEDDING_MODEL
 from blocks.errors import CatalogRefused, CatalogUnavailable, InvalidSettings, WaybillError
 from blocks.postgres import connect, postgres_errors
-from blocks.search_index import IndexedDocument, Replacement, has_document, replace_documents
+from blocks.search_index import IndexedDocument, Replacement, has_documents, replace_documents
 from tasks.contract import Read, Stage, StageInput, StageOptions, StageOutput
 from tasks.ingestion_input import FactsRead, read_chunks, read_facts
 from tasks.losses import loss
@@ -78,7 +78,7 @@ INGEST: Stage[IngestOptions] = Stage(
     options=IngestOptions,
     run=run,
     run_together=run_together,
-    has_effect=has_document,
+    has_effect=has_documents,
     needs_home=lambda _options, _services: True,
 )
 

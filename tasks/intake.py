@@ -67,8 +67,9 @@ async def _take_local(document: Document, path: Path, context: RunContext) -> No
         metadata={"modified_at": info.modified_at.isoformat() if info.modified_at else None},
     )
     document.info = info
-    document.upload = await _store_once(document, draft, path, info, context)
-    if not context.custody.can_read(document.upload.artifact):
+    upload = await _store_once(document, draft, path, info, context)
+    document.stored(upload)
+    if not context.custody.can_read(upload.artifact):
         # With the public key alone nothing can be read from custody, so the stages get a copy of what was stored.
         copy = context.scratch / f"{document.index}-source"
         await asyncio.to_thread(_copy, path, copy, info)
@@ -116,7 +117,7 @@ async def _take_from_custody(document: Document, artifact: Artifact, context: Ru
         source=artifact.source_file,
     )
     document.label = artifact.filename
-    document.upload = await _reused(document, artifact, artifact.source_file, context)
+    document.stored(await _reused(document, artifact, artifact.source_file, context))
 
 
 def examine(

@@ -112,4 +112,4 @@ class Shard:
         """Let documents that failed in *where* with a transient error take part in it again."""
         for document in self.documents:
             if document.failed_in == where and isinstance(document.error, Transient):
-                document.error = document.failed_in = None
+                document.retry()

@@ -11,7 +11,7 @@ it, and then only the documents that have no output yet run again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -22,8 +22,8 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from blocks.catalog import Reservation
-from blocks.errors import CatalogRefused, StageInputMissing, Transient, WaybillError
+from blocks.catalog import Artifact, Connection, Reservation
+from blocks.errors import CatalogRefused, Transient, WaybillError
 from blocks.webhooks.outbox import Event
 from tasks.contract import Stage
 from tasks.document import Deliverable, Document
@@ -43,6 +43,9 @@ REUSED = "Reused"
 
 # How often to check whether another run has finished an output that this run needs too.
 OTHER_RUN_POLL_SECONDS = 0.5
+
+# Prefect drops a log record of more than a megabyte, or of what it is set to.
+MOST_RECORD_CHARS = 20_000
 
 
 def is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -131,24 +134,37 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
         known = await catalog.find_reusable(connection, list(set(keys.values())))
     if not known:
         return
-    found: dict[Document, Deliverable] = {}
-    events: list[Event] = []
     now = await catalog.now()
     async with catalog.transaction() as connection:
-        for document, key in keys.items():
-            artifact = known.get(key)
-            # The next stage has to read the output, so one that cannot be opened is made again.
-            if artifact is None or document.info is None or not context.custody.can_read(artifact):
-                continue
-            if stage.has_effect is not None and not await stage.has_effect(connection, document.info.sha256, key):
-                continue
-            await context.record_reuse(connection, artifact, document.info.source)
-            found[document] = Deliverable(artifact=artifact, reused=True, seconds=0.0)
-            events += context.events.completed(document, stage, found[document], now)
+        found = await _valid(stage, keys, known, connection, context)
+        events: list[Event] = []
+        for document, output in found.items():
+            await context.record_reuse(connection, output.artifact, document.taken.source)
+            events += context.events.completed(document, stage, output, now)
         await context.record_events(connection, events)
     context.events.confirm(events)
     for document, output in found.items():
-        document.outputs[stage.name] = output
+        document.deliver(stage.name, output)
+
+
+async def _valid(
+    stage: Stage[Any],
+    keys: Mapping[Document, str],
+    known: Mapping[str, Artifact],
+    connection: Connection,
+    context: RunContext,
+) -> dict[Document, Deliverable]:
+    """Return those of the *known* outputs that serve: the next stage can open them, and their effect is still there."""
+    found = {
+        document: Deliverable(artifact=known[key], reused=True, seconds=0.0)
+        for document, key in keys.items()
+        if key in known and context.custody.can_read(known[key])
+    }
+    if stage.has_effect is None or not found:
+        return found
+    wanted = {document: (document.taken.sha256, keys[document]) for document in found}
+    there = set(await stage.has_effect(connection, set(wanted.values())))
+    return {document: output for document, output in found.items() if wanted[document] in there}
 
 
 @asynccontextmanager
@@ -160,12 +176,9 @@ async def _reserve(
     Outputs that this run is making already for another document are left out.
     """
     drafts = {
-        key: output_draft(stage, document.info, key, context)
+        key: output_draft(stage, document.taken, key, context)
         for document, key in keys.items()
-        if key in held
-        and key not in context.in_progress
-        and stage.name not in document.outputs
-        and document.info is not None
+        if key in held and key not in context.in_progress and stage.name not in document.outputs
     }
     reserved: dict[str, Reservation] = {}
     if drafts:
@@ -194,13 +207,12 @@ async def _produce(
             await _reuse(stage, {document: key}, context)
         if stage.name in document.outputs:
             return
-        if document.info is None:
-            raise StageInputMissing(f"{document.label} was never taken into custody")
         twin = context.in_progress.get(key)
         if twin is None:
-            document.outputs[stage.name] = await make_output(stage, document, document.info, key, reserved, context)
+            output = await make_output(stage, document, document.taken, key, reserved, context)
         else:
-            document.outputs[stage.name] = await share_output(stage, document, document.info, twin, context)
+            output = await share_output(stage, document, document.taken, twin, context)
+        document.deliver(stage.name, output)
 
     missing = [(document, key) for document, key in keys.items() if stage.name not in document.outputs]
     await asyncio.gather(*(_guarded(document, stage.name, one(document, key)) for document, key in missing))
@@ -225,9 +237,7 @@ def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
     for document in failed_here:
         if isinstance(document.error, Transient):
             raise document.error
-    log = get_run_logger()
-    for document in shard.alive:
-        log.info("%s", described(document, where))
+    _log_what_was_made(shard.alive, where)
     done = len(shard.alive)
     message = f"{done} of {len(shard.documents)} documents, {reused} reused"
     outputs = [document.outputs[where] for document in shard.alive if where in document.outputs]
@@ -242,3 +252,18 @@ def _task_state(shard: Shard, where: str, reused: int) -> State[None]:
     if done and reused == done and not failed_here:
         return Completed(name=REUSED, message=message)
     return Completed(message=message)
+
+
+def _log_what_was_made(documents: Sequence[Document], where: str) -> None:
+    """Log a line for each of *documents*, in few records: each record costs Prefect's client and server a millisecond.
+
+    A name is whole in its record, in which `waybill forget` finds it.
+    """
+    record: list[str] = []
+    for line in (described(document, where) for document in documents):
+        if record and sum(map(len, record)) + len(line) > MOST_RECORD_CHARS:
+            get_run_logger().info("%s", "\n".join(record))
+            record = []
+        record.append(line)
+    if record:
+        get_run_logger().info("%s", "\n".join(record))

@@ -1,4 +1,4 @@
-"""Sizes, counts, languages and long texts as people read them; pure."""
+"""Sizes, counts, times, languages and long texts as people read them; pure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,21 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     """Return *number* with its noun: ``1 document``, ``2,500 documents``, ``2 entities``."""
     several = many or (f"{one[:-1]}ies" if one.endswith("ty") else f"{one}s")
     return f"{number:,} {one if number == 1 else several}"
+
+
+def how_long(seconds: float) -> str:
+    """Return an estimated time: ``40 s``, ``3 min``, ``2 h 10 min``."""
+    if seconds < 99.5:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def how_often(per_second: float, one: str) -> str:
+    """Return a rate in the unit that suits it: ``25 documents/s``, ``1.4 documents/s``, ``3.2 documents/min``."""
+    if per_second < 0.5:
+        return f"{60 * per_second:.1f} {one}s/min"
+    return f"{per_second:,.0f} {one}s/s" if per_second >= 9.95 else f"{per_second:.1f} {one}s/s"
 
 
 def shortened(text: str, most: int) -> str:

@@ -83,8 +83,9 @@ PUT_CHUNKS: LiteralString = """
 
 # Reading --------------------------------------------------------------------------------------------------------------
 
-HAS_DOCUMENT: LiteralString = """
-    select exists (select from indexed_documents where sha256 = %(sha256)s and stage_key = %(stage_key)s)
+HAS_DOCUMENTS: LiteralString = """
+    select sha256, stage_key from indexed_documents
+      join unnest(%(sha256s)s::text[], %(stage_keys)s::text[]) as wanted (sha256, stage_key) using (sha256, stage_key)
 """
 
 HAS_VECTORS: LiteralString = """

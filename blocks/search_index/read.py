@@ -11,7 +11,7 @@ retrieval", ACM TOIS 2023), here too: docs/search.md has the figures. The weight
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,12 +125,18 @@ async def _passages(
         return await cursor.fetchall(), dict(await unstemmed.fetchall())
 
 
-async def has_document(connection: AsyncConnection[Any], document_sha256: str, stage_key: str) -> bool:
-    """Return whether the index holds this document as the ingestion with *stage_key* wrote it."""
-    with postgres_errors(f"look up document {document_sha256[:12]} in the index"):
-        cursor = connection.cursor(row_factory=scalar_row)
-        await cursor.execute(queries.HAS_DOCUMENT, {"sha256": document_sha256, "stage_key": stage_key})
-        return bool(await cursor.fetchone())
+async def has_documents(
+    connection: AsyncConnection[Any], ingested: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Return those of *ingested*, sha256 and stage key, that the index holds as the ingestion with this key wrote them.
+
+    One statement for any number of them.
+    """
+    sha256s, stage_keys = [sha256 for sha256, _ in ingested], [key for _, key in ingested]
+    with postgres_errors("look up documents in the index"):
+        cursor = connection.cursor(row_factory=tuple_row)
+        await cursor.execute(queries.HAS_DOCUMENTS, {"sha256s": sha256s, "stage_keys": stage_keys})
+        return {(str(sha256), str(key)) for sha256, key in await cursor.fetchall()}
 
 
 async def has_vectors(connection: AsyncConnection[Any], embedding_model: str) -> bool:

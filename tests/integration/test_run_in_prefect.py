@@ -121,6 +121,26 @@ async def test_the_log_has_a_line_for_each_document_and_step(
     ]
 
 
+async def test_documents_that_are_processed_together_are_lines_of_few_log_records(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        workspace.write(f"{number:02}.txt", f"text {number}")
+    state, _ = await process(workspace.documents, stages=[6])
+    records = [record.message for record in caplog.records if ".txt: " in record.message]
+    assert state.is_completed()
+    assert len(records) == 4  # two shards of ten, custody and one stage
+    lines = [line for record in records for line in record.splitlines()]
+    assert sorted(line.partition(": ")[0] for line in lines) == sorted(2 * [f"{number:02}.txt" for number in range(20)])
+    caplog.clear()
+    # Prefect drops a record that is too long.
+    monkeypatch.setattr("tasks.stage_tasks.MOST_RECORD_CHARS", 100)
+    await process(workspace.documents, stages=[6])
+    records = [record.message for record in caplog.records if ".txt: " in record.message]
+    assert len([line for record in records for line in record.splitlines()]) == 40
+    assert all(len(record) <= 110 for record in records)
+
+
 async def test_the_state_of_a_failed_run_says_why_and_where_a_path_was_looked_for(workspace: Workspace) -> None:
     state, _ = await process("missing.pdf", workspace.write("empty.txt", ""), stages=[1])
     # A path that is not whole is one in the folder of the process that runs the flow.

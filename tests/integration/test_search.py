@@ -23,7 +23,7 @@ from blocks.search_index import (
     Keyword,
     SearchAnswer,
     SearchHit,
-    has_document,
+    has_documents,
     remove_document,
     search,
     statistics,
@@ -495,9 +495,10 @@ async def test_the_index_knows_a_document_by_content_and_ingestion(database_url:
     item = document("text", title="Known")
     put(database_url, item)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        assert await has_document(connection, item.head.sha256, WHOLE)
-        assert not await has_document(connection, item.head.sha256, "1" * 64)
-        assert not await has_document(connection, "1" * 64, WHOLE)
+        known = (item.head.sha256, WHOLE)
+        others = [(item.head.sha256, "1" * 64), ("1" * 64, WHOLE)]
+        assert await has_documents(connection, [*others, known]) == {known}
+        assert await has_documents(connection, others) == set()
 
 
 async def test_odd_rows_hide_no_passage_from_a_search(database_url: str, tmp_path: Path) -> None:
