@@ -270,8 +270,8 @@ class _Work:
         self.progress.check()
 
     async def _keep_in_custody(self, name: str, chunks: _FileChunks, written: Written) -> None:
-        async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-            async with connection.transaction():
+        async def make_available(artifact: Artifact) -> Artifact:
+            async with self.tools.custody.catalog.transaction() as connection:
                 made = await self.tools.custody.catalog.make_available(connection, artifact)
                 result = Result(
                     filename=name,

@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blocks.catalog import Artifact, Connection, Draft
+from blocks.catalog import Artifact, Draft
 from blocks.errors import ContentMismatch, EmptyDocument, SourceNotFound, StorageUnavailable, TooLarge
 from blocks.filetype import sniff
 from blocks.naming import clean_display_name
 from blocks.runtime.atomic_file import atomic_file
 from blocks.runtime.write_errors import write_errors
 from blocks.storage import Digest, Expected
-from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo
 from tasks.document import Deliverable, Document
 from tasks.run_context import RunContext
@@ -81,14 +80,12 @@ async def _store_once(
 ) -> Deliverable:
     catalog = context.custody.catalog
     async with catalog.connection() as connection:
-        known = await catalog.find_upload(connection, source_file=info.source, sha256=info.sha256)
+        known = (await catalog.find_uploads(connection, [(info.source, info.sha256)])).get((info.source, info.sha256))
     if known is not None and context.custody.can_reuse(known):
         return await _reused(document, known, info.source, context)
-    events: list[Event] = []
 
-    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        events.extend(context.events.taken(document, artifact.created_at))
-        return await context.make_available_with_events(connection, artifact, events)
+    async def make_available(artifact: Artifact) -> Artifact:
+        return await context.keep(artifact, context.events.taken(document, artifact.created_at))
 
     # With the expected hash, a file that changes while it is being read fails instead of getting a wrong identity.
     expected = Expected(size=info.size_bytes, sha256=info.sha256)
@@ -96,7 +93,6 @@ async def _store_once(
         artifact = await context.custody.take(draft, path, expected=expected, make_available=make_available)
     except ContentMismatch as exc:
         raise StorageUnavailable(f"{info.name} changed while it was read; is it still being written?") from exc
-    context.events.confirm(events)
     return Deliverable(artifact=artifact, reused=False, seconds=0.0)
 
 

@@ -15,8 +15,9 @@ from typing import Any
 from uuid import UUID
 
 from blocks.catalog import Artifact, Connection, OutputLocks
-from blocks.catalog.keeping import extend
+from blocks.catalog.keeping import extend_all
 from blocks.custody import Custody
+from blocks.custody.committer import Committer
 from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, make_available_with_events
@@ -34,6 +35,7 @@ class RunContext:
 
     run_id: UUID
     custody: Custody
+    committer: Committer[Event]
     locks: OutputLocks
     runner: StageRunner
     # By stage name, for the stages that this run was asked to run on remote workers.
@@ -59,11 +61,14 @@ class RunContext:
 
         With `keep_for` the file then stays for that long at least.
         """
-        await self.custody.catalog.record_use(
-            connection, run_id=self.run_id, artifact=artifact, source_file=source_file, reused=True
-        )
+        await self.record_reuses(connection, [(artifact, source_file)])
+
+    async def record_reuses(self, connection: Connection, uses: Sequence[tuple[Artifact, str]]) -> None:
+        """Record the same for many files, each with its source, in one statement."""
+        files = [(artifact.file_id, source_file) for artifact, source_file in uses]
+        await self.custody.catalog.record_uses(connection, run_id=self.run_id, uses=files, reused=True)
         if self.keep_for is not None:
-            await extend(connection, artifact.file_id, self.keep_for)
+            await extend_all(connection, [file_id for file_id, _ in files], self.keep_for)
 
     async def deliver_stored(self, output: Deliverable, source_file: str, events: Sequence[Event]) -> None:
         """Record, in one transaction, that this run delivers a stored file for *source_file*, and its events."""
@@ -72,17 +77,26 @@ class RunContext:
             await self.record_events(connection, events)
         self.events.confirm(events)
 
-    async def make_available_with_events(
-        self, connection: Connection, artifact: Artifact, events: Sequence[Event]
-    ) -> Artifact:
-        """Make a file available and record its events: both or neither."""
-        return await make_available_with_events(
-            self.custody.catalog, connection, artifact, events, self.links.to_payload
-        )
+    async def keep(self, artifact: Artifact, events: Sequence[Event]) -> Artifact:
+        """Make a stored file available and record its events, both or neither, together with other files of the run."""
+        made = await self.committer.keep(artifact, events)
+        self.events.confirm(events)
+        return made
 
     async def record_events(self, connection: Connection, events: Sequence[Event]) -> None:
         """Record *events* in the caller's transaction. Idempotent by their ids."""
         await add_events(connection, events, self.links.to_payload)
+
+
+def committer_of(custody: Custody, links: EventLinks) -> Committer[Event]:
+    """Return what makes the files of a run available, with their events."""
+
+    async def record(
+        connection: Connection, files: Sequence[tuple[Artifact, Sequence[Event]]]
+    ) -> Mapping[UUID, Artifact]:
+        return await make_available_with_events(custody.catalog, connection, files, links.to_payload)
+
+    return Committer(custody.catalog, custody.open_writes, record)
 
 
 class Shard:

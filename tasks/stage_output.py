@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from blocks.catalog import Artifact, Connection, Draft, Reservation, StageMark
+from blocks.catalog import Artifact, Draft, Reservation, StageMark
 from blocks.errors import RemoteFailed, StageInputMissing, WaybillError
 from blocks.naming import stage_output_name
-from blocks.webhooks.outbox import Event
 from tasks.contract import SOURCE, DocumentInfo, Stage
 from tasks.document import Deliverable, Document
 from tasks.intake import source_file
@@ -79,15 +78,12 @@ async def make_output(
         else:
             (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
         draft = replace(reservation.draft, metadata=_metadata(result), report=_report(stage, document, job, result))
-        events: list[Event] = []
 
-        async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
+        async def make_available(artifact: Artifact) -> Artifact:
             output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds, worker=result.worker)
-            events.extend(context.events.completed(document, stage, output, artifact.created_at))
-            return await context.make_available_with_events(connection, artifact, events)
+            return await context.keep(artifact, context.events.completed(document, stage, output, artifact.created_at))
 
         artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
-        context.events.confirm(events)
         document.files[stage.name] = target
         made.set_result(artifact)
     return Deliverable(

@@ -38,7 +38,7 @@ UNPIN_GRACE = timedelta(days=1)
 # Columns that are known only once the file is written.
 _WRITTEN = (
     "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
-    "header_sha256", "created_at", "expires_at",
+    "header_sha256", "created_at", "expires_at", "metadata", "report",
 )  # fmt: skip
 
 
@@ -120,30 +120,33 @@ class Catalog:
             raise RuntimeError("the catalogue has not been asked for its time yet")
         return self._clock
 
-    async def make_available(
+    async def make_available(self, connection: Connection, artifact: Artifact) -> Artifact:
+        """Turn the `pending` row into *artifact* (row last), and record that its run delivered it.
+
+        One statement, so it is atomic on any connection. Type, sizes, hashes, times, metadata and report are those of
+        *artifact*. Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has removed it
+        meanwhile; then the statement has written nothing.
+        """
+        made = await self.make_all_available(connection, [artifact])
+        if artifact.file_id not in made:
+            raise no_longer_pending(artifact)
+        return made[artifact.file_id]
+
+    async def make_all_available(
         self,
         connection: Connection,
-        artifact: Artifact,
+        artifacts: Sequence[Artifact],
         *,
         statement: str = queries.MAKE_AVAILABLE,
         more_values: Mapping[str, Any] | None = None,
-    ) -> Artifact:
-        """Turn the `pending` row into *artifact* (row last), and record that its run delivered it.
+    ) -> dict[UUID, Artifact]:
+        """Do the same for many files in one statement. Return those whose rows were still pending, by id.
 
-        One statement, so it is atomic on any connection. *statement* may be another one that is built on
-        `queries.MAKE_AVAILABLE_CTES`, with *more_values*; ADR 0015 says why. Type, sizes, hashes, times, metadata and
-        report are those of *artifact*. Raises `ArtifactNotFound` when the row is no longer pending, because a recovery
-        has removed it meanwhile; then the statement has written nothing.
+        *statement* may be another one that is built on `queries.MAKE_AVAILABLE_CTES`, with *more_values*; ADR 0015 says
+        why.
         """
-        values = {name: getattr(artifact, name) for name in _WRITTEN}
-        json_values = {name: json_text(getattr(artifact, name), name) for name in ("metadata", "report")}
-        row = await fetch_optional(connection, statement, {**values, **json_values, **(more_values or {})})
-        if row is None:
-            raise ArtifactNotFound(
-                f"file {artifact.file_id} is no longer pending; {HOW_TO_REMAKE[artifact.kind]}",
-                file_id=artifact.file_id,
-            )
-        return artifact_of(row)
+        rows = await fetch_all(connection, statement, {"files": _written_rows(artifacts), **(more_values or {})})
+        return {row["file_id"]: artifact_of(row) for row in rows}
 
     async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
         """Return the row's state, None without a row, and lock the row until the caller's transaction ends.
@@ -158,15 +161,17 @@ class Catalog:
         """Remove `pending` rows whose blobs were not stored; any other row is left alone."""
         await execute(connection, queries.FORGET_PENDING, {"file_ids": list(file_ids)})
 
-    async def record_use(
-        self, connection: Connection, *, run_id: UUID, artifact: Artifact, source_file: str, reused: bool
+    async def record_uses(
+        self, connection: Connection, *, run_id: UUID, uses: Sequence[tuple[UUID, str]], reused: bool
     ) -> None:
-        """Record that a run delivered *artifact* for *source_file*. Idempotent."""
-        await execute(
-            connection,
-            queries.RECORD_USE,
-            {"run_id": run_id, "file_id": artifact.file_id, "source_file": source_file, "reused": reused},
-        )
+        """Record that a run delivered files, each given by its id and the source it was delivered for. Idempotent."""
+        values = {
+            "run_id": run_id,
+            "file_ids": [file_id for file_id, _ in uses],
+            "source_files": [source_file for _, source_file in uses],
+            "reused": reused,
+        }
+        await execute(connection, queries.RECORD_USES, values)
 
     async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
         """Turn a row into a tombstone and return the paths of its bytes. Idempotent.
@@ -230,10 +235,13 @@ class Catalog:
         rows = await fetch_all(connection, queries.FIND_REUSABLE, {"stage_keys": list(stage_keys)})
         return {row["stage_key"]: artifact_of(row) for row in rows}
 
-    async def find_upload(self, connection: Connection, *, source_file: str, sha256: str) -> Artifact | None:
-        """Return the upload that holds this content under this source already, if any."""
-        row = await fetch_optional(connection, queries.FIND_UPLOAD, {"source": source_file, "sha256": sha256})
-        return artifact_of(row) if row else None
+    async def find_uploads(
+        self, connection: Connection, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], Artifact]:
+        """Return the newest upload of each of *pairs*, a source and the sha256 of its content, that is stored."""
+        values = {"sources": [source for source, _ in pairs], "sha256s": [sha256 for _, sha256 in pairs]}
+        rows = await fetch_all(connection, queries.FIND_UPLOADS, values)
+        return {(row["source_file"], row["sha256"]): artifact_of(row) for row in rows}
 
     async def list_artifacts(
         self,
@@ -308,10 +316,31 @@ def _reservation_rows(reservations: Sequence[Reservation]) -> str:
         }
         for one in reservations
     ]
+    return _json_rows(rows)
+
+
+def _written_rows(artifacts: Sequence[Artifact]) -> str:
+    """Return the JSON that `queries.MAKE_AVAILABLE_CTES` reads. Raises `CatalogRefused` for what is no plain JSON."""
+    rows = [
+        {name: getattr(one, name) for name in _WRITTEN}
+        | {name: orjson.Fragment(json_text(getattr(one, name), name)) for name in ("metadata", "report")}
+        for one in artifacts
+    ]
+    return _json_rows(rows)
+
+
+def _json_rows(rows: Sequence[Row]) -> str:
     try:
         return orjson.dumps(rows).decode()
     except TypeError as exc:
         raise CatalogRefused("the name or source of a file is not valid Unicode text") from exc
+
+
+def no_longer_pending(artifact: Artifact) -> ArtifactNotFound:
+    """Return the error for a file whose row a recovery has removed before it became available."""
+    return ArtifactNotFound(
+        f"file {artifact.file_id} is no longer pending; {HOW_TO_REMAKE[artifact.kind]}", file_id=artifact.file_id
+    )
 
 
 async def why_not_found(connection: Connection, file_id: UUID) -> ArtifactNotFound:

@@ -66,6 +66,12 @@ async def extend(
     return artifact_of(row) if row else None
 
 
+async def extend_all(connection: Connection, file_ids: Sequence[UUID], keep_for: timedelta) -> None:
+    """Let each of the files that can be read stay for *keep_for* from now at least."""
+    values = {"file_ids": list(file_ids), "seconds": keep_for.total_seconds()}
+    await execute(connection, queries.EXTEND_ALL, values)
+
+
 async def row_in_any_state(connection: Connection, file_id: UUID) -> Row | None:
     """Return state, name, times and rule of removal of a file, also of a deleted one; None if it never existed."""
     return await fetch_optional(connection, queries.IN_ANY_STATE, {"file_id": file_id})

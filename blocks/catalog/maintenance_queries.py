@@ -7,8 +7,11 @@ from blocks.catalog.queries import COLUMNS, FOREIGN_SPARE, OWN_LOCATIONS, READAB
 # Interrupted writes ---------------------------------------------------------------------------------------------------
 
 # Of a pending row the time of creation is when its writer last showed that it lives.
+# A row that is locked is being made available or given up; waiting for several of those could end in a deadlock.
 RENEW_PENDING = """
-    update artifacts set created_at = clock_timestamp() where file_id = any(%(file_ids)s) and state = 'pending'
+    update artifacts set created_at = clock_timestamp()
+     where file_id in (select file_id from artifacts where file_id = any(%(file_ids)s) and state = 'pending'
+                          for no key update skip locked)
 """
 
 # An upload from another machine may rest for as long as its transfer is open: its sender resumes it.

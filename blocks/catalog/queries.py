@@ -55,25 +55,30 @@ RESERVE = """
     select clock_timestamp() as now
 """
 
-# The only way from pending to available, with the hashes of the written bytes. A run delivers every file that it makes.
-# Common table expressions, because the outbox records events in the same statement (ADR 0015).
-MAKE_AVAILABLE_CTES = f"""
+# The only way from pending to available, with the hashes of the written bytes; any number of files, as one JSON array.
+# A run delivers every file that it makes. Common table expressions, because the outbox records events in the same
+# statement (ADR 0015).
+MAKE_AVAILABLE_CTES = """
     made as (
         update artifacts
-           set state = 'available', size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s,
-               stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
-               header_sha256 = %(header_sha256)s, created_at = %(created_at)s, expires_at = %(expires_at)s,
-               document_sha256 = %(document_sha256)s, media_type = %(media_type)s,
-               metadata = %(metadata)s::jsonb, report = %(report)s::jsonb
-         where file_id = %(file_id)s and state = 'pending'
-        returning {COLUMNS}
+           set state = 'available', size = written.size, sha256 = written.sha256, stored_size = written.stored_size,
+               stored_sha256 = written.stored_sha256, encrypted_for = written.encrypted_for,
+               header_sha256 = written.header_sha256, created_at = written.created_at,
+               expires_at = written.expires_at, document_sha256 = written.document_sha256,
+               media_type = written.media_type, metadata = written.metadata, report = written.report
+          from jsonb_to_recordset(%(files)s::jsonb) as written (
+               file_id uuid, document_sha256 text, media_type text, size bigint, sha256 text, stored_size bigint,
+               stored_sha256 text, encrypted_for text, header_sha256 text, created_at timestamptz,
+               expires_at timestamptz, metadata jsonb, report jsonb)
+         where artifacts.file_id = written.file_id and artifacts.state = 'pending'
+        returning artifacts.*
     ), delivered as (
         insert into run_outputs (run_id, file_id, source_file, reused)
         select run_id, file_id, source_file, false from made where run_id is not null
     )
 """
 
-MAKE_AVAILABLE = f"with {MAKE_AVAILABLE_CTES} select * from made"
+MAKE_AVAILABLE = f"with {MAKE_AVAILABLE_CTES} select {COLUMNS} from made"
 
 # Locks to the end of the transaction. Waits for a transaction that is changing the row, even if its client is gone.
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"
@@ -83,9 +88,10 @@ LOCK_TIMEOUT = "set local lock_timeout = '10s'"
 
 FORGET_PENDING = "delete from artifacts where file_id = any(%(file_ids)s) and state = 'pending'"
 
-RECORD_USE = """
+RECORD_USES = """
     insert into run_outputs (run_id, file_id, source_file, reused)
-    values (%(run_id)s, %(file_id)s, %(source_file)s, %(reused)s)
+    select %(run_id)s, file_id, source_file, %(reused)s
+      from unnest(%(file_ids)s::uuid[], %(source_files)s::text[]) as used (file_id, source_file)
     on conflict (run_id, file_id, source_file) do nothing
 """
 
@@ -106,11 +112,16 @@ FIND_REUSABLE = f"""
      order by stage_key, created_at desc
 """
 
-FIND_UPLOAD = f"""
-    select {COLUMNS} from artifacts
-     where kind = 'upload' and {_SAME_SOURCE} and sha256 = %(sha256)s and {_REUSABLE}
-     order by created_at desc
-     limit 1
+# For each pair the newest, found by the index on sources.
+FIND_UPLOADS = f"""
+    select found.*
+      from unnest(%(sources)s::text[], %(sha256s)s::text[]) as wanted (source, sha256)
+     cross join lateral (
+           select {COLUMNS} from artifacts
+            where kind = 'upload' and left(source_file, 512) = left(wanted.source, 512)
+              and source_file = wanted.source and artifacts.sha256 = wanted.sha256 and {_REUSABLE}
+            order by created_at desc
+            limit 1) found
 """
 
 TOMBSTONE = f"""
@@ -175,6 +186,14 @@ IN_ANY_STATE = f"""
     select file_id, state, filename, created_at, expires_at, deleted_at, removed_because, {READABLE} as readable,
            expires_at <= clock_timestamp() as expired
       from artifacts where file_id = %(file_id)s
+"""
+
+# Those that run out earlier, and no other.
+EXTEND_ALL = f"""
+    update artifacts set expires_at = clock_timestamp() + make_interval(secs => %(seconds)s),
+           extended_at = clock_timestamp()
+     where file_id = any(%(file_ids)s) and {READABLE}
+       and expires_at < clock_timestamp() + make_interval(secs => %(seconds)s)
 """
 
 # Never to an earlier time unless asked for, and never into the past.

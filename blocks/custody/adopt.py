@@ -23,5 +23,4 @@ async def adopt(
     """
     artifact = reservation.filled(draft, stored, await custody.catalog.now())
     await in_thread(lambda _: custody.publish_manifest(artifact, replace=True))
-    async with custody.catalog.connection() as connection:
-        return await (make_available or custody.catalog.make_available)(connection, artifact)
+    return await (make_available or custody.make_available)(artifact)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from blocks.catalog import Artifact, Catalog, Connection, Draft, Reservation, Stored
+from blocks.catalog import Artifact, Catalog, Draft, Reservation, Stored
 from blocks.catalog.maintenance import hold_location
 from blocks.custody.deletion import delete_stored
 from blocks.custody.manifest import manifest_path, write_manifest
@@ -41,8 +41,8 @@ KEYS_FRESH_SECONDS = 5.0
 Describe = Callable[[Stored], Awaitable[Draft]]
 """Returns the description of a file whose content is stored; an exception undoes the write."""
 
-MakeAvailable = Callable[[Connection, Artifact], Awaitable[Artifact]]
-"""Makes a file available in one statement, as `Catalog.make_available` does; one that does more does all or nothing."""
+MakeAvailable = Callable[[Artifact], Awaitable[Artifact]]
+"""Makes a file available in a transaction, as `Custody.make_available` does; one that does more does all or nothing."""
 
 
 class Custody(Reading):
@@ -242,8 +242,12 @@ class Custody(Reading):
     ) -> Artifact:
         artifact = reservation.filled(draft, stored, await self.catalog.now())
         await in_thread(lambda _: self.publish_manifest(artifact))
+        return await (make_available or self.make_available)(artifact)
+
+    async def make_available(self, artifact: Artifact) -> Artifact:
+        """Turn the row of a reserved file whose bytes are stored into *artifact*. Raises `ArtifactNotFound`."""
         async with self.catalog.connection() as connection:
-            return await (make_available or self.catalog.make_available)(connection, artifact)
+            return await self.catalog.make_available(connection, artifact)
 
     def publish_manifest(self, artifact: Artifact, *, replace: bool = False) -> None:
         """Write the manifest next to the blob. Blocks. Raises what `Backend.publish` raises."""

@@ -21,6 +21,10 @@ class OpenWrites:
         self._file_ids: set[UUID] = set()
         self._renewal = Renewal(self.renew, self._file_ids)
 
+    def __len__(self) -> int:
+        """Return how many files are being written."""
+        return len(self._file_ids)
+
     def add(self, file_ids: Iterable[UUID]) -> None:
         """Renew the rows of *file_ids* from now on; they have just been written."""
         self._file_ids.update(file_ids)

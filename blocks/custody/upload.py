@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import BinaryIO, TypeVar
 
-from blocks.catalog import Artifact, Connection, Draft, Reservation, Stored
+from blocks.catalog import Artifact, Draft, Reservation, Stored
 from blocks.custody.custody import Custody, MakeAvailable
 from blocks.custody.read import open_stored
 from blocks.errors import WaybillError
@@ -138,9 +138,8 @@ class StreamingUpload:
             self._stored.set_result(stored)
             return await self._description
 
-        async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-            chosen = self._make_available or self._custody.catalog.make_available
-            return await chosen(connection, artifact)
+        async def make_available(artifact: Artifact) -> Artifact:
+            return await (self._make_available or self._custody.make_available)(artifact)
 
         # A thread of its own: it mostly waits for its sender, and many slow senders must not occupy the shared threads.
         executor = ThreadPoolExecutor(1, thread_name_prefix="upload")

@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
 from blocks.access import Actor, record
-from blocks.catalog import Artifact, Connection, Draft, Reservation, Stored
+from blocks.catalog import Artifact, Draft, Reservation, Stored
 from blocks.custody import Custody
 from blocks.custody.adopt import adopt
 from blocks.custody.deletion import delete_stored
@@ -287,8 +287,8 @@ class IncomingUploads:
     async def _adopt(self, transfer: Transfer, stored: Stored, by: Actor) -> Artifact:
         draft = replace(self._draft(transfer), document_sha256=stored.sha256)
 
-        async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-            async with connection.transaction():
+        async def make_available(artifact: Artifact) -> Artifact:
+            async with self._custody.catalog.transaction() as connection:
                 made = await self._custody.catalog.make_available(connection, artifact)
                 detail = {"filename": made.filename, "size": made.size, "transfer_id": transfer.transfer_id}
                 await record(connection, by.entry("upload", file_id=made.file_id, detail=detail))

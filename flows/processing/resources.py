@@ -41,7 +41,7 @@ from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
 from tasks.remote.run_on import RunOn, check_run_on
 from tasks.remote.runner import cancel_remote_stages, open_remote_runners
-from tasks.run_context import RunContext
+from tasks.run_context import RunContext, committer_of
 from tasks.sources import SourceReader
 
 
@@ -89,6 +89,7 @@ async def open_run(
                 yield RunContext(
                     run_id=run_id,
                     custody=custody,
+                    committer=committer_of(custody, links),
                     locks=locks,
                     runner=pool,
                     remote=remote,

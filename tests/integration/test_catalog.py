@@ -103,9 +103,8 @@ async def store(catalog: Catalog, wanted: Draft, *, size: int = 10) -> Artifact:
     async with catalog.transaction() as connection:
         artifact = await fill(catalog, connection, file_id, wanted, size=size)
         if wanted.run_id:
-            await catalog.record_use(
-                connection, run_id=wanted.run_id, artifact=artifact, source_file=wanted.source_file, reused=False
-            )
+            uses = [(artifact.file_id, wanted.source_file)]
+            await catalog.record_uses(connection, run_id=wanted.run_id, uses=uses, reused=False)
     return artifact
 
 
@@ -284,8 +283,8 @@ async def test_a_run_lists_what_it_made_and_what_it_reused(catalog: Catalog) -> 
     made = await store(catalog, draft(stage=1, run_id=maker))
     for _ in range(2):  # a retry notes the same again
         async with catalog.transaction() as connection:
-            await catalog.record_use(connection, run_id=reuser, artifact=made, source_file="/b/x.pdf", reused=True)
-            await catalog.record_use(connection, run_id=reuser, artifact=made, source_file="/b/y.pdf", reused=True)
+            uses = [(made.file_id, "/b/x.pdf"), (made.file_id, "/b/y.pdf"), (made.file_id, "/b/x.pdf")]
+            await catalog.record_uses(connection, run_id=reuser, uses=uses, reused=True)
     assert await listed(catalog, run_id=maker) == [made.file_id]
     assert await listed(catalog, run_id=reuser) == [made.file_id]
     assert await listed(catalog, run_id=uuid4()) == []
@@ -303,7 +302,7 @@ async def test_expired_files_are_gone_for_every_reader(catalog: Catalog) -> None
         with pytest.raises(ArtifactNotFound):
             await catalog.get(connection, artifact.file_id)
         assert await catalog.find_reusable(connection, [artifact.stage_key or ""]) == {}
-        assert (await catalog.find_upload(connection, source_file=upload.source_file, sha256=upload.sha256)) is None
+        assert (await catalog.find_uploads(connection, [(upload.source_file, upload.sha256)])) == {}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
@@ -411,16 +410,22 @@ async def test_what_is_gone_or_about_to_go_is_not_reused(catalog: Catalog, chang
     await execute(catalog, statement, [newer.file_id, upload.file_id])
     async with catalog.transaction() as connection:
         assert await catalog.find_reusable(connection, [older.stage_key or ""]) == {older.stage_key: older}
-        assert not await catalog.find_upload(connection, source_file=upload.source_file, sha256=upload.sha256)
+        assert not await catalog.find_uploads(connection, [(upload.source_file, upload.sha256)])
 
 
 async def test_an_upload_is_known_again_by_source_and_content(catalog: Catalog) -> None:
+    older = await store(catalog, draft("/a/x.pdf"))
     upload = await store(catalog, draft("/a/x.pdf"))
+    other = await store(catalog, draft("/a/z.pdf", document="z"))
     await store(catalog, draft("/a/x.pdf", stage=1))
+    assert older.sha256 == upload.sha256
+    known, also_known = ("/a/x.pdf", upload.sha256), ("/a/z.pdf", other.sha256)
+    unknown = [("/a/y.pdf", upload.sha256), ("/a/x.pdf", sha("changed")), ("/a/z.pdf", upload.sha256)]
     async with catalog.transaction() as connection:
-        assert await catalog.find_upload(connection, source_file="/a/x.pdf", sha256=upload.sha256) == upload
-        assert await catalog.find_upload(connection, source_file="/a/y.pdf", sha256=upload.sha256) is None
-        assert await catalog.find_upload(connection, source_file="/a/x.pdf", sha256=sha("changed")) is None
+        found = await catalog.find_uploads(connection, [known, *unknown, also_known, known])
+        assert found == {known: upload, also_known: other}
+        assert await catalog.find_uploads(connection, unknown) == {}
+        assert await catalog.find_uploads(connection, []) == {}
 
 
 # Statistics, unfinished rows ------------------------------------------------------------------------------------------
@@ -550,9 +555,8 @@ async def test_a_source_may_be_longer_than_an_index_entry(catalog: Catalog, fold
     for artifact in stored:
         assert await listed(catalog, source=artifact.source_file) == [artifact.file_id]
         async with catalog.transaction() as connection:
-            assert artifact == await catalog.find_upload(
-                connection, source_file=artifact.source_file, sha256=artifact.sha256
-            )
+            pair = (artifact.source_file, artifact.sha256)
+            assert await catalog.find_uploads(connection, [pair]) == {pair: artifact}
 
 
 async def test_the_public_views_are_json_with_the_promised_fields(catalog: Catalog) -> None:
@@ -647,7 +651,8 @@ _TYPES = {
     "after_created_at": ("timestamptz", "now() - interval '2000 seconds'"),
     "after_file_id": ("uuid", "gen_random_uuid()"),
     "stage_keys": ("text[]", f"'{{{'77-3':0>64}}}'"),
-    "sha256": ("text", f"'{77:064}'"),
+    "sources": ("text[]", "'{/docs/77/report-77.pdf}'"),
+    "sha256s": ("text[]", f"'{{{77:064}}}'"),
 }
 
 
@@ -675,7 +680,7 @@ STATEMENTS = {
         ("source", "stage"),
         ("source", "stage", "run", "kind", "after"),
     )
-} | {"find-reusable": queries.FIND_REUSABLE, "find-upload": queries.FIND_UPLOAD}
+} | {"find-reusable": queries.FIND_REUSABLE, "find-uploads": queries.FIND_UPLOADS}
 
 
 async def test_every_list_is_answered_from_an_index(database_url: str) -> None:

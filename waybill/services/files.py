@@ -147,8 +147,8 @@ def read_end(keep_for: str | None, until: str | None) -> timedelta | datetime:
 def recorded_upload(custody: Custody, *, also: RowWriter | None = None, by: Actor) -> MakeAvailable:
     """Return a `MakeAvailable` for `Custody.take` that also records the upload and runs *also*, in one transaction."""
 
-    async def make_available(connection: Connection, artifact: Artifact) -> Artifact:
-        async with connection.transaction():
+    async def make_available(artifact: Artifact) -> Artifact:
+        async with custody.catalog.transaction() as connection:
             detail = {"filename": artifact.filename, "size": artifact.size}
             await record(connection, by.entry("upload", file_id=artifact.file_id, detail=detail))
             if also is not None:

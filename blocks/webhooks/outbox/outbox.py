@@ -39,21 +39,26 @@ async def add_events(connection: Connection, events: Sequence[Event], payload_li
     """Record *events* and their deliveries. Return how many were new. Idempotent by event id."""
     if not events:
         return 0
-    return int((await fetch_row(connection, queries.ADD_EVENTS, _rows(events, payload_link)))["added"])
+    rows = _rows([(event, None) for event in events], payload_link)
+    return int((await fetch_row(connection, queries.ADD_EVENTS, rows))["added"])
 
 
 async def make_available_with_events(
     catalog: Catalog,
     connection: Connection,
-    artifact: Artifact,
-    events: Sequence[Event],
+    files: Sequence[tuple[Artifact, Sequence[Event]]],
     payload_link: PayloadLink,
-) -> Artifact:
-    """Make *artifact* available and record *events*: both or neither. Raises like `Catalog.make_available`."""
+) -> dict[UUID, Artifact]:
+    """Make *files* available and record the events of each with it, in one statement.
+
+    Return those whose rows were still pending, by id; of another file nothing is recorded.
+    """
+    artifacts = [artifact for artifact, _ in files]
+    events = [(event, artifact.file_id) for artifact, its_events in files for event in its_events]
     if not events:
-        return await catalog.make_available(connection, artifact)
+        return await catalog.make_all_available(connection, artifacts)
     statement, rows = queries.MAKE_AVAILABLE_WITH_EVENTS, _rows(events, payload_link)
-    return await catalog.make_available(connection, artifact, statement=statement, more_values=rows)
+    return await catalog.make_all_available(connection, artifacts, statement=statement, more_values=rows)
 
 
 async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
@@ -100,15 +105,16 @@ async def events_of_run(
     return [RecordedEvent(**row) for row in await fetch_all(connection, queries.EVENTS_OF_RUN, values)]
 
 
-def _rows(events: Sequence[Event], payload_link: PayloadLink) -> dict[str, list[Any]]:
-    """Return the events as the arrays that the statements take."""
-    bodies = [render(event, payload_link) for event in events]
+def _rows(events: Sequence[tuple[Event, UUID | None]], payload_link: PayloadLink) -> dict[str, list[Any]]:
+    """Return the events, each with the file that becomes available with it, as the arrays that the statements take."""
+    bodies = [render(event, payload_link) for event, _ in events]
     return {
-        "event_ids": [event.event_id for event in events],
-        "event_types": [event.event_type for event in events],
-        "task_ids": [event.task_id for event in events],
-        "source_files": [storable_text(event.source_file) for event in events],
-        "occurred_at": [event.occurred_at for event in events],
+        "event_ids": [event.event_id for event, _ in events],
+        "event_types": [event.event_type for event, _ in events],
+        "task_ids": [event.task_id for event, _ in events],
+        "source_files": [storable_text(event.source_file) for event, _ in events],
+        "occurred_at": [event.occurred_at for event, _ in events],
+        "made_files": [file_id for _, file_id in events],
         "bodies": [one.body for one in bodies],
         "whole_bodies": [one.whole_body for one in bodies],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.catalog.queries import MAKE_AVAILABLE_CTES
+from blocks.catalog.queries import COLUMNS, MAKE_AVAILABLE_CTES
 
 # Dispatchers that listen on this channel are notified with the id of each endpoint that has something due.
 CHANNEL = "waybill_webhooks"
@@ -18,15 +18,19 @@ DISPATCHER_LISTENS = """
 
 # An event that exists already changes nothing; a new one gets a delivery for every endpoint that wants it, and
 # dispatchers are notified when the caller's transaction commits. Rows are passed as arrays, so any number costs one
-# round trip. Endpoints are locked until that commit (foreign keys would do so too, a moment later): for one that is
-# removed meanwhile a delivery would wait for ever. They are locked in the order of their ids, as everywhere.
+# round trip; they are inserted, and delivered, in the order in which they are given. Endpoints are locked until that
+# commit (foreign keys would do so too, a moment later): for one that is removed meanwhile a delivery would wait for
+# ever. They are locked in the order of their ids, as everywhere.
 RECORD_EVENTS = """
     added as (
         insert into webhook_events (event_id, event_type, task_id, source_file, occurred_at, body, whole_body)
-        select * from unnest(%(event_ids)s::text[], %(event_types)s::text[], %(task_ids)s::uuid[],
-                             %(source_files)s::text[], %(occurred_at)s::timestamptz[], %(bodies)s::bytea[],
-                             %(whole_bodies)s::bytea[])
+        select event_id, event_type, task_id, source_file, occurred_at, body, whole_body
+          from unnest(%(event_ids)s::text[], %(event_types)s::text[], %(task_ids)s::uuid[],
+                      %(source_files)s::text[], %(occurred_at)s::timestamptz[], %(bodies)s::bytea[],
+                      %(whole_bodies)s::bytea[], %(made_files)s::uuid[]) with ordinality
+               as given (event_id, event_type, task_id, source_file, occurred_at, body, whole_body, made_file, place)
          where {condition}
+         order by place
         on conflict (event_id) do nothing
         returning event_id, event_type, task_id
     ), to_deliver as (
@@ -52,11 +56,11 @@ ADD_EVENTS = f"""
     select (select count(*) from added) as added, (select count(*) from notified) as notified
 """
 
-# A file becomes available and its events are recorded in one statement, which is faster than a transaction around two
+# Files become available and their events are recorded in one statement, which is faster than a transaction around two
 # (ADR 0015). The count is selected because Postgres does not run a query whose result is not read.
 MAKE_AVAILABLE_WITH_EVENTS = f"""
-    with {MAKE_AVAILABLE_CTES}, {RECORD_EVENTS.format(condition="exists (select 1 from made)")}
-    select made.* from made, (select count(*) from notified) as notified
+    with {MAKE_AVAILABLE_CTES}, {RECORD_EVENTS.format(condition="made_file in (select file_id from made)")}
+    select {COLUMNS} from made, (select count(*) as notified from notified) as counted
 """
 
 # For one endpoint only, whatever its event filter: a test.
