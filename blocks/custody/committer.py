@@ -1,8 +1,8 @@
 """Make the files of a run available in groups: one transaction, and one commit, for all that are stored at about the
 same time (ADR 0030).
 
-Owns when a group is committed and what becomes of its files when that fails. Writes no file and undoes none: whoever
-stored a file gives it up after an error, as `Custody.fill` does.
+Owns when a group is committed and what becomes of its files when that fails. Writes no file and undoes none: the
+caller that stored a file gives it up after an error, as `Custody.fill` does.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from blocks.runtime.threads import to_its_end
 EventT = TypeVar("EventT")
 
 # How long a file waits for others at most. A commit takes 1 to 10 ms, and a file of a run is read by its next stage
-# only: nobody notices, and where files come every 10 ms a commit serves five.
+# only, which does not notice; and where files come every 10 ms a commit serves five.
 LONGEST_WAIT_SECONDS = 0.05
 # A row has about 1 kB of JSON and each event 2 kB: a statement of a megabyte or two.
 MOST_FILES = 500
