@@ -19,6 +19,7 @@ class Job:
     """What to run, on which inputs, with which options, and the local file to write.
 
     Inputs by name: *files* are local copies, *inputs* the ids of files in custody for a runner that fetches none here.
+    *warnings* are of earlier attempts; the job reports them with its own.
     """
 
     stage_name: str
@@ -28,6 +29,7 @@ class Job:
     options: Mapping[str, Any]
     target: Path
     inputs: Mapping[str, UUID] = field(default_factory=dict[str, UUID])
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,15 @@
 """Worker processes that can be killed: a hostile document fails alone, and no death of a process ends a run.
 
-Each job has a process for itself. A job that exceeds its time is killed with its process. A job whose process died is
+A process has one job at a time. A job that exceeds its time is killed with its process. A job whose process died is
 repeated once, alone, in a fresh one: what kills a process need not be its document (the kernel's out-of-memory killer
 picks any), and what dies alone twice is suspect. Jobs that wait are not touched by any of it.
 
 A process serves many documents, and one may leave its memory used up, or a library half imported. So a process in which
 a job ran out of memory, or failed unexpectedly, is not used again. Unless it was fresh, the job is repeated in a fresh
 one.
+
+Jobs that wait are handed over in batches (`tasks.batch`), because a message costs as much as a small job. A batch holds
+up nobody: a worker that has nothing to do takes over what another one has not begun.
 """
 
 from __future__ import annotations
@@ -14,26 +17,22 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
 
-from blocks.errors import StageCrashed, StageFailed, StageOutOfMemory, StageTimedOut
+from blocks.errors import StageCrashed, StageOutOfMemory
 from blocks.settings import Settings
 from tasks.contract import Services
 from tasks.job import Job, JobResult
+from tasks.job_queue import JobQueue, QueuedJob, settle
+from tasks.pool_processes import Processes, Turns
 from tasks.registry import stage_named
-from tasks.time_limit import LimitExceeded, time_limit
-from tasks.worker_process import WorkerDied, WorkerProcess
-
-# A process that dies before it takes a job has no document to blame. Several in sequence: nothing starts here. The
-# pauses outlast a moment without memory or process ids.
-_START_PAUSES_SECONDS = (0.0, 0.0, 0.5, 1.0, 2.0)
-# What the documents before may have caused.
-_OF_PROCESS = (StageOutOfMemory, StageFailed)
+from tasks.running_batch import BatchEnd, RunningBatch
+from tasks.time_limit import time_limit
+from tasks.worker_process import WorkerDied
 
 
 class WorkerPool:
@@ -42,10 +41,13 @@ class WorkerPool:
     def __init__(self, settings: Settings, services: Services) -> None:
         self._settings = settings
         self._services = services
-        self._processes = _Processes(services, settings.stage_memory_mib * 1024 * 1024)
-        self._turns = _Turns()
-        # One thread for each process: it waits for the answer, and its queue holds the jobs that wait.
+        self._processes = Processes(services, settings.stage_memory_mib * 1024 * 1024)
+        self._turns = Turns()
+        # One thread for each process: it hands jobs over and waits for the answers.
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="waybill-worker")
+        self._queue = JobQueue(settings.workers, lambda: self._threads.submit(self._work))
+        self._lock = threading.Lock()
+        self._running: set[RunningBatch] = set()
 
     @classmethod
     @asynccontextmanager
@@ -62,47 +64,71 @@ class WorkerPool:
 
         The time limit (`tasks.time_limit`) counts from when a worker takes the job up, not from when it is queued.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job)
+        stage, settings = stage_named(job.stage_name), self._settings
+        queued = QueuedJob(
+            job=job,
+            limit=lambda: time_limit(stage, job, settings, self._services),
+            future=asyncio.get_running_loop().create_future(),
+            runs_together=stage.run_together is not None,
+        )
+        self._queue.put(queued)
+        return await queued.future
 
     def _close(self) -> None:
+        self._queue.close()
         self._processes.kill()
         self._threads.shutdown(cancel_futures=True)
         self._processes.close()
 
-    def _run(self, job: Job) -> JobResult:
-        try:
+    def _work(self) -> None:
+        """Run batches as long as there are jobs: one thread of the pool."""
+        while True:
             with self._turns.shared():
-                return self._attempt(job)
-        except WorkerDied as death:
-            first = death
-        try:
-            # Alone, so that a document that kills its neighbours' processes kills no neighbour twice.
-            with self._turns.alone():
-                result = self._attempt(job)
-        except WorkerDied as death:
-            raise self._suspect(job, death) from death
-        return replace(result, warnings=(*result.warnings, f"repeated: the first worker process died ({first})"))
+                jobs = self._queue.take() or self._take_over()
+                end = self._run(jobs) if jobs else None
+            if end is not None and end.suspect is not None and end.death is not None:
+                self._run_alone(end.suspect, end.death)
+            elif not jobs and self._queue.leave():
+                return
 
-    def _attempt(self, job: Job) -> JobResult:
-        """Run *job* once. Raises `WorkerDied` besides what `run` raises."""
-        was_used = False
-        try:
-            with self._processes.one(job) as worker:
-                was_used = worker.was_used
-                return self._run_in(worker, job)
-        except _OF_PROCESS:
-            if not was_used:
-                raise
-        with self._processes.one(job, fresh=True) as worker:
-            return self._run_in(worker, job)
+    def _take_over(self) -> list[QueuedJob]:
+        """Return jobs that another worker has been handed and has not begun."""
+        with self._lock:
+            running = sorted(self._running, key=lambda batch: batch.size, reverse=True)
+        for batch in running:
+            if jobs := batch.give():
+                return jobs
+        return []
 
-    def _run_in(self, worker: WorkerProcess, job: Job) -> JobResult:
-        limit = time_limit(stage_named(job.stage_name), job, self._settings, self._services)
+    def _run(self, jobs: Sequence[QueuedJob], *, fresh: bool = False) -> BatchEnd | None:
+        """Run a batch to its end. What is left waits again, unless it is the suspect of a death that is returned."""
         try:
-            return worker.run(job, limit)
-        except LimitExceeded as exc:
-            # Not repeated: it would take as long again, and only the document can be the cause.
-            raise StageTimedOut(f"{job.stage_name} was stopped on {job.document.name}: it {exc}") from exc
+            worker = self._processes.one(jobs[0].job, fresh=fresh)
+        except StageCrashed as error:
+            settle([(jobs[0], error)])
+            self._queue.put_back(jobs[1:])
+            return None
+        batch = RunningBatch(worker, jobs, ends_early=lambda: self._turns.is_wanted_alone)
+        with self._lock:
+            self._running.add(batch)
+        end = batch.run()
+        with self._lock:
+            self._running.discard(batch)
+        (self._processes.put_back if end.keeps_process else self._processes.discard)(worker)
+        settle(end.last)
+        self._queue.put_back(end.left)
+        return self._run([end.repeat], fresh=True) if end.repeat is not None else end
+
+    def _run_alone(self, queued: QueuedJob, death: WorkerDied) -> None:
+        """Repeat a job whose process died, while nothing else runs: it may kill its neighbours' processes too."""
+        warning = f"repeated: the first worker process died ({death})"
+        queued.job = replace(queued.job, warnings=(*queued.job.warnings, warning))
+        with self._turns.alone():
+            end = self._run([queued], fresh=True)
+        if end is not None and end.suspect is not None and end.death is not None:
+            error = self._suspect(queued.job, end.death)
+            error.__cause__ = end.death
+            settle([(queued, error)])
 
     def _suspect(self, job: Job, death: WorkerDied) -> StageCrashed | StageOutOfMemory:
         name, limit_mib = job.document.name, self._settings.stage_memory_mib
@@ -117,124 +143,3 @@ class WorkerPool:
             f"the worker process died twice in {job.stage_name} on {name} ({death}), the second time with no other "
             "document under way: the document is suspect"
         )
-
-
-class _Processes:
-    """The living processes of a pool: as many as there were jobs at the same time."""
-
-    def __init__(self, services: Services, memory_bytes: int) -> None:
-        self._services = services
-        self._memory_bytes = memory_bytes
-        self._lock = threading.Lock()
-        self._idle: list[WorkerProcess] = []
-        self._all: set[WorkerProcess] = set()
-        self._is_closed = False
-
-    @contextmanager
-    def one(self, job: Job, *, fresh: bool = False) -> Generator[WorkerProcess]:
-        """Yield a process that is ready, or a *fresh* one. It is kept only if it can take another job afterwards."""
-        worker = (None if fresh else self._take_idle()) or self._start(job)
-        try:
-            yield worker
-        except (WorkerDied, StageTimedOut, *_OF_PROCESS):
-            self._discard(worker)
-            raise
-        except BaseException:
-            self._put_back(worker)
-            raise
-        self._put_back(worker)
-
-    def kill(self) -> None:
-        """End all processes, whatever they do; no further one is started."""
-        with self._lock:
-            self._is_closed = True
-            found = list(self._all)
-        for worker in found:
-            worker.kill()
-
-    def close(self) -> None:
-        """Release what belongs to the processes, which have ended."""
-        for worker in self._all:
-            worker.close()
-
-    def _take_idle(self) -> WorkerProcess | None:
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return None
-                worker = self._idle.pop()
-            if worker.is_alive:
-                return worker
-            self._discard(worker)
-
-    def _put_back(self, worker: WorkerProcess) -> None:
-        with self._lock:
-            self._idle.append(worker)
-
-    def _discard(self, worker: WorkerProcess) -> None:
-        with self._lock:
-            self._all.discard(worker)
-        worker.close()
-
-    def _start(self, job: Job) -> WorkerProcess:
-        """Return a fresh process. Raises `StageCrashed` when none starts, however often it is tried."""
-        reason: Exception | None = None
-        for pause_seconds in _START_PAUSES_SECONDS:
-            time.sleep(pause_seconds)
-            try:
-                worker = WorkerProcess(self._services, self._memory_bytes)
-            except (OSError, EOFError) as exc:
-                reason = exc
-                continue
-            with self._lock:
-                self._all.add(worker)
-                is_closed = self._is_closed
-            try:
-                if not is_closed:
-                    return worker.wait_until_ready()
-            except (WorkerDied, TimeoutError) as exc:
-                reason = exc
-            self._discard(worker)
-            if is_closed:
-                raise StageCrashed(f"{job.stage_name} was not started on {job.document.name}: the run is ending")
-        # Not caused by the document: a machine without memory or process ids does this.
-        raise StageCrashed(
-            f"no worker process can be started for {job.stage_name} ({type(reason).__name__}: {reason})"
-        ) from reason
-
-
-class _Turns:
-    """Lets jobs run at the same time, except those that run alone."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._running = 0
-        self._alone = 0
-
-    @contextmanager
-    def shared(self) -> Generator[None]:
-        """Run at the same time as others; a job that wants to be alone goes first."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self) -> Generator[None]:
-        """Run while nothing else does."""
-        with self._changed:
-            self._alone += 1
-            self._changed.wait_for(lambda: not self._running)
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._alone -= 1
-                self._changed.notify_all()

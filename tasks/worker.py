@@ -1,4 +1,4 @@
-"""What happens inside a worker process: one stage on one document, within limits.
+"""What happens inside a worker process: stages on documents, one at a time or together, within limits.
 
 It reads and writes local files only, and exits with the process that started it, so a killed run leaves none behind.
 """
@@ -14,19 +14,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
+from typing import Any
 
 from pydantic import ValidationError
 
 from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, StorageFull, WaybillError
 from blocks.runtime.write_errors import is_disk_full, write_errors
-from tasks.contract import Services, StageInput
+from tasks.batch import SPOILS_PROCESS, Answer, claim
+from tasks.contract import Services, StageInput, StageOutput
 from tasks.job import Job, JobResult
 from tasks.registry import stage_named
+
+RunTogether = Callable[[Sequence[StageInput], Any], Sequence[StageOutput | WaybillError]]
 
 
 @dataclass
@@ -47,53 +52,139 @@ def start(services: Services, memory_bytes: int) -> None:
     _process.services = services
 
 
-def serve(connection: Connection, services: Services, memory_bytes: int) -> None:
-    """Run this process: say that it is ready, then run one job after the other until *connection* is closed.
+def serve(connection: Connection, claims: Connection, services: Services, memory_bytes: int) -> None:
+    """Run this process: say that it is ready, then run the jobs that it is sent until *connection* is closed.
 
-    It sends None when it is ready and for each progress of a job, and the outcome at the job's end.
+    It sends None when it is ready and for each progress of a job, and an `Answer` at each job's end. It begins no job
+    that it has not claimed, and none after one that may have spoiled the process.
     """
     start(services, memory_bytes)
     connection.send(None)
+    jobs: Mapping[int, Job] = {}
     while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        connection.send_bytes(_outcome(job, lambda: connection.send(None)))
+        claimed = claim(claims, 1)
+        # Claims are written before their message: an unknown one belongs to the batch that is on its way.
+        if not claimed or claimed[0] not in jobs:
+            try:
+                jobs = connection.recv().jobs
+            except EOFError:
+                return
+        if claimed and not _run_claimed(claimed, jobs, claims, connection):
+            jobs = {}
+            connection.poll(None)  # until it is closed: no further claim is taken
 
 
-def _outcome(job: Job, note_progress: Callable[[], None]) -> memoryview:
-    """Return what a job reports or raises, pickled."""
+def _run_claimed(claimed: list[int], jobs: Mapping[int, Job], claims: Connection, connection: Connection) -> bool:
+    """Run the *claimed* job, or all that are left with it if its stage takes them together; answer each.
+
+    Return whether this process may run another one.
+    """
+
+    def note_progress() -> None:
+        connection.send(None)
+
+    def answer(number: int, outcome: JobResult | WaybillError) -> None:
+        connection.send_bytes(_pickled(Answer(number, outcome), jobs[number]))
+
+    run_together = stage_named(jobs[claimed[0]].stage_name).run_together if len(jobs) > 1 else None
+    if run_together is not None:
+        claimed += claim(claims, len(jobs))
+        outcomes = _outcomes_together(run_together, [jobs[number] for number in claimed], note_progress)
+        if outcomes is not None:
+            answers = sorted(zip(claimed, outcomes, strict=True), key=lambda one: isinstance(one[1], SPOILS_PROCESS))
+            for number, outcome in answers:
+                answer(number, outcome)
+            return not isinstance(answers[-1][1], SPOILS_PROCESS)
+    for number in claimed:
+        outcome = _outcome(jobs[number], note_progress)
+        answer(number, outcome)
+        if isinstance(outcome, SPOILS_PROCESS):
+            return False
+    return True
+
+
+def _pickled(answer: Answer, job: Job) -> memoryview:
     try:
-        outcome: JobResult | WaybillError = execute(job, note_progress)
-    except WaybillError as error:
-        outcome = error
-    try:
-        return ForkingPickler.dumps(outcome)
+        return ForkingPickler.dumps(answer)
     except (PicklingError, TypeError, AttributeError) as exc:
-        return ForkingPickler.dumps(
-            StageFailed(f"{job.stage_name} on {job.document.name} reports what cannot be sent ({type(exc).__name__})")
+        error = StageFailed(
+            f"{job.stage_name} on {job.document.name} reports what cannot be sent ({type(exc).__name__})"
         )
+        return ForkingPickler.dumps(Answer(answer.number, error))
+
+
+def _outcome(job: Job, note_progress: Callable[[], None]) -> JobResult | WaybillError:
+    try:
+        return execute(job, note_progress)
+    except WaybillError as error:
+        return error
+
+
+def _outcomes_together(
+    run_together: RunTogether, jobs: Sequence[Job], note_progress: Callable[[], None]
+) -> list[JobResult | WaybillError] | None:
+    """Run *jobs* of one stage in one call, and write their outputs. None when the call fails: then each runs alone."""
+    stage = stage_named(jobs[0].stage_name)
+    started = time.perf_counter()
+    try:
+        options = stage.options.model_validate(jobs[0].options)
+        outputs = list(run_together([_stage_input(job, note_progress) for job in jobs], options))
+    except (Exception, SystemExit, KeyboardInterrupt):  # noqa: BLE001 (`execute` meets it again, and reports it)
+        return None
+    if len(outputs) != len(jobs):
+        return None
+    seconds = (time.perf_counter() - started) / len(jobs)
+    return [_written_or_error(job, output, seconds) for job, output in zip(jobs, outputs, strict=True)]
+
+
+def _written_or_error(job: Job, output: StageOutput | WaybillError, seconds: float) -> JobResult | WaybillError:
+    if isinstance(output, WaybillError):
+        return output
+    try:
+        with _as_our_errors(job):
+            return _written(job, output, seconds)
+    except WaybillError as error:
+        return error
+
+
+def _stage_input(job: Job, note_progress: Callable[[], None]) -> StageInput:
+    if _process.services is None:
+        raise StageFailed("the worker process was not started with tasks.worker.start")
+    return StageInput(
+        document=job.document,
+        files=job.files,
+        services=_process.services,
+        stage_key=job.stage_key,
+        note_progress=note_progress,
+    )
 
 
 def execute(job: Job, note_progress: Callable[[], None]) -> JobResult:
     """Run the job and write its output. Raises every error of the stage and its libraries as one of `blocks.errors`."""
-    if _process.services is None:
-        raise StageFailed("the worker process was not started with tasks.worker.start")
-    stage = stage_named(job.stage_name)
     started = time.perf_counter()
+    stage = stage_named(job.stage_name)
+    with _as_our_errors(job):
+        output = stage.run(_stage_input(job, note_progress), stage.options.model_validate(job.options))
+        return _written(job, output, time.perf_counter() - started)
+
+
+def _written(job: Job, output: StageOutput, seconds: float) -> JobResult:
+    """Write the output of a job, and return what is reported of it."""
+    with write_errors(job.target):
+        job.target.write_bytes(output.content)
+    return JobResult(
+        seconds=seconds,
+        peak_memory_bytes=_peak_memory_bytes(),
+        metadata=output.metadata,
+        warnings=(*output.warnings, *job.warnings),
+    )
+
+
+@contextmanager
+def _as_our_errors(job: Job) -> Generator[None]:
+    """Raise whatever the block raises as one of `blocks.errors`."""
     try:
-        options = stage.options.model_validate(job.options)
-        given = StageInput(
-            document=job.document,
-            files=job.files,
-            services=_process.services,
-            stage_key=job.stage_key,
-            note_progress=note_progress,
-        )
-        output = stage.run(given, options)
-        with write_errors(job.target):
-            job.target.write_bytes(output.content)
+        yield
     except WaybillError:
         raise
     except ValidationError as exc:
@@ -112,12 +203,6 @@ def execute(job: Job, note_progress: Callable[[], None]) -> JobResult:
         raise StageFailed(
             f"{job.stage_name} failed on {job.document.name} with an unexpected {type(exc).__name__}"
         ) from exc
-    return JobResult(
-        seconds=time.perf_counter() - started,
-        peak_memory_bytes=_peak_memory_bytes(),
-        metadata=output.metadata,
-        warnings=output.warnings,
-    )
 
 
 def _return_large_blocks() -> None:

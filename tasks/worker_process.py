@@ -1,22 +1,24 @@
-"""One worker process, as the process that started it sees it: start, hand over a job, end.
+"""One worker process, as the process that started it sees it: start, hand over jobs, take some back, end.
 
-Each has a pipe of its own, so that one that is killed at any moment leaves no lock held and no message half read for
+Each has pipes of its own, so that one that is killed at any moment leaves no lock held and no message half read for
 the others. Started by a forkserver (never a fork of the flow's own threads), which is started again when it is gone.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
+from collections.abc import Mapping
+from functools import cached_property
 from multiprocessing.connection import Pipe, wait
 from typing import Self
 
 import psutil
 
-from blocks.errors import StageFailed, WaybillError
+from tasks.batch import NUMBERS, Batch, claim
 from tasks.contract import Services
-from tasks.job import Job, JobResult
-from tasks.time_limit import LOOK_SECONDS, LimitWatch, TimeLimit
+from tasks.job import Job
 from tasks.worker import serve
 
 # A process that was killed is gone within milliseconds, unless the kernel waits for a disk.
@@ -43,50 +45,81 @@ class WorkerDied(Exception):
 
 
 class WorkerProcess:
-    """Used by one thread at a time; only `kill` may be called by another one."""
+    """Used by one thread at a time; only `kill` and `take_back` may be called by others."""
 
     def __init__(self, services: Services, memory_bytes: int) -> None:
         """Start the process. Raises `OSError` or `EOFError` when there is no forkserver that starts it."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tasks.forkserver_preload"])
         self.was_used = False
+        self._next_number = 0
         self._is_closed = False
         self._connection, its_end = Pipe()
+        # Read on both sides, and by neither with waiting.
+        self._claims, self._new_claims = Pipe(duplex=False)
+        self._claims_lock = threading.Lock()
+        os.set_blocking(self._claims.fileno(), False)
         with its_end:
             self._process = context.Process(
-                target=serve, args=(its_end, services, memory_bytes), name="waybill-worker", daemon=False
+                target=serve, args=(its_end, self._claims, services, memory_bytes), name="waybill-worker", daemon=False
             )
             try:
                 with _multiprocessing_lock:
                     self._process.start()
             except BaseException:
-                self._connection.close()
+                self._close_pipes()
                 raise
 
     def wait_until_ready(self) -> Self:
         """Wait until the process takes jobs. Raises `WorkerDied` and `TimeoutError`."""
-        self._receive(_START_SECONDS)
+        if not self.messages(_START_SECONDS):
+            raise TimeoutError
         return self
 
     @property
     def is_alive(self) -> bool:
         return not wait([self._process.sentinel], 0)
 
-    def run(self, job: Job, limit: TimeLimit) -> JobResult:
-        """Run *job*. Raises the stage's own error, `LimitExceeded` or `WorkerDied`."""
-        self.was_used = True
+    @cached_property
+    def measured(self) -> psutil.Process:
+        """The process, to ask what it has used. Raises `psutil.NoSuchProcess`."""
+        return psutil.Process(self._process.pid)
+
+    def next_numbers(self, count: int) -> list[int]:
+        """Return the numbers for the jobs of the next batch."""
+        first, self._next_number = self._next_number, (self._next_number + count) % NUMBERS
+        return [(first + place) % NUMBERS for place in range(count)]
+
+    def begin(self, jobs: Mapping[int, Job]) -> None:
+        """Hand over a batch, after all jobs of the one before are answered or taken back. Raises `WorkerDied`."""
         try:
-            watch = LimitWatch(psutil.Process(self._process.pid), limit)
-            self._connection.send(job)
-        except (OSError, psutil.NoSuchProcess):
+            # First the claims: a process that has read the message and finds none waits for the next message.
+            os.write(self._new_claims.fileno(), bytes(jobs))
+            self._connection.send(Batch(jobs))
+        except OSError:
             raise WorkerDied(self._exit_code()) from None
-        while (outcome := self._watched(watch)) is None:
-            watch.note_progress()
-        if isinstance(outcome, WaybillError):
-            raise outcome
-        if not isinstance(outcome, JobResult):
-            raise StageFailed(f"{job.stage_name} on {job.document.name} reported what cannot be read")
-        return outcome
+
+    def take_back(self, count: int) -> list[int]:
+        """Return the numbers of up to *count* jobs that the process has not begun, and now never begins."""
+        with self._claims_lock:
+            return [] if self._claims.closed else claim(self._claims, count)
+
+    def messages(self, seconds: float) -> list[object]:
+        """Return what the process has sent, which is waited for. What was sent before its end counts.
+
+        Raises `WorkerDied` when it has ended and nothing is left to read.
+        """
+        if not wait([self._connection, self._process.sentinel], seconds):
+            return []
+        found: list[object] = []
+        try:
+            while self._connection.poll():
+                found.append(self._connection.recv())
+        except (EOFError, OSError):
+            pass
+        if not found:
+            raise WorkerDied(self._exit_code())
+        return found
 
     def kill(self) -> None:
         """End the process, whatever it does. Idempotent."""
@@ -96,23 +129,6 @@ class WorkerProcess:
             if self._process.exitcode is None:
                 self._process.kill()
             self._process.join(_END_SECONDS)
-
-    def _watched(self, watch: LimitWatch) -> object:
-        """Return the next message of the process, which works within its limit."""
-        while not wait([self._connection, self._process.sentinel], LOOK_SECONDS):
-            watch.check()
-        return self._receive(0)
-
-    def _receive(self, seconds: float) -> object:
-        if not wait([self._connection, self._process.sentinel], seconds):
-            raise TimeoutError
-        try:
-            # What was sent before the end counts.
-            if self._connection.poll():
-                return self._connection.recv()
-        except (EOFError, OSError):
-            pass
-        raise WorkerDied(self._exit_code())
 
     def _exit_code(self) -> int | None:
         """Return how a process that is ending has ended."""
@@ -126,4 +142,10 @@ class WorkerProcess:
         self.kill()
         with _multiprocessing_lock:
             self._is_closed = True
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
         self._connection.close()
+        self._new_claims.close()
+        with self._claims_lock:
+            self._claims.close()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -37,23 +38,30 @@ from tests.stages.in_workers import add_hostile_stage
 from waybill.stack.processes import identify, is_running
 
 
+@asynccontextmanager
+async def hostile_pool(home: Path, *stages: str, workers: int = 2) -> AsyncIterator[WorkerPool]:
+    """A pool that knows the hostile stage, and further *stages*."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_hostile_stage(monkeypatch, *stages)
+        current_settings.cache_clear()
+        all_stages.cache_clear()
+        settings = Settings(
+            home=home,
+            workers=workers,
+            stage_timeout_seconds=PATIENCE_SECONDS,
+            stage_silence_seconds=PATIENCE_SECONDS,
+            stage_memory_mib=256,
+        )
+        async with WorkerPool.open(settings, Services(home=home)) as opened:
+            yield opened
+    current_settings.cache_clear()
+    all_stages.cache_clear()
+
+
 @pytest_asyncio.fixture
-async def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[WorkerPool]:
-    add_hostile_stage(monkeypatch)
-    current_settings.cache_clear()
-    all_stages.cache_clear()
-    settings = Settings(
-        home=tmp_path,
-        workers=2,
-        stage_timeout_seconds=PATIENCE_SECONDS,
-        stage_silence_seconds=PATIENCE_SECONDS,
-        stage_memory_mib=256,
-    )
-    async with WorkerPool.open(settings, Services(home=tmp_path)) as opened:
+async def pool(tmp_path: Path) -> AsyncIterator[WorkerPool]:
+    async with hostile_pool(tmp_path) as opened:
         yield opened
-    monkeypatch.undo()
-    current_settings.cache_clear()
-    all_stages.cache_clear()
 
 
 def impatient(pool: WorkerPool) -> WorkerPool:
@@ -63,14 +71,14 @@ def impatient(pool: WorkerPool) -> WorkerPool:
     return hasty
 
 
-def job(folder: Path, text: str) -> Job:
+def job(folder: Path, text: str, stage: str = "hostile") -> Job:
     source = folder / f"{text}.txt"
     source.write_text(text)
     document = DocumentInfo(
         name=source.name, sha256="0" * 64, size_bytes=1, media_type="text/plain", source=str(source)
     )
     return Job(
-        stage_name="hostile",
+        stage_name=stage,
         stage_key="k",
         document=document,
         files={SOURCE: source},

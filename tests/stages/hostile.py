@@ -1,7 +1,7 @@
-"""A stage that does what the document's text says, for tests of the limits.
+"""A stage that does what the document's text says, for tests of the limits; and one that takes documents together.
 
 Hang, eat memory, keep it, need some, abort, exit, raise, meet a full disk, kill the forkserver, linger until the file
-`go` is there.
+`go` is there, or one of the text's own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 
-from blocks.errors import CatalogUnavailable
+from blocks.errors import CatalogUnavailable, UnreadableDocument, WaybillError
 from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
 
 MIB = 2**20
@@ -50,7 +52,7 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
     if "linger" in text:
         with (given.services.home / "attempts").open("a") as attempts:
             print(text, os.getpid(), file=attempts)
-        while not (given.services.home / "go").exists():
+        while not any((given.services.home / name).exists() for name in ("go", f"go {text}")):
             time.sleep(0.01)
     if "full" in text:
         try:
@@ -77,3 +79,15 @@ HOSTILE = Stage(
     options=HostileOptions,
     run=run,
 )
+
+
+def run_together(given: Sequence[StageInput], options: HostileOptions) -> list[StageOutput | WaybillError]:
+    """Obey the documents, and note how many there are; "refused" is an error of its document, "raise" one of all."""
+    with (given[0].services.home / "together").open("a") as calls:
+        print(len(given), file=calls)
+    return [
+        UnreadableDocument(one.document.name) if "refused" in one.document.name else run(one, options) for one in given
+    ]
+
+
+TOGETHER = replace(HOSTILE, number=7, name="hostile-together", suffix=".together.txt", run_together=run_together)
