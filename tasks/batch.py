@@ -1,7 +1,7 @@
 """Jobs in batches: what a pool and a worker process send each other, and who has which job.
 
-A batch is one message with several jobs of one stage. Beside it a pipe holds one byte for each job, its claim, and both
-sides hold the reading end: whoever reads the byte has the job. The kernel gives a byte to one reader only, so a pool
+A batch is one message with several jobs of one stage. In addition, a pipe holds one byte for each job, its claim, and both
+sides hold the reading end: the side that reads the byte has the job. The kernel gives a byte to one reader only, so a pool
 can take back what the process has not begun, at any moment and without asking it; and when the process is dead, what
 is still in the pipe was never begun.
 
@@ -43,7 +43,7 @@ class Answer:
 
 
 def claim(claims: Connection, count: int) -> list[int]:
-    """Take up to *count* jobs that nobody has taken; none when none is left. Does not wait."""
+    """Take up to *count* jobs that neither side has taken; none when none is left. Does not wait."""
     try:
         return list(os.read(claims.fileno(), count))
     except BlockingIOError:

@@ -41,7 +41,7 @@ Ended = tuple[QueuedJob, JobResult | BaseException | None]
 def settle(ended: Sequence[Ended]) -> None:
     """Give each job's caller its result or its error, with one call into the event loop."""
     if ended:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits any more
             ended[0][0].future.get_loop().call_soon_threadsafe(_settle, ended)
 
 

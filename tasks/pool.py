@@ -9,7 +9,7 @@ a job ran out of memory, or failed unexpectedly, is not used again. Unless it wa
 one.
 
 Jobs that wait are handed over in batches (`tasks.batch`), because a message costs as much as a small job. A batch holds
-up nobody: a worker that has nothing to do takes over what another one has not begun.
+up no other job: a worker that has nothing to do takes over what another one has not begun.
 """
 
 from __future__ import annotations

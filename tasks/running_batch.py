@@ -69,7 +69,7 @@ class RunningBatch:
             return [] if self._is_over else self._take_back(len(self._open) // 2)
 
     def run(self) -> BatchEnd:
-        """Return when nothing is to be awaited from the process; every answered job has been settled."""
+        """Return when nothing more is expected of the process; every answered job has been settled."""
         try:
             return self._run()
         except Exception as error:  # noqa: BLE001 (none is expected; all the same no caller may wait for ever)
