@@ -1,9 +1,9 @@
 """Jobs in batches: what a pool and a worker process send each other, and who has which job.
 
-A batch is one message with several jobs of one stage. In addition, a pipe holds one byte for each job, its claim, and both
-sides hold the reading end: the side that reads the byte has the job. The kernel gives a byte to one reader only, so a pool
-can take back what the process has not begun, at any moment and without asking it; and when the process is dead, what
-is still in the pipe was never begun.
+A batch is one message with several jobs of one stage. In addition, a pipe holds one byte for each job, its claim, and
+both sides hold the reading end: the side that reads the byte has the job. The kernel gives a byte to one reader only,
+so a pool can take back what the process has not begun, at any moment and without asking it; and when the process is
+dead, what is still in the pipe was never begun.
 
 A process answers each job as it ends. It claims the next one afterwards, so one job is under way at a time, except for
 a stage that takes several documents together.
