@@ -96,7 +96,7 @@ def committer_of(custody: Custody, links: EventLinks) -> Committer[Event]:
     ) -> Mapping[UUID, Artifact]:
         return await make_available_with_events(custody.catalog, connection, files, links.to_payload)
 
-    return Committer(custody.catalog, custody.open_writes, record)
+    return Committer(custody, record)
 
 
 class Shard:

@@ -1,5 +1,5 @@
-"""Make the files of a run available in groups: one transaction, and one commit, for all that are stored at about the
-same time (ADR 0030).
+"""Make the files of a run available in groups: each folder is synced once, and one commit serves all that are stored at
+about the same time (ADR 0030).
 
 Owns when a group is committed and what becomes of its files when that fails. Writes no file and undoes none: the
 caller that stored a file gives it up after an error, as `Custody.fill` does.
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from blocks.catalog import Artifact, Catalog, Connection
+from blocks.catalog import Artifact, Connection
 from blocks.catalog.catalog import no_longer_pending
-from blocks.custody.open_writes import OpenWrites
+from blocks.custody.custody import Custody
 from blocks.errors import CatalogUnavailable
-from blocks.runtime.threads import to_its_end
+from blocks.runtime.threads import in_thread, to_its_end
 
 EventT = TypeVar("EventT")
 
@@ -45,13 +45,12 @@ class _Waiting(Generic[EventT]):
 class Committer(Generic[EventT]):
     """Commits the files of one event loop in groups. Costs nothing while there is none, and needs no closing.
 
-    A group is committed as soon as no other file of *open_writes* is being stored, so that a file alone never waits,
+    A group is committed as soon as no other file of *custody* is being stored, so that a file alone never waits,
     or when its first file has waited for `LONGEST_WAIT_SECONDS`. The next group gathers while one is under way.
     """
 
-    def __init__(self, catalog: Catalog, open_writes: OpenWrites, record: Record[EventT]) -> None:
-        self._catalog = catalog
-        self._open_writes = open_writes
+    def __init__(self, custody: Custody, record: Record[EventT]) -> None:
+        self._custody = custody
         self._record = record
         self._waiting: list[_Waiting[EventT]] = []
         self._under_way: asyncio.Task[None] | None = None
@@ -60,7 +59,8 @@ class Committer(Generic[EventT]):
     async def keep(self, artifact: Artifact, events: Sequence[EventT]) -> Artifact:
         """Make the file available and record *events*: both or neither. On return both are durable.
 
-        Raises `ArtifactNotFound` when its row is no longer pending, `CatalogUnavailable`, `CatalogRefused`. A caller
+        The bytes are on disk, but the entry of its folder need not be (`Backend.publish`). Raises `ArtifactNotFound`
+        when its row is no longer pending, `StorageUnavailable`, `CatalogUnavailable`, `CatalogRefused`. A caller
         that is cancelled before the commit begins leaves the row as it is; after that the commit is waited for.
         """
         loop = asyncio.get_running_loop()
@@ -83,7 +83,7 @@ class Committer(Generic[EventT]):
             return
         loop = asyncio.get_running_loop()
         rest = self._waiting[0].since + LONGEST_WAIT_SECONDS - loop.time()
-        others = len(self._open_writes) - len(self._waiting)
+        others = len(self._custody.open_writes) - len(self._waiting)
         if others <= 0 or rest <= 0 or len(self._waiting) >= MOST_FILES:
             group, self._waiting = self._waiting[:MOST_FILES], self._waiting[MOST_FILES:]
             self._under_way = asyncio.create_task(self._commit(group))
@@ -102,13 +102,26 @@ class Committer(Generic[EventT]):
     async def _commit(self, group: Sequence[_Waiting[EventT]]) -> None:
         """Give each file of *group* its outcome."""
         try:
+            # The row last: it must not be there when a power cut takes the name of the blob.
+            await self._sync_folders(group)
             await self._settle(group)
         except BaseException:  # the event loop is being closed
             for file in group:
                 file.done.cancel()
             raise
 
+    async def _sync_folders(self, group: Sequence[_Waiting[EventT]]) -> None:
+        paths = [file.artifact.location for file in group]
+        try:
+            await in_thread(lambda _: self._custody.backend.sync_folders(paths))
+        except Exception as error:  # noqa: BLE001 - whatever it is, each file has to get an outcome
+            # All of them fail. A second attempt would succeed and prove nothing: the system reports an error once.
+            _fail(group, error)
+
     async def _settle(self, group: Sequence[_Waiting[EventT]]) -> None:
+        group = [file for file in group if not file.done.done()]
+        if not group:
+            return
         try:
             made = await self._recorded(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, each file has to get an outcome
@@ -122,7 +135,7 @@ class Committer(Generic[EventT]):
                     _fail(group[place:], error)
                     return
             return
-        self._open_writes.remove(made)
+        self._custody.open_writes.remove(made)
         for file in group:
             if file.artifact.file_id in made:
                 file.done.set_result(made[file.artifact.file_id])
@@ -130,7 +143,7 @@ class Committer(Generic[EventT]):
                 _fail([file], no_longer_pending(file.artifact))
 
     async def _recorded(self, group: Sequence[_Waiting[EventT]]) -> Mapping[UUID, Artifact]:
-        async with self._catalog.connection() as connection:
+        async with self._custody.catalog.connection() as connection:
             return await self._record(connection, [(file.artifact, file.events) for file in group])
 
 

@@ -14,7 +14,7 @@ import pytest
 from blocks.catalog import Artifact, Catalog, Connection, Reservation
 from blocks.custody import committer as committer_module
 from blocks.custody.committer import Committer
-from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable
+from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, StorageUnavailable
 from blocks.webhooks.outbox import Event, computed_event_id, make_available_with_events, recent_events
 from tests.integration.custody_place import Place, draft
 from tests.stack_driver import PATIENCE_SECONDS
@@ -45,7 +45,7 @@ class Commits:
         self.may_go.set()
         self.fails: dict[str, Exception] = {}
         self.answer_is_lost = False
-        self.committer = Committer(place.catalog, place.custody.open_writes, self.record)
+        self.committer = Committer(place.custody, self.record)
 
     async def record(
         self, connection: Connection, files: Sequence[tuple[Artifact, Sequence[Event]]]
@@ -201,6 +201,42 @@ async def test_a_catalogue_that_goes_away_fails_the_group_and_keeps_what_was_com
     assert len(commits.groups) == 1
     assert await commits.place.states() == ({"available": 3} if answer_is_lost else {})
     assert len(commits.place.blobs()) == (3 if answer_is_lost else 0)
+
+
+async def test_the_folders_of_a_group_are_synced_once_before_its_commit(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = commits.place.backend
+    synced: list[list[str]] = []
+
+    def sync_folders(paths: Sequence[str]) -> None:
+        assert commits.groups == []
+        synced.append(sorted(paths))
+
+    monkeypatch.setattr(backend, "sync_folders", sync_folders)
+    stored = await asyncio.gather(*(commits.store(one) for one in await commits.reserve("0", "1", "2")))
+    assert synced == [sorted(one.location for one in stored)]
+
+
+async def test_folders_that_cannot_be_synced_fail_the_group_and_are_not_tried_again(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    def sync_folders(paths: Sequence[str]) -> None:
+        attempts.append(len(paths))
+        raise StorageUnavailable("the disk is failing")
+
+    monkeypatch.setattr(commits.place.backend, "sync_folders", sync_folders)
+    outcomes = await asyncio.gather(
+        *(commits.store(one, event(one.draft.filename)) for one in await commits.reserve("0", "1")),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in outcomes] == [StorageUnavailable] * 2
+    assert (attempts, commits.groups) == ([2], [])
+    assert await commits.place.states() == {}
+    assert commits.place.blobs() == []
+    assert await recorded(commits.place) == []
 
 
 async def test_one_that_is_cancelled_before_the_commit_leaves_nothing_and_the_others_are_stored(
