@@ -146,6 +146,10 @@ class RunCancelled(Permanent):
     """The run was cancelled while it worked."""
 
 
+class RunLost(Permanent):
+    """Another process has taken this run for dead, while this one was stopped or cut off from the database."""
+
+
 class RunEnded(Permanent):
     """The run is over, so it cannot be cancelled."""
 

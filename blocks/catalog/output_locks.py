@@ -55,9 +55,9 @@ Session = psycopg.AsyncConnection[tuple[Any, ...]]
 class OutputLocks:
     """The locks of one run. Counted: a stage key acquired twice is released twice."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, name: str) -> None:
         self._database_url = database_url
-        self._name = f"waybill locks {uuid4()}"
+        self._name = name
         self._session: Session | None = None
         # Replaced with its locks when it is lost. What another run has got meanwhile is no longer held.
         self._held: Counter[str] = Counter()
@@ -66,9 +66,12 @@ class OutputLocks:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, database_url: str) -> AsyncGenerator[Self]:
-        """Yield the locks of a run, all of which are released after the block. The first use opens the session."""
-        locks = cls(database_url)
+    async def open(cls, database_url: str, *, name: str | None = None) -> AsyncGenerator[Self]:
+        """Yield the locks of a run, all of which are released after the block. The first use opens the session.
+
+        *name* is that of the session, which only this run may have.
+        """
+        locks = cls(database_url, name or f"waybill locks {uuid4()}")
         try:
             yield locks
         finally:

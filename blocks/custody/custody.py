@@ -64,6 +64,8 @@ class Custody(Reading):
         super().__init__(catalog=catalog, backend=backend, keys=keys, reload_keys=reload_keys)
         self.keeps_index = keeps_index
         self.open_writes = OpenWrites(catalog)
+        # Awaited before files are reserved: raises where this process may not store any more.
+        self.confirm: Callable[[], Awaitable[None]] | None = None
         self._new_id = new_id
 
     async def take(
@@ -91,6 +93,8 @@ class Custody(Reading):
         and `InvalidSettings` when the storage key is missing; then nothing is reserved, even if only the answer to the
         commit was lost.
         """
+        if self.confirm is not None:
+            await self.confirm()
         # Files that are stored for a key whose file is gone, or was replaced, could not be read after a restart.
         if time.monotonic() - self._keys_read_at >= KEYS_FRESH_SECONDS:
             await self.check_keys()

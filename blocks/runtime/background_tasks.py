@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,3 +49,28 @@ async def first_of(event: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) ->
         waiting.cancel()
     for task in done & set(tasks):
         task.result()
+
+
+@asynccontextmanager
+async def ended_by(watch: Callable[[], Coroutine[Any, Any, Exception]]) -> AsyncGenerator[None]:
+    """Call *watch* in the background of the block; when it returns an error, cancel the block and raise that error.
+
+    A block that is cancelled from outside too, as by Ctrl-C, ends as cancelled.
+    """
+    working = asyncio.current_task()
+    found: Exception | None = None
+
+    async def look() -> None:
+        nonlocal found
+        found = await watch()
+        if working is not None:
+            working.cancel()
+
+    try:
+        async with running(look()):
+            yield
+    except asyncio.CancelledError:
+        if found is None or working is None or working.uncancel() > 0:
+            raise
+    if found is not None:
+        raise found

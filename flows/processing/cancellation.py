@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from uuid import UUID
 
 import httpx
@@ -18,7 +19,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from blocks.errors import RunCancelled
-from blocks.runtime.background_tasks import running
+from blocks.runtime.background_tasks import ended_by
 
 # Each look is a request of some milliseconds. A person who cancels waits for the end of it.
 LOOK_SECONDS = 2.0
@@ -32,34 +33,18 @@ async def noticing_cancellation(run_id: UUID) -> AsyncGenerator[None]:
     A server that does not answer is asked again: what it says then counts.
     """
     context = FlowRunContext.get()
-    working = asyncio.current_task()
     run = context.flow_run if context else None
-    if run is None or working is None or run.deployment_id is not None:
+    if run is None or run.deployment_id is not None:
         yield
         return
-    noticed = False
-
-    async def watch() -> None:
-        nonlocal noticed
-        await _until_cancelled(run_id)
-        noticed = True
-        working.cancel()
-
-    try:
-        async with running(watch()):
-            yield
-    except asyncio.CancelledError:
-        # The task may have been cancelled from outside too, as by Ctrl-C; then it ends as cancelled.
-        if not noticed or working.uncancel() > 0:
-            raise
-    if noticed:
-        raise RunCancelled("the run was cancelled; what it has stored stays, and a later run reuses it")
+    async with ended_by(partial(_until_cancelled, run_id)):
+        yield
 
 
-async def _until_cancelled(run_id: UUID) -> None:
+async def _until_cancelled(run_id: UUID) -> RunCancelled:
     async with get_client() as client:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             with suppress(httpx.HTTPError, PrefectException, OSError):
                 if (await client.read_flow_run(run_id)).state_type in _CANCELLED:
-                    return
+                    return RunCancelled("the run was cancelled; what it has stored stays, and a later run reuses it")

@@ -1,6 +1,6 @@
 """Open the resources of a run: catalogue, storage, worker processes, scratch folder, and its run lock.
 
-Prefect blocks named ``waybill`` take precedence over the environment. A new run also clears up after dead ones here.
+Prefect blocks named ``waybill`` take precedence over the environment. A new run also clears up after dead ones.
 """
 
 from __future__ import annotations
@@ -15,32 +15,28 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect import get_client, get_run_logger
-from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import Crashed
+from prefect import get_run_logger
 
 from blocks.catalog import Catalog, OutputLocks
-from blocks.custody import Custody
-from blocks.custody.abandoned import remove_abandoned
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import load_block
-from blocks.runs.expected_report import remove_unexpected
-from blocks.runs.run_lock import dead_runs, hold_run_lock
+from blocks.runs.home_id import home_id
+from blocks.runs.run_lease import hold_lease, locks_name
+from blocks.runs.run_lock import hold_run_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registration import set_run_webhook
 from blocks.webhooks.secrets import SecretBox
 from blocks.webhooks.send.address import guard_of
+from flows.processing.clear_up import clear_up_dead_runs
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
 from tasks.pool import WorkerPool
 from tasks.remote.run_on import RunOn, check_run_on
-from tasks.remote.runner import cancel_remote_stages, open_remote_runners
+from tasks.remote.runner import open_remote_runners
 from tasks.run_context import RunContext, committer_of
 from tasks.sources import SourceReader
 
@@ -72,14 +68,17 @@ async def open_run(
     check_run_on(run_on or {}, options, services)
     scratch = settings.scratch / str(run_id)
     with hold_run_lock(settings.home, run_id):
+        home = await asyncio.to_thread(home_id, settings.home)
         async with (
             open_block_custody(settings) as custody,
-            OutputLocks.open(database_url) as locks,
+            hold_lease(database_url, run_id=run_id, home=home) as lease,
+            OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
             WorkerPool.open(_limited(settings, time_limit), services) as pool,
             open_remote_runners(
                 settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
             ) as remote,
         ):
+            custody.confirm = lease.confirm
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
                 await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
@@ -134,42 +133,6 @@ async def _set_webhook_url(settings: Settings, catalog: Catalog, run_id: UUID, u
         guard_of(settings, loopback_allowed=allowed).check_url(url)
     except WaybillError as error:
         get_run_logger().error("no events of this run are sent to its webhook_url: %s", error.message)
-
-
-async def clear_up_dead_runs(settings: Settings, custody: Custody) -> None:
-    """Undo the unfinished work of killed processes, and set their runs to Crashed in Prefect. Never fails this run."""
-    for run_id in dead_runs(settings.home):
-        await asyncio.to_thread(shutil.rmtree, settings.scratch / str(run_id), ignore_errors=True)
-        try:
-            await cancel_remote_stages(custody, run_id)
-            rows = await custody.recover_run(run_id)
-            await _set_crashed(run_id)
-        except (WaybillError, PrefectException, httpx.HTTPError, ValueError) as error:
-            # Its unfinished rows stay invisible; their blobs stay until a person acts on this line.
-            get_run_logger().error("could not clear up after run %s, whose process died: %s", run_id, error)
-        else:
-            get_run_logger().info("cleared up after run %s, whose process died: %d unfinished files", run_id, rows)
-    remove_unexpected(settings.home)
-    try:
-        # Uploads, and runs of other homes.
-        if removed := await remove_abandoned(custody):
-            get_run_logger().info("removed %d files that killed processes left half stored or half deleted", removed)
-    except WaybillError as error:
-        get_run_logger().warning("files that killed processes left are removed later: %s", error)
-
-
-async def _set_crashed(run_id: UUID) -> None:
-    """Set a run to Crashed whose process was killed: otherwise Prefect would show it as Running for ever."""
-    async with get_client() as client:
-        try:
-            run = await client.read_flow_run(run_id)
-        except ObjectNotFound:
-            return  # it ran with another Prefect database
-        if run.deployment_id is not None and run.work_pool_name is None:
-            return  # its flow server queues it again, this one or the next
-        if run.state is not None and run.state.type in {StateType.RUNNING, StateType.PENDING, StateType.CANCELLING}:
-            message = "The process that ran this was killed. Run the same again: it continues from what is stored."
-            await client.set_flow_run_state(run_id, Crashed(message=message), force=True)
 
 
 async def _load_language_model() -> LanguageModelSettings | None:
