@@ -64,7 +64,7 @@ class Custody(Reading):
         super().__init__(catalog=catalog, backend=backend, keys=keys, reload_keys=reload_keys)
         self.keeps_index = keeps_index
         self.open_writes = OpenWrites(catalog)
-        # Awaited before files are reserved: raises where this process may not store any more.
+        # Called before files are reserved: raises where this process may not store any more.
         self.confirm: Callable[[], Awaitable[None]] | None = None
         self._new_id = new_id
 

@@ -16,7 +16,7 @@ BEGIN = """
 """
 TRY_LOCK = f"select pg_try_advisory_lock({LOCK_KEY}) as got"
 UNLOCK = f"select pg_advisory_unlock({LOCK_KEY})"
-# Of a run of the same home the file lock has decided: whoever asks here holds it.
+# Of a run of the same home the file lock has decided: the caller holds it.
 TAKE = f"""
     insert into run_leases (run_id, holder, home) values (%(run_id)s, %(holder)s, %(home)s)
     on conflict (run_id) do update

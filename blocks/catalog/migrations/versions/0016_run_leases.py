@@ -16,7 +16,7 @@ _UP = (
         given_up_at timestamptz
     )
     """,
-    "comment on table run_leases is 'Runs whose process lives, and dead ones until somebody has cleared up after them. All times are of this server.'",
+    "comment on table run_leases is 'Runs whose process lives, and dead ones until another run has cleared up after them. All times are of this server.'",
     "comment on column run_leases.holder is 'The process: sessions of its own have this in their application_name.'",
     "comment on column run_leases.home is 'The id of the home that the process works in.'",
     "comment on column run_leases.given_up_at is 'Since when the run counts as dead. Its process cannot renew the lease any more.'",
