@@ -18,12 +18,13 @@ from uuid import UUID
 from prefect import get_run_logger
 
 from blocks.catalog import Catalog, OutputLocks
+from blocks.custody import Custody
 from blocks.errors import WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import load_block
 from blocks.runs.home_id import home_id
-from blocks.runs.run_lease import hold_lease, locks_name
+from blocks.runs.run_lease import RunLease, hold_lease, locks_name
 from blocks.runs.run_lock import hold_run_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
@@ -67,44 +68,53 @@ async def open_run(
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
     check_run_on(run_on or {}, options, services)
     scratch = settings.scratch / str(run_id)
+    async with (
+        _held(settings, run_id, webhook_url) as (custody, lease),
+        OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
+        WorkerPool.open(_limited(settings, time_limit), services) as pool,
+        open_remote_runners(
+            settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
+        ) as remote,
+    ):
+        links = EventLinks.of(settings)
+        events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
+        with _scratch_folder(scratch):
+            yield RunContext(
+                run_id=run_id,
+                custody=custody,
+                committer=committer_of(custody, links),
+                locks=locks,
+                runner=pool,
+                remote=remote,
+                sources=sources,
+                services=services,
+                scratch=scratch,
+                stages=stages,
+                options=options,
+                reuse=reuse,
+                upload_period=keep_for or settings.retention.period("upload"),
+                output_period=keep_for or settings.retention.period("stage_output"),
+                keep_for=keep_for,
+                max_file_bytes=settings.max_file_mib * 2**20,
+                events=events,
+                links=links,
+            )
+
+
+@asynccontextmanager
+async def _held(settings: Settings, run_id: UUID, webhook_url: str | None) -> AsyncGenerator[tuple[Custody, RunLease]]:
+    """Hold the run's file lock and its lease, and clear up after dead runs."""
     with hold_run_lock(settings.home, run_id):
         home = await asyncio.to_thread(home_id, settings.home)
         async with (
             open_block_custody(settings) as custody,
-            hold_lease(database_url, run_id=run_id, home=home) as lease,
-            OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
-            WorkerPool.open(_limited(settings, time_limit), services) as pool,
-            open_remote_runners(
-                settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
-            ) as remote,
+            hold_lease(settings.required_database_url, run_id=run_id, home=home) as lease,
         ):
             custody.confirm = lease.confirm
             await clear_up_dead_runs(settings, custody)
             if webhook_url is not None:
                 await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
-            links = EventLinks.of(settings)
-            events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
-            with _scratch_folder(scratch):
-                yield RunContext(
-                    run_id=run_id,
-                    custody=custody,
-                    committer=committer_of(custody, links),
-                    locks=locks,
-                    runner=pool,
-                    remote=remote,
-                    sources=sources,
-                    services=services,
-                    scratch=scratch,
-                    stages=stages,
-                    options=options,
-                    reuse=reuse,
-                    upload_period=keep_for or settings.retention.period("upload"),
-                    output_period=keep_for or settings.retention.period("stage_output"),
-                    keep_for=keep_for,
-                    max_file_bytes=settings.max_file_mib * 2**20,
-                    events=events,
-                    links=links,
-                )
+            yield custody, lease
 
 
 def _limited(settings: Settings, time_limit: timedelta | None) -> Settings:
