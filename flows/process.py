@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Annotated, Any, cast
 from uuid import UUID
@@ -21,7 +21,6 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
 from blocks.errors import InvalidOptions, RunCancelled, StageFailed, Transient, WaybillError
-from blocks.naming import clean_display_name
 from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
@@ -29,6 +28,7 @@ from blocks.runtime.form_schema import LeftOut, shown_as
 from blocks.runtime.in_words import first_and_more
 from blocks.settings import Settings, current_settings
 from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
+from flows.processing.batch import Batch, ShardPlan
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.expected import deliver_expected, errors_delivered
 from flows.processing.failures import record_failures, record_remaining_failures
@@ -37,25 +37,21 @@ from flows.processing.previews import Preview, read_previews
 from flows.processing.progress import reported
 from flows.processing.report import gateway_url, show_run
 from flows.processing.resources import open_run
+from flows.processing.results import RunResults
 from flows.processing.summary import RunSummary
 from tasks.contract import Stage
 from tasks.document import Document
 from tasks.document_events import CUSTODY
-from tasks.intake import forget_files
-from tasks.losses import summary
 from tasks.registry import option_name, select_stages
 from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext, Shard
-from tasks.sources import SourceReader, display_name, expand
+from tasks.sources import SourceList, SourceReader, display_name, expand
 from tasks.stage_tasks import stage_task, take_custody
-from tasks.step_counts import StepCounts
 
 # A state's message is one line in Prefect's UI; the summary has all of them.
 _MAX_REASONS, _MAX_REASON_CHARS = 5, 300
-# Up to this many documents each is a shard of its own, so that Prefect's UI shows every document by name.
-NAMED_DOCUMENTS = 16
-# Concurrent shards of that kind: enough to keep the worker processes busy.
-NAMED_CONCURRENT = 8
+# A document that fails is in the log of its task too.
+_MAX_LOGGED = 200
 
 
 def run_name() -> str:
@@ -116,14 +112,13 @@ async def process_documents(
     by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
     places = read_run_on(settings.run_on if run_on is None else run_on)
     run_id = UUID(str(cast("str", flow_run.id)))
-    # The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
-    with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
-        documents, counts = await _documents(sources, reader, len(chosen))
+    with _prepared(settings) as reader, await _listed(sources, reader) as found:
+        batch = Batch(found, len(chosen))
         opening = open_run(
             settings,
             run_id=run_id,
             attempt=flow_run.run_count,
-            documents=len(documents),
+            documents=len(found),
             stages=chosen,
             options=by_stage,
             reuse=reuse,
@@ -134,66 +129,64 @@ async def process_documents(
             time_limit=time_limit,
         )
         try:
-            async with opening as context, reported(counts, run_id), noticing_cancellation(run_id):
-                await _process_in_shards(documents, context, settings)
-                await record_remaining_failures(documents, context)
-                previews = await read_previews(documents, context)
+            previews = await _process(batch, opening, settings)
         except RunCancelled as error:
             return Cancelled(message=error.message)
-    return await _finish(documents, chosen, run_id, previews, time.perf_counter() - started)
+    return await _finish(batch.results, chosen, run_id, previews, time.perf_counter() - started)
 
 
-async def _documents(
-    sources: Sequence[str], reader: SourceReader, stage_count: int
-) -> tuple[list[Document], StepCounts]:
-    """Return the documents that *sources* name, each once, and what counts their steps.
+@contextmanager
+def _prepared(settings: Settings) -> Generator[SourceReader]:
+    """Hand over an error that ends the run, and yield what reads its sources.
 
-    Raises `InvalidOptions` where there is none.
+    The run's tags are not for its tasks: Prefect's engine asks for a concurrency limit for each tag of each task.
     """
-    with await asyncio.to_thread(expand, sources, reader) as found:
-        documents = [
-            Document(index=index, source=source, label=clean_display_name(source.name or display_name(source.text)))
-            for index, source in enumerate(found)
-        ]
-    if not documents:
+    with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
+        yield reader
+
+
+async def _listed(sources: Sequence[str], reader: SourceReader) -> SourceList:
+    """Return the files that *sources* name, each once. Raises `InvalidOptions` where there is none."""
+    found = await asyncio.to_thread(expand, sources, reader)
+    if not found:
         raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
-    counts = StepCounts(documents=len(documents), stages=stage_count)
-    for document in documents:
-        document.counts = counts
-    return documents, counts
+    return found
 
 
-async def _process_in_shards(documents: list[Document], context: RunContext, settings: Settings) -> None:
-    shards, concurrent = plan_shards(documents, context, settings)
-    plan = Plan(documents=len(documents), tasks=len(shards) * (len(context.stages) + 1))
+async def _process(
+    batch: Batch, opening: AbstractAsyncContextManager[RunContext], settings: Settings
+) -> Mapping[Document, Preview]:
+    """Process the documents of the run, and return the previews of the first ones. Raises `RunCancelled`."""
+    async with opening as context, reported(batch.counts, context.run_id), noticing_cancellation(context.run_id):
+        await _process_in_shards(batch, context, settings)
+        await record_remaining_failures(batch.results.unrecorded, context)
+        return await read_previews(batch.results.documents, context)
+
+
+async def _process_in_shards(batch: Batch, context: RunContext, settings: Settings) -> None:
+    documents = len(batch.sources)
+    planned = ShardPlan.of(documents, settings)
+    plan = Plan(documents=documents, tasks=planned.shards * (len(context.stages) + 1))
     noted = record_plan(context.run_id, plan, context.custody.catalog)
-    await asyncio.gather(noted, bounded_each(concurrent, shards, _process_shard))
 
+    async def process(shard: Shard) -> None:
+        try:
+            await _process_shard(shard)
+        finally:
+            batch.end(shard)
 
-def plan_shards(documents: list[Document], context: RunContext, settings: Settings) -> tuple[list[Shard], int]:
-    """Return shards of even size, and how many of them to process concurrently."""
-    if len(documents) <= NAMED_DOCUMENTS:
-        return [Shard([document], context) for document in documents], NAMED_CONCURRENT
-    # A multiple of the concurrency, so that all of it is used until the end.
-    concurrent = settings.shards_at_once
-    count = -(-len(documents) // (settings.shard_size * concurrent)) * concurrent
-    shards = [Shard(documents[start::count], context, number=start + 1, of=count) for start in range(count)]
-    return shards, concurrent
+    await asyncio.gather(noted, bounded_each(planned.concurrent, batch.shards(planned, context), process))
 
 
 async def _process_shard(shard: Shard) -> None:
     """Run custody and then each stage, for the documents that have not failed."""
-    try:
-        state = await _final_state(take_custody, shard, shard.label)
-        await _fail_unfinished(shard, state, CUSTODY)
-        for stage in shard.context.stages:
-            if not shard.alive:
-                return
-            state = await _final_state(stage_task(stage), stage, shard, shard.label, after=state)
-            await _fail_unfinished(shard, state, stage.name)
-    finally:
-        for document in shard.documents:
-            forget_files(document)
+    state = await _final_state(take_custody, shard, shard.label)
+    await _fail_unfinished(shard, state, CUSTODY)
+    for stage in shard.context.stages:
+        if not shard.alive:
+            return
+        state = await _final_state(stage_task(stage), stage, shard, shard.label, after=state)
+        await _fail_unfinished(shard, state, stage.name)
 
 
 async def _final_state(step: Task[..., Any], *arguments: Any, after: State[None] | None = None) -> State[None]:
@@ -218,46 +211,39 @@ async def _fail_unfinished(shard: Shard, state: State[None], where: str) -> None
 
 
 async def _finish(
-    documents: Sequence[Document],
+    results: RunResults,
     stages: Sequence[Stage[Any]],
     run_id: UUID,
     previews: Mapping[Document, Preview],
     seconds: float,
 ) -> State[dict[str, Any]]:
-    failed = [document for document in documents if document.failed]
-    for document in failed:
+    failed = [document for document in results.documents if document.failed]
+    for document in failed[:_MAX_LOGGED]:
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
-    warnings = summary(warning for document in documents for warning in document.warnings())
     run = RunSummary(
         run_id=run_id,
-        documents=documents,
+        results=results,
         stage_names=[stage.name for stage in stages],
         seconds=seconds,
         previews=previews,
         gateway=gateway_url(current_settings()),
     )
     await show_run(run)
-    report: dict[str, Any] = {
-        "run_id": str(run_id),
-        "state": "failed" if failed else "completed",
-        "seconds": round(seconds, 3),
-        "warning_summary": warnings,
-        "documents": [document.as_json() for document in documents],
-    }
+    report = results.report(run_id, seconds)
     await deliver_expected(report)
-    message = f"{len(documents) - len(failed)} of {len(documents)} documents completed"
-    if warnings:
+    message = f"{results.expected - results.failed} of {results.expected} documents completed"
+    if warnings := results.warning_summary:
         message += f"; {warnings}"
-    if not failed:
+    if not results.failed:
         return Completed(message=message, data=report)
-    return Failed(message=f"{message}; failed: {_reasons(failed)}", data=report)
+    return Failed(message=f"{message}; failed: {_reasons(failed, results.failed)}", data=report)
 
 
-def _reasons(failed: Sequence[Document]) -> str:
-    """Return why documents failed, for the state of the run: of the first few, then how many more."""
+def _reasons(failed: Sequence[Document], count: int) -> str:
+    """Return why documents failed, for the state of the run: of the first few, then how many more of *count*."""
     shown = failed[:_MAX_REASONS]
     # Left out where it is too long, and not cut: a part of a name would not be found when the document is forgotten.
     reasons = [f" ({one.error})" if len(str(one.error)) <= _MAX_REASON_CHARS else "" for one in shown]
     parts = [f"{one.label} in {one.failed_in}{reason}" for one, reason in zip(shown, reasons, strict=True)]
-    more = len(failed) - len(shown)
+    more = count - len(shown)
     return "; ".join([*parts, f"and {more} more"] if more else parts)

@@ -40,6 +40,8 @@ class DocumentEvents:
         # Links are signed once, for the event of the stage and for that of the chain.
         self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
+        # Steps of documents that have left the run.
+        self._left = 0
         self._confirmed: set[str] = set()
         self._last_sequence = 0
 
@@ -102,6 +104,12 @@ class DocumentEvents:
         """Note that *events* have been committed."""
         self._confirmed.update(event.event_id for event in events if event.event_type == "task_progress")
 
+    def leave(self, document: Document) -> None:
+        """Note that *document* has no further events: its steps stay counted, and nothing else of it is kept."""
+        steps = {(document.index, step) for step in (CUSTODY, *(stage.name for stage in self._stages))} & self._done
+        self._done -= steps
+        self._left += len(steps)
+
     def _chain(
         self, document: Document, delivered: Mapping[str, Deliverable], at: datetime, reason: str | None = None
     ) -> Event:
@@ -124,7 +132,7 @@ class DocumentEvents:
     def _milestones(self, document: Document, where: str, at: datetime) -> list[Event]:
         """Return every milestone that the run has passed and not reported; several when progress jumps."""
         steps = (len(self._stages) + 1) * self._documents
-        done = len(self._done)
+        done = self._left + len(self._done)
         events: list[Event] = []
         for percent in MILESTONES:
             event_id = computed_event_id(self._run_id, self._attempt, "progress", percent)

@@ -82,14 +82,24 @@ def number(warnings: Iterable[str]) -> int:
     return counts.total() + len(others)
 
 
+def tally(warnings: Iterable[str]) -> Counter[str]:
+    """Return how often *warnings* name each kind, and each warning that counts nothing; tallies can be added up."""
+    counts, others = counted(warnings)
+    counts.update(others)
+    return counts
+
+
 def summary(warnings: Iterable[str]) -> str:
     """Return all *warnings* as one line: "3 warnings: 2 comments left out, 1 chart without values"; empty for none.
 
     Equal kinds are added up, the most frequent first. A warning that counts nothing is one. At most ten parts are
     listed, each cut at 200 characters.
     """
-    counts, others = counted(warnings)
-    counts.update(others)
+    return in_one_line(tally(warnings))
+
+
+def in_one_line(counts: Counter[str]) -> str:
+    """Return what `summary` returns, of a tally."""
     if not counts:
         return ""
     total = counts.total()

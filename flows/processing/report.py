@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 from prefect import get_client, get_run_logger
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
@@ -16,8 +16,7 @@ from blocks.errors import InvalidSettings
 from blocks.links.public_url import public_url
 from blocks.runs.run_artifacts import link_key, summary_key
 from blocks.settings import Settings
-from flows.processing.summary import RunSummary, kind_of
-from tasks.document import Document
+from flows.processing.summary import RunSummary
 
 # By which people find runs of one kind. More kinds than this are a folder of everything.
 _MAX_KINDS = 8
@@ -55,7 +54,7 @@ async def _in_time(work: Awaitable[object]) -> None:
 
 
 async def _add_tags(summary: RunSummary) -> None:
-    tags = {"waybill", *kind_tags(summary.documents)}
+    tags = {"waybill", *kind_tags(summary.results.kinds)}
     async with get_client() as client:
         # Read again: a person may have added some meanwhile, and an update replaces all.
         present = set((await client.read_flow_run(summary.run_id)).tags)
@@ -63,9 +62,8 @@ async def _add_tags(summary: RunSummary) -> None:
             await client.update_flow_run(summary.run_id, tags=sorted(present | tags))
 
 
-def kind_tags(documents: Sequence[Document]) -> list[str]:
-    """Return ``type:pdf`` for each of the most frequent types among *documents*."""
-    kinds = Counter(kind for document in documents if (kind := kind_of(document)))
+def kind_tags(kinds: Counter[str]) -> list[str]:
+    """Return ``type:pdf`` for each of the most frequent *kinds* of documents."""
     return [f"type:{kind}" for kind, _ in kinds.most_common(_MAX_KINDS)]
 
 

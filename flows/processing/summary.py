@@ -18,10 +18,10 @@ from uuid import UUID
 from blocks.naming import MARKDOWN_SIGNS
 from blocks.runtime.in_words import counted, language, shortened, size
 from flows.processing.previews import Preview
+from flows.processing.results import RunResults, kind_of
 from tasks.document import Deliverable, Document
 from tasks.losses import number, summary
 from tasks.outcome import LONG_WAIT_SECONDS
-from tasks.outline import known_figures
 
 # No person reads a longer table, and Prefect's UI slows down; the command line lists everything.
 MAX_ROWS = 200
@@ -37,7 +37,7 @@ class RunSummary:
     """What the page is about. *gateway* is the URL of the pages that it links to; without one there are no links."""
 
     run_id: UUID
-    documents: Sequence[Document]
+    results: RunResults
     stage_names: Sequence[str]
     seconds: float
     previews: Mapping[Document, Preview]
@@ -45,12 +45,13 @@ class RunSummary:
 
     def markdown(self) -> str:
         """Return a Markdown page: counts, failures with their reasons, the documents, warnings, previews, stages."""
-        documents = self.documents
+        results, documents = self.results, self.results.documents
         failed = [document for document in documents if document.failed]
         rows = [*failed, *(document for document in documents if not document.failed)][:MAX_ROWS]
-        lines = [f"# {len(documents) - len(failed)} of {counted(len(documents), 'document')} completed", ""]
+        completed = results.expected - results.failed
+        lines = [f"# {completed:,} of {counted(results.expected, 'document')} completed", ""]
         lines += [f"{self._counts()}{self._link(' ', 'Open this run', f'runs/{self.run_id}')}", ""]
-        if of_all := summary(warning for document in documents for warning in document.warnings()):
+        if of_all := results.warning_summary:
             lines += [f"{escape(of_all)}.", ""]
         if failed:
             lines += ["## Failed", "", *(_failure(document) for document in failed[:MAX_ROWS]), ""]
@@ -60,8 +61,8 @@ class RunSummary:
         for document, preview in self.previews.items():
             lines += ["", *_preview(document, preview)]
         lines += ["", "## Stages", "", *self._stages(rows)]
-        if len(rows) < len(documents):
-            lines += ["", f"{len(documents) - len(rows):,} more are not shown."]
+        if len(rows) < results.expected:
+            lines += ["", f"{results.expected - len(rows):,} more are not shown."]
         lines += [
             "",
             f"The files: `waybill files list --run {self.run_id}`, then `waybill files get ID`. "
@@ -70,9 +71,7 @@ class RunSummary:
         return "\n".join(lines)
 
     def _counts(self) -> str:
-        deliverables = [deliverable for document in self.documents for deliverable in document.deliverables()]
-        reused = sum(deliverable.reused for deliverable in deliverables)
-        return f"{counted(len(deliverables) - reused, 'file')} made, {reused:,} reused, {self.seconds:.1f} s."
+        return f"{counted(self.results.made, 'file')} made, {self.results.reused:,} reused, {self.seconds:.1f} s."
 
     def _link(self, before: str, text: str, path: str) -> str:
         return f"{before}[{text}]({self.gateway}/{path})" if self.gateway else ""
@@ -106,15 +105,6 @@ class RunSummary:
             for document in documents
         ]
         return _table(("document", *self.stage_names), rows)
-
-
-def kind_of(document: Document) -> str:
-    """Return the short name of a document's type, such as ``pdf``; empty for one that was never read."""
-    if document.info is None:
-        return ""
-    types = [known_figures(output.artifact.metadata).get("type") for output in document.outputs.values()]
-    found = next((one for one in reversed(types) if one is not None), None)
-    return shortened(found, _MAX_CELL_CHARS) if found else document.info.media_type.rpartition("/")[2]
 
 
 def escape(text: str) -> str:

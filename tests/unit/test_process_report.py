@@ -31,9 +31,23 @@ def document(name: str, *, warnings: list[str] | None = None, reused: int = 0, *
     return {**whole, "artifacts": [upload, *outputs], **more}
 
 
+def report_of(documents: list[dict[str, Any]], summary: str = "") -> dict[str, Any]:
+    """Return the report of a run of *documents*."""
+    reused = [artifact["reused"] for document in documents for artifact in document["artifacts"]]
+    counts = {
+        "documents": len(documents),
+        "failed": sum(document["state"] == "failed" for document in documents),
+        "files_made": reused.count(False),
+        "files_reused": reused.count(True),
+        "left_out": 0,
+    }
+    whole = {"run_id": "r", "seconds": 1.0, "documents": documents, "warning_summary": summary}
+    return {**whole, "counts": counts, "rest": None}
+
+
 def printed(capsys: pytest.CaptureFixture[str], documents: list[dict[str, Any]], **options: Any) -> tuple[str, str]:
     """Return what is printed to standard output and standard error of a run of *documents*."""
-    report = {"run_id": "r", "seconds": 1.0, "documents": documents, "warning_summary": "some"}
+    report = report_of(documents, "some")
     print_report(report, ADDRESSES, total_seconds=3.5, **options)
     captured = capsys.readouterr()
     return captured.out, captured.err
@@ -75,7 +89,7 @@ def test_a_run_without_a_completed_document_is_not_followed_by_a_search(capsys: 
 
 
 def test_the_page_of_the_run_needs_a_waybill_up_only_where_none_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    report = {"run_id": "r", "seconds": 1.0, "documents": [], "warning_summary": ""}
+    report = report_of([])
     print_report(report, ADDRESSES, total_seconds=1.0)
     assert "Run:     waybill up, then http://127.0.0.1:4200/runs/flow-run/r\n" in capsys.readouterr().out
     served = StackAddresses("postgresql://", None, "http://127.0.0.1:4461", Path("home"), ())
@@ -124,7 +138,7 @@ def test_a_long_run_without_warnings_has_no_table(capsys: pytest.CaptureFixture[
 
 
 def test_webhooks_that_wait_are_named_with_what_sends_them(capsys: pytest.CaptureFixture[str]) -> None:
-    report = {"run_id": "r", "seconds": 1.0, "documents": [document("a.txt")], "warning_summary": ""}
+    report = report_of([document("a.txt")])
     print_report({**report, "webhooks_waiting": 2}, ADDRESSES, total_seconds=1.0)
     assert "2 wait for a receiver; 'waybill up' or 'waybill dispatch' sends what is due" in capsys.readouterr().out
     print_report({**report, "webhooks_waiting": 0}, ADDRESSES, total_seconds=1.0)
@@ -134,7 +148,7 @@ def test_webhooks_that_wait_are_named_with_what_sends_them(capsys: pytest.Captur
 def test_a_run_is_shown_at_the_server_that_runs_or_at_the_one_that_up_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = {"run_id": "r", "seconds": 1.0, "documents": [document("a.txt")], "warning_summary": ""}
+    report = report_of([document("a.txt")])
     running = StackAddresses("postgresql://", None, "http://127.0.0.1:4300", Path("home"), ())
     print_report(report, running, total_seconds=3.5)
     print_report(report, replace(running, started=("prefect",)), total_seconds=3.5)

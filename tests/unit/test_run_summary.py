@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from blocks.catalog import Artifact
 from blocks.errors import SourceNotFound
 from flows.processing.previews import MAX_CHARS, MAX_FACT_CHARS, MAX_FACTS, Preview, beginning, best_facts
 from flows.processing.report import kind_tags
+from flows.processing.results import RunResults
 from flows.processing.summary import MAX_ROWS, RunSummary
 from tasks.contract import DocumentInfo
 from tasks.document import Deliverable, Document
@@ -44,10 +46,18 @@ def document(name: str = "report.pdf", **metadata: Any) -> Document:
     return made
 
 
+def results_of(documents: Sequence[Document]) -> RunResults:
+    results = RunResults(len(documents))
+    for index, one in enumerate(documents):
+        one.index = index
+    results.add(documents)
+    return results
+
+
 def page(*documents: Document, gateway: str | None = "https://w.example", **previews: Preview) -> str:
     shown = {one: previews[one.label.partition(".")[0]] for one in documents if one.label.partition(".")[0] in previews}
     return RunSummary(
-        run_id=RUN, documents=documents, stage_names=["markdown-conversion"], seconds=1.0, previews=shown,
+        run_id=RUN, results=results_of(documents), stage_names=["markdown-conversion"], seconds=1.0, previews=shown,
         gateway=gateway,
     ).markdown()  # fmt: skip
 
@@ -111,12 +121,12 @@ def test_figures_of_the_wrong_type_are_passed_over_wherever_metadata_is_read() -
     one = document(**odd)
     assert "| report.pdf | | pdf | 563.4 kB | | | | 3 |" in " ".join(page(one, gateway=None).split())
     assert described(one, "markdown-conversion") == "report.pdf: 3 facts, 4.2 kB, 0.81 s"
-    assert kind_tags([one]) == ["type:pdf"]
+    assert kind_tags(results_of([one]).kinds) == ["type:pdf"]
 
 
 def test_tags_are_the_most_frequent_types() -> None:
     many = [document(type=f"t{number % 20}") for number in range(40)] + [document(type="pdf")] * 3
-    tags = kind_tags(many)
+    tags = kind_tags(results_of(many).kinds)
     assert tags[0] == "type:pdf" and len(tags) == 8
 
 

@@ -25,30 +25,34 @@ def print_report(
     completed = [document for document in documents if document["state"] != "failed"]
     if with_files:
         _print_files(documents, warned=bool(report["warning_summary"]))
+        if left_out := report["counts"]["left_out"]:
+            print_line(f"Files of {counted(left_out, 'more document')}: {report['rest']['command']}")
     elif len(documents) <= MAX_DOCUMENTS_IN_TABLE:
         _print_documents(completed)
     else:
         _print_warnings(documents)
-    artifacts = [artifact for document in documents for artifact in document["artifacts"]]
-    reused = sum(1 for artifact in artifacts if artifact["reused"])
+    counts: dict[str, int] = report["counts"]
+    done = counts["documents"] - counts["failed"]
     print_line("")
     print_line(
-        f"{len(completed)} of {counted(len(documents), 'document')} completed in {total_seconds:.1f} s "
+        f"{done:,} of {counted(counts['documents'], 'document')} completed in {total_seconds:.1f} s "
         f"({report['seconds']:.1f} s of it the run); "
-        f"{counted(len(artifacts) - reused, 'file')} made, {reused:,} reused."
+        f"{counted(counts['files_made'], 'file')} made, {counts['files_reused']:,} reused."
     )
     if report["warning_summary"]:
         print_line(report["warning_summary"])
     print_line(f"Files:   waybill files list --run {report['run_id']}")
-    if completed:
+    if done:
         print_line("Search:  waybill search 'your question'")
     print_line(f"Run:     {_run_page(addresses, report['run_id'])}")
     if waiting := report.get("webhooks_waiting"):
         verb = "waits" if waiting == 1 else "wait"
         print_line(f"Webhooks: {waiting:,} {verb} for a receiver; 'waybill up' or 'waybill dispatch' sends what is due")
-    for document in documents:
-        if document["state"] == "failed":
-            print_notice(f"failed: {document['source']}: {document['error']}")
+    failed = [document for document in documents if document["state"] == "failed"]
+    for document in failed:
+        print_notice(f"failed: {document['source']}: {document['error']}")
+    if more := counts["failed"] - len(failed):
+        print_notice(f"failed: {more:,} more; Prefect's log of the run names them")
 
 
 def _print_documents(documents: list[dict[str, Any]]) -> None:
