@@ -32,14 +32,15 @@ from flows.processing.batch import Batch, ShardPlan
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.expected import deliver_expected, errors_delivered
 from flows.processing.failures import record_failures, record_remaining_failures
-from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Stages, WebhookUrl
+from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Spread, Stages, WebhookUrl
 from flows.processing.previews import Preview, read_previews
 from flows.processing.progress import reported
 from flows.processing.report import gateway_url, show_run
 from flows.processing.resources import open_run
 from flows.processing.results import RunResults
+from flows.processing.spread import spread_over
 from flows.processing.summary import RunSummary
-from tasks.contract import Stage
+from tasks.contract import Stage, StageOptions
 from tasks.document import Document
 from tasks.document_events import CUSTODY
 from tasks.registry import option_name, select_stages
@@ -86,6 +87,7 @@ async def process_documents(
     keep_for: Annotated[Period | LeftOut, shown_as("Keep files for")] = None,
     run_on: Places = None,
     time_limit: Annotated[Period | LeftOut, shown_as("Time limit of a stage")] = None,
+    spread: Spread = None,
 ) -> State[dict[str, Any]]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
@@ -104,13 +106,11 @@ async def process_documents(
             "otherwise": "home"}}`; as the setting `run_on` says when left out.
         time_limit: Processor time that one stage may use on one document, such as `10m`; its size adds to it. As the
             setting `stage_timeout_seconds` says when left out.
+        spread: A work pool of Prefect whose workers, on any machine, process the documents in slices.
     """
     started = time.perf_counter()
     settings = current_settings()
     chosen = select_stages(stages)
-    given = options or ProcessOptions()
-    by_stage = {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in chosen}
-    places = read_run_on(settings.run_on if run_on is None else run_on)
     run_id = UUID(str(cast("str", flow_run.id)))
     with _prepared(settings) as reader, await _listed(sources, reader) as found:
         batch = Batch(found, len(chosen))
@@ -120,16 +120,20 @@ async def process_documents(
             attempt=flow_run.run_count,
             documents=len(found),
             stages=chosen,
-            options=by_stage,
+            options=options_by_stage(chosen, options),
             reuse=reuse,
             webhook_url=webhook_url,
             sources=reader,
             keep_for=keep_for,
-            run_on=places,
+            run_on=read_run_on(settings.run_on if run_on is None else run_on),
             time_limit=time_limit,
         )
         try:
-            previews = await _process(batch, opening, settings)
+            if spread is not None:
+                await spread_over(spread, batch, settings, run_id=run_id, webhook_url=webhook_url)
+                previews = dict[Document, Preview]()
+            else:
+                previews = await _process(batch, opening, settings)
         except RunCancelled as error:
             return Cancelled(message=error.message)
     return await _finish(batch.results, chosen, run_id, previews, time.perf_counter() - started)
@@ -158,12 +162,19 @@ async def _process(
 ) -> Mapping[Document, Preview]:
     """Process the documents of the run, and return the previews of the first ones. Raises `RunCancelled`."""
     async with opening as context, reported(batch.counts, context.run_id), noticing_cancellation(context.run_id):
-        await _process_in_shards(batch, context, settings)
+        await process_in_shards(batch, context, settings)
         await record_remaining_failures(batch.results.unrecorded, context)
         return await read_previews(batch.results.documents, context)
 
 
-async def _process_in_shards(batch: Batch, context: RunContext, settings: Settings) -> None:
+def options_by_stage(stages: Sequence[Stage[Any]], options: ProcessOptions | None) -> dict[str, StageOptions]:
+    """Return the options of each of *stages*: as given, else their defaults."""
+    given = options or ProcessOptions()
+    return {stage.name: getattr(given, option_name(stage), None) or stage.options() for stage in stages}
+
+
+async def process_in_shards(batch: Batch, context: RunContext, settings: Settings) -> None:
+    """Process the documents of *batch* in shards, and keep the results there."""
     documents = len(batch.sources)
     planned = ShardPlan.of(documents, settings)
     plan = Plan(documents=documents, tasks=planned.shards * (len(context.stages) + 1))

@@ -30,13 +30,23 @@ class DocumentEvents:
     """Events of one attempt of a run. A step is one document taken into custody, or one document in one stage."""
 
     def __init__(
-        self, *, run_id: UUID, attempt: int, documents: int, stages: Sequence[Stage[Any]], links: EventLinks
+        self,
+        *,
+        run_id: UUID,
+        attempt: int,
+        documents: int,
+        stages: Sequence[Stage[Any]],
+        links: EventLinks,
+        parent: UUID | None = None,
     ) -> None:
-        self._run_id = run_id
+        # A slice reports as the run that it is a part of.
+        self._run_id = parent or run_id
         self._attempt = attempt
         self._documents = documents
         self._stages = stages
         self._links = links
+        # A slice of a run does not know how far the others are.
+        self._percents = MILESTONES if parent is None else ()
         # Links are signed once, for the event of the stage and for that of the chain.
         self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
@@ -134,7 +144,7 @@ class DocumentEvents:
         steps = (len(self._stages) + 1) * self._documents
         done = self._left + len(self._done)
         events: list[Event] = []
-        for percent in MILESTONES:
+        for percent in self._percents:
             event_id = computed_event_id(self._run_id, self._attempt, "progress", percent)
             if 100 * done < percent * steps or event_id in self._confirmed:
                 continue

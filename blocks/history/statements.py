@@ -95,6 +95,8 @@ TABLES = (
         """,
         oldest="t.created_at",
     ),
+    # Also those that have not ended: no run takes so long.
+    OldRows(table="slices", condition="t.created_at < %(before)s", oldest="t.created_at"),
     # Their bytes and manifests are gone. Until now the answer was "gone"; from now on it is "not found".
     OldRows(table="artifacts", condition="t.state = 'deleted' and t.deleted_at < %(before)s", oldest="t.deleted_at"),
     # Its certificate is in the audit log, too, and is kept as long.
@@ -232,6 +234,7 @@ NAMES: Mapping[str, str] = {
     "export_jobs": "export jobs",
     "transfers": "transfers",
     "assignments": "assignments of remote workers",
+    "slices": "slices of runs",
     "artifacts": "deleted files",
     "forgettings": "certificates of forgotten documents",
     "audit_log": "audit entries",

@@ -39,6 +39,7 @@ LEASES = f"""
       from run_leases
 """
 ONE = f"{LEASES} where run_id = %(run_id)s"
+OF_RUNS = "select run_id from run_leases where run_id = any(%(run_ids)s) and given_up_at is null"
 SUSPECTS = f"{LEASES} where given_up_at is not null or {SILENT} > %(lost_seconds)s order by renewed_at"
 GIVE_UP = f"""
     update run_leases set given_up_at = coalesce(given_up_at, clock_timestamp())

@@ -29,6 +29,7 @@ OUR_FLOWS = (
     "expire-artifacts",
     "trim-history",
     "run-stage",
+    "process-slice",
     "watch-source",
     "forget-document",
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -186,6 +186,12 @@ async def read_lease(connection: Connection, run_id: UUID) -> Lease | None:
     """Return the lease of the run, None without one."""
     row = await fetch_optional(connection, sql.ONE, {"run_id": run_id})
     return _lease(row) if row else None
+
+
+async def leased(connection: Connection, run_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of the runs that have a lease: they have begun to work, and have not ended well."""
+    rows = await fetch_all(connection, sql.OF_RUNS, {"run_ids": list(run_ids)})
+    return {row["run_id"] for row in rows}
 
 
 async def suspects(connection: Connection) -> list[Lease]:

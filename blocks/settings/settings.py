@@ -105,6 +105,11 @@ class Settings:
     shard_size: int = _setting(parsing.whole_number(1, 500), 40)
     # Two shards under way keep the workers busy while one of them waits for the disk or the catalogue.
     shards_at_once: int = _setting(parsing.whole_number(1, 32), 2)
+    # Documents of a slice, which a run that is spread over machines gives to one of them: some minutes of work, so that
+    # little is done again when a machine dies.
+    slice_size: int = _setting(parsing.whole_number(1, 10_000), 500)
+    # Slices that are in the work pool at the same time: more than there are workers, so that none waits for the next.
+    slices_at_once: int = _setting(parsing.whole_number(1, 200), 16)
     workers: int = _setting(parsing.whole_number(1, 64), default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)))
     # Processor time of one stage on one document; its size adds to it. A run may have its own.
     stage_timeout_seconds: float = _setting(parsing.number(0, above=True), 120.0)

@@ -24,10 +24,12 @@ from prefect.states import Cancelled
 
 from blocks.errors import WaybillError
 from blocks.postgres import single_connection
+from blocks.runs.slices import runs_under_way
 from blocks.runtime.background_tasks import running
 from blocks.settings import current_settings
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
+from flows.processing.slice_runs import cancel_all
 from tasks.remote.outputs import cancel_assignments
 
 # A few milliseconds are usual. A database outage must not delay a run, and the reconciler makes up for a missed hook.
@@ -61,7 +63,7 @@ async def record_cancellation(flow: Flow[..., Any], flow_run: FlowRun, state: St
 
 
 async def cancel_remote_stages(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Take back what a cancelled run has given to remote workers: its process may have been killed."""
+    """Take back what a cancelled run has given to remote workers, or to runs of slices: its process may be gone."""
     del state
     log = flow_run_logger(flow_run, flow)
     try:
@@ -72,8 +74,13 @@ async def cancel_remote_stages(flow: Flow[..., Any], flow_run: FlowRun, state: S
 
 
 async def _cancel_remote_stages(run_id: UUID) -> None:
-    async with single_connection(current_settings().required_database_url) as connection, connection.transaction():
-        await cancel_assignments(connection, run_id, "the run was cancelled")
+    async with single_connection(current_settings().required_database_url) as connection:
+        async with connection.transaction():
+            await cancel_assignments(connection, run_id, "the run was cancelled")
+        slices = await runs_under_way(connection, run_id)
+    if slices:
+        async with get_client() as client:
+            await cancel_all(client, slices)
 
 
 async def _try_to_record(log: _Logger, run_id: UUID, what: str) -> None:

@@ -47,3 +47,4 @@ WebhookUrl = Annotated[
 Places = Annotated[
     Annotated[dict[str, str | RunOn], Field(title="By stage")] | LeftOut, shown_as("Remote workers", **_WRITTEN)
 ]
+Spread = Annotated[Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})] | LeftOut, shown_as("Work pool")]

@@ -57,12 +57,14 @@ async def open_run(
     keep_for: timedelta | None = None,
     run_on: Mapping[str, RunOn] | None = None,
     time_limit: timedelta | None = None,
+    parent: UUID | None = None,
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
     *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints;
     *keep_for* takes the place of the periods of the settings, *time_limit* that of `stage_timeout_seconds`; *run_on*
-    names the remote workers of stages.
+    names the remote workers of stages; *parent* is the run of which this one processes a slice, and whose events the
+    documents have.
     """
     database_url = settings.required_database_url
     services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
@@ -77,7 +79,9 @@ async def open_run(
         ) as remote,
     ):
         links = EventLinks.of(settings)
-        events = DocumentEvents(run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links)
+        events = DocumentEvents(
+            run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links, parent=parent
+        )
         with _scratch_folder(scratch):
             yield RunContext(
                 run_id=run_id,
@@ -99,6 +103,13 @@ async def open_run(
                 events=events,
                 links=links,
             )
+
+
+@asynccontextmanager
+async def open_spread_run(settings: Settings, *, run_id: UUID, webhook_url: str | None) -> AsyncGenerator[Custody]:
+    """Open what a run needs whose documents other runs process. Raises like `open_run`."""
+    async with _held(settings, run_id, webhook_url) as (custody, _):
+        yield custody
 
 
 @asynccontextmanager

@@ -106,6 +106,7 @@ def test_all_deployments_run_on_a_work_pool(
     found = deployments(prefect_alone)
     assert {(re.split("[.:]", one["entrypoint"])[-1], one["name"]) for one in found} == {
         ("process_documents", "waybill"),
+        ("process_slice", "waybill"),
         ("expire_artifacts", "nightly"),
         ("expire_artifacts", "hourly"),
         ("expire_artifacts", "transfers"),

@@ -58,6 +58,9 @@ def process(
     keep_for: KeepFor = None,
     time_limit: TimeLimit = None,
     run_on: RunOnPairs = None,
+    spread: Annotated[
+        str | None, typer.Option(metavar="POOL", help="Let the workers of a Prefect work pool process the documents.")
+    ] = None,
     files: Annotated[bool, typer.Option("--files", help="List every output, not only every document.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -86,6 +89,7 @@ def process(
         "keep_for": keep_for,
         "time_limit": time_limit,
         "run_on": places,
+        "spread": spread,
     }
     report, addresses = run_by_up(parameters) or _run_here(parameters)
     if as_json:

@@ -44,8 +44,13 @@ class Deployment(BaseModel):
 
     @property
     def is_remote(self) -> bool:
-        """Whether remote workers run it; all others are served by `waybill up` itself, whatever their pool."""
+        """Whether remote workers run it."""
         return self.work_pool.name == REMOTE_POOL
+
+    @property
+    def is_served(self) -> bool:
+        """Whether `waybill up` serves it itself, whatever its pool. A flow that workers import is for those."""
+        return ":" in self.entrypoint
 
 
 class _ProjectFile(BaseModel):

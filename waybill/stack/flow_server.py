@@ -58,7 +58,7 @@ async def serve_deployments(project: Path, on_ready: Callable[[], None]) -> None
     owner = await read_owner(current_settings())
     runner = make_runner(current_settings().home)
     async with get_client() as client:
-        served = [await _runner_deployment(client, project, one, owner) for one in deployments if not one.is_remote]
+        served = [await _runner_deployment(client, project, one, owner) for one in deployments if one.is_served]
         ids = [await runner.aadd_deployment(each) for each in served]
         await asyncio.gather(*(_refuse_other_parameters(client, one) for one in ids))
         for remote in (one for one in deployments if one.is_remote):

@@ -1,0 +1,99 @@
+"""The runs of slices in a work pool of Prefect: the deployment, starting, looking, cancelling."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.states import Cancelling, Crashed
+
+from blocks.errors import InvalidOptions
+from blocks.runs.ownership import Owner
+from blocks.runs.prefect_lists import slices as pages_of
+from blocks.runs.slices import Slice
+
+FLOW_NAME = "process-slice"
+# Imported from the Waybill that is installed at the worker: nothing of this machine's files is needed there.
+ENTRYPOINT = "flows.slices.process_slice"
+
+
+async def slice_deployment(client: PrefectClient, pool: str, owner: Owner) -> UUID:
+    """Return the deployment of process-slice in *pool*; it is made where there is none.
+
+    Raises `InvalidOptions` when there is no such pool, and what *client* raises.
+    """
+    try:
+        await client.read_work_pool(pool)
+    except ObjectNotFound:
+        raise InvalidOptions(
+            f"Prefect has no work pool {pool!r}: make it with 'prefect work-pool create {pool} --type process', and "
+            f"start workers with 'prefect worker start --pool {pool}'"
+        ) from None
+    these = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
+    for one in await client.read_deployments(flow_filter=these):
+        if one.work_pool_name == pool and one.entrypoint == ENTRYPOINT:
+            return one.id
+    return await client.create_deployment(
+        flow_id=await client.create_flow_from_name(FLOW_NAME),
+        name=f"{pool}-{owner.catalogue}",
+        description="Processes a slice of a run's documents; started by runs of process-documents.",
+        tags=["waybill"],
+        work_pool_name=pool,
+        entrypoint=ENTRYPOINT,
+        pull_steps=[],
+        enforce_parameter_schema=False,
+        paused=False,
+    )
+
+
+async def start(
+    client: PrefectClient,
+    deployment: UUID,
+    parent_id: UUID,
+    one: Slice,
+    of: int,
+    parameters: Mapping[str, Any],
+    tag: str,
+) -> UUID:
+    """Start the run of the slice's attempt and return its id; called again, it is the same run."""
+    run = await client.create_flow_run_from_deployment(
+        deployment,
+        parameters={**parameters, "parent": str(parent_id), "number": one.number, "attempt": one.attempt},
+        idempotency_key=f"{parent_id}:{one.number}:{one.attempt}",
+        name=f"slice {one.number} of {of}, {one.documents} documents",
+        tags=["waybill", tag],
+    )
+    return run.id
+
+
+async def look(client: PrefectClient, run_ids: Collection[UUID]) -> dict[UUID, FlowRun]:
+    """Return those of the runs that Prefect has."""
+    found: dict[UUID, FlowRun] = {}
+    for some in pages_of(list(run_ids)):
+        runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=some)))
+        found |= {run.id: run for run in runs}
+    return found
+
+
+async def give_up(client: PrefectClient, run_id: UUID, why: str) -> None:
+    """Set a run to Crashed that never began to work. One that has an outcome keeps it."""
+    with suppress(ObjectNotFound):
+        run = await client.read_flow_run(run_id)
+        if run.state_type not in TERMINAL_STATES:
+            await client.set_flow_run_state(run_id, Crashed(message=why), force=True)
+
+
+async def cancel_all(client: PrefectClient, run_ids: Collection[UUID]) -> None:
+    """Cancel the runs that have no outcome yet. Each as far as Prefect answers."""
+    with suppress(httpx.HTTPError, PrefectException):
+        for run in (await look(client, run_ids)).values():
+            if run.state_type not in TERMINAL_STATES and run.state_type is not StateType.CANCELLING:
+                with suppress(httpx.HTTPError, PrefectException):
+                    await client.set_flow_run_state(run.id, Cancelling(message="The run that it is a part of ended."))

@@ -1,0 +1,228 @@
+"""A run that is spread over machines: its slices, what its parent adds up, and what it does about lost ones.
+
+The workers are tasks of the test here, which run slices as a worker's process does; real ones are in
+`tests/acceptance/test_many_machines.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.flow_engine import run_flow_async
+from prefect.states import Crashed, Pending, Running
+
+from blocks.catalog import Catalog
+from blocks.errors import InvalidOptions
+from blocks.runs import slices as slice_rows
+from blocks.runs.slices import add_slices, begin_again, claim, complete, lose, note_started, read_slices
+from blocks.settings import current_settings
+from flows.process import process_documents
+from flows.processing import spread
+from flows.slices import process_slice
+from tests.integration.conftest import Workspace
+from tests.integration.prefect_runs import LIGHT
+from tests.shared_servers import PREFECT_ALONE
+from tests.stack_driver import PATIENCE_SECONDS
+
+pytestmark = PREFECT_ALONE
+
+Worker = Callable[[PrefectClient, FlowRun], Awaitable[None]]
+
+
+async def works(client: PrefectClient, run: FlowRun) -> None:
+    """What a worker's process does."""
+    await client.set_flow_run_state(run.id, Pending())
+    result = run_flow_async(process_slice, flow_run=run, parameters=run.parameters, return_type="state")
+    await cast("Awaitable[Any]", result)
+
+
+async def dies(client: PrefectClient, run: FlowRun) -> None:
+    """What is seen of a process that is killed while its worker lives."""
+    await client.set_flow_run_state(run.id, Pending())
+    await client.set_flow_run_state(run.id, Running())
+    await client.set_flow_run_state(run.id, Crashed(message="Process was killed."), force=True)
+
+
+async def vanishes(client: PrefectClient, run: FlowRun) -> None:
+    """What is seen of a machine that loses its power as it has taken a run."""
+    await client.set_flow_run_state(run.id, Pending())
+
+
+@pytest.fixture
+async def pool(client: PrefectClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A work pool, slices of two documents, and a parent that looks often."""
+    name = f"pool-{uuid4()}"
+    await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+    monkeypatch.setenv("WAYBILL_SLICE_SIZE", "2")
+    current_settings.cache_clear()
+    monkeypatch.setattr(spread, "LOOK_SECONDS", 0.05)
+    return name
+
+
+@asynccontextmanager
+async def worker(client: PrefectClient, pool: str, act: Worker, taken: list[FlowRun]) -> AsyncIterator[None]:
+    """Take the runs of *pool* one by one for the length of the block."""
+
+    async def take_forever() -> None:
+        while True:
+            for found in await client.get_scheduled_flow_runs_for_work_pool(pool):
+                if found.flow_run.id not in {one.id for one in taken}:
+                    taken.append(found.flow_run)
+                    await act(client, found.flow_run)
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(take_forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def spread_run(workspace: Workspace, pool: str, texts: dict[str, str]) -> tuple[State[Any], dict[str, Any]]:
+    for name, text in texts.items():
+        workspace.write(name, text)
+    run = process_documents(sources=[str(workspace.documents)], stages=LIGHT, spread=pool, return_state=True)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        state = await cast("Awaitable[State[Any]]", run)
+    return state, cast("dict[str, Any]", await state.aresult(raise_on_failure=False))
+
+
+def rows(workspace: Workspace, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(workspace.database_url) as connection:
+        return connection.execute(statement.encode(), values).fetchall()
+
+
+async def test_slices_are_processed_by_runs_of_their_own_and_added_up(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    taken: list[FlowRun] = []
+    texts = {f"{number}.txt": f"text {number}" for number in range(4)} | {"bad.txt": "raise"}
+    async with worker(client, pool, works, taken):
+        state, report = await spread_run(workspace, pool, texts)
+    assert state.type is StateType.FAILED
+    assert {key: report["counts"][key] for key in ("documents", "failed", "files_made", "files_reused")} == {
+        "documents": 5, "failed": 1, "files_made": 9, "files_reused": 0,
+    }  # fmt: skip
+    (failed,) = report["documents"]
+    assert failed["source"].endswith("/bad.txt") and failed["error_type"] == "StageFailed"
+    assert sorted(run.name for run in taken) == [f"slice {n} of 3, {d} documents" for n, d in ((1, 2), (2, 2), (3, 1))]
+    assert {(run.parameters["number"], run.parameters["attempt"]) for run in taken} == {(1, 1), (2, 1), (3, 1)}
+    # Files are the slice's and the parent's; events are the parent's alone, and each has come once.
+    parent = UUID(report["run_id"])
+    assert rows(workspace, "select count(*) from run_outputs where run_id = %s", parent) == [(9,)]
+    assert rows(workspace, "select distinct task_id from webhook_events") in ([(parent,)], [])
+    assert rows(workspace, "select state, sources, attempt from slices order by number") == [("completed", None, 1)] * 3
+    assert rows(workspace, "select count(*) from run_leases") == [(0,)]
+
+
+async def test_a_slice_whose_process_dies_is_processed_by_another_one(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    taken: list[FlowRun] = []
+
+    async def dies_once(client: PrefectClient, run: FlowRun) -> None:
+        await (dies if run.parameters["attempt"] == 1 else works)(client, run)
+
+    async with worker(client, pool, dies_once, taken):
+        state, report = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(3)})
+    assert state.is_completed()
+    assert (report["counts"]["documents"], report["counts"]["failed"], report["documents"]) == (3, 0, [])
+    assert sorted(run.parameters["attempt"] for run in taken) == [1, 1, 2, 2]
+
+
+async def test_a_slice_that_ends_three_processes_is_lost_and_the_others_are_not(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    taken: list[FlowRun] = []
+
+    async def second_dies(client: PrefectClient, run: FlowRun) -> None:
+        await (dies if run.parameters["number"] == 2 else works)(client, run)
+
+    async with worker(client, pool, second_dies, taken):
+        state, report = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(5)})
+    assert state.is_failed()
+    assert (report["counts"]["documents"], report["counts"]["failed"]) == (5, 2)
+    (lost,) = report["documents"]
+    assert lost["error_type"] == "StageCrashed" and "Process was killed." in lost["error"]
+    assert [run.parameters["attempt"] for run in taken if run.parameters["number"] == 2] == [1, 2, 3]
+
+
+async def test_a_run_that_a_worker_takes_and_never_begins_is_given_up(
+    workspace: Workspace, client: PrefectClient, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "BEGIN_SECONDS", 0.2)
+    taken: list[FlowRun] = []
+
+    async def vanishes_once(client: PrefectClient, run: FlowRun) -> None:
+        if run.parameters["attempt"] == 1:
+            await vanishes(client, run)
+        else:
+            monkeypatch.setattr(spread, "BEGIN_SECONDS", PATIENCE_SECONDS)
+            await works(client, run)
+
+    async with worker(client, pool, vanishes_once, taken):
+        state, _ = await spread_run(workspace, pool, {"a.txt": "text"})
+    assert state.is_completed()
+    assert [run.parameters["attempt"] for run in taken] == [1, 2]
+    assert (await client.read_flow_run(taken[0].id)).state_name == "Crashed"
+
+
+async def test_the_slices_of_a_run_that_is_cancelled_are_cancelled(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    running = asyncio.create_task(spread_run(workspace, pool, {f"{number}.txt": "text" for number in range(3)}))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            started = rows(workspace, "select run_id from slices where state = 'started'")
+            if len(started) == 2:
+                break
+            await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    for (run_id,) in started:
+        assert (await client.read_flow_run(run_id)).state_type is StateType.CANCELLED
+
+
+async def test_a_pool_that_is_not_there_is_named(workspace: Workspace) -> None:
+    workspace.write("a.txt", "text")
+    with pytest.raises(InvalidOptions, match=r"no work pool 'nowhere'.*prefect work-pool create nowhere"):
+        await cast(
+            "Awaitable[Any]", process_documents(sources=[str(workspace.documents)], stages=LIGHT, spread="nowhere")
+        )
+
+
+async def test_only_the_run_that_has_the_attempt_completes_a_slice(database_url: str) -> None:
+    parent, first, second = uuid4(), uuid4(), uuid4()
+    async with Catalog.open(database_url) as catalog:
+        (one,) = await add_slices(catalog, parent, [[{"text": "a"}]])
+        assert await add_slices(catalog, parent, [[{"text": "b"}], [{"text": "c"}]]) == [one]
+        async with catalog.connection() as connection:
+            # The run itself may be quicker than its parent.
+            assert await claim(connection, parent, 1, attempt=1, run_id=first) == [{"text": "a"}]
+            await note_started(connection, parent, one, first)
+            assert await claim(connection, parent, 1, attempt=1, run_id=second) is None
+            (one,) = await read_slices(connection, parent)
+            assert (one.state, one.run_id, one.has_ended) == ("started", first, False)
+            await begin_again(connection, parent, one)
+            assert await claim(connection, parent, 1, attempt=1, run_id=first) is None
+            assert not await complete(connection, parent, 1, first, {})
+            assert await claim(connection, parent, 1, attempt=2, run_id=second) == [{"text": "a"}]
+            assert await slice_rows.runs_under_way(connection, parent) == [second]
+            assert await complete(connection, parent, 1, second, {"failed": 0})
+            (done,) = await read_slices(connection, parent)
+            await lose(connection, parent, done, {"lost": "too late"})
+            await begin_again(connection, parent, done)
+            assert await read_slices(connection, parent) == [done]
+            assert (done.state, done.result, done.attempt) == ("completed", {"failed": 0}, 2)
