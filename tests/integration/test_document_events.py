@@ -9,13 +9,24 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from blocks.catalog import Catalog
 from blocks.links import Links
 from blocks.settings import current_settings
+from blocks.webhooks.registration import register
+from blocks.webhooks.secrets import SecretBox
 from tests.delivery import open_place
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import begin_now
 from tests.integration.test_process_flow import process
 from tests.webhooks import Receiver
+
+
+@pytest.fixture(autouse=True)
+async def endpoint(workspace: Workspace) -> None:
+    """An endpoint that wants everything: without one, short bodies are recorded."""
+    box = SecretBox.of(current_settings())
+    async with Catalog.open(workspace.database_url) as catalog, catalog.transaction() as connection:
+        await register(connection, box, url="https://receiver.example/all")
 
 
 def told(workspace: Workspace, *event_types: str) -> list[dict[str, Any]]:

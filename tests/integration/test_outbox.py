@@ -31,6 +31,7 @@ from blocks.webhooks.outbox import (
 )
 from blocks.webhooks.outbox.delivery_log import count_waiting
 from blocks.webhooks.outbox.event import MAX_BODY_BYTES
+from blocks.webhooks.outbox.statistics import events_since
 from blocks.webhooks.secrets import SecretBox, secret_bytes
 from tests.stack_driver import PATIENCE_SECONDS
 
@@ -91,6 +92,73 @@ async def test_an_event_goes_once_to_every_endpoint_that_wants_it(catalog: Catal
     }  # fmt: skip
 
 
+async def test_a_success_that_no_endpoint_wants_is_recorded_in_short_and_one_that_is_wanted_whole(
+    catalog: Catalog, box: SecretBox
+) -> None:
+    run, run_with_webhook = uuid4(), uuid4()
+    data = {
+        "stage": {
+            "number": 1,
+            "name": "converter",
+            "status": "completed",
+            "execution_time": 0.5,
+            "error_message": None,
+        },
+        "output_files": [{"filename": "report.md"}],
+        "metadata": {"pages": 3},
+        "context": {"attempt": 1, "document": "report.pdf", "reused": True, "source_metadata": {"by": "a client"}},
+        "sequence": 7,
+    }
+    short = {
+        "stage": data["stage"],
+        "context": {"attempt": 1, "document": "report.pdf", "reused": True},
+        "sequence": 7,
+    }
+    failure = {**data, "stage": {**data["stage"], "status": "failed"}}
+    chain = {"overall_success": False, "stages": [failure["stage"]], "metadata": {"error_message": "it failed"}}
+    async with catalog.connection() as connection:
+        await registry.set_run_webhook(connection, box, run_id=run_with_webhook, url="https://c.example/run")
+        await registry.register(connection, box, url="https://b.example/", event_types=["task_failed"])
+        await add_events(
+            connection,
+            [
+                event(run=run, **data),
+                event(run=run_with_webhook, **data),
+                event("stage_failed", run=run, **failure),
+                event("stage_chain_completed", run=run, **chain),
+                event("stage_chain_completed", run=run, number=1, overall_success=True, stages=["x" * 100] * 300),
+            ],
+            link,
+        )
+        found = {(one.event_type, one.task_id, len(one.body)): one for one in await recent_events(connection, LEASE)}
+        bodies = [(one.event_type, one.task_id, json.loads(one.body)["data"]) for one in found.values()]
+        waiting = [await count_waiting(connection, one) for one in (run, run_with_webhook)]
+    assert waiting == [0, 1]
+    assert sorted(bodies, key=str) == sorted(
+        [
+            ("stage_completed", run, short),
+            ("stage_completed", run_with_webhook, data),
+            ("stage_failed", run, failure),
+            ("stage_chain_completed", run, chain),
+            ("stage_chain_completed", run, {"overall_success": True, "context": {}}),
+        ],
+        key=str,
+    )
+
+
+async def test_a_short_body_is_counted_like_a_whole_one(catalog: Catalog, box: SecretBox) -> None:
+    stage = {"name": "converter", "execution_time": 0.5}
+    context = {"reused": False, "source_metadata": {}}
+    async with catalog.connection() as connection:
+        _, since = await events_since(connection, None)
+        await add_events(connection, [event(number=1, stage=stage, context=context)], link)
+        await registry.register(connection, box, url="https://a.example/all")
+        await add_events(connection, [event(number=2, stage=stage, context=context)], link)
+        await connection.execute("update webhook_events set recorded_at = recorded_at - interval '1 minute'")
+        counts, _ = await events_since(connection, since - timedelta(minutes=2))
+    assert [(one.stage, one.reused, one.events, one.seconds) for one in counts] == [("converter", False, 2, 1.0)]
+
+
 async def test_what_happened_and_that_it_is_told_commit_together_or_not_at_all(catalog: Catalog) -> None:
     with pytest.raises(RuntimeError):
         async with catalog.transaction() as connection:
@@ -100,10 +168,13 @@ async def test_what_happened_and_that_it_is_told_commit_together_or_not_at_all(c
         assert await recent_events(connection, timedelta(hours=1)) == []
 
 
-async def test_the_body_is_the_contract_and_a_long_one_becomes_a_link_to_the_whole(catalog: Catalog) -> None:
+async def test_the_body_is_the_contract_and_a_long_one_becomes_a_link_to_the_whole(
+    catalog: Catalog, box: SecretBox
+) -> None:
     run = uuid4()
     long = event("stage_chain_completed", run=run, overall_success=True, stages=["x" * 100] * 300)
     async with catalog.connection() as connection:
+        await registry.register(connection, box, url="https://a.example/all")
         await add_events(connection, [event(run=run, note="short \ud800"), long], link)
         by_type = {one.event_type: one for one in await recent_events(connection, timedelta(hours=1))}
         whole = json.loads(await whole_body(connection, long.event_id))

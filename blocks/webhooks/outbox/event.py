@@ -28,6 +28,11 @@ _KEPT_WHEN_THINNED = (
 )  # fmt: skip
 _MAX_KEPT_CHARS = 500
 
+# Events of documents that succeed: by far the most. Failures are few, and their bodies say why.
+_SHORTENED = ("stage_completed", "stage_chain_completed")
+_KEPT_WHEN_SHORT = ("stage", "overall_success", "total_execution_time", "sequence")
+_KEPT_CONTEXT = ("attempt", "document", "document_sha256", "reused", "worker")
+
 PayloadLink = Callable[[str], str | None]
 """Returns the URL of the whole body of the event with this id; None where there is none."""
 
@@ -80,6 +85,20 @@ def render(event: Event, payload_link: PayloadLink) -> Bodies:
         # A source's URL may be longer than all the rest.
         thinned = _dump(replace(event, source_file=None), short | link)
     return Bodies(body=thinned, whole_body=whole)
+
+
+def short_body(event: Event) -> bytes | None:
+    """Return what is recorded of a document's success that no endpoint wants; None where the whole body is.
+
+    It has what lists of events and of a run's documents show, and what the metrics count; files and metadata are in the
+    catalogue.
+    """
+    data = event.data
+    if event.event_type not in _SHORTENED or data.get("overall_success") is False:
+        return None
+    context: Mapping[str, Any] = data.get("context") or {}
+    kept = {name: data[name] for name in _KEPT_WHEN_SHORT if name in data}
+    return _dump(event, {**kept, "context": {name: context[name] for name in _KEPT_CONTEXT if name in context}})
 
 
 def _dump(event: Event, data: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from blocks.errors import EventNotFound
 from blocks.json_cleaning import storable_text
 from blocks.postgres import fetch_all, fetch_optional, fetch_row
 from blocks.webhooks.outbox import queries
-from blocks.webhooks.outbox.event import Event, PayloadLink, render
+from blocks.webhooks.outbox.event import Event, PayloadLink, render, short_body
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,4 +117,5 @@ def _rows(events: Sequence[tuple[Event, UUID | None]], payload_link: PayloadLink
         "made_files": [file_id for _, file_id in events],
         "bodies": [one.body for one in bodies],
         "whole_bodies": [one.whole_body for one in bodies],
+        "short_bodies": [short_body(event) for event, _ in events],
     }

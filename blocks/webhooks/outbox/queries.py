@@ -16,20 +16,35 @@ DISPATCHER_LISTENS = """
 
 # Events --------------------------------------------------------------------------------------------------------------
 
+# Whether an endpoint is sent an event. `run` is the endpoint of the event's run.
+_WANTS = """
+    endpoint.state <> 'removed'
+    and case when endpoint.origin = 'run' then endpoint.endpoint_id = run.endpoint_id
+             else endpoint.event_types is null or event.event_type = any(endpoint.event_types) end
+"""
+
 # An event that exists already changes nothing; a new one gets a delivery for every endpoint that wants it, and
 # dispatchers are notified when the caller's transaction commits. Rows are passed as arrays, so any number costs one
 # round trip; they are inserted, and delivered, in the order in which they are given. Endpoints are locked until that
 # commit (foreign keys would do so too, a moment later): for one that is removed meanwhile a delivery would wait for
-# ever. They are locked in the order of their ids, as everywhere.
-RECORD_EVENTS = """
+# ever. They are locked in the order of their ids, as everywhere. An event that no endpoint wants is read only where
+# runs are looked at, so its short body is recorded; both parts of the statement see the same endpoints.
+RECORD_EVENTS = f"""
     added as (
         insert into webhook_events (event_id, event_type, task_id, source_file, occurred_at, body, whole_body)
-        select event_id, event_type, task_id, source_file, occurred_at, body, whole_body
+        select event_id, event_type, task_id, source_file, occurred_at,
+               case when is_short then short_body else body end, case when not is_short then whole_body end
           from unnest(%(event_ids)s::text[], %(event_types)s::text[], %(task_ids)s::uuid[],
                       %(source_files)s::text[], %(occurred_at)s::timestamptz[], %(bodies)s::bytea[],
-                      %(whole_bodies)s::bytea[], %(made_files)s::uuid[]) with ordinality
-               as given (event_id, event_type, task_id, source_file, occurred_at, body, whole_body, made_file, place)
-         where {condition}
+                      %(whole_bodies)s::bytea[], %(short_bodies)s::bytea[], %(made_files)s::uuid[]) with ordinality
+               as event (event_id, event_type, task_id, source_file, occurred_at, body, whole_body, short_body,
+                         made_file, place)
+         cross join lateral (
+               select short_body is not null
+                      and not exists (select from webhook_endpoints endpoint
+                                        left join webhook_runs run on run.run_id = event.task_id
+                                       where {_WANTS}) as is_short) as chosen
+         where {{condition}}
          order by place
         on conflict (event_id) do nothing
         returning event_id, event_type, task_id
@@ -38,10 +53,7 @@ RECORD_EVENTS = """
         select event.event_id, endpoint.endpoint_id
           from (select *, row_number() over () as place from added) event
           left join webhook_runs run on run.run_id = event.task_id
-          join webhook_endpoints endpoint
-            on endpoint.state <> 'removed'
-               and case when endpoint.origin = 'run' then endpoint.endpoint_id = run.endpoint_id
-                        else endpoint.event_types is null or event.event_type = any(endpoint.event_types) end
+          join webhook_endpoints endpoint on {_WANTS}
          order by endpoint.endpoint_id, event.place
            for key share of endpoint
         returning endpoint_id
