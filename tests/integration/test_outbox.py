@@ -106,13 +106,12 @@ async def test_a_success_that_no_endpoint_wants_is_recorded_in_short_and_one_tha
         },
         "output_files": [{"filename": "report.md"}],
         "metadata": {"pages": 3},
-        "context": {"attempt": 1, "document": "report.pdf", "reused": True, "source_metadata": {"by": "a client"}},
+        "context": {"document_sha256": "a" * 64, "document": "report.pdf", "reused": True, "source_metadata": {"a": 1}},
         "sequence": 7,
     }
     short = {
-        "stage": data["stage"],
-        "context": {"attempt": 1, "document": "report.pdf", "reused": True},
-        "sequence": 7,
+        "stage": {"name": "converter", "execution_time": 0.5},
+        "context": {"document_sha256": "a" * 64, "reused": True},
     }
     failure = {**data, "stage": {**data["stage"], "status": "failed"}}
     chain = {"overall_success": False, "stages": [failure["stage"]], "metadata": {"error_message": "it failed"}}
@@ -140,7 +139,7 @@ async def test_a_success_that_no_endpoint_wants_is_recorded_in_short_and_one_tha
             ("stage_completed", run_with_webhook, data),
             ("stage_failed", run, failure),
             ("stage_chain_completed", run, chain),
-            ("stage_chain_completed", run, {"overall_success": True, "context": {}}),
+            ("stage_chain_completed", run, {"overall_success": True}),
         ],
         key=str,
     )

@@ -174,7 +174,7 @@ def _of_document(event: RecordedEvent) -> Entry:
         "timestamp": utc_text(event.occurred_at),
         "event_type": event.event_type,
         "task_id": str(event.task_id) if event.task_id else None,
-        "source_file": body["source_file"],
+        "source_file": event.source_file,
         "status": status,
         "progress": data.get("progress"),
         "message": message,

@@ -30,8 +30,12 @@ _MAX_KEPT_CHARS = 500
 
 # Events of documents that succeed: by far the most. Failures are few, and their bodies say why.
 _SHORTENED = ("stage_completed", "stage_chain_completed")
-_KEPT_WHEN_SHORT = ("stage", "overall_success", "total_execution_time", "sequence")
-_KEPT_CONTEXT = ("attempt", "document", "document_sha256", "reused", "worker")
+_KEPT_WHEN_SHORT = ("overall_success", "total_execution_time")
+_KEPT_OF_STAGE = ("name", "execution_time")
+_KEPT_OF_CONTEXT = {
+    "stage_completed": ("document_sha256", "reused"),
+    "stage_chain_completed": ("document_sha256", "document"),
+}
 
 PayloadLink = Callable[[str], str | None]
 """Returns the URL of the whole body of the event with this id; None where there is none."""
@@ -90,15 +94,17 @@ def render(event: Event, payload_link: PayloadLink) -> Bodies:
 def short_body(event: Event) -> bytes | None:
     """Return what is recorded of a document's success that no endpoint wants; None where the whole body is.
 
-    It has what lists of events and of a run's documents show, and what the metrics count; files and metadata are in the
-    catalogue.
+    It has what lists of events and of a run's documents show, what the metrics count, and by what the events of a
+    document are found to be forgotten; the rest is in the other columns and in the catalogue.
     """
     data = event.data
     if event.event_type not in _SHORTENED or data.get("overall_success") is False:
         return None
-    context: Mapping[str, Any] = data.get("context") or {}
-    kept = {name: data[name] for name in _KEPT_WHEN_SHORT if name in data}
-    return _dump(event, {**kept, "context": {name: context[name] for name in _KEPT_CONTEXT if name in context}})
+    short = {name: data[name] for name in _KEPT_WHEN_SHORT if name in data}
+    for name, kept in (("stage", _KEPT_OF_STAGE), ("context", _KEPT_OF_CONTEXT[event.event_type])):
+        if isinstance(data.get(name), Mapping):
+            short[name] = {field: data[name][field] for field in kept if field in data[name]}
+    return _json({"data": short})
 
 
 def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
@@ -109,6 +115,10 @@ def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
         "source_file": event.source_file,
         "data": data,
     }
+    return _json(body)
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)  # NaN becomes null
     except TypeError:
