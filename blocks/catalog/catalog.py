@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
@@ -127,26 +127,27 @@ class Catalog:
         *artifact*. Raises `ArtifactNotFound` when the row is no longer pending, because a recovery has removed it
         meanwhile; then the statement has written nothing.
         """
-        made = await self.make_all_available(connection, [artifact])
-        if artifact.file_id not in made:
+        rows = await fetch_all(connection, queries.MAKE_AVAILABLE, {"files": _written_rows([artifact])})
+        if not rows:
             raise no_longer_pending(artifact)
-        return made[artifact.file_id]
+        return artifact_of(rows[0])
 
     async def make_all_available(
         self,
         connection: Connection,
         artifacts: Sequence[Artifact],
         *,
-        statement: str = queries.MAKE_AVAILABLE,
+        statement: str = queries.MAKE_ALL_AVAILABLE,
         more_values: Mapping[str, Any] | None = None,
     ) -> dict[UUID, Artifact]:
         """Do the same for many files in one statement. Return those whose rows were still pending, by id.
 
         *statement* may be another one that is built on `queries.MAKE_AVAILABLE_CTES`, with *more_values*; ADR 0015 says
-        why.
+        why. The rows are not read back: they are what was given, with metadata and report as they are stored.
         """
         rows = await fetch_all(connection, statement, {"files": _written_rows(artifacts), **(more_values or {})})
-        return {row["file_id"]: artifact_of(row) for row in rows}
+        made = {row["file_id"] for row in rows}
+        return {one.file_id: _as_stored(one) for one in artifacts if one.file_id in made}
 
     async def lock_state(self, connection: Connection, file_id: UUID) -> str | None:
         """Return the row's state, None without a row, and lock the row until the caller's transaction ends.
@@ -327,6 +328,11 @@ def _written_rows(artifacts: Sequence[Artifact]) -> str:
         for one in artifacts
     ]
     return _json_rows(rows)
+
+
+def _as_stored(artifact: Artifact) -> Artifact:
+    columns = {name: orjson.loads(json_text(getattr(artifact, name), name)) for name in ("metadata", "report")}
+    return replace(artifact, **columns)
 
 
 def _json_rows(rows: Sequence[Row]) -> str:

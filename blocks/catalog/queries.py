@@ -80,6 +80,8 @@ MAKE_AVAILABLE_CTES = """
 
 MAKE_AVAILABLE = f"with {MAKE_AVAILABLE_CTES} select {COLUMNS} from made"
 
+MAKE_ALL_AVAILABLE = f"with {MAKE_AVAILABLE_CTES} select file_id from made"
+
 # Locks to the end of the transaction. Waits for a transaction that is changing the row, even if its client is gone.
 LOCK_STATE = "select state from artifacts where file_id = %(file_id)s for update"
 

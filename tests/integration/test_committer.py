@@ -114,6 +114,9 @@ async def test_files_that_are_stored_at_once_are_one_commit(commits: Commits) ->
     assert [sorted(group) for group in commits.groups] == [names]
     assert await recorded(commits.place) == names
     assert await commits.place.states() == {"available": 40}
+    async with commits.place.catalog.connection() as connection:
+        found = await commits.place.catalog.find_readable(connection, [artifact.file_id for artifact in stored])
+    assert found == {artifact.file_id: artifact for artifact in stored}
 
 
 async def test_a_file_does_not_wait_long_for_one_that_takes_long(

@@ -21,7 +21,7 @@ from tests.integration.test_process_flow import process
 from tests.webhooks import Receiver
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 async def endpoint(workspace: Workspace) -> None:
     """An endpoint that wants everything: without one, short bodies are recorded."""
     box = SecretBox.of(current_settings())
@@ -39,6 +39,7 @@ def told(workspace: Workspace, *event_types: str) -> list[dict[str, Any]]:
     return [{"event_id": event_id, **json.loads(body)} for event_id, body in rows]
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_a_stage_and_its_chain_are_told_with_a_link_to_each_file(workspace: Workspace) -> None:
     path = workspace.write("a.txt", "hello")
     _, report = await process(path)
@@ -62,6 +63,7 @@ async def test_a_stage_and_its_chain_are_told_with_a_link_to_each_file(workspace
     assert chain["data"]["sequence"] > stage["data"]["sequence"]
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_reuse_is_told_as_well_and_the_same_run_tells_nothing_twice(workspace: Workspace) -> None:
     path = workspace.write("a.txt", "hello")
     await process(path)
@@ -73,6 +75,7 @@ async def test_reuse_is_told_as_well_and_the_same_run_tells_nothing_twice(worksp
     assert len(told(workspace, "stage_chain_completed")) == 2
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_a_failure_is_told_with_its_reason_and_ends_the_chain(workspace: Workspace) -> None:
     good, bad = workspace.write("good.txt", "fine"), workspace.write("bad.txt", "raise")
     empty = workspace.write("empty.txt", "")
@@ -89,6 +92,7 @@ async def test_a_failure_is_told_with_its_reason_and_ends_the_chain(workspace: W
 
 
 @pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.usefixtures("endpoint")
 async def test_each_milestone_is_told_once(workspace: Workspace, count: int) -> None:
     paths = [workspace.write(f"{number}.txt", f"text {number}") for number in range(count)]
     _, report = await process(*paths)
@@ -98,6 +102,7 @@ async def test_each_milestone_is_told_once(workspace: Workspace, count: int) -> 
     assert {one["source_file"] for one in progress} == {str(paths[0]) if count == 1 else None}
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_the_same_content_under_two_names_is_told_for_both(workspace: Workspace) -> None:
     paths = [workspace.write(name, "same") for name in ("a.txt", "b.txt")]
     await process(*paths)
@@ -106,6 +111,7 @@ async def test_the_same_content_under_two_names_is_told_for_both(workspace: Work
     assert sorted(one["data"]["context"]["reused"] for one in stages) == [False, True]
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_what_is_told_and_the_row_commit_together(workspace: Workspace) -> None:
     # An event that Postgres refuses takes the row with it: nothing is available that was not told.
     with psycopg.connect(workspace.database_url) as connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks.catalog.queries import COLUMNS, MAKE_AVAILABLE_CTES
+from blocks.catalog.queries import MAKE_AVAILABLE_CTES
 
 # Dispatchers that listen on this channel are notified with the id of each endpoint that has something due.
 CHANNEL = "waybill_webhooks"
@@ -72,7 +72,7 @@ ADD_EVENTS = f"""
 # (ADR 0015). The count is selected because Postgres does not run a query whose result is not read.
 MAKE_AVAILABLE_WITH_EVENTS = f"""
     with {MAKE_AVAILABLE_CTES}, {RECORD_EVENTS.format(condition="made_file in (select file_id from made)")}
-    select {COLUMNS} from made, (select count(*) as notified from notified) as counted
+    select file_id from made, (select count(*) as notified from notified) as counted
 """
 
 # For one endpoint only, whatever its event filter: a test.
