@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from blocks.forgetting.event_bodies import without_document
 from blocks.forgetting.home_files import overwrite_names
 from blocks.forgetting.names import Names, placeholder
 from blocks.forgetting.traces import Traces
+from blocks.webhooks.outbox.event import Event, short_body
 
 SHA = "1a2b3c4d" + "0" * 56
 INSTEAD = "forgotten document (1a2b3c4d)"
@@ -104,6 +106,28 @@ def test_text_is_recognised_by_words_in_a_row_and_by_rare_words(line: str, found
     )
     traces = Traces.of([text])
     assert (traces.are_in(line), Traces.from_bytes(traces.as_bytes()).are_in(line)) == (found, found)
+
+
+@pytest.mark.parametrize("event_type", ["stage_completed", "stage_chain_completed"])
+def test_an_event_that_was_recorded_in_short_is_known_to_be_about_the_document(event_type: str) -> None:
+    event = Event(
+        event_id="evt_1",
+        event_type=event_type,
+        task_id=None,
+        source_file="/srv/in/Müller report.pdf",
+        occurred_at=datetime(2026, 11, 30, tzinfo=UTC),
+        data={
+            "stage": {"number": 1, "name": "chunker", "status": "completed", "execution_time": 4.6},
+            "overall_success": True,
+            "context": {"document": "Müller report.pdf", "document_sha256": SHA, "source_metadata": {"for": "Müller"}},
+        },
+    )
+    body = orjson.loads(short_body(event) or b"")
+    assert "for" not in str(body)
+    found, about = without_document(body, names=NAMES, traces=Traces(), contents=[SHA], file_ids=set(), of_run=True)
+    assert about
+    assert "Müller" not in found.decode()
+    assert SHA not in found.decode()
 
 
 def test_an_event_about_the_document_keeps_numbers_alone() -> None:
