@@ -7,8 +7,8 @@ tie-break in the index, since few files have the same time.
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 # Name, table, former and new keys, condition.
 _INDEXES = (
