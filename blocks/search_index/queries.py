@@ -104,10 +104,14 @@ STATISTICS: LiteralString = """
            ]) name)::bigint as size_bytes
 """
 
-# pgvector examines this many neighbours at most (default 40), so it must be no less than the number of candidates.
-# Compiling the search to machine code would take longer than the search.
+# pgvector examines this many neighbours (`hnsw.ef_search`), so it must be no less than the number of candidates.
+# With more passages it must examine more to miss few of the nearest (docs/adr/0031-search-at-scale.md); a
+# thousand is pgvector's limit. Compiling the search to machine code would take longer than the search.
 SEARCH_SETTINGS: LiteralString = """
-    select set_config('hnsw.ef_search', %(candidates)s::text, true), set_config('jit', 'off', true)
+    select set_config('hnsw.ef_search', greatest(%(candidates)s, least(1000, (
+               select 100 * power(greatest(reltuples, 10000) / 10000, 0.8)
+                 from pg_class where oid = 'indexed_chunks'::regclass)))::integer::text, true),
+           set_config('jit', 'off', true)
 """
 
 # With a filter the nearest neighbours may all be of other documents: the index is then read on. pgvector can since 0.8.
@@ -145,8 +149,22 @@ _OF_DOCUMENTS: LiteralString = "(%(documents)s::bigint[] is null or document_id 
 _IS_TITLE: LiteralString = r"""
     case when length(text) < 400 then text ~ '^\s*#' and text !~ '(?n)^[ \t]*[^#\s]\S*(\s+\S+){4}' else false end"""
 
+# The nearest passages by the index of vectors, which is of one of two forms (see `vector_index`): the distance has to
+# be written as the index has it, or every passage is compared.
+_NEAREST: LiteralString = """
+    select document_id, ordinal, {distance} as distance
+      from indexed_chunks
+     where embedding is not null and %(vector)s::vector is not null and {of_documents}
+     order by {distance}
+     limit %(candidates)s
+"""
+_HALF: LiteralString = "embedding::halfvec(384) <=> %(vector)s::vector::halfvec(384)"
+_WHOLE: LiteralString = "embedding <=> %(vector)s::vector"
+NEAREST_BY_HALF: LiteralString = _NEAREST.format(distance=_HALF, of_documents=_OF_DOCUMENTS)
+NEAREST_BY_WHOLE: LiteralString = _NEAREST.format(distance=_WHOLE, of_documents=_OF_DOCUMENTS)
+
 # Passages are found by words, by vector and by name; one score joins what is known of each (see `read`).
-SEARCH: LiteralString = f"""{_STEMMERS},
+_SEARCH: LiteralString = f"""{_STEMMERS},
 configurations (name) as (
     select 'simple'::regconfig
     union
@@ -158,13 +176,16 @@ index_size (passages) as materialized (  -- as last estimated; counted while it 
 ),
 readings (query) as (  -- the query in each spelling, and stemmed in each language of the index
     select websearch_to_tsquery('simple', spelling) from unnest(%(spellings)s::text[]) spelling
-    union all
+    union
     select websearch_to_tsquery(name, %(text)s) from configurations
 ),
-asked (all_words) as materialized (
-    select string_agg(format('(%%s)', query), ' | ')::tsquery
-      from readings
-     where querytree(query) not in ('', 'T')  -- only exclusions: no index could answer it
+common_words (lexeme, passages) as materialized (  -- those that Postgres's statistics know to be too frequent to count
+    select lexeme, frequency * passages
+      from index_size, pg_stats,
+           unnest(most_common_elems::text::text[], most_common_elem_freqs) common (lexeme, frequency)
+     where tablename = 'indexed_chunks' and attname = 'words' and %(documents)s::bigint[] is null
+       and to_regclass(quote_ident(schemaname) || '.indexed_chunks') = 'indexed_chunks'::regclass
+       and frequency * passages >= %(max_matches_of_word)s
 ),
 terms (typed, word, beginning) as (  -- its words, without the stop words of any of the languages
     select typed, word, beginning
@@ -173,19 +194,31 @@ terms (typed, word, beginning) as (  -- its words, without the stop words of any
        and not exists (select from configurations where numnode(plainto_tsquery(configurations.name, typed)) = 0)
 ),
 term_queries as (  -- each word as a whole and in any inflection; and the words that begin like it
-    select typed, worth, string_agg(format('(%%s)', reading), ' | ')::tsquery as query
-      from (select typed, 1::float8 as worth, reading
-              from terms, configurations, plainto_tsquery(configurations.name, word) reading
+    select typed, worth, string_agg(format('(%%s)', reading), ' | ')::tsquery as query, max(passages) as known_passages
+      from (select typed, 1::float8 as worth, reading, passages
+              from terms
+             cross join configurations
+             cross join plainto_tsquery(configurations.name, word) reading
+              left join common_words on lexeme = btrim(reading::text, '''')
             union all
-            select typed, %(beginning_worth)s, (beginning || ':*')::tsquery from terms where beginning <> '') reading
+            select typed, %(beginning_worth)s, (beginning || ':*')::tsquery,
+                   (select max(passages) from common_words where starts_with(lexeme, beginning))
+              from terms where beginning <> '') reading
      where numnode(reading) > 0
      group by typed, worth
+),
+asked (all_words, is_large) as materialized (  -- a large index is not searched for all words: see `with_all_words`
+    select string_agg(format('(%%s)', query), ' | ')::tsquery,
+           %(vector)s::text is not null and not %(exact)s and exists (select from common_words)
+      from readings
+     where querytree(query) not in ('', 'T')  -- only exclusions: no index could answer it
 ),
 matches as materialized (
     select typed, worth, document_id, ordinal
       from term_queries,
            lateral (select document_id, ordinal from indexed_chunks
                      where words @@ query and {_OF_DOCUMENTS} limit %(max_matches_of_word)s) matching
+     where known_passages is null
 ),
 rarities as (  -- 0 for a word that every passage has, towards 1 for one that a single passage of many has
     select typed, worth,
@@ -200,22 +233,26 @@ rare_words as materialized (
              group by document_id, ordinal, typed) of_words
      group by document_id, ordinal
 ),
+-- By each reading alone: an "or" of them would read the lists of all words to the end. In a large index even that takes
+-- a tenth of a second; but a passage with all words has all rare ones, so it is among the first of `rare_words`.
 with_all_words as materialized (
     select document_id, ordinal, ts_rank(%(weights)s::real[], words, all_words) as rank
-      from (select document_id, ordinal, words, all_words
-              from asked, indexed_chunks
-             where words @@ all_words and {_OF_DOCUMENTS}
+      from (select document_id, ordinal
+              from asked
+             cross join readings
+             cross join lateral (select document_id, ordinal from indexed_chunks
+                                  where words @@ query and {_OF_DOCUMENTS} limit %(max_matches)s) matching
+             where not is_large and querytree(query) not in ('', 'T')
+             group by document_id, ordinal
              limit %(max_matches)s) matching
+      join indexed_chunks using (document_id, ordinal)
+     cross join asked
      order by rank desc, document_id, ordinal
      limit %(candidates)s
 ),
 by_vector as materialized (
     select document_id, ordinal, 1 - distance as similarity
-      from (select document_id, ordinal, embedding <=> %(vector)s::vector as distance
-              from indexed_chunks
-             where embedding is not null and %(vector)s::vector is not null and {_OF_DOCUMENTS}
-             order by embedding <=> %(vector)s::vector
-             limit %(candidates)s) nearest
+      from (NEAREST) nearest
      where distance < 'NaN'  -- a vector of zeros has no direction
 ),
 surroundings (similarity, passages) as (  -- how similar the nearest passages are to this question, most of them wrong
@@ -253,13 +290,17 @@ found as (
     having not %(exact)s or bool_or(has_all)
 ),
 measured as (
-    select found.*, rarity, likeness,
+    select document_id, ordinal, found_by, rarity, likeness,
+           case when not is_large then rank
+                when words @@ all_words then ts_rank(%(weights)s::real[], words, all_words) end as rank,
+           has_all_words or is_large and words @@ all_words as has_all_words,
            case when embedding <=> %(vector)s::vector < 'NaN' then 1 - (embedding <=> %(vector)s::vector) end
                as similarity,
            {_IS_TITLE} and exists (select from indexed_chunks other
                                     where other.document_id = found.document_id and other.ordinal <> found.ordinal)
                as is_title
       from found
+     cross join asked
       join indexed_chunks using (document_id, ordinal)
       left join rare_words using (document_id, ordinal)
       left join by_name using (document_id)
@@ -282,3 +323,5 @@ select d.sha256, d.title, d.source, d.media_type, d.language, d.stemmer, c.chunk
   join indexed_documents d using (document_id)
  order by scored.is_title, scored.score desc, document_id, ordinal
 """
+SEARCH_BY_HALF: LiteralString = _SEARCH.replace("NEAREST", NEAREST_BY_HALF)
+SEARCH_BY_WHOLE: LiteralString = _SEARCH.replace("NEAREST", NEAREST_BY_WHOLE)

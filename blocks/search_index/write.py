@@ -1,6 +1,6 @@
 """Write documents into the index, or remove one, on the caller's connection.
 
-Unchanged rows stay: rewriting a chunk costs an insert into the vector graph (0.3 ms), even with the same text.
+Unchanged rows stay: rewriting a chunk costs an insert into the vector graph (1 to 2 ms), even with the same text.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from blocks.custody import Custody
 from blocks.custody.abandoned import remove_abandoned_forever
 from blocks.errors import WaybillError
 from blocks.runtime.background_tasks import running
+from blocks.search_index.vector_index import build_half_index_once
 from blocks.settings import Settings, prefect_api_url
 from waybill.gateway.app import create_app
 from waybill.gateway.errors import HttpError
@@ -78,7 +79,8 @@ def run_gateway(
         asyncio.get_running_loop().set_default_executor(threads)
         async with opening as custody, open_resources(settings, custody, prefect_api=prefect_api_url()) as resources:
             server = GatewayServer(create_app(resources), shutdown_requested, on_ready, limits=limits)
-            async with running(remove_abandoned_forever(custody)):
+            database_url = settings.required_database_url
+            async with running(remove_abandoned_forever(custody), build_half_index_once(database_url)):
                 await server.serve(sockets=[listener])
 
     asyncio.run(serve())

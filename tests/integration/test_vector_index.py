@@ -1,0 +1,153 @@
+"""The index of vectors: which form a database has, and how an older one gets the present one while it is in use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.rows import scalar_row
+
+from blocks.search_index import queries, search, vector_index
+from blocks.search_index.vector_index import BY_HALF, BY_WHOLE, build_half_index, build_half_index_once
+from tests.integration.indexed import direction, document, put
+from tests.integration.test_ingest import wait_until
+
+_BUILD_WAITS = """
+    select exists (select from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'
+                      and query ~ 'create index concurrently')
+"""
+
+
+@pytest.fixture
+def older_database(database_url: str) -> str:
+    """A database with passages and the older form of the index."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"drop index {BY_HALF}".encode())
+        connection.execute(
+            f"create index {BY_WHOLE} on indexed_chunks using hnsw (embedding vector_cosine_ops)".encode()
+        )
+    put(database_url, document(("Snow on the rack.", direction(1)), ("Tea at four.", direction(0, 1)), title="Notes"))
+    return database_url
+
+
+def indexes(url: str) -> list[tuple[str, bool]]:
+    """The names of the indexes of vectors, and whether each is complete."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            """
+            select relname, indisvalid from pg_index join pg_class c on c.oid = indexrelid
+             where indrelid = 'indexed_chunks'::regclass and pg_get_indexdef(indexrelid) ~ 'hnsw' order by relname
+            """
+        ).fetchall()
+
+
+def definition(url: str) -> str | None:
+    with psycopg.connect(url) as connection:
+        cursor = connection.cursor(row_factory=scalar_row)
+        return cursor.execute("select indexdef from pg_indexes where indexname = %s", [BY_HALF]).fetchone()
+
+
+async def found(url: str, vector: Sequence[float]) -> list[str]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        answer = await search(connection, "anything", vector=vector, show_all=True)
+        return [hit.text for hit in answer.hits]
+
+
+def plan(url: str, statement: str) -> str:
+    with psycopg.connect(url) as connection:
+        connection.execute("set enable_seqscan = off")
+        given = {"vector": str(direction(1).tolist()), "documents": None, "candidates": 10}
+        rows = connection.execute(f"explain {statement}".encode(), given).fetchall()
+        return "\n".join(row[0] for row in rows)
+
+
+def test_search_asks_each_form_of_the_index_as_that_is_written(older_database: str) -> None:
+    assert f"using {BY_WHOLE}" in plan(older_database, queries.NEAREST_BY_WHOLE)
+    asyncio.run(build_half_index(older_database))
+    assert f"using {BY_HALF}" in plan(older_database, queries.NEAREST_BY_HALF)
+
+
+async def test_an_older_database_answers_the_same_before_and_after(older_database: str) -> None:
+    before = await found(older_database, direction(0.2, 1).tolist())
+    assert before == ["Tea at four.", "Snow on the rack."]
+    assert await build_half_index(older_database)
+    assert indexes(older_database) == [(BY_HALF, True)]
+    assert await found(older_database, direction(0.2, 1).tolist()) == before
+
+
+def test_it_is_built_as_the_migration_makes_it(database_url: str) -> None:
+    made = definition(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"drop index {BY_HALF}".encode())
+        connection.execute(
+            f"create index {BY_WHOLE} on indexed_chunks using hnsw (embedding vector_cosine_ops)".encode()
+        )
+    asyncio.run(build_half_index(database_url))
+    assert made is not None
+    assert definition(database_url) == made
+
+
+async def test_what_a_killed_process_left_is_built_again(older_database: str) -> None:
+    with psycopg.connect(older_database) as connection:
+        connection.execute(
+            f"create index {BY_HALF} on indexed_chunks using hnsw ((embedding::halfvec(384)) halfvec_cosine_ops)"
+            "".encode()
+        )
+        connection.execute("update pg_index set indisvalid = false where indexrelid = %s::regclass", [BY_HALF])
+    assert len(await found(older_database, direction(1).tolist())) == 2  # by the older one
+    assert await build_half_index(older_database)
+    assert indexes(older_database) == [(BY_HALF, True)]
+
+
+async def test_one_process_builds_and_the_others_wait(older_database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(older_database, autocommit=True) as other:
+        await other.execute("select pg_advisory_lock(%s)", [vector_index._LOCK_KEY])
+        assert not await build_half_index(older_database)
+        assert indexes(older_database) == [(BY_WHOLE, True)]
+        trying = asyncio.create_task(build_half_index_once(older_database, pause_seconds=0.01))
+        await other.execute("select pg_advisory_unlock(%s)", [vector_index._LOCK_KEY])
+        await trying
+    assert indexes(older_database) == [(BY_HALF, True)]
+
+
+async def test_documents_are_read_and_written_while_it_is_built(older_database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(older_database) as other:
+        await other.execute("update indexed_chunks set tokens = tokens + 1")  # the build waits for its end
+        building = asyncio.create_task(build_half_index(older_database))
+        await asyncio.to_thread(wait_until, older_database, _BUILD_WAITS)
+        added = document(("Rain on the roof.", direction(0, 0, 1)), title="More")
+        await asyncio.to_thread(put, older_database, added)
+        assert "Rain on the roof." in await found(older_database, direction(0, 0, 1).tolist())
+        await other.commit()
+        assert await building
+    assert (await found(older_database, direction(0, 0, 1).tolist()))[0] == "Rain on the roof."
+
+
+async def test_a_database_that_is_away_is_tried_again(older_database: str, tmp_path: Path) -> None:
+    trying = asyncio.create_task(
+        build_half_index_once(f"postgresql://postgres@/waybill?host={tmp_path}", pause_seconds=0.01)
+    )
+    done, _ = await asyncio.wait([trying], timeout=0.1)
+    assert not done
+    trying.cancel()
+
+
+async def test_more_passages_are_looked_at_in_a_larger_index(database_url: str) -> None:
+    """The depth grows with what Postgres estimates, between what search asks for and the most that pgvector takes."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        depths: list[int] = []
+        for passages in (-1, 10_000, 100_000, 10_000_000):
+            await connection.execute(
+                "update pg_class set reltuples = %s where oid = 'indexed_chunks'::regclass", [passages]
+            )
+            await connection.execute(queries.SEARCH_SETTINGS, {"candidates": 100})
+            cursor = connection.cursor(row_factory=scalar_row)
+            await cursor.execute("select current_setting('hnsw.ef_search')::int")
+            depths.append(await cursor.fetchone() or 0)
+        await connection.rollback()
+    assert depths[:2] == [100, 100]
+    assert 100 < depths[2] < depths[3] == 1000
