@@ -21,6 +21,7 @@ from blocks.runtime.form_schema import in_order
 if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
+    from blocks.custody.sealing import Sealing
     from blocks.errors import WaybillError
 
 # The name under which a stage reads the document itself instead of another stage's output.
@@ -55,6 +56,8 @@ class Services:
     home: Path
     database_url: str = field(default="", repr=False)
     language_model: LanguageModelSettings | None = None
+    sealing: Sealing | None = None
+    """What the worker process stores outputs with; None where its parent stores them."""
 
 
 def _nothing() -> None:

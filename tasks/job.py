@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from tasks.contract import DocumentInfo
+
+if TYPE_CHECKING:
+    from blocks.custody.sealing import Filled, KeepOrder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,7 @@ class Job:
     """What to run, on which inputs, with which options, and the local file to write.
 
     Inputs by name: *files* are local copies, *inputs* the ids of files in custody for a runner that fetches none here.
-    *warnings* are of earlier attempts; the job reports them with its own.
+    *warnings* are of earlier attempts; the job reports them with its own. *keep* says what to store the output under.
     """
 
     stage_name: str
@@ -30,17 +33,37 @@ class Job:
     target: Path
     inputs: Mapping[str, UUID] = field(default_factory=dict[str, UUID])
     warnings: tuple[str, ...] = ()
+    keep: KeepOrder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What a job reports; the output itself is in `Job.target`. *worker* is the remote worker that has done it."""
+    """What a job reports; the output itself is in `Job.target`. *worker* is the remote worker that has done it.
+
+    *filled* is what it has stored; without it, the output is still to be stored.
+    """
 
     seconds: float
     peak_memory_bytes: int
     metadata: Mapping[str, Any]
     warnings: tuple[str, ...]
     worker: str | None = None
+    filled: Filled | None = None
+
+    @property
+    def stored_metadata(self) -> dict[str, Any]:
+        """The metadata of the output, which lists and events carry: that of the stage, and its warnings if any."""
+        return {**({"warnings": list(self.warnings)} if self.warnings else {}), **self.metadata}
+
+    def stored_report(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the report on the output: what was *known* before, and what the job reports."""
+        return {
+            **known,
+            "seconds": round(self.seconds, 4),
+            "worker_peak_memory_bytes": self.peak_memory_bytes,
+            "warnings": list(self.warnings),
+            **({"worker": self.worker} if self.worker else {}),
+        }
 
 
 class StageRunner(Protocol):

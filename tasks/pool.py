@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import Self
 
 from blocks.errors import StageCrashed, StageOutOfMemory
+from blocks.runtime.threads import to_its_end
 from blocks.settings import Settings
 from tasks.contract import Services
 from tasks.job import Job, JobResult
@@ -62,7 +63,8 @@ class WorkerPool:
     async def run(self, job: Job) -> JobResult:
         """Run *job* in a worker. Raises the stage's own error, or `StageTimedOut`, `StageOutOfMemory`, `StageCrashed`.
 
-        The time limit (`tasks.time_limit`) counts from when a worker takes the job up, not from when it is queued.
+        The time limit (`tasks.time_limit`) counts from when a worker takes the job up, not from when it is queued. When
+        the caller is cancelled, a job that stores its output is ended first, with its process if it is under way.
         """
         stage, settings = stage_named(job.stage_name), self._settings
         queued = QueuedJob(
@@ -72,7 +74,19 @@ class WorkerPool:
             runs_together=stage.run_together is not None,
         )
         self._queue.put(queued)
-        return await queued.future
+        try:
+            return await queued.future
+        except asyncio.CancelledError:
+            if job.keep is not None:
+                await to_its_end(asyncio.to_thread(self._abandon, queued))
+            raise
+
+    def _abandon(self, queued: QueuedJob) -> None:
+        """End the job of a cancelled caller, which undoes what was stored: no worker may store more afterwards."""
+        with self._lock:
+            running = list(self._running)
+        for batch in running:
+            self._queue.put_back(batch.abandon(queued))
 
     def _close(self) -> None:
         self._queue.close()
@@ -100,8 +114,17 @@ class WorkerPool:
                 return jobs
         return []
 
+    def _take_back_all(self) -> None:
+        """Let what no worker has begun wait again."""
+        with self._lock:
+            running = list(self._running)
+        for batch in running:
+            self._queue.put_back(batch.give(all_left=True))
+
     def _run(self, jobs: Sequence[QueuedJob], *, fresh: bool = False) -> BatchEnd | None:
         """Run a batch to its end. What is left waits again, unless it is the suspect of a death that is returned."""
+        if all(queued.future.done() for queued in jobs):  # their callers were cancelled
+            return None
         try:
             worker = self._processes.one(jobs[0].job, fresh=fresh)
         except StageCrashed as error:
@@ -123,7 +146,7 @@ class WorkerPool:
         """Repeat a job whose process died, while nothing else runs: it may kill its neighbours' processes too."""
         warning = f"repeated: the first worker process died ({death})"
         queued.job = replace(queued.job, warnings=(*queued.job.warnings, warning))
-        with self._turns.alone():
+        with self._turns.alone(self._take_back_all):
             end = self._run([queued], fresh=True)
         if end is not None and end.suspect is not None and end.death is not None:
             error = self._suspect(queued.job, end.death)

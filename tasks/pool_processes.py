@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from blocks.errors import StageCrashed
@@ -122,10 +122,12 @@ class Turns:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Generator[None]:
-        """Run while nothing else does."""
+    def alone(self, hurry: Callable[[], None]) -> Generator[None]:
+        """Run while nothing else does. *hurry* is called when this is known, before what runs is waited for."""
         with self._changed:
             self._alone += 1
+        hurry()
+        with self._changed:
             self._changed.wait_for(lambda: not self._running)
             self._running += 1
         try:

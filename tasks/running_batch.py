@@ -49,6 +49,7 @@ class RunningBatch:
         self._lock = threading.Lock()
         # In the order in which they are claimed: the first is under way, or about to be.
         self._open = dict(zip(worker.next_numbers(len(jobs)), jobs, strict=True))
+        self._is_begun = False
         self._is_over = False
         self._left: list[QueuedJob] = []
         self._is_spoiled = False
@@ -63,10 +64,21 @@ class RunningBatch:
         """How many jobs are not answered."""
         return len(self._open)
 
-    def give(self) -> list[QueuedJob]:
-        """Return some jobs that the process has not begun, and does not begin any more. It keeps at least one."""
+    def give(self, *, all_left: bool = False) -> list[QueuedJob]:
+        """Return half of the jobs, or *all_left*, that the process has not begun, and does not begin any more."""
         with self._lock:
-            return [] if self._is_over else self._take_back(len(self._open) // 2)
+            is_running = self._is_begun and not self._is_over
+            return self._take_back(len(self._open) // (1 if all_left else 2)) if is_running else []
+
+    def abandon(self, queued: QueuedJob) -> list[QueuedJob]:
+        """Do not begin a job whose future is done, or end the process that has begun it. Return what waits again."""
+        with self._lock:
+            if not self._is_begun or self._is_over or queued not in self._open.values():
+                return []
+            not_begun = self._take_back(len(self._open))
+        if queued not in not_begun:
+            self._worker.kill()
+        return not_begun
 
     def run(self) -> BatchEnd:
         """Return when nothing more is expected of the process; every answered job has been settled."""
@@ -79,7 +91,13 @@ class RunningBatch:
 
     def _run(self) -> BatchEnd:
         try:
-            self._worker.begin({number: queued.job for number, queued in self._open.items()})
+            with self._lock:
+                self._is_begun = True
+                # Those whose callers were cancelled since they were taken from the queue are left out.
+                self._open = {number: queued for number, queued in self._open.items() if not queued.future.done()}
+                jobs = {number: queued.job for number, queued in self._open.items()}
+            if jobs:
+                self._worker.begin(jobs)
             while self._open and not self._is_spoiled:
                 self._accept(self._next())
         except WorkerDied as death:
@@ -95,14 +113,18 @@ class RunningBatch:
         """Return the next messages of the process, which works within its limit."""
         if len(self._open) > 1:
             time.sleep(min(_GATHER_SECONDS, self._last_seconds * (len(self._open) - 1)))
-        while not (messages := self._worker.messages(LOOK_SECONDS)):
+        while self._open:  # what is left of it may have been taken back
+            if messages := self._worker.messages(LOOK_SECONDS):
+                return messages
             self._look()
-        return messages
+        return []
 
     def _look(self) -> None:
         """Compare what the process has used with the limit of the job under way. Raises `LimitExceeded`."""
         with self._lock:
             jobs = list(self._open.values())
+        if not jobs:
+            return
         try:
             if self._watch is None or self._watch[0] is not jobs[0]:
                 # Counted from now: nothing is measured for a job that ends before the first look.

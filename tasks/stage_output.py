@@ -1,6 +1,7 @@
 """One document's output of one stage: its inputs, the job that makes it, and how it is stored.
 
-Start at `make_output`. The output becomes available in the transaction that records its events; documents of the same
+Start at `make_output`. A worker process stores a small output itself; this process stores a large one, and one that a
+remote worker has made. The output becomes available in the transaction that records its events; documents of the same
 run with the same stage key wait for it (`share_output`). Which outputs are needed, and locked, is decided in
 `tasks.stage_tasks`.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -60,30 +61,39 @@ async def make_output(
 ) -> Deliverable:
     """Run the job, store its output and record the events with it; documents with the same key wait meanwhile."""
     async with _in_progress(key, context) as made:
-        target = context.scratch / f"{document.index}{stage.suffix}"
-        job = Job(
-            stage_name=stage.name,
-            stage_key=key,
-            document=info,
-            files={},
-            options=context.options[stage.name].model_dump(mode="json"),
-            target=target,
-        )
-        started = time.perf_counter()
-        result = await _run(stage, document, job, context)
-        waiting_seconds = max(0.0, time.perf_counter() - started - result.seconds)
-        # Reserved with the shard, or else by itself. Taken out only now, because what is left there is released.
+        # With the shard, or else by itself.
         if key in reserved:
             reservation = reserved.pop(key)
         else:
             (reservation,) = await context.custody.reserve([output_draft(stage, info, key, context)])
-        draft = replace(reservation.draft, metadata=_metadata(result), report=_report(stage, document, job, result))
+        target = context.scratch / f"{document.index}{stage.suffix}"
+        started = time.perf_counter()
+        async with _undone_after_error(reservation, context):
+            options = context.options[stage.name].model_dump(mode="json")
+            draft = replace(reservation.draft, report=_known_report(stage, document, options))
+            job = Job(
+                stage_name=stage.name,
+                stage_key=key,
+                document=info,
+                files={},
+                options=options,
+                target=target,
+                keep=context.custody.order(reservation, draft, target.with_name(f"{target.name}.sealed")),
+            )
+            result = await _run(stage, document, job, context)
+        waiting_seconds = max(0.0, time.perf_counter() - started - result.seconds)
 
         async def make_available(artifact: Artifact) -> Artifact:
             output = Deliverable(artifact=artifact, reused=False, seconds=result.seconds, worker=result.worker)
             return await context.keep(artifact, context.events.completed(document, stage, output, artifact.created_at))
 
-        artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
+        if result.filled is None:
+            draft = replace(draft, metadata=result.stored_metadata, report=result.stored_report(draft.report))
+            artifact = await context.custody.fill(reservation, target, draft=draft, make_available=make_available)
+        else:
+            artifact = await context.custody.finish(result.filled)
+            async with _undone_after_error(reservation, context):
+                artifact = await make_available(artifact)
         document.files[stage.name] = target
         made.set_result(artifact)
     return Deliverable(
@@ -123,34 +133,35 @@ async def _in_progress(key: str, context: RunContext) -> AsyncGenerator[asyncio.
         raise
 
 
+@asynccontextmanager
+async def _undone_after_error(reservation: Reservation, context: RunContext) -> AsyncGenerator[None]:
+    """Undo the reservation where the block fails, with what a worker may have stored of it."""
+    try:
+        yield
+    except BaseException:
+        await context.custody.undo(reservation.file_id, reservation.location)
+        raise
+
+
 async def _run(stage: Stage[Any], document: Document, job: Job, context: RunContext) -> JobResult:
     """Run *job* where this run was asked to: here, or on a remote worker, which fetches the inputs itself."""
     remote = context.remote.get(stage.name)
-    if remote is None:
-        return await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
-    try:
-        return await remote.run(replace(job, inputs=_input_ids(stage, document)))
-    except RemoteFailed as error:
-        if not remote.may_run_at_home:
-            raise
-        result = await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
-        return replace(result, warnings=(*result.warnings, f"run at home: {error.message}"))
+    if remote is not None:
+        try:
+            return await remote.run(replace(job, inputs=_input_ids(stage, document)))
+        except RemoteFailed as error:
+            if not remote.may_run_at_home:
+                raise
+            job = replace(job, warnings=(f"run at home: {error.message}",))
+    return await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
 
 
-def _metadata(result: JobResult) -> dict[str, Any]:
-    """Return the metadata of an output, which lists and events carry: that of the stage, and its warnings if any."""
-    return {**({"warnings": list(result.warnings)} if result.warnings else {}), **result.metadata}
-
-
-def _report(stage: Stage[Any], document: Document, job: Job, result: JobResult) -> dict[str, Any]:
+def _known_report(stage: Stage[Any], document: Document, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of an output before it is made."""
     return {
         "stage_version": stage.version,
-        "options": dict(job.options),
+        "options": dict(options),
         "inputs": sorted(_chosen_inputs(stage, document)),
-        "seconds": round(result.seconds, 4),
-        "worker_peak_memory_bytes": result.peak_memory_bytes,
-        "warnings": list(result.warnings),
-        **({"worker": result.worker} if result.worker else {}),
     }
 
 

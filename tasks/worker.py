@@ -1,6 +1,7 @@
 """What happens inside a worker process: stages on documents, one at a time or together, within limits.
 
-It reads and writes local files only, and exits with the process that started it, so a killed run leaves none behind.
+It reads local files and writes two: the output for the next stage, and the same, sealed, in the storage. For that it
+has the public key alone. It exits with the process that started it, so a killed run leaves none behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from pickle import PicklingError
@@ -24,6 +25,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from blocks.custody.sealing import WHOLE_BYTES, fill_whole
 from blocks.errors import InvalidOptions, StageFailed, StageOutOfMemory, StorageFull, WaybillError
 from blocks.runtime.write_errors import is_disk_full, write_errors
 from tasks.batch import SPOILS_PROCESS, Answer, claim
@@ -169,15 +171,21 @@ def execute(job: Job, note_progress: Callable[[], None]) -> JobResult:
 
 
 def _written(job: Job, output: StageOutput, seconds: float) -> JobResult:
-    """Write the output of a job, and return what is reported of it."""
+    """Write the output of a job for the next stage, store it if it is small, and return what is reported of it."""
     with write_errors(job.target):
         job.target.write_bytes(output.content)
-    return JobResult(
+    result = JobResult(
         seconds=seconds,
         peak_memory_bytes=_peak_memory_bytes(),
         metadata=output.metadata,
         warnings=(*output.warnings, *job.warnings),
     )
+    sealing = _process.services.sealing if _process.services else None
+    if job.keep is None or sealing is None or len(output.content) > WHOLE_BYTES:
+        return result
+    report = result.stored_report(job.keep.draft.report)
+    filled = fill_whole(sealing, job.keep, output.content, metadata=result.stored_metadata, report=report)
+    return replace(result, filled=filled)
 
 
 @contextmanager

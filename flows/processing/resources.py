@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,8 @@ from prefect import get_run_logger
 
 from blocks.catalog import Catalog, OutputLocks
 from blocks.custody import Custody
-from blocks.errors import WaybillError
+from blocks.custody.sealing import Sealing
+from blocks.errors import StorageKeyMissing, WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import load_block
@@ -73,7 +74,7 @@ async def open_run(
     async with (
         _held(settings, run_id, webhook_url) as (custody, lease),
         OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
-        WorkerPool.open(_limited(settings, time_limit), services) as pool,
+        WorkerPool.open(_limited(settings, time_limit), replace(services, sealing=_sealing_of(custody))) as pool,
         open_remote_runners(
             settings, custody, run_id=run_id, stages=stages, places=run_on or {}, time_limit=time_limit
         ) as remote,
@@ -126,6 +127,13 @@ async def _held(settings: Settings, run_id: UUID, webhook_url: str | None) -> As
             if webhook_url is not None:
                 await _set_webhook_url(settings, custody.catalog, run_id, webhook_url)
             yield custody, lease
+
+
+def _sealing_of(custody: Custody) -> Sealing | None:
+    """Return what workers store outputs with; None without a key to store for, which fails what is to be stored."""
+    with suppress(StorageKeyMissing):
+        return custody.sealing
+    return None
 
 
 def _limited(settings: Settings, time_limit: timedelta | None) -> Settings:

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from blocks.custody.sealing import Sealing
 from blocks.errors import (
     StageCrashed,
     StageFailed,
@@ -39,8 +40,10 @@ from waybill.stack.processes import identify, is_running
 
 
 @asynccontextmanager
-async def hostile_pool(home: Path, *stages: str, workers: int = 2) -> AsyncIterator[WorkerPool]:
-    """A pool that knows the hostile stage, and further *stages*."""
+async def hostile_pool(
+    home: Path, *stages: str, workers: int = 2, sealing: Sealing | None = None
+) -> AsyncIterator[WorkerPool]:
+    """A pool that knows the hostile stage, and further *stages*; with *sealing* its processes store outputs."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         add_hostile_stage(monkeypatch, *stages)
         current_settings.cache_clear()
@@ -52,7 +55,7 @@ async def hostile_pool(home: Path, *stages: str, workers: int = 2) -> AsyncItera
             stage_silence_seconds=PATIENCE_SECONDS,
             stage_memory_mib=256,
         )
-        async with WorkerPool.open(settings, Services(home=home)) as opened:
+        async with WorkerPool.open(settings, Services(home=home, sealing=sealing)) as opened:
             yield opened
     current_settings.cache_clear()
     all_stages.cache_clear()

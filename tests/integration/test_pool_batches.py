@@ -113,7 +113,9 @@ async def test_a_job_that_runs_alone_waits_for_no_batch(tmp_path: Path) -> None:
         last = (await begun(tmp_path, 3))[-1]  # with two more behind it
         assert attempts(tmp_path)[-1][0] == "linger behind 0"
         os.kill(dict(attempts(tmp_path))["linger suspect"], signal.SIGKILL)
-        await asyncio.to_thread(eventually, lambda: pool._turns.is_wanted_alone, "it is to be repeated alone")
+        await asyncio.to_thread(
+            eventually, lambda: [batch.size for batch in pool._running] == [1], "the two wait again"
+        )
         (tmp_path / "go linger behind 0").touch()
         await begun(tmp_path, 4)
         assert attempts(tmp_path)[-1][0] == "linger suspect"

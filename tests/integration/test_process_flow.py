@@ -124,6 +124,20 @@ async def test_one_failing_document_stops_no_other_and_fails_the_run(workspace: 
     assert rows(workspace, "select count(*) from artifacts where state <> 'available'") == [(0,)]
 
 
+async def test_small_and_large_outputs_are_stored_and_a_failed_one_leaves_neither_row_nor_bytes(
+    workspace: Workspace, settings: Settings
+) -> None:
+    """A worker stores small ones itself, and is killed each time it has done so for one of them."""
+    texts = ["small", "bulky", "vanish once", "vanish always", "raise"]
+    _, report = await process(*(workspace.write(f"{text}.txt", text) for text in texts))
+    made = {document["source"].rsplit("/", 1)[1]: document["artifacts"][1:] for document in report["documents"]}
+    assert {name: len(files) for name, files in made.items()} == {
+        "small.txt": 1, "bulky.txt": 1, "vanish once.txt": 1, "vanish always.txt": 0, "raise.txt": 0,
+    }  # fmt: skip
+    assert rows(workspace, "select state, count(*) from artifacts group by state") == [("available", 8)]
+    assert stored.output(settings.home, made["small.txt"][0]["file_id"]) == b"SMALL"
+
+
 async def test_the_same_content_is_processed_once_across_runs_and_names(workspace: Workspace) -> None:
     first = workspace.write("first.txt", "same content")
     await process(first)

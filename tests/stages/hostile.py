@@ -1,7 +1,7 @@
 """A stage that does what the document's text says, for tests of the limits; and one that takes documents together.
 
 Hang, eat memory, keep it, need some, abort, exit, raise, meet a full disk, kill the forkserver, linger until the file
-`go` is there, or one of the text's own.
+`go` is there, or one of the text's own, vanish between the work and its report, make a large output.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from blocks.errors import CatalogUnavailable, UnreadableDocument, WaybillError
 from tasks.contract import SOURCE, Read, Stage, StageInput, StageOptions, StageOutput
@@ -66,7 +67,27 @@ def run(given: StageInput, options: HostileOptions) -> StageOutput:
         if not marker.exists():
             marker.touch()
             raise CatalogUnavailable("not now")
-    return StageOutput(content=text.upper().encode(), metadata={"letters": len(text)})
+    if "bulky" in text:
+        return StageOutput(content=bytes(2 * MIB))
+    metadata: dict[str, int] = {"letters": len(text)}
+    if "vanish" in text:
+        metadata = _Vanishing(metadata, given.services.home / "vanished", always="always" in text)
+    return StageOutput(content=text.upper().encode(), metadata=metadata)
+
+
+class _Vanishing(dict[str, int]):
+    """Ends the process that sends it home: the first one, or each."""
+
+    def __init__(self, given: dict[str, int], marker: Path, *, always: bool) -> None:
+        super().__init__(given)
+        self._marker = marker
+        self._always = always
+
+    def __reduce__(self) -> tuple[type[dict[str, int]], tuple[dict[str, int]]]:
+        if self._always or not self._marker.exists():
+            self._marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return dict, (dict(self),)
 
 
 HOSTILE = Stage(
