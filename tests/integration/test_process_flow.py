@@ -412,7 +412,7 @@ def test_the_parameters_make_a_form() -> None:
 
     schema = parameter_schema(process_documents).model_dump_for_openapi()
     assert set(schema["properties"]) == {
-        "sources", "stages", "options", "reuse", "webhook_url", "keep_for", "run_on", "time_limit",
+        "sources", "stages", "options", "reuse", "webhook_url", "keep_for", "run_on", "time_limit", "spread",
     }  # fmt: skip
     text = json.dumps(schema)
     for field in ("markdown_conversion", "chunker", "fact_generator", "max_tokens", "gpu-pool"):
