@@ -8,6 +8,8 @@ from uuid import UUID
 
 # A file already in custody, by its id and, where the caller knows it, its name: waybill:6f1c.../report.pdf
 CUSTODY_SCHEME = "waybill:"
+# A list of sources, by the source that holds it: list:/data/letters.txt, list:waybill:6f1c.../letters.txt
+LIST_SCHEME = "list:"
 
 # Up to the last "@" of the authority, as clients parse it: a password may contain one.
 _PASSWORD = re.compile(r"(://[^/?#@:]*):[^/?#]*@")
@@ -43,8 +45,17 @@ def custody_source(file_id: UUID, source_file: str) -> str:
     return f"{CUSTODY_SCHEME}{file_id}/{source_file}"
 
 
+def list_source(source: str) -> str:
+    """Return the source text of the list that *source* holds."""
+    return f"{LIST_SCHEME}{source}"
+
+
 def display_source(source: str) -> str:
-    """Return *source* as people see it: for a file in custody the source that it came from, where the text has it."""
+    """Return *source* as people see it: for a file in custody the source that it came from, where the text has it.
+
+    Of a list it is the source that holds the list.
+    """
+    source = source.removeprefix(LIST_SCHEME)
     return source.partition("/")[2] or source if source.startswith(CUSTODY_SCHEME) else source
 
 

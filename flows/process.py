@@ -20,7 +20,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
-from blocks.errors import InvalidOptions, RunCancelled, StageFailed, Transient, WaybillError
+from blocks.errors import RunCancelled, StageFailed, Transient, WaybillError
+from blocks.redaction import LIST_SCHEME
 from blocks.retention.policy import Period
 from blocks.runs.progress import Plan, record_plan
 from blocks.runtime.concurrency import bounded_each
@@ -32,6 +33,7 @@ from flows.processing.batch import Batch, ShardPlan
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.expected import deliver_expected, errors_delivered
 from flows.processing.failures import record_failures, record_remaining_failures
+from flows.processing.listing import list_sources
 from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Spread, Stages, WebhookUrl
 from flows.processing.previews import Preview, read_previews
 from flows.processing.progress import reported
@@ -46,7 +48,7 @@ from tasks.document_events import CUSTODY
 from tasks.registry import option_name, select_stages
 from tasks.remote.run_on import read_run_on
 from tasks.run_context import RunContext, Shard
-from tasks.sources import SourceList, SourceReader, display_name, expand
+from tasks.sources import SourceReader, display_name
 from tasks.stage_tasks import stage_task, take_custody
 
 # A state's message is one line in Prefect's UI; the summary has all of them.
@@ -61,7 +63,7 @@ def run_name() -> str:
     sources = cast("Sequence[str]", parameters.get("sources") or [])
     if not sources:
         return "no documents"
-    text = str(sources[0])
+    text = str(sources[0]).removeprefix(LIST_SCHEME)
     is_bare_id = text.startswith("waybill:") and "/" not in text
     first = text if is_bare_id or not PurePosixPath(text).name else display_name(text)
     return first_and_more(first, len(sources))
@@ -96,7 +98,8 @@ async def process_documents(
 
     Args:
         sources: What to process: whole paths of files and folders on the machine that runs `waybill up`, globs such as
-            `/data/*.pdf`, URLs (`https://`, `s3://`), or `waybill:FILE_ID` for a file that is stored already.
+            `/data/*.pdf`, URLs (`https://`, `s3://`), or `waybill:FILE_ID` for a file that is stored already. For more
+            than fit here, `list:` before a file, URL or `waybill:FILE_ID` that has one source on each line.
         stages: The stages to run, by name or by number. They run in their order; all when left out.
         options: Options of each stage. What is left out has its default.
         reuse: Take outputs that are stored already for the same content, options and version of the stage.
@@ -112,7 +115,7 @@ async def process_documents(
     settings = current_settings()
     chosen = select_stages(stages)
     run_id = UUID(str(cast("str", flow_run.id)))
-    with _prepared(settings) as reader, await _listed(sources, reader) as found:
+    with _prepared(settings) as reader, await list_sources(sources, reader, settings) as found:
         batch = Batch(found, len(chosen))
         opening = open_run(
             settings,
@@ -147,14 +150,6 @@ def _prepared(settings: Settings) -> Generator[SourceReader]:
     """
     with errors_delivered(settings.home), SourceReader.of(settings) as reader, TagsContext(current_tags=set()):
         yield reader
-
-
-async def _listed(sources: Sequence[str], reader: SourceReader) -> SourceList:
-    """Return the files that *sources* name, each once. Raises `InvalidOptions` where there is none."""
-    found = await asyncio.to_thread(expand, sources, reader)
-    if not found:
-        raise InvalidOptions("there is nothing to process; name at least one file, folder or URL")
-    return found
 
 
 async def _process(

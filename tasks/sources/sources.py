@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import PurePosixPath
 from uuid import UUID
 
 from blocks.errors import InvalidOptions, SourceNotFound, WaybillError
 from blocks.naming import clean_display_name
-from blocks.redaction import CUSTODY_SCHEME, display_source, without_password
+from blocks.redaction import CUSTODY_SCHEME, LIST_SCHEME, display_source, list_source, without_password
 from tasks.sources import local_files
 from tasks.sources.local_files import LocalFile, path_text
 from tasks.sources.remote import SourceReader, web_path
@@ -19,20 +20,26 @@ from tasks.sources.source_list import SourceList
 
 def absolute_source(source: str) -> str:
     """Return a local path in full, for a process in another folder; a URL or a file in custody as it is."""
+    if source.startswith(LIST_SCHEME):
+        return list_source(absolute_source(source.removeprefix(LIST_SCHEME)))
     if "://" in source or source.startswith(CUSTODY_SCHEME):
         return source
     return str(local_files.local_path(source).absolute())
 
 
-def expand(sources: Iterable[str], reader: SourceReader) -> SourceList:
+def expand(sources: Iterable[str], reader: SourceReader, listed: Iterable[str] = ()) -> SourceList:
     """Return every file that *sources* name, each once, in the order given; folders and globs in name order.
+
+    *listed* are further sources, of a list: of those a folder or glob that holds no file fails by itself too.
 
     Hidden entries of folders are left out, links to folders are not followed unless they are named. A path that names
     nothing is kept, and so is what cannot be read or is not permitted: each fails by itself and does not stop the
     others. Raises `SourceNotFound` when a folder or glob holds no file, and `InvalidOptions` for what cannot be a
     source.
     """
-    return SourceList((one for source in sources for one in _expand_one(source, reader)), scratch=reader.scratch)
+    given = (one for source in sources for one in _expand_one(source, reader, may_be_empty=False))
+    further = (one for source in listed for one in _expand_one(source, reader, may_be_empty=True))
+    return SourceList(chain(given, further), scratch=reader.scratch)
 
 
 def check_sources(sources: Sequence[str], reader: SourceReader) -> None:
@@ -40,7 +47,7 @@ def check_sources(sources: Sequence[str], reader: SourceReader) -> None:
 
     Raises `SourceRefused` for one that is not permitted and `InvalidOptions` for one that cannot be a source.
     """
-    for source in sources:
+    for source in (one.removeprefix(LIST_SCHEME) for one in sources):
         _check(source)
         if source.startswith(CUSTODY_SCHEME):
             _in_custody(source)
@@ -59,21 +66,24 @@ def display_name(source: str) -> str:
 
 
 def names_nothing(source: str) -> bool:
-    """Return whether *source* is a local path or glob that matches nothing."""
+    """Return whether *source* is a local path or glob that matches nothing, or a list at one."""
+    source = source.removeprefix(LIST_SCHEME)
     return "://" not in source and not source.startswith(CUSTODY_SCHEME) and not local_files.matches(source)
 
 
-def _expand_one(source: str, reader: SourceReader) -> Iterator[Source]:
+def _expand_one(source: str, reader: SourceReader, *, may_be_empty: bool) -> Iterator[Source]:
     try:
         yield from _listed(source, reader)
-    except (InvalidOptions, SourceNotFound):
-        raise
     except WaybillError as error:
+        if isinstance(error, InvalidOptions) or (isinstance(error, SourceNotFound) and not may_be_empty):
+            raise
         yield Source(text=_shown(source), name=PurePosixPath(source).name, error=error)
 
 
 def _listed(source: str, reader: SourceReader) -> Iterator[Source]:
     _check(source)
+    if source.startswith(LIST_SCHEME):
+        raise InvalidOptions(f"{_shown(source)!r} stands in a list, which may not name another list")
     if source.startswith(CUSTODY_SCHEME):
         yield _in_custody(source)
     elif path_text(source) is not None:

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 from blocks.errors import InvalidOptions
-from blocks.redaction import CUSTODY_SCHEME, redacted_source
+from blocks.redaction import CUSTODY_SCHEME, LIST_SCHEME, redacted_source
 from blocks.watching import Found
 from tasks.sources import SourceReader, check_sources
 from tasks.sources.local_files import path_text, versions
@@ -14,6 +14,8 @@ from tasks.sources.local_files import path_text, versions
 
 def check_place(source: str, reader: SourceReader) -> None:
     """Raise `SourceRefused` or `InvalidOptions` unless *source* can be watched; opens no connection."""
+    if source.startswith(LIST_SCHEME):
+        raise InvalidOptions("a list of sources is read by one run; watch a folder, a glob or a URL")
     if source.startswith(CUSTODY_SCHEME):
         raise InvalidOptions("a file in custody never changes; watch a folder, a glob or a URL")
     if redacted_source(source) != source:

@@ -84,6 +84,24 @@ def test_changed_options_run_again_from_their_stage_on(
     assert processed["state"] == "completed"
 
 
+def test_sources_come_from_a_file_and_from_standard_input(waybill: CommandLine, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("listed.md", "# typed.md", "given.md")]
+    for path in paths:
+        path.write_text(f"# {path.stem}\n\nSome words of {path.stem}.\n")
+    letters = tmp_path / "letters.txt"
+    letters.write_text(f"# of May\n{paths[0]}\n")
+    line = json.dumps({"source": str(paths[1])})
+    ran = waybill.run(
+        "process", paths[2], "--from", letters, "--from", "-", "--stages", "1", "--json", given=f"{line}\n"
+    )
+    report = json.loads(ran.stdout)
+    assert [document["source"] for document in report["documents"]] == [str(paths[2]), str(paths[0]), str(paths[1])]
+    assert report["counts"] == {"documents": 3, "failed": 0, "files_made": 6, "files_reused": 0, "left_out": 0}
+    refused = waybill.json("process", "--from", tmp_path / "none.txt", expect=2)["error"]
+    assert refused["code"] == "SourceNotFound"
+    waybill.run("process", expect=2)
+
+
 def test_stages_can_be_chosen_and_missing_ones_are_told(waybill: CommandLine, tmp_path: Path) -> None:
     path = tmp_path / "short.md"
     path.write_text("# A heading\n\nSome words about the chosen stages.\n")

@@ -37,6 +37,6 @@ def test_help_names_what_a_person_types_and_fits_a_terminal(
 
 
 def test_arguments_and_options_have_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Usage: waybill process [OPTIONS] SOURCE...\n" in help_of(capsys, "process")
+    assert "Usage: waybill process [OPTIONS] [SOURCE...]\n" in help_of(capsys, "process")
     assert "--limit NUMBER" in help_of(capsys, "files", "list")
     assert "--note TEXT" in help_of(capsys, "files", "pin")

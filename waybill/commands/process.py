@@ -13,10 +13,18 @@ import typer
 
 from blocks.durations import read_time_limit
 from blocks.errors import RunCancelled, SourceNotFound, WaybillError
+from blocks.redaction import LIST_SCHEME
 from blocks.runtime.clock import seconds_since_start
 from blocks.runtime.quick_imports import quick_imports
 from blocks.settings import current_settings, prefect_api_url
-from waybill.commands.arguments import AsJson, KeepFor, check_webhook_url, options_text, read_keep_for
+from waybill.commands.arguments import (
+    AsJson,
+    KeepFor,
+    check_webhook_url,
+    options_text,
+    read_keep_for,
+    this_account,
+)
 from waybill.commands.output import print_json, progress_bar
 from waybill.commands.process_report import print_report
 from waybill.commands.session import report_new_key, run_work, stack_session, warn_of_lost_records
@@ -28,14 +36,17 @@ if TYPE_CHECKING:
 
     from blocks.runs.ownership import Owner
     from blocks.settings import Settings
+    from waybill.commands.process_lists import Given
     from waybill.stack import StackAddresses
 
 RunOnPairs = Annotated[
     list[str] | None,
     typer.Option(metavar="STAGE=LABEL", help="Run a stage on remote workers with a label; may be repeated."),
 ]
-
-
+Lists = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="LIST", help="A file or URL with one source on each line; - is standard input."),
+]
 TimeLimit = Annotated[
     str | None,
     typer.Option(metavar="10m", help="Processor time of a stage on one document, to which its size adds; else as set."),
@@ -43,7 +54,10 @@ TimeLimit = Annotated[
 
 
 def process(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or fsspec URLs.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Files, folders, globs or fsspec URLs.")
+    ] = None,
+    lists: Lists = None,
     stages: Annotated[
         str | None, typer.Option(metavar="1-5", help="Stages to run, such as 1-3 or 1,3-5. All when left out.")
     ] = None,
@@ -70,18 +84,18 @@ def process(
     not stop the others. After an interruption run the same again: it continues from what is stored.
 
     Examples: waybill process report.pdf / waybill process letters/ --stages 1-3 / waybill process 'data/*.docx' --json
+    / find data -name '*.pdf' | waybill process --from -
     """
     with quick_imports():
-        from tasks.sources import absolute_source
         from waybill.commands.process_by_up import run_by_up
 
     _check_durations(keep_for, time_limit)
     check_webhook_url(webhook_url)
     numbers = _read_stages(stages) if stages is not None else None
     given, places = _read_options(options, run_on or [])
-    _check_sources(sources)
+    found = _read_sources(sources or [], lists or [])
     parameters: dict[str, Any] = {
-        "sources": [absolute_source(source) for source in sources],
+        "sources": found.typed,
         "stages": numbers,
         "options": given,
         "reuse": not no_reuse,
@@ -91,7 +105,9 @@ def process(
         "run_on": places,
         "spread": spread,
     }
-    report, addresses = run_by_up(parameters) or _run_here(parameters)
+    # A list is stored by the process that runs it, which so may have a storage of its own.
+    by_up = None if found.listed else run_by_up(parameters)
+    report, addresses = by_up or _run_here(parameters, found)
     if as_json:
         print_json(report)
     else:
@@ -99,7 +115,7 @@ def process(
     return 0 if report["state"] == "completed" else 1
 
 
-def _run_here(parameters: dict[str, Any]) -> tuple[dict[str, Any], StackAddresses]:
+def _run_here(parameters: dict[str, Any], given: Given) -> tuple[dict[str, Any], StackAddresses]:
     """Run the flow in this process, on servers that run already or are started."""
     from waybill.services.storage_probe import check_storage_answers
 
@@ -117,9 +133,20 @@ def _run_here(parameters: dict[str, Any]) -> tuple[dict[str, Any], StackAddresse
             _check_webhook(webhook_url, settings, own_database=own_database)
         started = time.perf_counter()
         asyncio.run(register_blocks(settings, on_new_key=report_new_key))
+        if given.listed:
+            parameters = {**parameters, "sources": [*given.typed, run_work(_store_list(given, settings))]}
         with progress_bar("processing") as show:
             report = run_work(_run_and_report(parameters, settings, show, started))
     return report, addresses
+
+
+async def _store_list(given: Given, settings: Settings) -> str:
+    """Store the sources that are no parameters of the run; return the source that names their list."""
+    from blocks.open_custody import open_block_custody
+    from waybill.services.source_lists import store_list
+
+    async with open_block_custody(settings) as custody:
+        return await store_list(custody, given.listed, name=given.name, by=this_account())
 
 
 async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: Any, started: float) -> dict[str, Any]:
@@ -198,6 +225,16 @@ def _read_options(path: Path | None, run_on: list[str]) -> tuple[dict[str, Any],
     places = read_run_on_pairs(run_on) if run_on else places
     check_remote_stages(places, options)
     return options, places
+
+
+def _read_sources(sources: list[str], lists: list[str]) -> Given:
+    """Return what the sources and lists mean. Reports a mistake before anything is started."""
+    from waybill.commands.process_lists import read_given
+
+    if not sources and not lists:
+        raise typer.BadParameter("name at least one, or a list of them with --from", param_hint="'SOURCE...'")
+    _check_sources([one for one in sources if not one.startswith(LIST_SCHEME)])
+    return read_given(sources, lists)
 
 
 def _check_sources(sources: list[str]) -> None:
