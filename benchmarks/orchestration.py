@@ -109,7 +109,7 @@ async def _loop(documents: Path, home: Path, *, custody: Custody | None) -> None
     from blocks.catalog import Draft, StageMark
     from blocks.settings import current_settings
     from tasks.contract import SOURCE, Services
-    from tasks.intake import examine
+    from tasks.examination import examine
     from tasks.job import Job
     from tasks.pool import WorkerPool
     from tasks.registry import BUILT_IN
@@ -119,7 +119,7 @@ async def _loop(documents: Path, home: Path, *, custody: Custody | None) -> None
     day = timedelta(days=1)
 
     async def one(pool: WorkerPool, path: Path, folder: Path) -> None:
-        info = examine(path, str(path), 2**30)
+        info = examine(path, str(path), 2**30).info
         named = {"source_file": str(path), "document_sha256": info.sha256, "keep_for": day}
         if custody is not None:
             await custody.take(Draft(kind="upload", filename=path.name, media_type=info.media_type, **named), path)

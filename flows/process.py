@@ -37,7 +37,7 @@ from flows.processing.listing import list_sources
 from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Spread, Stages, WebhookUrl
 from flows.processing.previews import Preview, read_previews
 from flows.processing.progress import reported
-from flows.processing.report import gateway_url, show_run
+from flows.processing.report import RunReport, gateway_url, show_run
 from flows.processing.resources import open_run
 from flows.processing.results import RunResults
 from flows.processing.spread import spread_over
@@ -90,7 +90,7 @@ async def process_documents(
     run_on: Places = None,
     time_limit: Annotated[Period | LeftOut, shown_as("Time limit of a stage")] = None,
     spread: Spread = None,
-) -> State[dict[str, Any]]:
+) -> State[RunReport]:
     """Store documents in custody, run each through the stages, store every output, and report all of them.
 
     Outputs that exist for the same content, options and stage version are reused. The run fails when a document fails;
@@ -222,7 +222,7 @@ async def _finish(
     run_id: UUID,
     previews: Mapping[Document, Preview],
     seconds: float,
-) -> State[dict[str, Any]]:
+) -> State[RunReport]:
     failed = [document for document in results.documents if document.failed]
     for document in failed[:_MAX_LOGGED]:
         get_run_logger().error("%s failed in %s: %s", document.source.text, document.failed_in, document.error)
@@ -241,8 +241,8 @@ async def _finish(
     if warnings := results.warning_summary:
         message += f"; {warnings}"
     if not results.failed:
-        return Completed(message=message, data=report)
-    return Failed(message=f"{message}; failed: {_reasons(failed, results.failed)}", data=report)
+        return Completed(message=message, data=RunReport(report))
+    return Failed(message=f"{message}; failed: {_reasons(failed, results.failed)}", data=RunReport(report))
 
 
 def _reasons(failed: Sequence[Document], count: int) -> str:

@@ -51,6 +51,8 @@ class Document:
     outputs: dict[str, Deliverable] = field(default_factory=dict[str, Deliverable])
     # Local copies, by the name of the stage that made them; removed with the run's scratch folder.
     files: dict[str, Path] = field(default_factory=dict[str, Path])
+    # What intake read of a small file, for the stage that reads the document first.
+    content: bytes | None = field(default=None, repr=False)
     error: WaybillError | None = None
     failed_in: str | None = None
     failure_recorded: bool = False

@@ -22,7 +22,7 @@ from blocks.errors import Transient
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, make_available_with_events
 from tasks.contract import Services, Stage, StageOptions
-from tasks.document import Deliverable, Document
+from tasks.document import Document
 from tasks.document_events import DocumentEvents
 from tasks.job import StageRunner
 from tasks.remote.runner import RemoteRunner
@@ -56,24 +56,20 @@ class RunContext:
     # Outputs being made in this run, by stage key: the same content under two names is worked on once.
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 
-    async def record_reuse(self, connection: Connection, artifact: Artifact, source_file: str) -> None:
-        """Record that this run delivers, for *source_file*, a file that was stored already. Idempotent.
-
-        With `keep_for` the file then stays for that long at least.
-        """
-        await self.record_reuses(connection, [(artifact, source_file)])
-
     async def record_reuses(self, connection: Connection, uses: Sequence[tuple[Artifact, str]]) -> None:
-        """Record the same for many files, each with its source, in one statement."""
+        """Record that this run delivers files that were stored already, each for its source. Idempotent.
+
+        With `keep_for` the files then stay for that long at least.
+        """
         files = [(artifact.file_id, source_file) for artifact, source_file in uses]
         await self.custody.catalog.record_uses(connection, run_id=self.run_id, uses=files, reused=True)
         if self.keep_for is not None:
             await extend_all(connection, [file_id for file_id, _ in files], self.keep_for)
 
-    async def deliver_stored(self, output: Deliverable, source_file: str, events: Sequence[Event]) -> None:
-        """Record, in one transaction, that this run delivers a stored file for *source_file*, and its events."""
+    async def deliver_stored(self, uses: Sequence[tuple[Artifact, str]], events: Sequence[Event]) -> None:
+        """Record, in one transaction, that this run delivers stored files, each for its source, and the events."""
         async with self.custody.catalog.transaction() as connection:
-            await self.record_reuse(connection, output.artifact, source_file)
+            await self.record_reuses(connection, uses)
             await self.record_events(connection, events)
         self.events.confirm(events)
 

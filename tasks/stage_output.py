@@ -111,7 +111,7 @@ async def share_output(
     """Wait for the output that this run is making for the same content under another name, and deliver it too."""
     output = Deliverable(artifact=await asyncio.shield(twin), reused=True, seconds=0.0)
     events = context.events.completed(document, stage, output, await context.custody.catalog.now())
-    await context.deliver_stored(output, info.source, events)
+    await context.deliver_stored([(output.artifact, info.source)], events)
     return output
 
 

@@ -66,7 +66,8 @@ async def take_custody(shard: Shard, label: str) -> State[None]:
     """Store each document of the shard as an upload, or find it stored already."""
     shard.forget_transient_errors(where=CUSTODY)
     todo = [document for document in shard.alive if document.upload is None]
-    await asyncio.gather(*(_guarded(document, CUSTODY, take_in(document, shard.context)) for document in todo))
+    for document, error in (await take_in(todo, shard.context)).items():
+        _fail(document, error, CUSTODY)
     reused = sum(1 for document in shard.alive if document.upload and document.upload.reused)
     return _task_state(shard, CUSTODY, reused)
 
@@ -139,8 +140,10 @@ async def _reuse(stage: Stage[Any], keys: Mapping[Document, str], context: RunCo
         found = await _valid(stage, keys, known, connection, context)
         events: list[Event] = []
         for document, output in found.items():
-            await context.record_reuse(connection, output.artifact, document.taken.source)
             events += context.events.completed(document, stage, output, now)
+        if found:
+            uses = [(output.artifact, document.taken.source) for document, output in found.items()]
+            await context.record_reuses(connection, uses)
         await context.record_events(connection, events)
     context.events.confirm(events)
     for document, output in found.items():
@@ -223,8 +226,12 @@ async def _guarded(document: Document, where: str, work: Awaitable[None]) -> Non
     try:
         await work
     except WaybillError as error:
-        document.fail(error, where=where)
-        get_run_logger().warning("%s: %s failed: %s", document.label, where, error.message)
+        _fail(document, error, where)
+
+
+def _fail(document: Document, error: WaybillError, where: str) -> None:
+    document.fail(error, where=where)
+    get_run_logger().warning("%s: %s failed: %s", document.label, where, error.message)
 
 
 def _task_state(shard: Shard, where: str, reused: int) -> State[None]:

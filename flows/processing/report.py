@@ -6,8 +6,9 @@ All of it only shows what is stored, so nothing here fails a run.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, UserDict
 from collections.abc import Awaitable
+from typing import Any
 
 from prefect import get_client, get_run_logger
 from prefect.artifacts import acreate_link_artifact, acreate_markdown_artifact
@@ -22,6 +23,14 @@ from flows.processing.summary import RunSummary
 _MAX_KINDS = 8
 # Prefect answers in milliseconds. Its client repeats a request for a minute.
 _SECONDS = 10.0
+
+
+class RunReport(UserDict[str, Any]):
+    """The report of a run, as the result of its flow: a mapping that is no `dict`.
+
+    Prefect looks for futures in every value of a dict, list or dataclass that a flow returns: a millisecond for each
+    document.
+    """
 
 
 async def show_run(summary: RunSummary) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from blocks.errors import InvalidOptions, SourceNotFound, SourceRefused, StorageUnavailable, WaybillError
 from blocks.settings import Settings
-from tasks.intake import examine
+from tasks.examination import examine
 from tasks.sources import Source, SourceAccess, SourceReader, check_sources, expand
 
 

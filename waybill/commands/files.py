@@ -137,11 +137,12 @@ def put(
     async def work(custody: Custody, settings: Settings) -> Artifact:
         from blocks.catalog import Draft
         from blocks.storage import Expected
-        from tasks.intake import examine
+        from tasks.examination import examine
         from waybill.services.files import recorded_upload
 
         source = str(typed_path(path).absolute())
-        info = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
+        examined = await asyncio.to_thread(examine, Path(source), source, settings.max_file_mib * 2**20)
+        info = examined.info
         draft = Draft(
             kind="upload",
             filename=info.name,

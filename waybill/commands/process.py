@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -167,8 +167,8 @@ async def _run_and_report(parameters: dict[str, Any], settings: Settings, show: 
     if state.is_cancelled():
         raise RunCancelled(state.message or "the run was cancelled")
     result = await state.aresult(raise_on_failure=False)
-    if isinstance(result, dict):
-        return {**cast("dict[str, Any]", result), "seconds": round(seconds, 3), "webhooks_waiting": waiting}
+    if isinstance(result, Mapping):
+        return {**cast("Mapping[str, Any]", result), "seconds": round(seconds, 3), "webhooks_waiting": waiting}
     if isinstance(result, WaybillError):
         raise result
     raise WaybillError(f"the run ended as {state.name}: {state.message}")
