@@ -42,6 +42,12 @@ from flows.processing.resources import open_run
 from flows.processing.results import RunResults
 from flows.processing.spread import spread_over
 from flows.processing.summary import RunSummary
+from flows.processing.upload_tasks import (
+    begin_upload_tasks,
+    end_remaining_upload_tasks,
+    leave_out_cancelled,
+    try_to_end_upload_tasks,
+)
 from tasks.contract import Stage, StageOptions
 from tasks.document import Document
 from tasks.document_events import CUSTODY
@@ -157,8 +163,10 @@ async def _process(
 ) -> Mapping[Document, Preview]:
     """Process the documents of the run, and return the previews of the first ones. Raises `RunCancelled`."""
     async with opening as context, reported(batch.counts, context.run_id), noticing_cancellation(context.run_id):
+        context.events.tasks = await begin_upload_tasks(context.custody.catalog, context.run_id)
         await process_in_shards(batch, context, settings)
         await record_remaining_failures(batch.results.unrecorded, context)
+        await end_remaining_upload_tasks(batch.results.documents, context)
         return await read_previews(batch.results.documents, context)
 
 
@@ -186,13 +194,16 @@ async def process_in_shards(batch: Batch, context: RunContext, settings: Setting
 
 async def _process_shard(shard: Shard) -> None:
     """Run custody and then each stage, for the documents that have not failed."""
+    await leave_out_cancelled(shard.documents, shard.context, where=CUSTODY)
     state = await _final_state(take_custody, shard, shard.label)
     await _fail_unfinished(shard, state, CUSTODY)
     for stage in shard.context.stages:
+        await leave_out_cancelled(shard.alive, shard.context, where=stage.name)
         if not shard.alive:
-            return
+            break
         state = await _final_state(stage_task(stage), stage, shard, shard.label, after=state)
         await _fail_unfinished(shard, state, stage.name)
+    await try_to_end_upload_tasks(shard.documents, shard.context)
 
 
 async def _final_state(step: Task[..., Any], *arguments: Any, after: State[None] | None = None) -> State[None]:

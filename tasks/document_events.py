@@ -39,6 +39,8 @@ class DocumentEvents:
         links: EventLinks,
         parent: UUID | None = None,
     ) -> None:
+        # Of uploads that share this run, by the file: each is reported as a task of its own.
+        self.tasks: Mapping[UUID, UUID] = {}
         # A slice reports as the run that it is a part of.
         self._run_id = parent or run_id
         self._attempt = attempt
@@ -141,11 +143,14 @@ class DocumentEvents:
 
     def _milestones(self, document: Document, where: str, at: datetime) -> list[Event]:
         """Return every milestone that the run has passed and not reported; several when progress jumps."""
-        steps = (len(self._stages) + 1) * self._documents
+        task_id, is_alone = self._task_of(document), self._is_alone(document)
+        steps = (len(self._stages) + 1) * (1 if is_alone else self._documents)
         done = self._left + len(self._done)
+        if task_id != self._run_id:
+            done = sum(index == document.index for index, _ in self._done)
         events: list[Event] = []
         for percent in self._percents:
-            event_id = computed_event_id(self._run_id, self._attempt, "progress", percent)
+            event_id = computed_event_id(task_id, self._attempt, "progress", percent)
             if 100 * done < percent * steps or event_id in self._confirmed:
                 continue
             data = {
@@ -155,21 +160,29 @@ class DocumentEvents:
                 "result": None,
                 "error": None,
                 "metadata": {"stage": where, "attempt": self._attempt},
-                "sequence": self._sequence(at),
+                "sequence": self.sequence(at),
             }
             events.append(
                 Event(
                     event_id=event_id,
                     event_type="task_progress",
-                    task_id=self._run_id,
-                    source_file=_source(document) if self._documents == 1 else None,
+                    task_id=task_id,
+                    source_file=_source(document) if is_alone else None,
                     occurred_at=at,
                     data=data,
                 )
             )
         return events
 
-    def _sequence(self, at: datetime) -> int:
+    def _task_of(self, document: Document) -> UUID:
+        """Return the id under which *document* is reported: of its upload's task, else of the run."""
+        file_id = document.source.file_id
+        return self._run_id if file_id is None else self.tasks.get(file_id, self._run_id)
+
+    def _is_alone(self, document: Document) -> bool:
+        return self._documents == 1 or self._task_of(document) != self._run_id
+
+    def sequence(self, at: datetime) -> int:
         """Return a number greater than those of all events that were built before: one transaction has one time."""
         # Two further each time: the events of the run itself have the even numbers.
         self._last_sequence = max(self._last_sequence + 2, sequence_of(at) | 1)
@@ -184,10 +197,10 @@ class DocumentEvents:
         return Event(
             event_id=computed_event_id(self._run_id, event_type, document.source.text, *identity),
             event_type=event_type,
-            task_id=self._run_id,
+            task_id=self._task_of(document),
             source_file=_source(document),
             occurred_at=at,
-            data={**data, "sequence": self._sequence(at)},
+            data={**data, "sequence": self.sequence(at)},
         )
 
     def _file(self, artifact: Artifact) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class OldRows:
 _IS_OVER = """
     not exists (select 1 from webhook_events e where e.task_id = t.run_id)
     and (exists (select 1 from webhook_runs_read r where r.run_id = t.run_id and r.read_at < %(before)s)
+         or exists (select 1 from upload_tasks u where u.task_id = t.run_id and u.ended_at < %(before)s)
          or t.recorded_at < %(before)s - interval '365 days')
 """
 
@@ -54,6 +55,16 @@ TABLES = (
             and not exists (select 1 from webhook_events e where e.task_id = t.run_id)
         """,
         oldest="t.read_at",
+    ),
+    # Of an upload that shared a run: its status is there as long as Prefect has that of the others.
+    OldRows(
+        table="upload_tasks",
+        condition="""
+            (t.ended_at < %(before)s or t.created_at < %(before)s - interval '365 days')
+            and not exists (select 1 from webhook_runs w where w.run_id = t.task_id)
+            and not exists (select 1 from webhook_events e where e.task_id = t.task_id)
+        """,
+        oldest="t.created_at",
     ),
     # A request is remembered for a day. New requests forget some old ones; here is what no request has followed.
     OldRows(
@@ -226,6 +237,7 @@ NAMES: Mapping[str, str] = {
     "webhook_deliveries": "deliveries",
     "webhook_runs": "webhook addresses of runs",
     "webhook_runs_read": "notes on runs",
+    "upload_tasks": "uploads that shared a run",
     "webhook_endpoints": "endpoints",
     "webhook_secrets": "webhook secrets",
     "idempotent_requests": "idempotent requests",

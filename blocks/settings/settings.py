@@ -81,6 +81,8 @@ class Settings:
 
     # Requests a minute of one API key, unless the key has its own limit.
     requests_per_minute: int = _setting(parsing.whole_number(1), 6000)
+    # How long a small upload over HTTP waits for others that share its run, while uploads come in; 0: none shares one.
+    ingest_window_seconds: float = _setting(parsing.number(0, 60), 0.05)
     # The largest upload over HTTP; files to be processed have a limit of their own, max_file_mib.
     max_upload_mib: int = _setting(parsing.whole_number(1), 16384)
     # Media types accepted over HTTP, such as application/pdf or image/*. With none named, every type is stored, and the

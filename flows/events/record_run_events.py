@@ -16,11 +16,13 @@ from blocks.errors import Permanent
 from blocks.runs.prefect_lists import read_states
 from blocks.runs.progress import read_progress
 from blocks.runs.run_events import WITH_RESULT, RunDetails, has_event, run_event, webhook_url_of
+from blocks.runs.upload_tasks import is_shared
 from blocks.settings import Settings
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, history
 from blocks.webhooks.registration import set_run_webhook
 from blocks.webhooks.secrets import SecretBox
+from flows.events.upload_events import events_of_uploads
 
 _LOG = logging.getLogger("waybill.webhooks")
 
@@ -65,9 +67,13 @@ class RunEventRecorder:
         In the caller's transaction, so that a run counts as read only together with its events.
         """
         run = found.run
-        if any(has_event(state) and state.timestamp >= since for state in found.states):
-            await self._note_webhook_url(connection, run)
-        added = await add_events(connection, await _events(connection, found, since), self._payload_link)
+        if run.idempotency_key is not None and is_shared(run.idempotency_key):
+            events = await events_of_uploads(connection, run.idempotency_key, found.states, since)
+        else:
+            if any(has_event(state) and state.timestamp >= since for state in found.states):
+                await self._note_webhook_url(connection, run)
+            events = await _events(connection, found, since)
+        added = await add_events(connection, events, self._payload_link)
         if run.state_id is not None:
             await history.note_read(connection, run.id, run.state_id)
         return added

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SECRET_TABLES = (
     "api_keys", "webhook_secrets", "webhook_endpoints", "webhook_events", "webhook_deliveries", "webhook_attempts",
     "idempotent_requests", "audit_log", "artifacts", "run_outputs", "indexed_documents", "indexed_chunks",
-    "indexed_facts", "indexed_entities", "indexed_keywords", "export_jobs", "ended_sessions", "waybill_schema_version",
+    "indexed_facts", "indexed_entities", "indexed_keywords", "export_jobs", "ended_sessions", "upload_tasks",
+    "waybill_schema_version",
 )  # fmt: skip
 
 # Each must fail. What comes after a statement that a cursor cannot hold would otherwise run as someone else.

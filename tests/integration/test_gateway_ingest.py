@@ -35,7 +35,10 @@ async def deployment(prefect_server: str) -> UUID:
 @pytest.fixture
 async def gateway(database_url: str, tmp_path: Path, prefect_server: str, deployment: UUID) -> AsyncGenerator[Gateway]:
     del deployment
-    async with running_gateway(database_url, tmp_path / "home", prefect_api=prefect_server) as running:
+    # Each request has a run of its own; those that share one are in test_ingest_window.
+    async with running_gateway(
+        database_url, tmp_path / "home", prefect_api=prefect_server, ingest_window_seconds=0
+    ) as running:
         yield running
 
 

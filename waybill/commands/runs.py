@@ -124,11 +124,16 @@ def list_runs(
     async def work(_: Settings, catalog: Catalog, prefect: PrefectApi) -> dict[str, Any]:
         from blocks.runs.ownership import catalogue_id
         from waybill.services.runs import list_runs as read_runs
+        from waybill.services.uploads import with_uploads
 
         async with catalog.connection() as connection:
             catalogue = await catalogue_id(connection)
         async with prefect.client(seconds=_PREFECT_SECONDS) as client:
-            return await read_runs(client, catalogue=catalogue, states=state or (), flow=flow, limit=limit, after=after)
+            found = await read_runs(
+                client, catalogue=catalogue, states=state or (), flow=flow, limit=limit, after=after
+            )
+        async with catalog.connection() as connection:
+            return await with_uploads(connection, found)
 
     page = with_prefect(work)
     if as_json:
@@ -136,18 +141,7 @@ def list_runs(
         return 0
     print_table(
         ("run", "began", "state", "progress", "documents", "seconds", "name"),
-        [
-            (
-                run["task_id"],
-                human_time(run["started_at"] or run["due_at"]),
-                run["status"],
-                f"{run['progress']:.0%}",
-                "" if run["documents"] is None else f"{run['documents']:,}",
-                "" if run["seconds"] is None else f"{run['seconds']:.1f}",
-                run["name"],
-            )
-            for run in page["runs"]
-        ],
+        [row for run in page["runs"] for row in (_row(run), *map(_upload_row, run["uploads"]))],
         numeric=("progress", "documents", "seconds"),
         cut=("name",),
         spare=("progress", "documents"),
@@ -155,6 +149,23 @@ def list_runs(
     if page["next"]:
         print_notice(f"more: waybill runs list ... --after {page['next']}")
     return 0
+
+
+def _row(run: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        run["task_id"],
+        human_time(run["started_at"] or run["due_at"]),
+        run["status"],
+        f"{run['progress']:.0%}",
+        "" if run["documents"] is None else f"{run['documents']:,}",
+        "" if run["seconds"] is None else f"{run['seconds']:.1f}",
+        run["name"],
+    )
+
+
+def _upload_row(upload: dict[str, Any]) -> tuple[str, ...]:
+    """Return the row of an upload that shares the run above it; its id stands for that of a run."""
+    return (upload["task_id"], "", upload["status"], "", "", "", f"  {upload['name']}")
 
 
 def cancel(run_id: RunId, as_json: AsJson = False) -> int:
@@ -199,16 +210,15 @@ def _compare_code(home: Path) -> dict[str, str | None]:
 
 async def _read_run(settings: Settings, api_url: str | None, run_id: str, history: bool) -> dict[str, Any]:
     from blocks.postgres import single_connection
-    from blocks.runs.ownership import catalogue_id
     from blocks.runs.prefect_api import PrefectApi
-    from waybill.services.run_status import read_history, read_status
     from waybill.services.short_ids import find_run
+    from waybill.services.uploads import history_of, read_known, status_of
 
     async with (
         single_connection(settings.required_database_url) as connection,
         PrefectApi.open(api_url) as prefect,
         prefect.client(seconds=_PREFECT_SECONDS) as client,
     ):
-        read = read_history if history else read_status
+        read = history_of if history else status_of
         found = await find_run(client, connection, run_id)
-        return await read(client, found, catalogue=await catalogue_id(connection))
+        return await read(client, found, await read_known(connection, found))

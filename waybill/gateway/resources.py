@@ -24,6 +24,7 @@ from blocks.webhooks.send.address import AddressGuard, Resolver
 from blocks.webhooks.send.host_lookup import system_resolver
 from waybill.gateway.access import Gate
 from waybill.gateway.fair_places import FairPlaces
+from waybill.gateway.ingest_window import IngestWindow
 from waybill.gateway.lookups import Lookups
 from waybill.gateway.silent_senders import SilentSenders
 from waybill.gateway.transfer_artifacts import TransferArtifacts
@@ -81,6 +82,8 @@ class Resources:
     """The uploads of transfers."""
     senders: SilentSenders
     """The requests that receive bytes of them."""
+    window: IngestWindow
+    """Starts the runs that small uploads share."""
 
 
 @asynccontextmanager
@@ -99,6 +102,7 @@ async def open_resources(
         _artifacts(prefect) as artifacts,
         _progress(custody, event_links, artifacts) as progress,
         _incoming(settings, custody, event_links, progress) as incoming,
+        _window(settings, custody, event_links, prefect) as window,
     ):
         yield Resources(
             settings=settings,
@@ -128,6 +132,7 @@ async def open_resources(
             transfer_artifacts=artifacts,
             incoming=incoming,
             senders=SilentSenders(),
+            window=window,
         )
 
 
@@ -147,6 +152,23 @@ async def _progress(
         yield writer
     finally:
         await writer.close()
+
+
+@asynccontextmanager
+async def _window(
+    settings: Settings, custody: Custody, links: EventLinks, prefect: PrefectApi
+) -> AsyncGenerator[IngestWindow]:
+    window = IngestWindow(
+        custody.catalog, prefect, links, home=settings.home, window_seconds=settings.ingest_window_seconds
+    )
+    if not prefect.configured:
+        yield window
+        return
+    try:
+        async with running(window.run()):
+            yield window
+    finally:
+        await window.flush()
 
 
 @asynccontextmanager

@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
 
-from blocks.catalog import Artifact
 from blocks.errors import DeploymentMissing
 from blocks.redaction import custody_source
+from blocks.runs.prefect_api import PrefectApi
 from blocks.runtime.in_words import first_and_more
-from waybill.gateway.resources import Resources
+
+
+class StoredFile(Protocol):
+    """A file in custody, as far as a run has to know it."""
+
+    @property
+    def file_id(self) -> UUID: ...
+    @property
+    def source_file(self) -> str: ...
+    @property
+    def filename(self) -> str: ...
 
 
 async def start_run(
-    resources: Resources,
+    prefect: PrefectApi,
     deployment_id: UUID,
-    artifacts: Sequence[Artifact],
+    files: Sequence[StoredFile],
     parameters: Mapping[str, Any],
     *,
     run_key: str,
 ) -> UUID:
-    """Start one run on all *artifacts* and return its id. With the same *run_key* it is the same run.
+    """Start one run on all *files* and return its id. With the same *run_key* it is the same run.
 
     Raises `PrefectUnavailable`, and `DeploymentMissing` when the deployment has gone meanwhile.
     """
-    sources = [custody_source(artifact.file_id, artifact.source_file) for artifact in artifacts]
+    sources = [custody_source(one.file_id, one.source_file) for one in files]
     try:
-        async with resources.prefect.client() as client:
+        async with prefect.client() as client:
             run = await client.create_flow_run_from_deployment(
                 deployment_id,
                 parameters={"sources": sources, **parameters},
                 # Until it starts and names itself.
-                name=first_and_more(artifacts[0].filename, len(artifacts)),
+                name=first_and_more(files[0].filename, len(files)),
                 idempotency_key=run_key,
             )
     except ObjectNotFound as exc:

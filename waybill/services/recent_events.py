@@ -6,7 +6,7 @@ only in the outbox. Returns no links: those in webhooks give access to files wit
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
 from blocks.catalog import Catalog
@@ -26,6 +26,7 @@ from blocks.runs.ownership import catalogue_id, is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import read_reports
 from blocks.runs.run_events import EVENT_TYPES, MAINTENANCE_FLOWS, OUR_FLOWS, sources_of
+from blocks.runs.upload_tasks import UploadTask, tasks_of_runs
 from blocks.runtime.concurrency import bounded_map
 from blocks.webhooks.event_types import DOCUMENT_EVENTS, EXPORT_EVENTS, TRANSFER_EVENTS
 from blocks.webhooks.outbox import RecordedEvent, recent_events
@@ -66,7 +67,9 @@ async def read_recent_events(
         recorded = await recent_events(connection, timedelta(hours=hours), event_types=_RECORDED, limit=limit + 1)
     unreadable = UnreadableRuns() if unreadable is None else unreadable
     await unreadable.try_again(client)
-    changes, more_runs = await _state_changes(client, unreadable, now - timedelta(hours=hours), limit, catalogue)
+    changes, more_runs = await _state_changes(
+        catalog, client, unreadable, now - timedelta(hours=hours), limit, catalogue
+    )
     documents, broken = of_documents(recorded)
     entries = [*changes, *documents]
     if unreadable.reasons or broken:
@@ -87,7 +90,7 @@ async def read_recent_events(
 
 
 async def _state_changes(
-    client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int, catalogue: str
+    catalog: Catalog, client: PrefectClient, unreadable: UnreadableRuns, since: datetime, limit: int, catalogue: str
 ) -> tuple[list[Entry], bool]:
     """Return the newest changes, at least *limit* of them if there are, and whether any are left out."""
     runs: dict[UUID, FlowRun] = {}
@@ -102,7 +105,9 @@ async def _state_changes(
     # A run's last change is read with the run; all its states take another request. Each of the *limit* runs that
     # changed last has a change that is newer than all changes of the other runs, so those cannot enter the list.
     last = sorted((run for run in runs.values() if _last_change(run) >= since), key=_last_change, reverse=True)
-    return await _changes_of(client, last[: limit + 1], since), more
+    async with catalog.connection() as connection:
+        uploads = await tasks_of_runs(connection, [run.id for run in last[: limit + 1]])
+    return await _changes_of(client, last[: limit + 1], uploads, since), more
 
 
 def _last_change(run: FlowRun) -> datetime:
@@ -123,13 +128,18 @@ async def _runs(client: PrefectClient, unreadable: UnreadableRuns, since: dateti
                 yield run
 
 
-async def _changes_of(client: PrefectClient, runs: Sequence[FlowRun], since: datetime) -> list[Entry]:
+async def _changes_of(
+    client: PrefectClient, runs: Sequence[FlowRun], uploads: Mapping[UUID, Sequence[UploadTask]], since: datetime
+) -> list[Entry]:
     reports = await read_reports(client, [run.id for run in runs])
 
     async def changes_of(run: FlowRun) -> list[Entry]:
         states = await read_states(client, run)
         records = Records(states=states, tasks=(), reported=reports.get(run.id, ()), planned=None)
-        return [_of_run(run, entry) for entry in history_of(records) if entry.at >= since]
+        changes = [entry for entry in history_of(records) if entry.at >= since]
+        if run.id in uploads:
+            return [one for task in uploads[run.id] for one in _of_upload(task, changes, since)]
+        return [_of_run(run, entry) for entry in changes]
 
     return [entry async for entries in bounded_map(_CONCURRENT_RUNS, runs, changes_of) for entry in entries]
 
@@ -146,6 +156,26 @@ def _of_run(run: FlowRun, change: Change) -> Entry:
         "message": change.message,
         "metadata": {"run_name": run.name, **change.metadata},
     }
+
+
+def _of_upload(task: UploadTask, changes: Sequence[Change], since: datetime) -> list[Entry]:
+    """Return what has changed for an upload that shares its run: until its own end, what has for the run."""
+    found = [(one.at, one.status, one.state) for one in changes if task.ended_at is None or one.at < task.ended_at]
+    if task.ended_at is not None and task.ended_at >= since:
+        found.append((task.ended_at, task.state, StateType(task.state.upper())))
+    return [
+        {
+            "timestamp": utc_text(at),
+            "event_type": EVENT_TYPES.get(state) if state else None,
+            "task_id": str(task.task_id),
+            "source_file": redacted_source(task.source_file),
+            "status": status,
+            "progress": 1.0 if status == "completed" else 0.0,
+            "message": task.message if at == task.ended_at else None,
+            "metadata": {"run_name": task.filename, "run_id": str(task.run_id), "state_name": status.capitalize()},
+        }
+        for at, status, state in found
+    ]
 
 
 def of_documents(events: Sequence[RecordedEvent]) -> tuple[list[Entry], dict[str, str]]:

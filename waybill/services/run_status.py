@@ -8,6 +8,7 @@ the task that is running, and the history is Prefect's `flow_run_state` with the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Any
@@ -25,7 +26,7 @@ from blocks.runs.ownership import is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of, read_progress, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
-from waybill.services.run_history import DONE, NOT_BEGUN, Records, history_of, utc_text
+from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, utc_text
 
 MAX_ENTRIES = 1000
 # A run of some ten thousand documents, and a second or two for Prefect's server. Of longer runs the newest tasks count.
@@ -44,6 +45,7 @@ async def read_status(client: PrefectClient, run_id: UUID, *, catalogue: str) ->
     state, plan, sources = run.state, plan_of(run), sources_of(run)
     return {
         "task_id": str(run_id),
+        "run_id": str(run_id),
         "status": state.type.value.lower() if state else "unknown",
         "progress": progress_of(state, progress) if state else 0.0,
         "message": state_message(state) if state else None,
@@ -67,9 +69,12 @@ async def read_history(
     ``event_count`` counts all pages. ``truncated``: the run has more than `MAX_TASKS` tasks, and the oldest are left
     out. Raises `RunNotFound`, `InvalidOptions` and *client*'s errors.
     """
-    if not 1 <= limit <= MAX_ENTRIES:
-        raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
-    before = read_cursor(after, UUID) if after is not None else None
+    entries, left_out = await read_entries(client, run_id, catalogue=catalogue)
+    return history_page(run_id, entries, limit=limit, after=after, truncated=left_out > 0)
+
+
+async def read_entries(client: PrefectClient, run_id: UUID, *, catalogue: str) -> tuple[list[Entry], int]:
+    """Return the whole history of a run, newest first, and how many tasks are left out of it. Raises the same."""
     (run, states), reports, (tasks, left_out) = await asyncio.gather(
         _read_run_and_states(client, run_id, catalogue),
         read_reports(client, [run_id]),
@@ -85,15 +90,25 @@ async def read_history(
             left_out=left_out,
         )
     )
+    return entries, left_out
+
+
+def history_page(
+    task_id: UUID, entries: Sequence[Entry], *, limit: int, after: str | None, truncated: bool
+) -> dict[str, Any]:
+    """Return one page of *entries*, which are newest first, in the form of `read_history`. Raises `InvalidOptions`."""
+    if not 1 <= limit <= MAX_ENTRIES:
+        raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
+    before = read_cursor(after, UUID) if after is not None else None
     # Pages by key set: new entries shift no page.
     rest = [entry for entry in entries if before is None or (entry.at, entry.entry_id) < before]
     page = rest[:limit]
     return {
-        "task_id": str(run_id),
+        "task_id": str(task_id),
         "history": [entry.as_json() for entry in page],
         "event_count": len(entries),
         "next": write_cursor(page[-1].at, page[-1].entry_id) if len(rest) > limit else None,
-        "truncated": left_out > 0,
+        "truncated": truncated,
     }
 
 

@@ -34,6 +34,7 @@ from blocks.runs.run_events import OUR_FLOWS, REPORTED_FLOWS, sources_of, state_
 from blocks.runs.run_lock import run_locks
 from waybill.services.run_history import utc_text
 from waybill.services.run_status import progress_of, read_run
+from waybill.services.uploads import cancel_upload
 
 MAX_RUNS = 200
 STATES = tuple(kind.value.lower() for kind in StateType)
@@ -86,13 +87,15 @@ async def list_runs(
 
 
 async def cancel_run(catalog: Catalog, client: PrefectClient, run_id: UUID, *, home: Path, by: Actor) -> dict[str, Any]:
-    """Cancel a run of *catalog* and return ``{"task_id", "status", "state_name", "message"}``.
+    """Cancel a run or an upload of *catalog* and return ``{"task_id", "status", "state_name", "message"}``.
 
     A run that has not begun is *cancelled* at once; one that is under way is *cancelling* until its process has ended,
     seconds later. Cancelling it again changes nothing. *home* holds the locks of runs: one whose process is dead is
     cancelled at once. Raises `RunNotFound`, `RunEnded` for one that has ended otherwise, `CatalogUnavailable`, and
     *client*'s errors.
     """
+    if (cancelled := await cancel_upload(catalog, client, run_id, by=by)) is not None:
+        return cancelled
     async with catalog.connection() as connection:
         run = await read_run(client, run_id, await catalogue_id(connection))
     state = await _cancel(client, run, home, by.actor)
@@ -199,6 +202,8 @@ def _shown(run: FlowRun, progress: float) -> dict[str, Any]:
         "documents": plan.documents if plan else None,
         "deployed": run.deployment_id is not None,
         "home": owner.home if owner else None,
+        # Filled in by `with_uploads`, for a run that uploads share.
+        "uploads": [],
         "due_at": _time(run.expected_start_time),
         "created_at": _time(run.created),
         "started_at": _time(run.start_time),

@@ -66,6 +66,11 @@ _RUNS_WITH_EVENTS = """
     select distinct task_id::text as id, '' as about, true as usable from webhook_events
      where task_id between %(first)s and %(last)s limit %(limit)s
 """
+# Uploads that share a run: their ids stand for those of runs.
+_UPLOADS = """
+    select task_id::text as id, filename as about from upload_tasks
+     where task_id between %(first)s and %(last)s order by task_id limit %(limit)s
+"""
 
 
 def id_digits(text: str) -> str | None:
@@ -144,9 +149,10 @@ async def find_run(client: PrefectClient, connection: Connection, text: str) -> 
     from waybill.services.run_status import read_run
 
     catalogue = await catalogue_id(connection)
+    uploads = await fetch_all(connection, _UPLOADS, {**_range(digits), "limit": _MOST_CANDIDATES + 1})
+    found = [(str(row["id"]), str(row["about"])) for row in uploads]
     candidates = set(await _runs_with_files(connection, digits)) | await _runs_in_prefect(client, digits)
-    found: list[tuple[str, str]] = []
-    for one in sorted(candidates)[: _MOST_CANDIDATES + 1]:
+    for one in sorted(candidates - {upload_id for upload_id, _ in found})[: _MOST_CANDIDATES + 1]:
         with suppress(RunNotFound):  # of another catalogue, or trimmed from Prefect's history
             found.append((one, (await read_run(client, UUID(one), catalogue)).name))
     if not found:

@@ -1,8 +1,9 @@
 """``POST /ingest/file``: store a file and start a run that processes it.
 
 The run is started through Prefect's API with the file's id as its source, as any other program could do. A 202 means
-that the file is in custody and the run is queued. If Prefect fails after the file was stored, the file stays and the
-response names it.
+that the file is in custody, and that its run is queued or recorded to be started: small files that come in soon after
+each other share one (`waybill.gateway.ingest_window`). If Prefect fails after the file was stored, the file stays and
+the response names it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pydantic import BaseModel, Field
 from blocks.access import READ, WRITE, record
 from blocks.access.idempotency import Answered, Claim, record_answer
 from blocks.catalog import Artifact, Connection
-from blocks.errors import InvalidOptions, Transient
-from blocks.runs.deployment import find_deployment
+from blocks.errors import InvalidOptions, Permanent, Transient
+from blocks.runs.upload_tasks import add_task
+from blocks.webhooks.registration import set_run_webhook
+from blocks.webhooks.secrets import SecretBox
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
 from waybill.gateway.errors import HttpError, json_response, log
@@ -57,9 +60,11 @@ _FIELDS = {
 
 
 class Ingested(BaseModel):
-    """The file is in custody and its run is queued."""
+    """The file is in custody and will be processed."""
 
-    task_id: UUID = Field(description="Id of the run: Prefect's flow run id")
+    task_id: UUID = Field(
+        description="Id of the run: Prefect's flow run id, or an id of its own for an upload that shares a run"
+    )
     status_url: str = Field(examples=["http://127.0.0.1:8000/api/v1/status/0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"])
     file_id: UUID = Field(description="Id of the file in custody")
 
@@ -76,7 +81,7 @@ async def ingest(
 ) -> Response:
     """Store a file, or name a stored one with `file_id`, and start a run that processes it."""
     # Before the file is received: without Prefect or the deployment it would be received in vain.
-    deployment_id = await find_deployment(resources.prefect, resources.custody.catalog, resources.settings.home)
+    deployment_id = await resources.window.deployment_id()
     # The first time it takes half a second.
     await asyncio.to_thread(import_module, "tasks.registry")
     async with idempotent(resources.custody.catalog, caller.namespace, idempotency_key) as outcome:
@@ -102,17 +107,26 @@ async def ingest(
                 known = await stored_answer(catalog, outcome, ingestion.fingerprint, Ingested)
                 return _accepted(resources, known, replayed=True)
             artifact = await _store(ingestion, resources, caller, held)
-        run_key = held.run_key if held else f"waybill-{uuid4()}"
-        run_id = await _start(ingestion, resources, deployment_id, artifact, run_key)
+        # What an earlier try has begun, it may have begun with a run of its own.
+        is_shared = not stored_before and resources.window.shares(artifact.size)
+        if is_shared:
+            task_id = uuid4()
+        else:
+            run_key = held.run_key if held else f"waybill-{uuid4()}"
+            task_id = await _start(ingestion, resources, deployment_id, artifact, run_key)
         answer = {
-            "task_id": str(run_id),
-            "status_url": f"{resources.links.base_url}/api/v1/status/{run_id}",
+            "task_id": str(task_id),
+            "status_url": f"{resources.links.base_url}/api/v1/status/{task_id}",
             "file_id": str(artifact.file_id),
         }
         async with resources.custody.catalog.transaction() as connection:
-            await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=run_id))
+            if is_shared:
+                await _share(connection, ingestion, resources, artifact, task_id)
+            await record(connection, caller.entry("ingest", file_id=artifact.file_id, run_id=task_id))
             if held is not None:
                 await record_answer(connection, held, ingestion.fingerprint, answer)
+        if is_shared:
+            resources.window.added()
         return _accepted(resources, answer, replayed=False)
 
 
@@ -170,12 +184,34 @@ async def _store(ingestion: _Ingestion, resources: Resources, caller: Caller, he
     return await keep(ingestion.form, resources, caller, convertible=True, also=note)
 
 
+async def _share(
+    connection: Connection, ingestion: _Ingestion, resources: Resources, artifact: Artifact, task_id: UUID
+) -> None:
+    """Record that the file waits for a run that it shares: from the commit on it will be processed."""
+    url = ingestion.parameters.get("webhook_url")
+    if url:
+        try:
+            # A savepoint: no webhook keeps a document from being processed.
+            async with connection.transaction():
+                await set_run_webhook(connection, SecretBox.of(resources.settings), run_id=task_id, url=url)
+        except Permanent as error:
+            log.error("no events of upload %s are sent to its webhook_url: %s", task_id, error.message)
+    await add_task(
+        connection,
+        task_id=task_id,
+        file_id=artifact.file_id,
+        source_file=artifact.source_file,
+        filename=artifact.filename,
+        parameters={name: value for name, value in ingestion.parameters.items() if name != "webhook_url"},
+    )
+
+
 async def _start(
     ingestion: _Ingestion, resources: Resources, deployment_id: UUID, artifact: Artifact, run_key: str
 ) -> UUID:
     """Start a run on *artifact* and return its id. With the same *run_key* it is the same run."""
     try:
-        return await start_run(resources, deployment_id, [artifact], ingestion.parameters, run_key=run_key)
+        return await start_run(resources.prefect, deployment_id, [artifact], ingestion.parameters, run_key=run_key)
     except Transient as exc:
         log.error("cannot start a run for file %s: %s", artifact.file_id, exc)
         raise HttpError(

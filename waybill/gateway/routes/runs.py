@@ -20,6 +20,7 @@ from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import After
 from waybill.gateway.openapi import errors
 from waybill.services.runs import ALL_FLOWS, MAX_RUNS, STATES, cancel_run, list_runs
+from waybill.services.uploads import with_uploads
 
 # Some pages of runs, for a list whose runs are mostly those of another home.
 _LONG_READ_SECONDS = 10.0
@@ -43,6 +44,16 @@ Flow = Annotated[
 ]
 
 
+class Upload(BaseModel):
+    """An upload that shares a run: a task of its own, whose id stands for that of a run on every other path."""
+
+    task_id: UUID = Field(examples=[_RUN])
+    name: str = Field(examples=["report.pdf"])
+    status: str = Field(description="Its own, whatever becomes of the run.", examples=["completed"])
+    file_id: UUID = Field(examples=[_RUN])
+    message: str | None = Field(examples=["1 of 1 documents completed"])
+
+
 class Run(BaseModel):
     """A run, as a list shows it."""
 
@@ -62,6 +73,7 @@ class Run(BaseModel):
     started_at: datetime | None = Field(examples=[_MOMENT])
     ended_at: datetime | None = Field(examples=[_MOMENT])
     seconds: float | None = Field(description="How long it has worked; null before it starts.", examples=[12.5])
+    uploads: list[Upload] = Field(description="The uploads that share it; empty where it belongs to one alone.")
 
 
 class RunList(BaseModel):
@@ -104,12 +116,16 @@ async def runs(
             after=after,
             unreadable=resources.unreadable_runs,
         )
-        return json_response(found)
+    async with resources.custody.catalog.connection() as connection:
+        return json_response(await with_uploads(connection, found))
 
 
 @router.post("/{task_id}/cancel", responses=errors(404, 409), response_model=Cancellation)
 async def cancel(caller: Writer, resources: GatewayResources, task_id: UUID) -> Response:
-    """Cancel a run. One that is under way ends within seconds; what it has stored stays, and a later run reuses it."""
+    """Cancel a run, or an upload that shares one.
+
+    One that is under way ends within seconds; what it has stored stays, and a later run reuses it.
+    """
     async with resources.prefect.client() as client:
         catalog, home = resources.custody.catalog, resources.settings.home
         return json_response(await cancel_run(catalog, client, task_id, home=home, by=caller))

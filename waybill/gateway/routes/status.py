@@ -1,4 +1,4 @@
-"""``GET /status``: the state and history of runs, and recent events of all runs, as read from Prefect.
+"""``GET /status``: the state and history of runs and uploads, and recent events of all runs, as read from Prefect.
 
 For every run of this project's flows, wherever it was started, but not for those of another home's catalogue;
 `waybill status` and `waybill events` show the same.
@@ -14,14 +14,14 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from blocks.runs.ownership import catalogue_id
 from waybill.gateway.dependencies import GatewayResources, Reader
 from waybill.gateway.errors import json_response
 from waybill.gateway.http.params import After
 from waybill.gateway.openapi import errors
 from waybill.gateway.resources import Resources
 from waybill.services.recent_events import MAX_EVENTS, MAX_HOURS, read_recent_events
-from waybill.services.run_status import MAX_ENTRIES, read_history, read_status
+from waybill.services.run_status import MAX_ENTRIES
+from waybill.services.uploads import Known, history_of, read_known, status_of
 
 # Reading thousands of task runs, or the tasks of hundreds of runs one by one.
 _LONG_READ_SECONDS = 10.0
@@ -36,6 +36,9 @@ class RunStatus(BaseModel):
     """The state and progress of a run."""
 
     task_id: UUID = Field(examples=[_RUN])
+    run_id: UUID | None = Field(
+        description="Prefect's flow run; of an upload that shares one, null until that is started.", examples=[_RUN]
+    )
     status: str = Field(description="The type of its Prefect state, in lower case.", examples=["running"])
     progress: float = Field(ge=0, le=1, examples=[0.42])
     message: str | None = Field(examples=["3 of 3 documents completed"])
@@ -113,10 +116,10 @@ async def events(
 
 @router.get("/{task_id}", responses=errors(404), response_model=RunStatus)
 async def status(_: Reader, resources: GatewayResources, task_id: UUID) -> Response:
-    """Return a run's state, its progress from 0 to 1, and the running stage."""
-    catalogue = await _catalogue(resources)
+    """Return the state of a run or of an upload, its progress from 0 to 1, and the running stage."""
+    known = await _known(resources, task_id)
     async with resources.prefect.client() as client:
-        return json_response(await read_status(client, task_id, catalogue=catalogue))
+        return json_response(await status_of(client, task_id, known))
 
 
 @router.get("/{task_id}/history", responses=errors(404), response_model=RunHistory)
@@ -128,12 +131,11 @@ async def history(
     after: After = None,
 ) -> Response:
     """List a run's states and stages, newest first, each with the progress of the run at that moment."""
-    catalogue = await _catalogue(resources)
+    known = await _known(resources, task_id)
     async with resources.prefect.client(seconds=_LONG_READ_SECONDS) as client:
-        return json_response(await read_history(client, task_id, catalogue=catalogue, limit=limit, after=after))
+        return json_response(await history_of(client, task_id, known, limit=limit, after=after))
 
 
-async def _catalogue(resources: Resources) -> str:
-    """Return the id of the catalogue, whose runs alone are shown."""
+async def _known(resources: Resources, task_id: UUID) -> Known:
     async with resources.custody.catalog.connection() as connection:
-        return await catalogue_id(connection)
+        return await read_known(connection, task_id)

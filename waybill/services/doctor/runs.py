@@ -25,6 +25,8 @@ from blocks.runs.prefect_api import PrefectApi
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
 from blocks.runs.progress import plan_of
 from blocks.runs.run_events import EVENT_TYPES, REPORTED_FLOWS, has_event
+from blocks.runs.upload_tasks import is_shared as is_shared_run
+from blocks.runs.upload_tasks import uploads_without_run
 from blocks.runtime.concurrency import bounded_map
 from blocks.settings import Settings
 from blocks.webhooks.endpoint_queries import BLOCKS_LOCK_KEY
@@ -104,8 +106,11 @@ async def check_runs(
             runs = [run for run in await _read_runs(client, found) if not is_of_another_catalogue(run, catalogue)]
             found.counts["runs"] = dict(Counter(run.state_type.value.lower() for run in runs if run.state_type))
             _report_stuck(runs, found, living_runs=living_runs, is_shared=is_shared)
-            await _check_events(client, catalog, runs, found)
-            await _check_documents(catalog, [run for run in runs if run.state_type in _FINISHED], found)
+            await _check_uploads(catalog, found)
+            # Events of a run that uploads share are those of the uploads, which end by themselves.
+            own = [run for run in runs if run.idempotency_key is None or not is_shared_run(run.idempotency_key)]
+            await _check_events(client, catalog, own, found)
+            await _check_documents(catalog, [run for run in own if run.state_type in _FINISHED], found)
 
 
 async def _read_runs(client: PrefectClient, found: Findings) -> list[FlowRun]:
@@ -199,6 +204,16 @@ async def _check_events(client: PrefectClient, catalog: Catalog, runs: Sequence[
     if without_state:
         message = "events name states that Prefect does not have"
         found.warning("run-events", message, "Prefect's history was changed or restored", without_state)
+
+
+async def _check_uploads(catalog: Catalog, found: Findings) -> None:
+    """Examine uploads that share runs: each is given to a run within seconds."""
+    async with catalog.connection() as connection:
+        waiting = await uploads_without_run(connection, since=found.tolerances.run_without_process)
+    if waiting:
+        remedy = "run 'waybill up' or 'waybill gateway', which starts their runs"
+        shown = [f"{task.task_id} {task.filename}: waits since {task.created_at.isoformat()}" for task in waiting]
+        found.warning("runs", "uploads wait for a run", remedy, shown)
 
 
 async def _check_documents(catalog: Catalog, finished: Sequence[FlowRun], found: Findings) -> None:

@@ -49,7 +49,7 @@ async def upload(request: Request, resources: GatewayResources) -> Response:
 async def _start(resources: Resources, caller: Caller, deployment_id: UUID, received: ReceivedFiles) -> UUID:
     try:
         run_id = await start_run(
-            resources, deployment_id, received.kept, received.parameters, run_key=f"waybill-{uuid4()}"
+            resources.prefect, deployment_id, received.kept, received.parameters, run_key=f"waybill-{uuid4()}"
         )
     except Transient as error:
         log.error("cannot start a run for %d files of a form: %s", len(received.kept), error)

@@ -18,8 +18,8 @@ from waybill.gateway.pages.rendering import page, see_other
 from waybill.gateway.pages.visitors import ReadingVisitor, WritingForm
 from waybill.gateway.resources import Resources
 from waybill.services.run_documents import documents_of_run
-from waybill.services.run_status import read_status
 from waybill.services.runs import ENDED, STATES, cancel_run, list_runs
+from waybill.services.uploads import read_known, status_of, uploads_of_run, with_uploads
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,7 +45,7 @@ async def runs_page(
 ) -> dict[str, Any]:
     """Return one page of runs. Raises `PrefectUnavailable`, `InvalidOptions`."""
     async with resources.prefect.client(seconds=_SECONDS) as client:
-        return await list_runs(
+        found = await list_runs(
             client,
             catalogue=await _catalogue(resources),
             states=states or [],
@@ -53,6 +53,8 @@ async def runs_page(
             after=after,
             unreadable=resources.unreadable_runs,
         )
+    async with resources.custody.catalog.connection() as connection:
+        return await with_uploads(connection, found)
 
 
 @router.get("/runs/{run_id:uuid}")
@@ -77,11 +79,16 @@ async def cancel(form: WritingForm, resources: GatewayResources, run_id: UUID) -
 
 
 async def _shown(resources: Resources, run_id: UUID) -> dict[str, Any]:
+    async with resources.custody.catalog.connection() as connection:
+        known = await read_known(connection, run_id)
     async with resources.prefect.client(seconds=_SECONDS) as client:
-        status = await read_status(client, run_id, catalogue=await _catalogue(resources))
+        status = await status_of(client, run_id, known)
+    async with resources.custody.catalog.connection() as connection:
+        uploads = await uploads_of_run(connection, status)
     found = await documents_of_run(resources.custody.catalog, run_id)
     return {
         "run": status,
+        "uploads": uploads,
         "documents": found.documents,
         "truncated": found.truncated,
         "ended": status["status"] in ENDED,
