@@ -128,7 +128,7 @@ def _grouped(tasks: Sequence[UploadTask]) -> list[list[UploadTask]]:
 
 
 async def keys_without_run(connection: Connection, *, seconds: float) -> list[str]:
-    """Return the keys of runs that tasks were given to longer than *seconds* ago, and that nobody has started."""
+    """Return the keys of runs that tasks were given to longer than *seconds* ago, and that no gateway has started."""
     return [str(row["run_key"]) for row in await fetch_all(connection, queries.WITHOUT_RUN, {"seconds": seconds})]
 
 
