@@ -3,8 +3,7 @@
 Passages are those of `benchmarks/retrieval_data`, or real ones from *--real* (a folder of ``NAME.npy`` with vectors and
 ``NAME.jsonl`` with texts); further ones lie between a real passage and its neighbours, with a little noise and some
 words of other passages. So words are as frequent as in real text, and vectors at least as crowded. Each number of
-passages is a database of its own, with this build's schema; Postgres has the settings of the local stack. Prints one
-table:
+passages is a database of its own, with this build's schema. Prints one table:
 
 - **build**: processor time and size of the vector index, built after the load
 - **a row**: processor time of Postgres to ingest a passage into the living index, in documents of three
@@ -46,8 +45,8 @@ from blocks.search_index.words import searchable_text, stemmer_for
 from tasks.chunk import ChunkOptions
 from tests.postgres_server import Postgres, running_postgres
 
-# As the local stack sets them (`waybill/stack/postgres_cluster.py`), and memory for a build of a million passages.
-SETTINGS = {"shared_buffers": "256MB", "work_mem": "16MB", "maintenance_work_mem": "3GB", "max_wal_size": "8GB"}
+# As the local stack sets it, and memory for a build of a million passages; what needs no restart of the server.
+SETTINGS = {"work_mem": "16MB", "maintenance_work_mem": "3GB", "max_wal_size": "8GB"}
 QUESTIONS, INSERTED_DOCUMENTS, AT_ONCE = 100, 300, 10
 PASSAGES_PER_DOCUMENT, SLICE = 20, 20_000
 NEIGHBOURS, NOISE, FOUND = 20, 0.15, 10
@@ -315,6 +314,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
         for name, value in SETTINGS.items():
             server.execute(f"alter system set {name} = '{value}'")
+        server.execute("select pg_reload_conf()")
         models = Path(folder) / "models"
         real = real_from(arguments.real) if arguments.real else real_of_retrieval(models)
         questions = questions_of(real, models)
