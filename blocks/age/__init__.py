@@ -7,16 +7,18 @@ Start at `whole_file`; the format itself is in `header` and `stream`.
 """
 
 from blocks.age.armor import dearmor, is_armored
+from blocks.age.attachment import Attachment
 from blocks.age.header import read_header
 from blocks.age.hybrid import HybridIdentity, HybridRecipient
 from blocks.age.key_files import identity_file, parse_identities, parse_recipient, parse_recipients
 from blocks.age.recipients import Identity, Recipient, rewrap
 from blocks.age.scrypt import ScryptIdentity, ScryptRecipient
 from blocks.age.sealed_reader import SealedReader
-from blocks.age.whole_file import seal, seal_whole, sealed_size, unseal
+from blocks.age.whole_file import seal, seal_whole, sealed_size, unseal, unseal_whole
 from blocks.age.x25519 import X25519Identity, X25519Recipient
 
 __all__ = [
+    "Attachment",
     "HybridIdentity",
     "HybridRecipient",
     "Identity",
@@ -38,4 +40,5 @@ __all__ = [
     "seal_whole",
     "sealed_size",
     "unseal",
+    "unseal_whole",
 ]

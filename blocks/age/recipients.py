@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from blocks.age import hybrid, scrypt
+from blocks.age.attachment import Attachment
 from blocks.age.header import MAX_STANZAS, Header, Stanza, make_header, parse_header
 from blocks.errors import InvalidKey, NoMatchingIdentity
 
@@ -33,8 +34,8 @@ class Identity(Protocol):
         ...
 
 
-def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
-    """Return a header from which each of *recipients* gets the file key.
+def wrap_for(recipients: Sequence[Recipient], file_key: bytes, attachment: Attachment | None = None) -> Header:
+    """Return a header from which each of *recipients* gets the file key, and the text of *attachment* with it.
 
     Raises `InvalidKey` for none, for too many, and for mixtures that would undo what one of them promises.
     """
@@ -48,6 +49,8 @@ def wrap_for(recipients: Sequence[Recipient], file_key: bytes) -> Header:
     if hybrid.TYPE in types and len(types) > 1:
         # The file would be as weak as its weakest stanza, while its owner counts on the strongest.
         raise InvalidKey("post-quantum recipients (age1pq1...) cannot share a file with others")
+    if attachment is not None:
+        stanzas.append(attachment.seal(file_key))
     return make_header(stanzas, file_key)
 
 
@@ -70,10 +73,16 @@ def open_header(header: Header, identities: Sequence[Identity]) -> bytes:
     )
 
 
-def rewrap(header_bytes: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]) -> bytes:
+def rewrap(
+    header_bytes: bytes,
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    attachment: Attachment | None = None,
+) -> bytes:
     """Return a header for *recipients* in place of *header_bytes*; the payload behind it stays as it is.
 
-    A copy of the old header still opens the payload. Raises like `parse_header`, `open_header` and `wrap_for`.
+    Nothing but the file key is taken over: what the old header says to its own readers goes no further. A copy of the
+    old header still opens the payload. Raises like `parse_header`, `open_header` and `wrap_for`.
     """
     file_key = open_header(parse_header(header_bytes), identities)
-    return wrap_for(recipients, file_key).encode()
+    return wrap_for(recipients, file_key, attachment).encode()

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
+from blocks.age.attachment import Attachment, open_attachment
 from blocks.age.file_key import TAG_BYTES, new_file_key
 from blocks.age.header import header_length, malformed_header, parse_header
 from blocks.age.recipients import Identity, Recipient, open_header, wrap_for
@@ -23,13 +24,15 @@ def seal(chunks: Iterable[bytes], recipients: Sequence[Recipient]) -> Iterator[b
     yield from encrypt_payload(chunks, file_key=file_key, nonce=nonce)
 
 
-def seal_whole(content: bytes, recipients: Sequence[Recipient]) -> tuple[bytes, bytes]:
+def seal_whole(
+    content: bytes, recipients: Sequence[Recipient], attachment: Attachment | None = None
+) -> tuple[bytes, bytes]:
     """Return header, and nonce and payload, of the age file of *content*: `seal` for small contents, in one step.
 
-    Raises `InvalidKey`.
+    Those who open the file can read the *attachment* in its header. Raises `InvalidKey`.
     """
     file_key, nonce = new_file_key(), secrets.token_bytes(NONCE_BYTES)
-    header = wrap_for(recipients, file_key).encode()
+    header = wrap_for(recipients, file_key, attachment).encode()
     cipher = PayloadCipher(file_key, nonce, group_chunks=max(1, -(-len(content) // CHUNK_BYTES)))
     return header, nonce + cipher.seal_group(0, content, last=True)
 
@@ -50,6 +53,24 @@ def unseal(chunks: Iterable[bytes], identities: Sequence[Identity]) -> Iterator[
         beginning += chunk
     nonce, first = bytes(beginning[length : length + NONCE_BYTES]), bytes(beginning[length + NONCE_BYTES :])
     yield from decrypt_payload(chain([first], remaining), file_key=file_key, nonce=nonce)
+
+
+def unseal_whole(
+    sealed: bytes, identities: Sequence[Identity], attachment_type: str
+) -> tuple[bytes, bytes | None, bytes]:
+    """Return the content, the text of the attachment of that type (None without one), and the header's bytes.
+
+    Raises like `unseal`.
+    """
+    _, length = take_header(iter([sealed]))
+    header = parse_header(sealed[:length])
+    file_key = open_header(header, identities)
+    text = open_attachment(header.stanzas, file_key, attachment_type)
+    nonce = sealed[length : length + NONCE_BYTES]
+    if len(nonce) < NONCE_BYTES:
+        raise malformed_header("the file ends before the payload's nonce")
+    payload = decrypt_payload([sealed[length + NONCE_BYTES :]], file_key=file_key, nonce=nonce)
+    return b"".join(payload), text, sealed[:length]
 
 
 def sealed_size(plain_size: int, header_size: int) -> int:

@@ -6,7 +6,17 @@ row), then `queries` (all SQL) and `catalog` (the typed calls). Import `keeping`
 leases of readers), `maintenance` (marks, moves, restoring) and `migrate` (the schema) by name.
 """
 
-from blocks.catalog.artifact import HOW_TO_REMAKE, KINDS, Artifact, Draft, Kind, Reservation, StageMark, Stored
+from blocks.catalog.artifact import (
+    HOW_TO_REMAKE,
+    KINDS,
+    Artifact,
+    Draft,
+    Kind,
+    ManifestPlace,
+    Reservation,
+    StageMark,
+    Stored,
+)
 from blocks.catalog.catalog import MAX_PAGE, Catalog, Page
 from blocks.catalog.output_locks import OutputLocks
 from blocks.catalog.statistics import RunCounts, custody_statistics, run_counts, unfinished_files
@@ -22,6 +32,7 @@ __all__ = [
     "Connection",
     "Draft",
     "Kind",
+    "ManifestPlace",
     "OutputLocks",
     "Page",
     "Reservation",

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from blocks.catalog.outlook import Outlook
 
+# In the age header of the blob, or an object of its own next to it.
+ManifestPlace = Literal["inline", "beside"]
 Kind = Literal["stage_output", "upload", "transfer", "export"]
 KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
 # How a person has a file again that is gone or damaged.
@@ -81,7 +83,7 @@ class Stored:
     """The result of a write: `size` and `sha256` of the content, `stored_size` and `stored_sha256` of the stored bytes.
 
     `encrypted_for` is the age recipient, None where the stored bytes are the content; `header_sha256` is the hash of
-    the age header, which seals the file's own key.
+    the age header, which seals the file's own key; `manifest` says where the manifest is.
     """
 
     size: int
@@ -90,6 +92,7 @@ class Stored:
     stored_sha256: str
     encrypted_for: str | None = None
     header_sha256: str | None = None
+    manifest: ManifestPlace = "beside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,7 @@ class Artifact:
     expires_at: datetime
     encrypted_for: str | None = None
     header_sha256: str | None = None
+    manifest: ManifestPlace = "beside"
     verified_at: datetime | None = None
     damaged_at: datetime | None = None
     damage: str | None = None
@@ -124,6 +128,11 @@ class Artifact:
     pin_note: str | None = None
     held_at: datetime | None = None
     hold_note: str | None = None
+
+    @property
+    def stored(self) -> Stored:
+        """What was written."""
+        return Stored(**{name: getattr(self, name) for name in Stored.__dataclass_fields__})
 
     @property
     def kept(self) -> bool:

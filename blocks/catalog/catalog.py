@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from blocks.catalog import queries, statistics_queries
-from blocks.catalog.artifact import HOW_TO_REMAKE, MOST_BYTES, Artifact, Kind, Reservation, artifact_of
+from blocks.catalog.artifact import HOW_TO_REMAKE, MOST_BYTES, Artifact, Kind, ManifestPlace, Reservation, artifact_of
 from blocks.catalog.json_columns import json_text
 from blocks.errors import (
     ArtifactGone,
@@ -38,7 +38,7 @@ UNPIN_GRACE = timedelta(days=1)
 # Columns that are known only once the file is written.
 _WRITTEN = (
     "file_id", "document_sha256", "media_type", "size", "sha256", "stored_size", "stored_sha256", "encrypted_for",
-    "header_sha256", "created_at", "expires_at", "metadata", "report",
+    "header_sha256", "manifest", "created_at", "expires_at", "metadata", "report",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Unfinished:
     file_id: UUID
     state: str
     locations: list[str]
+    manifest: ManifestPlace
 
 
 class Catalog:
@@ -174,8 +175,8 @@ class Catalog:
         }
         await execute(connection, queries.RECORD_USES, values)
 
-    async def begin_deletion(self, connection: Connection, file_id: UUID) -> list[str]:
-        """Turn a row into a tombstone and return the paths of its bytes. Idempotent.
+    async def begin_deletion(self, connection: Connection, file_id: UUID) -> Unfinished:
+        """Turn a row into a tombstone, and return it with the paths of its bytes. Idempotent.
 
         Raises `ArtifactPinned`, `ArtifactHeld`, and `ArtifactNotFound` or `ArtifactGone` when there is nothing to
         delete.
@@ -186,7 +187,7 @@ class Catalog:
             if artifact.held_at is not None:
                 raise ArtifactHeld(f"file {file_id} is under a legal hold; an administrator lifts it", file_id=file_id)
             raise ArtifactPinned(f"file {file_id} is pinned; unpin it first", file_id=file_id)
-        return list(row["locations"])
+        return Unfinished(file_id=file_id, state="deleting", **row)
 
     async def finish_deletion(self, connection: Connection, file_id: UUID, *, keeps_index: bool = False) -> None:
         """Mark a tombstone as `deleted`, after its blob is gone. Idempotent.

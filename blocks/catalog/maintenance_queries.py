@@ -27,7 +27,7 @@ _ABANDONED = f"""
 """
 
 LEFT_BETWEEN_STATES = f"""
-    select file_id, state, {OWN_LOCATIONS} from artifacts
+    select file_id, state, {OWN_LOCATIONS}, manifest from artifacts
      where state in ('pending', 'deleting') and (state = 'deleting' or ({_ABANDONED}))
      order by file_id
 """
@@ -103,7 +103,8 @@ SWITCH_MOVE = """
     update artifacts
        set location = spare_location, spare_location = location, size = %(size)s, sha256 = %(sha256)s,
            stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s, encrypted_for = %(encrypted_for)s,
-           header_sha256 = %(header_sha256)s, verified_at = clock_timestamp(), damaged_at = null, damage = null
+           header_sha256 = %(header_sha256)s, manifest = %(manifest)s, verified_at = clock_timestamp(),
+           damaged_at = null, damage = null
      where file_id = %(file_id)s and spare_location = %(spare_location)s and state = 'available'
     returning file_id
 """
@@ -130,18 +131,19 @@ RESTORE = f"""
            set state = 'available', deleted_at = null, removed_because = null, extended_at = clock_timestamp(),
                expires_at = greatest(expires_at, clock_timestamp() + make_interval(secs => %(grace_seconds)s)),
                size = %(size)s, sha256 = %(sha256)s, stored_size = %(stored_size)s, stored_sha256 = %(stored_sha256)s,
-               encrypted_for = %(encrypted_for)s, header_sha256 = %(header_sha256)s, verified_at = null,
-               damaged_at = null, damage = null
+               encrypted_for = %(encrypted_for)s, header_sha256 = %(header_sha256)s, manifest = %(manifest)s,
+               verified_at = null, damaged_at = null, damage = null
          where file_id = %(file_id)s and location = %(location)s and {_REVIVABLE}
         returning file_id
     ), restored as (
         insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
                                stage_key, run_id, media_type, size, sha256, stored_size, stored_sha256, location,
-                               metadata, report, created_at, expires_at, encrypted_for, header_sha256)
+                               metadata, report, created_at, expires_at, encrypted_for, header_sha256,
+                               manifest)
         values (%(file_id)s, 'available', %(kind)s, %(filename)s, %(source_file)s, %(document_sha256)s, %(stage)s,
                 %(stage_name)s, %(stage_key)s, %(run_id)s, %(media_type)s, %(size)s, %(sha256)s, %(stored_size)s,
                 %(stored_sha256)s, %(location)s, %(metadata)s, %(report)s, %(created_at)s, %(expires_at)s,
-                %(encrypted_for)s, %(header_sha256)s)
+                %(encrypted_for)s, %(header_sha256)s, %(manifest)s)
         on conflict do nothing
         returning file_id, run_id, source_file
     ), delivered as (

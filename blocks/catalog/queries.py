@@ -11,7 +11,7 @@ from collections.abc import Iterable
 COLUMNS = """
     file_id, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,
     size, sha256, stored_size, stored_sha256, location, metadata, report, created_at, expires_at,
-    encrypted_for, header_sha256, verified_at, damaged_at, damage, pinned_at, pin_note, held_at, hold_note
+    encrypted_for, header_sha256, manifest, verified_at, damaged_at, damage, pinned_at, pin_note, held_at, hold_note
 """
 
 # A pinned file, and one under a legal hold, stays whatever its expires_at says.
@@ -63,13 +63,13 @@ MAKE_AVAILABLE_CTES = """
         update artifacts
            set state = 'available', size = written.size, sha256 = written.sha256, stored_size = written.stored_size,
                stored_sha256 = written.stored_sha256, encrypted_for = written.encrypted_for,
-               header_sha256 = written.header_sha256, created_at = written.created_at,
+               header_sha256 = written.header_sha256, manifest = written.manifest, created_at = written.created_at,
                expires_at = written.expires_at, document_sha256 = written.document_sha256,
                media_type = written.media_type, metadata = written.metadata, report = written.report
           from jsonb_to_recordset(%(files)s::jsonb) as written (
                file_id uuid, document_sha256 text, media_type text, size bigint, sha256 text, stored_size bigint,
-               stored_sha256 text, encrypted_for text, header_sha256 text, created_at timestamptz,
-               expires_at timestamptz, metadata jsonb, report jsonb)
+               stored_sha256 text, encrypted_for text, header_sha256 text, manifest text,
+               created_at timestamptz, expires_at timestamptz, metadata jsonb, report jsonb)
          where artifacts.file_id = written.file_id and artifacts.state = 'pending'
         returning artifacts.*
     ), delivered as (
@@ -129,7 +129,7 @@ FIND_UPLOADS = f"""
 TOMBSTONE = f"""
     update artifacts set state = 'deleting'
      where file_id = %(file_id)s and (state = 'deleting' or (state = 'available' and not {KEPT}))
-    returning {OWN_LOCATIONS}
+    returning {OWN_LOCATIONS}, manifest
 """
 
 PIN = f"""
@@ -180,7 +180,7 @@ REMOVE_FROM_INDEX = """
 """
 
 UNFINISHED_OF_RUN = f"""
-    select file_id, state, {OWN_LOCATIONS} from artifacts
+    select file_id, state, {OWN_LOCATIONS}, manifest from artifacts
      where run_id = %(run_id)s and state in ('pending', 'deleting')
 """
 

@@ -17,7 +17,6 @@ from uuid import UUID
 from blocks.catalog.maintenance import hold_abandoned, left_between_states
 from blocks.catalog.skipped_records import forget_skipped, report_skipped
 from blocks.custody.custody import Custody
-from blocks.custody.deletion import delete_stored
 from blocks.errors import ArtifactNotFound, Transient
 from blocks.runtime.outage_log import OutageLog
 from blocks.runtime.threads import to_its_end
@@ -83,6 +82,6 @@ async def _remove_pending(custody: Custody, file_id: UUID, paths: list[str], sil
         if not await hold_abandoned(connection, file_id, silent_for):
             return False
         for path in paths:
-            await asyncio.to_thread(delete_stored, custody.backend, path, file_id=file_id)
+            await custody.delete_stored(path, file_id)
         await custody.catalog.forget_pending(connection, file_id)
     return True

@@ -12,16 +12,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from blocks.catalog import Artifact, Catalog, Draft, Reservation, Stored
+from blocks.catalog import Artifact, Catalog, Draft, ManifestPlace, Reservation, Stored
+from blocks.catalog.catalog import Unfinished
 from blocks.catalog.maintenance import hold_location
-from blocks.custody.deletion import delete_stored
+from blocks.custody import deletion
 from blocks.custody.manifest import manifest_path, write_manifest
 from blocks.custody.open_writes import OpenWrites
 from blocks.custody.reading import Reading
-from blocks.custody.sealing import Filled, KeepOrder, Sealing
+from blocks.custody.sealing import WHOLE_BYTES, Filled, KeepOrder, Sealing
+from blocks.custody.whole import Whole, read_whole, seal_file
 from blocks.custody.write import store
 from blocks.errors import (
     CatalogRefused,
@@ -30,8 +33,8 @@ from blocks.errors import (
     UnsafeKey,
     WaybillError,
 )
-from blocks.keys import StorageKeys
-from blocks.runtime.threads import in_thread, to_its_end
+from blocks.keys import StorageKeys, StorageRecipient
+from blocks.runtime.threads import StopCheck, in_thread, to_its_end
 from blocks.storage import Backend, Expected, new_blob_path
 from blocks.storage.local import LocalBackend
 
@@ -138,9 +141,14 @@ class Custody(Reading):
         stored: Stored | None = None
         try:
             recipient = self.keys.recipient_to_store_for()
+            if not callable(draft) and isinstance(content, Path | bytes):
+                whole = await self._store_whole(reservation, draft or reservation.draft, content, recipient, expected)
+                if whole is not None:
+                    stored = whole.artifact.stored
+                    return await self._announce(whole, make_available)
             stored = await in_thread(
                 lambda check: store(self.backend, path, content, recipient=recipient, expected=expected, check=check),
-                executor,
+                executor or self.executor,
             )
             described = await draft(stored) if callable(draft) else draft
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)
@@ -182,7 +190,7 @@ class Custody(Reading):
         try:
             if filled.spooled is not None:
                 spooled = filled.spooled
-                await in_thread(lambda _: self._publish_spooled(artifact, spooled))
+                await in_thread(lambda _: self._publish_spooled(artifact, spooled), self.executor)
         except BaseException as error:
             await self.undo(artifact.file_id, artifact.location, written=not isinstance(error, (KeyExists, UnsafeKey)))
             raise
@@ -205,7 +213,8 @@ class Custody(Reading):
             self.backend.publish(artifact.location, [spooled.read_bytes()], expected=expected, sync_folder=False)
         except OSError as exc:
             raise SourceNotFound(f"cannot read the sealed bytes of {artifact.filename}: {exc.strerror}") from exc
-        self.publish_manifest(artifact)
+        if artifact.manifest == "beside":
+            self.publish_manifest(artifact)
         spooled.unlink(missing_ok=True)
 
     async def release(self, reservations: Sequence[Reservation]) -> None:
@@ -218,8 +227,8 @@ class Custody(Reading):
     async def remove(self, file_id: UUID) -> None:
         """Delete the file: tombstone, blob, `deleted`. Idempotent until done; raises `ArtifactNotFound` after."""
         async with self.catalog.transaction() as connection:
-            paths = await self.catalog.begin_deletion(connection, file_id)
-        await self._finish_removal(file_id, paths)
+            row = await self.catalog.begin_deletion(connection, file_id)
+        await self._finish_removal(row)
 
     async def give_up_pending(self, file_id: UUID) -> bool:
         """Remove a `pending` file with what is stored of it, also that of another process. False when there is none."""
@@ -236,7 +245,7 @@ class Custody(Reading):
             unfinished = await self.catalog.unfinished_of_run(connection, run_id)
         for row in unfinished:
             if row.state == "deleting":
-                await self._finish_removal(row.file_id, row.locations)
+                await self._finish_removal(row)
             else:
                 await self._give_up(row.file_id, *row.locations)
         return len(unfinished)
@@ -245,7 +254,36 @@ class Custody(Reading):
         self, reservation: Reservation, draft: Draft, stored: Stored, make_available: MakeAvailable | None
     ) -> Artifact:
         artifact = reservation.filled(draft, stored, await self.catalog.now())
-        await in_thread(lambda _: self.publish_manifest(artifact))
+        await in_thread(lambda _: self.publish_manifest(artifact), self.executor)
+        return await (make_available or self.make_available)(artifact)
+
+    async def _store_whole(
+        self,
+        reservation: Reservation,
+        draft: Draft,
+        content: Path | bytes,
+        recipient: StorageRecipient | None,
+        expected: Expected | None,
+    ) -> Whole | None:
+        """Store a small content in one piece, in one call of a thread. None when it is not small."""
+        now = await self.catalog.now()
+
+        def work(check: StopCheck) -> Whole | None:
+            found = read_whole(content) if isinstance(content, Path) else content
+            if found is None or len(found) > WHOLE_BYTES:
+                return None
+            check()
+            whole = seal_file(reservation, draft, found, created_at=now, recipient=recipient, expected=expected)
+            self.backend.publish(reservation.location, (whole.sealed,), expected=Expected(size=len(whole.sealed)))
+            return whole
+
+        return await in_thread(work, self.executor)
+
+    async def _announce(self, whole: Whole, make_available: MakeAvailable | None) -> Artifact:
+        artifact, manifest = whole.artifact, whole.manifest
+        if manifest is not None:
+            path = manifest_path(artifact.location)
+            await in_thread(lambda _: self.backend.publish(path, (manifest,)), self.executor)
         return await (make_available or self.make_available)(artifact)
 
     async def make_available(self, artifact: Artifact) -> Artifact:
@@ -268,12 +306,17 @@ class Custody(Reading):
             if await self.catalog.lock_state(connection, file_id) not in {None, "pending"}:
                 return
             if written:
-                await asyncio.to_thread(delete_stored, self.backend, path, file_id=file_id)
+                await self.delete_stored(path, file_id)
             await self.catalog.forget_pending(connection, file_id)
 
-    async def _finish_removal(self, file_id: UUID, paths: Sequence[str]) -> None:
+    async def _finish_removal(self, row: Unfinished) -> None:
         # A missing blob is fine: another removal, or an interrupted earlier one, has deleted it.
-        for path in paths:
-            await asyncio.to_thread(delete_stored, self.backend, path, file_id=file_id)
+        for path in row.locations:
+            await self.delete_stored(path, row.file_id, row.manifest)
         async with self.catalog.transaction() as connection:
-            await self.catalog.finish_deletion(connection, file_id, keeps_index=self.keeps_index)
+            await self.catalog.finish_deletion(connection, row.file_id, keeps_index=self.keeps_index)
+
+    async def delete_stored(self, path: str, file_id: UUID, manifest: ManifestPlace = "beside") -> None:
+        """See `deletion.delete_stored`; in a thread of the storage. The caller awaits it to its end."""
+        work = partial(deletion.delete_stored, self.backend, path, file_id=file_id, manifest=manifest)
+        await asyncio.get_running_loop().run_in_executor(self.executor, work)

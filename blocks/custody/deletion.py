@@ -8,10 +8,11 @@ another matter: a folder or a link in its place is removed by a person, and its 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from uuid import UUID
 
+from blocks.catalog import ManifestPlace
 from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.errors import UnsafeKey, WaybillError
 from blocks.storage import Backend, is_blob_path, is_file_path
@@ -30,26 +31,28 @@ class NotDeleted:
     unusable: dict[str, str]
 
 
-def delete_stored(backend: Backend, path: str, *, file_id: UUID) -> None:
+def delete_stored(backend: Backend, path: str, *, file_id: UUID, manifest: ManifestPlace = "beside") -> None:
     """Remove the blob of a file, then its manifest, and leftovers of interrupted writers of either. Blocks. Idempotent.
 
+    A *manifest* that is inline goes with the blob; of a file that was never available, it may be in either place.
     Removes nothing where the path is unusable, and logs that. Raises what `Backend.delete` raises.
     """
     # The blob goes first: a manifest that is left without its blob restores nothing.
-    if (reason := _delete(backend, path)) is not None:
+    if (reason := _delete(backend, path, manifest)) is not None:
         warn_of_unusable(file_id, path, reason)
 
 
-def delete_many_stored(backend: Backend, paths: Sequence[str]) -> NotDeleted:
+def delete_many_stored(backend: Backend, paths: Sequence[str], *, inline: Set[str] = frozenset()) -> NotDeleted:
     """Remove blobs, then their manifests; return those of *paths* that are not gone. Blocks.
 
+    Those of the *inline* paths go with their blobs.
     A missing one is success. Leaves leftovers of interrupted writers. Raises what `Backend.delete_many` raises.
     """
     odd = [path for path in paths if not is_file_path(path) or is_manifest_path(path)]
     refused = {path for path in odd if not is_blob_path(path) or is_manifest_path(path)}
     blobs = [path for path in paths if path not in refused] if refused else paths
     # In one call, which waits for the disk once; the blobs first, as with `delete_stored`.
-    manifests = {manifest_path(path): path for path in blobs}
+    manifests = {manifest_path(path): path for path in blobs if path not in inline}
     reasons = backend.delete_many([*blobs, *manifests])
     failed = {manifests.get(path, path): reason for path, reason in reversed(reasons.items())}
     unusable: dict[str, str] = {}
@@ -72,13 +75,14 @@ def warn_of_unusable(file_id: UUID | str, path: str, reason: str) -> str:
     return shown
 
 
-def _delete(backend: Backend, path: str) -> str | None:
+def _delete(backend: Backend, path: str, manifest: ManifestPlace = "beside") -> str | None:
     """Delete blob and manifest; return why the storage cannot have a blob at *path*, None where it can."""
     if is_manifest_path(path):
         return f"{path} is the place of another file's manifest"
     try:
         backend.delete(path, interrupted=True)
-        backend.delete(manifest_path(path), interrupted=True)
+        if manifest == "beside":
+            backend.delete(manifest_path(path), interrupted=True)
     except UnsafeKey as error:
         if is_file_path(path):
             raise

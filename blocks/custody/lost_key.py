@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blocks.catalog import KINDS, maintenance_queries
 from blocks.custody.custody import Custody
+from blocks.custody.inline_manifest import MARKED_BYTES, may_have_inline_manifest
 from blocks.custody.manifest import is_manifest_path, is_sealed
 from blocks.errors import BlobMissing, InvalidSettings, UnsafeKey
 from blocks.keys import missing_key
@@ -69,16 +70,22 @@ def _recorded(settings: Settings) -> tuple[int, str | None, bool]:
 
 
 def _has_sealed_manifest(backend: Backend) -> bool:
+    # First those in the headers of blobs: a storage may have no other, and all of it would be listed for one.
     return any(
-        _is_sealed(backend, path)
+        _begins(backend, path, is_so)
+        for is_wanted, is_so in ((_is_blob_path, may_have_inline_manifest), (is_manifest_path, is_sealed))
         for kind in KINDS
-        for path in islice(filter(is_manifest_path, backend.paths(kind_folder(kind))), _MANIFESTS_READ)
+        for path in islice(filter(is_wanted, backend.paths(kind_folder(kind))), _MANIFESTS_READ)
     )
 
 
-def _is_sealed(backend: Backend, path: str) -> bool:
+def _is_blob_path(path: str) -> bool:
+    return not is_manifest_path(path)
+
+
+def _begins(backend: Backend, path: str, is_so: Callable[[bytes], bool]) -> bool:
     try:
         with backend.open(path) as stream:
-            return is_sealed(stream.read(64))
+            return is_so(stream.read(MARKED_BYTES))
     except (BlobMissing, UnsafeKey):
         return False  # deleted since it was listed, or no file of ours

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import UUID
@@ -39,6 +41,8 @@ class Reading:
         self.backend = backend
         self.keys = keys
         self.open_reads = OpenReads(catalog)
+        # Its own: the loop's default threads are few, and all of them may wait for a disk. Made when needed.
+        self.executor = ThreadPoolExecutor(backend.threads, thread_name_prefix="storage")
         self._reload_keys = reload_keys
         self._keys_read_at = time.monotonic()
 
@@ -79,7 +83,7 @@ class Reading:
         """
 
         async def copy(found: Artifact) -> None:
-            await in_thread(lambda check: self._fetch(found, target, check))
+            await in_thread(lambda check: self._fetch(found, target, check), self.executor)
 
         await self._reading(artifact, copy)
 
@@ -87,7 +91,8 @@ class Reading:
         """Return the whole content, verified; for small files only. Raises like `fetch`."""
 
         async def join(found: Artifact) -> bytes:
-            return await in_thread(lambda check: b"".join(content_pieces(self.backend, self.keys, found, check)))
+            pieces = partial(content_pieces, self.backend, self.keys, found)
+            return await in_thread(lambda check: b"".join(pieces(check)), self.executor)
 
         return await self._reading(artifact, join)
 
@@ -100,7 +105,7 @@ class Reading:
 
         async def read_in_thread(found: Artifact) -> bytes:
             require_key(self.keys, found)
-            return await in_thread(lambda _: read(found))
+            return await in_thread(lambda _: read(found), self.executor)
 
         return await self._reading(artifact, read_in_thread)
 
@@ -110,7 +115,7 @@ class Reading:
 
         async def opened(found: Artifact) -> Content:
             require_key(self.keys, found)
-            return await in_thread(lambda _: Content.open(self.backend, self.keys, found))
+            return await in_thread(lambda _: Content.open(self.backend, self.keys, found), self.executor)
 
         async with self.open_reads.reading(artifact):
             content = await self._reading(artifact, opened)
@@ -120,7 +125,7 @@ class Reading:
                 await self.mark_damaged(content.artifact, damage)
                 raise
             finally:
-                await asyncio.to_thread(content.close)
+                await asyncio.get_running_loop().run_in_executor(self.executor, content.close)
 
     @asynccontextmanager
     async def open_stored(
@@ -134,7 +139,7 @@ class Reading:
         """
 
         async def opened(found: Artifact) -> tuple[Artifact, BinaryIO]:
-            return found, await in_thread(lambda _: self.backend.open(found.location))
+            return found, await in_thread(lambda _: self.backend.open(found.location), self.executor)
 
         async with nullcontext() if briefly else self.open_reads.reading(artifact):
             found, stream = await self._reading(artifact, opened, briefly=briefly)
@@ -144,7 +149,7 @@ class Reading:
                 await self.mark_damaged(found, damage)
                 raise
             finally:
-                await asyncio.to_thread(stream.close)
+                await asyncio.get_running_loop().run_in_executor(self.executor, stream.close)
 
     async def verify(self, artifact: Artifact) -> bool:
         """Read all stored bytes, compare hashes and tags, and record the result in the catalogue.
@@ -154,7 +159,9 @@ class Reading:
         """
 
         async def compare(found: Artifact) -> bool:
-            complete = await in_thread(lambda check: verify_stored(self.backend, self.keys, found, check))
+            complete = await in_thread(
+                lambda check: verify_stored(self.backend, self.keys, found, check), self.executor
+            )
             async with self.catalog.connection() as connection:
                 await mark_verified(connection, found)
             return complete

@@ -1,5 +1,7 @@
 """Rebuild the catalogue from the storage: a row for every manifest whose blob exists.
 
+A blob without a manifest beside it may have one in its header: then all of it is decrypted and compared.
+
 For a database that is lost, and for files that a mistaken retention policy has removed and whose bytes are back. It
 changes no other row, so it may be interrupted and called again. The reuse of files
 by later runs, and the search index, are not in the storage.
@@ -21,7 +23,7 @@ from blocks.catalog.maintenance import known_files, restore
 from blocks.catalog.sweeping import hold_against_sweep, states_of_paths
 from blocks.custody.custody import Custody
 from blocks.custody.manifest import is_manifest_path, manifest_path
-from blocks.custody.stored_manifest import read_stored_manifest
+from blocks.custody.stored_manifest import read_manifest_of
 from blocks.errors import BlobMissing, MalformedManifest, NoMatchingIdentity, WaybillError
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.threads import StopCheck, in_thread
@@ -54,17 +56,20 @@ async def rebuild(
     for kind in KINDS:
         paths = set(await in_thread(lambda check, kind=kind: _listed(custody, kind_folder(kind), check)))
         manifests = sorted(path for path in paths if is_manifest_path(path))
-        found.blobs_without_manifest += sorted(
-            path for path in paths if not is_manifest_path(path) and manifest_path(path) not in paths
-        )
+        bare = sorted(path for path in paths if not is_manifest_path(path) and manifest_path(path) not in paths)
         read = partial(_take_in, custody, paths, found, accept_plain=accept_plain, dry_run=dry_run)
         done = 0
-        async with aclosing(bounded_map(CONCURRENT_MANIFESTS, manifests, read)) as outcomes:
+        async with aclosing(bounded_map(CONCURRENT_MANIFESTS, [*manifests, *bare], read)) as outcomes:
             async for _ in outcomes:
                 done += 1
-                on_progress(done, len(manifests))
+                on_progress(done, len(manifests) + len(bare))
     found.failed.sort()
+    found.blobs_without_manifest.sort()
     return found
+
+
+class _NoManifest(Exception):
+    """A blob has a manifest neither beside it nor in it; never leaves this module."""
 
 
 async def _take_in(
@@ -72,6 +77,8 @@ async def _take_in(
 ) -> None:
     try:
         is_new = await _read_and_restore(custody, paths, path, accept_plain=accept_plain, dry_run=dry_run)
+    except _NoManifest:
+        found.blobs_without_manifest.append(path)
     except WaybillError as error:
         found.failed.append((path, error.message))
     except (ValueError, OSError, RecursionError) as error:
@@ -90,6 +97,8 @@ async def _read_and_restore(
         artifact = await _read(custody, path, accept_plain=accept_plain)
     except BlobMissing:
         return None
+    if artifact is None:
+        raise _NoManifest
     try:
         if artifact.location not in paths:
             raise BlobMissing("the blob that it describes is gone; restore it from a backup and rebuild again")
@@ -100,17 +109,17 @@ async def _read_and_restore(
         raise
 
 
-async def _read(custody: Custody, path: str, *, accept_plain: bool) -> Artifact:
+async def _read(custody: Custody, path: str, *, accept_plain: bool) -> Artifact | None:
     """Return what a manifest describes; a rotation may have encrypted it for a key that was made since the start."""
+
+    def read(_: StopCheck) -> Artifact | None:
+        return read_manifest_of(custody.backend, path, custody.keys, accept_plain=accept_plain)
+
     try:
-        return await in_thread(
-            lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
-        )
+        return await in_thread(read)
     except NoMatchingIdentity:
         await custody.look_for_new_keys()
-    return await in_thread(
-        lambda _: read_stored_manifest(custody.backend, path, custody.keys, accept_plain=accept_plain)
-    )
+    return await in_thread(read)
 
 
 async def _is_going(custody: Custody, artifact: Artifact) -> bool:

@@ -8,7 +8,6 @@ whole; then the old ones, which the old identity opens, are deleted. Each move i
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -29,7 +28,7 @@ from blocks.catalog.maintenance import (
 )
 from blocks.catalog.skipped_records import report_skipped
 from blocks.custody.custody import Custody
-from blocks.custody.deletion import delete_stored
+from blocks.custody.inline_manifest import inline_manifest
 from blocks.custody.read import as_content_mismatch, header_pieces, require_key, stored_pieces
 from blocks.custody.write import store_pieces
 from blocks.errors import (
@@ -132,8 +131,11 @@ async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipien
         async with custody.catalog.connection() as connection:
             if not await begin_move(connection, artifact, target):
                 return False
-        stored = await in_thread(lambda check: _store_copy(custody, artifact, target, recipient, check))
-        await in_thread(lambda _: custody.publish_manifest(replace(artifact, location=target, **asdict(stored))))
+        copy = partial(_store_copy, custody, artifact, target, recipient)
+        stored = await in_thread(copy, custody.executor)
+        if stored.manifest == "beside":
+            moved = replace(artifact, location=target, **asdict(stored))
+            await in_thread(lambda _: custody.publish_manifest(moved), custody.executor)
         async with custody.catalog.connection() as connection:
             switched = await switch_move(connection, artifact.file_id, target, stored)
     except BaseException as error:
@@ -158,7 +160,7 @@ async def _remove_unused(custody: Custody, file_id: UUID, spare_location: str, *
         in_use = await hold_location(connection, file_id)
         unused = instead if in_use == spare_location else spare_location
         if unused is not None:
-            await asyncio.to_thread(delete_stored, custody.backend, unused, file_id=file_id)
+            await custody.delete_stored(unused, file_id)
             await end_move(connection, file_id, unused)
 
 
@@ -173,7 +175,13 @@ def _store_copy(
             pieces = old.through(stored_pieces(stream, artifact, check))
             return store_pieces(backend, target, pieces, recipient=recipient, expected=None)
         (old_header,) = header_pieces(stream, artifact)
-        header = rewrap(old_header, custody.keys.identities, [recipient])
+        # One that is inline is written anew: place and recipient have changed.
+        attachment = (
+            inline_manifest(replace(artifact, location=target, encrypted_for=recipient.text))
+            if artifact.manifest == "inline"
+            else None
+        )
+        header = rewrap(old_header, custody.keys.identities, [recipient], attachment)
         old_bytes = old.through(chain([old_header], stored_pieces(stream, artifact, check)))
         next(old_bytes)  # the old header is hashed, but not copied
         blob = backend.publish(target, prefetch(chain([header], old_bytes)))
@@ -184,4 +192,5 @@ def _store_copy(
         stored_sha256=blob.sha256,
         encrypted_for=recipient.text,
         header_sha256=hashlib.sha256(header).hexdigest(),
+        manifest="beside" if attachment is None else "inline",
     )

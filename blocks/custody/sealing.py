@@ -8,7 +8,6 @@ file is not readable yet. Its process then publishes what is spooled (`Custody.f
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -18,15 +17,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from blocks.age import parse_recipient, seal_whole
-from blocks.catalog import Artifact, Draft, Reservation, Stored
-from blocks.custody.manifest import manifest_path, write_manifest
+from blocks.age import parse_recipient
+from blocks.catalog import Artifact, Draft, Reservation
+from blocks.custody.inline_manifest import WHOLE_BYTES
+from blocks.custody.manifest import manifest_path
+from blocks.custody.whole import seal_file
 from blocks.keys import StorageRecipient
 from blocks.runtime.write_errors import write_error
 from blocks.storage.local import LocalBackend
 
-# Contents up to this are handled in one piece: a few MiB of memory, and no thread that works ahead.
-WHOLE_BYTES = 1024 * 1024
+__all__ = ["WHOLE_BYTES", "Filled", "KeepOrder", "Sealing", "fill_whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,36 +82,23 @@ def fill_whole(
     """
     given = {name: value for name, value in (("metadata", metadata), ("report", report)) if value is not None}
     recipient = _recipient(sealing, order)
-    stored, sealed = _sealed(content, recipient)
     then, counted_from = order.now
-    now = then + timedelta(seconds=time.monotonic() - counted_from)
-    artifact = order.reservation.filled(replace(order.draft, **given), stored, now)
-    manifest = write_manifest(artifact, recipient)
+    whole = seal_file(
+        order.reservation,
+        replace(order.draft, **given),
+        content,
+        created_at=then + timedelta(seconds=time.monotonic() - counted_from),
+        recipient=recipient,
+    )
+    artifact = whole.artifact
     if sealing.root is None:
-        _write_spool(order.spool, sealed)
+        _write_spool(order.spool, whole.sealed)
         return Filled(artifact=artifact, spooled=order.spool)
     backend = LocalBackend(sealing.root)
-    backend.publish(artifact.location, [sealed], replace=True, sync_folder=False)
-    backend.publish(manifest_path(artifact.location), [manifest], replace=True, sync_folder=False)
+    backend.publish(artifact.location, (whole.sealed,), replace=True, sync_folder=False)
+    if whole.manifest is not None:
+        backend.publish(manifest_path(artifact.location), (whole.manifest,), replace=True, sync_folder=False)
     return Filled(artifact=artifact)
-
-
-def _sealed(content: bytes, recipient: StorageRecipient | None) -> tuple[Stored, bytes]:
-    """Return sizes and hashes, and the bytes to store."""
-    size, sha256 = len(content), hashlib.sha256(content).hexdigest()
-    if recipient is None:
-        return Stored(size=size, sha256=sha256, stored_size=size, stored_sha256=sha256), content
-    header, payload = seal_whole(content, [recipient])
-    sealed = header + payload
-    stored = Stored(
-        size=size,
-        sha256=sha256,
-        stored_size=len(sealed),
-        stored_sha256=hashlib.sha256(sealed).hexdigest(),
-        encrypted_for=recipient.text,
-        header_sha256=hashlib.sha256(header).hexdigest(),
-    )
-    return stored, sealed
 
 
 def _recipient(sealing: Sealing, order: KeepOrder) -> StorageRecipient | None:

@@ -33,7 +33,7 @@ from blocks.catalog.sweeping import (
 from blocks.custody.custody import Custody
 from blocks.custody.deletion import delete_many_stored
 from blocks.custody.listing import StoredFile, StoredFolder, stored_folders
-from blocks.custody.stored_manifest import read_stored_manifest
+from blocks.custody.stored_manifest import read_manifest_of
 from blocks.custody.sweep_doubt import Doubt
 from blocks.custody.sweep_report import Finding, SweepReport
 from blocks.custody.sweep_unfinished import sweep_unfinished
@@ -223,7 +223,7 @@ class _Sweep:
             if stored.path in deleted:
                 return stored, "deleted"
             seen = earlier.get(stored.path)
-            known = seen.what if seen is not None and stored.blob and stored.manifest else None
+            known = seen.what if seen is not None and stored.blob else None
             return stored, _RESTORABLE if known == _RESTORABLE else await self._look(stored, known)
 
         found: dict[str, tuple[StoredFile, str]] = {}
@@ -242,8 +242,6 @@ class _Sweep:
         """Return what a file without a row is, which an earlier look has *known*; None when that is not known now."""
         if stored.blob is None:
             return "manifest"
-        if stored.manifest is None:
-            return "blob"
         if known == _OTHER_KEY:
             # Its key may be here now; but those that are new need not wait for these.
             if self._other_keys_left <= 0:
@@ -255,15 +253,17 @@ class _Sweep:
             return None
         else:
             self._manifests_left -= 1
-        backend, keys, path = self._custody.backend, self._custody.keys, stored.manifest.path
+        backend, keys, path = self._custody.backend, self._custody.keys, (stored.manifest or stored.blob).path
         try:
-            found = await in_thread(lambda _: read_stored_manifest(backend, path, keys, accept_plain=True))
+            found = await in_thread(lambda _: read_manifest_of(backend, path, keys, accept_plain=True))
         except NoMatchingIdentity:
             return _OTHER_KEY
         except BlobMissing:
             return None  # deleted since it was listed
         except (MalformedManifest, AuthenticationFailed, UnsafeKey, ValueError, RecursionError):
             return "unreadable"
+        if found is None:
+            return "blob"
         return _RESTORABLE if found.stored_size == stored.blob.size else "unreadable"
 
     def _decide_other_key(self, stored: StoredFile, finding: Finding) -> None:

@@ -190,7 +190,8 @@ def _delete(custody: Custody, tombstones: Sequence[Row]) -> tuple[dict[str, str]
     Return file ids with the reason of a failure, and those whose row names a path that can have no bytes.
     """
     owners = {path: str(row["file_id"]) for row in tombstones for path in row["locations"]}
-    left = delete_many_stored(custody.backend, list(owners))
+    inline = {path for row in tombstones if row["manifest"] == "inline" for path in row["locations"]}
+    left = delete_many_stored(custody.backend, list(owners), inline=inline)
     unusable = {owners[path]: warn_of_unusable(owners[path], path, reason) for path, reason in left.unusable.items()}
     return {owners[path]: reason for path, reason in left.failed.items()}, unusable
 

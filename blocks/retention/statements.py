@@ -184,7 +184,7 @@ ENTOMB = f"""
 
 # Also those of an earlier attempt, whose process was killed before the bytes were gone.
 TOMBSTONES = f"""
-    select file_id, stored_size, {OWN_LOCATIONS} from artifacts
+    select file_id, stored_size, {OWN_LOCATIONS}, manifest from artifacts
      where file_id = any(%(file_ids)s) and state = 'deleting'
 """
 

@@ -19,6 +19,8 @@ from blocks.storage.partial import PartialBlob
 
 # One read, one hash update and one write per MiB: large enough for full disk speed, small against any memory limit.
 CHUNK_BYTES = 1024 * 1024
+# Disks serve this many at the same time, and a waiting thread costs some ten kB.
+DEFAULT_THREADS = 32
 # A well-formed path without a blob: ids of blobs are random, and none is all zeros.
 # In no folder of files: a probe that was killed leaves a blob that no row should know.
 WRITTEN_PROBE_PATH = "probe/written"
@@ -60,6 +62,9 @@ class Backend(Protocol):
 
     *path* is a blob path (`blocks.storage.blob_path`); every call raises `UnsafeKey` for anything else.
     """
+
+    threads: int
+    """How many threads a process uses at most to call it: they wait for a disk or a server."""
 
     def publish(
         self,

@@ -32,7 +32,16 @@ from blocks.errors import (
 )
 from blocks.runtime.write_errors import is_disk_full
 from blocks.storage import driver_failure
-from blocks.storage.backend import PROBE_PATH, Blob, Digest, Expected, StoredObject, path_taken, read_chunks
+from blocks.storage.backend import (
+    DEFAULT_THREADS,
+    PROBE_PATH,
+    Blob,
+    Digest,
+    Expected,
+    StoredObject,
+    path_taken,
+    read_chunks,
+)
 from blocks.storage.blob_path import check_blob_path, is_blob_path
 from blocks.storage.partial import PartialBlob
 from blocks.storage.partial_spooled import SpooledPartial
@@ -55,6 +64,8 @@ _TIMES = ("mtime", "modified", "LastModified", "last_modified", "updated", "crea
 
 class FsspecBackend:
     """A root URL as a `Backend`."""
+
+    threads = DEFAULT_THREADS
 
     def __init__(self, url: str, options: dict[str, Any]) -> None:
         self._scheme = url.split("://", 1)[0]

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from blocks.errors import InvalidSettings, StorageFull, UnsafeKey
 from blocks.runtime.prefetch import prefetch
-from blocks.storage.backend import Blob, Digest, Expected, StoredObject, blob_missing
+from blocks.storage.backend import DEFAULT_THREADS, Blob, Digest, Expected, StoredObject, blob_missing
 from blocks.storage.blob_path import PARTIAL_SUFFIX, check_blob_path, is_blob_path
 from blocks.storage.folders import files_below, folder_below
 from blocks.storage.local_publishing import FILE_MODE, link_into_place, storage_error, translated
@@ -37,6 +37,8 @@ _CONCURRENT_SYNCS = 8
 
 class LocalBackend:
     """A folder as a `Backend`. The root is made on the first write; it may itself be a symbolic link."""
+
+    threads = DEFAULT_THREADS
 
     def __init__(self, root: Path) -> None:
         self._root = root

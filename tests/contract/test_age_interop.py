@@ -17,6 +17,7 @@ import pyrage
 import pytest
 
 from blocks.age import (
+    Attachment,
     Identity,
     ScryptIdentity,
     ScryptRecipient,
@@ -28,7 +29,9 @@ from blocks.age import (
     parse_recipient,
     rewrap,
     seal,
+    seal_whole,
     unseal,
+    unseal_whole,
 )
 from blocks.age.header import header_length
 from tests.stack_driver import PATIENCE_SECONDS
@@ -197,3 +200,21 @@ def _answer(controller: int, running: subprocess.Popen[bytes]) -> None:
         if asked:
             os.write(controller, PASSPHRASE.encode() + b"\n")
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b"y" * 48, b"z" * 65_536])
+def test_a_file_with_an_attachment_opens_there_and_shows_it_to_its_readers_here(
+    other: tuple[Encrypt, Decrypt], text: bytes
+) -> None:
+    _, decrypt = other
+    identity, plain = X25519Identity.generate(), content(70_000)
+    header, payload = seal_whole(plain, [identity.recipient], Attachment("waybill-manifest", text))
+    assert decrypt(header + payload, identity) == plain
+    assert unseal_whole(header + payload, [identity], "waybill-manifest") == (plain, text, header)
+    assert opened(header + payload, [identity]) == plain
+    # Handed over to somebody else, it says nothing more than the content.
+    receiver = X25519Identity.generate()
+    handed_over = rewrap(header, [identity], [receiver.recipient])
+    assert b"waybill-manifest" not in handed_over
+    assert decrypt(handed_over + payload, receiver) == plain
+    assert unseal_whole(handed_over + payload, [receiver], "waybill-manifest") == (plain, None, handed_over)

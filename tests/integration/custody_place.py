@@ -11,6 +11,7 @@ from uuid import UUID
 
 from blocks.catalog import Artifact, Catalog, Draft, Kind, StageMark
 from blocks.custody import Custody
+from blocks.custody.inline_manifest import MARKED_BYTES, may_have_inline_manifest
 from blocks.custody.manifest import is_manifest_path, manifest_path
 from blocks.keys import StorageKeys
 from blocks.storage import Backend, open_backend
@@ -59,11 +60,16 @@ class Place:
         return not list(self.backend.paths()) and not list(self.backend.leftovers()) and not on_disk
 
     def blobs(self) -> list[str]:
-        """The keys of what is stored; each has its manifest beside it."""
+        """The keys of what is stored; each has its manifest, in its header or beside it."""
         keys = list(self.backend.paths())
         blobs = sorted(key for key in keys if not is_manifest_path(key))
-        assert sorted(keys) == sorted([*blobs, *map(manifest_path, blobs)])
+        beside = [manifest_path(key) for key in blobs if not self.has_inline_manifest(key)]
+        assert sorted(keys) == sorted([*blobs, *beside])
         return blobs
+
+    def has_inline_manifest(self, key: str) -> bool:
+        with self.backend.open(key) as stream:
+            return may_have_inline_manifest(stream.read(MARKED_BYTES))
 
     def stored_bytes(self, artifact: Artifact) -> bytes:
         with self.backend.open(artifact.location) as stream:

@@ -43,6 +43,9 @@ _MAX_PRESIGNED = timedelta(days=7)
 class S3Backend:
     """A bucket, or a prefix in it, as a `Backend`. The bucket must exist."""
 
+    # A request to a server far away takes a tenth of a second.
+    threads = 64
+
     def __init__(self, url: str, options: dict[str, Any], *, limits: RetryLimits | None = None) -> None:
         """Make no call yet. Raises `InvalidSettings` for a URL without a bucket and options that s3fs refuses."""
         self._bucket, self._prefix = _bucket_and_prefix(url)

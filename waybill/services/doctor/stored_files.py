@@ -33,7 +33,7 @@ _CONCURRENT_PAGES = 8
 
 _ROWS = """
     select file_id, state, filename, location, spare_location, size, stored_size, run_id, created_at, damaged_at,
-           damage, clock_timestamp() as now
+           damage, manifest, clock_timestamp() as now
       from artifacts where file_id > %(after)s order by file_id limit %(limit)s
 """
 _NOW = "select file_id, state, filename, location, stored_size from artifacts where file_id = any(%(file_ids)s)"
@@ -178,7 +178,8 @@ async def _compare(custody: Custody, rows: Sequence[dict[str, Any]], seen: _Seen
                 to_measure.append(row)
             else:
                 seen.doubtful.append(row["file_id"])
-            if manifest_path(location) not in seen.stored and row["damaged_at"] is None:
+            is_beside = row["manifest"] == "beside"
+            if is_beside and manifest_path(location) not in seen.stored and row["damaged_at"] is None:
                 seen.without_manifest.append(row["file_id"])
         elif row["state"] == "deleting":
             seen.deleting.append(row["file_id"])

@@ -80,7 +80,8 @@ def _copy_page(
     for row in rows:
         check()
         path = row["location"]
-        for one, expected in ((path, row["stored_sha256"]), (manifest_path(path), None)):
+        beside = [(manifest_path(path), None)] if row["manifest"] == "beside" else []
+        for one, expected in [(path, row["stored_sha256"]), *beside]:
             try:
                 _copy_one(backend, repository, one, expected or known.get(one), copied)
             except BlobMissing:

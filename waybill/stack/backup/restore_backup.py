@@ -228,7 +228,8 @@ def _restore_page(
             # Before anything is opened: a row may name a path outside of the repository.
             check_blob_path(path)
             _restore_one(backend, repository, path, Expected(size=row["stored_size"], sha256=row["stored_sha256"]))
-            _restore_one(backend, repository, manifest_path(path), None)
+            if row["manifest"] == "beside":
+                _restore_one(backend, repository, manifest_path(path), None)
         except UnsafeKey as error:
             wrong.append((row["file_id"], f"its row has no place in the storage: {error.message}"))
         except FileNotFoundError:
