@@ -116,6 +116,12 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
+def manifests_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No manifest fits into the header of its blob, as those with large reports do not."""
+    monkeypatch.setattr("blocks.custody.inline_manifest.MAX_INLINE_BYTES", -1)
+
+
+@pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh database without any schema."""
     with postgres.database_without_schema() as url:

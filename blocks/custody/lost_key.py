@@ -37,7 +37,7 @@ def refusing_lost_key(settings: Settings, backend: Backend) -> Callable[[Path], 
         files, recipient, is_empty = _recorded(settings)
         if recipient is not None:
             raise missing_key(path, f"{files:,} stored files are encrypted for {recipient}")
-        if is_empty and _has_sealed_manifest(backend):
+        if is_empty and has_sealed_manifest(backend):
             raise missing_key(path, "the storage holds encrypted files, which 'waybill catalog rebuild' needs it for")
 
     return check
@@ -69,7 +69,8 @@ def _recorded(settings: Settings) -> tuple[int, str | None, bool]:
     return row[0], row[1], row[2]
 
 
-def _has_sealed_manifest(backend: Backend) -> bool:
+def has_sealed_manifest(backend: Backend) -> bool:
+    """Return whether the storage has encrypted files; of each kind some are looked at."""
     # First those in the headers of blobs: a storage may have no other, and all of it would be listed for one.
     return any(
         _begins(backend, path, is_so)

@@ -33,7 +33,7 @@ _FILES = """
       from artifacts where state = 'available' order by source_file, kind desc, stage
 """
 _COUNTS = "select state, count(*) from artifacts group by state"
-_LOCATIONS = "select location from artifacts where state = 'available'"
+_LOCATIONS = "select location, manifest from artifacts where state = 'available'"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,11 @@ def outcome(home: Path) -> Outcome:
         psycopg.connect(addresses.database_url) as connection,
     ):
         assert [state for state, _ in connection.execute(_COUNTS).fetchall()] == ["available"]
-        locations = {row[0] for row in connection.execute(_LOCATIONS).fetchall()}
+        rows = connection.execute(_LOCATIONS).fetchall()
+        locations = {location for location, _ in rows}
         root = home / "artifacts"
         blobs = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-        expected = locations | {manifest_path(location) for location in locations}
+        expected = locations | {manifest_path(location) for location, manifest in rows if manifest == "beside"}
         assert blobs == expected, f"orphans: {blobs - expected}; missing: {expected - blobs}"
         for folder in ("scratch", "leases"):
             assert list((home / folder).iterdir()) == [], f"{folder} is not empty"

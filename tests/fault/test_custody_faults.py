@@ -24,13 +24,13 @@ import pytest
 
 from blocks.catalog import Artifact, Catalog, Draft, Timeouts
 from blocks.custody import Custody
-from blocks.custody.manifest import manifest_path
 from blocks.errors import CatalogUnavailable, SourceNotFound, StorageFull
 from blocks.runs.run_lock import dead_runs
 from blocks.storage import open_backend, read_chunks
 from tests.fault.mounts import can_mount
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY
+from tests.stored import stored_paths
 
 if TYPE_CHECKING:
     from tests.postgres_server import Postgres
@@ -67,7 +67,7 @@ def files_in(folder: Path) -> list[str]:
 
 def files_of(artifacts: list[Artifact]) -> list[str]:
     """What lies in the storage for *artifacts* and nothing else."""
-    return sorted(key for one in artifacts for key in (one.location, manifest_path(one.location)))
+    return sorted(path for one in artifacts for path in stored_paths(one))
 
 
 @pytest.fixture

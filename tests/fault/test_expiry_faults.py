@@ -9,7 +9,6 @@ import pytest
 
 from blocks.access import Actor
 from blocks.catalog import Artifact, Catalog
-from blocks.custody.manifest import manifest_path
 from blocks.errors import ArtifactGone, InvalidSettings
 from blocks.retention import RetentionPolicy
 from blocks.webhooks.event_links import EventLinks
@@ -26,6 +25,7 @@ from tests.s3.fault_proxy import (
     running_fault_proxy,
     wait_until,
 )
+from tests.stored import stored_paths
 
 # Those with bytes, and all: the S3 server of the tests takes minutes to store a thousand on a busy machine.
 STORED, FILES = 20, 1000
@@ -74,7 +74,7 @@ async def announce(place: Place, count: int) -> None:
 def refusing(artifact: Artifact, others: list[Artifact], direct: Place) -> Fault:
     """What a server answers that deletes all objects of a request but that of *artifact*; only *others* have some."""
     refused = f"store/{artifact.location}"
-    there = {path for one in (artifact, *others) for path in (one.location, manifest_path(one.location))}
+    there = {path for one in (artifact, *others) for path in stored_paths(one)}
 
     def answer(body: bytes) -> str:
         keys = keys_of_deletion(body)

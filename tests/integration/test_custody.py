@@ -201,6 +201,7 @@ async def test_a_foreign_file_in_the_way_is_told_and_leaves_no_row(local: Place)
     assert await local.states() == {}
 
 
+@pytest.mark.usefixtures("manifests_beside")
 async def test_a_manifest_that_lies_there_already_leaves_no_blob_without_a_row(place: Place) -> None:
     file_id = uuid4()
     place.backend.publish(manifest_path(new_blob_path("upload", file_id)), [b"somebody's"])

@@ -40,6 +40,7 @@ from tests.integration.custody_place import Place, draft
 from tests.integration.prefect_runs import begin_now, new_run, put
 from tests.integration.table_poison import FILES, WEBHOOKS
 from tests.stack_driver import eventually
+from tests.stored import stored_paths
 from waybill.services.doctor import findings
 from waybill.services.doctor.audit import audit_home, audit_servers
 from waybill.services.doctor.database import check_database, server_problems
@@ -96,11 +97,12 @@ async def sound(database_url: str, tmp_path: Path) -> AsyncIterator[Sound]:
             await add_events(connection, [_event("one")], lambda _: None)
             await connection.execute("update webhook_deliveries set state = 'delivered', settled_at = now()")
         run_id = uuid4()
-        files = [
-            await place.custody.take(draft(kind=kind, run_id=run_id), b"content of " + kind.encode())
-            for kind in ("upload", "stage_output")
-        ]
-        yield Sound(place, settings, (files[0], files[1]))
+        # The manifest of a file that comes in pieces is beside it.
+        (reservation,) = await place.custody.reserve([draft(run_id=run_id)])
+        upload = await place.custody.fill(reservation, iter([b"content of ", b"upload"]))
+        output = await place.custody.take(draft(kind="stage_output", run_id=run_id), b"content of stage_output")
+        assert (upload.manifest, output.manifest) == ("beside", "inline")
+        yield Sound(place, settings, (upload, output))
 
 
 def _event(name: str) -> Event:
@@ -124,7 +126,7 @@ async def test_a_sound_home_has_no_finding_and_is_counted(sound: Sound) -> None:
         "settings", "deployment", "runs", "run-events", "documents", "backups",
     ]  # fmt: skip
     counts = report["counts"]
-    assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 2)
+    assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 1)
     assert counts["bytes"] == sum(one.size for one in sound.files)
     assert (counts["events"], counts["deliveries"]) == ({"task_started": 1}, {"delivered": 1})
     assert counts["verified"] == {"verified": 2}
@@ -253,7 +255,7 @@ async def test_changed_bytes_of_the_same_size_are_found_when_every_file_is_read(
 
 
 async def test_a_file_without_bytes_is_one_finding_whatever_else_is_gone_with_it(sound: Sound) -> None:
-    for path in (sound.files[1].location, manifest_path(sound.files[1].location)):
+    for path in stored_paths(sound.files[0]):
         sound.path(path).unlink()
     found = await sound.examined(deep=True)
     (one,) = [one for one in found.found if one.status == "problem"]

@@ -66,6 +66,7 @@ async def test_what_is_stored_is_an_age_file_for_the_storage_key(place: Place) -
     assert artifact.header_sha256 == hashlib.sha256(header).hexdigest()
 
 
+@pytest.mark.usefixtures("manifests_beside")
 async def test_the_storage_alone_gives_away_no_content_and_no_name(place: Place) -> None:
     """A reader of the storage learns sizes and times; not even which recipient it is all for."""
     artifact = await place.custody.take(replace(draft(), source_file="/docs/secret-merger.pdf"), b"the secret merger")
@@ -300,6 +301,7 @@ async def test_any_range_is_a_slice_of_the_content(place: Place, keys: StorageKe
 # Manifests ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("manifests_beside")
 async def test_a_manifest_describes_its_file_and_only_the_key_reads_it(place: Place) -> None:
     wanted = replace(draft(kind="stage_output"), metadata={"title": "A\x00B", "ratio": float("nan"), "pages": 3})
     artifact = await place.custody.take(wanted, CONTENT)

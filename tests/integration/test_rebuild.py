@@ -24,6 +24,9 @@ from blocks.retention import RetentionPolicy, execute_plan, make_plan
 from tests.integration.custody_place import Place, draft
 from tests.storage_keys import IDENTITY, PLAIN
 
+# Inline ones are in test_inline_manifests.
+pytestmark = pytest.mark.usefixtures("manifests_beside")
+
 # All that a manifest has to bring back; marks of verification are made anew.
 COLUMNS = """
     file_id, state, kind, filename, source_file, document_sha256, stage, stage_name, stage_key, run_id, media_type,

@@ -73,6 +73,7 @@ async def unfinished_moves(place: Place) -> list[object]:
         return list(await interrupted_moves(connection))
 
 
+@pytest.mark.usefixtures("manifests_beside")
 async def test_every_file_is_opened_by_the_new_key_alone_and_its_payload_is_the_same(
     place: Place, locks: OutputLocks
 ) -> None:
@@ -183,6 +184,7 @@ class StepFailed(Exception):
 STEPS = ("blob is written", "manifest is written", "readers are switched", "old blob is gone", "old manifest is gone")
 
 
+@pytest.mark.usefixtures("manifests_beside")
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_rotation_that_died_at_any_step_is_finished_by_the_next(
     place: Place, locks: OutputLocks, step: str, monkeypatch: pytest.MonkeyPatch

@@ -138,10 +138,10 @@ async def test_what_no_row_knows_goes_at_the_second_look(place: Place) -> None:
     assert paths_of(second.removed) == paths_of(dry.removed) == sorted([blob, manifest, deleted.location])
     assert second.removed.by_what == dry.removed.by_what == {"blob": 1, "manifest": 1, "deleted": 1}
     assert second.removed.bytes == dry.removed.bytes > 0
-    assert set(place.backend.paths()) == {kept.location, manifest_path(kept.location)}
+    assert set(place.backend.paths()) == {kept.location}
     assert await recorded(place) == set()
     assert await place.custody.read(kept) == b"kept"
-    assert (second.blobs, second.manifests, second.rows) == (3, 2, {"available": 1, "deleted": 1})
+    assert (second.blobs, second.manifests, second.rows) == (3, 1, {"available": 1, "deleted": 1})
 
 
 async def test_both_ages_have_to_be_reached(local: Place) -> None:
@@ -224,6 +224,7 @@ async def test_a_write_that_takes_longer_than_the_minimum_age_is_never_swept(pla
     assert await place.custody.read(artifact) == b"stored in the end"
 
 
+@pytest.mark.usefixtures("manifests_beside")
 async def test_files_that_a_rebuild_can_restore_go_only_on_request(place: Place) -> None:
     await place.custody.take(draft(), b"kept")
     lost = await place.custody.take(draft(), b"its row is lost")
@@ -266,7 +267,6 @@ async def test_a_row_whose_blob_is_gone_is_reported_and_marked(place: Place) -> 
     lost = [await place.custody.take(draft(), b"lost") for _ in range(3)]
     for one in lost:
         place.backend.delete(one.location)
-    place.backend.delete(manifest_path(lost[0].location))
     dry = await sweep(place.custody, limits=NOW, dry_run=True)
     assert await place.rows("damaged_at is null") == [(True,)] * 4
     report = await sweep(place.custody, limits=NOW)
@@ -351,7 +351,6 @@ async def test_files_that_are_known_to_be_lost_cast_no_doubt(local: Place) -> No
     lost = [await local.custody.take(draft(), b"lost") for _ in range(2)]
     for one in lost:
         local.backend.delete(one.location)
-        local.backend.delete(manifest_path(one.location))
     path = lay(local)
     assert "none of the catalogue's 2 files" in str((await sweep(local.custody)).stopped)
     for one in lost:
