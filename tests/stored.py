@@ -29,5 +29,5 @@ def content(home: Path, blob: Path) -> bytes:
 
 def output(home: Path, file_id: str) -> bytes:
     """The content of a stage output by its id."""
-    name = file_id.replace("-", "")
-    return content(home, home / "artifacts" / "outputs" / name[:2] / name)
+    (blob,) = (home / "artifacts" / "outputs").glob(f"*/{file_id.replace('-', '')}")
+    return content(home, blob)

@@ -35,7 +35,7 @@ from blocks.errors import (
 )
 from blocks.keys import StorageKeys, StorageRecipient
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
-from blocks.storage import Backend, Expected, new_blob_path
+from blocks.storage import Backend, BlobPaths, Expected
 from blocks.storage.local import LocalBackend
 
 # How long a process stores files for keys that it has read: a rotation, or a lost file, is noticed this soon.
@@ -63,6 +63,7 @@ class Custody(Reading):
         reload_keys: Callable[[], StorageKeys] | None = None,
         keeps_index: bool = False,
         new_id: Callable[[], UUID] = uuid4,
+        new_path: Callable[[str, UUID], str] | None = None,
     ) -> None:
         super().__init__(catalog=catalog, backend=backend, keys=keys, reload_keys=reload_keys)
         self.keeps_index = keeps_index
@@ -70,6 +71,7 @@ class Custody(Reading):
         # Called before files are reserved: raises where this process may not store any more.
         self.confirm: Callable[[], Awaitable[None]] | None = None
         self._new_id = new_id
+        self.new_path = new_path or BlobPaths().new
 
     async def take(
         self,
@@ -104,7 +106,7 @@ class Custody(Reading):
         self.keys.recipient_to_store_for()  # a missing key is reported before anything is written
         ids = [self._new_id() for _ in drafts]
         reservations = [
-            Reservation(file_id=file_id, location=new_blob_path(draft.kind, file_id), draft=draft)
+            Reservation(file_id=file_id, location=self.new_path(draft.kind, file_id), draft=draft)
             for file_id, draft in zip(ids, drafts, strict=True)
         ]
         announced = False

@@ -49,6 +49,18 @@ def may_have_inline_manifest(beginning: bytes) -> bool:
     return _MARK in beginning
 
 
+def has_inline_manifest(backend: Backend, path: str) -> bool:
+    """Return whether the beginning of the blob at *path* says that it has a manifest; needs no key. Blocks.
+
+    Raises `BlobMissing`, `StorageUnavailable`, `UnsafeKey`.
+    """
+    with backend.open(path) as stream:
+        try:
+            return may_have_inline_manifest(stream.read(MARKED_BYTES))
+        except OSError as exc:
+            raise _unreadable(exc) from exc
+
+
 def read_inline_manifest(backend: Backend, path: str, keys: StorageKeys) -> Artifact | None:
     """Return the file that the blob at *path* describes in its header; None when it has no manifest there. Blocks.
 
@@ -93,7 +105,11 @@ def _read(backend: Backend, path: str) -> bytes | None:
             beginning = stream.read(MARKED_BYTES)
             return beginning + stream.read(_MOST_STORED_BYTES) if may_have_inline_manifest(beginning) else None
         except OSError as exc:
-            raise StorageUnavailable(f"it cannot be read: {exc.strerror or type(exc).__name__}") from exc
+            raise _unreadable(exc) from exc
+
+
+def _unreadable(exc: OSError) -> StorageUnavailable:
+    return StorageUnavailable(f"it cannot be read: {exc.strerror or type(exc).__name__}")
 
 
 def _inflated(text: bytes) -> bytes:

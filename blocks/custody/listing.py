@@ -1,6 +1,6 @@
 """The stored objects of custody, folder by folder, for comparisons with the catalogue.
 
-Memory stays flat: the blobs of a folder come together, and there are 256 folders of each kind.
+Memory stays flat: the blobs of a folder come together, and there are 4,352 folders of each kind at most.
 """
 
 from __future__ import annotations

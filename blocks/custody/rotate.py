@@ -44,7 +44,7 @@ from blocks.keys import StorageRecipient
 from blocks.runtime.concurrency import bounded_map
 from blocks.runtime.prefetch import prefetch
 from blocks.runtime.threads import StopCheck, in_thread, to_its_end
-from blocks.storage import Digest, Expected, new_blob_path
+from blocks.storage import Digest, Expected
 
 _LOCK = "waybill:rotate-storage"
 
@@ -126,7 +126,7 @@ async def _clear_interrupted(custody: Custody) -> None:
 async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipient) -> bool:
     """Store the file under a new path and delete the old bytes. False when the file is being deleted meanwhile."""
     require_key(custody.keys, artifact)
-    target = new_blob_path(artifact.kind, uuid4())
+    target = custody.new_path(artifact.kind, uuid4())
     try:
         async with custody.catalog.connection() as connection:
             if not await begin_move(connection, artifact, target):

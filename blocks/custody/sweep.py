@@ -32,6 +32,7 @@ from blocks.catalog.sweeping import (
 )
 from blocks.custody.custody import Custody
 from blocks.custody.deletion import delete_many_stored
+from blocks.custody.inline_manifest import has_inline_manifest
 from blocks.custody.listing import StoredFile, StoredFolder, stored_folders
 from blocks.custody.stored_manifest import read_manifest_of
 from blocks.custody.sweep_doubt import Doubt
@@ -242,6 +243,15 @@ class _Sweep:
         """Return what a file without a row is, which an earlier look has *known*; None when that is not known now."""
         if stored.blob is None:
             return "manifest"
+        backend, keys, path = self._custody.backend, self._custody.keys, (stored.manifest or stored.blob).path
+        try:
+            # Its beginning is small, and is read of any number.
+            if stored.manifest is None and not await in_thread(lambda _: has_inline_manifest(backend, path)):
+                return "blob"
+        except BlobMissing:
+            return None  # deleted since it was listed
+        except UnsafeKey:
+            return "unreadable"
         if known == _OTHER_KEY:
             # Its key may be here now; but those that are new need not wait for these.
             if self._other_keys_left <= 0:
@@ -253,7 +263,6 @@ class _Sweep:
             return None
         else:
             self._manifests_left -= 1
-        backend, keys, path = self._custody.backend, self._custody.keys, (stored.manifest or stored.blob).path
         try:
             found = await in_thread(lambda _: read_manifest_of(backend, path, keys, accept_plain=True))
         except NoMatchingIdentity:

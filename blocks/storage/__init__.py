@@ -16,7 +16,7 @@ from blocks.storage.backend import (
     probe_writing,
     read_chunks,
 )
-from blocks.storage.blob_path import is_blob_path, is_file_path, kind_folder, new_blob_path
+from blocks.storage.blob_path import BlobPaths, is_blob_path, is_file_path, kind_folder, new_blob_path
 from blocks.storage.open import open_backend
 from blocks.storage.partial import PartialBlob, PresignedPart, SentInParts, SentPart
 
@@ -24,6 +24,7 @@ __all__ = [
     "CHUNK_BYTES",
     "Backend",
     "Blob",
+    "BlobPaths",
     "Digest",
     "Expected",
     "PartialBlob",

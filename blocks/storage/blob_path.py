@@ -7,6 +7,7 @@ Paths from elsewhere (Prefect's result keys) pass the same check, so no path lea
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
 from uuid import UUID
 
@@ -23,13 +24,38 @@ _KIND_FOLDERS = {"stage_output": "outputs", "upload": "uploads", "transfer": "tr
 
 
 _KIND_PATTERN = "|".join(_KIND_FOLDERS.values())
-_FILE_PATH = re.compile(rf"(?:{_KIND_PATTERN})/([0-9a-f]{{2}})/(?!0{{32}}$)\1[0-9a-f]{{30}}")
+# In a folder of two digits, which are those of the id, or of three.
+_FILE_PATH = re.compile(
+    rf"(?:{_KIND_PATTERN})/(?:([0-9a-f]{{2}})/(?!0{{32}}$)\1[0-9a-f]{{30}}|[0-9a-f]{{3}}/(?!0{{32}}$)[0-9a-f]{{32}})"
+)
+# With three digits, ten million files of a kind are some thousand in a folder.
+_FOLDERS = 16**3
+# A group of files that become available together has up to 500 files, and so one or two folders to sync for each kind.
+_FILES_IN_A_ROW = 500
 
 
 def new_blob_path(kind: str, file_id: UUID) -> str:
-    """Return ``outputs/3f/3f2a...``: the first two digits spread blobs over 256 folders, so that each can be listed."""
+    """Return ``outputs/3f/3f2a...``, which the id alone decides: one of 256 folders, so that each can be listed."""
     text = file_id.hex
     return f"{kind_folder(kind)}/{text[:2]}/{text}"
+
+
+class BlobPaths:
+    """The paths that one process makes: ``outputs/3f2/9c41...``, some hundred files of a kind in one folder.
+
+    Files that are stored at about the same time lie in few folders, which are synced together. The ids stay random.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, tuple[str, int]] = {}
+
+    def new(self, kind: str, file_id: UUID) -> str:
+        """Return a path for a file of *kind*. For one thread."""
+        folder, left = self._folders.get(kind, ("", 0))
+        if not left:
+            folder, left = f"{kind_folder(kind)}/{secrets.randbelow(_FOLDERS):03x}", _FILES_IN_A_ROW
+        self._folders[kind] = folder, left - 1
+        return f"{folder}/{file_id.hex}"
 
 
 def kind_folder(kind: str) -> str:
@@ -38,7 +64,7 @@ def kind_folder(kind: str) -> str:
 
 
 def is_file_path(path: str) -> bool:
-    """Return whether *path* is one that `new_blob_path` makes; one that other programs chose may be a blob path too."""
+    """Return whether *path* is one that Waybill makes for a file; others may be blob paths too."""
     return _FILE_PATH.fullmatch(path) is not None
 
 

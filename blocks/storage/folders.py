@@ -25,9 +25,13 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY
 @contextmanager
 def folder_below(root: Path, segments: Sequence[str], *, create: bool = False) -> Generator[int]:
     """Open the folder *segments* below *root* as a descriptor; with *create*, make the folders that are missing."""
-    if create:
+    try:
+        current = os.open(root, _OPEN)
+    except FileNotFoundError:
+        if not create:
+            raise
         _make_root(root)
-    current = os.open(root, _OPEN)
+        current = os.open(root, _OPEN)
     try:
         for segment in segments:
             following = _make(current, segment) if create else _open(current, segment)
@@ -79,6 +83,10 @@ def _make_root(root: Path) -> None:
 
 def _make(parent: int, name: str) -> int:
     """Return a descriptor of the folder *name*, which is made when it is missing."""
+    try:
+        return _open(parent, name)
+    except FileNotFoundError:
+        pass
     try:
         os.mkdir(name, FOLDER_MODE, dir_fd=parent)
     except FileExistsError:

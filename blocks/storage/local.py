@@ -42,6 +42,8 @@ class LocalBackend:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Folders whose own entry is known to be on disk; 4,352 of each kind at most.
+        self._durable_folders: set[str] = set()
 
     @property
     def root(self) -> Path:
@@ -87,6 +89,16 @@ class LocalBackend:
             for inside in sorted(folders):
                 with self._folder(inside) as folder:
                     os.fsync(folder)
+                self._sync_above(inside)
+
+    def _sync_above(self, inside: str) -> None:
+        """Make the entry of the folder itself durable, once: who has made it may not have synced it yet."""
+        while inside and inside not in self._durable_folders:
+            above = inside.rpartition("/")[0]
+            with self._folder(above) as folder:
+                os.fsync(folder)
+            self._durable_folders.add(inside)
+            inside = above
 
     def open(self, path: str) -> BinaryIO:
         """See `Backend.open`."""

@@ -37,7 +37,7 @@ from blocks.errors import (
     UnsafeKey,
 )
 from blocks.runtime.background_tasks import running
-from blocks.storage import CHUNK_BYTES, Expected, new_blob_path
+from blocks.storage import CHUNK_BYTES, Expected, is_file_path, kind_folder, new_blob_path
 from tests.integration.custody_place import Place, draft
 from tests.stack_driver import PATIENCE_SECONDS
 from tests.storage_keys import ENCRYPTED, IDENTITY, PLAIN
@@ -102,7 +102,8 @@ async def test_what_goes_in_comes_out(place: Place, tmp_path: Path, content: byt
 @pytest.mark.parametrize("kind", ["upload", "stage_output", "transfer", "export"])
 async def test_each_kind_lies_in_its_folder_under_its_id(place: Place, kind: Kind) -> None:
     artifact = await place.custody.take(draft(kind=kind), b"x")
-    assert artifact.location == new_blob_path(kind, artifact.file_id)
+    assert is_file_path(artifact.location)
+    assert artifact.location.startswith(f"{kind_folder(kind)}/") and artifact.location.endswith(artifact.file_id.hex)
     assert place.blobs() == [artifact.location]
     assert place.custody.locate(artifact).endswith(artifact.location)
 
@@ -176,7 +177,13 @@ async def test_a_draft_that_the_catalogue_refuses_stores_nothing(place: Place) -
 
 async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: Place) -> None:
     first = await place.custody.take(draft(), b"first")
-    again = Custody(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: first.file_id)
+    again = Custody(
+        catalog=place.catalog,
+        backend=place.backend,
+        keys=ENCRYPTED,
+        new_id=lambda: first.file_id,
+        new_path=lambda *_: first.location,
+    )
     with pytest.raises(CatalogRefused):
         await again.take(draft(), b"second")
     assert await place.custody.read(first) == b"first"
@@ -186,7 +193,9 @@ async def test_an_id_that_is_taken_does_no_harm_to_the_file_that_has_it(place: P
 async def test_a_blob_that_lies_under_the_key_already_stays(place: Place) -> None:
     file_id = uuid4()
     place.backend.publish(new_blob_path("upload", file_id), [b"another writer's"])
-    custody = Custody(catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: file_id)
+    custody = Custody(
+        catalog=place.catalog, backend=place.backend, keys=ENCRYPTED, new_id=lambda: file_id, new_path=new_blob_path
+    )
     with pytest.raises(KeyExists):
         await custody.take(draft(), b"ours")
     with place.backend.open(new_blob_path("upload", file_id)) as stream:
@@ -206,7 +215,9 @@ async def test_a_manifest_that_lies_there_already_leaves_no_blob_without_a_row(p
     file_id = uuid4()
     place.backend.publish(manifest_path(new_blob_path("upload", file_id)), [b"somebody's"])
     keys = place.custody.keys
-    custody = Custody(catalog=place.catalog, backend=place.backend, keys=keys, new_id=lambda: file_id)
+    custody = Custody(
+        catalog=place.catalog, backend=place.backend, keys=keys, new_id=lambda: file_id, new_path=new_blob_path
+    )
     with pytest.raises(KeyExists):
         await custody.take(draft(), b"ours")
     assert place.nothing_lies_in_the_storage()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from blocks.catalog import KINDS
 from blocks.errors import UnsafeKey
-from blocks.storage import new_blob_path
+from blocks.storage import BlobPaths, is_file_path, new_blob_path
 from blocks.storage.blob_path import MAX_PATH_BYTES, MAX_SEGMENT_BYTES, check_blob_path, is_blob_path
 
 HOSTILE_KEYS = {
@@ -105,3 +105,20 @@ def test_a_new_key_is_a_key_in_the_folder_of_its_kind(kind: str) -> None:
 
 def test_equal_ids_give_equal_keys() -> None:
     assert new_blob_path("upload", UUID(int=255)) == "uploads/00/000000000000000000000000000000ff"
+
+
+def test_files_of_a_process_lie_in_few_folders_under_paths_of_their_own() -> None:
+    paths = BlobPaths()
+    made = [paths.new(kind, uuid4()) for _ in range(1000) for kind in ("upload", "stage_output")]
+    assert len(set(made)) == 2000
+    assert all(map(is_file_path, made))
+    assert 2 <= len({path.rpartition("/")[0] for path in made}) <= 4
+    assert {len(path.split("/")[1]) for path in made} == {3}
+    assert len({BlobPaths().new("upload", uuid4()).split("/")[1] for _ in range(100)}) > 50
+
+
+def test_a_path_of_another_form_is_no_file_of_ours() -> None:
+    name = "3f" + "0" * 29 + "1"
+    assert is_file_path(f"outputs/3f/{name}") and is_file_path(f"outputs/a1b/{name}")
+    for odd in (f"outputs/a1/{name}", f"outputs/a1b2/{name}", f"outputs/A1B/{name}", f"outputs/a1b/{'0' * 32}", name):
+        assert not is_file_path(odd)
