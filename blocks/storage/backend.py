@@ -63,7 +63,7 @@ class Backend(Protocol):
     *path* is a blob path (`blocks.storage.blob_path`); every call raises `UnsafeKey` for anything else.
     """
 
-    threads: int
+    threads: int = DEFAULT_THREADS
     """How many threads a process uses at most to call it: they wait for a disk or a server."""
 
     def publish(
