@@ -17,7 +17,7 @@ def blobs(home: Path, folder: str = "outputs") -> list[Path]:
 
 def stored_paths(artifact: Artifact) -> list[str]:
     """The paths of what is stored of a file: its blob, and its manifest where that is beside it."""
-    beside = [manifest_path(artifact.location)] if artifact.manifest == "beside" else []
+    beside = [manifest_path(artifact.location)] if artifact.manifest == "separate" else []
     return [artifact.location, *beside]
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from blocks.catalog.outlook import Outlook
 
 # In the age header of the blob, or an object of its own next to it.
-ManifestPlace = Literal["inline", "beside"]
+ManifestPlace = Literal["inline", "separate"]
 Kind = Literal["stage_output", "upload", "transfer", "export"]
 KINDS: tuple[Kind, ...] = ("stage_output", "upload", "transfer", "export")
 # How a person has a file again that is gone or damaged.
@@ -92,7 +92,7 @@ class Stored:
     stored_sha256: str
     encrypted_for: str | None = None
     header_sha256: str | None = None
-    manifest: ManifestPlace = "beside"
+    manifest: ManifestPlace = "separate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class Artifact:
     expires_at: datetime
     encrypted_for: str | None = None
     header_sha256: str | None = None
-    manifest: ManifestPlace = "beside"
+    manifest: ManifestPlace = "separate"
     verified_at: datetime | None = None
     damaged_at: datetime | None = None
     damage: str | None = None

@@ -215,7 +215,7 @@ class Custody(Reading):
             self.backend.publish(artifact.location, [spooled.read_bytes()], expected=expected, sync_folder=False)
         except OSError as exc:
             raise SourceNotFound(f"cannot read the sealed bytes of {artifact.filename}: {exc.strerror}") from exc
-        if artifact.manifest == "beside":
+        if artifact.manifest == "separate":
             self.publish_manifest(artifact)
         spooled.unlink(missing_ok=True)
 
@@ -318,7 +318,7 @@ class Custody(Reading):
         async with self.catalog.transaction() as connection:
             await self.catalog.finish_deletion(connection, row.file_id, keeps_index=self.keeps_index)
 
-    async def delete_stored(self, path: str, file_id: UUID, manifest: ManifestPlace = "beside") -> None:
+    async def delete_stored(self, path: str, file_id: UUID, manifest: ManifestPlace = "separate") -> None:
         """See `deletion.delete_stored`; in a thread of the storage. The caller awaits it to its end."""
         work = partial(deletion.delete_stored, self.backend, path, file_id=file_id, manifest=manifest)
         await asyncio.get_running_loop().run_in_executor(self.executor, work)

@@ -31,7 +31,7 @@ class NotDeleted:
     unusable: dict[str, str]
 
 
-def delete_stored(backend: Backend, path: str, *, file_id: UUID, manifest: ManifestPlace = "beside") -> None:
+def delete_stored(backend: Backend, path: str, *, file_id: UUID, manifest: ManifestPlace = "separate") -> None:
     """Remove the blob of a file, then its manifest, and leftovers of interrupted writers of either. Blocks. Idempotent.
 
     A *manifest* that is inline goes with the blob; of a file that was never available, it may be in either place.
@@ -75,13 +75,13 @@ def warn_of_unusable(file_id: UUID | str, path: str, reason: str) -> str:
     return shown
 
 
-def _delete(backend: Backend, path: str, manifest: ManifestPlace = "beside") -> str | None:
+def _delete(backend: Backend, path: str, manifest: ManifestPlace = "separate") -> str | None:
     """Delete blob and manifest; return why the storage cannot have a blob at *path*, None where it can."""
     if is_manifest_path(path):
         return f"{path} is the place of another file's manifest"
     try:
         backend.delete(path, interrupted=True)
-        if manifest == "beside":
+        if manifest == "separate":
             backend.delete(manifest_path(path), interrupted=True)
     except UnsafeKey as error:
         if is_file_path(path):

@@ -20,7 +20,7 @@ from blocks.storage import Backend, is_file_path, kind_folder
 
 # Contents up to this are stored and read in one piece: a few MiB of memory, and no thread that works ahead.
 WHOLE_BYTES = 1024 * 1024
-# Other implementations of age read a header into memory. A manifest with a larger report goes beside its blob.
+# Other implementations of age read a header into memory. A manifest with a larger report goes next to its blob.
 MAX_INLINE_BYTES = 64 * 1024
 
 STANZA_TYPE = "waybill-manifest"

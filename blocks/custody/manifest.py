@@ -2,7 +2,7 @@
 
 The catalogue can be rebuilt from the manifests alone. A manifest is written after its blob and before its row becomes
 `available`, so every available file has one. It is encrypted for the same recipient: names and sources are
-confidential, and an attacker who holds only the storage cannot write one. Here is its form, and the object beside the
+confidential, and an attacker who holds only the storage cannot write one. Here is its form, and the object next to the
 blob that holds it; that of a small file is in the blob's header (`inline_manifest`).
 """
 
@@ -79,7 +79,7 @@ class Described(BaseModel):
 
 
 class _Manifest(Described):
-    """The whole format, of a manifest beside its blob."""
+    """The whole format, of a manifest next to its blob."""
 
     stored_size: int = Field(ge=0)
     stored_sha256: str = Field(pattern="^[0-9a-f]{64}$")

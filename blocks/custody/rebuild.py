@@ -1,6 +1,6 @@
 """Rebuild the catalogue from the storage: a row for every manifest whose blob exists.
 
-A blob without a manifest beside it may have one in its header: then all of it is decrypted and compared.
+A blob without a manifest next to it may have one in its header: then all of it is decrypted and compared.
 
 For a database that is lost, and for files that a mistaken retention policy has removed and whose bytes are back. It
 changes no other row, so it may be interrupted and called again. The reuse of files
@@ -69,7 +69,7 @@ async def rebuild(
 
 
 class _NoManifest(Exception):
-    """A blob has a manifest neither beside it nor in it; never leaves this module."""
+    """A blob has a manifest neither next to it nor in it; never leaves this module."""
 
 
 async def _take_in(

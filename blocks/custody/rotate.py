@@ -133,7 +133,7 @@ async def _move(custody: Custody, artifact: Artifact, recipient: StorageRecipien
                 return False
         copy = partial(_store_copy, custody, artifact, target, recipient)
         stored = await in_thread(copy, custody.executor)
-        if stored.manifest == "beside":
+        if stored.manifest == "separate":
             moved = replace(artifact, location=target, **asdict(stored))
             await in_thread(lambda _: custody.publish_manifest(moved), custody.executor)
         async with custody.catalog.connection() as connection:
@@ -192,5 +192,5 @@ def _store_copy(
         stored_sha256=blob.sha256,
         encrypted_for=recipient.text,
         header_sha256=hashlib.sha256(header).hexdigest(),
-        manifest="beside" if attachment is None else "inline",
+        manifest="separate" if attachment is None else "inline",
     )

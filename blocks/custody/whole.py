@@ -18,7 +18,7 @@ from blocks.storage import Digest, Expected
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """A file that is ready to be stored as `sealed`. `manifest` goes beside them, None where it is in them."""
+    """A file that is ready to be stored as `sealed`. `manifest` goes next to them, None where it is in them."""
 
     artifact: Artifact
     sealed: bytes
@@ -71,7 +71,7 @@ def seal_file(
         stored_size=len(sealed),
         stored_sha256=hashlib.sha256(sealed).hexdigest(),
         header_sha256=hashlib.sha256(header).hexdigest(),
-        manifest="beside" if attachment is None else "inline",
+        manifest="separate" if attachment is None else "inline",
     )
     manifest = write_manifest(artifact, recipient) if attachment is None else None
     return Whole(artifact=artifact, sealed=sealed, manifest=manifest)

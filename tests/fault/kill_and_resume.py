@@ -92,7 +92,7 @@ def outcome(home: Path) -> Outcome:
         locations = {location for location, _ in rows}
         root = home / "artifacts"
         blobs = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
-        expected = locations | {manifest_path(location) for location, manifest in rows if manifest == "beside"}
+        expected = locations | {manifest_path(location) for location, manifest in rows if manifest == "separate"}
         assert blobs == expected, f"orphans: {blobs - expected}; missing: {expected - blobs}"
         for folder in ("scratch", "leases"):
             assert list((home / folder).iterdir()) == [], f"{folder} is not empty"

@@ -175,7 +175,7 @@ async def test_a_tombstone_hides_the_file_at_once_and_can_be_set_again_until_it_
     artifact = await store(catalog, draft())
     for _ in range(2):
         async with catalog.transaction() as connection:
-            assert await catalog.begin_deletion(connection, artifact.file_id) == [artifact.location]
+            assert (await catalog.begin_deletion(connection, artifact.file_id)).locations == [artifact.location]
     assert await listed(catalog) == []
     for _ in range(2):
         async with catalog.transaction() as connection:

@@ -101,7 +101,7 @@ async def sound(database_url: str, tmp_path: Path) -> AsyncIterator[Sound]:
         (reservation,) = await place.custody.reserve([draft(run_id=run_id)])
         upload = await place.custody.fill(reservation, iter([b"content of ", b"upload"]))
         output = await place.custody.take(draft(kind="stage_output", run_id=run_id), b"content of stage_output")
-        assert (upload.manifest, output.manifest) == ("beside", "inline")
+        assert (upload.manifest, output.manifest) == ("separate", "inline")
         yield Sound(place, settings, (upload, output))
 
 

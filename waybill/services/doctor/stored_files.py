@@ -178,8 +178,8 @@ async def _compare(custody: Custody, rows: Sequence[dict[str, Any]], seen: _Seen
                 to_measure.append(row)
             else:
                 seen.doubtful.append(row["file_id"])
-            is_beside = row["manifest"] == "beside"
-            if is_beside and manifest_path(location) not in seen.stored and row["damaged_at"] is None:
+            is_separate = row["manifest"] == "separate"
+            if is_separate and manifest_path(location) not in seen.stored and row["damaged_at"] is None:
                 seen.without_manifest.append(row["file_id"])
         elif row["state"] == "deleting":
             seen.deleting.append(row["file_id"])

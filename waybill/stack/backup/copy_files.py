@@ -80,8 +80,8 @@ def _copy_page(
     for row in rows:
         check()
         path = row["location"]
-        beside = [(manifest_path(path), None)] if row["manifest"] == "beside" else []
-        for one, expected in [(path, row["stored_sha256"]), *beside]:
+        separate = [(manifest_path(path), None)] if row["manifest"] == "separate" else []
+        for one, expected in [(path, row["stored_sha256"]), *separate]:
             try:
                 _copy_one(backend, repository, one, expected or known.get(one), copied)
             except BlobMissing:

@@ -228,7 +228,7 @@ def _restore_page(
             # Before anything is opened: a row may name a path outside of the repository.
             check_blob_path(path)
             _restore_one(backend, repository, path, Expected(size=row["stored_size"], sha256=row["stored_sha256"]))
-            if row["manifest"] == "beside":
+            if row["manifest"] == "separate":
                 _restore_one(backend, repository, manifest_path(path), None)
         except UnsafeKey as error:
             wrong.append((row["file_id"], f"its row has no place in the storage: {error.message}"))

@@ -12,10 +12,10 @@ from blocks.postgres import fetch_all
 # The paths and hashes of a page fit in a few hundred KiB.
 _PAGE_ROWS = 500
 
-# The database of an older backup has no column for the place of a manifest: all were beside their blobs.
+# The database of an older backup has no column for the place of a manifest: all were next to their blobs.
 _STORED = """
     select file_id, location, stored_size, stored_sha256, created_at, damage,
-           coalesce(to_jsonb(artifacts) ->> 'manifest', 'beside') as manifest
+           coalesce(to_jsonb(artifacts) ->> 'manifest', 'separate') as manifest
       from artifacts
 """
 _AVAILABLE = f"{_STORED} where state = 'available' and file_id > %(after)s order by file_id limit %(limit)s"
@@ -26,7 +26,7 @@ async def pages_of_stored_files(catalog: Catalog) -> AsyncIterator[list[dict[str
     """Yield the available files by id.
 
     Of each: `file_id`, `location`, `stored_size` in bytes, `stored_sha256`, `created_at`, `damage` (None: no mark),
-    `manifest` (inline or beside). No connection is held between two pages. Raises `CatalogUnavailable`.
+    `manifest` (inline or separate). No connection is held between two pages. Raises `CatalogUnavailable`.
     """
     after = UUID(int=0)
     while True:
