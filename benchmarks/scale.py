@@ -5,7 +5,11 @@ Generated Markdown documents of 2 kB go through `process-documents` on a stack o
 *--recorded* each stage returns the output of an earlier real run and computes nothing: what is left is Waybill's own.
 Prints medians of the rounds and their ratio.
 
-    python -m benchmarks.scale [--documents 1000] [--rounds 3] [--recorded] [--baseline DIRECTORY]
+With *--peers* other libraries run the same recorded outputs in the same session, with a stack of their own where they
+need one: a plain loop, LlamaIndex's ingestion pipeline, Haystack, a Dask bag, a Dagster job for each document, and a
+Prefect flow for each document.
+
+    python -m benchmarks.scale [--documents 1000] [--rounds 3] [--recorded] [--baseline DIRECTORY] [--peers FOLDER]
 """
 
 from __future__ import annotations
@@ -17,7 +21,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import venv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,11 @@ from tests.stack_driver import plain_environment
 
 _HOOKS = Path(__file__).parent / "recorded"
 _PROGRAM = Path(__file__).parent / "programs" / "measured_run.py"
+_PEERS_PROGRAM = Path(__file__).parent / "programs" / "scale_peers.py"
+PACKAGES = "llama-index-core==0.14.25 haystack-ai==3.4.1 dagster==1.13.6 dask[bag]==2026.8.0"
+# Documents of each, since some take long; and how many times better a run must be, by CPU beyond the stages.
+PEERS = {"plain loop": 1000, "llama-index": 300, "haystack": 300, "dask": 1000, "dagster": 60, "prefect": 60}
+PEER_BARS = {"dagster": 10.0, "prefect": 20.0}
 HERE, BASELINE = "here", "baseline"
 # The most that this checkout may cost of the baseline's, by row of the table; and absolute bars.
 RATIO_BARS = {"beyond the stages, CPU ms": 0.35, "rows beside the index, kB": 0.5, "all reused, CPU ms": 0.25}
@@ -41,6 +51,7 @@ def main() -> int:
     parser.add_argument("--recorded", action="store_true", help="stages return recorded outputs")
     parser.add_argument("--baseline", type=Path, help="another checkout, with its .venv")
     parser.add_argument("--recordings", type=Path, help="a folder of recorded outputs to use, or to fill")
+    parser.add_argument("--peers", type=Path, help="the environment of the other libraries; made where it is missing")
     arguments = parser.parse_args()
     checkouts = {HERE: Path(sys.executable)}
     if arguments.baseline is not None:
@@ -51,7 +62,7 @@ def main() -> int:
         # Another document, for the model that a new home builds and for what is imported first.
         write_short_documents(folder / "warm", 1, seed=1)
         hooks: dict[str, str] = {}
-        if arguments.recorded:
+        if arguments.recorded or arguments.peers:
             hooks = recorded(folder, (arguments.recordings or folder / "recordings").absolute())
         results: dict[str, list[Figures]] = {name: [] for name in checkouts}
         for number in range(arguments.rounds):
@@ -60,7 +71,36 @@ def main() -> int:
                 first, again = run(python, home, folder, hooks, again=True)
                 results[name].append(figures(first, again, arguments.documents))
                 print(f"round {number + 1} {name}: {json.dumps(first)}\n  again: {json.dumps(again)}", file=sys.stderr)
-    return report(results, recorded=arguments.recorded)
+        peers = measure_peers(arguments.peers, folder, hooks["BENCH_REPLAY"]) if arguments.peers else {}
+    return max(report(results, recorded=bool(hooks)), report_peers(peers, results))
+
+
+def measure_peers(environment: Path, folder: Path, recordings: str) -> dict[str, float]:
+    """Return the CPU milliseconds per document of each peer, with those of the server that it needs."""
+    python = environment.absolute() / "bin" / "python"
+    if not python.exists():
+        venv.create(environment, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES.split()], check=True)
+    found: dict[str, float] = {}
+    for peer, most in PEERS.items():
+        documents = folder / f"documents-{peer}"
+        documents.mkdir()
+        chosen = sorted((folder / "documents").iterdir())[:most]
+        for path in chosen:
+            (documents / path.name).symlink_to(path)
+        needs_stack = peer == "prefect"
+        program = [sys.executable if needs_stack else str(python), str(_PEERS_PROGRAM)]
+        program += [peer, str(documents), recordings, str(folder / f"output-{peer}")]
+        if needs_stack:
+            (spent,) = run(Path(sys.executable), folder / "home-peer", folder, {}, instead=program)
+            seconds = spent["parent"] + spent["workers"] + spent["prefect"] + spent["postgres"]
+        else:
+            watching = [sys.executable, str(_PROGRAM), "--watched", *program]
+            done = subprocess.run(watching, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+            seconds = json.loads(done.stdout.splitlines()[-1])["seconds"]
+        found[peer] = seconds / len(chosen) * 1000
+        print(f"{peer}: {found[peer]:.1f} ms per document", file=sys.stderr)
+    return found
 
 
 def recorded(folder: Path, recordings: Path) -> dict[str, str]:
@@ -73,9 +113,18 @@ def recorded(folder: Path, recordings: Path) -> dict[str, str]:
 
 
 def run(
-    python: Path, home: Path, folder: Path, hooks: Mapping[str, str], *, again: bool = False
+    python: Path,
+    home: Path,
+    folder: Path,
+    hooks: Mapping[str, str],
+    *,
+    again: bool = False,
+    instead: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Process the documents on a new home with the checkout of *python*; return what each of its runs has spent."""
+    """Process the documents on a new home with the checkout of *python*; return what each of its runs has spent.
+
+    *instead* is another program in place of the run.
+    """
     checkout = python.parent.parent.parent
     environment = {
         **plain_environment(),
@@ -84,7 +133,8 @@ def run(
         "BENCH_FSYNCS": str(home.with_suffix(".fsyncs")),
         "PREFECT_LOGGING_TO_CONSOLE": "",
     }
-    command = [str(python), str(_PROGRAM), str(home), str(folder / "documents"), "--warm", str(folder / "warm")]
+    command = [str(python), str(_PROGRAM), str(home), str(folder / "documents")]
+    command += ["--instead", *instead] if instead else ["--warm", str(folder / "warm")]
     done = subprocess.run(
         [*command, *(["--again"] if again else [])],
         cwd=checkout,
@@ -144,6 +194,21 @@ def report(results: Mapping[str, list[Figures]], *, recorded: bool) -> int:
             is_missed |= found > limit
             line += f"   (bar {limit})"
         print(line)
+    return 1 if is_missed else 0
+
+
+def report_peers(peers: Mapping[str, float], results: Mapping[str, list[Figures]]) -> int:
+    """Print what peers spend, and how many times as much that is; 1 when a bar is missed."""
+    if not peers:
+        return 0
+    rows = ("run process, start included", "workers, CPU ms", "Postgres, CPU ms", "Prefect's server, CPU ms")
+    ours = statistics.median(sum(one[row] for row in rows) for one in results[HERE])
+    print(f"\n{'all processes, CPU ms per document':40}\n{'Waybill: custody, history, reuse':40}{ours:10.2f}")
+    is_missed = False
+    for peer, found in peers.items():
+        bar = PEER_BARS.get(peer)
+        is_missed |= bar is not None and found / ours < bar
+        print(f"{peer:40}{found:10.2f}   {found / ours:6.2f} times" + (f" (bar {bar})" if bar else ""))
     return 1 if is_missed else 0
 
 

@@ -1,6 +1,7 @@
 """One run of `process-documents` in a checkout, with what each side of it spends; run by `benchmarks.scale`.
 
-    measured_run.py HOME FOLDER [--again]        starts the stack, runs, and prints one JSON object
+    measured_run.py HOME FOLDER [--again]        starts the stack, runs, and prints one JSON list
+    measured_run.py HOME FOLDER --instead ...    the same with another program in place of the run
     measured_run.py --watched COMMAND...         runs a command and counts the processor time of all that it starts
     measured_run.py --flow FOLDER                the run itself
 
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--again", action="store_true", help="run a second time: all is reused")
     parser.add_argument("--warm", type=Path, help="a folder to process first, uncounted")
+    parser.add_argument("--instead", nargs="+", help="a program with its arguments that runs the documents")
     if sys.argv[1] == "--watched":
         return watched(sys.argv[2:])
     if sys.argv[1] == "--flow":
@@ -44,33 +46,36 @@ def main() -> int:
 
     with running_stack(Settings(home=arguments.home)) as addresses:
         if arguments.warm is not None:
-            _run(arguments.warm)
-        results = [measured(arguments.folder, addresses.database_url)]
+            _run(_flow_command(arguments.warm))
+        command = arguments.instead or _flow_command(arguments.folder)
+        results = [measured(command, addresses.database_url)]
         if arguments.again:
-            results.append(measured(arguments.folder, addresses.database_url))
+            results.append(measured(command, addresses.database_url))
     print(json.dumps(results))
     return 0
 
 
-def measured(folder: Path, database_url: str) -> dict[str, Any]:
-    """Run the documents in *folder* once; return processor seconds by side, counts and sizes."""
+def measured(command: list[str], database_url: str) -> dict[str, Any]:
+    """Run the documents once with *command*; return processor seconds by side, counts and sizes."""
     before = _state(database_url)
     started = time.perf_counter()
-    run = _run(folder)
+    run = _run(command)
     wall = time.perf_counter() - started
-    recorded = _task_runs(database_url, run["run_id"])
+    recorded = _task_runs(database_url, run["run_id"]) if run["run_id"] else {}
     after = _state(database_url)
     spent = {name: after[name] - before[name] for name in before}
     return {**run, **spent, "wall_seconds": wall, "task_runs": recorded}
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    program = [sys.executable, __file__]
-    done = subprocess.run(
-        [*program, "--watched", *program, "--flow", str(folder)], stdout=subprocess.PIPE, check=True, text=True
-    )
-    *_, flow_line, watched_line = done.stdout.splitlines()
-    inside, outside = json.loads(flow_line), json.loads(watched_line)
+def _flow_command(folder: Path) -> list[str]:
+    return [sys.executable, __file__, "--flow", str(folder)]
+
+
+def _run(command: list[str]) -> dict[str, Any]:
+    watching = [sys.executable, __file__, "--watched"]
+    done = subprocess.run([*watching, *command], stdout=subprocess.PIPE, check=True, text=True)
+    *_, own_line, watched_line = done.stdout.splitlines()
+    inside, outside = json.loads(own_line), json.loads(watched_line)
     return {**inside, "workers": outside["seconds"] - inside["parent"]}
 
 
