@@ -1,7 +1,8 @@
 """Migrate a Postgres database to the schema of this version.
 
 Owns the extensions, the order of the migrations (raw SQL in ``migrations/versions/NNNN_name.py``), and the lock that
-lets only one process run them. Refuses a database that a newer version has migrated.
+lets only one process run them. A database that a newer version has migrated is used if that version allows it, as
+during an upgrade of several machines, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "waybill_schema_version"
+# Code whose newest migration is this one, or a later one, works on a database that this version has migrated: what came
+# after it only adds. A migration that takes something away, or means something else by it, sets this to its own number.
+USABLE_SINCE = "0015"
 # pgvector stores the embeddings; pg_trgm finds titles and file names by a part of them.
 EXTENSIONS = ("vector", "pg_trgm")
+
+_USABLE_SINCE = "usable since "
 
 # Any fixed number does; it only has to be one that no other program takes for its advisory lock ("waybill" in ASCII).
 LOCK_KEY = 0x77617962696C6C
@@ -39,7 +45,8 @@ def migrate(database_url: str) -> None:
     or the schema is newer than this version, and `CatalogUnavailable`.
     """
     with connect(database_url) as connection, postgres_errors("read the schema version"):
-        if installed_version(connection) == newest_version():
+        version = installed_version(connection)
+        if version is not None and version >= newest_version():
             return
     _upgrade(database_url)
 
@@ -56,18 +63,29 @@ def newest_version() -> str:
 
 
 def installed_version(connection: psycopg.Connection[Any]) -> str | None:
-    """Return the database's revision, None before the first migration. Raises `InvalidSettings` for an unknown one."""
+    """Return the database's revision, None before the first migration.
+
+    Raises `InvalidSettings` for a newer one than this version knows, unless it is said to be usable for this version.
+    """
     row = connection.execute("select to_regclass(%s) is not null", [VERSION_TABLE]).fetchone()
     if row is None or not row[0]:
         return None
     row = connection.execute(SQL("select version_num from {}").format(Identifier(VERSION_TABLE))).fetchone()
     version = None if row is None else str(row[0])
-    if version is not None and version not in known_versions():
+    if version is not None and version not in known_versions() and not _is_usable(connection):
         raise InvalidSettings(
             f"the database has schema version {version}, and this version of Waybill knows none after "
             f"{newest_version()}; use the newer Waybill that migrated it, or another database"
         )
     return version
+
+
+def _is_usable(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the newer version that has migrated the database says that this one may use it."""
+    row = connection.execute("select obj_description(to_regclass(%s), 'pg_class')", [VERSION_TABLE]).fetchone()
+    said = str(row[0] or "") if row is not None else ""
+    since = said.removeprefix(_USABLE_SINCE)
+    return said != since and since.isdigit() and since <= newest_version()
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -144,3 +162,5 @@ def _migrate(engine: Engine) -> None:
         connection.execute(text(f"select pg_advisory_xact_lock({LOCK_KEY})"))
         create_extensions(cast("psycopg.Connection[Any]", connection.connection.driver_connection))
         command.upgrade(alembic_config(connection), "head")
+        # In the comment of the table that older versions read anyway: the schema itself stays that of the migrations.
+        connection.execute(text(f"comment on table {VERSION_TABLE} is '{_USABLE_SINCE}{USABLE_SINCE}'"))

@@ -165,11 +165,37 @@ def test_a_session_that_is_ended_while_it_migrates_is_replaced_once(
         assert installed_version(connection) == (newest_version() if migrated else None)
 
 
-def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("comment", "usable"),
+    [
+        (f"'usable since {newest_version()}'", True),
+        (f"'usable since {known_versions()[-2]}'", True),
+        ("'usable since 9998'", False),
+        ("'usable since not a number'", False),
+        ("''", False),
+        ("null", False),
+    ],
+)
+def test_a_database_of_a_newer_version_is_used_where_that_version_allows_it(
+    database_url: str, comment: str, usable: bool
+) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("update waybill_schema_version set version_num = '9999'")
-    with pytest.raises(InvalidSettings, match="schema version 9999"):
+        connection.execute(f"comment on table waybill_schema_version is {comment}".encode())
+    with (
+        nullcontext() if usable else pytest.raises(InvalidSettings, match=r"schema version 9999.*use the newer Waybill")
+    ):
         migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        version = connection.execute("select version_num from waybill_schema_version").fetchone()
+    assert version == ("9999",)
+
+
+def test_a_migrated_database_says_which_versions_may_use_it(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        said = connection.execute("select obj_description('waybill_schema_version'::regclass)").fetchone()
+    assert said == (f"usable since {migrations.USABLE_SINCE}",)
+    assert migrations.USABLE_SINCE in known_versions()
 
 
 def test_a_server_without_an_extension_is_told_by_its_name(empty_database_url: str) -> None:
