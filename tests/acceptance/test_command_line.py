@@ -258,7 +258,7 @@ def test_sweep_removes_at_the_second_look_what_no_row_knows(
     path.write_text("This file has a row.\n")
     file_id = on_postgres.json("files", "put", path)["file_id"]
     blob = Path(on_postgres.json("files", "show", file_id)["location"])
-    orphan = blob.parent / (blob.parent.name + "0" * 30)
+    orphan = blob.with_name("1" + "0" * 31)
     orphan.write_bytes(b"no row knows this")
     os.utime(orphan, (0, 0))
     assert on_postgres.json("sweep")["waiting"]["first"][0]["path"] == f"uploads/{blob.parent.name}/{orphan.name}"
