@@ -63,6 +63,8 @@ class Batch:
             forget_files(document)
             shard.context.events.leave(document)
         self.results.add(shard.documents)
+        # Contexts of Prefect's tasks have the shard, and timers that were cancelled keep these until their time.
+        shard.documents = []
 
     def _documents(self, start: int, stop: int) -> list[Document]:
         return [
