@@ -44,6 +44,7 @@ class BlobPaths:
     """The paths that one process makes: ``outputs/3f2/9c41...``, some hundred files of a kind in one folder.
 
     Files that are stored at about the same time lie in few folders, which are synced together. The ids stay random.
+    Transfers are the exception: an upload arrives in many requests, and each finds its bytes by the id alone.
     """
 
     def __init__(self) -> None:
@@ -51,6 +52,8 @@ class BlobPaths:
 
     def new(self, kind: str, file_id: UUID) -> str:
         """Return a path for a file of *kind*. For one thread."""
+        if kind == "transfer":
+            return new_blob_path(kind, file_id)
         folder, left = self._folders.get(kind, ("", 0))
         if not left:
             folder, left = f"{kind_folder(kind)}/{secrets.randbelow(_FOLDERS):03x}", _FILES_IN_A_ROW

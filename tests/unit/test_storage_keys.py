@@ -117,6 +117,11 @@ def test_files_of_a_process_lie_in_few_folders_under_paths_of_their_own() -> Non
     assert len({BlobPaths().new("upload", uuid4()).split("/")[1] for _ in range(100)}) > 50
 
 
+def test_an_upload_that_arrives_is_found_by_its_id_alone() -> None:
+    file_id = uuid4()
+    assert BlobPaths().new("transfer", file_id) == new_blob_path("transfer", file_id)
+
+
 def test_a_path_of_another_form_is_no_file_of_ours() -> None:
     name = "3f" + "0" * 29 + "1"
     assert is_file_path(f"outputs/3f/{name}") and is_file_path(f"outputs/a1b/{name}")
