@@ -8,7 +8,7 @@ with ``#`` or ``{``, is written as JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from blocks.errors import InvalidOptions
@@ -17,6 +17,13 @@ from blocks.errors import InvalidOptions
 MEDIA_TYPE = "text/vnd.waybill.sources"
 # Some times the longest path or URL that any system takes.
 MAX_LINE_BYTES = 64 * 1024
+# Sources that a run's parameters hold without a list: far below what Prefect takes, also where they are long.
+MOST_SOURCES, MOST_SOURCE_CHARS = 1000, 100_000
+
+
+def needs_list(sources: Sequence[str]) -> bool:
+    """Return whether *sources* are too many for the parameters of a run."""
+    return len(sources) > MOST_SOURCES or sum(map(len, sources)) > MOST_SOURCE_CHARS
 
 
 def read_list(pieces: Iterable[bytes], shown: str) -> Iterator[str]:

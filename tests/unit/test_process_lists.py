@@ -10,8 +10,8 @@ from uuid import uuid4
 import pytest
 
 from blocks.errors import SourceNotFound
+from tasks.sources.source_lists import MOST_SOURCE_CHARS, MOST_SOURCES
 from waybill.commands.process_lists import Given, read_given
-from waybill.services.source_lists import MOST_SOURCE_CHARS, MOST_SOURCES
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ class Given:
 def read_given(sources: Sequence[str], lists: Sequence[str]) -> Given:
     """Return what the sources and lists of a command mean. Raises `InvalidOptions`, `SourceNotFound` for a list."""
     from tasks.sources import absolute_source, display_name
-    from waybill.services.source_lists import needs_list
+    from tasks.sources.source_lists import needs_list
 
     named = [*lists, *(one.removeprefix(LIST_SCHEME) for one in sources if one.startswith(LIST_SCHEME))]
     typed = [absolute_source(source) for source in sources if not source.startswith(LIST_SCHEME)]

@@ -18,13 +18,6 @@ from waybill.services.files import recorded_upload
 
 # A run that is interrupted reads its list again when it goes on; a week later it is begun anew.
 LIST_PERIOD = timedelta(days=7)
-# Sources that a run's parameters hold without a list: far below what Prefect takes, also where they are long.
-MOST_SOURCES, MOST_SOURCE_CHARS = 1000, 100_000
-
-
-def needs_list(sources: Sequence[str]) -> bool:
-    """Return whether *sources* are too many for the parameters of a run."""
-    return len(sources) > MOST_SOURCES or sum(map(len, sources)) > MOST_SOURCE_CHARS
 
 
 async def store_list(custody: Custody, sources: Sequence[str], *, name: str, by: Actor) -> str:
