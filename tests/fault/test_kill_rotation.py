@@ -44,8 +44,8 @@ def test_a_rotation_that_is_killed_again_and_again_is_finished_with_the_same_key
     assert {entry["file_id"]: entry["sha256"] for entry in shown} == before
     recipients = {alone.json("files", "show", entry["file_id"])["encrypted_for"] for entry in shown[:3]}
     assert recipients == {last["recipient"]}
-    # Each blob and its manifest, and nothing of the interrupted moves.
-    assert len([path for path in (alone.home / "artifacts").rglob("*") if path.is_file()]) == 2 * FILES
+    # Each blob with its manifest inside, and nothing of the interrupted moves.
+    assert len([path for path in (alone.home / "artifacts").rglob("*") if path.is_file()]) == FILES
     # A call that finds an unfinished rotation makes no other key: the first one, at most one a call, and no more.
     keys = parse_identities((alone.home / "storage-identity").read_text())
     assert 2 <= len(keys) <= KILLS + 2

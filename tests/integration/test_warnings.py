@@ -8,14 +8,17 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 
 from tests.gateway import running_gateway
 from tests.integration.conftest import Workspace
-from tests.integration.test_document_events import told
+from tests.integration.test_document_events import endpoint, told
 from tests.integration.test_process_flow import outputs, process, task_states
 from tests.shared_servers import PREFECT_ALONE
+
+__all__ = ["endpoint"]  # the fixture
 
 pytestmark = PREFECT_ALONE
 
@@ -86,6 +89,7 @@ async def test_reused_outputs_have_their_warnings_again(workspace: Workspace) ->
     assert f"\n{SUMMARY}.\n" in await summary_page(again["run_id"])
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_a_run_without_warnings_says_nothing_of_them(workspace: Workspace) -> None:
     state, report = await process(workspace.write("whole.txt", WORDS), stages=[1])
     assert state.message == "1 of 1 documents completed"
@@ -104,6 +108,7 @@ async def test_a_failed_run_names_warnings_before_failures(workspace: Workspace)
     )
 
 
+@pytest.mark.usefixtures("endpoint")
 async def test_events_and_the_gateway_carry_warnings(workspace: Workspace, prefect_server: str) -> None:
     path = workspace.write("b.txt", b"\xff \xff " + WORDS)
     _, report = await process(path, stages=[1])
