@@ -152,5 +152,5 @@ async def is_finished(place: Place, stays: Artifact) -> None:
     report = await run(place)
     assert (report.finished, report.failed_files, report.plan.files, report.is_complete) == (5, 0, 0, True)
     assert await place.states() == {"available": 1, "deleted": 5}
-    wait_until(lambda: len(list(place.backend.paths())) == 2)
+    wait_until(lambda: len(list(place.backend.paths())) == len(stored_paths(stays)))
     assert place.blobs() == [stays.location]
