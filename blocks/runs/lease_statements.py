@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOCK_KEY = "hashtextextended('waybill run ' || %(run_id)s::text, 0)"
+LOCK_KEY = "hashtextextended('waybill-run:' || %(run_id)s::text, 0)"
 # A server that was away could not be asked to renew anything.
 SILENT = "extract(epoch from clock_timestamp() - greatest(run_leases.renewed_at, pg_postmaster_start_time()))"
 

@@ -94,7 +94,9 @@ def artifact(file_id: UUID, **more: Any) -> Artifact:
 
 def run(run_id: UUID, name: str) -> dict[str, Any]:
     known = {"task_id": str(run_id), "started_at": TIME, "due_at": TIME, "status": "completed", "progress": 1.0}
-    return {**known, "documents": 1200, "seconds": 3600.5, "name": name}
+    # The upload shares the run, and has a row of its own.
+    upload = {"task_id": str(OTHER), "status": "completed", "name": name}
+    return {**known, "documents": 1200, "seconds": 3600.5, "name": name, "uploads": [upload]}
 
 
 def event(run_id: UUID, what: str) -> dict[str, Any]:
@@ -206,7 +208,7 @@ HISTORY = SimpleNamespace(record=made(DeliveryRecord), attempts=[attempt(ERROR),
 TABLES = [
     Shown("files", files.list_files, files, page(artifacts=[artifact(ONE), artifact(OTHER, stage_key="k")]),
           "id name stage size", (*IDS, NAME, SOURCE)),
-    Shown("runs", runs.list_runs, runs, {"runs": [run(ONE, SOURCE), run(OTHER, "samples")], "next": None},
+    Shown("runs", runs.list_runs, runs, {"runs": [run(ONE, SOURCE)], "next": None},
           "run began state seconds name", (*IDS, SOURCE, "1,200")),
     Shown("events", runs.events, runs, {"events": [event(ONE, "stage_chain_completed"), event(OTHER, "task_progress")],
                                         "truncated": False}, "time what run source", (*IDS, SOURCE, ERROR, "25%")),
