@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -69,8 +70,16 @@ async def read_history(
     ``event_count`` counts all pages. ``truncated``: the run has more than `MAX_TASKS` tasks, and the oldest are left
     out. Raises `RunNotFound`, `InvalidOptions` and *client*'s errors.
     """
+    before = read_history_start(limit, after)
     entries, left_out = await read_entries(client, run_id, catalogue=catalogue)
-    return history_page(run_id, entries, limit=limit, after=after, truncated=left_out > 0)
+    return history_page(run_id, entries, limit=limit, before=before, truncated=left_out > 0)
+
+
+def read_history_start(limit: int, after: str | None) -> tuple[datetime, UUID] | None:
+    """Return the place before which a page of the history begins. Raises `InvalidOptions`, before anything is read."""
+    if not 1 <= limit <= MAX_ENTRIES:
+        raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
+    return read_cursor(after, UUID) if after is not None else None
 
 
 async def read_entries(client: PrefectClient, run_id: UUID, *, catalogue: str) -> tuple[list[Entry], int]:
@@ -94,12 +103,9 @@ async def read_entries(client: PrefectClient, run_id: UUID, *, catalogue: str) -
 
 
 def history_page(
-    task_id: UUID, entries: Sequence[Entry], *, limit: int, after: str | None, truncated: bool
+    task_id: UUID, entries: Sequence[Entry], *, limit: int, before: tuple[datetime, UUID] | None, truncated: bool
 ) -> dict[str, Any]:
-    """Return one page of *entries*, which are newest first, in the form of `read_history`. Raises `InvalidOptions`."""
-    if not 1 <= limit <= MAX_ENTRIES:
-        raise InvalidOptions(f"a page holds 1 to {MAX_ENTRIES} entries, not {limit}")
-    before = read_cursor(after, UUID) if after is not None else None
+    """Return one page of *entries*, which are newest first, in the form of `read_history`."""
     # Pages by key set: new entries shift no page.
     rest = [entry for entry in entries if before is None or (entry.at, entry.entry_id) < before]
     page = rest[:limit]

@@ -26,7 +26,14 @@ from blocks.runs.upload_task_events import task_event
 from blocks.runs.upload_tasks import UploadTask, cancel_task, find_task, tasks_of_key, tasks_of_runs
 from blocks.webhooks.outbox import add_events
 from waybill.services.run_history import Entry, utc_text
-from waybill.services.run_status import MAX_ENTRIES, history_page, read_entries, read_history, read_status
+from waybill.services.run_status import (
+    MAX_ENTRIES,
+    history_page,
+    read_entries,
+    read_history,
+    read_history_start,
+    read_status,
+)
 
 _WAITING = "scheduled"
 _SHARED = "it shares its run with other uploads"
@@ -80,6 +87,7 @@ async def history_of(
     task, catalogue = known.task, known.catalogue
     if task is None:
         return await read_history(client, task_id, catalogue=catalogue, limit=limit, after=after)
+    before = read_history_start(limit, after)
     entries, left_out = [_own(task, "received", task.created_at, _WAITING, _SHARED, 0.0)], 0
     if task.run_id is not None:
         with suppress(RunNotFound):
@@ -89,7 +97,7 @@ async def history_of(
         progress = 1.0 if task.state == "completed" else max(entry.progress for entry in entries)
         entries.append(_own(task, "ended", task.ended_at, task.state, task.message, progress))
     entries.sort(key=lambda entry: (entry.at, entry.entry_id), reverse=True)
-    return history_page(task_id, entries, limit=limit, after=after, truncated=left_out > 0)
+    return history_page(task_id, entries, limit=limit, before=before, truncated=left_out > 0)
 
 
 async def cancel_upload(catalog: Catalog, client: PrefectClient, task_id: UUID, *, by: Actor) -> dict[str, Any] | None:
