@@ -26,6 +26,8 @@ _ENDED = frozenset({"completed", "failed", "cancelled", "crashed"})
 _WORDS = "The pump in hall %d was inspected on 3 May 2026 and runs at 1450 revolutions a minute. "
 # A machine that is busy with other work takes its time.
 _PATIENCE_SECONDS = 1800.0
+# The answers after which an upload was sent again.
+_again: list[int] = []
 
 
 def main() -> None:
@@ -59,6 +61,7 @@ async def _measure(up: Up, rate: float, seconds: float, stages: str) -> None:
     print(f"  answer, ms           {_quantiles([1000 * one for _, one in answers])}")
     print(f"  upload to end, s     {_quantiles(took)}")
     print(f"  CPU, ms per upload   {1000 * processes.seconds / count:.0f}")
+    print(f"  sent again           {len(_again)}")
     states = {state: sum(status["status"] == state for status in done) for state in sorted(_ENDED)}
     print(f"  ends                 { ({state: number for state, number in states.items() if number}) }")
 
@@ -67,11 +70,15 @@ async def _send(client: httpx.AsyncClient, number: int, at: float, stages: str) 
     await asyncio.sleep(max(0.0, at - time.monotonic()))
     content = f"# Report {number}\n\n".encode() + (_WORDS % number).encode() * 24
     began = time.monotonic()
-    answer = await client.post(
-        "/ingest/file", files={"file": (f"report-{number}.md", content)}, data={"stages": stages}
-    )
-    answer.raise_for_status()
-    return str(answer.json()["task_id"]), time.monotonic() - began
+    files = {"file": (f"report-{number}.md", content)}
+    headers = {"Idempotency-Key": f"report-{number}"}
+    while True:
+        answer = await client.post("/ingest/file", files=files, data={"stages": stages}, headers=headers)
+        if answer.status_code == httpx.codes.ACCEPTED:
+            return str(answer.json()["task_id"]), time.monotonic() - began
+        # The gateway is full, or Prefect was slow: clients send again.
+        _again.append(answer.status_code)
+        await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
 
 
 async def _wait(client: httpx.AsyncClient, task_id: str) -> dict[str, str]:

@@ -448,3 +448,33 @@ async def test_uploads_whose_parameters_prefect_refuses_fail_and_keep_no_others_
     assert (await status(gateway, str(bad)))["status"] == "failed"
     assert [kind for kind, _ in events(workspace, str(bad))] == ["task_failed"]
     assert len(await runs_with(client, good)) == 1
+
+
+async def test_many_uploads_at_once_ask_prefect_for_the_deployment_once(
+    gateway: Gateway, client: PrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, asked = ingest_window.find_deployment, 0
+
+    async def counted(*given: Any) -> UUID:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return await find(*given)
+
+    monkeypatch.setattr(ingest_window, "find_deployment", counted)
+    window = gateway.resources.window
+    window._deployment = None
+    assert len({*await asyncio.gather(*(window.deployment_id() for _ in range(50)))}) == 1
+    assert asked == 1
+
+    async def refuse(*_: Any) -> UUID:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        raise ingest_window.PrefectUnavailable("the Prefect server does not answer")
+
+    monkeypatch.setattr(ingest_window, "find_deployment", refuse)
+    window._deployment = None
+    failed = await asyncio.gather(*(window.deployment_id() for _ in range(50)), return_exceptions=True)
+    assert {type(one) for one in failed} == {ingest_window.PrefectUnavailable}
+    assert asked == 2

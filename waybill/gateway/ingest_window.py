@@ -8,10 +8,12 @@ run of its own, at once.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import Context
 from http import HTTPStatus
 from pathlib import Path
 from uuid import UUID
@@ -79,6 +81,7 @@ class IngestWindow:
         # Before this moment no run is started for less than `MOST_UPLOADS`.
         self._next_at = clock()
         self._deployment: tuple[UUID, float] | None = None
+        self._finding: asyncio.Task[UUID] | None = None
         # Given to runs by this gateway, which Prefect has not confirmed.
         self._unstarted: list[str] = []
         self._problems = Problems()
@@ -100,15 +103,23 @@ class IngestWindow:
             self._full.set()
 
     async def deployment_id(self) -> UUID:
-        """Return the deployment to start runs of. While uploads come in, Prefect is asked once a second at most.
+        """Return the deployment to start runs of. Prefect is asked by one request at a time, and once a second at most.
 
-        Raises what `find_deployment` raises.
+        Otherwise many uploads at once would keep it from starting their runs. Raises what `find_deployment` raises.
         """
-        now = self._clock()
-        if self._deployment is None or not now < self._deployment[1] or not self._is_busy():
-            found = await find_deployment(self._prefect, self._catalog, self._home)
-            self._deployment = found, self._clock() + PACE_SECONDS
-        return self._deployment[0]
+        if self._deployment is not None and self._clock() < self._deployment[1]:
+            return self._deployment[0]
+        if self._finding is None or self._finding.done():
+            finding = find_deployment(self._prefect, self._catalog, self._home)
+            self._finding = asyncio.create_task(finding, context=Context())
+            # Its callers may have gone when it fails.
+            self._finding.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            found = await asyncio.shield(self._finding)
+        except WaybillError as error:
+            raise copy.copy(error) from error  # a shared one would collect the tracebacks of all callers
+        self._deployment = found, self._clock() + PACE_SECONDS
+        return found
 
     async def run(self) -> None:
         """Start runs until cancelled. Outages are waited for and logged once."""
@@ -152,9 +163,6 @@ class IngestWindow:
         if self._problems.is_over("runs"):
             _LOG.warning("the start of shared runs goes on")
         return True
-
-    def _is_busy(self) -> bool:
-        return self._window_seconds > 0 and (self._waiting > 0 or self._clock() < self._next_at)
 
     async def _arrivals(self) -> bool:
         """Wait until uploads have come in and their window is over; return False if none come for a while."""
