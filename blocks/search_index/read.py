@@ -29,7 +29,15 @@ from blocks.search_index.documents import matching_documents
 from blocks.search_index.filters import SearchFilters
 from blocks.search_index.marks import find_marks
 from blocks.search_index.vector_index import has_half_index
-from blocks.search_index.words import beginning_of, has_words, is_exact, searchable_text, spelling_variants, words_of
+from blocks.search_index.words import (
+    beginning_of,
+    has_words,
+    is_exact,
+    searchable_text,
+    spelling_variants,
+    without_lines,
+    words_of,
+)
 
 DEFAULT_HITS = 10
 # One page of hits is for a person or a model's context; more would be an export.
@@ -177,6 +185,7 @@ def _parameters(text: str, vector: Sequence[float] | None, limit: int) -> dict[s
     check_query(text, limit)
     if vector is not None and len(vector) != EMBEDDING_DIMENSIONS:
         raise InvalidOptions(f"the query's vector has {len(vector)} dimensions, the index {EMBEDDING_DIMENSIONS}")
+    text = without_lines(text)
     asked = searchable_text(text)
     words = words_of(text, _MAX_TERMS)
     return {

@@ -55,6 +55,8 @@ _RUN = re.compile(r"(?:[A-Za-z0-9]|[^\x00-\x7f])+")
 # Three fifths of a word is what "installation", "installiert" and "installare" have in common; four letters are no
 # coincidence any more.
 _BEGINNING_SHARE, _MIN_LETTERS = 0.6, 5
+# A drawn line, such as a rule of Markdown. Postgres takes each hyphen for a "not", and refuses 32 of them.
+_LINE = re.compile(r"-(?:\s*-)+")
 _EXCLUSION = re.compile(r'(?:^|(?<=\s))-(?:"[^"]*"|\w\S*)')
 # The operators of websearch_to_tsquery that narrow: "a phrase", -word.
 _EXACT = re.compile(r'"[^"]*\w[^"]*"|(?:^|\s)-[\w"]')
@@ -149,6 +151,11 @@ def has_words(text: str) -> bool:
 def is_exact(text: str) -> bool:
     """Return whether a query quotes a phrase or excludes a word, so that only literal matches are wanted."""
     return _EXACT.search(text) is not None
+
+
+def without_lines(query: str) -> str:
+    """Return *query* without runs of hyphens, which exclude nothing."""
+    return _LINE.sub(" ", query)
 
 
 def meaning_of(query: str) -> str:

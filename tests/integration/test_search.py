@@ -443,6 +443,8 @@ async def test_exclusions_alone_find_nothing(phrases: str) -> None:
         "apple " + "é漢" * 3_000,
         "!!!apple???",
         "-- -apple- apple",
+        "apple " + "-" * 80 + " pie",
+        "apple " + "- " * 80 + "pie",
     ],
     ids=lambda query: query[:20].encode("ascii", "backslashreplace").decode(),
 )
