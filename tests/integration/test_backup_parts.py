@@ -102,7 +102,7 @@ async def test_odd_rows_keep_no_other_file_from_being_backed_up_and_restored(dat
         (repository.files / unreadable.location).mkdir()
         restored = await restore_backup(settings, repository, BACKUP, on_step=lambda _: None)
         assert place.backend.size(healthy[0].location) == healthy[0].stored_size
-        assert place.backend.size(manifest_path(healthy[0].location)) > 0
+        assert place.has_inline_manifest(healthy[0].location)
         assert {one for one in [*odd, str(unreadable.file_id)] if one not in " ".join(restored.missing)} == set()
 
 

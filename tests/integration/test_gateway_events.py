@@ -23,6 +23,7 @@ from waybill.gateway.app import create_app
 from waybill.gateway.resources import open_resources
 
 BASE = "http://gateway.example"
+SECRET = "1b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a"
 
 
 @pytest.fixture
@@ -49,6 +50,12 @@ async def test_the_link_in_a_thinned_event_gives_the_whole_of_it_and_nothing_els
         for _ in range(2)
     ]
     async with catalog.connection() as connection:
+        # Only an event that an endpoint wants is recorded whole.
+        await connection.execute("insert into webhook_secrets (secret_id, sealed) values (%s, '')", (SECRET,))
+        await connection.execute(
+            "insert into webhook_endpoints (endpoint_id, origin, url, secret_id) values (%s, 'registered', %s, %s)",
+            (uuid4(), "https://a.example/", SECRET),
+        )
         await add_events(connection, events, EventLinks(links).to_payload)
         first, second = await recent_events(connection, timedelta(hours=1))
     data = json.loads(first.body)["data"]

@@ -20,8 +20,8 @@ class Counted(OutputLocks):
 
     statements = 0
 
-    def __init__(self, database_url: str) -> None:
-        super().__init__(database_url)
+    def __init__(self, database_url: str, name: str) -> None:
+        super().__init__(database_url, name)
         self.asked = asyncio.Event()
 
     async def try_acquire(self, keys: Collection[str], *, required: bool = False) -> set[str]:

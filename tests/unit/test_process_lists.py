@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from blocks.errors import SourceNotFound
+from blocks.errors import InvalidOptions, SourceNotFound
 from tasks.sources.source_lists import MOST_SOURCE_CHARS, MOST_SOURCES
 from waybill.commands.process_lists import Given, read_given
 
@@ -53,3 +53,11 @@ def test_a_list_that_is_not_there_is_reported() -> None:
 def test_too_many_sources_become_a_list_and_lists_elsewhere_stay(sources: list[str]) -> None:
     given = read_given([*sources, "list:s3://b/c"], [])
     assert given == Given(typed=["list:s3://b/c"], listed=sources)
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing yet\n\n"])
+def test_lists_without_a_source_are_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    (empty := tmp_path / "empty.txt").write_bytes(content)
+    with pytest.raises(InvalidOptions, match=r"no line of .*empty.txt or standard input names a source"):
+        read_given([], [str(empty), "-"])

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from blocks.errors import InvalidOptions
 from blocks.redaction import CUSTODY_SCHEME, LIST_SCHEME, list_source
 from waybill.commands.arguments import typed_path
 
@@ -34,11 +35,17 @@ def read_given(sources: Sequence[str], lists: Sequence[str]) -> Given:
     typed += [list_source(one) for one in named if _is_elsewhere(one)]
     here = [one for one in named if not _is_elsewhere(one)]
     listed = [absolute_source(source) for one in here for source in _lines(one)]
+    if not typed and not listed:
+        raise InvalidOptions(f"there is nothing to process: no line of {' or '.join(map(_shown, here))} names a source")
     if needs_list(typed):
         own = [source for source in typed if not source.startswith(LIST_SCHEME)]
         typed, listed = [source for source in typed if source.startswith(LIST_SCHEME)], [*own, *listed]
     name = display_name(here[0]) if here and here[0] != STANDARD_INPUT else "sources"
     return Given(typed=typed, listed=listed, name=name)
+
+
+def _shown(named: str) -> str:
+    return "standard input" if named == STANDARD_INPUT else named
 
 
 def _is_elsewhere(named: str) -> bool:
