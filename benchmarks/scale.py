@@ -5,11 +5,14 @@ Generated Markdown documents of 2 kB go through `process-documents` on a stack o
 *--recorded* each stage returns the output of an earlier real run and computes nothing: what is left is Waybill's own.
 Prints medians of the rounds and their ratio.
 
+With *--s3* the same runs once more with its files in an S3 server of its own (OpenStack Swift on loopback).
+
 With *--peers* other libraries run the same recorded outputs in the same session, with a stack of their own where they
 need one: a plain loop, LlamaIndex's ingestion pipeline, Haystack, a Dask bag, a Dagster job for each document, and a
 Prefect flow for each document.
 
-    python -m benchmarks.scale [--documents 1000] [--rounds 3] [--recorded] [--baseline DIRECTORY] [--peers FOLDER]
+    python -m benchmarks.scale [--documents 1000] [--rounds 3] [--recorded] [--baseline DIRECTORY] [--s3]
+                               [--peers FOLDER]
 """
 
 from __future__ import annotations
@@ -23,10 +26,12 @@ import sys
 import tempfile
 import venv
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.corpus.generated import write_short_documents
+from tests.s3 import S3Server, running_s3_server
 from tests.stack_driver import plain_environment
 
 _HOOKS = Path(__file__).parent / "recorded"
@@ -36,10 +41,13 @@ PACKAGES = "llama-index-core==0.14.25 haystack-ai==3.4.1 dagster==1.13.6 dask[ba
 # Documents of each, since some take long; and how many times better a run must be, by CPU beyond the stages.
 PEERS = {"plain loop": 1000, "llama-index": 300, "haystack": 300, "dask": 1000, "dagster": 60, "prefect": 60}
 PEER_BARS = {"dagster": 10.0, "prefect": 20.0}
-HERE, BASELINE = "here", "baseline"
+HERE, BASELINE, S3 = "here", "baseline", "S3"
 # The most that this checkout may cost of the baseline's, by row of the table; and absolute bars.
 RATIO_BARS = {"beyond the stages, CPU ms": 0.35, "rows beside the index, kB": 0.5, "all reused, CPU ms": 0.25}
 BARS = {"fsyncs": 8.0, "commits": 2.0, "run process, CPU ms": 5.8}
+# The most that storage in S3 may cost of what a folder costs, and the most requests for a document.
+S3_RATIO_BARS = {"the run's processes, CPU ms": 1.5}
+S3_BARS = {"requests to S3": 7.0}
 
 Figures = dict[str, float]
 
@@ -51,12 +59,14 @@ def main() -> int:
     parser.add_argument("--recorded", action="store_true", help="stages return recorded outputs")
     parser.add_argument("--baseline", type=Path, help="another checkout, with its .venv")
     parser.add_argument("--recordings", type=Path, help="a folder of recorded outputs to use, or to fill")
+    parser.add_argument("--s3", action="store_true", help="also with files in S3")
     parser.add_argument("--peers", type=Path, help="the environment of the other libraries; made where it is missing")
     arguments = parser.parse_args()
-    checkouts = {HERE: Path(sys.executable)}
+    python = Path(sys.executable)
+    ways: dict[str, tuple[Path, Mapping[str, str]]] = {HERE: (python, {})}
     if arguments.baseline is not None:
-        checkouts[BASELINE] = arguments.baseline.absolute() / ".venv" / "bin" / "python"
-    with tempfile.TemporaryDirectory(prefix="waybill-bench-") as text:
+        ways[BASELINE] = (arguments.baseline.absolute() / ".venv" / "bin" / "python", {})
+    with tempfile.TemporaryDirectory(prefix="waybill-bench-") as text, ExitStack() as servers:
         folder = Path(text)
         write_short_documents(folder / "documents", arguments.documents)
         # Another document, for the model that a new home builds and for what is imported first.
@@ -64,15 +74,25 @@ def main() -> int:
         hooks: dict[str, str] = {}
         if arguments.recorded or arguments.peers:
             hooks = recorded(folder, (arguments.recordings or folder / "recordings").absolute())
-        results: dict[str, list[Figures]] = {name: [] for name in checkouts}
+        if arguments.s3:
+            ways[S3] = (python, in_s3(servers.enter_context(running_s3_server())))
+        results: dict[str, list[Figures]] = {name: [] for name in ways}
         for number in range(arguments.rounds):
-            for name, python in checkouts.items():
+            for name, (of_checkout, storage) in ways.items():
                 home = folder / f"home-{number}-{name}"
-                first, again = run(python, home, folder, hooks, again=True)
+                first, again = run(of_checkout, home, folder, {**hooks, **storage}, again=True)
                 results[name].append(figures(first, again, arguments.documents))
                 print(f"round {number + 1} {name}: {json.dumps(first)}\n  again: {json.dumps(again)}", file=sys.stderr)
         peers = measure_peers(arguments.peers, folder, hooks["BENCH_REPLAY"]) if arguments.peers else {}
     return max(report(results, recorded=bool(hooks)), report_peers(peers, results))
+
+
+def in_s3(server: S3Server) -> dict[str, str]:
+    """Return the variables with which files go to a new bucket of *server*, encrypted as in a folder."""
+    return {
+        "WAYBILL_STORAGE_URL": f"s3://{server.new_bucket()}/store",
+        "WAYBILL_STORAGE_OPTIONS": json.dumps(server.options),
+    }
 
 
 def measure_peers(environment: Path, folder: Path, recordings: str) -> dict[str, float]:
@@ -131,6 +151,7 @@ def run(
         **hooks,
         "PYTHONPATH": f"{_HOOKS}{os.pathsep}{checkout}",
         "BENCH_FSYNCS": str(home.with_suffix(".fsyncs")),
+        "BENCH_REQUESTS": str(home.with_suffix(".requests")),
         "PREFECT_LOGGING_TO_CONSOLE": "",
     }
     command = [str(python), str(_PROGRAM), str(home), str(folder / "documents")]
@@ -163,6 +184,8 @@ def figures(first: Mapping[str, Any], again: Mapping[str, Any], documents: int) 
         "Prefect's server, CPU ms": each(first["prefect"]),
         "beyond the stages, CPU ms": each(first["parent"] + first["postgres"] + first["prefect"]),
         "all reused, CPU ms": each(sum(again[name] for name in ("parent", "workers", "postgres", "prefect"))),
+        "the run's processes, CPU ms": each(first["parent"] + first["workers"]),
+        "requests to S3": first["requests"] / documents,
         "fsyncs": first["fsyncs"] / documents,
         "commits": first["commits"] / documents,
         "rows beside the index, kB": beside / documents / 1024,
@@ -184,6 +207,9 @@ def report(results: Mapping[str, list[Figures]], *, recorded: bool) -> int:
     print(f"per document, stages {'recorded' if recorded else 'real'}".ljust(34) + "".join(f"{n:>12}" for n in medians))
     for row, found in medians[HERE].items():
         line = f"{row:34}" + "".join(f"{values[row]:12.2f}" for values in medians.values())
+        if S3 in medians:
+            line, misses = compare_s3(line, row, medians[S3][row], found)
+            is_missed |= misses
         if BASELINE in medians and medians[BASELINE][row]:
             ratio = found / medians[BASELINE][row]
             bar = RATIO_BARS.get(row)
@@ -195,6 +221,16 @@ def report(results: Mapping[str, list[Figures]], *, recorded: bool) -> int:
             line += f"   (bar {limit})"
         print(line)
     return 1 if is_missed else 0
+
+
+def compare_s3(line: str, row: str, in_s3: float, here: float) -> tuple[str, bool]:
+    """Return *line* with the bars that *row* has for files in S3, and whether one is missed."""
+    ratio_bar, bar = S3_RATIO_BARS.get(row), S3_BARS.get(row)
+    if ratio_bar is not None:
+        line += f"   S3 ratio {in_s3 / here:.2f} (bar {ratio_bar})"
+    if bar is not None:
+        line += f"   (bar in S3 {bar})"
+    return line, (ratio_bar is not None and in_s3 > ratio_bar * here) or (bar is not None and in_s3 > bar)
 
 
 def report_peers(peers: Mapping[str, float], results: Mapping[str, list[Figures]]) -> int:

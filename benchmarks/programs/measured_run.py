@@ -64,7 +64,8 @@ def measured(command: list[str], database_url: str) -> dict[str, Any]:
     recorded = _task_runs(database_url, run["run_id"]) if run["run_id"] else {}
     after = _state(database_url)
     spent = {name: after[name] - before[name] for name in before}
-    return {**run, **spent, "wall_seconds": wall, "task_runs": recorded}
+    files = _files(database_url, run["run_id"]) if run["run_id"] else {}
+    return {**run, **spent, "wall_seconds": wall, "task_runs": recorded, "files": files}
 
 
 def _flow_command(folder: Path) -> list[str]:
@@ -109,7 +110,10 @@ def flow(folder: Path) -> int:
             first.append(_own_seconds())
 
     progress_listener.set(listen)
-    state: Any = asyncio.run(process_documents(sources=[str(folder)], return_state=True))  # type: ignore[call-overload]
+    given: dict[str, Any] = {"sources": [str(folder)]}
+    if (last := os.environ.get("BENCH_STAGES")) is not None:
+        given["stages"] = list(range(1, int(last) + 1))
+    state: Any = asyncio.run(process_documents(**given, return_state=True))  # pyright: ignore[reportArgumentType]
     if not state.is_completed():
         raise RuntimeError(f"the run ended as {state.name}: {state.message}")
     report = asyncio.run(state.aresult())
@@ -178,6 +182,17 @@ def _servers() -> dict[str, float]:
                 continue
             seconds[name] += times.user + times.system + times.children_user + times.children_system
     return seconds
+
+
+def _files(database_url: str, run_id: str) -> dict[str, int]:
+    """Return how many files of the run are in the catalogue, by state."""
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            "select state, count(*) from artifacts where run_id = %s group by 1", [run_id]
+        ).fetchall()
+    return {str(state): int(count) for state, count in rows}
 
 
 def _task_runs(database_url: str, run_id: str) -> Mapping[str, int]:
