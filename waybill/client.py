@@ -18,7 +18,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -114,6 +114,38 @@ class Client:
         )
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         return self._retried(lambda: self._send_form("/ingest/file", path, fields, headers))
+
+    def start(
+        self,
+        sources: str | Iterable[str] = (),
+        *,
+        list_path: str | os.PathLike[str] | None = None,
+        spread: str | None = None,
+        stages: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        reuse: bool | None = None,
+        webhook_url: str | None = None,
+        keep_for: str | None = None,
+        time_limit: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Answer:
+        """Start a run on *sources*, and on those of the file at *list_path*, which has one on each line.
+
+        *spread* is a work pool of Prefect whose workers process them. Returns ``{"task_id", "sources", "list_source",
+        ...}``; *list_source* stands for the list in further runs. Retried as `ingest`.
+        """
+        fields = _fields(
+            sources="\n".join([sources] if isinstance(sources, str) else sources) or None,
+            spread=spread,
+            stages=stages,
+            options=options,
+            reuse=None if reuse is None else str(reuse).lower(),
+            webhook_url=webhook_url,
+            keep_for=keep_for,
+            time_limit=time_limit,
+        )
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        return self._retried(lambda: self._send_form("/runs", list_path, fields, headers))
 
     def status(self, task_id: str) -> Answer:
         """Return the state and progress of a run."""

@@ -22,7 +22,7 @@ Action = Literal[
     "endpoint_added", "endpoint_enabled", "endpoint_disabled", "endpoint_removed", "secret_rotated",
     "webhook_replayed", "webhook_tested", "expire", "forget",
     "worker_invited", "worker_enrolled", "worker_labelled", "worker_refused", "worker_revoked",
-    "assignment_claimed", "run_cancelled", "watch_added", "watch_removed",
+    "assignment_claimed", "run_started", "run_cancelled", "watch_added", "watch_removed",
 ]  # fmt: skip
 ACTIONS: tuple[Action, ...] = get_args(Action)
 """All recorded actions; the type checker refuses an entry for any other.

@@ -14,10 +14,10 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.states import Cancelling, Crashed
 
-from blocks.errors import InvalidOptions
 from blocks.runs.ownership import Owner
 from blocks.runs.prefect_lists import slices as pages_of
 from blocks.runs.slices import Slice
+from blocks.runs.work_pools import check_pool
 
 FLOW_NAME = "process-slice"
 # Imported from the Waybill that is installed at the worker: nothing of this machine's files is needed there.
@@ -29,13 +29,7 @@ async def slice_deployment(client: PrefectClient, pool: str, owner: Owner) -> UU
 
     Raises `InvalidOptions` when there is no such pool, and what *client* raises.
     """
-    try:
-        await client.read_work_pool(pool)
-    except ObjectNotFound:
-        raise InvalidOptions(
-            f"Prefect has no work pool {pool!r}: make it with 'prefect work-pool create {pool} --type process', and "
-            f"start workers with 'prefect worker start --pool {pool}'"
-        ) from None
+    await check_pool(client, pool)
     these = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
     for one in await client.read_deployments(flow_filter=these):
         if one.work_pool_name == pool and one.entrypoint == ENTRYPOINT:

@@ -12,7 +12,7 @@ from tasks.sources.local_files import local_path, open_file, read_file
 from tasks.sources.remote import RemoteFile, SourceReader, web_path
 from tasks.sources.source import Source
 from tasks.sources.source_list import SourceList
-from tasks.sources.sources import absolute_source, check_sources, display_name, expand, names_nothing
+from tasks.sources.sources import absolute_source, check_sources, check_text, display_name, expand, names_nothing
 
 __all__ = [
     "RemoteFile",
@@ -22,6 +22,7 @@ __all__ = [
     "SourceReader",
     "absolute_source",
     "check_sources",
+    "check_text",
     "display_name",
     "expand",
     "local_path",

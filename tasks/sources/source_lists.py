@@ -31,10 +31,44 @@ def read_list(pieces: Iterable[bytes], shown: str) -> Iterator[str]:
 
     Names that are not valid UTF-8 are those of the operating system. Raises `InvalidOptions`, which names the line.
     """
-    for number, line in enumerate(_lines(pieces, shown), 1):
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape").strip()
+    lines = SourceLines(shown)
+    for piece in pieces:
+        yield from lines.feed(piece)
+    yield from lines.end()
+
+
+class SourceLines:
+    """The same for content that its sender hands over piece by piece; *line* is the number of the last whole line."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+        self._rest = b""
+        self.line = 0
+
+    @property
+    def where(self) -> str:
+        """The last line, for a message."""
+        return f"line {self.line:,} of {self._shown}"
+
+    def feed(self, piece: bytes) -> Iterator[str]:
+        """Yield the sources of the lines that *piece* completes. Raises like `read_list`."""
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        for line in whole:
+            yield from self._sources(line)
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise InvalidOptions(
+                f"{self._shown} is no list of sources: it has a line of more than {MAX_LINE_BYTES:,} bytes"
+            )
+
+    def end(self) -> Iterator[str]:
+        """Yield the source of the last line, which need not end with a line feed. Raises like `read_list`."""
+        yield from self._sources(self._rest)
+
+    def _sources(self, line: bytes) -> Iterator[str]:
+        self.line += 1
+        text = line.decode("utf-8-sig" if self.line == 1 else "utf-8", "surrogateescape").strip()
         if text.startswith("{"):
-            yield _of_object(text, f"line {number} of {shown}")
+            yield _of_object(text, self.where)
         elif text and not text.startswith("#"):
             yield text
 
@@ -43,16 +77,6 @@ def write_list(sources: Iterable[str]) -> Iterator[bytes]:
     """Yield the lines of a list of *sources*, whatever they contain."""
     for source in sources:
         yield json.dumps({"source": source}).encode() + b"\n"
-
-
-def _lines(pieces: Iterable[bytes], shown: str) -> Iterator[bytes]:
-    rest = b""
-    for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-        if len(rest) > MAX_LINE_BYTES:
-            raise InvalidOptions(f"{shown} is no list of sources: it has a line of more than {MAX_LINE_BYTES:,} bytes")
-    yield rest
 
 
 def _of_object(text: str, where: str) -> str:

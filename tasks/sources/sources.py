@@ -13,6 +13,7 @@ from blocks.naming import clean_display_name
 from blocks.redaction import CUSTODY_SCHEME, LIST_SCHEME, display_source, list_source, without_password
 from tasks.sources import local_files
 from tasks.sources.local_files import LocalFile, path_text
+from tasks.sources.location import taken_apart
 from tasks.sources.remote import SourceReader, web_path
 from tasks.sources.source import Source
 from tasks.sources.source_list import SourceList
@@ -55,6 +56,20 @@ def check_sources(sources: Sequence[str], reader: SourceReader) -> None:
             local_files.check(source, reader.access)
         else:
             reader.check(source)
+
+
+def check_text(source: str) -> None:
+    """Check that *source* is one for a process in another folder and on another machine, by its text alone.
+
+    Raises `InvalidOptions`, also for a path that is not whole.
+    """
+    _check(source)
+    if source.startswith(CUSTODY_SCHEME):
+        _in_custody(source)
+    elif (path := path_text(source)) is None:
+        taken_apart(source)
+    elif not path.startswith("/"):
+        raise InvalidOptions(f"{_shown(source)!r} is no source; give a whole path, a URL or waybill:FILE_ID")
 
 
 def display_name(source: str) -> str:

@@ -27,6 +27,7 @@ from waybill.gateway.routes import (
     keeping,
     metrics,
     retention,
+    run_start,
     runs,
     search,
     status,
@@ -39,8 +40,8 @@ from waybill.gateway.routes import (
 )
 
 _RESOURCES = (
-    audit, documents, downloads, exports, files, forgetting, health, ingest, keeping, metrics, retention, runs, search,
-    status, transfer_parts, transfer_uploads, transfers, watches, webhooks, workers,
+    audit, documents, downloads, exports, files, forgetting, health, ingest, keeping, metrics, retention,
+    run_start, runs, search, status, transfer_parts, transfer_uploads, transfers, watches, webhooks, workers,
 )  # fmt: skip
 _SCOPES = ("read", "write", "admin")
 _ROW = re.compile(r"^\| `([A-Z]+)` \| `(/\S*)` \| (.+) \|$", re.MULTILINE)

@@ -32,6 +32,7 @@ from waybill.gateway.routes import (
     keeping,
     metrics,
     retention,
+    run_start,
     runs,
     search,
     status,
@@ -81,7 +82,7 @@ def create_app(resources: Resources) -> FastAPI:
     install_error_pages(app)
     routes = (
         ingest, downloads, retention, files, forgetting, keeping, exports, transfers, transfer_uploads, transfer_parts,
-        status, runs, search, documents, watches, webhooks, workers, assignments, audit, health, metrics,
+        status, runs, run_start, search, documents, watches, webhooks, workers, assignments, audit, health, metrics,
     )  # fmt: skip
     for resource in routes:
         name_operations(resource.router.routes)

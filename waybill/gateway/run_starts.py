@@ -38,13 +38,21 @@ async def start_run(
     Raises `PrefectUnavailable`, and `DeploymentMissing` when the deployment has gone meanwhile.
     """
     sources = [custody_source(one.file_id, one.source_file) for one in files]
+    # Until it starts and names itself.
+    name = first_and_more(files[0].filename, len(files))
+    return await start_run_on(prefect, deployment_id, {"sources": sources, **parameters}, name=name, run_key=run_key)
+
+
+async def start_run_on(
+    prefect: PrefectApi, deployment_id: UUID, parameters: Mapping[str, Any], *, name: str, run_key: str
+) -> UUID:
+    """The same with any *parameters* of the deployment; *name* is that of the run until it names itself."""
     try:
         async with prefect.client() as client:
             run = await client.create_flow_run_from_deployment(
                 deployment_id,
-                parameters={"sources": sources, **parameters},
-                # Until it starts and names itself.
-                name=first_and_more(files[0].filename, len(files)),
+                parameters=dict(parameters),
+                name=name,
                 idempotency_key=run_key,
             )
     except ObjectNotFound as exc:

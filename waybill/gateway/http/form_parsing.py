@@ -19,6 +19,16 @@ MAX_METADATA_BYTES = 8 * 1024
 MAX_METADATA_LEVELS = 32
 MAX_SOURCE_TYPE_CHARS = 100
 
+RUN_FIELDS = {
+    "webhook_url": "https://example.org/hook",
+    "stages": "1-5",
+    "options": '{"chunker": {"max_tokens": 256}}',
+    "keep_for": "90d",
+    "time_limit": "10m",
+    "run_on": '{"chunker": "gpu-pool"}',
+}
+"""Fields that are parameters of a run, with examples: see `read_run_field`."""
+
 
 def read_metadata(text: str) -> dict[str, Any]:
     """Return a JSON object of the client's own. Raises `InvalidOptions`."""
@@ -69,6 +79,31 @@ def read_webhook_url(text: str, guard: AddressGuard) -> str | None:
         return None
     guard.check_url(text)
     return text
+
+
+def read_run_field(name: str, value: str, guard: AddressGuard) -> dict[str, Any]:
+    """Return the parameter of a run that the field *name* holds; none if empty. Raises what reading it raises."""
+    if name == "stages":
+        return {name: read_run_stages(value)}
+    if name == "options":
+        return {name: read_run_options(value)}
+    if name == "run_on":
+        return {name: read_run_on(value)}
+    if name == "webhook_url":
+        return {name: read_webhook_url(value, guard)}
+    if name == "time_limit":
+        return {name: value.strip()} if read_run_time_limit(value) is not None else {}
+    if name == "keep_for":
+        return {name: value.strip()} if read_keep_for(value) is not None else {}
+    raise AssertionError(f"unreachable: {name} is no parameter of a run")
+
+
+def read_flag(name: str, value: str) -> dict[str, bool]:
+    """Return what the field *name* says, ``true`` or ``false``; nothing if empty. Raises `InvalidOptions`."""
+    plain = value.strip().lower()
+    if plain not in {"", "true", "false"}:
+        raise InvalidOptions(f"{name} is true or false, not {value[:20]!r}")
+    return {name: plain == "true"} if plain else {}
 
 
 def read_file_id(text: str) -> UUID:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from starlette.requests import Request
@@ -61,6 +61,31 @@ class HashOnly:
         return Blob(size=self._size, sha256=self._hash.hexdigest())
 
 
+class ContentSink(Protocol):
+    """Takes the content of a file."""
+
+    async def write(self, content: bytes, /) -> None: ...
+    async def finish(self) -> Stored | Blob: ...
+
+
+class _Checked:
+    def __init__(self, sink: ContentSink, check_piece: Callable[[bytes], object]) -> None:
+        self._sink = sink
+        self._check_piece = check_piece
+
+    async def write(self, content: bytes, /) -> None:
+        self._check_piece(content)
+        await self._sink.write(content)
+
+    async def finish(self) -> Stored | Blob:
+        return await self._sink.finish()
+
+
+def checking(sink: ContentSink, check_piece: Callable[[bytes], object] | None) -> ContentSink:
+    """Return *sink*, with *check_piece* called before it takes a piece."""
+    return sink if check_piece is None else _Checked(sink, check_piece)
+
+
 @dataclass
 class UploadForm:
     """The fields of a form and its file; *content* is None if it has no file."""
@@ -92,24 +117,25 @@ async def upload_form(
     fields: Collection[str],
     max_bytes: int,
     check_field: Callable[[str, str], object],
+    check_piece: Callable[[bytes], object] | None = None,
     store: bool = True,
 ) -> AsyncGenerator[UploadForm]:
     """Receive the form of *request* from *holder* and yield it. A file that the block does not `keep` is deleted.
 
     *check_field* is called with the name and value of each field as it arrives, so that a wrong field in front of the
-    file is refused before the file is sent. Without *store* the file is only hashed. Raises `HttpError`,
-    `InvalidOptions` and what custody raises.
+    file is refused before the file is sent, and *check_piece* with each piece of the file. Without *store* the file is
+    only hashed. Raises `HttpError`, `InvalidOptions` and what custody raises.
     """
     _refuse_by_length(request, max_bytes)
     form = UploadForm()
     async with AsyncExitStack() as until_done:
 
-        async def begin() -> StreamingUpload | HashOnly:
+        async def begin() -> ContentSink:
             if not store:
-                return HashOnly()
+                return checking(HashOnly(), check_piece)
             draft = new_upload(form.filename, resources.settings)
             form.upload = await until_done.enter_async_context(streaming_upload(resources.custody, draft))
-            return form.upload
+            return checking(form.upload, check_piece)
 
         events = form_events(request, fields=fields, files=("file",))
         if store:  # a place before the first read of the body, which sends "100 Continue"
@@ -124,7 +150,7 @@ async def upload_form(
 async def _receive(
     form: UploadForm,
     events: AsyncIterator[FormEvent],
-    begin: Callable[[], Awaitable[StreamingUpload | HashOnly]],
+    begin: Callable[[], Awaitable[ContentSink]],
     check_field: Callable[[str, str], object],
     max_bytes: int,
     place: Place | None,

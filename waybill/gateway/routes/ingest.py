@@ -27,16 +27,7 @@ from blocks.webhooks.secrets import SecretBox
 from waybill.gateway.access import Caller
 from waybill.gateway.dependencies import GatewayResources, Writer
 from waybill.gateway.errors import HttpError, json_response, log
-from waybill.gateway.http.form_parsing import (
-    check_upload_field,
-    read_file_id,
-    read_keep_for,
-    read_run_on,
-    read_run_options,
-    read_run_stages,
-    read_run_time_limit,
-    read_webhook_url,
-)
+from waybill.gateway.http.form_parsing import RUN_FIELDS, check_upload_field, read_file_id, read_run_field
 from waybill.gateway.http.idempotency import IdempotencyKey, idempotent, note_stored, require_same, stored_answer
 from waybill.gateway.openapi import errors, form
 from waybill.gateway.resources import Resources
@@ -47,14 +38,9 @@ from waybill.services.run_options import check_remote_stages
 router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
 
 _FIELDS = {
-    "webhook_url": "https://example.org/hook",
-    "stages": "1-5",
-    "options": '{"chunker": {"max_tokens": 256}}',
+    **RUN_FIELDS,
     "source_type": "mail",
     "metadata": '{"customer": 7}',
-    "keep_for": "90d",
-    "time_limit": "10m",
-    "run_on": '{"chunker": "gpu-pool"}',
     "file_id": "0b6f1c3e-7d52-4f0e-9a55-2f6f0f5f3c1a",
 }
 
@@ -151,19 +137,9 @@ def _parse(resources: Resources, name: str, value: str) -> dict[str, Any]:
     """
     if name == "file_id":
         return {name: read_file_id(value.strip())} if value.strip() else {}
-    if name == "stages":
-        return {name: read_run_stages(value)}
-    if name == "options":
-        return {name: read_run_options(value)}
-    if name == "run_on":
-        return {name: read_run_on(value)}
-    if name == "time_limit":
-        return {name: value.strip()} if read_run_time_limit(value) is not None else {}
-    if name == "webhook_url":
-        return {name: read_webhook_url(value, resources.guard)}
+    if name in RUN_FIELDS:
+        return read_run_field(name, value, resources.guard)
     check_upload_field(name, value)
-    if name == "keep_for" and read_keep_for(value) is not None:
-        return {name: value.strip()}
     return {}
 
 
