@@ -8,6 +8,7 @@ event's id is computed from what happened, so a run that resumes after a crash r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,6 +25,33 @@ CUSTODY = "custody"
 MILESTONES = (25, 50, 75)
 # A reason is a sentence or two; one that quotes half a document would fill the body.
 _MAX_REASON_CHARS = 1000
+
+
+def milestone_id(task_id: UUID, attempt: int, percent: int) -> str:
+    """Return the id of the event that an attempt of a run is so far."""
+    return computed_event_id(task_id, attempt, "progress", percent)
+
+
+def milestone(
+    task_id: UUID, attempt: int, percent: int, *, done: int, steps: int, where: str, at: datetime, sequence: int
+) -> Event:
+    """Return the event that an attempt of a run has *done* so many of its *steps*: *percent* of them, or more."""
+    return Event(
+        event_id=milestone_id(task_id, attempt, percent),
+        event_type="task_progress",
+        task_id=task_id,
+        source_file=None,
+        occurred_at=at,
+        data={
+            "status": "running",
+            "message": f"{done} of {steps} steps",
+            "progress": percent / 100,
+            "result": None,
+            "error": None,
+            "metadata": {"stage": where, "attempt": attempt},
+            "sequence": sequence,
+        },
+    )
 
 
 class DocumentEvents:
@@ -150,28 +178,12 @@ class DocumentEvents:
             done = sum(index == document.index for index, _ in self._done)
         events: list[Event] = []
         for percent in self._percents:
-            event_id = computed_event_id(task_id, self._attempt, "progress", percent)
-            if 100 * done < percent * steps or event_id in self._confirmed:
+            if 100 * done < percent * steps or milestone_id(task_id, self._attempt, percent) in self._confirmed:
                 continue
-            data = {
-                "status": "running",
-                "message": f"{done} of {steps} steps",
-                "progress": percent / 100,
-                "result": None,
-                "error": None,
-                "metadata": {"stage": where, "attempt": self._attempt},
-                "sequence": self.sequence(at),
-            }
-            events.append(
-                Event(
-                    event_id=event_id,
-                    event_type="task_progress",
-                    task_id=task_id,
-                    source_file=_source(document) if is_alone else None,
-                    occurred_at=at,
-                    data=data,
-                )
+            event = milestone(
+                task_id, self._attempt, percent, done=done, steps=steps, where=where, at=at, sequence=self.sequence(at)
             )
+            events.append(replace(event, source_file=_source(document)) if is_alone else event)
         return events
 
     def _task_of(self, document: Document) -> UUID:

@@ -15,6 +15,8 @@ class StepCounts:
         self.stages = stages
         self.failed = 0
         self.steps_done = 0
+        # Of a run whose documents other runs process: its parts, and how many of them have ended.
+        self.slices: tuple[int, int] | None = None
         # How many documents have this number of steps behind them.
         self._at = [documents, *(0 for _ in range(self.steps_each))]
 

@@ -49,6 +49,8 @@ class Progress:
     stage: int
     past_stage: int
     rate: float | None = None
+    # Of a run whose documents other runs process: its slices, and how many of them have ended.
+    slices: tuple[int, int] | None = None
 
     @property
     def percent(self) -> float:
@@ -68,11 +70,19 @@ class Progress:
         failed = f", {self.failed:,} failed" if self.failed else ""
         if self.finished == self.documents:
             return f"{self.finished:,} of {counted(self.documents, 'document')}{failed}"
-        stage = f"stage {self.stage} of {self.stages}" if self.stage else "custody"
-        note = f"{stage}, {self.past_stage:,} of {counted(self.documents, 'document')}{failed}"
+        note = f"{self._where} of {counted(self.documents, 'document')}{failed}"
         if self.rate and self.seconds_left is not None:
             note += f", {how_often(self.rate, 'document')}, {how_long(self.seconds_left)} left"
         return note
+
+    @property
+    def _where(self) -> str:
+        if self.slices is not None:
+            slices, ended = self.slices
+            # What the slices under way have done, in whole documents.
+            return f"{ended:,} of {counted(slices, 'slice')}, {self.steps_done // (self.stages + 1):,}"
+        stage = f"stage {self.stage} of {self.stages}" if self.stage else "custody"
+        return f"{stage}, {self.past_stage:,}"
 
 
 # Set by a program that runs the flow in its own process and shows a progress bar.
@@ -100,6 +110,7 @@ class Pace:
             stage=counts.stage,
             past_stage=counts.past_stage,
             rate=self._rate(now),
+            slices=counts.slices,
         )
 
     def _rate(self, now: float) -> float | None:

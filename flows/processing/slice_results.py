@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from blocks.errors import StageCrashed
 from blocks.json_cleaning import cleaned, storable_leaf
@@ -14,8 +15,8 @@ from tasks.sources import Source
 from tasks.sources.records import as_record, error_of, from_record
 from tasks.step_counts import StepCounts
 
-# Of a slice that is lost.
-LOST_IN = "slice"
+# Where a lost slice has failed, and what the parent is at: it has no stage of its own.
+SLICE = "slice"
 
 
 def result_of(results: RunResults) -> dict[str, Any]:
@@ -78,25 +79,43 @@ def _add_lost(one: Slice, result: Mapping[str, Any], first: int, results: RunRes
     """Its documents count as failed; what it has stored of them stays, and is reused."""
     label = f"slice {one.number} ({one.documents} documents)"
     document = Document(index=first, source=Source(text=label), label=label)
-    document.fail(StageCrashed(f"{result.get('lost', 'it did not end')}; run the same again"), where=LOST_IN)
+    document.fail(StageCrashed(f"{result.get('lost', 'it did not end')}; run the same again"), where=SLICE)
     document.failure_recorded = True
     results.add([document])
     results.failed += one.documents - 1
 
 
 class SliceCounts:
-    """Keeps the counts of the parent right, by which its progress is reported."""
+    """Keeps the counts of the parent right, by which its progress is reported. They never go back."""
 
     def __init__(self, counts: StepCounts) -> None:
         self._counts = counts
         self._counted: set[int] = set()
+        # Steps of slices that have not ended, as their runs have reported them, by the number of the slice.
+        self._under_way: dict[int, int] = {}
 
-    def show(self, slices: Sequence[Slice]) -> None:
-        """Count the documents of slices that have ended since the last call."""
+    def show(self, slices: Sequence[Slice], progress: Mapping[UUID, float]) -> None:
+        """Count the documents of slices that have ended since the last call, and the steps of those under way.
+
+        *progress* (0 to 1) is what runs of slices have reported.
+        """
+        counts = self._counts
+        counts.slices = (len(slices), sum(one.has_ended for one in slices))
         for one in slices:
-            if one.has_ended and one.number not in self._counted:
+            if one.number in self._counted:
+                continue
+            before = self._under_way.pop(one.number, 0)
+            if one.has_ended:
                 self._counted.add(one.number)
+                # In place of the steps that were reported.
+                counts.steps_done -= before
                 for _ in range(one.documents):
-                    self._counts.move(0, self._counts.steps_each)
+                    counts.move(0, counts.steps_each)
                 lost = one.documents if one.state == "lost" else int((one.result or {}).get("failed", 0))
-                self._counts.failed += lost
+                counts.failed += lost
+            else:
+                reported = progress.get(one.run_id, 0.0) if one.run_id is not None else 0.0
+                # Another attempt begins anew, and soon reuses what the one before has done.
+                now = max(before, int(reported * one.documents * counts.steps_each))
+                counts.steps_done += now - before
+                self._under_way[one.number] = now

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,16 +29,18 @@ from blocks.custody import Custody
 from blocks.durations import format_duration
 from blocks.errors import Transient
 from blocks.runs.ownership import read_owner
-from blocks.runs.progress import Plan, record_plan
+from blocks.runs.progress import Plan, read_reports, record_plan
 from blocks.runs.run_lease import leased
 from blocks.runs.slices import Slice, add_slices, begin_again, lose, note_started, read_slices, runs_under_way
 from blocks.settings import Settings
+from blocks.webhooks.event_links import EventLinks
 from flows.processing import slice_runs
 from flows.processing.batch import Batch
 from flows.processing.cancellation import noticing_cancellation
 from flows.processing.clear_up import clear_up_lost_runs
 from flows.processing.progress import reported
 from flows.processing.resources import open_spread_run
+from flows.processing.slice_milestones import SliceMilestones
 from flows.processing.slice_results import SliceCounts, add_up
 from tasks.remote.run_on import RunOn
 from tasks.sources import SourceList
@@ -67,8 +69,8 @@ class SliceRuns:
     pool: str
     # Of process-slice, without what says which slice it is.
     parameters: Mapping[str, Any]
-    # Called with the slices after each look.
-    show: Callable[[Sequence[Slice]], None]
+    # Called with the slices, and what their runs have reported, at each look.
+    show: Callable[[Sequence[Slice], Mapping[UUID, float]], Awaitable[None]]
     clock: Callable[[], float] = time.monotonic
     _silent_since: dict[UUID, float] = field(default_factory=dict[UUID, float])
 
@@ -97,7 +99,7 @@ class SliceRuns:
                 await asyncio.sleep(LOOK_SECONDS)
             try:
                 slices = await self._read()
-                self.show(slices)
+                await self.show(slices, await self._progress(client, slices))
                 if all(one.has_ended for one in slices):
                     return slices
                 if self.clock() - looked_for_dead >= LEASES_SECONDS:
@@ -112,6 +114,14 @@ class SliceRuns:
     async def _read(self) -> list[Slice]:
         async with self.custody.catalog.connection() as connection:
             return await read_slices(connection, self.parent_id)
+
+    async def _progress(self, client: PrefectClient, slices: Sequence[Slice]) -> dict[UUID, float]:
+        """Return what the runs of the slices under way have reported. Only shown: without Prefect it is nothing."""
+        under_way = [one.run_id for one in slices if one.state == "started" and one.run_id is not None]
+        with suppress(PrefectException, httpx.HTTPError):
+            reports = await read_reports(client, under_way)
+            return {run_id: max(one.progress for one in some) for run_id, some in reports.items()}
+        return {}
 
     async def _look(self, client: PrefectClient, slices: Sequence[Slice]) -> None:
         """Let those slices wait again, or lose them, whose runs have ended without completing them."""
@@ -189,8 +199,16 @@ async def spread_over(
         noticing_cancellation(run_id),
     ):
         await record_plan(run_id, Plan(documents=len(batch.sources), tasks=1), custody.catalog)
+        milestones = SliceMilestones(
+            custody.catalog, EventLinks.of(settings), batch.counts, run_id=run_id, attempt=flow_run.run_count
+        )
+
+        async def show(slices: Sequence[Slice], progress: Mapping[UUID, float]) -> None:
+            counts.show(slices, progress)
+            await milestones.report()
+
         runs = SliceRuns(
-            settings=settings, custody=custody, parent_id=run_id, pool=pool, parameters=parameters, show=counts.show
+            settings=settings, custody=custody, parent_id=run_id, pool=pool, parameters=parameters, show=show
         )
         slices = await runs.process(batch.sources)
     add_up(slices, batch.results)

@@ -23,10 +23,12 @@ from prefect.states import Crashed, Pending, Running
 from blocks.catalog import Catalog
 from blocks.errors import InvalidOptions
 from blocks.runs import slices as slice_rows
+from blocks.runs.run_artifacts import progress_key
 from blocks.runs.slices import add_slices, begin_again, claim, complete, lose, note_started, read_slices
 from blocks.settings import current_settings
 from flows.process import process_documents
 from flows.processing import spread
+from flows.processing.progress import progress_listener
 from flows.slices import process_slice
 from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import LIGHT
@@ -34,6 +36,12 @@ from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
 
 pytestmark = PREFECT_ALONE
+
+# In the order in which they were recorded.
+PROGRESS = """
+    select convert_from(body, 'utf8')::jsonb from webhook_events where event_type = 'task_progress'
+     order by occurred_at, (convert_from(body, 'utf8')::jsonb -> 'data' ->> 'sequence')::bigint
+"""
 
 Worker = Callable[[PrefectClient, FlowRun], Awaitable[None]]
 
@@ -124,6 +132,62 @@ async def test_slices_are_processed_by_runs_of_their_own_and_added_up(
     assert rows(workspace, "select distinct task_id from webhook_events") in ([(parent,)], [])
     assert rows(workspace, "select state, sources, attempt from slices order by number") == [("completed", None, 1)] * 3
     assert rows(workspace, "select count(*) from run_leases") == [(0,)]
+
+
+async def test_milestones_are_those_of_the_whole_run_and_come_once(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    """One slice fails three times: what is lost counts as done, as documents that fail do."""
+    taken: list[FlowRun] = []
+
+    async def second_dies(client: PrefectClient, run: FlowRun) -> None:
+        await (dies if run.parameters["number"] == 2 else works)(client, run)
+
+    async with worker(client, pool, second_dies, taken):
+        _, report = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(6)})
+    events = [body for (body,) in rows(workspace, PROGRESS)]
+    assert [(event["task_id"], event["source_file"]) for event in events] == [(report["run_id"], None)] * 3
+    data = [event["data"] for event in events]
+    assert [(one["progress"], one["status"], one["metadata"]) for one in data] == [
+        (percent, "running", {"stage": "slice", "attempt": 1}) for percent in (0.25, 0.5, 0.75)
+    ]
+    sequences = [one["sequence"] for one in data]
+    assert sequences == sorted(set(sequences)) and all(one % 2 for one in sequences)
+
+
+async def test_the_parent_reports_what_its_slices_report(
+    workspace: Workspace, client: PrefectClient, pool: str
+) -> None:
+    """Of two slices one has ended and the other is half done, when a process looks at the parent."""
+    seen: list[tuple[str, list[float]]] = []
+
+    async def second_waits(client: PrefectClient, run: FlowRun) -> None:
+        if run.parameters["number"] == 1:
+            await works(client, run)
+            return
+        key = progress_key(run.id)
+        artifact = {"key": key, "type": "progress", "data": 50.0, "flow_run_id": str(run.id)}
+        (await client.request("POST", "/artifacts/", json=artifact)).raise_for_status()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                bodies = [body for (body,) in rows(workspace, PROGRESS)]
+                if len(bodies) == 3:
+                    break
+                await asyncio.sleep(0.05)
+        seen.append(("half", [body["data"]["progress"] for body in bodies]))
+        await works(client, run)
+
+    notes: list[str] = []
+    token = progress_listener.set(lambda progress: notes.append(progress.note))
+    try:
+        async with worker(client, pool, second_waits, []):
+            state, _ = await spread_run(workspace, pool, {f"{number}.txt": f"text {number}" for number in range(4)})
+    finally:
+        progress_listener.reset(token)
+    assert state.is_completed()
+    assert seen == [("half", [0.25, 0.5, 0.75])]
+    assert any(note.startswith("1 of 2 slices, 3 of 4 documents") for note in notes), notes
+    assert notes[-1] == "4 of 4 documents"
 
 
 async def test_a_slice_whose_process_dies_is_processed_by_another_one(
