@@ -15,10 +15,12 @@ from typing import Annotated, Any, cast
 from uuid import UUID
 
 from prefect import State, allow_failure, flow, get_run_logger
+from prefect.client.schemas.objects import StateType
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
+from prefect.utilities.annotations import quote
 
 from blocks.errors import RunCancelled, StageFailed, Transient, WaybillError
 from blocks.redaction import LIST_SCHEME
@@ -201,7 +203,7 @@ async def _process_shard(shard: Shard) -> None:
         await leave_out_cancelled(shard.alive, shard.context, where=stage.name)
         if not shard.alive:
             break
-        state = await _final_state(stage_task(stage), stage, shard, shard.label, after=state)
+        state = await _final_state(stage_task(stage), quote(stage), shard, shard.label, after=state)
         await _fail_unfinished(shard, state, stage.name)
     await try_to_end_upload_tasks(shard.documents, shard.context)
 
@@ -211,9 +213,19 @@ async def _final_state(step: Task[..., Any], *arguments: Any, after: State[None]
 
     *after* is the state of the step before, to which the graph in Prefect's UI draws an arrow.
     """
-    # A step may fail for some documents, and the next one works on the others.
-    arrow = [allow_failure(after)] if after is not None and (after.is_completed() or after.is_failed()) else None
+    arrow = (
+        [allow_failure(_mark_of(after))] if after is not None and (after.is_completed() or after.is_failed()) else None
+    )
     return await cast("Awaitable[State[None]]", step(*arguments, wait_for=arrow, return_state=True))
+
+
+def _mark_of(state: State[None]) -> State[None]:
+    """Return a state from which Prefect draws the arrow, and reads nothing.
+
+    Of a state that has ended Prefect reads the result, in another event loop while this one waits. A step may fail for
+    some documents, and the next one works on the others.
+    """
+    return State(type=StateType.PENDING, name="NotReady", state_details=state.state_details)
 
 
 async def _fail_unfinished(shard: Shard, state: State[None], where: str) -> None:

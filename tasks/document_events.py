@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from blocks.catalog import Artifact
 from blocks.redaction import display_source, without_signature
 from blocks.webhooks.event_links import EventLinks
-from blocks.webhooks.outbox import Event, computed_event_id, sequence_of
+from blocks.webhooks.outbox import Event, Late, computed_event_id, sequence_of
 from tasks.contract import Stage
 from tasks.document import Deliverable, Document
 
@@ -77,7 +78,7 @@ class DocumentEvents:
         self._links = links
         # A slice of a run does not know how far the others are.
         self._percents = MILESTONES if parent is None else ()
-        # Links are signed once, for the event of the stage and for that of the chain.
+        # Links are signed once at most, for the event of the stage and for that of the chain.
         self._files: dict[UUID, dict[str, Any]] = {}
         self._done: set[tuple[int, str]] = set()
         # Steps of documents that have left the run.
@@ -220,7 +221,7 @@ class DocumentEvents:
             self._files[artifact.file_id] = {
                 "filename": artifact.filename,
                 "file_id": str(artifact.file_id),
-                "download_url": self._links.to_file(artifact),
+                "download_url": Late(partial(self._links.to_file, artifact)),
                 "size": artifact.size,
                 "sha256": artifact.sha256,
                 "media_type": artifact.media_type,

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -55,6 +56,11 @@ class RunContext:
     links: EventLinks
     # Outputs being made in this run, by stage key: the same content under two names is worked on once.
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
+
+    @cached_property
+    def plain_options(self) -> Mapping[str, dict[str, Any]]:
+        """The options of each stage as plain JSON, by its name. Shared by all jobs, which leave them as they are."""
+        return {name: options.model_dump(mode="json") for name, options in self.options.items()}
 
     async def record_reuses(self, connection: Connection, uses: Sequence[tuple[Artifact, str]]) -> None:
         """Record that this run delivers files that were stored already, each for its source. Idempotent.

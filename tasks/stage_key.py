@@ -20,15 +20,23 @@ from tasks.contract import Services, Stage, StageOptions
 
 def stage_key(stage: Stage[Any], options: StageOptions, services: Services, inputs: Mapping[str, str]) -> str:
     """Return the key (64 hex digits) of *stage* on *inputs*, a mapping from stage name (or `SOURCE`) to sha256."""
+    return key_of(stage_material(stage, options, services), inputs)
+
+
+def stage_material(stage: Stage[Any], options: StageOptions, services: Services) -> Mapping[str, Any]:
+    """Return what the keys of *stage* on any inputs have in common, for `key_of`."""
     identity: Mapping[str, str] = stage.identity(options, services) if stage.identity else {}
-    material = {
+    return {
         "stage": stage.name,
         "version": stage.version,
         "options": {name: _ordered(value) for name, value in options.model_dump().items()},
         "identity": dict(identity),
-        "inputs": dict(inputs),
     }
-    return hashlib.sha256(_canonical(material).encode()).hexdigest()
+
+
+def key_of(material: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the key of the stage with this *material* on *inputs*."""
+    return hashlib.sha256(_canonical({**material, "inputs": dict(inputs)}).encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:

@@ -69,7 +69,7 @@ async def make_output(
         target = context.scratch / f"{document.index}{stage.suffix}"
         started = time.perf_counter()
         async with _undone_after_error(reservation, context):
-            options = context.options[stage.name].model_dump(mode="json")
+            options = context.plain_options[stage.name]
             draft = replace(reservation.draft, report=_known_report(stage, document, options))
             job = Job(
                 stage_name=stage.name,

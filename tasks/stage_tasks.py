@@ -32,7 +32,7 @@ from tasks.intake import take_in
 from tasks.losses import summary
 from tasks.outcome import described
 from tasks.run_context import RunContext, Shard
-from tasks.stage_key import stage_key
+from tasks.stage_key import key_of, stage_material
 from tasks.stage_output import input_hashes, make_output, output_draft, share_output
 
 # A dropped connection recovers within seconds, a restarted Postgres within some ten; after that a person is needed.
@@ -104,10 +104,17 @@ async def run_stage(stage: Stage[Any], shard: Shard, label: str) -> State[None]:
 def _plan(stage: Stage[Any], documents: list[Document], context: RunContext) -> dict[Document, str]:
     """Return the stage key of each document; one whose inputs were never made fails here."""
     keys: dict[Document, str] = {}
+    if not documents:
+        return keys
+    try:
+        material = stage_material(stage, context.options[stage.name], context.services)
+    except WaybillError as error:
+        for document in documents:
+            document.fail(error, where=stage.name)
+        return keys
     for document in documents:
         try:
-            inputs = input_hashes(stage, document)
-            keys[document] = stage_key(stage, context.options[stage.name], context.services, inputs)
+            keys[document] = key_of(material, input_hashes(stage, document))
         except WaybillError as error:
             document.fail(error, where=stage.name)
     return keys

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -14,18 +15,21 @@ import pytest
 
 from blocks.catalog import Catalog, Connection
 from blocks.errors import EndpointNotFound, EventNotFound, InvalidSettings, InvalidWebhookUrl
+from blocks.postgres import fetch_all
 from blocks.settings import Settings
 from blocks.webhooks import endpoint_queries
 from blocks.webhooks import endpoints as book
 from blocks.webhooks import registration as registry
 from blocks.webhooks.outbox import (
     Event,
+    Late,
     add_event_for,
     add_events,
     computed_event_id,
     deliveries,
     delivery_log,
     list_deliveries,
+    queries,
     recent_events,
     whole_body,
 )
@@ -156,6 +160,52 @@ async def test_a_short_body_is_counted_like_a_whole_one(catalog: Catalog, box: S
         await connection.execute("update webhook_events set recorded_at = recorded_at - interval '1 minute'")
         counts, _ = await events_since(connection, since - timedelta(minutes=2))
     assert [(one.stage, one.reused, one.events, one.seconds) for one in counts] == [("converter", False, 2, 1.0)]
+
+
+async def test_a_body_that_no_endpoint_wants_is_never_rendered(catalog: Catalog, box: SecretBox) -> None:
+    links: list[str] = []
+
+    def sign() -> str:
+        links.append("http://gateway.example/file")
+        return links[-1]
+
+    def one(number: int) -> Event:
+        return event(number=number, output_files=[{"download_url": Late(sign)}], metadata={"title": "a"})
+
+    async with catalog.connection() as connection:
+        await add_events(connection, [one(1)], link)
+        assert links == []
+        await registry.register(connection, box, url="https://a.example/failures", event_types=["stage_failed"])
+        await add_events(connection, [one(2)], link)
+        assert links == []
+        await registry.register(connection, box, url="https://a.example/all")
+        await add_events(connection, [one(3)], link)
+        (last, *_) = await recent_events(connection, timedelta(hours=1))
+    assert last.as_json()["data"]["output_files"] == [{"download_url": "http://gateway.example/file"}]
+    assert len(links) == 1
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+async def test_an_endpoint_that_is_added_after_the_look_gets_whole_bodies(
+    catalog: Catalog, box: SecretBox, monkeypatch: pytest.MonkeyPatch, in_transaction: bool
+) -> None:
+    async def look(connection: Connection, statement: str, values: Mapping[str, object]) -> list[Any]:
+        found = await fetch_all(connection, statement, values)
+        if statement == queries.WANTED and not found:
+            async with catalog.connection() as another:
+                await registry.register(another, box, url="https://a.example/all")
+        return found
+
+    monkeypatch.setattr("blocks.webhooks.outbox.outbox.fetch_all", look)
+    run = uuid4()
+    opened = catalog.transaction() if in_transaction else catalog.connection()
+    async with opened as connection:
+        for number in range(2):
+            assert await add_events(connection, [event(run=run, number=number, metadata={"title": "a"})], link) == 1
+    async with catalog.connection() as connection:
+        recorded = await recent_events(connection, timedelta(hours=1))
+        assert await count_waiting(connection, run) == 2
+    assert [one.as_json()["data"] for one in recorded] == [{"metadata": {"title": "a"}}] * 2
 
 
 async def test_what_happened_and_that_it_is_told_commit_together_or_not_at_all(catalog: Catalog) -> None:

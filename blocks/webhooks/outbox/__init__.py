@@ -9,7 +9,7 @@ read.
 
 from blocks.webhooks.outbox.deliveries import DeliveryState
 from blocks.webhooks.outbox.delivery_log import DeliveryPage, DeliveryRecord, list_deliveries
-from blocks.webhooks.outbox.event import Event, computed_event_id, sequence_of, state_event_id
+from blocks.webhooks.outbox.event import Event, Late, computed_event_id, sequence_of, state_event_id
 from blocks.webhooks.outbox.outbox import (
     RecordedEvent,
     add_event_for,
@@ -25,6 +25,7 @@ __all__ = [
     "DeliveryRecord",
     "DeliveryState",
     "Event",
+    "Late",
     "RecordedEvent",
     "add_event_for",
     "add_events",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -41,9 +42,24 @@ PayloadLink = Callable[[str], str | None]
 """Returns the URL of the whole body of the event with this id; None where there is none."""
 
 
+class Late:
+    """A value in the data of an event that is computed when a body is rendered, once. Most bodies never are."""
+
+    def __init__(self, compute: Callable[[], str | None]) -> None:
+        self._compute = compute
+
+    @cached_property
+    def value(self) -> str | None:
+        """The value, as plain JSON."""
+        return self._compute()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened. *task_id* is the flow run's id, *occurred_at* has a time zone, *data* is plain JSON."""
+    """Something that happened. *task_id* is the flow run's id, *occurred_at* has a time zone.
+
+    *data* is plain JSON, and may have a `Late` in place of a value.
+    """
 
     event_id: str
     event_type: str
@@ -120,13 +136,21 @@ def _dump(event: Event, data: Mapping[str, Any]) -> bytes:
 
 def _json(body: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body)  # NaN becomes null
+        return orjson.dumps(body, default=_computed)  # NaN becomes null
     except TypeError:
         return orjson.dumps(cleaned(body, leaf=_plain))
 
 
+def _computed(value: Any) -> Any:
+    if isinstance(value, Late):
+        return value.value
+    raise TypeError(type(value).__name__)
+
+
 def _plain(value: Any) -> Any:
     """Return a leaf without what some JSON parsers refuse: lone surrogates and integers beyond 64 bits."""
+    if isinstance(value, Late):
+        value = value.value
     if isinstance(value, str):
         return without_surrogates(value)
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

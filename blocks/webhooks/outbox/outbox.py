@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
+from psycopg.pq import TransactionStatus
 
 from blocks.catalog import Artifact, Catalog, Connection
-from blocks.errors import EventNotFound
+from blocks.errors import CatalogRefused, EventNotFound
 from blocks.json_cleaning import storable_text
 from blocks.postgres import fetch_all, fetch_optional, fetch_row
 from blocks.webhooks.outbox import queries
 from blocks.webhooks.outbox.event import Event, PayloadLink, render, short_body
+
+RecordedT = TypeVar("RecordedT")
+
+# Postgres' not_null_violation: an event that an endpoint wants has no body.
+_NO_BODY = "23502"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +46,11 @@ async def add_events(connection: Connection, events: Sequence[Event], payload_li
     """Record *events* and their deliveries. Return how many were new. Idempotent by event id."""
     if not events:
         return 0
-    rows = _rows([(event, None) for event in events], payload_link)
-    return int((await fetch_row(connection, queries.ADD_EVENTS, rows))["added"])
+
+    async def add(given: str) -> int:
+        return int((await fetch_row(connection, queries.ADD_EVENTS, {"events": given}))["added"])
+
+    return await _recorded(connection, [(event, None) for event in events], payload_link, add)
 
 
 async def make_available_with_events(
@@ -57,8 +67,14 @@ async def make_available_with_events(
     events = [(event, artifact.file_id) for artifact, its_events in files for event in its_events]
     if not events:
         return await catalog.make_all_available(connection, artifacts)
-    statement, rows = queries.MAKE_AVAILABLE_WITH_EVENTS, _rows(events, payload_link)
-    return await catalog.make_all_available(connection, artifacts, statement=statement, more_values=rows)
+
+    async def make_available(given: str) -> dict[UUID, Artifact]:
+        statement = queries.MAKE_AVAILABLE_WITH_EVENTS
+        return await catalog.make_all_available(
+            connection, artifacts, statement=statement, more_values={"events": given}
+        )
+
+    return await _recorded(connection, events, payload_link, make_available)
 
 
 async def add_event_for(connection: Connection, event: Event, endpoint_id: UUID, payload_link: PayloadLink) -> UUID:
@@ -105,17 +121,72 @@ async def events_of_run(
     return [RecordedEvent(**row) for row in await fetch_all(connection, queries.EVENTS_OF_RUN, values)]
 
 
-def _rows(events: Sequence[tuple[Event, UUID | None]], payload_link: PayloadLink) -> dict[str, list[Any]]:
-    """Return the events, each with the file that becomes available with it, as the arrays that the statements take."""
-    bodies = [render(event, payload_link) for event, _ in events]
-    return {
-        "event_ids": [event.event_id for event, _ in events],
-        "event_types": [event.event_type for event, _ in events],
-        "task_ids": [event.task_id for event, _ in events],
-        "source_files": [storable_text(event.source_file) for event, _ in events],
-        "occurred_at": [event.occurred_at for event, _ in events],
-        "made_files": [file_id for _, file_id in events],
-        "bodies": [one.body for one in bodies],
-        "whole_bodies": [one.whole_body for one in bodies],
-        "short_bodies": [short_body(event) for event, _ in events],
-    }
+async def _recorded(
+    connection: Connection,
+    events: Sequence[tuple[Event, UUID | None]],
+    payload_link: PayloadLink,
+    record: Callable[[str], Awaitable[RecordedT]],
+) -> RecordedT:
+    """Return what *record* does, given the events, each with the file that becomes available with it.
+
+    A body costs a hundred times what a row does, for its links. So only those are rendered that an endpoint wants.
+    """
+    shorts = [short_body(event) for event, _ in events]
+    kinds = {_kind(event) for (event, _), short in zip(events, shorts, strict=True) if short is not None}
+    wanted: set[tuple[str, UUID | None]] = set()
+    if kinds:
+        values = {"event_types": [kind for kind, _ in kinds], "task_ids": [task_id for _, task_id in kinds]}
+        rows = await fetch_all(connection, queries.WANTED, values)
+        wanted = {(row["event_type"], row["task_id"]) for row in rows}
+    if wanted != kinds:
+        with suppress(_EndpointAdded):
+            async with _alone(connection):
+                return await record(_rows(events, shorts, payload_link, wanted))
+    return await record(_rows(events, shorts, payload_link, kinds))
+
+
+class _EndpointAdded(Exception):
+    """An endpoint that was added after the look wants an event without a body; nothing is recorded yet."""
+
+
+@asynccontextmanager
+async def _alone(connection: Connection) -> AsyncGenerator[None]:
+    """Undo the one statement of the block alone when it is refused, also in a transaction. Raises `_EndpointAdded`."""
+    is_in_transaction = connection.info.transaction_status == TransactionStatus.INTRANS
+    try:
+        async with connection.transaction() if is_in_transaction else nullcontext():
+            yield
+    except CatalogRefused as error:
+        if error.context.get("sqlstate") == _NO_BODY:
+            raise _EndpointAdded from error
+        raise
+
+
+def _kind(event: Event) -> tuple[str, UUID | None]:
+    """Return what decides, of all events, whether an endpoint wants this one."""
+    return event.event_type, event.task_id
+
+
+def _rows(
+    events: Sequence[tuple[Event, UUID | None]],
+    shorts: Sequence[bytes | None],
+    payload_link: PayloadLink,
+    wanted: Collection[tuple[str, UUID | None]],
+) -> str:
+    """Return the JSON that `queries.RECORD_EVENTS` reads; of events that may be short, bodies of the *wanted* ones."""
+    rows: list[dict[str, Any]] = []
+    for (event, file_id), short in zip(events, shorts, strict=True):
+        bodies = render(event, payload_link) if short is None or _kind(event) in wanted else None
+        row = {
+            "event_id": event.event_id,
+            "event_type": event.event_type,
+            "task_id": event.task_id,
+            "source_file": storable_text(event.source_file),
+            "occurred_at": event.occurred_at,
+            "made_file": file_id,
+            "body": bodies.body.decode() if bodies else None,
+            "whole_body": bodies.whole_body.decode() if bodies and bodies.whole_body else None,
+            "short_body": short.decode() if short is not None else None,
+        }
+        rows.append(row)
+    return orjson.dumps(rows).decode()

@@ -28,15 +28,17 @@ _WANTS = """
 # round trip; they are inserted, and delivered, in the order in which they are given. Endpoints are locked until that
 # commit (foreign keys would do so too, a moment later): for one that is removed meanwhile a delivery would wait for
 # ever. They are locked in the order of their ids, as everywhere. An event that no endpoint wants is read only where
-# runs are looked at, so its short body is recorded; both parts of the statement see the same endpoints.
+# runs are looked at, so its short body is recorded; both parts of the statement see the same endpoints. One that is
+# given without its body is refused (`body` is not null) if an endpoint wants it after all.
 RECORD_EVENTS = f"""
     added as (
         insert into webhook_events (event_id, event_type, task_id, source_file, occurred_at, body, whole_body)
         select event_id, event_type, task_id, source_file, occurred_at,
-               case when is_short then short_body else body end, case when not is_short then whole_body end
-          from unnest(%(event_ids)s::text[], %(event_types)s::text[], %(task_ids)s::uuid[],
-                      %(source_files)s::text[], %(occurred_at)s::timestamptz[], %(bodies)s::bytea[],
-                      %(whole_bodies)s::bytea[], %(short_bodies)s::bytea[], %(made_files)s::uuid[]) with ordinality
+               convert_to(case when is_short then short_body else event.body end, 'UTF8'),
+               convert_to(case when not is_short then event.whole_body end, 'UTF8')
+          from rows from (json_to_recordset(%(events)s::json) as (
+               event_id text, event_type text, task_id uuid, source_file text, occurred_at timestamptz, body text,
+               whole_body text, short_body text, made_file uuid)) with ordinality
                as event (event_id, event_type, task_id, source_file, occurred_at, body, whole_body, short_body,
                          made_file, place)
          cross join lateral (
@@ -61,6 +63,14 @@ RECORD_EVENTS = f"""
         select pg_notify('waybill_webhooks', endpoint_id::text)
           from (select distinct endpoint_id from to_deliver) as due
     )
+"""
+
+# Which of these kinds of events an endpoint wants now.
+WANTED = f"""
+    select event.event_type, event.task_id
+      from unnest(%(event_types)s::text[], %(task_ids)s::uuid[]) as event (event_type, task_id)
+      left join webhook_runs run on run.run_id = event.task_id
+     where exists (select from webhook_endpoints endpoint where {_WANTS})
 """
 
 ADD_EVENTS = f"""
