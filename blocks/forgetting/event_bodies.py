@@ -43,10 +43,13 @@ def without_document(
 ) -> tuple[bytes, bool]:
     """Return the new body, and whether the event is about the document alone. *of_run*: it belongs to a run of it."""
     about = is_about(body, contents=contents, file_ids=file_ids)
-    new = {**body, "source_file": names.redacted_value(body.get("source_file"), about=about or of_run)}
+    new = dict(body)
+    if "source_file" in body:  # short bodies have none
+        new["source_file"] = names.redacted_value(body["source_file"], about=about or of_run)
     data = cast("Body", body.get("data") or {})
     if about:
-        new["source_file"] = names.instead
+        if "source_file" in body:
+            new["source_file"] = names.instead
         new["data"] = _reduced(data)
     else:
         kept = {
