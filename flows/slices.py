@@ -12,10 +12,10 @@ from uuid import UUID
 from prefect import State, flow, get_run_logger
 from prefect.context import TagsContext
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from blocks.catalog import Catalog
-from blocks.errors import InvalidSettings
+from blocks.errors import InvalidSettings, RunCancelled
 from blocks.retention.policy import Period
 from blocks.runs.slices import Record, claim, complete, slice_exists
 from blocks.runtime.form_schema import LeftOut, shown_as
@@ -23,6 +23,7 @@ from blocks.settings import current_settings
 from flows.events.hooks import cancel_remote_stages
 from flows.process import options_by_stage, process_in_shards
 from flows.processing.batch import Batch
+from flows.processing.cancellation import noticing_cancellation_of
 from flows.processing.failures import record_remaining_failures
 from flows.processing.parameters import Options, Places, Stages
 from flows.processing.progress import reported
@@ -91,10 +92,13 @@ async def process_slice(
             time_limit=time_limit,
             parent=parent,
         )
-        async with opening as context, reported(batch.counts, run_id):
-            await process_in_shards(batch, context, settings)
-            await record_remaining_failures(batch.results.unrecorded, context)
-            is_ours = await _complete(context, parent, number, batch)
+        try:
+            async with opening as context, reported(batch.counts, run_id), noticing_cancellation_of(parent):
+                await process_in_shards(batch, context, settings)
+                await record_remaining_failures(batch.results.unrecorded, context)
+                is_ours = await _complete(context, parent, number, batch)
+        except RunCancelled as error:
+            return Cancelled(message=error.message)
     return _outcome(batch, is_ours=is_ours)
 
 

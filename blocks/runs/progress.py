@@ -32,10 +32,14 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """The *progress* (0 to 1) that an attempt of a run had reported by *at*, by the clock of Prefect's server."""
+    """The *progress* (0 to 1) that an attempt of a run had reported by *at*, by the clock of Prefect's server.
+
+    *note* says it in words, with the rate and the time left where they are known.
+    """
 
     at: datetime
     progress: float
+    note: str | None = None
 
 
 async def record_plan(run_id: UUID, plan: Plan, catalog: Catalog | None = None) -> None:
@@ -59,8 +63,17 @@ def plan_of(run: FlowRun) -> Plan | None:
 
 async def read_progress(client: PrefectClient, run_id: UUID) -> float:
     """Return the furthest progress (0 to 1) that any attempt of the run has reported; 0 without a report."""
-    reports = (await read_reports(client, [run_id])).get(run_id, ())
+    return furthest((await read_reports(client, [run_id])).get(run_id, []))
+
+
+def furthest(reports: Sequence[Reported]) -> float:
+    """Return the furthest progress (0 to 1) of *reports*; 0 without one."""
     return max((report.progress for report in reports), default=0.0)
+
+
+def last_note(reports: Sequence[Reported]) -> str | None:
+    """Return what the newest of *reports* says in words."""
+    return max(reports, key=lambda report: report.at).note if reports else None
 
 
 async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[UUID, list[Reported]]:
@@ -74,7 +87,7 @@ async def read_reports(client: PrefectClient, run_ids: Sequence[UUID]) -> dict[U
             for artifact in page:
                 progress = _fraction(artifact.data)
                 if artifact.flow_run_id is not None and progress is not None and artifact.updated is not None:
-                    report = Reported(at=artifact.updated, progress=progress)
+                    report = Reported(at=artifact.updated, progress=progress, note=artifact.description)
                     found.setdefault(artifact.flow_run_id, []).append(report)
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from blocks.runs.lease_statements import SILENT
+
 ADD = """
     insert into slices (parent_id, number, documents, sources)
     values (%(parent_id)s, %(number)s, %(documents)s, %(sources)s)
@@ -45,4 +47,25 @@ COMPLETED = """
 """
 UNDER_WAY = """
     select run_id from slices where parent_id = %(parent_id)s and state = 'started' and run_id is not null
+"""
+# A slice whose run has no lease waits for a worker.
+COUNTS = """
+    select count(*) as total, count(*) filter (where s.state = 'completed') as done,
+           count(*) filter (where s.state = 'started' and l.run_id is not null) as running,
+           count(*) filter (where s.ended_at is null and (s.state = 'waiting' or l.run_id is null)) as waiting,
+           count(*) filter (where s.state = 'lost') as lost
+      from slices s left join run_leases l on l.run_id = s.run_id and l.given_up_at is null
+     where s.parent_id = %(parent_id)s
+"""
+# Slices that have not ended, by run, and whether the process lives that starts them.
+OPEN = f"""
+    select s.parent_id, count(*) filter (where s.state = 'waiting') as waiting,
+           count(*) filter (where l.run_id is not null) as working,
+           coalesce(array_agg(s.run_id) filter (where s.state = 'started' and l.run_id is null), '{{}}')
+               as without_lease,
+           exists (select from run_leases where run_id = s.parent_id and given_up_at is null
+                                            and {SILENT} <= %(lost_seconds)s) as is_led
+      from slices s left join run_leases l on l.run_id = s.run_id and l.given_up_at is null
+     where s.ended_at is null and s.created_at < %(before)s
+     group by s.parent_id order by s.parent_id
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,27 @@ class Slice:
         return self.state in {"completed", "lost"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenSlices:
+    """The slices of a run that have not ended: how many are *waiting* for their turn, and *working* under a lease.
+
+    *without_lease* are runs that were started for the others: they wait for a worker, or have died. *is_led*: the
+    process lives that starts slices.
+    """
+
+    parent_id: UUID
+    waiting: int
+    working: int
+    without_lease: Sequence[UUID]
+    is_led: bool
+
+
+async def read_open(connection: Connection, *, before: datetime, lost_seconds: float) -> list[OpenSlices]:
+    """Return the runs with slices of *before* that have not ended; a lease lasts *lost_seconds* without a renewal."""
+    values = {"before": before, "lost_seconds": lost_seconds}
+    return [OpenSlices(**row) for row in await fetch_all(connection, sql.OPEN, values)]
+
+
 async def add_slices(catalog: Catalog, parent_id: UUID, parts: Iterable[Sequence[Record]]) -> list[Slice]:
     """Write the slices of a run, all or none, and return them; those that an earlier attempt of it has written stay."""
     async with catalog.transaction() as connection:
@@ -52,6 +74,15 @@ async def add_slices(catalog: Catalog, parent_id: UUID, parts: Iterable[Sequence
 async def read_slices(connection: Connection, parent_id: UUID) -> list[Slice]:
     """Return the slices of a run by their numbers."""
     return [Slice(**row) for row in await fetch_all(connection, sql.ALL, {"parent_id": parent_id})]
+
+
+async def count_slices(connection: Connection, parent_id: UUID) -> dict[str, int] | None:
+    """Return how many slices a run has: ``{"total", "done", "running", "waiting", "lost"}``; None without any.
+
+    One that is *lost* was given up, and its documents have failed.
+    """
+    counts = dict(await fetch_row(connection, sql.COUNTS, {"parent_id": parent_id}))
+    return counts if counts["total"] else None
 
 
 async def claim(

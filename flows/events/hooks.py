@@ -24,12 +24,12 @@ from prefect.states import Cancelled
 
 from blocks.errors import WaybillError
 from blocks.postgres import single_connection
+from blocks.runs.run_groups import cancel_all
 from blocks.runs.slices import runs_under_way
 from blocks.runtime.background_tasks import running
 from blocks.settings import current_settings
 from blocks.webhooks.outbox import history
 from flows.events.record_run_events import RunEventRecorder, read_history
-from flows.processing.slice_runs import cancel_all
 from tasks.remote.outputs import cancel_assignments
 
 # A few milliseconds are usual. A database outage must not delay a run, and the reconciler makes up for a missed hook.

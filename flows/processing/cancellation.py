@@ -1,4 +1,4 @@
-"""Notice that a run was cancelled, where nothing else would: in a run of a command.
+"""Notice that a run was cancelled, where nothing else would: in a run of a command, and in a slice of a run.
 
 The processes of deployed runs are ended by Prefect's runner or worker. A command such as `waybill process` has neither:
 its run would go on to its end.
@@ -38,6 +38,16 @@ async def noticing_cancellation(run_id: UUID) -> AsyncGenerator[None]:
         yield
         return
     async with ended_by(partial(_until_cancelled, run_id)):
+        yield
+
+
+@asynccontextmanager
+async def noticing_cancellation_of(parent: UUID) -> AsyncGenerator[None]:
+    """End the block with `RunCancelled` within seconds after *parent*, of which this run is a slice, was cancelled.
+
+    The process of the parent cancels its slices, and so does its runner; both may be gone.
+    """
+    async with ended_by(partial(_until_cancelled, parent)):
         yield
 
 

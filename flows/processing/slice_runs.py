@@ -1,21 +1,19 @@
-"""The runs of slices in a work pool of Prefect: the deployment, starting, looking, cancelling."""
+"""The runs of slices in a work pool of Prefect: the deployment, starting, and giving up."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
-from prefect.exceptions import ObjectNotFound, PrefectException
-from prefect.states import Cancelling, Crashed
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import TERMINAL_STATES
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from blocks.runs.ownership import Owner
-from blocks.runs.prefect_lists import slices as pages_of
 from blocks.runs.slices import Slice
 from blocks.runs.work_pools import check_pool
 
@@ -67,27 +65,9 @@ async def start(
     return run.id
 
 
-async def look(client: PrefectClient, run_ids: Collection[UUID]) -> dict[UUID, FlowRun]:
-    """Return those of the runs that Prefect has."""
-    found: dict[UUID, FlowRun] = {}
-    for some in pages_of(list(run_ids)):
-        runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=some)))
-        found |= {run.id: run for run in runs}
-    return found
-
-
 async def give_up(client: PrefectClient, run_id: UUID, why: str) -> None:
     """Set a run to Crashed that never began to work. One that has an outcome keeps it."""
     with suppress(ObjectNotFound):
         run = await client.read_flow_run(run_id)
         if run.state_type not in TERMINAL_STATES:
             await client.set_flow_run_state(run_id, Crashed(message=why), force=True)
-
-
-async def cancel_all(client: PrefectClient, run_ids: Collection[UUID]) -> None:
-    """Cancel the runs that have no outcome yet. Each as far as Prefect answers."""
-    with suppress(httpx.HTTPError, PrefectException):
-        for run in (await look(client, run_ids)).values():
-            if run.state_type not in TERMINAL_STATES and run.state_type is not StateType.CANCELLING:
-                with suppress(httpx.HTTPError, PrefectException):
-                    await client.set_flow_run_state(run.id, Cancelling(message="The run that it is a part of ended."))

@@ -30,6 +30,7 @@ from blocks.durations import format_duration
 from blocks.errors import Transient
 from blocks.runs.ownership import read_owner
 from blocks.runs.progress import Plan, read_reports, record_plan
+from blocks.runs.run_groups import cancel_all, read_runs
 from blocks.runs.run_lease import leased
 from blocks.runs.slices import Slice, add_slices, begin_again, lose, note_started, read_slices, runs_under_way
 from blocks.settings import Settings
@@ -126,7 +127,7 @@ class SliceRuns:
     async def _look(self, client: PrefectClient, slices: Sequence[Slice]) -> None:
         """Let those slices wait again, or lose them, whose runs have ended without completing them."""
         started = {one.run_id: one for one in slices if one.state == "started" and one.run_id is not None}
-        runs = await slice_runs.look(client, started.keys())
+        runs = await read_runs(client, started.keys())
         async with self.custody.catalog.connection() as connection:
             alive = await leased(connection, list(started))
         for run_id, one in started.items():
@@ -176,7 +177,7 @@ class SliceRuns:
             async with self.custody.catalog.connection() as connection:
                 run_ids = await runs_under_way(connection, self.parent_id)
             async with get_client() as client:
-                await slice_runs.cancel_all(client, run_ids)
+                await cancel_all(client, run_ids)
 
 
 async def spread_over(

@@ -18,16 +18,19 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from prefect import get_client
-from prefect.states import Cancelling, Completed, Failed, Running
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.states import Cancelled, Cancelling, Completed, Failed, Running
 
 from blocks.access import Actor
-from blocks.catalog import Artifact, Catalog
+from blocks.catalog import Artifact, Catalog, Connection
 from blocks.catalog.migrate import LOCK_KEY, newest_version
 from blocks.custody.manifest import manifest_path
 from blocks.forgetting.names import placeholder
 from blocks.keys import StorageKeys, add_identity, load_storage_keys
+from blocks.runs.ownership import read_owner
 from blocks.runs.progress import Plan, record_plan
 from blocks.runs.run_lock import hold_run_lock, run_locks
+from blocks.runs.slices import add_slices, note_started, read_slices
 from blocks.settings import Settings
 from blocks.webhooks import registration
 from blocks.webhooks.endpoint_queries import BLOCKS_LOCK_KEY
@@ -35,6 +38,7 @@ from blocks.webhooks.outbox import Event, add_events, computed_event_id
 from blocks.webhooks.outbox.queries import DISPATCHER_SESSION
 from blocks.webhooks.secrets import SecretBox
 from flows.events.record_run_events import RunEventRecorder, read_history
+from flows.processing.slice_runs import slice_deployment, start
 from tests.integration.conftest import Workspace
 from tests.integration.custody_place import Place, draft
 from tests.integration.prefect_runs import begin_now, new_run, put
@@ -123,7 +127,7 @@ async def test_a_sound_home_has_no_finding_and_is_counted(sound: Sound) -> None:
     report = found.as_json()
     assert (report["status"], report["problems"], report["warnings"]) == ("ok", 0, 0)
     assert [one["name"] for one in report["checks"] if one["status"] == "skipped"] == [
-        "settings", "deployment", "runs", "run-events", "documents", "backups",
+        "settings", "slices", "deployment", "runs", "run-events", "documents", "backups",
     ]  # fmt: skip
     counts = report["counts"]
     assert (counts["files"], counts["blobs"], counts["manifests"]) == (2, 2, 1)
@@ -535,6 +539,63 @@ async def test_a_forgotten_document_has_no_outputs_and_is_no_finding(
                 await add_events(connection, [chain], lambda _: None)
         found = await of_prefect(workspace, settings, prefect_server)
         assert named(found, "documents", run.id) == [f"{run.id}: 1 documents completed, 0 have outputs"]
+
+
+async def test_leases_that_ran_out_are_reported_with_their_homes(sound: Sound) -> None:
+    dead, mine = uuid4(), uuid4()
+    async with sound.place.catalog.connection() as connection:
+        for run_id in (dead, mine):
+            await _lease(connection, run_id)
+        await connection.execute("update run_leases set given_up_at = now()")
+        await _lease(connection, uuid4())
+    # Of this home the file lock knows better.
+    with hold_run_lock(sound.settings.home, mine):
+        found = await sound.examined()
+    (finding,) = [one for one in found.found if one.check == "run-leases"]
+    assert (finding.status, finding.count) == ("warning", 1)
+    assert finding.examples[0].startswith(f"{dead} of home home-7: silent for ")
+    assert "process the same again" in finding.remedy
+
+
+async def test_slices_that_nobody_starts_or_takes_are_reported(
+    prefect_server: str, workspace: Workspace, settings: Settings
+) -> None:
+    pool = f"pool-{uuid4()}"
+    async with get_client() as client, Catalog.open(workspace.database_url) as catalog:
+        await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        deployment = await slice_deployment(client, pool, await read_owner(settings))
+        abandoned, led, cancelled = [await new_run(client, Running()) for _ in range(3)]
+        await put(client, cancelled, Cancelling(), Cancelled())
+        for parent in (abandoned, led, cancelled):
+            await add_slices(catalog, parent.id, [[{"text": "a"}], [{"text": "b"}], [{"text": "c"}]])
+            async with catalog.connection() as connection:
+                first, second, _ = await read_slices(connection, parent.id)
+                for one in (first, second):
+                    run_id = await start(client, deployment, parent.id, one, of=3, parameters={}, tag="home")
+                    await note_started(connection, parent.id, one, run_id)
+                if parent.id != led.id:
+                    await _lease(connection, run_id)
+        async with catalog.connection() as connection:
+            await _lease(connection, led.id)
+        found = await of_prefect(workspace, settings, prefect_server)
+        (left, untaken) = [one for one in found.found if one.check == "slices"]
+        assert left.examples == (f"{abandoned.id} {abandoned.name}: 2 slices left, 1 under way",)
+        assert "waybill runs cancel" in left.remedy
+        assert untaken.examples == (f"2 slices in pool {pool}",) and "prefect worker start" in untaken.remedy
+        # With a worker that has taken one, the other one has its turn later.
+        async with catalog.connection() as connection:
+            (one, _, _) = await read_slices(connection, led.id)
+            assert one.run_id is not None
+            await _lease(connection, one.run_id)
+        found = await of_prefect(workspace, settings, prefect_server)
+        assert [one.message for one in found.found if one.check == "slices"] == [left.message]
+        for run in (abandoned, led):
+            await put(client, run, Completed())
+
+
+async def _lease(connection: Connection, run_id: UUID) -> None:
+    values = (run_id, uuid4(), "home-7")
+    await connection.execute("insert into run_leases (run_id, holder, home) values (%s, %s, %s)", values)
 
 
 async def test_runs_in_progress_without_a_process_are_stuck(

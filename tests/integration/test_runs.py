@@ -20,6 +20,7 @@ from blocks.catalog import Catalog
 from blocks.postgres import fetch_row
 from blocks.runs.ownership import CATALOGUE_LABEL
 from blocks.runs.run_lock import hold_run_lock
+from blocks.runs.slices import add_slices, complete, note_started, read_slices
 from blocks.settings import current_settings
 from flows.events.reconciler import Reconciler
 from flows.events.record_run_events import RunEventRecorder
@@ -185,6 +186,27 @@ async def test_a_run_of_a_command_that_was_killed_is_cancelled_at_once_and_a_liv
     with pytest.raises(KeyboardInterrupt), hold_run_lock(workspace.home, late.id):
         raise KeyboardInterrupt
     assert (await cancel(gateway, late.id)).json()["status"] == "cancelled"
+
+
+async def test_the_slices_of_a_run_whose_process_is_gone_are_cancelled_with_it(
+    workspace: Workspace, gateway: Gateway, client: PrefectClient, catalog: Catalog
+) -> None:
+    parent = await new_run(client, Running())
+    waits, works, done = [await new_run(client, Running()) for _ in range(2)] + [await new_run(client, Completed())]
+    await put(client, waits, Scheduled())
+    await add_slices(catalog, parent.id, [[{"text": "a"}], [{"text": "b"}], [{"text": "c"}], [{"text": "d"}]])
+    async with catalog.connection() as connection:
+        slices = await read_slices(connection, parent.id)
+        for one, run in zip(slices, (waits, works, done), strict=False):
+            await note_started(connection, parent.id, one, run.id)
+        assert await complete(connection, parent.id, 3, done.id, {"failed": 0})
+    status = (await gateway.client.get(f"/api/v1/status/{parent.id}", headers=await gateway.headers("read"))).json()
+    assert status["slices"] == {"total": 4, "done": 1, "running": 0, "waiting": 3, "lost": 0}
+    with pytest.raises(KeyboardInterrupt), hold_run_lock(workspace.home, parent.id):
+        raise KeyboardInterrupt
+    assert (await cancel(gateway, parent.id)).json()["status"] == "cancelled"
+    states = [await state_of(client, run) for run in (waits, works, done)]
+    assert states == ["Cancelled", "Cancelling", "Completed"]
 
 
 async def test_listing_needs_read_and_cancelling_needs_write(gateway: Gateway, client: PrefectClient) -> None:

@@ -18,20 +18,24 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flow_engine import run_flow_async
-from prefect.states import Crashed, Pending, Running
+from prefect.states import Cancelled, Cancelling, Crashed, Pending, Running
 
 from blocks.catalog import Catalog
 from blocks.errors import InvalidOptions
 from blocks.runs import slices as slice_rows
+from blocks.runs.ownership import read_owner
 from blocks.runs.run_artifacts import progress_key
 from blocks.runs.slices import add_slices, begin_again, claim, complete, lose, note_started, read_slices
 from blocks.settings import current_settings
 from flows.process import process_documents
-from flows.processing import spread
+from flows.processing import cancellation, spread
 from flows.processing.progress import progress_listener
+from flows.processing.slice_runs import slice_deployment
 from flows.slices import process_slice
+from tasks.sources import Source
+from tasks.sources.records import as_record
 from tests.integration.conftest import Workspace
-from tests.integration.prefect_runs import LIGHT
+from tests.integration.prefect_runs import LIGHT, new_run, put
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
 
@@ -257,6 +261,32 @@ async def test_the_slices_of_a_run_that_is_cancelled_are_cancelled(
         await running
     for (run_id,) in started:
         assert (await client.read_flow_run(run_id)).state_type is StateType.CANCELLED
+
+
+async def test_a_slice_notices_that_its_parent_was_cancelled_also_without_the_process_of_that(
+    workspace: Workspace, client: PrefectClient, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Prefect's UI, of a parent whose process was killed: nothing half done stays."""
+    monkeypatch.setattr(cancellation, "LOOK_SECONDS", 0.05)
+    parent = await new_run(client, Running())
+    source = as_record(Source(text="slow.txt", name="slow.txt", path=workspace.write("slow.txt", "linger")))
+    async with Catalog.open(workspace.database_url) as catalog:
+        (one,) = await add_slices(catalog, parent.id, [[source]])
+    given = {"parent": str(parent.id), "number": one.number, "attempt": one.attempt, "stages": LIGHT}
+    deployment = await slice_deployment(client, pool, await read_owner(current_settings()))
+    run = await client.create_flow_run_from_deployment(deployment, parameters=given)
+    working = asyncio.create_task(works(client, run))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            if rows(workspace, "select 1 from artifacts where kind = 'upload' and state = 'available'"):
+                break
+            await asyncio.sleep(0.05)
+        await put(client, parent, Cancelling(), Cancelled())
+        await working
+    state = (await client.read_flow_run(run.id)).state
+    assert state is not None and state.type is StateType.CANCELLED, state
+    assert rows(workspace, "select distinct state from artifacts") == [("available",)]
+    assert rows(workspace, "select state from slices") == [("started",)]
 
 
 async def test_a_pool_that_is_not_there_is_named(workspace: Workspace) -> None:

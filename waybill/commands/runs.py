@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -58,9 +58,15 @@ def status(
     else:
         for key, value in {**answer, **code}.items():
             if value not in (None, ""):
-                shown = f"{human_time(value)}, {human_age(value)}" if key.endswith("_at") else value
-                print_line(f"{key:11} {shown}")
+                print_line(f"{key:11} {_shown(key, value)}")
     return 0
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        counts = cast("dict[str, int]", value)
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return f"{human_time(value)}, {human_age(value)}" if key.endswith("_at") else str(value)
 
 
 def events(

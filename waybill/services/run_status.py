@@ -25,7 +25,7 @@ from blocks.postgres.page_cursor import read_cursor, write_cursor
 from blocks.redaction import redacted_source
 from blocks.runs.ownership import is_of_another_catalogue
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages, read_states
-from blocks.runs.progress import plan_of, read_progress, read_reports
+from blocks.runs.progress import furthest, last_note, plan_of, read_reports
 from blocks.runs.run_events import OUR_FLOWS, sources_of, state_message
 from waybill.services.run_history import DONE, NOT_BEGUN, Entry, Records, history_of, utc_text
 
@@ -40,20 +40,24 @@ async def read_status(client: PrefectClient, run_id: UUID, *, catalogue: str) ->
 
     Raises `RunNotFound` and *client*'s errors.
     """
-    run, progress, stage = await asyncio.gather(
-        read_run(client, run_id, catalogue), read_progress(client, run_id), _running_task(client, run_id)
+    run, reports, stage = await asyncio.gather(
+        read_run(client, run_id, catalogue), read_reports(client, [run_id]), _running_task(client, run_id)
     )
+    reported = reports.get(run_id, [])
     state, plan, sources = run.state, plan_of(run), sources_of(run)
     return {
         "task_id": str(run_id),
         "run_id": str(run_id),
         "status": state.type.value.lower() if state else "unknown",
-        "progress": progress_of(state, progress) if state else 0.0,
+        "progress": progress_of(state, furthest(reported)) if state else 0.0,
+        "note": last_note(reported) if state and state.is_running() else None,
         "message": state_message(state) if state else None,
         "stage": stage,
         "name": run.name,
         "source_file": redacted_source(sources[0]) if len(sources) == 1 else None,
         "documents": plan.documents if plan else None,
+        # Filled in by `status_of`, for a run that is spread over machines.
+        "slices": None,
         "state_name": state.name if state else None,
         "created_at": utc_text(run.created) if run.created else None,
         "started_at": utc_text(run.start_time) if run.start_time else None,

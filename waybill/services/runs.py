@@ -31,7 +31,9 @@ from blocks.runs.ownership import catalogue_id, is_of_another_catalogue, owner_i
 from blocks.runs.prefect_lists import UnreadableRuns, prefect_pages
 from blocks.runs.progress import plan_of, read_reports
 from blocks.runs.run_events import OUR_FLOWS, REPORTED_FLOWS, sources_of, state_message
+from blocks.runs.run_groups import cancel_all
 from blocks.runs.run_lock import run_locks
+from blocks.runs.slices import runs_under_way
 from waybill.services.run_history import utc_text
 from waybill.services.run_status import progress_of, read_run
 from waybill.services.uploads import cancel_upload
@@ -91,8 +93,8 @@ async def cancel_run(catalog: Catalog, client: PrefectClient, run_id: UUID, *, h
 
     A run that has not begun is *cancelled* at once; one that is under way is *cancelling* until its process has ended,
     seconds later. Cancelling it again changes nothing. *home* holds the locks of runs: one whose process is dead is
-    cancelled at once. Raises `RunNotFound`, `RunEnded` for one that has ended otherwise, `CatalogUnavailable`, and
-    *client*'s errors.
+    cancelled at once, and so are its slices. Raises `RunNotFound`, `RunEnded` for one that has ended otherwise,
+    `CatalogUnavailable`, and *client*'s errors.
     """
     if (cancelled := await cancel_upload(catalog, client, run_id, by=by)) is not None:
         return cancelled
@@ -101,6 +103,10 @@ async def cancel_run(catalog: Catalog, client: PrefectClient, run_id: UUID, *, h
     state = await _cancel(client, run, home, by.actor)
     async with catalog.transaction() as connection:
         await record(connection, by.entry("run_cancelled", run_id=run_id))
+        slices = await runs_under_way(connection, run_id)
+    if state.type is StateType.CANCELLED:
+        # No process of this run is there to do it. Those that work notice it, too.
+        await cancel_all(client, slices)
     return {
         "task_id": str(run_id),
         "status": state.type.value.lower(),

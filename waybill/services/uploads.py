@@ -22,6 +22,7 @@ from blocks.catalog import Catalog, Connection
 from blocks.errors import RunEnded, RunNotFound
 from blocks.redaction import redacted_source
 from blocks.runs.catalogue_id import catalogue_id
+from blocks.runs.slices import count_slices
 from blocks.runs.upload_task_events import task_event
 from blocks.runs.upload_tasks import UploadTask, cancel_task, find_task, tasks_of_key, tasks_of_runs
 from blocks.webhooks.outbox import add_events
@@ -41,22 +42,30 @@ _SHARED = "it shares its run with other uploads"
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the catalogue knows of an id: the upload that it is of, if it is not that of a run; and its own id."""
+    """What the catalogue knows of an id: the upload that it is of, if it is not that of a run; and its own id.
+
+    *slices* are those of a run that is spread over machines, counted.
+    """
 
     task: UploadTask | None
     catalogue: str
+    slices: dict[str, int] | None = None
 
 
 async def read_known(connection: Connection, task_id: UUID) -> Known:
     """Return what the catalogue knows, so that no connection is held while Prefect is asked."""
-    return Known(task=await find_task(connection, task_id), catalogue=await catalogue_id(connection))
+    return Known(
+        task=await find_task(connection, task_id),
+        catalogue=await catalogue_id(connection),
+        slices=await count_slices(connection, task_id),
+    )
 
 
 async def status_of(client: PrefectClient, task_id: UUID, known: Known) -> dict[str, Any]:
     """Return the status of a run, as `read_status` does, or of an upload that shares one. Raises the same."""
     task, catalogue = known.task, known.catalogue
     if task is None:
-        return await read_status(client, task_id, catalogue=catalogue)
+        return {**await read_status(client, task_id, catalogue=catalogue), "slices": known.slices}
     run: dict[str, Any] = {}
     if task.run_id is not None and task.ended_at is None:
         with suppress(RunNotFound):  # Prefect's history was trimmed
@@ -67,12 +76,14 @@ async def status_of(client: PrefectClient, task_id: UUID, known: Known) -> dict[
         "run_id": str(task.run_id) if task.run_id else None,
         "status": status,
         "progress": _progress(task, run),
+        "note": run.get("note"),
         "message": task.message or _SHARED,
         # Of the stages of the run, the one that began last may be another upload's.
         "stage": None,
         "name": task.filename,
         "source_file": redacted_source(task.source_file),
         "documents": 1,
+        "slices": None,
         "state_name": status.capitalize(),
         "created_at": utc_text(task.created_at),
         "started_at": _time(task.started_at),

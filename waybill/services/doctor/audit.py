@@ -16,7 +16,7 @@ from waybill.services.doctor.home import HomeProcesses, check_home, check_key_fi
 from waybill.services.doctor.outbox import check_outbox, check_secrets
 from waybill.services.doctor.stored_files import check_deeply, check_stored_files, check_stored_keys
 
-_OF_PREFECT = ("deployment", "runs", "run-events", "documents")
+_OF_PREFECT = ("slices", "deployment", "runs", "run-events", "documents")
 
 
 def audit_home(settings: Settings, processes: HomeProcesses, found: Findings) -> set[str]:
@@ -59,8 +59,10 @@ async def audit_servers(
         # Imported here: it loads Prefect, whose settings the stack has put into the environment.
         from blocks.runs.prefect_api import PrefectApi
         from waybill.services.doctor.runs import check_deployment, check_output_locks, check_runs
+        from waybill.services.doctor.slices import check_leases, check_slices
 
         await check_output_locks(catalog, found, living_runs=living_runs, is_shared=is_shared)
+        await check_leases(catalog, found, living_runs=living_runs)
         if prefect_api_url is None:
             found.skip(_OF_PREFECT, "no Prefect server answers; 'waybill up' runs one")
             return
@@ -69,6 +71,7 @@ async def audit_servers(
                 await check_deployment(prefect, catalog, settings, found)
             else:
                 found.skip(["deployment"], "'waybill up' serves it, and does not run")
+            await check_slices(prefect, catalog, found)
             await check_runs(prefect, catalog, found, living_runs=living_runs, is_shared=is_shared)
 
 

@@ -39,6 +39,8 @@ CHECKS = {
     "skipped-records": "no list, queue or loop leaves an unreadable record out",
     "run-outputs": "every output of a run has its row",
     "run-locks": "no dead run waits to be cleared up",
+    "run-leases": "no run of any home has stopped to renew its lease",
+    "slices": "slices of runs are started, and taken by workers",
     "output-locks": "output locks are held by living runs only",
     "deployment": "Prefect knows the deployment that processes documents",
     "runs": "every run in progress has its process",
