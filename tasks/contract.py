@@ -74,6 +74,8 @@ class StageInput:
     stage_key: str = ""
     note_progress: Callable[[], None] = _nothing
     """Called by a stage that waits for others: a worker without processor time and progress is stopped."""
+    requests_at_once: int | None = None
+    """How many requests a stage may have under way at the language model, where that is limited."""
 
     def first(self, *names: str) -> Path:
         """Return the first of *names* that is there. Raises `KeyError`; `Stage.reads` has been checked before."""
@@ -136,3 +138,5 @@ class Stage(Generic[OptionsT]):
     """Share of the time limit that each MiB of input adds to it: by default several times what a stage needs."""
     needs_home: Callable[[OptionsT, Services | None], bool] | None = None
     """Called with the options, and with the services once they are known."""
+    asks_model: Callable[[OptionsT, Services], bool] | None = None
+    """Called with options and services: whether the stage asks the language model, whose use may be limited."""

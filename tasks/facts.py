@@ -15,7 +15,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -104,9 +104,7 @@ def run(given: StageInput, options: FactOptions) -> StageOutput:
     model = _model(options, given.services)
     passages = read_passages(given.first("chunker"), given.document.name)
     phrases = key_phrases(_sample(passages.chunks), passages.language[:2], max(options.max_keywords, RANKING_PHRASES))
-    findings = (
-        _extract(passages, phrases, options) if model is None else _ask(passages, options, model, given.note_progress)
-    )
+    findings = _extract(passages, phrases, options) if model is None else _ask(passages, options, model, given)
     found = [one for one in findings.found if _is_quoted(one.passage, one.mention.start, one.mention.end, one.quote)]
     facts = [fact for fact in findings.facts if _is_quoted(fact.passage, fact.start, fact.end, fact.quote)]
     dropped = len(findings.found) - len(found) + len(findings.facts) - len(facts) + findings.dropped_unquoted
@@ -146,14 +144,19 @@ def _extract(passages: Passages, phrases: Sequence[KeyPhrase], options: FactOpti
     return Findings(found=found, facts=facts)
 
 
-def _ask(
-    passages: Passages, options: FactOptions, model: LanguageModelSettings, on_answer: Callable[[], None]
-) -> Findings:
+def _ask(passages: Passages, options: FactOptions, model: LanguageModelSettings, given: StageInput) -> Findings:
     """Return the model's facts and names, and what rules find by its form alone: dates, amounts, references."""
     # Loading it takes two seconds and 90 MB, which only a run with a model needs.
     from tasks.extraction.language_model import read_with_model
 
-    reading = read_with_model(passages.chunks, model, options.batch_tokens, options.structured_output, on_answer)
+    reading = read_with_model(
+        passages.chunks,
+        model,
+        options.batch_tokens,
+        options.structured_output,
+        given.note_progress,
+        requests_at_once=given.requests_at_once,
+    )
     by_rule = find_mentions(passages.chunks, passages.language, Gazetteer(options.gazetteer))
     found = [*reading.found, *(one for one in by_rule if one.mention.type not in GUESSED_TYPES)]
     best = sorted(_once(reading.facts), key=lambda fact: (-(fact.confidence or 0), fact.place))[: options.max_facts]
@@ -253,9 +256,12 @@ def _identity(options: FactOptions, services: Services) -> Mapping[str, str]:
     return {"method": "language-model", "model": _model_name(model)}
 
 
+def _asks_model(options: FactOptions, services: Services) -> bool:
+    return options.method != "extractive" and services.language_model is not None
+
+
 def _needs_home(options: FactOptions, services: Services | None) -> bool:
-    has_model = services is not None and services.language_model is not None
-    return options.method == "language-model" or (options.method == "auto" and has_model)
+    return options.method == "language-model" or (services is not None and _asks_model(options, services))
 
 
 FACTS: Stage[FactOptions] = Stage(
@@ -269,4 +275,5 @@ FACTS: Stage[FactOptions] = Stage(
     run=run,
     identity=_identity,
     needs_home=_needs_home,
+    asks_model=_asks_model,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from blocks.catalog import Artifact, Draft, Reservation
@@ -24,6 +24,8 @@ from tasks.run_context import RunContext
 
 # Local files are read by this many threads: enough to wait for a slow disk, and few hand-overs for small files.
 _READING_THREADS = 4
+# Sources that the limit for S3 and its like is for.
+_LIMITED_SCHEMES = ("s3://", "s3a://", "gs://", "gcs://", "az://", "abfs://", "abfss://")
 # Small files are stored, and worked on, from what was read to examine them: of a shard, this much in all.
 _KEPT_BYTES = 16 * 2**20
 
@@ -130,7 +132,9 @@ async def _examine(documents: Sequence[Document], context: RunContext, failures:
 
     async def fetch(document: Document) -> None:
         await document.pause_before_retry()
-        examined[document] = await asyncio.to_thread(_fetch_and_examine, document, context, keep_bytes)
+        limited = document.source.text.startswith(_LIMITED_SCHEMES)
+        async with context.limits.storage.slots() if limited else nullcontext():
+            examined[document] = await asyncio.to_thread(_fetch_and_examine, document, context, keep_bytes)
 
     readers = (asyncio.to_thread(read_local) for _ in local[:_READING_THREADS])
     remote = [document for document in documents if document.source.remote is not None]

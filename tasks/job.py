@@ -23,6 +23,7 @@ class Job:
 
     Inputs by name: *files* are local copies, *inputs* the ids of files in custody for a runner that fetches none here.
     *warnings* are of earlier attempts; the job reports them with its own. *keep* says what to store the output under.
+    *requests_at_once* bounds the requests to the language model, where a limit of Prefect does.
     """
 
     stage_name: str
@@ -34,6 +35,7 @@ class Job:
     inputs: Mapping[str, UUID] = field(default_factory=dict[str, UUID])
     warnings: tuple[str, ...] = ()
     keep: KeepOrder | None = None
+    requests_at_once: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

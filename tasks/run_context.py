@@ -20,6 +20,7 @@ from blocks.catalog.keeping import extend_all
 from blocks.custody import Custody
 from blocks.custody.committer import Committer
 from blocks.errors import Transient
+from blocks.runs.global_limit import GlobalLimit
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.outbox import Event, add_events, make_available_with_events
 from tasks.contract import Services, Stage, StageOptions
@@ -28,6 +29,14 @@ from tasks.document_events import DocumentEvents
 from tasks.job import StageRunner
 from tasks.remote.runner import RemoteRunner
 from tasks.sources import SourceReader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of Prefect for all machines, which it may not have: for the language model, and for S3 and its like."""
+
+    language_model: GlobalLimit
+    storage: GlobalLimit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +63,7 @@ class RunContext:
     max_file_bytes: int
     events: DocumentEvents
     links: EventLinks
+    limits: Limits
     # Outputs being made in this run, by stage key: the same content under two names is worked on once.
     in_progress: dict[str, asyncio.Future[Artifact]] = field(default_factory=dict[str, "asyncio.Future[Artifact]"])
 

@@ -153,7 +153,11 @@ async def _run(stage: Stage[Any], document: Document, job: Job, context: RunCont
             if not remote.may_run_at_home:
                 raise
             job = replace(job, warnings=(f"run at home: {error.message}",))
-    return await context.runner.run(replace(job, files=await _input_files(stage, document, context)))
+    job = replace(job, files=await _input_files(stage, document, context))
+    if stage.asks_model is None or not stage.asks_model(context.options[stage.name], context.services):
+        return await context.runner.run(job)
+    async with context.limits.language_model.slots() as slots:
+        return await context.runner.run(replace(job, requests_at_once=slots))
 
 
 def _known_report(stage: Stage[Any], document: Document, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -158,6 +158,7 @@ def _stage_input(job: Job, note_progress: Callable[[], None]) -> StageInput:
         services=_process.services,
         stage_key=job.stage_key,
         note_progress=note_progress,
+        requests_at_once=job.requests_at_once,
     )
 
 

@@ -34,7 +34,7 @@ from blocks.errors import (
     WaybillError,
 )
 from blocks.keys import StorageKeys, StorageRecipient
-from blocks.runtime.threads import StopCheck, in_thread, to_its_end
+from blocks.runtime.threads import StopCheck, to_its_end
 from blocks.storage import Backend, BlobPaths, Expected
 from blocks.storage.local import LocalBackend
 
@@ -148,9 +148,9 @@ class Custody(Reading):
                 if whole is not None:
                     stored = whole.artifact.stored
                     return await self._announce(whole, make_available)
-            stored = await in_thread(
+            stored = await self.in_storage(
                 lambda check: store(self.backend, path, content, recipient=recipient, expected=expected, check=check),
-                executor or self.executor,
+                executor,
             )
             described = await draft(stored) if callable(draft) else draft
             return await self._make_available(reservation, described or reservation.draft, stored, make_available)
@@ -192,7 +192,7 @@ class Custody(Reading):
         try:
             if filled.spooled is not None:
                 spooled = filled.spooled
-                await in_thread(lambda _: self._publish_spooled(artifact, spooled), self.executor)
+                await self.in_storage(lambda _: self._publish_spooled(artifact, spooled))
         except BaseException as error:
             await self.undo(artifact.file_id, artifact.location, written=not isinstance(error, (KeyExists, UnsafeKey)))
             raise
@@ -256,7 +256,7 @@ class Custody(Reading):
         self, reservation: Reservation, draft: Draft, stored: Stored, make_available: MakeAvailable | None
     ) -> Artifact:
         artifact = reservation.filled(draft, stored, await self.catalog.now())
-        await in_thread(lambda _: self.publish_manifest(artifact), self.executor)
+        await self.in_storage(lambda _: self.publish_manifest(artifact))
         return await (make_available or self.make_available)(artifact)
 
     async def _store_whole(
@@ -279,13 +279,13 @@ class Custody(Reading):
             self.backend.publish(reservation.location, (whole.sealed,), expected=Expected(size=len(whole.sealed)))
             return whole
 
-        return await in_thread(work, self.executor)
+        return await self.in_storage(work)
 
     async def _announce(self, whole: Whole, make_available: MakeAvailable | None) -> Artifact:
         artifact, manifest = whole.artifact, whole.manifest
         if manifest is not None:
             path = manifest_path(artifact.location)
-            await in_thread(lambda _: self.backend.publish(path, (manifest,)), self.executor)
+            await self.in_storage(lambda _: self.backend.publish(path, (manifest,)))
         return await (make_available or self.make_available)(artifact)
 
     async def make_available(self, artifact: Artifact) -> Artifact:

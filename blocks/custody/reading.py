@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, nullcontext, suppress
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -43,8 +43,18 @@ class Reading:
         self.open_reads = OpenReads(catalog)
         # Its own: the loop's default threads are few, and all of them may wait for a disk. Made when needed.
         self.executor = ThreadPoolExecutor(backend.threads, thread_name_prefix="storage")
+        # Waits until this process may use the storage once more, where that is limited.
+        self.slots: Callable[[], AbstractAsyncContextManager[object]] = nullcontext
         self._reload_keys = reload_keys
         self._keys_read_at = time.monotonic()
+
+    async def in_storage(self, work: Callable[[StopCheck], T], executor: Executor | None = None) -> T:
+        """Return the result of *work*, which reads or writes whole files, in a thread of the storage's or *executor*.
+
+        Where use of the storage is limited (`slots`), it waits for its turn.
+        """
+        async with self.slots():
+            return await in_thread(work, executor or self.executor)
 
     async def check_keys(self) -> None:
         """Read the keys again. Raises `InvalidSettings` when they are gone or cannot be used; the former ones stay."""
@@ -83,7 +93,7 @@ class Reading:
         """
 
         async def copy(found: Artifact) -> None:
-            await in_thread(lambda check: self._fetch(found, target, check), self.executor)
+            await self.in_storage(lambda check: self._fetch(found, target, check))
 
         await self._reading(artifact, copy)
 
@@ -92,7 +102,7 @@ class Reading:
 
         async def join(found: Artifact) -> bytes:
             pieces = partial(content_pieces, self.backend, self.keys, found)
-            return await in_thread(lambda check: b"".join(pieces(check)), self.executor)
+            return await self.in_storage(lambda check: b"".join(pieces(check)))
 
         return await self._reading(artifact, join)
 
@@ -105,7 +115,7 @@ class Reading:
 
         async def read_in_thread(found: Artifact) -> bytes:
             require_key(self.keys, found)
-            return await in_thread(lambda _: read(found), self.executor)
+            return await self.in_storage(lambda _: read(found))
 
         return await self._reading(artifact, read_in_thread)
 
@@ -159,9 +169,7 @@ class Reading:
         """
 
         async def compare(found: Artifact) -> bool:
-            complete = await in_thread(
-                lambda check: verify_stored(self.backend, self.keys, found, check), self.executor
-            )
+            complete = await self.in_storage(lambda check: verify_stored(self.backend, self.keys, found, check))
             async with self.catalog.connection() as connection:
                 await mark_verified(connection, found)
             return complete

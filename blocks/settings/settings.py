@@ -112,6 +112,10 @@ class Settings:
     slice_size: int = _setting(parsing.whole_number(1, 10_000), 500)
     # Slices that are in the work pool at the same time: more than there are workers, so that none waits for the next.
     slices_at_once: int = _setting(parsing.whole_number(1, 200), 16)
+    # Global concurrency limits of Prefect that runs respect where there are any: for requests to the language model,
+    # and for a storage that is not a folder.
+    language_model_limit: str = _setting(parsing.text, "waybill-language-model")
+    storage_limit: str = _setting(parsing.text, "waybill-storage")
     workers: int = _setting(parsing.whole_number(1, 64), default_factory=lambda: max(1, min(os.cpu_count() or 1, 8)))
     # Processor time of one stage on one document; its size adds to it. A run may have its own.
     stage_timeout_seconds: float = _setting(parsing.number(0, above=True), 120.0)

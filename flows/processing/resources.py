@@ -24,11 +24,13 @@ from blocks.errors import StorageKeyMissing, WaybillError
 from blocks.language_model.block import LanguageModel
 from blocks.open_custody import open_block_custody
 from blocks.prefect_blocks import load_block
+from blocks.runs.global_limit import GlobalLimit
 from blocks.runs.home_id import home_id
 from blocks.runs.run_lease import RunLease, hold_lease, locks_name
 from blocks.runs.run_lock import hold_run_lock
 from blocks.runtime.write_errors import write_errors
 from blocks.settings import Settings
+from blocks.storage.local import LocalBackend
 from blocks.webhooks.event_links import EventLinks
 from blocks.webhooks.registration import set_run_webhook
 from blocks.webhooks.secrets import SecretBox
@@ -36,11 +38,15 @@ from blocks.webhooks.send.address import guard_of
 from flows.processing.clear_up import clear_up_dead_runs
 from tasks.contract import LanguageModelSettings, Services, Stage, StageOptions
 from tasks.document_events import DocumentEvents
+from tasks.extraction.language_model import CONCURRENT_REQUESTS
 from tasks.pool import WorkerPool
 from tasks.remote.run_on import RunOn, check_run_on
 from tasks.remote.runner import open_remote_runners
-from tasks.run_context import RunContext, committer_of
+from tasks.run_context import Limits, RunContext, committer_of
 from tasks.sources import SourceReader
+
+# Of one lease: few requests to Prefect, and small enough that many machines have a share of a small limit.
+_STORAGE_SLOTS = 8
 
 
 @asynccontextmanager
@@ -62,17 +68,16 @@ async def open_run(
 ) -> AsyncGenerator[RunContext]:
     """Open the resources of one run for the length of the block. Raises `InvalidSettings`, `CatalogUnavailable`.
 
-    *documents* is their number; *webhook_url* receives this run's events, in addition to registered endpoints;
-    *keep_for* takes the place of the periods of the settings, *time_limit* that of `stage_timeout_seconds`; *run_on*
-    names the remote workers of stages; *parent* is the run of which this one processes a slice, and whose events the
-    documents have.
+    *documents* is their number; *webhook_url* receives this run's events too; *keep_for* replaces the periods of the
+    settings, *time_limit* `stage_timeout_seconds`; *run_on* names the remote workers of stages; *parent* is the run of
+    which this one processes a slice, and whose events the documents have.
     """
-    database_url = settings.required_database_url
-    services = Services(home=settings.home, database_url=database_url, language_model=await _load_language_model())
+    database_url, model = settings.required_database_url, await _load_language_model()
+    services = Services(home=settings.home, database_url=database_url, language_model=model)
     check_run_on(run_on or {}, options, services)
-    scratch = settings.scratch / str(run_id)
     async with (
         _held(settings, run_id, webhook_url) as (custody, lease),
+        _limits(settings, run_id, custody) as limits,
         OutputLocks.open(database_url, name=locks_name(lease.holder)) as locks,
         WorkerPool.open(_limited(settings, time_limit), replace(services, sealing=_sealing_of(custody))) as pool,
         open_remote_runners(
@@ -83,7 +88,7 @@ async def open_run(
         events = DocumentEvents(
             run_id=run_id, attempt=attempt, documents=documents, stages=stages, links=links, parent=parent
         )
-        with _scratch_folder(scratch):
+        with _scratch_folder(settings.scratch / str(run_id)) as scratch:
             yield RunContext(
                 run_id=run_id,
                 custody=custody,
@@ -103,6 +108,7 @@ async def open_run(
                 max_file_bytes=settings.max_file_mib * 2**20,
                 events=events,
                 links=links,
+                limits=limits,
             )
 
 
@@ -129,6 +135,19 @@ async def _held(settings: Settings, run_id: UUID, webhook_url: str | None) -> As
             yield custody, lease
 
 
+@asynccontextmanager
+async def _limits(settings: Settings, run_id: UUID, custody: Custody) -> AsyncGenerator[Limits]:
+    """Respect Prefect's global limits: for the language model, and for storage that is not a folder."""
+    model, storage, threads = settings.language_model_limit, settings.storage_limit, custody.backend.threads
+    async with (
+        GlobalLimit.open(model, run_id, group=CONCURRENT_REQUESTS, leases=settings.workers, whole=True) as for_model,
+        GlobalLimit.open(storage, run_id, group=_STORAGE_SLOTS, leases=-(-threads // _STORAGE_SLOTS)) as for_storage,
+    ):
+        if not isinstance(custody.backend, LocalBackend):
+            custody.slots = for_storage.slots
+        yield Limits(language_model=for_model, storage=for_storage)
+
+
 def _sealing_of(custody: Custody) -> Sealing | None:
     """Return what workers store outputs with; None without a key to store for, which fails what is to be stored."""
     with suppress(StorageKeyMissing):
@@ -143,12 +162,12 @@ def _limited(settings: Settings, time_limit: timedelta | None) -> Settings:
 
 
 @contextmanager
-def _scratch_folder(path: Path) -> Generator[None]:
+def _scratch_folder(path: Path) -> Generator[Path]:
     """Make a folder for its owner alone, and remove it with all that is in it after the block."""
     with write_errors(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        yield
+        yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
 

@@ -90,10 +90,13 @@ def read_with_model(
     batch_tokens: int,
     structured_output: StructuredOutput,
     on_answer: Callable[[], None],
+    *,
+    requests_at_once: int | None = None,
 ) -> Findings:
     """Ask the model about every passage. Raises `LanguageModelUnavailable` or `LanguageModelRefused`."""
     batches = list(_batches(passages, batch_tokens))
-    answers = asyncio.run(_ask_all(batches, settings, structured_output, on_answer))
+    places = asyncio.Semaphore(min(requests_at_once or CONCURRENT_REQUESTS, CONCURRENT_REQUESTS))
+    answers = asyncio.run(_ask_all(batches, settings, structured_output, on_answer, places))
     found: list[Found] = []
     facts: list[Fact] = []
     dropped = 0
@@ -120,6 +123,7 @@ async def _ask_all(
     settings: LanguageModelSettings,
     structured_output: StructuredOutput,
     on_answer: Callable[[], None],
+    places: asyncio.Semaphore,
 ) -> list[Answer]:
     from openai import AsyncOpenAI
 
@@ -132,7 +136,6 @@ async def _ask_all(
         max_retries=MAX_RETRIES,
     )
     client.organization = client.project = None
-    places = asyncio.Semaphore(CONCURRENT_REQUESTS)
     async with client:
         agent = _agent(client, settings, structured_output)
         try:

@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
         self.replies: list[Reply] = []
         self.requests: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.lock = threading.Lock()
+        self.under_way = self.most_at_once = 0
         self.stopping = threading.Event()
 
     @property
@@ -49,7 +50,11 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
             reply = self.server.replies[min(len(self.server.requests), len(self.server.replies)) - 1]
+            self.server.under_way += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.under_way)
         self.server.stopping.wait(reply.hang_seconds)
+        with self.server.lock:
+            self.server.under_way -= 1
         content = reply.raw if reply.raw is not None else json.dumps(self._envelope(reply, body)).encode()
         if self.path != "/v1/chat/completions":
             reply = Reply(status=404)
