@@ -306,18 +306,14 @@ def statistics_of(groups: Sequence[Row], states: Sequence[Row]) -> Row:
 
 
 def _reservation_rows(reservations: Sequence[Reservation]) -> str:
-    """Return the JSON that `queries.RESERVE` reads. Raises `CatalogRefused` for text that is not valid Unicode."""
-    rows = [
-        {
-            **one.draft.columns(),
-            "file_id": one.file_id,
-            "location": one.location,
-            "metadata": orjson.Fragment(json_text(one.draft.metadata, "metadata")),
-            "report": orjson.Fragment(json_text(one.draft.report, "report")),
-            "keep_for_seconds": one.draft.keep_for.total_seconds(),
-        }
-        for one in reservations
-    ]
+    """Return the JSON that `queries.RESERVE` reads. Raises `CatalogRefused` for what no row could hold later."""
+    rows: list[Row] = []
+    for one in reservations:
+        columns = one.draft.columns()
+        for name in ("metadata", "report"):
+            json_text(columns.pop(name), name)
+        keep_for_seconds = one.draft.keep_for.total_seconds()
+        rows.append(columns | {"file_id": one.file_id, "location": one.location, "keep_for_seconds": keep_for_seconds})
     return _json_rows(rows)
 
 

@@ -39,18 +39,19 @@ _REUSABLE = f"""
 # A B-tree key has 2.7 kB at most, and a path or a signed URL may be longer: the index holds the beginning.
 _SAME_SOURCE = "left(source_file, 512) = left(%(source)s, 512) and source_file = %(source)s"
 
-# Any number of rows in one statement, as one JSON array. Returns the time.
+# Any number of rows in one statement, as one JSON array. Returns the time. Metadata and report are written once, when
+# the file is: a row that is pending is written again as a whole, and no one reads them before.
 RESERVE = """
     with reserved as (
         insert into artifacts (file_id, state, kind, filename, source_file, document_sha256, stage, stage_name,
-                               stage_key, run_id, media_type, location, metadata, report, expires_at)
+                               stage_key, run_id, media_type, location, expires_at)
         select file_id, 'pending', kind, filename, source_file, document_sha256, stage, stage_name, stage_key,
-               run_id, media_type, location, metadata, report,
+               run_id, media_type, location,
                clock_timestamp() + make_interval(secs => keep_for_seconds)
           from jsonb_to_recordset(%(rows)s::jsonb) as row (
                file_id uuid, kind text, filename text, source_file text, document_sha256 text, stage smallint,
-               stage_name text, stage_key text, run_id uuid, media_type text, location text, metadata jsonb,
-               report jsonb, keep_for_seconds double precision)
+               stage_name text, stage_key text, run_id uuid, media_type text, location text,
+               keep_for_seconds double precision)
     )
     select clock_timestamp() as now
 """

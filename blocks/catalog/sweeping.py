@@ -24,19 +24,19 @@ _STATES_OF_PATHS = """
     select spare_location, state from artifacts where spare_location = any(%(paths)s)
 """
 
-# Between two paths of the same form, so that the index over `location` answers it whatever the collation is.
-_AVAILABLE_IN = """
+# Word for word the expression of the index by folder.
+_FOLDER = "(split_part(location, '/', 1) || '/' || split_part(location, '/', 2))"
+AVAILABLE_IN = f"""
     select file_id, location, damaged_at is not null as is_marked from artifacts
-     where location between %(first)s and %(last)s and state = 'available'
-"""
-_AVAILABLE_OUTSIDE = """
+     where {_FOLDER} = %(folder)s and state = 'available'
+"""  # noqa: S608 - constants
+_AVAILABLE_OUTSIDE = f"""
     select file_id, location, damaged_at is not null as is_marked from artifacts
      where state = 'available'
-       and split_part(location, '/', 1) || '/' || split_part(location, '/', 2)
-           not in (select unnest(%(folders)s::text[]))
+       and {_FOLDER} not in (select unnest(%(folders)s::text[]))
      order by damaged_at is not null
      limit %(limit)s
-"""
+"""  # noqa: S608
 
 _CANDIDATE = """
     path, what, first_seen_at,
@@ -103,8 +103,7 @@ async def time_of_catalog(connection: Connection) -> datetime:
 
 async def available_in(connection: Connection, folder: str) -> list[AvailableFile]:
     """Return the available files in *folder*, such as ``outputs/3f``."""
-    rows = await fetch_all(connection, _AVAILABLE_IN, {"first": f"{folder}/{'0' * 32}", "last": f"{folder}/{'f' * 32}"})
-    return [AvailableFile(**row) for row in rows if str(row["location"]).startswith(f"{folder}/")]
+    return [AvailableFile(**row) for row in await fetch_all(connection, AVAILABLE_IN, {"folder": folder})]
 
 
 async def available_outside(connection: Connection, folders: Sequence[str], *, limit: int) -> list[AvailableFile]:

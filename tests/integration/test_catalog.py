@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries
+from blocks.catalog import Artifact, Catalog, Connection, Draft, Kind, Reservation, StageMark, queries, sweeping
 from blocks.errors import ArtifactNotFound, CatalogRefused, CatalogUnavailable, InvalidOptions, InvalidSettings
 from blocks.postgres import pool as pool_module
 from tests.stack_driver import PATIENCE_SECONDS
@@ -653,6 +653,7 @@ _TYPES = {
     "stage_keys": ("text[]", f"'{{{'77-3':0>64}}}'"),
     "sources": ("text[]", "'{/docs/77/report-77.pdf}'"),
     "sha256s": ("text[]", f"'{{{77:064}}}'"),
+    "folder": ("text", "'77/3'"),
 }
 
 
@@ -680,7 +681,31 @@ STATEMENTS = {
         ("source", "stage"),
         ("source", "stage", "run", "kind", "after"),
     )
-} | {"find-reusable": queries.FIND_REUSABLE, "find-uploads": queries.FIND_UPLOADS}
+} | {
+    "find-reusable": queries.FIND_REUSABLE,
+    "find-uploads": queries.FIND_UPLOADS,
+    "files-of-a-folder": sweeping.AVAILABLE_IN,
+}
+
+
+async def test_no_two_files_have_one_path(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(_MANY.replace("3334", "2"))
+        with pytest.raises(psycopg.errors.ExclusionViolation, match="artifacts_location_key"):
+            connection.execute("update artifacts set location = '1/2' where location = '1/1'")
+        connection.execute("update artifacts set spare_location = '1/7' where location = '1/1'")
+        with pytest.raises(psycopg.errors.UniqueViolation, match="artifacts_spare_location_key"):
+            connection.execute("update artifacts set spare_location = '1/7' where location = '2/2'")
+
+
+async def test_metadata_and_report_are_written_with_the_file_and_not_when_it_is_announced(catalog: Catalog) -> None:
+    wanted = draft(stage=1, metadata={"pages": 3}, report={"stage_version": "1"})
+    file_id = await announce(catalog, wanted)
+    async with catalog.transaction() as connection:
+        found = await connection.execute("select metadata, report from artifacts where file_id = %s", [file_id])
+        assert list((await found.fetchall())[0].values()) == [{}, {}]
+        made = await fill(catalog, connection, file_id, wanted)
+    assert (made.metadata, made.report) == (wanted.metadata, wanted.report)
 
 
 async def test_every_list_is_answered_from_an_index(database_url: str) -> None:
