@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -11,6 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.exceptions import ObjectNotFound
+from prefect.flows import load_flow_from_entrypoint
 from prefect.states import Crashed
 
 from blocks.runs.ownership import Owner
@@ -32,6 +34,7 @@ async def slice_deployment(client: PrefectClient, pool: str, owner: Owner) -> UU
     for one in await client.read_deployments(flow_filter=these):
         if one.work_pool_name == pool and one.entrypoint == ENTRYPOINT:
             return one.id
+    flow = await asyncio.to_thread(load_flow_from_entrypoint, ENTRYPOINT)
     return await client.create_deployment(
         flow_id=await client.create_flow_from_name(FLOW_NAME),
         name=f"{pool}-{owner.catalogue}",
@@ -40,6 +43,8 @@ async def slice_deployment(client: PrefectClient, pool: str, owner: Owner) -> UU
         work_pool_name=pool,
         entrypoint=ENTRYPOINT,
         pull_steps=[],
+        # What people see of it in Prefect; runs are started by their parents, of this version or another one.
+        parameter_openapi_schema=flow.parameters.model_dump_for_openapi(),
         enforce_parameter_schema=False,
         paused=False,
     )

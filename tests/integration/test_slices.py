@@ -38,6 +38,7 @@ from tests.integration.conftest import Workspace
 from tests.integration.prefect_runs import LIGHT, new_run, put
 from tests.shared_servers import PREFECT_ALONE
 from tests.stack_driver import PATIENCE_SECONDS
+from tests.unit.test_parameter_bounds import fields
 
 pytestmark = PREFECT_ALONE
 
@@ -295,6 +296,25 @@ async def test_a_pool_that_is_not_there_is_named(workspace: Workspace) -> None:
         await cast(
             "Awaitable[Any]", process_documents(sources=[str(workspace.documents)], stages=LIGHT, spread="nowhere")
         )
+
+
+async def test_the_form_of_a_slice_explains_every_field_in_its_order(
+    client: PrefectClient, pool: str, workspace: Workspace
+) -> None:
+    del workspace
+    owner = await read_owner(current_settings())
+    made = await slice_deployment(client, pool, owner)
+    assert await slice_deployment(client, pool, owner) == made
+    schema = (await client.read_deployment(made)).parameter_openapi_schema or {}
+    # The database keeps no order of names: the form goes by the positions.
+    assert sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"]) == [
+        "parent", "number", "attempt", "stages", "options", "reuse", "keep_for", "run_on", "time_limit",
+    ]  # fmt: skip
+    assert schema["required"] == ["parent", "number", "attempt"]
+    for where, found in fields(schema):
+        for name, field in found.items():
+            assert field.get("title") not in {None, name} and field["description"], (where, name)
+        assert sorted(field["position"] for field in found.values()) == list(range(len(found))), where
 
 
 async def test_only_the_run_that_has_the_attempt_completes_a_slice(database_url: str) -> None:
