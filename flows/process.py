@@ -14,50 +14,53 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-from prefect import State, allow_failure, flow, get_run_logger
-from prefect.client.schemas.objects import StateType
-from prefect.context import TagsContext
-from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed, Failed
-from prefect.tasks import Task
-from prefect.utilities.annotations import quote
+from blocks.runtime.quick_imports import quick_imports
 
-from blocks.errors import RunCancelled, StageFailed, Transient, WaybillError
-from blocks.redaction import LIST_SCHEME
-from blocks.retention.policy import Period
-from blocks.runs.progress import Plan, record_plan
-from blocks.runtime.concurrency import bounded_each
-from blocks.runtime.form_schema import LeftOut, shown_as
-from blocks.runtime.in_words import first_and_more
-from blocks.settings import Settings, current_settings
-from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
-from flows.processing.batch import Batch, ShardPlan
-from flows.processing.cancellation import noticing_cancellation
-from flows.processing.expected import deliver_expected, errors_delivered
-from flows.processing.failures import record_failures, record_remaining_failures
-from flows.processing.listing import list_sources
-from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Spread, Stages, WebhookUrl
-from flows.processing.previews import Preview, read_previews
-from flows.processing.progress import reported
-from flows.processing.report import RunReport, gateway_url, show_run
-from flows.processing.resources import open_run
-from flows.processing.results import RunResults
-from flows.processing.spread import spread_over
-from flows.processing.summary import RunSummary
-from flows.processing.upload_tasks import (
-    begin_upload_tasks,
-    end_remaining_upload_tasks,
-    leave_out_cancelled,
-    try_to_end_upload_tasks,
-)
-from tasks.contract import Stage, StageOptions
-from tasks.document import Document
-from tasks.document_events import CUSTODY
-from tasks.registry import option_name, select_stages
-from tasks.remote.run_on import read_run_on
-from tasks.run_context import RunContext, Shard
-from tasks.sources import SourceReader, display_name
-from tasks.stage_tasks import stage_task, take_custody
+with quick_imports():
+    from prefect import State, allow_failure, flow, get_run_logger
+    from prefect.client.schemas.objects import StateType
+    from prefect.context import TagsContext
+    from prefect.runtime import flow_run
+    from prefect.states import Cancelled, Completed, Failed
+    from prefect.tasks import Task
+    from prefect.utilities.annotations import quote
+
+    from blocks.errors import RunCancelled, StageFailed, Transient, WaybillError
+    from blocks.redaction import LIST_SCHEME
+    from blocks.retention.policy import Period
+    from blocks.runs.progress import Plan, record_plan
+    from blocks.runtime.concurrency import bounded_each
+    from blocks.runtime.form_schema import LeftOut, shown_as
+    from blocks.runtime.in_words import first_and_more
+    from blocks.settings import Settings, current_settings
+    from flows.events.hooks import cancel_remote_stages, record_cancellation, record_state
+    from flows.processing.batch import Batch, ShardPlan
+    from flows.processing.cancellation import noticing_cancellation
+    from flows.processing.expected import deliver_expected, errors_delivered
+    from flows.processing.failures import record_failures, record_remaining_failures
+    from flows.processing.listing import list_sources
+    from flows.processing.parameters import Options, Places, ProcessOptions, Sources, Spread, Stages, WebhookUrl
+    from flows.processing.previews import Preview, read_previews
+    from flows.processing.progress import reported
+    from flows.processing.report import RunReport, gateway_url, show_run
+    from flows.processing.resources import open_run
+    from flows.processing.results import RunResults
+    from flows.processing.spread import spread_over
+    from flows.processing.summary import RunSummary
+    from flows.processing.upload_tasks import (
+        begin_upload_tasks,
+        end_remaining_upload_tasks,
+        leave_out_cancelled,
+        try_to_end_upload_tasks,
+    )
+    from tasks.contract import Stage, StageOptions
+    from tasks.document import Document
+    from tasks.document_events import CUSTODY
+    from tasks.registry import option_name, select_stages
+    from tasks.remote.run_on import read_run_on
+    from tasks.run_context import RunContext, Shard
+    from tasks.sources import SourceReader, display_name
+    from tasks.stage_tasks import stage_task, take_custody
 
 # A state's message is one line in Prefect's UI; the summary has all of them.
 _MAX_REASONS, _MAX_REASON_CHARS = 5, 300

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,8 @@ MILESTONES = (25, 50, 75)
 _MAX_REASON_CHARS = 1000
 
 
+# Asked for at each step of each document, for the same few milestones.
+@lru_cache(maxsize=256)
 def milestone_id(task_id: UUID, attempt: int, percent: int) -> str:
     """Return the id of the event that an attempt of a run is so far."""
     return computed_event_id(task_id, attempt, "progress", percent)

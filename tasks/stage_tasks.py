@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 from prefect import State, get_run_logger, task
@@ -72,6 +73,8 @@ async def take_custody(shard: Shard, label: str) -> State[None]:
     return _task_state(shard, CUSTODY, reused)
 
 
+# Prefect reads the source of the function again for each task that is made of it.
+@lru_cache(maxsize=64)
 def stage_task(stage: Stage[Any]) -> Task[..., Any]:
     """Return the Prefect task for *stage*, named so that people see stage and document: ``3-chunker report.pdf``."""
     return run_stage.with_options(name=stage.name, task_run_name=f"{stage.number}-{stage.name} {{label}}")

@@ -329,6 +329,9 @@ def _written_rows(artifacts: Sequence[Artifact]) -> str:
 
 def _as_stored(artifact: Artifact) -> Artifact:
     columns = {name: orjson.loads(json_text(getattr(artifact, name), name)) for name in ("metadata", "report")}
+    # Nearly always it is what it was: a copy has thirty fields to set.
+    if columns["metadata"] == artifact.metadata and columns["report"] == artifact.report:
+        return artifact
     return replace(artifact, **columns)
 
 

@@ -25,6 +25,10 @@ EventT = TypeVar("EventT")
 # How long a file waits for others at most. A commit takes 1 to 10 ms, and a file of a run is read by its next stage
 # only, which does not notice; and where files come every 10 ms a commit serves five.
 LONGEST_WAIT_SECONDS = 0.05
+# The same while more than `MANY_FILES` others are being stored: the processes that make them have work for longer than
+# that, and each commit costs the run's process as much as ten files do.
+LONGEST_WAIT_AMONG_MANY_SECONDS = 0.25
+MANY_FILES = 32
 # A row has about 1 kB of JSON and each event 2 kB: a statement of a megabyte or two.
 MOST_FILES = 500
 
@@ -46,7 +50,8 @@ class Committer(Generic[EventT]):
     """Commits the files of one event loop in groups. Costs nothing while there is none, and needs no closing.
 
     A group is committed as soon as no other file of *custody* is being stored, so that a file alone never waits,
-    or when its first file has waited for `LONGEST_WAIT_SECONDS`. The next group gathers while one is under way.
+    or when its first file has waited for `LONGEST_WAIT_SECONDS` (`LONGEST_WAIT_AMONG_MANY_SECONDS`). The next group
+    gathers while one is under way.
     """
 
     def __init__(self, custody: Custody, record: Record[EventT]) -> None:
@@ -82,13 +87,16 @@ class Committer(Generic[EventT]):
         if self._under_way is not None or not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        rest = self._waiting[0].since + LONGEST_WAIT_SECONDS - loop.time()
         others = len(self._custody.open_writes) - len(self._waiting)
+        longest = LONGEST_WAIT_SECONDS if others <= MANY_FILES else LONGEST_WAIT_AMONG_MANY_SECONDS
+        rest = self._waiting[0].since + longest - loop.time()
         if others <= 0 or rest <= 0 or len(self._waiting) >= MOST_FILES:
             group, self._waiting = self._waiting[:MOST_FILES], self._waiting[MOST_FILES:]
             self._under_way = asyncio.create_task(self._commit(group))
             self._under_way.add_done_callback(self._go_on)
-        elif self._timer is None:
+        elif self._timer is None or self._timer.when() > loop.time() + rest:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = loop.call_later(rest, self._time_is_up)
 
     def _time_is_up(self) -> None:
@@ -113,7 +121,7 @@ class Committer(Generic[EventT]):
     async def _sync_folders(self, group: Sequence[_Waiting[EventT]]) -> None:
         paths = [file.artifact.location for file in group]
         try:
-            await in_thread(lambda _: self._custody.backend.sync_folders(paths))
+            await in_thread(lambda _: self._custody.backend.sync_folders(paths), self._custody.executor)
         except Exception as error:  # noqa: BLE001 - whatever it is, each file has to get an outcome
             # All of them fail. A second attempt would succeed and prove nothing: the system reports an error once.
             _fail(group, error)

@@ -32,6 +32,10 @@ class RunReport(UserDict[str, Any]):
     document.
     """
 
+    def __repr__(self) -> str:
+        """Return which run it is of. asyncio writes the result of its main task as text to learn what a handler is."""
+        return f"RunReport({self.get('run_id')!r})"
+
 
 async def show_run(summary: RunSummary) -> None:
     """Leave the summary page, the link, and a tag for each type of document, in Prefect."""

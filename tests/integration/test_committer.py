@@ -24,6 +24,7 @@ from tests.stack_driver import PATIENCE_SECONDS
 def waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that pauses makes no group smaller."""
     monkeypatch.setattr(committer_module, "LONGEST_WAIT_SECONDS", 3600.0)
+    monkeypatch.setattr(committer_module, "LONGEST_WAIT_AMONG_MANY_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -127,6 +128,21 @@ async def test_a_file_does_not_wait_long_for_one_that_takes_long(
     assert (await commits.store(quick)).filename == "quick"
     await commits.store(slow)
     assert commits.groups == [["quick"], ["slow"]]
+
+
+async def test_files_wait_longer_while_many_others_are_being_stored(
+    commits: Commits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_module, "LONGEST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(committer_module, "MANY_FILES", 2)
+    reservations = await commits.reserve("0", "1", "2", "3", "4")
+    storing = [asyncio.create_task(commits.store(one)) for one in reservations[:2]]
+    await until(lambda: len(commits.committer._waiting) == 2)
+    assert commits.groups == []
+    # With the third one, two are left: no longer many.
+    await asyncio.gather(*storing, commits.store(reservations[2]))
+    assert [sorted(group) for group in commits.groups] == [["0", "1", "2"]]
+    await asyncio.gather(*map(commits.store, reservations[3:]))
 
 
 async def test_the_next_group_gathers_while_one_is_under_way(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
